@@ -1,0 +1,166 @@
+//! The recent messages of one stream, as encoded bodies, bounded in bytes; read by number.
+
+use std::{collections::VecDeque, rc::Rc};
+
+/// What one entry costs beside its bytes.
+const ENTRY_BYTES: usize = 64;
+
+/// One encoded batch, ready to be written to a session as it is.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Number of its first message.
+    pub first: u64,
+    /// Number of its last message.
+    pub last: u64,
+    /// The frame: header and body.
+    pub frame: Rc<[u8]>,
+    /// Wall clock of its newest message, microseconds since 1970.
+    pub wall_us: i64,
+    before: Flow,
+    after: Flow,
+}
+
+/// How much has flowed through a stream since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flow {
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Receive-buffer charge of the same as datagrams.
+    pub charge: u64,
+}
+
+/// Recent segments of a stream, oldest first.
+#[derive(Debug)]
+pub struct Backlog {
+    segments: VecDeque<Segment>,
+    bytes: usize,
+    bytes_max: usize,
+    head: u64,
+    flow: Flow,
+}
+
+impl Backlog {
+    /// An empty one whose next message has the number after `head`.
+    #[must_use]
+    pub fn new(head: u64, bytes_max: usize) -> Self {
+        Self { segments: VecDeque::new(), bytes: 0, bytes_max, head, flow: Flow::default() }
+    }
+
+    /// Newest number; 0 before the first.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// First number that is held; one after the head if nothing is.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.segments.front().map_or(self.head + 1, |s| s.first)
+    }
+
+    /// Bytes held, overhead included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What has flowed up to the head.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// Wall clock of the newest message held.
+    #[must_use]
+    pub fn newest_wall_us(&self) -> Option<i64> {
+        self.segments.back().map(|s| s.wall_us)
+    }
+
+    /// Adds the messages up to `last` and drops the oldest beyond the bound.
+    pub fn push(&mut self, last: u64, frame: Rc<[u8]>, charge: usize, wall_us: i64) {
+        assert!(last > self.head, "numbers rise without a hole");
+        let before = self.flow;
+        self.flow.bytes += frame.len() as u64;
+        self.flow.charge += charge as u64;
+        self.bytes += frame.len() + ENTRY_BYTES;
+        let first = self.head + 1;
+        self.segments.push_back(Segment { first, last, frame, wall_us, before, after: self.flow });
+        self.head = last;
+        self.trim();
+    }
+
+    /// Changes the bound; it shrinks as the server has more streams.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        // The newest segment stays whatever its size: it is on its way.
+        while self.bytes > self.bytes_max && self.segments.len() > 1 {
+            if let Some(old) = self.segments.pop_front() {
+                self.bytes -= old.frame.len() + ENTRY_BYTES;
+            }
+        }
+    }
+
+    /// The segment that holds a number.
+    #[must_use]
+    pub fn holding(&self, seq: u64) -> Option<&Segment> {
+        let at = self.segments.partition_point(|s| s.last < seq);
+        self.segments.get(at).filter(|s| s.first <= seq)
+    }
+
+    /// What had flowed when a member has everything up to `seq`; where it has a part of a segment,
+    /// what had flowed before that segment.
+    #[must_use]
+    pub fn flow_at(&self, seq: u64) -> Flow {
+        if seq >= self.head {
+            return self.flow;
+        }
+        let at = self.segments.partition_point(|s| s.last < seq);
+        match self.segments.get(at) {
+            Some(segment) if segment.last == seq => segment.after,
+            Some(segment) => segment.before,
+            None => self.flow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: usize) -> Rc<[u8]> {
+        vec![0; bytes].into()
+    }
+
+    #[test]
+    fn numbers_are_found_and_the_oldest_go_first() {
+        let mut log = Backlog::new(0, 1100);
+        assert_eq!((log.head(), log.start()), (0, 1));
+        for last in [3, 4, 10] {
+            log.push(last, frame(200), 832, 0);
+        }
+        assert_eq!(log.holding(3).unwrap().first, 1);
+        assert_eq!(log.holding(5).unwrap().last, 10);
+        assert!(log.holding(11).is_none());
+        log.push(20, frame(500), 832, 0);
+        assert_eq!(log.start(), 4, "the first segment went");
+        assert!(log.holding(3).is_none());
+        assert_eq!(log.head(), 20);
+    }
+
+    #[test]
+    fn flow_counts_what_is_not_acknowledged() {
+        let mut log = Backlog::new(0, 10_000);
+        log.push(3, frame(200), 800, 0);
+        log.push(5, frame(100), 900, 0);
+        assert_eq!(log.flow_at(0), Flow::default());
+        assert_eq!(log.flow_at(2), Flow::default(), "a part of a segment counts as nothing");
+        assert_eq!(log.flow_at(3), Flow { bytes: 200, charge: 800 });
+        assert_eq!(log.flow_at(4), Flow { bytes: 200, charge: 800 });
+        assert_eq!(log.flow_at(9), log.flow());
+        assert_eq!(log.flow(), Flow { bytes: 300, charge: 1700 });
+    }
+}

@@ -1,0 +1,601 @@
+//! The body of a batch: some messages of one stream, encoded once and read in place.
+//!
+//! The same bytes are the backlog's entry, the frame of a session and the sealed part of a
+//! datagram. Each body is complete in itself: the identity of a sender stands at its first message
+//! in the body and is referred to by index after that, so no reader ever waits for a name.
+//!
+//! ```text
+//! body     tag u32 · first u64 · count u32 · base i64          24 bytes, little endian
+//! message  flags u8 · [sender] · index · offset · [reply] · [label] · [notice] · length · text
+//! sender   session · uid · pid · kind u8 · user · label        names: length u8 and bytes
+//! notice   level u8 · bits u8 · [expires i64] · room
+//! ```
+//! Numbers without a width are LEB128. `offset` is microseconds since `base`.
+
+use super::{
+    member::{Kind, Level, Member, SessionId},
+    message::Notice,
+    names::{Label, RoomName, UserName},
+    verbs::StreamTag,
+};
+use crate::limits::{BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TEXT_BYTES_MAX};
+
+/// Bytes before the first message.
+pub const HEADER_BYTES: usize = 24;
+
+const FLAG_NEW_SENDER: u8 = 1;
+const FLAG_REPLY: u8 = 2;
+const FLAG_LABEL: u8 = 4;
+const FLAG_NOTICE: u8 = 8;
+/// The number stands, its content is not for this channel or was taken away.
+const FLAG_WITHHELD: u8 = 16;
+const FLAGS_KNOWN: u8 = 31;
+
+const NOTICE_EXPIRES: u8 = 1;
+const NOTICE_RETAINED: u8 = 2;
+const NOTICE_ACK: u8 = 4;
+
+/// A body that can't be read: it was not written by [`Builder`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed batch")]
+pub struct Malformed;
+
+/// What is to be encoded: one message, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// Its sender.
+    pub from: &'a Member,
+    /// Wall clock when it was numbered, microseconds since 1970.
+    pub wall_us: i64,
+    /// Number of the message it replies to.
+    pub reply_to: Option<u64>,
+    /// Sessions of the addressed user that it is for.
+    pub to_label: Option<&'a Label>,
+    /// Present in announcements.
+    pub notice: Option<&'a Notice>,
+    /// Keeps the number and nothing else.
+    pub withheld: bool,
+    /// What was said.
+    pub text: &'a str,
+}
+
+/// Writes bodies; reused from body to body.
+#[derive(Debug, Default)]
+pub struct Builder {
+    bytes: Vec<u8>,
+    senders: Vec<SessionId>,
+    count: u32,
+    base_us: i64,
+}
+
+fn put_number(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+fn put_name(to: &mut Vec<u8>, name: &str) {
+    // Names are bounded by `limits` to less than 256 bytes where they are made.
+    to.push(u8::try_from(name.len()).expect("names are short"));
+    to.extend_from_slice(name.as_bytes());
+}
+
+impl Builder {
+    /// Begins a body: `headroom` bytes are left free before it (for a frame header).
+    pub fn begin(&mut self, headroom: usize, tag: StreamTag, first: u64) {
+        self.bytes.clear();
+        self.senders.clear();
+        self.count = 0;
+        self.bytes.resize(headroom, 0);
+        self.bytes.extend_from_slice(&tag.0.to_le_bytes());
+        self.bytes.extend_from_slice(&first.to_le_bytes());
+        self.bytes.extend_from_slice(&0u32.to_le_bytes());
+        self.bytes.extend_from_slice(&0i64.to_le_bytes());
+    }
+
+    /// Messages so far.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Adds a message, or says that it goes into the next body.
+    pub fn push(&mut self, headroom: usize, draft: &Draft<'_>) -> bool {
+        let before = self.bytes.len();
+        let senders_before = self.senders.len();
+        if self.count as usize >= BATCH_MESSAGES_MAX {
+            return false;
+        }
+        if self.count == 0 {
+            self.base_us = draft.wall_us;
+            self.bytes[headroom + 16..headroom + 24].copy_from_slice(&draft.wall_us.to_le_bytes());
+        }
+        self.put(draft);
+        if self.count > 0 && self.bytes.len() - headroom > BODY_BYTES_MAX {
+            self.bytes.truncate(before);
+            self.senders.truncate(senders_before);
+            return false;
+        }
+        self.count += 1;
+        self.bytes[headroom + 12..headroom + 16].copy_from_slice(&self.count.to_le_bytes());
+        true
+    }
+
+    fn put(&mut self, draft: &Draft<'_>) {
+        let known = self.senders.iter().position(|s| *s == draft.from.session);
+        let mut flags = 0;
+        let to = &mut self.bytes;
+        let flags_at = to.len();
+        to.push(0);
+        let index = known.unwrap_or_else(|| {
+            flags |= FLAG_NEW_SENDER;
+            put_number(to, draft.from.session.0);
+            put_number(to, u64::from(draft.from.uid));
+            put_number(to, u64::from(draft.from.pid));
+            to.push(draft.from.kind.number());
+            put_name(to, draft.from.user.as_str());
+            put_name(to, draft.from.label.as_ref().map_or("", Label::as_str));
+            self.senders.push(draft.from.session);
+            self.senders.len() - 1
+        });
+        put_number(to, index as u64);
+        put_number(to, u64::try_from(draft.wall_us - self.base_us).unwrap_or(0));
+        if let Some(reply_to) = draft.reply_to {
+            flags |= FLAG_REPLY;
+            put_number(to, reply_to);
+        }
+        if let Some(label) = draft.to_label {
+            flags |= FLAG_LABEL;
+            put_name(to, label.as_str());
+        }
+        if let Some(notice) = draft.notice {
+            flags |= FLAG_NOTICE;
+            put_notice(to, notice);
+        }
+        if draft.withheld {
+            flags |= FLAG_WITHHELD;
+        }
+        let text = if draft.withheld { "" } else { draft.text };
+        put_number(to, text.len() as u64);
+        to.extend_from_slice(text.as_bytes());
+        to[flags_at] = flags;
+    }
+
+    /// The bytes, headroom included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, to write into the headroom.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+fn put_notice(to: &mut Vec<u8>, notice: &Notice) {
+    to.push(notice.level.number());
+    let mut bits = 0;
+    if notice.expires_wall_us.is_some() {
+        bits |= NOTICE_EXPIRES;
+    }
+    if notice.retained {
+        bits |= NOTICE_RETAINED;
+    }
+    if notice.ack {
+        bits |= NOTICE_ACK;
+    }
+    to.push(bits);
+    if let Some(expires) = notice.expires_wall_us {
+        to.extend_from_slice(&expires.to_le_bytes());
+    }
+    put_name(to, notice.room.as_ref().map_or("", RoomName::as_str));
+}
+
+/// The head of a body, without a look at its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its stream.
+    pub tag: StreamTag,
+    /// Number of the first message.
+    pub first: u64,
+    /// How many there are; 0 in a probe.
+    pub count: u32,
+    base_us: i64,
+}
+
+impl Head {
+    /// Reads the head of a body.
+    ///
+    /// # Errors
+    /// If the bytes are too few, or the numbers do not fit.
+    pub fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let mut rest = Cursor(body);
+        let tag = StreamTag(u32::from_le_bytes(rest.array()?));
+        let first = u64::from_le_bytes(rest.array()?);
+        let count = u32::from_le_bytes(rest.array()?);
+        let base_us = i64::from_le_bytes(rest.array()?);
+        if count as usize > BATCH_MESSAGES_MAX
+            || first == 0
+            || first.checked_add(count.into()).is_none()
+        {
+            return Err(Malformed);
+        }
+        Ok(Self { tag, first, count, base_us })
+    }
+
+    /// Number of the last message; `first - 1` in a probe.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first + u64::from(self.count) - 1
+    }
+}
+
+/// A sender, borrowed from a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderRef<'a> {
+    /// Its session.
+    pub session: SessionId,
+    /// User id.
+    pub uid: u32,
+    /// Process id.
+    pub pid: u32,
+    /// What it says it is.
+    pub kind: Kind,
+    /// User name.
+    pub user: &'a str,
+    /// Label, empty if none.
+    pub label: &'a str,
+}
+
+impl SenderRef<'_> {
+    /// The same, owned.
+    ///
+    /// # Errors
+    /// If a name is none.
+    pub fn to_member(&self) -> Result<Member, Malformed> {
+        let label = match self.label {
+            "" => None,
+            label => Some(Label::new(label).map_err(|_| Malformed)?),
+        };
+        Ok(Member {
+            session: self.session,
+            uid: self.uid,
+            pid: self.pid,
+            kind: self.kind,
+            user: UserName::new(self.user).map_err(|_| Malformed)?,
+            label,
+        })
+    }
+}
+
+/// An announcement's attributes, borrowed from a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoticeRef<'a> {
+    /// Its weight.
+    pub level: Level,
+    /// The room it is for, empty: everybody.
+    pub room: &'a str,
+    /// Wall clock at which it expires, microseconds since 1970.
+    pub expires_wall_us: Option<i64>,
+    /// Shown to members that come later.
+    pub retained: bool,
+    /// Asks people to acknowledge.
+    pub ack: bool,
+}
+
+impl NoticeRef<'_> {
+    /// The same, owned.
+    ///
+    /// # Errors
+    /// If the room's name is none.
+    pub fn to_notice(&self) -> Result<Notice, Malformed> {
+        let room = match self.room {
+            "" => None,
+            room => Some(RoomName::new(room).map_err(|_| Malformed)?),
+        };
+        Ok(Notice {
+            level: self.level,
+            room,
+            expires_wall_us: self.expires_wall_us,
+            retained: self.retained,
+            ack: self.ack,
+        })
+    }
+}
+
+/// One message, borrowed from a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRef<'a> {
+    /// Its number.
+    pub seq: u64,
+    /// Wall clock when it was numbered, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who said it.
+    pub from: SenderRef<'a>,
+    /// Number of the message it replies to.
+    pub reply_to: Option<u64>,
+    /// Sessions of the addressed user that it is for; empty: all.
+    pub to_label: &'a str,
+    /// Present in announcements.
+    pub notice: Option<NoticeRef<'a>>,
+    /// Only the number stands.
+    pub withheld: bool,
+    /// What was said.
+    pub text: &'a str,
+}
+
+/// Reads the messages of a body in order.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    head: Head,
+    rest: Cursor<'a>,
+    senders: Vec<SenderRef<'a>>,
+    done: u32,
+}
+
+impl<'a> Reader<'a> {
+    /// Begins to read a body.
+    ///
+    /// # Errors
+    /// If its head can't be read.
+    pub fn new(body: &'a [u8]) -> Result<Self, Malformed> {
+        let head = Head::read(body)?;
+        Ok(Self { head, rest: Cursor(&body[HEADER_BYTES..]), senders: Vec::new(), done: 0 })
+    }
+
+    /// The head of the body.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    fn read_message(&mut self) -> Result<MessageRef<'a>, Malformed> {
+        let rest = &mut self.rest;
+        let [flags] = rest.array()?;
+        if flags & !FLAGS_KNOWN != 0 {
+            return Err(Malformed);
+        }
+        if flags & FLAG_NEW_SENDER != 0 {
+            self.senders.push(rest.sender()?);
+        }
+        let index = usize::try_from(rest.number()?).map_err(|_| Malformed)?;
+        let from = *self.senders.get(index).ok_or(Malformed)?;
+        let offset = i64::try_from(rest.number()?).map_err(|_| Malformed)?;
+        let reply_to = if flags & FLAG_REPLY != 0 { Some(rest.number()?) } else { None };
+        let to_label = if flags & FLAG_LABEL != 0 { rest.name()? } else { "" };
+        let notice = if flags & FLAG_NOTICE != 0 { Some(rest.notice()?) } else { None };
+        let bytes = usize::try_from(rest.number()?).map_err(|_| Malformed)?;
+        if bytes > TEXT_BYTES_MAX {
+            return Err(Malformed);
+        }
+        Ok(MessageRef {
+            seq: self.head.first + u64::from(self.done),
+            wall_us: self.head.base_us.saturating_add(offset),
+            from,
+            reply_to,
+            to_label,
+            notice,
+            withheld: flags & FLAG_WITHHELD != 0,
+            text: rest.text(bytes)?,
+        })
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<MessageRef<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done == self.head.count {
+            return None;
+        }
+        let message = self.read_message();
+        // After a fault nothing more can be found in the bytes.
+        self.done = if message.is_ok() { self.done + 1 } else { self.head.count };
+        if message.is_ok() && self.done == self.head.count && !self.rest.0.is_empty() {
+            return Some(Err(Malformed));
+        }
+        Some(message)
+    }
+}
+
+#[derive(Debug)]
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed)
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return Err(Malformed);
+            }
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(Malformed)
+    }
+
+    fn text(&mut self, bytes: usize) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.take(bytes)?).map_err(|_| Malformed)
+    }
+
+    fn name(&mut self) -> Result<&'a str, Malformed> {
+        let [bytes] = self.array()?;
+        self.text(bytes.into())
+    }
+
+    fn sender(&mut self) -> Result<SenderRef<'a>, Malformed> {
+        Ok(SenderRef {
+            session: SessionId(self.number()?),
+            uid: u32::try_from(self.number()?).map_err(|_| Malformed)?,
+            pid: u32::try_from(self.number()?).map_err(|_| Malformed)?,
+            kind: Kind::of_number(self.array::<1>()?[0]),
+            user: self.name()?,
+            label: self.name()?,
+        })
+    }
+
+    fn notice(&mut self) -> Result<NoticeRef<'a>, Malformed> {
+        let [level, bits] = self.array()?;
+        let expires_wall_us = match bits & NOTICE_EXPIRES {
+            0 => None,
+            _ => Some(i64::from_le_bytes(self.array()?)),
+        };
+        Ok(NoticeRef {
+            level: Level::of_number(level),
+            room: self.name()?,
+            expires_wall_us,
+            retained: bits & NOTICE_RETAINED != 0,
+            ack: bits & NOTICE_ACK != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn member(session: u64, label: Option<&str>) -> Member {
+        Member {
+            session: SessionId(session),
+            uid: 1000,
+            pid: 4711,
+            kind: Kind::Script,
+            user: UserName::new("ann").unwrap(),
+            label: label.map(|l| Label::new(l).unwrap()),
+        }
+    }
+
+    fn draft<'a>(from: &'a Member, text: &'a str) -> Draft<'a> {
+        Draft {
+            from,
+            wall_us: 1_000_000,
+            reply_to: None,
+            to_label: None,
+            notice: None,
+            withheld: false,
+            text,
+        }
+    }
+
+    fn read(body: &[u8]) -> Vec<MessageRef<'_>> {
+        Reader::new(body).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn a_body_has_what_was_put_in() {
+        let (ann, ci) = (member(1, None), member(2, Some("ci")));
+        let notice = Notice {
+            level: Level::Critical,
+            room: Some(RoomName::new("회의").unwrap()),
+            expires_wall_us: Some(-5),
+            retained: true,
+            ack: false,
+        };
+        let label = Label::new("봇").unwrap();
+        let mut b = Builder::default();
+        b.begin(8, StreamTag(7), 41);
+        assert!(b.push(8, &draft(&ann, "안녕 👋")));
+        assert!(b.push(8, &Draft { wall_us: 1_000_300, reply_to: Some(41), ..draft(&ci, "ok") }));
+        assert!(
+            b.push(8, &Draft { notice: Some(&notice), to_label: Some(&label), ..draft(&ann, "x") })
+        );
+        assert!(b.push(8, &Draft { withheld: true, ..draft(&ann, "secret") }));
+        let body = &b.bytes()[8..];
+        let got = read(body);
+        assert_eq!(Head::read(body).unwrap().last(), 44);
+        assert_eq!(got.iter().map(|m| m.seq).collect::<Vec<_>>(), [41, 42, 43, 44]);
+        assert_eq!(got[0].text, "안녕 👋");
+        assert_eq!(got[0].from.to_member().unwrap(), ann);
+        assert_eq!((got[1].wall_us, got[1].reply_to), (1_000_300, Some(41)));
+        assert_eq!(got[1].from.to_member().unwrap().name(), "ann/ci");
+        assert_eq!(got[2].notice.unwrap().to_notice().unwrap(), notice);
+        assert_eq!(got[2].to_label, "봇");
+        assert_eq!(got[2].from.session, SessionId(1));
+        assert!(got[3].withheld && got[3].text.is_empty());
+    }
+
+    #[test]
+    fn a_sixty_four_byte_message_after_the_first_costs_a_few_bytes_more() {
+        let ann = member(1, None);
+        let text = "x".repeat(64);
+        let mut b = Builder::default();
+        b.begin(0, StreamTag(1), 1);
+        assert!(b.push(0, &draft(&ann, &text)));
+        let one = b.bytes().len();
+        assert!(b.push(0, &draft(&ann, &text)));
+        assert!(b.bytes().len() - one <= 64 + 4);
+    }
+
+    #[test]
+    fn the_longest_text_fits_and_a_full_body_refuses_more() {
+        let ann = member(1, None);
+        let text = "x".repeat(TEXT_BYTES_MAX);
+        let mut b = Builder::default();
+        b.begin(8, StreamTag(1), 1);
+        assert!(b.push(8, &draft(&ann, &text)));
+        assert!(!b.push(8, &draft(&ann, &text)));
+        assert!(b.bytes().len() - 8 <= BODY_BYTES_MAX);
+        assert_eq!(read(&b.bytes()[8..]).len(), 1);
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let ann = member(300, Some("ci"));
+        let mut b = Builder::default();
+        b.begin(0, StreamTag(1), 2);
+        assert!(b.push(0, &Draft { reply_to: Some(1), ..draft(&ann, "hi") }));
+        assert_eq!(
+            b.bytes(),
+            [
+                &[1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x40, 0x42, 0x0f, 0, 0, 0, 0, 0]
+                    [..],
+                &[3, 0xac, 2, 0xe8, 7, 0xe7, 0x24, 1, 3, b'a', b'n', b'n', 2, b'c', b'i', 0, 0, 1],
+                &[2, b'h', b'i'],
+            ]
+            .concat()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_and_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(reader) = Reader::new(&bytes) {
+                for message in reader.take(5000) { let _ = message; }
+            }
+        }
+
+        #[test]
+        fn a_changed_body_never_panics(at in 0usize..60, with in any::<u8>(), cut in 0usize..60) {
+            let ann = member(1, Some("ci"));
+            let mut b = Builder::default();
+            b.begin(0, StreamTag(1), 1);
+            b.push(0, &draft(&ann, "hello"));
+            b.push(0, &draft(&ann, "world"));
+            let mut bytes = b.bytes().to_vec();
+            if let Some(byte) = bytes.get_mut(at) { *byte = with; }
+            let kept = bytes.len().saturating_sub(cut);
+            if let Ok(reader) = Reader::new(&bytes[..kept]) {
+                for message in reader { if message.is_err() { break } }
+            }
+        }
+    }
+}

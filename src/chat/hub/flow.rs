@@ -1,0 +1,357 @@
+//! Flow: what members reported, who holds the window, who is served how, and what each is owed.
+
+use super::{
+    Action, Chunk, Hub, Now,
+    request::gap,
+    stream::{Hearing, Stream, Sub, Way},
+};
+use crate::{
+    chat::{
+        batch::Head,
+        member::SessionId,
+        verbs::{Event, StreamTag},
+    },
+    limits::{
+        FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
+        MEMBERSHIP_TOLD_MEMBERS_MAX, RETRY_PAUSE_MS_MAX,
+    },
+};
+
+/// What a member says it has; all numbers only rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The stream.
+    pub stream: StreamTag,
+    /// Everything up to here was delivered.
+    pub delivered: u64,
+    /// Messages whose first copy came by broadcast.
+    pub by_broadcast: u64,
+    /// Datagrams heard, doubles and probes included.
+    pub datagrams: u64,
+}
+
+/// Messages over which a share is worth judging.
+const HEALTH_MESSAGES_MIN: u64 = 8;
+
+impl Hub {
+    /// Takes a report: it opens windows, ends repairs, proves the broadcast channel.
+    pub fn report(&mut self, now: Now, id: SessionId, report: &Report) {
+        let tag = report.stream;
+        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
+        let stream = &mut self.streams[tag.0 as usize];
+        let head = stream.backlog.head();
+        // A member can't have more than there is, nor less than it had.
+        let delivered = report.delivered.min(head);
+        let before = stream.subs[key].acked;
+        if delivered > before {
+            let flow = stream.backlog.flow_at(delivered);
+            let sub = &mut stream.subs[key];
+            sub.acked = delivered;
+            sub.acked_flow.bytes = sub.acked_flow.bytes.max(flow.bytes);
+            sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
+            sub.progress_us = now.mono_us;
+            sub.next_push = sub.next_push.max(delivered + 1);
+            sub.repair = sub.repair.filter(|(_, last)| *last > delivered);
+            if stream.blocked_since_us.is_some() {
+                self.mark_dirty(tag);
+            }
+        }
+        self.judge_hearing(now, tag, key, report);
+        self.rejoin_window(now, tag, key);
+        if delivered > before && tag == super::ANNOUNCEMENTS {
+            self.receipts_reached(id, before, delivered);
+        }
+    }
+
+    /// Whether broadcast reaches this member, by what it reports.
+    fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
+        let min = self.rules.broadcast_members_min;
+        let stream = self.stream_mut(tag);
+        let worth_it = stream.members as usize >= min;
+        let sub = &mut stream.subs[key];
+        let heard = report.datagrams > sub.datagrams;
+        sub.datagrams = sub.datagrams.max(report.datagrams);
+        match sub.hearing {
+            Hearing::None => {}
+            Hearing::Unproven { probe_at_us } => {
+                if heard && now.mono_us >= probe_at_us {
+                    sub.hearing = Hearing::Proven;
+                    sub.restart_health(now, report);
+                    if worth_it && sub.in_window {
+                        stream.set_way(key, Way::Broadcast);
+                    }
+                }
+            }
+            Hearing::Proven if sub.way == Way::Session => {
+                sub.restart_health(now, report);
+                if worth_it && sub.in_window {
+                    stream.set_way(key, Way::Broadcast);
+                }
+            }
+            Hearing::Proven => {
+                let passed = now.mono_us.saturating_sub(sub.health_since_us);
+                if passed < HEALTH_WINDOW_MS * 1000 {
+                    return;
+                }
+                let all = report.delivered.saturating_sub(sub.health_delivered);
+                let by_broadcast = report.by_broadcast.saturating_sub(sub.health_by_broadcast);
+                sub.restart_health(now, report);
+                if all >= HEALTH_MESSAGES_MIN && by_broadcast * 2 < all {
+                    let probe_at_us = now.mono_us + sub.next_pause_us();
+                    sub.hearing = Hearing::Unproven { probe_at_us };
+                    stream.set_way(key, Way::Session);
+                    self.wake_pulling(tag);
+                }
+            }
+        }
+    }
+
+    /// A lagging member that has caught up holds the window again, after its pause.
+    fn rejoin_window(&mut self, now: Now, tag: StreamTag, key: usize) {
+        let stream = &mut self.streams[tag.0 as usize];
+        let head = stream.backlog.head();
+        let sub = &mut stream.subs[key];
+        let caught_up = sub.acked == head;
+        if sub.in_window || !caught_up || now.mono_us < sub.rejoin_at_us {
+            return;
+        }
+        if !self.accounts.of(sub.account).may_stall(now.mono_us) {
+            return;
+        }
+        sub.in_window = true;
+        sub.acked_flow = stream.backlog.flow();
+        stream.forget_floor();
+    }
+
+    /// A member asks for numbers that it misses.
+    pub fn repair(&mut self, id: SessionId, tag: StreamTag, first: u64, last: u64) {
+        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
+        let stream = &mut self.streams[tag.0 as usize];
+        let head = stream.backlog.head();
+        let sub = &mut stream.subs[key];
+        let (first, last) = (first.max(sub.acked + 1), last.min(head));
+        if first > last {
+            return;
+        }
+        // By session nothing is lost, only on its way.
+        if sub.way == Way::Broadcast {
+            let (f, l) = sub.repair.unwrap_or((first, last));
+            sub.repair = Some((f.min(first), l.max(last)));
+        }
+        self.wake(id);
+    }
+
+    /// What a session is owed, as frames of about `bytes_max` at most; nothing once it has all.
+    ///
+    /// Called by the shell when the session's output has room. What does not fit stays where it is:
+    /// in the backlog, under the session's cursors.
+    pub fn pull(&mut self, now: Now, id: SessionId, bytes_max: usize, out: &mut Vec<Chunk>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.woken = false;
+        let count = session.subs.len();
+        let begin = session.pull_from % count.max(1);
+        session.pull_from = session.pull_from.wrapping_add(1);
+        let order: Vec<_> = (0..count).map(|i| session.subs[(begin + i) % count]).collect();
+        let mut left = bytes_max;
+        for (tag, key) in order {
+            let stream = &mut self.streams[tag.0 as usize];
+            stream.pull_membership(key, &mut left, out);
+            let sent_again = stream.pull_messages(key, &mut left, out);
+            self.counters.repaired += sent_again;
+            stream.pull_head(now, key, out);
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn tick_streams(&mut self, now: Now) {
+        for at in 0..self.streams.len() {
+            let stream = &mut self.streams[at];
+            let tag = stream.tag;
+            if stream.subs.is_empty() && stream.waiting.is_empty() {
+                continue;
+            }
+            self.tick_window(now, tag);
+            self.tick_heads(now, tag);
+            self.tick_probes(now, tag);
+            let stream = &self.streams[at];
+            if !stream.waiting.is_empty() || !stream.ready.is_empty() {
+                self.mark_dirty(tag);
+            }
+        }
+    }
+
+    /// Who keeps the window shut without progress leaves it; so do those whose account held it shut
+    /// for too long altogether, unless everybody is equally slow.
+    fn tick_window(&mut self, now: Now, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        let Some(blocked_us) = stream.blocked_since_us else { return };
+        let shutting: Vec<_> = stream
+            .subs
+            .iter()
+            .filter(|(_, sub)| stream.shuts_window(sub))
+            .map(|(key, sub)| (key, sub.account, sub.progress_us.max(blocked_us)))
+            .collect();
+        let holding = stream.subs.iter().filter(|(_, s)| s.in_window).count();
+        let stragglers = shutting.len() * 2 <= holding;
+        let since_tick = now.mono_us.saturating_sub(self.last_tick_us.max(blocked_us));
+        let mut charged = Vec::new();
+        for (key, account, progress_us) in shutting {
+            let stalled = now.mono_us.saturating_sub(progress_us) >= LAGGING_AFTER_MS * 1000;
+            let spent = stragglers && {
+                let first = !charged.contains(&account);
+                charged.push(account);
+                let us = if first { since_tick } else { 0 };
+                self.accounts.of(account).charge_stall(now.mono_us, us)
+            };
+            if stalled || spent {
+                let stream = &mut self.streams[tag.0 as usize];
+                stream.leave_window(now, key);
+                let session = stream.subs[key].session;
+                self.wake(session);
+                self.mark_dirty(tag);
+            }
+        }
+    }
+
+    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise.
+    fn tick_heads(&mut self, now: Now, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        if stream.broadcast_subs == 0 {
+            return;
+        }
+        let head = stream.backlog.head();
+        let mut wake = Vec::new();
+        for (_, sub) in &mut stream.subs {
+            let quiet = now.mono_us.saturating_sub(sub.head_told_us) >= HEADS_EVERY_MS * 1000;
+            if sub.way == Way::Broadcast && sub.acked < head && quiet {
+                sub.head_due = true;
+                wake.push(sub.session);
+            }
+        }
+        for session in wake {
+            self.wake(session);
+        }
+    }
+
+    /// A channel is tried again for those who did not hear it, after their pause.
+    fn tick_probes(&mut self, now: Now, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        if stream.channel.is_none() {
+            return;
+        }
+        let waits = |sub: &Sub| matches!(sub.hearing, Hearing::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
+        if now.mono_us >= stream.next_probe_us && stream.subs.iter().any(|(_, sub)| waits(sub)) {
+            stream.probe_due = true;
+            stream.next_probe_us = now.mono_us + stream.probe_pause_ms * 1000;
+            stream.probe_pause_ms = (stream.probe_pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
+            self.mark_dirty(tag);
+        }
+    }
+
+    /// Sends an empty datagram for those who are not known to hear the channel.
+    pub(super) fn probe(&mut self, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        if !stream.probe_due || stream.channel.is_none() {
+            return;
+        }
+        stream.probe_due = false;
+        let next = stream.backlog.head() + 1;
+        self.builder.begin(FRAME_HEADER_BYTES, tag, next);
+        debug_assert!(Head::read(&self.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
+        self.counters.broadcast_sent += 1;
+        self.out.push(Action::Publish(tag, self.builder.bytes().into()));
+    }
+}
+
+impl Sub {
+    fn restart_health(&mut self, now: Now, report: &Report) {
+        self.health_since_us = now.mono_us;
+        self.health_delivered = report.delivered;
+        self.health_by_broadcast = report.by_broadcast;
+    }
+}
+
+impl Stream {
+    fn leave_window(&mut self, now: Now, key: usize) {
+        self.set_way(key, Way::Session);
+        let sub = &mut self.subs[key];
+        sub.in_window = false;
+        sub.rejoin_at_us = now.mono_us + sub.next_pause_us();
+        self.forget_floor();
+    }
+
+    fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
+        if self.members as usize > MEMBERSHIP_TOLD_MEMBERS_MAX {
+            return;
+        }
+        while *left > 0 {
+            let Some(told) = self.subs[key].membership else { return };
+            let Some((next, event)) = self.membership_after(told) else { return };
+            // Nobody is told of itself.
+            let own = match event {
+                Event::Joined { member, .. } | Event::Left { member, .. } => {
+                    member.session == self.subs[key].session
+                }
+                Event::Opened(_)
+                | Event::Channel { .. }
+                | Event::Gap { .. }
+                | Event::Heads(_)
+                | Event::Covered { .. }
+                | Event::Topic { .. }
+                | Event::Ping
+                | Event::Bye { .. } => false,
+            };
+            if !own {
+                out.push(Chunk::Event(event.clone()));
+                *left = left.saturating_sub(256);
+            }
+            self.subs[key].membership = Some(next);
+        }
+    }
+
+    /// Messages that a member is owed; gives how many of them were sent before by broadcast.
+    fn pull_messages(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) -> u64 {
+        let (head, start, tag) = (self.backlog.head(), self.backlog.start(), self.tag);
+        let sub = &mut self.subs[key];
+        let (mut next, last) = match (sub.way, sub.repair) {
+            (Way::Session, _) => (sub.next_push, head),
+            (Way::Broadcast, Some((first, last))) => (first, last.min(head)),
+            (Way::Broadcast, None) => return 0,
+        };
+        let mut sent = 0;
+        while next <= last && *left > 0 {
+            let Some(segment) = self.backlog.holding(next) else {
+                // It fell behind the start of the backlog, and there is no history to ask.
+                out.push(Chunk::Event(gap(tag, next, start - 1)));
+                next = start;
+                continue;
+            };
+            sent += segment.last + 1 - next;
+            next = segment.last + 1;
+            *left = left.saturating_sub(segment.frame.len());
+            out.push(Chunk::Batch(std::rc::Rc::clone(&segment.frame)));
+        }
+        match sub.way {
+            Way::Session => {
+                sub.next_push = next;
+                0
+            }
+            Way::Broadcast => {
+                sub.repair = (next <= last).then_some((next, last));
+                sent
+            }
+        }
+    }
+
+    fn pull_head(&mut self, now: Now, key: usize, out: &mut Vec<Chunk>) {
+        let (head, tag) = (self.backlog.head(), self.tag);
+        let sub = &mut self.subs[key];
+        if std::mem::take(&mut sub.head_due) && sub.acked < head {
+            sub.head_told = head;
+            sub.head_told_us = now.mono_us;
+            out.push(Chunk::Event(Event::Heads(vec![(tag, head)])));
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The hub: one pure state machine that gives every room its order and knows who has what.
+//!
+//! A message's way: [`Hub::submit`] numbers it, [`Hub::end_turn`] hands what was numbered in this turn
+//! to the store (streams that are stored) and, after [`Hub::stored`], puts it into the stream's
+//! backlog as one encoded body, acknowledges it to its sender and publishes it. Publishing before the
+//! commit would let a crash give one number to two texts.
+//!
+//! There is no queue a member. A member is a cursor into the backlog ([`stream::Sub`]); what it is
+//! owed is computed by [`Hub::pull`] when its socket has room. What is in flight is bounded by a
+//! window that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the window
+//! and pulls at its own pace.
+//!
+//! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a clock,
+//! touches a socket or blocks.
+
+mod flow;
+mod quota;
+mod receipt;
+mod request;
+mod session;
+mod stream;
+mod submit;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
+
+pub use flow::Report;
+pub use session::Hello;
+pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
+
+use super::{
+    batch,
+    member::SessionId,
+    message::RunId,
+    names::{Label, RoomName, UserName},
+    roster::{Counters, Row},
+    verbs::{Channel, Event, Refusal, Reply, StreamTag},
+};
+use crate::limits;
+use quota::Accounts;
+use receipt::Receipt;
+use session::Session;
+use stream::Stream;
+use submit::Instances;
+
+/// Both clocks at one instant, read once a turn by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Monotonic clock, microseconds.
+    pub mono_us: u64,
+    /// Wall clock, microseconds since 1970.
+    pub wall_us: i64,
+}
+
+/// What the operator and the machine decide for a hub.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// This run of the server.
+    pub run: RunId,
+    /// The user id that the server runs as; with root an operator of every room.
+    pub owner_uid: u32,
+    /// Admits all users of the host: accounts are user ids. Otherwise accounts are processes.
+    pub host: bool,
+    /// There is a broadcast channel.
+    pub broadcast: bool,
+    /// Rooms with fewer listening members go by session.
+    pub broadcast_members_min: usize,
+    /// There is a store: messages are committed before they are published.
+    pub store: bool,
+    /// What is stored outlives the run: ids need no run.
+    pub persistent: bool,
+    /// Sessions of the server.
+    pub sessions_max: usize,
+    /// Sessions of one account.
+    pub sessions_per_user_max: usize,
+    /// Rooms of the server.
+    pub rooms_max: usize,
+    /// Rooms made by one user id.
+    pub rooms_per_user_max: usize,
+    /// Bytes of backlog of one stream.
+    pub backlog_bytes_max: usize,
+    /// Bytes of backlog of all streams.
+    pub backlog_total_bytes_max: usize,
+    /// Bytes of one account taken and not yet published.
+    pub in_flight_bytes_per_user_max: usize,
+    /// Writes the header of a batch frame for a body of so many bytes.
+    pub batch_header: fn(usize) -> [u8; limits::FRAME_HEADER_BYTES],
+}
+
+impl Rules {
+    /// The defaults of `limits`, for a user's own server.
+    #[must_use]
+    pub fn new(run: RunId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
+        Self {
+            run,
+            owner_uid,
+            host: false,
+            broadcast: true,
+            broadcast_members_min: 4,
+            store: false,
+            persistent: false,
+            sessions_max: limits::SESSIONS_MAX,
+            sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
+            rooms_max: limits::ROOMS_MAX,
+            rooms_per_user_max: limits::ROOMS_PER_USER_MAX,
+            backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
+            backlog_total_bytes_max: limits::BACKLOG_TOTAL_BYTES_MAX,
+            in_flight_bytes_per_user_max: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+            batch_header,
+        }
+    }
+}
+
+/// An answer or event for one session, small and in order with its other frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Answer to the request with that serial number.
+    Reply {
+        /// As the request had it.
+        serial: u32,
+        /// The answer, or why not.
+        result: Result<Reply, Refusal>,
+    },
+    /// Something it did not ask for.
+    Event(Event),
+    /// Submits that stand now.
+    Ack(Ack),
+    /// Submits that were refused.
+    Nack {
+        /// Counter of the first.
+        first: u64,
+        /// How many.
+        count: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Acknowledgement of submits with consecutive counters and consecutive numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// Counter of the first submit.
+    pub first: u64,
+    /// How many submits.
+    pub count: u32,
+    /// Number of the first message.
+    pub seq: u64,
+    /// Other sessions that get it.
+    pub members: u32,
+    /// On disk: its id is good for ever.
+    pub stored: bool,
+}
+
+/// What the shell is to do. One closed list; the shell matches it without `_`.
+#[derive(Debug)]
+pub enum Action {
+    /// Put a frame into a session's output.
+    Send(SessionId, Frame),
+    /// There is something for this session to pull.
+    Wake(SessionId),
+    /// Stop reading from a session: what it sends has to wait.
+    Pause(SessionId),
+    /// Read from it again.
+    Resume(SessionId),
+    /// Hand a body (the frame without its header) to the broadcast channel.
+    Publish(StreamTag, Rc<[u8]>),
+    /// Open a broadcast channel for a stream, then call [`Hub::channel_opened`].
+    OpenChannel(StreamTag),
+    /// Nobody listens to it any more.
+    CloseChannel(StreamTag),
+    /// Commit these messages in one transaction, then call [`Hub::stored`] or [`Hub::store_failed`].
+    Store(Vec<Arc<Entry>>),
+    /// A row of the presence table changed.
+    Row(Box<Row>),
+    /// A row of the presence table is gone.
+    RowGone(SessionId),
+}
+
+/// What [`Hub::pull`] gives for a session's output.
+#[derive(Debug, Clone)]
+pub enum Chunk {
+    /// An encoded batch frame, shared with other sessions.
+    Batch(Rc<[u8]>),
+    /// An event to encode.
+    Event(Event),
+}
+
+/// The rules' state. See the head of this file.
+#[derive(Debug)]
+pub struct Hub {
+    rules: Rules,
+    sessions: HashMap<SessionId, Session>,
+    streams: Vec<Stream>,
+    rooms: HashMap<RoomName, StreamTag>,
+    pairs: HashMap<(u32, u32), StreamTag>,
+    users: HashMap<UserName, u32>,
+    user_names: HashMap<u32, UserName>,
+    accounts: Accounts,
+    instances: Instances,
+    away: BTreeMap<(u32, Option<Label>), Box<str>>,
+    following: BTreeMap<(u32, Option<Label>), Vec<RoomName>>,
+    receipts: BTreeMap<u64, Receipt>,
+    committing: VecDeque<StreamTag>,
+    commit_running: bool,
+    dirty_streams: Vec<StreamTag>,
+    dirty_rows: Vec<SessionId>,
+    out: Vec<Action>,
+    counters: Counters,
+    last_tick_us: u64,
+    builder: batch::Builder,
+}
+
+/// The stream of announcements is there from the start.
+pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
+
+impl Hub {
+    /// A hub without sessions or rooms.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        let announcements = Stream::announcements(rules.backlog_bytes_max);
+        Self {
+            rules,
+            sessions: HashMap::new(),
+            streams: vec![announcements],
+            rooms: HashMap::new(),
+            pairs: HashMap::new(),
+            users: HashMap::new(),
+            user_names: HashMap::new(),
+            accounts: Accounts::default(),
+            instances: Instances::default(),
+            away: BTreeMap::new(),
+            following: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            committing: VecDeque::new(),
+            commit_running: false,
+            dirty_streams: Vec::new(),
+            dirty_rows: Vec::new(),
+            out: Vec::new(),
+            counters: Counters::default(),
+            last_tick_us: 0,
+            builder: batch::Builder::default(),
+        }
+    }
+
+    /// What is to be done now, in order. Empty it after each call.
+    pub fn actions(&mut self) -> std::vec::Drain<'_, Action> {
+        self.out.drain(..)
+    }
+
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
+    pub fn end_turn(&mut self, now: Now) {
+        self.commit_next();
+        let mut dirty = std::mem::take(&mut self.dirty_streams);
+        for tag in dirty.drain(..) {
+            self.stream_mut(tag).dirty = false;
+            self.publish(now, tag);
+        }
+        // Publishing marks nothing dirty itself, so the allocation can be kept.
+        if self.dirty_streams.is_empty() {
+            self.dirty_streams = dirty;
+        }
+        self.tell_rows();
+    }
+
+    /// Looks at everything that depends on time. To be called every [`Hub::tick_after_ms`].
+    pub fn tick(&mut self, now: Now) {
+        self.tick_sessions(now);
+        self.tick_streams(now);
+        self.last_tick_us = now.mono_us;
+        self.end_turn(now);
+    }
+
+    /// How long the shell may sleep before the next [`Hub::tick`], milliseconds.
+    #[must_use]
+    pub fn tick_after_ms(&self) -> u64 {
+        match self.streams.iter().any(Stream::needs_watching) {
+            true => limits::TICK_BUSY_MS,
+            false => limits::TICK_IDLE_MS,
+        }
+    }
+
+    /// Counters for `status` and the presence table.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            sessions: self.sessions.len() as u64,
+            rooms: self.rooms.len() as u64,
+            lagging: self.streams.iter().map(|s| s.lagging_count() as u64).sum(),
+            deaf: self.streams.iter().map(|s| s.deaf_count() as u64).sum(),
+            ..self.counters
+        }
+    }
+
+    /// Sessions now, visitors included.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The room of a name, for tests and the shell's log.
+    #[must_use]
+    pub fn room_tag(&self, room: &RoomName) -> Option<StreamTag> {
+        self.rooms.get(room).copied()
+    }
+
+    /// Whether the hub knows the user id of a name, or the shell should look it up first.
+    #[must_use]
+    pub fn knows_user(&self, user: &UserName) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// Tells the hub the user id of a name that was looked up.
+    pub fn learn_user(&mut self, user: UserName, uid: u32) {
+        if self.users.len() >= limits::INSTANCES_MAX {
+            self.users.clear();
+            self.user_names.clear();
+        }
+        self.user_names.insert(uid, user.clone());
+        self.users.insert(user, uid);
+    }
+
+    fn stream(&self, tag: StreamTag) -> &Stream {
+        &self.streams[tag.0 as usize]
+    }
+
+    fn stream_mut(&mut self, tag: StreamTag) -> &mut Stream {
+        &mut self.streams[tag.0 as usize]
+    }
+
+    fn known_stream(&self, tag: StreamTag) -> Option<&Stream> {
+        self.streams.get(tag.0 as usize)
+    }
+
+    fn mark_dirty(&mut self, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        if !stream.dirty {
+            stream.dirty = true;
+            self.dirty_streams.push(tag);
+        }
+    }
+
+    fn send(&mut self, session: SessionId, event: Event) {
+        self.out.push(Action::Send(session, Frame::Event(event)));
+    }
+
+    fn wake(&mut self, session: SessionId) {
+        if let Some(s) = self.sessions.get_mut(&session)
+            && !s.woken
+        {
+            s.woken = true;
+            self.out.push(Action::Wake(session));
+        }
+    }
+
+    /// A broadcast channel was opened, or could not be.
+    pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
+        let stream = self.stream_mut(tag);
+        stream.channel_asked = channel.is_some();
+        stream.channel = channel;
+        let Some(channel) = channel else { return };
+        let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();
+        for session in sessions {
+            self.send(session, Event::Channel { stream: tag, channel });
+        }
+    }
+}

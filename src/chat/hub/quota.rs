@@ -1,0 +1,101 @@
+//! Who is charged for what: all that a client causes is charged to its account.
+
+use std::collections::HashMap;
+
+use crate::{
+    chat::member::Peer,
+    limits::{STALL_BUDGET_MS, STALL_WINDOW_MS},
+};
+
+/// Whom a session is charged to: a user id on a host's server, a process on a user's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum AccountId {
+    User(u32),
+    Process { pid: u32, start: u64 },
+}
+
+impl AccountId {
+    pub(super) fn of(peer: &Peer, host: bool) -> Self {
+        match host {
+            true => Self::User(peer.uid),
+            false => Self::Process { pid: peer.pid, start: peer.start },
+        }
+    }
+}
+
+/// What one account holds now.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) sessions: usize,
+    pub(super) in_flight_bytes: usize,
+    /// Time its members held windows shut, leaking away over `STALL_WINDOW_MS`.
+    stall_us: u64,
+    stall_at_us: u64,
+}
+
+impl Account {
+    fn leak(&mut self, now_us: u64) {
+        let passed = now_us.saturating_sub(self.stall_at_us);
+        let leaked = passed.saturating_mul(STALL_BUDGET_MS) / STALL_WINDOW_MS;
+        self.stall_us = self.stall_us.saturating_sub(leaked);
+        self.stall_at_us = now_us;
+    }
+
+    /// Charges time for which its members held a window shut; true once the budget is spent.
+    pub(super) fn charge_stall(&mut self, now_us: u64, stalled_us: u64) -> bool {
+        self.leak(now_us);
+        self.stall_us = (self.stall_us + stalled_us).min(STALL_WINDOW_MS * 1000);
+        self.stall_us > STALL_BUDGET_MS * 1000
+    }
+
+    /// Whether its members may hold windows again.
+    pub(super) fn may_stall(&mut self, now_us: u64) -> bool {
+        self.leak(now_us);
+        self.stall_us <= STALL_BUDGET_MS * 1000 / 2
+    }
+}
+
+/// All accounts with anything to their name.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(HashMap<AccountId, Account>);
+
+impl Accounts {
+    pub(super) fn of(&mut self, id: AccountId) -> &mut Account {
+        self.0.entry(id).or_default()
+    }
+
+    /// Ends one session of an account; the last one takes the account with it once nothing of it is
+    /// in flight.
+    pub(super) fn end_session(&mut self, id: AccountId) {
+        let account = self.of(id);
+        account.sessions -= 1;
+        self.settle(id);
+    }
+
+    /// Gives back bytes that were published or refused.
+    pub(super) fn release(&mut self, id: AccountId, bytes: usize) {
+        let account = self.of(id);
+        account.in_flight_bytes = account.in_flight_bytes.saturating_sub(bytes);
+        self.settle(id);
+    }
+
+    fn settle(&mut self, id: AccountId) {
+        if self.0.get(&id).is_some_and(|a| a.sessions == 0 && a.in_flight_bytes == 0) {
+            self.0.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_budget_comes_back_with_time() {
+        let mut account = Account::default();
+        assert!(!account.charge_stall(1_000_000, 60_000));
+        assert!(account.charge_stall(1_060_000, 60_000));
+        assert!(!account.may_stall(1_100_000));
+        assert!(account.may_stall(11_000_000));
+    }
+}

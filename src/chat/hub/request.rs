@@ -1,0 +1,539 @@
+//! Requests: what a session asks and how it is answered.
+
+use super::{
+    ANNOUNCEMENTS, Action, Frame, Hub, Now,
+    session::Directs,
+    stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
+};
+use crate::{
+    chat::{
+        member::{EndCause, SessionId},
+        names::{Label, RoomName, Target, UserName},
+        verbs::{
+            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomInfo,
+            StreamInfo, StreamLabel, StreamTag,
+        },
+    },
+    limits::{
+        BACKLOG_BYTES_MAX, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
+        FOLLOWING_NAMES_PER_USER_MAX, RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, TOPIC_BYTES_MAX,
+        WINDOW_CHARGE_BYTES_MIN,
+    },
+};
+
+/// Room lines in one answer; the caller asks again for more.
+const ROOMS_PER_REPLY: usize = 32;
+
+fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(code, text))
+}
+
+fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
+    refuse(RefusalCode::Absent, format!("there is no room {room}"))
+}
+
+impl Hub {
+    /// Answers a request; the answer is among the actions.
+    pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
+        if !self.sessions.contains_key(&id) {
+            return;
+        }
+        let result = self.answer(now, id, request);
+        self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+        // What a join finds in the backlog comes after the answer that names the stream.
+        self.wake(id);
+    }
+
+    fn answer(&mut self, now: Now, id: SessionId, request: Request) -> Result<Reply, Refusal> {
+        match request {
+            Request::Open { target } => self.open_target(id, &target),
+            Request::Join { follow, begin, membership, keep } => {
+                self.active(now, id);
+                self.join(now, id, follow, begin, membership, keep)
+            }
+            Request::Part { stream, forget } => self.part_by_request(id, stream, forget),
+            Request::Unfollow { room } => self.unfollow(id, &room),
+            Request::Rooms { skip } => Ok(self.rooms_from(skip)),
+            Request::CreateRoom { room, history } => self.create_room(id, &room, history),
+            Request::Topic { room, topic } => self.set_topic(id, &room, topic),
+            Request::Away { label, text } => {
+                let uid = self.sessions[&id].peer.uid;
+                self.set_away(uid, label, Some(&text)).map(|()| Reply::Done)
+            }
+            Request::Back { label } => {
+                let uid = self.sessions[&id].peer.uid;
+                self.set_away(uid, label, None).map(|()| Reply::Done)
+            }
+            Request::Announce { level, room, text, report_at } => {
+                self.active(now, id);
+                self.announce(now, id, level, room, &text, report_at)
+            }
+            Request::Receipt { number, skip } => self.receipt(id, number, skip),
+            Request::Listening { stream, charge_bytes } => {
+                self.listening(now, id, stream, Some(charge_bytes));
+                Ok(Reply::Done)
+            }
+            Request::Deaf { stream } => {
+                self.listening(now, id, stream, None);
+                Ok(Reply::Done)
+            }
+            Request::Active => {
+                self.active(now, id);
+                Ok(Reply::Done)
+            }
+            Request::Quit => Ok(Reply::Done),
+        }
+    }
+
+    // ---- rooms -------------------------------------------------------------------------------
+
+    /// The room of that name; a public room comes into being by its first use.
+    pub(super) fn room_for(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+    ) -> Result<StreamTag, Refusal> {
+        match self.rooms.get(room) {
+            Some(tag) => Ok(*tag),
+            None => self.new_room(id, room, true),
+        }
+    }
+
+    fn new_room(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        history: bool,
+    ) -> Result<StreamTag, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        if self.rooms.len() >= self.rules.rooms_max {
+            let text = format!("the server has {} rooms, which is the limit", self.rooms.len());
+            return refuse(RefusalCode::Failed, text);
+        }
+        let made_by =
+            |s: &&Stream| matches!(s.topic, Topic::Room { creator_uid, .. } if creator_uid == uid);
+        let own = self.streams.iter().filter(made_by).count();
+        if own >= self.rules.rooms_per_user_max {
+            let text = format!("this user made {own} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
+        }
+        let tag = self.next_tag();
+        let bytes = self.rules.backlog_bytes_max;
+        self.streams.push(Stream::room(tag, room.clone(), uid, history, bytes));
+        self.rooms.insert(room.clone(), tag);
+        self.share_backlog();
+        Ok(tag)
+    }
+
+    fn next_tag(&self) -> StreamTag {
+        // Rooms and conversations are bounded far below that.
+        StreamTag(u32::try_from(self.streams.len()).expect("streams are bounded"))
+    }
+
+    /// Each stream may keep less as the server has more of them.
+    fn share_backlog(&mut self) {
+        let share = self.rules.backlog_total_bytes_max / self.streams.len();
+        if share < self.rules.backlog_bytes_max {
+            for stream in &mut self.streams {
+                stream.backlog.set_bytes_max(share);
+            }
+        }
+    }
+
+    fn create_room(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        history: bool,
+    ) -> Result<Reply, Refusal> {
+        if self.rooms.contains_key(room) {
+            return refuse(RefusalCode::Failed, format!("the room {room} is there already"));
+        }
+        self.new_room(id, room, history).map(|_| Reply::Done)
+    }
+
+    fn set_topic(&mut self, id: SessionId, room: &RoomName, new: String) -> Result<Reply, Refusal> {
+        if new.len() > TOPIC_BYTES_MAX {
+            let text =
+                format!("a topic has at most {TOPIC_BYTES_MAX} bytes; this has {}", new.len());
+            return refuse(RefusalCode::Input, text);
+        }
+        let Some(tag) = self.rooms.get(room).copied() else { return no_room(room) };
+        let uid = self.sessions[&id].peer.uid;
+        let operator = uid == 0 || uid == self.rules.owner_uid;
+        let names = &self.user_names;
+        let stream = &mut self.streams[tag.0 as usize];
+        let Topic::Room { topic, creator_uid, .. } = &mut stream.topic else {
+            return no_room(room);
+        };
+        if uid != *creator_uid && !operator {
+            let by = names
+                .get(creator_uid)
+                .map_or_else(|| format!("#{creator_uid}"), ToString::to_string);
+            let text = format!("only {by}, who made {room}, or an operator may set its topic");
+            return refuse(RefusalCode::Denied, text);
+        }
+        topic.clone_from(&new);
+        self.tell_membership(tag, id, Event::Topic { stream: tag, topic: new, by: id });
+        Ok(Reply::Done)
+    }
+
+    fn rooms_from(&self, skip: u32) -> Reply {
+        let mut names: Vec<_> = self.rooms.iter().collect();
+        names.sort();
+        let mut rest = names.into_iter().skip(skip as usize);
+        let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
+            let stream = self.stream(*tag);
+            let topic = match &stream.topic {
+                Topic::Room { topic, .. } => topic.clone(),
+                Topic::Announcements | Topic::Conversation { .. } => String::new(),
+            };
+            RoomInfo {
+                name: name.clone(),
+                members: stream.members,
+                last: stream.backlog.head(),
+                last_wall_us: stream.backlog.newest_wall_us(),
+                topic,
+                stored: self.is_stored(*tag),
+            }
+        });
+        let rooms = rooms.collect();
+        Reply::Rooms { rooms, more: rest.next().is_some() }
+    }
+
+    // ---- targets -----------------------------------------------------------------------------
+
+    fn open_target(&mut self, id: SessionId, target: &Target) -> Result<Reply, Refusal> {
+        match target {
+            Target::Room(room) => {
+                let tag = self.room_for(id, room)?;
+                Ok(Reply::Opened(self.info(id, tag, None, false)))
+            }
+            Target::User { user, label } => {
+                let uid = self.uid_of(user)?;
+                let tag = self.conversation(self.sessions[&id].peer.uid, uid)?;
+                self.reachable(id, uid, user, label.as_ref(), tag)?;
+                Ok(Reply::Opened(self.info(id, tag, None, false)))
+            }
+        }
+    }
+
+    fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
+        match self.users.get(user) {
+            Some(uid) => Ok(*uid),
+            None => refuse(RefusalCode::Absent, format!("there is no user {user} on this host")),
+        }
+    }
+
+    /// Whether a direct message would reach somebody now; as long as there is no mail it has to.
+    fn reachable(
+        &self,
+        id: SessionId,
+        uid: u32,
+        user: &UserName,
+        label: Option<&Label>,
+        tag: StreamTag,
+    ) -> Result<(), Refusal> {
+        let called =
+            |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
+        let here = |s: &&super::session::Session| s.peer.uid == uid && s.listens() && called(s);
+        let to = Target::User { user: user.clone(), label: label.cloned() };
+        let mut sessions = self.sessions.values().filter(here).peekable();
+        if sessions.peek().is_none() {
+            return refuse(RefusalCode::Absent, format!("{to} is not here"));
+        }
+        if sessions.any(|s| s.member.session != id && s.sub_key(tag).is_some()) {
+            return Ok(());
+        }
+        let text = format!("{to} is here, but no session of theirs takes direct messages");
+        refuse(RefusalCode::Absent, text)
+    }
+
+    /// The conversation of two users, made when first wanted.
+    fn conversation(&mut self, a: u32, b: u32) -> Result<StreamTag, Refusal> {
+        let (low, high) = (a.min(b), a.max(b));
+        if let Some(tag) = self.pairs.get(&(low, high)) {
+            return Ok(*tag);
+        }
+        let of = |uid: u32| self.pairs.keys().filter(|(l, h)| *l == uid || *h == uid).count();
+        if of(a) >= CONVERSATIONS_PER_USER_MAX {
+            let text = format!(
+                "this user has {CONVERSATIONS_PER_USER_MAX} conversations, which is the limit"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        let tag = self.next_tag();
+        let mut stream = Stream::conversation(tag, low, high);
+        stream.backlog.set_bytes_max(self.rules.backlog_bytes_max.min(BACKLOG_BYTES_MAX / 16));
+        self.streams.push(stream);
+        self.pairs.insert((low, high), tag);
+        self.share_backlog();
+        self.follow_new_conversation(tag, low, high);
+        Ok(tag)
+    }
+
+    /// Those who follow all their conversations follow a new one as well.
+    fn follow_new_conversation(&mut self, tag: StreamTag, low: u32, high: u32) {
+        let follows = |s: &super::session::Session| {
+            let uid = s.peer.uid;
+            let other = if uid == low { high } else { low };
+            (uid == low || uid == high)
+                && match &s.directs {
+                    Directs::None => false,
+                    Directs::All => true,
+                    Directs::With(users) => users.contains(&other),
+                }
+        };
+        let ids: Vec<_> =
+            self.sessions.iter().filter(|(_, s)| follows(s)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if self.subscribe(id, tag, Begin::Now, 0).is_ok() {
+                let info = self.info(id, tag, Some(1), false);
+                self.send(id, Event::Opened(info));
+            }
+        }
+    }
+
+    // ---- joining -----------------------------------------------------------------------------
+
+    fn join(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        follow: Follow,
+        begin: Begin,
+        membership: bool,
+        keep: bool,
+    ) -> Result<Reply, Refusal> {
+        let now_us = now.mono_us;
+        match follow {
+            Follow::Room(room) => {
+                let tag = self.room_for(id, &room)?;
+                if keep {
+                    self.keep_following(id, &room)?;
+                }
+                let info = self.join_stream(id, tag, begin, now_us)?;
+                self.welcome(id, tag, membership);
+                Ok(Reply::Joined(vec![info]))
+            }
+            Follow::Announcements => {
+                self.join_stream(id, ANNOUNCEMENTS, begin, now_us).map(|i| Reply::Joined(vec![i]))
+            }
+            Follow::With(user) => {
+                let other = self.uid_of(&user)?;
+                let own = self.sessions[&id].peer.uid;
+                let tag = self.conversation(own, other)?;
+                self.follow_directs(id, Some(other));
+                self.join_stream(id, tag, begin, now_us).map(|info| Reply::Joined(vec![info]))
+            }
+            Follow::AllDirect | Follow::ToMe => {
+                let own = self.sessions[&id].peer.uid;
+                self.follow_directs(id, None);
+                let of_own = |(low, high): &(u32, u32)| *low == own || *high == own;
+                let tags: Vec<_> =
+                    self.pairs.iter().filter(|(p, _)| of_own(p)).map(|(_, tag)| *tag).collect();
+                let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
+                infos.collect::<Result<_, _>>().map(Reply::Joined)
+            }
+        }
+    }
+
+    fn follow_directs(&mut self, id: SessionId, with: Option<u32>) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match (with, &mut session.directs) {
+            (None, directs) => *directs = Directs::All,
+            (Some(_), Directs::All) => {}
+            (Some(uid), Directs::With(users)) => {
+                if !users.contains(&uid) {
+                    users.push(uid);
+                }
+            }
+            (Some(uid), directs @ Directs::None) => *directs = Directs::With(vec![uid]),
+        }
+    }
+
+    fn join_stream(
+        &mut self,
+        id: SessionId,
+        tag: StreamTag,
+        begin: Begin,
+        now_us: u64,
+    ) -> Result<StreamInfo, Refusal> {
+        if let Some(key) = self.sessions[&id].sub_key(tag) {
+            let next = self.stream(tag).subs[key].acked + 1;
+            return Ok(self.info(id, tag, Some(next), false));
+        }
+        let (next, new_run) = self.subscribe(id, tag, begin, now_us)?;
+        Ok(self.info(id, tag, Some(next), new_run))
+    }
+
+    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering.
+    fn subscribe(
+        &mut self,
+        id: SessionId,
+        tag: StreamTag,
+        begin: Begin,
+        now_us: u64,
+    ) -> Result<(u64, bool), Refusal> {
+        let (run, stored) = (self.rules.run, self.is_stored(tag));
+        let session = &self.sessions[&id];
+        if session.subs.len() >= STREAMS_PER_SESSION_MAX {
+            let text = format!(
+                "a session follows at most {STREAMS_PER_SESSION_MAX} rooms and conversations"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        let account = session.account;
+        let stream = self.stream_mut(tag);
+        let (seen, new_run) = cursor_of(stream, run, stored, begin);
+        let key = stream.add(Sub::new(id, account, seen, now_us));
+        stream.forget_floor();
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.subs.push((tag, key));
+        }
+        self.mark_row(id);
+        self.settle_channel(tag);
+        Ok((seen + 1, new_run))
+    }
+
+    /// Tells the members of a room that somebody came.
+    fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
+        let Some(key) = self.sessions[&id].sub_key(tag) else { return };
+        let next = self.stream(tag).membership_next();
+        let sub = &mut self.stream_mut(tag).subs[key];
+        let arrives = sub.membership.is_none();
+        sub.membership = membership.then_some(next);
+        if arrives {
+            let event = joined(tag, &self.sessions[&id].member);
+            self.tell_membership(tag, id, event);
+        }
+    }
+
+    pub(super) fn info(
+        &self,
+        id: SessionId,
+        tag: StreamTag,
+        next: Option<u64>,
+        new_run: bool,
+    ) -> StreamInfo {
+        let stream = self.stream(tag);
+        let head = stream.backlog.head();
+        let uid = self.sessions[&id].peer.uid;
+        let (name, topic) = match &stream.topic {
+            Topic::Announcements => (StreamLabel::Announcements, String::new()),
+            Topic::Room { name, topic, .. } => (StreamLabel::Room(name.clone()), topic.clone()),
+            Topic::Conversation { low, high } => {
+                let other = if uid == *low { *high } else { *low };
+                let user = self.user_names.get(&other).cloned();
+                let user = user.unwrap_or_else(|| UserName::of_uid(other));
+                (StreamLabel::Direct(user), String::new())
+            }
+        };
+        StreamInfo {
+            tag,
+            name,
+            head,
+            next: next.unwrap_or(head + 1),
+            new_run,
+            stored: self.is_stored(tag),
+            members: stream.members,
+            topic,
+            channel: stream.channel,
+        }
+    }
+
+    /// A member opened its socket on the broadcast channel, or could not.
+    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
+        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
+        let stream = self.stream_mut(tag);
+        let sub = &mut stream.subs[key];
+        match charge {
+            Some(charge_bytes) => {
+                sub.hearing = Hearing::Unproven { probe_at_us: now.mono_us };
+                sub.window_charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
+                stream.probe_due = true;
+                stream.probe_pause_ms = RETRY_PAUSE_MS_MIN;
+                stream.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
+                self.mark_dirty(tag);
+            }
+            None => {
+                sub.hearing = Hearing::None;
+                stream.set_way(key, Way::Session);
+            }
+        }
+    }
+
+    // ---- leaving and following ---------------------------------------------------------------
+
+    fn part_by_request(
+        &mut self,
+        id: SessionId,
+        tag: StreamTag,
+        forget: bool,
+    ) -> Result<Reply, Refusal> {
+        if self.sessions[&id].sub_key(tag).is_none() {
+            return refuse(RefusalCode::Absent, "this session does not listen to that");
+        }
+        if forget && let Topic::Room { name, .. } = &self.stream(tag).topic {
+            let room = name.clone();
+            self.forget_following(id, &room);
+        }
+        self.part(id, tag, EndCause::Quit);
+        Ok(Reply::Done)
+    }
+
+    fn keep_following(&mut self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
+        let session = &self.sessions[&id];
+        let uid = session.peer.uid;
+        let key = (uid, session.member.label.clone());
+        if !self.following.contains_key(&key)
+            && self.following.range((uid, None)..=(uid + 1, None)).count()
+                >= FOLLOWING_NAMES_PER_USER_MAX
+        {
+            let text = format!(
+                "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        let rooms = self.following.entry(key).or_default();
+        if rooms.contains(room) {
+            return Ok(());
+        }
+        if rooms.len() >= FOLLOWED_PER_NAME_MAX {
+            let text =
+                format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
+        }
+        rooms.push(room.clone());
+        Ok(())
+    }
+
+    fn forget_following(&mut self, id: SessionId, room: &RoomName) -> bool {
+        let session = &self.sessions[&id];
+        let key = (session.peer.uid, session.member.label.clone());
+        let Some(rooms) = self.following.get_mut(&key) else { return false };
+        let before = rooms.len();
+        rooms.retain(|r| r != room);
+        let found = rooms.len() < before;
+        if rooms.is_empty() {
+            self.following.remove(&key);
+        }
+        found
+    }
+
+    fn unfollow(&mut self, id: SessionId, room: &RoomName) -> Result<Reply, Refusal> {
+        if !self.rooms.contains_key(room) {
+            return no_room(room);
+        }
+        let name = self.sessions[&id].member.name();
+        match self.forget_following(id, room) {
+            true => Ok(Reply::Done),
+            false => refuse(RefusalCode::Failed, format!("{name} does not follow {room}")),
+        }
+    }
+}
+
+/// What a member is told of numbers that are no longer there.
+pub(super) fn gap(tag: StreamTag, first: u64, last: u64) -> Event {
+    Event::Gap { stream: tag, first, last, reason: GapReason::Backlog }
+}

@@ -1,0 +1,361 @@
+//! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
+
+use std::sync::Arc;
+
+use super::{
+    Action, Hub, Now,
+    quota::AccountId,
+    stream::{Topic, Way},
+};
+use crate::{
+    chat::{
+        member::{EndCause, Kind, Member, Peer, SessionId, State},
+        names::Label,
+        roster::Row,
+        verbs::{Event, Refusal, RefusalCode, StreamTag},
+    },
+    limits::{
+        AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
+        UNRESPONSIVE_AFTER_MS,
+    },
+};
+
+/// What a session says of itself when it begins; everything else is the kernel's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// What it wants to be called beside its user.
+    pub label: Option<Label>,
+    /// What it says it is.
+    pub kind: Kind,
+    /// The client instance: the same over reconnects, so that a submit is stored once.
+    pub instance: [u8; 16],
+}
+
+/// Which conversations of its user a session follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Directs {
+    None,
+    All,
+    With(Vec<u32>),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) member: Arc<Member>,
+    pub(super) peer: Peer,
+    pub(super) account: AccountId,
+    pub(super) instance: [u8; 16],
+    /// Streams it listens to, with the key of its cursor there.
+    pub(super) subs: Vec<(StreamTag, usize)>,
+    pub(super) directs: Directs,
+    /// Where the next pull begins, so that no stream starves the others.
+    pub(super) pull_from: usize,
+    pub(super) woken: bool,
+    pub(super) paused: bool,
+    since_wall_us: i64,
+    active_us: u64,
+    heard_us: u64,
+    pinged_us: Option<u64>,
+    unresponsive: bool,
+    row_dirty: bool,
+}
+
+impl Session {
+    pub(super) fn listens(&self) -> bool {
+        !self.subs.is_empty()
+    }
+
+    pub(super) fn sub_key(&self, tag: StreamTag) -> Option<usize> {
+        self.subs.iter().find(|(t, _)| *t == tag).map(|(_, key)| *key)
+    }
+}
+
+impl Hub {
+    /// Begins a session after its handshake.
+    ///
+    /// # Errors
+    /// A refusal if the server or the account has as many as it may.
+    pub fn open(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        peer: Peer,
+        hello: Hello,
+    ) -> Result<(), Refusal> {
+        let account = AccountId::of(&peer, self.rules.host);
+        let of_account = self.accounts.of(account).sessions;
+        if self.sessions.len() >= self.rules.sessions_max {
+            let max = self.rules.sessions_max;
+            let text = format!("the server has {max} sessions and takes no more; try again later");
+            return Err(Refusal::new(RefusalCode::Failed, text));
+        }
+        if of_account >= self.rules.sessions_per_user_max {
+            let text = format!("{} has {of_account} sessions, which is the limit", peer.user);
+            return Err(Refusal::new(RefusalCode::Failed, text));
+        }
+        self.accounts.of(account).sessions += 1;
+        self.learn_user(peer.user.clone(), peer.uid);
+        self.instances.attach(hello.instance, id);
+        let member = Arc::new(Member {
+            session: id,
+            uid: peer.uid,
+            pid: peer.pid,
+            kind: hello.kind,
+            user: peer.user.clone(),
+            label: hello.label,
+        });
+        let session = Session {
+            member,
+            peer,
+            account,
+            instance: hello.instance,
+            subs: Vec::new(),
+            directs: Directs::None,
+            pull_from: 0,
+            woken: false,
+            paused: false,
+            since_wall_us: now.wall_us,
+            active_us: now.mono_us,
+            heard_us: now.mono_us,
+            pinged_us: None,
+            unresponsive: false,
+            row_dirty: false,
+        };
+        self.sessions.insert(id, session);
+        self.mark_row(id);
+        Ok(())
+    }
+
+    /// Ends a session. Those who share a room with it are told why.
+    pub fn close(&mut self, id: SessionId, cause: EndCause) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let account = session.account;
+        for (tag, _) in session.subs.clone() {
+            self.part(id, tag, cause);
+        }
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.instances.detach(session.instance, id, cause == EndCause::Quit);
+        self.accounts.end_session(account);
+        self.receipts_session_ended(id);
+        self.out.push(Action::RowGone(id));
+    }
+
+    /// Takes a member out of a stream and tells the others.
+    pub(super) fn part(&mut self, id: SessionId, tag: StreamTag, cause: EndCause) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(at) = session.subs.iter().position(|(t, _)| *t == tag) else { return };
+        let (_, key) = session.subs.remove(at);
+        let member = Arc::clone(&session.member);
+        self.mark_row(id);
+        let stream = self.stream_mut(tag);
+        stream.remove(key);
+        stream.forget_floor();
+        self.mark_dirty(tag);
+        self.tell_membership(
+            tag,
+            id,
+            Event::Left { stream: tag, member: (*member).clone(), cause },
+        );
+        self.settle_channel(tag);
+    }
+
+    /// Tells a change of a room's membership to those members that want to know.
+    pub(super) fn tell_membership(&mut self, tag: StreamTag, except: SessionId, event: Event) {
+        let stream = self.stream_mut(tag);
+        if !matches!(stream.topic, Topic::Room { .. }) {
+            return;
+        }
+        if stream.members as usize > MEMBERSHIP_TOLD_MEMBERS_MAX {
+            return;
+        }
+        stream.keep_membership(event);
+        let next = stream.membership_next();
+        let mut wake = Vec::new();
+        for (_, sub) in &mut stream.subs {
+            match &mut sub.membership {
+                // Its own arrival is no news to it.
+                Some(told) if sub.session == except => *told = next,
+                Some(_) => wake.push(sub.session),
+                None => {}
+            }
+        }
+        for session in wake {
+            self.wake(session);
+        }
+    }
+
+    /// Any sign of life.
+    pub fn heard(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.heard_us = now.mono_us;
+        session.pinged_us = None;
+        if session.unresponsive {
+            session.unresponsive = false;
+            self.mark_row(id);
+        }
+    }
+
+    /// A deliberate act of whoever sits there: an own message, a key.
+    pub(super) fn active(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        // The table shows whole seconds.
+        if now.mono_us.saturating_sub(session.active_us) >= 1_000_000 {
+            session.active_us = now.mono_us;
+            self.mark_row(id);
+        }
+    }
+
+    pub(super) fn tick_sessions(&mut self, now: Now) {
+        let mut ping = Vec::new();
+        let mut silent = Vec::new();
+        for (id, session) in &mut self.sessions {
+            // A visitor is about to leave; it may wait for its own input and owes nothing.
+            if !session.listens() {
+                continue;
+            }
+            match session.pinged_us {
+                None if now.mono_us.saturating_sub(session.heard_us) >= PING_AFTER_MS * 1000 => {
+                    session.pinged_us = Some(now.mono_us);
+                    ping.push(*id);
+                }
+                Some(at)
+                    if !session.unresponsive
+                        && now.mono_us.saturating_sub(at) >= UNRESPONSIVE_AFTER_MS * 1000 =>
+                {
+                    session.unresponsive = true;
+                    silent.push(*id);
+                }
+                None | Some(_) => {}
+            }
+        }
+        for id in ping {
+            self.send(id, Event::Ping);
+        }
+        for id in silent {
+            self.mark_row(id);
+        }
+    }
+
+    /// Marks the person of a user as away, or back, in sessions present and later.
+    pub(super) fn set_away(
+        &mut self,
+        uid: u32,
+        label: Option<Label>,
+        text: Option<&str>,
+    ) -> Result<(), Refusal> {
+        match text {
+            None => {
+                self.away.remove(&(uid, label));
+            }
+            Some(text) => {
+                let of_user = self.away.range((uid, None)..=(uid + 1, None)).count();
+                if of_user >= AWAY_PER_USER_MAX && !self.away.contains_key(&(uid, label.clone())) {
+                    let text = format!("this user has {of_user} away texts, which is the limit");
+                    return Err(Refusal::new(RefusalCode::Failed, text));
+                }
+                self.away.insert((uid, label), cut(text, STATUS_BYTES_MAX).into());
+            }
+        }
+        let of_user = self.sessions.iter().filter(|(_, s)| s.peer.uid == uid).map(|(id, _)| *id);
+        for id in of_user.collect::<Vec<_>>() {
+            self.mark_row(id);
+        }
+        Ok(())
+    }
+
+    fn away_text(&self, session: &Session) -> Option<&str> {
+        if session.member.kind != Kind::Person {
+            return None;
+        }
+        let uid = session.peer.uid;
+        let labelled = session.member.label.clone();
+        let own = labelled.and_then(|label| self.away.get(&(uid, Some(label))));
+        own.or_else(|| self.away.get(&(uid, None))).map(AsRef::as_ref)
+    }
+
+    /// State of a session in a word, for receipts and rows.
+    pub(super) fn state_of(&self, session: &Session) -> State {
+        if session.unresponsive {
+            State::Unresponsive
+        } else if self.away_text(session).is_some() {
+            State::Away
+        } else {
+            State::Online
+        }
+    }
+
+    pub(super) fn mark_row(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !session.row_dirty
+        {
+            session.row_dirty = true;
+            self.dirty_rows.push(id);
+        }
+    }
+
+    /// Hands rows that changed in this turn to the presence table, each once.
+    pub(super) fn tell_rows(&mut self) {
+        for id in std::mem::take(&mut self.dirty_rows) {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.row_dirty = false;
+            let row = self.row(id);
+            self.out.extend(row.map(|row| Action::Row(Box::new(row))));
+        }
+    }
+
+    fn row(&self, id: SessionId) -> Option<Row> {
+        let session = self.sessions.get(&id)?;
+        let rooms = session.subs.iter().filter_map(|(tag, _)| match &self.stream(*tag).topic {
+            Topic::Room { name, .. } => Some(name.clone()),
+            Topic::Announcements | Topic::Conversation { .. } => None,
+        });
+        Some(Row {
+            session: id,
+            uid: session.peer.uid,
+            pid: session.peer.pid,
+            start: session.peer.start,
+            kind: session.member.kind,
+            state: self.state_of(session),
+            visitor: !session.listens(),
+            since_wall_us: session.since_wall_us,
+            active_mono_us: session.active_us,
+            user: session.member.user.clone(),
+            label: session.member.label.clone(),
+            status: self.away_text(session).unwrap_or_default().into(),
+            rooms: rooms.collect(),
+        })
+    }
+
+    /// The channel of a stream opens when enough members could hear it, and closes when few are left.
+    pub(super) fn settle_channel(&mut self, tag: StreamTag) {
+        let (broadcast, min) = (self.rules.broadcast, self.rules.broadcast_members_min);
+        let stream = self.stream_mut(tag);
+        if !broadcast || !stream.is_public() {
+            return;
+        }
+        let members = stream.members as usize;
+        if members >= min && !stream.channel_asked {
+            stream.channel_asked = true;
+            self.out.push(Action::OpenChannel(tag));
+        } else if members == 0 && stream.channel_asked {
+            stream.channel_asked = false;
+            stream.channel = None;
+            self.out.push(Action::CloseChannel(tag));
+        }
+        // Half the threshold, so that one member that comes and goes does not turn everyone around.
+        let few = members < min.div_ceil(2);
+        let stream = self.stream_mut(tag);
+        if few && stream.broadcast_subs > 0 {
+            let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
+            for key in keys {
+                stream.set_way(key, Way::Session);
+            }
+            self.wake_pulling(tag);
+        }
+    }
+}
+
+/// The longest prefix of a text with at most so many bytes.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}

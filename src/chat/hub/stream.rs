@@ -1,0 +1,399 @@
+//! One stream (room, conversation, announcements) and its members' cursors.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::{quota::AccountId, submit::Pending};
+use crate::{
+    chat::{
+        backlog::{Backlog, Flow},
+        member::{Member, SessionId},
+        message::RunId,
+        names::RoomName,
+        verbs::{Channel, Event, StreamTag},
+    },
+    limits::{
+        BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN,
+        SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
+    },
+};
+
+/// What a stream is.
+#[derive(Debug)]
+pub(super) enum Topic {
+    Announcements,
+    Room {
+        name: RoomName,
+        topic: String,
+        creator_uid: u32,
+        history: bool,
+    },
+    /// Between two users, the smaller user id first; or of one with oneself.
+    Conversation {
+        low: u32,
+        high: u32,
+    },
+}
+
+/// How a member's messages reach it at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Pushed on its session as its socket takes them.
+    Session,
+    /// Sent once for all; only what is missed goes on the session.
+    Broadcast,
+}
+
+/// Whether a member hears the stream's broadcast channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// It has no socket on the channel.
+    None,
+    /// It has one; nothing was heard yet, or too little. Tried again at that time.
+    Unproven { probe_at_us: u64 },
+    /// What it reports shows that it hears.
+    Proven,
+}
+
+/// One member of a stream: cursors, nothing queued.
+#[derive(Debug)]
+pub(super) struct Sub {
+    pub(super) session: SessionId,
+    pub(super) account: AccountId,
+    /// Everything up to here was delivered, says the member.
+    pub(super) acked: u64,
+    pub(super) acked_flow: Flow,
+    /// Next number to push while it is served by session.
+    pub(super) next_push: u64,
+    pub(super) way: Way,
+    pub(super) hearing: Hearing,
+    /// Half of its receive buffer, in charge.
+    pub(super) window_charge: u64,
+    /// Missing numbers to send again while it is served by broadcast.
+    pub(super) repair: Option<(u64, u64)>,
+    pub(super) head_due: bool,
+    pub(super) head_told: u64,
+    pub(super) head_told_us: u64,
+    /// Holds the window; false: *lagging*, or its account's stall budget is spent.
+    pub(super) in_window: bool,
+    pub(super) progress_us: u64,
+    pub(super) rejoin_at_us: u64,
+    pub(super) pause_ms: u64,
+    /// Cumulative, as reported.
+    pub(super) datagrams: u64,
+    pub(super) health_since_us: u64,
+    pub(super) health_delivered: u64,
+    pub(super) health_by_broadcast: u64,
+    /// Wants to know who joins and leaves, told up to here.
+    pub(super) membership: Option<u64>,
+}
+
+impl Sub {
+    pub(super) fn new(session: SessionId, account: AccountId, seen: u64, now_us: u64) -> Self {
+        Self {
+            session,
+            account,
+            acked: seen,
+            acked_flow: Flow::default(),
+            next_push: seen + 1,
+            way: Way::Session,
+            hearing: Hearing::None,
+            window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
+            repair: None,
+            head_due: false,
+            head_told: seen,
+            head_told_us: now_us,
+            in_window: true,
+            progress_us: now_us,
+            rejoin_at_us: 0,
+            pause_ms: RETRY_PAUSE_MS_MIN,
+            datagrams: 0,
+            health_since_us: now_us,
+            health_delivered: 0,
+            health_by_broadcast: 0,
+            membership: None,
+        }
+    }
+
+    /// The pause before it is tried again; the next one is twice as long.
+    pub(super) fn next_pause_us(&mut self) -> u64 {
+        let pause = self.pause_ms;
+        self.pause_ms = (pause * 2).min(RETRY_PAUSE_MS_MAX);
+        pause * 1000
+    }
+
+    /// Serves it by session from its cursor on. What is in flight to it may come twice; its inbox
+    /// drops what it has.
+    pub(super) fn serve_by_session(&mut self) {
+        if self.way == Way::Broadcast {
+            self.way = Way::Session;
+            self.next_push = self.acked + 1;
+            self.repair = None;
+        }
+    }
+
+    /// Serves it by broadcast; what it was not pushed yet is repaired.
+    pub(super) fn serve_by_broadcast(&mut self, head: u64) {
+        if self.way == Way::Session {
+            self.way = Way::Broadcast;
+            if self.next_push <= head {
+                self.repair = Some((self.next_push, head));
+            }
+        }
+    }
+}
+
+/// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) tag: StreamTag,
+    pub(super) topic: Topic,
+    pub(super) backlog: Backlog,
+    /// Newest number given out.
+    pub(super) numbered: u64,
+    /// Numbered, not committed yet (only streams that are stored).
+    pub(super) uncommitted: VecDeque<Pending>,
+    /// How many of those are with the store now.
+    pub(super) committing: usize,
+    /// Committed (or not to be stored), not published yet.
+    pub(super) ready: VecDeque<Pending>,
+    pub(super) in_flight_bytes: usize,
+    /// Senders that wait until this stream has room again.
+    pub(super) waiting: VecDeque<SessionId>,
+    pub(super) subs: Slab<Sub>,
+    pub(super) members: u32,
+    pub(super) broadcast_subs: usize,
+    pub(super) channel: Option<Channel>,
+    pub(super) channel_asked: bool,
+    pub(super) probe_due: bool,
+    pub(super) next_probe_us: u64,
+    pub(super) probe_pause_ms: u64,
+    pub(super) dirty: bool,
+    /// The window has been full since.
+    pub(super) blocked_since_us: Option<u64>,
+    floor: Flow,
+    window_charge: u64,
+    /// Joins and leaves, for those who want to know; numbered by `membership_next`.
+    membership: VecDeque<Event>,
+    membership_next: u64,
+}
+
+impl Stream {
+    fn new(tag: StreamTag, topic: Topic, head: u64, backlog_bytes_max: usize) -> Self {
+        Self {
+            tag,
+            topic,
+            backlog: Backlog::new(head, backlog_bytes_max),
+            numbered: head,
+            uncommitted: VecDeque::new(),
+            committing: 0,
+            ready: VecDeque::new(),
+            in_flight_bytes: 0,
+            waiting: VecDeque::new(),
+            subs: Slab::new(),
+            members: 0,
+            broadcast_subs: 0,
+            channel: None,
+            channel_asked: false,
+            probe_due: false,
+            next_probe_us: 0,
+            probe_pause_ms: RETRY_PAUSE_MS_MIN,
+            dirty: false,
+            blocked_since_us: None,
+            floor: Flow::default(),
+            window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
+            membership: VecDeque::new(),
+            membership_next: 0,
+        }
+    }
+
+    pub(super) fn announcements(backlog_bytes_max: usize) -> Self {
+        Self::new(super::ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
+    }
+
+    pub(super) fn room(
+        tag: StreamTag,
+        name: RoomName,
+        creator_uid: u32,
+        history: bool,
+        backlog_bytes_max: usize,
+    ) -> Self {
+        let topic = Topic::Room { name, topic: String::new(), creator_uid, history };
+        Self::new(tag, topic, 0, backlog_bytes_max)
+    }
+
+    pub(super) fn conversation(tag: StreamTag, low: u32, high: u32) -> Self {
+        Self::new(tag, Topic::Conversation { low, high }, 0, BACKLOG_BYTES_MAX / 16)
+    }
+
+    /// Whether what is said here may go on the broadcast channel.
+    pub(super) fn is_public(&self) -> bool {
+        match self.topic {
+            Topic::Announcements | Topic::Room { .. } => true,
+            Topic::Conversation { .. } => false,
+        }
+    }
+
+    /// Whether its messages are committed before they are published.
+    pub(super) fn is_committed(&self, store: bool) -> bool {
+        store
+            && match self.topic {
+                Topic::Room { history, .. } => history,
+                Topic::Announcements | Topic::Conversation { .. } => true,
+            }
+    }
+
+    /// Whether a timer has to look at it soon.
+    pub(super) fn needs_watching(&self) -> bool {
+        let head = self.backlog.head();
+        self.blocked_since_us.is_some()
+            || !self.waiting.is_empty()
+            || (self.broadcast_subs > 0
+                && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
+    }
+
+    pub(super) fn lagging_count(&self) -> usize {
+        self.subs.iter().filter(|(_, s)| !s.in_window).count()
+    }
+
+    pub(super) fn deaf_count(&self) -> usize {
+        let deaf = |s: &Sub| self.channel.is_some() && s.hearing != Hearing::Proven;
+        self.subs.iter().filter(|(_, s)| deaf(s)).count()
+    }
+
+    /// Adds a member; its cursor stands at `sub.acked`.
+    pub(super) fn add(&mut self, mut sub: Sub) -> usize {
+        // A backlog that it asked for is not in flight to it: it must not shut the window.
+        sub.acked_flow = self.backlog.flow();
+        self.members += 1;
+        self.subs.insert(sub)
+    }
+
+    pub(super) fn remove(&mut self, key: usize) -> Sub {
+        let sub = self.subs.remove(key);
+        self.members -= 1;
+        if sub.way == Way::Broadcast {
+            self.broadcast_subs -= 1;
+        }
+        sub
+    }
+
+    /// Changes the way of a member, keeping count.
+    pub(super) fn set_way(&mut self, key: usize, way: Way) {
+        let head = self.backlog.head();
+        let sub = &mut self.subs[key];
+        match (sub.way, way) {
+            (Way::Session, Way::Broadcast) => {
+                sub.serve_by_broadcast(head);
+                self.broadcast_subs += 1;
+            }
+            (Way::Broadcast, Way::Session) => {
+                sub.serve_by_session();
+                self.broadcast_subs -= 1;
+            }
+            (Way::Session, Way::Session) | (Way::Broadcast, Way::Broadcast) => {}
+        }
+    }
+
+    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or the
+    /// leaving of a member from the window, opens it; no timer does.
+    pub(super) fn window_is_open(&mut self, charge: usize) -> bool {
+        if self.fits(charge) {
+            return true;
+        }
+        self.measure();
+        self.fits(charge)
+    }
+
+    fn fits(&self, charge: usize) -> bool {
+        let flow = self.backlog.flow();
+        let (charge_out, bytes_out) =
+            (flow.charge - self.floor.charge, flow.bytes - self.floor.bytes);
+        let charge_fits = charge_out == 0 || charge_out + charge as u64 <= self.window_charge;
+        charge_fits && bytes_out < SESSION_WINDOW_BYTES as u64
+    }
+
+    /// Takes the floor and the window from the members that hold it.
+    fn measure(&mut self) {
+        let flow = self.backlog.flow();
+        let (mut floor, mut window) = (flow, u64::MAX);
+        for (_, sub) in &self.subs {
+            if !sub.in_window {
+                continue;
+            }
+            match sub.way {
+                Way::Session => floor.bytes = floor.bytes.min(sub.acked_flow.bytes),
+                Way::Broadcast => {
+                    floor.charge = floor.charge.min(sub.acked_flow.charge);
+                    window = window.min(sub.window_charge);
+                }
+            }
+        }
+        self.floor = floor;
+        self.window_charge = window;
+    }
+
+    /// Forgets what was measured: a member came, or its buffer is smaller.
+    pub(super) fn forget_floor(&mut self) {
+        self.measure();
+    }
+
+    /// Whether a member alone would keep the window shut now.
+    pub(super) fn shuts_window(&self, sub: &Sub) -> bool {
+        let flow = self.backlog.flow();
+        sub.in_window
+            && match sub.way {
+                Way::Session => {
+                    flow.bytes - sub.acked_flow.bytes >= SESSION_WINDOW_BYTES as u64 * 3 / 4
+                }
+                Way::Broadcast => flow.charge - sub.acked_flow.charge >= sub.window_charge / 2,
+            }
+    }
+
+    /// Keeps a join, a leave or a new topic for those who want to know.
+    pub(super) fn keep_membership(&mut self, event: Event) {
+        if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
+            self.membership.pop_front();
+        }
+        self.membership.push_back(event);
+        self.membership_next += 1;
+    }
+
+    /// Number of the next membership event.
+    pub(super) fn membership_next(&self) -> u64 {
+        self.membership_next
+    }
+
+    /// The membership event after `told`, and its number; older ones that are gone are passed over.
+    pub(super) fn membership_after(&self, told: u64) -> Option<(u64, &Event)> {
+        let oldest = self.membership_next - self.membership.len() as u64;
+        let at = told.max(oldest);
+        self.membership.get(usize::try_from(at - oldest).ok()?).map(|event| (at + 1, event))
+    }
+}
+
+/// How a member of this run asks to go on, as a cursor: the last number it has, whether the run is
+/// another one.
+pub(super) fn cursor_of(
+    stream: &Stream,
+    run: RunId,
+    stored: bool,
+    begin: crate::chat::verbs::Begin,
+) -> (u64, bool) {
+    use crate::chat::verbs::Begin;
+    let head = stream.backlog.head();
+    match begin {
+        Begin::Now => (head, false),
+        Begin::Last(n) => {
+            (head.saturating_sub(n).max(stream.backlog.start().saturating_sub(1)).min(head), false)
+        }
+        Begin::After { run: seen_in, seq } if stored || seen_in == run => (seq.min(head), false),
+        Begin::After { .. } => (stream.backlog.start() - 1, true),
+    }
+}
+
+/// Names of a member for an event, boxed once a change.
+pub(super) fn joined(tag: StreamTag, member: &Member) -> Event {
+    Event::Joined { stream: tag, member: member.clone() }
+}

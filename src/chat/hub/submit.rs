@@ -1,0 +1,557 @@
+//! Saying something: submits are numbered once, committed where stored, published as one body.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::{
+    Ack, Action, Frame, Hub, Now,
+    quota::AccountId,
+    stream::{Stream, Topic, Way},
+};
+use crate::{
+    chat::{
+        batch::Draft,
+        charge::charge_bytes,
+        member::{Member, SessionId},
+        message::Notice,
+        names::{Label, RoomName},
+        text::Text,
+        verbs::{Refusal, RefusalCode, StreamTag},
+    },
+    limits::{
+        DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCES_MAX,
+        SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+    },
+};
+
+/// What a message costs beside its text while it is in flight.
+const MESSAGE_OVERHEAD_BYTES: usize = 128;
+
+/// Where submits go.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SubmitTo {
+    /// A stream that was opened or joined.
+    Stream(StreamTag),
+    /// A room by name; it comes into being by this.
+    Room(RoomName),
+}
+
+/// One text of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Number of the message in the stream that it replies to.
+    pub reply_to: Option<u64>,
+    /// What to say.
+    pub text: &'a str,
+}
+
+/// Texts for one stream with consecutive counters of one client instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submit<'a> {
+    /// Counter of the first text; rises by one a text.
+    pub first: u64,
+    /// Where they go.
+    pub to: SubmitTo,
+    /// Sessions of the addressed user that they are for.
+    pub to_label: Option<Label>,
+    /// The texts.
+    pub lines: Vec<Line<'a>>,
+}
+
+/// Which stream a stored message belongs to, good for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StreamKey {
+    /// A room.
+    Room(RoomName),
+    /// A conversation of two user ids, the smaller first.
+    Conversation(u32, u32),
+    /// The announcements.
+    Announcements,
+}
+
+/// A numbered message on its way to the store and into the backlog.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// Its number there.
+    pub seq: u64,
+    /// Wall clock when it was numbered, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who said it.
+    pub from: Arc<Member>,
+    /// Number of the message it replies to.
+    pub reply_to: Option<u64>,
+    /// Sessions of the addressed user that it is for.
+    pub to_label: Option<Label>,
+    /// Present in announcements.
+    pub notice: Option<Box<Notice>>,
+    /// What was said.
+    pub text: Box<str>,
+    /// The client instance and its counter, to be kept with the message.
+    pub submit: Option<([u8; 16], u64)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) entry: Arc<Entry>,
+    account: AccountId,
+    bytes: usize,
+}
+
+/// Submits with consecutive counters that got consecutive numbers.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    counter: u64,
+    count: u64,
+    stream: StreamTag,
+    seq: u64,
+}
+
+#[derive(Debug, Default)]
+struct Instance {
+    /// The session that speaks for it now.
+    session: Option<SessionId>,
+    last: u64,
+    recent: VecDeque<Range>,
+}
+
+impl Instance {
+    /// What became of a counter: its stream and number.
+    fn find(&self, counter: u64) -> Option<(StreamTag, u64)> {
+        let hit = |r: &&Range| (r.counter..r.counter + r.count).contains(&counter);
+        self.recent.iter().rev().find(hit).map(|r| (r.stream, r.seq + (counter - r.counter)))
+    }
+
+    fn note(&mut self, counter: u64, stream: StreamTag, seq: u64) {
+        self.last = self.last.max(counter);
+        if let Some(r) = self.recent.back_mut()
+            && r.stream == stream
+            && r.counter + r.count == counter
+            && r.seq + r.count == seq
+        {
+            r.count += 1;
+        } else {
+            self.recent.push_back(Range { counter, count: 1, stream, seq });
+        }
+        // A client has at most so many unacknowledged: older ones are never asked for again.
+        let old = |r: &Range| r.counter + r.count + UNACKED_SUBMITS_MAX as u64 <= counter;
+        while self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Forgets what a failed commit took back, so that it can be submitted anew.
+    fn forget(&mut self, counter: u64) {
+        self.recent.retain_mut(|r| {
+            if r.counter >= counter {
+                return false;
+            }
+            r.count = r.count.min(counter - r.counter);
+            true
+        });
+        self.last = self.last.min(counter.saturating_sub(1));
+    }
+}
+
+/// What became of the last submits of each client instance.
+#[derive(Debug, Default)]
+pub(super) struct Instances {
+    known: HashMap<[u8; 16], Instance>,
+    ended: VecDeque<[u8; 16]>,
+}
+
+impl Instances {
+    pub(super) fn attach(&mut self, key: [u8; 16], session: SessionId) {
+        self.known.entry(key).or_default().session = Some(session);
+    }
+
+    /// A session ends. One that said good-bye had all its acknowledgements: nothing to remember.
+    pub(super) fn detach(&mut self, key: [u8; 16], session: SessionId, good_bye: bool) {
+        let Some(instance) = self.known.get_mut(&key) else { return };
+        if instance.session != Some(session) {
+            return;
+        }
+        instance.session = None;
+        if good_bye || instance.last == 0 {
+            self.known.remove(&key);
+            return;
+        }
+        self.ended.push_back(key);
+        if self.ended.len() > INSTANCES_MAX
+            && let Some(old) = self.ended.pop_front()
+            && self.known.get(&old).is_some_and(|i| i.session.is_none())
+        {
+            self.known.remove(&old);
+        }
+    }
+}
+
+impl Hub {
+    /// Takes texts of a session. Each is acknowledged or refused, in order, once.
+    pub fn submit(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
+        self.active(now, id);
+        let Some(session) = self.sessions.get(&id) else { return };
+        let from = Arc::clone(&session.member);
+        let instance = session.instance;
+        let tag = match self.submit_stream(id, submit) {
+            Ok(tag) => tag,
+            Err(refusal) => return self.refuse(id, submit.first, submit.lines.len(), refusal),
+        };
+        for (counter, line) in (submit.first..).zip(&submit.lines) {
+            if let Err(refusal) = Text::check(line.text) {
+                let refusal = Refusal::new(RefusalCode::Input, refusal.to_string());
+                self.refuse(id, counter, 1, refusal);
+                continue;
+            }
+            if self.answer_again(id, instance, counter) {
+                continue;
+            }
+            let seq = self.stream(tag).numbered + 1;
+            if let Some(known) = self.instances.known.get_mut(&instance) {
+                known.note(counter, tag, seq);
+            }
+            let draft = EntryDraft {
+                from: Arc::clone(&from),
+                reply_to: line.reply_to,
+                to_label: submit.to_label.clone(),
+                notice: None,
+                text: line.text.into(),
+                submit: Some((instance, counter)),
+            };
+            self.number(now, tag, draft);
+        }
+        self.hold_back(id, tag);
+    }
+
+    fn submit_stream(&mut self, id: SessionId, submit: &Submit<'_>) -> Result<StreamTag, Refusal> {
+        match &submit.to {
+            SubmitTo::Room(room) => self.room_for(id, room),
+            SubmitTo::Stream(tag) => {
+                let uid = self.sessions[&id].peer.uid;
+                match self.known_stream(*tag).map(|s| &s.topic) {
+                    Some(Topic::Room { .. }) => Ok(*tag),
+                    Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {
+                        Ok(*tag)
+                    }
+                    Some(Topic::Announcements | Topic::Conversation { .. }) | None => {
+                        Err(Refusal::new(RefusalCode::Absent, "no such stream"))
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: SessionId, first: u64, count: usize, refusal: Refusal) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.out.push(Action::Send(id, Frame::Nack { first, count, refusal }));
+    }
+
+    /// Answers a submit that came before; false if it is new.
+    fn answer_again(&mut self, id: SessionId, instance: [u8; 16], counter: u64) -> bool {
+        let Some(known) = self.instances.known.get(&instance) else { return false };
+        if counter > known.last {
+            return false;
+        }
+        let Some((tag, seq)) = known.find(counter) else {
+            let text = "this message was submitted too long ago to tell whether it was stored";
+            self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
+            return true;
+        };
+        // What is not published yet is acknowledged when it is, to the session of that time.
+        if seq <= self.stream(tag).backlog.head() {
+            let (members, stored) = (self.others(tag, id), self.is_stored(tag));
+            let ack = Ack { first: counter, count: 1, seq, members, stored };
+            self.out.push(Action::Send(id, Frame::Ack(ack)));
+        }
+        true
+    }
+
+    /// Gives a message its number and puts it on its way.
+    pub(super) fn number(&mut self, now: Now, tag: StreamTag, draft: EntryDraft) -> u64 {
+        let account = self.sessions[&draft.from.session].account;
+        let store = self.rules.store;
+        let key = self.stream_key(tag);
+        let stream = self.stream_mut(tag);
+        stream.numbered += 1;
+        let seq = stream.numbered;
+        let bytes = draft.text.len() + MESSAGE_OVERHEAD_BYTES;
+        let entry = Arc::new(Entry {
+            stream: key,
+            seq,
+            wall_us: now.wall_us,
+            from: draft.from,
+            reply_to: draft.reply_to,
+            to_label: draft.to_label,
+            notice: draft.notice,
+            text: draft.text,
+            submit: draft.submit,
+        });
+        let pending = Pending { entry, account, bytes };
+        stream.in_flight_bytes += bytes;
+        if stream.is_committed(store) {
+            if stream.uncommitted.is_empty() {
+                self.committing.push_back(tag);
+            }
+            self.stream_mut(tag).uncommitted.push_back(pending);
+        } else {
+            stream.ready.push_back(pending);
+        }
+        self.accounts.of(account).in_flight_bytes += bytes;
+        self.counters.messages += 1;
+        self.mark_dirty(tag);
+        seq
+    }
+
+    /// Stops reading from a sender that has enough in flight.
+    fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let account_max = self.rules.in_flight_bytes_per_user_max;
+        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
+            || self.accounts.of(session.account).in_flight_bytes >= account_max;
+        if full && !session.paused {
+            session.paused = true;
+            self.streams[tag.0 as usize].waiting.push_back(id);
+            self.out.push(Action::Pause(id));
+        }
+    }
+
+    /// Reads again from senders that waited: one of each account a turn, so that an account with many
+    /// sessions gets no more than one with a single session.
+    fn let_go_on(&mut self, tag: StreamTag) {
+        let stream = &mut self.streams[tag.0 as usize];
+        if stream.waiting.is_empty() || stream.in_flight_bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2
+        {
+            return;
+        }
+        let mut served: Vec<AccountId> = Vec::new();
+        let account_max = self.rules.in_flight_bytes_per_user_max;
+        for _ in 0..stream.waiting.len() {
+            let Some(id) = stream.waiting.pop_front() else { break };
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let busy = self.accounts.of(session.account).in_flight_bytes >= account_max;
+            if busy || served.contains(&session.account) {
+                stream.waiting.push_back(id);
+                continue;
+            }
+            served.push(session.account);
+            session.paused = false;
+            self.out.push(Action::Resume(id));
+        }
+    }
+
+    /// Hands everything that waits for the store to it, as one transaction; one at a time.
+    pub(super) fn commit_next(&mut self) {
+        if self.commit_running || self.committing.is_empty() {
+            return;
+        }
+        let mut entries = Vec::new();
+        for tag in &self.committing {
+            let stream = &mut self.streams[tag.0 as usize];
+            stream.committing = stream.uncommitted.len();
+            entries.extend(stream.uncommitted.iter().map(|p| Arc::clone(&p.entry)));
+        }
+        self.commit_running = true;
+        self.out.push(Action::Store(entries));
+    }
+
+    /// The store committed what it was handed.
+    pub fn stored(&mut self, now: Now) {
+        self.commit_running = false;
+        for tag in std::mem::take(&mut self.committing) {
+            let stream = self.stream_mut(tag);
+            let committed = stream.committing;
+            stream.ready.extend(stream.uncommitted.drain(..committed));
+            stream.committing = 0;
+            if !stream.uncommitted.is_empty() {
+                self.committing.push_back(tag);
+            }
+            self.mark_dirty(tag);
+        }
+        self.end_turn(now);
+    }
+
+    /// The store failed: nothing of it stands, the numbers are free again, each sender is told.
+    pub fn store_failed(&mut self, now: Now, why: &str) {
+        self.commit_running = false;
+        for tag in std::mem::take(&mut self.committing) {
+            let stream = self.stream_mut(tag);
+            stream.committing = 0;
+            let refused = std::mem::take(&mut stream.uncommitted);
+            stream.numbered -= refused.len() as u64;
+            for pending in refused {
+                self.release(tag, &pending);
+                self.counters.messages -= 1;
+                let Some((instance, counter)) = pending.entry.submit else { continue };
+                let Some(known) = self.instances.known.get_mut(&instance) else { continue };
+                known.forget(counter);
+                if let Some(session) = known.session {
+                    self.refuse(session, counter, 1, Refusal::new(RefusalCode::Failed, why));
+                }
+            }
+            self.mark_dirty(tag);
+        }
+        self.end_turn(now);
+    }
+
+    fn release(&mut self, tag: StreamTag, pending: &Pending) {
+        self.stream_mut(tag).in_flight_bytes -= pending.bytes;
+        self.accounts.release(pending.account, pending.bytes);
+    }
+
+    /// Puts what is ready into the backlog, as large bodies, while the window is open.
+    pub(super) fn publish(&mut self, now: Now, tag: StreamTag) {
+        let before = self.stream(tag).backlog.head();
+        while let Some(body_bytes) = self.build(tag) {
+            if !self.publish_body(now, tag, body_bytes) {
+                break;
+            }
+        }
+        self.probe(tag);
+        if self.stream(tag).backlog.head() > before {
+            self.wake_pulling(tag);
+        }
+        self.let_go_on(tag);
+    }
+
+    /// Encodes as many ready messages as go into one body; none if nothing is ready.
+    fn build(&mut self, tag: StreamTag) -> Option<usize> {
+        let stream = &self.streams[tag.0 as usize];
+        let first = stream.ready.front()?.entry.seq;
+        self.builder.begin(FRAME_HEADER_BYTES, tag, first);
+        for pending in &stream.ready {
+            if !self.builder.push(FRAME_HEADER_BYTES, &pending.entry.draft()) {
+                break;
+            }
+        }
+        Some(self.builder.bytes().len() - FRAME_HEADER_BYTES)
+    }
+
+    fn publish_body(&mut self, now: Now, tag: StreamTag, body_bytes: usize) -> bool {
+        let charge = charge_bytes(DATAGRAM_HEADER_BYTES + body_bytes + SEAL_TAG_BYTES);
+        let stream = &mut self.streams[tag.0 as usize];
+        if !stream.window_is_open(charge) {
+            stream.blocked_since_us.get_or_insert(now.mono_us);
+            return false;
+        }
+        stream.blocked_since_us = None;
+        let header = (self.rules.batch_header)(body_bytes);
+        self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        let frame: Rc<[u8]> = self.builder.bytes().into();
+        let done: Vec<_> = stream.ready.drain(..self.builder.count() as usize).collect();
+        let (Some(first), Some(last)) = (done.first(), done.last()) else { return false };
+        assert_eq!(first.entry.seq, stream.backlog.head() + 1, "no number is left out");
+        stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last.entry.wall_us);
+        if stream.broadcast_subs > 0 {
+            // A probe is any datagram: this one will do.
+            stream.probe_due = false;
+            self.counters.broadcast_sent += 1;
+            self.out.push(Action::Publish(tag, frame));
+        }
+        self.acknowledge(tag, &done);
+        for pending in &done {
+            self.release(tag, pending);
+        }
+        true
+    }
+
+    /// Tells the senders of some consecutive messages that they stand, few frames for many.
+    fn acknowledge(&mut self, tag: StreamTag, done: &[Pending]) {
+        let stored = self.is_stored(tag);
+        let mut open: Option<([u8; 16], Ack)> = None;
+        for pending in done {
+            let Some((instance, counter)) = pending.entry.submit else { continue };
+            match &mut open {
+                Some((of, ack))
+                    if *of == instance
+                        && ack.first + u64::from(ack.count) == counter
+                        && ack.seq + u64::from(ack.count) == pending.entry.seq =>
+                {
+                    ack.count += 1;
+                }
+                Some(_) | None => {
+                    self.tell_ack(tag, open.take());
+                    let seq = pending.entry.seq;
+                    open =
+                        Some((instance, Ack { first: counter, count: 1, seq, members: 0, stored }));
+                }
+            }
+        }
+        self.tell_ack(tag, open);
+    }
+
+    fn tell_ack(&mut self, tag: StreamTag, ack: Option<([u8; 16], Ack)>) {
+        let Some((instance, mut ack)) = ack else { return };
+        let Some(session) = self.instances.known.get(&instance).and_then(|i| i.session) else {
+            return;
+        };
+        ack.members = self.others(tag, session);
+        self.out.push(Action::Send(session, Frame::Ack(ack)));
+    }
+
+    /// Members of a stream other than a session itself.
+    pub(super) fn others(&self, tag: StreamTag, id: SessionId) -> u32 {
+        let is_member = self.sessions.get(&id).is_some_and(|s| s.sub_key(tag).is_some());
+        self.stream(tag).members - u32::from(is_member)
+    }
+
+    /// Whether ids of a stream outlive the run.
+    pub(super) fn is_stored(&self, tag: StreamTag) -> bool {
+        self.rules.persistent && self.stream(tag).is_committed(self.rules.store)
+    }
+
+    fn stream_key(&self, tag: StreamTag) -> StreamKey {
+        match &self.stream(tag).topic {
+            Topic::Announcements => StreamKey::Announcements,
+            Topic::Room { name, .. } => StreamKey::Room(name.clone()),
+            Topic::Conversation { low, high } => StreamKey::Conversation(*low, *high),
+        }
+    }
+
+    /// Wakes members that are served by session and have something to pull.
+    pub(super) fn wake_pulling(&mut self, tag: StreamTag) {
+        let stream = self.stream(tag);
+        if stream.broadcast_subs == stream.subs.len() {
+            return;
+        }
+        let sessions: Vec<_> = pulling(stream).collect();
+        for session in sessions {
+            self.wake(session);
+        }
+    }
+}
+
+fn pulling(stream: &Stream) -> impl Iterator<Item = SessionId> + '_ {
+    let head = stream.backlog.head();
+    let behind = move |s: &&super::stream::Sub| s.way == Way::Session && s.next_push <= head;
+    stream.subs.iter().map(|(_, sub)| sub).filter(behind).map(|s| s.session)
+}
+
+/// A message before it has its number.
+pub(super) struct EntryDraft {
+    pub(super) from: Arc<Member>,
+    pub(super) reply_to: Option<u64>,
+    pub(super) to_label: Option<Label>,
+    pub(super) notice: Option<Box<Notice>>,
+    pub(super) text: Box<str>,
+    pub(super) submit: Option<([u8; 16], u64)>,
+}
+
+impl Entry {
+    /// The same, to be encoded.
+    #[must_use]
+    pub fn draft(&self) -> Draft<'_> {
+        Draft {
+            from: &self.from,
+            wall_us: self.wall_us,
+            reply_to: self.reply_to,
+            to_label: self.to_label.as_ref(),
+            notice: self.notice.as_deref(),
+            withheld: false,
+            text: &self.text,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Who takes part: what the kernel said of a process, and what others are told of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{Label, UserName};
+
+/// Number of a session, unique within one run of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+/// What kind of process a session says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Somebody at a keyboard.
+    Person,
+    /// A shell script or a command.
+    Script,
+    /// A program that acts by itself.
+    Agent,
+    /// A daemon.
+    Service,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Person, Self::Script, Self::Agent, Self::Service];
+
+    /// The number that stands for it in batches and in the presence table.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind of a number; unknown ones read as a script.
+    #[must_use]
+    pub fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Script)
+    }
+
+    /// The word of the command line and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Script => "script",
+            Self::Agent => "agent",
+            Self::Service => "service",
+        }
+    }
+}
+
+/// What the presence table says of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Here.
+    Online,
+    /// Said `away`.
+    Away,
+    /// A person without own message or key for a while.
+    Idle,
+    /// Owes the server a sign of life.
+    Unresponsive,
+    /// The server is dead: nobody knows.
+    Unknown,
+}
+
+impl State {
+    /// The word of the command line and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Away => "away",
+            Self::Idle => "idle",
+            Self::Unresponsive => "unresponsive",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the kernel says of the process at the other end of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// User id.
+    pub uid: u32,
+    /// Its name in the system's user database.
+    pub user: UserName,
+    /// Process id.
+    pub pid: u32,
+    /// Start time of the process (clock ticks since boot; 0 if unknown), so that a reused pid is told apart.
+    pub start: u64,
+}
+
+/// A member or sender as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its session.
+    pub session: SessionId,
+    /// User id.
+    pub uid: u32,
+    /// Process id.
+    pub pid: u32,
+    /// What it says it is.
+    pub kind: Kind,
+    /// User name.
+    pub user: UserName,
+    /// What it chose to be called beside its user.
+    pub label: Option<Label>,
+}
+
+impl Member {
+    /// `user` or `user/label`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            None => write!(f, "{}", self.user),
+            Some(label) => write!(f, "{}/{label}", self.user),
+        }
+    }
+}
+
+/// Why a session ended, as others are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndCause {
+    /// Said good-bye.
+    Quit,
+    /// The connection ended while the process lives on.
+    Closed,
+    /// The process ended without a word.
+    Killed,
+    /// It owed signs of life for too long.
+    Unresponsive,
+    /// An operator ended it.
+    Kicked,
+    /// The server ended it: stop, broken protocol, limits.
+    Server,
+}
+
+impl EndCause {
+    /// The word of the command line and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::Closed => "closed",
+            Self::Killed => "killed",
+            Self::Unresponsive => "unresponsive",
+            Self::Kicked => "kicked",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// Weight of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// The default.
+    Notice,
+    /// Something will hurt.
+    Warning,
+    /// Something hurts now.
+    Critical,
+}
+
+impl Level {
+    /// All levels, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Notice, Self::Warning, Self::Critical];
+
+    /// The number that stands for it in batches.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The level of a number; unknown ones read as a notice.
+    #[must_use]
+    pub fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Notice)
+    }
+
+    /// The word of the command line and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A message as a member sees it, and the ids by which people and scripts name it.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    member::{Level, Member},
+    names::{NameError, RoomName, UserName},
+};
+
+/// Number of one run of the server, fresh at each start; part of the ids of what is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct RunId(pub u32);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// The stream that a message belongs to, as its reader calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StreamName {
+    /// A room.
+    Room(RoomName),
+    /// The conversation with a user.
+    Direct(UserName),
+    /// The announcements of the server.
+    Announcements,
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room(room) => write!(f, "{room}"),
+            Self::Direct(user) => write!(f, "@{user}"),
+            Self::Announcements => f.write_str("!"),
+        }
+    }
+}
+
+/// Id of a message: `dev:42`, `dev:3f9a01b2.42` in a room without history, `@ann:7`, `!3`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MessageId {
+    /// Its stream.
+    pub stream: StreamName,
+    /// The run it belongs to; none for stored messages and announcements.
+    pub run: Option<RunId>,
+    /// Its number in the stream.
+    pub seq: u64,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.stream, self.run) {
+            (StreamName::Announcements, _) => write!(f, "!{}", self.seq),
+            (stream, None) => write!(f, "{stream}:{}", self.seq),
+            (stream, Some(run)) => write!(f, "{stream}:{run}.{}", self.seq),
+        }
+    }
+}
+
+/// Why something is no message id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The part before the colon is no room or user.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The part after the colon is no number.
+    #[error("a message id ends with its number, as in dev:42")]
+    Number,
+}
+
+impl FromStr for MessageId {
+    type Err = IdError;
+
+    fn from_str(written: &str) -> Result<Self, IdError> {
+        if let Some(number) = written.strip_prefix('!') {
+            let seq = number.parse().map_err(|_| IdError::Number)?;
+            return Ok(Self { stream: StreamName::Announcements, run: None, seq });
+        }
+        let (stream, number) = written.rsplit_once(':').ok_or(IdError::Number)?;
+        let (run, number) = match number.split_once('.') {
+            None => (None, number),
+            Some((run, number)) => {
+                let run = u32::from_str_radix(run, 16).map_err(|_| IdError::Number)?;
+                (Some(RunId(run)), number)
+            }
+        };
+        let seq = number.parse().map_err(|_| IdError::Number)?;
+        let stream = match stream.strip_prefix('@').or_else(|| stream.strip_prefix("user:")) {
+            Some(user) => StreamName::Direct(UserName::new(user)?),
+            None => StreamName::Room(RoomName::new(stream)?),
+        };
+        Ok(Self { stream, run, seq })
+    }
+}
+
+/// What an announcement has beyond a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its weight.
+    pub level: Level,
+    /// The room it is for; none: everybody.
+    pub room: Option<RoomName>,
+    /// Wall clock at which it expires, microseconds since 1970.
+    pub expires_wall_us: Option<i64>,
+    /// Shown to members that come later.
+    pub retained: bool,
+    /// Asks people to acknowledge.
+    pub ack: bool,
+}
+
+/// One message, owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// Wall clock of the server when it numbered it, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who said it; the kernel's word.
+    pub from: Member,
+    /// The number of the message in the same stream that it replies to.
+    pub reply_to: Option<u64>,
+    /// Speaks to the reader (`@user` in the text).
+    pub mention: bool,
+    /// Present in announcements.
+    pub notice: Option<Notice>,
+    /// What was said, unchanged.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        for id in ["dev:42", "dev:3f9a01b2.42", "@ann:7", "!3", "회의:1"] {
+            assert_eq!(id.parse::<MessageId>().unwrap().to_string(), id);
+        }
+        assert_eq!("user:ann:7".parse::<MessageId>().unwrap().to_string(), "@ann:7");
+        for bad in ["", "dev", "dev:", "dev:x", ":1", "dev:zz.1", "!", "!x", "@:1", "dev:-1"] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad}");
+        }
+    }
+}

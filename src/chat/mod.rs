@@ -1,0 +1,16 @@
+//! The rules of the chat: who may say what where, in which order it stands, and who has seen it.
+//!
+//! No I/O, no clock, no threads: time is an argument, what is to be done comes out as actions. The
+//! same code runs in the server, in the member's client, in the seeded simulation and under fuzzing.
+
+pub mod backlog;
+pub mod batch;
+pub mod charge;
+pub mod hub;
+pub mod inbox;
+pub mod member;
+pub mod message;
+pub mod names;
+pub mod roster;
+pub mod text;
+pub mod verbs;

@@ -1,0 +1,347 @@
+//! Names of rooms, labels and users: parsed once at the border, compared by NFC and full case folding.
+
+use std::fmt;
+
+use caseless::Caseless;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+
+use crate::limits::{NAME_BYTES_MAX, USER_BYTES_MAX};
+
+/// Why a name was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("a name can't be empty")]
+    Empty,
+    /// Longer than the limit.
+    #[error("a name has at most {max} bytes; this one has {bytes}")]
+    TooLong {
+        /// Bytes of UTF-8 that were given.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A character that names do not have.
+    #[error(
+        "{} at byte {at} can't stand in a name: letters and digits of any script, and . _ - can",
+        .found.escape_unicode()
+    )]
+    Character {
+        /// Byte offset.
+        at: usize,
+        /// The character.
+        found: char,
+    },
+    /// The first character must be a letter or a digit.
+    #[error("a name starts with a letter or a digit")]
+    Start,
+}
+
+fn is_letter_or_digit(c: char) -> bool {
+    c.general_category_group() == GeneralCategoryGroup::Letter
+        || c.general_category() == GeneralCategory::DecimalNumber
+}
+
+fn check(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: name.len(), max: NAME_BYTES_MAX });
+    }
+    for (at, c) in name.char_indices() {
+        let mark = c.general_category_group() == GeneralCategoryGroup::Mark;
+        if !(is_letter_or_digit(c) || mark || matches!(c, '.' | '_' | '-')) {
+            return Err(NameError::Character { at, found: c });
+        }
+    }
+    if !name.chars().next().is_some_and(is_letter_or_digit) {
+        return Err(NameError::Start);
+    }
+    Ok(())
+}
+
+/// The form in which names are compared: NFC of the full case folding of the NFD.
+fn fold(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
+    name.nfd().default_case_fold().nfc().collect()
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name {
+            shown: Box<str>,
+            key: Box<str>,
+        }
+
+        impl $name {
+            /// Parses and checks a name.
+            ///
+            /// # Errors
+            /// What is wrong with it, with the byte offset.
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                check(name)?;
+                Ok(Self { shown: name.into(), key: fold(name).into() })
+            }
+
+            /// As it was first written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.shown
+            }
+
+            /// What two spellings of the same name have in common.
+            #[must_use]
+            pub fn key(&self) -> &str {
+                &self.key
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.key == other.key
+            }
+        }
+        impl Eq for $name {}
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.key.hash(state);
+            }
+        }
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.key.cmp(&other.key)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.shown)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.shown)
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::new(name)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.shown)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(NameVisitor).and_then(|name| Self::new(&name).map_err(de::Error::custom))
+            }
+        }
+    };
+}
+
+/// Takes a borrowed or an owned string, so that one type serves frames and configuration alike.
+struct NameVisitor;
+
+impl de::Visitor<'_> for NameVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<String, E> {
+        Ok(name.to_owned())
+    }
+}
+
+name_type!(
+    /// Name of a room.
+    RoomName
+);
+name_type!(
+    /// What follows the user in `user/label`.
+    Label
+);
+
+/// Name of an operating-system user as the kernel's user id was looked up, or `#1000` where it has none.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct UserName(Box<str>);
+
+impl UserName {
+    /// Takes a name from the system's user database or from a target.
+    ///
+    /// # Errors
+    /// If it is empty, too long, or has a character that would make a target ambiguous or command
+    /// a terminal.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > USER_BYTES_MAX {
+            return Err(NameError::TooLong { bytes: name.len(), max: USER_BYTES_MAX });
+        }
+        for (at, c) in name.char_indices() {
+            let bad =
+                c == '/' || c == '@' || c == ':' || c == '!' || c.is_control() || c.is_whitespace();
+            let format = c.general_category() == GeneralCategory::Format;
+            if bad || format {
+                return Err(NameError::Character { at, found: c });
+            }
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name of a user id that has none.
+    #[must_use]
+    pub fn of_uid(uid: u32) -> Self {
+        Self(format!("#{uid}").into())
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+impl<'de> Deserialize<'de> for UserName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(NameVisitor)
+            .and_then(|name| Self::new(&name).map_err(de::Error::custom))
+    }
+}
+
+/// Where a message goes: `room`, `@user`, `@user/label` (also written `user:ann`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Target {
+    /// A room.
+    Room(RoomName),
+    /// A user, or those sessions of a user that carry the label.
+    User {
+        /// The user.
+        user: UserName,
+        /// Narrows the delivery.
+        label: Option<Label>,
+    },
+}
+
+impl std::str::FromStr for Target {
+    type Err = NameError;
+
+    fn from_str(written: &str) -> Result<Self, NameError> {
+        let Some(user) = written.strip_prefix('@').or_else(|| written.strip_prefix("user:")) else {
+            return RoomName::new(written).map(Self::Room);
+        };
+        match user.split_once('/') {
+            Some((user, label)) => {
+                Ok(Self::User { user: UserName::new(user)?, label: Some(Label::new(label)?) })
+            }
+            None => Ok(Self::User { user: UserName::new(user)?, label: None }),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Room(room) => write!(f, "{room}"),
+            Self::User { user, label: None } => write!(f, "@{user}"),
+            Self::User { user, label: Some(label) } => write!(f, "@{user}/{label}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    #[test]
+    fn spellings_of_one_name_are_one_room() {
+        assert_eq!(room("Dev"), room("dEV"));
+        assert_eq!(
+            room("회의"),
+            room("\u{1112}\u{116c}\u{110b}\u{1174}"),
+            "composed and decomposed Hangul"
+        );
+        assert_eq!(room("Straße"), room("STRASSE"), "full case folding");
+        assert_eq!(room("café"), room("cafe\u{301}"));
+        assert_eq!(room("Dev").as_str(), "Dev", "shown as created");
+        assert_ne!(room("dev"), room("dev2"));
+    }
+
+    #[test]
+    fn letters_marks_and_digits_of_any_script_make_a_name() {
+        for good in ["a", "1", "dev-2_x.y", "개발팀", "日本語", "हिन्दी", "٣ب", "é"]
+        {
+            assert!(RoomName::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".a",
+            "-a",
+            "_a",
+            "a b",
+            "a/b",
+            "a:b",
+            "a!",
+            "#a",
+            "@a",
+            "😀",
+            "a\u{202e}b",
+            "a\u{200d}b",
+            "a\n",
+            "²",
+        ] {
+            assert!(RoomName::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(RoomName::new(&"가".repeat(21)).is_ok(), "63 bytes");
+        assert!(RoomName::new(&"가".repeat(22)).is_err(), "66 bytes");
+        assert_eq!(RoomName::new("ab c"), Err(NameError::Character { at: 2, found: ' ' }));
+    }
+
+    #[test]
+    fn targets_are_written_one_way() {
+        assert_eq!("dev".parse(), Ok(Target::Room(room("dev"))));
+        let ann = Target::User { user: UserName::new("ann").unwrap(), label: None };
+        assert_eq!("@ann".parse(), Ok(ann.clone()));
+        assert_eq!("user:ann".parse(), Ok(ann.clone()));
+        assert_eq!(ann.to_string(), "@ann");
+        let labelled: Target = "@ann/ci".parse().unwrap();
+        assert_eq!(labelled.to_string(), "@ann/ci");
+        assert_eq!(
+            "@#1000".parse(),
+            Ok(Target::User { user: UserName::of_uid(1000), label: None })
+        );
+        for bad in ["@", "@/x", "@ann/", "@ann/b c", "@a\u{1b}b", ""] {
+            assert!(bad.parse::<Target>().is_err(), "{bad:?}");
+        }
+    }
+}

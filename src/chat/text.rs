@@ -1,0 +1,192 @@
+//! A text as it may be said: UTF-8, not empty, at most [`TEXT_BYTES_MAX`] bytes; and how it is shown safely.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+use crate::limits::TEXT_BYTES_MAX;
+
+/// Why a text can't be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nothing to say.
+    #[error("the text is empty")]
+    Empty,
+    /// Longer than the limit.
+    #[error("the text has {bytes} bytes; a message has at most {TEXT_BYTES_MAX}")]
+    TooLong {
+        /// Bytes that were given.
+        bytes: usize,
+    },
+    /// Not UTF-8.
+    #[error("the text is not UTF-8: byte {at} is wrong")]
+    NotUtf8 {
+        /// Offset of the first wrong byte.
+        at: usize,
+    },
+}
+
+/// A text that may be sent. It goes through unchanged: nothing is normalised or stripped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Text(Box<str>);
+
+impl Text {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// If it is empty or too long.
+    pub fn new(text: &str) -> Result<Self, TextError> {
+        Self::check(text).map(|()| Self(text.into()))
+    }
+
+    /// Checks bytes from outside.
+    ///
+    /// # Errors
+    /// If they are empty, too long, or not UTF-8 (with the offset).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
+        if bytes.len() > TEXT_BYTES_MAX {
+            return Err(TextError::TooLong { bytes: bytes.len() });
+        }
+        let text =
+            std::str::from_utf8(bytes).map_err(|e| TextError::NotUtf8 { at: e.valid_up_to() })?;
+        Self::new(text)
+    }
+
+    /// The checks of [`Text::new`], without a copy.
+    ///
+    /// # Errors
+    /// If it is empty or too long.
+    pub fn check(text: &str) -> Result<(), TextError> {
+        match text.len() {
+            0 => Err(TextError::Empty),
+            bytes if bytes > TEXT_BYTES_MAX => Err(TextError::TooLong { bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Box::<str>::deserialize(from)?;
+        Self::check(&text).map_err(de::Error::custom)?;
+        Ok(Self(text))
+    }
+}
+
+/// Whether a character could command a terminal or turn the order of others: control characters,
+/// line and paragraph separators, and invisible format characters other than those that join letters
+/// and emoji.
+#[must_use]
+pub fn is_unsafe_to_show(c: char) -> bool {
+    if (' '..='~').contains(&c) {
+        return false;
+    }
+    match c {
+        // Zero-width joiner and non-joiner spell words (Persian, Hindi) and emoji families; tag
+        // characters spell flags. They move nothing.
+        '\u{200c}' | '\u{200d}' | '\u{e0020}'..='\u{e007f}' => false,
+        _ => matches!(
+            c.general_category(),
+            GeneralCategory::Control
+                | GeneralCategory::Format
+                | GeneralCategory::LineSeparator
+                | GeneralCategory::ParagraphSeparator
+                | GeneralCategory::Surrogate
+        ),
+    }
+}
+
+/// A text made fit for a terminal: what could command it is written out (`\u{1b}`), line ends and
+/// tabs stay if `multiline`.
+#[must_use]
+pub fn shown(text: &str, multiline: bool) -> std::borrow::Cow<'_, str> {
+    let keep = |c: char| !is_unsafe_to_show(c) || (multiline && matches!(c, '\n' | '\t'));
+    if text.chars().all(keep) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if keep(c) {
+            out.push(c);
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "{}", c.escape_default());
+        }
+    }
+    out.into()
+}
+
+/// Whether a text speaks to a user: `@name` with no letter or digit around it.
+#[must_use]
+pub fn mentions(text: &str, user: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let mut rest = text;
+    let mut before = None;
+    while let Some(at) = rest.find('@') {
+        let lead = rest[..at].chars().next_back().or(before);
+        let after = &rest[at + 1..];
+        if let Some(tail) = after.strip_prefix(user) {
+            let ends = match tail.chars().next() {
+                None => true,
+                // `@ann.` at the end of a sentence is ann; `@ann.b` is somebody else.
+                Some('.') => !tail[1..].chars().next().is_some_and(word),
+                // Korean writes particles without a space: `@ann님` is ann.
+                Some(c) => !word(c) || (user.is_ascii() && !c.is_ascii()),
+            };
+            if ends && !lead.is_some_and(word) {
+                return true;
+            }
+        }
+        before = Some('@');
+        rest = after;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_text_goes_and_one_byte_more_does_not() {
+        assert!(Text::new(&"x".repeat(TEXT_BYTES_MAX)).is_ok());
+        let long = "x".repeat(TEXT_BYTES_MAX + 1);
+        assert_eq!(Text::new(&long), Err(TextError::TooLong { bytes: TEXT_BYTES_MAX + 1 }));
+        assert_eq!(
+            Text::from_bytes(long.as_bytes()),
+            Err(TextError::TooLong { bytes: TEXT_BYTES_MAX + 1 })
+        );
+        assert_eq!(Text::new(""), Err(TextError::Empty));
+        assert_eq!(Text::from_bytes(b"ab\xffc"), Err(TextError::NotUtf8 { at: 2 }));
+    }
+
+    #[test]
+    fn what_commands_a_terminal_is_written_out() {
+        assert_eq!(shown("plain 한글 👩‍👩‍👧 नमस्ते", false), "plain 한글 👩‍👩‍👧 नमस्ते");
+        assert_eq!(shown("a\u{1b}[2Jb", true), "a\\u{1b}[2Jb");
+        assert_eq!(shown("a\u{202e}b\u{2066}c", true), "a\\u{202e}b\\u{2066}c");
+        assert_eq!(shown("a\nb\tc", true), "a\nb\tc");
+        assert_eq!(shown("a\nb", false), "a\\nb");
+        assert_eq!(shown("\u{9b}31m\u{85}\r\u{7f}", true), "\\u{9b}31m\\u{85}\\r\\u{7f}");
+        assert_eq!(shown("\u{feff}\u{200b}\u{2028}", true), "\\u{feff}\\u{200b}\\u{2028}");
+    }
+
+    #[test]
+    fn a_mention_is_a_word_of_its_own() {
+        for yes in
+            ["@ann", "hi @ann!", "(@ann)", "@ann, @bob", "@ann님 안녕", "ask @ann.", "@bob @ann"]
+        {
+            assert!(mentions(yes, "ann"), "{yes}");
+        }
+        for no in ["ann", "@anna", "x@ann", "@ann-b", "@ann.b", "@", "@@", "mail@ann.org"] {
+            assert!(!mentions(no, "ann"), "{no}");
+        }
+    }
+}

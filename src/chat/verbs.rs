@@ -1,0 +1,369 @@
+//! What a session may ask and what it is told: the control messages, free of how they travel.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    member::{EndCause, Level, Member, SessionId},
+    message::RunId,
+    names::{Label, RoomName, Target, UserName},
+    text::Text,
+};
+
+/// Number of a stream (room, conversation, announcements) within one run of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamTag(pub u32);
+
+/// Why a request was not done; an expected answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What kind of refusal: decides the exit code.
+    pub code: RefusalCode,
+    /// What happened, to which thing, and what to do next.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal of a kind with its words.
+    pub fn new(code: RefusalCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Kinds of refusals; each has its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusalCode {
+    /// It failed, or a limit is reached.
+    Failed,
+    /// It can't be sent as it is.
+    Input,
+    /// This user may not.
+    Denied,
+    /// No such room, member or id.
+    Absent,
+    /// The submit is too old to tell whether it was stored.
+    UnknownSubmit,
+}
+
+/// What a member wants to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Follow {
+    /// A room; it comes into being by this.
+    Room(RoomName),
+    /// The conversation with one user.
+    With(UserName),
+    /// All conversations of the own user, those with other labels included (`join`).
+    AllDirect,
+    /// What is said to the own user and label (`listen @`).
+    ToMe,
+    /// Announcements; also makes the session a member.
+    Announcements,
+}
+
+/// Where in a stream to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Begin {
+    /// With what is said from now on.
+    Now,
+    /// With the last so many messages.
+    Last(u64),
+    /// After a message that was seen, in the run it belongs to.
+    After {
+        /// The run in which it was seen.
+        run: RunId,
+        /// Its number.
+        seq: u64,
+    },
+}
+
+/// Requests of a session; each is answered by one [`Reply`] or a [`Refusal`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Names a stream for submits, without listening to it.
+    Open {
+        /// Where messages shall go.
+        target: Target,
+    },
+    /// Listens to a stream.
+    Join {
+        /// Which.
+        follow: Follow,
+        /// From where.
+        begin: Begin,
+        /// Also told who joins and leaves.
+        membership: bool,
+        /// The name follows the room from now on (`join`, not `listen`).
+        keep: bool,
+    },
+    /// Ends listening to a stream.
+    Part {
+        /// Which.
+        stream: StreamTag,
+        /// The name no longer follows the room.
+        forget: bool,
+    },
+    /// Ends following of a room by name (`room leave`).
+    Unfollow {
+        /// Which.
+        room: RoomName,
+    },
+    /// All rooms this user may see, some at a time.
+    Rooms {
+        /// How many were received already.
+        skip: u32,
+    },
+    /// Makes a room.
+    CreateRoom {
+        /// Its name.
+        room: RoomName,
+        /// Whether its messages are stored.
+        history: bool,
+    },
+    /// Sets the topic of a room; empty removes it.
+    Topic {
+        /// Which room.
+        room: RoomName,
+        /// The new topic.
+        topic: String,
+    },
+    /// Marks the person of this session's user as away.
+    Away {
+        /// Only those sessions of the user that carry this label.
+        label: Option<Label>,
+        /// What to show.
+        text: String,
+    },
+    /// Ends `Away`.
+    Back {
+        /// As in `Away`.
+        label: Option<Label>,
+    },
+    /// Announces.
+    Announce {
+        /// Its weight.
+        level: Level,
+        /// The room it is for; none: every member.
+        room: Option<RoomName>,
+        /// What to announce.
+        text: Text,
+        /// Report once so many members are reached (all of them: `u32::MAX`).
+        report_at: u32,
+    },
+    /// The receipt of an announcement of this session, as it stands.
+    Receipt {
+        /// Number of the announcement.
+        number: u64,
+        /// How many missing ones were received already.
+        skip: u32,
+    },
+    /// The broadcast channel of a stream was joined.
+    Listening {
+        /// Which stream.
+        stream: StreamTag,
+        /// Receive-buffer charge that was granted, bytes.
+        charge_bytes: u64,
+    },
+    /// The broadcast channel of a stream could not be joined.
+    Deaf {
+        /// Which stream.
+        stream: StreamTag,
+    },
+    /// The person did something (typed, looked).
+    Active,
+    /// Good-bye: the end of this session is deliberate.
+    Quit,
+}
+
+/// A stream as its new member or sender is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamInfo {
+    /// Its number in this run.
+    pub tag: StreamTag,
+    /// What it is.
+    pub name: StreamLabel,
+    /// Newest number.
+    pub head: u64,
+    /// First number that will come; smaller than `head + 1` if a backlog comes first.
+    pub next: u64,
+    /// What was asked for (`Begin::After`) is of another run: numbers began anew.
+    pub new_run: bool,
+    /// Whether its messages are kept on disk (ids without run).
+    pub stored: bool,
+    /// Members now, this session included if it listens.
+    pub members: u32,
+    /// Its topic.
+    pub topic: String,
+    /// Where its broadcasts can be heard, if it has a channel now.
+    pub channel: Option<Channel>,
+}
+
+/// What a stream is, in the reader's eyes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamLabel {
+    /// A room.
+    Room(RoomName),
+    /// The conversation with this user.
+    Direct(UserName),
+    /// The announcements.
+    Announcements,
+}
+
+/// Address of a broadcast channel: a multicast group and port, or nothing to say for mailslots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Multicast group, IPv4.
+    pub group: [u8; 4],
+    /// Port of the group.
+    pub port: u16,
+}
+
+/// One room in the answer to [`Request::Rooms`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: RoomName,
+    /// Members now.
+    pub members: u32,
+    /// Newest number.
+    pub last: u64,
+    /// Wall clock of the newest message, microseconds since 1970.
+    pub last_wall_us: Option<i64>,
+    /// Its topic.
+    pub topic: String,
+    /// Whether its messages are kept on disk.
+    pub stored: bool,
+}
+
+/// A member that a receipt misses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// `user` or `user/label`.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its state, or `gone`.
+    pub state: String,
+}
+
+/// How far an announcement came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptInfo {
+    /// Number of the announcement.
+    pub number: u64,
+    /// Members when it was published, the announcer's own process aside.
+    pub members: u32,
+    /// Those whose process has it.
+    pub reached: u32,
+    /// Those where a person said so.
+    pub acked: u32,
+    /// Different users among the members.
+    pub users: u32,
+    /// Different names of which one session acknowledged.
+    pub users_acked: u32,
+    /// Some of those not reached.
+    pub missing: Vec<Missing>,
+    /// How many come after these.
+    pub missing_more: u32,
+}
+
+/// Answers to requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It was done.
+    Done,
+    /// To `Open`: where to submit.
+    Opened(StreamInfo),
+    /// To `Join`: the streams that are followed by it now (several for direct messages).
+    Joined(Vec<StreamInfo>),
+    /// To `Rooms`.
+    Rooms {
+        /// Some rooms.
+        rooms: Vec<RoomInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
+    /// To `Announce`.
+    Announced {
+        /// Its number.
+        number: u64,
+        /// Members that should get it.
+        members: u32,
+    },
+    /// To `Receipt`.
+    Receipt(ReceiptInfo),
+}
+
+/// Why a range of numbers can't be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GapReason {
+    /// The server started anew; the numbers of the last run are gone.
+    Run,
+    /// Too old: removed by retention.
+    Retention,
+    /// Fell out of the backlog of a room without history.
+    Backlog,
+}
+
+/// What a session is told without having asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Somebody began to listen to a room.
+    Joined {
+        /// Which room.
+        stream: StreamTag,
+        /// Who.
+        member: Member,
+    },
+    /// Somebody stopped listening to a room.
+    Left {
+        /// Which room.
+        stream: StreamTag,
+        /// Who.
+        member: Member,
+        /// Why.
+        cause: EndCause,
+    },
+    /// A conversation began that this session follows.
+    Opened(StreamInfo),
+    /// A stream has a broadcast channel from now on.
+    Channel {
+        /// Which stream.
+        stream: StreamTag,
+        /// Where.
+        channel: Channel,
+    },
+    /// Numbers that will never come.
+    Gap {
+        /// Which stream.
+        stream: StreamTag,
+        /// First of them.
+        first: u64,
+        /// Last of them.
+        last: u64,
+        /// Why.
+        reason: GapReason,
+    },
+    /// Newest numbers of streams that changed.
+    Heads(Vec<(StreamTag, u64)>),
+    /// The receipt of this session's announcement reached what was asked for.
+    Covered {
+        /// Number of the announcement.
+        number: u64,
+    },
+    /// The topic of a room changed.
+    Topic {
+        /// Which room.
+        stream: StreamTag,
+        /// The new topic.
+        topic: String,
+        /// By whom.
+        by: SessionId,
+    },
+    /// Wants a sign of life.
+    Ping,
+    /// The server ends this session.
+    Bye {
+        /// In words.
+        reason: String,
+    },
+}

@@ -1,0 +1,59 @@
+//! What a member's program is told: one closed enum, free of the wire.
+
+use crate::chat::{
+    member::{EndCause, Member},
+    message::{Message, StreamName},
+    names::RoomName,
+    verbs::GapReason,
+};
+
+/// Something that happened, in the order in which it is to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// From here on nothing that is said is missed.
+    Ready {
+        /// Streams that are followed, with the newest number of each.
+        streams: Vec<(StreamName, u64)>,
+        /// `multicast`, `mailslot` or `session`.
+        broadcast: &'static str,
+    },
+    /// Something was said: in a room, directly, or to everybody.
+    Message(Message),
+    /// Somebody began to listen to a room.
+    Joined {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        member: Member,
+    },
+    /// Somebody stopped listening to a room.
+    Left {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        member: Member,
+        /// Why.
+        cause: EndCause,
+    },
+    /// The topic of a room changed.
+    Topic {
+        /// The room.
+        room: RoomName,
+        /// The new topic.
+        topic: String,
+    },
+    /// Numbers that can't be shown; no range where a new run began the numbers anew.
+    Gap {
+        /// Where.
+        stream: StreamName,
+        /// First and last number.
+        range: Option<(u64, u64)>,
+        /// Why.
+        reason: GapReason,
+    },
+    /// The connection to the server ended.
+    End {
+        /// In words.
+        reason: String,
+    },
+}

@@ -1,0 +1,4 @@
+//! moot: the meeting place of one machine.
+
+pub mod chat;
+pub mod limits;

@@ -1,0 +1,187 @@
+//! Every bound of the program, unit last in its name, checked against each other at compile time.
+//!
+//! What an operator may change starts from these values (`config/moot.toml`); nothing else in the
+//! program invents a bound of its own.
+
+// ---- names and texts -------------------------------------------------------------------------
+
+/// Longest room name or label.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest user name that is carried (Linux allows 32; Windows names are longer).
+pub const USER_BYTES_MAX: usize = 64;
+/// Longest text of a message or an announcement.
+pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Longest topic of a room.
+pub const TOPIC_BYTES_MAX: usize = 1024;
+/// Longest status text of `away`.
+pub const STATUS_BYTES_MAX: usize = 120;
+
+// ---- frames and datagrams --------------------------------------------------------------------
+
+/// Fixed header of a frame: magic, version, kind, body length.
+pub const FRAME_HEADER_BYTES: usize = 8;
+/// Longest frame, header included.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Longest batch body: what one datagram or one batch frame carries before sealing.
+pub const BODY_BYTES_MAX: usize = 60_000;
+/// What a batch body needs around the longest text: its own header, one sender, one message.
+pub const BODY_OVERHEAD_BYTES_MAX: usize = 1024;
+/// Header of a datagram: magic, version, key number, counter.
+pub const DATAGRAM_HEADER_BYTES: usize = 16;
+/// Authentication tag of AES-256-GCM.
+pub const SEAL_TAG_BYTES: usize = 16;
+/// Longest datagram, header and seal included.
+pub const DATAGRAM_BYTES_MAX: usize = BODY_BYTES_MAX + DATAGRAM_HEADER_BYTES + SEAL_TAG_BYTES;
+/// Largest UDP payload over IPv4.
+pub const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
+/// Most messages in one batch body.
+pub const BATCH_MESSAGES_MAX: usize = 4096;
+/// Most messages in one submit frame.
+pub const SUBMIT_MESSAGES_MAX: usize = 1024;
+
+const _: () = assert!(TEXT_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX + FRAME_HEADER_BYTES <= FRAME_BYTES_MAX);
+const _: () =
+    assert!(TEXT_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX + FRAME_HEADER_BYTES <= FRAME_BYTES_MAX);
+const _: () = assert!(DATAGRAM_BYTES_MAX <= UDP_PAYLOAD_BYTES_MAX);
+const _: () = assert!(TOPIC_BYTES_MAX < TEXT_BYTES_MAX);
+
+// ---- sessions --------------------------------------------------------------------------------
+
+/// Sessions of the whole server; the presence table is sized for it.
+pub const SESSIONS_MAX: usize = 16_384;
+/// Sessions of one user id on a host's server.
+pub const SESSIONS_PER_USER_MAX: usize = 2_048;
+/// Streams (rooms, conversations, announcements) one session may follow at a time.
+pub const STREAMS_PER_SESSION_MAX: usize = 256;
+/// A handshake not finished by then ends the connection.
+pub const HANDSHAKE_MS_MAX: u64 = 2_000;
+/// A frame not finished by then, after its first byte, ends the connection.
+pub const FRAME_MS_MAX: u64 = 5_000;
+/// Connections of one user id that have not shaken hands yet.
+pub const HALF_OPEN_PER_USER_MAX: usize = 64;
+/// Silence after which a session is asked for a sign of life.
+pub const PING_AFTER_MS: u64 = 1_000;
+/// A session that owes an answer for so long is shown as unresponsive.
+pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
+/// Bytes waiting for one session's socket above which nothing more is taken from it or put to it.
+pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
+/// Bytes that one turn takes from one session at most.
+pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
+/// How long a connection's end waits for the word that its process ended too (closed or killed?).
+pub const END_CAUSE_MS_MAX: u64 = 20;
+
+// A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
+const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);
+const _: () = assert!(OUTPUT_BYTES_HIGH >= 2 * FRAME_BYTES_MAX);
+const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
+
+// ---- rooms, backlog and flow -----------------------------------------------------------------
+
+/// Rooms of the whole server.
+pub const ROOMS_MAX: usize = 4_096;
+/// Rooms that one user id brought into being.
+pub const ROOMS_PER_USER_MAX: usize = 512;
+/// Conversations that one user id takes part in.
+pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
+/// Bytes of recent messages kept for one stream.
+pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of recent messages of all streams together.
+pub const BACKLOG_TOTAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of messages taken from one account and not yet published.
+pub const IN_FLIGHT_BYTES_PER_USER_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of messages of one stream taken and not yet published.
+pub const IN_FLIGHT_BYTES_PER_STREAM_MAX: usize = 1024 * 1024;
+/// Bytes published and not yet acknowledged by a member that is served by session.
+pub const SESSION_WINDOW_BYTES: usize = 1024 * 1024;
+/// Receive-buffer charge assumed for a member that did not say what it was granted.
+pub const WINDOW_CHARGE_BYTES_MIN: usize = 64 * 1024;
+/// No progress for so long while the window is full makes a member *lagging*.
+pub const LAGGING_AFTER_MS: u64 = 100;
+/// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
+pub const STALL_BUDGET_MS: u64 = 100;
+/// Time over which a spent stall budget comes back.
+pub const STALL_WINDOW_MS: u64 = 10_000;
+/// First pause before a lagging (or deaf) member is tried again; doubles each time.
+pub const RETRY_PAUSE_MS_MIN: u64 = 1_000;
+/// Longest such pause.
+pub const RETRY_PAUSE_MS_MAX: u64 = 60_000;
+/// Members are told a changed head at least so often while they have not reported it.
+pub const HEADS_EVERY_MS: u64 = 100;
+/// A member reports what it delivered at least so often while something changed.
+pub const REPORT_EVERY_MS: u64 = 20;
+/// Longest random delay before a missing range is asked for.
+pub const REPAIR_DELAY_MS_MAX: u64 = 8;
+/// A range asked for and not answered is asked for again after so long.
+pub const REPAIR_RETRY_MS: u64 = 1_000;
+/// Messages out of order that one inbox holds.
+pub const INBOX_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Window over which the share of messages that came by broadcast is judged.
+pub const HEALTH_WINDOW_MS: u64 = 5_000;
+/// Joins and leaves are told in rooms of up to so many members; above, `who` tells.
+pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
+/// Joins and leaves kept for members that are slow to take them.
+pub const MEMBERSHIP_KEPT_MAX: usize = 256;
+/// A server with something to watch looks at its timers so often.
+pub const TICK_BUSY_MS: u64 = 20;
+/// A quiet server looks at its timers so often.
+pub const TICK_IDLE_MS: u64 = 250;
+
+const _: () = assert!(IN_FLIGHT_BYTES_PER_STREAM_MAX >= 2 * TEXT_BYTES_MAX);
+const _: () = assert!(SESSION_WINDOW_BYTES * 2 <= BACKLOG_BYTES_MAX);
+const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
+const _: () = assert!(HEADS_EVERY_MS <= 250);
+const _: () = assert!(REPORT_EVERY_MS < LAGGING_AFTER_MS);
+const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
+
+// ---- submits ---------------------------------------------------------------------------------
+
+/// Messages a client may have submitted and not yet seen acknowledged.
+pub const UNACKED_SUBMITS_MAX: usize = 1_024;
+/// Client instances whose last submits are remembered.
+pub const INSTANCES_MAX: usize = 65_536;
+const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
+
+// ---- announcements ---------------------------------------------------------------------------
+
+/// Receipts that are kept after their announcement.
+pub const RECEIPTS_KEPT_MAX: usize = 256;
+/// Missing members named in one frame; more come in further frames.
+pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
+
+// ---- names that are kept ---------------------------------------------------------------------
+
+/// Away texts kept for one user id (one a label).
+pub const AWAY_PER_USER_MAX: usize = 64;
+/// Rooms that one name (user and label) follows.
+pub const FOLLOWED_PER_NAME_MAX: usize = 512;
+/// Names with followed rooms of one user id.
+pub const FOLLOWING_NAMES_PER_USER_MAX: usize = 256;
+
+// ---- presence --------------------------------------------------------------------------------
+
+/// The server renews its heartbeat so often.
+pub const HEARTBEAT_EVERY_MS: u64 = 500;
+/// A held lock with an older heartbeat: the server does not respond.
+pub const HEARTBEAT_STALE_MS: u64 = 3_000;
+/// A person without an own message or key for so long is idle.
+pub const IDLE_AFTER_MS: u64 = 10 * 60 * 1000;
+/// Tries of a reader on a slot that changes under its eyes.
+pub const SEQLOCK_TRIES_MAX: usize = 1_000;
+
+const _: () = assert!(HEARTBEAT_EVERY_MS * 4 <= HEARTBEAT_STALE_MS);
+
+// ---- times of commands -----------------------------------------------------------------------
+
+/// How long a command waits for an answer when `--timeout` does not say.
+pub const ANSWER_MS_DEFAULT: u64 = 10_000;
+/// How long `announce` waits for its receipt when `--timeout` does not say.
+pub const RECEIPT_MS_DEFAULT: u64 = 2_000;
+/// A server started by a command ends after so long without sessions.
+pub const IDLE_EXIT_MS: u64 = 15 * 60 * 1000;
+/// How long a command waits for the server that it started.
+pub const START_MS_MAX: u64 = 10_000;
+/// Log of a server that runs in the background: one file, and one older.
+pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest configuration file that is read.
+pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
