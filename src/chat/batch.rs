@@ -13,6 +13,7 @@
 //! Numbers without a width are LEB128. `offset` is microseconds since `base`.
 
 use super::{
+    bytes::{Cursor, put_name, put_number},
     member::{Kind, Level, Member, SessionId},
     message::Notice,
     names::{Label, RoomName, UserName},
@@ -35,10 +36,7 @@ const NOTICE_EXPIRES: u8 = 1;
 const NOTICE_RETAINED: u8 = 2;
 const NOTICE_ACK: u8 = 4;
 
-/// A body that can't be read: it was not written by [`Builder`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed batch")]
-pub struct Malformed;
+pub use super::bytes::Malformed;
 
 /// What is to be encoded: one message, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -66,20 +64,6 @@ pub struct Builder {
     senders: Vec<SessionId>,
     count: u32,
     base_us: i64,
-}
-
-fn put_number(to: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        to.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
-}
-
-fn put_name(to: &mut Vec<u8>, name: &str) {
-    // Names are bounded by `limits` to less than 256 bytes where they are made.
-    to.push(u8::try_from(name.len()).expect("names are short"));
-    to.extend_from_slice(name.as_bytes());
 }
 
 impl Builder {
@@ -212,7 +196,7 @@ impl Head {
     /// # Errors
     /// If the bytes are too few, or the numbers do not fit.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
-        let mut rest = Cursor(body);
+        let mut rest = Cursor::new(body);
         let tag = StreamTag(u32::from_le_bytes(rest.array()?));
         let first = u64::from_le_bytes(rest.array()?);
         let count = u32::from_le_bytes(rest.array()?);
@@ -343,7 +327,7 @@ impl<'a> Reader<'a> {
     /// If its head can't be read.
     pub fn new(body: &'a [u8]) -> Result<Self, Malformed> {
         let head = Head::read(body)?;
-        Ok(Self { head, rest: Cursor(&body[HEADER_BYTES..]), senders: Vec::new(), done: 0 })
+        Ok(Self { head, rest: Cursor::new(&body[HEADER_BYTES..]), senders: Vec::new(), done: 0 })
     }
 
     /// The head of the body.
@@ -394,52 +378,14 @@ impl<'a> Iterator for Reader<'a> {
         let message = self.read_message();
         // After a fault nothing more can be found in the bytes.
         self.done = if message.is_ok() { self.done + 1 } else { self.head.count };
-        if message.is_ok() && self.done == self.head.count && !self.rest.0.is_empty() {
+        if message.is_ok() && self.done == self.head.count && !self.rest.is_empty() {
             return Some(Err(Malformed));
         }
         Some(message)
     }
 }
 
-#[derive(Debug)]
-struct Cursor<'a>(&'a [u8]);
-
 impl<'a> Cursor<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        self.take(N)?.try_into().map_err(|_| Malformed)
-    }
-
-    fn number(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.array()?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                return Err(Malformed);
-            }
-            number |= part << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Malformed)
-    }
-
-    fn text(&mut self, bytes: usize) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.take(bytes)?).map_err(|_| Malformed)
-    }
-
-    fn name(&mut self) -> Result<&'a str, Malformed> {
-        let [bytes] = self.array()?;
-        self.text(bytes.into())
-    }
-
     fn sender(&mut self) -> Result<SenderRef<'a>, Malformed> {
         Ok(SenderRef {
             session: SessionId(self.number()?),

@@ -5,6 +5,7 @@
 
 pub mod backlog;
 pub mod batch;
+pub mod bytes;
 pub mod charge;
 pub mod hub;
 pub mod inbox;

@@ -1,0 +1,186 @@
+//! The frozen frames: handshake, `stop` and `status`, as JSON objects that every version can read.
+//!
+//! Keys are only added. A reader ignores what it does not know, so that an old client learns from a new
+//! server which versions the two have, can ask for its status and can stop it.
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::PROTOCOL_VERSION;
+use crate::{
+    chat::{hub::Hello as HubHello, member::Kind, message::RunId, names::Label},
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
+};
+
+/// What a client says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Version of the protocol it speaks.
+    pub protocol: u8,
+    /// Version of the program, for people.
+    #[serde(default)]
+    pub version: String,
+    /// What it wants to be called beside its user.
+    #[serde(default)]
+    pub label: Option<Label>,
+    /// What it says it is.
+    #[serde(default = "script")]
+    pub kind: Kind,
+    /// Its client instance, 32 hexadecimal digits.
+    #[serde(default)]
+    pub instance: Hex<16>,
+}
+
+fn script() -> Kind {
+    Kind::Script
+}
+
+impl Hello {
+    /// The handshake of this version.
+    #[must_use]
+    pub fn new(label: Option<Label>, kind: Kind, instance: [u8; 16]) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { protocol: PROTOCOL_VERSION, version, label, kind, instance: Hex(instance) }
+    }
+
+    /// The part that the hub wants to know.
+    #[must_use]
+    pub fn for_hub(self) -> HubHello {
+        HubHello { label: self.label, kind: self.kind, instance: self.instance.0 }
+    }
+}
+
+/// What the server answers when the session begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the protocol.
+    pub protocol: u8,
+    /// Version of the server's program.
+    pub version: String,
+    /// This run of the server.
+    pub run: RunId,
+    /// Number of the session.
+    pub session: u64,
+    /// Process id of the server.
+    pub pid: u32,
+    /// Name under which the kernel's user id is known.
+    pub user: String,
+    /// User id as the kernel says.
+    pub uid: u32,
+    /// `multicast`, `mailslot` or `session`.
+    pub broadcast: String,
+    /// What opens the broadcast channel, if there is one.
+    pub key: Option<BroadcastKey>,
+}
+
+/// What a member needs to hear the broadcast channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroadcastKey {
+    /// Number of the key in datagrams.
+    pub number: u32,
+    /// The key.
+    pub key: Hex<32>,
+    /// UDP port that the server sends from.
+    pub source_port: u16,
+}
+
+/// What the server answers when the session does not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Exit code that fits.
+    pub code: u8,
+    /// What happened and what to do next.
+    pub text: String,
+    /// Version of the server's protocol.
+    pub protocol: u8,
+    /// Version of the server's program.
+    pub version: String,
+}
+
+/// Why the server ends a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bye {
+    /// In words.
+    pub reason: String,
+}
+
+/// Bytes as hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Hex<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> Default for Hex<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> std::fmt::Debug for Hex<N> {
+    // Keys must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hex<{N}>(..)")
+    }
+}
+
+impl<const N: usize> Serialize for Hex<N> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let digits: String = self.0.iter().map(|b| format!("{b:02x}")).collect();
+        to.serialize_str(&digits)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(from)?;
+        let wrong = || serde::de::Error::custom(format!("expected {} hexadecimal digits", N * 2));
+        let digits: Vec<_> =
+            digits.chars().map(|c| c.to_digit(16)).collect::<Option<_>>().ok_or_else(wrong)?;
+        if digits.len() != N * 2 {
+            return Err(wrong());
+        }
+        let mut bytes = [0; N];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::try_from(pair[0] * 16 + pair[1]).map_err(|_| wrong())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// Writes a frozen body.
+///
+/// # Panics
+/// If it does not fit into a frame; the types above are bounded far below that.
+pub fn put<T: Serialize>(to: &mut Vec<u8>, body: &T) {
+    let before = to.len();
+    serde_json::to_writer(&mut *to, body).expect("these types serialise");
+    assert!(to.len() - before <= FRAME_BYTES_MAX - FRAME_HEADER_BYTES);
+}
+
+/// Reads a frozen body.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handshake_is_frozen() {
+        let hello = Hello {
+            version: "0.1.0".into(),
+            ..Hello::new(Some(Label::new("봇").unwrap()), Kind::Agent, [0xab; 16])
+        };
+        let mut bytes = Vec::new();
+        put(&mut bytes, &hello);
+        let golden = r#"{"protocol":1,"version":"0.1.0","label":"봇","kind":"agent","instance":"abababababababababababababababab"}"#;
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), golden);
+        assert_eq!(read::<Hello>(&bytes), Ok(hello));
+        let of_the_future = br#"{"protocol":9,"colour":"red","version":"9.0"}"#;
+        assert_eq!(read::<Hello>(of_the_future).unwrap().protocol, 9);
+        assert!(read::<Hello>(b"{}").is_err());
+        assert!(read::<Hello>(br#"{"protocol":1,"instance":"xyz"}"#).is_err());
+        assert!(read::<Hello>(br#"{"protocol":1,"label":"a b"}"#).is_err(), "labels are checked");
+    }
+}
