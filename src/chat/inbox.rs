@@ -96,6 +96,12 @@ impl Inbox {
         }
     }
 
+    /// The stream.
+    #[must_use]
+    pub fn tag(&self) -> StreamTag {
+        self.tag
+    }
+
     /// Everything below this number was shown.
     #[must_use]
     pub fn next(&self) -> u64 {

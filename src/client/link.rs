@@ -1,0 +1,313 @@
+//! One session without threads: questions, submits, and their answers.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::frames::Frames;
+use crate::{
+    chat::{
+        hub::{Ack, Frame, Submit},
+        message::{MessageId, RunId, StreamName},
+        verbs::{Event, Refusal, Reply, Request},
+    },
+    session::{ConnectError, Connection},
+    wire::{
+        control,
+        frame::{self, FrameError, Kind, Parsed},
+        hello::{self, Bye, Hello, Refused, Welcome},
+    },
+};
+
+/// Why a link failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server did not begin the session.
+    #[error("{}", .0.text)]
+    Refused(Refused),
+    /// The server refused what was asked.
+    #[error("{}", .0.text)]
+    Refusal(Refusal),
+    /// No answer in time.
+    #[error("no answer from the server in time")]
+    TimedOut,
+    /// The connection ended.
+    #[error("the server ended the session: {0}")]
+    Ended(String),
+    /// The connection broke.
+    #[error("the connection to the server broke: {0}")]
+    Io(#[from] io::Error),
+    /// What came is not the protocol.
+    #[error("the server does not speak the protocol: {0}")]
+    Protocol(String),
+}
+
+impl From<FrameError> for LinkError {
+    fn from(e: FrameError) -> Self {
+        Self::Protocol(e.to_string())
+    }
+}
+
+/// A message that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Its id.
+    pub id: MessageId,
+    /// Other sessions that get it.
+    pub members: u32,
+}
+
+/// One session of this process with the server.
+#[derive(Debug)]
+pub struct Link {
+    connection: Connection,
+    frames: Frames,
+    out: Vec<u8>,
+    welcome: Option<Welcome>,
+    serial: u32,
+    events: Vec<Event>,
+    deadline: Option<Instant>,
+}
+
+/// What an answer is waited for.
+#[derive(Debug)]
+pub enum Told {
+    /// The answer to a request.
+    Reply(u32, Result<Reply, Refusal>),
+    /// Submits that stand.
+    Ack(Ack),
+    /// Submits that were refused.
+    Nack {
+        /// Counter of the first.
+        first: u64,
+        /// How many.
+        count: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Something that was not asked for.
+    Event(Event),
+    /// Encoded messages.
+    Batch(Vec<u8>),
+    /// The server's state, a JSON object.
+    Status(Vec<u8>),
+}
+
+impl Link {
+    /// Connects and says hello. The answer is read when it is first needed, so that what follows can go
+    /// with it in one write.
+    ///
+    /// # Errors
+    /// If there is no server that can be trusted.
+    pub fn open(connection: Connection, hello: &Hello) -> Self {
+        let mut out = Vec::with_capacity(512);
+        frame::put(&mut out, Kind::Hello, |body| hello::put(body, hello));
+        Self {
+            connection,
+            frames: Frames::new(),
+            out,
+            welcome: None,
+            serial: 0,
+            events: Vec::new(),
+            deadline: None,
+        }
+    }
+
+    /// Bounds the time of everything that follows.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    /// Queues a request; gives its serial number.
+    pub fn queue_request(&mut self, request: &Request) -> u32 {
+        self.serial += 1;
+        control::put_request(&mut self.out, self.serial, request);
+        self.serial
+    }
+
+    /// Queues a submit.
+    pub fn queue_submit(&mut self, submit: &Submit<'_>) {
+        control::put_submit(&mut self.out, submit);
+    }
+
+    /// Queues an empty frame of a frozen kind.
+    pub fn queue_frozen(&mut self, kind: Kind) {
+        frame::put(&mut self.out, kind, |_| {});
+    }
+
+    /// Writes what is queued.
+    ///
+    /// # Errors
+    /// If the connection broke or time is out.
+    pub fn flush(&mut self) -> Result<(), LinkError> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.connection.set_write_timeout(self.left()?)?;
+        self.connection.write_all(&self.out).map_err(timed_out)?;
+        self.out.clear();
+        Ok(())
+    }
+
+    fn left(&self) -> Result<Option<Duration>, LinkError> {
+        let Some(deadline) = self.deadline else { return Ok(None) };
+        match deadline.checked_duration_since(Instant::now()) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            Some(_) | None => Err(LinkError::TimedOut),
+        }
+    }
+
+    /// The answer to the handshake.
+    ///
+    /// # Errors
+    /// If the server did not begin the session.
+    pub fn welcome(&mut self) -> Result<&Welcome, LinkError> {
+        while self.welcome.is_none() {
+            if let Some(told) = self.next_frame()? {
+                return Err(LinkError::Protocol(format!("{told:?} before the welcome")));
+            }
+        }
+        self.welcome.as_ref().ok_or_else(|| LinkError::Protocol("no welcome".to_owned()))
+    }
+
+    /// The run of the server, after the handshake.
+    #[must_use]
+    pub fn run(&self) -> Option<RunId> {
+        self.welcome.as_ref().map(|w| w.run)
+    }
+
+    /// What the server says next.
+    ///
+    /// # Errors
+    /// If the connection broke, ended or time is out.
+    pub fn next(&mut self) -> Result<Told, LinkError> {
+        loop {
+            if let Some(told) = self.next_frame()? {
+                return Ok(told);
+            }
+        }
+    }
+
+    /// One frame; none if it was the welcome.
+    fn next_frame(&mut self) -> Result<Option<Told>, LinkError> {
+        self.flush()?;
+        loop {
+            // A second look at the same bytes costs a header's parsing, and keeps the borrow short.
+            if let Some(parsed) = self.frames.next()? {
+                return read(&parsed, &mut self.welcome);
+            }
+            let left = match self.deadline {
+                None => None,
+                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => Some(left),
+                    Some(_) | None => return Err(LinkError::TimedOut),
+                },
+            };
+            self.connection.set_read_timeout(left)?;
+            if !self.frames.fill(&self.connection).map_err(timed_out)? {
+                return Err(LinkError::Ended("connection closed".to_owned()));
+            }
+        }
+    }
+
+    /// Asks and waits for the answer. What comes in between is kept for [`Link::take_events`].
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure.
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, LinkError> {
+        let asked = self.queue_request(request);
+        loop {
+            match self.next()? {
+                Told::Reply(serial, result) if serial == asked => {
+                    return result.map_err(LinkError::Refusal);
+                }
+                Told::Event(Event::Ping) => self.pong(),
+                Told::Event(event) => self.events.push(event),
+                Told::Reply(..) | Told::Ack(_) | Told::Nack { .. } | Told::Batch(_) | Told::Status(_) => {}
+            }
+        }
+    }
+
+    /// Events that came while an answer was waited for.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Queues a sign of life.
+    pub fn pong(&mut self) {
+        frame::put(&mut self.out, Kind::Pong, |_| {});
+    }
+
+    /// Says good-bye, so that nobody takes the end for an accident.
+    pub fn quit(mut self) {
+        self.queue_request(&Request::Quit);
+        // If it can't be said, the server sees the end by itself.
+        let _ = self.flush();
+    }
+
+    /// Gives up the parts, to be served by threads.
+    pub(super) fn into_parts(self) -> (Connection, Frames) {
+        (self.connection, self.frames)
+    }
+}
+
+/// Id of a message that an acknowledgement names.
+#[must_use]
+pub fn id_of(stream: StreamName, ack: &Ack, run: RunId) -> MessageId {
+    MessageId { stream, run: (!ack.stored).then_some(run), seq: ack.seq }
+}
+
+fn timed_out(e: io::Error) -> LinkError {
+    match e.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => LinkError::TimedOut,
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            LinkError::Ended("connection closed".to_owned())
+        }
+        _ => LinkError::Io(e),
+    }
+}
+
+pub(super) fn read(
+    parsed: &Parsed<'_>,
+    welcome: &mut Option<Welcome>,
+) -> Result<Option<Told>, LinkError> {
+    let malformed = |e: &dyn std::fmt::Display| LinkError::Protocol(e.to_string());
+    match parsed.kind {
+        Kind::Welcome => {
+            *welcome = Some(hello::read(parsed.body).map_err(LinkError::Protocol)?);
+            Ok(None)
+        }
+        Kind::Refused => {
+            let refused: Refused = hello::read(parsed.body).map_err(LinkError::Protocol)?;
+            Err(LinkError::Refused(refused))
+        }
+        Kind::Bye => {
+            let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
+            Err(LinkError::Ended(bye.reason))
+        }
+        Kind::StatusReply => Ok(Some(Told::Status(parsed.body.to_vec()))),
+        Kind::Batch => Ok(Some(Told::Batch(parsed.body.to_vec()))),
+        Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
+            let frame =
+                control::read_frame(parsed.kind, parsed.body).map_err(|e| malformed(&e))?;
+            Ok(Some(match frame {
+                Frame::Reply { serial, result } => Told::Reply(serial, result),
+                Frame::Event(event) => Told::Event(event),
+                Frame::Ack(ack) => Told::Ack(ack),
+                Frame::Nack { first, count, refusal } => Told::Nack { first, count, refusal },
+            }))
+        }
+        Kind::Hello
+        | Kind::Stop
+        | Kind::Status
+        | Kind::Request
+        | Kind::Submit
+        | Kind::Report
+        | Kind::Repair
+        | Kind::Pong => Err(LinkError::Protocol("a frame for servers".to_owned())),
+    }
+}

@@ -1,0 +1,858 @@
+//! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
+//!
+//! Two threads read, one the session, one the broadcast channel; both hand what they read to the
+//! caller's thread over bounded channels. There the inboxes put it in order. Correctness never
+//! depends on the broadcast channel: what does not come by it is asked for by session.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use super::{
+    ears::Ears,
+    event::Event,
+    frames::Frames,
+    link::{Link, LinkError, Sent},
+};
+use crate::{
+    chat::{
+        batch::{self, MessageRef, Reader},
+        hub::{Ack, Frame, Line, Submit, SubmitTo},
+        inbox::{Inbox, Released, Via},
+        member::Kind as MemberKind,
+        message::{Message, MessageId, RunId, StreamName},
+        names::{Label, RoomName, UserName},
+        text::mentions,
+        verbs::{
+            Begin, Channel, Event as Told, Follow, GapReason, Refusal, Reply, Request, StreamInfo,
+            StreamLabel, StreamTag,
+        },
+    },
+    limits::{ANSWER_MS_DEFAULT, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    os::{self, Places},
+    session::Connection,
+    wire::{
+        control,
+        frame::{self, Kind},
+        hello::{self, Bye, Hello},
+    },
+};
+
+/// Chunks that the reading threads may be ahead of the caller.
+const AHEAD_CHUNKS: usize = 16;
+/// First and longest pause between tries to reconnect.
+const RECONNECT_MS: (u64, u64) = (50, 2_000);
+
+/// What a member listens to.
+#[derive(Debug, Clone)]
+pub struct Follows {
+    /// Streams.
+    pub follow: Vec<Follow>,
+    /// From where in rooms and conversations.
+    pub begin: Begin,
+    /// Also told who joins and leaves rooms.
+    pub membership: bool,
+    /// Rooms are followed by this name from now on (`join`).
+    pub keep: bool,
+    /// Only direct messages to the own label or to no label.
+    pub only_own_label: bool,
+}
+
+/// Why [`Member::wait`] returned.
+#[derive(Debug)]
+pub enum Wake<T> {
+    /// Something to show.
+    Event(Event),
+    /// A submit stands.
+    Sent(Sent),
+    /// A submit was refused.
+    Refused(Refusal),
+    /// An answer to [`Member::ask`].
+    Reply(u32, Result<Reply, Refusal>),
+    /// Something on the caller's own channel; none once that is closed.
+    Extra(Option<T>),
+    /// Time is out.
+    TimedOut,
+}
+
+#[derive(Debug)]
+struct Stream {
+    name: StreamName,
+    inbox: Inbox,
+    stored: bool,
+}
+
+enum Incoming {
+    /// Whole frames.
+    Bytes(Vec<u8>),
+    Ended(String),
+}
+
+struct Live {
+    connection: Arc<Connection>,
+    session: Receiver<Incoming>,
+    ears: Option<Ears>,
+    reader: Option<JoinHandle<()>>,
+    /// Joins that are not answered yet, in the order of their serial numbers.
+    joining: VecDeque<(u32, Follow)>,
+    /// What came before everything was joined, to be shown after `ready`.
+    early: VecDeque<Queued>,
+    is_ready: bool,
+}
+
+#[derive(Debug)]
+struct Unacked {
+    counter: u64,
+    to: Address,
+    reply_to: Option<u64>,
+    text: String,
+}
+
+/// Where a member's own text goes, good over reconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A room.
+    Room(RoomName),
+    /// A user of whom the conversation is followed, and the label it is for.
+    Direct(UserName, Option<Label>),
+}
+
+/// A listening session.
+pub struct Member {
+    places: Places,
+    hello: Hello,
+    follows: Follows,
+    live: Option<Live>,
+    run: RunId,
+    last_run: RunId,
+    user: String,
+    streams: HashMap<u32, Stream>,
+    /// Streams of the last session, until they are joined again.
+    before: Vec<Stream>,
+    wakes: VecDeque<Queued>,
+    unacked: VecDeque<Unacked>,
+    counter: u64,
+    serial: u32,
+    jitter: u64,
+    out: Vec<u8>,
+    retry: Retry,
+    reconnects: bool,
+    /// Requests whose answers nobody waits for.
+    silent: HashSet<u32>,
+}
+
+/// When to try to reconnect.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    pause_ms: u64,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Event(Event),
+    Sent(Sent),
+    Refused(Refusal),
+    Reply(u32, Result<Reply, Refusal>),
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Joins. The first event is [`Event::Ready`]; a backlog comes after it.
+    ///
+    /// # Errors
+    /// If the session does not begin, or something can't be followed.
+    pub fn join(
+        connection: Connection,
+        places: Places,
+        hello: Hello,
+        follows: Follows,
+        deadline: Option<Instant>,
+    ) -> Result<Self, LinkError> {
+        let seed = u64::from_le_bytes(hello.instance.0[..8].try_into().unwrap_or_default());
+        let mut member = Self {
+            places,
+            hello,
+            follows,
+            live: None,
+            run: RunId(0),
+            last_run: RunId(0),
+            user: String::new(),
+            streams: HashMap::new(),
+            before: Vec::new(),
+            wakes: VecDeque::new(),
+            unacked: VecDeque::new(),
+            counter: 0,
+            serial: 0,
+            jitter: seed | 1,
+            out: Vec::new(),
+            retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
+            reconnects: true,
+            silent: HashSet::new(),
+        };
+        member.connect(connection, deadline)?;
+        member.until_ready(deadline)?;
+        Ok(member)
+    }
+
+    /// Name of the own user, as the server's kernel says.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// What it calls itself in public.
+    #[must_use]
+    pub fn kind(&self) -> MemberKind {
+        self.hello.kind
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Submits that are not acknowledged yet.
+    #[must_use]
+    pub fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// Begins a session and asks to follow everything, from where each stream stands.
+    fn connect(
+        &mut self,
+        connection: Connection,
+        deadline: Option<Instant>,
+    ) -> Result<(), LinkError> {
+        let mut link = Link::open(connection, &self.hello);
+        link.set_deadline(deadline);
+        let welcome = link.welcome()?.clone();
+        self.user.clone_from(&welcome.user);
+        self.last_run = std::mem::replace(&mut self.run, welcome.run);
+        let (connection, frames) = link.into_parts();
+        connection.set_read_timeout(None)?;
+        connection.set_write_timeout(None)?;
+        let connection = Arc::new(connection);
+        let ears = welcome.key.as_ref().and_then(|key| Ears::open(key, welcome.run).ok());
+        let (to_caller, session) = bounded(AHEAD_CHUNKS);
+        let from = Arc::clone(&connection);
+        let reader = std::thread::Builder::new()
+            .name("moot-session".to_owned())
+            .spawn(move || read_session(&from, frames, &to_caller))?;
+        self.live = Some(Live {
+            connection,
+            session,
+            ears,
+            reader: Some(reader),
+            joining: VecDeque::new(),
+            early: VecDeque::new(),
+            is_ready: false,
+        });
+        for follow in self.follows.follow.clone() {
+            self.ask_to_follow(follow);
+        }
+        self.flush();
+        Ok(())
+    }
+
+    fn ask_to_follow(&mut self, follow: Follow) {
+        let begin = self.begin_of(&follow);
+        let (membership, keep) = (self.follows.membership, self.follows.keep);
+        let request = Request::Join { follow: follow.clone(), begin, membership, keep };
+        let serial = self.ask(&request);
+        if let Some(live) = &mut self.live {
+            live.joining.push_back((serial, follow));
+        }
+    }
+
+    /// Where to go on in a stream that was followed before; else where the caller wants to begin.
+    fn begin_of(&self, follow: &Follow) -> Begin {
+        let known = match follow {
+            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
+            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
+            Follow::Announcements => self.before_named(&StreamName::Announcements),
+            // Several streams: each goes on where it stood when its answer comes.
+            Follow::AllDirect | Follow::ToMe => {
+                self.before.iter().find(|s| matches!(s.name, StreamName::Direct(_)))
+            }
+        };
+        match (known, follow) {
+            (Some(_), Follow::AllDirect | Follow::ToMe) => {
+                let oldest = |s: &&Stream| matches!(s.name, StreamName::Direct(_));
+                let seq = self.before.iter().filter(oldest).map(|s| s.inbox.next() - 1).min();
+                Begin::After { run: self.last_run, seq: seq.unwrap_or(0) }
+            }
+            (Some(stream), _) => Begin::After { run: self.last_run, seq: stream.inbox.next() - 1 },
+            (None, Follow::Announcements) => Begin::Now,
+            (None, _) => self.follows.begin,
+        }
+    }
+
+    fn before_named(&self, name: &StreamName) -> Option<&Stream> {
+        self.before.iter().find(|s| s.name == *name)
+    }
+
+    /// Waits until everything is joined.
+    fn until_ready(&mut self, deadline: Option<Instant>) -> Result<(), LinkError> {
+        loop {
+            let Some(live) = &self.live else {
+                return Err(LinkError::Ended("before everything was joined".to_owned()));
+            };
+            if live.is_ready {
+                return Ok(());
+            }
+            let incoming = match deadline {
+                None => live.session.recv().ok(),
+                Some(deadline) => match live.session.recv_deadline(deadline) {
+                    Ok(incoming) => Some(incoming),
+                    Err(e) if e.is_timeout() => return Err(LinkError::TimedOut),
+                    Err(_) => None,
+                },
+            };
+            match incoming {
+                Some(Incoming::Bytes(bytes)) => self.take_frames(&bytes)?,
+                Some(Incoming::Ended(reason)) => return Err(LinkError::Ended(reason)),
+                None => return Err(LinkError::Ended("connection closed".to_owned())),
+            }
+            self.flush();
+        }
+    }
+
+    /// Waits for what happens next: here, on the caller's own channel, or in time.
+    pub fn wait<T>(&mut self, extra: &Receiver<T>, deadline: Option<Instant>) -> Wake<T> {
+        loop {
+            if let Some(queued) = self.wakes.pop_front() {
+                return match queued {
+                    Queued::Event(event) => Wake::Event(event),
+                    Queued::Sent(sent) => Wake::Sent(sent),
+                    Queued::Refused(refusal) => Wake::Refused(refusal),
+                    Queued::Reply(serial, result) => Wake::Reply(serial, result),
+                };
+            }
+            self.tick();
+            self.flush();
+            let now = Instant::now();
+            if deadline.is_some_and(|at| at <= now) {
+                return Wake::TimedOut;
+            }
+            let wait = [deadline, self.next_tick(now)].into_iter().flatten().min();
+            let wait = wait.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
+            let no_session = never();
+            let no_heard = never();
+            let (session, heard) = match &self.live {
+                Some(live) => {
+                    (&live.session, live.ears.as_ref().map_or(&no_heard, Ears::heard))
+                }
+                None => (&no_session, &no_heard),
+            };
+            select! {
+                recv(session) -> incoming => match incoming {
+                    Ok(Incoming::Bytes(bytes)) => {
+                        if let Err(e) = self.take_frames(&bytes) {
+                            self.lose(&e.to_string());
+                        }
+                    }
+                    Ok(Incoming::Ended(reason)) => self.lose(&reason),
+                    Err(_) => self.lose("connection closed"),
+                },
+                recv(heard) -> body => if let Ok(body) = body {
+                    self.take_body(Via::Broadcast, &body);
+                },
+                recv(extra) -> value => return Wake::Extra(value.ok()),
+                default(wait) => {}
+            }
+        }
+    }
+
+    // ---- what comes --------------------------------------------------------------------------
+
+    fn take_frames(&mut self, mut bytes: &[u8]) -> Result<(), LinkError> {
+        while let Some(parsed) = frame::parse(bytes)? {
+            bytes = &bytes[parsed.bytes..];
+            match parsed.kind {
+                Kind::Batch => self.take_body(Via::Session, parsed.body),
+                Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
+                    let told = control::read_frame(parsed.kind, parsed.body)
+                        .map_err(|e| LinkError::Protocol(e.to_string()))?;
+                    self.take_told(told)?;
+                }
+                Kind::Bye => {
+                    let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
+                    return Err(LinkError::Ended(bye.reason));
+                }
+                Kind::Hello
+                | Kind::Stop
+                | Kind::Status
+                | Kind::Request
+                | Kind::Submit
+                | Kind::Report
+                | Kind::Repair
+                | Kind::Pong
+                | Kind::Welcome
+                | Kind::Refused
+                | Kind::StatusReply => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_told(&mut self, told: Frame) -> Result<(), LinkError> {
+        match told {
+            Frame::Reply { serial, result } => self.take_reply(serial, result)?,
+            Frame::Ack(ack) => self.take_ack(&ack),
+            Frame::Nack { first, count, refusal } => {
+                self.unacked.retain(|u| !(first..first + u64::from(count)).contains(&u.counter));
+                self.queue(Queued::Refused(refusal));
+            }
+            Frame::Event(event) => self.take_event(event),
+        }
+        Ok(())
+    }
+
+    fn take_reply(
+        &mut self,
+        serial: u32,
+        result: Result<Reply, Refusal>,
+    ) -> Result<(), LinkError> {
+        let joining = self.live.as_mut().map(|live| &mut live.joining);
+        let Some(joining) = joining.filter(|j| j.front().is_some_and(|(s, _)| *s == serial)) else {
+            if !self.silent.remove(&serial) {
+                self.queue(Queued::Reply(serial, result));
+            }
+            return Ok(());
+        };
+        joining.pop_front();
+        let last = joining.is_empty();
+        let Reply::Joined(infos) = result.map_err(LinkError::Refusal)? else {
+            return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
+        };
+        for info in infos {
+            self.add(info);
+        }
+        if last {
+            self.become_ready();
+        }
+        Ok(())
+    }
+
+    /// Takes a stream up, from where it stood if it was followed before.
+    fn add(&mut self, info: StreamInfo) {
+        let name = match &info.name {
+            StreamLabel::Room(room) => StreamName::Room(room.clone()),
+            StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
+            StreamLabel::Announcements => StreamName::Announcements,
+        };
+        if info.new_run && !matches!(name, StreamName::Announcements) {
+            let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
+            self.queue(Queued::Event(gap));
+        }
+        let next = match self.before_named(&name) {
+            Some(stream) if !info.new_run => stream.inbox.next().max(info.next),
+            Some(_) | None => info.next,
+        };
+        let eager = matches!(name, StreamName::Announcements);
+        let inbox = Inbox::new(info.tag, next, info.head, eager);
+        let stream = Stream { name, inbox, stored: info.stored };
+        self.streams.insert(info.tag.0, stream);
+        if let Some(channel) = info.channel {
+            self.hear(info.tag, channel);
+        }
+    }
+
+    fn become_ready(&mut self) {
+        self.before.clear();
+        self.retry.pause_ms = RECONNECT_MS.0;
+        let Some(live) = &mut self.live else { return };
+        live.is_ready = true;
+        let early = std::mem::take(&mut live.early);
+        let broadcast = if live.ears.is_some() { os::BROADCAST_WORD } else { "session" };
+        let mut streams: Vec<_> =
+            self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
+        streams.sort_by_cached_key(|(name, _)| name.to_string());
+        self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
+        self.wakes.extend(early);
+        self.resubmit();
+    }
+
+    fn take_event(&mut self, event: Told) {
+        match event {
+            Told::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
+            Told::Heads(heads) => {
+                let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
+                for (tag, head) in heads {
+                    if let Some(stream) = self.streams.get_mut(&tag.0) {
+                        stream.inbox.note_head(now_us, head, jitter_us);
+                    }
+                }
+            }
+            Told::Gap { stream, first, last, reason } => {
+                if let Some(followed) = self.streams.get_mut(&stream.0) {
+                    followed.inbox.gap(first, last, reason);
+                    self.release(stream.0);
+                }
+            }
+            Told::Opened(info) => self.add(info),
+            Told::Channel { stream, channel } => self.hear(stream, channel),
+            Told::Joined { stream, member } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Joined { room, member }));
+                }
+            }
+            Told::Left { stream, member, cause } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Left { room, member, cause }));
+                }
+            }
+            Told::Topic { stream, topic, .. } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Topic { room, topic }));
+                }
+            }
+            Told::Covered { .. } | Told::Bye { .. } => {}
+        }
+    }
+
+    fn room_of(&self, tag: StreamTag) -> Option<RoomName> {
+        match &self.streams.get(&tag.0)?.name {
+            StreamName::Room(room) => Some(room.clone()),
+            StreamName::Direct(_) | StreamName::Announcements => None,
+        }
+    }
+
+    fn take_body(&mut self, via: Via, body: &[u8]) {
+        let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
+        let Ok(head) = batch::Head::read(body) else { return };
+        let tag = head.tag.0;
+        let Some(stream) = self.streams.get_mut(&tag) else { return };
+        match stream.inbox.take(now_us, via, body, jitter_us) {
+            Ok(Some(from)) => {
+                self.show(tag, body, from);
+                self.release(tag);
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Shows what had to wait for what just came.
+    fn release(&mut self, tag: u32) {
+        let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
+        while let Some(stream) = self.streams.get_mut(&tag) {
+            match stream.inbox.release(now_us, jitter_us) {
+                None => return,
+                Some(Released::Body { body, from }) => self.show(tag, &body, from),
+                Some(Released::Gap { first, last, reason }) => {
+                    let range = Some((first, last));
+                    let gap = Event::Gap { stream: stream.name.clone(), range, reason };
+                    self.queue(Queued::Event(gap));
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, tag: u32, body: &[u8], from: u64) {
+        let Ok(messages) = Reader::new(body) else { return };
+        for message in messages {
+            // What the server sealed or sent can be read; anything else has no place to go.
+            let Ok(message) = message else { return };
+            if message.seq >= from
+                && let Some(message) = self.message(tag, &message)
+            {
+                self.queue(Queued::Event(Event::Message(message)));
+            }
+        }
+    }
+
+    /// A message as it is shown; none if it is not meant for this session.
+    fn message(&self, tag: u32, message: &MessageRef<'_>) -> Option<Message> {
+        let stream = self.streams.get(&tag)?;
+        if message.withheld || !self.is_for_me(stream, message) {
+            return None;
+        }
+        let run = (!stream.stored).then_some(self.run);
+        let notice = match &message.notice {
+            None => None,
+            Some(notice) => Some(notice.to_notice().ok()?),
+        };
+        Some(Message {
+            id: MessageId { stream: stream.name.clone(), run, seq: message.seq },
+            wall_us: message.wall_us,
+            from: message.from.to_member().ok()?,
+            reply_to: message.reply_to,
+            mention: mentions(message.text, &self.user),
+            notice,
+            text: message.text.to_owned(),
+        })
+    }
+
+    fn is_for_me(&self, stream: &Stream, message: &MessageRef<'_>) -> bool {
+        match &stream.name {
+            StreamName::Room(_) => true,
+            StreamName::Announcements => message.notice.is_some_and(|notice| {
+                let room = RoomName::new(notice.room).ok().map(StreamName::Room);
+                notice.room.is_empty()
+                    || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
+            }),
+            StreamName::Direct(_) if !self.follows.only_own_label => true,
+            StreamName::Direct(with) => {
+                let own = self.hello.label.as_ref().map_or("", Label::as_str);
+                let same = Label::new(message.to_label).ok() == Label::new(own).ok();
+                // What I said myself is not said to me, except in a conversation with myself.
+                let to_me = message.from.user != self.user || with.as_str() == self.user;
+                to_me && (message.to_label.is_empty() || same)
+            }
+        }
+    }
+
+    fn queue(&mut self, queued: Queued) {
+        match &mut self.live {
+            Some(live) if !live.is_ready => live.early.push_back(queued),
+            Some(_) | None => self.wakes.push_back(queued),
+        }
+    }
+
+    // ---- what is said ------------------------------------------------------------------------
+
+    /// Queues a request; its answer comes as [`Wake::Reply`] with this serial number.
+    pub fn ask(&mut self, request: &Request) -> u32 {
+        self.serial += 1;
+        control::put_request(&mut self.out, self.serial, request);
+        self.serial
+    }
+
+    fn ask_silently(&mut self, request: &Request) {
+        let serial = self.ask(request);
+        self.silent.insert(serial);
+    }
+
+    /// Follows something more; its messages come like the others.
+    pub fn follow(&mut self, follow: Follow) {
+        self.follows.follow.push(follow.clone());
+        if self.live.is_some() {
+            self.ask_to_follow(follow);
+        }
+    }
+
+    /// Stops following a room; `forget`: the name does not follow it any more either.
+    pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
+        let name = StreamName::Room(room.clone());
+        let Some(tag) = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t) else {
+            return false;
+        };
+        self.streams.remove(&tag);
+        self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
+        if let Some(live) = &mut self.live
+            && let Some(ears) = &mut live.ears
+        {
+            ears.drop_stream(tag);
+        }
+        self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
+        true
+    }
+
+    /// Says something. It is submitted again after a broken connection, and stored once.
+    ///
+    /// The caller keeps [`Member::unacked`] below its limit.
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) {
+        debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
+        self.counter += 1;
+        self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
+        if self.live.as_ref().is_some_and(|live| live.is_ready) {
+            self.submit_at(self.unacked.len() - 1);
+        }
+    }
+
+    fn resubmit(&mut self) {
+        for at in 0..self.unacked.len() {
+            self.submit_at(at);
+        }
+        self.flush();
+    }
+
+    fn submit_at(&mut self, at: usize) {
+        let unacked = &self.unacked[at];
+        let (to, to_label) = match &unacked.to {
+            Address::Room(room) => (SubmitTo::Room(room.clone()), None),
+            Address::Direct(user, label) => {
+                let name = StreamName::Direct(user.clone());
+                match self.streams.values().find(|s| s.name == name) {
+                    Some(stream) => (SubmitTo::Stream(stream.inbox.tag()), label.clone()),
+                    // The conversation is opened first; its answer submits what waits.
+                    None => return,
+                }
+            }
+        };
+        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
+        let submit = Submit { first: unacked.counter, to, to_label, lines };
+        control::put_submit(&mut self.out, &submit);
+    }
+
+    fn take_ack(&mut self, ack: &Ack) {
+        for at in 0..u64::from(ack.count) {
+            let counter = ack.first + at;
+            let Some(found) = self.unacked.iter().position(|u| u.counter == counter) else {
+                continue;
+            };
+            let Some(unacked) = self.unacked.remove(found) else { continue };
+            let stream = match unacked.to {
+                Address::Room(room) => StreamName::Room(room),
+                Address::Direct(user, _) => StreamName::Direct(user),
+            };
+            let run = (!ack.stored).then_some(self.run);
+            let id = MessageId { stream, run, seq: ack.seq + at };
+            self.queue(Queued::Sent(Sent { id, members: ack.members }));
+        }
+    }
+
+    // ---- housekeeping ------------------------------------------------------------------------
+
+    /// Joins the broadcast channel of a stream, and tells the server whether that went.
+    fn hear(&mut self, tag: StreamTag, channel: Channel) {
+        let heard = match self.live.as_mut().and_then(|live| live.ears.as_mut()) {
+            None => return,
+            Some(ears) => ears.hear(tag.0, channel),
+        };
+        let request = match heard {
+            Ok(charge_bytes) => {
+                if let Some(stream) = self.streams.get_mut(&tag.0) {
+                    stream.inbox.set_window(charge_bytes);
+                }
+                Request::Listening { stream: tag, charge_bytes }
+            }
+            Err(_) => Request::Deaf { stream: tag },
+        };
+        self.ask_silently(&request);
+    }
+
+    /// Asks for what is missing and reports what was delivered, when it is time.
+    fn tick(&mut self) {
+        let now_us = os::monotonic_us();
+        if self.live.is_none() {
+            self.try_again();
+            return;
+        }
+        for stream in self.streams.values_mut() {
+            if let Some((first, last)) = stream.inbox.repair_due(now_us) {
+                control::put_repair(&mut self.out, stream.inbox.tag(), first, last);
+            }
+            if let Some(report) = stream.inbox.report_due(now_us) {
+                control::put_report(&mut self.out, &report);
+            }
+        }
+    }
+
+    fn next_tick(&self, now: Instant) -> Option<Instant> {
+        if self.live.is_none() {
+            return self.reconnects.then_some(self.retry.at);
+        }
+        let now_us = os::monotonic_us();
+        let due = self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()?;
+        Some(now + Duration::from_micros(due.saturating_sub(now_us)))
+    }
+
+    fn flush(&mut self) {
+        let Some(live) = &self.live else {
+            self.out.clear();
+            return;
+        };
+        if !self.out.is_empty() {
+            // A broken connection is seen by the thread that reads.
+            let _ = live.connection.write_all(&self.out);
+            self.out.clear();
+        }
+    }
+
+    /// The connection is gone. Broadcast sockets go first: the port they are tied to may soon be
+    /// somebody else's.
+    fn lose(&mut self, reason: &str) {
+        let Some(live) = self.live.take() else { return };
+        drop(live);
+        self.out.clear();
+        self.silent.clear();
+        if self.before.is_empty() {
+            self.before = self.streams.drain().map(|(_, s)| s).collect();
+        }
+        self.streams.clear();
+        self.retry = Retry {
+            at: Instant::now() + Duration::from_millis(RECONNECT_MS.0),
+            pause_ms: RECONNECT_MS.0,
+        };
+        let reason = reason.to_owned();
+        self.wakes.push_back(Queued::Event(Event::End { reason }));
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        if !self.reconnects || now < self.retry.at {
+            return;
+        }
+        let pause_ms = (self.retry.pause_ms * 2).min(RECONNECT_MS.1);
+        self.retry = Retry { at: now + Duration::from_millis(self.retry.pause_ms), pause_ms };
+        let Ok(connection) = Connection::open(&self.places.socket()) else { return };
+        let deadline = now + Duration::from_millis(ANSWER_MS_DEFAULT);
+        // What fails now is tried again.
+        let _ = self.connect(connection, Some(deadline));
+    }
+
+    fn jitter_us(&mut self) -> u64 {
+        // xorshift: spreads the members' questions over a few milliseconds, nothing more.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
+    }
+
+    /// Says good-bye and ends.
+    pub fn quit(mut self) {
+        if self.live.is_some() {
+            self.tick();
+            self.ask(&Request::Quit);
+            self.flush();
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.ears = None;
+        self.connection.shut_down();
+        // The reader may wait for room in the channel: take what is there until it is gone.
+        while self.session.recv().is_ok() {}
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The thread that reads the session: whole frames to the caller. Signs of life do not wait for it.
+fn read_session(from: &Connection, mut frames: Frames, to: &Sender<Incoming>) {
+    loop {
+        let bytes = match frames.take_whole() {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let _ = to.send(Incoming::Ended(e.to_string()));
+                return;
+            }
+        };
+        if !bytes.is_empty() && to.send(Incoming::Bytes(bytes)).is_err() {
+            return;
+        }
+        match frames.fill(from) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => {
+                let _ = to.send(Incoming::Ended("server closed the connection".to_owned()));
+                return;
+            }
+        }
+    }
+}

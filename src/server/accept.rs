@@ -1,0 +1,108 @@
+//! Letting sessions in: who may, how many unfinished handshakes, what to do without descriptors.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{
+    conn::{self, Conn},
+    core::Core,
+};
+use crate::{
+    chat::{member::Peer, names::UserName},
+    limits::{HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
+    os::{self, PeerIds, Reserve},
+    session::{Accepted, Listener},
+};
+
+/// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes the socket out of its place when the accepting task ends, however it ends.
+struct Unlink(Listener);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        self.0.unlink();
+    }
+}
+
+pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
+    let listener = Unlink(listener);
+    let mut reserve = Reserve::open().ok();
+    loop {
+        match listener.0.accept().await {
+            Ok(socket) => {
+                if let Ok(ids) = socket.peer() {
+                    admit(&core, socket, ids);
+                }
+            }
+            Err(e) if os::is_out_of_descriptors(&e) => {
+                // Give the caller an answer (closed) in place of silence, with the one kept aside.
+                core.log.warn("out of file descriptors: a connection was closed");
+                drop(reserve.take());
+                drop(listener.0.accept().await);
+                tokio::time::sleep(PAUSE).await;
+                reserve = Reserve::open().ok();
+            }
+            Err(e) => {
+                core.log.warn(&format!("accept: {e}"));
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
+    let own = os::own_uid();
+    if !core.system && ids.uid != own && ids.uid != 0 {
+        return;
+    }
+    if core.inner.borrow().conns.len() >= SESSIONS_MAX + HALF_OPEN_PER_USER_MAX {
+        return;
+    }
+    // Counted until the handshake is done, or the connection has ended without one.
+    let mut half_open = core.half_open.borrow_mut();
+    let of_user = half_open.entry(ids.uid).or_default();
+    if *of_user >= HALF_OPEN_PER_USER_MAX {
+        core.log.warn(&format!("user id {}: too many unfinished handshakes", ids.uid));
+        return;
+    }
+    *of_user += 1;
+    drop(half_open);
+    let core = Rc::clone(core);
+    tokio::task::spawn_local(async move {
+        let user = name_of(&core, ids.uid).await;
+        if core.system && !core.settings.admits(ids.uid, &user) {
+            core.settle_half_open(ids.uid);
+            return;
+        }
+        let start = os::start_of(ids.pid).unwrap_or(0);
+        let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
+        let conn = Rc::new(Conn::new(core.next_session(), socket, peer));
+        conn::run(Rc::clone(&core), Rc::clone(&conn)).await;
+        conn.settle(&core);
+    });
+}
+
+/// Name of a user id: asked once, on another thread, since the user database may be far away.
+async fn name_of(core: &Core, uid: u32) -> UserName {
+    if let Some(name) = core.inner.borrow().names.get(&uid) {
+        return name.clone();
+    }
+    let found = tokio::task::spawn_blocking(move || os::user_name(uid)).await;
+    let name = found.ok().flatten().unwrap_or_else(|| UserName::of_uid(uid));
+    core.inner.borrow_mut().names.insert(uid, name.clone());
+    name
+}
+
+impl Core {
+    /// One unfinished handshake less.
+    pub(super) fn settle_half_open(&self, uid: u32) {
+        let mut half_open = self.half_open.borrow_mut();
+        if let Some(of_user) = half_open.get_mut(&uid) {
+            *of_user -= 1;
+            if *of_user == 0 {
+                half_open.remove(&uid);
+            }
+        }
+    }
+}

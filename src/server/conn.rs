@@ -1,0 +1,393 @@
+//! One session's I/O: reads frames into the hub, writes what it is owed, notices its end.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use super::core::{Core, no_waker, now};
+use super::status;
+use crate::{
+    chat::{
+        hub::Frame,
+        member::{EndCause, Peer, SessionId},
+        names::{Target, UserName},
+        verbs::{Follow, Refusal, RefusalCode, Request},
+    },
+    limits::{FRAME_MS_MAX, HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH},
+    os,
+    session::{Accepted, Output},
+    wire::{
+        control,
+        frame::{self, Kind, PROTOCOL_VERSION, Parsed},
+        hello::{self, Bye, Hello, Refused, Welcome},
+    },
+};
+
+/// Look-ups of users that one session may have under way.
+const LOOKUPS_MAX: u32 = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was said yet.
+    New,
+    /// Of another version, or not admitted: only the frozen kinds are answered.
+    Frozen,
+    /// A session of the hub.
+    Open,
+}
+
+/// One connection and its state.
+pub(super) struct Conn {
+    pub(super) id: SessionId,
+    socket: Accepted,
+    peer: Peer,
+    pub(super) output: RefCell<Output>,
+    pub(super) waker: RefCell<Waker>,
+    pub(super) hungry: Cell<bool>,
+    pub(super) paused: Cell<bool>,
+    pub(super) touched: Cell<bool>,
+    phase: Cell<Phase>,
+    /// A frame that is not complete yet.
+    partial: RefCell<Vec<u8>>,
+    /// When its first byte, or the connection, came; none while nothing is due.
+    due_since_us: Cell<Option<u64>>,
+    /// Said good-bye, or is to end for a reason of ours.
+    ending: Cell<Option<EndCause>>,
+    lookups: Cell<u32>,
+}
+
+impl Conn {
+    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer) -> Self {
+        Self {
+            id,
+            socket,
+            peer,
+            output: RefCell::default(),
+            waker: RefCell::new(no_waker()),
+            hungry: Cell::new(false),
+            paused: Cell::new(false),
+            touched: Cell::new(false),
+            phase: Cell::new(Phase::New),
+            partial: RefCell::default(),
+            due_since_us: Cell::new(Some(os::monotonic_us())),
+            ending: Cell::new(None),
+            lookups: Cell::new(0),
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.waker.borrow().wake_by_ref();
+    }
+
+    /// Ends it if its handshake or a frame takes too long.
+    pub(super) fn check_time(&self, now_us: u64) {
+        let max_ms = if self.phase.get() == Phase::New { HANDSHAKE_MS_MAX } else { FRAME_MS_MAX };
+        let late = |since: u64| now_us.saturating_sub(since) > max_ms * 1000;
+        // While it is paused it is not read: what is incomplete is our doing.
+        if !self.paused.get() && self.due_since_us.get().is_some_and(late) {
+            self.good_bye("a frame was not finished in time");
+        }
+    }
+
+    /// Says why, and ends it once that is written.
+    pub(super) fn good_bye(&self, reason: &str) {
+        let bye = Bye { reason: reason.to_owned() };
+        self.output.borrow_mut().put(|out| {
+            frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
+        });
+        self.ending.set(self.ending.get().or(Some(EndCause::Server)));
+        self.wake();
+    }
+
+    /// Writes what waits; false if the socket is full or broken (then the task sees it).
+    pub(super) fn write(&self, waker: &Waker) -> bool {
+        let mut output = self.output.borrow_mut();
+        let mut cx = Context::from_waker(waker);
+        while !output.is_empty() {
+            match self.socket.poll_write(&mut cx, output.front()) {
+                Poll::Ready(Ok(bytes)) if bytes > 0 => output.advance(bytes),
+                Poll::Ready(Ok(_) | Err(_)) => {
+                    waker.wake_by_ref();
+                    return false;
+                }
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Runs one connection to its end.
+pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
+    let end = conn.socket.process_end(conn.peer.pid);
+    let mut process = match end {
+        Ok(process) => process,
+        // It is gone already, or this kernel can't watch it: then the connection's end has to do.
+        Err(_) => os::ProcessEnd::never(),
+    };
+    core.inner.borrow_mut().conns.insert(conn.id, Rc::clone(&conn));
+    let mut cause = poll_fn(|cx| poll(&core, &conn, &mut process, cx)).await;
+    if cause == EndCause::Closed {
+        // The socket of a killed process closes a moment before its end can be seen.
+        let wait = std::time::Duration::from_millis(crate::limits::END_CAUSE_MS_MAX);
+        let ended = tokio::time::timeout(wait, poll_fn(|cx| process.poll_ended(cx))).await;
+        if ended.is_ok() {
+            cause = EndCause::Killed;
+        }
+    }
+    let mut inner = core.inner.borrow_mut();
+    inner.conns.remove(&conn.id);
+    inner.hub.close(conn.id, cause);
+    core.turn_due.notify_one();
+}
+
+fn poll(
+    core: &Rc<Core>,
+    conn: &Rc<Conn>,
+    process: &mut os::ProcessEnd,
+    cx: &mut Context<'_>,
+) -> Poll<EndCause> {
+    if !conn.waker.borrow().will_wake(cx.waker()) {
+        conn.waker.replace(cx.waker().clone());
+    }
+    if process.poll_ended(cx).is_ready() {
+        return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
+    }
+    if let Poll::Ready(cause) = read(core, conn, cx) {
+        return Poll::Ready(conn.ending.get().unwrap_or(cause));
+    }
+    core.inner.borrow_mut().pump(conn);
+    match conn.ending.get() {
+        Some(cause) if conn.output.borrow().is_empty() => Poll::Ready(cause),
+        Some(_) | None => Poll::Pending,
+    }
+}
+
+/// Reads once, so that no session keeps the others waiting.
+fn read(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<EndCause> {
+    let full = conn.output.borrow().waiting_bytes() >= OUTPUT_BYTES_HIGH;
+    if full || conn.paused.get() || conn.ending.get().is_some() {
+        return Poll::Pending;
+    }
+    let mut buffer = core.read_buffer.borrow_mut();
+    let bytes = match conn.socket.poll_read(cx, &mut buffer) {
+        Poll::Pending => return Poll::Pending,
+        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(EndCause::Closed),
+        Poll::Ready(Ok(bytes)) => bytes,
+    };
+    // There may be more: come again after the others.
+    cx.waker().wake_by_ref();
+    conn.take(core, &buffer[..bytes]);
+    core.turn_due.notify_one();
+    Poll::Pending
+}
+
+impl Conn {
+    /// Takes bytes from the socket: whole frames go to the hub, the rest is kept.
+    fn take(self: &Rc<Self>, core: &Rc<Core>, bytes: &[u8]) {
+        let mut partial = self.partial.take();
+        if partial.is_empty() {
+            let taken = self.take_frames(core, bytes);
+            if taken < bytes.len() && self.ending.get().is_none() {
+                partial.extend_from_slice(&bytes[taken..]);
+            }
+        } else {
+            partial.extend_from_slice(bytes);
+            let taken = self.take_frames(core, &partial);
+            partial.drain(..taken);
+        }
+        if partial.is_empty() {
+            partial = Vec::new();
+            if self.phase.get() != Phase::New {
+                self.due_since_us.set(None);
+            }
+        } else if self.due_since_us.get().is_none() {
+            self.due_since_us.set(Some(os::monotonic_us()));
+        }
+        self.partial.replace(partial);
+    }
+
+    fn take_frames(self: &Rc<Self>, core: &Rc<Core>, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while self.ending.get().is_none() {
+            match frame::parse(&bytes[taken..]) {
+                Ok(None) => break,
+                Ok(Some(parsed)) => {
+                    taken += parsed.bytes;
+                    self.due_since_us.set(None);
+                    self.take_frame(core, &parsed);
+                }
+                Err(e) => {
+                    core.log.warn(&format!("session of {}: {e}", self.peer.user));
+                    self.good_bye(&e.to_string());
+                }
+            }
+        }
+        taken
+    }
+
+    fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
+        let open = self.phase.get() == Phase::Open;
+        let body = parsed.body;
+        let read = match parsed.kind {
+            Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
+            Kind::Stop => self.take_stop(core),
+            Kind::Status => self.take_status(core),
+            Kind::Request if open => self.take_request(core, body),
+            Kind::Submit if open => control::read_submit(body)
+                .map(|submit| core.inner.borrow_mut().hub.submit(now(), self.id, &submit))
+                .map_err(|e| e.to_string()),
+            Kind::Report if open => control::read_report(body)
+                .map(|report| core.inner.borrow_mut().hub.report(now(), self.id, &report))
+                .map_err(|e| e.to_string()),
+            Kind::Repair if open => control::read_repair(body)
+                .map(|(tag, first, last)| {
+                    core.inner.borrow_mut().hub.repair(self.id, tag, first, last);
+                })
+                .map_err(|e| e.to_string()),
+            Kind::Pong if open => Ok(()),
+            Kind::Hello
+            | Kind::Request
+            | Kind::Submit
+            | Kind::Report
+            | Kind::Repair
+            | Kind::Pong
+            | Kind::Welcome
+            | Kind::Refused
+            | Kind::StatusReply
+            | Kind::Bye
+            | Kind::Reply
+            | Kind::Batch
+            | Kind::Ack
+            | Kind::Nack
+            | Kind::Event => Err("a frame that is not expected here".to_owned()),
+        };
+        if open {
+            core.inner.borrow_mut().hub.heard(now(), self.id);
+        }
+        if let Err(e) = read {
+            core.log.warn(&format!("session of {}: {e}", self.peer.user));
+            self.good_bye(&e);
+        }
+    }
+
+    fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {
+        let hello: Hello = hello::read(body)?;
+        core.settle_half_open(self.peer.uid);
+        if hello.protocol != PROTOCOL_VERSION {
+            let text = format!(
+                "the server speaks protocol {PROTOCOL_VERSION} (moot {}), this client protocol {} \
+                 (moot {}); `moot stop` ends the old server",
+                env!("CARGO_PKG_VERSION"),
+                hello.protocol,
+                hello.version
+            );
+            self.refuse(7, text);
+            return Ok(());
+        }
+        let mut inner = core.inner.borrow_mut();
+        if let Err(refusal) = inner.hub.open(now(), self.id, self.peer.clone(), hello.for_hub()) {
+            self.refuse(if refusal.code == RefusalCode::Denied { 4 } else { 1 }, refusal.text);
+            return Ok(());
+        }
+        drop(inner);
+        self.phase.set(Phase::Open);
+        let welcome = Welcome {
+            protocol: PROTOCOL_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run: core.run,
+            session: self.id.0,
+            pid: std::process::id(),
+            user: self.peer.user.to_string(),
+            uid: self.peer.uid,
+            broadcast: core.broadcast_word().to_owned(),
+            key: core.broadcast_key(),
+        };
+        self.put(Kind::Welcome, &welcome);
+        Ok(())
+    }
+
+    fn put<T: serde::Serialize>(&self, kind: Kind, body: &T) {
+        let mut output = self.output.borrow_mut();
+        output.put(|out| frame::put(out, kind, |to| hello::put(to, body)));
+    }
+
+    fn refuse(&self, code: u8, text: String) {
+        self.phase.set(Phase::Frozen);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.put(Kind::Refused, &Refused { code, text, protocol: PROTOCOL_VERSION, version });
+    }
+
+    fn take_stop(&self, core: &Core) -> Result<(), String> {
+        if self.peer.uid == os::own_uid() || self.peer.uid == 0 {
+            core.log.info(&format!("stop asked by {} (pid {})", self.peer.user, self.peer.pid));
+            core.stop_asked.notify_one();
+            return Ok(());
+        }
+        let text = "only the server's own user and root may stop it".to_owned();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let refused = Refused { code: 4, text, protocol: PROTOCOL_VERSION, version };
+        self.put(Kind::Refused, &refused);
+        Ok(())
+    }
+
+    fn take_status(&self, core: &Core) -> Result<(), String> {
+        let status = status::status(core);
+        self.put(Kind::StatusReply, &status);
+        Ok(())
+    }
+
+    fn take_request(self: &Rc<Self>, core: &Rc<Core>, body: &[u8]) -> Result<(), String> {
+        let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
+        if request == Request::Quit {
+            self.ending.set(Some(EndCause::Quit));
+            return Ok(());
+        }
+        let mut inner = core.inner.borrow_mut();
+        match unknown_user(&request).filter(|user| !inner.hub.knows_user(user)).cloned() {
+            None => inner.hub.request(now(), self.id, serial, request),
+            Some(_) if self.lookups.get() >= LOOKUPS_MAX => {
+                let refusal = Refusal::new(RefusalCode::Failed, "too many look-ups at a time");
+                inner.send(self.id, Frame::Reply { serial, result: Err(refusal) });
+            }
+            Some(user) => {
+                self.lookups.set(self.lookups.get() + 1);
+                drop(inner);
+                let (core, conn) = (Rc::clone(core), Rc::clone(self));
+                tokio::task::spawn_local(look_up(core, conn, serial, request, user));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The user that has to be known before the hub can answer.
+fn unknown_user(request: &Request) -> Option<&UserName> {
+    match request {
+        Request::Open { target: Target::User { user, .. } }
+        | Request::Join { follow: Follow::With(user), .. } => Some(user),
+        _ => None,
+    }
+}
+
+/// Asks the user database, which may be slow or far away, on another thread.
+async fn look_up(
+    core: Rc<Core>,
+    conn: Rc<Conn>,
+    serial: u32,
+    request: Request,
+    user: UserName,
+) {
+    let name = user.clone();
+    let found = tokio::task::spawn_blocking(move || os::user_id(name.as_str())).await;
+    conn.lookups.set(conn.lookups.get() - 1);
+    let mut inner = core.inner.borrow_mut();
+    if let Ok(Some(uid)) = found {
+        inner.hub.learn_user(user, uid);
+    }
+    inner.hub.request(now(), conn.id, serial, request);
+    core.turn_due.notify_one();
+}

@@ -1,0 +1,309 @@
+//! The hub, and the hands that do what it says.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    task::Waker,
+};
+
+use tokio::sync::Notify;
+
+use super::{Options, Shared, conn::Conn, log::Log};
+use crate::{
+    broadcast,
+    chat::{
+        hub::{Action, Chunk, Frame, Hub, Now, Rules},
+        member::SessionId,
+        names::UserName,
+        verbs::{Event, StreamTag},
+    },
+    config::Settings,
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, SESSIONS_MAX, TICK_BUSY_MS},
+    os,
+    presence::Table,
+    wire::{control, hello::BroadcastKey},
+};
+
+/// What one pull may bring: enough for a large write, little enough to be fair.
+const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
+
+/// Everything the server's tasks share. One thread: cells, no locks.
+pub(super) struct Core {
+    pub(super) inner: RefCell<Inner>,
+    pub(super) log: Log,
+    pub(super) settings: Settings,
+    pub(super) system: bool,
+    pub(super) dir: String,
+    /// Something happened that the end of a turn has to deal with.
+    pub(super) turn_due: Notify,
+    /// The timers have to be looked at sooner than was said.
+    pub(super) busy: Notify,
+    pub(super) stop_asked: Notify,
+    pub(super) started_mono_us: u64,
+    /// One buffer for all reads; a session keeps only what is incomplete.
+    pub(super) read_buffer: RefCell<Box<[u8]>>,
+    pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    next_session: Cell<u64>,
+    ticking_slowly: Cell<bool>,
+}
+
+pub(super) struct Inner {
+    pub(super) hub: Hub,
+    pub(super) channel: Option<broadcast::Sender>,
+    pub(super) table: Table,
+    pub(super) conns: HashMap<SessionId, Rc<Conn>>,
+    pub(super) names: HashMap<u32, UserName>,
+    actions: Vec<Action>,
+    chunks: Vec<Chunk>,
+    touched: Vec<SessionId>,
+}
+
+pub(super) fn now() -> Now {
+    Now { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
+}
+
+impl Core {
+    pub(super) fn new(
+        rules: Rules,
+        channel: Option<broadcast::Sender>,
+        table: Table,
+        log: Log,
+        options: &Options,
+    ) -> Rc<Self> {
+        let inner = Inner {
+            hub: Hub::new(rules),
+            channel,
+            table,
+            conns: HashMap::new(),
+            names: HashMap::new(),
+            actions: Vec::new(),
+            chunks: Vec::new(),
+            touched: Vec::new(),
+        };
+        Rc::new(Self {
+            inner: RefCell::new(inner),
+            log,
+            settings: options.settings.clone(),
+            system: options.system,
+            dir: options.places.runtime.display().to_string(),
+            turn_due: Notify::new(),
+            busy: Notify::new(),
+            stop_asked: Notify::new(),
+            started_mono_us: os::monotonic_us(),
+            read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
+            half_open: RefCell::new(HashMap::new()),
+            next_session: Cell::new(1),
+            ticking_slowly: Cell::new(true),
+        })
+    }
+
+    pub(super) fn next_session(&self) -> SessionId {
+        let id = self.next_session.get();
+        self.next_session.set(id + 1);
+        SessionId(id)
+    }
+
+    pub(super) fn broadcast_word(&self) -> &'static str {
+        if self.inner.borrow().channel.is_some() { "multicast" } else { "session" }
+    }
+
+    pub(super) fn broadcast_key(&self) -> Option<BroadcastKey> {
+        let inner = self.inner.borrow();
+        let channel = inner.channel.as_ref()?;
+        Some(BroadcastKey {
+            number: channel.key_number(),
+            key: crate::wire::hello::Hex(*channel.key()),
+            source_port: channel.source_port(),
+        })
+    }
+
+    /// Ends a turn of the hub and does what it says.
+    pub(super) fn turn(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.hub.end_turn(now());
+        inner.act(self);
+        if self.ticking_slowly.get() && inner.hub.tick_after_ms() <= TICK_BUSY_MS {
+            self.ticking_slowly.set(false);
+            self.busy.notify_one();
+        }
+    }
+
+    pub(super) fn tick(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.hub.tick(now());
+        inner.act(self);
+        let now_us = os::monotonic_us();
+        for conn in inner.conns.values() {
+            conn.check_time(now_us);
+        }
+    }
+
+    pub(super) fn tick_after_ms(&self) -> u64 {
+        let after = self.inner.borrow().hub.tick_after_ms();
+        self.ticking_slowly.set(after > TICK_BUSY_MS);
+        after
+    }
+
+    pub(super) fn heartbeat(&self, now_us: u64) {
+        let mut inner = self.inner.borrow_mut();
+        let counters = inner.hub.counters();
+        inner.table.heartbeat(now_us, &counters);
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.inner.borrow().conns.is_empty()
+    }
+
+    /// Tells every session that the server ends, and gives them a moment to take it.
+    pub(super) async fn say_good_bye(&self, reason: &str) {
+        let conns: Vec<_> = self.inner.borrow().conns.values().cloned().collect();
+        for conn in &conns {
+            conn.good_bye(reason);
+        }
+        let all_gone = async {
+            while !self.inner.borrow().conns.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        // Whoever does not take it finds the connection closed.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), all_gone).await;
+    }
+}
+
+impl Inner {
+    /// Carries out everything the hub wants done, until it wants nothing more.
+    pub(super) fn act(&mut self, core: &Core) {
+        while self.hub.has_actions() {
+            let mut actions = std::mem::take(&mut self.actions);
+            actions.extend(self.hub.actions());
+            for action in actions.drain(..) {
+                self.carry_out(core, action);
+            }
+            self.actions = actions;
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            let Some(conn) = self.conns.get(&id).map(Rc::clone) else { continue };
+            conn.touched.set(false);
+            self.pump(&conn);
+        }
+        self.touched = touched;
+    }
+
+    fn carry_out(&mut self, core: &Core, action: Action) {
+        match action {
+            Action::Send(id, frame) => self.send(id, frame),
+            Action::Wake(id) => {
+                if let Some(conn) = self.conns.get(&id) {
+                    conn.hungry.set(true);
+                    touch(&mut self.touched, id, conn);
+                }
+            }
+            Action::Pause(id) => {
+                if let Some(conn) = self.conns.get(&id) {
+                    conn.paused.set(true);
+                }
+            }
+            Action::Resume(id) => {
+                if let Some(conn) = self.conns.get(&id) {
+                    conn.paused.set(false);
+                    conn.wake();
+                }
+            }
+            Action::Publish(tag, frame) => {
+                if let Some(channel) = &mut self.channel {
+                    // Full buffers lose a datagram: heads and repair bring it by session.
+                    let _ = channel.publish(tag.0, &frame[FRAME_HEADER_BYTES..]);
+                }
+            }
+            Action::OpenChannel(tag) => self.open_channel(core, tag),
+            Action::CloseChannel(tag) => {
+                if let Some(channel) = &mut self.channel {
+                    channel.close_group(tag.0);
+                }
+            }
+            Action::Store(_) => {
+                // There is no store yet: the backlog is the store (`Rules::store` is off).
+                self.hub.stored(now());
+            }
+            Action::Row(row) => {
+                if let Err(e) = self.table.put(&row) {
+                    core.log.warn(&format!("presence table: {e}"));
+                }
+            }
+            Action::RowGone(id) => self.table.remove(id),
+        }
+    }
+
+    fn open_channel(&mut self, core: &Core, tag: StreamTag) {
+        let opened = match &mut self.channel {
+            None => None,
+            Some(channel) => match channel.open_group(tag.0) {
+                Ok(address) => Some(crate::chat::verbs::Channel {
+                    group: address.ip().octets(),
+                    port: address.port(),
+                }),
+                Err(e) => {
+                    core.log.warn(&format!("no broadcast group: {e}"));
+                    None
+                }
+            },
+        };
+        self.hub.channel_opened(tag, opened);
+    }
+
+    pub(super) fn send(&mut self, id: SessionId, frame: Frame) {
+        if let Some(conn) = self.conns.get(&id) {
+            conn.output.borrow_mut().put(|bytes| control::put_frame(bytes, frame));
+            touch(&mut self.touched, id, conn);
+        }
+    }
+
+    /// Fills and writes a session's output until the socket is full or nothing is owed.
+    pub(super) fn pump(&mut self, conn: &Conn) {
+        let waker = conn.waker.borrow().clone();
+        loop {
+            if conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX {
+                self.pull(conn);
+            }
+            if conn.output.borrow().is_empty() || !conn.write(&waker) {
+                return;
+            }
+        }
+    }
+
+    fn pull(&mut self, conn: &Conn) {
+        let mut chunks = std::mem::take(&mut self.chunks);
+        self.hub.pull(now(), conn.id, PULL_BYTES, &mut chunks);
+        conn.hungry.set(!chunks.is_empty());
+        let mut output = conn.output.borrow_mut();
+        for chunk in chunks.drain(..) {
+            match chunk {
+                Chunk::Batch(frame) => output.share(frame),
+                Chunk::Event(event) => output.put(|bytes| control::put_event(bytes, &event)),
+            }
+        }
+        self.chunks = chunks;
+    }
+}
+
+fn touch(touched: &mut Vec<SessionId>, id: SessionId, conn: &Conn) {
+    if !conn.touched.replace(true) {
+        touched.push(id);
+    }
+}
+
+const _: () = assert!(SESSIONS_MAX < u32::MAX as usize);
+
+/// A waker for sessions whose task has not been polled yet.
+pub(super) fn no_waker() -> Waker {
+    Waker::noop().clone()
+}
+
+#[allow(dead_code, reason = "named so that the event list is seen here when it grows")]
+fn is_event(_: &Event) {}
+
+pub(super) type SharedCore = Rc<Core>;
+#[allow(dead_code, reason = "used by accept")]
+pub(super) type SharedMap<K, V> = Shared<HashMap<K, V>>;

@@ -1,0 +1,82 @@
+//! The server's log: one line an event, safe to show, bounded in size when it goes to a file.
+
+use std::{
+    cell::RefCell,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{chat::text::shown, limits::LOG_BYTES_MAX, os};
+
+/// Where the server tells what it does.
+#[derive(Debug)]
+pub struct Log {
+    sink: RefCell<Sink>,
+    verbose: bool,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stderr,
+    File { file: File, path: PathBuf, bytes: u64 },
+}
+
+impl Log {
+    /// Logs to standard error; informative lines only if `verbose`.
+    #[must_use]
+    pub fn stderr(verbose: bool) -> Self {
+        Self { sink: RefCell::new(Sink::Stderr), verbose }
+    }
+
+    /// Logs to a file, which is put aside as `.old` when it is full.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let bytes = file.metadata()?.len();
+        let sink = Sink::File { file, path: path.to_owned(), bytes };
+        Ok(Self { sink: RefCell::new(sink), verbose: true })
+    }
+
+    /// Something that went as it should.
+    pub fn info(&self, text: &str) {
+        if self.verbose {
+            self.line("", text);
+        }
+    }
+
+    /// Something an operator should know.
+    pub fn warn(&self, text: &str) {
+        self.line("warning: ", text);
+    }
+
+    fn line(&self, level: &str, text: &str) {
+        let seconds = os::wall_us().div_euclid(1_000_000);
+        let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+        let line = format!("{time} moot[{}]: {level}{}\n", std::process::id(), shown(text, false));
+        // A full disk or a closed terminal must not end the server.
+        let _ = self.sink.borrow_mut().write(&line);
+    }
+}
+
+impl Sink {
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Self::Stderr => io::stderr().write_all(line.as_bytes()),
+            Self::File { file, path, bytes } => {
+                if *bytes + line.len() as u64 > LOG_BYTES_MAX {
+                    let mut old = path.clone().into_os_string();
+                    old.push(".old");
+                    std::fs::rename(&*path, old)?;
+                    *file = OpenOptions::new().create(true).append(true).open(&*path)?;
+                    *bytes = 0;
+                }
+                file.write_all(line.as_bytes())?;
+                *bytes += line.len() as u64;
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The server: one thread that owns the hub and all session I/O.
+//!
+//! Reading order: [`run`] sets up lock, socket, table and channel and tears them down again; `core`
+//! carries out the hub's actions; `conn` is one session's I/O; `accept` lets sessions in.
+
+mod accept;
+mod conn;
+mod core;
+mod log;
+mod status;
+
+use std::{cell::RefCell, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use self::core::Core;
+pub use self::log::Log;
+use crate::{
+    broadcast,
+    chat::{hub::Rules, message::RunId},
+    config::Settings,
+    limits::{HEARTBEAT_EVERY_MS, IDLE_EXIT_MS},
+    os::{self, Lock, LockError, LockNote, Places},
+    presence::Table,
+    session::Listener,
+    wire::frame,
+};
+
+/// What a server is told by whoever starts it.
+#[derive(Debug)]
+pub struct Options {
+    /// Where it lives.
+    pub places: Places,
+    /// What the operator configured.
+    pub settings: Settings,
+    /// Admits all users of the host.
+    pub system: bool,
+    /// Uses the broadcast channel if the machine has one.
+    pub broadcast: bool,
+    /// Ends after so long without sessions.
+    pub idle_exit: Option<Duration>,
+}
+
+/// Why a server did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Another one lives there.
+    #[error("a server runs already in {} (pid {})", .dir.display(), pid_words(.pid))]
+    Running {
+        /// Its directory.
+        dir: PathBuf,
+        /// Its process.
+        pid: Option<u32>,
+    },
+    /// The directory can't be used.
+    #[error(transparent)]
+    Place(#[from] os::PlaceError),
+    /// Anything else, with what was being done.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn pid_words(pid: &Option<u32>) -> String {
+    pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string())
+}
+
+fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
+    let doing = doing.into();
+    move |source| ServerError::Io { doing, source }
+}
+
+/// Ends a server from another thread or a signal handler.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Notify>);
+
+impl Stop {
+    /// Asks the server to end.
+    pub fn stop(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Runs a server until it is stopped. `ready` is called once clients can connect.
+///
+/// # Errors
+/// If it can't start; see [`ServerError`].
+pub fn run(
+    options: Options,
+    log: Log,
+    stop: &Stop,
+    ready: impl FnOnce(&Places),
+) -> Result<(), ServerError> {
+    let places = options.places.clone();
+    os::prepare(&places, options.system)?;
+    let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
+    let _lock = match Lock::acquire(&places.lock(), options.system, &note) {
+        Ok(lock) => lock,
+        Err(LockError::Held { pid }) => {
+            return Err(ServerError::Running { dir: places.state.clone(), pid });
+        }
+        Err(LockError::Io(source)) => {
+            return Err(ServerError::Io {
+                doing: format!("can't lock {}", places.lock().display()),
+                source,
+            });
+        }
+    };
+    os::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(2)
+        .thread_name("moot-lookup")
+        .build()
+        .map_err(io_error("can't start the event loop"))?;
+    let local = tokio::task::LocalSet::new();
+    let done = runtime.block_on(local.run_until(serve(options, log, stop, ready)));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    done
+}
+
+async fn serve(
+    options: Options,
+    log: Log,
+    stop: &Stop,
+    ready: impl FnOnce(&Places),
+) -> Result<(), ServerError> {
+    let places = options.places.clone();
+    let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
+    let channel = open_channel(&options, run, &log);
+    let rules = rules(&options, run, channel.is_some());
+    let socket = places.socket();
+    let table = Table::create(&places, options.system, run.0, channel.is_some())
+        .map_err(io_error(format!("can't make {}", places.table().display())))?;
+    let listener = Listener::bind(&socket, options.system)
+        .map_err(io_error(format!("can't listen at {}", socket.display())))?;
+    let core = Core::new(rules, channel, table, log, &options);
+    ready(&places);
+    core.log.info(&format!("listening on {}", socket.display()));
+
+    let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener));
+    let turns = tokio::task::spawn_local(turns(Rc::clone(&core)));
+    let idle = idle_exit(Rc::clone(&core), options.idle_exit);
+    tokio::select! {
+        () = stop.0.notified() => core.log.info("stopping: asked by a signal"),
+        () = core.stop_asked.notified() => core.log.info("stopping: asked by a client"),
+        () = idle => core.log.info("stopping: no sessions for a while"),
+        () = ticks(Rc::clone(&core)) => {}
+    }
+    accepting.abort();
+    let listener_gone = accepting.await;
+    drop(listener_gone);
+    core.say_good_bye("server stopped").await;
+    turns.abort();
+    let mut inner = core.inner.borrow_mut();
+    inner.table.close();
+    core.log.info("stopped");
+    Ok(())
+}
+
+fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
+    let limits = &options.settings.limits;
+    Rules {
+        host: options.system,
+        broadcast,
+        broadcast_members_min: options.settings.broadcast.members_min,
+        sessions_max: limits.sessions,
+        sessions_per_user_max: limits.sessions_per_user,
+        rooms_max: limits.rooms,
+        rooms_per_user_max: limits.rooms_per_user,
+        backlog_bytes_max: limits.backlog_bytes,
+        backlog_total_bytes_max: limits.backlog_total_bytes,
+        in_flight_bytes_per_user_max: limits.in_flight_bytes_per_user,
+        ..Rules::new(run, os::own_uid(), frame::batch_header)
+    }
+}
+
+/// The broadcast channel, if it is wanted and this machine's kernel keeps forgers out of it.
+fn open_channel(options: &Options, run: RunId, log: &Log) -> Option<broadcast::Sender> {
+    if !options.broadcast {
+        return None;
+    }
+    if let Err(fault) = os::self_test() {
+        log.warn(&format!("broadcast is off: {fault}"));
+        return None;
+    }
+    match broadcast::Sender::open(run.0) {
+        Ok(sender) => Some(sender),
+        Err(e) => {
+            log.warn(&format!("broadcast is off: {e}"));
+            None
+        }
+    }
+}
+
+/// Ends each turn: all sessions that had something to read were read before this task ran again.
+async fn turns(core: Rc<Core>) {
+    loop {
+        core.turn_due.notified().await;
+        core.turn();
+    }
+}
+
+/// Looks at the timers; more often while something waits for them.
+async fn ticks(core: Rc<Core>) {
+    let mut heartbeat_us = 0;
+    loop {
+        let wait = Duration::from_millis(core.tick_after_ms());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = core.busy.notified() => continue,
+        }
+        core.tick();
+        let now_us = os::monotonic_us();
+        if now_us.saturating_sub(heartbeat_us) >= HEARTBEAT_EVERY_MS * 1000 {
+            heartbeat_us = now_us;
+            core.heartbeat(now_us);
+        }
+    }
+}
+
+async fn idle_exit(core: Rc<Core>, after: Option<Duration>) {
+    let Some(after) = after else { return std::future::pending().await };
+    let every = (after / 4).clamp(Duration::from_millis(50), Duration::from_millis(IDLE_EXIT_MS));
+    let mut idle_since = tokio::time::Instant::now();
+    loop {
+        tokio::time::sleep(every).await;
+        if !core.is_idle() {
+            idle_since = tokio::time::Instant::now();
+        } else if idle_since.elapsed() >= after {
+            return;
+        }
+    }
+}
+
+type Shared<T> = Rc<RefCell<T>>;

@@ -1,0 +1,52 @@
+//! The server's own word on its state; a frozen frame, so keys are only added.
+
+use serde::{Deserialize, Serialize};
+
+use super::core::Core;
+use crate::os;
+
+/// Counters and health, as `status` shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of the command line contract")]
+pub struct Status {
+    pub pid: u32,
+    pub version: String,
+    pub uptime_s: u64,
+    pub dir: String,
+    pub sessions: u64,
+    pub rooms: u64,
+    pub messages: u64,
+    pub broadcast: String,
+    pub broadcast_sent: u64,
+    pub repaired: u64,
+    pub lagging: u64,
+    /// Memberships served by session although there is a channel they could hear.
+    #[serde(default)]
+    pub deaf: u64,
+    pub history_messages: u64,
+    pub history_bytes: u64,
+    /// Why the server is degraded; empty if it is healthy.
+    #[serde(default)]
+    pub degraded: Vec<String>,
+}
+
+pub(super) fn status(core: &Core) -> Status {
+    let counters = core.inner.borrow().hub.counters();
+    Status {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: (os::monotonic_us() - core.started_mono_us) / 1_000_000,
+        dir: core.dir.clone(),
+        sessions: counters.sessions,
+        rooms: counters.rooms,
+        messages: counters.messages,
+        broadcast: core.broadcast_word().to_owned(),
+        broadcast_sent: counters.broadcast_sent,
+        repaired: counters.repaired,
+        lagging: counters.lagging,
+        deaf: counters.deaf,
+        history_messages: 0,
+        history_bytes: 0,
+        degraded: core.degraded.clone(),
+    }
+}

@@ -1,0 +1,131 @@
+//! The client's end: a blocking connection, made only to a server that may be trusted.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use interprocess::{
+    ConnectWaitMode,
+    local_socket::{ConnectOptions, GenericFilePath, Stream, prelude::*},
+};
+
+use crate::{limits::ANSWER_MS_DEFAULT, os};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens there.
+    #[error("no server at {}", .0.display())]
+    NoServer(PathBuf),
+    /// This user may not connect.
+    #[error("{} admits other users only: permission denied", .0.display())]
+    Denied(PathBuf),
+    /// Whoever listens there is not whom the directory belongs to.
+    #[error(
+        "the server at {} runs as user id {found}, and the directory belongs to {expected}: not trusted",
+        .path.display()
+    )]
+    Untrusted {
+        /// The socket.
+        path: PathBuf,
+        /// User id of the listener.
+        found: u32,
+        /// User id of the directory's owner.
+        expected: u32,
+    },
+    /// Anything else.
+    #[error("can't connect to {}: {source}", .path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A client's connection. Reading and writing may happen in two threads.
+#[derive(Debug)]
+pub struct Connection(Stream);
+
+impl Connection {
+    /// Connects to the server that listens at a path, and sees to it that it is no impostor.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub fn open(path: &Path) -> Result<Self, ConnectError> {
+        let failed = |source: io::Error| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ConnectError::NoServer(path)
+                }
+                io::ErrorKind::PermissionDenied => ConnectError::Denied(path),
+                _ => ConnectError::Io { path, source },
+            }
+        };
+        let name = path.to_fs_name::<GenericFilePath>().map_err(failed)?;
+        // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
+        let wait = ConnectWaitMode::Timeout(Duration::from_millis(ANSWER_MS_DEFAULT));
+        let stream =
+            ConnectOptions::new().name(name).wait_mode(wait).connect_sync().map_err(failed)?;
+        let connection = Self(stream);
+        let found = os::peer_ids(connection.socket()).map_err(failed)?.uid;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let expected = os::owner_of(directory).map_err(failed)?;
+        if !os::acceptable_server(found, expected, os::own_uid()) {
+            return Err(ConnectError::Untrusted { path: path.to_owned(), found, expected });
+        }
+        Ok(connection)
+    }
+
+    /// Reads some bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.0).read(to) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(from)
+    }
+
+    /// Bounds the time of one read; none: for ever.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_recv_timeout(timeout)
+    }
+
+    /// Bounds the time of one write; none: for ever.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_send_timeout(timeout)
+    }
+
+    /// Ends both directions: a read that waits in another thread returns.
+    pub fn shut_down(&self) {
+        os::shut_down(self.socket());
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Stream::UdSocket(stream) => stream.as_fd(),
+        }
+    }
+}

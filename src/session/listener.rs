@@ -1,0 +1,99 @@
+//! The server's end: a listening socket that appears in place whole, and accepted connections.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use interprocess::local_socket::{
+    GenericFilePath, ListenerOptions,
+    tokio::{Listener as IpListener, Stream, prelude::*},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::os;
+
+/// The listening end of all sessions of a server.
+#[derive(Debug)]
+pub struct Listener {
+    inner: IpListener,
+    path: PathBuf,
+    identity: os::FileIdentity,
+}
+
+impl Listener {
+    /// Listens at a path: bound under a random name, then renamed into place, so that whoever finds
+    /// the path can connect. The caller holds the lock that says that no other server lives there.
+    ///
+    /// # Errors
+    /// From the system. Must be called within a tokio runtime.
+    pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
+        let hidden = os::hidden_name(path)?;
+        let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
+        // The crate would unlink by name, even what is no longer ours: reclaiming is off.
+        let inner = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
+        os::set_socket_mode(&hidden, everybody)?;
+        let identity = os::file_identity(&hidden)?;
+        std::fs::rename(&hidden, path)?;
+        Ok(Self { inner, path: path.to_owned(), identity })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// From the system; out of descriptors above all.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        self.inner.accept().await.map(Accepted)
+    }
+
+    /// Removes the socket from its place, if it is still this one.
+    pub fn unlink(&self) {
+        if os::file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // Whoever finds it gone has nothing to do either.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The server's end of one connection.
+#[derive(Debug)]
+pub struct Accepted(Stream);
+
+impl Accepted {
+    /// Who the kernel says is at the other end.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn peer(&self) -> io::Result<os::PeerIds> {
+        os::peer_ids(self.socket())
+    }
+
+    /// Something that tells when the process at the other end ends.
+    ///
+    /// # Errors
+    /// From the system; also if it has ended already.
+    pub fn process_end(&self, pid: u32) -> io::Result<os::ProcessEnd> {
+        os::ProcessEnd::of_peer(self.socket(), pid)
+    }
+
+    fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        match &self.0 {
+            Stream::UdSocket(stream) => stream.as_fd(),
+        }
+    }
+
+    /// Reads some bytes; 0 at the end.
+    pub fn poll_read(&self, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut to = ReadBuf::new(to);
+        let read = Pin::new(&mut &self.0).poll_read(cx, &mut to);
+        read.map_ok(|()| to.filled().len())
+    }
+
+    /// Writes some bytes.
+    pub fn poll_write(&self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &self.0).poll_write(cx, from)
+    }
+}

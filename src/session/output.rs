@@ -1,0 +1,106 @@
+//! What waits for one session's socket: bounded by its owner, batches shared with other sessions and not copied.
+
+use std::{collections::VecDeque, rc::Rc};
+
+/// Small frames are gathered into one buffer of about so many bytes.
+const GATHER_BYTES: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum Piece {
+    Own(Vec<u8>),
+    Shared(Rc<[u8]>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// The output of one session.
+#[derive(Debug, Default)]
+pub struct Output {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that were written already.
+    written: usize,
+    waiting: usize,
+}
+
+impl Output {
+    /// Bytes that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Appends a frame that other sessions get as well.
+    pub fn share(&mut self, frame: Rc<[u8]>) {
+        self.waiting += frame.len();
+        self.pieces.push_back(Piece::Shared(frame));
+    }
+
+    /// Appends what `write` writes.
+    pub fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let fits = |p: &Piece| matches!(p, Piece::Own(bytes) if bytes.len() < GATHER_BYTES);
+        if !self.pieces.back().is_some_and(fits) {
+            self.pieces.push_back(Piece::Own(Vec::new()));
+        }
+        if let Some(Piece::Own(bytes)) = self.pieces.back_mut() {
+            let before = bytes.len();
+            write(bytes);
+            self.waiting += bytes.len() - before;
+        }
+    }
+
+    /// What to write next; empty if nothing waits.
+    #[must_use]
+    pub fn front(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |p| &p.bytes()[self.written..])
+    }
+
+    /// So many bytes of [`Output::front`] were written.
+    pub fn advance(&mut self, bytes: usize) {
+        self.written += bytes;
+        self.waiting -= bytes;
+        if self.pieces.front().is_some_and(|p| p.bytes().len() == self.written) {
+            self.pieces.pop_front();
+            self.written = 0;
+        }
+        if self.pieces.is_empty() {
+            // An idle session holds no memory for its output.
+            self.pieces = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_the_order_in_which_they_came() {
+        let mut out = Output::default();
+        out.put(|b| b.extend_from_slice(b"ab"));
+        out.put(|b| b.extend_from_slice(b"c"));
+        out.share(b"shared"[..].into());
+        out.put(|b| b.extend_from_slice(b"d"));
+        assert_eq!((out.waiting_bytes(), out.front()), (10, &b"abc"[..]));
+        out.advance(2);
+        assert_eq!(out.front(), b"c");
+        out.advance(1);
+        assert_eq!(out.front(), b"shared");
+        out.advance(6);
+        assert_eq!(out.front(), b"d");
+        out.advance(1);
+        assert!(out.is_empty() && out.front().is_empty());
+    }
+}
