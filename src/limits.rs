@@ -134,6 +134,9 @@ const _: () = assert!(HEADS_EVERY_MS <= 250);
 const _: () = assert!(REPORT_EVERY_MS < LAGGING_AFTER_MS);
 const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 
+/// Rooms with fewer listening members go by session, unless configured otherwise.
+pub const BROADCAST_MEMBERS_MIN: usize = 4;
+
 // ---- submits ---------------------------------------------------------------------------------
 
 /// Messages a client may have submitted and not yet seen acknowledged.

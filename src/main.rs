@@ -1,1 +1,9 @@
-fn main() {}
+//! The program: signals become one wish to stop, everything else is `moot::command`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Without handlers a signal ends the process as it would any other: nothing is lost by that.
+    let _ = ctrlc::set_handler(moot::command::interrupt);
+    moot::command::main()
+}

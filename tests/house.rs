@@ -151,8 +151,7 @@ fn complaints_of(name: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn imports_go_down_and_everything_is_in_its_place() {
-    let bad: Vec<_> =
-        sources().iter().flat_map(|(name, text)| complaints_of(name, text)).collect();
+    let bad: Vec<_> = sources().iter().flat_map(|(name, text)| complaints_of(name, text)).collect();
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 

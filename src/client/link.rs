@@ -117,6 +117,20 @@ impl Link {
         }
     }
 
+    /// A connection that does not shake hands: for the frozen kinds, which every server answers.
+    #[must_use]
+    pub fn bare(connection: Connection) -> Self {
+        Self {
+            connection,
+            frames: Frames::new(),
+            out: Vec::new(),
+            welcome: None,
+            serial: 0,
+            events: Vec::new(),
+            deadline: None,
+        }
+    }
+
     /// Bounds the time of everything that follows.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -227,7 +241,11 @@ impl Link {
                 }
                 Told::Event(Event::Ping) => self.pong(),
                 Told::Event(event) => self.events.push(event),
-                Told::Reply(..) | Told::Ack(_) | Told::Nack { .. } | Told::Batch(_) | Told::Status(_) => {}
+                Told::Reply(..)
+                | Told::Ack(_)
+                | Told::Nack { .. }
+                | Told::Batch(_)
+                | Told::Status(_) => {}
             }
         }
     }
@@ -292,8 +310,7 @@ pub(super) fn read(
         Kind::StatusReply => Ok(Some(Told::Status(parsed.body.to_vec()))),
         Kind::Batch => Ok(Some(Told::Batch(parsed.body.to_vec()))),
         Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
-            let frame =
-                control::read_frame(parsed.kind, parsed.body).map_err(|e| malformed(&e))?;
+            let frame = control::read_frame(parsed.kind, parsed.body).map_err(|e| malformed(&e))?;
             Ok(Some(match frame {
                 Frame::Reply { serial, result } => Told::Reply(serial, result),
                 Frame::Event(event) => Told::Event(event),

@@ -14,12 +14,12 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::{
-    ears::Ears,
     event::Event,
     frames::Frames,
     link::{Link, LinkError, Sent},
 };
 use crate::{
+    broadcast::Ears,
     chat::{
         batch::{self, MessageRef, Reader},
         hub::{Ack, Frame, Line, Submit, SubmitTo},
@@ -118,8 +118,15 @@ struct Unacked {
 pub enum Address {
     /// A room.
     Room(RoomName),
-    /// A user of whom the conversation is followed, and the label it is for.
-    Direct(UserName, Option<Label>),
+    /// A conversation that was opened ([`Request::Open`]), and the label it is for.
+    Direct {
+        /// Its number in this run.
+        stream: StreamTag,
+        /// The other one.
+        with: UserName,
+        /// Sessions of theirs that it is for.
+        label: Option<Label>,
+    },
 }
 
 /// A listening session.
@@ -244,7 +251,9 @@ impl Member {
         connection.set_read_timeout(None)?;
         connection.set_write_timeout(None)?;
         let connection = Arc::new(connection);
-        let ears = welcome.key.as_ref().and_then(|key| Ears::open(key, welcome.run).ok());
+        let ears = welcome.key.as_ref().and_then(|key| {
+            Ears::open(key.number, &key.key.0, welcome.run.0, key.source_port).ok()
+        });
         let (to_caller, session) = bounded(AHEAD_CHUNKS);
         let from = Arc::clone(&connection);
         let reader = std::thread::Builder::new()
@@ -347,13 +356,12 @@ impl Member {
                 return Wake::TimedOut;
             }
             let wait = [deadline, self.next_tick(now)].into_iter().flatten().min();
-            let wait = wait.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
+            let wait =
+                wait.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
             let no_session = never();
             let no_heard = never();
             let (session, heard) = match &self.live {
-                Some(live) => {
-                    (&live.session, live.ears.as_ref().map_or(&no_heard, Ears::heard))
-                }
+                Some(live) => (&live.session, live.ears.as_ref().map_or(&no_heard, Ears::heard)),
                 None => (&no_session, &no_heard),
             };
             select! {
@@ -420,11 +428,7 @@ impl Member {
         Ok(())
     }
 
-    fn take_reply(
-        &mut self,
-        serial: u32,
-        result: Result<Reply, Refusal>,
-    ) -> Result<(), LinkError> {
+    fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
         let joining = self.live.as_mut().map(|live| &mut live.joining);
         let Some(joining) = joining.filter(|j| j.front().is_some_and(|(s, _)| *s == serial)) else {
             if !self.silent.remove(&serial) {
@@ -652,7 +656,7 @@ impl Member {
         self.streams.remove(&tag);
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
         if let Some(live) = &mut self.live
-            && let Some(ears) = &mut live.ears
+            && let Some(ears) = &live.ears
         {
             ears.drop_stream(tag);
         }
@@ -683,14 +687,7 @@ impl Member {
         let unacked = &self.unacked[at];
         let (to, to_label) = match &unacked.to {
             Address::Room(room) => (SubmitTo::Room(room.clone()), None),
-            Address::Direct(user, label) => {
-                let name = StreamName::Direct(user.clone());
-                match self.streams.values().find(|s| s.name == name) {
-                    Some(stream) => (SubmitTo::Stream(stream.inbox.tag()), label.clone()),
-                    // The conversation is opened first; its answer submits what waits.
-                    None => return,
-                }
-            }
+            Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
         };
         let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
         let submit = Submit { first: unacked.counter, to, to_label, lines };
@@ -706,7 +703,7 @@ impl Member {
             let Some(unacked) = self.unacked.remove(found) else { continue };
             let stream = match unacked.to {
                 Address::Room(room) => StreamName::Room(room),
-                Address::Direct(user, _) => StreamName::Direct(user),
+                Address::Direct { with, .. } => StreamName::Direct(with),
             };
             let run = (!ack.stored).then_some(self.run);
             let id = MessageId { stream, run, seq: ack.seq + at };
@@ -718,9 +715,9 @@ impl Member {
 
     /// Joins the broadcast channel of a stream, and tells the server whether that went.
     fn hear(&mut self, tag: StreamTag, channel: Channel) {
-        let heard = match self.live.as_mut().and_then(|live| live.ears.as_mut()) {
+        let heard = match self.live.as_mut().and_then(|live| live.ears.as_ref()) {
             None => return,
-            Some(ears) => ears.hear(tag.0, channel),
+            Some(ears) => ears.hear(tag.0, channel.group, channel.port),
         };
         let request = match heard {
             Ok(charge_bytes) => {
@@ -812,13 +809,32 @@ impl Member {
         self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
     }
 
-    /// Says good-bye and ends.
-    pub fn quit(mut self) {
+    /// Whether nothing more is there to be shown right now.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let waits = |live: &Live| {
+            !live.session.is_empty() || live.ears.as_ref().is_some_and(|e| !e.heard().is_empty())
+        };
+        self.wakes.is_empty() && !self.live.as_ref().is_some_and(waits)
+    }
+
+    /// Whether it comes back by itself when the server ends (it does, unless told otherwise).
+    pub fn set_reconnects(&mut self, reconnects: bool) {
+        self.reconnects = reconnects;
+    }
+
+    /// Reports what was delivered and says that the end is deliberate.
+    pub fn say_good_bye(&mut self) {
         if self.live.is_some() {
             self.tick();
             self.ask(&Request::Quit);
             self.flush();
         }
+    }
+
+    /// Says good-bye and ends.
+    pub fn quit(mut self) {
+        self.say_good_bye();
     }
 }
 

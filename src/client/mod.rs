@@ -3,7 +3,6 @@
 //! [`Link`] is one session for questions and submits, without threads. [`Member`] listens: it keeps
 //! its streams in order over session and broadcast, and reconnects by itself.
 
-mod ears;
 mod event;
 mod frames;
 mod link;

@@ -51,7 +51,9 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
     loop {
         match Connection::open(&places.socket()) {
             Ok(connection) => return Ok(connection),
-            Err(ConnectError::NoServer(_)) if Instant::now() < deadline && os::is_served(places) => {
+            Err(ConnectError::NoServer(_))
+                if Instant::now() < deadline && os::is_served(places) =>
+            {
                 // Whoever holds the lock is about to listen.
                 std::thread::sleep(Duration::from_millis(10));
             }

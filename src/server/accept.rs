@@ -71,7 +71,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
         let user = name_of(&core, ids.uid).await;
-        if core.system && !core.settings.admits(ids.uid, &user) {
+        if core.system && !admitted(&core, ids.uid, &user).await {
             core.settle_half_open(ids.uid);
             return;
         }
@@ -79,8 +79,26 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer));
         conn::run(Rc::clone(&core), Rc::clone(&conn)).await;
-        conn.settle(&core);
+        if conn.is_half_open() {
+            core.settle_half_open(conn.uid());
+        }
     });
+}
+
+/// Whether a host's server lets this user in.
+async fn admitted(core: &Core, uid: u32, user: &UserName) -> bool {
+    let allow = &core.settings.server.allow;
+    if allow.is_empty() || uid == 0 || uid == os::own_uid() {
+        return true;
+    }
+    let (allow, user) = (allow.clone(), user.to_string());
+    let asked = tokio::task::spawn_blocking(move || {
+        allow.iter().any(|who| match who.strip_prefix('%') {
+            Some(group) => os::is_in_group(&user, group),
+            None => who.strip_prefix('@') == Some(&user),
+        })
+    });
+    asked.await.unwrap_or(false)
 }
 
 /// Name of a user id: asked once, on another thread, since the user database may be far away.

@@ -78,6 +78,15 @@ impl Conn {
         }
     }
 
+    pub(super) fn uid(&self) -> u32 {
+        self.peer.uid
+    }
+
+    /// Whether it has not shaken hands.
+    pub(super) fn is_half_open(&self) -> bool {
+        self.phase.get() == Phase::New
+    }
+
     pub(super) fn wake(&self) {
         self.waker.borrow().wake_by_ref();
     }
@@ -374,13 +383,7 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 }
 
 /// Asks the user database, which may be slow or far away, on another thread.
-async fn look_up(
-    core: Rc<Core>,
-    conn: Rc<Conn>,
-    serial: u32,
-    request: Request,
-    user: UserName,
-) {
+async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
     let name = user.clone();
     let found = tokio::task::spawn_blocking(move || os::user_id(name.as_str())).await;
     conn.lookups.set(conn.lookups.get() - 1);

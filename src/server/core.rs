@@ -9,17 +9,18 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Options, Shared, conn::Conn, log::Log};
+use super::{Options, conn::Conn, log::Log};
 use crate::{
     broadcast,
     chat::{
         hub::{Action, Chunk, Frame, Hub, Now, Rules},
         member::SessionId,
+        message::RunId,
         names::UserName,
-        verbs::{Event, StreamTag},
+        verbs::StreamTag,
     },
     config::Settings,
-    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, SESSIONS_MAX, TICK_BUSY_MS},
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, TICK_BUSY_MS},
     os,
     presence::Table,
     wire::{control, hello::BroadcastKey},
@@ -35,6 +36,9 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) system: bool,
     pub(super) dir: String,
+    pub(super) run: RunId,
+    /// Why the server is not as it should be.
+    pub(super) degraded: Vec<String>,
     /// Something happened that the end of a turn has to deal with.
     pub(super) turn_due: Notify,
     /// The timers have to be looked at sooner than was said.
@@ -70,7 +74,9 @@ impl Core {
         table: Table,
         log: Log,
         options: &Options,
+        degraded: Vec<String>,
     ) -> Rc<Self> {
+        let run = rules.run;
         let inner = Inner {
             hub: Hub::new(rules),
             channel,
@@ -86,6 +92,8 @@ impl Core {
             log,
             settings: options.settings.clone(),
             system: options.system,
+            run,
+            degraded,
             dir: options.places.runtime.display().to_string(),
             turn_due: Notify::new(),
             busy: Notify::new(),
@@ -294,16 +302,7 @@ fn touch(touched: &mut Vec<SessionId>, id: SessionId, conn: &Conn) {
     }
 }
 
-const _: () = assert!(SESSIONS_MAX < u32::MAX as usize);
-
 /// A waker for sessions whose task has not been polled yet.
 pub(super) fn no_waker() -> Waker {
     Waker::noop().clone()
 }
-
-#[allow(dead_code, reason = "named so that the event list is seen here when it grows")]
-fn is_event(_: &Event) {}
-
-pub(super) type SharedCore = Rc<Core>;
-#[allow(dead_code, reason = "used by accept")]
-pub(super) type SharedMap<K, V> = Shared<HashMap<K, V>>;

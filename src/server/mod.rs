@@ -9,12 +9,12 @@ mod core;
 mod log;
 mod status;
 
-use std::{cell::RefCell, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
 use self::core::Core;
-pub use self::log::Log;
+pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
     chat::{hub::Rules, message::RunId},
@@ -132,14 +132,19 @@ async fn serve(
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
     let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
-    let channel = open_channel(&options, run, &log);
+    let mut degraded = Vec::new();
+    let channel = open_channel(&options, run).unwrap_or_else(|why| {
+        log.warn(&why);
+        degraded.push(why);
+        None
+    });
     let rules = rules(&options, run, channel.is_some());
     let socket = places.socket();
     let table = Table::create(&places, options.system, run.0, channel.is_some())
         .map_err(io_error(format!("can't make {}", places.table().display())))?;
     let listener = Listener::bind(&socket, options.system)
         .map_err(io_error(format!("can't listen at {}", socket.display())))?;
-    let core = Core::new(rules, channel, table, log, &options);
+    let core = Core::new(rules, channel, table, log, &options, degraded);
     ready(&places);
     core.log.info(&format!("listening on {}", socket.display()));
 
@@ -181,21 +186,12 @@ fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
 }
 
 /// The broadcast channel, if it is wanted and this machine's kernel keeps forgers out of it.
-fn open_channel(options: &Options, run: RunId, log: &Log) -> Option<broadcast::Sender> {
+fn open_channel(options: &Options, run: RunId) -> Result<Option<broadcast::Sender>, String> {
     if !options.broadcast {
-        return None;
+        return Ok(None);
     }
-    if let Err(fault) = os::self_test() {
-        log.warn(&format!("broadcast is off: {fault}"));
-        return None;
-    }
-    match broadcast::Sender::open(run.0) {
-        Ok(sender) => Some(sender),
-        Err(e) => {
-            log.warn(&format!("broadcast is off: {e}"));
-            None
-        }
-    }
+    os::self_test().map_err(|fault| format!("broadcast is off: {fault}"))?;
+    broadcast::Sender::open(run.0).map(Some).map_err(|e| format!("broadcast is off: {e}"))
 }
 
 /// Ends each turn: all sessions that had something to read were read before this task ran again.
@@ -237,5 +233,3 @@ async fn idle_exit(core: Rc<Core>, after: Option<Duration>) {
         }
     }
 }
-
-type Shared<T> = Rc<RefCell<T>>;

@@ -99,7 +99,7 @@ impl Rules {
             owner_uid,
             host: false,
             broadcast: true,
-            broadcast_members_min: 4,
+            broadcast_members_min: limits::BROADCAST_MEMBERS_MIN,
             store: false,
             persistent: false,
             sessions_max: limits::SESSIONS_MAX,

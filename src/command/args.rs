@@ -1,0 +1,515 @@
+//! The only clap: what can be written on the command line.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use regex::Regex;
+
+use super::{
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::{
+    chat::{
+        member::{Kind, Level},
+        message::MessageId,
+        names::{Label, NameError, RoomName, Target, UserName},
+    },
+    config,
+};
+
+/// Rooms, announcements and presence for the people, shells and daemons of one machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "moot",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Begin with:  moot join          chat in the room lobby; starts your server by itself\n             \
+                  make 2>&1 | moot send build --lines\n             \
+                  moot announce --require all 'reboot at 18:00'\n             \
+                  moot who\n\n\
+                  Exit codes: 0 done, 1 failed, 2 usage, 3 no server, 4 not permitted, 5 no such thing,\n\
+                  6 too few reached, 7 other protocol version, 124 time limit, 130 interrupted."
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(super) struct Global {
+    /// Which server: a name, or a directory (with a /) that holds everything of it
+    #[arg(
+        long,
+        global = true,
+        env = "MOOT_SERVER",
+        hide_env_values = true,
+        value_name = "NAME|DIR"
+    )]
+    server_given: Option<String>,
+    /// Be called USER/LABEL
+    #[arg(long = "as", global = true, env = "MOOT_AS", hide_env_values = true, value_name = "LABEL", value_parser = label)]
+    label_given: Option<OptionalLabel>,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Lines in place of the terminal interface
+    #[arg(long, global = true)]
+    pub(super) plain: bool,
+    /// Only results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Say more on standard error
+    #[arg(short, long, global = true)]
+    pub(super) verbose: bool,
+    /// Colours
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(super) color: Color,
+    /// Give up after so long (500ms, 5s, 10m, 2h, 7d): exit code 124
+    #[arg(long, global = true, value_name = "DUR")]
+    pub(super) timeout: Option<Dur>,
+    /// Never start a server
+    #[arg(long, global = true)]
+    pub(super) no_start: bool,
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    #[arg(skip)]
+    pub(super) server: Option<String>,
+    #[arg(skip)]
+    pub(super) label: Option<Label>,
+}
+
+/// An empty environment variable is none.
+#[derive(Debug, Clone)]
+struct OptionalLabel(Option<Label>);
+
+fn label(written: &str) -> Result<OptionalLabel, NameError> {
+    if written.is_empty() {
+        Ok(OptionalLabel(None))
+    } else {
+        Label::new(written).map(|l| OptionalLabel(Some(l)))
+    }
+}
+
+impl Global {
+    fn settle(&mut self) {
+        self.server = self.server_given.take().filter(|s| !s.is_empty());
+        self.label = self.label_given.take().and_then(|l| l.0);
+    }
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// A duration with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Dur(Duration);
+
+impl FromStr for Dur {
+    type Err = config::DurationError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        config::duration(text).map(Self)
+    }
+}
+
+impl From<Dur> for Duration {
+    fn from(dur: Dur) -> Self {
+        dur.0
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Chat: say what is typed, show what is said
+    Join(JoinArgs),
+    /// Say something, once
+    Send(SendArgs),
+    /// Print what is said
+    Listen(ListenArgs),
+    /// Tell every member, and say honestly who was reached
+    Announce(AnnounceArgs),
+    /// Who is here (reads shared memory; works with the server stopped or dead)
+    Who(WhoArgs),
+    /// All rooms
+    Rooms,
+    /// Make, describe or leave a room
+    Room {
+        #[command(subcommand)]
+        verb: RoomVerb,
+    },
+    /// Show yourself as away in all your sessions
+    Away(Words),
+    /// End `away`
+    Back,
+    /// How the server is
+    Status(StatusArgs),
+    /// Run the server in the foreground
+    Serve(ServeArgs),
+    /// End the server
+    Stop,
+}
+
+/// `join`
+#[derive(Debug, Args)]
+pub(super) struct JoinArgs {
+    /// Rooms to be in; lines go to the first
+    #[arg(value_name = "ROOM")]
+    pub(super) rooms: Vec<RoomName>,
+    /// Show so many messages of before
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) last: u64,
+    /// Only look; standard input is not read
+    #[arg(long)]
+    pub(super) read_only: bool,
+    /// What this session is: person on a terminal, else script
+    #[arg(long, value_enum)]
+    pub(super) kind: Option<KindArg>,
+}
+
+/// `send`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot send dev 'build ok'\n  git log -1 | moot send dev\n  moot send @ann/ci -- -v\n  tail -f log | moot send ops --lines"
+)]
+pub(super) struct SendArgs {
+    /// ROOM, @USER or @USER/LABEL
+    pub(super) target: Target,
+    /// The message; none, or -, for standard input
+    #[arg(conflicts_with = "lines")]
+    pub(super) text: Vec<String>,
+    /// One message a line of standard input, as it comes
+    #[arg(long)]
+    pub(super) lines: bool,
+    /// Exit code 6 if fewer than N other sessions are there
+    #[arg(long, value_name = "N")]
+    pub(super) require: Option<u32>,
+    /// Id of the message that this replies to
+    #[arg(long, value_name = "ID")]
+    pub(super) reply_to: Option<MessageId>,
+}
+
+/// `listen`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot listen dev\n  moot listen --json --count 1 --match 'build (ok|failed)' ci\n  moot listen @          what is said to you\n  moot listen @ann       the conversation with ann"
+)]
+pub(super) struct ListenArgs {
+    /// ROOM, @USER, or @ alone for what is said to you
+    #[arg(required = true, value_name = "TARGET")]
+    pub(super) targets: Vec<ListenTarget>,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// End after so long without a message: 0 if any came, else 1
+    #[arg(long, value_name = "DUR")]
+    pub(super) idle: Option<Dur>,
+    /// First show so many messages of before
+    #[arg(long, value_name = "N")]
+    pub(super) last: Option<u64>,
+    /// Only messages whose text matches
+    #[arg(long = "match", value_name = "REGEX")]
+    pub(super) matches: Option<Regex>,
+    /// Only what this user says
+    #[arg(long, value_name = "@USER", value_parser = user)]
+    pub(super) from: Option<UserName>,
+    /// Only the texts, unchanged
+    #[arg(long, conflicts_with = "json")]
+    pub(super) raw: bool,
+    /// End with exit code 3 when the server ends
+    #[arg(long)]
+    pub(super) no_reconnect: bool,
+    /// What this session is
+    #[arg(long, value_enum)]
+    pub(super) kind: Option<KindArg>,
+}
+
+/// `announce`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot announce 'coffee is ready'\n  moot announce --level critical --require all --timeout 5s 'reboot at 18:00'"
+)]
+pub(super) struct AnnounceArgs {
+    /// The announcement; none, or -, for standard input
+    pub(super) text: Vec<String>,
+    /// How much it weighs
+    #[arg(long, value_enum, default_value = "notice")]
+    pub(super) level: LevelArg,
+    /// Only to those in this room
+    #[arg(long, value_name = "ROOM")]
+    pub(super) to: Option<RoomName>,
+    /// What to wait for
+    #[arg(long, value_enum, default_value = "reached")]
+    pub(super) wait: Wait,
+    /// Exit code 6 if fewer members are reached
+    #[arg(long, value_name = "N|all")]
+    pub(super) require: Option<Require>,
+}
+
+/// What an announcement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Wait {
+    Reached,
+}
+
+/// How many members have to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Require {
+    Count(u32),
+    All,
+}
+
+impl FromStr for Require {
+    type Err = String;
+    fn from_str(written: &str) -> Result<Self, String> {
+        match written {
+            "all" => Ok(Self::All),
+            number => number.parse().map(Self::Count).map_err(|_| "a number, or all".to_owned()),
+        }
+    }
+}
+
+/// `who`
+#[derive(Debug, Args)]
+pub(super) struct WhoArgs {
+    /// Only those in this room
+    pub(super) room: Option<RoomName>,
+    /// Passing sessions as well
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Show it again whenever it changes
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// Only how many
+    #[arg(long)]
+    pub(super) count: bool,
+    /// Only this user's sessions
+    #[arg(long, value_name = "@USER", value_parser = user)]
+    pub(super) user: Option<UserName>,
+}
+
+/// `room …`
+#[derive(Debug, Subcommand)]
+pub(super) enum RoomVerb {
+    /// Make a room
+    Create {
+        /// Its name
+        room: RoomName,
+        /// Keep its messages in memory only
+        #[arg(long)]
+        no_history: bool,
+    },
+    /// Set the topic; without words, remove it
+    Topic {
+        /// Which room
+        room: RoomName,
+        /// The topic
+        text: Vec<String>,
+    },
+    /// Follow a room no more
+    Leave {
+        /// Which room
+        room: RoomName,
+    },
+}
+
+/// Some words.
+#[derive(Debug, Args)]
+pub(super) struct Words {
+    /// What to show
+    pub(super) text: Vec<String>,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Show it again every second
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// A server for the whole host: admits everybody, or those that the configuration names
+    #[arg(long)]
+    pub(super) system: bool,
+    /// End after so long without sessions
+    #[arg(long, value_name = "DUR")]
+    pub(super) idle_exit: Option<Dur>,
+    /// auto: use multicast on the loopback interface where it is safe; off: sessions only
+    #[arg(long, value_enum)]
+    pub(super) broadcast: Option<Broadcast>,
+    /// Check the configuration and end
+    #[arg(long)]
+    pub(super) check: bool,
+    /// In the background, for the automatic start
+    #[arg(long, hide = true)]
+    pub(super) detached: bool,
+}
+
+/// Use of the broadcast channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Broadcast {
+    Auto,
+    Off,
+}
+
+/// What can be listened to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ListenTarget {
+    Room(RoomName),
+    With(UserName),
+    ToMe,
+}
+
+impl FromStr for ListenTarget {
+    type Err = NameError;
+    fn from_str(written: &str) -> Result<Self, NameError> {
+        if written == "@" {
+            return Ok(Self::ToMe);
+        }
+        Ok(match written.parse()? {
+            Target::Room(room) => Self::Room(room),
+            Target::User { user, .. } => Self::With(user),
+        })
+    }
+}
+
+fn user(written: &str) -> Result<UserName, NameError> {
+    let name = written.strip_prefix('@').or_else(|| written.strip_prefix("user:"));
+    UserName::new(name.unwrap_or(written))
+}
+
+macro_rules! word_arg {
+    ($(#[$doc:meta])* $name:ident of $of:ident { $($word:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+        pub(super) enum $name { $($word),* }
+        impl From<$name> for $of {
+            fn from(arg: $name) -> Self {
+                match arg { $($name::$word => Self::$word),* }
+            }
+        }
+    };
+}
+
+word_arg!(
+    /// Kinds of sessions.
+    KindArg of Kind { Person, Script, Agent, Service }
+);
+word_arg!(
+    /// Levels of announcements.
+    LevelArg of Level { Info, Notice, Warning, Critical }
+);
+
+/// Reads the command line; what is wrong with it, or help, is told here.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    match Cli::try_parse_from(&args) {
+        Ok(mut cli) => {
+            cli.global.settle();
+            Ok(cli)
+        }
+        Err(e) => Err(tell(&e, json)),
+    }
+}
+
+fn tell(e: &clap::Error, json: bool) -> ExitCode {
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is its reader's right.
+            let _ = e.print();
+            Exit::Done.into()
+        }
+        _ if json => {
+            let text = e.render().to_string();
+            let text = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
+            Output::error(&Failure::new(Exit::Usage, text), true);
+            Exit::Usage.into()
+        }
+        _ => {
+            let _ = e.print();
+            Exit::Usage.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn cli(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' ')).map(|mut cli| {
+            cli.global.settle();
+            cli
+        })
+    }
+
+    #[test]
+    fn the_definitions_fit_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_go_before_and_after_the_verb() {
+        for line in ["moot --json --as ci send dev hi", "moot send --json dev hi --as ci"] {
+            let cli = cli(line).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.label, Some(Label::new("ci").unwrap()));
+            let Verb::Send(send) = cli.verb else { panic!() };
+            assert_eq!((send.target.to_string(), send.text), ("dev".into(), vec!["hi".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn texts_may_be_dashes() {
+        let text = |line| match cli(line).unwrap().verb {
+            Verb::Send(send) => send.text,
+            _ => panic!(),
+        };
+        assert_eq!(text("moot send dev -"), ["-"]);
+        assert_eq!(text("moot send dev -- -x"), ["-x"]);
+        assert_eq!(text("moot send @ann/ci hi you"), ["hi", "you"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        for bad in [
+            "moot send .dev hi",
+            "moot send dev hi --require x",
+            "moot send dev hi --timeout 5",
+            "moot listen",
+            "moot listen dev --match (",
+            "moot listen dev --count 0",
+            "moot join a/b",
+            "moot --as a/b who",
+            "moot announce --require some hi",
+            "moot nonsense",
+            "moot send dev hi --lines",
+        ] {
+            assert!(cli(bad).is_err(), "{bad}");
+        }
+    }
+}

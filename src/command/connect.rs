@@ -1,0 +1,135 @@
+//! Finding the server, connecting to it, and starting the user's own where a command may.
+
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant},
+};
+
+use super::{
+    args::Global,
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::{
+    chat::member::Kind,
+    client::{Link, LinkError, StartError},
+    limits::ANSWER_MS_DEFAULT,
+    os::{self, Places},
+    session::{ConnectError, Connection},
+    wire::hello::Hello,
+};
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) global: Global,
+    pub(super) out: Output,
+}
+
+impl Context {
+    /// Where the server of this command lives.
+    pub(super) fn places(&self) -> Result<Places, Failure> {
+        os::resolve(self.global.server.as_deref(), &os::Env::from_process())
+            .map_err(|e| Failure::new(Exit::Failed, e.to_string()))
+    }
+
+    /// Until when an answer is waited for.
+    pub(super) fn deadline(&self) -> Instant {
+        let default = Duration::from_millis(ANSWER_MS_DEFAULT);
+        Instant::now() + self.global.timeout.map_or(default, Duration::from)
+    }
+
+    /// A connection to a server that is there.
+    pub(super) fn connect(&self) -> Result<Connection, Failure> {
+        let places = self.places()?;
+        Connection::open(&places.socket()).map_err(|e| self.no_connection(e, &places))
+    }
+
+    /// A connection; the user's own server is started if there is none.
+    pub(super) fn connect_or_start(&mut self) -> Result<(Connection, Places), Failure> {
+        let places = self.places()?;
+        match Connection::open(&places.socket()) {
+            Ok(connection) => Ok((connection, places)),
+            Err(e @ ConnectError::NoServer(_)) if self.global.no_start || places.host => {
+                Err(self.no_connection(e, &places))
+            }
+            Err(ConnectError::NoServer(_)) => {
+                let dir = places.runtime.display();
+                self.out.note(&format!("no server: starting one in the background ({dir})"));
+                let connection =
+                    crate::client::start(&places, &self.server_args()).map_err(|e| match e {
+                        StartError::Connect(e) => self.no_connection(e, &places),
+                        e @ (StartError::Spawn(_) | StartError::NotReady(_)) => {
+                            Failure::new(Exit::NoServer, e.to_string())
+                        }
+                    })?;
+                Ok((connection, places))
+            }
+            Err(e) => Err(self.no_connection(e, &places)),
+        }
+    }
+
+    fn server_args(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
+        if let Some(server) = &self.global.server {
+            args.extend(["--server".into(), server.into()]);
+        }
+        if let Some(config) = &self.global.config {
+            args.extend(["--config".into(), config.into()]);
+        }
+        args
+    }
+
+    fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
+        match e {
+            ConnectError::NoServer(_) => {
+                let dir = places.runtime.display();
+                let text = if os::is_served(places) {
+                    format!("the server in {dir} does not accept connections yet")
+                } else {
+                    format!("no server in {dir}; `moot serve` runs one")
+                };
+                Failure::new(Exit::NoServer, text)
+            }
+            e @ (ConnectError::Denied(_) | ConnectError::Untrusted { .. }) => {
+                Failure::new(Exit::Denied, e.to_string())
+            }
+            e @ ConnectError::Io { .. } => Failure::new(Exit::NoServer, e.to_string()),
+        }
+    }
+
+    /// The handshake of this command.
+    pub(super) fn hello(&self, kind: Kind) -> Result<Hello, Failure> {
+        let instance = os::random_bytes()
+            .map_err(|e| Failure::new(Exit::Failed, format!("no random numbers: {e}")))?;
+        Ok(Hello::new(self.global.label.clone(), kind, instance))
+    }
+
+    /// A session without threads with a server that is there.
+    pub(super) fn link(&self) -> Result<Link, Failure> {
+        let mut link = Link::open(self.connect()?, &self.hello(Kind::Script)?);
+        link.set_deadline(Some(self.deadline()));
+        Ok(link)
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(e: LinkError) -> Self {
+        match e {
+            LinkError::Refusal(refusal) => refusal.into(),
+            LinkError::Refused(refused) => {
+                let exit = match refused.code {
+                    4 => Exit::Denied,
+                    7 => Exit::Version,
+                    _ => Exit::Failed,
+                };
+                Self::new(exit, refused.text)
+            }
+            e @ LinkError::TimedOut => Self::new(Exit::TimedOut, e.to_string()),
+            e @ (LinkError::Connect(_) | LinkError::Ended(_) | LinkError::Io(_)) => {
+                Self::new(Exit::NoServer, e.to_string())
+            }
+            e @ LinkError::Protocol(_) => Self::new(Exit::Failed, e.to_string()),
+        }
+    }
+}

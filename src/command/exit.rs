@@ -1,0 +1,72 @@
+//! How a command ends: every exit code in one place.
+
+use std::process::ExitCode;
+
+use crate::chat::verbs::{Refusal, RefusalCode};
+
+/// Exit codes of the command line contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed, or nothing matched.
+    Failed = 1,
+    /// Used wrongly, or input that can't be sent.
+    Usage = 2,
+    /// No server.
+    NoServer = 3,
+    /// Not permitted.
+    Denied = 4,
+    /// No such room, member or id.
+    Absent = 5,
+    /// Sent, but not to as many as required.
+    TooFew = 6,
+    /// The server speaks another version of the protocol.
+    Version = 7,
+    /// Time is out.
+    TimedOut = 124,
+    /// Ended by a signal.
+    Interrupted = 130,
+}
+
+impl Exit {
+    pub(super) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not do what it should, with its exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) exit: Exit,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into() }
+    }
+
+    /// The reader of standard output has gone: that is its right, and success.
+    pub(super) fn closed_pipe() -> Self {
+        Self::new(Exit::Done, "")
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let exit = match refusal.code {
+            RefusalCode::Failed | RefusalCode::UnknownSubmit => Exit::Failed,
+            RefusalCode::Input => Exit::Usage,
+            RefusalCode::Denied => Exit::Denied,
+            RefusalCode::Absent => Exit::Absent,
+        };
+        Self::new(exit, refusal.text)
+    }
+}

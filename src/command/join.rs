@@ -1,0 +1,374 @@
+//! `moot join` in line mode: what is typed goes to the first room, what is said is printed.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, IsTerminal, Read},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    args::JoinArgs,
+    connect::Context,
+    exit::{Exit, Failure},
+    interrupt, json, render,
+};
+use crate::{
+    chat::{
+        member::{Kind, Level},
+        names::{RoomName, Target},
+        text::{Text, TextError},
+        verbs::{Begin, Follow, Refusal, Reply, Request},
+    },
+    client::{Address, Event, Follows, Member, Wake},
+    limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
+};
+
+/// Lines that the reading thread may be ahead.
+const LINES_AHEAD: usize = 16;
+
+const HELP: &str = "\
+/help               this
+/join ROOM          listen to one more room and talk there
+/part [ROOM]        leave a room
+/msg @USER TEXT     say something to one user
+/who                who is in the room
+/rooms              all rooms
+/topic TEXT         set the room's topic
+/away [TEXT] /back  say that you are away, or back
+/announce TEXT      tell everybody
+/quit               leave
+//TEXT              says /TEXT";
+
+/// What the threads that read input and signals hand over.
+enum Input {
+    Line(Result<String, TextError>),
+    End,
+    Interrupted,
+}
+
+pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failure> {
+    let interrupted = interrupt::catch();
+    let rooms = match args.rooms.as_slice() {
+        [] => vec![RoomName::new("lobby").expect("a good name")],
+        rooms => rooms.to_vec(),
+    };
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let kind = args.kind.map_or(if terminal { Kind::Person } else { Kind::Script }, Kind::from);
+    let (connection, places) = context.connect_or_start()?;
+    let streams = rooms.iter().cloned().map(Follow::Room);
+    let follows = Follows {
+        follow: streams.chain([Follow::AllDirect, Follow::Announcements]).collect(),
+        begin: Begin::Last(args.last),
+        membership: true,
+        keep: true,
+        only_own_label: false,
+    };
+    let deadline = Some(context.deadline());
+    let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
+    let (to_loop, inputs) = bounded(LINES_AHEAD);
+    forward_interrupts(interrupted, to_loop.clone())?;
+    if !args.read_only {
+        read_lines(to_loop)?;
+    }
+    let until = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
+    let current = rooms.first().cloned();
+    let mut chat =
+        Chat { member, rooms, current, asked: HashMap::new(), ended: false, exit: Exit::Done };
+    chat.run(context, &inputs, until)
+}
+
+fn forward_interrupts(from: Receiver<()>, to: Sender<Input>) -> Result<(), Failure> {
+    let forward = move || {
+        while from.recv().is_ok() {
+            if to.send(Input::Interrupted).is_err() {
+                return;
+            }
+        }
+    };
+    spawn("moot-signal", forward)
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    // They end with the process: one waits for input that may never come.
+    spawned.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
+}
+
+fn read_lines(to: Sender<Input>) -> Result<(), Failure> {
+    spawn("moot-input", move || {
+        let mut input = std::io::stdin().lock();
+        loop {
+            let line = match read_line(&mut input) {
+                Ok(Some(bytes)) => Text::from_bytes(&bytes).map(|text| text.as_str().to_owned()),
+                Ok(None) | Err(_) => {
+                    let _ = to.send(Input::End);
+                    return;
+                }
+            };
+            if to.send(Input::Line(line)).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// A line without its end, cut where no text can be longer; none at the end of the input.
+fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = input.take(TEXT_BYTES_MAX as u64 + 2).read_until(b'\n', &mut bytes)?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    } else if bytes.len() > TEXT_BYTES_MAX {
+        skip_line(input)?;
+    }
+    Ok(Some(bytes))
+}
+
+fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let here = input.fill_buf()?;
+        if here.is_empty() {
+            return Ok(());
+        }
+        let end = here.iter().position(|b| *b == b'\n');
+        let skip = end.map_or(here.len(), |at| at + 1);
+        input.consume(skip);
+        if end.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// What an answer from the server is for.
+enum Asked {
+    Nothing,
+    Rooms,
+    Open(Target, String),
+}
+
+struct Chat {
+    member: Member,
+    rooms: Vec<RoomName>,
+    /// Where lines go.
+    current: Option<RoomName>,
+    asked: HashMap<u32, Asked>,
+    /// The input has ended: leave once everything said stands.
+    ended: bool,
+    exit: Exit,
+}
+
+impl Chat {
+    fn run(
+        &mut self,
+        context: &mut Context,
+        inputs: &Receiver<Input>,
+        until: Option<Instant>,
+    ) -> Result<Exit, Failure> {
+        let nothing = crossbeam_channel::never();
+        loop {
+            if self.ended && self.member.unacked() == 0 && self.asked.is_empty() {
+                return self.leave(context, self.exit);
+            }
+            // Input waits while too much of it is on its way.
+            let full = self.member.unacked() >= UNACKED_SUBMITS_MAX / 2;
+            let inputs = if full || self.ended { &nothing } else { inputs };
+            match self.member.wait(inputs, until) {
+                Wake::Event(event) => self.show(context, &event)?,
+                Wake::Sent(_) => {}
+                Wake::Refused(refusal) => self.refused(context, &refusal),
+                Wake::Reply(serial, result) => self.answered(context, serial, result)?,
+                Wake::Extra(Some(Input::Line(Ok(line)))) => self.take_line(context, line)?,
+                Wake::Extra(Some(Input::Line(Err(TextError::Empty)))) => {}
+                Wake::Extra(Some(Input::Line(Err(e)))) => {
+                    self.exit = Exit::Usage;
+                    context.out.warn(&e.to_string());
+                }
+                Wake::Extra(Some(Input::Interrupted)) => {
+                    return self.leave(context, Exit::Interrupted);
+                }
+                Wake::Extra(Some(Input::End) | None) => self.ended = true,
+                Wake::TimedOut => return self.leave(context, Exit::TimedOut),
+            }
+            if self.member.is_quiet() {
+                context.out.flush()?;
+            }
+        }
+    }
+
+    fn leave(&mut self, context: &mut Context, exit: Exit) -> Result<Exit, Failure> {
+        context.out.flush()?;
+        self.member.say_good_bye();
+        Ok(exit)
+    }
+
+    fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
+        if !context.global.json && matches!(event, Event::Ready { .. } | Event::End { .. }) {
+            context.out.note(&render::event(event, &context.out.style(true)));
+            return Ok(());
+        }
+        context.out.event(event, self.rooms.len() > 1)
+    }
+
+    fn refused(&mut self, context: &mut Context, refusal: &Refusal) {
+        self.exit = Failure::from(refusal.clone()).exit;
+        context.out.warn(&refusal.text);
+    }
+
+    fn answered(
+        &mut self,
+        context: &mut Context,
+        serial: u32,
+        result: Result<Reply, Refusal>,
+    ) -> Result<(), Failure> {
+        let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
+        match (result, asked) {
+            (Err(refusal), _) => self.refused(context, &refusal),
+            (Ok(Reply::Rooms { rooms, .. }), Asked::Rooms) if context.global.json => {
+                for room in &rooms {
+                    context.out.json(&json::room(room))?;
+                }
+            }
+            (Ok(Reply::Rooms { rooms, .. }), Asked::Rooms) => {
+                context.out.lines(&render::rooms(&rooms))?;
+            }
+            (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {
+                let to = Address::Direct { stream: info.tag, with: user, label };
+                self.member.say(to, None, text);
+            }
+            (Ok(Reply::Announced { members, .. }), _) => {
+                context.out.note(&format!("announced to {members} members"));
+            }
+            (Ok(_), _) => {}
+        }
+        Ok(())
+    }
+
+    fn take_line(&mut self, context: &mut Context, line: String) -> Result<(), Failure> {
+        if let Some(text) = line.strip_prefix("//") {
+            self.say(context, format!("/{text}"));
+        } else if let Some(command) = line.strip_prefix('/') {
+            return self.command(context, command);
+        } else {
+            self.say(context, line);
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, context: &mut Context, text: String) {
+        match &self.current {
+            Some(room) => self.member.say(Address::Room(room.clone()), None, text),
+            None => context.out.warn("you are in no room; /join one"),
+        }
+    }
+
+    fn command(&mut self, context: &mut Context, line: &str) -> Result<(), Failure> {
+        let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        let outcome = match verb {
+            "help" => {
+                context.out.note(HELP);
+                Ok(())
+            }
+            "quit" => {
+                self.ended = true;
+                Ok(())
+            }
+            "join" => self.join(rest),
+            "part" => self.part(rest),
+            "msg" => self.message(rest),
+            "who" => self.who(context, rest),
+            "rooms" => {
+                self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms);
+                Ok(())
+            }
+            "topic" => self.topic(rest),
+            "away" => {
+                let text = if rest.is_empty() { "away" } else { rest }.to_owned();
+                let label = context.global.label.clone();
+                self.ask(&Request::Away { label, text }, Asked::Nothing);
+                Ok(())
+            }
+            "back" => {
+                let label = context.global.label.clone();
+                self.ask(&Request::Back { label }, Asked::Nothing);
+                Ok(())
+            }
+            "announce" => self.announce(rest),
+            _ => Err(format!("there is no /{verb}; /help lists what there is, //text says /text")),
+        };
+        if let Err(text) = outcome {
+            context.out.warn(&text);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, request: &Request, what: Asked) {
+        let serial = self.member.ask(request);
+        self.asked.insert(serial, what);
+    }
+
+    fn join(&mut self, room: &str) -> Result<(), String> {
+        let room = RoomName::new(room).map_err(|e| e.to_string())?;
+        if !self.rooms.contains(&room) {
+            self.rooms.push(room.clone());
+            self.member.follow(Follow::Room(room.clone()));
+        }
+        self.current = Some(room);
+        Ok(())
+    }
+
+    fn part(&mut self, room: &str) -> Result<(), String> {
+        let room = match (room, &self.current) {
+            ("", Some(current)) => current.clone(),
+            ("", None) => return Err("you are in no room".to_owned()),
+            (room, _) => RoomName::new(room).map_err(|e| e.to_string())?,
+        };
+        if !self.member.part(&room, true) {
+            return Err(format!("you are not in {room}"));
+        }
+        self.rooms.retain(|r| *r != room);
+        if self.current.as_ref() == Some(&room) {
+            self.current = self.rooms.first().cloned();
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, rest: &str) -> Result<(), String> {
+        let (to, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let to = if to.starts_with('@') { to.to_owned() } else { format!("@{to}") };
+        let target: Target = to.parse().map_err(|e| format!("{to}: {e}"))?;
+        let text = text.trim_start();
+        Text::check(text).map_err(|e| e.to_string())?;
+        let open = Request::Open { target: target.clone() };
+        self.ask(&open, Asked::Open(target, text.to_owned()));
+        Ok(())
+    }
+
+    fn topic(&mut self, text: &str) -> Result<(), String> {
+        let room = self.current.clone().ok_or("you are in no room")?;
+        self.ask(&Request::Topic { room, topic: text.to_owned() }, Asked::Nothing);
+        Ok(())
+    }
+
+    fn announce(&mut self, text: &str) -> Result<(), String> {
+        let text = Text::new(text).map_err(|e| e.to_string())?;
+        let request =
+            Request::Announce { level: Level::Notice, room: None, text, report_at: u32::MAX };
+        self.ask(&request, Asked::Nothing);
+        Ok(())
+    }
+
+    fn who(&mut self, context: &mut Context, room: &str) -> Result<(), String> {
+        let room = match room {
+            "" => self.current.clone(),
+            room => Some(RoomName::new(room).map_err(|e| e.to_string())?),
+        };
+        super::who::in_chat(context, room.as_ref()).map_err(|e| e.text)
+    }
+}

@@ -1,0 +1,369 @@
+//! Results as JSON objects: the keys and formats of the command line contract. Keys are only added.
+
+use serde_json::{Map, Value, json};
+
+use super::time::rfc3339;
+use crate::{
+    chat::{
+        member::Member,
+        message::{Message, MessageId, Notice, StreamName},
+        names::Label,
+        roster::Row,
+        text::is_unsafe_to_show,
+        verbs::{GapReason, ReceiptInfo, RoomInfo},
+    },
+    client::{Event, Sent},
+    server::Status,
+};
+
+/// One line. What could command a terminal is escaped, which changes nothing for who parses it.
+pub(super) fn line(object: &Value) -> String {
+    let plain = object.to_string();
+    if plain.chars().all(|c| !is_unsafe_to_show(c)) {
+        return plain;
+    }
+    let mut escaped = String::with_capacity(plain.len() + 16);
+    for c in plain.chars() {
+        if is_unsafe_to_show(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+pub(super) fn event(event: &Event) -> Value {
+    match event {
+        Event::Ready { streams, broadcast } => {
+            let rooms: Map<String, Value> = streams
+                .iter()
+                .filter(|(name, _)| !matches!(name, StreamName::Announcements))
+                .map(|(name, head)| (name.to_string(), json!(head)))
+                .collect();
+            json!({"type": "ready", "rooms": rooms, "broadcast": broadcast})
+        }
+        Event::Message(message) => self::message(message),
+        Event::Joined { room, member } => {
+            json!({"type": "joined", "room": room.as_str(), "member": self::member(member)})
+        }
+        Event::Left { room, member, cause } => json!({
+            "type": "left",
+            "room": room.as_str(),
+            "member": self::member(member),
+            "reason": cause.word(),
+        }),
+        Event::Topic { room, topic } => {
+            json!({"type": "topic", "room": room.as_str(), "topic": topic})
+        }
+        Event::Gap { stream, range, reason } => {
+            let (key, name) = place(stream);
+            let reason = match reason {
+                GapReason::Run => "run",
+                GapReason::Retention => "retention",
+                GapReason::Backlog => "backlog",
+            };
+            let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
+            json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
+        }
+        Event::End { reason } => json!({"type": "end", "reason": reason}),
+    }
+}
+
+/// Under which key a stream is named.
+fn place(stream: &StreamName) -> (&'static str, Value) {
+    match stream {
+        StreamName::Room(room) => ("room", json!(room.as_str())),
+        StreamName::Direct(user) => ("with", json!(user.as_str())),
+        StreamName::Announcements => ("room", Value::Null),
+    }
+}
+
+fn member(member: &Member) -> Value {
+    json!({
+        "name": member.name(),
+        "user": member.user.as_str(),
+        "uid": member.uid,
+        "pid": member.pid,
+        "session": member.session.0,
+        "kind": member.kind.word(),
+    })
+}
+
+fn message(message: &Message) -> Value {
+    if let Some(notice) = &message.notice {
+        return announcement(message, notice);
+    }
+    let (key, name) = place(&message.id.stream);
+    let kind = if key == "with" { "direct" } else { "message" };
+    let reply_to = message.reply_to.map(|seq| MessageId { seq, ..message.id.clone() }.to_string());
+    json!({
+        "type": kind,
+        "id": message.id.to_string(),
+        key: name,
+        "seq": message.id.seq,
+        "ts": rfc3339(message.wall_us),
+        "from": member(&message.from),
+        "text": message.text,
+        "reply_to": reply_to,
+        "mention": message.mention,
+    })
+}
+
+fn announcement(message: &Message, notice: &Notice) -> Value {
+    json!({
+        "type": "announcement",
+        "id": message.id.to_string(),
+        "level": notice.level.word(),
+        "room": notice.room.as_ref().map(|r| r.as_str()),
+        "ts": rfc3339(message.wall_us),
+        "from": member(&message.from),
+        "text": message.text,
+        "expires": notice.expires_wall_us.map(rfc3339),
+        "retained": notice.retained,
+        "ack": notice.ack,
+    })
+}
+
+pub(super) fn sent(sent: &Sent) -> Value {
+    let (key, name) = place(&sent.id.stream);
+    json!({
+        "type": "sent",
+        "id": sent.id.to_string(),
+        key: name,
+        "seq": sent.id.seq,
+        "members": sent.members,
+    })
+}
+
+pub(super) fn receipt(receipt: &ReceiptInfo) -> Value {
+    let missing: Vec<_> = receipt
+        .missing
+        .iter()
+        .map(|m| json!({"name": m.name, "pid": m.pid, "state": m.state}))
+        .collect();
+    json!({
+        "type": "receipt",
+        "id": format!("!{}", receipt.number),
+        "members": receipt.members,
+        "reached": receipt.reached,
+        "acked": receipt.acked,
+        "users": receipt.users,
+        "users_acked": receipt.users_acked,
+        "missing": missing,
+    })
+}
+
+pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
+    let name = match &row.label {
+        None => row.user.to_string(),
+        Some(label) => format!("{}/{label}", row.user),
+    };
+    let rooms: Vec<_> = row.rooms.iter().map(|r| r.as_str()).collect();
+    json!({
+        "type": "session",
+        "name": name,
+        "user": row.user.as_str(),
+        "label": row.label.as_ref().map(Label::as_str),
+        "uid": row.uid,
+        "pid": row.pid,
+        "session": row.session.0,
+        "kind": row.kind.word(),
+        "state": row.state.word(),
+        "status": &*row.status,
+        "since": rfc3339(row.since_wall_us),
+        "idle_s": now_mono_us.saturating_sub(row.active_mono_us) / 1_000_000,
+        "rooms": rooms,
+        "visitor": row.visitor,
+    })
+}
+
+pub(super) fn count(count: usize) -> Value {
+    json!({"type": "count", "sessions": count})
+}
+
+pub(super) fn room(room: &RoomInfo) -> Value {
+    json!({
+        "type": "room",
+        "name": room.name.as_str(),
+        "members": room.members,
+        "last": room.last,
+        "unread": 0,
+        "topic": room.topic,
+        "private": false,
+        "history": room.stored,
+    })
+}
+
+pub(super) fn status(status: &Status) -> Value {
+    let mut object = json!({"type": "status"});
+    if let (Some(to), Ok(Value::Object(from))) =
+        (object.as_object_mut(), serde_json::to_value(status))
+    {
+        to.extend(from);
+    }
+    object
+}
+
+pub(super) fn error(code: u8, text: &str) -> Value {
+    json!({"type": "error", "code": code, "text": text})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        member::{EndCause, Kind, Level, SessionId, State},
+        message::RunId,
+        names::{RoomName, UserName},
+        verbs::Missing,
+    };
+
+    fn ann() -> Member {
+        Member {
+            session: SessionId(17),
+            uid: 1000,
+            pid: 4711,
+            kind: Kind::Script,
+            user: UserName::new("ann").unwrap(),
+            label: Some(Label::new("ci").unwrap()),
+        }
+    }
+
+    fn said(stream: StreamName, text: &str) -> Message {
+        Message {
+            id: MessageId { stream, run: None, seq: 42 },
+            wall_us: 1_795_251_600_123_456,
+            from: ann(),
+            reply_to: Some(41),
+            mention: false,
+            notice: None,
+            text: text.to_owned(),
+        }
+    }
+
+    const FROM: &str =
+        r#"{"name":"ann/ci","user":"ann","uid":1000,"pid":4711,"session":17,"kind":"script"}"#;
+
+    fn dev() -> RoomName {
+        RoomName::new("dev").unwrap()
+    }
+
+    fn same(got: &Value, want: &str) {
+        assert_eq!(line(got), want);
+    }
+
+    #[test]
+    fn messages_have_the_keys_of_the_contract() {
+        let message = Event::Message(said(StreamName::Room(dev()), "빌드 ok"));
+        same(
+            &event(&message),
+            &format!(
+                r#"{{"type":"message","id":"dev:42","room":"dev","seq":42,"ts":"2026-11-21T09:00:00.123456Z","from":{FROM},"text":"빌드 ok","reply_to":"dev:41","mention":false}}"#
+            ),
+        );
+        let with = StreamName::Direct(UserName::new("bob").unwrap());
+        let mut direct = said(with, "hi");
+        direct.reply_to = None;
+        direct.id.run = Some(RunId(0x3f9a));
+        same(
+            &event(&Event::Message(direct)),
+            &format!(
+                r#"{{"type":"direct","id":"@bob:00003f9a.42","with":"bob","seq":42,"ts":"2026-11-21T09:00:00.123456Z","from":{FROM},"text":"hi","reply_to":null,"mention":false}}"#
+            ),
+        );
+        let mut notice = said(StreamName::Announcements, "down");
+        notice.notice = Some(Notice {
+            level: Level::Warning,
+            room: None,
+            expires_wall_us: None,
+            retained: false,
+            ack: false,
+        });
+        same(
+            &event(&Event::Message(notice)),
+            &format!(
+                r#"{{"type":"announcement","id":"!42","level":"warning","room":null,"ts":"2026-11-21T09:00:00.123456Z","from":{FROM},"text":"down","expires":null,"retained":false,"ack":false}}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn events_have_the_keys_of_the_contract() {
+        let streams = vec![(StreamName::Announcements, 3), (StreamName::Room(dev()), 41)];
+        same(
+            &event(&Event::Ready { streams, broadcast: "multicast" }),
+            r#"{"type":"ready","rooms":{"dev":41},"broadcast":"multicast"}"#,
+        );
+        same(
+            &event(&Event::Left { room: dev(), member: ann(), cause: EndCause::Killed }),
+            &format!(r#"{{"type":"left","room":"dev","member":{FROM},"reason":"killed"}}"#),
+        );
+        let gap =
+            |range| Event::Gap { stream: StreamName::Room(dev()), range, reason: GapReason::Run };
+        same(
+            &event(&gap(None)),
+            r#"{"type":"gap","room":"dev","reason":"run","first":null,"last":null}"#,
+        );
+        same(
+            &event(&gap(Some((10, 12)))),
+            r#"{"type":"gap","room":"dev","reason":"run","first":10,"last":12}"#,
+        );
+        same(&event(&Event::End { reason: "x".into() }), r#"{"type":"end","reason":"x"}"#);
+        let id = MessageId { stream: StreamName::Room(dev()), run: None, seq: 42 };
+        same(
+            &sent(&Sent { id, members: 7 }),
+            r#"{"type":"sent","id":"dev:42","room":"dev","seq":42,"members":7}"#,
+        );
+        let missing = vec![Missing { name: "bob".into(), pid: 77, state: "unresponsive".into() }];
+        let info = ReceiptInfo {
+            number: 3,
+            members: 42,
+            reached: 41,
+            acked: 0,
+            users: 2,
+            users_acked: 0,
+            missing,
+            missing_more: 0,
+        };
+        same(
+            &receipt(&info),
+            r#"{"type":"receipt","id":"!3","members":42,"reached":41,"acked":0,"users":2,"users_acked":0,"missing":[{"name":"bob","pid":77,"state":"unresponsive"}]}"#,
+        );
+    }
+
+    #[test]
+    fn a_row_of_who_has_the_keys_of_the_contract() {
+        let row = Row {
+            session: SessionId(17),
+            uid: 1000,
+            pid: 4711,
+            start: 1,
+            kind: Kind::Person,
+            state: State::Away,
+            visitor: false,
+            since_wall_us: 1_795_251_600_000_000,
+            active_mono_us: 1_000_000,
+            user: UserName::new("ann").unwrap(),
+            label: None,
+            status: "점심".into(),
+            rooms: vec![dev()],
+        };
+        same(
+            &session(&row, 4_500_000),
+            r#"{"type":"session","name":"ann","user":"ann","label":null,"uid":1000,"pid":4711,"session":17,"kind":"person","state":"away","status":"점심","since":"2026-11-21T09:00:00.000000Z","idle_s":3,"rooms":["dev"],"visitor":false}"#,
+        );
+    }
+
+    #[test]
+    fn what_could_command_a_terminal_is_escaped_and_parses_back() {
+        let text = "a\u{1b}[2J\u{9b}1m\u{202e}b\u{2028}\u{e0001}";
+        let written = line(&json!({ "text": text }));
+        assert!(written.chars().all(|c| !is_unsafe_to_show(c)), "{written}");
+        let back: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(back["text"], text);
+    }
+}

@@ -1,0 +1,139 @@
+//! `moot listen`: prints what is said.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    args::{ListenArgs, ListenTarget},
+    connect::Context,
+    exit::{Exit, Failure},
+    render,
+};
+use crate::{
+    chat::{
+        member::Kind,
+        message::{Message, StreamName},
+        verbs::{Begin, Follow},
+    },
+    client::{Event, Follows, Member, Wake},
+    command::interrupt,
+};
+
+pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
+    let interrupted = interrupt::catch();
+    let (connection, places) = context.connect_or_start()?;
+    let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
+    let hello = context.hello(args.kind.map_or(Kind::Script, Kind::from))?;
+    let follows = Follows {
+        follow: follow(&args.targets),
+        begin: args.last.map_or(Begin::Now, Begin::Last),
+        membership: false,
+        keep: false,
+        only_own_label: args.targets.iter().all(|t| matches!(t, ListenTarget::ToMe)),
+    };
+    let answer_by = deadline.unwrap_or_else(|| context.deadline());
+    let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
+    member.set_reconnects(!args.no_reconnect);
+    let mut listener = Listener { args, printed: 0, several: args.targets.len() > 1 };
+    let idle = args.idle.map(Duration::from);
+    let mut idle_at = idle.map(|idle| Instant::now() + idle);
+    loop {
+        let until = [deadline, idle_at].into_iter().flatten().min();
+        match member.wait(&interrupted, until) {
+            Wake::Event(event) => {
+                let is_end = matches!(event, Event::End { .. });
+                let before = listener.printed;
+                listener.show(context, &event)?;
+                if listener.printed > before {
+                    idle_at = idle.map(|idle| Instant::now() + idle);
+                }
+                if args.count.is_some_and(|count| listener.printed >= count) {
+                    context.out.flush()?;
+                    member.quit();
+                    return Ok(Exit::Done);
+                }
+                if is_end && args.no_reconnect {
+                    context.out.flush()?;
+                    return Ok(Exit::NoServer);
+                }
+                if member.is_quiet() {
+                    context.out.flush()?;
+                }
+            }
+            Wake::Extra(_) => {
+                member.quit();
+                return Ok(Exit::Interrupted);
+            }
+            Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => {
+                member.quit();
+                return Ok(Exit::TimedOut);
+            }
+            Wake::TimedOut => {
+                member.quit();
+                return Ok(if listener.printed > 0 { Exit::Done } else { Exit::Failed });
+            }
+            Wake::Refused(refusal) => return Err(refusal.into()),
+            Wake::Sent(_) | Wake::Reply(..) => {}
+        }
+    }
+}
+
+fn follow(targets: &[ListenTarget]) -> Vec<Follow> {
+    let streams = targets.iter().map(|target| match target {
+        ListenTarget::Room(room) => Follow::Room(room.clone()),
+        ListenTarget::With(user) => Follow::With(user.clone()),
+        ListenTarget::ToMe => Follow::ToMe,
+    });
+    // Who listens is a member, and members get announcements.
+    streams.chain([Follow::Announcements]).collect()
+}
+
+struct Listener<'a> {
+    args: &'a ListenArgs,
+    printed: u64,
+    several: bool,
+}
+
+impl Listener<'_> {
+    fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
+        match event {
+            Event::Message(message) => self.show_message(context, message),
+            Event::Ready { .. } | Event::End { .. } if !context.global.json => {
+                // What a person at a terminal should know is no result.
+                context.out.note(&render::event(event, &context.out.style(self.several)));
+                Ok(())
+            }
+            Event::Gap { .. } if self.args.raw => {
+                context.out.note(&render::event(event, &context.out.style(self.several)));
+                Ok(())
+            }
+            Event::Joined { .. } | Event::Left { .. } | Event::Topic { .. } => Ok(()),
+            Event::Ready { .. } | Event::End { .. } | Event::Gap { .. } => {
+                context.out.event(event, self.several)
+            }
+        }
+    }
+
+    fn show_message(&mut self, context: &mut Context, message: &Message) -> Result<(), Failure> {
+        let announcement = matches!(message.id.stream, StreamName::Announcements);
+        if announcement && (self.args.count.is_some() || self.args.raw) {
+            return Ok(());
+        }
+        if !announcement && !self.wanted(message) {
+            return Ok(());
+        }
+        if self.args.raw {
+            context.out.raw(&message.text)?;
+        } else {
+            context.out.event(&Event::Message(message.clone()), self.several)?;
+        }
+        if !announcement {
+            self.printed += 1;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, message: &Message) -> bool {
+        let by = self.args.from.as_ref().is_none_or(|user| message.from.user == *user);
+        by && self.args.matches.as_ref().is_none_or(|re| re.is_match(&message.text))
+    }
+}

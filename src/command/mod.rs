@@ -1,0 +1,75 @@
+//! The command line: one verb a file, the only clap, the only place that prints.
+
+mod announce;
+mod args;
+mod connect;
+mod exit;
+mod interrupt;
+mod join;
+mod json;
+mod listen;
+mod output;
+mod render;
+mod rooms;
+mod send;
+mod serve;
+mod status;
+mod table;
+mod time;
+mod who;
+
+use std::process::ExitCode;
+
+pub use interrupt::interrupt;
+
+use self::{
+    args::Verb,
+    connect::Context,
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::os;
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    if let Verb::Serve(serve) = &cli.verb
+        && serve.detached
+    {
+        os::detach();
+    }
+    let json = cli.global.json;
+    let out = Output::new(&cli.global);
+    let mut context = Context { global: cli.global, out };
+    let done = run(&mut context, cli.verb).and_then(|exit| context.out.flush().map(|()| exit));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // What was printed before comes before.
+            drop(context);
+            Output::error(&failure, json);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Join(args) => join::run(context, &args),
+        Verb::Send(args) => send::run(context, &args),
+        Verb::Listen(args) => listen::run(context, &args),
+        Verb::Announce(args) => announce::run(context, &args),
+        Verb::Who(args) => who::run(context, &args),
+        Verb::Rooms => rooms::rooms(context),
+        Verb::Room { verb } => rooms::room(context, &verb),
+        Verb::Away(words) => rooms::away(context, &words),
+        Verb::Back => rooms::back(context),
+        Verb::Status(args) => status::status(context, &args),
+        Verb::Serve(args) => serve::run(context, &args),
+        Verb::Stop => status::stop(context),
+    }
+}

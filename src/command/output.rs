@@ -1,0 +1,140 @@
+//! The only place that prints: results to standard output, everything else to standard error.
+
+use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+
+use super::{
+    args::{Color, Global},
+    exit::{Exit, Failure},
+    json, render,
+};
+use crate::{chat::text::shown, client::Event};
+
+/// How text is to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    /// Use colours.
+    pub(super) color: bool,
+    /// Name the room of each message.
+    pub(super) rooms: bool,
+}
+
+/// Standard output and standard error of a command.
+#[derive(Debug)]
+pub(super) struct Output {
+    out: BufWriter<Stdout>,
+    json: bool,
+    quiet: bool,
+    color: bool,
+    terminal: bool,
+}
+
+impl Output {
+    pub(super) fn new(global: &Global) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color,
+        };
+        let out = BufWriter::with_capacity(64 * 1024, io::stdout());
+        Self { out, json: global.json, quiet: global.quiet, color, terminal }
+    }
+
+    pub(super) fn style(&self, rooms: bool) -> Style {
+        Style { color: self.color, rooms }
+    }
+
+    /// One line of a result.
+    pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        self.write(line.as_bytes())?;
+        self.end_line()
+    }
+
+    /// Some lines of a result, each ended already, or none.
+    pub(super) fn lines(&mut self, lines: &str) -> Result<(), Failure> {
+        self.write(lines.as_bytes())?;
+        self.flush()
+    }
+
+    /// One JSON object.
+    pub(super) fn json(&mut self, object: &serde_json::Value) -> Result<(), Failure> {
+        let line = json::line(object);
+        self.write(line.as_bytes())?;
+        self.end_line()
+    }
+
+    /// Something that happened, as text or JSON. Flushed by the caller once nothing more is there.
+    pub(super) fn event(&mut self, event: &Event, rooms: bool) -> Result<(), Failure> {
+        let line = match self.json {
+            true => json::line(&json::event(event)),
+            false => render::event(event, &self.style(rooms)),
+        };
+        self.write(line.as_bytes())?;
+        self.write(b"\n")
+    }
+
+    /// The text of a message as it is, and a line end.
+    pub(super) fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        // A pipe gets the bytes; a terminal is not commanded by others, whatever the flag.
+        let text = if self.terminal { shown(text, true) } else { text.into() };
+        self.write(text.as_bytes())?;
+        self.write(b"\n")
+    }
+
+    fn end_line(&mut self) -> Result<(), Failure> {
+        self.write(b"\n")?;
+        self.flush()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).map_err(|e| broken(&e))
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(|e| broken(&e))
+    }
+
+    /// Something that is no result and that a person may want to know.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            say(io::stderr(), text);
+        }
+    }
+
+    /// Something that is not as it should be, though the command goes on.
+    pub(super) fn warn(&self, text: &str) {
+        say(io::stderr(), &format!("moot: {text}"));
+    }
+
+    /// Why a command failed.
+    pub(super) fn error(failure: &Failure, json: bool) {
+        if failure.text.is_empty() {
+            return;
+        }
+        let line = match json {
+            true => json::line(&json::error(failure.exit.code(), &failure.text)),
+            false => format!("moot: {}", failure.text),
+        };
+        say(io::stderr(), &line);
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // What could not be written was told, or its reader has gone.
+        let _ = self.out.flush();
+    }
+}
+
+fn say(mut to: Stderr, text: &str) {
+    // Nobody is left to tell if that fails.
+    let _ = writeln!(to, "{}", shown(text, true));
+}
+
+fn broken(e: &io::Error) -> Failure {
+    if e.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::closed_pipe();
+    }
+    Failure::new(Exit::Failed, format!("can't write the output: {e}"))
+}

@@ -1,0 +1,256 @@
+//! Results as text for people. What others wrote is made safe to show here.
+
+use super::{
+    output::Style,
+    table::aligned,
+    time::{clock, date_and_clock, short},
+};
+use crate::{
+    chat::{
+        member::{Level, State},
+        message::{Message, Notice, StreamName},
+        roster::Row,
+        text::shown,
+        verbs::{GapReason, ReceiptInfo, RoomInfo},
+    },
+    client::Event,
+    server::Status,
+};
+
+/// Missing members that a receipt names in text; JSON names all.
+const MISSING_SHOWN_MAX: usize = 20;
+
+fn painted(style: &Style, code: &str, text: &str) -> String {
+    if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Something that happened, as one line (several if a text has several).
+pub(super) fn event(event: &Event, style: &Style) -> String {
+    let dim = |text: String| painted(style, "2", &text);
+    match event {
+        Event::Ready { streams, broadcast } => {
+            let names: Vec<_> = streams
+                .iter()
+                .filter(|(name, _)| !matches!(name, StreamName::Announcements))
+                .map(|(name, _)| name.to_string())
+                .collect();
+            dim(format!("-- connected: {} ({broadcast})", names.join(", ")))
+        }
+        Event::Message(message) => self::message(message, style),
+        Event::Joined { room, member } => dim(format!("→ {member} joined {room}")),
+        Event::Left { room, member, cause } => {
+            dim(format!("← {member} left {room} ({})", cause.word()))
+        }
+        Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
+        Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
+        Event::End { reason } => {
+            dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))
+        }
+    }
+}
+
+fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> String {
+    let why = match reason {
+        GapReason::Run => "the server started anew",
+        GapReason::Retention => "they were too old to be kept",
+        GapReason::Backlog => "they fell out of the backlog",
+    };
+    match range {
+        None => format!("-- {stream} begins anew: {why}, and kept no history"),
+        Some((first, last)) => {
+            let count = last - first + 1;
+            format!("-- {count} messages of {stream} ({first} to {last}) are gone: {why}")
+        }
+    }
+}
+
+fn message(message: &Message, style: &Style) -> String {
+    let time = painted(style, "2", &format!("[{}]", clock(message.wall_us)));
+    let name = painted(style, "1", &message.from.to_string());
+    let text = indented(&message.text);
+    match (&message.notice, &message.id.stream) {
+        (Some(notice), _) => format!("{time} {} {name}: {text}", weight(notice, style)),
+        (None, StreamName::Direct(with)) => {
+            let to = if *with == message.from.user { "you".to_owned() } else { with.to_string() };
+            format!("{time} {name} → {to}: {text}")
+        }
+        (None, StreamName::Room(room)) if style.rooms => format!("{time} {room}  {name}: {text}"),
+        (None, StreamName::Room(_) | StreamName::Announcements) => format!("{time} {name}: {text}"),
+    }
+}
+
+fn weight(notice: &Notice, style: &Style) -> String {
+    let word = notice.level.word().to_uppercase();
+    let code = match notice.level {
+        Level::Info => "36",
+        Level::Notice => "32",
+        Level::Warning => "33",
+        Level::Critical => "1;31",
+    };
+    let room = notice.room.as_ref().map_or_else(String::new, |room| format!(" {room}"));
+    painted(style, code, &format!("! {word}{room}"))
+}
+
+/// A text whose further lines can't be taken for messages of their own.
+fn indented(text: &str) -> String {
+    shown(text, true).replace('\n', "\n        ")
+}
+
+/// `reached 41 of 42, acknowledged 3; missing: bob (pid 77, unresponsive)`
+pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
+    let mut line = format!("reached {} of {}", receipt.reached, receipt.members);
+    if ack {
+        line.push_str(&format!(", acknowledged {}", receipt.acked));
+    }
+    if receipt.missing.is_empty() {
+        return line;
+    }
+    let named = receipt.missing.iter().take(MISSING_SHOWN_MAX);
+    let named: Vec<_> =
+        named.map(|m| format!("{} (pid {}, {})", shown(&m.name, false), m.pid, m.state)).collect();
+    line.push_str(&format!("; missing: {}", named.join(", ")));
+    let more = receipt.missing.len().saturating_sub(MISSING_SHOWN_MAX);
+    if more > 0 {
+        line.push_str(&format!(" and {more} more"));
+    }
+    line
+}
+
+/// The presence table for people.
+pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
+    let cells: Vec<_> = rows.iter().map(|row| who_row(row, now_mono_us)).collect();
+    let header = ["NAME", "STATE", "IDLE", "KIND", "PID", "SINCE", "ROOMS", "STATUS"];
+    let table = aligned(header, &cells);
+    match table.split_once('\n') {
+        Some((header, rows)) if style.color => format!("{}\n{rows}", painted(style, "1", header)),
+        Some(_) | None => table,
+    }
+}
+
+fn who_row(row: &Row, now_mono_us: u64) -> [String; 8] {
+    let name = match &row.label {
+        None => row.user.to_string(),
+        Some(label) => format!("{}/{label}", row.user),
+    };
+    let idle = now_mono_us.saturating_sub(row.active_mono_us) / 1_000_000;
+    let rooms: Vec<_> = row.rooms.iter().map(ToString::to_string).collect();
+    [
+        name,
+        row.state.word().to_owned(),
+        if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
+        row.kind.word().to_owned(),
+        row.pid.to_string(),
+        date_and_clock(row.since_wall_us),
+        rooms.join(","),
+        shown(&row.status, false).into_owned(),
+    ]
+}
+
+/// All rooms for people.
+pub(super) fn rooms(rooms: &[RoomInfo]) -> String {
+    let cells: Vec<_> = rooms.iter().map(room_row).collect();
+    aligned(["ROOM", "MEMBERS", "MESSAGES", "LAST", "HISTORY", "TOPIC"], &cells)
+}
+
+fn room_row(room: &RoomInfo) -> [String; 6] {
+    [
+        room.name.to_string(),
+        room.members.to_string(),
+        room.last.to_string(),
+        room.last_wall_us.map_or_else(|| "-".to_owned(), date_and_clock),
+        if room.stored { "disk" } else { "memory" }.to_owned(),
+        shown(&room.topic, false).into_owned(),
+    ]
+}
+
+/// The server's state for people.
+pub(super) fn status(status: &Status) -> String {
+    let lines = [
+        (
+            "server",
+            format!("pid {}, moot {}, up {}", status.pid, status.version, short(status.uptime_s)),
+        ),
+        ("directory", shown(&status.dir, false).into_owned()),
+        ("sessions", status.sessions.to_string()),
+        ("rooms", status.rooms.to_string()),
+        ("messages", status.messages.to_string()),
+        ("broadcast", format!("{}, {} datagrams sent", status.broadcast, status.broadcast_sent)),
+        (
+            "by session",
+            format!(
+                "{} repaired, {} lagging, {} not hearing",
+                status.repaired, status.lagging, status.deaf
+            ),
+        ),
+        ("history", "in memory".to_owned()),
+    ];
+    lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        member::{Kind, Member, SessionId},
+        message::MessageId,
+        names::{RoomName, UserName},
+        verbs::Missing,
+    };
+
+    const PLAIN: Style = Style { color: false, rooms: false };
+
+    fn said(text: &str) -> Message {
+        Message {
+            id: MessageId {
+                stream: StreamName::Room(RoomName::new("dev").unwrap()),
+                run: None,
+                seq: 1,
+            },
+            wall_us: 0,
+            from: Member {
+                session: SessionId(1),
+                uid: 1,
+                pid: 1,
+                kind: Kind::Script,
+                user: UserName::new("ann").unwrap(),
+                label: None,
+            },
+            reply_to: None,
+            mention: false,
+            notice: None,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn nobody_can_fake_a_line_or_command_the_terminal() {
+        let line = event(&Event::Message(said("hi\n[09:00] bob: \u{1b}[2Jgone")), &PLAIN);
+        let lines: Vec<_> = line.lines().collect();
+        assert!(lines[0].ends_with("ann: hi"));
+        assert_eq!(lines[1], "        [09:00] bob: \\u{1b}[2Jgone");
+    }
+
+    #[test]
+    fn a_receipt_names_who_is_missing() {
+        let missing = |n: usize| {
+            let one = |i| Missing { name: format!("bob{i}"), pid: 77, state: "gone".into() };
+            (0..n).map(one).collect::<Vec<_>>()
+        };
+        let info = |missing: Vec<Missing>| ReceiptInfo {
+            number: 3,
+            members: 42,
+            reached: 42 - missing.len() as u32,
+            acked: 3,
+            users: 1,
+            users_acked: 0,
+            missing,
+            missing_more: 0,
+        };
+        assert_eq!(receipt(&info(missing(0)), false), "reached 42 of 42");
+        assert_eq!(
+            receipt(&info(missing(1)), true),
+            "reached 41 of 42, acknowledged 3; missing: bob0 (pid 77, gone)"
+        );
+        assert!(receipt(&info(missing(23)), false).ends_with(" and 3 more"));
+    }
+}

@@ -1,0 +1,72 @@
+//! `moot rooms`, `moot room …`, `moot away`, `moot back`: one question each.
+
+use super::{
+    args::{RoomVerb, Words},
+    connect::Context,
+    exit::{Exit, Failure},
+    json, render,
+};
+use crate::{
+    chat::verbs::{Reply, Request, RoomInfo},
+    client::Link,
+};
+
+pub(super) fn rooms(context: &mut Context) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let rooms = all_rooms(&mut link)?;
+    link.quit();
+    if context.global.json {
+        for room in &rooms {
+            context.out.json(&json::room(room))?;
+        }
+    } else {
+        context.out.lines(&render::rooms(&rooms))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// All rooms this user may see.
+pub(super) fn all_rooms(link: &mut Link) -> Result<Vec<RoomInfo>, Failure> {
+    let mut all = Vec::new();
+    loop {
+        let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let Reply::Rooms { rooms, more } = link.ask(&Request::Rooms { skip })? else {
+            return Err(Failure::new(Exit::Failed, "unexpected answer to rooms"));
+        };
+        all.extend(rooms);
+        if !more {
+            return Ok(all);
+        }
+    }
+}
+
+pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failure> {
+    let request = match verb {
+        RoomVerb::Create { room, no_history } => {
+            Request::CreateRoom { room: room.clone(), history: !no_history }
+        }
+        RoomVerb::Topic { room, text } => {
+            Request::Topic { room: room.clone(), topic: text.join(" ") }
+        }
+        RoomVerb::Leave { room } => Request::Unfollow { room: room.clone() },
+    };
+    ask(context, &request)
+}
+
+pub(super) fn away(context: &mut Context, args: &Words) -> Result<Exit, Failure> {
+    let text = if args.text.is_empty() { "away".to_owned() } else { args.text.join(" ") };
+    let label = context.global.label.clone();
+    ask(context, &Request::Away { label, text })
+}
+
+pub(super) fn back(context: &mut Context) -> Result<Exit, Failure> {
+    let label = context.global.label.clone();
+    ask(context, &Request::Back { label })
+}
+
+fn ask(context: &mut Context, request: &Request) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    link.ask(request)?;
+    link.quit();
+    Ok(Exit::Done)
+}

@@ -1,0 +1,258 @@
+//! `moot send`: says something, once, and ends when it stands.
+
+use std::io::{BufRead, Read};
+
+use super::{
+    args::SendArgs,
+    connect::Context,
+    exit::{Exit, Failure},
+    json,
+};
+use crate::{
+    chat::{
+        hub::{Line, Submit, SubmitTo},
+        member::Kind,
+        message::{MessageId, StreamName},
+        names::{Label, Target},
+        text::{Text, TextError},
+        verbs::{Reply, Request},
+    },
+    client::{Link, Sent, Told, id_of},
+    limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
+    wire::control::LINE_OVERHEAD_BYTES,
+};
+
+/// Bytes of texts that go into one submit frame.
+const SUBMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
+
+pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failure> {
+    let text = if args.lines { None } else { Some(whole(&args.text)?) };
+    let (connection, _) = context.connect_or_start()?;
+    let mut link = Link::open(connection, &context.hello(Kind::Script)?);
+    link.set_deadline(Some(context.deadline()));
+    let (to, to_label) = address(&mut link, &args.target)?;
+    let mut sender = Sender { link, to, to_label, target: args.target.clone(), counter: 0 };
+    let reply_to = sender.reply_to(args.reply_to.as_ref())?;
+    let least = match text {
+        Some(text) => sender.send(context, &[Line { reply_to, text: text.as_str() }])?,
+        None => sender.send_lines(context, reply_to)?,
+    };
+    sender.link.quit();
+    match args.require {
+        Some(required) if least < required => {
+            let text = format!("sent, but to {least} other sessions, and {required} were required");
+            Err(Failure::new(Exit::TooFew, text))
+        }
+        Some(_) | None => Ok(Exit::Done),
+    }
+}
+
+/// The message: the words of the command line, or standard input without its last line end.
+pub(super) fn whole(text: &[String]) -> Result<Text, Failure> {
+    let words = match text {
+        [] => None,
+        [dash] if dash == "-" => None,
+        words => Some(words.join(" ")),
+    };
+    let bytes = match words {
+        Some(words) => words.into_bytes(),
+        None => read_input()?,
+    };
+    Text::from_bytes(&bytes).map_err(unsendable)
+}
+
+fn read_input() -> Result<Vec<u8>, Failure> {
+    // One more than fits, and its line end, are enough to know that it does not.
+    let mut bytes = Vec::new();
+    let mut input = std::io::stdin().lock().take(TEXT_BYTES_MAX as u64 + 2);
+    input
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::new(Exit::Failed, format!("can't read standard input: {e}")))?;
+    drop_line_end(&mut bytes);
+    Ok(bytes)
+}
+
+fn drop_line_end(bytes: &mut Vec<u8>) {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+}
+
+fn unsendable(e: TextError) -> Failure {
+    let text = match e {
+        // What was read was cut: its length is not known.
+        TextError::TooLong { bytes } if bytes > TEXT_BYTES_MAX => {
+            format!("the text is too long: a message has at most {TEXT_BYTES_MAX} bytes")
+        }
+        e => e.to_string(),
+    };
+    Failure::new(Exit::Usage, text)
+}
+
+/// Where a target's messages are submitted to. A room needs no question; a user has to be here.
+fn address(link: &mut Link, target: &Target) -> Result<(SubmitTo, Option<Label>), Failure> {
+    match target {
+        Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
+        Target::User { label, .. } => match link.ask(&Request::Open { target: target.clone() })? {
+            Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
+            other => Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
+        },
+    }
+}
+
+struct Sender {
+    link: Link,
+    to: SubmitTo,
+    to_label: Option<Label>,
+    target: Target,
+    counter: u64,
+}
+
+impl Sender {
+    fn stream(&self) -> StreamName {
+        match &self.target {
+            Target::Room(room) => StreamName::Room(room.clone()),
+            Target::User { user, .. } => StreamName::Direct(user.clone()),
+        }
+    }
+
+    /// The number that a reply names, if it is of this target and this run.
+    fn reply_to(&mut self, id: Option<&MessageId>) -> Result<Option<u64>, Failure> {
+        let Some(id) = id else { return Ok(None) };
+        if id.stream != self.stream() {
+            let text = format!("{id} is no message of {}", self.target);
+            return Err(Failure::new(Exit::Absent, text));
+        }
+        let run = self.link.welcome()?.run;
+        if id.run.is_some_and(|of| of != run) {
+            return Err(Failure::new(
+                Exit::Absent,
+                format!("{id} is of an earlier run of the server"),
+            ));
+        }
+        Ok(Some(id.seq))
+    }
+
+    /// Sends some texts in one frame and waits until all stand; gives the fewest members of any.
+    fn send(&mut self, context: &mut Context, lines: &[Line<'_>]) -> Result<u32, Failure> {
+        let submit = Submit {
+            first: self.counter + 1,
+            to: self.to.clone(),
+            to_label: self.to_label.clone(),
+            lines: lines.to_vec(),
+        };
+        self.link.set_deadline(Some(context.deadline()));
+        self.link.queue_submit(&submit);
+        self.counter += lines.len() as u64;
+        let mut open = lines.len() as u64;
+        let mut least = u32::MAX;
+        while open > 0 {
+            match self.link.next()? {
+                Told::Ack(ack) => {
+                    open = open.saturating_sub(ack.count.into());
+                    least = least.min(ack.members);
+                    self.tell(context, &ack)?;
+                }
+                Told::Nack { refusal, .. } => return Err(refusal.into()),
+                Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
+            }
+        }
+        Ok(least)
+    }
+
+    fn tell(&mut self, context: &mut Context, ack: &crate::chat::hub::Ack) -> Result<(), Failure> {
+        if !context.global.json {
+            return Ok(());
+        }
+        let run = self.link.welcome()?.run;
+        for at in 0..u64::from(ack.count) {
+            let one = crate::chat::hub::Ack { seq: ack.seq + at, ..*ack };
+            let sent = Sent { id: id_of(self.stream(), &one, run), members: ack.members };
+            context.out.json(&json::sent(&sent))?;
+        }
+        Ok(())
+    }
+
+    /// One message a line, as it comes: whatever is there at once goes in one frame.
+    fn send_lines(&mut self, context: &mut Context, reply_to: Option<u64>) -> Result<u32, Failure> {
+        let mut input = std::io::stdin().lock();
+        let mut partial: Vec<u8> = Vec::new();
+        let mut line_number = 0u64;
+        let mut least = u32::MAX;
+        loop {
+            let here = input.fill_buf().map_err(|e| {
+                Failure::new(Exit::Failed, format!("can't read standard input: {e}"))
+            })?;
+            let ended = here.is_empty();
+            let whole = here.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let (lines, rest) = here.split_at(whole);
+            let mut block = std::mem::take(&mut partial);
+            block.extend_from_slice(lines);
+            if ended || whole > 0 {
+                least = least.min(self.send_block(context, &block, &mut line_number, reply_to)?);
+                partial.extend_from_slice(rest);
+            } else {
+                block.extend_from_slice(rest);
+                partial = block;
+            }
+            let read = here.len();
+            input.consume(read);
+            if ended {
+                return Ok(least);
+            }
+            if partial.len() > TEXT_BYTES_MAX + 1 {
+                return Err(bad_line(line_number + 1, TextError::TooLong { bytes: partial.len() }));
+            }
+        }
+    }
+
+    fn send_block(
+        &mut self,
+        context: &mut Context,
+        block: &[u8],
+        line_number: &mut u64,
+        reply_to: Option<u64>,
+    ) -> Result<u32, Failure> {
+        let mut least = u32::MAX;
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        let mut bytes = 0;
+        for line in block.split_inclusive(|b| *b == b'\n') {
+            *line_number += 1;
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            // A log has empty lines; there is nothing to say in them.
+            if line.is_empty() {
+                continue;
+            }
+            let text = checked(line).map_err(|e| bad_line(*line_number, e));
+            let cost = line.len() + LINE_OVERHEAD_BYTES;
+            if text.is_err()
+                || bytes + cost > SUBMIT_BYTES_MAX
+                || lines.len() == SUBMIT_MESSAGES_MAX
+            {
+                if !lines.is_empty() {
+                    least = least.min(self.send(context, &lines)?);
+                }
+                lines.clear();
+                bytes = 0;
+            }
+            lines.push(Line { reply_to, text: text? });
+            bytes += cost;
+        }
+        if !lines.is_empty() {
+            least = least.min(self.send(context, &lines)?);
+        }
+        Ok(least)
+    }
+}
+
+fn checked(line: &[u8]) -> Result<&str, TextError> {
+    if line.len() > TEXT_BYTES_MAX {
+        return Err(TextError::TooLong { bytes: line.len() });
+    }
+    std::str::from_utf8(line).map_err(|e| TextError::NotUtf8 { at: e.valid_up_to() })
+}
+
+fn bad_line(number: u64, e: TextError) -> Failure {
+    let Failure { exit, text } = unsendable(e);
+    Failure::new(exit, format!("line {number}: {text}; the lines before it were sent"))
+}

@@ -1,0 +1,81 @@
+//! `moot serve`: runs the server.
+
+use std::{io::IsTerminal, time::Duration};
+
+use super::{
+    args::{Broadcast, ServeArgs},
+    connect::Context,
+    exit::{Exit, Failure},
+    interrupt,
+};
+use crate::{
+    config::Settings,
+    os::{self, Places},
+    server::{self, Log, Options, ServerError, Stop},
+};
+
+pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failure> {
+    let places =
+        os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)
+            .map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
+    let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
+        .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    if args.check {
+        context.out.line("the configuration is good")?;
+        return Ok(Exit::Done);
+    }
+    let log = match args.detached {
+        true => {
+            os::prepare(&places, args.system)
+                .map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
+            Log::file(&places.log()).map_err(|e| Failure::new(Exit::Failed, e.to_string()))?
+        }
+        false => Log::stderr(context.global.verbose),
+    };
+    let broadcast = match args.broadcast {
+        Some(choice) => choice == Broadcast::Auto,
+        None => settings.broadcast.auto(),
+    };
+    let idle_exit = args.idle_exit.map(Duration::from).or(settings.idle_exit().ok().flatten());
+    let options = Options { places, settings, system: args.system, broadcast, idle_exit };
+    let stop = Stop::default();
+    stop_on_signal(&stop);
+    let detached = args.detached;
+    let ready = |places: &Places| say_ready(context, places, detached);
+    match server::run(options, log, &stop, ready) {
+        Ok(()) => Ok(Exit::Done),
+        Err(ServerError::Place(e)) => Err(Failure::new(place_exit(&e), e.to_string())),
+        Err(e) => Err(Failure::new(Exit::Failed, e.to_string())),
+    }
+}
+
+fn place_exit(e: &os::PlaceError) -> Exit {
+    if e.is_denied() { Exit::Denied } else { Exit::Failed }
+}
+
+/// On standard error for people; on standard output too if that is a pipe or a file: whoever started
+/// the server reads there that it is ready.
+fn say_ready(context: &mut Context, places: &Places, detached: bool) {
+    let line = format!("listening on {}", places.socket().display());
+    if detached || !std::io::stdout().is_terminal() {
+        // A closed pipe is no reason to end.
+        let _ = context.out.line(&line).and_then(|()| context.out.flush());
+    }
+    if detached {
+        os::redirect_stdout_to_null();
+    } else {
+        context.out.note(&line);
+    }
+}
+
+fn stop_on_signal(stop: &Stop) {
+    let wish = interrupt::catch_for_good();
+    let stop = stop.clone();
+    let waiter = std::thread::Builder::new().name("moot-stop".to_owned()).spawn(move || {
+        while wish.recv().is_ok() {
+            stop.stop();
+        }
+    });
+    // Without that thread the server runs, and `moot stop` ends it.
+    drop(waiter);
+}

@@ -1,0 +1,131 @@
+//! `moot who`: the presence table, read without a word to the server.
+
+use std::time::Duration;
+
+use super::{
+    args::WhoArgs,
+    connect::Context,
+    exit::{Exit, Failure},
+    json, render, rooms,
+};
+use crate::{
+    chat::{names::RoomName, roster::Row},
+    os,
+    presence::{ReadError, ServerState, Snapshot},
+};
+
+/// How often `--watch` looks.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure> {
+    let (snapshot, exit) = read(context)?;
+    let rows = chosen(&snapshot, args);
+    if let Some(room) = &args.room
+        && rows.is_empty()
+        && exit == Exit::Done
+        && !room_exists(context, args)?
+    {
+        return Err(Failure::new(Exit::Absent, format!("there is no room {room}")));
+    }
+    show(context, args, &rows)?;
+    if args.watch {
+        return watch(context, args, rows);
+    }
+    match exit {
+        Exit::Done if rows.is_empty() && args.user.is_some() && !args.count => Ok(Exit::Failed),
+        exit => Ok(exit),
+    }
+}
+
+/// `/who` within a chat.
+pub(super) fn in_chat(context: &mut Context, room: Option<&RoomName>) -> Result<(), Failure> {
+    let args = WhoArgs { room: room.cloned(), all: false, watch: false, count: false, user: None };
+    let (snapshot, _) = read(context)?;
+    show(context, &args, &chosen(&snapshot, &args))
+}
+
+/// The table as it is; exit 3 with its rows if the server is dead.
+fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
+    let places = context.places()?;
+    let snapshot = Snapshot::read(&places).map_err(|e| {
+        let exit = match e {
+            ReadError::NoServer { .. } => Exit::NoServer,
+            ReadError::Denied { .. } => Exit::Denied,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, e.to_string())
+    })?;
+    if snapshot.damaged > 0 {
+        let text =
+            format!("the presence table is damaged: {} rows can't be read", snapshot.damaged);
+        context.out.note(&text);
+    }
+    let exit = match snapshot.server {
+        ServerState::Alive => Exit::Done,
+        ServerState::NotResponding => {
+            context.out.warn("server not responding");
+            Exit::Done
+        }
+        ServerState::Dead => {
+            context.out.warn("the server is dead; this is what it knew last");
+            Exit::NoServer
+        }
+    };
+    Ok((snapshot, exit))
+}
+
+fn chosen(snapshot: &Snapshot, args: &WhoArgs) -> Vec<Row> {
+    let wanted = |row: &&Row| {
+        (args.all || !row.visitor)
+            && args.room.as_ref().is_none_or(|room| row.rooms.contains(room))
+            && args.user.as_ref().is_none_or(|user| row.user == *user)
+    };
+    snapshot.rows.iter().filter(wanted).cloned().collect()
+}
+
+/// A room without members has no line in the table: only the server knows it.
+fn room_exists(context: &Context, args: &WhoArgs) -> Result<bool, Failure> {
+    let mut link = context.link()?;
+    let all = rooms::all_rooms(&mut link)?;
+    link.quit();
+    Ok(args.room.as_ref().is_none_or(|room| all.iter().any(|r| r.name == *room)))
+}
+
+fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failure> {
+    let now_us = os::monotonic_us();
+    if args.count {
+        return match context.global.json {
+            true => context.out.json(&json::count(rows.len())),
+            false => context.out.line(&rows.len().to_string()),
+        };
+    }
+    if context.global.json {
+        for row in rows {
+            context.out.json(&json::session(row, now_us))?;
+        }
+        return context.out.flush();
+    }
+    let style = context.out.style(false);
+    context.out.lines(&render::who(rows, now_us, &style))
+}
+
+/// Shows the table again whenever it says something else.
+fn watch(context: &mut Context, args: &WhoArgs, mut shown: Vec<Row>) -> Result<Exit, Failure> {
+    loop {
+        context.out.flush()?;
+        std::thread::sleep(WATCH_EVERY);
+        let (snapshot, exit) = read(context)?;
+        let rows = chosen(&snapshot, args);
+        if exit != Exit::Done {
+            show(context, args, &rows)?;
+            return Ok(exit);
+        }
+        if rows != shown {
+            if !context.global.json {
+                context.out.line("")?;
+            }
+            show(context, args, &rows)?;
+            shown = rows;
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What the operator decides: a TOML file over the defaults of `limits`, each value within its bounds.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::limits;
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no TOML, or has a key that there is none of.
+    #[error("{}: {text}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        text: String,
+    },
+    /// A value that is not allowed.
+    #[error("{}: {key} = {value}: {why}", .path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would be.
+        why: String,
+    },
+}
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The server.
+    pub server: Server,
+    /// The broadcast channel.
+    pub broadcast: Broadcast,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Who may connect to a host's server: `@user`, `%group`; empty: everybody.
+    pub allow: Vec<String>,
+    /// The server ends after so long without sessions; empty: never.
+    pub idle_exit: String,
+}
+
+/// `[broadcast]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broadcast {
+    /// `auto` or `off`.
+    pub mode: String,
+    /// Rooms with fewer members go by session.
+    pub members_min: usize,
+}
+
+impl Default for Broadcast {
+    fn default() -> Self {
+        Self { mode: "auto".to_owned(), members_min: limits::BROADCAST_MEMBERS_MIN }
+    }
+}
+
+impl Broadcast {
+    /// Whether the channel is used where the machine has one.
+    #[must_use]
+    pub fn auto(&self) -> bool {
+        self.mode == "auto"
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Sessions of the server.
+    pub sessions: usize,
+    /// Sessions of one user (of one process on a user's own server).
+    pub sessions_per_user: usize,
+    /// Rooms of the server.
+    pub rooms: usize,
+    /// Rooms made by one user.
+    pub rooms_per_user: usize,
+    /// Bytes of recent messages kept for one room.
+    pub backlog_bytes: usize,
+    /// Bytes of recent messages kept for all rooms.
+    pub backlog_total_bytes: usize,
+    /// Bytes taken from one user and not published yet.
+    pub in_flight_bytes_per_user: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: limits::SESSIONS_MAX,
+            sessions_per_user: limits::SESSIONS_PER_USER_MAX,
+            rooms: limits::ROOMS_MAX,
+            rooms_per_user: limits::ROOMS_PER_USER_MAX,
+            backlog_bytes: limits::BACKLOG_BYTES_MAX,
+            backlog_total_bytes: limits::BACKLOG_TOTAL_BYTES_MAX,
+            in_flight_bytes_per_user: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file that was named, else the one of this kind of server if it exists, else takes the
+    /// defaults.
+    ///
+    /// # Errors
+    /// See [`ConfigError`]. A file that was named has to exist.
+    pub fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(fall_back);
+        let failed = |source| ConfigError::Io { path: path.to_owned(), source };
+        let file = match std::fs::File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
+                return Ok(Self::default());
+            }
+            Err(e) => return Err(failed(e)),
+        };
+        let mut text = String::new();
+        let read = file.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text);
+        let bytes = read.map_err(failed)?;
+        if bytes as u64 > limits::CONFIG_BYTES_MAX {
+            let text = format!("longer than {} bytes", limits::CONFIG_BYTES_MAX);
+            return Err(ConfigError::Syntax { path: path.to_owned(), text });
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Takes settings from a text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let settings: Self = toml::from_str(text).map_err(|e| ConfigError::Syntax {
+            path: path.to_owned(),
+            text: e.to_string().trim_end().to_owned(),
+        })?;
+        settings.check(path)?;
+        Ok(settings)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key, value: String, why: String| {
+            Err(ConfigError::Value { path: path.to_owned(), key, value, why })
+        };
+        let (l, d) = (&self.limits, Limits::default());
+        let ranges = [
+            ("limits.sessions", l.sessions, 1, limits::SESSIONS_MAX),
+            ("limits.sessions_per_user", l.sessions_per_user, 1, limits::SESSIONS_MAX),
+            ("limits.rooms", l.rooms, 1, limits::ROOMS_MAX),
+            ("limits.rooms_per_user", l.rooms_per_user, 1, limits::ROOMS_MAX),
+            ("limits.backlog_bytes", l.backlog_bytes, limits::FRAME_BYTES_MAX, 1 << 30),
+            ("limits.backlog_total_bytes", l.backlog_total_bytes, d.backlog_bytes, 1 << 36),
+            (
+                "limits.in_flight_bytes_per_user",
+                l.in_flight_bytes_per_user,
+                2 * limits::TEXT_BYTES_MAX,
+                1 << 30,
+            ),
+            ("broadcast.members_min", self.broadcast.members_min, 1, limits::SESSIONS_MAX),
+        ];
+        for (key, value, min, max) in ranges {
+            if !(min..=max).contains(&value) {
+                return wrong(key, value.to_string(), format!("{min} to {max} is allowed"));
+            }
+        }
+        if !matches!(self.broadcast.mode.as_str(), "auto" | "off") {
+            let why = "\"auto\" or \"off\" is allowed".to_owned();
+            return wrong("broadcast.mode", format!("{:?}", self.broadcast.mode), why);
+        }
+        if self.idle_exit().is_err() {
+            let why = "a duration such as \"15m\" is allowed, or nothing".to_owned();
+            return wrong("server.idle_exit", format!("{:?}", self.server.idle_exit), why);
+        }
+        for who in &self.server.allow {
+            if !who.starts_with(['@', '%']) || who.len() < 2 {
+                let why = "\"@user\" or \"%group\" is allowed".to_owned();
+                return wrong("server.allow", format!("{who:?}"), why);
+            }
+        }
+        Ok(())
+    }
+
+    /// After how long without sessions the server ends.
+    ///
+    /// # Errors
+    /// If the setting is no duration.
+    pub fn idle_exit(&self) -> Result<Option<Duration>, DurationError> {
+        match self.server.idle_exit.as_str() {
+            "" => Ok(None),
+            text => duration(text).map(Some),
+        }
+    }
+}
+
+/// Not a duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no duration; 500ms, 5s, 10m, 2h and 7d are")]
+pub struct DurationError(String);
+
+/// Reads `500ms`, `5s`, `10m`, `2h`, `7d`.
+///
+/// # Errors
+/// If it is none of these.
+pub fn duration(text: &str) -> Result<Duration, DurationError> {
+    let wrong = || DurationError(text.to_owned());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    // More than a hundred years is a slip of the finger.
+    number
+        .checked_mul(ms)
+        .filter(|ms| *ms < 100 * 366 * 86_400_000)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(text, Path::new("moot.toml")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_commented_file_has_every_key_with_its_default() {
+        let text = include_str!("../../config/moot.toml");
+        assert_eq!(parse(text).unwrap(), Settings::default());
+        let table: toml::Table = text.parse().unwrap();
+        let keys =
+            |section: &str| table[section].as_table().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys("server"), ["allow", "idle_exit"]);
+        assert_eq!(keys("broadcast"), ["members_min", "mode"]);
+        assert_eq!(keys("limits").len(), 7);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(parse("[server]\ncolour = 1").unwrap_err().contains("colour"));
+        assert!(parse("[limits]\nsessions = 0").unwrap_err().contains("limits.sessions = 0"));
+        assert!(parse("[limits]\nsessions = \"x\"").is_err());
+        assert!(parse("[broadcast]\nmode = \"on\"").unwrap_err().contains("auto"));
+        assert!(parse("[server]\nidle_exit = \"5 minutes\"").unwrap_err().contains("15m"));
+        assert!(parse("[server]\nallow = [\"ann\"]").unwrap_err().contains("@user"));
+        assert!(parse("[server").is_err());
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "99999999999999999999s", "9999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

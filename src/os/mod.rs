@@ -1,0 +1,22 @@
+//! This machine: the only place with `cfg(unix)` or `cfg(windows)`, and the only one with `unsafe`.
+//!
+//! Each side offers the same names:
+//!
+//! | file | what it offers |
+//! | --- | --- |
+//! | `channel` | the broadcast channel's sockets and the self-test of its defences |
+//! | `clock` | both clocks |
+//! | `files` | identity, owner and mode of files; names that nobody guesses |
+//! | `lock` | the deciding lock, and asking who holds it |
+//! | `memory` | the shared memory of the presence table |
+//! | `peer` | who is at the other end of a session, and when that process ends |
+//! | `place` | where servers live |
+//! | `process` | what a background server does with itself |
+//! | `random` | random numbers |
+//! | `user` | the user database |
+
+#[cfg(unix)]
+mod unix;
+
+#[cfg(unix)]
+pub use unix::*;

@@ -1,0 +1,458 @@
+//! The broadcast channel's sockets: UDP multicast on the loopback interface, closed to forgers by the kernel.
+//!
+//! The source binds the *wildcard* address, without address reuse, and is never connected: any other
+//! bind lets another process take the same address and port by one of four ways ([`forgeries`]). A
+//! member binds group and port, joins on 127.0.0.1 alone, and then connects to the source, so that the
+//! kernel drops everybody else's datagrams before they reach its buffer. Whether that holds is tried
+//! on the machine itself, each time a server starts ([`self_test`]).
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// What both ends ask for; the kernel grants what its limits allow.
+const BUFFER_BYTES_WISH: usize = 4 * 1024 * 1024;
+/// How long the self-test waits for a datagram that should come.
+const SELF_TEST_WAIT: Duration = Duration::from_millis(200);
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+fn udp() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn v4(addr: &socket2::SockAddr) -> io::Result<SocketAddrV4> {
+    addr.as_socket_ipv4().ok_or_else(|| io::Error::other("not an IPv4 address"))
+}
+
+/// A socket that multicasts on the loopback interface only, and never leaves the host.
+fn sends_on_loopback(socket: &Socket) -> io::Result<()> {
+    socket.set_multicast_if_v4(&LOOPBACK)?;
+    socket.set_multicast_ttl_v4(0)?;
+    socket.set_multicast_loop_v4(true)
+}
+
+/// Drops whatever comes before it is queued: the socket is only for sending or for holding a name.
+#[cfg(target_os = "linux")]
+fn drop_all(socket: &Socket) -> io::Result<()> {
+    let mut code = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
+    let program = libc::sock_fprog { len: 1, filter: code.as_mut_ptr() };
+    let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
+    // SAFETY: `program` and the one instruction it points to live until the call returns; the kernel
+    // copies both. The size is that of the structure.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_all(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// The server's sending socket.
+#[derive(Debug)]
+pub struct Source {
+    socket: Socket,
+    port: u16,
+}
+
+impl Source {
+    /// Opens it on a port of the kernel's choice.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn open() -> io::Result<Self> {
+        let socket = udp()?;
+        sends_on_loopback(&socket)?;
+        drop_all(&socket)?;
+        // A larger buffer is a wish, not a need.
+        let _ = socket.set_send_buffer_size(BUFFER_BYTES_WISH);
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into())?;
+        let port = v4(&socket.local_addr()?)?.port();
+        Ok(Self { socket, port })
+    }
+
+    /// The port that members connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends one datagram to a group.
+    ///
+    /// # Errors
+    /// From the system; full buffers are `WouldBlock`.
+    pub fn send(&self, to: SocketAddrV4, datagram: &[u8]) -> io::Result<()> {
+        self.socket.send_to(datagram, &to.into()).map(|_| ())
+    }
+}
+
+/// Holds a group's port for members: while it stands nobody can bind it for himself alone. It receives
+/// nothing.
+#[derive(Debug)]
+pub struct Anchor(Socket);
+
+impl Anchor {
+    /// Holds a port of a group; port 0 is a port of the kernel's choice.
+    ///
+    /// # Errors
+    /// `AddrInUse` if somebody holds it for himself alone.
+    pub fn open(group: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = udp()?;
+        drop_all(&socket)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddrV4::new(group, port).into())?;
+        Ok(Self(socket))
+    }
+
+    /// Its port.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn port(&self) -> io::Result<u16> {
+        v4(&self.0.local_addr()?).map(|addr| addr.port())
+    }
+}
+
+/// A member's socket on one group.
+#[derive(Debug)]
+pub struct Receiver(Socket);
+
+impl Receiver {
+    /// Listens to a group, and to nobody but the server's source port.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn open(group: SocketAddrV4, source_port: u16) -> io::Result<Self> {
+        let socket = udp()?;
+        socket.set_reuse_address(true)?;
+        let _ = socket.set_recv_buffer_size(BUFFER_BYTES_WISH);
+        socket.bind(&group.into())?;
+        socket.join_multicast_v4(group.ip(), &LOOPBACK)?;
+        only_own_groups(&socket)?;
+        socket.connect(&SocketAddrV4::new(LOOPBACK, source_port).into())?;
+        Ok(Self(socket))
+    }
+
+    /// Receive-buffer charge that the kernel granted, bytes.
+    #[must_use]
+    pub fn granted_bytes(&self) -> usize {
+        self.0.recv_buffer_size().unwrap_or(0)
+    }
+
+    /// One datagram.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none.
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        use std::io::Read;
+        (&self.0).read(buffer)
+    }
+
+    /// Whether a datagram comes within some time.
+    fn waits(&self, wait: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ms = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::from(ms)) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(nix::Error::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// No groups that other sockets of this host joined.
+#[cfg(target_os = "linux")]
+fn only_own_groups(socket: &Socket) -> io::Result<()> {
+    socket.set_multicast_all_v4(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn only_own_groups(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// Wakes a thread that waits in [`wait_for`].
+#[derive(Debug)]
+pub struct Waker(EventFd);
+
+impl Waker {
+    /// A new one.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
+    }
+
+    /// Wakes.
+    pub fn wake(&self) {
+        // It is full only if it has been woken for ever.
+        let _ = self.0.write(1);
+    }
+}
+
+/// Waits until the waker is woken or a receiver has something; gives the indices of those.
+///
+/// # Errors
+/// From the system.
+pub fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) -> io::Result<()> {
+    ready.clear();
+    let mut fds = Vec::with_capacity(receivers.len() + 1);
+    fds.push(PollFd::new(waker.0.as_fd(), PollFlags::POLLIN));
+    fds.extend(receivers.iter().map(|r| PollFd::new(r.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(nix::Error::EINTR) => {}
+        Err(e) => return Err(e.into()),
+    }
+    if fds[0].any().unwrap_or(false) {
+        let _ = waker.0.read();
+    }
+    ready.extend((1..fds.len()).filter(|at| fds[*at].any().unwrap_or(false)).map(|at| at - 1));
+    Ok(())
+}
+
+/// Why there is no broadcast channel on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelFault {
+    /// The kernel does not do it.
+    #[error("no multicast on the loopback interface: {0}")]
+    Unusable(#[from] io::Error),
+    /// What was sent did not arrive.
+    #[error("a datagram sent on the loopback interface did not arrive")]
+    Silent,
+    /// Somebody else can speak in the server's place.
+    #[error("this kernel lets others forge the server's address ({0})")]
+    Forged(&'static str),
+}
+
+/// Tries the channel on this machine: what the server sends arrives, what others forge does not.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn self_test() -> Result<(), ChannelFault> {
+    let group = Ipv4Addr::new(239, 255, 0, 1);
+    let source = Source::open()?;
+    let anchor = Anchor::open(group, 0)?;
+    let address = SocketAddrV4::new(group, anchor.port()?);
+    let receiver = Receiver::open(address, source.port())?;
+    let mut buffer = [0; 64];
+    for forgery in forgeries() {
+        // A forgery that the kernel refuses is as good as one that does not arrive.
+        let _ = (forgery.attempt)(address, source.port(), b"forged");
+    }
+    // Loopback delivers in order: once this has come, whatever was before it has come as well.
+    source.send(address, b"true")?;
+    if !receiver.waits(SELF_TEST_WAIT)? {
+        return Err(ChannelFault::Silent);
+    }
+    let bytes = receiver.recv(&mut buffer)?;
+    if &buffer[..bytes] == b"true" {
+        Ok(())
+    } else {
+        Err(ChannelFault::Forged(guilty(&receiver, address, &source)))
+    }
+}
+
+/// Which forgery it was that came through.
+fn guilty(receiver: &Receiver, address: SocketAddrV4, source: &Source) -> &'static str {
+    let mut buffer = [0; 64];
+    while receiver.recv(&mut buffer).is_ok() {}
+    for forgery in forgeries() {
+        let _ = (forgery.attempt)(address, source.port(), b"forged");
+        if receiver.recv(&mut buffer).is_ok() {
+            return forgery.name;
+        }
+    }
+    "unknown"
+}
+
+/// A way to speak as the server, to be tried: given the group's address and the server's source port.
+#[derive(Debug, Clone, Copy)]
+pub struct Forgery {
+    /// What it does, in a few words.
+    pub name: &'static str,
+    /// Does it.
+    pub attempt: fn(SocketAddrV4, u16, &[u8]) -> io::Result<()>,
+}
+
+/// All ways known to send in the server's name. Each must be refused by the kernel or not arrive.
+#[must_use]
+pub fn forgeries() -> [Forgery; 7] {
+    [
+        Forgery {
+            name: "plain send",
+            attempt: |to, _, text| forge(Ipv4Addr::UNSPECIFIED, 0, to, text),
+        },
+        Forgery {
+            name: "bind to 127.0.0.1",
+            attempt: |to, port, text| forge(LOOPBACK, port, to, text),
+        },
+        Forgery {
+            name: "bind to the group",
+            attempt: |to, port, text| forge(*to.ip(), port, to, text),
+        },
+        Forgery {
+            name: "bind to another group",
+            attempt: |to, port, text| forge(Ipv4Addr::new(239, 255, 255, 250), port, to, text),
+        },
+        Forgery {
+            name: "bind to 127.255.255.255",
+            attempt: |to, port, text| forge(Ipv4Addr::new(127, 255, 255, 255), port, to, text),
+        },
+        Forgery {
+            name: "bind to the wildcard",
+            attempt: |to, port, text| forge(Ipv4Addr::UNSPECIFIED, port, to, text),
+        },
+        Forgery { name: "packet information from 127.0.0.2", attempt: forge_by_packet_info },
+    ]
+}
+
+fn forger(from: Ipv4Addr, port: u16) -> io::Result<Socket> {
+    let socket = udp()?;
+    socket.set_reuse_address(true)?;
+    let _ = socket.set_reuse_port(true);
+    sends_on_loopback(&socket)?;
+    socket.bind(&SocketAddrV4::new(from, port).into())?;
+    Ok(socket)
+}
+
+fn forge(from: Ipv4Addr, port: u16, to: SocketAddrV4, text: &[u8]) -> io::Result<()> {
+    forger(from, port)?.send_to(text, &to.into()).map(|_| ())
+}
+
+#[cfg(target_os = "linux")]
+fn forge_by_packet_info(to: SocketAddrV4, port: u16, text: &[u8]) -> io::Result<()> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
+    let socket = forger(Ipv4Addr::new(127, 0, 0, 2), port)?;
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(LOOPBACK.octets()) },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let to = SockaddrIn::from(to);
+    let parts = [io::IoSlice::new(text)];
+    let control = [ControlMessage::Ipv4PacketInfo(&info)];
+    sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forge_by_packet_info(_to: SocketAddrV4, _port: u16, _text: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel() -> (Source, Anchor, SocketAddrV4) {
+        let group = Ipv4Addr::new(239, 255, 7, 7);
+        let anchor = Anchor::open(group, 0).unwrap();
+        let address = SocketAddrV4::new(group, anchor.port().unwrap());
+        (Source::open().unwrap(), anchor, address)
+    }
+
+    fn received(receiver: &Receiver) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut buffer = [0; 100];
+        while receiver.waits(Duration::from_millis(20)).unwrap() {
+            let bytes = receiver.recv(&mut buffer).unwrap();
+            all.push(buffer[..bytes].to_vec());
+        }
+        all
+    }
+
+    #[test]
+    fn this_machine_has_a_channel_that_keeps_forgers_out() {
+        self_test().unwrap();
+    }
+
+    #[test]
+    fn every_member_of_the_group_hears_the_server_once() {
+        let (source, _anchor, address) = channel();
+        let members: Vec<_> =
+            (0..3).map(|_| Receiver::open(address, source.port()).unwrap()).collect();
+        source.send(address, b"hello").unwrap();
+        for member in &members {
+            assert_eq!(received(member), [b"hello"]);
+        }
+    }
+
+    #[test]
+    fn no_forgery_reaches_a_member() {
+        let (source, _anchor, address) = channel();
+        let member = Receiver::open(address, source.port()).unwrap();
+        for forgery in forgeries() {
+            let _ = (forgery.attempt)(address, source.port(), forgery.name.as_bytes());
+            let came = received(&member);
+            assert!(came.is_empty(), "{} came through", forgery.name);
+        }
+    }
+
+    #[test]
+    fn a_source_bound_to_an_address_would_be_forged() {
+        // Shows that the forgeries are real ones: against the obvious bind they succeed.
+        let (_, _anchor, address) = channel();
+        let weak = udp().unwrap();
+        sends_on_loopback(&weak).unwrap();
+        weak.bind(&SocketAddrV4::new(LOOPBACK, 0).into()).unwrap();
+        let port = v4(&weak.local_addr().unwrap()).unwrap().port();
+        let member = Receiver::open(address, port).unwrap();
+        let came = forgeries().iter().any(|forgery| {
+            let _ = (forgery.attempt)(address, port, b"forged");
+            !received(&member).is_empty()
+        });
+        assert!(came);
+    }
+
+    #[test]
+    fn another_group_on_the_same_port_is_not_heard() {
+        let (source, _anchor, address) = channel();
+        let other = SocketAddrV4::new(Ipv4Addr::new(239, 255, 7, 8), address.port());
+        let member = Receiver::open(address, source.port()).unwrap();
+        let elsewhere = Receiver::open(other, source.port()).unwrap();
+        source.send(address, b"here").unwrap();
+        assert_eq!(received(&member), [b"here"]);
+        assert!(received(&elsewhere).is_empty());
+    }
+
+    #[test]
+    fn a_squatter_cannot_keep_members_out() {
+        let (source, _anchor, address) = channel();
+        for ip in [*address.ip(), Ipv4Addr::UNSPECIFIED] {
+            let squatter = udp().unwrap();
+            assert!(squatter.bind(&SocketAddrV4::new(ip, address.port()).into()).is_err());
+        }
+        Receiver::open(address, source.port()).unwrap();
+    }
+}

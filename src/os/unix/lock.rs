@@ -1,0 +1,165 @@
+//! The deciding lock: who holds it is the server. Its file is never unlinked, and asking locks nothing.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::user::own_uid;
+
+/// Longest note that is read.
+const NOTE_BYTES_MAX: u64 = 8 * 1024;
+
+/// What the holder of a lock says of itself in the locked file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockNote {
+    /// Its process.
+    pub pid: u32,
+    /// Where its socket and its presence table are.
+    pub runtime_dir: PathBuf,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("held by process {pid:?}")]
+    Held {
+        /// That process, if it said so.
+        pid: Option<u32>,
+    },
+    /// The file can't be used.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockState {
+    /// There is no such file: no server ever lived there.
+    Absent,
+    /// Nobody; the last holder's note, if it can be read.
+    Free(Option<LockNote>),
+    /// A server; its note, if it has written it already.
+    Held(Option<LockNote>),
+}
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Lock {
+    /// Takes the lock and writes the note.
+    ///
+    /// # Errors
+    /// If another process holds it, or the file can't be used.
+    pub fn acquire(path: &Path, everybody: bool, note: &LockNote) -> Result<Self, LockError> {
+        let mode = if everybody { 0o644 } else { 0o600 };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(path)?;
+        check(&file)?;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+            Ok(_) => {}
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => {
+                return Err(LockError::Held { pid: read_note(&file).map(|n| n.pid) });
+            }
+            Err(e) => return Err(LockError::Io(e.into())),
+        }
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.set_len(0)?;
+        let mut text = format!("pid {}\nruntime ", note.pid).into_bytes();
+        text.extend_from_slice(note.runtime_dir.as_os_str().as_bytes());
+        text.push(b'\n');
+        file.write_all(&text)?;
+        Ok(Self(file))
+    }
+}
+
+/// Who holds the lock at a path. Nothing is locked by asking.
+///
+/// # Errors
+/// From the system, but for a missing file.
+pub fn query(path: &Path) -> io::Result<LockState> {
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(LockState::Absent),
+        Err(e) => return Err(e),
+    };
+    check(&file)?;
+    let mut asked = whole_file();
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    let note = read_note(&file);
+    let free = i32::from(asked.l_type) == libc::F_UNLCK;
+    Ok(if free { LockState::Free(note) } else { LockState::Held(note) })
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// A lock of somebody else's is no lock: only ours, root's, or the directory owner's (who made it).
+fn check(file: &File) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    if meta.uid() != 0 && meta.uid() != own_uid() && own_uid() != 0 && meta.mode() & 0o022 != 0 {
+        return Err(io::Error::other("the lock file belongs to another user"));
+    }
+    Ok(())
+}
+
+fn read_note(file: &File) -> Option<LockNote> {
+    let mut bytes = Vec::new();
+    file.take(NOTE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let pid = std::str::from_utf8(lines.next()?.strip_prefix(b"pid ")?).ok()?.parse().ok()?;
+    let dir = lines.next()?.strip_prefix(b"runtime ")?;
+    Some(LockNote { pid, runtime_dir: std::ffi::OsStr::from_bytes(dir).into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holds_it_and_everybody_can_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert_eq!(query(&path).unwrap(), LockState::Absent);
+        let note = LockNote { pid: 42, runtime_dir: "/run/회의".into() };
+        let lock = Lock::acquire(&path, false, &note).unwrap();
+        assert_eq!(query(&path).unwrap(), LockState::Held(Some(note.clone())));
+        assert_eq!(
+            query(&path).unwrap(),
+            LockState::Held(Some(note.clone())),
+            "asking locks nothing"
+        );
+        let second = Lock::acquire(&path, false, &note);
+        assert!(matches!(second, Err(LockError::Held { pid: Some(42) })));
+        drop(lock);
+        assert_eq!(query(&path).unwrap(), LockState::Free(Some(note.clone())));
+        drop(Lock::acquire(&path, false, &note).unwrap());
+        fs::write(&path, [0xff; 100]).unwrap();
+        assert_eq!(query(&path).unwrap(), LockState::Free(None), "garbage is no note");
+    }
+}

@@ -1,0 +1,158 @@
+//! Shared memory: a file that one process writes and others map read-only, seen as 64-bit words.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU64,
+};
+
+use memmap2::{Mmap, MmapRaw};
+use nix::fcntl::posix_fallocate;
+
+use super::files::{FileIdentity, file_identity, hidden_name};
+
+/// Bytes of a word.
+pub const WORD_BYTES: usize = 8;
+
+/// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
+/// system is an error here, never a signal.
+#[derive(Debug)]
+pub struct SharedWords {
+    file: File,
+    map: MmapRaw,
+    reserved_bytes: usize,
+    identity: FileIdentity,
+    path: PathBuf,
+}
+
+impl SharedWords {
+    /// Makes a file of so many words under a hidden name beside `path`; nobody sees it until
+    /// [`SharedWords::publish`].
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
+        let mode = if everybody { 0o644 } else { 0o600 };
+        let hidden = hidden_name(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&hidden)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.set_len((words * WORD_BYTES) as u64)?;
+        let map = MmapRaw::map_raw(&file)?;
+        let identity = file_identity(&hidden)?;
+        Ok(Self { file, map, reserved_bytes: 0, identity, path: hidden })
+    }
+
+    /// Makes sure that the first so many words have memory behind them.
+    ///
+    /// # Errors
+    /// If the file system is full.
+    pub fn reserve(&mut self, words: usize) -> io::Result<()> {
+        let bytes = words * WORD_BYTES;
+        if bytes > self.reserved_bytes {
+            let from = i64::try_from(self.reserved_bytes).map_err(io::Error::other)?;
+            let more = i64::try_from(bytes - self.reserved_bytes).map_err(io::Error::other)?;
+            posix_fallocate(&self.file, from, more)?;
+            self.reserved_bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// The words that have memory behind them.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        let words = self.reserved_bytes / WORD_BYTES;
+        // SAFETY: the mapping is page-aligned, at least `reserved_bytes` long, lives as long as
+        // `self`, and is only ever accessed as atomic words, by this process and by others.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
+    }
+
+    /// Puts the file in its place, whole.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn publish(&mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
+    }
+
+    /// Removes the file from its place, if it is still this one.
+    pub fn unlink(&self) {
+        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Why shared memory can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadWordsError {
+    /// There is no such file.
+    #[error("there is none")]
+    Absent,
+    /// It is not what it should be.
+    #[error("{0}")]
+    Wrong(String),
+    /// From the system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A reader's end.
+#[derive(Debug)]
+pub struct ReadWords {
+    map: Mmap,
+}
+
+impl ReadWords {
+    /// Maps a file read-only. It must be a regular file of exactly so many words.
+    ///
+    /// # Errors
+    /// See [`ReadWordsError`].
+    pub fn open(
+        path: &Path,
+        words: usize,
+        may_own: impl Fn(u32) -> bool,
+    ) -> Result<Self, ReadWordsError> {
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ReadWordsError::Absent),
+            Err(e) => return Err(e.into()),
+        };
+        let meta = file.metadata()?;
+        let wrong = |text: String| Err(ReadWordsError::Wrong(text));
+        if !meta.is_file() {
+            return wrong("it is no regular file".to_owned());
+        }
+        if !may_own(meta.uid()) {
+            return wrong(format!("it belongs to user id {}", meta.uid()));
+        }
+        let expected = (words * WORD_BYTES) as u64;
+        if meta.len() != expected {
+            return wrong(format!("it has {} bytes and not {expected}", meta.len()));
+        }
+        // SAFETY: the bytes may change under us at any time; they are only read as atomic words and
+        // checked after they were copied. The server never shrinks the file; its owner could, and would
+        // harm nobody but readers of its own table.
+        let map = unsafe { Mmap::map(&file) }?;
+        Ok(Self { map })
+    }
+
+    /// All words.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        let words = self.map.len() / WORD_BYTES;
+        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
+        // which read-only memory allows.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
+    }
+}

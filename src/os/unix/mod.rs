@@ -1,0 +1,30 @@
+//! The Unix side of `os`.
+
+mod channel;
+mod clock;
+mod files;
+mod lock;
+mod memory;
+mod peer;
+mod place;
+mod process;
+mod process_end;
+mod random;
+mod user;
+
+pub use channel::*;
+pub use clock::{monotonic_us, wall_us};
+pub use files::{
+    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, owner_of, set_socket_mode,
+};
+pub use lock::{Lock, LockError, LockNote, LockState, query};
+pub use memory::*;
+pub use peer::{PeerIds, ProcessWatch, peer_ids, shut_down, start_of};
+pub use place::*;
+pub use process::*;
+pub use process_end::ProcessEnd;
+pub use random::{random_bytes, random_u32};
+pub use user::{is_in_group, own_uid, user_id, user_name};
+
+/// What JSON calls this platform's broadcast channel.
+pub const BROADCAST_WORD: &str = "multicast";

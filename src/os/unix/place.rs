@@ -1,0 +1,404 @@
+//! Where servers live: which directories, whether they are safe, which server a command means.
+
+use std::{
+    env, fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::statfs;
+
+use super::{
+    lock::{LockState, query},
+    user::{home, own_uid},
+};
+use crate::chat::names::RoomName;
+
+/// Longest path of a Unix socket, without its final zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// File systems that other hosts write to: a lock and a database there belong to nobody.
+const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42_u32 as i64, "CIFS"),
+    (0xfe53_4d42_u32 as i64, "SMB2"),
+    (0x5346_414f, "AFS"),
+    (0x00c3_6400, "Ceph"),
+];
+
+/// The directories of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Socket and presence table.
+    pub runtime: PathBuf,
+    /// Lock, log and history.
+    pub state: PathBuf,
+    /// It is the host's server, not a user's own.
+    pub host: bool,
+}
+
+impl Places {
+    fn all_in(dir: PathBuf) -> Self {
+        Self { runtime: dir.clone(), state: dir, host: false }
+    }
+
+    /// The socket that sessions connect to.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.runtime.join("socket")
+    }
+
+    /// The presence table.
+    #[must_use]
+    pub fn table(&self) -> PathBuf {
+        self.runtime.join("presence")
+    }
+
+    /// The deciding lock.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("lock")
+    }
+
+    /// The log of a server in the background.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.state.join("server.log")
+    }
+}
+
+/// Why there is no place for a server.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// A plain server name that is none.
+    #[error("{name:?} is no server name: {why}; a directory is written with a /")]
+    Name {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No home, no state directory.
+    #[error(
+        "no place for a server: neither XDG_STATE_HOME nor HOME is set; name one with --server DIR"
+    )]
+    NoHome,
+    /// The socket's path does not fit.
+    #[error(
+        "{}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one has {bytes}; \
+         use a shorter --server directory",
+        .path.display()
+    )]
+    TooLong {
+        /// The socket.
+        path: PathBuf,
+        /// Bytes of its path.
+        bytes: usize,
+    },
+    /// Somebody else could take the directory's place.
+    #[error("{} is not safe: {why}", .path.display())]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The state directory is on a network file system.
+    #[error(
+        "{} is on a network file system ({kind}), where locks and history can't be trusted; \
+         set XDG_STATE_HOME or --server to a local directory",
+        .path.display()
+    )]
+    Network {
+        /// The directory.
+        path: PathBuf,
+        /// What kind.
+        kind: &'static str,
+    },
+    /// The directory can't be made or read.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl PlaceError {
+    /// Whether this user may not, rather than the thing being wrong.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// What decides where servers live.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime: Option<PathBuf>,
+    /// `XDG_STATE_HOME`.
+    pub state: Option<PathBuf>,
+    /// `HOME`, or the user database's word.
+    pub home: Option<PathBuf>,
+    /// The user id that asks.
+    pub uid: u32,
+    /// Runtime and state directory of the host's server.
+    pub host: (PathBuf, PathBuf),
+}
+
+impl Env {
+    /// As this process finds it.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        Self {
+            runtime: absolute("XDG_RUNTIME_DIR"),
+            state: absolute("XDG_STATE_HOME"),
+            home: absolute("HOME").or_else(home),
+            uid: own_uid(),
+            host: ("/run/moot".into(), "/var/lib/moot".into()),
+        }
+    }
+
+    fn state_home(&self) -> Result<PathBuf, PlaceError> {
+        let fall_back = || self.home.as_ref().map(|home| home.join(".local/state"));
+        self.state.clone().or_else(fall_back).ok_or(PlaceError::NoHome)
+    }
+
+    /// The user's own places for a server of that name; without one, the user's only one.
+    fn own(&self, name: Option<&str>) -> Result<Places, PlaceError> {
+        let under = |base: &Path| match name {
+            None => base.join("moot"),
+            Some(name) => base.join("moot.d").join(name),
+        };
+        let state = under(&self.state_home()?);
+        let system = PathBuf::from(format!("/run/user/{}", self.uid));
+        let is_ours = |dir: &Path, private: bool| {
+            fs::metadata(dir).is_ok_and(|m| {
+                m.is_dir() && m.uid() == self.uid && (!private || m.mode() & 0o077 == 0)
+            })
+        };
+        let runtime = match &self.runtime {
+            Some(dir) if is_ours(dir, false) => under(dir),
+            _ if is_ours(&system, true) => under(&system),
+            _ => state.join("run"),
+        };
+        Ok(Places { runtime, state, host: false })
+    }
+}
+
+/// The places of the server that a command means: the choice (`--server`), else the host's server if
+/// there is one and this user may connect, else the user's own. A server that runs says itself where
+/// its socket is.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
+    if choice.is_none() && host_server_is_meant(env) {
+        let (runtime, state) = env.host.clone();
+        return Ok(Places { runtime, state, host: true });
+    }
+    let mut places = resolve_own(choice, env, false)?;
+    if places.runtime != places.state
+        && let Ok(LockState::Held(Some(note))) = query(&places.lock())
+    {
+        places.runtime = note.runtime_dir;
+    }
+    check_length(&places)?;
+    Ok(places)
+}
+
+/// The places that a server of this user is to use, whatever runs elsewhere.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
+    let places = match choice {
+        Some(dir) if dir.contains('/') => {
+            let path = std::path::absolute(dir)
+                .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
+            Places { host: system, ..Places::all_in(path) }
+        }
+        Some(name) => {
+            let wrong = |why: String| PlaceError::Name { name: name.to_owned(), why };
+            let name = RoomName::new(name).map_err(|e| wrong(e.to_string()))?;
+            env.own(Some(name.key()))?
+        }
+        None if system => {
+            let (runtime, state) = env.host.clone();
+            Places { runtime, state, host: true }
+        }
+        None => env.own(None)?,
+    };
+    check_length(&places)?;
+    Ok(places)
+}
+
+/// A host's server counts as there if its socket stands, living or dead: a dead one is told, not passed
+/// over. One that this user may not connect to is passed over.
+fn host_server_is_meant(env: &Env) -> bool {
+    let socket = env.host.0.join("socket");
+    if fs::symlink_metadata(&socket).is_err() {
+        return false;
+    }
+    nix::unistd::access(&socket, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
+fn check_length(places: &Places) -> Result<(), PlaceError> {
+    let path = places.socket();
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        return Err(PlaceError::TooLong { path, bytes });
+    }
+    Ok(())
+}
+
+/// Where the configuration of a host's server, or of the user's own, is looked for.
+#[must_use]
+pub fn config_path(system: bool) -> PathBuf {
+    if system {
+        return "/etc/moot/moot.toml".into();
+    }
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let config = absolute("XDG_CONFIG_HOME");
+    let config = config.or_else(|| absolute("HOME").or_else(home).map(|h| h.join(".config")));
+    config.unwrap_or_else(|| "/etc".into()).join("moot/moot.toml")
+}
+
+/// Whether a server holds the lock of these places.
+#[must_use]
+pub fn is_served(places: &Places) -> bool {
+    matches!(query(&places.lock()), Ok(LockState::Held(_)))
+}
+
+/// Makes the directories of a server and sees to it that nobody else can take their place.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
+    for dir in [&places.state, &places.runtime] {
+        let io = |source| PlaceError::Io { path: dir.clone(), source };
+        let mode = if system { 0o755 } else { 0o700 };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(io)?;
+        let meta = fs::metadata(dir).map_err(io)?;
+        let owner = own_uid();
+        if meta.uid() != owner {
+            let why =
+                format!("it belongs to user id {}, and the server runs as {owner}", meta.uid());
+            return Err(PlaceError::Unsafe { path: dir.clone(), why });
+        }
+        if meta.mode() & 0o022 != 0 {
+            let why = "others may write to it; chmod go-w".to_owned();
+            return Err(PlaceError::Unsafe { path: dir.clone(), why });
+        }
+        check_safe(dir, owner)?;
+        if !system && dir == &places.runtime && meta.mode() & 0o077 != 0 {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io)?;
+        }
+    }
+    check_local(&places.state)
+}
+
+/// Every parent directory may be written by root or the owner only, or keeps what others made
+/// (sticky).
+///
+/// # Errors
+/// [`PlaceError::Unsafe`] names the directory that is not.
+pub fn check_safe(path: &Path, owner: u32) -> Result<(), PlaceError> {
+    let real = fs::canonicalize(path)
+        .map_err(|source| PlaceError::Io { path: path.to_owned(), source })?;
+    for dir in real.ancestors().skip(1) {
+        let meta =
+            fs::metadata(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source })?;
+        let sticky = meta.mode() & 0o1000 != 0;
+        let foreign = meta.uid() != 0 && meta.uid() != owner;
+        if foreign || (meta.mode() & 0o022 != 0 && !sticky) {
+            let why = "others could put something else in place of what is below it".to_owned();
+            return Err(PlaceError::Unsafe { path: dir.to_owned(), why });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn check_local(dir: &Path) -> Result<(), PlaceError> {
+    let found =
+        statfs(dir).map_err(|e| PlaceError::Io { path: dir.to_owned(), source: e.into() })?;
+    #[allow(clippy::unnecessary_cast, reason = "its width differs between platforms")]
+    let magic = found.filesystem_type().0 as i64 & 0xffff_ffff;
+    match NETWORK_FILE_SYSTEMS.iter().find(|(m, _)| m & 0xffff_ffff == magic) {
+        Some((_, kind)) => Err(PlaceError::Network { path: dir.to_owned(), kind }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn check_local(_dir: &Path) -> Result<(), PlaceError> {
+    Ok(())
+}
+
+/// Whether a server with that user id may be trusted with a directory of that owner.
+#[must_use]
+pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
+    peer == dir_owner || peer == own || peer == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(dir: &Path) -> Env {
+        Env {
+            runtime: None,
+            state: Some(dir.join("state")),
+            home: None,
+            uid: own_uid(),
+            host: (dir.join("run-moot"), dir.join("lib-moot")),
+        }
+    }
+
+    #[test]
+    fn a_directory_holds_everything_and_a_name_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env { runtime: Some(dir.path().to_owned()), ..env(dir.path()) };
+        let all = resolve(Some("/srv/x"), &env).unwrap();
+        assert_eq!((all.socket(), all.lock()), ("/srv/x/socket".into(), "/srv/x/lock".into()));
+        let own = resolve(None, &env).unwrap();
+        assert_eq!(own.runtime, dir.path().join("moot"));
+        assert_eq!(own.state, dir.path().join("state/moot"));
+        let named = resolve(Some("Work"), &env).unwrap();
+        assert_eq!(named.runtime, dir.path().join("moot.d/work"));
+        for bad in ["..", ".", "", "a b", "a\u{1b}"] {
+            assert!(resolve(Some(bad), &env).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_path_that_does_not_fit_is_refused_with_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = format!("/{}", "x".repeat(120));
+        let e = resolve(Some(&long), &env(dir.path())).unwrap_err();
+        assert!(e.to_string().contains("128"), "{e}");
+    }
+
+    #[test]
+    fn a_host_server_that_left_its_socket_is_meant_even_if_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = env(dir.path());
+        assert!(!resolve(None, &env).unwrap().host);
+        fs::create_dir(&env.host.0).unwrap();
+        fs::write(env.host.0.join("socket"), "").unwrap();
+        assert!(resolve(None, &env).unwrap().host);
+    }
+
+    #[test]
+    fn a_server_is_trusted_if_it_is_the_owners_mine_or_roots() {
+        assert!(
+            acceptable_server(5, 5, 7) && acceptable_server(7, 5, 7) && acceptable_server(0, 5, 7)
+        );
+        assert!(!acceptable_server(6, 5, 7));
+    }
+}

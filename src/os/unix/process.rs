@@ -1,0 +1,77 @@
+//! What a background server does with its own process.
+
+use std::{fs::File, io, os::fd::AsFd, process::Child};
+
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        stat::{Mode, umask},
+    },
+    unistd::{chdir, dup2_stdout, setsid},
+};
+
+/// Makes this process a server in the background: own session, directory `/`, private files, and no
+/// descriptor that it was not given on purpose (0, 1 and 2).
+///
+/// To be called first of all in `main`: it closes descriptors.
+pub fn detach() {
+    // It fails if this process leads a session already: then that is what was wanted.
+    let _ = setsid();
+    let _ = chdir("/");
+    umask_private();
+    close_inherited();
+}
+
+/// New files and sockets belong to this user alone.
+pub fn umask_private() {
+    umask(Mode::from_bits_truncate(0o077));
+}
+
+#[cfg(target_os = "linux")]
+fn close_inherited() {
+    // SAFETY: called before this process has opened anything; whatever is above 2 was inherited, and
+    // no Rust value owns it.
+    let done = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    // Before Linux 5.9 they stay open; the shell that waits for them is the only one to notice.
+    let _ = done;
+}
+
+#[cfg(not(target_os = "linux"))]
+fn close_inherited() {}
+
+/// Raises the limit of open descriptors as far as this process may.
+pub fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// Lets go of the pipe on which a background server said that it is ready.
+pub fn redirect_stdout_to_null() {
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        // If it fails, the starter sees the pipe's end when this server ends.
+        let _ = dup2_stdout(null.as_fd());
+    }
+}
+
+/// Lets a child run on after this process has ended. It is collected by init, or when this process
+/// ends.
+pub fn leave_running(child: Child) {
+    drop(child);
+}
+
+/// A descriptor kept aside, so that a connection can be accepted and closed when there are no others.
+#[derive(Debug)]
+pub struct Reserve(#[expect(dead_code, reason = "held for its descriptor")] File);
+
+impl Reserve {
+    /// Keeps one aside.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open() -> io::Result<Self> {
+        File::open("/dev/null").map(Self)
+    }
+}

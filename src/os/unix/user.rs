@@ -1,0 +1,42 @@
+//! The user database: names of user ids and groups. Slow or far away at times: not for the hub's thread.
+
+use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
+
+use crate::chat::names::UserName;
+
+/// The user id that this process acts as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    geteuid().as_raw()
+}
+
+/// Name of a user id; none if it has none, or one that could not be shown.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<UserName> {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
+    UserName::new(&user.name).ok()
+}
+
+/// User id of a name, or of `#1000`.
+#[must_use]
+pub fn user_id(name: &str) -> Option<u32> {
+    if let Some(number) = name.strip_prefix('#') {
+        return number.parse().ok();
+    }
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
+/// Home directory of the user that this process acts as, from the user database.
+pub(super) fn home() -> Option<std::path::PathBuf> {
+    User::from_uid(geteuid()).ok().flatten().map(|user| user.dir)
+}
+
+/// Whether a user belongs to a group, by name.
+#[must_use]
+pub fn is_in_group(user: &str, group: &str) -> bool {
+    let Some(group) = Group::from_name(group).ok().flatten() else { return false };
+    let Some(user) = User::from_name(user).ok().flatten() else { return false };
+    let Ok(name) = std::ffi::CString::new(user.name) else { return false };
+    let groups: Vec<Gid> = getgrouplist(&name, user.gid).unwrap_or_default();
+    groups.contains(&group.gid)
+}

@@ -1,0 +1,292 @@
+//! Anybody's end of the table: the server is not asked, and may be stopped, hung or dead.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    layout::{self, HEADER_WORDS, Header, ROOM_WORDS, SLOT_WORDS, TABLE_WORDS},
+    seqlock,
+};
+use crate::{
+    chat::{
+        member::{Kind, State},
+        names::RoomName,
+        roster::{Counters, Row},
+    },
+    limits::{HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},
+    os::{self, LockState, Places, ReadWords, ReadWordsError},
+};
+
+/// What the table and its lock say of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerState {
+    /// It holds its lock and its heart beats.
+    Alive,
+    /// It holds its lock, and its last heartbeat is old.
+    NotResponding,
+    /// Nobody holds its lock: it ended without a word.
+    Dead,
+}
+
+/// Why the table can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no server, and none died here.
+    #[error("no server in {}; `moot serve` runs one", .dir.display())]
+    NoServer {
+        /// Where one would be.
+        dir: PathBuf,
+    },
+    /// This user may not read it.
+    #[error("{}: permission denied", .path.display())]
+    Denied {
+        /// The table or the lock.
+        path: PathBuf,
+    },
+    /// It is no table of this version, or not from a server that may be trusted.
+    #[error("the presence table {} can't be used: {why}", .path.display())]
+    Damaged {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// From the system.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The table or the lock.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// The table at one time.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// One row a session, visitors included, by session number. States are final: idle is worked out,
+    /// and everything is unknown if the server is dead.
+    pub rows: Vec<Row>,
+    /// How the server is.
+    pub server: ServerState,
+    /// Its process.
+    pub pid: u64,
+    /// Its counters at the last heartbeat.
+    pub counters: Counters,
+    /// Rows that could not be read.
+    pub damaged: usize,
+}
+
+impl Snapshot {
+    /// Reads the table of a server.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. Whatever the table's bytes are, it does not panic.
+    pub fn read(places: &Places) -> Result<Self, ReadError> {
+        let held = held(places)?;
+        let path = places.table();
+        let owner = os::owner_of(&places.runtime).ok();
+        let own = os::own_uid();
+        let trusted = |uid| owner.is_some_and(|owner| os::acceptable_server(uid, owner, own));
+        let memory = ReadWords::open(&path, TABLE_WORDS, trusted).map_err(|e| match e {
+            ReadWordsError::Absent => ReadError::NoServer { dir: places.runtime.clone() },
+            ReadWordsError::Wrong(why) => ReadError::Damaged { path: path.clone(), why },
+            ReadWordsError::Io(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                ReadError::Denied { path: path.clone() }
+            }
+            ReadWordsError::Io(source) => ReadError::Io { path: path.clone(), source },
+        })?;
+        let words = memory.words();
+        let header = read_header(words).map_err(|why| ReadError::Damaged { path, why })?;
+        let now_us = os::monotonic_us();
+        let stale = now_us.saturating_sub(header.heartbeat_us) > HEARTBEAT_STALE_MS * 1000;
+        let server = match (held, stale) {
+            (false, _) => ServerState::Dead,
+            (true, true) => ServerState::NotResponding,
+            (true, false) => ServerState::Alive,
+        };
+        let (mut rows, damaged) = read_rows(words, &header);
+        for row in &mut rows {
+            row.state = final_state(row, server, now_us);
+        }
+        rows.sort_by_key(|row| row.session);
+        Ok(Self { rows, server, pid: header.pid, counters: header.counters, damaged })
+    }
+}
+
+fn held(places: &Places) -> Result<bool, ReadError> {
+    let path = places.lock();
+    match os::query(&path) {
+        Ok(LockState::Held(_)) => Ok(true),
+        Ok(LockState::Free(_)) => Ok(false),
+        Ok(LockState::Absent) => Err(ReadError::NoServer { dir: places.runtime.clone() }),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(ReadError::Denied { path }),
+        Err(source) => Err(ReadError::Io { path, source }),
+    }
+}
+
+fn read_header(words: &[AtomicU64]) -> Result<Header, String> {
+    let magic = words.first().map_or(0, |w| w.load(Ordering::Acquire));
+    if magic != layout::MAGIC {
+        return Err("it is no presence table of this version".to_owned());
+    }
+    let mut data = [0; HEADER_WORDS - 2];
+    let cell = layout::header(words).ok_or("it is too short")?;
+    if !seqlock::read(cell, &mut data) {
+        return Err("its header keeps changing; its server died while writing it".to_owned());
+    }
+    let header = Header::unpack(&data);
+    if header.slots_used > SESSIONS_MAX as u64 || header.rooms_used > ROOMS_MAX as u64 {
+        return Err("its header makes no sense".to_owned());
+    }
+    Ok(header)
+}
+
+fn read_rows(words: &[AtomicU64], header: &Header) -> (Vec<Row>, usize) {
+    let rooms: Vec<Option<RoomName>> =
+        (0..header.rooms_used as usize).map(|index| read_room(words, index)).collect();
+    let name = |index: u16| rooms.get(usize::from(index)).cloned().flatten();
+    let mut damaged = 0;
+    let mut rows = Vec::new();
+    for index in 0..header.slots_used as usize {
+        let mut data = [0; SLOT_WORDS - 1];
+        let read = layout::slot(words, index).is_some_and(|cell| seqlock::read(cell, &mut data));
+        match layout::unpack_row(&data, name) {
+            Ok(row) if read => rows.extend(row),
+            Ok(_) | Err(()) => damaged += 1,
+        }
+    }
+    (rows, damaged)
+}
+
+fn read_room(words: &[AtomicU64], index: usize) -> Option<RoomName> {
+    let mut data = [0; ROOM_WORDS - 1];
+    let cell = layout::room(words, index)?;
+    seqlock::read(cell, &mut data).then(|| layout::unpack_room(&data))?
+}
+
+fn final_state(row: &Row, server: ServerState, now_us: u64) -> State {
+    let idle = row.kind == Kind::Person
+        && now_us.saturating_sub(row.active_mono_us) >= IDLE_AFTER_MS * 1000;
+    match (server, row.state) {
+        (ServerState::Dead, _) => State::Unknown,
+        (_, State::Online) if idle => State::Idle,
+        (_, state) => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        chat::{
+            member::SessionId,
+            names::{Label, UserName},
+        },
+        os::{Lock, LockNote},
+        presence::Table,
+    };
+
+    fn places(dir: &Path) -> Places {
+        Places { runtime: dir.to_owned(), state: dir.to_owned(), host: false }
+    }
+
+    fn lock(places: &Places) -> Lock {
+        let note = LockNote { pid: 1, runtime_dir: places.runtime.clone() };
+        Lock::acquire(&places.lock(), false, &note).unwrap()
+    }
+
+    fn row(session: u64, rooms: &[&str]) -> Row {
+        Row {
+            session: SessionId(session),
+            uid: 1000,
+            pid: 4711,
+            start: 99,
+            kind: Kind::Agent,
+            state: State::Away,
+            visitor: false,
+            since_wall_us: -5,
+            active_mono_us: 7,
+            user: UserName::new("ann").unwrap(),
+            label: Some(Label::new("봇").unwrap()),
+            status: "점심 먹으러".into(),
+            rooms: rooms.iter().map(|r| RoomName::new(r).unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_the_server_puts_anybody_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let lock = lock(&places);
+        let mut table = Table::create(&places, false, 7, true).unwrap();
+        let (a, b) = (row(3, &["회의", "dev"]), row(2, &["dev"]));
+        table.put(&a).unwrap();
+        table.put(&b).unwrap();
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!((seen.server, seen.damaged), (ServerState::Alive, 0));
+        assert_eq!(seen.rows, [b.clone(), a.clone()]);
+        table.remove(SessionId(3));
+        table.put(&row(4, &["neu"])).unwrap();
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!(seen.rows, [b, row(4, &["neu"])], "slots and lines are used again");
+        drop(lock);
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!(seen.server, ServerState::Dead);
+        assert!(seen.rows.iter().all(|r| r.state == State::Unknown));
+        table.close();
+        assert!(matches!(Snapshot::read(&places), Err(ReadError::NoServer { .. })));
+    }
+
+    #[test]
+    fn a_thousand_sessions_fit_and_a_heart_that_stops_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let _lock = lock(&places);
+        let mut table = Table::create(&places, false, 7, true).unwrap();
+        for session in 1..=1000 {
+            table.put(&row(session, &["dev"])).unwrap();
+        }
+        table.heartbeat(0, &Counters { messages: 5, ..Counters::default() });
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!((seen.rows.len(), seen.counters.messages), (1000, 5));
+        assert_eq!(seen.server, ServerState::NotResponding);
+    }
+
+    #[test]
+    fn a_table_that_was_cut_or_overwritten_is_told_and_never_crashes() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let _lock = lock(&places);
+        let mut table = Table::create(&places, false, 7, true).unwrap();
+        table.put(&row(1, &["dev"])).unwrap();
+        let good = fs::read(places.table()).unwrap();
+        fs::write(places.table(), &good[..100]).unwrap();
+        assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
+        let mut bad = good.clone();
+        bad[0] ^= 1;
+        fs::write(places.table(), &bad).unwrap();
+        assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
+        let slot = (HEADER_WORDS + ROOMS_MAX * ROOM_WORDS + 1) * 8;
+        let mut bad = good;
+        bad[slot + 8 * 8] = 0xff;
+        fs::write(places.table(), &bad).unwrap();
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!((seen.rows.len(), seen.damaged), (0, 1), "a name that is no UTF-8");
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_row_or_not(words in proptest::collection::vec(any::<u64>(), SLOT_WORDS - 1)) {
+            let data: layout::SlotData = words.try_into().unwrap();
+            let _ = layout::unpack_row(&data, |_| None);
+        }
+    }
+}
