@@ -13,12 +13,18 @@ use crate::{
     session::{ConnectError, Connection},
 };
 
+/// What is kept of the words of a server that did not start.
+const LAST_WORDS_BYTES_MAX: u64 = 4096;
+
 /// Why no server could be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program itself could not be run again.
     #[error("can't start a server: {0}")]
     Spawn(#[from] io::Error),
+    /// It was started and ended with these words.
+    #[error("the server that was started ended: {0}")]
+    Failed(String),
     /// It was started and does not answer.
     #[error("the server that was started does not answer; its log is {0}")]
     NotReady(String),
@@ -38,13 +44,17 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
         .arg(format!("{}ms", IDLE_EXIT_MS))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
     // It says one line on this pipe once it listens, or closes it: then another server was faster, or
     // it failed.
-    if let Some(mut pipe) = child.stdout.take() {
-        let mut byte = [0];
-        let _ = pipe.read(&mut byte);
+    let mut ready = [0];
+    let is_ready =
+        child.stdout.take().is_some_and(|mut pipe| pipe.read(&mut ready).is_ok_and(|n| n > 0));
+    let mut last_words = String::new();
+    if !is_ready && let Some(pipe) = child.stderr.take() {
+        // It has ended, or is about to: what it says then is short.
+        let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_string(&mut last_words);
     }
     os::leave_running(child);
     let deadline = Instant::now() + Duration::from_millis(START_MS_MAX);
@@ -57,8 +67,11 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
                 // Whoever holds the lock is about to listen.
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err(ConnectError::NoServer(_)) => {
+            Err(ConnectError::NoServer(_)) if last_words.is_empty() => {
                 return Err(StartError::NotReady(places.log().display().to_string()));
+            }
+            Err(ConnectError::NoServer(_)) => {
+                return Err(StartError::Failed(last_words.trim().to_owned()));
             }
             Err(e) => return Err(e.into()),
         }

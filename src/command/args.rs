@@ -46,7 +46,7 @@ pub(super) struct Cli {
 pub(super) struct Global {
     /// Which server: a name, or a directory (with a /) that holds everything of it
     #[arg(
-        long,
+        long = "server",
         global = true,
         env = "MOOT_SERVER",
         hide_env_values = true,

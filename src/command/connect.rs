@@ -59,9 +59,9 @@ impl Context {
                 let connection =
                     crate::client::start(&places, &self.server_args()).map_err(|e| match e {
                         StartError::Connect(e) => self.no_connection(e, &places),
-                        e @ (StartError::Spawn(_) | StartError::NotReady(_)) => {
-                            Failure::new(Exit::NoServer, e.to_string())
-                        }
+                        e @ (StartError::Spawn(_)
+                        | StartError::Failed(_)
+                        | StartError::NotReady(_)) => Failure::new(Exit::NoServer, e.to_string()),
                     })?;
                 Ok((connection, places))
             }

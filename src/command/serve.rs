@@ -62,7 +62,7 @@ fn say_ready(context: &mut Context, places: &Places, detached: bool) {
         let _ = context.out.line(&line).and_then(|()| context.out.flush());
     }
     if detached {
-        os::redirect_stdout_to_null();
+        os::let_go_of_starter();
     } else {
         context.out.note(&line);
     }

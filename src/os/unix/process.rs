@@ -7,7 +7,7 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, umask},
     },
-    unistd::{chdir, dup2_stdout, setsid},
+    unistd::{chdir, dup2_stderr, dup2_stdout, setsid},
 };
 
 /// Makes this process a server in the background: own session, directory `/`, private files, and no
@@ -48,11 +48,12 @@ pub fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// Lets go of the pipe on which a background server said that it is ready.
-pub fn redirect_stdout_to_null() {
+/// Lets go of the pipes on which a background server said that it is ready, or what is wrong.
+pub fn let_go_of_starter() {
     if let Ok(null) = File::options().write(true).open("/dev/null") {
-        // If it fails, the starter sees the pipe's end when this server ends.
+        // If it fails, the starter's pipes end when this server ends.
         let _ = dup2_stdout(null.as_fd());
+        let _ = dup2_stderr(null.as_fd());
     }
 }
 
