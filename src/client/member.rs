@@ -366,12 +366,7 @@ impl Member {
             };
             select! {
                 recv(session) -> incoming => match incoming {
-                    Ok(Incoming::Bytes(bytes)) => {
-                        if let Err(e) = self.take_frames(&bytes) {
-                            self.lose(&e.to_string());
-                        }
-                    }
-                    Ok(Incoming::Ended(reason)) => self.lose(&reason),
+                    Ok(incoming) => self.take_incoming(incoming),
                     Err(_) => self.lose("connection closed"),
                 },
                 recv(heard) -> body => if let Ok(body) = body {
@@ -809,13 +804,31 @@ impl Member {
         self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
     }
 
-    /// Whether nothing more is there to be shown right now.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        let waits = |live: &Live| {
-            !live.session.is_empty() || live.ears.as_ref().is_some_and(|e| !e.heard().is_empty())
-        };
-        self.wakes.is_empty() && !self.live.as_ref().is_some_and(waits)
+    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may then
+    /// write out what it has gathered.
+    pub fn is_quiet(&mut self) -> bool {
+        while self.wakes.is_empty() {
+            let Some(live) = &self.live else { return true };
+            if let Ok(incoming) = live.session.try_recv() {
+                self.take_incoming(incoming);
+            } else if let Some(body) = live.ears.as_ref().and_then(|e| e.heard().try_recv().ok()) {
+                self.take_body(Via::Broadcast, &body);
+            } else {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn take_incoming(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Bytes(bytes) => {
+                if let Err(e) = self.take_frames(&bytes) {
+                    self.lose(&e.to_string());
+                }
+            }
+            Incoming::Ended(reason) => self.lose(&reason),
+        }
     }
 
     /// Whether it comes back by itself when the server ends (it does, unless told otherwise).

@@ -1,0 +1,1 @@
+//! Many members at once, killed, stopped and started: everybody's stream is the room's order.

@@ -1,0 +1,12 @@
+//! The real program, in processes of its own, in temporary directories.
+//!
+//! `MOOT_TEST_BROADCAST=off` runs everything without the broadcast channel, with the same results.
+
+mod world;
+
+mod bad_input;
+mod crowd;
+mod everyday;
+mod server_end;
+mod spoof;
+mod two_users;

@@ -1,0 +1,1 @@
+//! Several user ids on one host: who may in, who is called what.

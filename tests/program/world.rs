@@ -1,0 +1,347 @@
+//! The words in which the tests of the real program are written: a world with a server directory, commands, members.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A hang is a failure; no test waits so long for what comes.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A second user, where the tests run as root.
+pub const OTHER_UID: u32 = 65534;
+/// A third one.
+pub const THIRD_UID: u32 = 1;
+
+pub fn is_root() -> bool {
+    // The owner of a file that this process makes.
+    use std::os::unix::fs::MetadataExt;
+    tempfile::tempfile().unwrap().metadata().unwrap().uid() == 0
+}
+
+/// Whether the broadcast channel is on in this run of the tests.
+pub fn broadcast() -> &'static str {
+    match std::env::var("MOOT_TEST_BROADCAST").as_deref() {
+        Ok("off") => "off",
+        _ => "auto",
+    }
+}
+
+/// Waits until something holds; looks often, sleeps little.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// A server's directory and a configuration in which every room is worth a broadcast.
+pub struct World {
+    temp: TempDir,
+    pub dir: PathBuf,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with_config("")
+    }
+
+    /// A world with more configuration.
+    pub fn with_config(more: &str) -> Self {
+        // Short: socket paths have 107 bytes.
+        let temp = tempfile::Builder::new().prefix("moot").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!("[broadcast]\nmembers_min = 1\n{more}");
+        std::fs::write(temp.path().join("moot.toml"), config).unwrap();
+        let dir = temp.path().join("s");
+        Self { temp, dir }
+    }
+
+    /// A path beside the server's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    /// `moot` with these arguments, in this world.
+    pub fn moot(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moot"));
+        command.args(args).env_clear();
+        command.env("MOOT_SERVER", &self.dir).env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
+        command.env("HOME", self.temp.path()).current_dir(self.temp.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The same as another user.
+    pub fn moot_as(&self, uid: u32, args: &[&str]) -> Command {
+        let mut command = self.moot(args);
+        command.uid(uid).gid(uid);
+        command
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub fn run(&self, args: &[&str]) -> Done {
+        Done::of(self.moot(args), None)
+    }
+
+    /// Runs a command to its end as another user.
+    #[track_caller]
+    pub fn run_as(&self, uid: u32, args: &[&str]) -> Done {
+        Done::of(self.moot_as(uid, args), None)
+    }
+
+    /// Runs a command with this on its standard input.
+    #[track_caller]
+    pub fn run_with_input(&self, args: &[&str], input: &[u8]) -> Done {
+        Done::of(self.moot(args), Some(input))
+    }
+
+    /// A server in the foreground, ready.
+    #[track_caller]
+    pub fn serve(&self) -> Process {
+        self.serve_with(&[])
+    }
+
+    /// A server with more flags.
+    #[track_caller]
+    pub fn serve_with(&self, more: &[&str]) -> Process {
+        let config = self.path("moot.toml");
+        let mut args =
+            vec!["--config", config.to_str().unwrap(), "serve", "--broadcast", broadcast()];
+        args.extend(more);
+        let mut server = Process::spawn(self.moot(&args));
+        let line = server.line("the server's first line");
+        assert!(line.starts_with("listening on "), "{line}: {}", server.errors());
+        server
+    }
+
+    /// `listen --json` to these targets, ready.
+    #[track_caller]
+    pub fn listen(&self, args: &[&str]) -> Process {
+        let mut all = vec!["listen", "--json", "--no-start"];
+        all.extend(args);
+        Process::ready(self.moot(&all))
+    }
+
+    /// `join --json` in these rooms, ready.
+    #[track_caller]
+    pub fn join(&self, args: &[&str]) -> Process {
+        let mut all = vec!["join", "--json", "--no-start"];
+        all.extend(args);
+        let mut command = self.moot(&all);
+        command.stdin(Stdio::piped());
+        Process::ready(command)
+    }
+
+    /// Rows of `who --json` with these flags, and the exit code.
+    #[track_caller]
+    pub fn who(&self, args: &[&str]) -> (Vec<Value>, i32) {
+        let mut all = vec!["who", "--json"];
+        all.extend(args);
+        let done = self.run(&all);
+        (done.objects(), done.code)
+    }
+}
+
+/// A command that has ended.
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Done {
+    #[track_caller]
+    pub fn of(mut command: Command, input: Option<&[u8]>) -> Self {
+        if input.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = command.spawn().unwrap();
+        let writer = input.map(|input| {
+            let (mut pipe, input) = (child.stdin.take().unwrap(), input.to_vec());
+            // It may end without having read everything.
+            std::thread::spawn(move || drop(pipe.write_all(&input)))
+        });
+        let pid = child.id();
+        let (tell, told) = channel();
+        std::thread::spawn(move || tell.send(child.wait_with_output()));
+        let Ok(output) = told.recv_timeout(PATIENCE) else {
+            kill(pid, "KILL");
+            panic!("hangs: {command:?}");
+        };
+        let Output { status, stdout, stderr } = output.unwrap();
+        if let Some(writer) = writer {
+            writer.join().unwrap();
+        }
+        use std::os::unix::process::ExitStatusExt;
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code, out: text(stdout), err: text(stderr) }
+    }
+
+    /// It did what it should.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// It ended with this code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "out: {}\nerr: {}", self.out, self.err);
+        self
+    }
+
+    /// Its output as JSON objects.
+    #[track_caller]
+    pub fn objects(&self) -> Vec<Value> {
+        self.out.lines().map(|l| serde_json::from_str(l).expect(l)).collect()
+    }
+}
+
+/// Sends a signal by name.
+pub fn kill(pid: u32, signal: &str) {
+    Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
+}
+
+/// A process that runs: a server or a member. It is killed when it is dropped.
+pub struct Process {
+    pub child: Child,
+    pub input: Option<ChildStdin>,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Process {
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        let errors = lines_of(child.stderr.take().unwrap());
+        let input = child.stdin.take();
+        Self { child, input, lines, errors, heard: Vec::new() }
+    }
+
+    /// A member whose `ready` line has come.
+    #[track_caller]
+    pub fn ready(command: Command) -> Self {
+        let mut member = Self::spawn(command);
+        let first = member.next("ready");
+        assert_eq!(first["type"], "ready", "{first} {}", member.errors());
+        member
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        kill(self.pid(), name);
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Types a line.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next line it prints.
+    #[track_caller]
+    pub fn line(&mut self, what: &str) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(e) => panic!("{what} never came ({e}): {}", self.errors()),
+        }
+    }
+
+    /// The next JSON object it prints.
+    #[track_caller]
+    pub fn next(&mut self, what: &str) -> Value {
+        let line = self.line(what);
+        serde_json::from_str(&line).expect(&line)
+    }
+
+    /// The next JSON object of this type; others are passed over.
+    #[track_caller]
+    pub fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let object = self.next(kind);
+            if object["type"] == kind {
+                return object;
+            }
+        }
+    }
+
+    /// The texts of the next so many messages.
+    #[track_caller]
+    pub fn texts(&mut self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.next_of("message")["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Whatever it has printed by now and not been asked for.
+    pub fn rest(&mut self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    /// What it said on standard error so far.
+    pub fn errors(&mut self) -> String {
+        self.heard.extend(self.errors.try_iter());
+        self.heard.join("\n")
+    }
+
+    /// Waits for its end; gives its exit code (128 + signal).
+    #[track_caller]
+    pub fn code(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let mut status = None;
+        eventually("the end of a process", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (to, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).split(b'\n') {
+            let Ok(line) = line else { return };
+            if to.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Whether a path exists.
+pub fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
