@@ -98,6 +98,12 @@ fn sources() -> Vec<(String, String)> {
     files.iter().map(|f| (name(f), fs::read_to_string(f).unwrap())).collect()
 }
 
+/// Whether `code` has `path` as a word of its own (`String::` is not `ring::`).
+fn names(code: &str, path: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(path).any(|(at, _)| !code[..at].ends_with(word))
+}
+
 /// Without comments, and without the tests at the end of a file.
 fn code_of(text: &str) -> String {
     let body = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
@@ -112,7 +118,7 @@ fn complaints_of(name: &str, text: &str) -> Vec<String> {
         bad.push(format!("{name}: no opening //! line"));
     }
     for (krate, homes) in CONFINED {
-        if code.contains(krate) && !homes.iter().any(|h| name.starts_with(h)) {
+        if names(&code, krate) && !homes.iter().any(|h| name.starts_with(h)) {
             bad.push(format!("{name}: {krate} is not at home here"));
         }
     }
@@ -126,7 +132,7 @@ fn complaints_of(name: &str, text: &str) -> Vec<String> {
     }
     if PURE.iter().any(|p| name.starts_with(p)) {
         for impure in IMPURE_WORDS {
-            if code.contains(impure) {
+            if names(&code, impure) {
                 bad.push(format!("{name}: pure code mentions {impure}"));
             }
         }

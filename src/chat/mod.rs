@@ -3,6 +3,9 @@
 //! No I/O, no clock, no threads: time is an argument, what is to be done comes out as actions. The
 //! same code runs in the server, in the member's client, in the seeded simulation and under fuzzing.
 
+// What can happen is a closed list; whoever adds to it is shown every place that has to know.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod backlog;
 pub mod batch;
 pub mod bytes;

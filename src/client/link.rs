@@ -198,7 +198,7 @@ impl Link {
     ///
     /// # Errors
     /// If the connection broke, ended or time is out.
-    pub fn next(&mut self) -> Result<Told, LinkError> {
+    pub fn wait(&mut self) -> Result<Told, LinkError> {
         loop {
             if let Some(told) = self.next_frame()? {
                 return Ok(told);
@@ -235,7 +235,7 @@ impl Link {
     pub fn ask(&mut self, request: &Request) -> Result<Reply, LinkError> {
         let asked = self.queue_request(request);
         loop {
-            match self.next()? {
+            match self.wait()? {
                 Told::Reply(serial, result) if serial == asked => {
                     return result.map_err(LinkError::Refusal);
                 }

@@ -437,7 +437,7 @@ impl Member {
             return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
         };
         for info in infos {
-            self.add(info);
+            self.add(&info);
         }
         if last {
             self.become_ready();
@@ -446,7 +446,7 @@ impl Member {
     }
 
     /// Takes a stream up, from where it stood if it was followed before.
-    fn add(&mut self, info: StreamInfo) {
+    fn add(&mut self, info: &StreamInfo) {
         let name = match &info.name {
             StreamLabel::Room(room) => StreamName::Room(room.clone()),
             StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
@@ -501,7 +501,7 @@ impl Member {
                     self.release(stream.0);
                 }
             }
-            Told::Opened(info) => self.add(info),
+            Told::Opened(info) => self.add(&info),
             Told::Channel { stream, channel } => self.hear(stream, channel),
             Told::Joined { stream, member } => {
                 if let Some(room) = self.room_of(stream) {
@@ -534,12 +534,9 @@ impl Member {
         let Ok(head) = batch::Head::read(body) else { return };
         let tag = head.tag.0;
         let Some(stream) = self.streams.get_mut(&tag) else { return };
-        match stream.inbox.take(now_us, via, body, jitter_us) {
-            Ok(Some(from)) => {
-                self.show(tag, body, from);
-                self.release(tag);
-            }
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(from)) = stream.inbox.take(now_us, via, body, jitter_us) {
+            self.show(tag, body, from);
+            self.release(tag);
         }
     }
 

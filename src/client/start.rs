@@ -41,7 +41,7 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
     let mut child = Command::new(std::env::current_exe()?)
         .args(args)
         .args(["serve", "--detached", "--idle-exit"])
-        .arg(format!("{}ms", IDLE_EXIT_MS))
+        .arg(format!("{IDLE_EXIT_MS}ms"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

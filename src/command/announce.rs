@@ -59,7 +59,7 @@ fn wait_until_covered(link: &mut Link, number: u64, until: Instant) -> Result<()
     }
     link.set_deadline(Some(until));
     loop {
-        match link.next() {
+        match link.wait() {
             Ok(Told::Event(event)) if covers(&event) => return Ok(()),
             Ok(_) => {}
             Err(LinkError::TimedOut) => return Ok(()),

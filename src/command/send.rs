@@ -147,7 +147,7 @@ impl Sender {
         let mut open = lines.len() as u64;
         let mut least = u32::MAX;
         while open > 0 {
-            match self.link.next()? {
+            match self.link.wait()? {
                 Told::Ack(ack) => {
                     open = open.saturating_sub(ack.count.into());
                     least = least.min(ack.members);

@@ -58,7 +58,7 @@ fn ask(context: &Context) -> Result<Status, LinkError> {
     link.set_deadline(Some(Instant::now() + wait));
     link.queue_frozen(Kind::Status);
     loop {
-        if let Told::Status(body) = link.next()? {
+        if let Told::Status(body) = link.wait()? {
             return serde_json::from_slice(&body).map_err(|e| LinkError::Protocol(e.to_string()));
         }
     }
@@ -79,7 +79,7 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
     link.set_deadline(Some(deadline));
     link.queue_frozen(Kind::Stop);
     loop {
-        match link.next() {
+        match link.wait() {
             Ok(_) => {}
             Err(LinkError::Ended(_) | LinkError::Io(_)) => break,
             Err(e) => return Err(e.into()),

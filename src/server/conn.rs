@@ -375,11 +375,12 @@ impl Conn {
 
 /// The user that has to be known before the hub can answer.
 fn unknown_user(request: &Request) -> Option<&UserName> {
-    match request {
-        Request::Open { target: Target::User { user, .. } }
-        | Request::Join { follow: Follow::With(user), .. } => Some(user),
-        _ => None,
+    if let Request::Open { target: Target::User { user, .. } }
+    | Request::Join { follow: Follow::With(user), .. } = request
+    {
+        return Some(user);
     }
+    None
 }
 
 /// Asks the user database, which may be slow or far away, on another thread.

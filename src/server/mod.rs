@@ -3,6 +3,9 @@
 //! Reading order: [`run`] sets up lock, socket, table and channel and tears them down again; `core`
 //! carries out the hub's actions; `conn` is one session's I/O; `accept` lets sessions in.
 
+// What can happen is a closed list; whoever adds to it is shown every place that has to know.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod accept;
 mod conn;
 mod core;
@@ -101,7 +104,7 @@ pub fn run(
     let _lock = match Lock::acquire(&places.lock(), options.system, &note) {
         Ok(lock) => lock,
         Err(LockError::Held { pid }) => {
-            return Err(ServerError::Running { dir: places.state.clone(), pid });
+            return Err(ServerError::Running { dir: places.state, pid });
         }
         Err(LockError::Io(source)) => {
             return Err(ServerError::Io {
