@@ -10,7 +10,7 @@ use super::{
 };
 use crate::limits::{
     INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_EVERY_MS,
-    WINDOW_CHARGE_BYTES_MIN,
+    SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
 };
 
 /// The way a body came.
@@ -68,6 +68,7 @@ pub struct Inbox {
     /// Something to report since.
     due_since_us: Option<u64>,
     unreported_charge: u64,
+    unreported_bytes: usize,
     window_charge: u64,
     /// Reports at once (announcements: somebody waits for the receipt).
     eager: bool,
@@ -91,6 +92,7 @@ impl Inbox {
             reported_us: 0,
             due_since_us: None,
             unreported_charge: 0,
+            unreported_bytes: 0,
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64,
             eager,
         }
@@ -136,6 +138,8 @@ impl Inbox {
             self.datagrams += 1;
             self.unreported_charge += charge_bytes(body.len() + 32) as u64;
             self.due_since_us.get_or_insert(now_us);
+        } else {
+            self.unreported_bytes += body.len();
         }
         self.note_head(now_us, head.last(), jitter_us);
         if head.count == 0 || head.last() < self.next {
@@ -267,6 +271,7 @@ impl Inbox {
         self.reported_datagrams = self.datagrams;
         self.reported_us = now_us;
         self.unreported_charge = 0;
+        self.unreported_bytes = 0;
         Some(Report {
             stream: self.tag,
             delivered: self.next - 1,
@@ -279,7 +284,8 @@ impl Inbox {
         let since = self.due_since_us?;
         let every = REPORT_EVERY_MS * 1000;
         if self.next - 1 > self.reported {
-            let full = self.unreported_charge * 8 >= self.window_charge;
+            let full = self.unreported_charge * 8 >= self.window_charge
+                || self.unreported_bytes * 8 >= SESSION_WINDOW_BYTES;
             return Some(if full || self.eager { since } else { since + every });
         }
         // Only heard, nothing new: the first time it proves the channel, after that it is small talk.

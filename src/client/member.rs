@@ -29,8 +29,8 @@ use crate::{
         names::{Label, RoomName, UserName},
         text::mentions,
         verbs::{
-            Begin, Channel, Event as Told, Follow, GapReason, Refusal, Reply, Request, StreamInfo,
-            StreamLabel, StreamTag,
+            Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
+            StreamInfo, StreamLabel, StreamTag,
         },
     },
     limits::{ANSWER_MS_DEFAULT, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
@@ -136,11 +136,12 @@ pub struct Member {
     follows: Follows,
     live: Option<Live>,
     run: RunId,
-    last_run: RunId,
     user: String,
     streams: HashMap<u32, Stream>,
     /// Streams of the last session, until they are joined again.
     before: Vec<Stream>,
+    /// The run that they belong to.
+    before_run: RunId,
     wakes: VecDeque<Queued>,
     unacked: VecDeque<Unacked>,
     counter: u64,
@@ -193,10 +194,10 @@ impl Member {
             follows,
             live: None,
             run: RunId(0),
-            last_run: RunId(0),
             user: String::new(),
             streams: HashMap::new(),
             before: Vec::new(),
+            before_run: RunId(0),
             wakes: VecDeque::new(),
             unacked: VecDeque::new(),
             counter: 0,
@@ -246,7 +247,7 @@ impl Member {
         link.set_deadline(deadline);
         let welcome = link.welcome()?.clone();
         self.user.clone_from(&welcome.user);
-        self.last_run = std::mem::replace(&mut self.run, welcome.run);
+        self.run = welcome.run;
         let (connection, frames) = link.into_parts();
         connection.set_read_timeout(None)?;
         connection.set_write_timeout(None)?;
@@ -300,9 +301,11 @@ impl Member {
             (Some(_), Follow::AllDirect | Follow::ToMe) => {
                 let oldest = |s: &&Stream| matches!(s.name, StreamName::Direct(_));
                 let seq = self.before.iter().filter(oldest).map(|s| s.inbox.next() - 1).min();
-                Begin::After { run: self.last_run, seq: seq.unwrap_or(0) }
+                Begin::After { run: self.before_run, seq: seq.unwrap_or(0) }
             }
-            (Some(stream), _) => Begin::After { run: self.last_run, seq: stream.inbox.next() - 1 },
+            (Some(stream), _) => {
+                Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
+            }
             (None, Follow::Announcements) => Begin::Now,
             (None, _) => self.follows.begin,
         }
@@ -470,6 +473,7 @@ impl Member {
     }
 
     fn become_ready(&mut self) {
+        let another_run = !self.before.is_empty() && self.before_run != self.run;
         self.before.clear();
         self.retry.pause_ms = RECONNECT_MS.0;
         let Some(live) = &mut self.live else { return };
@@ -481,6 +485,9 @@ impl Member {
         streams.sort_by_cached_key(|(name, _)| name.to_string());
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
         self.wakes.extend(early);
+        if another_run {
+            self.give_up_direct();
+        }
         self.resubmit();
     }
 
@@ -668,6 +675,17 @@ impl Member {
         }
     }
 
+    /// Numbers of conversations are those of another run: what was on its way to a user is told as
+    /// lost, and never goes to whoever has that number now.
+    fn give_up_direct(&mut self) {
+        let before = self.unacked.len();
+        self.unacked.retain(|u| matches!(u.to, Address::Room(_)));
+        for _ in self.unacked.len()..before {
+            let text = "a direct message was not delivered: the server started anew";
+            self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));
+        }
+    }
+
     fn resubmit(&mut self) {
         for at in 0..self.unacked.len() {
             self.submit_at(at);
@@ -765,19 +783,23 @@ impl Member {
     /// somebody else's.
     fn lose(&mut self, reason: &str) {
         let Some(live) = self.live.take() else { return };
+        let was_ready = live.is_ready;
         drop(live);
         self.out.clear();
         self.silent.clear();
-        if self.before.is_empty() {
+        if was_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
+            self.before_run = self.run;
         }
         self.streams.clear();
-        self.retry = Retry {
-            at: Instant::now() + Duration::from_millis(RECONNECT_MS.0),
-            pause_ms: RECONNECT_MS.0,
-        };
-        let reason = reason.to_owned();
-        self.wakes.push_back(Queued::Event(Event::End { reason }));
+        if was_ready {
+            self.retry = Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 };
+        }
+        // A try to come back that failed is not told each time.
+        if was_ready {
+            let reason = reason.to_owned();
+            self.wakes.push_back(Queued::Event(Event::End { reason }));
+        }
     }
 
     fn try_again(&mut self) {

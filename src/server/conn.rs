@@ -57,6 +57,10 @@ pub(super) struct Conn {
     /// Said good-bye, or is to end for a reason of ours.
     ending: Cell<Option<EndCause>>,
     lookups: Cell<u32>,
+    /// Nothing can be written any more.
+    broken: Cell<bool>,
+    /// Was not read because its output was full; to be read again once there is room.
+    unread: Cell<bool>,
 }
 
 impl Conn {
@@ -75,6 +79,8 @@ impl Conn {
             due_since_us: Cell::new(Some(os::monotonic_us())),
             ending: Cell::new(None),
             lookups: Cell::new(0),
+            broken: Cell::new(false),
+            unread: Cell::new(false),
         }
     }
 
@@ -95,6 +101,14 @@ impl Conn {
     pub(super) fn check_time(&self, now_us: u64) {
         let max_ms = if self.phase.get() == Phase::New { HANDSHAKE_MS_MAX } else { FRAME_MS_MAX };
         let late = |since: u64| now_us.saturating_sub(since) > max_ms * 1000;
+        if self.ending.get().is_some() {
+            // It does not even take its good-bye.
+            if self.due_since_us.get().is_some_and(late) {
+                self.broken.set(true);
+                self.wake();
+            }
+            return;
+        }
         // While it is paused it is not read: what is incomplete is our doing.
         if !self.paused.get() && self.due_since_us.get().is_some_and(late) {
             self.good_bye("a frame was not finished in time");
@@ -108,6 +122,7 @@ impl Conn {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
         });
         self.ending.set(self.ending.get().or(Some(EndCause::Server)));
+        self.due_since_us.set(Some(os::monotonic_us()));
         self.wake();
     }
 
@@ -119,11 +134,15 @@ impl Conn {
             match self.socket.poll_write(&mut cx, output.front()) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => output.advance(bytes),
                 Poll::Ready(Ok(_) | Err(_)) => {
+                    self.broken.set(true);
                     waker.wake_by_ref();
                     return false;
                 }
                 Poll::Pending => return false,
             }
+        }
+        if self.unread.take() {
+            waker.wake_by_ref();
         }
         true
     }
@@ -165,10 +184,15 @@ fn poll(
     if process.poll_ended(cx).is_ready() {
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
     }
+    // First make room, then read: what is read may want an answer.
+    core.inner.borrow_mut().pump(conn);
     if let Poll::Ready(cause) = read(core, conn, cx) {
         return Poll::Ready(conn.ending.get().unwrap_or(cause));
     }
     core.inner.borrow_mut().pump(conn);
+    if conn.broken.get() {
+        return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Closed));
+    }
     match conn.ending.get() {
         Some(cause) if conn.output.borrow().is_empty() => Poll::Ready(cause),
         Some(_) | None => Poll::Pending,
@@ -178,6 +202,7 @@ fn poll(
 /// Reads once, so that no session keeps the others waiting.
 fn read(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<EndCause> {
     let full = conn.output.borrow().waiting_bytes() >= OUTPUT_BYTES_HIGH;
+    conn.unread.set(full);
     if full || conn.paused.get() || conn.ending.get().is_some() {
         return Poll::Pending;
     }
@@ -210,7 +235,7 @@ impl Conn {
         }
         if partial.is_empty() {
             partial = Vec::new();
-            if self.phase.get() != Phase::New {
+            if self.phase.get() != Phase::New && self.ending.get().is_none() {
                 self.due_since_us.set(None);
             }
         } else if self.due_since_us.get().is_none() {
@@ -353,6 +378,7 @@ impl Conn {
         let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
         if request == Request::Quit {
             self.ending.set(Some(EndCause::Quit));
+            self.due_since_us.set(Some(os::monotonic_us()));
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();

@@ -223,8 +223,11 @@ impl Hub {
         }
         let head = stream.backlog.head();
         let mut wake = Vec::new();
+        let busy_since_us = stream.busy_since_us;
         for (_, sub) in &mut stream.subs {
-            let quiet = now.mono_us.saturating_sub(sub.head_told_us) >= HEADS_EVERY_MS * 1000;
+            // Who reports does not need to be told.
+            let since_us = sub.head_told_us.max(sub.progress_us).max(busy_since_us);
+            let quiet = now.mono_us.saturating_sub(since_us) >= HEADS_EVERY_MS * 1000;
             if sub.way == Way::Broadcast && sub.acked < head && quiet {
                 sub.head_due = true;
                 wake.push(sub.session);

@@ -170,6 +170,9 @@ pub(super) struct Stream {
     pub(super) next_probe_us: u64,
     pub(super) probe_pause_ms: u64,
     pub(super) dirty: bool,
+    /// Begin of the present burst: of what is older than a heads' period, everything was told.
+    pub(super) busy_since_us: u64,
+    pub(super) published_us: u64,
     /// The window has been full since.
     pub(super) blocked_since_us: Option<u64>,
     floor: Flow,
@@ -200,6 +203,8 @@ impl Stream {
             next_probe_us: 0,
             probe_pause_ms: RETRY_PAUSE_MS_MIN,
             dirty: false,
+            busy_since_us: 0,
+            published_us: 0,
             blocked_since_us: None,
             floor: Flow::default(),
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,

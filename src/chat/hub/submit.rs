@@ -22,8 +22,8 @@ use crate::{
         verbs::{Refusal, RefusalCode, StreamTag},
     },
     limits::{
-        DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCES_MAX,
-        SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+        DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
+        INSTANCES_MAX, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -405,6 +405,11 @@ impl Hub {
     /// Puts what is ready into the backlog, as large bodies, while the window is open.
     pub(super) fn publish(&mut self, now: Now, tag: StreamTag) {
         let before = self.stream(tag).backlog.head();
+        // While the window is shut, do not encode again and again what can't go.
+        let stream = &mut self.streams[tag.0 as usize];
+        if stream.blocked_since_us.is_some() && !stream.window_is_open(charge_bytes(0)) {
+            return;
+        }
         while let Some(body_bytes) = self.build(tag) {
             if !self.publish_body(now, tag, body_bytes) {
                 break;
@@ -438,6 +443,10 @@ impl Hub {
             return false;
         }
         stream.blocked_since_us = None;
+        if now.mono_us.saturating_sub(stream.published_us) >= HEADS_EVERY_MS * 1000 {
+            stream.busy_since_us = now.mono_us;
+        }
+        stream.published_us = now.mono_us;
         let header = (self.rules.batch_header)(body_bytes);
         self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         let frame: Rc<[u8]> = self.builder.bytes().into();
