@@ -17,14 +17,22 @@ pub struct Sender {
     source: Source,
     sealer: Sealer,
     key: Key,
+    /// Holds the port for the server's life, also while no room has a group.
+    home: Anchor,
     port: u16,
     groups: HashMap<u32, (Ipv4Addr, Anchor)>,
     datagram: Vec<u8>,
 }
 
+/// A group within the range of one site; its last 256 are other protocols' habits.
+fn random_group() -> io::Result<Ipv4Addr> {
+    let [a, b] = os::random_bytes()?;
+    Ok(Ipv4Addr::new(239, 255, a % 255, b))
+}
+
 impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sender").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Sender").field("home", &self.home).finish_non_exhaustive()
     }
 }
 
@@ -40,7 +48,10 @@ impl Sender {
         let key: Key = os::random_bytes()?;
         let source = Source::open()?;
         let sealer = Sealer::new(FIRST_KEY, &key, run);
-        Ok(Self { source, sealer, key, port: 0, groups: HashMap::new(), datagram: Vec::new() })
+        let home = Anchor::open(random_group()?, 0)?;
+        let port = home.port()?;
+        let (groups, datagram) = (HashMap::new(), Vec::new());
+        Ok(Self { source, sealer, key, home, port, groups, datagram })
     }
 
     /// The key, for members.
@@ -71,15 +82,12 @@ impl Sender {
         }
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
         for _ in 0..TRIES_MAX {
-            let [a, b] = os::random_bytes()?;
-            let group = Ipv4Addr::new(239, 255, a, b);
+            let group = random_group()?;
             if self.groups.values().any(|(taken, _)| *taken == group) {
                 continue;
             }
-            // The first group's anchor decides the port; after that nobody can have it for himself.
             match Anchor::open(group, self.port) {
                 Ok(anchor) => {
-                    self.port = anchor.port()?;
                     self.groups.insert(tag, (group, anchor));
                     return Ok(SocketAddrV4::new(group, self.port));
                 }

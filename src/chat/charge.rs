@@ -1,20 +1,26 @@
 //! What a datagram costs in a member's receive buffer: the kernel counts its own structures and whole pages.
 
 /// Datagram size (bytes, at most) and its charge, as measured on Linux 6.18 over loopback.
-const STEPS: [(usize, usize); 9] = [
-    (128, 832),
-    (512, 1_280),
-    (1_400, 2_304),
-    (2_048, 4_353),
-    (4_096, 8_456),
-    (8_192, 16_644),
-    (16_384, 17_225),
-    (32_768, 33_689),
-    (65_507, 65_535 + 1_024),
-];
+const STEPS: [(usize, usize); 6] =
+    [(197, 832), (645, 1_280), (1_669, 2_304), (3_717, 4_352), (7_813, 8_448), (16_004, 16_640)];
+/// Above, the charge is the size and at most so much more.
+const LARGE_EXTRA_BYTES: usize = 1_024;
 
 /// Receive-buffer charge of a datagram of so many bytes; never less than it really is.
 #[must_use]
 pub fn charge_bytes(datagram_bytes: usize) -> usize {
-    STEPS.iter().find(|(bytes, _)| datagram_bytes <= *bytes).map_or(STEPS[8].1, |(_, c)| *c)
+    let step = STEPS.iter().find(|(bytes, _)| datagram_bytes <= *bytes);
+    step.map_or(datagram_bytes + LARGE_EXTRA_BYTES, |(_, charge)| *charge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_covers_its_datagram_and_rises_with_it() {
+        let charges: Vec<_> = (0..=65_507).map(charge_bytes).collect();
+        assert!(charges.iter().enumerate().all(|(bytes, charge)| *charge > bytes));
+        assert!(charges.is_sorted());
+    }
 }

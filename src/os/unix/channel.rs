@@ -2,13 +2,13 @@
 //!
 //! The source binds the *wildcard* address, without address reuse, and is never connected: any other
 //! bind lets another process take the same address and port by one of four ways ([`forgeries`]). A
-//! member binds group and port, joins on 127.0.0.1 alone, and then connects to the source, so that the
-//! kernel drops everybody else's datagrams before they reach its buffer. Whether that holds is tried
+//! member binds group and port, connects to the source, and only then joins on 127.0.0.1, so that the
+//! kernel drops everybody else's datagrams before they reach its buffer, from the first on. Whether that holds is tried
 //! on the machine itself, each time a server starts ([`self_test`]).
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     time::{Duration, Instant},
 };
@@ -46,21 +46,8 @@ fn sends_on_loopback(socket: &Socket) -> io::Result<()> {
 /// Drops whatever comes before it is queued: the socket is only for sending or for holding a name.
 #[cfg(target_os = "linux")]
 fn drop_all(socket: &Socket) -> io::Result<()> {
-    let mut code = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
-    let program = libc::sock_fprog { len: 1, filter: code.as_mut_ptr() };
-    let size = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(0);
-    // SAFETY: `program` and the one instruction it points to live until the call returns; the kernel
-    // copies both. The size is that of the structure.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size,
-        )
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    // One instruction of classic BPF: return 0, keep no byte.
+    socket.attach_filter(&[libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }])
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -68,11 +55,27 @@ fn drop_all(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes a port of IPv6, so that it is nobody else's; none on a host without IPv6.
+fn hold_ipv6(port: u16) -> io::Result<Option<Socket>> {
+    let Ok(socket) = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)) else {
+        return Ok(None);
+    };
+    socket.set_only_v6(true)?;
+    drop_all(&socket)?;
+    match socket.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0).into()) {
+        Ok(()) => Ok(Some(socket)),
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The server's sending socket.
 #[derive(Debug)]
 pub struct Source {
     socket: Socket,
     port: u16,
+    /// Holds the same port of IPv6, where the host has it: nobody sends from there either.
+    _guard: Option<Socket>,
 }
 
 impl Source {
@@ -88,7 +91,8 @@ impl Source {
         let _ = socket.set_send_buffer_size(BUFFER_BYTES_WISH);
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into())?;
         let port = v4(&socket.local_addr()?)?.port();
-        Ok(Self { socket, port })
+        let _guard = hold_ipv6(port)?;
+        Ok(Self { socket, port, _guard })
     }
 
     /// The port that members connect to.
@@ -146,10 +150,12 @@ impl Receiver {
         let socket = udp()?;
         socket.set_reuse_address(true)?;
         let _ = socket.set_recv_buffer_size(BUFFER_BYTES_WISH);
-        socket.bind(&group.into())?;
-        socket.join_multicast_v4(group.ip(), &LOOPBACK)?;
+        // In this order nothing foreign can be queued before the filter stands: connecting does not
+        // remove what came between.
         only_own_groups(&socket)?;
+        socket.bind(&group.into())?;
         socket.connect(&SocketAddrV4::new(LOOPBACK, source_port).into())?;
+        socket.join_multicast_v4(group.ip(), &LOOPBACK)?;
         Ok(Self(socket))
     }
 
@@ -307,53 +313,79 @@ pub struct Forgery {
 
 /// All ways known to send in the server's name. Each must be refused by the kernel or not arrive.
 #[must_use]
-pub fn forgeries() -> [Forgery; 7] {
-    [
+pub fn forgeries() -> &'static [Forgery] {
+    const OTHER_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 250);
+    const LOOPBACK_ALL: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+    const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+    &[
+        Forgery { name: "plain send", attempt: |to, _, text| forge(ANY, 0, Reuse::None, to, text) },
         Forgery {
-            name: "plain send",
-            attempt: |to, _, text| forge(Ipv4Addr::UNSPECIFIED, 0, to, text),
+            name: "127.0.0.1 without reuse",
+            attempt: |to, port, text| forge(LOOPBACK, port, Reuse::None, to, text),
         },
         Forgery {
-            name: "bind to 127.0.0.1",
-            attempt: |to, port, text| forge(LOOPBACK, port, to, text),
+            name: "127.0.0.1 with address reuse",
+            attempt: |to, port, text| forge(LOOPBACK, port, Reuse::Address, to, text),
+        },
+        Forgery {
+            name: "127.0.0.1 with port reuse",
+            attempt: |to, port, text| forge(LOOPBACK, port, Reuse::Both, to, text),
         },
         Forgery {
             name: "bind to the group",
-            attempt: |to, port, text| forge(*to.ip(), port, to, text),
+            attempt: |to, port, text| forge(*to.ip(), port, Reuse::Both, to, text),
         },
         Forgery {
             name: "bind to another group",
-            attempt: |to, port, text| forge(Ipv4Addr::new(239, 255, 255, 250), port, to, text),
+            attempt: |to, port, text| forge(OTHER_GROUP, port, Reuse::Both, to, text),
         },
         Forgery {
             name: "bind to 127.255.255.255",
-            attempt: |to, port, text| forge(Ipv4Addr::new(127, 255, 255, 255), port, to, text),
+            attempt: |to, port, text| forge(LOOPBACK_ALL, port, Reuse::Both, to, text),
         },
         Forgery {
             name: "bind to the wildcard",
-            attempt: |to, port, text| forge(Ipv4Addr::UNSPECIFIED, port, to, text),
+            attempt: |to, port, text| forge(ANY, port, Reuse::Both, to, text),
         },
         Forgery { name: "packet information from 127.0.0.2", attempt: forge_by_packet_info },
+        Forgery { name: "IPv6 on the same port", attempt: forge_by_ipv6 },
     ]
 }
 
-fn forger(from: Ipv4Addr, port: u16) -> io::Result<Socket> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    None,
+    Address,
+    Both,
+}
+
+fn forger(from: Ipv4Addr, port: u16, reuse: Reuse) -> io::Result<Socket> {
     let socket = udp()?;
-    socket.set_reuse_address(true)?;
-    let _ = socket.set_reuse_port(true);
+    socket.set_reuse_address(reuse != Reuse::None)?;
+    socket.set_reuse_port(reuse == Reuse::Both)?;
     sends_on_loopback(&socket)?;
     socket.bind(&SocketAddrV4::new(from, port).into())?;
     Ok(socket)
 }
 
-fn forge(from: Ipv4Addr, port: u16, to: SocketAddrV4, text: &[u8]) -> io::Result<()> {
-    forger(from, port)?.send_to(text, &to.into()).map(|_| ())
+fn forge(from: Ipv4Addr, port: u16, reuse: Reuse, to: SocketAddrV4, text: &[u8]) -> io::Result<()> {
+    forger(from, port, reuse)?.send_to(text, &to.into()).map(|_| ())
+}
+
+fn forge_by_ipv6(to: SocketAddrV4, port: u16, text: &[u8]) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_only_v6(false)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    let mapped = |addr: &Ipv4Addr, port| SocketAddrV6::new(addr.to_ipv6_mapped(), port, 0, 0);
+    socket.bind(&mapped(&LOOPBACK, port).into())?;
+    socket.send_to(text, &mapped(to.ip(), to.port()).into()).map(|_| ())
 }
 
 #[cfg(target_os = "linux")]
 fn forge_by_packet_info(to: SocketAddrV4, port: u16, text: &[u8]) -> io::Result<()> {
     use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
-    let socket = forger(Ipv4Addr::new(127, 0, 0, 2), port)?;
+    let socket = forger(Ipv4Addr::new(127, 0, 0, 2), port, Reuse::Both)?;
     let info = libc::in_pktinfo {
         ipi_ifindex: 0,
         ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(LOOPBACK.octets()) },
@@ -433,6 +465,28 @@ mod tests {
             !received(&member).is_empty()
         });
         assert!(came);
+    }
+
+    #[test]
+    fn nothing_foreign_is_queued_while_a_member_opens_its_socket() {
+        let (source, _anchor, address) = channel();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stranger = {
+            let stop = std::sync::Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let socket = forger(Ipv4Addr::UNSPECIFIED, 0, Reuse::None).unwrap();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = socket.send_to(b"foreign", &address.into());
+                }
+            })
+        };
+        let mut buffer = [0; 100];
+        let foreign = (0..500)
+            .filter(|_| Receiver::open(address, source.port()).unwrap().recv(&mut buffer).is_ok())
+            .count();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stranger.join().unwrap();
+        assert_eq!(foreign, 0);
     }
 
     #[test]
