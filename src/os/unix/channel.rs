@@ -47,7 +47,7 @@ fn sends_on_loopback(socket: &Socket) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn drop_all(socket: &Socket) -> io::Result<()> {
     // One instruction of classic BPF: return 0, keep no byte.
-    socket.attach_filter(&[libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }])
+    socket.attach_filter(&[socket2::SockFilter::new(0x06, 0, 0, 0)])
 }
 
 #[cfg(not(target_os = "linux"))]
