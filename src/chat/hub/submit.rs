@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Ack, Action, Frame, Hub, Now,
+    ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now,
     quota::AccountId,
     stream::{Stream, Topic, Way},
 };
@@ -115,7 +115,10 @@ struct Range {
 struct Instance {
     /// The session that speaks for it now.
     session: Option<SessionId>,
-    last: u64,
+    /// Highest counter that this session submitted, or submitted again.
+    submitted: u64,
+    /// Nothing is known any more of counters up to here.
+    forgotten: u64,
     recent: VecDeque<Range>,
 }
 
@@ -127,7 +130,6 @@ impl Instance {
     }
 
     fn note(&mut self, counter: u64, stream: StreamTag, seq: u64) {
-        self.last = self.last.max(counter);
         if let Some(r) = self.recent.back_mut()
             && r.stream == stream
             && r.counter + r.count == counter
@@ -139,21 +141,33 @@ impl Instance {
         }
         // A client has at most so many unacknowledged: older ones are never asked for again.
         let old = |r: &Range| r.counter + r.count + UNACKED_SUBMITS_MAX as u64 <= counter;
-        while self.recent.front().is_some_and(old) {
+        while let Some(range) = self.recent.front().copied().filter(old) {
+            self.forgotten = self.forgotten.max(range.counter + range.count - 1);
             self.recent.pop_front();
         }
     }
 
-    /// Forgets what a failed commit took back, so that it can be submitted anew.
+    /// Forgets what a failed commit took back, so that it can be submitted anew. Others that came
+    /// after it, for rooms that are not stored, may stand.
     fn forget(&mut self, counter: u64) {
-        self.recent.retain_mut(|r| {
-            if r.counter >= counter {
-                return false;
-            }
-            r.count = r.count.min(counter - r.counter);
-            true
-        });
-        self.last = self.last.min(counter.saturating_sub(1));
+        let hit = |r: &Range| (r.counter..r.counter + r.count).contains(&counter);
+        let Some(at) = self.recent.iter().rposition(hit) else { return };
+        let range = self.recent[at];
+        let before = counter - range.counter;
+        let after = range.count - before - 1;
+        self.recent[at].count = before;
+        if after > 0 {
+            let rest = Range {
+                counter: counter + 1,
+                count: after,
+                stream: range.stream,
+                seq: range.seq + before + 1,
+            };
+            self.recent.insert(at + 1, rest);
+        }
+        if before == 0 {
+            self.recent.remove(at);
+        }
     }
 }
 
@@ -166,7 +180,9 @@ pub(super) struct Instances {
 
 impl Instances {
     pub(super) fn attach(&mut self, key: [u8; 16], session: SessionId) {
-        self.known.entry(key).or_default().session = Some(session);
+        let instance = self.known.entry(key).or_default();
+        instance.session = Some(session);
+        instance.submitted = 0;
     }
 
     /// A session ends. One that said good-bye had all its acknowledgements: nothing to remember.
@@ -176,7 +192,7 @@ impl Instances {
             return;
         }
         instance.session = None;
-        if good_bye || instance.last == 0 {
+        if good_bye || instance.recent.is_empty() {
             self.known.remove(&key);
             return;
         }
@@ -252,11 +268,12 @@ impl Hub {
 
     /// Answers a submit that came before; false if it is new.
     fn answer_again(&mut self, id: SessionId, instance: [u8; 16], counter: u64) -> bool {
-        let Some(known) = self.instances.known.get(&instance) else { return false };
-        if counter > known.last {
-            return false;
-        }
+        let Some(known) = self.instances.known.get_mut(&instance) else { return false };
+        known.submitted = known.submitted.max(counter);
         let Some((tag, seq)) = known.find(counter) else {
+            if counter > known.forgotten {
+                return false;
+            }
             let text = "this message was submitted too long ago to tell whether it was stored";
             self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
             return true;
@@ -385,10 +402,14 @@ impl Hub {
             for pending in refused {
                 self.release(tag, &pending);
                 self.counters.messages -= 1;
+                if tag == ANNOUNCEMENTS {
+                    self.receipts.remove(&pending.entry.seq);
+                }
                 let Some((instance, counter)) = pending.entry.submit else { continue };
                 let Some(known) = self.instances.known.get_mut(&instance) else { continue };
                 known.forget(counter);
-                if let Some(session) = known.session {
+                // Who came back and has not submitted it again yet will do so, and finds it new.
+                if let Some(session) = known.session.filter(|_| known.submitted >= counter) {
                     self.refuse(session, counter, 1, Refusal::new(RefusalCode::Failed, why));
                 }
             }
