@@ -366,4 +366,6 @@ pub enum Event {
         /// In words.
         reason: String,
     },
+    /// How a room is spelled that this session wrote in another way; before the acknowledgement.
+    Spelled(RoomName),
 }

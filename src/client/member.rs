@@ -525,7 +525,7 @@ impl Member {
                     self.queue(Queued::Event(Event::Topic { room, topic }));
                 }
             }
-            Told::Covered { .. } | Told::Bye { .. } => {}
+            Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
     }
 

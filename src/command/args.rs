@@ -382,15 +382,19 @@ pub(super) enum ListenTarget {
 }
 
 impl FromStr for ListenTarget {
-    type Err = NameError;
-    fn from_str(written: &str) -> Result<Self, NameError> {
+    type Err = String;
+    fn from_str(written: &str) -> Result<Self, String> {
         if written == "@" {
             return Ok(Self::ToMe);
         }
-        Ok(match written.parse()? {
-            Target::Room(room) => Self::Room(room),
-            Target::User { user, .. } => Self::With(user),
-        })
+        match written.parse().map_err(|e: NameError| e.to_string())? {
+            Target::Room(room) => Ok(Self::Room(room)),
+            Target::User { user, label: None } => Ok(Self::With(user)),
+            Target::User { user, label: Some(label) } => Err(format!(
+                "a conversation is with a user, not with one label of it; @{user} is all of it, \
+                 and `--as {label} listen @` is what is said to your own {label}"
+            )),
+        }
     }
 }
 
@@ -437,21 +441,30 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
 fn tell(e: &clap::Error, json: bool) -> ExitCode {
     match e.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe is its reader's right.
-            let _ = e.print();
-            Exit::Done.into()
+            let text = e.render();
+            let Err(failure) = Output::help(&text.to_string(), &text.ansi().to_string()) else {
+                return Exit::Done.into();
+            };
+            Output::error(&failure, json);
+            failure.exit.into()
         }
         _ if json => {
-            let text = e.render().to_string();
-            let text = text.trim_start_matches("error: ").lines().next().unwrap_or_default();
-            Output::error(&Failure::new(Exit::Usage, text), true);
+            Output::error(&Failure::new(Exit::Usage, in_one_line(&e.render().to_string())), true);
             Exit::Usage.into()
         }
         _ => {
+            // Nobody is left to tell if that fails.
             let _ = e.print();
             Exit::Usage.into()
         }
     }
+}
+
+/// What is wrong, without the usage that follows it.
+fn in_one_line(rendered: &str) -> String {
+    let text = rendered.trim_start_matches("error: ");
+    let lines = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:"));
+    lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -29,8 +29,7 @@ pub(super) struct Context {
 impl Context {
     /// Where the server of this command lives.
     pub(super) fn places(&self) -> Result<Places, Failure> {
-        os::resolve(self.global.server.as_deref(), &os::Env::from_process())
-            .map_err(|e| Failure::new(Exit::Failed, e.to_string()))
+        Ok(os::resolve(self.global.server.as_deref(), &os::Env::from_process())?)
     }
 
     /// Until when an answer is waited for.
@@ -91,10 +90,9 @@ impl Context {
                 };
                 Failure::new(Exit::NoServer, text)
             }
-            e @ (ConnectError::Denied(_) | ConnectError::Untrusted { .. }) => {
-                Failure::new(Exit::Denied, e.to_string())
-            }
-            e @ ConnectError::Io { .. } => Failure::new(Exit::NoServer, e.to_string()),
+            e @ (ConnectError::Denied(_)
+            | ConnectError::Untrusted { .. }
+            | ConnectError::Io { .. }) => e.into(),
         }
     }
 
@@ -113,6 +111,16 @@ impl Context {
     }
 }
 
+impl From<ConnectError> for Failure {
+    fn from(e: ConnectError) -> Self {
+        let exit = match e {
+            ConnectError::Denied(_) | ConnectError::Untrusted { .. } => Exit::Denied,
+            ConnectError::NoServer(_) | ConnectError::Io { .. } => Exit::NoServer,
+        };
+        Self::new(exit, e.to_string())
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(e: LinkError) -> Self {
         match e {
@@ -126,7 +134,8 @@ impl From<LinkError> for Failure {
                 Self::new(exit, refused.text)
             }
             e @ LinkError::TimedOut => Self::new(Exit::TimedOut, e.to_string()),
-            e @ (LinkError::Connect(_) | LinkError::Ended(_) | LinkError::Io(_)) => {
+            LinkError::Connect(e) => e.into(),
+            e @ (LinkError::Ended(_) | LinkError::Io(_)) => {
                 Self::new(Exit::NoServer, e.to_string())
             }
             e @ LinkError::Protocol(_) => Self::new(Exit::Failed, e.to_string()),

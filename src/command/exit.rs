@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use crate::chat::verbs::{Refusal, RefusalCode};
+use crate::{
+    chat::verbs::{Refusal, RefusalCode},
+    os::PlaceError,
+};
 
 /// Exit codes of the command line contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,18 @@ impl Failure {
     /// The reader of standard output has gone: that is its right, and success.
     pub(super) fn closed_pipe() -> Self {
         Self::new(Exit::Done, "")
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(e: PlaceError) -> Self {
+        let exit = match &e {
+            PlaceError::Name { .. } | PlaceError::TooLong { .. } => Exit::Usage,
+            PlaceError::Unsafe { .. } => Exit::Denied,
+            e if e.is_denied() => Exit::Denied,
+            PlaceError::NoHome | PlaceError::Network { .. } | PlaceError::Io { .. } => Exit::Failed,
+        };
+        Self::new(exit, e.to_string())
     }
 }
 

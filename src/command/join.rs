@@ -13,7 +13,10 @@ use super::{
     args::JoinArgs,
     connect::Context,
     exit::{Exit, Failure},
-    interrupt, json, render,
+    interrupt::{self, Leave},
+    json,
+    output::Output,
+    render,
 };
 use crate::{
     chat::{
@@ -46,11 +49,12 @@ const HELP: &str = "\
 enum Input {
     Line(Result<String, TextError>),
     End,
-    Interrupted,
+    Leave(Leave),
 }
 
 pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failure> {
     let interrupted = interrupt::catch();
+    interrupt::watch_reader();
     let rooms = match args.rooms.as_slice() {
         [] => vec![RoomName::new("lobby").expect("a good name")],
         rooms => rooms.to_vec(),
@@ -80,10 +84,10 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     chat.run(context, &inputs, until)
 }
 
-fn forward_interrupts(from: Receiver<()>, to: Sender<Input>) -> Result<(), Failure> {
+fn forward_interrupts(from: Receiver<Leave>, to: Sender<Input>) -> Result<(), Failure> {
     let forward = move || {
-        while from.recv().is_ok() {
-            if to.send(Input::Interrupted).is_err() {
+        while let Ok(why) = from.recv() {
+            if to.send(Input::Leave(why)).is_err() {
                 return;
             }
         }
@@ -189,9 +193,7 @@ impl Chat {
                     self.exit = Exit::Usage;
                     context.out.warn(&e.to_string());
                 }
-                Wake::Extra(Some(Input::Interrupted)) => {
-                    return self.leave(context, Exit::Interrupted);
-                }
+                Wake::Extra(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
                 Wake::Extra(Some(Input::End) | None) => self.ended = true,
                 Wake::TimedOut => return self.leave(context, Exit::TimedOut),
             }
@@ -209,7 +211,7 @@ impl Chat {
 
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         if !context.global.json && matches!(event, Event::Ready { .. } | Event::End { .. }) {
-            context.out.note(&render::event(event, &context.out.style(true)));
+            context.out.note(&render::event(event, &Output::note_style(true)));
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)

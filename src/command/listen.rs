@@ -6,6 +6,7 @@ use super::{
     args::{ListenArgs, ListenTarget},
     connect::Context,
     exit::{Exit, Failure},
+    output::Output,
     render,
 };
 use crate::{
@@ -15,11 +16,12 @@ use crate::{
         verbs::{Begin, Follow},
     },
     client::{Event, Follows, Member, Wake},
-    command::interrupt,
+    command::interrupt::{self, Leave},
 };
 
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
     let interrupted = interrupt::catch();
+    interrupt::watch_reader();
     let (connection, places) = context.connect_or_start()?;
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let hello = context.hello(args.kind.map_or(Kind::Script, Kind::from))?;
@@ -59,9 +61,9 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                     context.out.flush()?;
                 }
             }
-            Wake::Extra(_) => {
+            Wake::Extra(why) => {
                 member.quit();
-                return Ok(Exit::Interrupted);
+                return Ok(why.map_or(Exit::Interrupted, Leave::exit));
             }
             Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => {
                 member.quit();
@@ -99,11 +101,11 @@ impl Listener<'_> {
             Event::Message(message) => self.show_message(context, message),
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
                 // What a person at a terminal should know is no result.
-                context.out.note(&render::event(event, &context.out.style(self.several)));
+                context.out.note(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
             Event::Gap { .. } if self.args.raw => {
-                context.out.note(&render::event(event, &context.out.style(self.several)));
+                context.out.note(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
             Event::Joined { .. } | Event::Left { .. } | Event::Topic { .. } => Ok(()),

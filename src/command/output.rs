@@ -31,11 +31,10 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(global: &Global) -> Self {
         let terminal = io::stdout().is_terminal();
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let color = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && !no_color,
+            Color::Auto => terminal && !no_color(),
         };
         let out = BufWriter::with_capacity(64 * 1024, io::stdout());
         Self { out, json: global.json, quiet: global.quiet, color, terminal }
@@ -43,6 +42,11 @@ impl Output {
 
     pub(super) fn style(&self, rooms: bool) -> Style {
         Style { color: self.color, rooms }
+    }
+
+    /// The same without colours, for notes: what they say is shown as it is.
+    pub(super) fn note_style(rooms: bool) -> Style {
+        Style { color: false, rooms }
     }
 
     /// One line of a result.
@@ -66,12 +70,12 @@ impl Output {
 
     /// Something that happened, as text or JSON. Flushed by the caller once nothing more is there.
     pub(super) fn event(&mut self, event: &Event, rooms: bool) -> Result<(), Failure> {
-        let line = match self.json {
+        let mut line = match self.json {
             true => json::line(&json::event(event)),
             false => render::event(event, &self.style(rooms)),
         };
-        self.write(line.as_bytes())?;
-        self.write(b"\n")
+        line.push('\n');
+        self.write(line.as_bytes())
     }
 
     /// The text of a message as it is, and a line end.
@@ -93,6 +97,16 @@ impl Output {
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(|e| broken(&e))
+    }
+
+    /// Help, before it is known what was asked for otherwise.
+    pub(super) fn help(plain: &str, ansi: &str) -> Result<(), Failure> {
+        let mut out = io::stdout();
+        let text = if out.is_terminal() && !no_color() { ansi } else { plain };
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| broken(&e)) {
+            Err(failure) if failure.exit == Exit::Done => Ok(()),
+            other => other,
+        }
     }
 
     /// Something that is no result and that a person may want to know.
@@ -125,6 +139,11 @@ impl Drop for Output {
         // What could not be written was told, or its reader has gone.
         let _ = self.out.flush();
     }
+}
+
+/// Whether this user wants no colours, see <https://no-color.org>.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
 }
 
 fn say(mut to: Stderr, text: &str) {

@@ -57,10 +57,13 @@ fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Str
     };
     match range {
         None => format!("-- {stream} begins anew: {why}, and kept no history"),
-        Some((first, last)) => {
-            let count = last - first + 1;
-            format!("-- {count} messages of {stream} ({first} to {last}) are gone: {why}")
-        }
+        Some((first, last)) => match last.saturating_sub(first) {
+            0 => format!("-- message {first} of {stream} is gone: {why}"),
+            more => format!(
+                "-- {} messages of {stream} ({first} to {last}) are gone: {why}",
+                more.saturating_add(1)
+            ),
+        },
     }
 }
 
@@ -106,8 +109,9 @@ pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
         return line;
     }
     let named = receipt.missing.iter().take(MISSING_SHOWN_MAX);
-    let named: Vec<_> =
-        named.map(|m| format!("{} (pid {}, {})", shown(&m.name, false), m.pid, m.state)).collect();
+    let named: Vec<_> = named
+        .map(|m| format!("{} (pid {}, {})", shown(&m.name, false), m.pid, shown(&m.state, false)))
+        .collect();
     line.push_str(&format!("; missing: {}", named.join(", ")));
     let more = receipt.missing.len().saturating_sub(MISSING_SHOWN_MAX);
     if more > 0 {
@@ -168,13 +172,25 @@ pub(super) fn status(status: &Status) -> String {
     let lines = [
         (
             "server",
-            format!("pid {}, moot {}, up {}", status.pid, status.version, short(status.uptime_s)),
+            format!(
+                "pid {}, moot {}, up {}",
+                status.pid,
+                shown(&status.version, false),
+                short(status.uptime_s)
+            ),
         ),
         ("directory", shown(&status.dir, false).into_owned()),
         ("sessions", status.sessions.to_string()),
         ("rooms", status.rooms.to_string()),
         ("messages", status.messages.to_string()),
-        ("broadcast", format!("{}, {} datagrams sent", status.broadcast, status.broadcast_sent)),
+        (
+            "broadcast",
+            format!(
+                "{}, {} datagrams sent",
+                shown(&status.broadcast, false),
+                status.broadcast_sent
+            ),
+        ),
         (
             "by session",
             format!(

@@ -15,7 +15,7 @@ use crate::{
         message::{MessageId, StreamName},
         names::{Label, Target},
         text::{Text, TextError},
-        verbs::{Reply, Request},
+        verbs::{Event, Reply, Request},
     },
     client::{Link, Sent, Told, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
@@ -31,13 +31,18 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
     let mut link = Link::open(connection, &context.hello(Kind::Script)?);
     link.set_deadline(Some(context.deadline()));
     let (to, to_label) = address(&mut link, &args.target)?;
-    let mut sender = Sender { link, to, to_label, target: args.target.clone(), counter: 0 };
+    let mut sender =
+        Sender { link, to, to_label, target: args.target.clone(), counter: 0, unsendable: 0 };
     let reply_to = sender.reply_to(args.reply_to.as_ref())?;
     let least = match text {
         Some(text) => sender.send(context, &[Line { reply_to, text: text.as_str() }])?,
         None => sender.send_lines(context, reply_to)?,
     };
     sender.link.quit();
+    if sender.unsendable > 0 {
+        let text = format!("{} lines can't be sent and were left out", sender.unsendable);
+        return Err(Failure::new(Exit::Usage, text));
+    }
     match args.require {
         Some(required) if least < required => {
             let text = format!("sent, but to {least} other sessions, and {required} were required");
@@ -106,6 +111,8 @@ struct Sender {
     to_label: Option<Label>,
     target: Target,
     counter: u64,
+    /// Lines that were left out.
+    unsendable: u64,
 }
 
 impl Sender {
@@ -154,6 +161,7 @@ impl Sender {
                     self.tell(context, &ack)?;
                 }
                 Told::Nack { refusal, .. } => return Err(refusal.into()),
+                Told::Event(Event::Spelled(room)) => self.target = Target::Room(room),
                 Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
             }
         }
@@ -200,8 +208,9 @@ impl Sender {
             if ended {
                 return Ok(least);
             }
-            if partial.len() > TEXT_BYTES_MAX + 1 {
-                return Err(bad_line(line_number + 1, TextError::TooLong { bytes: partial.len() }));
+            if partial.len() > TEXT_BYTES_MAX {
+                // What is kept of a line that is too long is enough to know that it is.
+                partial.truncate(TEXT_BYTES_MAX + 1);
             }
         }
     }
@@ -223,19 +232,25 @@ impl Sender {
             if line.is_empty() {
                 continue;
             }
-            let text = checked(line).map_err(|e| bad_line(*line_number, e));
+            let text = match checked(line) {
+                Ok(text) => text,
+                Err(e) => {
+                    // One bad line of a log does not end the stream; the exit code tells of it.
+                    self.unsendable += 1;
+                    let text = unsendable(e).text;
+                    context.out.warn(&format!("line {line_number} is left out: {text}"));
+                    continue;
+                }
+            };
             let cost = line.len() + LINE_OVERHEAD_BYTES;
-            if text.is_err()
-                || bytes + cost > SUBMIT_BYTES_MAX
-                || lines.len() == SUBMIT_MESSAGES_MAX
-            {
+            if bytes + cost > SUBMIT_BYTES_MAX || lines.len() == SUBMIT_MESSAGES_MAX {
                 if !lines.is_empty() {
                     least = least.min(self.send(context, &lines)?);
                 }
                 lines.clear();
                 bytes = 0;
             }
-            lines.push(Line { reply_to, text: text? });
+            lines.push(Line { reply_to, text });
             bytes += cost;
         }
         if !lines.is_empty() {
@@ -250,9 +265,4 @@ fn checked(line: &[u8]) -> Result<&str, TextError> {
         return Err(TextError::TooLong { bytes: line.len() });
     }
     std::str::from_utf8(line).map_err(|e| TextError::NotUtf8 { at: e.valid_up_to() })
-}
-
-fn bad_line(number: u64, e: TextError) -> Failure {
-    let Failure { exit, text } = unsendable(e);
-    Failure::new(exit, format!("line {number}: {text}; the lines before it were sent"))
 }

@@ -16,8 +16,7 @@ use crate::{
 
 pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failure> {
     let places =
-        os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)
-            .map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
+        os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)?;
     let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
         .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     if args.check {
@@ -26,8 +25,7 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     }
     let log = match args.detached {
         true => {
-            os::prepare(&places, args.system)
-                .map_err(|e| Failure::new(Exit::Failed, e.to_string()))?;
+            os::prepare(&places, args.system)?;
             Log::file(&places.log()).map_err(|e| Failure::new(Exit::Failed, e.to_string()))?
         }
         false => Log::stderr(context.global.verbose),
@@ -44,13 +42,9 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     let ready = |places: &Places| say_ready(context, places, detached);
     match server::run(options, log, &stop, ready) {
         Ok(()) => Ok(Exit::Done),
-        Err(ServerError::Place(e)) => Err(Failure::new(place_exit(&e), e.to_string())),
+        Err(ServerError::Place(e)) => Err(e.into()),
         Err(e) => Err(Failure::new(Exit::Failed, e.to_string())),
     }
-}
-
-fn place_exit(e: &os::PlaceError) -> Exit {
-    if e.is_denied() { Exit::Denied } else { Exit::Failed }
 }
 
 /// On standard error for people; on standard output too if that is a pipe or a file: whoever started

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::limits;
+use crate::{chat::names::UserName, limits};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -169,16 +169,26 @@ impl Settings {
         let (l, d) = (&self.limits, Limits::default());
         let ranges = [
             ("limits.sessions", l.sessions, 1, limits::SESSIONS_MAX),
-            ("limits.sessions_per_user", l.sessions_per_user, 1, limits::SESSIONS_MAX),
+            ("limits.sessions_per_user", l.sessions_per_user, 1, d.sessions_per_user),
             ("limits.rooms", l.rooms, 1, limits::ROOMS_MAX),
             ("limits.rooms_per_user", l.rooms_per_user, 1, limits::ROOMS_MAX),
-            ("limits.backlog_bytes", l.backlog_bytes, limits::FRAME_BYTES_MAX, 1 << 30),
-            ("limits.backlog_total_bytes", l.backlog_total_bytes, d.backlog_bytes, 1 << 36),
+            (
+                "limits.backlog_bytes",
+                l.backlog_bytes,
+                2 * limits::SESSION_WINDOW_BYTES,
+                limits::BACKLOG_BYTES_MAX,
+            ),
+            (
+                "limits.backlog_total_bytes",
+                l.backlog_total_bytes,
+                d.backlog_bytes,
+                d.backlog_total_bytes,
+            ),
             (
                 "limits.in_flight_bytes_per_user",
                 l.in_flight_bytes_per_user,
                 2 * limits::TEXT_BYTES_MAX,
-                1 << 30,
+                d.in_flight_bytes_per_user,
             ),
             ("broadcast.members_min", self.broadcast.members_min, 1, limits::SESSIONS_MAX),
         ];
@@ -196,7 +206,8 @@ impl Settings {
             return wrong("server.idle_exit", format!("{:?}", self.server.idle_exit), why);
         }
         for who in &self.server.allow {
-            if !who.starts_with(['@', '%']) || who.len() < 2 {
+            let name = who.strip_prefix('@').or_else(|| who.strip_prefix('%'));
+            if name.is_none_or(|name| UserName::new(name).is_err()) {
                 let why = "\"@user\" or \"%group\" is allowed".to_owned();
                 return wrong("server.allow", format!("{who:?}"), why);
             }

@@ -88,9 +88,9 @@ impl Conn {
         self.peer.uid
     }
 
-    /// Whether it has not shaken hands.
+    /// Whether it is no session: it has not shaken hands, or was refused.
     pub(super) fn is_half_open(&self) -> bool {
-        self.phase.get() == Phase::New
+        self.phase.get() != Phase::Open
     }
 
     pub(super) fn wake(&self) {
@@ -99,7 +99,7 @@ impl Conn {
 
     /// Ends it if its handshake or a frame takes too long.
     pub(super) fn check_time(&self, now_us: u64) {
-        let max_ms = if self.phase.get() == Phase::New { HANDSHAKE_MS_MAX } else { FRAME_MS_MAX };
+        let max_ms = if self.is_half_open() { HANDSHAKE_MS_MAX } else { FRAME_MS_MAX };
         let late = |since: u64| now_us.saturating_sub(since) > max_ms * 1000;
         if self.ending.get().is_some() {
             // It does not even take its good-bye.
@@ -223,23 +223,28 @@ impl Conn {
     /// Takes bytes from the socket: whole frames go to the hub, the rest is kept.
     fn take(self: &Rc<Self>, core: &Rc<Core>, bytes: &[u8]) {
         let mut partial = self.partial.take();
-        if partial.is_empty() {
+        let taken = if partial.is_empty() {
             let taken = self.take_frames(core, bytes);
             if taken < bytes.len() && self.ending.get().is_none() {
                 partial.extend_from_slice(&bytes[taken..]);
             }
+            taken
         } else {
             partial.extend_from_slice(bytes);
             let taken = self.take_frames(core, &partial);
             partial.drain(..taken);
+            taken
+        };
+        if !self.is_half_open() && self.ending.get().is_none() {
+            // Each frame has its time; before the session begins there is one for everything.
+            if partial.is_empty() {
+                self.due_since_us.set(None);
+            } else if taken > 0 || self.due_since_us.get().is_none() {
+                self.due_since_us.set(Some(os::monotonic_us()));
+            }
         }
         if partial.is_empty() {
             partial = Vec::new();
-            if self.phase.get() != Phase::New && self.ending.get().is_none() {
-                self.due_since_us.set(None);
-            }
-        } else if self.due_since_us.get().is_none() {
-            self.due_since_us.set(Some(os::monotonic_us()));
         }
         self.partial.replace(partial);
     }
@@ -251,7 +256,6 @@ impl Conn {
                 Ok(None) => break,
                 Ok(Some(parsed)) => {
                     taken += parsed.bytes;
-                    self.due_since_us.set(None);
                     self.take_frame(core, &parsed);
                 }
                 Err(e) => {
@@ -310,7 +314,6 @@ impl Conn {
 
     fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {
         let hello: Hello = hello::read(body)?;
-        core.settle_half_open(self.peer.uid);
         if hello.protocol != PROTOCOL_VERSION {
             let text = format!(
                 "the server speaks protocol {PROTOCOL_VERSION} (moot {}), this client protocol {} \
@@ -328,6 +331,7 @@ impl Conn {
             return Ok(());
         }
         drop(inner);
+        core.settle_half_open(self.peer.uid);
         self.phase.set(Phase::Open);
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,

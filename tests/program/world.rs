@@ -73,7 +73,11 @@ impl World {
 
     /// `moot` with these arguments, in this world.
     pub fn moot(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_moot"));
+        self.command(Path::new(env!("CARGO_BIN_EXE_moot")), args)
+    }
+
+    fn command(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).env_clear();
         command.env("MOOT_SERVER", &self.dir).env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
         command.env("HOME", self.temp.path()).current_dir(self.temp.path());
@@ -81,9 +85,29 @@ impl World {
         command
     }
 
-    /// The same as another user.
+    /// A copy of the program where any user can run it.
+    pub fn copy_of_moot(&self) -> PathBuf {
+        self.copy(Path::new(env!("CARGO_BIN_EXE_moot")), "moot")
+    }
+
+    /// A copy of a program beside the server's directory.
+    pub fn copy(&self, program: &Path, name: &str) -> PathBuf {
+        let copy = self.path(name);
+        if !exists(&copy) {
+            std::fs::copy(program, &copy).unwrap();
+            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        copy
+    }
+
+    /// `moot` as another user.
     pub fn moot_as(&self, uid: u32, args: &[&str]) -> Command {
-        let mut command = self.moot(args);
+        self.program_as(uid, &self.copy_of_moot(), args)
+    }
+
+    /// A program as another user, in this world.
+    pub fn program_as(&self, uid: u32, program: &Path, args: &[&str]) -> Command {
+        let mut command = self.command(program, args);
         command.uid(uid).gid(uid);
         command
     }

@@ -257,6 +257,7 @@ impl Client {
             | Event::Opened(_)
             | Event::Covered { .. }
             | Event::Topic { .. }
+            | Event::Spelled(_)
             | Event::Bye { .. } => {}
         }
     }

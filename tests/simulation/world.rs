@@ -121,6 +121,7 @@ impl World {
         Now { mono_us: self.now_us, wall_us: self.now_us.cast_signed() }
     }
 
+    #[expect(clippy::print_stdout, reason = "for whoever plays a seed again")]
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>9} {}", self.now_us, what());

@@ -304,6 +304,7 @@ impl Stream {
                 | Event::Covered { .. }
                 | Event::Topic { .. }
                 | Event::Ping
+                | Event::Spelled(_)
                 | Event::Bye { .. } => false,
             };
             if !own {

@@ -19,7 +19,7 @@ use crate::{
         message::Notice,
         names::{Label, RoomName},
         text::Text,
-        verbs::{Refusal, RefusalCode, StreamTag},
+        verbs::{Event, Refusal, RefusalCode, StreamTag},
     },
     limits::{
         DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
@@ -245,7 +245,16 @@ impl Hub {
 
     fn submit_stream(&mut self, id: SessionId, submit: &Submit<'_>) -> Result<StreamTag, Refusal> {
         match &submit.to {
-            SubmitTo::Room(room) => self.room_for(id, room),
+            SubmitTo::Room(room) => {
+                let tag = self.room_for(id, room)?;
+                if let Topic::Room { name, .. } = &self.stream(tag).topic
+                    && name.as_str() != room.as_str()
+                {
+                    let spelled = Event::Spelled(name.clone());
+                    self.send(id, spelled);
+                }
+                Ok(tag)
+            }
             SubmitTo::Stream(tag) => {
                 let uid = self.sessions[&id].peer.uid;
                 match self.known_stream(*tag).map(|s| &s.topic) {

@@ -76,3 +76,28 @@ impl Reserve {
         File::open("/dev/null").map(Self)
     }
 }
+
+/// Waits until nobody can read standard output any more; false if that can't be known (a file, a
+/// terminal).
+#[must_use]
+pub fn wait_until_unread() -> bool {
+    use nix::{
+        poll::{PollFd, PollFlags, PollTimeout, poll},
+        sys::stat::{SFlag, fstat},
+    };
+    let out = io::stdout();
+    let Ok(stat) = fstat(out.as_fd()) else { return false };
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFIFO && kind != SFlag::S_IFSOCK {
+        return false;
+    }
+    loop {
+        // Errors are told without being asked for.
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => return true,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
