@@ -843,7 +843,11 @@ impl Member {
         match incoming {
             Incoming::Bytes(bytes) => {
                 if let Err(e) = self.take_frames(&bytes) {
-                    self.lose(&e.to_string());
+                    match e {
+                        // The server's own words.
+                        LinkError::Ended(reason) => self.lose(&reason),
+                        e => self.lose(&e.to_string()),
+                    }
                 }
             }
             Incoming::Ended(reason) => self.lose(&reason),

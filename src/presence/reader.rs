@@ -87,6 +87,16 @@ impl Snapshot {
     /// See [`ReadError`]. Whatever the table's bytes are, it does not panic.
     pub fn read(places: &Places) -> Result<Self, ReadError> {
         let held = held(places)?;
+        Self::read_table(places, held).map_err(|e| match e {
+            // What a dead server left can't be used: then there is nothing but no server.
+            ReadError::Damaged { .. } if !held => {
+                ReadError::NoServer { dir: places.runtime.clone() }
+            }
+            e => e,
+        })
+    }
+
+    fn read_table(places: &Places, held: bool) -> Result<Self, ReadError> {
         let path = places.table();
         let owner = os::owner_of(&places.runtime).ok();
         let own = os::own_uid();
