@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver as ChannelReceiver, Sender as ChannelSender, bo
 use super::seal::{Key, Opener};
 use crate::{
     limits::DATAGRAM_BYTES_MAX,
-    os::{self, Receiver, Waker},
+    os::{self, HangUp, Receiver, Waker},
 };
 
 /// Bodies that the thread may be ahead of its owner. Above, the kernel's buffer fills, and what it
@@ -52,11 +52,17 @@ impl std::fmt::Debug for Ears {
 }
 
 impl Ears {
-    /// Begins to listen with a key that came over the session.
+    /// Begins to listen with a key that came over the session, for as long as that session stands.
     ///
     /// # Errors
     /// From the system.
-    pub fn open(number: u32, key: &Key, run: u32, source_port: u16) -> io::Result<Self> {
+    pub fn open(
+        number: u32,
+        key: &Key,
+        run: u32,
+        source_port: u16,
+        session: HangUp,
+    ) -> io::Result<Self> {
         let sockets = Mutex::new(Some(HashMap::new()));
         let shared = Arc::new(Shared { sockets, waker: Waker::new()? });
         let (to_owner, heard) = bounded(AHEAD_BODIES);
@@ -64,7 +70,7 @@ impl Ears {
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("moot-broadcast".to_owned())
-            .spawn(move || hear(&of_thread, &opener, &to_owner))?;
+            .spawn(move || hear(&of_thread, &opener, &session, &to_owner))?;
         Ok(Self { shared, heard, thread: Some(thread), source_port })
     }
 
@@ -110,7 +116,7 @@ impl Drop for Ears {
     }
 }
 
-fn hear(shared: &Shared, opener: &Opener, to_owner: &ChannelSender<Vec<u8>>) {
+fn hear(shared: &Shared, opener: &Opener, session: &HangUp, to_owner: &ChannelSender<Vec<u8>>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
     let mut ready = Vec::new();
     loop {
@@ -126,6 +132,11 @@ fn hear(shared: &Shared, opener: &Opener, to_owner: &ChannelSender<Vec<u8>>) {
             for _ in 0..TURN_DATAGRAMS {
                 // An error is no datagram: a refused one of before, or nothing more.
                 let Ok(bytes) = waiting[*at].recv(&mut buffer) else { break };
+                // Once the session has ended, the server's port may be somebody else's. Looked at after
+                // the datagram was taken: the session's end comes before the port is free.
+                if session.has_come() {
+                    return;
+                }
                 let Some(body) = opener.open(&mut buffer[..bytes]) else { continue };
                 if to_owner.send(body.to_vec()).is_err() {
                     return;

@@ -38,21 +38,30 @@ fn aad(header: &[u8], run: u32) -> Aad<[u8; DATAGRAM_HEADER_BYTES + 4]> {
 }
 
 /// The server's end.
-pub(super) struct Sealer {
+pub struct Sealer {
     key: LessSafeKey,
     number: u32,
     run: u32,
     counter: u64,
 }
 
+impl std::fmt::Debug for Sealer {
+    // Keys must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 impl Sealer {
-    pub(super) fn new(number: u32, key: &Key, run: u32) -> Self {
+    /// Seals with a key of this number, in this run of the server.
+    #[must_use]
+    pub fn new(number: u32, key: &Key, run: u32) -> Self {
         Self { key: aead(key), number, run, counter: 0 }
     }
 
     /// Makes a datagram of a body; false if the key is used up (after 2^64 datagrams) or the body is
     /// longer than the algorithm takes.
-    pub(super) fn seal(&mut self, body: &[u8], datagram: &mut Vec<u8>) -> bool {
+    pub fn seal(&mut self, body: &[u8], datagram: &mut Vec<u8>) -> bool {
         let Some(counter) = self.counter.checked_add(1) else { return false };
         self.counter = counter;
         datagram.clear();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::seal::{Key, Sealer};
-use crate::os::{self, Anchor, Source};
+use crate::os::{self, Anchor, Reserve, Source};
 
 /// Tries for a group and port that nobody squats on.
 const TRIES_MAX: usize = 32;
@@ -40,13 +40,14 @@ impl std::fmt::Debug for Sender {
 const FIRST_KEY: u32 = 1;
 
 impl Sender {
-    /// Opens the channel with a fresh key.
+    /// Opens the channel with a fresh key. The source takes the descriptor of `place`, which was opened
+    /// before any session.
     ///
     /// # Errors
     /// From the system.
-    pub fn open(run: u32) -> io::Result<Self> {
+    pub fn open(run: u32, place: Reserve) -> io::Result<Self> {
         let key: Key = os::random_bytes()?;
-        let source = Source::open()?;
+        let source = Source::open()?.move_to(place)?;
         let sealer = Sealer::new(FIRST_KEY, &key, run);
         let home = Anchor::open(random_group()?, 0)?;
         let port = home.port()?;

@@ -253,7 +253,8 @@ impl Member {
         connection.set_write_timeout(None)?;
         let connection = Arc::new(connection);
         let ears = welcome.key.as_ref().and_then(|key| {
-            Ears::open(key.number, &key.key.0, welcome.run.0, key.source_port).ok()
+            let session = connection.hang_up().ok()?;
+            Ears::open(key.number, &key.key.0, welcome.run.0, key.source_port, session).ok()
         });
         let (to_caller, session) = bounded(AHEAD_CHUNKS);
         let from = Arc::clone(&connection);

@@ -71,13 +71,10 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
         let user = name_of(&core, ids.uid).await;
-        if core.system && !admitted(&core, ids.uid, &user).await {
-            core.settle_half_open(ids.uid);
-            return;
-        }
+        let admitted = !core.system || admitted(&core, ids.uid, &user).await;
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
-        let conn = Rc::new(Conn::new(core.next_session(), socket, peer));
+        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
         conn::run(Rc::clone(&core), Rc::clone(&conn)).await;
         if conn.is_half_open() {
             core.settle_half_open(conn.uid());

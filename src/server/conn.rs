@@ -44,6 +44,8 @@ pub(super) struct Conn {
     pub(super) id: SessionId,
     socket: Accepted,
     peer: Peer,
+    /// A host's server may let in some users only.
+    admitted: bool,
     pub(super) output: RefCell<Output>,
     pub(super) waker: RefCell<Waker>,
     pub(super) hungry: Cell<bool>,
@@ -64,11 +66,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer) -> Self {
+    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer, admitted: bool) -> Self {
         Self {
             id,
             socket,
             peer,
+            admitted,
             output: RefCell::default(),
             waker: RefCell::new(no_waker()),
             hungry: Cell::new(false),
@@ -273,7 +276,7 @@ impl Conn {
         let read = match parsed.kind {
             Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
             Kind::Stop => self.take_stop(core),
-            Kind::Status => self.take_status(core),
+            Kind::Status if self.admitted => self.take_status(core),
             Kind::Request if open => self.take_request(core, body),
             Kind::Submit if open => control::read_submit(body)
                 .map(|submit| core.inner.borrow_mut().hub.submit(now(), self.id, &submit))
@@ -288,6 +291,7 @@ impl Conn {
                 .map_err(|e| e.to_string()),
             Kind::Pong if open => Ok(()),
             Kind::Hello
+            | Kind::Status
             | Kind::Request
             | Kind::Submit
             | Kind::Report
@@ -323,6 +327,10 @@ impl Conn {
                 hello.version
             );
             self.refuse(7, text);
+            return Ok(());
+        }
+        if !self.admitted {
+            self.refuse(4, format!("this server does not admit {}: not permitted", self.peer.user));
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();

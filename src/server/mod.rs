@@ -98,6 +98,8 @@ pub fn run(
     stop: &Stop,
     ready: impl FnOnce(&Places),
 ) -> Result<(), ServerError> {
+    // The lowest descriptor, for what has to be closed last of all.
+    let first = os::Reserve::open().map_err(io_error("no descriptor"))?;
     let places = options.places.clone();
     os::prepare(&places, options.system)?;
     let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
@@ -122,7 +124,7 @@ pub fn run(
         .build()
         .map_err(io_error("can't start the event loop"))?;
     let local = tokio::task::LocalSet::new();
-    let done = runtime.block_on(local.run_until(serve(options, log, stop, ready)));
+    let done = runtime.block_on(local.run_until(serve(options, log, stop, ready, first)));
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -132,11 +134,12 @@ async fn serve(
     log: Log,
     stop: &Stop,
     ready: impl FnOnce(&Places),
+    first: os::Reserve,
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
     let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
     let mut degraded = Vec::new();
-    let channel = open_channel(&options, run).unwrap_or_else(|why| {
+    let channel = open_channel(&options, run, first).unwrap_or_else(|why| {
         log.warn(&why);
         degraded.push(why);
         None
@@ -167,6 +170,8 @@ async fn serve(
     turns.abort();
     let mut inner = core.inner.borrow_mut();
     inner.table.close();
+    // Its port must not be free for others before the last session is closed: the process's end does it.
+    std::mem::forget(inner.channel.take());
     core.log.info("stopped");
     Ok(())
 }
@@ -189,12 +194,16 @@ fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
 }
 
 /// The broadcast channel, if it is wanted and this machine's kernel keeps forgers out of it.
-fn open_channel(options: &Options, run: RunId) -> Result<Option<broadcast::Sender>, String> {
+fn open_channel(
+    options: &Options,
+    run: RunId,
+    first: os::Reserve,
+) -> Result<Option<broadcast::Sender>, String> {
     if !options.broadcast {
         return Ok(None);
     }
     os::self_test().map_err(|fault| format!("broadcast is off: {fault}"))?;
-    broadcast::Sender::open(run.0).map(Some).map_err(|e| format!("broadcast is off: {e}"))
+    broadcast::Sender::open(run.0, first).map(Some).map_err(|e| format!("broadcast is off: {e}"))
 }
 
 /// Ends each turn: all sessions that had something to read were read before this task ran again.

@@ -12,7 +12,10 @@ use interprocess::{
     local_socket::{ConnectOptions, GenericFilePath, Stream, prelude::*},
 };
 
-use crate::{limits::ANSWER_MS_DEFAULT, os};
+use crate::{
+    limits::ANSWER_MS_DEFAULT,
+    os::{self, HangUp},
+};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,14 @@ impl Connection {
     /// From the system.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_send_timeout(timeout)
+    }
+
+    /// Tells whether the server is still there.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn hang_up(&self) -> io::Result<HangUp> {
+        HangUp::of(self.socket())
     }
 
     /// Ends both directions: a read that waits in another thread returns.

@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    time::Duration,
 };
 
 use super::world::{Done, OTHER_UID, PATIENCE, Process, World, eventually, is_root};
@@ -40,7 +39,7 @@ impl Raw {
 
     /// All it is told until the server ends the connection.
     #[track_caller]
-    fn to_the_end(mut self) -> Vec<u8> {
+    fn until_ended(mut self) -> Vec<u8> {
         let mut all = Vec::new();
         match self.0.read_to_end(&mut all) {
             Ok(_) => all,
@@ -100,7 +99,7 @@ fn garbage_ends_its_own_connection_only() {
             // One byte may be the first of a frame: it takes the handshake's time to be sure.
             raw.0.shutdown(std::net::Shutdown::Write).unwrap();
         }
-        raw.to_the_end();
+        raw.until_ended();
         serves(&world, &mut bob, &format!("after garbage {at}"));
     }
     let rows = world.who(&["--all"]).0;
@@ -117,14 +116,14 @@ fn every_truncation_and_every_flipped_byte_of_a_good_conversation_is_survived() 
     for cut in 0..good.len() {
         let raw = Raw::open(&world).say(&good[..cut]);
         raw.0.shutdown(std::net::Shutdown::Write).unwrap();
-        raw.to_the_end();
+        raw.until_ended();
     }
     for at in 0..good.len() {
         let mut bytes = good.clone();
         bytes[at] ^= 0xff;
         let raw = Raw::open(&world).say(&bytes);
         raw.0.shutdown(std::net::Shutdown::Write).unwrap();
-        raw.to_the_end();
+        raw.until_ended();
     }
     world.run(&["send", "dev", "still here"]).ok();
     while bob.texts(1) != ["still here"] {}
@@ -139,9 +138,9 @@ fn a_handshake_or_a_frame_that_never_ends_is_ended() {
     let slow = Raw::open(&world).say(&hello(1)[..20]);
     let unfinished = Raw::open(&world).say(&hello(1)).say(&frame(1, SUBMIT, &[0; 100])[..50]);
     serves(&world, &mut bob, "meanwhile");
-    silent.to_the_end();
-    slow.to_the_end();
-    unfinished.to_the_end();
+    silent.until_ended();
+    slow.until_ended();
+    unfinished.until_ended();
     serves(&world, &mut bob, "afterwards");
 }
 
@@ -149,7 +148,7 @@ fn a_handshake_or_a_frame_that_never_ends_is_ended() {
 fn another_version_is_named_with_both_numbers_and_what_to_do() {
     let world = World::new();
     let _server = world.serve();
-    let answer = Raw::open(&world).say(&hello(9)).to_the_end();
+    let answer = Raw::open(&world).say(&hello(9)).until_ended();
     assert_eq!(answer[3], REFUSED);
     let length = u32::from_le_bytes(answer[4..8].try_into().unwrap()) as usize;
     let refused: serde_json::Value = serde_json::from_slice(&answer[8..8 + length]).unwrap();
@@ -431,6 +430,5 @@ fn time_limits_end_with_124() {
     let (_, code) = world.who(&[]);
     assert_eq!(code, 0);
     server.signal("CONT");
-    std::thread::sleep(Duration::ZERO);
     world.run(&["send", "dev", "x"]).ok();
 }

@@ -113,7 +113,7 @@ fn everyone_who_survives_sees_the_one_order_of_each_room() {
     for burst in 0..bursts {
         say(burst * LINES / bursts, (burst + 1) * LINES / bursts);
         if burst % 2 == 0 {
-            let mut victim = members.swap_remove(burst);
+            let victim = members.swap_remove(burst);
             let pid = victim.process.pid();
             victim.process.signal("KILL");
             gone.push(gone_after(&world, pid).as_secs_f64() * 1000.0);

@@ -19,7 +19,7 @@ pub use files::{
 };
 pub use lock::{Lock, LockError, LockNote, LockState, query};
 pub use memory::*;
-pub use peer::{PeerIds, ProcessWatch, peer_ids, shut_down, start_of};
+pub use peer::{HangUp, PeerIds, ProcessWatch, peer_ids, shut_down, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;

@@ -54,6 +54,28 @@ pub fn shut_down(socket: BorrowedFd<'_>) {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
 }
 
+/// Tells whether the other end of a session is still there.
+#[derive(Debug)]
+pub struct HangUp(OwnedFd);
+
+impl HangUp {
+    /// Watches a connected socket.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        socket.try_clone_to_owned().map(Self)
+    }
+
+    /// Whether the other end has closed the connection.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        // Hang-ups are told without being asked for.
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+}
+
 /// A process, held by a descriptor that becomes readable when it ends.
 #[derive(Debug)]
 pub struct ProcessWatch(OwnedFd);

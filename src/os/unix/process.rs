@@ -1,6 +1,11 @@
 //! What a background server does with its own process.
 
-use std::{fs::File, io, os::fd::AsFd, process::Child};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::Child,
+};
 
 use nix::{
     sys::{
@@ -65,7 +70,7 @@ pub fn leave_running(child: Child) {
 
 /// A descriptor kept aside, so that a connection can be accepted and closed when there are no others.
 #[derive(Debug)]
-pub struct Reserve(#[expect(dead_code, reason = "held for its descriptor")] File);
+pub struct Reserve(File);
 
 impl Reserve {
     /// Keeps one aside.
@@ -74,6 +79,11 @@ impl Reserve {
     /// If there is none.
     pub fn open() -> io::Result<Self> {
         File::open("/dev/null").map(Self)
+    }
+
+    /// The descriptor, for something else to take its place.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.0.into()
     }
 }
 
