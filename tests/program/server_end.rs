@@ -273,3 +273,37 @@ fn a_server_in_the_background_outlives_its_starter_and_keeps_no_descriptor_of_it
     kill(u32::try_from(pid).unwrap(), "TERM");
     eventually("the end of the server", || world.run(&["who"]).code == 3);
 }
+
+/// A member that leaves a child with its socket behind; without its orders it is no test.
+#[test]
+fn the_careless_parent() {
+    let Ok(path) = std::env::var("MOOT_PARENT_OF") else { return };
+    let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let body = format!(r#"{{"protocol":1,"kind":"script","instance":"{:032x}"}}"#, 7);
+    let length = u32::try_from(body.len()).unwrap().to_le_bytes();
+    stream.write_all(&[b"mt\x01\x01", &length[..], body.as_bytes()].concat()).unwrap();
+    let mut answer = [0; 8];
+    std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+    let socket: std::os::fd::OwnedFd = stream.try_clone().unwrap().into();
+    let mut child = std::process::Command::new("sleep").arg("60").stdin(socket).spawn().unwrap();
+    writeln!(std::io::stderr(), "\nchild {}", child.id()).unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_killed_process_is_gone_though_a_child_of_it_still_holds_the_session() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "server_end::the_careless_parent", "--nocapture"]);
+    command.env("MOOT_PARENT_OF", world.dir.join("socket"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut parent = Process::spawn(command);
+    eventually("the child", || parent.errors().contains("child "));
+    assert_eq!(world.who(&["--all"]).0.len(), 1);
+    parent.kill();
+    eventually("gone", || world.who(&["--all"]).0.is_empty());
+    let errors = parent.errors();
+    let child = errors.lines().find_map(|line| line.strip_prefix("child ")).unwrap();
+    kill(child.parse().unwrap(), "KILL");
+}

@@ -94,8 +94,10 @@ impl World {
     pub fn copy(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.path(name);
         if !exists(&copy) {
-            std::fs::copy(program, &copy).unwrap();
-            std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+            // By another process: a descriptor of ours, open for writing, would go into every child
+            // that a test starts meanwhile, and the copy could not be run.
+            let done = Command::new("install").args(["-m", "755"]).arg(program).arg(&copy).status();
+            assert!(done.unwrap().success());
         }
         copy
     }
