@@ -5,7 +5,7 @@
 //! backlog as one encoded body, acknowledges it to its sender and publishes it. Publishing before the
 //! commit would let a crash give one number to two texts.
 //!
-//! There is no queue a member. A member is a cursor into the backlog ([`stream::Sub`]); what it is
+//! There is no queue a member. A member is a cursor into the backlog (`stream::Sub`); what it is
 //! owed is computed by [`Hub::pull`] when its socket has room. What is in flight is bounded by a
 //! window that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the window
 //! and pulls at its own pace.
