@@ -68,6 +68,12 @@ pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
 /// Bytes that one turn takes from one session at most.
 pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
+/// Requests taken from one session in one turn; the rest waits for the others.
+pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// What is repeated to a client of its own words, at most.
+pub const ECHO_BYTES_MAX: usize = 200;
+/// Look-ups in the user database that one user id may have under way.
+pub const LOOKUPS_PER_USER_MAX: usize = 2;
 /// How long a connection's end waits for the word that its process ended too (closed or killed?).
 pub const END_CAUSE_MS_MAX: u64 = 20;
 
@@ -86,6 +92,8 @@ pub const ROOMS_PER_USER_MAX: usize = 512;
 pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
 /// Bytes of recent messages kept for one stream.
 pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Each stream keeps at least so many, however many there are.
+pub const BACKLOG_BYTES_MIN: usize = 128 * 1024;
 /// Bytes of recent messages of all streams together.
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of messages taken from one account and not yet published.
@@ -95,7 +103,7 @@ pub const IN_FLIGHT_BYTES_PER_STREAM_MAX: usize = 1024 * 1024;
 /// Bytes published and not yet acknowledged by a member that is served by session.
 pub const SESSION_WINDOW_BYTES: usize = 1024 * 1024;
 /// Receive-buffer charge assumed for a member that did not say what it was granted.
-pub const WINDOW_CHARGE_BYTES_MIN: usize = 64 * 1024;
+pub const WINDOW_CHARGE_BYTES_MIN: usize = 256 * 1024;
 /// No progress for so long while the window is full makes a member *lagging*.
 pub const LAGGING_AFTER_MS: u64 = 100;
 /// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
@@ -130,6 +138,9 @@ pub const TICK_IDLE_MS: u64 = 250;
 const _: () = assert!(IN_FLIGHT_BYTES_PER_STREAM_MAX >= 2 * TEXT_BYTES_MAX);
 const _: () = assert!(SESSION_WINDOW_BYTES * 2 <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
+const _: () = assert!(BACKLOG_BYTES_MIN >= 2 * FRAME_BYTES_MAX);
+// Half of the smallest window holds the longest datagram's charge.
+const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
 const _: () = assert!(REPORT_EVERY_MS < LAGGING_AFTER_MS);
 const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
@@ -143,12 +154,16 @@ pub const BROADCAST_MEMBERS_MIN: usize = 4;
 pub const UNACKED_SUBMITS_MAX: usize = 1_024;
 /// Client instances whose last submits are remembered.
 pub const INSTANCES_MAX: usize = 65_536;
+/// Ended instances of one user id together have at most so many runs of counters.
+pub const INSTANCE_RANGES_PER_USER_MAX: usize = 65_536;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 // ---- announcements ---------------------------------------------------------------------------
 
 /// Receipts that are kept after their announcement.
 pub const RECEIPTS_KEPT_MAX: usize = 256;
+/// The same of one account.
+pub const RECEIPTS_PER_ACCOUNT_MAX: usize = 32;
 /// Missing members named in one frame; more come in further frames.
 pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
 

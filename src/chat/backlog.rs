@@ -46,6 +46,12 @@ impl Backlog {
         Self { segments: VecDeque::new(), bytes: 0, bytes_max, head, flow: Flow::default() }
     }
 
+    /// Sets the newest number, before there is any message.
+    pub fn begin_at(&mut self, head: u64) {
+        debug_assert!(self.segments.is_empty(), "only at the beginning");
+        self.head = head;
+    }
+
     /// Newest number; 0 before the first.
     #[must_use]
     pub fn head(&self) -> u64 {
@@ -56,6 +62,12 @@ impl Backlog {
     #[must_use]
     pub fn start(&self) -> u64 {
         self.segments.front().map_or(self.head + 1, |s| s.first)
+    }
+
+    /// Its bound.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Bytes held, overhead included.

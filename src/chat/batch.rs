@@ -147,6 +147,16 @@ impl Builder {
         to[flags_at] = flags;
     }
 
+    /// The next message of this session number comes from somebody else: its identity is put again.
+    /// (Other runs of the server gave the same numbers to others.)
+    pub fn retire(&mut self, session: SessionId) {
+        for known in &mut self.senders {
+            if *known == session {
+                *known = SessionId(u64::MAX);
+            }
+        }
+    }
+
     /// The bytes, headroom included.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

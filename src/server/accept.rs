@@ -75,10 +75,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
-        conn::run(Rc::clone(&core), Rc::clone(&conn)).await;
-        if conn.is_half_open() {
-            core.settle_half_open(conn.uid());
-        }
+        conn::run(core, conn).await;
     });
 }
 

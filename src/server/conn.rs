@@ -16,7 +16,10 @@ use crate::{
         names::{Target, UserName},
         verbs::{Follow, Refusal, RefusalCode, Request},
     },
-    limits::{FRAME_MS_MAX, HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH},
+    limits::{
+        ECHO_BYTES_MAX, FRAME_MS_MAX, HANDSHAKE_MS_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH,
+        REQUESTS_PER_TURN_MAX,
+    },
     os,
     session::{Accepted, Output},
     wire::{
@@ -25,9 +28,6 @@ use crate::{
         hello::{self, Bye, Hello, Refused, Welcome},
     },
 };
-
-/// Look-ups of users that one session may have under way.
-const LOOKUPS_MAX: u32 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -58,7 +58,11 @@ pub(super) struct Conn {
     due_since_us: Cell<Option<u64>>,
     /// Said good-bye, or is to end for a reason of ours.
     ending: Cell<Option<EndCause>>,
-    lookups: Cell<u32>,
+    /// A question of it waits for the user database: what it says next waits as well, so that answers
+    /// keep their order.
+    looking_up: Cell<bool>,
+    /// `partial` begins with whole frames that were not taken yet.
+    held: Cell<bool>,
     /// Nothing can be written any more.
     broken: Cell<bool>,
     /// Was not read because its output was full; to be read again once there is room.
@@ -81,7 +85,8 @@ impl Conn {
             partial: RefCell::default(),
             due_since_us: Cell::new(Some(os::monotonic_us())),
             ending: Cell::new(None),
-            lookups: Cell::new(0),
+            looking_up: Cell::new(false),
+            held: Cell::new(false),
             broken: Cell::new(false),
             unread: Cell::new(false),
         }
@@ -112,15 +117,25 @@ impl Conn {
             }
             return;
         }
-        // While it is paused it is not read: what is incomplete is our doing.
-        if !self.paused.get() && self.due_since_us.get().is_some_and(late) {
+        // While it is not read, what is incomplete is our doing.
+        let read = !self.paused.get() && !self.unread.get() && !self.held.get();
+        if read && self.due_since_us.get().is_some_and(late) {
             self.good_bye("a frame was not finished in time");
         }
     }
 
+    /// It is read again: whatever is incomplete has its whole time from now on.
+    pub(super) fn resume(&self) {
+        self.paused.set(false);
+        if self.due_since_us.get().is_some() && !self.is_half_open() {
+            self.due_since_us.set(Some(os::monotonic_us()));
+        }
+        self.wake();
+    }
+
     /// Says why, and ends it once that is written.
     pub(super) fn good_bye(&self, reason: &str) {
-        let bye = Bye { reason: reason.to_owned() };
+        let bye = Bye { reason: echo(reason).to_owned() };
         self.output.borrow_mut().put(|out| {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
         });
@@ -144,7 +159,7 @@ impl Conn {
                 Poll::Pending => return false,
             }
         }
-        if self.unread.take() {
+        if self.unread.get() || self.held.get() {
             waker.wake_by_ref();
         }
         true
@@ -160,6 +175,7 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
         Err(_) => os::ProcessEnd::never(),
     };
     core.inner.borrow_mut().conns.insert(conn.id, Rc::clone(&conn));
+    let guard = Guard { core: &core, conn: &conn, cause: Cell::new(EndCause::Server) };
     let mut cause = poll_fn(|cx| poll(&core, &conn, &mut process, cx)).await;
     if cause == EndCause::Closed {
         // The socket of a killed process closes a moment before its end can be seen.
@@ -169,10 +185,31 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
             cause = EndCause::Killed;
         }
     }
-    let mut inner = core.inner.borrow_mut();
-    inner.conns.remove(&conn.id);
-    inner.hub.close(conn.id, cause);
-    core.turn_due.notify_one();
+    guard.cause.set(cause);
+}
+
+/// Takes a connection out of everything when its task ends, in whatever way.
+struct Guard<'a> {
+    core: &'a Core,
+    conn: &'a Conn,
+    cause: Cell<EndCause>,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if self.conn.is_half_open() {
+            self.core.settle_half_open(self.conn.uid());
+        }
+        let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
+        inner.conns.remove(&self.conn.id);
+        inner.hub.close(self.conn.id, self.cause.get());
+        self.core.turn_due.notify_one();
+    }
+}
+
+/// What is repeated of a client's own words.
+fn echo(text: &str) -> &str {
+    &text[..text.floor_char_boundary(ECHO_BYTES_MAX)]
 }
 
 fn poll(
@@ -193,6 +230,9 @@ fn poll(
         return Poll::Ready(conn.ending.get().unwrap_or(cause));
     }
     core.inner.borrow_mut().pump(conn);
+    if core.inner.borrow().hub.has_actions() {
+        core.turn_due.notify_one();
+    }
     if conn.broken.get() {
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Closed));
     }
@@ -204,9 +244,16 @@ fn poll(
 
 /// Reads once, so that no session keeps the others waiting.
 fn read(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<EndCause> {
-    let full = conn.output.borrow().waiting_bytes() >= OUTPUT_BYTES_HIGH;
+    let full = conn.is_full();
     conn.unread.set(full);
-    if full || conn.paused.get() || conn.ending.get().is_some() {
+    if full || conn.paused.get() || conn.looking_up.get() || conn.ending.get().is_some() {
+        return Poll::Pending;
+    }
+    if conn.held.get() {
+        // What was read before comes first.
+        cx.waker().wake_by_ref();
+        conn.take(core, &[]);
+        core.turn_due.notify_one();
         return Poll::Pending;
     }
     let mut buffer = core.read_buffer.borrow_mut();
@@ -252,14 +299,40 @@ impl Conn {
         self.partial.replace(partial);
     }
 
+    /// Whether so much waits to be written that nothing more is taken from it.
+    fn is_full(&self) -> bool {
+        self.output.borrow().waiting_bytes() >= OUTPUT_BYTES_HIGH
+    }
+
+    /// Takes whole frames, as many as are this session's turn: what it causes is bounded at each step
+    /// by its output, by what it and its account have in flight, and by a number of questions.
     fn take_frames(self: &Rc<Self>, core: &Rc<Core>, bytes: &[u8]) -> usize {
         let mut taken = 0;
+        let mut questions = 0;
+        self.held.set(false);
         while self.ending.get().is_none() {
             match frame::parse(&bytes[taken..]) {
                 Ok(None) => break,
                 Ok(Some(parsed)) => {
+                    let asks = matches!(parsed.kind, Kind::Request | Kind::Status);
+                    let submits = parsed.kind == Kind::Submit && self.phase.get() == Phase::Open;
+                    let waits = self.looking_up.get()
+                        || self.is_full()
+                        || questions >= REQUESTS_PER_TURN_MAX
+                        || (submits && core.inner.borrow_mut().hub.must_wait(self.id))
+                        || (asks && core.inner.borrow().hub.is_paused(self.id));
+                    if waits {
+                        self.held.set(true);
+                        self.paused.set(self.paused.get() || submits);
+                        break;
+                    }
                     taken += parsed.bytes;
                     self.take_frame(core, &parsed);
+                    questions += usize::from(asks);
+                    let mut inner = core.inner.borrow_mut();
+                    if asks || inner.hub.action_count() > REQUESTS_PER_TURN_MAX {
+                        inner.act(core);
+                    }
                 }
                 Err(e) => {
                     core.log.warn(&format!("session of {}: {e}", self.peer.user));
@@ -324,7 +397,7 @@ impl Conn {
                  (moot {}); `moot stop` ends the old server",
                 env!("CARGO_PKG_VERSION"),
                 hello.protocol,
-                hello.version
+                echo(&hello.version)
             );
             self.refuse(7, text);
             return Ok(());
@@ -396,12 +469,14 @@ impl Conn {
         let mut inner = core.inner.borrow_mut();
         match unknown_user(&request).filter(|user| !inner.hub.knows_user(user)).cloned() {
             None => inner.hub.request(now(), self.id, serial, request),
-            Some(_) if self.lookups.get() >= LOOKUPS_MAX => {
-                let refusal = Refusal::new(RefusalCode::Failed, "too many look-ups at a time");
+            Some(_) if core.lookups_of(self.peer.uid) >= LOOKUPS_PER_USER_MAX => {
+                let text = "this user asks for too many users at a time";
+                let refusal = Refusal::new(RefusalCode::Failed, text);
                 inner.send(self.id, Frame::Reply { serial, result: Err(refusal) });
             }
             Some(user) => {
-                self.lookups.set(self.lookups.get() + 1);
+                self.looking_up.set(true);
+                core.count_lookup(self.peer.uid, true);
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
@@ -425,7 +500,9 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
     let name = user.clone();
     let found = tokio::task::spawn_blocking(move || os::user_id(name.as_str())).await;
-    conn.lookups.set(conn.lookups.get() - 1);
+    core.count_lookup(conn.uid(), false);
+    conn.looking_up.set(false);
+    conn.wake();
     let mut inner = core.inner.borrow_mut();
     if let Ok(Some(uid)) = found {
         inner.hub.learn_user(user, uid);

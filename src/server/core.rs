@@ -48,6 +48,8 @@ pub(super) struct Core {
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    /// Look-ups under way, by user id.
+    lookups: RefCell<HashMap<u32, usize>>,
     next_session: Cell<u64>,
     ticking_slowly: Cell<bool>,
 }
@@ -101,6 +103,7 @@ impl Core {
             started_mono_us: os::monotonic_us(),
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
+            lookups: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             ticking_slowly: Cell::new(true),
         })
@@ -110,6 +113,19 @@ impl Core {
         let id = self.next_session.get();
         self.next_session.set(id + 1);
         SessionId(id)
+    }
+
+    pub(super) fn lookups_of(&self, uid: u32) -> usize {
+        self.lookups.borrow().get(&uid).copied().unwrap_or(0)
+    }
+
+    pub(super) fn count_lookup(&self, uid: u32, begins: bool) {
+        let mut lookups = self.lookups.borrow_mut();
+        let count = lookups.entry(uid).or_default();
+        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            lookups.remove(&uid);
+        }
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {
@@ -182,6 +198,13 @@ impl Core {
 impl Inner {
     /// Carries out everything the hub wants done, until it wants nothing more.
     pub(super) fn act(&mut self, core: &Core) {
+        // What sessions pull may want something done as well.
+        while self.hub.has_actions() || !self.touched.is_empty() {
+            self.act_once(core);
+        }
+    }
+
+    fn act_once(&mut self, core: &Core) {
         while self.hub.has_actions() {
             let mut actions = std::mem::take(&mut self.actions);
             actions.extend(self.hub.actions());
@@ -215,8 +238,7 @@ impl Inner {
             }
             Action::Resume(id) => {
                 if let Some(conn) = self.conns.get(&id) {
-                    conn.paused.set(false);
-                    conn.wake();
+                    conn.resume();
                 }
             }
             Action::Publish(tag, frame) => {
@@ -231,7 +253,8 @@ impl Inner {
                     channel.close_group(tag.0);
                 }
             }
-            Action::Store(_) => {
+            Action::Fetch(_) => {}
+            Action::Store(..) => {
                 // There is no store yet: the backlog is the store (`Rules::store` is off).
                 self.hub.stored(now());
             }

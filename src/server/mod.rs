@@ -119,7 +119,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(2)
+        .max_blocking_threads(4)
         .thread_name("moot-lookup")
         .build()
         .map_err(io_error("can't start the event loop"))?;

@@ -167,8 +167,10 @@ impl Client {
                 let reply = match result {
                     Ok(reply) => reply,
                     Err(refusal) => {
-                        assert!(refusal.text.contains("no receipt"), "refused: {refusal:?}");
-                        self.receipts_answered += 1;
+                        // An announcement that could not be stored, or an old one.
+                        let old = refusal.text.contains("no receipt");
+                        assert!(old || refusal.text == "disk full", "refused: {refusal:?}");
+                        self.receipts_answered += usize::from(old);
                         return;
                     }
                 };
@@ -199,11 +201,11 @@ impl Client {
                     }
                 }
             }
-            Down::Frame(Frame::Nack { first, count, .. }) => {
+            Down::Frame(Frame::Nack { first, count, refusal }) => {
                 for counter in first..first + u64::from(count) {
                     if let Some(i) = self.unacked.iter().position(|(c, ..)| *c == counter) {
                         let (_, _, text) = self.unacked.remove(i).unwrap();
-                        checker.refuses(&text);
+                        checker.refuses(&text, &format!("{refusal:?}"));
                     }
                 }
             }

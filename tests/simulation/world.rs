@@ -1,11 +1,19 @@
 //! A world from a seed: one hub, some clients, a network that loses, doubles, delays and breaks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+};
 
 use moot::{
     chat::{
+        batch::Builder,
         charge::charge_bytes,
-        hub::{Action, Chunk, Entry, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo},
+        hub::{
+            Action, Chunk, Entry, Fetch, Frame, Hello, Hub, Line, Now, Rules, StreamKey, Submit,
+            SubmitTo,
+        },
         inbox::Via,
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
@@ -49,6 +57,9 @@ pub struct World {
     next_session: u64,
     tags: HashMap<u32, String>,
     storing: Option<(u64, Vec<Arc<Entry>>)>,
+    /// What the store has, by stream and number.
+    disk: HashMap<StreamKey, BTreeMap<u64, Arc<Entry>>>,
+    fetching: Vec<(u64, Fetch)>,
     checker: Checker,
     faults: Faults,
     quiet: bool,
@@ -68,6 +79,8 @@ impl World {
         rules.broadcast = random.permille(850);
         rules.broadcast_members_min = 1 + random.below(4) as usize;
         rules.store = store;
+        let persistent = store && random.permille(700);
+        rules.persistent = persistent;
         if small_backlog {
             rules.backlog_bytes_max = 3_000;
         }
@@ -106,7 +119,9 @@ impl World {
             next_session: 1,
             tags: HashMap::new(),
             storing: None,
-            checker: Checker::new(small_backlog, store),
+            disk: HashMap::new(),
+            fetching: Vec::new(),
+            checker: Checker::new(small_backlog, persistent, store),
             faults,
             quiet: false,
             chatter,
@@ -244,6 +259,7 @@ impl World {
         self.hub.end_turn(self.now());
         self.act();
         self.store();
+        self.fetch();
         if self.now_us >= self.tick_at_us {
             self.hub.tick(self.now());
             self.act();
@@ -251,6 +267,7 @@ impl World {
         }
         for at in 0..self.clients.len() {
             self.pump(at);
+            self.act();
             self.take_down(at);
         }
     }
@@ -330,7 +347,10 @@ impl World {
                 let channel = port.map(|port| Channel { group: [239, 255, 0, 1], port });
                 self.hub.channel_opened(tag, channel);
             }
-            Action::Store(entries) => {
+            Action::Fetch(fetch) => {
+                self.fetching.push((self.now_us + self.random.below(5_000), fetch));
+            }
+            Action::Store(_, entries) => {
                 assert!(self.storing.is_none(), "one transaction at a time");
                 self.storing = Some((self.now_us + self.random.below(8_000), entries));
             }
@@ -386,10 +406,46 @@ impl World {
         } else {
             for entry in &entries {
                 self.checker.commits(&entry.text);
+                let stream = self.disk.entry(entry.stream.clone()).or_default();
+                stream.insert(entry.seq, Arc::clone(entry));
             }
             self.hub.stored(self.now());
         }
         self.act();
+    }
+
+    /// The store's readers: older messages for those that fell behind the backlog, a few at a time.
+    fn fetch(&mut self) {
+        let (due, waiting) = std::mem::take(&mut self.fetching)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(due, _)| *due <= self.now_us);
+        self.fetching = waiting;
+        for (_, fetch) in due {
+            if !self.quiet && self.random.permille(50) {
+                self.hub.fetch_failed(fetch.session, fetch.tag);
+                continue;
+            }
+            let few = fetch.last.min(fetch.first + self.random.below(20));
+            let mut builder = Builder::default();
+            builder.begin(HEADER, fetch.tag, fetch.first);
+            let stream = &self.disk[&fetch.stream];
+            let mut last = 0;
+            for (seq, entry) in stream.range(fetch.first..=few) {
+                if !builder.push(HEADER, &entry.draft()) {
+                    break;
+                }
+                last = *seq;
+            }
+            assert!(last > 0, "everything is on the disk: {fetch:?}");
+            let (span, wanted) = ((fetch.first, last), (fetch.first, fetch.last));
+            let event = self.hub.fetched(fetch.session, fetch.tag, span, wanted);
+            assert!(event.is_none(), "nothing is gone: {event:?}");
+            let body: Rc<[u8]> = builder.bytes().into();
+            if let Some(client) = self.client_of(fetch.session) {
+                client.output.push_back(Down::Batch(body));
+            }
+            self.act();
+        }
     }
 
     /// The shell's rule: pull only while there is room, write what the socket takes.

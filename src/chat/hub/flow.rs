@@ -1,7 +1,8 @@
 //! Flow: what members reported, who holds the window, who is served how, and what each is owed.
 
 use super::{
-    Action, Chunk, Hub, Now,
+    Action, Chunk, Fetch, Hub, Now,
+    quota::AccountId,
     request::gap,
     stream::{Hearing, Stream, Sub, Way},
 };
@@ -9,7 +10,7 @@ use crate::{
     chat::{
         batch::Head,
         member::SessionId,
-        verbs::{Event, StreamTag},
+        verbs::{Event, GapReason, StreamTag},
     },
     limits::{
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
@@ -79,6 +80,7 @@ impl Hub {
                     sub.restart_health(now, report);
                     if worth_it && sub.in_window {
                         stream.set_way(key, Way::Broadcast);
+                        stream.forget_floor();
                     }
                 }
             }
@@ -86,6 +88,7 @@ impl Hub {
                 sub.restart_health(now, report);
                 if worth_it && sub.in_window {
                     stream.set_way(key, Way::Broadcast);
+                    stream.forget_floor();
                 }
             }
             Hearing::Proven => {
@@ -156,13 +159,65 @@ impl Hub {
         for (tag, key) in order {
             let stream = &mut self.streams[tag.0 as usize];
             stream.pull_membership(key, &mut left, out);
-            let sent_again = stream.pull_messages(key, &mut left, out);
-            self.counters.repaired += sent_again;
+            let Pulled { repaired, fetch } = stream.pull_messages(key, &mut left, out);
+            self.counters.repaired += repaired;
             stream.pull_head(now, key, out);
+            if let Some((first, last)) = fetch {
+                self.fetch(id, tag, key, first, last, out);
+            }
             if left == 0 {
                 break;
             }
         }
+    }
+
+    /// What fell behind the backlog is read from the store, where there is one.
+    fn fetch(
+        &mut self,
+        id: SessionId,
+        tag: StreamTag,
+        key: usize,
+        first: u64,
+        last: u64,
+        out: &mut Vec<Chunk>,
+    ) {
+        if !self.is_stored(tag) {
+            let stream = &mut self.streams[tag.0 as usize];
+            out.push(Chunk::Event(gap(tag, first, last, GapReason::Backlog)));
+            stream.subs[key].passed(last);
+            return;
+        }
+        let stream = self.stream_key(tag);
+        let sub = &mut self.streams[tag.0 as usize].subs[key];
+        if !sub.fetching {
+            sub.fetching = true;
+            self.out.push(Action::Fetch(Fetch { session: id, tag, stream, first, last }));
+        }
+    }
+
+    /// What a session wanted from the store was read: messages `first` to `last`, to be written to it
+    /// after the events given here. Nothing there (0, 0) of what was wanted up to `wanted` means that
+    /// it was removed.
+    pub fn fetched(
+        &mut self,
+        id: SessionId,
+        tag: StreamTag,
+        (first, last): (u64, u64),
+        wanted: (u64, u64),
+    ) -> Option<Event> {
+        let key = self.sessions.get(&id).and_then(|s| s.sub_key(tag))?;
+        let sub = &mut self.streams[tag.0 as usize].subs[key];
+        sub.fetching = false;
+        let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
+        sub.passed(upto);
+        self.wake(id);
+        (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, GapReason::Retention))
+    }
+
+    /// The store could not be read: it is tried again when the session is woken the next time.
+    pub fn fetch_failed(&mut self, id: SessionId, tag: StreamTag) {
+        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
+        self.streams[tag.0 as usize].subs[key].fetching = false;
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
@@ -187,19 +242,39 @@ impl Hub {
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag.0 as usize];
         let Some(blocked_us) = stream.blocked_since_us else { return };
-        let shutting: Vec<_> = stream
+        let owing: Vec<_> = stream
             .subs
             .iter()
-            .filter(|(_, sub)| stream.shuts_window(sub))
-            .map(|(key, sub)| (key, sub.account, sub.progress_us.max(blocked_us)))
+            .filter(|(_, sub)| stream.owes(sub))
+            .map(|(key, sub)| {
+                (key, sub.account, sub.progress_us.max(blocked_us), stream.shuts_window(sub))
+            })
             .collect();
-        let holding = stream.subs.iter().filter(|(_, s)| s.in_window).count();
-        let stragglers = shutting.len() * 2 <= holding;
+        // Stragglers are few against the others, counted by account: nobody is many by himself.
+        let count = |accounts: &mut Vec<AccountId>| {
+            accounts.sort_unstable();
+            accounts.dedup();
+            accounts.len()
+        };
+        let mut holding: Vec<_> =
+            stream.subs.iter().filter(|(_, s)| s.in_window).map(|(_, s)| s.account).collect();
+        let mut slow: Vec<_> = owing.iter().filter(|o| o.3).map(|o| o.1).collect();
+        let stragglers = count(&mut slow) * 2 <= count(&mut holding);
         let since_tick = now.mono_us.saturating_sub(self.last_tick_us.max(blocked_us));
         let mut charged = Vec::new();
-        for (key, account, progress_us) in shutting {
+        for (key, account, progress_us, shuts) in owing {
             let stalled = now.mono_us.saturating_sub(progress_us) >= LAGGING_AFTER_MS * 1000;
-            let spent = stragglers && {
+            let session = self.streams[tag.0 as usize].subs[key].session;
+            if self.sessions.get(&session).is_some_and(|s| s.paused) {
+                // What it acknowledges may stand behind what it says, which is not read now: it steps
+                // aside, and that is not its fault.
+                if stalled {
+                    self.streams[tag.0 as usize].step_aside(now, key);
+                    self.mark_dirty(tag);
+                }
+                continue;
+            }
+            let spent = stragglers && shuts && {
                 let first = !charged.contains(&account);
                 charged.push(account);
                 let us = if first { since_tick } else { 0 };
@@ -208,7 +283,6 @@ impl Hub {
             if stalled || spent {
                 let stream = &mut self.streams[tag.0 as usize];
                 stream.leave_window(now, key);
-                let session = stream.subs[key].session;
                 self.wake(session);
                 self.mark_dirty(tag);
             }
@@ -268,7 +342,28 @@ impl Hub {
     }
 }
 
+/// What a pull of one stream came to.
+struct Pulled {
+    /// Messages that had been sent before by broadcast.
+    repaired: u64,
+    /// Numbers that the backlog does not have any more.
+    fetch: Option<(u64, u64)>,
+}
+
 impl Sub {
+    /// Everything up to here was given to it by another way, or is gone.
+    fn passed(&mut self, upto: u64) {
+        match self.way {
+            Way::Session => self.next_push = self.next_push.max(upto + 1),
+            Way::Broadcast => {
+                self.repair = self
+                    .repair
+                    .map(|(first, last)| (first.max(upto + 1), last))
+                    .filter(|(first, last)| first <= last);
+            }
+        }
+    }
+
     fn restart_health(&mut self, now: Now, report: &Report) {
         self.health_since_us = now.mono_us;
         self.health_delivered = report.delivered;
@@ -282,6 +377,15 @@ impl Stream {
         let sub = &mut self.subs[key];
         sub.in_window = false;
         sub.rejoin_at_us = now.mono_us + sub.next_pause_us();
+        self.forget_floor();
+    }
+
+    /// Leaves the window without a pause.
+    fn step_aside(&mut self, now: Now, key: usize) {
+        self.set_way(key, Way::Session);
+        let sub = &mut self.subs[key];
+        sub.in_window = false;
+        sub.rejoin_at_us = now.mono_us;
         self.forget_floor();
     }
 
@@ -315,22 +419,24 @@ impl Stream {
         }
     }
 
-    /// Messages that a member is owed; gives how many of them were sent before by broadcast.
-    fn pull_messages(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) -> u64 {
-        let (head, start, tag) = (self.backlog.head(), self.backlog.start(), self.tag);
+    /// Messages that a member is owed.
+    fn pull_messages(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) -> Pulled {
+        let (head, start) = (self.backlog.head(), self.backlog.start());
         let sub = &mut self.subs[key];
+        let mut pulled = Pulled { repaired: 0, fetch: None };
+        if sub.fetching {
+            return pulled;
+        }
         let (mut next, last) = match (sub.way, sub.repair) {
             (Way::Session, _) => (sub.next_push, head),
             (Way::Broadcast, Some((first, last))) => (first, last.min(head)),
-            (Way::Broadcast, None) => return 0,
+            (Way::Broadcast, None) => return pulled,
         };
         let mut sent = 0;
         while next <= last && *left > 0 {
             let Some(segment) = self.backlog.holding(next) else {
-                // It fell behind the start of the backlog, and there is no history to ask.
-                out.push(Chunk::Event(gap(tag, next, start - 1)));
-                next = start;
-                continue;
+                pulled.fetch = Some((next, last.min(start - 1)));
+                break;
             };
             sent += segment.last + 1 - next;
             next = segment.last + 1;
@@ -338,15 +444,13 @@ impl Stream {
             out.push(Chunk::Batch(std::rc::Rc::clone(&segment.frame)));
         }
         match sub.way {
-            Way::Session => {
-                sub.next_push = next;
-                0
-            }
+            Way::Session => sub.next_push = next,
             Way::Broadcast => {
                 sub.repair = (next <= last).then_some((next, last));
-                sent
+                pulled.repaired = sent;
             }
         }
+        pulled
     }
 
     fn pull_head(&mut self, now: Now, key: usize, out: &mut Vec<Chunk>) {

@@ -17,6 +17,7 @@ mod flow;
 mod quota;
 mod receipt;
 mod request;
+mod restored;
 mod session;
 mod stream;
 mod submit;
@@ -28,6 +29,7 @@ use std::{
 };
 
 pub use flow::Report;
+pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
 pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
 
@@ -41,7 +43,7 @@ use super::{
 };
 use crate::limits;
 use quota::Accounts;
-use receipt::Receipt;
+use receipt::{Announcing, Receipt};
 use session::Session;
 use stream::Stream;
 use submit::Instances;
@@ -171,12 +173,30 @@ pub enum Action {
     OpenChannel(StreamTag),
     /// Nobody listens to it any more.
     CloseChannel(StreamTag),
-    /// Commit these messages in one transaction, then call [`Hub::stored`] or [`Hub::store_failed`].
-    Store(Vec<Arc<Entry>>),
+    /// Commit these records and messages in one transaction, then call [`Hub::stored`] or
+    /// [`Hub::store_failed`].
+    Store(Vec<Record>, Vec<Arc<Entry>>),
+    /// Read older messages for a session from the store, then call [`Hub::fetched`].
+    Fetch(Fetch),
     /// A row of the presence table changed.
     Row(Box<Row>),
     /// A row of the presence table is gone.
     RowGone(SessionId),
+}
+
+/// Older messages that a session is owed and that are no longer in the backlog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// For whom.
+    pub session: SessionId,
+    /// Of which stream.
+    pub tag: StreamTag,
+    /// The same, as the store knows it.
+    pub stream: StreamKey,
+    /// First number.
+    pub first: u64,
+    /// Last number; fewer may be given.
+    pub last: u64,
 }
 
 /// What [`Hub::pull`] gives for a session's output.
@@ -202,6 +222,16 @@ pub struct Hub {
     instances: Instances,
     away: BTreeMap<(u32, Option<Label>), Box<str>>,
     following: BTreeMap<(u32, Option<Label>), Vec<RoomName>>,
+    /// Up to where names have read.
+    marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
+    /// Newest numbers of deleted rooms: they are not given again.
+    gone_rooms: HashMap<RoomName, u64>,
+    /// To be kept with the next transaction.
+    records: Vec<Record>,
+    /// What the running transaction keeps, should it fail.
+    records_running: Vec<Record>,
+    /// Announcements that are not published yet.
+    announcing: BTreeMap<u64, Announcing>,
     receipts: BTreeMap<u64, Receipt>,
     committing: VecDeque<StreamTag>,
     commit_running: bool,
@@ -221,6 +251,7 @@ impl Hub {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
+        let accounts_max = rules.in_flight_bytes_per_user_max;
         Self {
             rules,
             sessions: HashMap::new(),
@@ -229,10 +260,15 @@ impl Hub {
             pairs: HashMap::new(),
             users: HashMap::new(),
             user_names: HashMap::new(),
-            accounts: Accounts::default(),
+            accounts: Accounts::new(accounts_max),
             instances: Instances::default(),
             away: BTreeMap::new(),
             following: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            gone_rooms: HashMap::new(),
+            records: Vec::new(),
+            records_running: Vec::new(),
+            announcing: BTreeMap::new(),
             receipts: BTreeMap::new(),
             committing: VecDeque::new(),
             commit_running: false,
@@ -258,6 +294,14 @@ impl Hub {
 
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
     pub fn end_turn(&mut self, now: Now) {
+        for id in self.accounts.take_freed() {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            // It may wait for a stream as well.
+            if session.paused && !self.streams.iter().any(|s| s.waiting.contains(&id)) {
+                session.paused = false;
+                self.out.push(Action::Resume(id));
+            }
+        }
         self.commit_next();
         let mut dirty = std::mem::take(&mut self.dirty_streams);
         for tag in dirty.drain(..) {
@@ -321,11 +365,45 @@ impl Hub {
     /// Tells the hub the user id of a name that was looked up.
     pub fn learn_user(&mut self, user: UserName, uid: u32) {
         if self.users.len() >= limits::INSTANCES_MAX {
-            self.users.clear();
-            self.user_names.clear();
+            let here: std::collections::HashSet<u32> =
+                self.sessions.values().map(|s| s.peer.uid).collect();
+            self.users.retain(|_, uid| here.contains(uid));
+            self.user_names.retain(|uid, _| here.contains(uid));
         }
-        self.user_names.insert(uid, user.clone());
+        // A user may be called by another name in a target; what others are shown is the first one,
+        // which is the kernel's for everybody who was here.
+        self.user_names.entry(uid).or_insert_with(|| user.clone());
         self.users.insert(user, uid);
+    }
+
+    /// The name under which the kernel's user id is known.
+    fn name_user(&mut self, user: UserName, uid: u32) {
+        self.user_names.insert(uid, user.clone());
+        self.learn_user(user, uid);
+    }
+
+    /// How many things wait to be done.
+    #[must_use]
+    pub fn action_count(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether a session waits until its stream or account has room again.
+    #[must_use]
+    pub fn is_paused(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|s| s.paused)
+    }
+
+    /// Whether a submit of this session has to wait; the shell reads on after
+    /// [`Action::Resume`].
+    pub fn must_wait(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.paused {
+            return true;
+        }
+        let waits = self.accounts.must_wait(session.account, id);
+        session.paused = waits;
+        waits
     }
 
     fn stream(&self, tag: StreamTag) -> &Stream {

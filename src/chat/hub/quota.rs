@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use crate::{
-    chat::member::Peer,
+    chat::member::{Peer, SessionId},
     limits::{STALL_BUDGET_MS, STALL_WINDOW_MS},
 };
 
 /// Whom a session is charged to: a user id on a host's server, a process on a user's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum AccountId {
     User(u32),
     Process { pid: u32, start: u64 },
@@ -28,6 +28,8 @@ impl AccountId {
 pub(super) struct Account {
     pub(super) sessions: usize,
     pub(super) in_flight_bytes: usize,
+    /// Sessions that wait until less of it is in flight.
+    waiting: Vec<SessionId>,
     /// Time its members held windows shut, leaking away over `STALL_WINDOW_MS`.
     stall_us: u64,
     stall_at_us: u64,
@@ -57,11 +59,38 @@ impl Account {
 
 /// All accounts with anything to their name.
 #[derive(Debug, Default)]
-pub(super) struct Accounts(HashMap<AccountId, Account>);
+pub(super) struct Accounts {
+    accounts: HashMap<AccountId, Account>,
+    in_flight_bytes_max: usize,
+    /// May go on.
+    freed: Vec<SessionId>,
+}
 
 impl Accounts {
     pub(super) fn of(&mut self, id: AccountId) -> &mut Account {
-        self.0.entry(id).or_default()
+        self.accounts.entry(id).or_default()
+    }
+
+    pub(super) fn new(in_flight_bytes_max: usize) -> Self {
+        Self { in_flight_bytes_max, ..Self::default() }
+    }
+
+    /// Whether an account has as much in flight as it may; then the session waits.
+    pub(super) fn must_wait(&mut self, id: AccountId, session: SessionId) -> bool {
+        let max = self.in_flight_bytes_max;
+        let account = self.of(id);
+        if account.in_flight_bytes < max {
+            return false;
+        }
+        if !account.waiting.contains(&session) {
+            account.waiting.push(session);
+        }
+        true
+    }
+
+    /// Sessions that waited and may go on.
+    pub(super) fn take_freed(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.freed)
     }
 
     /// Ends one session of an account; the last one takes the account with it once nothing of it is
@@ -76,12 +105,18 @@ impl Accounts {
     pub(super) fn release(&mut self, id: AccountId, bytes: usize) {
         let account = self.of(id);
         account.in_flight_bytes = account.in_flight_bytes.saturating_sub(bytes);
+        let waiting = std::mem::take(&mut account.waiting);
+        if self.of(id).in_flight_bytes <= self.in_flight_bytes_max / 2 {
+            self.freed.extend(waiting);
+        } else {
+            self.of(id).waiting = waiting;
+        }
         self.settle(id);
     }
 
     fn settle(&mut self, id: AccountId) {
-        if self.0.get(&id).is_some_and(|a| a.sessions == 0 && a.in_flight_bytes == 0) {
-            self.0.remove(&id);
+        if self.accounts.get(&id).is_some_and(|a| a.sessions == 0 && a.in_flight_bytes == 0) {
+            self.accounts.remove(&id);
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{ANNOUNCEMENTS, Hub, Now, submit::EntryDraft};
+use super::{ANNOUNCEMENTS, Action, Frame, Hub, Now, submit::EntryDraft};
 use crate::{
     chat::{
         member::{Level, Member, SessionId},
         message::Notice,
         names::RoomName,
         text::Text,
-        verbs::{Event, Missing, ReceiptInfo, Refusal, RefusalCode, Reply},
+        verbs::{Event, Missing, ReceiptInfo, Refusal, RefusalCode, Reply, StreamTag},
     },
-    limits::{RECEIPT_MISSING_PER_FRAME_MAX, RECEIPTS_KEPT_MAX},
+    limits::{RECEIPT_MISSING_PER_FRAME_MAX, RECEIPTS_KEPT_MAX, RECEIPTS_PER_ACCOUNT_MAX},
 };
 
 #[derive(Debug)]
@@ -44,16 +44,35 @@ impl Receipt {
     }
 }
 
+/// An announcement that has its number and is not published yet.
+#[derive(Debug)]
+pub(super) struct Announcing {
+    announcer: SessionId,
+    serial: u32,
+    /// Only to those in this room.
+    only: Option<StreamTag>,
+    report_at: u32,
+}
+
+/// What is to be announced.
+#[derive(Debug)]
+pub(super) struct Announcement<'a> {
+    pub(super) level: Level,
+    pub(super) room: Option<RoomName>,
+    pub(super) text: &'a Text,
+    pub(super) report_at: u32,
+}
+
 impl Hub {
+    /// Numbers an announcement; it is answered once it is published.
     pub(super) fn announce(
         &mut self,
         now: Now,
         id: SessionId,
-        level: Level,
-        room: Option<RoomName>,
-        text: &Text,
-        report_at: u32,
-    ) -> Result<Reply, Refusal> {
+        serial: u32,
+        announcement: Announcement<'_>,
+    ) -> Result<(), Refusal> {
+        let Announcement { level, room, text, report_at } = announcement;
         let only = match &room {
             None => None,
             Some(room) => match self.rooms.get(room) {
@@ -64,23 +83,7 @@ impl Hub {
                 }
             },
         };
-        let announcer = &self.sessions[&id];
-        let own = (announcer.peer.pid, announcer.peer.start);
-        let from = Arc::clone(&announcer.member);
-        let announcements = self.stream(ANNOUNCEMENTS);
-        let addressees: HashMap<_, _> = announcements
-            .subs
-            .iter()
-            .filter_map(|(_, sub)| self.sessions.get(&sub.session))
-            .filter(|s| (s.peer.pid, s.peer.start) != own)
-            .filter(|s| only.is_none_or(|tag| s.sub_key(tag).is_some()))
-            .map(|s| {
-                let addressee =
-                    Addressee { member: Arc::clone(&s.member), reached: false, gone: false };
-                (s.member.session, addressee)
-            })
-            .collect();
-        let members = addressees.len() as u32;
+        let from = Arc::clone(&self.sessions[&id].member);
         let notice = Notice { level, room, expires_wall_us: None, retained: false, ack: false };
         let draft = EntryDraft {
             from,
@@ -91,13 +94,56 @@ impl Hub {
             submit: None,
         };
         let number = self.number(now, ANNOUNCEMENTS, draft);
+        self.announcing.insert(number, Announcing { announcer: id, serial, only, report_at });
+        self.hold_back(id, ANNOUNCEMENTS);
+        Ok(())
+    }
+
+    /// An announcement could not be stored: its number is free again.
+    pub(super) fn announcing_failed(&mut self, number: u64, why: &str) {
+        if let Some(Announcing { announcer, serial, .. }) = self.announcing.remove(&number) {
+            let result = Err(Refusal::new(RefusalCode::Failed, why));
+            self.out.push(Action::Send(announcer, Frame::Reply { serial, result }));
+        }
+    }
+
+    /// An announcement is published: whoever is a member now counts.
+    pub(super) fn announced(&mut self, number: u64) {
+        let Some(announcing) = self.announcing.remove(&number) else { return };
+        let Announcing { announcer: id, serial, only, report_at } = announcing;
+        let own = self.sessions.get(&id).map(|s| (s.peer.pid, s.peer.start));
+        let announcements = self.stream(ANNOUNCEMENTS);
+        let addressees: HashMap<_, _> = announcements
+            .subs
+            .iter()
+            .filter_map(|(_, sub)| self.sessions.get(&sub.session))
+            .filter(|s| Some((s.peer.pid, s.peer.start)) != own)
+            .filter(|s| only.is_none_or(|tag| s.sub_key(tag).is_some()))
+            .map(|s| {
+                let addressee =
+                    Addressee { member: Arc::clone(&s.member), reached: false, gone: false };
+                (s.member.session, addressee)
+            })
+            .collect();
+        let members = addressees.len() as u32;
+        let result = Ok(Reply::Announced { number, members });
+        self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         let receipt = Receipt { announcer: id, addressees, reached: 0, report_at, told: false };
         self.receipts.insert(number, receipt);
-        if self.receipts.len() > RECEIPTS_KEPT_MAX {
+        let of = |hub: &Self, r: &Receipt| hub.sessions.get(&r.announcer).map(|s| s.account);
+        let account = self.sessions.get(&id).map(|s| s.account);
+        let own: Vec<u64> = self
+            .receipts
+            .iter()
+            .filter(|(_, r)| of(self, r) == account)
+            .map(|(number, _)| *number)
+            .collect();
+        if own.len() > RECEIPTS_PER_ACCOUNT_MAX {
+            self.receipts.remove(&own[0]);
+        } else if self.receipts.len() > RECEIPTS_KEPT_MAX {
             self.receipts.pop_first();
         }
         self.tell_covered(number);
-        Ok(Reply::Announced { number, members })
     }
 
     /// A member reported announcements up to a number.

@@ -2,6 +2,7 @@
 
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
+    receipt::Announcement,
     session::Directs,
     stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
 };
@@ -15,7 +16,7 @@ use crate::{
         },
     },
     limits::{
-        BACKLOG_BYTES_MAX, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
+        BACKLOG_BYTES_MAX, BACKLOG_BYTES_MIN, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
         FOLLOWING_NAMES_PER_USER_MAX, RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, TOPIC_BYTES_MAX,
         WINDOW_CHARGE_BYTES_MIN,
     },
@@ -23,6 +24,8 @@ use crate::{
 
 /// Room lines in one answer; the caller asks again for more.
 const ROOMS_PER_REPLY: usize = 32;
+/// Conversations joined by one request.
+const DIRECTS_PER_REPLY: usize = 200;
 
 fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(code, text))
@@ -38,7 +41,17 @@ impl Hub {
         if !self.sessions.contains_key(&id) {
             return;
         }
-        let result = self.answer(now, id, request);
+        let result = if let Request::Announce { level, room, text, report_at } = request {
+            self.active(now, id);
+            let announcement = Announcement { level, room, text: &text, report_at };
+            // Answered once it is published.
+            match self.announce(now, id, serial, announcement) {
+                Ok(()) => return,
+                Err(refusal) => Err(refusal),
+            }
+        } else {
+            self.answer(now, id, request)
+        };
         self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         // What a join finds in the backlog comes after the answer that names the stream.
         self.wake(id);
@@ -64,10 +77,7 @@ impl Hub {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, None).map(|()| Reply::Done)
             }
-            Request::Announce { level, room, text, report_at } => {
-                self.active(now, id);
-                self.announce(now, id, level, room, &text, report_at)
-            }
+            Request::Announce { .. } => Ok(Reply::Done),
             Request::Receipt { number, skip } => self.receipt(id, number, skip),
             Request::Listening { stream, charge_bytes } => {
                 self.listening(now, id, stream, Some(charge_bytes));
@@ -125,18 +135,21 @@ impl Hub {
         Ok(tag)
     }
 
-    fn next_tag(&self) -> StreamTag {
+    pub(super) fn next_tag(&self) -> StreamTag {
         // Rooms and conversations are bounded far below that.
         StreamTag(u32::try_from(self.streams.len()).expect("streams are bounded"))
     }
 
     /// Each stream may keep less as the server has more of them.
-    fn share_backlog(&mut self) {
+    pub(super) fn share_backlog(&mut self) {
         let share = self.rules.backlog_total_bytes_max / self.streams.len();
-        if share < self.rules.backlog_bytes_max {
-            for stream in &mut self.streams {
-                stream.backlog.set_bytes_max(share);
-            }
+        let share = share.max(BACKLOG_BYTES_MIN).min(self.rules.backlog_bytes_max);
+        for stream in &mut self.streams {
+            let most = match stream.topic {
+                Topic::Conversation { .. } => BACKLOG_BYTES_MAX / 16,
+                Topic::Room { .. } | Topic::Announcements => self.rules.backlog_bytes_max,
+            };
+            stream.backlog.set_bytes_max(share.min(most));
         }
     }
 
@@ -211,8 +224,8 @@ impl Hub {
             }
             Target::User { user, label } => {
                 let uid = self.uid_of(user)?;
+                self.reachable(id, uid, user, label.as_ref())?;
                 let tag = self.conversation(self.sessions[&id].peer.uid, uid)?;
-                self.reachable(id, uid, user, label.as_ref(), tag)?;
                 Ok(Reply::Opened(self.info(id, tag, None, false)))
             }
         }
@@ -232,7 +245,6 @@ impl Hub {
         uid: u32,
         user: &UserName,
         label: Option<&Label>,
-        tag: StreamTag,
     ) -> Result<(), Refusal> {
         let called =
             |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
@@ -242,7 +254,8 @@ impl Hub {
         if sessions.peek().is_none() {
             return refuse(RefusalCode::Absent, format!("{to} is not here"));
         }
-        if sessions.any(|s| s.member.session != id && s.sub_key(tag).is_some()) {
+        let own = self.sessions[&id].peer.uid;
+        if sessions.any(|s| s.member.session != id && s.directs.take_from(own)) {
             return Ok(());
         }
         let text = format!("{to} is here, but no session of theirs takes direct messages");
@@ -263,9 +276,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         let tag = self.next_tag();
-        let mut stream = Stream::conversation(tag, low, high);
-        stream.backlog.set_bytes_max(self.rules.backlog_bytes_max.min(BACKLOG_BYTES_MAX / 16));
-        self.streams.push(stream);
+        self.streams.push(Stream::conversation(tag, low, high));
         self.pairs.insert((low, high), tag);
         self.share_backlog();
         self.follow_new_conversation(tag, low, high);
@@ -332,6 +343,13 @@ impl Hub {
                 let of_own = |(low, high): &(u32, u32)| *low == own || *high == own;
                 let tags: Vec<_> =
                     self.pairs.iter().filter(|(p, _)| of_own(p)).map(|(_, tag)| *tag).collect();
+                // The newest come first; who has more conversations than a session may follow gets the
+                // others when something is said there.
+                let mut tags = tags;
+                tags.sort_unstable_by(|a, b| b.cmp(a));
+                let free =
+                    STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
+                tags.truncate(free.min(DIRECTS_PER_REPLY));
                 let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
             }
@@ -401,8 +419,8 @@ impl Hub {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
         let next = self.stream(tag).membership_next();
         let sub = &mut self.stream_mut(tag).subs[key];
-        let arrives = sub.membership.is_none();
-        sub.membership = membership.then_some(next);
+        let arrives = !std::mem::replace(&mut sub.welcomed, true);
+        sub.membership = sub.membership.or(membership.then_some(next));
         if arrives {
             let event = joined(tag, &self.sessions[&id].member);
             self.tell_membership(tag, id, event);
@@ -446,14 +464,17 @@ impl Hub {
     fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = self.stream_mut(tag);
+        let has_channel = stream.channel.is_some();
         let sub = &mut stream.subs[key];
         match charge {
+            Some(_) if !has_channel => {}
             Some(charge_bytes) => {
                 sub.hearing = Hearing::Unproven { probe_at_us: now.mono_us };
                 sub.window_charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
                 stream.probe_due = true;
                 stream.probe_pause_ms = RETRY_PAUSE_MS_MIN;
                 stream.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
+                stream.forget_floor();
                 self.mark_dirty(tag);
             }
             None => {
@@ -534,6 +555,6 @@ impl Hub {
 }
 
 /// What a member is told of numbers that are no longer there.
-pub(super) fn gap(tag: StreamTag, first: u64, last: u64) -> Event {
-    Event::Gap { stream: tag, first, last, reason: GapReason::Backlog }
+pub(super) fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
+    Event::Gap { stream: tag, first, last, reason }
 }

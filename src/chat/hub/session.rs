@@ -6,6 +6,7 @@ use super::{
     Action, Hub, Now,
     quota::AccountId,
     stream::{Topic, Way},
+    submit::InstanceKey,
 };
 use crate::{
     chat::{
@@ -39,12 +40,23 @@ pub(super) enum Directs {
     With(Vec<u32>),
 }
 
+impl Directs {
+    /// Whether what a user says directly is taken.
+    pub(super) fn take_from(&self, uid: u32) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::With(users) => users.contains(&uid),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) member: Arc<Member>,
     pub(super) peer: Peer,
     pub(super) account: AccountId,
-    pub(super) instance: [u8; 16],
+    pub(super) instance: InstanceKey,
     /// Streams it listens to, with the key of its cursor there.
     pub(super) subs: Vec<(StreamTag, usize)>,
     pub(super) directs: Directs,
@@ -94,8 +106,9 @@ impl Hub {
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         self.accounts.of(account).sessions += 1;
-        self.learn_user(peer.user.clone(), peer.uid);
-        self.instances.attach(hello.instance, id);
+        self.name_user(peer.user.clone(), peer.uid);
+        let instance = InstanceKey::of(peer.uid, hello.instance, id);
+        self.instances.attach(instance, id);
         let member = Arc::new(Member {
             session: id,
             uid: peer.uid,
@@ -108,7 +121,7 @@ impl Hub {
             member,
             peer,
             account,
-            instance: hello.instance,
+            instance,
             subs: Vec::new(),
             directs: Directs::None,
             pull_from: 0,
@@ -211,6 +224,12 @@ impl Hub {
         for (id, session) in &mut self.sessions {
             // A visitor is about to leave; it may wait for its own input and owes nothing.
             if !session.listens() {
+                continue;
+            }
+            // Nor does one that the server does not read from.
+            if session.paused {
+                session.pinged_us = None;
+                session.heard_us = now.mono_us;
                 continue;
             }
             match session.pinged_us {

@@ -87,6 +87,10 @@ pub(super) struct Sub {
     pub(super) health_by_broadcast: u64,
     /// Wants to know who joins and leaves, told up to here.
     pub(super) membership: Option<u64>,
+    /// The others were told that it came.
+    pub(super) welcomed: bool,
+    /// Older messages are being read from the store for it.
+    pub(super) fetching: bool,
 }
 
 impl Sub {
@@ -113,6 +117,8 @@ impl Sub {
             health_delivered: 0,
             health_by_broadcast: 0,
             membership: None,
+            welcomed: false,
+            fetching: false,
         }
     }
 
@@ -150,6 +156,10 @@ pub(super) struct Stream {
     pub(super) tag: StreamTag,
     pub(super) topic: Topic,
     pub(super) backlog: Backlog,
+    /// Oldest number that the store has, where messages are stored.
+    pub(super) first: u64,
+    /// Wall clock of the newest message of the last run.
+    pub(super) newest_us: Option<i64>,
     /// Newest number given out.
     pub(super) numbered: u64,
     /// Numbered, not committed yet (only streams that are stored).
@@ -188,6 +198,8 @@ impl Stream {
             tag,
             topic,
             backlog: Backlog::new(head, backlog_bytes_max),
+            first: head + 1,
+            newest_us: None,
             numbered: head,
             uncommitted: VecDeque::new(),
             committing: 0,
@@ -210,6 +222,20 @@ impl Stream {
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
             membership: VecDeque::new(),
             membership_next: 0,
+        }
+    }
+
+    /// Goes on after the numbers of the last run.
+    pub(super) fn restore(&mut self, span: super::Span) {
+        self.backlog.begin_at(span.head);
+        self.numbered = span.head;
+        self.first = span.first.max(1);
+        self.newest_us = span.newest_us;
+    }
+
+    pub(super) fn set_topic(&mut self, new: String) {
+        if let Topic::Room { topic, .. } = &mut self.topic {
+            *topic = new;
         }
     }
 
@@ -316,7 +342,13 @@ impl Stream {
         let (charge_out, bytes_out) =
             (flow.charge - self.floor.charge, flow.bytes - self.floor.bytes);
         let charge_fits = charge_out == 0 || charge_out + charge as u64 <= self.window_charge;
-        charge_fits && bytes_out < SESSION_WINDOW_BYTES as u64
+        charge_fits && bytes_out < self.session_window()
+    }
+
+    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged by a
+    /// member that does not lag.
+    fn session_window(&self) -> u64 {
+        SESSION_WINDOW_BYTES.min(self.backlog.bytes_max() / 2) as u64
     }
 
     /// Takes the floor and the window from the members that hold it.
@@ -327,12 +359,10 @@ impl Stream {
             if !sub.in_window {
                 continue;
             }
-            match sub.way {
-                Way::Session => floor.bytes = floor.bytes.min(sub.acked_flow.bytes),
-                Way::Broadcast => {
-                    floor.charge = floor.charge.min(sub.acked_flow.charge);
-                    window = window.min(sub.window_charge);
-                }
+            floor.bytes = floor.bytes.min(sub.acked_flow.bytes);
+            if sub.way == Way::Broadcast {
+                floor.charge = floor.charge.min(sub.acked_flow.charge);
+                window = window.min(sub.window_charge);
             }
         }
         self.floor = floor;
@@ -344,16 +374,19 @@ impl Stream {
         self.measure();
     }
 
+    /// Whether a member has not acknowledged everything.
+    pub(super) fn owes(&self, sub: &Sub) -> bool {
+        sub.in_window && self.backlog.flow().bytes > sub.acked_flow.bytes
+    }
+
     /// Whether a member alone would keep the window shut now.
     pub(super) fn shuts_window(&self, sub: &Sub) -> bool {
         let flow = self.backlog.flow();
+        let bytes = flow.bytes - sub.acked_flow.bytes;
+        let charge = flow.charge - sub.acked_flow.charge;
         sub.in_window
-            && match sub.way {
-                Way::Session => {
-                    flow.bytes - sub.acked_flow.bytes >= SESSION_WINDOW_BYTES as u64 * 3 / 4
-                }
-                Way::Broadcast => flow.charge - sub.acked_flow.charge >= sub.window_charge / 2,
-            }
+            && (bytes >= self.session_window() * 3 / 4
+                || (sub.way == Way::Broadcast && charge >= self.window_charge / 2))
     }
 
     /// Keeps a join, a leave or a new topic for those who want to know.
@@ -391,8 +424,11 @@ pub(super) fn cursor_of(
     match begin {
         Begin::Now => (head, false),
         Begin::Last(n) => {
-            (head.saturating_sub(n).max(stream.backlog.start().saturating_sub(1)).min(head), false)
+            let oldest = if stored { stream.first } else { stream.backlog.start() };
+            (head.saturating_sub(n).max(oldest.saturating_sub(1)).min(head), false)
         }
+        // A number that was never given: an older history was put back.
+        Begin::After { seq, .. } if stored && seq > head => (head, true),
         Begin::After { run: seen_in, seq } if stored || seen_in == run => (seq.min(head), false),
         Begin::After { .. } => (stream.backlog.start() - 1, true),
     }

@@ -23,12 +23,12 @@ use crate::{
     },
     limits::{
         DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
-        INSTANCES_MAX, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+        INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
     },
 };
 
 /// What a message costs beside its text while it is in flight.
-const MESSAGE_OVERHEAD_BYTES: usize = 128;
+const MESSAGE_OVERHEAD_BYTES: usize = 400;
 
 /// Where submits go.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -102,6 +102,14 @@ pub(super) struct Pending {
     bytes: usize,
 }
 
+impl Pending {
+    /// The client instance that submitted it, and its counter.
+    fn instance(&self) -> Option<(InstanceKey, u64)> {
+        let (instance, counter) = self.entry.submit?;
+        Some((InstanceKey { uid: self.entry.from.uid, instance }, counter))
+    }
+}
+
 /// Submits with consecutive counters that got consecutive numbers.
 #[derive(Debug, Clone, Copy)]
 struct Range {
@@ -109,6 +117,25 @@ struct Range {
     count: u64,
     stream: StreamTag,
     seq: u64,
+}
+
+/// A client instance, of one user id: nobody can speak for the instance of another user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct InstanceKey {
+    uid: u32,
+    instance: [u8; 16],
+}
+
+impl InstanceKey {
+    /// Who does not name its instance has one of its own for each session.
+    pub(super) fn of(uid: u32, instance: [u8; 16], session: SessionId) -> Self {
+        if instance != [0; 16] {
+            return Self { uid, instance };
+        }
+        let mut instance = [0; 16];
+        instance[8..].copy_from_slice(&session.0.to_le_bytes());
+        Self { uid, instance }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -140,11 +167,21 @@ impl Instance {
             self.recent.push_back(Range { counter, count: 1, stream, seq });
         }
         // A client has at most so many unacknowledged: older ones are never asked for again.
-        let old = |r: &Range| r.counter + r.count + UNACKED_SUBMITS_MAX as u64 <= counter;
-        while let Some(range) = self.recent.front().copied().filter(old) {
-            self.forgotten = self.forgotten.max(range.counter + range.count - 1);
-            self.recent.pop_front();
+        let bound = counter.saturating_sub(UNACKED_SUBMITS_MAX as u64);
+        let old = |r: &Range| r.counter.saturating_add(r.count) <= bound;
+        while let Some(range) = self
+            .recent
+            .front()
+            .copied()
+            .filter(|range| old(range) || self.recent.len() > UNACKED_SUBMITS_MAX)
+        {
+            self.forget_oldest(range);
         }
+    }
+
+    fn forget_oldest(&mut self, range: Range) {
+        self.forgotten = self.forgotten.max(range.counter.saturating_add(range.count) - 1);
+        self.recent.pop_front();
     }
 
     /// Forgets what a failed commit took back, so that it can be submitted anew. Others that came
@@ -174,19 +211,33 @@ impl Instance {
 /// What became of the last submits of each client instance.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
-    known: HashMap<[u8; 16], Instance>,
-    ended: VecDeque<[u8; 16]>,
+    known: HashMap<InstanceKey, Instance>,
+    /// With what each weighs: one, and its runs of counters.
+    ended: VecDeque<(InstanceKey, usize)>,
+    ended_of_user: HashMap<u32, usize>,
 }
 
 impl Instances {
-    pub(super) fn attach(&mut self, key: [u8; 16], session: SessionId) {
+    /// What the last run knew.
+    pub(super) fn restore(&mut self, submits: &super::RestoredSubmits, stream: StreamTag) {
+        let key = InstanceKey { uid: submits.uid, instance: submits.instance };
+        let is_new = !self.known.contains_key(&key);
+        let instance = self.known.entry(key).or_default();
+        let (counter, count, seq) = (submits.counter, submits.count, submits.seq);
+        instance.recent.push_back(Range { counter, count, stream, seq });
+        if is_new {
+            self.remember(key);
+        }
+    }
+
+    pub(super) fn attach(&mut self, key: InstanceKey, session: SessionId) {
         let instance = self.known.entry(key).or_default();
         instance.session = Some(session);
         instance.submitted = 0;
     }
 
     /// A session ends. One that said good-bye had all its acknowledgements: nothing to remember.
-    pub(super) fn detach(&mut self, key: [u8; 16], session: SessionId, good_bye: bool) {
+    pub(super) fn detach(&mut self, key: InstanceKey, session: SessionId, good_bye: bool) {
         let Some(instance) = self.known.get_mut(&key) else { return };
         if instance.session != Some(session) {
             return;
@@ -196,10 +247,40 @@ impl Instances {
             self.known.remove(&key);
             return;
         }
-        self.ended.push_back(key);
-        if self.ended.len() > INSTANCES_MAX
-            && let Some(old) = self.ended.pop_front()
-            && self.known.get(&old).is_some_and(|i| i.session.is_none())
+        self.remember(key);
+    }
+
+    fn weight(&self, key: InstanceKey) -> usize {
+        1 + self.known.get(&key).map_or(0, |instance| instance.recent.len())
+    }
+
+    /// Keeps an ended instance for a while: the oldest go when there are too many, or its user has too
+    /// much.
+    fn remember(&mut self, key: InstanceKey) {
+        let weight = self.weight(key);
+        self.ended.push_back((key, weight));
+        *self.ended_of_user.entry(key.uid).or_default() += weight;
+        while self.ended_of_user.get(&key.uid).is_some_and(|w| *w > INSTANCE_RANGES_PER_USER_MAX)
+            && let Some(at) = self.ended.iter().position(|(k, _)| k.uid == key.uid)
+        {
+            self.drop_ended(at);
+        }
+        if self.ended.len() > INSTANCES_MAX {
+            self.drop_ended(0);
+        }
+    }
+
+    fn drop_ended(&mut self, at: usize) {
+        let Some((old, weight)) = self.ended.remove(at) else { return };
+        if let Some(of_user) = self.ended_of_user.get_mut(&old.uid) {
+            *of_user -= weight;
+            if *of_user == 0 {
+                self.ended_of_user.remove(&old.uid);
+            }
+        }
+        // It may have come back, or ended once more since.
+        if self.known.get(&old).is_some_and(|i| i.session.is_none())
+            && !self.ended.iter().any(|(k, _)| *k == old)
         {
             self.known.remove(&old);
         }
@@ -226,6 +307,13 @@ impl Hub {
             if self.answer_again(id, instance, counter) {
                 continue;
             }
+            if let Some(to) = line.reply_to
+                && (to == 0 || to > self.stream(tag).numbered)
+            {
+                let text = format!("there is no message {to} to reply to");
+                self.refuse(id, counter, 1, Refusal::new(RefusalCode::Absent, text));
+                continue;
+            }
             let seq = self.stream(tag).numbered + 1;
             if let Some(known) = self.instances.known.get_mut(&instance) {
                 known.note(counter, tag, seq);
@@ -236,7 +324,7 @@ impl Hub {
                 to_label: submit.to_label.clone(),
                 notice: None,
                 text: line.text.into(),
-                submit: Some((instance, counter)),
+                submit: Some((instance.instance, counter)),
             };
             self.number(now, tag, draft);
         }
@@ -276,7 +364,7 @@ impl Hub {
     }
 
     /// Answers a submit that came before; false if it is new.
-    fn answer_again(&mut self, id: SessionId, instance: [u8; 16], counter: u64) -> bool {
+    fn answer_again(&mut self, id: SessionId, instance: InstanceKey, counter: u64) -> bool {
         let Some(known) = self.instances.known.get_mut(&instance) else { return false };
         known.submitted = known.submitted.max(counter);
         let Some((tag, seq)) = known.find(counter) else {
@@ -333,11 +421,9 @@ impl Hub {
     }
 
     /// Stops reading from a sender that has enough in flight.
-    fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
+    pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let account_max = self.rules.in_flight_bytes_per_user_max;
-        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
-            || self.accounts.of(session.account).in_flight_bytes >= account_max;
+        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX;
         if full && !session.paused {
             session.paused = true;
             self.streams[tag.0 as usize].waiting.push_back(id);
@@ -354,12 +440,10 @@ impl Hub {
             return;
         }
         let mut served: Vec<AccountId> = Vec::new();
-        let account_max = self.rules.in_flight_bytes_per_user_max;
         for _ in 0..stream.waiting.len() {
             let Some(id) = stream.waiting.pop_front() else { break };
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            let busy = self.accounts.of(session.account).in_flight_bytes >= account_max;
-            if busy || served.contains(&session.account) {
+            if served.contains(&session.account) {
                 stream.waiting.push_back(id);
                 continue;
             }
@@ -371,7 +455,12 @@ impl Hub {
 
     /// Hands everything that waits for the store to it, as one transaction; one at a time.
     pub(super) fn commit_next(&mut self) {
-        if self.commit_running || self.committing.is_empty() {
+        if self.commit_running || (self.committing.is_empty() && self.records.is_empty()) {
+            return;
+        }
+        if !self.rules.store {
+            // Nothing is kept.
+            self.records.clear();
             return;
         }
         let mut entries = Vec::new();
@@ -381,12 +470,14 @@ impl Hub {
             entries.extend(stream.uncommitted.iter().map(|p| Arc::clone(&p.entry)));
         }
         self.commit_running = true;
-        self.out.push(Action::Store(entries));
+        self.records_running.append(&mut self.records);
+        self.out.push(Action::Store(self.records_running.clone(), entries));
     }
 
     /// The store committed what it was handed.
     pub fn stored(&mut self, now: Now) {
         self.commit_running = false;
+        self.records_running.clear();
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             let committed = stream.committing;
@@ -412,9 +503,9 @@ impl Hub {
                 self.release(tag, &pending);
                 self.counters.messages -= 1;
                 if tag == ANNOUNCEMENTS {
-                    self.receipts.remove(&pending.entry.seq);
+                    self.announcing_failed(pending.entry.seq, why);
                 }
-                let Some((instance, counter)) = pending.entry.submit else { continue };
+                let Some((instance, counter)) = pending.instance() else { continue };
                 let Some(known) = self.instances.known.get_mut(&instance) else { continue };
                 known.forget(counter);
                 // Who came back and has not submitted it again yet will do so, and finds it new.
@@ -493,6 +584,9 @@ impl Hub {
         self.acknowledge(tag, &done);
         for pending in &done {
             self.release(tag, pending);
+            if tag == ANNOUNCEMENTS {
+                self.announced(pending.entry.seq);
+            }
         }
         true
     }
@@ -500,9 +594,9 @@ impl Hub {
     /// Tells the senders of some consecutive messages that they stand, few frames for many.
     fn acknowledge(&mut self, tag: StreamTag, done: &[Pending]) {
         let stored = self.is_stored(tag);
-        let mut open: Option<([u8; 16], Ack)> = None;
+        let mut open: Option<(InstanceKey, Ack)> = None;
         for pending in done {
-            let Some((instance, counter)) = pending.entry.submit else { continue };
+            let Some((instance, counter)) = pending.instance() else { continue };
             match &mut open {
                 Some((of, ack))
                     if *of == instance
@@ -522,7 +616,7 @@ impl Hub {
         self.tell_ack(tag, open);
     }
 
-    fn tell_ack(&mut self, tag: StreamTag, ack: Option<([u8; 16], Ack)>) {
+    fn tell_ack(&mut self, tag: StreamTag, ack: Option<(InstanceKey, Ack)>) {
         let Some((instance, mut ack)) = ack else { return };
         let Some(session) = self.instances.known.get(&instance).and_then(|i| i.session) else {
             return;
@@ -542,7 +636,7 @@ impl Hub {
         self.rules.persistent && self.stream(tag).is_committed(self.rules.store)
     }
 
-    fn stream_key(&self, tag: StreamTag) -> StreamKey {
+    pub(super) fn stream_key(&self, tag: StreamTag) -> StreamKey {
         match &self.stream(tag).topic {
             Topic::Announcements => StreamKey::Announcements,
             Topic::Room { name, .. } => StreamKey::Room(name.clone()),

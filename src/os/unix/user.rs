@@ -21,7 +21,9 @@ pub fn user_name(uid: u32) -> Option<UserName> {
 #[must_use]
 pub fn user_id(name: &str) -> Option<u32> {
     if let Some(number) = name.strip_prefix('#') {
-        return number.parse().ok();
+        // As it is written by us, and only where there is no better name.
+        let uid: u32 = number.parse().ok()?;
+        return (uid.to_string() == number && user_name(uid).is_none()).then_some(uid);
     }
     User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
