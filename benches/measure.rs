@@ -71,7 +71,8 @@ impl Server {
     }
 
     fn link(&self, number: u32) -> Link {
-        let connection = Connection::open(&self.dir().join("socket")).unwrap();
+        let connection =
+            Connection::open(&self.dir().join("socket"), Duration::from_secs(5)).unwrap();
         let mut instance = [0; 16];
         instance[..4].copy_from_slice(&number.to_le_bytes());
         let mut link = Link::open(connection, &Hello::new(None, Kind::Script, instance));

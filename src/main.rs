@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Without handlers a signal ends the process as it would any other: nothing is lost by that.
-    let _ = ctrlc::set_handler(moot::command::interrupt);
+    moot::os::keep_ignored(|| {
+        let _ = ctrlc::set_handler(moot::command::interrupt);
+    });
     moot::command::main()
 }

@@ -33,7 +33,7 @@ use crate::{
             StreamInfo, StreamLabel, StreamTag,
         },
     },
-    limits::{ANSWER_MS_DEFAULT, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
     os::{self, Places},
     session::Connection,
     wire::{
@@ -59,8 +59,6 @@ pub struct Follows {
     pub membership: bool,
     /// Rooms are followed by this name from now on (`join`).
     pub keep: bool,
-    /// Only direct messages to the own label or to no label.
-    pub only_own_label: bool,
 }
 
 /// Why [`Member::wait`] returned.
@@ -72,6 +70,10 @@ pub enum Wake<T> {
     Sent(Sent),
     /// A submit was refused.
     Refused(Refusal),
+    /// Something more could not be followed, or not any more; everything else goes on.
+    NotFollowed(Follow, Refusal),
+    /// The server will not have this session again: it was refused when it came back.
+    Ended(LinkError),
     /// An answer to [`Member::ask`].
     Reply(u32, Result<Reply, Refusal>),
     /// Something on the caller's own channel; none once that is closed.
@@ -85,6 +87,8 @@ struct Stream {
     name: StreamName,
     inbox: Inbox,
     stored: bool,
+    /// Newest number of an own text.
+    acked: u64,
 }
 
 enum Incoming {
@@ -152,6 +156,10 @@ pub struct Member {
     reconnects: bool,
     /// Requests whose answers nobody waits for.
     silent: HashSet<u32>,
+    /// Requests whose answers the caller waits for.
+    asked: HashSet<u32>,
+    /// There was a session before: what was said since then is to be shown.
+    was_ready: bool,
 }
 
 /// When to try to reconnect.
@@ -166,6 +174,8 @@ enum Queued {
     Event(Event),
     Sent(Sent),
     Refused(Refusal),
+    NotFollowed(Follow, Refusal),
+    Ended(LinkError),
     Reply(u32, Result<Reply, Refusal>),
 }
 
@@ -207,6 +217,8 @@ impl Member {
             retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
             reconnects: true,
             silent: HashSet::new(),
+            asked: HashSet::new(),
+            was_ready: false,
         };
         member.connect(connection, deadline)?;
         member.until_ready(deadline)?;
@@ -235,6 +247,21 @@ impl Member {
     #[must_use]
     pub fn unacked(&self) -> usize {
         self.unacked.len()
+    }
+
+    /// Bytes of those texts. A caller that keeps them low is never kept waiting by a full socket.
+    #[must_use]
+    pub fn unacked_bytes(&self) -> usize {
+        self.unacked.iter().map(|u| u.text.len()).sum()
+    }
+
+    /// Whether everything that is known to have been said was shown, own texts included.
+    #[must_use]
+    pub fn has_shown_all(&self) -> bool {
+        let shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
+        self.live.as_ref().is_some_and(|live| live.is_ready)
+            && self.wakes.is_empty()
+            && self.streams.values().all(shown)
     }
 
     /// Begins a session and asks to follow everything, from where each stream stands.
@@ -270,7 +297,17 @@ impl Member {
             early: VecDeque::new(),
             is_ready: false,
         });
-        for follow in self.follows.follow.clone() {
+        // Conversations go on where each stood; only those that are new since then begin anew.
+        let known: Vec<_> = self
+            .before
+            .iter()
+            .filter_map(|s| match &s.name {
+                StreamName::Direct(user) => Some(Follow::With(user.clone())),
+                StreamName::Room(_) | StreamName::Announcements => None,
+            })
+            .filter(|follow| !self.follows.follow.contains(follow))
+            .collect();
+        for follow in known.into_iter().chain(self.follows.follow.clone()) {
             self.ask_to_follow(follow);
         }
         self.flush();
@@ -281,7 +318,7 @@ impl Member {
         let begin = self.begin_of(&follow);
         let (membership, keep) = (self.follows.membership, self.follows.keep);
         let request = Request::Join { follow: follow.clone(), begin, membership, keep };
-        let serial = self.ask(&request);
+        let serial = self.put(&request);
         if let Some(live) = &mut self.live {
             live.joining.push_back((serial, follow));
         }
@@ -293,19 +330,15 @@ impl Member {
             Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
             Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
             Follow::Announcements => self.before_named(&StreamName::Announcements),
-            // Several streams: each goes on where it stood when its answer comes.
-            Follow::AllDirect | Follow::ToMe => {
-                self.before.iter().find(|s| matches!(s.name, StreamName::Direct(_)))
-            }
+            Follow::AllDirect | Follow::ToMe => None,
         };
         match (known, follow) {
-            (Some(_), Follow::AllDirect | Follow::ToMe) => {
-                let oldest = |s: &&Stream| matches!(s.name, StreamName::Direct(_));
-                let seq = self.before.iter().filter(oldest).map(|s| s.inbox.next() - 1).min();
-                Begin::After { run: self.before_run, seq: seq.unwrap_or(0) }
-            }
             (Some(stream), _) => {
                 Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
+            }
+            // What is not known began while there was no session.
+            (None, Follow::AllDirect | Follow::ToMe) if self.was_ready => {
+                Begin::After { run: self.before_run, seq: 0 }
             }
             (None, Follow::Announcements) => Begin::Now,
             (None, _) => self.follows.begin,
@@ -350,6 +383,8 @@ impl Member {
                     Queued::Event(event) => Wake::Event(event),
                     Queued::Sent(sent) => Wake::Sent(sent),
                     Queued::Refused(refusal) => Wake::Refused(refusal),
+                    Queued::NotFollowed(follow, refusal) => Wake::NotFollowed(follow, refusal),
+                    Queued::Ended(e) => Wake::Ended(e),
                     Queued::Reply(serial, result) => Wake::Reply(serial, result),
                 };
             }
@@ -373,8 +408,14 @@ impl Member {
                     Ok(incoming) => self.take_incoming(incoming),
                     Err(_) => self.lose("connection closed"),
                 },
-                recv(heard) -> body => if let Ok(body) = body {
-                    self.take_body(Via::Broadcast, &body);
+                recv(heard) -> body => match body {
+                    Ok(body) => self.take_body(Via::Broadcast, &body),
+                    // It hears no more; the session brings everything.
+                    Err(_) => {
+                        if let Some(live) = &mut self.live {
+                            live.ears = None;
+                        }
+                    }
                 },
                 recv(extra) -> value => return Wake::Extra(value.ok()),
                 default(wait) => {}
@@ -428,20 +469,29 @@ impl Member {
     }
 
     fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
-        let joining = self.live.as_mut().map(|live| &mut live.joining);
-        let Some(joining) = joining.filter(|j| j.front().is_some_and(|(s, _)| *s == serial)) else {
-            if !self.silent.remove(&serial) {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
+            if !self.silent.remove(&serial) && self.asked.remove(&serial) {
                 self.queue(Queued::Reply(serial, result));
             }
             return Ok(());
         };
-        joining.pop_front();
-        let last = joining.is_empty();
-        let Reply::Joined(infos) = result.map_err(LinkError::Refusal)? else {
-            return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
-        };
-        for info in infos {
-            self.add(&info);
+        let follow = live.joining.remove(at).map(|(_, follow)| follow);
+        let last = live.joining.is_empty() && !live.is_ready;
+        match (result, follow) {
+            (Ok(Reply::Joined(infos)), _) => {
+                for info in infos {
+                    self.add(&info);
+                }
+            }
+            (Ok(_), _) | (Err(_), None) => {
+                return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
+            }
+            (Err(refusal), _) if !self.was_ready => return Err(LinkError::Refusal(refusal)),
+            (Err(refusal), Some(follow)) => {
+                self.follows.follow.retain(|f| *f != follow);
+                self.queue(Queued::NotFollowed(follow, refusal));
+            }
         }
         if last {
             self.become_ready();
@@ -456,7 +506,10 @@ impl Member {
             StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
             StreamLabel::Announcements => StreamName::Announcements,
         };
-        if info.new_run && !matches!(name, StreamName::Announcements) {
+        if info.new_run
+            && self.before_named(&name).is_some()
+            && !matches!(name, StreamName::Announcements)
+        {
             let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
             self.queue(Queued::Event(gap));
         }
@@ -464,9 +517,13 @@ impl Member {
             Some(stream) if !info.new_run => stream.inbox.next().max(info.next),
             Some(_) | None => info.next,
         };
+        if self.streams.contains_key(&info.tag.0) {
+            // Named twice: it is followed already.
+            return;
+        }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
-        let stream = Stream { name, inbox, stored: info.stored };
+        let stream = Stream { name, inbox, stored: info.stored, acked: 0 };
         self.streams.insert(info.tag.0, stream);
         if let Some(channel) = info.channel {
             self.hear(info.tag, channel);
@@ -479,6 +536,7 @@ impl Member {
         self.retry.pause_ms = RECONNECT_MS.0;
         let Some(live) = &mut self.live else { return };
         live.is_ready = true;
+        self.was_ready = true;
         let early = std::mem::take(&mut live.early);
         let broadcast = if live.ears.is_some() { os::BROADCAST_WORD } else { "session" };
         let mut streams: Vec<_> =
@@ -607,7 +665,7 @@ impl Member {
                 notice.room.is_empty()
                     || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
             }),
-            StreamName::Direct(_) if !self.follows.only_own_label => true,
+            StreamName::Direct(with) if self.follows_all_of(with) => true,
             StreamName::Direct(with) => {
                 let own = self.hello.label.as_ref().map_or("", Label::as_str);
                 let same = Label::new(message.to_label).ok() == Label::new(own).ok();
@@ -616,6 +674,15 @@ impl Member {
                 to_me && (message.to_label.is_empty() || same)
             }
         }
+    }
+
+    /// Whether the whole conversation is followed, not only what is said to the own label.
+    fn follows_all_of(&self, user: &UserName) -> bool {
+        self.follows.follow.iter().any(|follow| match follow {
+            Follow::AllDirect => true,
+            Follow::With(with) => with == user,
+            Follow::Room(_) | Follow::ToMe | Follow::Announcements => false,
+        })
     }
 
     fn queue(&mut self, queued: Queued) {
@@ -629,13 +696,28 @@ impl Member {
 
     /// Queues a request; its answer comes as [`Wake::Reply`] with this serial number.
     pub fn ask(&mut self, request: &Request) -> u32 {
+        let serial = self.put(request);
+        if self.live.is_some() {
+            self.asked.insert(serial);
+        } else {
+            self.unanswered(serial);
+        }
+        serial
+    }
+
+    fn put(&mut self, request: &Request) -> u32 {
         self.serial += 1;
         control::put_request(&mut self.out, self.serial, request);
         self.serial
     }
 
+    fn unanswered(&mut self, serial: u32) {
+        let refusal = Refusal::new(RefusalCode::Failed, "there is no connection to the server now");
+        self.wakes.push_back(Queued::Reply(serial, Err(refusal)));
+    }
+
     fn ask_silently(&mut self, request: &Request) {
-        let serial = self.ask(request);
+        let serial = self.put(request);
         self.silent.insert(serial);
     }
 
@@ -716,6 +798,9 @@ impl Member {
                 Address::Room(room) => StreamName::Room(room),
                 Address::Direct { with, .. } => StreamName::Direct(with),
             };
+            if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
+                followed.acked = followed.acked.max(ack.seq + at);
+            }
             let run = (!ack.stored).then_some(self.run);
             let id = MessageId { stream, run, seq: ack.seq + at };
             self.queue(Queued::Sent(Sent { id, members: ack.members }));
@@ -788,6 +873,9 @@ impl Member {
         drop(live);
         self.out.clear();
         self.silent.clear();
+        for serial in std::mem::take(&mut self.asked) {
+            self.unanswered(serial);
+        }
         if was_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
             self.before_run = self.run;
@@ -810,10 +898,17 @@ impl Member {
         }
         let pause_ms = (self.retry.pause_ms * 2).min(RECONNECT_MS.1);
         self.retry = Retry { at: now + Duration::from_millis(self.retry.pause_ms), pause_ms };
-        let Ok(connection) = Connection::open(&self.places.socket()) else { return };
-        let deadline = now + Duration::from_millis(ANSWER_MS_DEFAULT);
-        // What fails now is tried again.
-        let _ = self.connect(connection, Some(deadline));
+        let wait = Duration::from_millis(RECONNECT_MS.1);
+        let Ok(connection) = Connection::open(&self.places.socket(), wait) else { return };
+        match self.connect(connection, Some(now + wait)) {
+            Err(LinkError::Refused(refused)) if matches!(refused.code, 4 | 7) => {
+                // Trying again would not change that.
+                self.reconnects = false;
+                self.wakes.push_back(Queued::Ended(LinkError::Refused(refused)));
+            }
+            // What fails now is tried again.
+            Ok(()) | Err(_) => {}
+        }
     }
 
     fn jitter_us(&mut self) -> u64 {

@@ -37,7 +37,8 @@ pub enum StartError {
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartError> {
+pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Connection, StartError> {
+    let deadline = Instant::now() + wait.min(Duration::from_millis(START_MS_MAX));
     let mut child = Command::new(std::env::current_exe()?)
         .args(args)
         .args(["serve", "--detached", "--idle-exit"])
@@ -48,18 +49,16 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
         .spawn()?;
     // It says one line on this pipe once it listens, or closes it: then another server was faster, or
     // it failed.
-    let mut ready = [0];
-    let is_ready =
-        child.stdout.take().is_some_and(|mut pipe| pipe.read(&mut ready).is_ok_and(|n| n > 0));
+    let is_ready = child.stdout.take().is_some_and(|pipe| says_something(pipe, deadline));
     let mut last_words = String::new();
     if !is_ready && let Some(pipe) = child.stderr.take() {
         // It has ended, or is about to: what it says then is short.
         let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_string(&mut last_words);
     }
     os::leave_running(child);
-    let deadline = Instant::now() + Duration::from_millis(START_MS_MAX);
     loop {
-        match Connection::open(&places.socket()) {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match Connection::open(&places.socket(), left) {
             Ok(connection) => return Ok(connection),
             Err(ConnectError::NoServer(_))
                 if Instant::now() < deadline && os::is_served(places) =>
@@ -76,4 +75,13 @@ pub fn start(places: &Places, args: &[OsString]) -> Result<Connection, StartErro
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// Whether a pipe brings anything before it ends, or time is out.
+fn says_something(mut pipe: impl Read + Send + 'static, deadline: Instant) -> bool {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
+        let _ = tell.send(pipe.read(&mut [0]).is_ok_and(|n| n > 0));
+    });
+    listener.is_ok() && told.recv_deadline(deadline).unwrap_or(false)
 }

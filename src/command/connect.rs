@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use crate::{
     chat::member::Kind,
     client::{Link, LinkError, StartError},
     limits::ANSWER_MS_DEFAULT,
-    os::{self, Places},
+    os::{self, PlaceError, Places},
     session::{ConnectError, Connection},
     wire::hello::Hello,
 };
@@ -41,13 +42,15 @@ impl Context {
     /// A connection to a server that is there.
     pub(super) fn connect(&self) -> Result<Connection, Failure> {
         let places = self.places()?;
-        Connection::open(&places.socket()).map_err(|e| self.no_connection(e, &places))
+        let wait = self.deadline().saturating_duration_since(Instant::now());
+        Connection::open(&places.socket(), wait).map_err(|e| self.no_connection(e, &places))
     }
 
     /// A connection; the user's own server is started if there is none.
     pub(super) fn connect_or_start(&mut self) -> Result<(Connection, Places), Failure> {
         let places = self.places()?;
-        match Connection::open(&places.socket()) {
+        let wait = self.deadline().saturating_duration_since(Instant::now());
+        match Connection::open(&places.socket(), wait) {
             Ok(connection) => Ok((connection, places)),
             Err(e @ ConnectError::NoServer(_)) if self.global.no_start || places.host => {
                 Err(self.no_connection(e, &places))
@@ -55,8 +58,8 @@ impl Context {
             Err(ConnectError::NoServer(_)) => {
                 let dir = places.runtime.display();
                 self.out.note(&format!("no server: starting one in the background ({dir})"));
-                let connection =
-                    crate::client::start(&places, &self.server_args()).map_err(|e| match e {
+                let connection = crate::client::start(&places, &self.server_args()?, wait)
+                    .map_err(|e| match e {
                         StartError::Connect(e) => self.no_connection(e, &places),
                         e @ (StartError::Spawn(_)
                         | StartError::Failed(_)
@@ -68,15 +71,24 @@ impl Context {
         }
     }
 
-    fn server_args(&self) -> Vec<OsString> {
-        let mut args = Vec::new();
+    /// The server works in another directory: paths are written out for it.
+    fn server_args(&self) -> Result<Vec<OsString>, Failure> {
+        let absolute = |path: &Path| {
+            std::path::absolute(path)
+                .map_err(|e| Failure::new(Exit::Failed, format!("{}: {e}", path.display())))
+        };
+        let mut args: Vec<OsString> = Vec::new();
         if let Some(server) = &self.global.server {
-            args.extend(["--server".into(), server.into()]);
+            let server = match server.contains('/') {
+                true => absolute(Path::new(server))?.into(),
+                false => server.into(),
+            };
+            args.extend(["--server".into(), server]);
         }
         if let Some(config) = &self.global.config {
-            args.extend(["--config".into(), config.into()]);
+            args.extend(["--config".into(), absolute(config)?.into()]);
         }
-        args
+        Ok(args)
     }
 
     fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
@@ -91,9 +103,16 @@ impl Context {
                 Failure::new(Exit::NoServer, text)
             }
             e @ (ConnectError::Denied(_)
+            | ConnectError::TimedOut(_)
+            | ConnectError::Place(_)
             | ConnectError::Untrusted { .. }
             | ConnectError::Io { .. }) => e.into(),
         }
+    }
+
+    /// Whether a command that goes on has had its time.
+    pub(super) fn is_late(&self, since: Instant) -> bool {
+        self.global.timeout.is_some_and(|t| since.elapsed() >= Duration::from(t))
     }
 
     /// The handshake of this command.
@@ -113,9 +132,14 @@ impl Context {
 
 impl From<ConnectError> for Failure {
     fn from(e: ConnectError) -> Self {
-        let exit = match e {
-            ConnectError::Denied(_) | ConnectError::Untrusted { .. } => Exit::Denied,
-            ConnectError::NoServer(_) | ConnectError::Io { .. } => Exit::NoServer,
+        let exit = match &e {
+            ConnectError::Denied(_)
+            | ConnectError::Untrusted { .. }
+            | ConnectError::Place(PlaceError::Unsafe { .. }) => Exit::Denied,
+            ConnectError::TimedOut(_) => Exit::TimedOut,
+            ConnectError::NoServer(_) | ConnectError::Io { .. } | ConnectError::Place(_) => {
+                Exit::NoServer
+            }
         };
         Self::new(exit, e.to_string())
     }

@@ -23,12 +23,17 @@ use crate::{
         member::{Kind, Level},
         names::{RoomName, Target},
         text::{Text, TextError},
-        verbs::{Begin, Follow, Refusal, Reply, Request},
+        verbs::{Begin, Follow, Refusal, Reply, Request, RoomInfo},
     },
     client::{Address, Event, Follows, Member, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
 };
 
+/// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a server
+/// that hangs never keeps this process from its time limit.
+const UNACKED_BYTES_MAX: usize = 64 * 1024;
+/// After the end of the input: how long to wait for what was said to be shown.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Lines that the reading thread may be ahead.
 const LINES_AHEAD: usize = 16;
 
@@ -68,7 +73,6 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         begin: Begin::Last(args.last),
         membership: true,
         keep: true,
-        only_own_label: false,
     };
     let deadline = Some(context.deadline());
     let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
@@ -79,8 +83,16 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     }
     let until = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let current = rooms.first().cloned();
-    let mut chat =
-        Chat { member, rooms, current, asked: HashMap::new(), ended: false, exit: Exit::Done };
+    let mut chat = Chat {
+        member,
+        rooms,
+        current,
+        asked: HashMap::new(),
+        ended: false,
+        quits: false,
+        leave_by: None,
+        exit: Exit::Done,
+    };
     chat.run(context, &inputs, until)
 }
 
@@ -152,7 +164,7 @@ fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
 /// What an answer from the server is for.
 enum Asked {
     Nothing,
-    Rooms,
+    Rooms(Vec<RoomInfo>),
     Open(Target, String),
 }
 
@@ -164,6 +176,10 @@ struct Chat {
     asked: HashMap<u32, Asked>,
     /// The input has ended: leave once everything said stands.
     ended: bool,
+    /// By /quit.
+    quits: bool,
+    /// Until when to wait for what is still to be shown.
+    leave_by: Option<Instant>,
     exit: Exit,
 }
 
@@ -176,17 +192,22 @@ impl Chat {
     ) -> Result<Exit, Failure> {
         let nothing = crossbeam_channel::never();
         loop {
-            if self.ended && self.member.unacked() == 0 && self.asked.is_empty() {
+            if self.ended && self.may_leave(context) {
                 return self.leave(context, self.exit);
             }
             // Input waits while too much of it is on its way.
-            let full = self.member.unacked() >= UNACKED_SUBMITS_MAX / 2;
-            let inputs = if full || self.ended { &nothing } else { inputs };
+            let full = self.member.unacked() >= UNACKED_SUBMITS_MAX / 2
+                || self.member.unacked_bytes() >= UNACKED_BYTES_MAX;
+            let inputs = if full { &nothing } else { inputs };
+            let until = [until, self.leave_by].into_iter().flatten().min();
             match self.member.wait(inputs, until) {
                 Wake::Event(event) => self.show(context, &event)?,
                 Wake::Sent(_) => {}
                 Wake::Refused(refusal) => self.refused(context, &refusal),
+                Wake::NotFollowed(follow, refusal) => self.not_followed(context, &follow, &refusal),
+                Wake::Ended(e) => return Err(e.into()),
                 Wake::Reply(serial, result) => self.answered(context, serial, result)?,
+                Wake::Extra(Some(Input::Line(_))) if self.ended => {}
                 Wake::Extra(Some(Input::Line(Ok(line)))) => self.take_line(context, line)?,
                 Wake::Extra(Some(Input::Line(Err(TextError::Empty)))) => {}
                 Wake::Extra(Some(Input::Line(Err(e)))) => {
@@ -195,10 +216,41 @@ impl Chat {
                 }
                 Wake::Extra(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
                 Wake::Extra(Some(Input::End) | None) => self.ended = true,
+                Wake::TimedOut if self.leave_by.is_some_and(|at| at <= Instant::now()) => {
+                    return self.leave(context, self.exit);
+                }
                 Wake::TimedOut => return self.leave(context, Exit::TimedOut),
             }
             if self.member.is_quiet() {
                 context.out.flush()?;
+            }
+        }
+    }
+
+    /// After the end of the input: once all that was said stands and was shown; what can't be said
+    /// because there is no server is waited for, unless somebody typed /quit.
+    fn may_leave(&mut self, context: &mut Context) -> bool {
+        let open = self.member.unacked() > 0 || !self.asked.is_empty();
+        if self.quits && open && !self.member.is_connected() {
+            self.exit = Exit::NoServer;
+            context.out.warn(&format!("{} messages were not sent", self.member.unacked()));
+            return true;
+        }
+        // The time for showing begins when everything stands.
+        if open {
+            self.leave_by = None;
+        } else {
+            self.leave_by.get_or_insert_with(|| Instant::now() + SHOWN_WITHIN);
+        }
+        !open && (self.quits || self.member.has_shown_all())
+    }
+
+    fn not_followed(&mut self, context: &mut Context, follow: &Follow, refusal: &Refusal) {
+        self.refused(context, refusal);
+        if let Follow::Room(room) = follow {
+            self.rooms.retain(|r| r != room);
+            if self.current.as_ref() == Some(room) {
+                self.current = self.rooms.first().cloned();
             }
         }
     }
@@ -231,13 +283,19 @@ impl Chat {
         let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
         match (result, asked) {
             (Err(refusal), _) => self.refused(context, &refusal),
-            (Ok(Reply::Rooms { rooms, .. }), Asked::Rooms) if context.global.json => {
+            (Ok(Reply::Rooms { rooms: page, more }), Asked::Rooms(mut rooms)) => {
+                rooms.extend(page);
+                if more {
+                    let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+                    self.ask(&Request::Rooms { skip }, Asked::Rooms(rooms));
+                    return Ok(());
+                }
+                if !context.global.json {
+                    return context.out.lines(&render::rooms(&rooms));
+                }
                 for room in &rooms {
                     context.out.json(&json::room(room))?;
                 }
-            }
-            (Ok(Reply::Rooms { rooms, .. }), Asked::Rooms) => {
-                context.out.lines(&render::rooms(&rooms))?;
             }
             (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {
                 let to = Address::Direct { stream: info.tag, with: user, label };
@@ -278,6 +336,7 @@ impl Chat {
                 Ok(())
             }
             "quit" => {
+                self.quits = true;
                 self.ended = true;
                 Ok(())
             }
@@ -286,7 +345,7 @@ impl Chat {
             "msg" => self.message(rest),
             "who" => self.who(context, rest),
             "rooms" => {
-                self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms);
+                self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms(Vec::new()));
                 Ok(())
             }
             "topic" => self.topic(rest),

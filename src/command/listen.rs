@@ -30,7 +30,6 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
         begin: args.last.map_or(Begin::Now, Begin::Last),
         membership: false,
         keep: false,
-        only_own_label: args.targets.iter().all(|t| matches!(t, ListenTarget::ToMe)),
     };
     let answer_by = deadline.unwrap_or_else(|| context.deadline());
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
@@ -73,7 +72,8 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                 member.quit();
                 return Ok(if listener.printed > 0 { Exit::Done } else { Exit::Failed });
             }
-            Wake::Refused(refusal) => return Err(refusal.into()),
+            Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => return Err(refusal.into()),
+            Wake::Ended(e) => return Err(e.into()),
             Wake::Sent(_) | Wake::Reply(..) => {}
         }
     }
@@ -86,7 +86,13 @@ fn follow(targets: &[ListenTarget]) -> Vec<Follow> {
         ListenTarget::ToMe => Follow::ToMe,
     });
     // Who listens is a member, and members get announcements.
-    streams.chain([Follow::Announcements]).collect()
+    let mut follows: Vec<Follow> = Vec::new();
+    for follow in streams.chain([Follow::Announcements]) {
+        if !follows.contains(&follow) {
+            follows.push(follow);
+        }
+    }
+    follows
 }
 
 struct Listener<'a> {
@@ -99,6 +105,10 @@ impl Listener<'_> {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         match event {
             Event::Message(message) => self.show_message(context, message),
+            Event::End { reason } if !context.global.json && self.args.no_reconnect => {
+                context.out.note(&format!("-- disconnected: {reason}"));
+                Ok(())
+            }
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
                 // What a person at a terminal should know is no result.
                 context.out.note(&render::event(event, &Output::note_style(self.several)));

@@ -38,12 +38,17 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
         Some(text) => sender.send(context, &[Line { reply_to, text: text.as_str() }])?,
         None => sender.send_lines(context, reply_to)?,
     };
+    let sent = sender.counter;
     sender.link.quit();
     if sender.unsendable > 0 {
         let text = format!("{} lines can't be sent and were left out", sender.unsendable);
         return Err(Failure::new(Exit::Usage, text));
     }
     match args.require {
+        // Nothing was sent: nobody got it.
+        Some(required) if sent == 0 && required > 0 => {
+            Err(Failure::new(Exit::TooFew, "there was nothing to send"))
+        }
         Some(required) if least < required => {
             let text = format!("sent, but to {least} other sessions, and {required} were required");
             Err(Failure::new(Exit::TooFew, text))

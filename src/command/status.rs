@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     client::{Link, LinkError, Told},
-    os,
+    os::{self, Places},
     server::Status,
-    session::Connection,
+    session::{ConnectError, Connection},
     wire::frame::Kind,
 };
 
@@ -23,20 +23,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn status(context: &mut Context, args: &StatusArgs) -> Result<Exit, Failure> {
+    let since = Instant::now();
     loop {
         let exit = show(context)?;
         if !args.watch {
             return Ok(exit);
         }
         context.out.flush()?;
+        if context.is_late(since) {
+            return Ok(Exit::TimedOut);
+        }
         std::thread::sleep(WATCH_EVERY);
     }
 }
 
 fn show(context: &mut Context) -> Result<Exit, Failure> {
-    let status = match ask(context) {
+    let places = context.places()?;
+    let status = match ask(context, &places) {
         Ok(status) => status,
-        Err(LinkError::TimedOut) => {
+        Err(LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_))) => {
             // It holds its lock and does not answer: it hangs, or was stopped by a signal.
             return Err(Failure::new(Exit::Failed, "degraded: server not responding"));
         }
@@ -52,9 +57,10 @@ fn show(context: &mut Context) -> Result<Exit, Failure> {
     Ok(if status.degraded.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-fn ask(context: &Context) -> Result<Status, LinkError> {
-    let mut link = bare_link(context)?;
+fn ask(context: &Context, places: &Places) -> Result<Status, LinkError> {
     let wait = context.global.timeout.map_or(HEALTHY_WITHIN, Duration::from);
+    // A connection that does not shake hands: an old server answers the frozen kinds all the same.
+    let mut link = Link::bare(Connection::open(&places.socket(), wait)?);
     link.set_deadline(Some(Instant::now() + wait));
     link.queue_frozen(Kind::Status);
     loop {
@@ -62,13 +68,6 @@ fn ask(context: &Context) -> Result<Status, LinkError> {
             return serde_json::from_slice(&body).map_err(|e| LinkError::Protocol(e.to_string()));
         }
     }
-}
-
-/// A connection that does not shake hands: an old server answers the frozen kinds all the same.
-fn bare_link(context: &Context) -> Result<Link, LinkError> {
-    let places = context.places().map_err(|e| LinkError::Protocol(e.text))?;
-    let connection = Connection::open(&places.socket())?;
-    Ok(Link::bare(connection))
 }
 
 pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {

@@ -22,7 +22,7 @@ pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure
     let rows = chosen(&snapshot, args);
     if let Some(room) = &args.room
         && rows.is_empty()
-        && exit == Exit::Done
+        && snapshot.server == ServerState::Alive
         && !room_exists(context, args)?
     {
         return Err(Failure::new(Exit::Absent, format!("there is no room {room}")));
@@ -111,8 +111,12 @@ fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failu
 
 /// Shows the table again whenever it says something else.
 fn watch(context: &mut Context, args: &WhoArgs, mut shown: Vec<Row>) -> Result<Exit, Failure> {
+    let since = std::time::Instant::now();
     loop {
         context.out.flush()?;
+        if context.is_late(since) {
+            return Ok(Exit::TimedOut);
+        }
         std::thread::sleep(WATCH_EVERY);
         let (snapshot, exit) = read(context)?;
         let rows = chosen(&snapshot, args);

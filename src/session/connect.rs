@@ -12,10 +12,7 @@ use interprocess::{
     local_socket::{ConnectOptions, GenericFilePath, Stream, prelude::*},
 };
 
-use crate::{
-    limits::ANSWER_MS_DEFAULT,
-    os::{self, HangUp},
-};
+use crate::os::{self, HangUp, PlaceError};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +20,9 @@ pub enum ConnectError {
     /// Nobody listens there.
     #[error("no server at {}", .0.display())]
     NoServer(PathBuf),
+    /// It does not take connections in time.
+    #[error("the server at {} does not respond", .0.display())]
+    TimedOut(PathBuf),
     /// This user may not connect.
     #[error("{} admits other users only: permission denied", .0.display())]
     Denied(PathBuf),
@@ -39,6 +39,9 @@ pub enum ConnectError {
         /// User id of the directory's owner.
         expected: u32,
     },
+    /// Somebody else could have put it there.
+    #[error(transparent)]
+    Place(PlaceError),
     /// Anything else.
     #[error("can't connect to {}: {source}", .path.display())]
     Io {
@@ -58,7 +61,7 @@ impl Connection {
     ///
     /// # Errors
     /// See [`ConnectError`].
-    pub fn open(path: &Path) -> Result<Self, ConnectError> {
+    pub fn open(path: &Path, wait: Duration) -> Result<Self, ConnectError> {
         let failed = |source: io::Error| {
             let path = path.to_owned();
             match source.kind() {
@@ -66,12 +69,13 @@ impl Connection {
                     ConnectError::NoServer(path)
                 }
                 io::ErrorKind::PermissionDenied => ConnectError::Denied(path),
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut(path),
                 _ => ConnectError::Io { path, source },
             }
         };
         let name = path.to_fs_name::<GenericFilePath>().map_err(failed)?;
         // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
-        let wait = ConnectWaitMode::Timeout(Duration::from_millis(ANSWER_MS_DEFAULT));
+        let wait = ConnectWaitMode::Timeout(wait);
         let stream =
             ConnectOptions::new().name(name).wait_mode(wait).connect_sync().map_err(failed)?;
         let connection = Self(stream);
@@ -81,6 +85,7 @@ impl Connection {
         if !os::acceptable_server(found, expected, os::own_uid()) {
             return Err(ConnectError::Untrusted { path: path.to_owned(), found, expected });
         }
+        os::check_safe(directory, expected).map_err(ConnectError::Place)?;
         Ok(connection)
     }
 

@@ -39,7 +39,7 @@ struct Insider {
 impl Insider {
     /// Joins as a member does; none where there is no broadcast channel.
     fn join(world: &World) -> Option<Self> {
-        let connection = Connection::open(&world.dir.join("socket")).unwrap();
+        let connection = Connection::open(&world.dir.join("socket"), PATIENCE).unwrap();
         let mut link = Link::open(connection, &Hello::new(None, Kind::Script, [9; 16]));
         link.set_deadline(Some(Instant::now() + PATIENCE));
         let welcome = link.welcome().unwrap().clone();

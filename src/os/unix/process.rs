@@ -111,3 +111,31 @@ pub fn wait_until_unread() -> bool {
         }
     }
 }
+
+/// Runs something that installs signal handlers, and leaves ignored what was ignored: `nohup` and a
+/// shell that runs a command in the background mean it.
+pub fn keep_ignored(install: impl FnOnce()) {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    let signals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+    let ignored: Vec<Signal> = signals
+        .into_iter()
+        .filter(|signal| {
+            // SAFETY: to ignore a signal runs no code of ours in a handler; what was there before is
+            // looked at and put back.
+            let before = unsafe { sigaction(*signal, &ignore) };
+            let Ok(before) = before else { return false };
+            let was_ignored = matches!(before.handler(), SigHandler::SigIgn);
+            if !was_ignored {
+                // SAFETY: it is what was installed a moment ago.
+                let _ = unsafe { sigaction(*signal, &before) };
+            }
+            was_ignored
+        })
+        .collect();
+    install();
+    for signal in ignored {
+        // SAFETY: as above.
+        let _ = unsafe { sigaction(signal, &ignore) };
+    }
+}
