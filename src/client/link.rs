@@ -8,7 +8,7 @@ use std::{
 use super::frames::Frames;
 use crate::{
     chat::{
-        hub::{Ack, Frame, Submit},
+        hub::{Ack, Frame, Report, Submit},
         message::{MessageId, RunId, StreamName},
         verbs::{Event, Refusal, Reply, Request},
     },
@@ -146,6 +146,11 @@ impl Link {
     /// Queues a submit.
     pub fn queue_submit(&mut self, submit: &Submit<'_>) {
         control::put_submit(&mut self.out, submit);
+    }
+
+    /// Queues a report of what was delivered.
+    pub fn queue_report(&mut self, report: &Report) {
+        control::put_report(&mut self.out, report);
     }
 
     /// Queues an empty frame of a frozen kind.

@@ -431,3 +431,145 @@ fn time_limits_end_with_124() {
     server.signal("CONT");
     world.run(&["send", "dev", "x"]).ok();
 }
+
+/// Request frames by the dozen in few bytes, none of whose answers is read.
+#[test]
+fn questions_whose_answers_nobody_reads_cost_the_server_little() {
+    let world = World::new();
+    let server = world.serve();
+    for n in 0..40 {
+        world.run(&["room", "create", &format!("room{n}")]).ok();
+        world.run(&["room", "topic", &format!("room{n}"), &"x".repeat(1_000)]).ok();
+    }
+    let memory_kib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("RssAnon")).unwrap().to_owned();
+        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = memory_kib();
+    // `Rooms { skip: 0 }`, five thousand times a connection, and as many questions for the status.
+    let rooms: Vec<u8> = (1..=5_000).flat_map(|_| frame(1, 16, &[1, 4, 0])).collect();
+    let status: Vec<u8> = (0..5_000).flat_map(|_| frame(1, 3, &[])).collect();
+    let greedy: Vec<Raw> = (0..8)
+        .map(|_| {
+            let mut raw = Raw::open(&world);
+            raw.0.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+            for bytes in [&hello(1), &rooms, &status] {
+                let _ = raw.0.write_all(bytes);
+            }
+            raw
+        })
+        .collect();
+    let mut bob = world.listen(&["dev"]);
+    serves(&world, &mut bob, "meanwhile");
+    let grown = memory_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB for 8 connections");
+    drop(greedy);
+}
+
+#[test]
+fn a_member_with_a_false_window_does_not_shut_the_room() {
+    use moot::{
+        chat::{
+            hub::Report,
+            member::Kind,
+            names::RoomName,
+            verbs::{Begin, Follow, Reply, Request},
+        },
+        client::Link,
+        session::Connection,
+        wire::hello::Hello,
+    };
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let connection = Connection::open(&world.dir.join("socket"), PATIENCE).unwrap();
+    let mut hostile = Link::open(connection, &Hello::new(None, Kind::Script, [5; 16]));
+    let follow = Follow::Room(RoomName::new("dev").unwrap());
+    let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+    let Reply::Joined(infos) = hostile.ask(&join).unwrap() else { panic!() };
+    let stream = infos[0].tag;
+    hostile.ask(&Request::Listening { stream, charge_bytes: 0 }).unwrap();
+    // "I hear everything", and nothing after that.
+    let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };
+    hostile.queue_report(&report);
+    hostile.flush().unwrap();
+    let text = "x".repeat(32 * 1024);
+    for _ in 0..100 {
+        world.run(&["send", "dev", "small"]).ok();
+        world.run_with_input(&["send", "dev"], text.as_bytes()).ok();
+    }
+    assert_eq!(bob.texts(200).len(), 200);
+}
+
+#[test]
+fn long_words_of_a_client_are_not_repeated_to_the_end() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let long = "v".repeat(65_000);
+    for body in [
+        format!(r#"{{"protocol":2,"version":"{long}"}}"#),
+        format!(r#"{{"protocol":1,"kind":"{long}"}}"#),
+    ] {
+        for _ in 0..70 {
+            Raw::open(&world).say(&frame(1, HELLO, body.as_bytes()));
+        }
+    }
+    // Unfinished handshakes of one user are bounded; each that ends makes room again.
+    eventually("an answer", || {
+        !Raw::open(&world).say(&frame(1, HELLO, b"{}")).until_ended().is_empty()
+    });
+    serves(&world, &mut bob, "afterwards");
+}
+
+#[test]
+fn nobody_gives_another_user_a_name() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["@"]);
+    let own = moot::os::own_uid();
+    for alias in [format!("@#{own}"), format!("@#+{own}"), format!("@#0{own}")] {
+        world.run(&["send", &alias, "x"]).exits(5);
+    }
+    let name = moot::os::user_name(own).unwrap();
+    world.run(&["send", &format!("@{name}"), "x"]).ok();
+    assert_eq!(bob.next_of("direct")["with"], name.as_str());
+}
+
+#[test]
+fn a_directory_that_others_could_exchange_is_not_trusted() {
+    let world = World::new();
+    let shared = world.path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    let dir = shared.join("s").display().to_string();
+    let _server = {
+        let mut command = world.moot(&["--server", &dir, "serve"]);
+        command.stdin(std::process::Stdio::null());
+        let mut server = Process::spawn(command);
+        assert!(server.line("ready").starts_with("listening"));
+        server
+    };
+    world.run(&["--server", &dir, "send", "dev", "x"]).ok();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let done = world.run(&["--server", &dir, "send", "dev", "a secret"]).exits(4);
+    assert!(done.err.contains("not safe"), "{}", done.err);
+}
+
+#[test]
+fn who_of_an_unknown_room_does_not_wait_for_a_server_that_hangs() {
+    let world = World::new();
+    let server = world.serve();
+    let _bob = world.listen(&["dev"]);
+    world.run(&["who", "nosuch"]).exits(5);
+    server.signal("STOP");
+    eventually("the server is seen to hang", || {
+        world.run(&["who", "dev"]).err.contains("not responding")
+    });
+    let done = world.run(&["who", "nosuch"]).ok();
+    assert!(done.err.contains("not responding"), "{}", done.err);
+    let mut status = world.moot(&["status"]);
+    status.env("MOOT_SERVER", "a b");
+    Done::of(status, None).exits(2);
+    server.signal("CONT");
+}

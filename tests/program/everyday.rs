@@ -1,6 +1,6 @@
 //! What everybody does every day: talk, listen, look who is here, announce.
 
-use super::world::World;
+use super::world::{Done, World, eventually};
 
 #[test]
 fn what_is_said_reaches_those_who_listen_and_stands_when_send_ends() {
@@ -23,7 +23,7 @@ fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
     shell.env("MOOT_SERVER", &world.dir).env("PATH", "/usr/bin:/bin");
     shell.stdin(std::process::Stdio::null());
     shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let done = super::world::Done::of(shell, None).ok();
+    let done = Done::of(shell, None).ok();
     assert!(done.out.starts_with("[no server: starting one in the background"), "{}", done.out);
     assert!(done.out.ends_with("]\n0\n"), "{}", done.out);
     world.run(&["stop"]).ok();
@@ -63,4 +63,129 @@ fn join_chats_in_line_mode_and_sees_who_comes_and_goes() {
     bob.say("/quit");
     assert_eq!(bob.code(), 0);
     assert_eq!(ann.next_of("left")["reason"], "quit");
+}
+
+#[test]
+fn a_relative_directory_is_the_callers() {
+    let world = World::new();
+    let mut send = world.moot(&["--server", "./here", "send", "dev", "hi"]);
+    send.env_remove("MOOT_SERVER");
+    Done::of(send, None).ok();
+    assert!(super::world::exists(&world.path("here/socket")));
+    let mut stop = world.moot(&["--server", "here/", "stop"]);
+    stop.env_remove("MOOT_SERVER");
+    Done::of(stop, None).ok();
+}
+
+#[test]
+fn a_refused_room_leaves_the_chat_as_it_was() {
+    let world = World::with_config("[limits]\nrooms_per_user = 1\n");
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let mut ann = world.join(&["dev"]);
+    ann.say("/join other");
+    eventually("the reason", || ann.errors().contains("limit"));
+    ann.say("still here");
+    assert_eq!(bob.texts(1), ["still here"]);
+    assert_eq!(ann.texts(1), ["still here"]);
+    ann.input = None;
+    assert_eq!(ann.code(), 1, "something was refused");
+}
+
+#[test]
+fn a_question_without_a_server_is_answered_and_the_chat_ends() {
+    let world = World::new();
+    let mut server = world.serve();
+    let mut ann = world.join(&["dev"]);
+    server.kill();
+    ann.next_of("end");
+    ann.say("/rooms");
+    eventually("an answer", || ann.errors().contains("no connection"));
+    let _server = world.serve();
+    ann.next_of("ready");
+    ann.input = None;
+    assert_eq!(ann.code(), 1);
+}
+
+#[test]
+fn everything_typed_into_a_pipe_is_said_and_shown() {
+    let world = World::new();
+    let _server = world.serve();
+    let lines: String = (0..3_000).map(|n| format!("{n}\n")).collect();
+    let done = world.run_with_input(&["join", "--json", "dev"], lines.as_bytes()).ok();
+    let shown = done.objects().into_iter().filter(|o| o["type"] == "message").count();
+    assert_eq!(shown, 3_000);
+}
+
+#[test]
+fn a_direct_message_to_who_was_away_for_a_moment_is_not_lost() {
+    let world = World::new();
+    let mut server = world.serve();
+    let me = moot::os::user_name(moot::os::own_uid()).unwrap();
+    let mut asleep = world.listen(&["@"]);
+    let mut awake = world.listen(&["@"]);
+    server.kill();
+    asleep.signal("STOP");
+    let _server = world.serve();
+    awake.next_of("ready");
+    world.run(&["send", &format!("@{me}"), "psst"]).ok();
+    assert_eq!(awake.next_of("direct")["text"], "psst");
+    asleep.signal("CONT");
+    assert_eq!(asleep.next_of("direct")["text"], "psst");
+}
+
+#[test]
+fn listening_to_a_room_as_well_does_not_bring_the_mail_of_other_labels() {
+    let world = World::new();
+    let _server = world.serve();
+    let me = moot::os::user_name(moot::os::own_uid()).unwrap();
+    let mut x = world.listen(&["--as", "x", "dev", "@", "dev", "DEV"]);
+    let _y = world.listen(&["--as", "y", "@"]);
+    world.run(&["send", &format!("@{me}/y"), "for y"]).ok();
+    world.run(&["send", &format!("@{me}/x"), "for x"]).ok();
+    assert_eq!(x.next("the first that x sees")["text"], "for x");
+}
+
+#[test]
+fn naming_a_room_twice_is_one_arrival() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut watcher = world.join(&["dev"]);
+    let _twice = world.join(&["dev", "DEV", "dev", "--as", "twice"]);
+    let _next = world.join(&["dev", "--as", "next"]);
+    let name = |event: serde_json::Value| event["member"]["name"].as_str().unwrap().to_owned();
+    assert!(name(watcher.next("the first")).ends_with("/twice"));
+    assert!(name(watcher.next("the second")).ends_with("/next"));
+}
+
+#[test]
+fn what_the_caller_ignores_stays_ignored() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut command = std::process::Command::new("sh");
+    let moot = env!("CARGO_BIN_EXE_moot");
+    command.args(["-c", &format!("trap '' HUP; exec {moot} listen --json --no-start dev")]);
+    command.env("MOOT_SERVER", &world.dir).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut bob = super::world::Process::ready(command);
+    bob.signal("HUP");
+    world.run(&["send", "dev", "hi"]).ok();
+    assert_eq!(bob.texts(1), ["hi"]);
+    bob.signal("TERM");
+    assert_eq!(bob.code(), 130);
+}
+
+#[test]
+fn a_reply_names_a_message_that_is_there() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let sent = world.run(&["send", "--json", "dev", "question"]).ok().objects();
+    let id = sent[0]["id"].as_str().unwrap();
+    world.run(&["send", "dev", "answer", "--reply-to", id]).ok();
+    bob.next_of("message");
+    assert_eq!(bob.next_of("message")["reply_to"], id);
+    world.run(&["send", "dev", "x", "--reply-to", "dev:99"]).exits(5);
+    world.run(&["send", "dev", "x", "--reply-to", "other:1"]).exits(5);
+    world.run(&["send", "--require", "1", "--lines", "dev"]).exits(6);
 }
