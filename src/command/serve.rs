@@ -55,6 +55,7 @@ fn say_ready(context: &mut Context, places: &Places, detached: bool) {
         // A closed pipe is no reason to end.
         let _ = context.out.line(&line).and_then(|()| context.out.flush());
     }
+    os::tell_service_manager();
     if detached {
         os::let_go_of_starter();
     } else {
