@@ -12,6 +12,7 @@ pub mod os;
 pub mod wire;
 
 pub mod broadcast;
+pub mod history;
 pub mod presence;
 pub mod session;
 

@@ -158,6 +158,27 @@ pub const INSTANCES_MAX: usize = 65_536;
 pub const INSTANCE_RANGES_PER_USER_MAX: usize = 65_536;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
+// ---- history ---------------------------------------------------------------------------------
+
+/// Transactions that may wait for the history's thread; the hub has one under way.
+pub const HISTORY_JOBS_MAX: usize = 4;
+/// Messages that one step of indexing or retention takes.
+pub const HISTORY_CHUNK_ROWS: usize = 500;
+/// The history's thread looks for work of its own so often while nothing comes.
+pub const HISTORY_IDLE_MS: u64 = 1_000;
+/// Submits can be submitted again, and are recognised, for so long.
+pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+/// Messages that one search gives at most.
+pub const SEARCH_HITS_MAX: usize = 10_000;
+/// Longest text to search for.
+pub const SEARCH_BYTES_MAX: usize = 1024;
+/// Connections that read, kept open.
+pub const READERS_MAX: usize = 2;
+/// Read marks kept for one user id.
+pub const MARKS_PER_USER_MAX: usize = 4_096;
+/// Messages of one stream that are counted as unread at most; more are as many.
+pub const UNREAD_MAX: u64 = 10_000;
+
 // ---- announcements ---------------------------------------------------------------------------
 
 /// Receipts that are kept after their announcement.

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["limits"],
     &["chat"],
     &["wire", "os", "config"],
-    &["session", "broadcast", "presence"],
+    &["session", "broadcast", "presence", "history"],
     &["server", "client"],
     &["command"],
 ];
@@ -43,6 +43,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("ctrlc::", &["main.rs"]),
     ("tokio::", &["server/", "session/", "os/"]),
     ("toml::", &["config/"]),
+    ("rusqlite::", &["history/"]),
 ];
 
 fn floor(module: &str) -> Option<usize> {

@@ -167,6 +167,59 @@ pub enum Request {
         /// Which stream.
         stream: StreamTag,
     },
+    /// The numbers of a stream that can be read.
+    Span {
+        /// Which.
+        target: Target,
+    },
+    /// Messages of a stream, as many as go into one answer.
+    Page {
+        /// Which.
+        target: Target,
+        /// First number.
+        first: u64,
+        /// Last number.
+        last: u64,
+    },
+    /// The first number that was said at some time or later.
+    NumberAt {
+        /// In which stream.
+        target: Target,
+        /// Microseconds since 1970.
+        wall_us: i64,
+    },
+    /// The newest messages that have all words of a text.
+    Search {
+        /// The words.
+        text: String,
+        /// Only there.
+        target: Option<Target>,
+        /// Only what this user said.
+        from: Option<UserName>,
+        /// Only what was said since, microseconds since 1970.
+        since_us: Option<i64>,
+        /// Only older than the message of this id; 0 for the newest.
+        before: u64,
+        /// How many at most.
+        limit: u32,
+    },
+    /// What this name has not read, in these streams or (none) in all that it follows.
+    Unread {
+        /// Which.
+        targets: Vec<Target>,
+    },
+    /// This name has read a stream up to a number.
+    MarkRead {
+        /// Which.
+        target: Target,
+        /// The number.
+        seq: u64,
+    },
+    /// Deletes a room with all that was said in it.
+    DeleteRoom {
+        /// Which.
+        room: RoomName,
+    },
     /// The person did something (typed, looked).
     Active,
     /// Good-bye: the end of this session is deliberate.
@@ -265,6 +318,58 @@ pub struct ReceiptInfo {
     pub missing_more: u32,
 }
 
+/// The numbers of a stream that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanInfo {
+    /// The stream.
+    pub name: StreamLabel,
+    /// Oldest number that is kept.
+    pub first: u64,
+    /// Newest number.
+    pub head: u64,
+    /// On disk: ids are good for ever.
+    pub stored: bool,
+}
+
+/// Some messages of a stream, as a body.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Page {
+    /// The body; it may begin before `first` and end after `last`.
+    pub body: Vec<u8>,
+    /// First number that is there.
+    pub first: u64,
+    /// Last number that is there; 0 if nothing is.
+    pub last: u64,
+}
+
+/// A message that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitInfo {
+    /// Its stream.
+    pub name: StreamLabel,
+    /// Its id over all streams.
+    pub id: u64,
+    /// A body with this message only.
+    pub body: Vec<u8>,
+}
+
+/// How much of a stream a name has read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkInfo {
+    /// The stream.
+    pub name: StreamLabel,
+    /// Everything up to here was read.
+    pub mark: u64,
+    /// Newest number.
+    pub head: u64,
+    /// Messages after the mark that the name did not say itself.
+    pub unread: u64,
+    /// Those of them that mention the user.
+    pub mentions: u64,
+    /// On disk: ids are good for ever.
+    pub stored: bool,
+}
+
 /// Answers to requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -290,6 +395,21 @@ pub enum Reply {
     },
     /// To `Receipt`.
     Receipt(ReceiptInfo),
+    /// To `Span`.
+    Span(SpanInfo),
+    /// To `Page`.
+    Page(Page),
+    /// To `NumberAt`.
+    Number(u64),
+    /// To `Search`: oldest first; more may be found before the first of them.
+    Hits {
+        /// Some messages.
+        hits: Vec<HitInfo>,
+        /// Ask again before the oldest of these.
+        more: bool,
+    },
+    /// To `Unread`.
+    Marks(Vec<MarkInfo>),
 }
 
 /// Why a range of numbers can't be shown.
@@ -365,6 +485,11 @@ pub enum Event {
     Bye {
         /// In words.
         reason: String,
+    },
+    /// A room that this session listened to was deleted.
+    Deleted {
+        /// Which.
+        stream: StreamTag,
     },
     /// How a room is spelled that this session wrote in another way; before the acknowledgement.
     Spelled(RoomName),

@@ -42,6 +42,11 @@ pub enum Event {
         /// The new topic.
         topic: String,
     },
+    /// A room was deleted, with all that was said in it.
+    Deleted {
+        /// The room.
+        room: RoomName,
+    },
     /// Numbers that can't be shown; no range where a new run began the numbers anew.
     Gap {
         /// Where.

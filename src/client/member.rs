@@ -584,6 +584,13 @@ impl Member {
                     self.queue(Queued::Event(Event::Topic { room, topic }));
                 }
             }
+            Told::Deleted { stream } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.streams.remove(&stream.0);
+                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
+                    self.queue(Queued::Event(Event::Deleted { room }));
+                }
+            }
             Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
     }

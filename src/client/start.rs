@@ -39,6 +39,27 @@ pub enum StartError {
 /// See [`StartError`].
 pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Connection, StartError> {
     let deadline = Instant::now() + wait.min(Duration::from_millis(START_MS_MAX));
+    loop {
+        let last_words = spawn(args, deadline)?;
+        match connect(places, deadline) {
+            Err(ConnectError::NoServer(_)) => {}
+            Ok(connection) => return Ok(connection),
+            Err(e) => return Err(e.into()),
+        }
+        // Another server was in the way, and has ended since: once more. One that ends by itself does
+        // so again.
+        let in_the_way = last_words.contains("runs already");
+        if !in_the_way || Instant::now() >= deadline {
+            return Err(match last_words.trim() {
+                "" => StartError::NotReady(places.log().display().to_string()),
+                words => StartError::Failed(words.to_owned()),
+            });
+        }
+    }
+}
+
+/// Runs a server in the background; gives its last words if it ended before it was ready.
+fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(args)
         .args(["serve", "--detached", "--idle-exit"])
@@ -56,23 +77,20 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
         let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_string(&mut last_words);
     }
     os::leave_running(child);
+    Ok(last_words)
+}
+
+/// Connects to whoever holds the lock, once it listens.
+fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         match Connection::open(&places.socket(), left) {
-            Ok(connection) => return Ok(connection),
             Err(ConnectError::NoServer(_))
                 if Instant::now() < deadline && os::is_served(places) =>
             {
-                // Whoever holds the lock is about to listen.
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Err(ConnectError::NoServer(_)) if last_words.is_empty() => {
-                return Err(StartError::NotReady(places.log().display().to_string()));
-            }
-            Err(ConnectError::NoServer(_)) => {
-                return Err(StartError::Failed(last_words.trim().to_owned()));
-            }
-            Err(e) => return Err(e.into()),
+            done => return done,
         }
     }
 }

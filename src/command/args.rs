@@ -358,6 +358,9 @@ pub(super) struct ServeArgs {
     /// auto: use multicast on the loopback interface where it is safe; off: sessions only
     #[arg(long, value_enum)]
     pub(super) broadcast: Option<Broadcast>,
+    /// on: what is said is kept on disk; off: in memory only
+    #[arg(long, value_enum)]
+    pub(super) history: Option<OnOff>,
     /// Check the configuration and end
     #[arg(long)]
     pub(super) check: bool,
@@ -370,6 +373,13 @@ pub(super) struct ServeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Broadcast {
     Auto,
+    Off,
+}
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnOff {
+    On,
     Off,
 }
 

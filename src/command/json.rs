@@ -69,6 +69,7 @@ pub(super) fn event(event: &Event) -> Value {
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
+        Event::Deleted { room } => json!({"type": "deleted", "room": room.as_str()}),
         Event::End { reason } => json!({"type": "end", "reason": reason}),
     }
 }

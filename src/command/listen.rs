@@ -119,7 +119,7 @@ impl Listener<'_> {
                 Ok(())
             }
             Event::Joined { .. } | Event::Left { .. } | Event::Topic { .. } => Ok(()),
-            Event::Ready { .. } | Event::End { .. } | Event::Gap { .. } => {
+            Event::Ready { .. } | Event::End { .. } | Event::Gap { .. } | Event::Deleted { .. } => {
                 context.out.event(event, self.several)
             }
         }

@@ -43,6 +43,7 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         }
         Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
         Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
+        Event::Deleted { room } => dim(format!("-- {room} was deleted")),
         Event::End { reason } => {
             dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))
         }
@@ -198,7 +199,17 @@ pub(super) fn status(status: &Status) -> String {
                 status.repaired, status.lagging, status.deaf
             ),
         ),
-        ("history", "in memory".to_owned()),
+        (
+            "history",
+            match status.history {
+                true => format!(
+                    "about {} messages, {} KiB",
+                    status.history_messages,
+                    status.history_bytes / 1024
+                ),
+                false => "in memory".to_owned(),
+            },
+        ),
     ];
     lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()
 }

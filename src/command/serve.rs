@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, time::Duration};
 
 use super::{
-    args::{Broadcast, ServeArgs},
+    args::{Broadcast, OnOff, ServeArgs},
     connect::Context,
     exit::{Exit, Failure},
     interrupt,
@@ -35,7 +35,8 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
         None => settings.broadcast.auto(),
     };
     let idle_exit = args.idle_exit.map(Duration::from).or(settings.idle_exit().ok().flatten());
-    let options = Options { places, settings, system: args.system, broadcast, idle_exit };
+    let history = args.history.map_or(settings.history.enabled, |choice| choice == OnOff::On);
+    let options = Options { places, settings, system: args.system, broadcast, history, idle_exit };
     let stop = Stop::default();
     stop_on_signal(&stop);
     let detached = args.detached;

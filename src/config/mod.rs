@@ -51,6 +51,8 @@ pub struct Settings {
     pub server: Server,
     /// The broadcast channel.
     pub broadcast: Broadcast,
+    /// The history.
+    pub history: History,
     /// Bounds.
     pub limits: Limits,
 }
@@ -86,6 +88,39 @@ impl Broadcast {
     #[must_use]
     pub fn auto(&self) -> bool {
         self.mode == "auto"
+    }
+}
+
+/// `[history]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Whether what is said is kept on disk.
+    pub enabled: bool,
+    /// `normal`: survives the death of the server; `full`: a power cut as well.
+    pub sync: String,
+    /// How long messages are kept; empty: for ever.
+    pub keep: String,
+    /// Bytes of the database above which the oldest messages go; 0: no bound.
+    pub bytes_max: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { enabled: true, sync: "normal".to_owned(), keep: String::new(), bytes_max: 0 }
+    }
+}
+
+impl History {
+    /// How long messages are kept.
+    ///
+    /// # Errors
+    /// If the setting is no duration.
+    pub fn keep(&self) -> Result<Option<Duration>, DurationError> {
+        match self.keep.as_str() {
+            "" => Ok(None),
+            text => duration(text).map(Some),
+        }
     }
 }
 
@@ -205,6 +240,14 @@ impl Settings {
             let why = "a duration such as \"15m\" is allowed, or nothing".to_owned();
             return wrong("server.idle_exit", format!("{:?}", self.server.idle_exit), why);
         }
+        if !matches!(self.history.sync.as_str(), "normal" | "full") {
+            let why = "\"normal\" or \"full\" is allowed".to_owned();
+            return wrong("history.sync", format!("{:?}", self.history.sync), why);
+        }
+        if self.history.keep().is_err() {
+            let why = "a duration such as \"90d\" is allowed, or nothing".to_owned();
+            return wrong("history.keep", format!("{:?}", self.history.keep), why);
+        }
         for who in &self.server.allow {
             let name = who.strip_prefix('@').or_else(|| who.strip_prefix('%'));
             if name.is_none_or(|name| UserName::new(name).is_err()) {
@@ -274,6 +317,7 @@ mod tests {
             |section: &str| table[section].as_table().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys("server"), ["allow", "idle_exit"]);
         assert_eq!(keys("broadcast"), ["members_min", "mode"]);
+        assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync"]);
         assert_eq!(keys("limits").len(), 7);
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::core::{Core, no_waker, now};
-use super::status;
+use super::{past, status};
 use crate::{
     chat::{
         hub::Frame,
@@ -130,6 +130,12 @@ impl Conn {
         if self.due_since_us.get().is_some() && !self.is_half_open() {
             self.due_since_us.set(Some(os::monotonic_us()));
         }
+        self.wake();
+    }
+
+    /// What it asked was answered: it is heard again.
+    pub(super) fn end_question(&self) {
+        self.looking_up.set(false);
         self.wake();
     }
 
@@ -468,7 +474,10 @@ impl Conn {
         }
         let mut inner = core.inner.borrow_mut();
         match unknown_user(&request).filter(|user| !inner.hub.knows_user(user)).cloned() {
-            None => inner.hub.request(now(), self.id, serial, request),
+            None => {
+                drop(inner);
+                self.answer(core, serial, request);
+            }
             Some(_) if core.lookups_of(self.peer.uid) >= LOOKUPS_PER_USER_MAX => {
                 let text = "this user asks for too many users at a time";
                 let refusal = Refusal::new(RefusalCode::Failed, text);
@@ -486,14 +495,59 @@ impl Conn {
     }
 }
 
-/// The user that has to be known before the hub can answer.
-fn unknown_user(request: &Request) -> Option<&UserName> {
-    if let Request::Open { target: Target::User { user, .. } }
-    | Request::Join { follow: Follow::With(user), .. } = request
-    {
-        return Some(user);
+impl Conn {
+    /// Answers a request whose users are known, or known not to be: by the hub, or by the store.
+    fn answer(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
+        let mut inner = core.inner.borrow_mut();
+        let result = match inner.hub.question(self.id, &request) {
+            None => return inner.hub.request(now(), self.id, serial, request),
+            Some(Ok(Err(question))) => {
+                self.looking_up.set(true);
+                drop(inner);
+                let (core, conn) = (Rc::clone(core), Rc::clone(self));
+                tokio::task::spawn_local(past::answer(core, conn, serial, question));
+                return;
+            }
+            Some(Ok(Ok(reply))) => Ok(reply),
+            Some(Err(refusal)) => Err(refusal),
+        };
+        inner.send(self.id, Frame::Reply { serial, result });
     }
-    None
+}
+
+/// The user that has to be known before there is an answer.
+fn unknown_user(request: &Request) -> Option<&UserName> {
+    let target = match request {
+        Request::Join { follow: Follow::With(user), .. } => return Some(user),
+        Request::Search { from: Some(user), .. } => return Some(user),
+        Request::Search { target: Some(target), .. } => target,
+        Request::Open { target }
+        | Request::Span { target }
+        | Request::Page { target, .. }
+        | Request::NumberAt { target, .. }
+        | Request::MarkRead { target, .. } => target,
+        Request::Unread { targets } => targets.first()?,
+        Request::Join { .. }
+        | Request::Part { .. }
+        | Request::Unfollow { .. }
+        | Request::Rooms { .. }
+        | Request::CreateRoom { .. }
+        | Request::Topic { .. }
+        | Request::Away { .. }
+        | Request::Back { .. }
+        | Request::Announce { .. }
+        | Request::Receipt { .. }
+        | Request::Listening { .. }
+        | Request::Deaf { .. }
+        | Request::Search { .. }
+        | Request::DeleteRoom { .. }
+        | Request::Active
+        | Request::Quit => return None,
+    };
+    match target {
+        Target::User { user, .. } => Some(user),
+        Target::Room(_) => None,
+    }
 }
 
 /// Asks the user database, which may be slow or far away, on another thread.
@@ -501,12 +555,10 @@ async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, 
     let name = user.clone();
     let found = tokio::task::spawn_blocking(move || os::user_id(name.as_str())).await;
     core.count_lookup(conn.uid(), false);
-    conn.looking_up.set(false);
-    conn.wake();
-    let mut inner = core.inner.borrow_mut();
+    conn.end_question();
     if let Ok(Some(uid)) = found {
-        inner.hub.learn_user(user, uid);
+        core.inner.borrow_mut().hub.learn_user(user, uid);
     }
-    inner.hub.request(now(), conn.id, serial, request);
+    conn.answer(&core, serial, request);
     core.turn_due.notify_one();
 }

@@ -3,23 +3,24 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::Waker,
 };
 
 use tokio::sync::Notify;
 
-use super::{Options, conn::Conn, log::Log};
+use super::{Options, conn::Conn, log::Log, past};
 use crate::{
     broadcast,
     chat::{
-        hub::{Action, Chunk, Frame, Hub, Now, Rules},
+        hub::{Action, Chunk, Frame, Hub, Now, Restored, Rules},
         member::SessionId,
         message::RunId,
         names::UserName,
         verbs::StreamTag,
     },
     config::Settings,
+    history::History,
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, TICK_BUSY_MS},
     os,
     presence::Table,
@@ -34,6 +35,10 @@ pub(super) struct Core {
     pub(super) inner: RefCell<Inner>,
     pub(super) log: Log,
     pub(super) settings: Settings,
+    /// None: everything is kept in memory only.
+    pub(super) history: Option<History>,
+    /// Itself, for tasks.
+    me: Weak<Self>,
     pub(super) system: bool,
     pub(super) dir: String,
     pub(super) run: RunId,
@@ -77,10 +82,11 @@ impl Core {
         log: Log,
         options: &Options,
         degraded: Vec<String>,
+        (history, restored): (Option<History>, Restored),
     ) -> Rc<Self> {
         let run = rules.run;
         let inner = Inner {
-            hub: Hub::new(rules),
+            hub: Hub::restored(rules, restored),
             channel,
             table,
             conns: HashMap::new(),
@@ -89,7 +95,9 @@ impl Core {
             chunks: Vec::new(),
             touched: Vec::new(),
         };
-        Rc::new(Self {
+        Rc::new_cyclic(|me| Self {
+            history,
+            me: Weak::clone(me),
             inner: RefCell::new(inner),
             log,
             settings: options.settings.clone(),
@@ -253,11 +261,16 @@ impl Inner {
                     channel.close_group(tag.0);
                 }
             }
-            Action::Fetch(_) => {}
-            Action::Store(..) => {
-                // There is no store yet: the backlog is the store (`Rules::store` is off).
-                self.hub.stored(now());
+            Action::Fetch(fetch) => {
+                if let Some(core) = core.me.upgrade() {
+                    tokio::task::spawn_local(past::fetch(core, fetch));
+                }
             }
+            Action::Store(records, entries) => match &core.history {
+                Some(history) => history.commit(records, entries, now().wall_us),
+                // Without a history nothing is to be stored (`Rules::store` is off).
+                None => self.hub.stored(now()),
+            },
             Action::Row(row) => {
                 if let Err(e) = self.table.put(&row) {
                     core.log.warn(&format!("presence table: {e}"));

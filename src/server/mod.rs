@@ -10,9 +10,10 @@ mod accept;
 mod conn;
 mod core;
 mod log;
+mod past;
 mod status;
 
-use std::{io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -20,9 +21,13 @@ use self::core::Core;
 pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
-    chat::{hub::Rules, message::RunId},
+    chat::{
+        hub::{Restored, Rules},
+        message::RunId,
+    },
     config::Settings,
-    limits::{HEARTBEAT_EVERY_MS, IDLE_EXIT_MS},
+    history::{self, History, HistoryError},
+    limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
     os::{self, Lock, LockError, LockNote, Places},
     presence::Table,
     session::Listener,
@@ -40,6 +45,8 @@ pub struct Options {
     pub system: bool,
     /// Uses the broadcast channel if the machine has one.
     pub broadcast: bool,
+    /// Keeps what is said on disk.
+    pub history: bool,
     /// Ends after so long without sessions.
     pub idle_exit: Option<Duration>,
 }
@@ -58,6 +65,9 @@ pub enum ServerError {
     /// The directory can't be used.
     #[error(transparent)]
     Place(#[from] os::PlaceError),
+    /// The history can't be used.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// Anything else, with what was being done.
     #[error("{doing}: {source}")]
     Io {
@@ -144,17 +154,38 @@ async fn serve(
         degraded.push(why);
         None
     });
-    let rules = rules(&options, run, channel.is_some());
+    let (mut rules, mut restored) = (rules(&options, run, channel.is_some()), Restored::default());
+    let (to_commits, commits) = tokio::sync::mpsc::channel(HISTORY_JOBS_MAX);
+    let history = if options.history {
+        let done = Box::new(move |result| {
+            // It fails only when the server has ended.
+            let _ = to_commits.blocking_send(result);
+        });
+        let (history, loaded) = History::open(&places.history(), store(&options), done)?;
+        restored = loaded.restored;
+        (rules.store, rules.persistent) = (true, true);
+        Some(history)
+    } else {
+        None
+    };
+    let users: BTreeSet<u32> =
+        restored.conversations.iter().flat_map(|(low, high, _)| [*low, *high]).collect();
     let socket = places.socket();
     let table = Table::create(&places, options.system, run.0, channel.is_some())
         .map_err(io_error(format!("can't make {}", places.table().display())))?;
     let listener = Listener::bind(&socket, options.system)
         .map_err(io_error(format!("can't listen at {}", socket.display())))?;
-    let core = Core::new(rules, channel, table, log, &options, degraded);
+    let core = Core::new(rules, channel, table, log, &options, degraded, (history, restored));
+    for uid in users {
+        if let Some(name) = os::user_name(uid) {
+            core.inner.borrow_mut().hub.learn_user(name, uid);
+        }
+    }
     ready(&places);
     core.log.info(&format!("listening on {}", socket.display()));
 
     let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener));
+    let committing = tokio::task::spawn_local(past::commits(Rc::clone(&core), commits));
     let turns = tokio::task::spawn_local(turns(Rc::clone(&core)));
     let idle = idle_exit(Rc::clone(&core), options.idle_exit);
     tokio::select! {
@@ -168,12 +199,21 @@ async fn serve(
     drop(listener_gone);
     core.say_good_bye("server stopped").await;
     turns.abort();
+    committing.abort();
     let mut inner = core.inner.borrow_mut();
     inner.table.close();
     // Its port must not be free for others before the last session is closed: the process's end does it.
     std::mem::forget(inner.channel.take());
     core.log.info("stopped");
     Ok(())
+}
+
+fn store(options: &Options) -> history::Options {
+    let settings = &options.settings.history;
+    let keep = settings.keep().ok().flatten();
+    let bytes_max = (settings.bytes_max > 0).then_some(settings.bytes_max);
+    let retention = history::Retention { keep, bytes_max };
+    history::Options { full_sync: settings.sync == "full", retention }
 }
 
 fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
-use crate::os;
+use crate::{history::History, os};
 
 /// Counters and health, as `status` shows them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Status {
     /// Memberships served by session although there is a channel they could hear.
     #[serde(default)]
     pub deaf: u64,
+    /// Whether there is a history on disk.
+    #[serde(default)]
+    pub history: bool,
     pub history_messages: u64,
     pub history_bytes: u64,
     /// Why the server is degraded; empty if it is healthy.
@@ -32,6 +35,10 @@ pub struct Status {
 
 pub(super) fn status(core: &Core) -> Status {
     let counters = core.inner.borrow().hub.counters();
+    let mut degraded = core.degraded.clone();
+    if core.history.as_ref().is_some_and(History::is_failing) {
+        degraded.push("the history can't be written: what is said is refused".to_owned());
+    }
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -45,8 +52,9 @@ pub(super) fn status(core: &Core) -> Status {
         repaired: counters.repaired,
         lagging: counters.lagging,
         deaf: counters.deaf,
-        history_messages: 0,
-        history_bytes: 0,
-        degraded: core.degraded.clone(),
+        history: core.history.is_some(),
+        history_messages: core.history.as_ref().map_or(0, History::messages),
+        history_bytes: core.history.as_ref().map_or(0, History::bytes),
+        degraded,
     }
 }

@@ -202,7 +202,7 @@ fn a_stopped_member_costs_the_others_nothing_and_catches_up() {
 #[test]
 fn a_member_that_slept_longer_than_the_backlog_is_told_of_the_gap() {
     let world = World::with_config("[limits]\nbacklog_bytes = 2097152\n");
-    let _server = world.serve();
+    let _server = world.serve_with(&["--history", "off"]);
     let mut asleep = world.listen(&["dev"]);
     asleep.signal("STOP");
     let text = "x".repeat(30_000);
@@ -223,4 +223,20 @@ fn a_member_that_slept_longer_than_the_backlog_is_told_of_the_gap() {
         }
     }
     assert!(gaps >= 1);
+}
+
+#[test]
+fn a_member_that_slept_longer_than_the_backlog_gets_everything_from_the_history() {
+    let world = World::with_config("[limits]\nbacklog_bytes = 2097152\n");
+    let _server = world.serve();
+    let mut asleep = world.listen(&["dev"]);
+    asleep.signal("STOP");
+    let text = "x".repeat(30_000);
+    let lines: String = (0..200).map(|n| format!("{n} {text}\n")).collect();
+    world.run_with_input(&["send", "--lines", "dev"], lines.as_bytes()).ok();
+    asleep.signal("CONT");
+    for seq in 1..=200 {
+        let message = asleep.next("a message");
+        assert_eq!((&message["type"], &message["seq"]), (&"message".into(), &seq.into()));
+    }
 }

@@ -11,9 +11,18 @@ use serde_json::Value;
 use super::world::{Done, Process, World, eventually, exists, kill};
 
 #[test]
-fn a_killed_server_is_seen_by_members_and_by_who_and_a_new_one_starts_at_once() {
+fn a_killed_server_is_seen_and_a_new_one_goes_on_without_a_hole() {
+    a_killed_server("on");
+}
+
+#[test]
+fn a_killed_server_without_history_is_seen_and_a_new_one_begins_anew() {
+    a_killed_server("off");
+}
+
+fn a_killed_server(history: &str) {
     let world = World::new();
-    let mut server = world.serve();
+    let mut server = world.serve_with(&["--history", history]);
     let mut bob = world.listen(&["dev"]);
     let mut ann = world.join(&["dev"]);
     world.run(&["send", "dev", "before"]).ok();
@@ -29,14 +38,29 @@ fn a_killed_server_is_seen_by_members_and_by_who_and_a_new_one_starts_at_once() 
     world.run(&["status"]).exits(3);
 
     // Stale socket, lock and table are no hindrance.
-    let _server = world.serve();
+    let _server = world.serve_with(&["--history", history]);
     for member in [&mut bob, &mut ann] {
-        assert_eq!(member.next_of("ready")["rooms"]["dev"], 0);
-        let gap = member.next_of("gap");
-        assert_eq!((&gap["reason"], &gap["first"]), (&"run".into(), &Value::Null));
+        let ready = member.next_of("ready");
+        if history == "off" {
+            assert_eq!(ready["rooms"]["dev"], 0);
+            let gap = member.next_of("gap");
+            assert_eq!((&gap["reason"], &gap["first"]), (&"run".into(), &Value::Null));
+        } else {
+            assert_eq!(ready["rooms"]["dev"], 1);
+        }
     }
     world.run(&["send", "dev", "after"]).ok();
-    assert_eq!((bob.texts(1), ann.texts(1)), (vec!["after".into()], vec!["after".into()]));
+    for member in [&mut bob, &mut ann] {
+        // The next thing that happens, others that come back aside.
+        let next = loop {
+            let event = member.next("an event");
+            if event["type"] != "joined" {
+                break event;
+            }
+        };
+        assert_eq!(next["text"], "after");
+        assert_eq!(next["seq"], if history == "off" { 1 } else { 2 });
+    }
     let (rows, code) = world.who(&[]);
     assert_eq!((rows.len(), code), (2, 0));
 }

@@ -189,7 +189,7 @@ impl Client {
                         }
                         self.receipts_answered += 1;
                     }
-                    Reply::Done | Reply::Opened(_) | Reply::Rooms { .. } => {}
+                    _ => {}
                 }
             }
             Down::Frame(Frame::Ack(ack)) => {
@@ -260,6 +260,7 @@ impl Client {
             | Event::Covered { .. }
             | Event::Topic { .. }
             | Event::Spelled(_)
+            | Event::Deleted { .. }
             | Event::Bye { .. } => {}
         }
     }

@@ -188,9 +188,11 @@ impl Hub {
             return;
         }
         let stream = self.stream_key(tag);
-        let sub = &mut self.streams[tag.0 as usize].subs[key];
-        if !sub.fetching {
-            sub.fetching = true;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        // One at a time: what a session causes in the store is bounded.
+        if !session.fetching {
+            session.fetching = true;
+            self.streams[tag.0 as usize].subs[key].fetching = true;
             self.out.push(Action::Fetch(Fetch { session: id, tag, stream, first, last }));
         }
     }
@@ -205,19 +207,25 @@ impl Hub {
         (first, last): (u64, u64),
         wanted: (u64, u64),
     ) -> Option<Event> {
-        let key = self.sessions.get(&id).and_then(|s| s.sub_key(tag))?;
-        let sub = &mut self.streams[tag.0 as usize].subs[key];
+        let session = self.sessions.get_mut(&id)?;
+        session.fetching = false;
+        let key = session.sub_key(tag);
+        self.wake(id);
+        let sub = &mut self.streams[tag.0 as usize].subs[key?];
         sub.fetching = false;
         let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
         sub.passed(upto);
-        self.wake(id);
         (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, GapReason::Retention))
     }
 
-    /// The store could not be read: it is tried again when the session is woken the next time.
+    /// The store could not be read: it is tried again.
     pub fn fetch_failed(&mut self, id: SessionId, tag: StreamTag) {
-        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
-        self.streams[tag.0 as usize].subs[key].fetching = false;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.fetching = false;
+        if let Some(key) = session.sub_key(tag) {
+            self.streams[tag.0 as usize].subs[key].fetching = false;
+        }
+        self.wake(id);
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
@@ -409,6 +417,7 @@ impl Stream {
                 | Event::Topic { .. }
                 | Event::Ping
                 | Event::Spelled(_)
+                | Event::Deleted { .. }
                 | Event::Bye { .. } => false,
             };
             if !own {

@@ -15,6 +15,7 @@
 
 mod flow;
 mod quota;
+mod reading;
 mod receipt;
 mod request;
 mod restored;
@@ -29,6 +30,7 @@ use std::{
 };
 
 pub use flow::Report;
+pub use reading::Question;
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
 pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
@@ -226,6 +228,8 @@ pub struct Hub {
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
     /// Newest numbers of deleted rooms: they are not given again.
     gone_rooms: HashMap<RoomName, u64>,
+    /// Their numbers in this run, to be used again under the same name.
+    gone_tags: HashMap<RoomName, StreamTag>,
     /// To be kept with the next transaction.
     records: Vec<Record>,
     /// What the running transaction keeps, should it fail.
@@ -266,6 +270,7 @@ impl Hub {
             following: BTreeMap::new(),
             marks: BTreeMap::new(),
             gone_rooms: HashMap::new(),
+            gone_tags: HashMap::new(),
             records: Vec::new(),
             records_running: Vec::new(),
             announcing: BTreeMap::new(),
@@ -374,6 +379,12 @@ impl Hub {
         // which is the kernel's for everybody who was here.
         self.user_names.entry(uid).or_insert_with(|| user.clone());
         self.users.insert(user, uid);
+    }
+
+    /// The name of a user id, if it is known.
+    #[must_use]
+    pub fn user_name(&self, uid: u32) -> Option<UserName> {
+        self.user_names.get(&uid).cloned()
     }
 
     /// The name under which the kernel's user id is known.

@@ -27,11 +27,11 @@ const ROOMS_PER_REPLY: usize = 32;
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
 
-fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(code, text))
 }
 
-fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
+pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
     refuse(RefusalCode::Absent, format!("there is no room {room}"))
 }
 
@@ -68,6 +68,14 @@ impl Hub {
             Request::Unfollow { room } => self.unfollow(id, &room),
             Request::Rooms { skip } => Ok(self.rooms_from(skip)),
             Request::CreateRoom { room, history } => self.create_room(id, &room, history),
+            Request::DeleteRoom { room } => self.delete_room(id, &room),
+            Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
+            // Answered by way of `question`.
+            Request::Span { .. }
+            | Request::Page { .. }
+            | Request::NumberAt { .. }
+            | Request::Search { .. }
+            | Request::Unread { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
             Request::Topic { room, topic } => self.set_topic(id, &room, topic),
             Request::Away { label, text } => {
                 let uid = self.sessions[&id].peer.uid;
@@ -127,10 +135,29 @@ impl Hub {
             let text = format!("this user made {own} rooms, which is the limit");
             return refuse(RefusalCode::Failed, text);
         }
-        let tag = self.next_tag();
         let bytes = self.rules.backlog_bytes_max;
-        self.streams.push(Stream::room(tag, room.clone(), uid, history, bytes));
+        let reused = self.gone_tags.remove(room);
+        let gone = self.streams.len() - self.rooms.len() - self.pairs.len() - 1;
+        if reused.is_none() && self.rooms.len() + gone >= self.rules.rooms_max {
+            let text = "too many rooms were made and deleted in this run of the server";
+            return refuse(RefusalCode::Failed, text);
+        }
+        let tag = reused.unwrap_or_else(|| self.next_tag());
+        let mut stream = Stream::room(tag, room.clone(), uid, history, bytes);
+        // Numbers of a deleted room of that name are not given again.
+        let head = self.gone_rooms.get(room).copied().unwrap_or(0);
+        stream.restore(super::Span { head, first: head + 1, newest_us: None });
+        match reused {
+            Some(tag) => self.streams[tag.0 as usize] = stream,
+            None => self.streams.push(stream),
+        }
         self.rooms.insert(room.clone(), tag);
+        self.records.push(super::Record::Room {
+            name: room.clone(),
+            creator_uid: uid,
+            history,
+            topic: String::new(),
+        });
         self.share_backlog();
         Ok(tag)
     }
@@ -187,6 +214,15 @@ impl Hub {
             return refuse(RefusalCode::Denied, text);
         }
         topic.clone_from(&new);
+        let Topic::Room { name, creator_uid, history, topic } = &stream.topic else {
+            return no_room(room);
+        };
+        self.records.push(super::Record::Room {
+            name: name.clone(),
+            creator_uid: *creator_uid,
+            history: *history,
+            topic: topic.clone(),
+        });
         self.tell_membership(tag, id, Event::Topic { stream: tag, topic: new, by: id });
         Ok(Reply::Done)
     }
@@ -205,7 +241,7 @@ impl Hub {
                 name: name.clone(),
                 members: stream.members,
                 last: stream.backlog.head(),
-                last_wall_us: stream.backlog.newest_wall_us(),
+                last_wall_us: stream.backlog.newest_wall_us().or(stream.newest_us),
                 topic,
                 stored: self.is_stored(*tag),
             }
@@ -231,7 +267,7 @@ impl Hub {
         }
     }
 
-    fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
+    pub(super) fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
         match self.users.get(user) {
             Some(uid) => Ok(*uid),
             None => refuse(RefusalCode::Absent, format!("there is no user {user} on this host")),
@@ -249,6 +285,10 @@ impl Hub {
         let called =
             |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
         let here = |s: &&super::session::Session| s.peer.uid == uid && s.listens() && called(s);
+        if self.rules.store && self.rules.persistent {
+            // It is kept until it is read.
+            return Ok(());
+        }
         let to = Target::User { user: user.clone(), label: label.cloned() };
         let mut sessions = self.sessions.values().filter(here).peekable();
         if sessions.peek().is_none() {
@@ -526,6 +566,18 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         rooms.push(room.clone());
+        let (uid, label) = (session.peer.uid, session.member.label.clone());
+        self.records.push(super::Record::Follow {
+            uid,
+            label: label.clone(),
+            room: room.clone(),
+            on: true,
+        });
+        // What was said before is not unread.
+        if let Some(tag) = self.rooms.get(room).copied() {
+            let head = self.stream(tag).backlog.head();
+            self.set_mark(uid, label, tag, head)?;
+        }
         Ok(())
     }
 
@@ -538,6 +590,10 @@ impl Hub {
         let found = rooms.len() < before;
         if rooms.is_empty() {
             self.following.remove(&key);
+        }
+        if found {
+            let (uid, label) = key;
+            self.records.push(super::Record::Follow { uid, label, room: room.clone(), on: false });
         }
         found
     }

@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub(super) pull_from: usize,
     pub(super) woken: bool,
     pub(super) paused: bool,
+    /// Older messages are being read from the store for it.
+    pub(super) fetching: bool,
     since_wall_us: i64,
     active_us: u64,
     heard_us: u64,
@@ -127,6 +129,7 @@ impl Hub {
             pull_from: 0,
             woken: false,
             paused: false,
+            fetching: false,
             since_wall_us: now.wall_us,
             active_us: now.mono_us,
             heard_us: now.mono_us,

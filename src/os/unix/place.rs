@@ -60,6 +60,12 @@ impl Places {
         self.state.join("lock")
     }
 
+    /// The history.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.state.join("history.db")
+    }
+
     /// The log of a server in the background.
     #[must_use]
     pub fn log(&self) -> PathBuf {

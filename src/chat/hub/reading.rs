@@ -1,0 +1,356 @@
+//! Questions about what was said before: who may ask, which part of which stream; the store answers them.
+
+use super::{
+    Hub, StreamKey,
+    request::{no_room, refuse},
+    stream::Topic,
+};
+use crate::{
+    chat::{
+        batch::Reader,
+        member::SessionId,
+        names::{Label, RoomName, Target},
+        text::mentions,
+        verbs::{
+            MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
+        },
+    },
+    limits::{FRAME_HEADER_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX},
+};
+
+/// A question that the store has to answer, on another thread.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Messages of a stream.
+    Page {
+        /// The stream.
+        stream: StreamKey,
+        /// Its number in this run.
+        tag: StreamTag,
+        /// First number.
+        first: u64,
+        /// Last number.
+        last: u64,
+    },
+    /// The first number that was said at some time or later.
+    NumberAt {
+        /// The stream.
+        stream: StreamKey,
+        /// Microseconds since 1970.
+        wall_us: i64,
+    },
+    /// Messages that have some words.
+    Search {
+        /// The words.
+        text: String,
+        /// Who asks.
+        uid: u32,
+        /// Only in this stream.
+        stream: Option<StreamKey>,
+        /// Only what this user id said.
+        from_uid: Option<u32>,
+        /// Only what was said since, microseconds since 1970.
+        since_us: Option<i64>,
+        /// Only older than this id; 0 for the newest.
+        before: u64,
+        /// How many at most.
+        limit: u32,
+    },
+    /// How much a name has not read.
+    Unread {
+        /// The user id.
+        uid: u32,
+        /// The user's name, for mentions.
+        user: String,
+        /// The label.
+        label: Option<Label>,
+        /// What is known already, and what is to be counted.
+        marks: Vec<(MarkInfo, Option<StreamKey>)>,
+    },
+}
+
+impl Hub {
+    /// What a request about the past comes to: none if it is another kind of request; an answer that
+    /// is known at once; or a question for the store.
+    pub fn question(
+        &mut self,
+        id: SessionId,
+        request: &Request,
+    ) -> Option<Result<Result<Reply, Question>, Refusal>> {
+        self.sessions.get(&id)?;
+        match request {
+            Request::Span { target } => {
+                Some(self.readable(id, target).map(|tag| Ok(Reply::Span(self.span(id, tag)))))
+            }
+            Request::Page { target, first, last } => {
+                Some(self.readable(id, target).map(|tag| self.page(tag, *first, *last)))
+            }
+            Request::NumberAt { target, wall_us } => {
+                Some(self.readable(id, target).map(|tag| self.number_at(tag, *wall_us)))
+            }
+            Request::Search { .. } => Some(self.search(id, request)),
+            Request::Unread { targets } => Some(self.unread(id, targets)),
+            Request::Open { .. }
+            | Request::Join { .. }
+            | Request::Part { .. }
+            | Request::Unfollow { .. }
+            | Request::Rooms { .. }
+            | Request::CreateRoom { .. }
+            | Request::DeleteRoom { .. }
+            | Request::Topic { .. }
+            | Request::Away { .. }
+            | Request::Back { .. }
+            | Request::Announce { .. }
+            | Request::Receipt { .. }
+            | Request::Listening { .. }
+            | Request::Deaf { .. }
+            | Request::MarkRead { .. }
+            | Request::Active
+            | Request::Quit => None,
+        }
+    }
+
+    /// The stream that a user may read under this name.
+    pub(super) fn readable(&self, id: SessionId, target: &Target) -> Result<StreamTag, Refusal> {
+        match target {
+            Target::Room(room) => self.rooms.get(room).copied().map_or_else(|| no_room(room), Ok),
+            Target::User { user, .. } => {
+                let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
+                let pair = (own.min(other), own.max(other));
+                self.pairs.get(&pair).copied().map_or_else(
+                    || {
+                        let text = format!("there was no conversation with {user} yet");
+                        refuse(RefusalCode::Absent, text)
+                    },
+                    Ok,
+                )
+            }
+        }
+    }
+
+    fn span(&self, id: SessionId, tag: StreamTag) -> SpanInfo {
+        let stream = self.stream(tag);
+        let stored = self.is_stored(tag);
+        let first = if stored { stream.first } else { stream.backlog.start() };
+        SpanInfo { name: self.label_of(id, tag), first, head: stream.backlog.head(), stored }
+    }
+
+    pub(super) fn label_of(&self, id: SessionId, tag: StreamTag) -> StreamLabel {
+        self.info(id, tag, None, false).name
+    }
+
+    fn page(&self, tag: StreamTag, first: u64, last: u64) -> Result<Reply, Question> {
+        let stream = self.stream(tag);
+        let last = last.min(stream.backlog.head());
+        let first = first.max(1);
+        if first > last {
+            return Ok(Reply::Page(Page::default()));
+        }
+        if self.is_stored(tag) {
+            return Err(Question::Page { stream: self.stream_key(tag), tag, first, last });
+        }
+        let first = first.max(stream.backlog.start());
+        let page = stream.backlog.holding(first).map(|segment| Page {
+            body: segment.frame[FRAME_HEADER_BYTES..].to_vec(),
+            first,
+            last: segment.last.min(last),
+        });
+        Ok(Reply::Page(page.unwrap_or_default()))
+    }
+
+    fn number_at(&self, tag: StreamTag, wall_us: i64) -> Result<Reply, Question> {
+        if self.is_stored(tag) {
+            return Err(Question::NumberAt { stream: self.stream_key(tag), wall_us });
+        }
+        let backlog = &self.stream(tag).backlog;
+        let mut at = backlog.start();
+        while let Some(segment) = backlog.holding(at) {
+            let body = &segment.frame[FRAME_HEADER_BYTES..];
+            let messages = Reader::new(body).into_iter().flatten().flatten();
+            for message in messages {
+                if message.wall_us >= wall_us {
+                    return Ok(Reply::Number(message.seq));
+                }
+            }
+            at = segment.last + 1;
+        }
+        Ok(Reply::Number(backlog.head() + 1))
+    }
+
+    fn search(&self, id: SessionId, request: &Request) -> Result<Result<Reply, Question>, Refusal> {
+        let Request::Search { text, target, from, since_us, before, limit } = request else {
+            return refuse(RefusalCode::Failed, "no search");
+        };
+        if text.len() > SEARCH_BYTES_MAX || text.trim().is_empty() {
+            let text = format!("a text to search for has 1 to {SEARCH_BYTES_MAX} bytes");
+            return refuse(RefusalCode::Input, text);
+        }
+        if !self.rules.store {
+            let text = "this server keeps no history; there is nothing to search";
+            return refuse(RefusalCode::Failed, text);
+        }
+        let stream = match target {
+            None => None,
+            Some(target) => {
+                let tag = self.readable(id, target)?;
+                if !self.is_stored(tag) {
+                    let text = format!("{target} keeps no history; there is nothing to search");
+                    return refuse(RefusalCode::Failed, text);
+                }
+                Some(self.stream_key(tag))
+            }
+        };
+        let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
+        Ok(Err(Question::Search {
+            text: text.clone(),
+            uid: self.sessions[&id].peer.uid,
+            stream,
+            from_uid,
+            since_us: *since_us,
+            before: *before,
+            limit: *limit,
+        }))
+    }
+
+    fn unread(
+        &mut self,
+        id: SessionId,
+        targets: &[Target],
+    ) -> Result<Result<Reply, Question>, Refusal> {
+        let session = &self.sessions[&id];
+        let (uid, label) = (session.peer.uid, session.member.label.clone());
+        let member = std::sync::Arc::clone(&session.member);
+        let tags = match targets {
+            [] => {
+                let rooms = self.following.get(&(uid, label.clone())).into_iter().flatten();
+                let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
+                let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
+                rooms.chain(pairs.map(|(_, tag)| *tag)).collect()
+            }
+            targets => {
+                let tags = targets.iter().map(|target| self.readable(id, target));
+                tags.collect::<Result<Vec<_>, _>>()?
+            }
+        };
+        let mut marks = Vec::new();
+        for tag in tags {
+            let mark = self.marks.get(&(uid, label.clone(), tag)).copied().unwrap_or(0);
+            let stream = self.stream(tag);
+            let head = stream.backlog.head();
+            let mut info = MarkInfo {
+                name: self.label_of(id, tag),
+                mark: mark.min(head),
+                head,
+                unread: 0,
+                mentions: 0,
+                stored: self.is_stored(tag),
+            };
+            let key = (info.mark < head && info.stored).then(|| self.stream_key(tag));
+            if !info.stored {
+                let mut at = stream.backlog.start().max(info.mark + 1);
+                while let Some(segment) = stream.backlog.holding(at) {
+                    let body = &segment.frame[FRAME_HEADER_BYTES..];
+                    for message in Reader::new(body).into_iter().flatten().flatten() {
+                        let own = message.from.uid == uid
+                            && message.from.label == label.as_ref().map_or("", Label::as_str);
+                        if message.seq > info.mark && !own {
+                            info.unread = (info.unread + 1).min(UNREAD_MAX);
+                            let mention = mentions(message.text, member.user.as_str());
+                            info.mentions += u64::from(mention);
+                        }
+                    }
+                    at = segment.last + 1;
+                }
+            }
+            marks.push((info, key));
+        }
+        Ok(Err(Question::Unread { uid, user: member.user.to_string(), label, marks }))
+    }
+
+    // ---- read marks --------------------------------------------------------------------------
+
+    pub(super) fn mark_read(
+        &mut self,
+        id: SessionId,
+        target: &Target,
+        seq: u64,
+    ) -> Result<Reply, Refusal> {
+        let tag = self.readable(id, target)?;
+        let session = &self.sessions[&id];
+        let (uid, label) = (session.peer.uid, session.member.label.clone());
+        self.set_mark(uid, label, tag, seq)?;
+        Ok(Reply::Done)
+    }
+
+    /// Marks only rise, and never above what was said.
+    pub(super) fn set_mark(
+        &mut self,
+        uid: u32,
+        label: Option<Label>,
+        tag: StreamTag,
+        seq: u64,
+    ) -> Result<(), Refusal> {
+        let seq = seq.min(self.stream(tag).backlog.head());
+        let key = (uid, label, tag);
+        match self.marks.get_mut(&key) {
+            Some(mark) if *mark >= seq => return Ok(()),
+            Some(mark) => *mark = seq,
+            None => {
+                let of_user =
+                    self.marks.range((uid, None, StreamTag(0))..).take_while(|(k, _)| k.0 == uid);
+                if of_user.count() >= MARKS_PER_USER_MAX {
+                    let text = format!(
+                        "this user has {MARKS_PER_USER_MAX} read marks, which is the limit"
+                    );
+                    return refuse(RefusalCode::Failed, text);
+                }
+                self.marks.insert(key.clone(), seq);
+            }
+        }
+        if self.is_stored(tag) {
+            let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
+            self.records.push(super::Record::Mark { uid, label, stream, seq });
+        }
+        Ok(())
+    }
+
+    // ---- deleting ----------------------------------------------------------------------------
+
+    pub(super) fn delete_room(&mut self, id: SessionId, room: &RoomName) -> Result<Reply, Refusal> {
+        let Some(tag) = self.rooms.get(room).copied() else { return no_room(room) };
+        let Topic::Room { name, creator_uid, .. } = &self.stream(tag).topic else {
+            return no_room(room);
+        };
+        let (name, creator_uid) = (name.clone(), *creator_uid);
+        let uid = self.sessions[&id].peer.uid;
+        if uid != creator_uid && uid != 0 && uid != self.rules.owner_uid {
+            let by = self.user_names.get(&creator_uid);
+            let by = by.map_or_else(|| format!("#{creator_uid}"), ToString::to_string);
+            let text = format!("only {by}, who made {room}, or an operator may delete it");
+            return refuse(RefusalCode::Denied, text);
+        }
+        let stream = self.stream(tag);
+        if stream.in_flight_bytes > 0 {
+            let text = format!("something is being said in {room} just now; try again");
+            return refuse(RefusalCode::Failed, text);
+        }
+        let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();
+        for session in sessions {
+            self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
+            self.part(session, tag, crate::chat::member::EndCause::Server);
+        }
+        self.rooms.remove(&name);
+        let (numbered, bytes) = (self.stream(tag).numbered, self.rules.backlog_bytes_max);
+        // What it kept in memory goes.
+        self.streams[tag.0 as usize] =
+            super::Stream::room(tag, name.clone(), creator_uid, false, bytes);
+        self.gone_rooms.insert(name.clone(), numbered);
+        self.gone_tags.insert(name.clone(), tag);
+        for rooms in self.following.values_mut() {
+            rooms.retain(|r| *r != name);
+        }
+        self.marks.retain(|(_, _, of), _| *of != tag);
+        self.records.push(super::Record::RoomGone { name });
+        Ok(Reply::Done)
+    }
+}

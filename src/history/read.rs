@@ -1,0 +1,384 @@
+//! Reading: what a server begins with, ranges of a stream as bodies, the number at a time.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc, sync::Mutex};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+
+use super::{
+    HistoryError, Hit, Loaded, Query,
+    schema::{KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
+    search,
+    write::{Shared, key_of},
+};
+use crate::{
+    chat::{
+        batch::{Builder, Draft},
+        hub::{Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        member::{Kind, Level, Member, SessionId},
+        message::Notice,
+        names::{Label, RoomName, UserName},
+        text::mentions,
+        verbs::StreamTag,
+    },
+    limits::{INSTANCES_MAX, READERS_MAX, UNREAD_MAX},
+};
+
+/// A part of a stream.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Encoded bodies, each with `headroom` free bytes before it.
+    pub bodies: Vec<Vec<u8>>,
+    /// First number that is there; later than asked for if older ones are gone.
+    pub first: u64,
+    /// Last number that is there; 0 if nothing is.
+    pub last: u64,
+}
+
+/// Answers questions, over connections that only read.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(super) fn new(path: PathBuf, shared: Arc<Shared>) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()), shared }
+    }
+
+    pub(super) fn with<T>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, HistoryError> {
+        let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed = |e| HistoryError::of(&self.path, e);
+        let kept = idle().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+                connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
+                connection
+            }
+        };
+        let answer = ask(&connection).map_err(failed);
+        let mut idle = idle();
+        if idle.len() < READERS_MAX {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    /// Messages `first` to `last` of a stream, as many as fit into about `bytes_max`.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn fetch(
+        &self,
+        stream: &StreamKey,
+        tag: StreamTag,
+        (first, last): (u64, u64),
+        headroom: usize,
+        bytes_max: usize,
+    ) -> Result<Found, HistoryError> {
+        self.with(|connection| {
+            let Some(id) = stream_id(connection, stream)? else { return Ok(Found::default()) };
+            let sql =
+                format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![id, first, last])?;
+            let mut encoder = Encoder::new(tag, headroom);
+            while let Some(row) = rows.next()? {
+                if encoder.bytes() >= bytes_max {
+                    break;
+                }
+                encoder.push(row)?;
+            }
+            Ok(encoder.finish())
+        })
+    }
+
+    /// First number of a stream that was said at some time or later; one after the newest if none was.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn number_at(&self, stream: &StreamKey, wall_us: i64) -> Result<u64, HistoryError> {
+        self.with(|connection| {
+            let Some(id) = stream_id(connection, stream)? else { return Ok(1) };
+            let sql = "SELECT first, head FROM streams WHERE id = ?";
+            let (mut low, head): (u64, u64) =
+                connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut high = head + 1;
+            // Numbers rise with time: halve the range.
+            let sql = "SELECT ts FROM messages WHERE stream = ? AND seq = ?";
+            let mut at = connection.prepare_cached(sql)?;
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let ts: Option<i64> =
+                    at.query_row(params![id, middle], |row| row.get(0)).optional()?;
+                if ts.is_some_and(|ts| ts >= wall_us) {
+                    high = middle;
+                } else {
+                    low = middle + 1;
+                }
+            }
+            Ok(low)
+        })
+    }
+
+    /// How many messages after a number somebody did not say himself, and how many of them mention him;
+    /// counted up to a bound.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn unread(
+        &self,
+        stream: &StreamKey,
+        after: u64,
+        (uid, label): (u32, Option<&Label>),
+        user: &str,
+    ) -> Result<(u64, u64), HistoryError> {
+        let label = label.map_or("", Label::key);
+        self.with(|connection| {
+            let Some(id) = stream_id(connection, stream)? else { return Ok((0, 0)) };
+            let sql =
+                "SELECT m.text, s.uid, s.label FROM messages m JOIN senders s ON s.id = m.sender
+                       WHERE m.stream = ? AND m.seq > ? ORDER BY m.seq LIMIT ?";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params![id, after, UNREAD_MAX])?;
+            let (mut unread, mut mentioned) = (0, 0);
+            while let Some(row) = rows.next()? {
+                let of: Option<String> = row.get(2)?;
+                let of = of.and_then(|l| Label::new(&l).ok());
+                if row.get::<_, u32>(1)? == uid && of.as_ref().map_or("", Label::key) == label {
+                    continue;
+                }
+                unread += 1;
+                mentioned += u64::from(mentions(row.get_ref(0)?.as_str()?, user));
+            }
+            Ok((unread, mentioned))
+        })
+    }
+
+    /// The newest messages that have all words of a query, oldest first.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn search(&self, query: &Query) -> Result<Vec<Hit>, HistoryError> {
+        self.with(|connection| search::search(connection, query, &self.shared))
+    }
+}
+
+fn stream_id(connection: &Connection, stream: &StreamKey) -> rusqlite::Result<Option<i64>> {
+    let (kind, key) = key_of(stream);
+    let sql = "SELECT id FROM streams WHERE kind = ? AND key = ? AND gone = 0";
+    connection.prepare_cached(sql)?.query_row(params![kind, key], |row| row.get(0)).optional()
+}
+
+/// Columns that [`Encoder::push`] reads, in its order.
+pub(super) const MESSAGES: &str =
+    "SELECT m.seq, m.ts, m.sender, m.reply_to, m.to_label, m.notice, m.text,
+    s.session, s.uid, s.pid, s.kind, s.user, s.label, m.stream, m.id
+    FROM messages m JOIN senders s ON s.id = m.sender";
+
+/// Rows into bodies.
+pub(super) struct Encoder {
+    tag: StreamTag,
+    headroom: usize,
+    builder: Builder,
+    /// Which row of `senders` a session number stands for in the present body: other runs of the
+    /// server had the same numbers.
+    senders: HashMap<SessionId, i64>,
+    found: Found,
+    bytes: usize,
+    next: u64,
+}
+
+impl Encoder {
+    pub(super) fn new(tag: StreamTag, headroom: usize) -> Self {
+        Self {
+            tag,
+            headroom,
+            builder: Builder::default(),
+            senders: HashMap::new(),
+            found: Found::default(),
+            bytes: 0,
+            next: 0,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes + self.builder.bytes().len()
+    }
+
+    pub(super) fn push(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let seq: u64 = row.get(0)?;
+        let sender: i64 = row.get(2)?;
+        let from = member_of(row)?;
+        let to_label: Option<String> = row.get(4)?;
+        let to_label = to_label.and_then(|label| Label::new(&label).ok());
+        let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
+        let text = row.get_ref(6)?.as_str()?;
+        if self.builder.count() == 0 || seq != self.next {
+            self.end_body();
+            self.begin_body(seq);
+        }
+        loop {
+            if self.senders.get(&from.session).is_some_and(|known| *known != sender) {
+                self.builder.retire(from.session);
+            }
+            let draft = Draft {
+                from: &from,
+                wall_us: row.get(1)?,
+                reply_to: row.get(3)?,
+                to_label: to_label.as_ref(),
+                notice: notice.as_ref(),
+                withheld: false,
+                text,
+            };
+            if self.builder.push(self.headroom, &draft) {
+                break;
+            }
+            self.end_body();
+            self.begin_body(seq);
+        }
+        self.senders.insert(from.session, sender);
+        self.next = seq + 1;
+        if self.found.first == 0 {
+            self.found.first = seq;
+        }
+        self.found.last = seq;
+        Ok(())
+    }
+
+    fn begin_body(&mut self, first: u64) {
+        self.builder.begin(self.headroom, self.tag, first);
+        self.senders.clear();
+    }
+
+    fn end_body(&mut self) {
+        if self.builder.count() > 0 {
+            self.bytes += self.builder.bytes().len();
+            self.found.bodies.push(self.builder.bytes().to_vec());
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Found {
+        self.end_body();
+        self.found
+    }
+}
+
+fn member_of(row: &Row<'_>) -> rusqlite::Result<Member> {
+    let user: String = row.get(11)?;
+    let uid = row.get(8)?;
+    let label: Option<String> = row.get(12)?;
+    Ok(Member {
+        session: SessionId(row.get(7)?),
+        uid,
+        pid: row.get(9)?,
+        kind: Kind::of_number(row.get(10)?),
+        user: UserName::new(&user).unwrap_or_else(|_| UserName::of_uid(uid)),
+        label: label.and_then(|label| Label::new(&label).ok()),
+    })
+}
+
+/// `level, flags, expires, room` of an announcement, for one column.
+pub(super) fn pack_notice(notice: &Notice) -> Vec<u8> {
+    let mut bytes = vec![notice.level.number()];
+    bytes.push(u8::from(notice.retained) | u8::from(notice.ack) << 1);
+    bytes.extend_from_slice(&notice.expires_wall_us.unwrap_or(0).to_le_bytes());
+    bytes.extend_from_slice(notice.room.as_ref().map_or("", RoomName::as_str).as_bytes());
+    bytes
+}
+
+fn unpack_notice(bytes: &[u8]) -> Option<Notice> {
+    let (&[level, flags], rest) = bytes.split_first_chunk::<2>()?;
+    let (expires, room) = rest.split_first_chunk::<8>()?;
+    let expires = i64::from_le_bytes(*expires);
+    Some(Notice {
+        level: Level::of_number(level),
+        room: std::str::from_utf8(room).ok().and_then(|room| RoomName::new(room).ok()),
+        expires_wall_us: (expires != 0).then_some(expires),
+        retained: flags & 1 != 0,
+        ack: flags & 2 != 0,
+    })
+}
+
+/// Everything of the last run that goes on.
+pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+    let mut restored = Restored::default();
+    let mut keys: HashMap<i64, StreamKey> = HashMap::new();
+    let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone FROM streams";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let span = Span { head: row.get(7)?, first: row.get(8)?, newest_us: row.get(9)? };
+        let key = match row.get(1)? {
+            KIND_ROOM => {
+                let name: String = row.get(3)?;
+                // Names were checked before they were written; what else stands there is left alone.
+                let Ok(name) = RoomName::new(&name) else { continue };
+                if row.get(10)? {
+                    restored.gone_rooms.push((name, span.head));
+                    continue;
+                }
+                let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
+                let (history, topic) = (row.get(5)?, row.get(6)?);
+                let name_of = name.clone();
+                restored.rooms.push(RestoredRoom { name, creator_uid, history, topic, span });
+                StreamKey::Room(name_of)
+            }
+            KIND_CONVERSATION => {
+                let key: String = row.get(2)?;
+                let pair = key.split_once(' ');
+                let pair =
+                    pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+                let Some((low, high)) = pair else { continue };
+                restored.conversations.push((low, high, span));
+                StreamKey::Conversation(low, high)
+            }
+            KIND_ANNOUNCEMENTS => {
+                restored.announcements = span;
+                StreamKey::Announcements
+            }
+            _ => continue,
+        };
+        keys.insert(row.get(0)?, key);
+    }
+    let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
+    let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Some(StreamKey::Room(room)) = keys.get(&row.get(2)?) {
+            restored.follows.push((row.get(0)?, label(row.get(1)?), room.clone()));
+        }
+    }
+    let mut statement = connection.prepare("SELECT uid, label, stream, seq FROM marks")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Some(stream) = keys.get(&row.get(2)?) {
+            restored.marks.push((row.get(0)?, label(row.get(1)?), stream.clone(), row.get(3)?));
+        }
+    }
+    let sql =
+        "SELECT instance, counter, count, stream, seq, uid FROM submits ORDER BY ts DESC LIMIT ?";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([INSTANCES_MAX as u64])?;
+    while let Some(row) = rows.next()? {
+        let Some(stream) = keys.get(&row.get(3)?) else { continue };
+        restored.submits.push(RestoredSubmits {
+            uid: row.get(5)?,
+            instance: row.get(0)?,
+            counter: row.get(1)?,
+            count: row.get(2)?,
+            stream: stream.clone(),
+            seq: row.get(4)?,
+        });
+    }
+    // Oldest first, as they came.
+    restored.submits.reverse();
+    Ok(Loaded { restored, epoch: 0 })
+}

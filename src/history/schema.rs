@@ -1,0 +1,110 @@
+//! The tables, their version, and the way from older versions.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::HistoryError;
+
+/// Version of the tables below.
+pub(super) const VERSION: i64 = 1;
+/// Says that a SQLite file is a history of moot ("moot").
+const APPLICATION_ID: i64 = 0x6d6f_6f74;
+
+/// Kinds of streams in `streams.kind`.
+pub(super) const KIND_ROOM: i64 = 0;
+pub(super) const KIND_CONVERSATION: i64 = 1;
+pub(super) const KIND_ANNOUNCEMENTS: i64 = 2;
+
+/// `messages.id` rises in the order of commits over all streams: retention and search go by it.
+const TABLES: &str = "
+CREATE TABLE streams (
+  id INTEGER PRIMARY KEY,
+  kind INTEGER NOT NULL,
+  key TEXT NOT NULL,              -- a room's name as it is compared, or 'low high' user ids
+  name TEXT NOT NULL,             -- a room's name as it was created
+  creator INTEGER NOT NULL,       -- user id
+  history INTEGER NOT NULL,       -- 0: its messages are kept in memory only
+  topic TEXT NOT NULL DEFAULT '',
+  head INTEGER NOT NULL DEFAULT 0,   -- newest number that was ever given
+  first INTEGER NOT NULL DEFAULT 1,  -- oldest number that is kept
+  newest_us INTEGER,
+  gone INTEGER NOT NULL DEFAULT 0,   -- deleted: its messages go, its numbers are not given again
+  UNIQUE (kind, key)
+);
+CREATE TABLE senders (
+  id INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  pid INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  label TEXT
+);
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  ts INTEGER NOT NULL,            -- microseconds since 1970
+  sender INTEGER NOT NULL,
+  reply_to INTEGER,
+  to_label TEXT,
+  notice BLOB,
+  text TEXT NOT NULL
+);
+CREATE UNIQUE INDEX messages_by_number ON messages (stream, seq);
+CREATE TABLE submits (            -- what client instances may submit again: runs of counters
+  uid INTEGER NOT NULL,
+  instance BLOB NOT NULL,
+  counter INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  stream INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  ts INTEGER NOT NULL,
+  PRIMARY KEY (uid, instance, counter)
+) WITHOUT ROWID;
+CREATE TABLE follows (
+  uid INTEGER NOT NULL,
+  label TEXT NOT NULL,            -- '': the person
+  stream INTEGER NOT NULL,
+  PRIMARY KEY (uid, label, stream)
+) WITHOUT ROWID;
+CREATE TABLE marks (
+  uid INTEGER NOT NULL,
+  label TEXT NOT NULL,
+  stream INTEGER NOT NULL,
+  seq INTEGER NOT NULL,           -- everything up to here was read
+  PRIMARY KEY (uid, label, stream)
+) WITHOUT ROWID;
+CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+";
+
+/// Brings a database to the present version, or says why not.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
+    let failed = |e| HistoryError::of(path, e);
+    let found: i64 =
+        connection.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(failed)?;
+    let id: i64 =
+        connection.query_row("PRAGMA application_id", (), |row| row.get(0)).map_err(failed)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))
+        .map_err(failed)?;
+    if id != APPLICATION_ID && (tables > 0 || found > 0) {
+        let why = "it is a database of another program".to_owned();
+        return Err(HistoryError::Damaged { path: path.to_owned(), why });
+    }
+    if found > VERSION {
+        return Err(HistoryError::Newer { path: path.to_owned(), found, known: VERSION });
+    }
+    if found == VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction().map_err(failed)?;
+    if found == 0 {
+        transaction.execute_batch(TABLES).map_err(failed)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}

@@ -1,0 +1,180 @@
+//! Search: any script, by part of a word. Three characters and more by a trigram index, fewer by looking.
+
+use std::collections::HashMap;
+
+use caseless::Caseless;
+use rusqlite::{Connection, params};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{
+    read::{Encoder, Found, MESSAGES},
+    schema::{KIND_CONVERSATION, KIND_ROOM},
+    write::Shared,
+};
+use crate::{
+    chat::{hub::StreamKey, names::RoomName, verbs::StreamTag},
+    limits::SEARCH_HITS_MAX,
+};
+
+/// What to look for.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Words, each of which has to occur, as a part of a word or more.
+    pub text: String,
+    /// Who asks: conversations of this user id are searched, those of others are not.
+    pub uid: u32,
+    /// Only in this stream.
+    pub stream: Option<StreamKey>,
+    /// Only what this user id said.
+    pub from_uid: Option<u32>,
+    /// Only what was said since, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// Messages older than this id; 0 for the newest.
+    pub before: u64,
+    /// The newest so many.
+    pub limit: usize,
+}
+
+/// A message that was found.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// Its id over all streams; rises with time.
+    pub id: u64,
+    /// A body with this message only.
+    pub body: Vec<u8>,
+}
+
+/// The form in which texts are compared: NFC of the full case folding.
+pub(super) fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.nfd().default_case_fold().nfc().collect()
+}
+
+/// Streams that a user may search.
+fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<HashMap<i64, StreamKey>> {
+    let sql = "SELECT id, kind, key, name FROM streams WHERE gone = 0";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(())?;
+    let mut streams = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let key = match row.get(1)? {
+            KIND_ROOM => RoomName::new(row.get_ref(3)?.as_str()?).ok().map(StreamKey::Room),
+            KIND_CONVERSATION => {
+                let pair = row.get_ref(2)?.as_str()?.split_once(' ');
+                let pair =
+                    pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+                pair.filter(|(low, high)| *low == query.uid || *high == query.uid)
+                    .map(|(low, high)| StreamKey::Conversation(low, high))
+            }
+            // Announcements are found where they are listed.
+            _ => None,
+        };
+        if let Some(key) = key.filter(|key| query.stream.as_ref().is_none_or(|only| only == key)) {
+            streams.insert(row.get(0)?, key);
+        }
+    }
+    Ok(streams)
+}
+
+pub(super) fn search(
+    connection: &Connection,
+    query: &Query,
+    shared: &Shared,
+) -> rusqlite::Result<Vec<Hit>> {
+    let text = folded(&query.text);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut search = Search {
+        streams: allowed(connection, query)?,
+        query,
+        words: &words,
+        hits: Vec::new(),
+        limit: query.limit.min(SEARCH_HITS_MAX),
+    };
+    if search.streams.is_empty() {
+        return Ok(Vec::new());
+    }
+    let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
+    let long: Vec<String> = words
+        .iter()
+        .filter(|word| word.chars().count() >= 3)
+        .map(|word| format!("\"{}\"", word.replace('"', "\"\"")))
+        .collect();
+    let indexed = if long.is_empty() {
+        0
+    } else {
+        shared.indexed.load(std::sync::atomic::Ordering::Relaxed).cast_signed()
+    };
+    // What the index does not have yet, newest first.
+    let sql = format!("{MESSAGES} WHERE m.id > ?1 AND m.id < ?2 ORDER BY m.id DESC");
+    let mut statement = connection.prepare_cached(&sql)?;
+    search.take(statement.query(params![indexed, before])?)?;
+    if !long.is_empty() {
+        let sql = "SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 AND rowid <= ?3
+                   ORDER BY rowid DESC";
+        let mut matches = connection.prepare_cached(sql)?;
+        let mut ids = matches.query(params![long.join(" AND "), before, indexed])?;
+        let one = format!("{MESSAGES} WHERE m.id = ?");
+        let mut one = connection.prepare_cached(&one)?;
+        while let Some(id) = ids.next()? {
+            if search.is_full() {
+                break;
+            }
+            search.take(one.query([id.get::<_, i64>(0)?])?)?;
+        }
+    }
+    let mut hits = search.hits;
+    hits.reverse();
+    Ok(hits)
+}
+
+struct Search<'a> {
+    streams: HashMap<i64, StreamKey>,
+    query: &'a Query,
+    words: &'a [&'a str],
+    hits: Vec<Hit>,
+    limit: usize,
+}
+
+impl Search<'_> {
+    fn is_full(&self) -> bool {
+        self.hits.len() >= self.limit
+    }
+
+    /// Takes rows that fit until there are enough.
+    fn take(&mut self, mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<()> {
+        while !self.is_full() {
+            let Some(row) = rows.next()? else { break };
+            if self.query.since_us.is_some_and(|since| row.get(1).is_ok_and(|ts: i64| ts < since)) {
+                // Ids rise with time, but clocks are set back now and then: go on looking.
+                continue;
+            }
+            let Some(stream) = self.streams.get(&row.get(13)?) else { continue };
+            if self.query.from_uid.is_some_and(|uid| row.get(8) != Ok(uid)) {
+                continue;
+            }
+            let text = row.get_ref(6)?.as_str()?;
+            if !self.has_all_words(text) {
+                continue;
+            }
+            let mut encoder = Encoder::new(StreamTag(0), 0);
+            encoder.push(row)?;
+            let Found { mut bodies, .. } = encoder.finish();
+            if let Some(body) = bodies.pop() {
+                self.hits.push(Hit { stream: stream.clone(), id: row.get(14)?, body });
+            }
+        }
+        Ok(())
+    }
+
+    fn has_all_words(&self, text: &str) -> bool {
+        let text = folded(text);
+        self.words.iter().all(|word| text.contains(word))
+    }
+}

@@ -1,0 +1,591 @@
+//! The writer: one connection on its own thread, one transaction a job; indexing and retention when it has nothing else to do.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::{
+    HistoryError, Loaded, Reader, Retention,
+    read::load,
+    schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
+    search::folded,
+    words,
+};
+use crate::{
+    chat::{
+        hub::{Entry, Record, StreamKey},
+        member::SessionId,
+        names::Label,
+    },
+    limits::{
+        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+    },
+    os,
+};
+
+/// Called on the writer's thread when a transaction is committed, or why it was not.
+pub type Done = Box<dyn Fn(Result<(), String>) + Send>;
+
+/// How to write.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// A commit survives a power cut, not only the death of the process.
+    pub full_sync: bool,
+    /// How much is kept.
+    pub retention: Retention,
+}
+
+struct Job {
+    records: Vec<Record>,
+    entries: Vec<Arc<Entry>>,
+    now_us: i64,
+}
+
+/// Figures for `status`, and what readers have to know of the writer.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Messages up to this id can be found by the index.
+    pub(super) indexed: AtomicU64,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    /// The last transaction failed.
+    failing: AtomicBool,
+}
+
+/// The history of a server.
+pub struct History {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    reader: Arc<Reader>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // A deleted private text is not to be found in free pages either.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let sync = if options.full_sync { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", sync)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    connection.pragma_update(None, "cache_size", -8 * 1024)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+impl History {
+    /// Opens a history, or makes one; `done` is called for each [`History::commit`], in order.
+    ///
+    /// # Errors
+    /// If it is damaged, of another program or a newer version, or can't be opened.
+    pub fn open(path: &Path, options: Options, done: Done) -> Result<(Self, Loaded), HistoryError> {
+        let failed = |e| HistoryError::of(path, e);
+        let mut connection = connect(path, &options).map_err(failed)?;
+        schema::prepare(&mut connection, path)?;
+        let mut loaded = load(&connection).map_err(failed)?;
+        loaded.epoch = epoch(&connection, path).map_err(failed)?;
+        let shared = Arc::new(Shared::default());
+        let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
+        // Counting a million rows takes a while; ids have few holes.
+        let span = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM messages";
+        shared.messages.store(count(span).map_err(failed)?, Ordering::Relaxed);
+        shared.indexed.store(fact(&connection, "indexed").map_err(failed)?, Ordering::Relaxed);
+        shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
+        let newest = "SELECT coalesce(max(id), 0) FROM messages";
+        let newest =
+            count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
+        let next_id = newest + 1;
+        let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
+        let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
+        let mut writer = Writer {
+            connection,
+            path: path.to_owned(),
+            retention: options.retention,
+            shared: Arc::clone(&shared),
+            streams: HashMap::new(),
+            senders: HashMap::new(),
+            runs: HashMap::new(),
+            next_id,
+        };
+        let thread = std::thread::Builder::new()
+            .name("moot-history".to_owned())
+            .spawn(move || writer.run(&waiting, &done))
+            .map_err(|e| HistoryError::Sql {
+                path: path.to_owned(),
+                source: rusqlite::Error::ToSqlConversionFailure(e.into()),
+            })?;
+        Ok((Self { jobs: Some(jobs), thread: Some(thread), reader, shared }, loaded))
+    }
+
+    /// Hands over one transaction. The caller has at most one under way.
+    pub fn commit(&self, records: Vec<Record>, entries: Vec<Arc<Entry>>, now_us: i64) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends only with this value.
+            let _ = jobs.send(Job { records, entries, now_us });
+        }
+    }
+
+    /// Answers questions; may be used in other threads.
+    #[must_use]
+    pub fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Messages kept, about.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.shared.messages.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the database.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last transaction failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.shared.failing.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn fact(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM facts WHERE key = ?";
+    Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+fn set_fact(connection: &Connection, key: &str, value: u64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
+    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
+}
+
+fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
+    let pages: u64 = connection.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+    let free: u64 = connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
+    let page: u64 = connection.query_row("PRAGMA page_size", (), |row| row.get(0))?;
+    Ok((pages - free) * page)
+}
+
+/// How often an older database was put back in the place of a newer one: a note beside it knows the
+/// newest id of the last start.
+fn epoch(connection: &Connection, path: &Path) -> rusqlite::Result<u32> {
+    let note = path.with_extension("epoch");
+    let newest: u64 =
+        connection.query_row("SELECT coalesce(max(id), 0) FROM messages", (), |row| row.get(0))?;
+    let newest = newest.max(fact(connection, "newest")?);
+    let (epoch, before) = std::fs::read_to_string(&note)
+        .ok()
+        .and_then(|text| {
+            let (epoch, newest) = text.trim().split_once(' ')?;
+            Some((epoch.parse().ok()?, newest.parse::<u64>().ok()?))
+        })
+        .unwrap_or((1, 0));
+    let epoch: u32 = if newest < before { epoch + 1 } else { epoch };
+    // If it can't be written, putting back is noticed one time less.
+    let _ = std::fs::write(&note, format!("{epoch} {newest}\n"));
+    Ok(epoch)
+}
+
+/// A run of counters of one client instance, as it stands in `submits`.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    counter: u64,
+    count: u64,
+    stream: i64,
+    seq: u64,
+}
+
+struct Writer {
+    connection: Connection,
+    path: PathBuf,
+    retention: Retention,
+    shared: Arc<Shared>,
+    /// What is in the tables already; forgotten when a transaction fails.
+    streams: HashMap<StreamKey, i64>,
+    senders: HashMap<SessionId, i64>,
+    runs: HashMap<(u32, [u8; 16]), Run>,
+    /// Id of the next message; ids rise and are never given again.
+    next_id: u64,
+}
+
+/// Cached ids beyond which a cache is begun anew.
+const CACHED_MAX: usize = 65_536;
+
+impl Writer {
+    fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
+        let idle = Duration::from_millis(HISTORY_IDLE_MS);
+        let mut behind = true;
+        loop {
+            // Work of its own goes in small steps, whenever nobody waits.
+            let wait = if behind { Duration::ZERO } else { idle };
+            match jobs.recv_timeout(wait) {
+                Ok(job) => {
+                    done(self.commit(&job).map_err(|e| words(&e)));
+                    behind = true;
+                }
+                Err(RecvTimeoutError::Timeout) => behind = self.step(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.close();
+    }
+
+    fn commit(&mut self, job: &Job) -> rusqlite::Result<()> {
+        let done = self.write(job);
+        self.shared.failing.store(done.is_err(), Ordering::Relaxed);
+        if done.is_err() {
+            self.streams.clear();
+            self.senders.clear();
+            self.runs.clear();
+        } else {
+            self.shared.messages.fetch_add(job.entries.len() as u64, Ordering::Relaxed);
+        }
+        done
+    }
+
+    fn write(&mut self, job: &Job) -> rusqlite::Result<()> {
+        for cache_full in [self.senders.len() > CACHED_MAX, self.runs.len() > CACHED_MAX] {
+            if cache_full {
+                self.senders.clear();
+                self.runs.clear();
+            }
+        }
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut page = Page {
+            transaction: &transaction,
+            next_id: self.next_id,
+            streams: &mut self.streams,
+            senders: &mut self.senders,
+            runs: &mut self.runs,
+            now_us: job.now_us,
+            heads: HashMap::new(),
+        };
+        for record in &job.records {
+            page.record(record)?;
+        }
+        for entry in &job.entries {
+            page.message(entry)?;
+        }
+        let next_id = page.next_id;
+        page.finish()?;
+        transaction.commit()?;
+        self.next_id = next_id;
+        Ok(())
+    }
+
+    /// One step of indexing or retention; false if there is nothing to do.
+    fn step(&mut self) -> bool {
+        // What fails here (a full disk) is tried again later.
+        self.index().unwrap_or(false) || self.retain().unwrap_or(false)
+    }
+
+    /// Makes some more messages findable.
+    fn index(&mut self) -> rusqlite::Result<bool> {
+        let indexed = self.shared.indexed.load(Ordering::Relaxed);
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut last = indexed;
+        {
+            let sql = "SELECT id, text FROM messages WHERE id > ? ORDER BY id LIMIT ?";
+            let mut texts = transaction.prepare_cached(sql)?;
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO search (rowid, text) VALUES (?, ?)")?;
+            let mut rows = texts.query(params![indexed, HISTORY_CHUNK_ROWS as u64])?;
+            while let Some(row) = rows.next()? {
+                last = row.get(0)?;
+                insert.execute(params![last, folded(row.get_ref(1)?.as_str()?)])?;
+            }
+        }
+        if last == indexed {
+            return Ok(false);
+        }
+        set_fact(&transaction, "indexed", last)?;
+        transaction.commit()?;
+        self.shared.indexed.store(last, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Removes some of what is too old, too much, or of a deleted room.
+    fn retain(&mut self) -> rusqlite::Result<bool> {
+        self.shared.bytes.store(size_of(&self.connection)?, Ordering::Relaxed);
+        if self.remove_deleted()? {
+            return Ok(true);
+        }
+        let too_old = self.retention.keep.map(|keep| {
+            os::wall_us().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX))
+        });
+        let too_much = self
+            .retention
+            .bytes_max
+            .is_some_and(|max| self.shared.bytes.load(Ordering::Relaxed) > max);
+        let oldest: Option<(i64, i64)> = self
+            .connection
+            .query_row("SELECT id, ts FROM messages ORDER BY id LIMIT 1", (), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let Some((oldest, ts)) = oldest else { return Ok(false) };
+        if too_much || too_old.is_some_and(|limit| ts < limit) {
+            let until = if too_much { i64::MAX } else { too_old.unwrap_or(0) };
+            let sql = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
+            self.remove(sql, oldest, until)?;
+            return Ok(true);
+        }
+        let forget = os::wall_us() - SUBMITS_KEPT_MS.cast_signed() * 1000;
+        self.connection.prepare_cached("DELETE FROM submits WHERE ts < ?")?.execute([forget])?;
+        Ok(false)
+    }
+
+    fn remove_deleted(&mut self) -> rusqlite::Result<bool> {
+        let sql = "SELECT id FROM streams WHERE gone = 1 AND first <= head LIMIT 1";
+        let gone: Option<i64> = self.connection.query_row(sql, (), |row| row.get(0)).optional()?;
+        let Some(stream) = gone else { return Ok(false) };
+        let sql = "SELECT id, stream, seq, ts FROM messages WHERE stream = ? ORDER BY seq LIMIT ?";
+        if self.remove(sql, stream, i64::MAX)? == 0 {
+            self.connection
+                .execute("UPDATE streams SET first = head + 1 WHERE id = ?", [stream])?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a chunk of messages that were said before some time; gives how many.
+    fn remove(&mut self, select: &str, from: i64, until_us: i64) -> rusqlite::Result<usize> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let rows: Vec<(i64, i64, u64)> = {
+            let mut select = transaction.prepare_cached(select)?;
+            let mut rows = select.query(params![from, HISTORY_CHUNK_ROWS as u64])?;
+            let mut chosen = Vec::new();
+            while let Some(row) = rows.next()? {
+                if row.get::<_, i64>(3)? < until_us {
+                    chosen.push((row.get(0)?, row.get(1)?, row.get(2)?));
+                }
+            }
+            chosen
+        };
+        {
+            let mut from_index =
+                transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
+            let mut delete = transaction.prepare_cached("DELETE FROM messages WHERE id = ?")?;
+            let mut first = transaction
+                .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE id = ?1")?;
+            let indexed = self.shared.indexed.load(Ordering::Relaxed).cast_signed();
+            let mut firsts: HashMap<i64, u64> = HashMap::new();
+            for (id, stream, seq) in &rows {
+                if *id <= indexed {
+                    from_index.execute([id])?;
+                }
+                delete.execute([id])?;
+                let of_stream = firsts.entry(*stream).or_default();
+                *of_stream = (*of_stream).max(seq + 1);
+            }
+            for (stream, next) in firsts {
+                first.execute(params![stream, next])?;
+            }
+            // Ids must not be given again, even if everything is removed.
+            set_fact(&transaction, "newest", self.next_id - 1)?;
+        }
+        transaction.commit()?;
+        self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows.len())
+    }
+
+    fn close(&mut self) {
+        // The epoch's note learns the newest id; the rest is tidiness.
+        let _ = epoch(&self.connection, &self.path);
+        let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+    }
+}
+
+/// One transaction under way.
+struct Page<'a> {
+    transaction: &'a Transaction<'a>,
+    streams: &'a mut HashMap<StreamKey, i64>,
+    senders: &'a mut HashMap<SessionId, i64>,
+    runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
+    next_id: u64,
+    now_us: i64,
+    heads: HashMap<i64, (u64, i64)>,
+}
+
+pub(super) fn key_of(stream: &StreamKey) -> (i64, String) {
+    match stream {
+        StreamKey::Room(name) => (KIND_ROOM, name.key().to_owned()),
+        StreamKey::Conversation(low, high) => (KIND_CONVERSATION, format!("{low} {high}")),
+        StreamKey::Announcements => (KIND_ANNOUNCEMENTS, String::new()),
+    }
+}
+
+fn label_text(label: Option<&Label>) -> &str {
+    label.map_or("", Label::key)
+}
+
+impl Page<'_> {
+    fn stream(&mut self, stream: &StreamKey) -> rusqlite::Result<i64> {
+        if let Some(id) = self.streams.get(stream) {
+            return Ok(*id);
+        }
+        let (kind, key) = key_of(stream);
+        let name = match stream {
+            StreamKey::Room(name) => name.as_str(),
+            StreamKey::Conversation(..) | StreamKey::Announcements => "",
+        };
+        let sql = "INSERT INTO streams (kind, key, name, creator, history) VALUES (?, ?, ?, -1, 1)
+                   ON CONFLICT DO UPDATE SET kind = kind RETURNING id";
+        let id = self
+            .transaction
+            .prepare_cached(sql)?
+            .query_row(params![kind, key, name], |row| row.get(0))?;
+        self.streams.insert(stream.clone(), id);
+        Ok(id)
+    }
+
+    fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
+        match record {
+            Record::Room { name, creator_uid, history, topic } => {
+                let sql = "INSERT INTO streams (kind, key, name, creator, history, topic)
+                           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+                           name = excluded.name, creator = excluded.creator,
+                           history = excluded.history, topic = excluded.topic, gone = 0";
+                let values =
+                    params![KIND_ROOM, name.key(), name.as_str(), creator_uid, history, topic];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
+            Record::RoomGone { name } => {
+                let id = self.stream(&StreamKey::Room(name.clone()))?;
+                for sql in [
+                    "UPDATE streams SET gone = 1, topic = '' WHERE id = ?",
+                    "DELETE FROM follows WHERE stream = ?",
+                    "DELETE FROM marks WHERE stream = ?",
+                ] {
+                    self.transaction.prepare_cached(sql)?.execute([id])?;
+                }
+                Ok(())
+            }
+            Record::Follow { uid, label, room, on } => {
+                let id = self.stream(&StreamKey::Room(room.clone()))?;
+                let sql = match on {
+                    true => "INSERT OR IGNORE INTO follows VALUES (?, ?, ?)",
+                    false => "DELETE FROM follows WHERE uid = ? AND label = ? AND stream = ?",
+                };
+                let values = params![uid, label_text(label.as_ref()), id];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
+            Record::Mark { uid, label, stream, seq } => {
+                let id = self.stream(stream)?;
+                let sql = "INSERT INTO marks VALUES (?, ?, ?, ?)
+                           ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
+                let values = params![uid, label_text(label.as_ref()), id, seq];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
+        }
+    }
+
+    fn sender(&mut self, entry: &Entry) -> rusqlite::Result<i64> {
+        if let Some(id) = self.senders.get(&entry.from.session) {
+            return Ok(*id);
+        }
+        let from = &entry.from;
+        let sql =
+            "INSERT INTO senders (session, uid, pid, kind, user, label) VALUES (?, ?, ?, ?, ?, ?)";
+        self.transaction.prepare_cached(sql)?.execute(params![
+            from.session.0,
+            from.uid,
+            from.pid,
+            from.kind.number(),
+            from.user.as_str(),
+            from.label.as_ref().map(Label::as_str),
+        ])?;
+        let id = self.transaction.last_insert_rowid();
+        self.senders.insert(from.session, id);
+        Ok(id)
+    }
+
+    fn message(&mut self, entry: &Entry) -> rusqlite::Result<()> {
+        let (stream, sender) = (self.stream(&entry.stream)?, self.sender(entry)?);
+        let notice = entry.notice.as_deref().map(super::read::pack_notice);
+        let sql =
+            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        self.transaction.prepare_cached(sql)?.execute(params![
+            self.next_id,
+            stream,
+            entry.seq,
+            entry.wall_us,
+            sender,
+            entry.reply_to,
+            entry.to_label.as_ref().map(Label::as_str),
+            notice,
+            &*entry.text,
+        ])?;
+        self.next_id += 1;
+        self.heads.insert(stream, (entry.seq, entry.wall_us));
+        match entry.submit {
+            Some((instance, counter)) => {
+                self.submit((entry.from.uid, instance), counter, stream, entry.seq)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        instance: (u32, [u8; 16]),
+        counter: u64,
+        stream: i64,
+        seq: u64,
+    ) -> rusqlite::Result<()> {
+        let follows = |run: &&mut Run| {
+            run.stream == stream
+                && run.counter + run.count == counter
+                && run.seq + run.count == seq
+                && run.count < UNACKED_SUBMITS_MAX as u64
+        };
+        if let Some(run) = self.runs.get_mut(&instance).filter(follows) {
+            run.count += 1;
+            let sql = "UPDATE submits SET count = ?4, ts = ?5
+                       WHERE uid = ?1 AND instance = ?2 AND counter = ?3";
+            let values = params![instance.0, instance.1, run.counter, run.count, self.now_us];
+            return self.transaction.prepare_cached(sql)?.execute(values).map(drop);
+        }
+        let sql = "INSERT OR REPLACE INTO submits VALUES (?, ?, ?, 1, ?, ?, ?)";
+        let values = params![instance.0, instance.1, counter, stream, seq, self.now_us];
+        self.transaction.prepare_cached(sql)?.execute(values)?;
+        self.runs.insert(instance, Run { counter, count: 1, stream, seq });
+        Ok(())
+    }
+
+    fn finish(self) -> rusqlite::Result<()> {
+        let sql = "UPDATE streams SET head = ?2, newest_us = ?3 WHERE id = ?1";
+        let mut update = self.transaction.prepare_cached(sql)?;
+        for (stream, (head, newest_us)) in &self.heads {
+            update.execute(params![stream, head, newest_us])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! What was said before: commits, older messages for members that fell behind, answers from the store.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::{
+    conn::Conn,
+    core::{Core, now},
+};
+use crate::{
+    chat::{
+        hub::{Fetch, Frame, Question, StreamKey},
+        names::UserName,
+        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+    },
+    history::{HistoryError, Query, Reader},
+    limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
+    wire::{control, frame},
+};
+
+/// Bytes of older messages read for a session at a time.
+const FETCH_BYTES: usize = 2 * FRAME_BYTES_MAX;
+/// How long to wait after the store could not be read.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Bytes of hits in one answer.
+const HITS_BYTES: usize = 40_000;
+
+/// Tells the hub what became of each transaction.
+pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String>>) {
+    while let Some(result) = done.recv().await {
+        let mut inner = core.inner.borrow_mut();
+        match result {
+            Ok(()) => inner.hub.stored(now()),
+            Err(why) => {
+                core.log.warn(&why);
+                inner.hub.store_failed(now(), &why);
+            }
+        }
+        inner.act(&core);
+    }
+}
+
+/// Reads older messages for a session and writes them to it.
+pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
+    let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
+    let Fetch { session, tag, stream, first, last } = fetch;
+    let found = tokio::task::spawn_blocking(move || {
+        reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES)
+    });
+    let found = match found.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(e)) => {
+            core.log.warn(&e.to_string());
+            tokio::time::sleep(RETRY_AFTER).await;
+            core.inner.borrow_mut().hub.fetch_failed(session, tag);
+            core.turn_due.notify_one();
+            return;
+        }
+        // The server ends.
+        Err(_) => return,
+    };
+    let mut inner = core.inner.borrow_mut();
+    let event = inner.hub.fetched(session, tag, (found.first, found.last), (first, last));
+    if let Some(conn) = inner.conns.get(&session).map(Rc::clone) {
+        let mut output = conn.output.borrow_mut();
+        if let Some(event) = event {
+            output.put(|bytes| control::put_event(bytes, &event));
+        }
+        for mut body in found.bodies {
+            let header = frame::batch_header(body.len() - FRAME_HEADER_BYTES);
+            body[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+            output.share(body.into());
+        }
+        drop(output);
+        inner.pump(&conn);
+    }
+    inner.act(&core);
+}
+
+/// Answers a question of a session; meanwhile nothing more is taken from it.
+pub(super) async fn answer(core: Rc<Core>, conn: Rc<Conn>, serial: u32, question: Question) {
+    let reader = core.history.as_ref().map(crate::history::History::reader);
+    let result = match reader {
+        None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
+        Some(reader) => {
+            let asked = tokio::task::spawn_blocking(move || ask(&reader, question)).await;
+            match asked {
+                Ok(Ok(answer)) => Ok(core.name_hits(&conn, answer)),
+                Ok(Err(e)) => {
+                    core.log.warn(&e.to_string());
+                    Err(Refusal::new(RefusalCode::Failed, e.to_string()))
+                }
+                Err(_) => return,
+            }
+        }
+    };
+    conn.end_question();
+    let mut inner = core.inner.borrow_mut();
+    inner.send(conn.id, Frame::Reply { serial, result });
+    inner.act(&core);
+}
+
+/// An answer, and the streams of hits, which are still to be called by their names.
+struct Answer {
+    reply: Reply,
+    streams: Vec<StreamKey>,
+}
+
+fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError> {
+    let plain = |reply| Answer { reply, streams: Vec::new() };
+    match question {
+        Question::Page { stream, tag, first, last } => {
+            let found = reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2)?;
+            // One body an answer; the rest is asked for again.
+            let page = found.bodies.into_iter().next().map(|body| {
+                let head = crate::chat::batch::Head::read(&body);
+                let last = head.map_or(found.first, |head| head.last());
+                Page { body, first: found.first, last }
+            });
+            Ok(plain(Reply::Page(page.unwrap_or_default())))
+        }
+        Question::NumberAt { stream, wall_us } => {
+            reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
+        }
+        Question::Search { text, uid, stream, from_uid, since_us, before, limit } => {
+            let limit = limit as usize;
+            let query = Query { text, uid, stream, from_uid, since_us, before, limit };
+            let mut found = reader.search(&query)?;
+            // The newest that fit into one answer.
+            let mut bytes = 0;
+            let fits = found.iter().rev().take_while(|hit| {
+                bytes += hit.body.len() + 256;
+                bytes <= HITS_BYTES + hit.body.len()
+            });
+            let fits = fits.count().max(usize::from(!found.is_empty()));
+            let more = found.len() > fits;
+            found.drain(..found.len() - fits);
+            let streams = found.iter().map(|hit| hit.stream.clone()).collect();
+            let name = || StreamLabel::Announcements;
+            let hits = found.into_iter();
+            let hits = hits.map(|hit| HitInfo { name: name(), id: hit.id, body: hit.body });
+            Ok(Answer { reply: Reply::Hits { hits: hits.collect(), more }, streams })
+        }
+        Question::Unread { uid, user, label, marks } => {
+            let mut counted: Vec<MarkInfo> = Vec::with_capacity(marks.len());
+            for (mut info, stream) in marks {
+                if let Some(stream) = stream {
+                    let own = (uid, label.as_ref());
+                    (info.unread, info.mentions) = reader.unread(&stream, info.mark, own, &user)?;
+                }
+                counted.push(info);
+            }
+            Ok(plain(Reply::Marks(counted)))
+        }
+    }
+}
+
+impl Core {
+    /// Calls the streams of hits by the names that the asker knows.
+    fn name_hits(&self, conn: &Conn, answer: Answer) -> Reply {
+        let Answer { mut reply, streams } = answer;
+        if let Reply::Hits { hits, .. } = &mut reply {
+            let inner = self.inner.borrow();
+            for (hit, stream) in hits.iter_mut().zip(streams) {
+                hit.name = match stream {
+                    StreamKey::Room(room) => StreamLabel::Room(room),
+                    StreamKey::Conversation(low, high) => {
+                        let other = if conn.uid() == low { high } else { low };
+                        let name = inner.hub.user_name(other);
+                        StreamLabel::Direct(name.unwrap_or_else(|| UserName::of_uid(other)))
+                    }
+                    StreamKey::Announcements => StreamLabel::Announcements,
+                };
+            }
+        }
+        reply
+    }
+}
