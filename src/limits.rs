@@ -205,6 +205,10 @@ pub const HEARTBEAT_EVERY_MS: u64 = 500;
 pub const HEARTBEAT_STALE_MS: u64 = 3_000;
 /// A person without an own message or key for so long is idle.
 pub const IDLE_AFTER_MS: u64 = 10 * 60 * 1000;
+/// Names whose unread messages stand in the table of a user's own server.
+pub const BADGES_MAX: usize = 64;
+/// The badges are counted anew at most so often while something changes.
+pub const BADGES_EVERY_MS: u64 = 200;
 /// Tries of a reader on a slot that changes under its eyes.
 pub const SEQLOCK_TRIES_MAX: usize = 1_000;
 

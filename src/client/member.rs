@@ -17,6 +17,7 @@ use super::{
     event::Event,
     frames::Frames,
     link::{Link, LinkError, Sent},
+    past::message_of,
 };
 use crate::{
     broadcast::Ears,
@@ -27,7 +28,6 @@ use crate::{
         member::Kind as MemberKind,
         message::{Message, MessageId, RunId, StreamName},
         names::{Label, RoomName, UserName},
-        text::mentions,
         verbs::{
             Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
             StreamInfo, StreamLabel, StreamTag,
@@ -55,6 +55,8 @@ pub struct Follows {
     pub follow: Vec<Follow>,
     /// From where in rooms and conversations.
     pub begin: Begin,
+    /// From where in some of them, in place of `begin`.
+    pub begin_of: Vec<(Follow, Begin)>,
     /// Also told who joins and leaves rooms.
     pub membership: bool,
     /// Rooms are followed by this name from now on (`join`).
@@ -341,7 +343,10 @@ impl Member {
                 Begin::After { run: self.before_run, seq: 0 }
             }
             (None, Follow::Announcements) => Begin::Now,
-            (None, _) => self.follows.begin,
+            (None, _) => {
+                let own = self.follows.begin_of.iter().find(|(of, _)| of == follow);
+                own.map_or(self.follows.begin, |(_, begin)| *begin)
+            }
         }
     }
 
@@ -506,10 +511,13 @@ impl Member {
             StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
             StreamLabel::Announcements => StreamName::Announcements,
         };
-        if info.new_run
-            && self.before_named(&name).is_some()
-            && !matches!(name, StreamName::Announcements)
-        {
+        let asked = |(follow, _): &(Follow, Begin)| match (follow, &name) {
+            (Follow::Room(room), StreamName::Room(of)) => room == of,
+            (Follow::With(user), StreamName::Direct(of)) => user == of,
+            _ => false,
+        };
+        let went_on = self.before_named(&name).is_some() || self.follows.begin_of.iter().any(asked);
+        if info.new_run && went_on && !matches!(name, StreamName::Announcements) {
             let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
             self.queue(Queued::Event(gap));
         }
@@ -649,19 +657,7 @@ impl Member {
             return None;
         }
         let run = (!stream.stored).then_some(self.run);
-        let notice = match &message.notice {
-            None => None,
-            Some(notice) => Some(notice.to_notice().ok()?),
-        };
-        Some(Message {
-            id: MessageId { stream: stream.name.clone(), run, seq: message.seq },
-            wall_us: message.wall_us,
-            from: message.from.to_member().ok()?,
-            reply_to: message.reply_to,
-            mention: mentions(message.text, &self.user),
-            notice,
-            text: message.text.to_owned(),
-        })
+        message_of(&stream.name, run, &self.user, message)
     }
 
     fn is_for_me(&self, stream: &Stream, message: &MessageRef<'_>) -> bool {

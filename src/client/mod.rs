@@ -7,9 +7,11 @@ mod event;
 mod frames;
 mod link;
 mod member;
+mod past;
 mod start;
 
 pub use event::Event;
 pub use link::{Link, LinkError, Sent, Told, id_of};
 pub use member::{Address, Follows, Member, Wake};
+pub use past::Search;
 pub use start::{StartError, start};

@@ -8,6 +8,7 @@ use regex::Regex;
 use super::{
     exit::{Exit, Failure},
     output::Output,
+    time::When,
 };
 use crate::{
     chat::{
@@ -145,6 +146,14 @@ pub(super) enum Verb {
     Send(SendArgs),
     /// Print what is said
     Listen(ListenArgs),
+    /// What was said before
+    History(HistoryArgs),
+    /// Find what was said, in any script, by part of a word
+    Search(SearchArgs),
+    /// What you have not read yet; marks it as read
+    Read(ReadArgs),
+    /// One short line for a shell prompt: what is unread
+    Badge,
     /// Tell every member, and say honestly who was reached
     Announce(AnnounceArgs),
     /// Who is here (reads shared memory; works with the server stopped or dead)
@@ -225,6 +234,12 @@ pub(super) struct ListenArgs {
     /// First show so many messages of before
     #[arg(long, value_name = "N")]
     pub(super) last: Option<u64>,
+    /// First show what was said since then: a time, a duration ago, or after a message id
+    #[arg(long, value_name = "TIME|ID", conflicts_with = "last")]
+    pub(super) since: Option<When>,
+    /// Only what mentions you, and what is said to you
+    #[arg(long)]
+    pub(super) mentions: bool,
     /// Only messages whose text matches
     #[arg(long = "match", value_name = "REGEX")]
     pub(super) matches: Option<Regex>,
@@ -240,6 +255,62 @@ pub(super) struct ListenArgs {
     /// What this session is
     #[arg(long, value_enum)]
     pub(super) kind: Option<KindArg>,
+}
+
+/// `history`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot history dev --last 20\n  moot history dev --since 2h\n  moot history --json dev > dev.jsonl      everything"
+)]
+pub(super) struct HistoryArgs {
+    /// ROOM or @USER
+    pub(super) target: Target,
+    /// Only the last so many
+    #[arg(long, value_name = "N")]
+    pub(super) last: Option<u64>,
+    /// Only since then: RFC 3339, HH:MM today, a duration ago, or after a message id
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<When>,
+    /// Only until then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) until: Option<When>,
+    /// Only before this message
+    #[arg(long, value_name = "ID")]
+    pub(super) before: Option<MessageId>,
+}
+
+/// `search`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot search 'build failed'\n  moot search 회의 --room dev --since 7d"
+)]
+pub(super) struct SearchArgs {
+    /// Words; each has to occur
+    #[arg(required = true)]
+    pub(super) text: Vec<String>,
+    /// Only in this room
+    #[arg(long, value_name = "ROOM")]
+    pub(super) room: Option<RoomName>,
+    /// Only what this user said
+    #[arg(long, value_name = "@USER", value_parser = user)]
+    pub(super) from: Option<UserName>,
+    /// Only since then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(super) since: Option<When>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(super) last: u64,
+}
+
+/// `read`
+#[derive(Debug, Args)]
+pub(super) struct ReadArgs {
+    /// Rooms and @users; none: everything that you follow, and what was said to you
+    #[arg(value_name = "TARGET")]
+    pub(super) targets: Vec<Target>,
+    /// Leave it unread
+    #[arg(long)]
+    pub(super) peek: bool,
 }
 
 /// `announce`
@@ -324,6 +395,11 @@ pub(super) enum RoomVerb {
         /// The topic
         text: Vec<String>,
     },
+    /// Delete a room with all that was said in it
+    Delete {
+        /// Which room
+        room: RoomName,
+    },
     /// Follow a room no more
     Leave {
         /// Which room
@@ -405,6 +481,13 @@ impl FromStr for ListenTarget {
                  and `--as {label} listen @` is what is said to your own {label}"
             )),
         }
+    }
+}
+
+fn moment(written: &str) -> Result<When, String> {
+    match written.parse()? {
+        When::Id(_) => Err("a time is wanted here, not a message".to_owned()),
+        time => Ok(time),
     }
 }
 

@@ -122,6 +122,15 @@ impl Context {
         Ok(Hello::new(self.global.label.clone(), kind, instance))
     }
 
+    /// The same, within some time.
+    pub(super) fn link_within(&self, wait: Duration) -> Result<Link, Failure> {
+        let places = self.places()?;
+        let connection = Connection::open(&places.socket(), wait)?;
+        let mut link = Link::open(connection, &self.hello(Kind::Script)?);
+        link.set_deadline(Some(Instant::now() + wait));
+        Ok(link)
+    }
+
     /// A session without threads with a server that is there.
     pub(super) fn link(&self) -> Result<Link, Failure> {
         let mut link = Link::open(self.connect()?, &self.hello(Kind::Script)?);

@@ -71,6 +71,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     let follows = Follows {
         follow: streams.chain([Follow::AllDirect, Follow::Announcements]).collect(),
         begin: Begin::Last(args.last),
+        begin_of: Vec::new(),
         membership: true,
         keep: true,
     };
@@ -291,10 +292,11 @@ impl Chat {
                     return Ok(());
                 }
                 if !context.global.json {
+                    let rooms: Vec<_> = rooms.iter().map(|room| (room, 0)).collect();
                     return context.out.lines(&render::rooms(&rooms));
                 }
                 for room in &rooms {
-                    context.out.json(&json::room(room))?;
+                    context.out.json(&json::room(room, 0))?;
                 }
             }
             (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {

@@ -186,13 +186,13 @@ pub(super) fn count(count: usize) -> Value {
     json!({"type": "count", "sessions": count})
 }
 
-pub(super) fn room(room: &RoomInfo) -> Value {
+pub(super) fn room(room: &RoomInfo, unread: u64) -> Value {
     json!({
         "type": "room",
         "name": room.name.as_str(),
         "members": room.members,
         "last": room.last,
-        "unread": 0,
+        "unread": unread,
         "topic": room.topic,
         "private": false,
         "history": room.stored,

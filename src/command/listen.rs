@@ -7,15 +7,17 @@ use super::{
     connect::Context,
     exit::{Exit, Failure},
     output::Output,
-    render,
+    past, render,
+    time::When,
 };
 use crate::{
     chat::{
         member::Kind,
         message::{Message, StreamName},
-        verbs::{Begin, Follow},
+        names::Target,
+        verbs::{Begin, Follow, RefusalCode},
     },
-    client::{Event, Follows, Member, Wake},
+    client::{Event, Follows, LinkError, Member, Wake},
     command::interrupt::{self, Leave},
 };
 
@@ -23,11 +25,16 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let interrupted = interrupt::catch();
     interrupt::watch_reader();
     let (connection, places) = context.connect_or_start()?;
+    let begin_of = match &args.since {
+        None => Vec::new(),
+        Some(since) => begins(context, &args.targets, since)?,
+    };
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let hello = context.hello(args.kind.map_or(Kind::Script, Kind::from))?;
     let follows = Follows {
         follow: follow(&args.targets),
         begin: args.last.map_or(Begin::Now, Begin::Last),
+        begin_of,
         membership: false,
         keep: false,
     };
@@ -95,6 +102,65 @@ fn follow(targets: &[ListenTarget]) -> Vec<Follow> {
     follows
 }
 
+/// Where to begin in each stream, so that what comes is what was said since then, and nothing else.
+fn begins(
+    context: &Context,
+    targets: &[ListenTarget],
+    since: &When,
+) -> Result<Vec<(Follow, Begin)>, Failure> {
+    let mut link = context.link()?;
+    let mut begins = Vec::new();
+    for target in targets {
+        let (target, follow) = match target {
+            ListenTarget::Room(room) => (Target::Room(room.clone()), Follow::Room(room.clone())),
+            ListenTarget::With(user) => {
+                (Target::User { user: user.clone(), label: None }, Follow::With(user.clone()))
+            }
+            ListenTarget::ToMe => {
+                let text = "--since needs a room or @USER; `moot read` shows what is said to you";
+                return Err(Failure::new(Exit::Usage, text));
+            }
+        };
+        // An id is of one of them; the others begin now.
+        if let When::Id(id) = since {
+            let of_it = match (&target, &id.stream) {
+                (Target::Room(room), StreamName::Room(of)) => room == of,
+                (Target::User { user, .. }, StreamName::Direct(of)) => user == of,
+                _ => false,
+            };
+            if !of_it {
+                continue;
+            }
+        }
+        let span = match link.span(&target) {
+            Ok(span) => span,
+            // What is not there yet has no past.
+            Err(LinkError::Refusal(refusal)) if refusal.code == RefusalCode::Absent => continue,
+            Err(e) => return Err(e.into()),
+        };
+        // A number of a run that is over is answered with a gap.
+        let this_run = link.welcome()?.run;
+        let begin = match since {
+            When::Id(id) if !span.stored => {
+                Begin::After { run: id.run.unwrap_or(this_run), seq: id.seq }
+            }
+            since => {
+                let seq = past::after(&mut link, &target, &span, since)?;
+                Begin::After { run: this_run, seq }
+            }
+        };
+        begins.push((follow, begin));
+    }
+    link.quit();
+    if let (When::Id(id), []) = (since, begins.as_slice()) {
+        return Err(Failure::new(
+            Exit::Absent,
+            format!("there is no message {id} in what is listened to"),
+        ));
+    }
+    Ok(begins)
+}
+
 struct Listener<'a> {
     args: &'a ListenArgs,
     printed: u64,
@@ -145,6 +211,12 @@ impl Listener<'_> {
     }
 
     fn wanted(&self, message: &Message) -> bool {
+        if self.args.mentions
+            && !message.mention
+            && !matches!(message.id.stream, StreamName::Direct(_))
+        {
+            return false;
+        }
         let by = self.args.from.as_ref().is_none_or(|user| message.from.user == *user);
         by && self.args.matches.as_ref().is_none_or(|re| re.is_match(&message.text))
     }

@@ -9,6 +9,7 @@ mod join;
 mod json;
 mod listen;
 mod output;
+mod past;
 mod render;
 mod rooms;
 mod send;
@@ -62,6 +63,10 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Join(args) => join::run(context, &args),
         Verb::Send(args) => send::run(context, &args),
         Verb::Listen(args) => listen::run(context, &args),
+        Verb::History(args) => past::history(context, &args),
+        Verb::Search(args) => past::search(context, &args),
+        Verb::Read(args) => past::read(context, &args),
+        Verb::Badge => past::badge(context),
         Verb::Announce(args) => announce::run(context, &args),
         Verb::Who(args) => who::run(context, &args),
         Verb::Rooms => rooms::rooms(context),

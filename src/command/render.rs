@@ -152,16 +152,17 @@ fn who_row(row: &Row, now_mono_us: u64) -> [String; 8] {
 }
 
 /// All rooms for people.
-pub(super) fn rooms(rooms: &[RoomInfo]) -> String {
-    let cells: Vec<_> = rooms.iter().map(room_row).collect();
-    aligned(["ROOM", "MEMBERS", "MESSAGES", "LAST", "HISTORY", "TOPIC"], &cells)
+pub(super) fn rooms(rooms: &[(&RoomInfo, u64)]) -> String {
+    let cells: Vec<_> = rooms.iter().map(|(room, unread)| room_row(room, *unread)).collect();
+    aligned(["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "TOPIC"], &cells)
 }
 
-fn room_row(room: &RoomInfo) -> [String; 6] {
+fn room_row(room: &RoomInfo, unread: u64) -> [String; 7] {
     [
         room.name.to_string(),
         room.members.to_string(),
         room.last.to_string(),
+        if unread == 0 { "-".to_owned() } else { unread.to_string() },
         room.last_wall_us.map_or_else(|| "-".to_owned(), date_and_clock),
         if room.stored { "disk" } else { "memory" }.to_owned(),
         shown(&room.topic, false).into_owned(),

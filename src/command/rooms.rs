@@ -7,19 +7,26 @@ use super::{
     json, render,
 };
 use crate::{
-    chat::verbs::{Reply, Request, RoomInfo},
+    chat::verbs::{MarkInfo, Reply, Request, RoomInfo, StreamLabel},
     client::Link,
 };
 
 pub(super) fn rooms(context: &mut Context) -> Result<Exit, Failure> {
     let mut link = context.link()?;
     let rooms = all_rooms(&mut link)?;
+    let unread = link.unread(&[])?;
     link.quit();
+    let unread = |room: &RoomInfo| {
+        let is_it =
+            |m: &&MarkInfo| matches!(&m.name, StreamLabel::Room(name) if *name == room.name);
+        unread.iter().find(is_it).map_or(0, |mark| mark.unread)
+    };
     if context.global.json {
         for room in &rooms {
-            context.out.json(&json::room(room))?;
+            context.out.json(&json::room(room, unread(room)))?;
         }
     } else {
+        let rooms: Vec<_> = rooms.iter().map(|room| (room, unread(room))).collect();
         context.out.lines(&render::rooms(&rooms))?;
     }
     Ok(Exit::Done)
@@ -48,6 +55,7 @@ pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failu
         RoomVerb::Topic { room, text } => {
             Request::Topic { room: room.clone(), topic: text.join(" ") }
         }
+        RoomVerb::Delete { room } => Request::DeleteRoom { room: room.clone() },
         RoomVerb::Leave { room } => Request::Unfollow { room: room.clone() },
     };
     ask(context, &request)

@@ -1,6 +1,58 @@
 //! Times as they are shown.
 
-use jiff::{Timestamp, tz::TimeZone};
+use std::{str::FromStr, time::Duration};
+
+use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
+
+use crate::{chat::message::MessageId, config};
+
+/// A point in the past, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum When {
+    /// Microseconds since 1970.
+    At(i64),
+    /// So long ago.
+    Ago(Duration),
+    /// After a message.
+    Id(MessageId),
+}
+
+impl When {
+    /// Microseconds since 1970; a message is of no time.
+    pub(super) fn wall_us(&self, now_us: i64) -> i64 {
+        match self {
+            Self::At(wall_us) => *wall_us,
+            Self::Ago(ago) => {
+                now_us.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
+            }
+            Self::Id(_) => now_us,
+        }
+    }
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        if let Ok(ago) = config::duration(written) {
+            return Ok(Self::Ago(ago));
+        }
+        if let Ok(at) = written.parse::<Timestamp>() {
+            return Ok(Self::At(at.as_microsecond()));
+        }
+        let clock = |text: &str| text.len() == 5 && text.as_bytes()[2] == b':';
+        if clock(written)
+            && let Ok(time) = civil::Time::strptime("%H:%M", written)
+        {
+            let today = Zoned::now().with().time(time).build().map_err(|e| e.to_string())?;
+            return Ok(Self::At(today.timestamp().as_microsecond()));
+        }
+        written.parse().map(Self::Id).map_err(|_| {
+            "a time is written 2026-11-21T09:00:00Z, 09:00 (today), 2h (ago), or as a message id (dev:42)"
+                .to_owned()
+        })
+    }
+}
 
 fn timestamp(wall_us: i64) -> Timestamp {
     Timestamp::from_microsecond(wall_us).unwrap_or_default()
@@ -39,6 +91,20 @@ pub(super) fn short(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn points_in_the_past_are_read() {
+        assert_eq!("2h".parse(), Ok(When::Ago(Duration::from_secs(7200))));
+        assert_eq!("2026-11-21T09:00:00Z".parse(), Ok(When::At(1_795_251_600_000_000)));
+        assert_eq!("2026-11-21T18:00:00+09:00".parse(), Ok(When::At(1_795_251_600_000_000)));
+        assert!(matches!("09:30".parse(), Ok(When::At(_))));
+        assert!(matches!("dev:42".parse(), Ok(When::Id(_))));
+        assert!(matches!("dev:3f9a01b2.42".parse(), Ok(When::Id(_))));
+        for bad in ["", "yesterday", "25:00", "9", "dev"] {
+            assert!(bad.parse::<When>().is_err(), "{bad}");
+        }
+        assert_eq!(When::Ago(Duration::from_secs(1)).wall_us(5_000_000), 4_000_000);
+    }
 
     #[test]
     fn times_have_six_digits_and_durations_two_units() {

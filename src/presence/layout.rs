@@ -1,4 +1,4 @@
-//! The table's layout in 64-bit words: a header, a slot a session, a line a public room.
+//! The table's layout in 64-bit words: a header, a badge a name, a line a public room, a slot a session.
 
 use std::sync::atomic::AtomicU64;
 
@@ -8,18 +8,23 @@ use crate::{
         names::{Label, RoomName, UserName},
         roster::{Counters, Row},
     },
-    limits::{NAME_BYTES_MAX, ROOMS_MAX, SESSIONS_MAX, STATUS_BYTES_MAX, USER_BYTES_MAX},
+    limits::{
+        BADGES_MAX, NAME_BYTES_MAX, ROOMS_MAX, SESSIONS_MAX, STATUS_BYTES_MAX, USER_BYTES_MAX,
+    },
 };
 
 /// "moot" and a layout version; another layout has another number.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"mootpt01");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"mootpt02");
 pub(super) const HEADER_WORDS: usize = 64;
+/// Sequence and data of a badge.
+pub(super) const BADGE_WORDS: usize = 16;
+const ROOMS_FROM: usize = HEADER_WORDS + BADGES_MAX * BADGE_WORDS;
+const SLOTS_FROM: usize = ROOMS_FROM + ROOMS_MAX * ROOM_WORDS;
 /// Sequence and data of a slot.
 pub(super) const SLOT_WORDS: usize = 64;
 /// Sequence and data of a room line.
 pub(super) const ROOM_WORDS: usize = 16;
-pub(super) const TABLE_WORDS: usize =
-    HEADER_WORDS + ROOMS_MAX * ROOM_WORDS + SESSIONS_MAX * SLOT_WORDS;
+pub(super) const TABLE_WORDS: usize = SLOTS_FROM + SESSIONS_MAX * SLOT_WORDS;
 /// Rooms that a slot can name; more are not shown.
 pub(super) const SLOT_ROOMS_MAX: usize = 44;
 
@@ -99,12 +104,12 @@ impl Header {
 }
 
 pub(super) fn slot(words: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {
-    let at = HEADER_WORDS + ROOMS_MAX * ROOM_WORDS + index * SLOT_WORDS;
+    let at = SLOTS_FROM + index * SLOT_WORDS;
     words.get(at..at + SLOT_WORDS)
 }
 
 pub(super) fn room(words: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {
-    let at = HEADER_WORDS + index * ROOM_WORDS;
+    let at = ROOMS_FROM + index * ROOM_WORDS;
     words.get(at..at + ROOM_WORDS)
 }
 
@@ -114,8 +119,47 @@ pub(super) fn header(words: &[AtomicU64]) -> Option<&[AtomicU64]> {
 
 /// Words up to the end of so many slots.
 pub(super) fn words_of_slots(slots: usize) -> usize {
-    HEADER_WORDS + ROOMS_MAX * ROOM_WORDS + slots * SLOT_WORDS
+    SLOTS_FROM + slots * SLOT_WORDS
 }
+
+pub(super) fn badge(words: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {
+    let at = HEADER_WORDS + index * BADGE_WORDS;
+    words.get(at..at + BADGE_WORDS).filter(|_| index < BADGES_MAX)
+}
+
+/// A badge's data, without its sequence: word 0 is 0 if there is none.
+pub(super) type BadgeData = [u64; BADGE_WORDS - 1];
+
+/// What a name has not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Badge {
+    /// Messages in rooms that it follows.
+    pub unread: u64,
+    /// Those that mention the user, direct ones included.
+    pub mentions: u64,
+    /// Direct messages.
+    pub direct: u64,
+}
+
+/// Names are compared by what their spellings have in common: `key`.
+pub(super) fn pack_badge(key: &str, badge: &Badge) -> BadgeData {
+    let mut w = [0; BADGE_WORDS - 1];
+    w[0] = 1 | (key.len() as u64) << 8;
+    (w[1], w[2], w[3]) = (badge.unread, badge.mentions, badge.direct);
+    put_bytes(&mut w[4..4 + KEY_WORDS], key);
+    w
+}
+
+/// The badge of these words, if it is that of `key`.
+pub(super) fn unpack_badge(w: &BadgeData, key: &str) -> Option<Badge> {
+    let is_it = w[0] & 1 == 1 && get_text(&w[4..4 + KEY_WORDS], w[0] >> 8)? == key;
+    is_it.then_some(Badge { unread: w[1], mentions: w[2], direct: w[3] })
+}
+
+/// Words of a name's key; longer ones have no badge.
+const KEY_WORDS: usize = BADGE_WORDS - 5;
+/// Longest key with a badge, bytes.
+pub(super) const BADGE_KEY_BYTES_MAX: usize = KEY_WORDS * 8;
 
 fn put_bytes(words: &mut [u64], text: &str) {
     for (word, bytes) in words.iter_mut().zip(text.as_bytes().chunks(8)) {

@@ -9,5 +9,6 @@ mod reader;
 mod seqlock;
 mod writer;
 
-pub use reader::{ReadError, ServerState, Snapshot};
+pub use layout::Badge;
+pub use reader::{ReadError, ServerState, Snapshot, badge};
 pub use writer::Table;

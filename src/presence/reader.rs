@@ -7,16 +7,16 @@ use std::{
 };
 
 use super::{
-    layout::{self, HEADER_WORDS, Header, ROOM_WORDS, SLOT_WORDS, TABLE_WORDS},
+    layout::{self, Badge, HEADER_WORDS, Header, ROOM_WORDS, SLOT_WORDS, TABLE_WORDS},
     seqlock,
 };
 use crate::{
     chat::{
         member::{Kind, State},
-        names::RoomName,
+        names::{Label, RoomName},
         roster::{Counters, Row},
     },
-    limits::{HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},
+    limits::{BADGES_MAX, HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},
     os::{self, LockState, Places, ReadWords, ReadWordsError},
 };
 
@@ -127,6 +127,24 @@ impl Snapshot {
     }
 }
 
+/// What a name of this user's own server has not read; none if the table does not say.
+#[must_use]
+pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {
+    let owner = os::owner_of(&places.runtime).ok()?;
+    let trusted = |uid| os::acceptable_server(uid, owner, os::own_uid());
+    let memory = ReadWords::open(&places.table(), TABLE_WORDS, trusted).ok()?;
+    let words = memory.words();
+    if words.first()?.load(Ordering::Acquire) != layout::MAGIC {
+        return None;
+    }
+    let key = label.map_or("", Label::key);
+    (0..BADGES_MAX).find_map(|index| {
+        let mut data = [0; layout::BADGE_WORDS - 1];
+        let read = seqlock::read(layout::badge(words, index)?, &mut data);
+        layout::unpack_badge(&data, key).filter(|_| read)
+    })
+}
+
 fn held(places: &Places) -> Result<bool, ReadError> {
     let path = places.lock();
     match os::query(&path) {
@@ -196,10 +214,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::{
-            member::SessionId,
-            names::{Label, UserName},
-        },
+        chat::{member::SessionId, names::UserName},
         os::{Lock, LockNote},
         presence::Table,
     };

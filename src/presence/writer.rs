@@ -7,16 +7,16 @@ use std::{
 };
 
 use super::{
-    layout::{self, Header, TABLE_WORDS},
+    layout::{self, BADGE_KEY_BYTES_MAX, Badge, Header, TABLE_WORDS},
     seqlock,
 };
 use crate::{
     chat::{
         member::SessionId,
-        names::RoomName,
+        names::{Label, RoomName},
         roster::{Counters, Row},
     },
-    limits::{ROOMS_MAX, SESSIONS_MAX},
+    limits::{BADGES_MAX, ROOMS_MAX, SESSIONS_MAX},
     os::{self, Places, SharedWords},
 };
 
@@ -181,6 +181,25 @@ impl Table {
         self.header.heartbeat_us = now_mono_us;
         self.header.counters = *counters;
         self.write_header();
+    }
+
+    /// Shows what names have not read, in place of what was shown before.
+    pub fn put_badges(&mut self, badges: &[(Option<Label>, Badge)]) {
+        let words = self.memory.words();
+        let fits = |(label, _): &&(Option<Label>, Badge)| {
+            label.as_ref().map_or("", Label::key).len() <= BADGE_KEY_BYTES_MAX
+        };
+        let mut badges = badges.iter().filter(fits);
+        for index in 0..BADGES_MAX {
+            let Some(cell) = layout::badge(words, index) else { return };
+            match badges.next() {
+                Some((label, badge)) => {
+                    let key = label.as_ref().map_or("", Label::key);
+                    seqlock::write(cell, &layout::pack_badge(key, badge));
+                }
+                None => seqlock::write(cell, &[0; layout::BADGE_WORDS - 1]),
+            }
+        }
     }
 
     /// Takes the table out of its place: the server ends cleanly.

@@ -49,6 +49,8 @@ pub(super) struct Core {
     /// The timers have to be looked at sooner than was said.
     pub(super) busy: Notify,
     pub(super) stop_asked: Notify,
+    /// Badges have to be counted anew.
+    pub(super) badges_due: Notify,
     pub(super) started_mono_us: u64,
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
@@ -108,6 +110,7 @@ impl Core {
             turn_due: Notify::new(),
             busy: Notify::new(),
             stop_asked: Notify::new(),
+            badges_due: Notify::new(),
             started_mono_us: os::monotonic_us(),
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
@@ -155,6 +158,9 @@ impl Core {
         let mut inner = self.inner.borrow_mut();
         inner.hub.end_turn(now());
         inner.act(self);
+        if !self.system && inner.hub.take_unread_changed() {
+            self.badges_due.notify_one();
+        }
         if self.ticking_slowly.get() && inner.hub.tick_after_ms() <= TICK_BUSY_MS {
             self.ticking_slowly.set(false);
             self.busy.notify_one();

@@ -186,6 +186,7 @@ async fn serve(
 
     let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener));
     let committing = tokio::task::spawn_local(past::commits(Rc::clone(&core), commits));
+    let badges = tokio::task::spawn_local(past::badges(Rc::clone(&core)));
     let turns = tokio::task::spawn_local(turns(Rc::clone(&core)));
     let idle = idle_exit(Rc::clone(&core), options.idle_exit);
     tokio::select! {
@@ -200,6 +201,7 @@ async fn serve(
     core.say_good_bye("server stopped").await;
     turns.abort();
     committing.abort();
+    badges.abort();
     let mut inner = core.inner.borrow_mut();
     inner.table.close();
     // Its port must not be free for others before the last session is closed: the process's end does it.

@@ -11,11 +11,13 @@ use super::{
 use crate::{
     chat::{
         hub::{Fetch, Frame, Question, StreamKey},
-        names::UserName,
+        names::{Label, UserName},
         verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
     history::{HistoryError, Query, Reader},
-    limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
+    limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
+    os,
+    presence::Badge,
     wire::{control, frame},
 };
 
@@ -176,4 +178,56 @@ impl Core {
         }
         reply
     }
+}
+
+/// Keeps the badges of a user's own server: counted on another thread, seldom enough to cost little.
+pub(super) async fn badges(core: Rc<Core>) {
+    let uid = os::own_uid();
+    loop {
+        core.badges_due.notified().await;
+        let names: Vec<_> = {
+            let hub = &core.inner.borrow().hub;
+            let readers = hub.readers(uid, BADGES_MAX).into_iter();
+            readers.map(|label| (hub.reader_marks(uid, label.as_ref()), label)).collect()
+        };
+        let user = core.inner.borrow().hub.user_name(uid);
+        let user = user.map_or_else(String::new, |user| user.to_string());
+        let reader = core.history.as_ref().map(crate::history::History::reader);
+        let since = std::time::Instant::now();
+        let counted = tokio::task::spawn_blocking(move || {
+            let count = |(marks, label): (Vec<_>, Option<Label>)| {
+                let badge = count(reader.as_deref(), uid, label.as_ref(), &user, marks);
+                (label, badge)
+            };
+            names.into_iter().map(count).collect::<Vec<_>>()
+        });
+        let Ok(counted) = counted.await else { return };
+        core.inner.borrow_mut().table.put_badges(&counted);
+        let pause = Duration::from_millis(BADGES_EVERY_MS).max(since.elapsed() * 20);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn count(
+    reader: Option<&Reader>,
+    uid: u32,
+    label: Option<&Label>,
+    user: &str,
+    marks: Vec<(MarkInfo, Option<StreamKey>)>,
+) -> Badge {
+    let mut badge = Badge::default();
+    for (mut info, stream) in marks {
+        if let (Some(reader), Some(stream)) = (reader, stream)
+            && let Ok(counted) = reader.unread(&stream, info.mark, (uid, label), user)
+        {
+            (info.unread, info.mentions) = counted;
+        }
+        badge.mentions += info.mentions;
+        match info.name {
+            StreamLabel::Direct(_) => badge.direct += info.unread,
+            StreamLabel::Room(_) => badge.unread += info.unread,
+            StreamLabel::Announcements => {}
+        }
+    }
+    badge
 }

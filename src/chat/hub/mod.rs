@@ -234,6 +234,8 @@ pub struct Hub {
     records: Vec<Record>,
     /// What the running transaction keeps, should it fail.
     records_running: Vec<Record>,
+    /// Something was said or read since badges were counted.
+    unread_changed: bool,
     /// Announcements that are not published yet.
     announcing: BTreeMap<u64, Announcing>,
     receipts: BTreeMap<u64, Receipt>,
@@ -273,6 +275,7 @@ impl Hub {
             gone_tags: HashMap::new(),
             records: Vec::new(),
             records_running: Vec::new(),
+            unread_changed: true,
             announcing: BTreeMap::new(),
             receipts: BTreeMap::new(),
             committing: VecDeque::new(),

@@ -9,7 +9,7 @@ use crate::{
     chat::{
         batch::Reader,
         member::SessionId,
-        names::{Label, RoomName, Target},
+        names::{Label, RoomName, Target, UserName},
         text::mentions,
         verbs::{
             MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
@@ -132,11 +132,21 @@ impl Hub {
         let stream = self.stream(tag);
         let stored = self.is_stored(tag);
         let first = if stored { stream.first } else { stream.backlog.start() };
-        SpanInfo { name: self.label_of(id, tag), first, head: stream.backlog.head(), stored }
+        let uid = self.sessions[&id].peer.uid;
+        SpanInfo { name: self.label_for(uid, tag), first, head: stream.backlog.head(), stored }
     }
 
-    pub(super) fn label_of(&self, id: SessionId, tag: StreamTag) -> StreamLabel {
-        self.info(id, tag, None, false).name
+    /// What a user calls a stream.
+    pub(super) fn label_for(&self, uid: u32, tag: StreamTag) -> StreamLabel {
+        match &self.stream(tag).topic {
+            Topic::Announcements => StreamLabel::Announcements,
+            Topic::Room { name, .. } => StreamLabel::Room(name.clone()),
+            Topic::Conversation { low, high } => {
+                let other = if uid == *low { *high } else { *low };
+                let user = self.user_names.get(&other).cloned();
+                StreamLabel::Direct(user.unwrap_or_else(|| UserName::of_uid(other)))
+            }
+        }
     }
 
     fn page(&self, tag: StreamTag, first: u64, last: u64) -> Result<Reply, Question> {
@@ -221,24 +231,61 @@ impl Hub {
         let (uid, label) = (session.peer.uid, session.member.label.clone());
         let member = std::sync::Arc::clone(&session.member);
         let tags = match targets {
-            [] => {
-                let rooms = self.following.get(&(uid, label.clone())).into_iter().flatten();
-                let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
-                let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
-                rooms.chain(pairs.map(|(_, tag)| *tag)).collect()
-            }
+            [] => self.followed(uid, label.as_ref()),
             targets => {
                 let tags = targets.iter().map(|target| self.readable(id, target));
                 tags.collect::<Result<Vec<_>, _>>()?
             }
         };
-        let mut marks = Vec::new();
-        for tag in tags {
-            let mark = self.marks.get(&(uid, label.clone(), tag)).copied().unwrap_or(0);
+        let marks = self.marks_of(uid, label.as_ref(), member.user.as_str(), tags);
+        Ok(Err(Question::Unread { uid, user: member.user.to_string(), label, marks }))
+    }
+
+    /// Names of a user id that have something to read, for their badges.
+    #[must_use]
+    pub fn readers(&self, uid: u32, most: usize) -> Vec<Option<Label>> {
+        let following = self.following.range((uid, None)..).take_while(|((u, _), _)| *u == uid);
+        let labels = following.filter_map(|((_, label), _)| label.clone().map(Some));
+        // The person is always one: mail is for everybody.
+        [None].into_iter().chain(labels).take(most).collect()
+    }
+
+    /// What a name has read of everything it follows, and what is to be counted by the store.
+    #[must_use]
+    pub fn reader_marks(
+        &self,
+        uid: u32,
+        label: Option<&Label>,
+    ) -> Vec<(MarkInfo, Option<StreamKey>)> {
+        let user = self.user_names.get(&uid).map_or_else(String::new, ToString::to_string);
+        self.marks_of(uid, label, &user, self.followed(uid, label))
+    }
+
+    /// Whether anything was said or read since this was asked.
+    pub fn take_unread_changed(&mut self) -> bool {
+        std::mem::take(&mut self.unread_changed)
+    }
+
+    fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
+        let rooms = self.following.get(&(uid, label.cloned())).into_iter().flatten();
+        let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
+        let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
+        rooms.chain(pairs.map(|(_, tag)| *tag)).collect()
+    }
+
+    fn marks_of(
+        &self,
+        uid: u32,
+        label: Option<&Label>,
+        user: &str,
+        tags: Vec<StreamTag>,
+    ) -> Vec<(MarkInfo, Option<StreamKey>)> {
+        let marks = tags.into_iter().map(|tag| {
+            let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
             let stream = self.stream(tag);
             let head = stream.backlog.head();
             let mut info = MarkInfo {
-                name: self.label_of(id, tag),
+                name: self.label_for(uid, tag),
                 mark: mark.min(head),
                 head,
                 unread: 0,
@@ -247,24 +294,35 @@ impl Hub {
             };
             let key = (info.mark < head && info.stored).then(|| self.stream_key(tag));
             if !info.stored {
-                let mut at = stream.backlog.start().max(info.mark + 1);
-                while let Some(segment) = stream.backlog.holding(at) {
-                    let body = &segment.frame[FRAME_HEADER_BYTES..];
-                    for message in Reader::new(body).into_iter().flatten().flatten() {
-                        let own = message.from.uid == uid
-                            && message.from.label == label.as_ref().map_or("", Label::as_str);
-                        if message.seq > info.mark && !own {
-                            info.unread = (info.unread + 1).min(UNREAD_MAX);
-                            let mention = mentions(message.text, member.user.as_str());
-                            info.mentions += u64::from(mention);
-                        }
-                    }
-                    at = segment.last + 1;
+                self.count_in_memory(&mut info, tag, (uid, label), user);
+            }
+            (info, key)
+        });
+        marks.collect()
+    }
+
+    /// Rooms without history have little to count.
+    fn count_in_memory(
+        &self,
+        info: &mut MarkInfo,
+        tag: StreamTag,
+        (uid, label): (u32, Option<&Label>),
+        user: &str,
+    ) {
+        let backlog = &self.stream(tag).backlog;
+        let label = label.map_or("", Label::as_str);
+        let mut at = backlog.start().max(info.mark + 1);
+        while let Some(segment) = backlog.holding(at) {
+            let body = &segment.frame[FRAME_HEADER_BYTES..];
+            for message in Reader::new(body).into_iter().flatten().flatten() {
+                let own = message.from.uid == uid && message.from.label == label;
+                if message.seq > info.mark && !own {
+                    info.unread = (info.unread + 1).min(UNREAD_MAX);
+                    info.mentions += u64::from(mentions(message.text, user));
                 }
             }
-            marks.push((info, key));
+            at = segment.last + 1;
         }
-        Ok(Err(Question::Unread { uid, user: member.user.to_string(), label, marks }))
     }
 
     // ---- read marks --------------------------------------------------------------------------
@@ -290,6 +348,7 @@ impl Hub {
         tag: StreamTag,
         seq: u64,
     ) -> Result<(), Refusal> {
+        self.unread_changed = true;
         let seq = seq.min(self.stream(tag).backlog.head());
         let key = (uid, label, tag);
         match self.marks.get_mut(&key) {

@@ -12,7 +12,7 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         verbs::{
             Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomInfo,
-            StreamInfo, StreamLabel, StreamTag,
+            StreamInfo, StreamTag,
         },
     },
     limits::{
@@ -476,20 +476,13 @@ impl Hub {
     ) -> StreamInfo {
         let stream = self.stream(tag);
         let head = stream.backlog.head();
-        let uid = self.sessions[&id].peer.uid;
-        let (name, topic) = match &stream.topic {
-            Topic::Announcements => (StreamLabel::Announcements, String::new()),
-            Topic::Room { name, topic, .. } => (StreamLabel::Room(name.clone()), topic.clone()),
-            Topic::Conversation { low, high } => {
-                let other = if uid == *low { *high } else { *low };
-                let user = self.user_names.get(&other).cloned();
-                let user = user.unwrap_or_else(|| UserName::of_uid(other));
-                (StreamLabel::Direct(user), String::new())
-            }
+        let topic = match &stream.topic {
+            Topic::Room { topic, .. } => topic.clone(),
+            Topic::Announcements | Topic::Conversation { .. } => String::new(),
         };
         StreamInfo {
             tag,
-            name,
+            name: self.label_for(self.sessions[&id].peer.uid, tag),
             head,
             next: next.unwrap_or(head + 1),
             new_run,

@@ -568,6 +568,8 @@ impl Hub {
             stream.busy_since_us = now.mono_us;
         }
         stream.published_us = now.mono_us;
+        self.unread_changed = true;
+        let stream = &mut self.streams[tag.0 as usize];
         let header = (self.rules.batch_header)(body_bytes);
         self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         let frame: Rc<[u8]> = self.builder.bytes().into();

@@ -1,0 +1,179 @@
+//! What was said before: spans, pages and search, asked over a [`Link`].
+
+use super::link::{Link, LinkError};
+use crate::{
+    chat::{
+        batch::{MessageRef, Reader},
+        message::{Message, MessageId, RunId, StreamName},
+        names::{Target, UserName},
+        text::mentions,
+        verbs::{MarkInfo, Page, Reply, Request, SpanInfo, StreamLabel},
+    },
+    limits::SEARCH_HITS_MAX,
+};
+
+/// What to search for. See [`Link::search`].
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Words, each of which has to occur, as a part of a word or more.
+    pub text: String,
+    /// Only there.
+    pub target: Option<Target>,
+    /// Only what this user said.
+    pub from: Option<UserName>,
+    /// Only what was said since, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// The newest so many.
+    pub limit: usize,
+}
+
+impl From<&StreamLabel> for StreamName {
+    fn from(label: &StreamLabel) -> Self {
+        match label {
+            StreamLabel::Room(room) => Self::Room(room.clone()),
+            StreamLabel::Direct(user) => Self::Direct(user.clone()),
+            StreamLabel::Announcements => Self::Announcements,
+        }
+    }
+}
+
+/// A message of a body as its reader is shown it.
+pub(super) fn message_of(
+    stream: &StreamName,
+    run: Option<RunId>,
+    reader: &str,
+    message: &MessageRef<'_>,
+) -> Option<Message> {
+    let notice = match &message.notice {
+        None => None,
+        Some(notice) => Some(notice.to_notice().ok()?),
+    };
+    Some(Message {
+        id: MessageId { stream: stream.clone(), run, seq: message.seq },
+        wall_us: message.wall_us,
+        from: message.from.to_member().ok()?,
+        reply_to: message.reply_to,
+        mention: mentions(message.text, reader),
+        notice,
+        text: message.text.to_owned(),
+    })
+}
+
+fn unexpected(reply: &Reply) -> LinkError {
+    LinkError::Protocol(format!("an answer that does not fit: {reply:?}"))
+}
+
+impl Link {
+    /// The numbers of a room or conversation that can be read.
+    ///
+    /// # Errors
+    /// A refusal if there is none, or the connection's failure.
+    pub fn span(&mut self, target: &Target) -> Result<SpanInfo, LinkError> {
+        match self.ask(&Request::Span { target: target.clone() })? {
+            Reply::Span(span) => Ok(span),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The first number that was said at some time (microseconds since 1970) or later; one after the
+    /// newest if none was.
+    ///
+    /// # Errors
+    /// As [`Link::span`].
+    pub fn number_at(&mut self, target: &Target, wall_us: i64) -> Result<u64, LinkError> {
+        match self.ask(&Request::NumberAt { target: target.clone(), wall_us })? {
+            Reply::Number(number) => Ok(number),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives messages `first` to `last` to `each`, in order, until it gives an error; numbers that are
+    /// gone are passed over.
+    ///
+    /// # Errors
+    /// As [`Link::span`], and what `each` gives.
+    pub fn messages<E: From<LinkError>>(
+        &mut self,
+        target: &Target,
+        span: &SpanInfo,
+        (first, last): (u64, u64),
+        mut each: impl FnMut(Message) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let welcome = self.welcome()?;
+        let user = welcome.user.clone();
+        let run = (!span.stored).then_some(welcome.run);
+        let stream = StreamName::from(&span.name);
+        let mut next = first.max(1);
+        while next <= last {
+            let request = Request::Page { target: target.clone(), first: next, last };
+            let page = match self.ask(&request)? {
+                Reply::Page(page) => page,
+                other => return Err(unexpected(&other).into()),
+            };
+            let Page { body, last: upto, .. } = page;
+            if upto == 0 {
+                return Ok(());
+            }
+            let malformed = |_| LinkError::Protocol("a page that can't be read".to_owned());
+            for message in Reader::new(&body).map_err(malformed)? {
+                let message = message.map_err(malformed)?;
+                if (next..=last).contains(&message.seq)
+                    && !message.withheld
+                    && let Some(message) = message_of(&stream, run, &user, &message)
+                {
+                    each(message)?;
+                }
+            }
+            next = upto + 1;
+        }
+        Ok(())
+    }
+
+    /// The newest messages that have all words of a text, oldest first.
+    ///
+    /// # Errors
+    /// As [`Link::span`].
+    pub fn search(&mut self, search: &Search) -> Result<Vec<Message>, LinkError> {
+        let user = self.welcome()?.user.clone();
+        let limit = search.limit.min(SEARCH_HITS_MAX);
+        // Newest first, page by page.
+        let mut found: Vec<Message> = Vec::new();
+        let mut before = 0;
+        while found.len() < limit {
+            let request = Request::Search {
+                text: search.text.clone(),
+                target: search.target.clone(),
+                from: search.from.clone(),
+                since_us: search.since_us,
+                before,
+                limit: u32::try_from(limit - found.len()).unwrap_or(u32::MAX),
+            };
+            let (hits, more) = match self.ask(&request)? {
+                Reply::Hits { hits, more } => (hits, more),
+                other => return Err(unexpected(&other)),
+            };
+            for hit in hits.iter().rev() {
+                let stream = StreamName::from(&hit.name);
+                let messages = Reader::new(&hit.body).into_iter().flatten().flatten();
+                found.extend(messages.filter_map(|m| message_of(&stream, None, &user, &m)));
+            }
+            match hits.first() {
+                Some(oldest) if more => before = oldest.id,
+                Some(_) | None => break,
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// What this name has not read: in these streams, or in all that it follows.
+    ///
+    /// # Errors
+    /// As [`Link::span`].
+    pub fn unread(&mut self, targets: &[Target]) -> Result<Vec<MarkInfo>, LinkError> {
+        match self.ask(&Request::Unread { targets: targets.to_vec() })? {
+            Reply::Marks(marks) => Ok(marks),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `moot history`, `moot search`, `moot read`: what was said before.
+
+use std::time::Duration;
+
+use super::{
+    args::{HistoryArgs, ReadArgs, SearchArgs},
+    connect::Context,
+    exit::{Exit, Failure},
+    time::When,
+};
+use crate::{
+    chat::{
+        message::{Message, MessageId, StreamName},
+        names::{Label, Target},
+        verbs::{GapReason, MarkInfo, Request, SpanInfo, StreamLabel},
+    },
+    client::{Event, Link, Search},
+    os,
+};
+
+pub(super) fn history(context: &mut Context, args: &HistoryArgs) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let target = &args.target;
+    let span = link.span(target)?;
+    let mut first = span.first.max(1);
+    let mut last = span.head;
+    if let Some(since) = &args.since {
+        first = after(&mut link, target, &span, since)? + 1;
+    }
+    if let Some(until) = &args.until {
+        let until_us = until.wall_us(os::wall_us());
+        last = last.min(link.number_at(target, until_us.saturating_add(1))?.saturating_sub(1));
+    }
+    if let Some(before) = &args.before {
+        last = last.min(number_of(&mut link, &span, before)?.saturating_sub(1));
+    }
+    if let Some(count) = args.last {
+        first = first.max((last + 1).saturating_sub(count));
+    }
+    tell_gap(context, &span, first)?;
+    link.messages(target, &span, (first, last), |message| {
+        context.out.event(&Event::Message(message), false)
+    })?;
+    link.quit();
+    Ok(Exit::Done)
+}
+
+/// What was asked for and is no longer kept.
+fn tell_gap(context: &mut Context, span: &SpanInfo, first: u64) -> Result<(), Failure> {
+    if first >= span.first || first > span.head {
+        return Ok(());
+    }
+    let stream = StreamName::from(&span.name);
+    let reason = if span.stored { GapReason::Retention } else { GapReason::Backlog };
+    let range = Some((first, span.first - 1));
+    context.out.event(&Event::Gap { stream, range, reason }, false)
+}
+
+/// The number after which something begins.
+pub(super) fn after(
+    link: &mut Link,
+    target: &Target,
+    span: &SpanInfo,
+    since: &When,
+) -> Result<u64, Failure> {
+    match since {
+        When::Id(id) => number_of(link, span, id),
+        time => {
+            let wall_us = time.wall_us(os::wall_us());
+            Ok(link.number_at(target, wall_us)?.saturating_sub(1))
+        }
+    }
+}
+
+/// The number that an id names, if it is of this stream and this run.
+fn number_of(link: &mut Link, span: &SpanInfo, id: &MessageId) -> Result<u64, Failure> {
+    let stream = StreamName::from(&span.name);
+    if id.stream != stream {
+        return Err(Failure::new(Exit::Absent, format!("{id} is no message of {stream}")));
+    }
+    let run = link.welcome()?.run;
+    if !span.stored && id.run.is_some_and(|of| of != run) {
+        let text = format!("{id} is of an earlier run of the server, and was not kept");
+        return Err(Failure::new(Exit::Absent, text));
+    }
+    if id.seq > span.head {
+        return Err(Failure::new(Exit::Absent, format!("there is no message {id} yet")));
+    }
+    Ok(id.seq)
+}
+
+pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let since_us = args.since.as_ref().map(|since| since.wall_us(os::wall_us()));
+    let found = link.search(&Search {
+        text: args.text.join(" "),
+        target: args.room.clone().map(Target::Room),
+        from: args.from.clone(),
+        since_us,
+        limit: usize::try_from(args.last).unwrap_or(usize::MAX),
+    })?;
+    link.quit();
+    let exit = if found.is_empty() { Exit::Failed } else { Exit::Done };
+    for message in found {
+        context.out.event(&Event::Message(message), true)?;
+    }
+    Ok(exit)
+}
+
+pub(super) fn read(context: &mut Context, args: &ReadArgs) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let marks = link.unread(&args.targets)?;
+    for mark in marks.iter().filter(|mark| mark.head > mark.mark) {
+        read_one(context, &mut link, mark, args.peek)?;
+    }
+    link.quit();
+    Ok(Exit::Done)
+}
+
+fn read_one(
+    context: &mut Context,
+    link: &mut Link,
+    mark: &MarkInfo,
+    peek: bool,
+) -> Result<(), Failure> {
+    let target = match &mark.name {
+        StreamLabel::Room(room) => Target::Room(room.clone()),
+        StreamLabel::Direct(user) => Target::User { user: user.clone(), label: None },
+        StreamLabel::Announcements => return Ok(()),
+    };
+    if mark.unread > 0 {
+        let span = link.span(&target)?;
+        tell_gap(context, &span, mark.mark + 1)?;
+        let uid = link.welcome()?.uid;
+        let label = context.global.label.clone();
+        let own = move |m: &Message| m.from.uid == uid && m.from.label == label;
+        let range = (mark.mark + 1, mark.head);
+        link.messages(&target, &span, range, |message| {
+            if own(&message) { Ok(()) } else { context.out.event(&Event::Message(message), true) }
+        })?;
+        // What could not be printed was not read.
+        context.out.flush()?;
+    }
+    if !peek {
+        link.set_deadline(Some(context.deadline()));
+        link.ask(&Request::MarkRead { target, seq: mark.head })?;
+    }
+    Ok(())
+}
+
+/// One short line for a prompt.
+pub(super) fn badge(context: &mut Context) -> Result<Exit, Failure> {
+    // Nobody wants a prompt that fails or waits.
+    let counts = counts(context).unwrap_or_default();
+    let parts = [(counts.unread, "✉"), (counts.mentions, "@"), (counts.direct, "✎")];
+    let shown: Vec<_> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, sign)| format!("{sign}{n}")).collect();
+    if context.global.json {
+        let object = serde_json::json!({
+            "type": "badge",
+            "unread": counts.unread,
+            "mentions": counts.mentions,
+            "direct": counts.direct,
+        });
+        context.out.json(&object)?;
+    } else if !shown.is_empty() {
+        context.out.line(&shown.join(" "))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    unread: u64,
+    mentions: u64,
+    direct: u64,
+}
+
+/// How long a prompt waits for a host's server.
+const BADGE_WITHIN: Duration = Duration::from_millis(100);
+
+fn counts(context: &Context) -> Result<Counts, Failure> {
+    let label: Option<&Label> = context.global.label.as_ref();
+    let places = context.places()?;
+    if !places.host
+        && let Some(badge) = crate::presence::badge(&places, label)
+    {
+        return Ok(Counts { unread: badge.unread, mentions: badge.mentions, direct: badge.direct });
+    }
+    if !places.host {
+        return Ok(Counts::default());
+    }
+    let mut link = context.link_within(BADGE_WITHIN)?;
+    let mut counts = Counts::default();
+    for mark in link.unread(&[])? {
+        counts.mentions += mark.mentions;
+        match mark.name {
+            StreamLabel::Direct(_) => counts.direct += mark.unread,
+            StreamLabel::Room(_) | StreamLabel::Announcements => counts.unread += mark.unread,
+        }
+    }
+    link.quit();
+    Ok(counts)
+}
