@@ -100,6 +100,18 @@ impl Reader {
         })
     }
 
+    /// Oldest number of a stream that is kept.
+    ///
+    /// # Errors
+    /// From the database.
+    pub fn oldest(&self, stream: &StreamKey) -> Result<Option<u64>, HistoryError> {
+        self.with(|connection| {
+            let Some(id) = stream_id(connection, stream)? else { return Ok(None) };
+            let sql = "SELECT first FROM streams WHERE id = ?";
+            connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
+        })
+    }
+
     /// First number of a stream that was said at some time or later; one after the newest if none was.
     ///
     /// # Errors

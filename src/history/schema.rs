@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::HistoryError;
 
@@ -80,8 +80,19 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
 ";
 
-/// Brings a database to the present version, or says why not.
-pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
+/// Looks at a database without touching it: what can't be used is left as it is.
+pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
+    let failed = |e| HistoryError::of(path, e);
+    if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+        return Ok(());
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    version(&connection, path).map(drop)
+}
+
+/// The version of a database; an error if it is none that can be used.
+fn version(connection: &Connection, path: &Path) -> Result<i64, HistoryError> {
     let failed = |e| HistoryError::of(path, e);
     let found: i64 =
         connection.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(failed)?;
@@ -97,6 +108,13 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
     if found > VERSION {
         return Err(HistoryError::Newer { path: path.to_owned(), found, known: VERSION });
     }
+    Ok(found)
+}
+
+/// Brings a database to the present version, or says why not.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), HistoryError> {
+    let failed = |e| HistoryError::of(path, e);
+    let found = version(connection, path)?;
     if found == VERSION {
         return Ok(());
     }

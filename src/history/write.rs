@@ -97,6 +97,12 @@ impl History {
     /// If it is damaged, of another program or a newer version, or can't be opened.
     pub fn open(path: &Path, options: Options, done: Done) -> Result<(Self, Loaded), HistoryError> {
         let failed = |e| HistoryError::of(path, e);
+        schema::check(path)?;
+        // Messages are nobody else's, whatever the umask: SQLite gives its other files the same mode.
+        os::make_private(path)
+            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        os::make_private(&path.with_extension("epoch"))
+            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
         let mut loaded = load(&connection).map_err(failed)?;

@@ -122,6 +122,12 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             });
             Ok(plain(Reply::Page(page.unwrap_or_default())))
         }
+        Question::Span { stream, mut span } => {
+            if let Some(first) = reader.oldest(&stream)? {
+                span.first = first;
+            }
+            Ok(plain(Reply::Span(span)))
+        }
         Question::NumberAt { stream, wall_us } => {
             reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }

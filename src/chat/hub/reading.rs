@@ -32,6 +32,13 @@ pub enum Question {
         /// Last number.
         last: u64,
     },
+    /// The oldest number that is kept.
+    Span {
+        /// The stream.
+        stream: StreamKey,
+        /// What is known of it.
+        span: SpanInfo,
+    },
     /// The first number that was said at some time or later.
     NumberAt {
         /// The stream.
@@ -80,7 +87,7 @@ impl Hub {
         self.sessions.get(&id)?;
         match request {
             Request::Span { target } => {
-                Some(self.readable(id, target).map(|tag| Ok(Reply::Span(self.span(id, tag)))))
+                Some(self.readable(id, target).map(|tag| self.span(id, tag)))
             }
             Request::Page { target, first, last } => {
                 Some(self.readable(id, target).map(|tag| self.page(tag, *first, *last)))
@@ -128,12 +135,18 @@ impl Hub {
         }
     }
 
-    fn span(&self, id: SessionId, tag: StreamTag) -> SpanInfo {
+    fn span(&self, id: SessionId, tag: StreamTag) -> Result<Reply, Question> {
         let stream = self.stream(tag);
         let stored = self.is_stored(tag);
         let first = if stored { stream.first } else { stream.backlog.start() };
         let uid = self.sessions[&id].peer.uid;
-        SpanInfo { name: self.label_for(uid, tag), first, head: stream.backlog.head(), stored }
+        let name = self.label_for(uid, tag);
+        let span = SpanInfo { name, first, head: stream.backlog.head(), stored };
+        match stored {
+            // Retention goes on behind the hub's back.
+            true => Err(Question::Span { stream: self.stream_key(tag), span }),
+            false => Ok(Reply::Span(span)),
+        }
     }
 
     /// What a user calls a stream.

@@ -15,7 +15,8 @@ mod user;
 pub use channel::*;
 pub use clock::{monotonic_us, wall_us};
 pub use files::{
-    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, owner_of, set_socket_mode,
+    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, owner_of,
+    set_socket_mode,
 };
 pub use lock::{Lock, LockError, LockNote, LockState, query};
 pub use memory::*;

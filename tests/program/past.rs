@@ -1,0 +1,553 @@
+//! What was said before: history, search, reading, mail, and that none of it is lost.
+
+use std::{
+    collections::HashMap,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use moot::{
+    chat::{
+        member::Kind,
+        names::RoomName,
+        verbs::{Begin, Follow},
+    },
+    client::{Address, Event, Follows, Member, Wake},
+    os,
+    session::Connection,
+    wire::hello::Hello,
+};
+
+use super::world::{Done, OTHER_UID, PATIENCE, Process, THIRD_UID, World, eventually, is_root};
+
+fn texts(done: &Done) -> Vec<String> {
+    done.objects().iter().map(|o| o["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_was_said_is_there_after_a_restart_and_numbers_go_on() {
+    let world = World::new();
+    let mut server = world.serve();
+    for n in 1..=30 {
+        world.run(&["send", "dev", &format!("line {n}")]).ok();
+    }
+    server.kill();
+    let _server = world.serve();
+    let sent = world.run(&["send", "--json", "dev", "line 31"]).ok().objects();
+    assert_eq!((&sent[0]["id"], &sent[0]["seq"]), (&"dev:31".into(), &31.into()));
+    let all = world.run(&["history", "--json", "dev"]).ok();
+    assert_eq!(texts(&all), (1..=31).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    let last = world.run(&["history", "--json", "dev", "--last", "2"]).ok();
+    assert_eq!(texts(&last), ["line 30", "line 31"]);
+    let since = world.run(&["history", "--json", "dev", "--since", "dev:28", "--before", "dev:31"]);
+    assert_eq!(texts(&since.ok()), ["line 29", "line 30"]);
+    assert_eq!(texts(&world.run(&["history", "--json", "dev", "--since", "1h"]).ok()).len(), 31);
+    let future = world.run(&["history", "--json", "dev", "--since", "2999-01-01T00:00:00Z"]).ok();
+    assert!(future.out.is_empty());
+    world.run(&["history", "nosuch"]).exits(5);
+    world.run(&["history", "dev", "--since", "dev:99"]).exits(5);
+    world.run(&["history", "dev", "--since", "yesterday"]).exits(2);
+    // join and listen begin where they are told to, and miss nothing.
+    let mut bob = world.listen(&["--last", "3", "dev"]);
+    world.run(&["send", "dev", "line 32"]).ok();
+    assert_eq!(bob.texts(4), ["line 29", "line 30", "line 31", "line 32"]);
+}
+
+#[test]
+fn a_script_goes_on_after_exactly_its_last_message() {
+    let world = World::new();
+    let mut server = world.serve();
+    for n in 1..=5 {
+        world.run(&["send", "dev", &n.to_string()]).ok();
+    }
+    server.kill();
+    let _server = world.serve();
+    world.run(&["send", "dev", "6"]).ok();
+    let mut script = world.listen(&["--since", "dev:3", "dev"]);
+    assert_eq!(script.texts(3), ["4", "5", "6"]);
+    let count = world.run(&["listen", "--since", "5m", "--count", "6", "--raw", "dev"]).ok();
+    assert_eq!(count.out, "1\n2\n3\n4\n5\n6\n");
+    world.run(&["listen", "--since", "dev:99", "dev"]).exits(5);
+    world.run(&["listen", "--since", "other:1", "dev"]).exits(5);
+}
+
+#[test]
+fn what_retention_removed_is_a_gap_before_what_is_left() {
+    let world = World::with_config("[history]\nbytes_max = 1000000\n");
+    let mut server = world.serve();
+    let text = "x".repeat(10_000);
+    let lines: String = (0..400).map(|n| format!("{n} {text}\n")).collect();
+    world.run_with_input(&["send", "--lines", "dev"], lines.as_bytes()).ok();
+    let first = || {
+        let kept = world.run(&["history", "--json", "dev"]).ok().objects();
+        kept.first().map_or(0, |m| m["seq"].as_u64().unwrap())
+    };
+    eventually("the oldest are removed", || first() > 200);
+    // What is in memory is shown as long as it is there; after a restart only the disk has it.
+    server.kill();
+    let _server = world.serve();
+    let mut script = world.listen(&["--since", "dev:2", "dev"]);
+    let gap = script.next("what comes first");
+    assert_eq!(
+        (&gap["type"], &gap["first"], &gap["reason"]),
+        (&"gap".into(), &3.into(), &"retention".into())
+    );
+    let last = gap["last"].as_u64().unwrap();
+    assert_eq!(script.next("the first that is left")["seq"], last + 1);
+    let history = world.run(&["history", "--json", "dev", "--since", "dev:2"]).ok().objects();
+    assert_eq!(history[0]["type"], "gap");
+    // Numbers go on.
+    assert_eq!(world.run(&["send", "--json", "dev", "x"]).ok().objects()[0]["seq"], 401);
+}
+
+#[test]
+fn history_and_live_stream_meet_without_hole_or_double_under_load() {
+    let world = World::new();
+    let _server = world.serve();
+    world.run(&["send", "dev", "first"]).ok();
+    let mut senders: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = world.moot(&["send", "--lines", "dev"]);
+            command.stdin(Stdio::piped());
+            Process::spawn(command)
+        })
+        .collect();
+    let inputs: Vec<_> = senders.iter_mut().map(|s| s.input.take().unwrap()).collect();
+    let writers: Vec<_> = inputs
+        .into_iter()
+        .enumerate()
+        .map(|(sender, mut input)| {
+            std::thread::spawn(move || {
+                use std::io::Write;
+                for n in 0..1_000 {
+                    writeln!(input, "{sender} {n}").unwrap();
+                }
+            })
+        })
+        .collect();
+    // They come while everybody talks.
+    let mut late: Vec<_> =
+        (0..6).map(|n| world.listen(&["--last", &(n * 700).to_string(), "dev"])).collect();
+    late.push(world.join(&["--last", "100000", "dev"]));
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    for sender in &mut senders {
+        assert_eq!(sender.code(), 0);
+    }
+    let all = texts(&world.run(&["history", "--json", "dev"]).ok());
+    assert_eq!(all.len(), 8_001);
+    for member in &mut late {
+        let mut next = None;
+        loop {
+            let message = member.next_of("message");
+            let seq = message["seq"].as_u64().unwrap();
+            assert_eq!(next.unwrap_or(seq), seq, "a hole or a double");
+            assert_eq!(message["text"], all[seq as usize - 1].as_str());
+            next = Some(seq + 1);
+            if seq == 8_001 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn korean_is_found_by_part_of_a_word_and_latin_in_any_case() {
+    let world = World::new();
+    let _server = world.serve();
+    let decomposed = "\u{1112}\u{116c}\u{110b}\u{1174}\u{1109}\u{1175}\u{11af} 예약";
+    let all = [
+        "회의 시작합니다",
+        "점심시간입니다",
+        "Build FAILED on main",
+        decomposed,
+        "réunion À DEMAIN",
+    ];
+    for text in all {
+        world.run(&["send", "dev", text]).ok();
+    }
+    world.run(&["send", "other", "회의록을 올렸습니다"]).ok();
+    let found = |args: &[&str]| {
+        let mut all = vec!["search", "--json"];
+        all.extend(args);
+        let done = world.run(&all);
+        assert!([0, 1].contains(&done.code), "{}", done.err);
+        texts(&done)
+    };
+    for indexed in [false, true] {
+        if indexed {
+            // The index is filled behind the commit; what is found must not depend on that.
+            std::thread::sleep(Duration::from_millis(1_200));
+        }
+        assert_eq!(found(&["시"]), ["회의 시작합니다", "점심시간입니다"]);
+        assert_eq!(found(&["회의"]), [all[0], all[3], "회의록을 올렸습니다"]);
+        assert_eq!(found(&["시작합"]), [all[0]]);
+        assert_eq!(found(&["점심시간입"]), [all[1]]);
+        assert_eq!(found(&["회의", "작합니"]), [all[0]], "all words, as one query");
+        assert_eq!(found(&["failed"]), [all[2]]);
+        assert_eq!(found(&["ail", "MAIN"]), [all[2]], "DEMAIN has no ail");
+        assert_eq!(found(&["à demain"]), [all[4]]);
+        assert_eq!(found(&["회의", "--room", "other"]), ["회의록을 올렸습니다"]);
+        assert_eq!(found(&["회의", "--last", "1"]), ["회의록을 올렸습니다"]);
+        assert!(found(&["nowhere"]).is_empty());
+        assert!(found(&["%"]).is_empty(), "no pattern language");
+        assert!(found(&["\"AND OR NOT*"]).is_empty());
+    }
+    world.run(&["search", "nowhere"]).exits(1);
+    world.run(&["search", "x", "--room", "nosuch"]).exits(5);
+    world.run(&["search", " "]).exits(2);
+}
+
+#[test]
+fn what_is_unread_is_told_and_marked_by_reading_only() {
+    let world = World::new();
+    let mut server = world.serve();
+    let me = os::user_name(os::own_uid()).unwrap().to_string();
+    world.run(&["send", "dev", "before I followed"]).ok();
+    world.run_with_input(&["join", "dev"], b"").ok();
+    let say = |text: &str| {
+        world.run(&["send", "--as", "ci", "dev", text]).ok();
+    };
+    say("one");
+    say(&format!("two for @{me}"));
+    world.run(&["send", "dev", "my own"]).ok();
+    let unread = || world.run(&["rooms", "--json"]).ok().objects()[0]["unread"].as_u64().unwrap();
+    assert_eq!(unread(), 2, "own messages are not unread");
+    // To be shown something is not to read it.
+    world.run(&["listen", "--last", "5", "--count", "4", "dev"]).ok();
+    let peeked = world.run(&["read", "--peek", "--json"]).ok();
+    assert_eq!(texts(&peeked), ["one".to_owned(), format!("two for @{me}")]);
+    let badge = || world.run(&["badge"]).ok().out;
+    eventually("the badge", || badge() == "✉2 @1\n");
+    server.kill();
+    let _server = world.serve();
+    assert_eq!(unread(), 2, "marks are kept");
+    eventually("the badge again", || badge() == "✉2 @1\n");
+    assert_eq!(texts(&world.run(&["read", "--json"]).ok()).len(), 2);
+    assert_eq!((unread(), world.run(&["read"]).ok().out), (0, String::new()));
+    eventually("no badge", || badge().is_empty());
+    let mut mentions = world.listen(&["--mentions", "dev"]);
+    say("nothing for you");
+    say(&format!("@{me}: this"));
+    assert_eq!(mentions.texts(1), [format!("@{me}: this")]);
+    // Without a server there is nothing to show, and no failure.
+    world.run(&["stop"]).ok();
+    assert_eq!(badge(), "");
+}
+
+#[test]
+fn mail_waits_for_its_reader_and_nobody_else_sees_it() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let mut server = world.serve_with(&["--system"]);
+    let name = |uid| os::user_name(uid).unwrap().to_string();
+    let (root, other, third) = (name(0), name(OTHER_UID), name(THIRD_UID));
+    for text in ["first secret", "second secret"] {
+        world.run(&["send", &format!("@{other}"), text]).ok();
+    }
+    world.run_as(THIRD_UID, &["send", "dev", "no secret"]).ok();
+    server.kill();
+    let _server = world.serve_with(&["--system"]);
+    // The reader.
+    let read = world.run_as(OTHER_UID, &["read", "--json"]).ok();
+    assert_eq!(texts(&read), ["first secret", "second secret"]);
+    assert_eq!(read.objects()[0]["with"], root.as_str());
+    assert_eq!(world.run_as(OTHER_UID, &["read"]).ok().out, "");
+    let history = world.run_as(OTHER_UID, &["history", "--json", &format!("@{root}")]).ok();
+    assert_eq!(texts(&history).len(), 2);
+    assert_eq!(texts(&world.run_as(OTHER_UID, &["search", "--json", "secret"]).ok()).len(), 3);
+    // A third user.
+    assert_eq!(
+        texts(&world.run_as(THIRD_UID, &["search", "--json", "secret"]).ok()),
+        ["no secret"]
+    );
+    for with in [&root, &other] {
+        world.run_as(THIRD_UID, &["history", &format!("@{with}")]).exits(5);
+        world.run_as(THIRD_UID, &["read", &format!("@{with}")]).exits(5);
+    }
+    world.run_as(THIRD_UID, &["room", "delete", "nosuch"]).exits(5);
+    world.run_as(OTHER_UID, &["room", "delete", "dev"]).exits(4);
+    world.run_as(THIRD_UID, &["send", &format!("@{third}"), "a note to myself"]).ok();
+    assert!(!texts(&world.run(&["search", "--json", "note"])).iter().any(|t| t.contains("myself")));
+    // The database is the server's own.
+    for file in ["history.db", "history.db-wal", "history.epoch"] {
+        let mode = std::fs::metadata(world.dir.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file} is {mode:o}");
+    }
+}
+
+#[test]
+fn a_deleted_room_is_gone_with_all_that_was_said_in_it() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    world.run(&["send", "dev", "to be forgotten"]).ok();
+    world.run(&["room", "delete", "dev"]).ok();
+    assert_eq!(bob.next_of("deleted")["room"], "dev");
+    world.run(&["history", "dev"]).exits(5);
+    world.run(&["search", "forgotten"]).exits(1);
+    assert!(world.run(&["rooms", "--json"]).ok().out.is_empty());
+    // The same name is a new room; no number is given twice.
+    assert_eq!(world.run(&["send", "--json", "dev", "new"]).ok().objects()[0]["seq"], 2);
+    assert_eq!(texts(&world.run(&["history", "--json", "dev"]).ok()), ["new"]);
+}
+
+#[test]
+fn rooms_without_history_say_so_and_keep_nothing() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["room", "create", "chatter", "--no-history"]).ok();
+    world.run(&["send", "chatter", "soon gone"]).ok();
+    assert_eq!(world.run(&["rooms", "--json"]).ok().objects()[0]["history"], false);
+    let history = world.run(&["history", "--json", "chatter"]).ok();
+    assert_eq!(texts(&history), ["soon gone"]);
+    let id = history.objects()[0]["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("chatter:") && id.contains('.'), "{id} names its run");
+    server.kill();
+    let _server = world.serve();
+    assert!(world.run(&["history", "--json", "chatter"]).ok().out.is_empty());
+    assert_eq!(world.run(&["rooms", "--json"]).ok().objects()[0]["history"], false);
+    let mut script = world.listen(&["--since", &id, "chatter"]);
+    assert_eq!(script.next("what comes first")["type"], "gap");
+}
+
+#[test]
+fn a_database_that_can_not_be_used_is_refused_by_name_and_left_alone() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["send", "dev", "precious"]).ok();
+    server.signal("TERM");
+    assert_eq!(server.code(), 0);
+    let path = world.dir.join("history.db");
+    let good = std::fs::read(&path).unwrap();
+    let refused = |why: &str| {
+        let before = std::fs::read(&path).unwrap();
+        let done = world.run(&["serve"]).exits(1);
+        assert!(done.err.contains("history.db") && done.err.contains(why), "{}", done.err);
+        assert!(std::fs::read(&path).unwrap() == before, "it is left alone");
+    };
+    std::fs::write(&path, b"this is no database at all, and long enough to be sure of it").unwrap();
+    refused("damaged");
+    let mut torn = good.clone();
+    torn[200..].fill(0xaa);
+    std::fs::write(&path, &torn).unwrap();
+    refused("damaged");
+    // Another program's, and a newer moot's.
+    std::fs::remove_file(&path).unwrap();
+    let foreign = rusqlite::Connection::open(&path).unwrap();
+    foreign.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(foreign);
+    refused("another program");
+    std::fs::write(&path, &good).unwrap();
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    drop(newer);
+    refused("99");
+    // Without it the server still serves.
+    let _without = world.serve_with(&["--history", "off"]);
+    world.run(&["send", "dev", "hi"]).ok();
+    drop(_without);
+    std::fs::write(&path, &good).unwrap();
+    let _server = world.serve();
+    assert_eq!(texts(&world.run(&["history", "--json", "dev"]).ok()), ["precious"]);
+}
+
+#[test]
+fn a_full_disk_refuses_clearly_and_recovers_by_itself() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let disk = world.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=3m,mode=755", "tmpfs"])
+        .arg(&disk)
+        .stderr(Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|s| s.success()) {
+        // No file system of one's own here.
+        return;
+    }
+    struct Mounted(std::path::PathBuf);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let mounted = Mounted(disk.clone());
+    let runtime = world.path("runtime");
+    std::fs::create_dir(&runtime).unwrap();
+    std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let moot = |args: &[&str]| {
+        let mut command = world.moot(args);
+        command
+            .env_remove("MOOT_SERVER")
+            .env("XDG_STATE_HOME", &disk)
+            .env("XDG_RUNTIME_DIR", &runtime);
+        command
+    };
+    let mut server = Process::spawn(moot(&["serve"]));
+    assert!(server.line("ready").starts_with("listening"));
+    Done::of(moot(&["send", "dev", "before"]), None).ok();
+    let mut listen = moot(&["listen", "--json", "--no-start", "dev"]);
+    listen.stdin(Stdio::null());
+    let mut bob = Process::ready(listen);
+    std::fs::write(disk.join("ballast"), vec![0; 8 << 20]).unwrap_err();
+    let text = "x".repeat(20_000);
+    let mut sent = Vec::new();
+    let refused = loop {
+        let line = format!("{} {text}", sent.len());
+        let done = Done::of(moot(&["send", "dev", &line]), None);
+        if done.code != 0 {
+            break done;
+        }
+        sent.push(line);
+        assert!(sent.len() < 1_000, "the disk is never full");
+    };
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("disk full"), "{}", refused.err);
+    Done::of(moot(&["announce", "x"]), None).exits(1);
+    // Reading goes on, and the state is told.
+    let history = Done::of(moot(&["history", "--json", "dev"]), None).ok();
+    assert_eq!(history.objects().len(), sent.len() + 1);
+    let status = Done::of(moot(&["status"]), None).exits(1);
+    assert!(status.err.contains("degraded"), "{}", status.err);
+    assert_eq!(bob.texts(sent.len()), sent, "what was refused is shown to nobody");
+    // Room again.
+    std::fs::remove_file(disk.join("ballast")).unwrap();
+    Done::of(moot(&["send", "dev", "after"]), None).ok();
+    assert_eq!(bob.texts(1), ["after"]);
+    Done::of(moot(&["status"]), None).ok();
+    drop((bob, server, mounted));
+}
+
+/// One sender that comes back by itself: what it said, what was acknowledged, what it saw.
+#[derive(Default)]
+struct Log {
+    acknowledged: HashMap<String, u64>,
+    refused: Vec<String>,
+    seen: Vec<(u64, String)>,
+}
+
+fn talk(dir: &std::path::Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
+    let places = os::resolve(Some(dir.to_str().unwrap()), &os::Env::from_process()).unwrap();
+    let mut instance = [0; 16];
+    instance[0] = u8::try_from(id + 1).unwrap();
+    let room = RoomName::new("dev").unwrap();
+    let follows = Follows {
+        follow: vec![Follow::Room(room.clone())],
+        begin: Begin::Now,
+        begin_of: Vec::new(),
+        membership: false,
+        keep: false,
+    };
+    let connection = Connection::open(&places.socket(), PATIENCE).unwrap();
+    let hello = Hello::new(None, Kind::Script, instance);
+    let mut member = Member::join(connection, places, hello, follows, None).unwrap();
+    let never = crossbeam_channel::never::<()>();
+    let mut said = 0;
+    let mut open: std::collections::VecDeque<String> = std::collections::VecDeque::new();
+    let deadline = || Some(Instant::now() + Duration::from_millis(2));
+    let mut give_up = None;
+    loop {
+        let stopping = stop.load(Ordering::SeqCst);
+        if stopping {
+            let at = *give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+            assert!(Instant::now() < at, "{} never acknowledged", member.unacked());
+            if member.unacked() == 0 && member.has_shown_all() {
+                return;
+            }
+        } else if member.unacked() < 8 {
+            said += 1;
+            let text = format!("{id} {said}");
+            open.push_back(text.clone());
+            member.say(Address::Room(room.clone()), None, text);
+        }
+        match member.wait(&never, deadline()) {
+            Wake::Sent(sent) => {
+                // Acknowledgements of one instance come in order.
+                let text = open.pop_front().unwrap();
+                log.lock().unwrap().acknowledged.insert(text, sent.id.seq);
+            }
+            Wake::Refused(refusal) => {
+                let text = open.pop_front().unwrap();
+                log.lock().unwrap().refused.push(format!("{text}: {refusal:?}"));
+            }
+            Wake::Event(Event::Message(message)) => {
+                log.lock().unwrap().seen.push((message.id.seq, message.text));
+            }
+            Wake::Event(Event::Gap { .. }) => panic!("nothing is lost"),
+            Wake::Event(_) | Wake::TimedOut => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// `MOOT_KILLS=10000 cargo test --test program killed_server_loses -- --nocapture` for a long run.
+#[test]
+fn a_killed_server_loses_nothing_that_was_acknowledged() {
+    let kills: u32 = std::env::var("MOOT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["send", "dev", "0 0"]).ok();
+    let stop = Arc::new(AtomicBool::new(false));
+    let talkers: Vec<_> = (1..=8)
+        .map(|id| {
+            let log = Arc::new(Mutex::new(Log::default()));
+            let (dir, stop, own) = (world.dir.clone(), Arc::clone(&stop), Arc::clone(&log));
+            (std::thread::spawn(move || talk(&dir, id, &stop, &own)), log)
+        })
+        .collect();
+    let mut random: u64 = 88_172_645_463_325_252;
+    for _ in 0..kills {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        // Any moment: in the middle of a commit, of a publication, of a handshake.
+        std::thread::sleep(Duration::from_micros(random % 30_000));
+        server.kill();
+        server = world.serve();
+    }
+    stop.store(true, Ordering::SeqCst);
+    for (talker, _) in &talkers {
+        eventually("the end of a talker", || talker.is_finished());
+    }
+    let history = world.run(&["history", "--json", "dev"]).ok().objects();
+    let by_seq: HashMap<u64, String> = history
+        .iter()
+        .map(|m| (m["seq"].as_u64().unwrap(), m["text"].as_str().unwrap().to_owned()))
+        .collect();
+    assert_eq!(by_seq.len(), history.len(), "each number once");
+    assert_eq!(by_seq.keys().max(), Some(&(by_seq.len() as u64)), "no number is left out");
+    let mut by_text: HashMap<&String, u64> = HashMap::new();
+    for (seq, text) in &by_seq {
+        assert_eq!(by_text.insert(text, *seq), None, "{text} stands twice");
+    }
+    let mut acknowledged = 0;
+    for (talker, log) in talkers {
+        talker.join().unwrap();
+        let log = log.lock().unwrap();
+        assert!(log.refused.is_empty(), "{:?}", log.refused);
+        for (text, seq) in &log.acknowledged {
+            assert_eq!(by_text.get(text), Some(seq), "{text} was acknowledged as {seq}");
+            acknowledged += 1;
+        }
+        let mut next = log.seen.first().map_or(0, |(seq, _)| *seq);
+        for (seq, text) in &log.seen {
+            assert_eq!(*seq, next, "a hole or a double");
+            assert_eq!(&by_seq[seq], text, "two texts for one number");
+            next = seq + 1;
+        }
+    }
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{kills} kills, {acknowledged} acknowledged, none lost").unwrap();
+}
