@@ -148,6 +148,9 @@ pub struct Member {
     before: Vec<Stream>,
     /// The run that they belong to.
     before_run: RunId,
+    /// Of the history: numbers of another one mean something else.
+    epoch: u32,
+    before_epoch: u32,
     wakes: VecDeque<Queued>,
     unacked: VecDeque<Unacked>,
     counter: u64,
@@ -210,6 +213,8 @@ impl Member {
             streams: HashMap::new(),
             before: Vec::new(),
             before_run: RunId(0),
+            epoch: 0,
+            before_epoch: 0,
             wakes: VecDeque::new(),
             unacked: VecDeque::new(),
             counter: 0,
@@ -277,6 +282,7 @@ impl Member {
         let welcome = link.welcome()?.clone();
         self.user.clone_from(&welcome.user);
         self.run = welcome.run;
+        self.epoch = welcome.epoch;
         let (connection, frames) = link.into_parts();
         connection.set_read_timeout(None)?;
         connection.set_write_timeout(None)?;
@@ -335,6 +341,10 @@ impl Member {
             Follow::AllDirect | Follow::ToMe => None,
         };
         match (known, follow) {
+            // An older history was put back: a number that there never was is answered with a gap.
+            (Some(stream), _) if stream.stored && self.epoch != self.before_epoch => {
+                Begin::After { run: self.before_run, seq: u64::MAX }
+            }
             (Some(stream), _) => {
                 Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
             }
@@ -882,6 +892,7 @@ impl Member {
         if was_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
             self.before_run = self.run;
+            self.before_epoch = self.epoch;
         }
         self.streams.clear();
         if was_ready {

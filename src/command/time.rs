@@ -41,9 +41,9 @@ impl FromStr for When {
             return Ok(Self::At(at.as_microsecond()));
         }
         let clock = |text: &str| text.len() == 5 && text.as_bytes()[2] == b':';
-        if clock(written)
-            && let Ok(time) = civil::Time::strptime("%H:%M", written)
-        {
+        if clock(written) {
+            let time = civil::Time::strptime("%H:%M", written)
+                .map_err(|_| format!("{written} is no time of day"))?;
             let today = Zoned::now().with().time(time).build().map_err(|e| e.to_string())?;
             return Ok(Self::At(today.timestamp().as_microsecond()));
         }

@@ -100,3 +100,167 @@ pub struct Loaded {
     /// Rises whenever an older database was put back: numbers seen since then may come again.
     pub epoch: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+    use crate::chat::{
+        batch,
+        hub::{Entry, Record, StreamKey},
+        member::{Kind, Member, SessionId},
+        names::{RoomName, UserName},
+        verbs::StreamTag,
+    };
+
+    struct Kept {
+        history: History,
+        done: mpsc::Receiver<Result<(), String>>,
+        loaded: Loaded,
+    }
+
+    fn open(dir: &Path) -> Kept {
+        let (tell, done) = mpsc::channel();
+        let done_box = Box::new(move |result| drop(tell.send(result)));
+        let (history, loaded) =
+            History::open(&dir.join("h.db"), Options::default(), done_box).unwrap();
+        Kept { history, done, loaded }
+    }
+
+    impl Kept {
+        fn commit(&self, records: Vec<Record>, entries: Vec<Arc<Entry>>) -> Result<(), String> {
+            self.history.commit(records, entries, crate::os::wall_us());
+            self.done.recv().unwrap()
+        }
+
+        fn texts(&self, stream: &StreamKey) -> Vec<(u64, String, String)> {
+            let reader = self.history.reader();
+            let found = reader.fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20).unwrap();
+            let mut all = Vec::new();
+            for body in found.bodies {
+                for message in batch::Reader::new(&body).unwrap() {
+                    let message = message.unwrap();
+                    let from = message.from.to_member().unwrap().name();
+                    all.push((message.seq, from, message.text.to_owned()));
+                }
+            }
+            all
+        }
+    }
+
+    fn room(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    fn stream(name: &str) -> StreamKey {
+        StreamKey::Room(room(name))
+    }
+
+    fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text: &str) -> Arc<Entry> {
+        Arc::new(Entry {
+            stream: stream.clone(),
+            seq,
+            wall_us: seq.cast_signed() * 1_000_000,
+            from: Arc::new(Member {
+                session: SessionId(session),
+                uid: 1,
+                pid: 1,
+                kind: Kind::Script,
+                user: UserName::new(user).unwrap(),
+                label: None,
+            }),
+            reply_to: None,
+            to_label: None,
+            notice: None,
+            text: text.into(),
+            submit: Some(([7; 16], seq)),
+        })
+    }
+
+    #[test]
+    fn what_was_committed_is_there_again_with_its_senders_of_all_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")]).unwrap();
+        drop(kept);
+        // Another run gives the same session number to somebody else.
+        let kept = open(dir.path());
+        assert_eq!(kept.loaded.restored.rooms[0].span.head, 1);
+        kept.commit(Vec::new(), vec![entry(&dev, 2, 5, "bob", "two")]).unwrap();
+        let said = |seq, from: &str, text: &str| (seq, from.to_owned(), text.to_owned());
+        assert_eq!(kept.texts(&dev), [said(1, "ann", "one"), said(2, "bob", "two")]);
+        drop(kept);
+        let kept = open(dir.path());
+        let submits = &kept.loaded.restored.submits;
+        let runs: Vec<_> = submits.iter().map(|s| (s.counter, s.count, s.seq)).collect();
+        assert_eq!(runs, [(1, 1, 1), (2, 1, 2)]);
+        assert_eq!(kept.history.reader().number_at(&dev, 1_500_000).unwrap(), 2);
+        assert_eq!(kept.history.reader().number_at(&dev, 9_000_000).unwrap(), 3);
+    }
+
+    #[test]
+    fn whichever_statement_fails_nothing_of_it_stands_and_the_next_one_does() {
+        let dev = stream("dev");
+        let follow = || Record::Follow { uid: 1, label: None, room: room("dev"), on: true };
+        let mark = || Record::Mark { uid: 1, label: None, stream: stream("dev"), seq: 1 };
+        let scenario = || {
+            let other = stream("other");
+            let entries = vec![
+                entry(&dev, 2, 5, "ann", "two"),
+                entry(&dev, 3, 6, "bob", "three"),
+                entry(&other, 1, 6, "bob", "elsewhere"),
+            ];
+            (vec![follow(), mark()], entries)
+        };
+        let mut failed = 0;
+        for statement in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            let kept = open(dir.path());
+            kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")]).unwrap();
+            kept.history.fail_at(statement);
+            let (records, entries) = scenario();
+            let done = kept.commit(records, entries);
+            kept.history.fail_at(0);
+            let Err(why) = done else {
+                assert_eq!(kept.texts(&dev).len(), 3);
+                break;
+            };
+            failed += 1;
+            assert!(why.contains("disk full"), "{why}");
+            assert!(kept.history.is_failing());
+            assert_eq!(kept.texts(&dev).len(), 1, "statement {statement}: half of it stands");
+            // The same numbers, another text: they are free again.
+            let next = vec![entry(&dev, 2, 6, "bob", "another two")];
+            kept.commit(vec![mark()], next).unwrap();
+            assert!(!kept.history.is_failing());
+            drop(kept);
+            let kept = open(dir.path());
+            let all = kept.texts(&dev);
+            assert_eq!(all[1], (2, "bob".to_owned(), "another two".to_owned()));
+            let restored = &kept.loaded.restored;
+            assert_eq!(restored.rooms.len(), 1, "no other room: {:?}", restored.rooms);
+            assert!(restored.follows.is_empty());
+            assert_eq!(restored.marks.len(), 1);
+        }
+        assert!(failed > 10, "only {failed} statements");
+    }
+
+    #[test]
+    fn an_older_database_put_back_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        let first = kept.loaded.epoch;
+        kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")]).unwrap();
+        drop(kept);
+        let copy = std::fs::read(dir.path().join("h.db")).unwrap();
+        let kept = open(dir.path());
+        assert_eq!(kept.loaded.epoch, first);
+        kept.commit(Vec::new(), vec![entry(&dev, 2, 5, "ann", "two")]).unwrap();
+        drop(kept);
+        std::fs::write(dir.path().join("h.db"), copy).unwrap();
+        assert_eq!(open(dir.path()).loaded.epoch, first + 1);
+    }
+}

@@ -60,6 +60,30 @@ pub(super) struct Shared {
     bytes: AtomicU64,
     /// The last transaction failed.
     failing: AtomicBool,
+    /// For tests: which of the next statements fails as on a full disk; 0 for none.
+    #[cfg(test)]
+    pub(super) fails_at: AtomicU64,
+}
+
+impl Shared {
+    /// Where tests make statements fail.
+    #[cfg(test)]
+    fn step(&self) -> rusqlite::Result<()> {
+        let count = |left: u64| left.checked_sub(1);
+        match self.fails_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
+            Ok(1) => {
+                let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                Err(rusqlite::Error::SqliteFailure(full, None))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
+    fn step(&self) -> rusqlite::Result<()> {
+        Ok(())
+    }
 }
 
 /// The history of a server.
@@ -152,6 +176,11 @@ impl History {
     #[must_use]
     pub fn reader(&self) -> Arc<Reader> {
         Arc::clone(&self.reader)
+    }
+
+    #[cfg(test)]
+    pub(super) fn fail_at(&self, statement: u64) {
+        self.shared.fails_at.store(statement, Ordering::SeqCst);
     }
 
     /// Messages kept, about.
@@ -286,6 +315,7 @@ impl Writer {
         let transaction = self.connection.unchecked_transaction()?;
         let mut page = Page {
             transaction: &transaction,
+            shared: &self.shared,
             next_id: self.next_id,
             streams: &mut self.streams,
             senders: &mut self.senders,
@@ -301,6 +331,7 @@ impl Writer {
         }
         let next_id = page.next_id;
         page.finish()?;
+        self.shared.step()?;
         transaction.commit()?;
         self.next_id = next_id;
         Ok(())
@@ -346,10 +377,10 @@ impl Writer {
         let too_old = self.retention.keep.map(|keep| {
             os::wall_us().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX))
         });
-        let too_much = self
+        let excess = self
             .retention
             .bytes_max
-            .is_some_and(|max| self.shared.bytes.load(Ordering::Relaxed) > max);
+            .map_or(0, |max| self.shared.bytes.load(Ordering::Relaxed).saturating_sub(max));
         let oldest: Option<(i64, i64)> = self
             .connection
             .query_row("SELECT id, ts FROM messages ORDER BY id LIMIT 1", (), |row| {
@@ -357,10 +388,17 @@ impl Writer {
             })
             .optional()?;
         let Some((oldest, ts)) = oldest else { return Ok(false) };
-        if too_much || too_old.is_some_and(|limit| ts < limit) {
-            let until = if too_much { i64::MAX } else { too_old.unwrap_or(0) };
-            let sql = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
-            self.remove(sql, oldest, until)?;
+        let sql = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
+        if excess > 0 {
+            // No more than is too much, by what a message takes on the average.
+            let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
+            let each = (self.shared.bytes.load(Ordering::Relaxed) / messages).max(1);
+            let rows = (excess / each + 1).min(HISTORY_CHUNK_ROWS as u64);
+            self.remove(sql, oldest, i64::MAX, rows)?;
+            return Ok(true);
+        }
+        if let Some(until) = too_old.filter(|limit| ts < *limit) {
+            self.remove(sql, oldest, until, HISTORY_CHUNK_ROWS as u64)?;
             return Ok(true);
         }
         let forget = os::wall_us() - SUBMITS_KEPT_MS.cast_signed() * 1000;
@@ -373,7 +411,7 @@ impl Writer {
         let gone: Option<i64> = self.connection.query_row(sql, (), |row| row.get(0)).optional()?;
         let Some(stream) = gone else { return Ok(false) };
         let sql = "SELECT id, stream, seq, ts FROM messages WHERE stream = ? ORDER BY seq LIMIT ?";
-        if self.remove(sql, stream, i64::MAX)? == 0 {
+        if self.remove(sql, stream, i64::MAX, HISTORY_CHUNK_ROWS as u64)? == 0 {
             self.connection
                 .execute("UPDATE streams SET first = head + 1 WHERE id = ?", [stream])?;
         }
@@ -381,11 +419,17 @@ impl Writer {
     }
 
     /// Removes a chunk of messages that were said before some time; gives how many.
-    fn remove(&mut self, select: &str, from: i64, until_us: i64) -> rusqlite::Result<usize> {
+    fn remove(
+        &mut self,
+        select: &str,
+        from: i64,
+        until_us: i64,
+        rows_max: u64,
+    ) -> rusqlite::Result<usize> {
         let transaction = self.connection.unchecked_transaction()?;
         let rows: Vec<(i64, i64, u64)> = {
             let mut select = transaction.prepare_cached(select)?;
-            let mut rows = select.query(params![from, HISTORY_CHUNK_ROWS as u64])?;
+            let mut rows = select.query(params![from, rows_max])?;
             let mut chosen = Vec::new();
             while let Some(row) = rows.next()? {
                 if row.get::<_, i64>(3)? < until_us {
@@ -431,6 +475,7 @@ impl Writer {
 /// One transaction under way.
 struct Page<'a> {
     transaction: &'a Transaction<'a>,
+    shared: &'a Shared,
     streams: &'a mut HashMap<StreamKey, i64>,
     senders: &'a mut HashMap<SessionId, i64>,
     runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
@@ -456,6 +501,7 @@ impl Page<'_> {
         if let Some(id) = self.streams.get(stream) {
             return Ok(*id);
         }
+        self.shared.step()?;
         let (kind, key) = key_of(stream);
         let name = match stream {
             StreamKey::Room(name) => name.as_str(),
@@ -472,6 +518,7 @@ impl Page<'_> {
     }
 
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
+        self.shared.step()?;
         match record {
             Record::Room { name, creator_uid, history, topic } => {
                 let sql = "INSERT INTO streams (kind, key, name, creator, history, topic)
@@ -516,6 +563,7 @@ impl Page<'_> {
         if let Some(id) = self.senders.get(&entry.from.session) {
             return Ok(*id);
         }
+        self.shared.step()?;
         let from = &entry.from;
         let sql =
             "INSERT INTO senders (session, uid, pid, kind, user, label) VALUES (?, ?, ?, ?, ?, ?)";
@@ -534,6 +582,7 @@ impl Page<'_> {
 
     fn message(&mut self, entry: &Entry) -> rusqlite::Result<()> {
         let (stream, sender) = (self.stream(&entry.stream)?, self.sender(entry)?);
+        self.shared.step()?;
         let notice = entry.notice.as_deref().map(super::read::pack_notice);
         let sql =
             "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text)
@@ -566,6 +615,7 @@ impl Page<'_> {
         stream: i64,
         seq: u64,
     ) -> rusqlite::Result<()> {
+        self.shared.step()?;
         let follows = |run: &&mut Run| {
             run.stream == stream
                 && run.counter + run.count == counter
@@ -587,6 +637,7 @@ impl Page<'_> {
     }
 
     fn finish(self) -> rusqlite::Result<()> {
+        self.shared.step()?;
         let sql = "UPDATE streams SET head = ?2, newest_us = ?3 WHERE id = ?1";
         let mut update = self.transaction.prepare_cached(sql)?;
         for (stream, (head, newest_us)) in &self.heads {

@@ -299,7 +299,7 @@ mod tests {
         bad[0] ^= 1;
         fs::write(places.table(), &bad).unwrap();
         assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
-        let slot = (HEADER_WORDS + ROOMS_MAX * ROOM_WORDS + 1) * 8;
+        let slot = (layout::words_of_slots(0) + 1) * 8;
         let mut bad = good;
         bad[slot + 8 * 8] = 0xff;
         fs::write(places.table(), &bad).unwrap();

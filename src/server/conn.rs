@@ -429,6 +429,7 @@ impl Conn {
             user: self.peer.user.to_string(),
             uid: self.peer.uid,
             broadcast: core.broadcast_word().to_owned(),
+            epoch: core.epoch,
             key: core.broadcast_key(),
         };
         self.put(Kind::Welcome, &welcome);

@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) inner: RefCell<Inner>,
     pub(super) log: Log,
     pub(super) settings: Settings,
+    /// Rises when an older history was put back.
+    pub(super) epoch: u32,
     /// None: everything is kept in memory only.
     pub(super) history: Option<History>,
     /// Itself, for tasks.
@@ -84,7 +86,7 @@ impl Core {
         log: Log,
         options: &Options,
         degraded: Vec<String>,
-        (history, restored): (Option<History>, Restored),
+        (history, restored, epoch): (Option<History>, Restored, u32),
     ) -> Rc<Self> {
         let run = rules.run;
         let inner = Inner {
@@ -99,6 +101,7 @@ impl Core {
         };
         Rc::new_cyclic(|me| Self {
             history,
+            epoch,
             me: Weak::clone(me),
             inner: RefCell::new(inner),
             log,

@@ -154,7 +154,8 @@ async fn serve(
         degraded.push(why);
         None
     });
-    let (mut rules, mut restored) = (rules(&options, run, channel.is_some()), Restored::default());
+    let mut rules = rules(&options, run, channel.is_some());
+    let (mut restored, mut epoch) = (Restored::default(), 0);
     let (to_commits, commits) = tokio::sync::mpsc::channel(HISTORY_JOBS_MAX);
     let history = if options.history {
         let done = Box::new(move |result| {
@@ -162,7 +163,7 @@ async fn serve(
             let _ = to_commits.blocking_send(result);
         });
         let (history, loaded) = History::open(&places.history(), store(&options), done)?;
-        restored = loaded.restored;
+        (restored, epoch) = (loaded.restored, loaded.epoch);
         (rules.store, rules.persistent) = (true, true);
         Some(history)
     } else {
@@ -175,7 +176,8 @@ async fn serve(
         .map_err(io_error(format!("can't make {}", places.table().display())))?;
     let listener = Listener::bind(&socket, options.system)
         .map_err(io_error(format!("can't listen at {}", socket.display())))?;
-    let core = Core::new(rules, channel, table, log, &options, degraded, (history, restored));
+    let core =
+        Core::new(rules, channel, table, log, &options, degraded, (history, restored, epoch));
     for uid in users {
         if let Some(name) = os::user_name(uid) {
             core.inner.borrow_mut().hub.learn_user(name, uid);

@@ -68,6 +68,9 @@ pub struct Welcome {
     pub uid: u32,
     /// `multicast`, `mailslot` or `session`.
     pub broadcast: String,
+    /// Changes when an older history was put back: numbers seen before may come again. 0: unknown.
+    #[serde(default)]
+    pub epoch: u32,
     /// What opens the broadcast channel, if there is one.
     pub key: Option<BroadcastKey>,
 }

@@ -551,3 +551,30 @@ fn a_killed_server_loses_nothing_that_was_acknowledged() {
     use std::io::Write;
     writeln!(std::io::stderr(), "{kills} kills, {acknowledged} acknowledged, none lost").unwrap();
 }
+
+#[test]
+fn a_member_is_told_when_an_older_history_was_put_back() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["send", "dev", "one"]).ok();
+    server.signal("TERM");
+    assert_eq!(server.code(), 0);
+    let path = world.dir.join("history.db");
+    let copy = std::fs::read(&path).unwrap();
+    let mut server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    for text in ["two", "three"] {
+        world.run(&["send", "dev", text]).ok();
+    }
+    assert_eq!(bob.texts(2), ["two", "three"]);
+    server.signal("TERM");
+    assert_eq!(server.code(), 0);
+    std::fs::write(&path, copy).unwrap();
+    let _server = world.serve();
+    // Numbers 2 and 3 are given again: what bob saw under them is no longer what stands there.
+    bob.next_of("ready");
+    assert_eq!(bob.next("a gap")["reason"], "run");
+    world.run(&["send", "dev", "another two"]).ok();
+    let message = bob.next_of("message");
+    assert_eq!((&message["text"], &message["seq"]), (&"another two".into(), &2.into()));
+}
