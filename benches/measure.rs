@@ -27,8 +27,15 @@ use moot::{
 fn main() {
     // `cargo bench` adds --bench, `cargo test --benches` adds nothing.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all: [(&str, fn()); 4] =
-        [("send", send), ("latency", latency), ("memory", memory), ("who", who)];
+    let all: [(&str, fn()); 7] = [
+        ("send", send),
+        ("latency", latency),
+        ("memory", memory),
+        ("who", who),
+        ("stored", stored),
+        ("million", million),
+        ("badge", badge),
+    ];
     for (name, measure) in all {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
             measure();
@@ -121,11 +128,14 @@ fn timed(command: &mut Command) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-fn redis() -> Option<(tempfile::TempDir, Child, PathBuf)> {
+fn redis(more: &[&str]) -> Option<(tempfile::TempDir, Child, PathBuf)> {
     let temp = tempfile::Builder::new().prefix("redis").tempdir_in("/tmp").unwrap();
     let socket = temp.path().join("r");
     let child = Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--unixsocket"])
+        .args(["--port", "0", "--save", "", "--dir"])
+        .arg(temp.path())
+        .args(more)
+        .arg("--unixsocket")
         .arg(&socket)
         .stdout(Stdio::null())
         .spawn()
@@ -143,7 +153,7 @@ fn redis() -> Option<(tempfile::TempDir, Child, PathBuf)> {
 /// `send` as a whole process, against `redis-cli PUBLISH` over a Unix socket, in turns.
 fn send() {
     let server = Server::start();
-    let mut redis = redis();
+    let mut redis = redis(&[]);
     let (mut ours, mut theirs, mut nothing) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..520 {
         let sent = timed(&mut moot(&server.dir(), &["send", "dev", "a message of a usual length"]));
@@ -282,4 +292,237 @@ fn who() {
     say(&format!(
         "who: 1,000 sessions: whole process {whole:.2} ms (--json {json:.2} ms), reading the table {read:.2} ms"
     ));
+}
+
+/// Messages that each sender has unacknowledged at most.
+const WINDOW: usize = 64;
+const SENDERS: usize = 8;
+
+/// Runs eight senders at once; gives operations a second.
+fn at_once(each: usize, sender: impl Fn(usize) + Sync) -> f64 {
+    let since = Instant::now();
+    std::thread::scope(|scope| {
+        for id in 0..SENDERS {
+            let sender = &sender;
+            scope.spawn(move || sender(id));
+        }
+    });
+    (SENDERS * each) as f64 / since.elapsed().as_secs_f64()
+}
+
+/// Stored before acknowledged: eight senders with 64 unacknowledged each, against Redis with an
+/// append-only file (everysec) and a bare SQLite loop, in one run.
+fn stored() {
+    for (bytes, each) in [(64, 60_000), (1024, 20_000)] {
+        let text = "x".repeat(bytes);
+        let (mut ours, mut theirs, mut bare, mut lines) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..3 {
+            let server = Server::start();
+            ours.push(at_once(each, |id| {
+                let mut link = server.link(id as u32 + 1);
+                for round in 0..each / WINDOW {
+                    submit_many(&mut link, (round * WINDOW) as u64 + 1, &text);
+                }
+            }));
+            lines.push(at_once(each, |_| {
+                let mut command = moot(&server.dir(), &["send", "--lines", "dev"]);
+                let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+                let all = format!("{text}\n").repeat(each);
+                child.stdin.take().unwrap().write_all(all.as_bytes()).unwrap();
+                assert!(child.wait().unwrap().success());
+            }));
+            drop(server);
+            let aof = ["--appendonly", "yes", "--appendfsync", "everysec"];
+            if let Some((_temp, mut child, socket)) = redis(&aof) {
+                theirs.push(at_once(each, |_| {
+                    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+                    let one = format!("*3\r\n$5\r\nRPUSH\r\n$3\r\ndev\r\n${bytes}\r\n{text}\r\n");
+                    let many = one.repeat(WINDOW);
+                    let mut replies = BufReader::new(stream.try_clone().unwrap());
+                    let mut line = String::new();
+                    for _ in 0..each / WINDOW {
+                        stream.write_all(many.as_bytes()).unwrap();
+                        for _ in 0..WINDOW {
+                            line.clear();
+                            replies.read_line(&mut line).unwrap();
+                        }
+                    }
+                }));
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            bare.push(bare_sqlite(SENDERS * each, &text));
+        }
+        let median = |samples: &mut Vec<f64>| quantiles(samples).0;
+        let (ours, lines, bare) = (median(&mut ours), median(&mut lines), median(&mut bare));
+        say(&format!(
+            "stored: {bytes} B: library {ours:.0}/s, send --lines {lines:.0}/s; bare SQLite loop {bare:.0}/s (ratio {:.2})",
+            ours / bare
+        ));
+        if !theirs.is_empty() {
+            let theirs = median(&mut theirs);
+            say(&format!(
+                "stored: {bytes} B: Redis AOF everysec {theirs:.0}/s; ratio {:.2}, send --lines {:.2}",
+                ours / theirs,
+                lines / theirs
+            ));
+        }
+    }
+    acknowledged();
+}
+
+/// Time from a submit to its acknowledgement, alone and while eight others send as fast as they can.
+fn acknowledged() {
+    let server = Server::start();
+    let measure = |pause: Duration| {
+        let mut link = server.link(100);
+        let mut samples = Vec::new();
+        for round in 0..500 {
+            std::thread::sleep(pause);
+            let since = Instant::now();
+            submit(&mut link, round + 1, "a message of a usual length, as people write it");
+            samples.push(since.elapsed().as_secs_f64() * 1e6);
+        }
+        link.quit();
+        quantiles(&mut samples)
+    };
+    let (p50, p99) = measure(Duration::from_millis(10));
+    say(&format!("acknowledged: at 100/s p50 {p50:.0} µs, p99 {p99:.0} µs"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for id in 0..SENDERS {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let mut link = server.link(id as u32 + 1);
+                let mut counter = 1;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    submit_many(&mut link, counter, "x");
+                    counter += WINDOW as u64;
+                }
+            });
+        }
+        let (p50, p99) = measure(Duration::from_millis(1));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        say(&format!("acknowledged: at full load p50 {p50:.0} µs, p99 {p99:.0} µs"));
+    });
+}
+
+fn submit_many(link: &mut Link, first: u64, text: &str) {
+    // Two frames: a frame has 64 KiB at most.
+    let half = WINDOW / 2;
+    for first in [first, first + half as u64] {
+        let lines = vec![Line { reply_to: None, text }; half];
+        link.queue_submit(&Submit { first, to: SubmitTo::Room(room()), to_label: None, lines });
+    }
+    let mut open = WINDOW;
+    while open > 0 {
+        match link.wait().unwrap() {
+            Told::Ack(ack) => open -= ack.count as usize,
+            Told::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Told::Nack { .. }), "{other:?}"),
+        }
+    }
+}
+
+/// What SQLite does without anything around it: transactions of as many rows as eight senders have
+/// unacknowledged.
+fn bare_sqlite(rows: usize, text: &str) -> f64 {
+    let temp = tempfile::tempdir_in("/tmp").unwrap();
+    let mut connection = rusqlite::Connection::open(temp.path().join("b.db")).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "synchronous", "NORMAL").unwrap();
+    connection
+        .execute_batch("CREATE TABLE m (id INTEGER PRIMARY KEY, stream, seq, ts, sender, text)")
+        .unwrap();
+    let since = Instant::now();
+    for batch in 0..rows / (WINDOW * SENDERS) {
+        let transaction = connection.transaction().unwrap();
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO m (stream, seq, ts, sender, text) VALUES (?, ?, ?, ?, ?)")
+            .unwrap();
+        for row in 0..WINDOW * SENDERS {
+            insert.execute(rusqlite::params![1, batch + row, 0, 1, text]).unwrap();
+        }
+        drop(insert);
+        transaction.commit().unwrap();
+    }
+    rows as f64 / since.elapsed().as_secs_f64()
+}
+
+/// A million messages: start, search, bytes on disk.
+fn million() {
+    let mut server = Server::start();
+    let words = [
+        "회의를 시작합니다",
+        "build ok",
+        "점심 먹으러 갑시다",
+        "deploy of main finished",
+        "배포 완료",
+    ];
+    let each = 1_000_000 / SENDERS;
+    let since = Instant::now();
+    at_once(each, |id| {
+        let mut command = moot(&server.dir(), &["send", "--lines", "dev"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = std::io::BufWriter::new(child.stdin.take().unwrap());
+        for n in 0..each {
+            writeln!(input, "{} {id} {n}", words[(id + n) % words.len()]).unwrap();
+        }
+        writeln!(input, "needle{id}").unwrap();
+        drop(input);
+        assert!(child.wait().unwrap().success());
+    });
+    say(&format!("million: stored in {:.1} s", since.elapsed().as_secs_f64()));
+    // The index is filled behind the commits.
+    let path = server.dir().join("history.db");
+    let indexed = || {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        let sql = "SELECT value FROM facts WHERE key = 'indexed'";
+        connection.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap_or(0)
+    };
+    while indexed() < 1_000_000 {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    say(&format!("million: indexed after {:.1} s", since.elapsed().as_secs_f64()));
+    let _ = server.child.kill();
+    let _ = server.child.wait();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    say(&format!("million: {} bytes a message on disk, index included", bytes / 1_000_000));
+    let since = Instant::now();
+    let mut command = moot(&server.dir(), &["serve"]);
+    server.child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut link = server.link(1);
+    submit(&mut link, 1, "the first after the start");
+    say(&format!(
+        "million: start to first acknowledgement {:.0} ms",
+        since.elapsed().as_secs_f64() * 1e3
+    ));
+    for text in ["build", "시작합니다", "회의", "needle3", "배포 완료", "nowhere at all", "없음"]
+    {
+        let mut samples: Vec<f64> = (0..5)
+            .map(|_| {
+                let since = Instant::now();
+                let _ = moot(&server.dir(), &["search", "--last", "20", text]).status();
+                since.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        say(&format!("million: search {text:?}: {:.0} ms", quantiles(&mut samples).0));
+    }
+}
+
+/// `badge` as a whole process.
+fn badge() {
+    let server = Server::start();
+    let mut join = moot(&server.dir(), &["join", "dev"]);
+    assert!(join.status().unwrap().success());
+    let mut link = server.link(1);
+    submit_many(&mut link, 1, "unread");
+    std::thread::sleep(Duration::from_millis(500));
+    let mut samples: Vec<f64> =
+        (0..300).map(|_| timed(&mut moot(&server.dir(), &["badge"]))).collect();
+    let (p50, p99) = quantiles(&mut samples);
+    say(&format!("badge: whole process {p50:.2} ms (p99 {p99:.2})"));
 }

@@ -166,6 +166,10 @@ pub const HISTORY_JOBS_MAX: usize = 4;
 pub const HISTORY_CHUNK_ROWS: usize = 500;
 /// The history's thread looks for work of its own so often while nothing comes.
 pub const HISTORY_IDLE_MS: u64 = 1_000;
+/// So long without a transaction, it begins with work of its own.
+pub const HISTORY_PAUSE_MS: u64 = 10;
+/// Messages that may wait to be indexed while transactions come without a pause.
+pub const HISTORY_UNINDEXED_MAX: u64 = 200_000;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.

@@ -1,7 +1,7 @@
 //! The writer: one connection on its own thread, one transaction a job; indexing and retention when it has nothing else to do.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,7 +28,8 @@ use crate::{
         names::Label,
     },
     limits::{
-        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_PAUSE_MS,
+        HISTORY_UNINDEXED_MAX, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -276,16 +277,26 @@ const CACHED_MAX: usize = 65_536;
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
+        let pause = Duration::from_millis(HISTORY_PAUSE_MS);
         let mut behind = true;
         loop {
-            // Work of its own goes in small steps, whenever nobody waits.
-            let wait = if behind { Duration::ZERO } else { idle };
-            match jobs.recv_timeout(wait) {
+            // Work of its own goes in small steps, when nobody waits.
+            match jobs.recv_timeout(if behind { pause } else { idle }) {
                 Ok(job) => {
                     done(self.commit(&job).map_err(|e| words(&e)));
                     behind = true;
+                    // A search looks through what is not indexed: that must not grow for ever.
+                    let indexed = self.shared.indexed.load(Ordering::Relaxed);
+                    if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
+                        let _ = self.index(job.entries.len() as u64 + 1);
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => behind = self.step(),
+                Err(RecvTimeoutError::Timeout) => {
+                    behind = true;
+                    while behind && jobs.is_empty() {
+                        behind = self.step();
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -321,6 +332,7 @@ impl Writer {
             senders: &mut self.senders,
             runs: &mut self.runs,
             now_us: job.now_us,
+            changed_runs: HashSet::new(),
             heads: HashMap::new(),
         };
         for record in &job.records {
@@ -340,11 +352,11 @@ impl Writer {
     /// One step of indexing or retention; false if there is nothing to do.
     fn step(&mut self) -> bool {
         // What fails here (a full disk) is tried again later.
-        self.index().unwrap_or(false) || self.retain().unwrap_or(false)
+        self.index(HISTORY_CHUNK_ROWS as u64).unwrap_or(false) || self.retain().unwrap_or(false)
     }
 
     /// Makes some more messages findable.
-    fn index(&mut self) -> rusqlite::Result<bool> {
+    fn index(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
         let transaction = self.connection.unchecked_transaction()?;
         let mut last = indexed;
@@ -353,7 +365,7 @@ impl Writer {
             let mut texts = transaction.prepare_cached(sql)?;
             let mut insert =
                 transaction.prepare_cached("INSERT INTO search (rowid, text) VALUES (?, ?)")?;
-            let mut rows = texts.query(params![indexed, HISTORY_CHUNK_ROWS as u64])?;
+            let mut rows = texts.query(params![indexed, rows_max])?;
             while let Some(row) = rows.next()? {
                 last = row.get(0)?;
                 insert.execute(params![last, folded(row.get_ref(1)?.as_str()?)])?;
@@ -479,6 +491,8 @@ struct Page<'a> {
     streams: &'a mut HashMap<StreamKey, i64>,
     senders: &'a mut HashMap<SessionId, i64>,
     runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
+    /// Runs of counters to be written at the end.
+    changed_runs: HashSet<(u32, [u8; 16])>,
     next_id: u64,
     now_us: i64,
     heads: HashMap<i64, (u64, i64)>,
@@ -615,7 +629,6 @@ impl Page<'_> {
         stream: i64,
         seq: u64,
     ) -> rusqlite::Result<()> {
-        self.shared.step()?;
         let follows = |run: &&mut Run| {
             run.stream == stream
                 && run.counter + run.count == counter
@@ -624,20 +637,35 @@ impl Page<'_> {
         };
         if let Some(run) = self.runs.get_mut(&instance).filter(follows) {
             run.count += 1;
-            let sql = "UPDATE submits SET count = ?4, ts = ?5
-                       WHERE uid = ?1 AND instance = ?2 AND counter = ?3";
-            let values = params![instance.0, instance.1, run.counter, run.count, self.now_us];
-            return self.transaction.prepare_cached(sql)?.execute(values).map(drop);
+            self.changed_runs.insert(instance);
+            return Ok(());
         }
-        let sql = "INSERT OR REPLACE INTO submits VALUES (?, ?, ?, 1, ?, ?, ?)";
-        let values = params![instance.0, instance.1, counter, stream, seq, self.now_us];
-        self.transaction.prepare_cached(sql)?.execute(values)?;
+        // Another stream, or a hole in the numbers: a new run begins.
+        if self.changed_runs.contains(&instance)
+            && let Some(run) = self.runs.get(&instance).copied()
+        {
+            self.write_run(instance, run)?;
+        }
         self.runs.insert(instance, Run { counter, count: 1, stream, seq });
+        self.changed_runs.insert(instance);
         Ok(())
+    }
+
+    fn write_run(&self, instance: (u32, [u8; 16]), run: Run) -> rusqlite::Result<()> {
+        self.shared.step()?;
+        let sql = "INSERT OR REPLACE INTO submits VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let Run { counter, count, stream, seq } = run;
+        let values = params![instance.0, instance.1, counter, count, stream, seq, self.now_us];
+        self.transaction.prepare_cached(sql)?.execute(values).map(drop)
     }
 
     fn finish(self) -> rusqlite::Result<()> {
         self.shared.step()?;
+        for instance in &self.changed_runs {
+            if let Some(run) = self.runs.get(instance) {
+                self.write_run(*instance, *run)?;
+            }
+        }
         let sql = "UPDATE streams SET head = ?2, newest_us = ?3 WHERE id = ?1";
         let mut update = self.transaction.prepare_cached(sql)?;
         for (stream, (head, newest_us)) in &self.heads {
