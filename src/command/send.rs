@@ -1,6 +1,6 @@
 //! `moot send`: says something, once, and ends when it stands.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use super::{
     args::SendArgs,
@@ -18,10 +18,13 @@ use crate::{
         verbs::{Event, Reply, Request},
     },
     client::{Link, Sent, Told, id_of},
-    limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
+    limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
+    os,
     wire::control::LINE_OVERHEAD_BYTES,
 };
 
+/// What is read at a time.
+const READ_BYTES: usize = 64 * 1024;
 /// Bytes of texts that go into one submit frame.
 const SUBMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 
@@ -31,8 +34,16 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
     let mut link = Link::open(connection, &context.hello(Kind::Script)?);
     link.set_deadline(Some(context.deadline()));
     let (to, to_label) = address(&mut link, &args.target)?;
-    let mut sender =
-        Sender { link, to, to_label, target: args.target.clone(), counter: 0, unsendable: 0 };
+    let mut sender = Sender {
+        link,
+        to,
+        to_label,
+        target: args.target.clone(),
+        counter: 0,
+        open: 0,
+        least: u32::MAX,
+        unsendable: 0,
+    };
     let reply_to = sender.reply_to(args.reply_to.as_ref())?;
     let least = match text {
         Some(text) => sender.send(context, &[Line { reply_to, text: text.as_str() }])?,
@@ -116,6 +127,10 @@ struct Sender {
     to_label: Option<Label>,
     target: Target,
     counter: u64,
+    /// Submitted and not acknowledged yet.
+    open: u64,
+    /// The fewest other sessions that got any of it.
+    least: u32,
     /// Lines that were left out.
     unsendable: u64,
 }
@@ -147,6 +162,14 @@ impl Sender {
 
     /// Sends some texts in one frame and waits until all stand; gives the fewest members of any.
     fn send(&mut self, context: &mut Context, lines: &[Line<'_>]) -> Result<u32, Failure> {
+        self.submit(context, lines)?;
+        self.wait_until(context, 0)?;
+        Ok(self.least)
+    }
+
+    /// Sends some texts in one frame, once so many others stand that there is room for them.
+    fn submit(&mut self, context: &mut Context, lines: &[Line<'_>]) -> Result<(), Failure> {
+        self.wait_until(context, (UNACKED_SUBMITS_MAX - lines.len()) as u64)?;
         let submit = Submit {
             first: self.counter + 1,
             to: self.to.clone(),
@@ -155,14 +178,21 @@ impl Sender {
         };
         self.link.set_deadline(Some(context.deadline()));
         self.link.queue_submit(&submit);
+        self.link.flush()?;
         self.counter += lines.len() as u64;
-        let mut open = lines.len() as u64;
-        let mut least = u32::MAX;
-        while open > 0 {
+        self.open += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Waits until no more than so many are still to be acknowledged.
+    fn wait_until(&mut self, context: &mut Context, most: u64) -> Result<(), Failure> {
+        self.link.set_deadline(Some(context.deadline()));
+        while self.open > most {
             match self.link.wait()? {
                 Told::Ack(ack) => {
-                    open = open.saturating_sub(ack.count.into());
-                    least = least.min(ack.members);
+                    self.open = self.open.saturating_sub(ack.count.into());
+                    self.least = self.least.min(ack.members);
+                    self.link.set_deadline(Some(context.deadline()));
                     self.tell(context, &ack)?;
                 }
                 Told::Nack { refusal, .. } => return Err(refusal.into()),
@@ -170,7 +200,7 @@ impl Sender {
                 Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
             }
         }
-        Ok(least)
+        Ok(())
     }
 
     fn tell(&mut self, context: &mut Context, ack: &crate::chat::hub::Ack) -> Result<(), Failure> {
@@ -188,10 +218,11 @@ impl Sender {
 
     /// One message a line, as it comes: whatever is there at once goes in one frame.
     fn send_lines(&mut self, context: &mut Context, reply_to: Option<u64>) -> Result<u32, Failure> {
-        let mut input = std::io::stdin().lock();
+        let input = os::standard_input()
+            .map_err(|e| Failure::new(Exit::Failed, format!("can't read standard input: {e}")))?;
+        let mut input = BufReader::with_capacity(READ_BYTES, input);
         let mut partial: Vec<u8> = Vec::new();
         let mut line_number = 0u64;
-        let mut least = u32::MAX;
         loop {
             let here = input.fill_buf().map_err(|e| {
                 Failure::new(Exit::Failed, format!("can't read standard input: {e}"))
@@ -202,7 +233,7 @@ impl Sender {
             let mut block = std::mem::take(&mut partial);
             block.extend_from_slice(lines);
             if ended || whole > 0 {
-                least = least.min(self.send_block(context, &block, &mut line_number, reply_to)?);
+                self.send_block(context, &block, &mut line_number, reply_to)?;
                 partial.extend_from_slice(rest);
             } else {
                 block.extend_from_slice(rest);
@@ -210,8 +241,12 @@ impl Sender {
             }
             let read = here.len();
             input.consume(read);
+            // While more is there at once, the next block does not wait for this one.
+            if ended || !os::has_input(input.get_ref()) {
+                self.wait_until(context, 0)?;
+            }
             if ended {
-                return Ok(least);
+                return Ok(self.least);
             }
             if partial.len() > TEXT_BYTES_MAX {
                 // What is kept of a line that is too long is enough to know that it is.
@@ -226,8 +261,7 @@ impl Sender {
         block: &[u8],
         line_number: &mut u64,
         reply_to: Option<u64>,
-    ) -> Result<u32, Failure> {
-        let mut least = u32::MAX;
+    ) -> Result<(), Failure> {
         let mut lines: Vec<Line<'_>> = Vec::new();
         let mut bytes = 0;
         for line in block.split_inclusive(|b| *b == b'\n') {
@@ -250,7 +284,7 @@ impl Sender {
             let cost = line.len() + LINE_OVERHEAD_BYTES;
             if bytes + cost > SUBMIT_BYTES_MAX || lines.len() == SUBMIT_MESSAGES_MAX {
                 if !lines.is_empty() {
-                    least = least.min(self.send(context, &lines)?);
+                    self.submit(context, &lines)?;
                 }
                 lines.clear();
                 bytes = 0;
@@ -259,9 +293,9 @@ impl Sender {
             bytes += cost;
         }
         if !lines.is_empty() {
-            least = least.min(self.send(context, &lines)?);
+            self.submit(context, &lines)?;
         }
-        Ok(least)
+        Ok(())
     }
 }
 

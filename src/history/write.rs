@@ -278,13 +278,13 @@ impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
         let pause = Duration::from_millis(HISTORY_PAUSE_MS);
-        let mut behind = true;
+        let mut wait = pause;
         loop {
             // Work of its own goes in small steps, when nobody waits.
-            match jobs.recv_timeout(if behind { pause } else { idle }) {
+            match jobs.recv_timeout(wait) {
                 Ok(job) => {
                     done(self.commit(&job).map_err(|e| words(&e)));
-                    behind = true;
+                    wait = pause;
                     // A search looks through what is not indexed: that must not grow for ever.
                     let indexed = self.shared.indexed.load(Ordering::Relaxed);
                     if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
@@ -292,10 +292,7 @@ impl Writer {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    behind = true;
-                    while behind && jobs.is_empty() {
-                        behind = self.step();
-                    }
+                    wait = if self.step() { Duration::ZERO } else { idle };
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }

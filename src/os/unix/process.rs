@@ -157,3 +157,19 @@ pub fn tell_service_manager() {
         _ => socket.send_to(b"READY=1\n", &path),
     };
 }
+
+/// Standard input without the small buffer that the standard library puts before it.
+///
+/// # Errors
+/// If descriptors have run out.
+pub fn standard_input() -> io::Result<File> {
+    io::stdin().as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Whether reading would give something (or the end) at once.
+#[must_use]
+pub fn has_input(file: &File) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+}
