@@ -87,6 +87,8 @@ impl Reader {
             let Some(id) = stream_id(connection, stream)? else { return Ok(Found::default()) };
             let sql =
                 format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
+            // What is older is being removed.
+            let first = first.max(first_of(connection, id)?);
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query(params![id, first, last])?;
             let mut encoder = Encoder::new(tag, headroom);
@@ -181,6 +183,11 @@ impl Reader {
     pub fn search(&self, query: &Query) -> Result<Vec<Hit>, HistoryError> {
         self.with(|connection| search::search(connection, query, &self.shared))
     }
+}
+
+fn first_of(connection: &Connection, stream: i64) -> rusqlite::Result<u64> {
+    let sql = "SELECT first FROM streams WHERE id = ?";
+    connection.prepare_cached(sql)?.query_row([stream], |row| row.get(0))
 }
 
 fn stream_id(connection: &Connection, stream: &StreamKey) -> rusqlite::Result<Option<i64>> {

@@ -29,7 +29,8 @@ CREATE TABLE streams (
   head INTEGER NOT NULL DEFAULT 0,   -- newest number that was ever given
   first INTEGER NOT NULL DEFAULT 1,  -- oldest number that is kept
   newest_us INTEGER,
-  gone INTEGER NOT NULL DEFAULT 0,   -- deleted: its messages go, its numbers are not given again
+  gone INTEGER NOT NULL DEFAULT 0,   -- deleted: its numbers are not given again
+  purge INTEGER NOT NULL DEFAULT 0,  -- messages up to this number are still to be removed
   UNIQUE (kind, key)
 );
 CREATE TABLE senders (

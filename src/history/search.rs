@@ -54,9 +54,12 @@ pub(super) fn folded(text: &str) -> String {
     text.nfd().default_case_fold().nfc().collect()
 }
 
+/// Streams by their id, each with the first number that is still to be found.
+type Streams = HashMap<i64, (StreamKey, u64)>;
+
 /// Streams that a user may search.
-fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<HashMap<i64, StreamKey>> {
-    let sql = "SELECT id, kind, key, name FROM streams WHERE gone = 0";
+fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<Streams> {
+    let sql = "SELECT id, kind, key, name, first FROM streams WHERE gone = 0";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(())?;
     let mut streams = HashMap::new();
@@ -74,7 +77,7 @@ fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<HashMap<i
             _ => None,
         };
         if let Some(key) = key.filter(|key| query.stream.as_ref().is_none_or(|only| only == key)) {
-            streams.insert(row.get(0)?, key);
+            streams.insert(row.get(0)?, (key, row.get(4)?));
         }
     }
     Ok(streams)
@@ -135,7 +138,7 @@ pub(super) fn search(
 }
 
 struct Search<'a> {
-    streams: HashMap<i64, StreamKey>,
+    streams: Streams,
     query: &'a Query,
     words: &'a [&'a str],
     hits: Vec<Hit>,
@@ -155,7 +158,10 @@ impl Search<'_> {
                 // Ids rise with time, but clocks are set back now and then: go on looking.
                 continue;
             }
-            let Some(stream) = self.streams.get(&row.get(13)?) else { continue };
+            let Some((stream, first)) = self.streams.get(&row.get(13)?) else { continue };
+            if row.get::<_, u64>(0)? < *first {
+                continue;
+            }
             if self.query.from_uid.is_some_and(|uid| row.get(8) != Ok(uid)) {
                 continue;
             }

@@ -415,14 +415,17 @@ impl Writer {
         Ok(false)
     }
 
+    /// Removes what was said in deleted rooms. Nobody can read it any more; a room of the same name may
+    /// be there already.
     fn remove_deleted(&mut self) -> rusqlite::Result<bool> {
-        let sql = "SELECT id FROM streams WHERE gone = 1 AND first <= head LIMIT 1";
+        let sql = "SELECT id FROM streams WHERE purge > 0 LIMIT 1";
         let gone: Option<i64> = self.connection.query_row(sql, (), |row| row.get(0)).optional()?;
         let Some(stream) = gone else { return Ok(false) };
-        let sql = "SELECT id, stream, seq, ts FROM messages WHERE stream = ? ORDER BY seq LIMIT ?";
+        let sql =
+            "SELECT m.id, m.stream, m.seq, m.ts FROM messages m JOIN streams s ON s.id = m.stream
+                   WHERE m.stream = ? AND m.seq <= s.purge ORDER BY m.seq LIMIT ?";
         if self.remove(sql, stream, i64::MAX, HISTORY_CHUNK_ROWS as u64)? == 0 {
-            self.connection
-                .execute("UPDATE streams SET first = head + 1 WHERE id = ?", [stream])?;
+            self.connection.execute("UPDATE streams SET purge = 0 WHERE id = ?", [stream])?;
         }
         Ok(true)
     }
@@ -543,7 +546,7 @@ impl Page<'_> {
             Record::RoomGone { name } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;
                 for sql in [
-                    "UPDATE streams SET gone = 1, topic = '' WHERE id = ?",
+                    "UPDATE streams SET gone = 1, topic = '', purge = head, first = head + 1 WHERE id = ?",
                     "DELETE FROM follows WHERE stream = ?",
                     "DELETE FROM marks WHERE stream = ?",
                 ] {
