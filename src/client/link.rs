@@ -69,6 +69,8 @@ pub struct Link {
     out: Vec<u8>,
     welcome: Option<Welcome>,
     serial: u32,
+    /// Of [`Link::say`].
+    counter: u64,
     events: Vec<Event>,
     deadline: Option<Instant>,
 }
@@ -112,6 +114,7 @@ impl Link {
             out,
             welcome: None,
             serial: 0,
+            counter: 0,
             events: Vec::new(),
             deadline: None,
         }
@@ -126,6 +129,7 @@ impl Link {
             out: Vec::new(),
             welcome: None,
             serial: 0,
+            counter: 0,
             events: Vec::new(),
             deadline: None,
         }
@@ -134,6 +138,18 @@ impl Link {
     /// Bounds the time of everything that follows.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+    }
+
+    /// Until when everything has to be done.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The counter of the next submit of this session's client instance.
+    pub(super) fn next_counter(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
     }
 
     /// Queues a request; gives its serial number.

@@ -7,6 +7,7 @@ mod world;
 mod bad_input;
 mod crowd;
 mod everyday;
+mod library;
 mod past;
 mod server_end;
 mod spoof;

@@ -1,0 +1,289 @@
+//! Finding the server and the everyday questions, for programs.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    link::{Link, LinkError, Sent, Told, id_of},
+    member::{Follows, Member},
+};
+use crate::{
+    chat::{
+        hub::{Line, Submit, SubmitTo},
+        member::{Kind, Level},
+        message::StreamName,
+        names::{Label, RoomName, Target},
+        text::{Text, TextError},
+        verbs::{Begin, Event, Follow, ReceiptInfo, Refusal, RefusalCode, Reply, Request},
+    },
+    limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
+    os::{self, Places},
+    presence::{ReadError, Snapshot},
+    session::Connection,
+    wire::hello::Hello,
+};
+
+/// A server, and how this program wants to be known to it.
+///
+/// ```no_run
+/// use moot::client::Server;
+///
+/// let server = Server::find(None)?.labelled("ci".parse()?);
+/// let sent = server.say(&"dev".parse()?, "build ok")?;
+/// println!("{} for {} others", sent.id, sent.members);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Server {
+    places: Places,
+    label: Option<Label>,
+    kind: Kind,
+    timeout: Duration,
+}
+
+impl Server {
+    /// The server that the command line would use: the one named (a name, or a directory with a `/`),
+    /// else `MOOT_SERVER`, else the host's, else the user's own.
+    ///
+    /// # Errors
+    /// If the name is none, or there is no place for it.
+    pub fn find(choice: Option<&str>) -> Result<Self, os::PlaceError> {
+        let named = std::env::var("MOOT_SERVER").ok().filter(|s| !s.is_empty());
+        let places = os::resolve(choice.or(named.as_deref()), &os::Env::from_process())?;
+        let timeout = Duration::from_millis(ANSWER_MS_DEFAULT);
+        Ok(Self { places, label: None, kind: Kind::Script, timeout })
+    }
+
+    /// To be called `user/label`.
+    #[must_use]
+    pub fn labelled(self, label: Label) -> Self {
+        Self { label: Some(label), ..self }
+    }
+
+    /// What this program is; a script, unless it says so.
+    #[must_use]
+    pub fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// How long to wait for each answer; ten seconds, unless it is said here.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    fn hello(&self) -> Result<Hello, LinkError> {
+        let instance = os::random_bytes().map_err(LinkError::Io)?;
+        Ok(Hello::new(self.label.clone(), self.kind, instance))
+    }
+
+    /// A session for questions and submits.
+    ///
+    /// # Errors
+    /// If there is no server that can be trusted.
+    pub fn link(&self) -> Result<Link, LinkError> {
+        let connection = Connection::open(&self.places.socket(), self.timeout)?;
+        let mut link = Link::open(connection, &self.hello()?);
+        link.set_deadline(Some(Instant::now() + self.timeout));
+        Ok(link)
+    }
+
+    /// Says something, once, and returns when it stands.
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure. After a failure it is not known whether it stands; a
+    /// [`Member`] submits again by itself.
+    pub fn say(&self, target: &Target, text: &str) -> Result<Sent, LinkError> {
+        let mut link = self.link()?;
+        let sent = link.say(target, text)?;
+        link.quit();
+        Ok(sent)
+    }
+
+    /// Tells every member, and says who was reached within two seconds.
+    ///
+    /// ```no_run
+    /// use moot::{chat::member::Level, client::Server};
+    ///
+    /// let receipt = Server::find(None)?.announce(Level::Warning, "reboot at 18:00")?;
+    /// for missing in &receipt.missing {
+    ///     eprintln!("not reached: {} (pid {}, {})", missing.name, missing.pid, missing.state);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure.
+    pub fn announce(&self, level: Level, text: &str) -> Result<ReceiptInfo, LinkError> {
+        let mut link = self.link()?;
+        let text = Text::new(text).map_err(unsendable)?;
+        let announcement = Announcement { level, room: None, text, report_at: u32::MAX };
+        let wait = Duration::from_millis(RECEIPT_MS_DEFAULT);
+        let receipt = link.announce(announcement, wait)?;
+        link.quit();
+        Ok(receipt)
+    }
+
+    /// Listens. What is said after this returns is not missed; when the server ends, the member comes
+    /// back by itself and goes on where it stood.
+    ///
+    /// ```no_run
+    /// use moot::{
+    ///     chat::verbs::{Begin, Follow},
+    ///     client::{Event, Server, Wake},
+    /// };
+    ///
+    /// let room = "dev".parse()?;
+    /// let mut member = Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?;
+    /// let nothing_else = crossbeam_channel::never::<()>();
+    /// loop {
+    ///     if let Wake::Event(Event::Message(message)) = member.wait(&nothing_else, None) {
+    ///         println!("{}: {}", message.from, message.text);
+    ///     }
+    /// }
+    /// # #[allow(unreachable_code)]
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the session does not begin, or something can't be followed.
+    pub fn listen(&self, follow: Vec<Follow>, begin: Begin) -> Result<Member, LinkError> {
+        let connection = Connection::open(&self.places.socket(), self.timeout)?;
+        let follows =
+            Follows { follow, begin, begin_of: Vec::new(), membership: false, keep: false };
+        let deadline = Some(Instant::now() + self.timeout);
+        Member::join(connection, self.places.clone(), self.hello()?, follows, deadline)
+    }
+
+    /// Who is here, read from shared memory without a word to the server.
+    ///
+    /// ```no_run
+    /// for row in moot::client::Server::find(None)?.who()?.rows {
+    ///     println!("{} {} {}", row.user, row.pid, row.state.word());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no server, or its table can't be read.
+    pub fn who(&self) -> Result<Snapshot, ReadError> {
+        Snapshot::read(&self.places)
+    }
+}
+
+fn unsendable(e: TextError) -> LinkError {
+    LinkError::Refusal(Refusal::new(RefusalCode::Input, e.to_string()))
+}
+
+/// What is to be announced.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// Its weight.
+    pub level: Level,
+    /// Only to those in this room.
+    pub room: Option<RoomName>,
+    /// What.
+    pub text: Text,
+    /// Done once so many are reached; all of them: `u32::MAX`.
+    pub report_at: u32,
+}
+
+impl Link {
+    /// Says something and waits until it stands.
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure.
+    pub fn say(&mut self, target: &Target, text: &str) -> Result<Sent, LinkError> {
+        Text::check(text).map_err(unsendable)?;
+        let (to, to_label, mut stream) = match target {
+            Target::Room(room) => {
+                (SubmitTo::Room(room.clone()), None, StreamName::Room(room.clone()))
+            }
+            Target::User { user, label } => {
+                let open = Request::Open { target: target.clone() };
+                let Reply::Opened(info) = self.ask(&open)? else {
+                    return Err(LinkError::Protocol("no stream was opened".to_owned()));
+                };
+                (SubmitTo::Stream(info.tag), label.clone(), StreamName::Direct(user.clone()))
+            }
+        };
+        let lines = vec![Line { reply_to: None, text }];
+        let first = self.next_counter();
+        self.queue_submit(&Submit { first, to, to_label, lines });
+        loop {
+            match self.wait()? {
+                Told::Ack(ack) => {
+                    let run = self.welcome()?.run;
+                    return Ok(Sent { id: id_of(stream, &ack, run), members: ack.members });
+                }
+                Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                Told::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
+                Told::Event(Event::Ping) => self.pong(),
+                Told::Event(_) | Told::Reply(..) | Told::Batch(_) | Told::Status(_) => {}
+            }
+        }
+    }
+
+    /// Announces, and gives the receipt: once so many are reached as was asked for, or after some time.
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure.
+    pub fn announce(
+        &mut self,
+        announcement: Announcement,
+        wait: Duration,
+    ) -> Result<ReceiptInfo, LinkError> {
+        let Announcement { level, room, text, report_at } = announcement;
+        let request = Request::Announce { level, room, text, report_at };
+        let Reply::Announced { number, members } = self.ask(&request)? else {
+            return Err(LinkError::Protocol("it was not announced".to_owned()));
+        };
+        if members > 0 {
+            self.wait_until_covered(number, Instant::now() + wait)?;
+        }
+        self.set_deadline(Some(Instant::now() + Duration::from_millis(RECEIPT_MS_DEFAULT)));
+        self.whole_receipt(number)
+    }
+
+    /// Waits for the server's word that there is nothing more to wait for, or for the time to be out.
+    fn wait_until_covered(&mut self, number: u64, until: Instant) -> Result<(), LinkError> {
+        let covers = |event: &Event| *event == Event::Covered { number };
+        if self.take_events().iter().any(covers) {
+            return Ok(());
+        }
+        self.set_deadline(Some(until));
+        loop {
+            match self.wait() {
+                Ok(Told::Event(event)) if covers(&event) => return Ok(()),
+                Ok(Told::Event(Event::Ping)) => self.pong(),
+                Ok(_) => {}
+                Err(LinkError::TimedOut) => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The receipt with all its missing members, however many frames that takes.
+    fn whole_receipt(&mut self, number: u64) -> Result<ReceiptInfo, LinkError> {
+        let mut whole: Option<ReceiptInfo> = None;
+        loop {
+            let skip = whole.as_ref().map_or(0, |w| w.missing.len() as u32);
+            let Reply::Receipt(page) = self.ask(&Request::Receipt { number, skip })? else {
+                return Err(LinkError::Protocol("no receipt".to_owned()));
+            };
+            let (more, empty) = (page.missing_more, page.missing.is_empty());
+            let mut all = whole.take().map_or_else(Vec::new, |w| w.missing);
+            all.extend(page.missing.iter().cloned());
+            // Members reached while the pages came are no longer missing: the last word counts.
+            let missing = page.members - page.reached;
+            let settled = more == 0 || empty;
+            if settled && all.len() as u32 == missing {
+                return Ok(ReceiptInfo { missing: all, missing_more: 0, ..page });
+            }
+            if settled {
+                whole = None;
+                continue;
+            }
+            whole = Some(ReceiptInfo { missing: all, ..page });
+        }
+    }
+}

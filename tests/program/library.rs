@@ -1,0 +1,51 @@
+//! What a program gets from the library, without the command line.
+
+use moot::{
+    chat::{
+        member::Level,
+        names::Target,
+        verbs::{Begin, Follow},
+    },
+    client::{Event, Search, Server, Wake},
+};
+
+use super::world::World;
+
+#[test]
+fn a_program_talks_listens_searches_announces_and_looks_who_is_here() {
+    let world = World::new();
+    let _server = world.serve();
+    let server = Server::find(Some(world.dir.to_str().unwrap())).unwrap();
+    let ci = server.clone().labelled("ci".parse().unwrap());
+    let room: Target = "dev".parse().unwrap();
+    let follow = vec![Follow::Room("dev".parse().unwrap()), Follow::Announcements];
+    let mut member = server.listen(follow, Begin::Now).unwrap();
+    let sent = ci.say(&room, "빌드 성공").unwrap();
+    assert_eq!((sent.id.to_string().as_str(), sent.members), ("dev:1", 1));
+    let nothing_else = crossbeam_channel::never::<()>();
+    let mut next = || loop {
+        if let Wake::Event(Event::Message(message)) = member.wait(&nothing_else, None) {
+            return message;
+        }
+    };
+    let message = next();
+    assert!(message.from.name().ends_with("/ci"));
+    assert_eq!(message.text, "빌드 성공");
+    let mut link = server.link().unwrap();
+    let search = Search { text: "성공".to_owned(), limit: 10, ..Search::default() };
+    assert_eq!(link.search(&search).unwrap()[0].id, sent.id);
+    let span = link.span(&room).unwrap();
+    let mut texts = Vec::new();
+    link.messages::<moot::client::LinkError>(&room, &span, (1, span.head), |message| {
+        texts.push(message.text);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(texts, ["빌드 성공"]);
+    assert_eq!(server.who().unwrap().rows.iter().filter(|row| !row.visitor).count(), 1);
+    // The announcer's own process is no member of the receipt.
+    assert_eq!(ci.announce(Level::Notice, "all hear").unwrap().members, 0);
+    assert_eq!(next().text, "all hear");
+    assert!(ci.say(&"@nobody-of-that-name".parse().unwrap(), "x").is_err());
+    assert!(ci.say(&room, "").is_err());
+}
