@@ -248,6 +248,23 @@ mod tests {
     }
 
     #[test]
+    fn a_deleted_room_is_unreadable_while_it_is_still_being_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        let many = 8 * crate::limits::HISTORY_CHUNK_ROWS as u64;
+        let entries = (1..=many).map(|seq| entry(&dev, seq, 5, "ann", "secret")).collect();
+        kept.commit(Vec::new(), entries).unwrap();
+        kept.commit(vec![Record::RoomGone { name: room("dev") }], Vec::new()).unwrap();
+        let again =
+            Record::Room { name: room("dev"), creator_uid: 1, history: true, topic: String::new() };
+        kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
+        let reader = kept.history.reader();
+        let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20).unwrap();
+        assert!(found.bodies.is_empty());
+    }
+
+    #[test]
     fn an_older_database_put_back_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let dev = stream("dev");
