@@ -426,3 +426,61 @@ impl Hub {
         Ok(Reply::Done)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        hub::{Hello, Line, Now, Report, Rules, Submit, SubmitTo},
+        member::{Kind, Peer},
+        message::RunId,
+        names::RoomName,
+        verbs::{Begin, Follow},
+    };
+
+    const NOW: Now = Now { mono_us: 1, wall_us: 1 };
+
+    fn hub() -> Hub {
+        let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+        for (id, user) in [(1, "ann"), (2, "bob")] {
+            let peer = Peer { uid: id, user: UserName::new(user).unwrap(), pid: id, start: 0 };
+            let hello = Hello { label: None, kind: Kind::Person, instance: [id as u8; 16] };
+            hub.open(NOW, SessionId(id.into()), peer, hello).unwrap();
+        }
+        hub
+    }
+
+    fn unread(hub: &Hub) -> (u64, u64) {
+        let marks = hub.reader_marks(1, None);
+        (marks[0].0.unread, marks[0].0.mentions)
+    }
+
+    #[test]
+    fn delivery_leaves_the_mark_where_it_is_and_reading_moves_it_up_only() {
+        let (mut hub, room) = (hub(), RoomName::new("dev").unwrap());
+        let join = Request::Join {
+            follow: Follow::Room(room.clone()),
+            begin: Begin::Now,
+            membership: false,
+            keep: true,
+        };
+        hub.request(NOW, SessionId(1), 1, join);
+        let lines = ["one", "two @ann", "three"].map(|text| Line { reply_to: None, text });
+        let to = SubmitTo::Room(room.clone());
+        let submit = Submit { first: 1, to, to_label: None, lines: lines.to_vec() };
+        hub.submit(NOW, SessionId(2), &submit);
+        hub.end_turn(NOW);
+        assert_eq!(unread(&hub), (3, 1));
+        let stream = hub.room_tag(&room).unwrap();
+        let report = Report { stream, delivered: 3, by_broadcast: 0, datagrams: 0 };
+        hub.report(NOW, SessionId(1), &report);
+        assert_eq!(unread(&hub), (3, 1), "shown is not read");
+        let read = |seq| Request::MarkRead { target: Target::Room(room.clone()), seq };
+        hub.request(NOW, SessionId(1), 2, read(2));
+        assert_eq!(unread(&hub), (1, 0));
+        hub.request(NOW, SessionId(1), 3, read(1));
+        assert_eq!(unread(&hub), (1, 0), "a mark does not go back");
+        hub.request(NOW, SessionId(1), 4, read(99));
+        assert_eq!(hub.reader_marks(1, None)[0].0.mark, 3, "nor further than what was said");
+    }
+}
