@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Stdio},
     sync::{
         Arc, Mutex,
@@ -587,4 +588,38 @@ fn a_member_is_told_when_an_older_history_was_put_back() {
     world.run(&["send", "dev", "four"]).ok();
     let message = bob.next_of("message");
     assert_eq!((&message["text"], &message["seq"]), (&"four".into(), &4.into()));
+}
+
+/// `fixtures/history-v1.db` was written by the first version of the tables. It stays as it is: whatever
+/// the tables become, what was said then is still there.
+#[test]
+fn a_history_of_the_first_version_is_read_and_goes_on() {
+    let world = World::new();
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/fixtures/history-v1.db");
+    std::fs::create_dir(&world.dir).unwrap();
+    std::fs::copy(fixture, world.dir.join("history.db")).unwrap();
+    let _server = world.serve();
+    let said = world.run(&["history", "--json", "dev"]).ok();
+    assert_eq!(
+        texts(&said),
+        ["첫 빌드를 시작합니다", "build 17 failed: see the log @root", "고쳤습니다"]
+    );
+    let reply = &said.objects()[1];
+    assert_eq!((&reply["from"]["name"], &reply["reply_to"]), (&"root/ci".into(), &"dev:1".into()));
+    assert_eq!(texts(&world.run(&["search", "--json", "빌드"]).ok()), ["첫 빌드를 시작합니다"]);
+    let rooms = world.run(&["rooms", "--json"]).ok().objects();
+    let rooms: Vec<_> = rooms
+        .iter()
+        .map(|r| (r["name"].as_str(), r["topic"].as_str(), r["history"].as_bool()))
+        .collect();
+    let room = |name, topic, history| (Some(name), Some(topic), Some(history));
+    assert_eq!(rooms, [room("dev", "빌드와 배포", true), room("quick", "", false)]);
+    assert_eq!(world.run(&["send", "--json", "dev", "next"]).ok().objects()[0]["seq"], 4);
+    world.run(&["history", "old"]).exits(5);
+    assert_eq!(world.run(&["send", "--json", "old", "again"]).ok().objects()[0]["seq"], 2);
+    if is_root() {
+        assert_eq!(texts(&world.run(&["history", "--json", "@nobody"]).ok()), ["메일입니다"]);
+        assert_eq!(world.run(&["rooms", "--json"]).ok().objects()[0]["unread"], 1);
+    }
 }
