@@ -443,7 +443,7 @@ struct Log {
     seen: Vec<(u64, String)>,
 }
 
-fn talk(dir: &std::path::Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
+fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
     let places = os::resolve(Some(dir.to_str().unwrap()), &os::Env::from_process()).unwrap();
     let mut instance = [0; 16];
     instance[0] = u8::try_from(id + 1).unwrap();
