@@ -160,6 +160,10 @@ const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 // ---- history ---------------------------------------------------------------------------------
 
+/// What could not be kept beside messages is tried again after so long.
+pub const RECORDS_RETRY_MS: u64 = 1_000;
+/// Requests of one session that may wait until what they changed is kept.
+pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
 /// Transactions that may wait for the history's thread; the hub has one under way.
 pub const HISTORY_JOBS_MAX: usize = 4;
 /// Messages that one step of indexing or retention takes.
@@ -168,6 +172,18 @@ pub const HISTORY_CHUNK_ROWS: usize = 500;
 pub const HISTORY_IDLE_MS: u64 = 1_000;
 /// So long without a transaction, it begins with work of its own.
 pub const HISTORY_PAUSE_MS: u64 = 10;
+/// Retention looks so often while transactions come without a pause.
+pub const HISTORY_RETAIN_MS: u64 = 250;
+/// The newest id is noted beside the database so often.
+pub const HISTORY_NOTE_MS: u64 = 5_000;
+/// A sender's row is kept for so many messages of anybody after its last one, at least.
+pub const SENDER_LEASE_IDS: u64 = 4_096;
+/// Submits that are too old are forgotten so often.
+pub const SUBMITS_FORGET_MS: u64 = 60_000;
+/// One question about the past takes at most so long.
+pub const QUESTION_MS_MAX: u64 = 5_000;
+/// Questions about the past that are answered at a time; one of each user id.
+pub const QUESTIONS_MAX: usize = 3;
 /// Messages that may wait to be indexed while transactions come without a pause.
 pub const HISTORY_UNINDEXED_MAX: u64 = 200_000;
 /// Submits can be submitted again, and are recognised, for so long.

@@ -422,6 +422,8 @@ pub enum GapReason {
     Retention,
     /// Fell out of the backlog of a room without history.
     Backlog,
+    /// The history is damaged there.
+    Damage,
 }
 
 /// What a session is told without having asked.

@@ -294,8 +294,8 @@ pub(super) struct SearchArgs {
     /// Only what this user said
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(super) from: Option<UserName>,
-    /// Only since then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Only since then: RFC 3339, HH:MM today, a duration ago, or since a message id was said
+    #[arg(long, value_name = "TIME")]
     pub(super) since: Option<When>,
     /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 100)]

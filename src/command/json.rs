@@ -65,6 +65,7 @@ pub(super) fn event(event: &Event) -> Value {
                 GapReason::Run => "run",
                 GapReason::Retention => "retention",
                 GapReason::Backlog => "backlog",
+                GapReason::Damage => "damage",
             };
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})

@@ -91,7 +91,11 @@ fn number_of(link: &mut Link, span: &SpanInfo, id: &MessageId) -> Result<u64, Fa
 
 pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, Failure> {
     let mut link = context.link()?;
-    let since_us = args.since.as_ref().map(|since| since.wall_us(os::wall_us()));
+    let since_us = match &args.since {
+        Some(When::Id(id)) => Some(said_at(&mut link, id)?),
+        Some(time) => Some(time.wall_us(os::wall_us())),
+        None => None,
+    };
     let found = link.search(&Search {
         text: args.text.join(" "),
         target: args.room.clone().map(Target::Room),
@@ -105,6 +109,24 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
         context.out.event(&Event::Message(message), true)?;
     }
     Ok(exit)
+}
+
+/// When a message was said: what came after it is not older.
+fn said_at(link: &mut Link, id: &MessageId) -> Result<i64, Failure> {
+    let absent = || Failure::new(Exit::Absent, format!("there is no message {id}"));
+    let target = match &id.stream {
+        StreamName::Room(room) => Target::Room(room.clone()),
+        StreamName::Direct(user) => Target::User { user: user.clone(), label: None },
+        StreamName::Announcements => return Err(absent()),
+    };
+    let span = link.span(&target)?;
+    let seq = number_of(link, &span, id)?;
+    let mut at = None;
+    link.messages(&target, &span, (seq, seq), |message| {
+        at = Some(message.wall_us);
+        Ok::<(), Failure>(())
+    })?;
+    at.ok_or_else(absent)
 }
 
 pub(super) fn read(context: &mut Context, args: &ReadArgs) -> Result<Exit, Failure> {
@@ -128,19 +150,18 @@ fn read_one(
         StreamLabel::Direct(user) => Target::User { user: user.clone(), label: None },
         StreamLabel::Announcements => return Ok(()),
     };
-    if mark.unread > 0 {
-        let span = link.span(&target)?;
-        tell_gap(context, &span, mark.mark + 1)?;
-        let uid = link.welcome()?.uid;
-        let label = context.global.label.clone();
-        let own = move |m: &Message| m.from.uid == uid && m.from.label == label;
-        let range = (mark.mark + 1, mark.head);
-        link.messages(&target, &span, range, |message| {
-            if own(&message) { Ok(()) } else { context.out.event(&Event::Message(message), true) }
-        })?;
-        // What could not be printed was not read.
-        context.out.flush()?;
-    }
+    // Those that are left out are the name's own: they are looked through all the same, since what is
+    // unread is counted up to a bound.
+    let span = link.span(&target)?;
+    tell_gap(context, &span, mark.mark + 1)?;
+    let uid = link.welcome()?.uid;
+    let label = context.global.label.clone();
+    let own = move |m: &Message| m.from.uid == uid && m.from.label == label;
+    link.messages(&target, &span, (mark.mark + 1, mark.head), |message| {
+        if own(&message) { Ok(()) } else { context.out.event(&Event::Message(message), true) }
+    })?;
+    // What could not be printed was not read.
+    context.out.flush()?;
     if !peek {
         link.set_deadline(Some(context.deadline()));
         link.ask(&Request::MarkRead { target, seq: mark.head })?;
@@ -182,12 +203,13 @@ const BADGE_WITHIN: Duration = Duration::from_millis(100);
 fn counts(context: &Context) -> Result<Counts, Failure> {
     let label: Option<&Label> = context.global.label.as_ref();
     let places = context.places()?;
+    // A label that was never seen has no place in the table.
     if !places.host
         && let Some(badge) = crate::presence::badge(&places, label)
     {
         return Ok(Counts { unread: badge.unread, mentions: badge.mentions, direct: badge.direct });
     }
-    if !places.host {
+    if !places.host && label.is_none() {
         return Ok(Counts::default());
     }
     let mut link = context.link_within(BADGE_WITHIN)?;

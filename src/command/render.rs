@@ -55,6 +55,7 @@ fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Str
         GapReason::Run => "the server started anew",
         GapReason::Retention => "they were too old to be kept",
         GapReason::Backlog => "they fell out of the backlog",
+        GapReason::Damage => "the history is damaged there",
     };
     match range {
         None => format!("-- {stream} begins anew: {why}, and kept no history"),

@@ -49,6 +49,9 @@ pub enum HistoryError {
         /// The newest that is known.
         known: i64,
     },
+    /// A question took too long.
+    #[error("that takes too long to find out; ask for less (one room, a time, longer words)")]
+    Slow,
     /// From SQLite or the system.
     #[error("the history {}: {source}", .path.display())]
     Sql {
@@ -67,6 +70,7 @@ impl HistoryError {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged { path, why: source.to_string() }
             }
+            Some(ErrorCode::OperationInterrupted) => Self::Slow,
             _ => Self::Sql { path, source },
         }
     }
@@ -255,7 +259,7 @@ mod tests {
         let many = 8 * crate::limits::HISTORY_CHUNK_ROWS as u64;
         let entries = (1..=many).map(|seq| entry(&dev, seq, 5, "ann", "secret")).collect();
         kept.commit(Vec::new(), entries).unwrap();
-        kept.commit(vec![Record::RoomGone { name: room("dev") }], Vec::new()).unwrap();
+        kept.commit(vec![Record::RoomGone { name: room("dev"), head: many }], Vec::new()).unwrap();
         let again =
             Record::Room { name: room("dev"), creator_uid: 1, history: true, topic: String::new() };
         kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();

@@ -1,6 +1,11 @@
 //! Reading: what a server begins with, ranges of a stream as bodies, the number at a time.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, sync::Mutex};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
@@ -20,7 +25,7 @@ use crate::{
         text::mentions,
         verbs::StreamTag,
     },
-    limits::{INSTANCES_MAX, READERS_MAX, UNREAD_MAX},
+    limits::{INSTANCES_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
 };
 
 /// A part of a stream.
@@ -33,6 +38,9 @@ pub struct Found {
     /// Last number that is there; 0 if nothing is.
     pub last: u64,
 }
+
+/// Steps of SQLite between looks at the clock: about a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 
 /// Answers questions, over connections that only read.
 #[derive(Debug)]
@@ -51,18 +59,32 @@ impl Reader {
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, HistoryError> {
+        self.within(Duration::from_millis(QUESTION_MS_MAX), ask)
+    }
+
+    /// Asks, and gives up after some time: nobody's question may keep a thread for ever, nor old pages
+    /// from being written over.
+    fn within<T>(
+        &self,
+        time: Duration,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, HistoryError> {
         let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let failed = |e| HistoryError::of(&self.path, e);
         let kept = idle().pop();
-        let connection = match kept {
+        let mut connection = match kept {
             Some(connection) => connection,
             None => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-                connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
+                connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
                 connection
             }
         };
+        let until = Instant::now() + time;
+        connection
+            .progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= until))
+            .map_err(failed)?;
         let answer = ask(&connection).map_err(failed);
         let mut idle = idle();
         if idle.len() < READERS_MAX {
@@ -159,11 +181,14 @@ impl Reader {
             let Some(id) = stream_id(connection, stream)? else { return Ok((0, 0)) };
             let sql =
                 "SELECT m.text, s.uid, s.label FROM messages m JOIN senders s ON s.id = m.sender
-                       WHERE m.stream = ? AND m.seq > ? ORDER BY m.seq LIMIT ?";
+                       WHERE m.stream = ? AND m.seq >= ? ORDER BY m.seq";
+            let from = first_of(connection, id)?.max(after + 1);
             let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![id, after, UNREAD_MAX])?;
+            let mut rows = statement.query(params![id, from])?;
             let (mut unread, mut mentioned) = (0, 0);
-            while let Some(row) = rows.next()? {
+            while unread < UNREAD_MAX
+                && let Some(row) = rows.next()?
+            {
                 let of: Option<String> = row.get(2)?;
                 let of = of.and_then(|l| Label::new(&l).ok());
                 if row.get::<_, u32>(1)? == uid && of.as_ref().map_or("", Label::key) == label {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::HistoryError;
 
 /// Version of the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// Says that a SQLite file is a history of moot ("moot").
 const APPLICATION_ID: i64 = 0x6d6f_6f74;
 
@@ -40,8 +40,10 @@ CREATE TABLE senders (
   pid INTEGER NOT NULL,
   kind INTEGER NOT NULL,
   user TEXT NOT NULL,
-  label TEXT
+  label TEXT,
+  last INTEGER NOT NULL DEFAULT 0 -- said nothing with a higher id than this
 );
+CREATE INDEX senders_by_last ON senders (last);
 CREATE TABLE messages (
   id INTEGER PRIMARY KEY,
   stream INTEGER NOT NULL,
@@ -81,6 +83,15 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
 ";
 
+/// What leads from each version to the next, from version 1 on.
+const STEPS: [&str; VERSION as usize - 1] = ["
+ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
+UPDATE senders SET last = m.last
+  FROM (SELECT sender, max(id) AS last FROM messages GROUP BY sender) AS m
+  WHERE m.sender = senders.id;
+CREATE INDEX senders_by_last ON senders (last);
+"];
+
 /// Looks at a database without touching it: what can't be used is left as it is.
 pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
     let failed = |e| HistoryError::of(path, e);
@@ -106,6 +117,10 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, HistoryError> {
         let why = "it is a database of another program".to_owned();
         return Err(HistoryError::Damaged { path: path.to_owned(), why });
     }
+    if found < 0 {
+        let why = format!("its schema version is {found}");
+        return Err(HistoryError::Damaged { path: path.to_owned(), why });
+    }
     if found > VERSION {
         return Err(HistoryError::Newer { path: path.to_owned(), found, known: VERSION });
     }
@@ -123,6 +138,10 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
     if found == 0 {
         transaction.execute_batch(TABLES).map_err(failed)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    } else {
+        for step in &STEPS[usize::try_from(found).unwrap_or(0) - 1..] {
+            transaction.execute_batch(step).map_err(failed)?;
+        }
     }
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     transaction.commit().map_err(failed)

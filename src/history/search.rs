@@ -48,6 +48,8 @@ pub struct Hit {
 
 /// The form in which texts are compared: NFC of the full case folding.
 pub(super) fn folded(text: &str) -> String {
+    // The index would end at a zero.
+    let text = &text.replace('\0', " ");
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -28,8 +28,9 @@ use crate::{
         names::Label,
     },
     limits::{
-        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_PAUSE_MS,
-        HISTORY_UNINDEXED_MAX, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_NOTE_MS, HISTORY_PAUSE_MS,
+        HISTORY_RETAIN_MS, HISTORY_UNINDEXED_MAX, SENDER_LEASE_IDS, SUBMITS_FORGET_MS,
+        SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -126,12 +127,9 @@ impl History {
         // Messages are nobody else's, whatever the umask: SQLite gives its other files the same mode.
         os::make_private(path)
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
-        os::make_private(&path.with_extension("epoch"))
-            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
         let mut loaded = load(&connection).map_err(failed)?;
-        loaded.epoch = epoch(&connection, path).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
         // Counting a million rows takes a while; ids have few holes.
@@ -143,6 +141,7 @@ impl History {
         let newest =
             count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
         let next_id = newest + 1;
+        loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
         let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
         let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
         let mut writer = Writer {
@@ -154,6 +153,9 @@ impl History {
             senders: HashMap::new(),
             runs: HashMap::new(),
             next_id,
+            epoch: loaded.epoch,
+            times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
+            behind: false,
         };
         let thread = std::thread::Builder::new()
             .name("moot-history".to_owned())
@@ -230,23 +232,70 @@ fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// How often an older database was put back in the place of a newer one: a note beside it knows the
-/// newest id of the last start.
-fn epoch(connection: &Connection, path: &Path) -> rusqlite::Result<u32> {
-    let note = path.with_extension("epoch");
-    let newest: u64 =
-        connection.query_row("SELECT coalesce(max(id), 0) FROM messages", (), |row| row.get(0))?;
-    let newest = newest.max(fact(connection, "newest")?);
-    let (epoch, before) = std::fs::read_to_string(&note)
-        .ok()
-        .and_then(|text| {
-            let (epoch, newest) = text.trim().split_once(' ')?;
-            Some((epoch.parse().ok()?, newest.parse::<u64>().ok()?))
-        })
-        .unwrap_or((1, 0));
-    let epoch: u32 = if newest < before { epoch + 1 } else { epoch };
-    // If it can't be written, putting back is noticed one time less.
-    let _ = std::fs::write(&note, format!("{epoch} {newest}\n"));
+/// newest id of not long ago.
+fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
+    let noted = std::fs::read_to_string(note_path(path)).ok().and_then(|text| {
+        let (epoch, newest) = text.trim().split_once(' ')?;
+        Some((epoch.parse::<u32>().ok()?, newest.parse::<u64>().ok()?))
+    });
+    let known = u32::try_from(fact(connection, "epoch")?).unwrap_or(0).max(1);
+    let epoch = match noted {
+        Some((epoch, before)) if newest < before => epoch.max(known) + 1,
+        Some((epoch, _)) => epoch.max(known),
+        None => known,
+    };
+    // On a full disk, what is in place has to do.
+    if epoch > known && set_fact(connection, "epoch", epoch.into()).is_err() {
+        return Ok(epoch);
+    }
+    let _ = write_note(path, epoch, newest);
     Ok(epoch)
+}
+
+fn note_path(path: &Path) -> PathBuf {
+    path.with_extension("epoch")
+}
+
+/// Replaces the note whole, or leaves it as it is.
+fn write_note(path: &Path, epoch: u32, newest: u64) -> std::io::Result<()> {
+    let (note, new) = (note_path(path), path.with_extension("epoch.new"));
+    os::make_private(&new)?;
+    std::fs::write(&new, format!("{epoch} {newest}\n"))?;
+    std::fs::rename(new, note)
+}
+
+/// A message that may have to go.
+struct Old {
+    id: i64,
+    stream: i64,
+    seq: u64,
+    ts: i64,
+}
+
+const OLDEST: &str = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
+const DELETED: &str = "SELECT m.id, m.stream, m.seq, m.ts
+    FROM messages m JOIN streams s ON s.id = m.stream
+    WHERE m.stream = ? AND m.seq <= s.purge ORDER BY m.seq LIMIT ?";
+
+/// Of consecutive messages those that were said before some time, of each stream the first ones only.
+/// Where a clock was set back, messages have times that are still to come: they are as old as what was
+/// said after them.
+fn too_old(mut rows: Vec<Old>, now_us: i64, until_us: i64) -> Vec<Old> {
+    let mut after_us = i64::MAX;
+    for row in rows.iter_mut().rev() {
+        if row.ts > now_us {
+            row.ts = after_us;
+        }
+        after_us = row.ts;
+    }
+    let mut kept = HashSet::new();
+    rows.retain(|row| {
+        if row.ts >= until_us {
+            kept.insert(row.stream);
+        }
+        !kept.contains(&row.stream)
+    });
+    rows
 }
 
 /// A run of counters of one client instance, as it stands in `submits`.
@@ -258,6 +307,25 @@ struct Run {
     seq: u64,
 }
 
+/// A row of `senders`.
+#[derive(Debug, Clone, Copy)]
+struct Speaker {
+    row: i64,
+    /// As it stands in the row: what is said with a higher id raises it.
+    last: u64,
+}
+
+/// When something was last done that is not done after each transaction.
+#[derive(Debug)]
+struct Times {
+    /// Looked for what is too old or too much.
+    retained: Instant,
+    /// Submits too old to be submitted again were forgotten.
+    forgot: Option<Instant>,
+    /// The newest id was noted beside the database.
+    noted: Instant,
+}
+
 struct Writer {
     connection: Connection,
     path: PathBuf,
@@ -265,10 +333,14 @@ struct Writer {
     shared: Arc<Shared>,
     /// What is in the tables already; forgotten when a transaction fails.
     streams: HashMap<StreamKey, i64>,
-    senders: HashMap<SessionId, i64>,
+    senders: HashMap<SessionId, Speaker>,
     runs: HashMap<(u32, [u8; 16]), Run>,
     /// Id of the next message; ids rise and are never given again.
     next_id: u64,
+    epoch: u32,
+    times: Times,
+    /// There was more to remove than was removed.
+    behind: bool,
 }
 
 /// Cached ids beyond which a cache is begun anew.
@@ -285,11 +357,7 @@ impl Writer {
                 Ok(job) => {
                     done(self.commit(&job).map_err(|e| words(&e)));
                     wait = pause;
-                    // A search looks through what is not indexed: that must not grow for ever.
-                    let indexed = self.shared.indexed.load(Ordering::Relaxed);
-                    if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
-                        let _ = self.index(job.entries.len() as u64 + 1);
-                    }
+                    self.keep_up(job.entries.len() as u64);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     wait = if self.step() { Duration::ZERO } else { idle };
@@ -298,6 +366,30 @@ impl Writer {
             }
         }
         self.close();
+    }
+
+    /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
+    fn keep_up(&mut self, entries: u64) {
+        // A search looks through what is not indexed.
+        let indexed = self.shared.indexed.load(Ordering::Relaxed);
+        if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
+            let _ = self.index(entries + 1);
+        }
+        let due = Duration::from_millis(HISTORY_RETAIN_MS);
+        if self.behind || self.times.retained.elapsed() >= due {
+            // What fails here (a full disk) is tried again later.
+            self.behind = self.retain(2 * entries + 16).unwrap_or(false);
+        }
+        self.note();
+    }
+
+    /// Notes the newest id beside the database, now and then.
+    fn note(&mut self) {
+        if self.times.noted.elapsed() >= Duration::from_millis(HISTORY_NOTE_MS) {
+            self.times.noted = Instant::now();
+            // If it can't be written, putting back is noticed one time less.
+            let _ = write_note(&self.path, self.epoch, self.next_id - 1);
+        }
     }
 
     fn commit(&mut self, job: &Job) -> rusqlite::Result<()> {
@@ -348,8 +440,10 @@ impl Writer {
 
     /// One step of indexing or retention; false if there is nothing to do.
     fn step(&mut self) -> bool {
+        self.note();
         // What fails here (a full disk) is tried again later.
-        self.index(HISTORY_CHUNK_ROWS as u64).unwrap_or(false) || self.retain().unwrap_or(false)
+        let rows = HISTORY_CHUNK_ROWS as u64;
+        self.index(rows).unwrap_or(false) || self.retain(rows).unwrap_or(false)
     }
 
     /// Makes some more messages findable.
@@ -377,79 +471,74 @@ impl Writer {
         Ok(true)
     }
 
-    /// Removes some of what is too old, too much, or of a deleted room.
-    fn retain(&mut self) -> rusqlite::Result<bool> {
+    /// Removes some of what is too old, too much, or of a deleted room; whether there may be more.
+    fn retain(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
+        self.times.retained = Instant::now();
+        let rows_max = rows_max.min(HISTORY_CHUNK_ROWS as u64);
         self.shared.bytes.store(size_of(&self.connection)?, Ordering::Relaxed);
-        if self.remove_deleted()? {
+        if self.remove_deleted(rows_max)? {
             return Ok(true);
         }
-        let too_old = self.retention.keep.map(|keep| {
-            os::wall_us().saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX))
-        });
         let excess = self
             .retention
             .bytes_max
             .map_or(0, |max| self.shared.bytes.load(Ordering::Relaxed).saturating_sub(max));
-        let oldest: Option<(i64, i64)> = self
-            .connection
-            .query_row("SELECT id, ts FROM messages ORDER BY id LIMIT 1", (), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        let Some((oldest, ts)) = oldest else { return Ok(false) };
-        let sql = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
         if excess > 0 {
             // No more than is too much, by what a message takes on the average.
             let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
             let each = (self.shared.bytes.load(Ordering::Relaxed) / messages).max(1);
-            let rows = (excess / each + 1).min(HISTORY_CHUNK_ROWS as u64);
-            self.remove(sql, oldest, i64::MAX, rows)?;
-            return Ok(true);
+            let oldest = self.rows(OLDEST, 0, (excess / each + 1).min(rows_max))?;
+            let removed = self.remove(&oldest)?;
+            // Nothing is left, or the rest is not made of messages.
+            return Ok(removed > 0);
         }
-        if let Some(until) = too_old.filter(|limit| ts < *limit) {
-            self.remove(sql, oldest, until, HISTORY_CHUNK_ROWS as u64)?;
-            return Ok(true);
+        if let Some(keep) = self.retention.keep {
+            let now_us = os::wall_us();
+            let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+            let old = self.rows(OLDEST, 0, rows_max)?;
+            let old = too_old(old, now_us, now_us.saturating_sub(keep_us));
+            if self.remove(&old)? > 0 {
+                return Ok(true);
+            }
         }
-        let forget = os::wall_us() - SUBMITS_KEPT_MS.cast_signed() * 1000;
-        self.connection.prepare_cached("DELETE FROM submits WHERE ts < ?")?.execute([forget])?;
+        let every = Duration::from_millis(SUBMITS_FORGET_MS);
+        if self.times.forgot.is_none_or(|at| at.elapsed() >= every) {
+            self.times.forgot = Some(Instant::now());
+            let forget = os::wall_us() - SUBMITS_KEPT_MS.cast_signed() * 1000;
+            self.connection
+                .prepare_cached("DELETE FROM submits WHERE ts < ?")?
+                .execute([forget])?;
+        }
         Ok(false)
     }
 
     /// Removes what was said in deleted rooms. Nobody can read it any more; a room of the same name may
     /// be there already.
-    fn remove_deleted(&mut self) -> rusqlite::Result<bool> {
+    fn remove_deleted(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
         let sql = "SELECT id FROM streams WHERE purge > 0 LIMIT 1";
         let gone: Option<i64> = self.connection.query_row(sql, (), |row| row.get(0)).optional()?;
         let Some(stream) = gone else { return Ok(false) };
-        let sql =
-            "SELECT m.id, m.stream, m.seq, m.ts FROM messages m JOIN streams s ON s.id = m.stream
-                   WHERE m.stream = ? AND m.seq <= s.purge ORDER BY m.seq LIMIT ?";
-        if self.remove(sql, stream, i64::MAX, HISTORY_CHUNK_ROWS as u64)? == 0 {
+        let rows = self.rows(DELETED, stream, rows_max)?;
+        if self.remove(&rows)? == 0 {
             self.connection.execute("UPDATE streams SET purge = 0 WHERE id = ?", [stream])?;
         }
         Ok(true)
     }
 
-    /// Removes a chunk of messages that were said before some time; gives how many.
-    fn remove(
-        &mut self,
-        select: &str,
-        from: i64,
-        until_us: i64,
-        rows_max: u64,
-    ) -> rusqlite::Result<usize> {
+    fn rows(&self, select: &str, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
+        let mut select = self.connection.prepare_cached(select)?;
+        let rows = select.query_map(params![from, rows_max], |row| {
+            Ok(Old { id: row.get(0)?, stream: row.get(1)?, seq: row.get(2)?, ts: row.get(3)? })
+        })?;
+        rows.collect()
+    }
+
+    /// Removes messages, the oldest of their streams; gives how many.
+    fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<usize> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
         let transaction = self.connection.unchecked_transaction()?;
-        let rows: Vec<(i64, i64, u64)> = {
-            let mut select = transaction.prepare_cached(select)?;
-            let mut rows = select.query(params![from, rows_max])?;
-            let mut chosen = Vec::new();
-            while let Some(row) = rows.next()? {
-                if row.get::<_, i64>(3)? < until_us {
-                    chosen.push((row.get(0)?, row.get(1)?, row.get(2)?));
-                }
-            }
-            chosen
-        };
         {
             let mut from_index =
                 transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
@@ -458,7 +547,7 @@ impl Writer {
                 .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE id = ?1")?;
             let indexed = self.shared.indexed.load(Ordering::Relaxed).cast_signed();
             let mut firsts: HashMap<i64, u64> = HashMap::new();
-            for (id, stream, seq) in &rows {
+            for Old { id, stream, seq, .. } in rows {
                 if *id <= indexed {
                     from_index.execute([id])?;
                 }
@@ -471,6 +560,13 @@ impl Writer {
             }
             // Ids must not be given again, even if everything is removed.
             set_fact(&transaction, "newest", self.next_id - 1)?;
+            // Who said nothing that is still there.
+            let sql =
+                "DELETE FROM senders WHERE last < coalesce((SELECT min(id) FROM messages), ?)";
+            transaction.prepare_cached(sql)?.execute([self.next_id])?;
+            // The index gives up its space when its parts are merged, some pages at a time.
+            let sql = "INSERT INTO search (search, rank) VALUES ('merge', 64)";
+            transaction.prepare_cached(sql)?.execute(())?;
         }
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
@@ -479,7 +575,7 @@ impl Writer {
 
     fn close(&mut self) {
         // The epoch's note learns the newest id; the rest is tidiness.
-        let _ = epoch(&self.connection, &self.path);
+        let _ = write_note(&self.path, self.epoch, self.next_id - 1);
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
     }
 }
@@ -489,7 +585,7 @@ struct Page<'a> {
     transaction: &'a Transaction<'a>,
     shared: &'a Shared,
     streams: &'a mut HashMap<StreamKey, i64>,
-    senders: &'a mut HashMap<SessionId, i64>,
+    senders: &'a mut HashMap<SessionId, Speaker>,
     runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
     /// Runs of counters to be written at the end.
     changed_runs: HashSet<(u32, [u8; 16])>,
@@ -543,13 +639,14 @@ impl Page<'_> {
                     params![KIND_ROOM, name.key(), name.as_str(), creator_uid, history, topic];
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
             }
-            Record::RoomGone { name } => {
+            Record::RoomGone { name, head } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;
-                for sql in [
-                    "UPDATE streams SET gone = 1, topic = '', purge = head, first = head + 1 WHERE id = ?",
-                    "DELETE FROM follows WHERE stream = ?",
-                    "DELETE FROM marks WHERE stream = ?",
-                ] {
+                let sql = "UPDATE streams SET gone = 1, topic = '', purge = max(head, ?2),
+                           first = max(head, ?2) + 1, head = max(head, ?2) WHERE id = ?1";
+                self.transaction.prepare_cached(sql)?.execute(params![id, head])?;
+                for sql in
+                    ["DELETE FROM follows WHERE stream = ?", "DELETE FROM marks WHERE stream = ?"]
+                {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
                 Ok(())
@@ -563,6 +660,16 @@ impl Page<'_> {
                 let values = params![uid, label_text(label.as_ref()), id];
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
             }
+            Record::NameGone { uid, label } => {
+                for sql in [
+                    "DELETE FROM follows WHERE uid = ? AND label = ?",
+                    "DELETE FROM marks WHERE uid = ? AND label = ?",
+                ] {
+                    let values = params![uid, label.key()];
+                    self.transaction.prepare_cached(sql)?.execute(values)?;
+                }
+                Ok(())
+            }
             Record::Mark { uid, label, stream, seq } => {
                 let id = self.stream(stream)?;
                 let sql = "INSERT INTO marks VALUES (?, ?, ?, ?)
@@ -574,13 +681,24 @@ impl Page<'_> {
     }
 
     fn sender(&mut self, entry: &Entry) -> rusqlite::Result<i64> {
-        if let Some(id) = self.senders.get(&entry.from.session) {
-            return Ok(*id);
+        let from = &entry.from;
+        // Raised by more than is needed, so that this is seldom done.
+        let last = self.next_id + SENDER_LEASE_IDS;
+        if let Some(known) = self.senders.get_mut(&from.session) {
+            if known.last >= self.next_id {
+                return Ok(known.row);
+            }
+            self.shared.step()?;
+            let sql = "UPDATE senders SET last = ?2 WHERE id = ?1";
+            if self.transaction.prepare_cached(sql)?.execute(params![known.row, last])? > 0 {
+                known.last = last;
+                return Ok(known.row);
+            }
+            // Removed meanwhile, with all that was said.
         }
         self.shared.step()?;
-        let from = &entry.from;
-        let sql =
-            "INSERT INTO senders (session, uid, pid, kind, user, label) VALUES (?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT INTO senders (session, uid, pid, kind, user, label, last)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)";
         self.transaction.prepare_cached(sql)?.execute(params![
             from.session.0,
             from.uid,
@@ -588,10 +706,11 @@ impl Page<'_> {
             from.kind.number(),
             from.user.as_str(),
             from.label.as_ref().map(Label::as_str),
+            last,
         ])?;
-        let id = self.transaction.last_insert_rowid();
-        self.senders.insert(from.session, id);
-        Ok(id)
+        let row = self.transaction.last_insert_rowid();
+        self.senders.insert(from.session, Speaker { row, last });
+        Ok(row)
     }
 
     fn message(&mut self, entry: &Entry) -> rusqlite::Result<()> {

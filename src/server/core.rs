@@ -4,10 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::{Rc, Weak},
+    sync::Arc,
     task::Waker,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{Options, conn::Conn, log::Log, past};
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, TICK_BUSY_MS},
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX, TICK_BUSY_MS},
     os,
     presence::Table,
     wire::{control, hello::BroadcastKey},
@@ -59,6 +60,9 @@ pub(super) struct Core {
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
     /// Look-ups under way, by user id.
     lookups: RefCell<HashMap<u32, usize>>,
+    /// Questions about the past: one of a user id at a time, and a few of all.
+    questions: Arc<Semaphore>,
+    questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     next_session: Cell<u64>,
     ticking_slowly: Cell<bool>,
 }
@@ -118,6 +122,8 @@ impl Core {
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            questions_of: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             ticking_slowly: Cell::new(true),
         })
@@ -140,6 +146,20 @@ impl Core {
         if *count == 0 {
             lookups.remove(&uid);
         }
+    }
+
+    /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
+    /// server one user's questions wait for each other, not for those of others.
+    pub(super) async fn question_turn(&self, uid: u32) -> [Option<OwnedSemaphorePermit>; 2] {
+        let of_user = {
+            let mut all = self.questions_of.borrow_mut();
+            all.retain(|_, turns| Arc::strong_count(turns) > 1);
+            let at_once = if self.system { 1 } else { QUESTIONS_MAX };
+            Arc::clone(all.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
+        };
+        // They are never closed.
+        let own = of_user.acquire_owned().await.ok();
+        [own, Arc::clone(&self.questions).acquire_owned().await.ok()]
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {

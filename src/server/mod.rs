@@ -27,7 +27,7 @@ use crate::{
     },
     config::Settings,
     history::{self, History, HistoryError},
-    limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
+    limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS, QUESTIONS_MAX},
     os::{self, Lock, LockError, LockNote, Places},
     presence::Table,
     session::Listener,
@@ -129,7 +129,8 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(4)
+        // Questions about the past take a few of them; the others are for fetches and look-ups.
+        .max_blocking_threads(QUESTIONS_MAX + 5)
         .thread_name("moot-lookup")
         .build()
         .map_err(io_error("can't start the event loop"))?;

@@ -12,9 +12,9 @@ use crate::{
     chat::{
         hub::{Fetch, Frame, Question, StreamKey},
         names::{Label, UserName},
-        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+        verbs::{GapReason, HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
-    history::{HistoryError, Query, Reader},
+    history::{Found, HistoryError, Query, Reader},
     limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
     os,
     presence::Badge,
@@ -50,20 +50,27 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let found = tokio::task::spawn_blocking(move || {
         reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES)
     });
-    let found = match found.await {
-        Ok(Ok(found)) => found,
-        Ok(Err(e)) => {
+    let (found, reason) = match found.await {
+        Ok(Ok(found)) => (found, GapReason::Retention),
+        Ok(Err(e @ HistoryError::Damaged { .. })) => {
+            // Trying again would give the same.
             core.log.warn(&e.to_string());
+            (Found::default(), GapReason::Damage)
+        }
+        failed => {
+            match failed {
+                Ok(Err(e)) => core.log.warn(&e.to_string()),
+                Err(e) if !e.is_panic() => return,
+                Ok(Ok(_)) | Err(_) => core.log.warn("reading the history failed"),
+            }
             tokio::time::sleep(RETRY_AFTER).await;
             core.inner.borrow_mut().hub.fetch_failed(session, tag);
             core.turn_due.notify_one();
             return;
         }
-        // The server ends.
-        Err(_) => return,
     };
     let mut inner = core.inner.borrow_mut();
-    let event = inner.hub.fetched(session, tag, (found.first, found.last), (first, last));
+    let event = inner.hub.fetched(session, tag, (found.first, found.last), (first, last), reason);
     if let Some(conn) = inner.conns.get(&session).map(Rc::clone) {
         let mut output = conn.output.borrow_mut();
         if let Some(event) = event {
@@ -86,14 +93,20 @@ pub(super) async fn answer(core: Rc<Core>, conn: Rc<Conn>, serial: u32, question
     let result = match reader {
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
+            let turn = core.question_turn(conn.uid()).await;
             let asked = tokio::task::spawn_blocking(move || ask(&reader, question)).await;
+            drop(turn);
             match asked {
                 Ok(Ok(answer)) => Ok(core.name_hits(&conn, answer)),
                 Ok(Err(e)) => {
-                    core.log.warn(&e.to_string());
+                    if !matches!(e, HistoryError::Slow) {
+                        core.log.warn(&e.to_string());
+                    }
                     Err(Refusal::new(RefusalCode::Failed, e.to_string()))
                 }
-                Err(_) => return,
+                // The server ends.
+                Err(e) if !e.is_panic() => return,
+                Err(_) => Err(Refusal::new(RefusalCode::Failed, "reading the history failed")),
             }
         }
     };
@@ -207,8 +220,11 @@ pub(super) async fn badges(core: Rc<Core>) {
             };
             names.into_iter().map(count).collect::<Vec<_>>()
         });
-        let Ok(counted) = counted.await else { return };
-        core.inner.borrow_mut().table.put_badges(&counted);
+        match counted.await {
+            Ok(counted) => core.inner.borrow_mut().table.put_badges(&counted),
+            Err(e) if !e.is_panic() => return,
+            Err(_) => core.log.warn("counting what is unread failed"),
+        }
         let pause = Duration::from_millis(BADGES_EVERY_MS).max(since.elapsed() * 20);
         tokio::time::sleep(pause).await;
     }

@@ -196,7 +196,9 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     if first == 0 || count == 0 || count > SUBMIT_MESSAGES_MAX as u64 {
         return Err(Malformed);
     }
-    first.checked_add(count).ok_or(Malformed)?;
+    // What is kept on disk is a signed number.
+    let end_of_counters = first.checked_add(count).ok_or(Malformed)?;
+    i64::try_from(end_of_counters).map_err(|_| Malformed)?;
     let mut lines = Vec::new();
     for _ in 0..count {
         let reply_to = Some(rest.number()?).filter(|seq| *seq > 0);

@@ -18,7 +18,7 @@ use moot::{
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::{Channel, Request, StreamTag},
+        verbs::{Channel, GapReason, Request, StreamTag},
     },
     wire::frame::batch_header,
 };
@@ -438,7 +438,8 @@ impl World {
             }
             assert!(last > 0, "everything is on the disk: {fetch:?}");
             let (span, wanted) = ((fetch.first, last), (fetch.first, fetch.last));
-            let event = self.hub.fetched(fetch.session, fetch.tag, span, wanted);
+            let event =
+                self.hub.fetched(fetch.session, fetch.tag, span, wanted, GapReason::Retention);
             assert!(event.is_none(), "nothing is gone: {event:?}");
             let body: Rc<[u8]> = builder.bytes().into();
             if let Some(client) = self.client_of(fetch.session) {

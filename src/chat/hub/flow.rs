@@ -206,6 +206,7 @@ impl Hub {
         tag: StreamTag,
         (first, last): (u64, u64),
         wanted: (u64, u64),
+        reason: GapReason,
     ) -> Option<Event> {
         let session = self.sessions.get_mut(&id)?;
         session.fetching = false;
@@ -215,7 +216,7 @@ impl Hub {
         sub.fetching = false;
         let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
         sub.passed(upto);
-        (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, GapReason::Retention))
+        (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, reason))
     }
 
     /// The store could not be read: it is tried again.

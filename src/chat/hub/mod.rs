@@ -210,6 +210,13 @@ pub enum Chunk {
     Event(Event),
 }
 
+/// What a name follows, and when it was last said so.
+#[derive(Debug, Default)]
+struct Followed {
+    rooms: Vec<RoomName>,
+    used: u64,
+}
+
 /// The rules' state. See the head of this file.
 #[derive(Debug)]
 pub struct Hub {
@@ -223,17 +230,25 @@ pub struct Hub {
     accounts: Accounts,
     instances: Instances,
     away: BTreeMap<(u32, Option<Label>), Box<str>>,
-    following: BTreeMap<(u32, Option<Label>), Vec<RoomName>>,
+    following: BTreeMap<(u32, Option<Label>), Followed>,
+    /// Rises with each join that is kept: which names were used lately.
+    uses: u64,
     /// Up to where names have read.
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
-    /// Newest numbers of deleted rooms: they are not given again.
+    /// Newest numbers of deleted rooms, also of those that are there again: they are not given again.
     gone_rooms: HashMap<RoomName, u64>,
     /// Their numbers in this run, to be used again under the same name.
     gone_tags: HashMap<RoomName, StreamTag>,
     /// To be kept with the next transaction.
     records: Vec<Record>,
-    /// What the running transaction keeps, should it fail.
+    /// What the running transaction keeps, or the one that failed; then it is tried again.
     records_running: Vec<Record>,
+    retry_records_us: u64,
+    /// Answers that are given once what they tell of is kept.
+    replies: Vec<(SessionId, u32, Reply)>,
+    replies_running: Vec<(SessionId, u32, Reply)>,
+    /// Rooms to be deleted once nothing is under way in them, and who is told.
+    deleting: Vec<(StreamTag, SessionId, u32)>,
     /// Something was said or read since badges were counted.
     unread_changed: bool,
     /// Announcements that are not published yet.
@@ -270,11 +285,16 @@ impl Hub {
             instances: Instances::default(),
             away: BTreeMap::new(),
             following: BTreeMap::new(),
+            uses: 0,
             marks: BTreeMap::new(),
             gone_rooms: HashMap::new(),
             gone_tags: HashMap::new(),
             records: Vec::new(),
             records_running: Vec::new(),
+            retry_records_us: 0,
+            replies: Vec::new(),
+            replies_running: Vec::new(),
+            deleting: Vec::new(),
             unread_changed: true,
             announcing: BTreeMap::new(),
             receipts: BTreeMap::new(),
@@ -310,6 +330,7 @@ impl Hub {
                 self.out.push(Action::Resume(id));
             }
         }
+        self.delete_ending();
         self.commit_next();
         let mut dirty = std::mem::take(&mut self.dirty_streams);
         for tag in dirty.drain(..) {
@@ -327,6 +348,7 @@ impl Hub {
     pub fn tick(&mut self, now: Now) {
         self.tick_sessions(now);
         self.tick_streams(now);
+        self.retry_records(now);
         self.last_tick_us = now.mono_us;
         self.end_turn(now);
     }

@@ -247,7 +247,11 @@ impl Hub {
             [] => self.followed(uid, label.as_ref()),
             targets => {
                 let tags = targets.iter().map(|target| self.readable(id, target));
-                tags.collect::<Result<Vec<_>, _>>()?
+                let mut tags = tags.collect::<Result<Vec<_>, _>>()?;
+                // Each once, in the order in which they were named.
+                let mut seen = std::collections::HashSet::new();
+                tags.retain(|tag| seen.insert(*tag));
+                tags
             }
         };
         let marks = self.marks_of(uid, label.as_ref(), member.user.as_str(), tags);
@@ -258,7 +262,11 @@ impl Hub {
     #[must_use]
     pub fn readers(&self, uid: u32, most: usize) -> Vec<Option<Label>> {
         let following = self.following.range((uid, None)..).take_while(|((u, _), _)| *u == uid);
-        let labels = following.filter_map(|((_, label), _)| label.clone().map(Some));
+        let following = following.filter_map(|((_, label), _)| label.clone());
+        let here = self.sessions.values().filter(|s| s.peer.uid == uid);
+        let here = here.filter_map(|s| s.member.label.clone());
+        let labels: std::collections::BTreeSet<Label> = here.chain(following).collect();
+        let labels = labels.into_iter().map(Some);
         // The person is always one: mail is for everybody.
         [None].into_iter().chain(labels).take(most).collect()
     }
@@ -280,7 +288,7 @@ impl Hub {
     }
 
     fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
-        let rooms = self.following.get(&(uid, label.cloned())).into_iter().flatten();
+        let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
         let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
         rooms.chain(pairs.map(|(_, tag)| *tag)).collect()
@@ -368,9 +376,8 @@ impl Hub {
             Some(mark) if *mark >= seq => return Ok(()),
             Some(mark) => *mark = seq,
             None => {
-                let of_user =
-                    self.marks.range((uid, None, StreamTag(0))..).take_while(|(k, _)| k.0 == uid);
-                if of_user.count() >= MARKS_PER_USER_MAX {
+                let of_user = |hub: &Self| hub.marks.keys().filter(|k| k.0 == uid).count();
+                if of_user(self) >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid) {
                     let text = format!(
                         "this user has {MARKS_PER_USER_MAX} read marks, which is the limit"
                     );
@@ -388,25 +395,53 @@ impl Hub {
 
     // ---- deleting ----------------------------------------------------------------------------
 
-    pub(super) fn delete_room(&mut self, id: SessionId, room: &RoomName) -> Result<Reply, Refusal> {
+    /// Deletes a room as soon as nothing is under way in it; answered when that is kept.
+    pub(super) fn delete_room(
+        &mut self,
+        id: SessionId,
+        serial: u32,
+        room: &RoomName,
+    ) -> Result<(), Refusal> {
         let Some(tag) = self.rooms.get(room).copied() else { return no_room(room) };
-        let Topic::Room { name, creator_uid, .. } = &self.stream(tag).topic else {
-            return no_room(room);
-        };
-        let (name, creator_uid) = (name.clone(), *creator_uid);
-        let uid = self.sessions[&id].peer.uid;
+        let Topic::Room { creator_uid, .. } = &self.stream(tag).topic else { return no_room(room) };
+        let (creator_uid, uid) = (*creator_uid, self.sessions[&id].peer.uid);
         if uid != creator_uid && uid != 0 && uid != self.rules.owner_uid {
             let by = self.user_names.get(&creator_uid);
             let by = by.map_or_else(|| format!("#{creator_uid}"), ToString::to_string);
             let text = format!("only {by}, who made {room}, or an operator may delete it");
             return refuse(RefusalCode::Denied, text);
         }
-        let stream = self.stream(tag);
-        if stream.in_flight_bytes > 0 {
-            let text = format!("something is being said in {room} just now; try again");
-            return refuse(RefusalCode::Failed, text);
+        self.deleting.push((tag, id, serial));
+        Ok(())
+    }
+
+    /// Whether a room is about to be deleted: nothing new is said in it.
+    pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
+        self.deleting.iter().any(|(of, ..)| *of == tag)
+    }
+
+    /// Deletes the rooms in which nothing is under way any more.
+    pub(super) fn delete_ending(&mut self) {
+        let mut at = 0;
+        while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
+            if self.stream(tag).in_flight_bytes > 0 {
+                at += 1;
+                continue;
+            }
+            self.deleting.remove(at);
+            self.delete_now(tag);
+            self.reply_when_kept(id, serial, Reply::Done);
         }
-        let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();
+    }
+
+    fn delete_now(&mut self, tag: StreamTag) {
+        // It may have been deleted by somebody else who asked as well.
+        let Topic::Room { name, creator_uid, .. } = &self.stream(tag).topic else { return };
+        let (name, creator_uid) = (name.clone(), *creator_uid);
+        if self.rooms.get(&name) != Some(&tag) {
+            return;
+        }
+        let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
             self.part(session, tag, crate::chat::member::EndCause::Server);
@@ -416,14 +451,16 @@ impl Hub {
         // What it kept in memory goes.
         self.streams[tag.0 as usize] =
             super::Stream::room(tag, name.clone(), creator_uid, false, bytes);
-        self.gone_rooms.insert(name.clone(), numbered);
+        let head = self.gone_rooms.entry(name.clone()).or_default();
+        *head = numbered.max(*head);
+        let head = *head;
         self.gone_tags.insert(name.clone(), tag);
-        for rooms in self.following.values_mut() {
-            rooms.retain(|r| *r != name);
-        }
+        self.following.retain(|_, followed| {
+            followed.rooms.retain(|r| *r != name);
+            !followed.rooms.is_empty()
+        });
         self.marks.retain(|(_, _, of), _| *of != tag);
-        self.records.push(super::Record::RoomGone { name });
-        Ok(Reply::Done)
+        self.records.push(super::Record::RoomGone { name, head });
     }
 }
 

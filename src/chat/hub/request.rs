@@ -1,5 +1,7 @@
 //! Requests: what a session asks and how it is answered.
 
+use std::collections::BTreeMap;
+
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
     receipt::Announcement,
@@ -17,8 +19,8 @@ use crate::{
     },
     limits::{
         BACKLOG_BYTES_MAX, BACKLOG_BYTES_MIN, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
-        FOLLOWING_NAMES_PER_USER_MAX, RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, TOPIC_BYTES_MAX,
-        WINDOW_CHARGE_BYTES_MIN,
+        FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX, RETRY_PAUSE_MS_MIN,
+        STREAMS_PER_SESSION_MAX, TOPIC_BYTES_MAX, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
@@ -41,7 +43,9 @@ impl Hub {
         if !self.sessions.contains_key(&id) {
             return;
         }
-        let result = if let Request::Announce { level, room, text, report_at } = request {
+        let result = if self.waiting_replies(id) >= REPLIES_WAITING_PER_SESSION_MAX {
+            refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
+        } else if let Request::Announce { level, room, text, report_at } = request {
             self.active(now, id);
             let announcement = Announcement { level, room, text: &text, report_at };
             // Answered once it is published.
@@ -49,8 +53,23 @@ impl Hub {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             }
+        } else if let Request::DeleteRoom { room } = request {
+            match self.delete_room(id, serial, &room) {
+                Ok(()) => return,
+                Err(refusal) => Err(refusal),
+            }
         } else {
-            self.answer(now, id, request)
+            let is_kept = matches!(
+                request,
+                Request::CreateRoom { .. }
+                    | Request::Topic { .. }
+                    | Request::MarkRead { .. }
+                    | Request::Unfollow { .. }
+            );
+            match self.answer(now, id, request) {
+                Ok(reply) if is_kept => return self.reply_when_kept(id, serial, reply),
+                result => result,
+            }
         };
         self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         // What a join finds in the backlog comes after the answer that names the stream.
@@ -68,7 +87,6 @@ impl Hub {
             Request::Unfollow { room } => self.unfollow(id, &room),
             Request::Rooms { skip } => Ok(self.rooms_from(skip)),
             Request::CreateRoom { room, history } => self.create_room(id, &room, history),
-            Request::DeleteRoom { room } => self.delete_room(id, &room),
             Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
             // Answered by way of `question`.
             Request::Span { .. }
@@ -85,7 +103,7 @@ impl Hub {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, None).map(|()| Reply::Done)
             }
-            Request::Announce { .. } => Ok(Reply::Done),
+            Request::Announce { .. } | Request::DeleteRoom { .. } => Ok(Reply::Done),
             Request::Receipt { number, skip } => self.receipt(id, number, skip),
             Request::Listening { stream, charge_bytes } => {
                 self.listening(now, id, stream, Some(charge_bytes));
@@ -538,38 +556,40 @@ impl Hub {
 
     fn keep_following(&mut self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
-        let uid = session.peer.uid;
-        let key = (uid, session.member.label.clone());
+        let (uid, label) = (session.peer.uid, session.member.label.clone());
+        let key = (uid, label.clone());
+        let names = |hub: &Self| hub.following.keys().filter(|(of, _)| *of == uid).count();
         if !self.following.contains_key(&key)
-            && self.following.range((uid, None)..=(uid + 1, None)).count()
-                >= FOLLOWING_NAMES_PER_USER_MAX
+            && names(self) >= FOLLOWING_NAMES_PER_USER_MAX
+            && !self.forget_oldest_name(uid)
         {
             let text = format!(
                 "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
             );
             return refuse(RefusalCode::Failed, text);
         }
-        let rooms = self.following.entry(key).or_default();
-        if rooms.contains(room) {
+        self.uses += 1;
+        let followed = self.following.entry(key).or_default();
+        followed.used = self.uses;
+        if followed.rooms.contains(room) {
             return Ok(());
         }
-        if rooms.len() >= FOLLOWED_PER_NAME_MAX {
+        if followed.rooms.len() >= FOLLOWED_PER_NAME_MAX {
             let text =
                 format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
             return refuse(RefusalCode::Failed, text);
         }
-        rooms.push(room.clone());
-        let (uid, label) = (session.peer.uid, session.member.label.clone());
+        followed.rooms.push(room.clone());
         self.records.push(super::Record::Follow {
             uid,
             label: label.clone(),
             room: room.clone(),
             on: true,
         });
-        // What was said before is not unread.
+        // What was said before is not unread. A name that has all the marks it may have follows without.
         if let Some(tag) = self.rooms.get(room).copied() {
             let head = self.stream(tag).backlog.head();
-            self.set_mark(uid, label, tag, head)?;
+            let _ = self.set_mark(uid, label, tag, head);
         }
         Ok(())
     }
@@ -577,11 +597,11 @@ impl Hub {
     fn forget_following(&mut self, id: SessionId, room: &RoomName) -> bool {
         let session = &self.sessions[&id];
         let key = (session.peer.uid, session.member.label.clone());
-        let Some(rooms) = self.following.get_mut(&key) else { return false };
-        let before = rooms.len();
-        rooms.retain(|r| r != room);
-        let found = rooms.len() < before;
-        if rooms.is_empty() {
+        let Some(followed) = self.following.get_mut(&key) else { return false };
+        let before = followed.rooms.len();
+        followed.rooms.retain(|r| r != room);
+        let found = followed.rooms.len() < before;
+        if followed.rooms.is_empty() {
             self.following.remove(&key);
         }
         if found {
@@ -589,6 +609,34 @@ impl Hub {
             self.records.push(super::Record::Follow { uid, label, room: room.clone(), on: false });
         }
         found
+    }
+
+    /// Forgets what the label of a user follows and has read that was used least lately and has no
+    /// session now: labels come and go (`--as ci-4711`). The person's own name is never forgotten.
+    pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
+        let here: Vec<&Label> = self
+            .sessions
+            .values()
+            .filter(|s| s.peer.uid == uid)
+            .filter_map(|s| s.member.label.as_ref())
+            .collect();
+        let following = self.following.iter().map(|((of, label), f)| (*of, label, f.used));
+        let marked = self.marks.keys().map(|(of, label, _)| (*of, label, 0));
+        let names = following.chain(marked).filter(|(of, ..)| *of == uid);
+        let mut last_use: BTreeMap<&Label, u64> = BTreeMap::new();
+        for (_, label, used) in names {
+            let Some(label) = label.as_ref().filter(|label| !here.contains(label)) else {
+                continue;
+            };
+            let last = last_use.entry(label).or_default();
+            *last = used.max(*last);
+        }
+        let oldest = last_use.into_iter().min_by_key(|(_, used)| *used);
+        let Some(label) = oldest.map(|(label, _)| label.clone()) else { return false };
+        self.following.remove(&(uid, Some(label.clone())));
+        self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
+        self.records.push(super::Record::NameGone { uid, label });
+        true
     }
 
     fn unfollow(&mut self, id: SessionId, room: &RoomName) -> Result<Reply, Refusal> {

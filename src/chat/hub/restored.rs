@@ -83,6 +83,8 @@ pub enum Record {
     RoomGone {
         /// Its name.
         name: RoomName,
+        /// Newest number that was ever given under this name.
+        head: u64,
     },
     /// A name follows a room, or no longer.
     Follow {
@@ -94,6 +96,13 @@ pub enum Record {
         room: RoomName,
         /// From now on, or no longer.
         on: bool,
+    },
+    /// A label of a user is forgotten, with what it followed and had read.
+    NameGone {
+        /// User id.
+        uid: u32,
+        /// The label.
+        label: Label,
     },
     /// A name has read a stream up to a number.
     Mark {
@@ -122,6 +131,10 @@ impl Hub {
             stream.set_topic(topic);
             if history {
                 stream.restore(span);
+            } else {
+                // Numbers begin anew with each run; those of a stored room of that name, which was
+                // deleted, are not given again all the same.
+                hub.gone_rooms.insert(name.clone(), span.head);
             }
             hub.streams.push(stream);
             hub.rooms.insert(name, tag);
@@ -135,7 +148,7 @@ impl Hub {
         }
         hub.gone_rooms.extend(restored.gone_rooms);
         for (uid, label, room) in restored.follows {
-            hub.following.entry((uid, label)).or_default().push(room);
+            hub.following.entry((uid, label)).or_default().rooms.push(room);
         }
         for (uid, label, stream, seq) in restored.marks {
             if let Some(tag) = hub.tag_of(&stream) {

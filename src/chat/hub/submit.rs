@@ -19,11 +19,12 @@ use crate::{
         message::Notice,
         names::{Label, RoomName},
         text::Text,
-        verbs::{Event, Refusal, RefusalCode, StreamTag},
+        verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
         DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
-        INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+        INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, RECORDS_RETRY_MS, SEAL_TAG_BYTES,
+        UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -298,6 +299,10 @@ impl Hub {
             Ok(tag) => tag,
             Err(refusal) => return self.refuse(id, submit.first, submit.lines.len(), refusal),
         };
+        if self.is_ending(tag) {
+            let refusal = Refusal::new(RefusalCode::Absent, "the room is being deleted");
+            return self.refuse(id, submit.first, submit.lines.len(), refusal);
+        }
         for (counter, line) in (submit.first..).zip(&submit.lines) {
             if let Err(refusal) = Text::check(line.text) {
                 let refusal = Refusal::new(RefusalCode::Input, refusal.to_string());
@@ -463,6 +468,7 @@ impl Hub {
             self.records.clear();
             return;
         }
+        self.replies_running.append(&mut self.replies);
         let mut entries = Vec::new();
         for tag in &self.committing {
             let stream = &mut self.streams[tag.0 as usize];
@@ -478,6 +484,9 @@ impl Hub {
     pub fn stored(&mut self, now: Now) {
         self.commit_running = false;
         self.records_running.clear();
+        for (id, serial, reply) in std::mem::take(&mut self.replies_running) {
+            self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+        }
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             let committed = stream.committing;
@@ -494,6 +503,12 @@ impl Hub {
     /// The store failed: nothing of it stands, the numbers are free again, each sender is told.
     pub fn store_failed(&mut self, now: Now, why: &str) {
         self.commit_running = false;
+        self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
+        for (id, serial, _) in std::mem::take(&mut self.replies_running) {
+            let text = format!("it is so for now, but not kept yet: {why}");
+            let result = Err(Refusal::new(RefusalCode::Failed, text));
+            self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+        }
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             stream.committing = 0;
@@ -516,6 +531,29 @@ impl Hub {
             self.mark_dirty(tag);
         }
         self.end_turn(now);
+    }
+
+    /// Answers a request: at once if it left nothing to be kept, else when that is kept.
+    pub(super) fn reply_when_kept(&mut self, id: SessionId, serial: u32, reply: Reply) {
+        if self.records.is_empty() || !self.rules.store {
+            self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+        } else {
+            self.replies.push((id, serial, reply));
+        }
+    }
+
+    /// Requests of a session that are answered later.
+    pub(super) fn waiting_replies(&self, id: SessionId) -> usize {
+        let replies = self.replies.iter().chain(&self.replies_running).map(|(of, ..)| of);
+        replies.chain(self.deleting.iter().map(|(_, of, _)| of)).filter(|of| **of == id).count()
+    }
+
+    /// What could not be kept is tried again, also when nothing is said.
+    pub(super) fn retry_records(&mut self, now: Now) {
+        let due = !self.records_running.is_empty() && now.mono_us >= self.retry_records_us;
+        if !self.commit_running && self.records.is_empty() && due {
+            self.records = std::mem::take(&mut self.records_running);
+        }
     }
 
     fn release(&mut self, tag: StreamTag, pending: &Pending) {
