@@ -269,6 +269,67 @@ mod tests {
     }
 
     #[test]
+    fn retention_keeps_up_with_talk_that_never_pauses_and_leaves_no_senders() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = Some(Duration::ZERO);
+        let options =
+            Options { retention: Retention { keep, bytes_max: None }, ..Options::default() };
+        let (tell, done) = mpsc::channel();
+        let done_box = Box::new(move |result| drop(tell.send(result)));
+        let (history, _) = History::open(&dir.path().join("h.db"), options, done_box).unwrap();
+        let dev = stream("dev");
+        let many = 3 * crate::limits::SENDER_LEASE_IDS;
+        let mut most = 0;
+        for at in 0.. {
+            // Each of another session, as from a script that sends line by line.
+            let first = at * 64 + 1;
+            let entries =
+                (first..first + 64).map(|seq| entry(&dev, seq, seq, "ann", "text")).collect();
+            history.commit(Vec::new(), entries, crate::os::wall_us());
+            done.recv().unwrap().unwrap();
+            most = history.messages().max(most);
+            if first > many && history.messages() < most / 2 {
+                break;
+            }
+        }
+        let sql = "SELECT count(*), (SELECT count(*) FROM messages) FROM senders";
+        let db = rusqlite::Connection::open(dir.path().join("h.db")).unwrap();
+        let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?));
+        let (senders, messages) = db.query_row(sql, (), count).unwrap();
+        assert!(senders <= messages + crate::limits::SENDER_LEASE_IDS + 64, "{senders} {messages}");
+    }
+
+    #[test]
+    fn a_question_that_takes_too_long_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path());
+        let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                    SELECT max(i) FROM n";
+        let reader = kept.history.reader();
+        let done = reader.within(Duration::from_millis(20), |connection| {
+            connection.query_row(long, (), |row| row.get::<_, u64>(0))
+        });
+        assert!(matches!(done, Err(HistoryError::Slow)), "{done:?}");
+        // The same connection answers the next one.
+        assert_eq!(reader.oldest(&stream("dev")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_lost_or_broken_note_does_not_take_the_epoch_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, dev) = (dir.path().join("h.db"), stream("dev"));
+        let kept = open(dir.path());
+        kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")]).unwrap();
+        drop(kept);
+        std::fs::write(path.with_extension("epoch"), "7 99\n").unwrap();
+        assert_eq!(open(dir.path()).loaded.epoch, 8, "an older database");
+        for note in ["", "rubbish", "-1 5"] {
+            std::fs::write(path.with_extension("epoch"), note).unwrap();
+            assert_eq!(open(dir.path()).loaded.epoch, 8, "{note:?}");
+        }
+    }
+
+    #[test]
     fn an_older_database_put_back_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let dev = stream("dev");

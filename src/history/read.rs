@@ -64,7 +64,7 @@ impl Reader {
 
     /// Asks, and gives up after some time: nobody's question may keep a thread for ever, nor old pages
     /// from being written over.
-    fn within<T>(
+    pub(super) fn within<T>(
         &self,
         time: Duration,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,

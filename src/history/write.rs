@@ -793,3 +793,26 @@ impl Page<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(rows: &[(i64, u64, i64)], now_us: i64, until_us: i64) -> Vec<u64> {
+        let rows =
+            rows.iter().map(|(stream, seq, ts)| Old { id: 0, stream: *stream, seq: *seq, ts: *ts });
+        too_old(rows.collect(), now_us, until_us).into_iter().map(|old| old.seq).collect()
+    }
+
+    #[test]
+    fn only_the_first_of_a_stream_go_and_a_clock_set_back_keeps_nothing_for_ever() {
+        let (a, b) = (1, 2);
+        let rows = [(a, 1, 10), (b, 11, 20), (a, 2, 90), (a, 3, 15), (b, 12, 30)];
+        // What is younger stays, and what came after it in its stream, whatever its time.
+        assert_eq!(left(&rows, 100, 50), [1, 11, 12]);
+        // Said when the clock was wrong: as old as what came after it.
+        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 5_001), (a, 3, 20)], 100, 50), [1, 2, 3]);
+        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 60)], 100, 50), Vec::<u64>::new());
+        assert_eq!(left(&[(a, 1, 5_000)], 100, 50), Vec::<u64>::new());
+    }
+}

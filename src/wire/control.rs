@@ -273,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_that_could_not_be_kept_is_refused() {
+        let submit = |first| {
+            let lines = vec![Line { reply_to: None, text: "hi" }];
+            let to = SubmitTo::Stream(StreamTag(1));
+            let mut b = Vec::new();
+            put_submit(&mut b, &Submit { first, to, to_label: None, lines });
+            read_submit(body(&b)).is_ok()
+        };
+        let most = i64::MAX as u64;
+        assert!(submit(1) && submit(most - 1));
+        assert!(!submit(0) && !submit(most) && !submit(1 << 63) && !submit(u64::MAX));
+    }
+
+    #[test]
     fn golden_bytes() {
         let mut b = Vec::new();
         let target: Target = "@ann/ci".parse().unwrap();

@@ -590,6 +590,34 @@ fn a_member_is_told_when_an_older_history_was_put_back() {
     assert_eq!((&message["text"], &message["seq"]), (&"four".into(), &4.into()));
 }
 
+#[test]
+fn what_others_said_after_much_of_ones_own_is_unread_and_read() {
+    let world = World::new();
+    let _server = world.serve();
+    world.run_with_input(&["join", "dev"], b"").ok();
+    let own: String = (1..=10_100).map(|n| format!("{n}\n")).collect();
+    world.run_with_input(&["send", "--lines", "dev"], own.as_bytes()).ok();
+    world.run(&["send", "--as", "ci", "dev", "an answer"]).ok();
+    assert_eq!(world.run(&["rooms", "--json"]).ok().objects()[0]["unread"], 1);
+    // However often it is named.
+    assert_eq!(texts(&world.run(&["read", "--json", "dev", "dev"]).ok()), ["an answer"]);
+    assert_eq!(world.run(&["read"]).ok().out, "");
+}
+
+#[test]
+fn a_text_is_found_by_what_stands_behind_a_zero_and_since_a_message() {
+    let world = World::new();
+    let _server = world.serve();
+    world.run(&["send", "dev", "needle one"]).ok();
+    world.run_with_input(&["send", "dev"], b"before\0needle two").ok();
+    world.run(&["send", "dev", "needle three"]).ok();
+    let found = |args: &[&str]| texts(&world.run(args).ok()).len();
+    eventually("all of them, indexed or not", || found(&["search", "--json", "needle"]) == 3);
+    assert_eq!(found(&["search", "--json", "--since", "dev:2", "needle"]), 2);
+    world.run(&["search", "--since", "dev:9", "needle"]).exits(5);
+    world.run(&["search", "nee\u{1}dle"]).exits(1);
+}
+
 /// `fixtures/history-v1.db` was written by the first version of the tables. It stays as it is: whatever
 /// the tables become, what was said then is still there.
 #[test]

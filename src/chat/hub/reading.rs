@@ -468,7 +468,7 @@ impl Hub {
 mod tests {
     use super::*;
     use crate::chat::{
-        hub::{Hello, Line, Now, Report, Rules, Submit, SubmitTo},
+        hub::{Action, Frame, Hello, Line, Now, Report, Rules, Submit, SubmitTo},
         member::{Kind, Peer},
         message::RunId,
         names::RoomName,
@@ -519,5 +519,109 @@ mod tests {
         assert_eq!(unread(&hub), (1, 0), "a mark does not go back");
         hub.request(NOW, SessionId(1), 4, read(99));
         assert_eq!(hub.reader_marks(1, None)[0].0.mark, 3, "nor further than what was said");
+    }
+
+    /// A hub whose store commits when it is told to.
+    fn kept() -> Hub {
+        let mut hub = hub();
+        (hub.rules.store, hub.rules.persistent) = (true, true);
+        hub
+    }
+
+    fn say(hub: &mut Hub, first: u64, room: &RoomName, text: &str) {
+        let lines = vec![Line { reply_to: None, text }];
+        let to = SubmitTo::Room(room.clone());
+        hub.submit(NOW, SessionId(2), &Submit { first, to, to_label: None, lines });
+    }
+
+    /// Answers among the actions, each with what it says if it is a refusal.
+    fn replies(hub: &mut Hub) -> Vec<(u32, Option<String>)> {
+        let replies = hub.actions().filter_map(|action| {
+            let Action::Send(_, Frame::Reply { serial, result }) = action else { return None };
+            Some((serial, result.err().map(|refusal| refusal.text)))
+        });
+        replies.collect()
+    }
+
+    #[test]
+    fn a_room_is_deleted_when_nothing_is_under_way_in_it_and_that_is_told_when_it_is_kept() {
+        let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
+        say(&mut hub, 1, &room, "one");
+        hub.end_turn(NOW);
+        hub.request(NOW, SessionId(2), 7, Request::DeleteRoom { room: room.clone() });
+        say(&mut hub, 2, &room, "too late");
+        hub.end_turn(NOW);
+        assert!(hub.room_tag(&room).is_some(), "its message is still under way");
+        assert_eq!(replies(&mut hub), []);
+        hub.stored(NOW);
+        hub.end_turn(NOW);
+        assert_eq!((hub.room_tag(&room), replies(&mut hub)), (None, vec![]));
+        hub.stored(NOW);
+        assert_eq!(replies(&mut hub), [(7, None)]);
+        // The refused text has no number.
+        say(&mut hub, 3, &room, "two");
+        assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 2);
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_told_and_tried_again() {
+        let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
+        let create = Request::CreateRoom { room, history: true };
+        hub.request(NOW, SessionId(1), 1, create);
+        hub.end_turn(NOW);
+        hub.store_failed(NOW, "disk full");
+        let told = replies(&mut hub);
+        assert!(told[0].1.as_ref().is_some_and(|text| text.contains("disk full")), "{told:?}");
+        hub.tick(Now { mono_us: 10_000_000, wall_us: 1 });
+        let stores = hub.actions().filter(|a| matches!(a, Action::Store(r, _) if r.len() == 1));
+        assert_eq!(stores.count(), 1);
+    }
+
+    #[test]
+    fn numbers_of_a_deleted_stored_room_are_not_given_again_by_whatever_way() {
+        let room = RoomName::new("dev").unwrap();
+        let mut restored = crate::chat::hub::Restored::default();
+        restored.rooms.push(crate::chat::hub::RestoredRoom {
+            name: room.clone(),
+            creator_uid: 2,
+            history: false,
+            topic: String::new(),
+            span: crate::chat::hub::Span { head: 100, first: 101, newest_us: None },
+        });
+        let mut hub = Hub::restored(kept().rules, restored);
+        let peer = Peer { uid: 2, user: UserName::new("bob").unwrap(), pid: 2, start: 0 };
+        let hello = Hello { label: None, kind: Kind::Person, instance: [2; 16] };
+        hub.open(NOW, SessionId(2), peer, hello).unwrap();
+        hub.request(NOW, SessionId(2), 1, Request::DeleteRoom { room: room.clone() });
+        hub.end_turn(NOW);
+        say(&mut hub, 1, &room, "stored again");
+        assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 101);
+    }
+
+    #[test]
+    fn labels_that_come_and_go_do_not_use_up_what_a_user_may_follow() {
+        let mut hub = hub();
+        let join = |room: &str| Request::Join {
+            follow: Follow::Room(RoomName::new(room).unwrap()),
+            begin: Begin::Now,
+            membership: false,
+            keep: true,
+        };
+        hub.request(NOW, SessionId(1), 1, join("dev"));
+        let names = crate::limits::FOLLOWING_NAMES_PER_USER_MAX as u64;
+        for n in 1..=2 * names {
+            let id = SessionId(100 + n);
+            let peer = Peer { uid: 1, user: UserName::new("ann").unwrap(), pid: 9, start: 0 };
+            let label = Some(Label::new(&format!("ci-{n}")).unwrap());
+            let hello = Hello { label, kind: Kind::Script, instance: [9; 16] };
+            hub.open(NOW, id, peer, hello).unwrap();
+            hub.request(NOW, id, 1, join("dev"));
+            hub.close(id, crate::chat::member::EndCause::Quit);
+        }
+        assert!(replies(&mut hub).iter().all(|(_, refused)| refused.is_none()));
+        let of = |hub: &Hub, label: Option<Label>| hub.following.contains_key(&(1, label));
+        assert!(of(&hub, None), "the person's own is never forgotten");
+        assert!(!of(&hub, Some(Label::new("ci-1").unwrap())));
+        assert!(of(&hub, Some(Label::new(&format!("ci-{}", 2 * names)).unwrap())));
     }
 }
