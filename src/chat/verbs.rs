@@ -161,6 +161,8 @@ pub enum Request {
         stream: StreamTag,
         /// Receive-buffer charge that was granted, bytes.
         charge_bytes: u64,
+        /// Name of the member's mailslot, where the channel is made of them; else zeros.
+        slot: [u8; 16],
     },
     /// The broadcast channel of a stream could not be joined.
     Deaf {

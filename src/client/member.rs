@@ -824,16 +824,16 @@ impl Member {
 
     /// Joins the broadcast channel of a stream, and tells the server whether that went.
     fn hear(&mut self, tag: StreamTag, channel: Channel) {
-        let heard = match self.live.as_mut().and_then(|live| live.ears.as_ref()) {
+        let (heard, slot) = match self.live.as_mut().and_then(|live| live.ears.as_ref()) {
             None => return,
-            Some(ears) => ears.hear(tag.0, channel.group, channel.port),
+            Some(ears) => (ears.hear(tag.0, channel.group, channel.port), ears.slot()),
         };
         let request = match heard {
             Ok(charge_bytes) => {
                 if let Some(stream) = self.streams.get_mut(&tag.0) {
                     stream.inbox.set_window(charge_bytes);
                 }
-                Request::Listening { stream: tag, charge_bytes }
+                Request::Listening { stream: tag, charge_bytes, slot }
             }
             Err(_) => Request::Deaf { stream: tag },
         };

@@ -13,6 +13,7 @@
 //! | `place` | where servers live |
 //! | `process` | what a background server does with itself |
 //! | `random` | random numbers |
+//! | `stream` | sessions: where a server listens, and the client's end |
 //! | `user` | the user database |
 
 #[cfg(unix)]

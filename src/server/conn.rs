@@ -208,6 +208,9 @@ impl Drop for Guard<'_> {
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
+        if let Some(channel) = &mut inner.channel {
+            channel.remove_slot(self.conn.id.0);
+        }
         inner.hub.close(self.conn.id, self.cause.get());
         self.core.turn_due.notify_one();
     }
@@ -474,6 +477,9 @@ impl Conn {
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
+        if let (Request::Listening { slot, .. }, Some(channel)) = (&request, &mut inner.channel) {
+            channel.set_slot(self.id.0, *slot);
+        }
         match unknown_user(&request).filter(|user| !inner.hub.knows_user(user)).cloned() {
             None => {
                 drop(inner);

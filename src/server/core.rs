@@ -163,7 +163,7 @@ impl Core {
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {
-        if self.inner.borrow().channel.is_some() { "multicast" } else { "session" }
+        if self.inner.borrow().channel.is_some() { os::BROADCAST_WORD } else { "session" }
     }
 
     pub(super) fn broadcast_key(&self) -> Option<BroadcastKey> {
@@ -281,7 +281,9 @@ impl Inner {
             Action::Publish(tag, frame) => {
                 if let Some(channel) = &mut self.channel {
                     // Full buffers lose a datagram: heads and repair bring it by session.
-                    let _ = channel.publish(tag.0, &frame[FRAME_HEADER_BYTES..]);
+                    let hub = &self.hub;
+                    let hearers = || hub.hearers(tag).map(|id| id.0).collect();
+                    let _ = channel.publish(tag.0, &frame[FRAME_HEADER_BYTES..], hearers);
                 }
             }
             Action::OpenChannel(tag) => self.open_channel(core, tag),

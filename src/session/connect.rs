@@ -1,15 +1,9 @@
 //! The client's end: a blocking connection, made only to a server that may be trusted.
 
 use std::{
-    io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd},
+    io,
     path::{Path, PathBuf},
     time::Duration,
-};
-
-use interprocess::{
-    ConnectWaitMode,
-    local_socket::{ConnectOptions, GenericFilePath, Stream, prelude::*},
 };
 
 use crate::os::{self, HangUp, PlaceError};
@@ -54,7 +48,7 @@ pub enum ConnectError {
 
 /// A client's connection. Reading and writing may happen in two threads.
 #[derive(Debug)]
-pub struct Connection(Stream);
+pub struct Connection(os::Client);
 
 impl Connection {
     /// Connects to the server that listens at a path, and sees to it that it is no impostor.
@@ -73,20 +67,15 @@ impl Connection {
                 _ => ConnectError::Io { path, source },
             }
         };
-        let name = path.to_fs_name::<GenericFilePath>().map_err(failed)?;
-        // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
-        let wait = ConnectWaitMode::Timeout(wait);
-        let stream =
-            ConnectOptions::new().name(name).wait_mode(wait).connect_sync().map_err(failed)?;
-        let connection = Self(stream);
-        let found = os::peer_ids(connection.socket()).map_err(failed)?.uid;
+        let client = os::Client::connect(path, wait).map_err(failed)?;
+        let found = client.peer().map_err(failed)?.uid;
         let directory = path.parent().unwrap_or(Path::new("/"));
         let expected = os::owner_of(directory).map_err(failed)?;
         if !os::acceptable_server(found, expected, os::own_uid()) {
             return Err(ConnectError::Untrusted { path: path.to_owned(), found, expected });
         }
         os::check_safe(directory, expected).map_err(ConnectError::Place)?;
-        Ok(connection)
+        Ok(Self(client))
     }
 
     /// Reads some bytes; 0 at the end.
@@ -94,12 +83,7 @@ impl Connection {
     /// # Errors
     /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match (&self.0).read(to) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
+        self.0.read(to)
     }
 
     /// Writes all bytes.
@@ -107,7 +91,7 @@ impl Connection {
     /// # Errors
     /// From the system.
     pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(from)
+        self.0.write_all(from)
     }
 
     /// Bounds the time of one read; none: for ever.
@@ -115,7 +99,7 @@ impl Connection {
     /// # Errors
     /// From the system.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_recv_timeout(timeout)
+        self.0.set_read_timeout(timeout)
     }
 
     /// Bounds the time of one write; none: for ever.
@@ -123,7 +107,7 @@ impl Connection {
     /// # Errors
     /// From the system.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_send_timeout(timeout)
+        self.0.set_write_timeout(timeout)
     }
 
     /// Tells whether the server is still there.
@@ -131,17 +115,11 @@ impl Connection {
     /// # Errors
     /// If descriptors have run out.
     pub fn hang_up(&self) -> io::Result<HangUp> {
-        HangUp::of(self.socket())
+        self.0.hang_up()
     }
 
     /// Ends both directions: a read that waits in another thread returns.
     pub fn shut_down(&self) {
-        os::shut_down(self.socket());
-    }
-
-    fn socket(&self) -> BorrowedFd<'_> {
-        match &self.0 {
-            Stream::UdSocket(stream) => stream.as_fd(),
-        }
+        self.0.shut_down();
     }
 }

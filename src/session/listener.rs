@@ -7,10 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use interprocess::local_socket::{
-    GenericFilePath, ListenerOptions,
-    tokio::{Listener as IpListener, Stream, prelude::*},
-};
+use interprocess::local_socket::tokio::{Listener as IpListener, Stream, prelude::*};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::os;
@@ -24,19 +21,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at a path: bound under a random name, then renamed into place, so that whoever finds
-    /// the path can connect. The caller holds the lock that says that no other server lives there.
+    /// Listens at a path, which appears in its place whole. The caller holds the lock that says that no
+    /// other server lives there.
     ///
     /// # Errors
     /// From the system. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
-        let hidden = os::hidden_name(path)?;
-        let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
-        // The crate would unlink by name, even what is no longer ours: reclaiming is off.
-        let inner = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
-        os::set_socket_mode(&hidden, everybody)?;
-        let identity = os::file_identity(&hidden)?;
-        std::fs::rename(&hidden, path)?;
+        let (inner, identity) = os::listen(path, everybody)?;
         Ok(Self { inner, path: path.to_owned(), identity })
     }
 
@@ -78,11 +69,8 @@ impl Accepted {
         os::ProcessEnd::of_peer(self.socket(), pid)
     }
 
-    fn socket(&self) -> std::os::fd::BorrowedFd<'_> {
-        use std::os::fd::AsFd;
-        match &self.0 {
-            Stream::UdSocket(stream) => stream.as_fd(),
-        }
+    fn socket(&self) -> os::PeerRef<'_> {
+        os::peer_of(&self.0)
     }
 
     /// Reads some bytes; 0 at the end.

@@ -1,4 +1,4 @@
-//! Sessions: one bidirectional connection of a process with the server; the only user of `interprocess`.
+//! Sessions: one bidirectional connection of a process with the server.
 //!
 //! A Unix socket, or a named pipe on Windows. Here are the two ends; what travels on them is `wire`.
 

@@ -234,7 +234,7 @@ impl Client {
         if let Some(s) = self.streams.get_mut(&stream.0) {
             s.inbox.set_window(charge_bytes);
         }
-        self.ask(now_us, Request::Listening { stream, charge_bytes });
+        self.ask(now_us, Request::Listening { stream, charge_bytes, slot: [0; 16] });
     }
 
     fn take_event(&mut self, now_us: u64, event: Event, checker: &mut Checker) {

@@ -64,6 +64,17 @@ impl Hub {
         }
     }
 
+    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those that are
+    /// being tried.
+    pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
+        let hears = |sub: &&Sub| match sub.hearing {
+            Hearing::None => false,
+            Hearing::Unproven { .. } => true,
+            Hearing::Proven => sub.way == Way::Broadcast,
+        };
+        self.stream(tag).subs.iter().map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
+    }
+
     /// Whether broadcast reaches this member, by what it reports.
     fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;

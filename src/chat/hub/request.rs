@@ -105,7 +105,7 @@ impl Hub {
             }
             Request::Announce { .. } | Request::DeleteRoom { .. } => Ok(Reply::Done),
             Request::Receipt { number, skip } => self.receipt(id, number, skip),
-            Request::Listening { stream, charge_bytes } => {
+            Request::Listening { stream, charge_bytes, slot: _ } => {
                 self.listening(now, id, stream, Some(charge_bytes));
                 Ok(Reply::Done)
             }

@@ -7,13 +7,16 @@
 //! on the machine itself, each time a server starts ([`self_test`]).
 
 use std::{
+    collections::HashMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
+    ops::ControlFlow,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::process::Reserve;
+use super::{process::Reserve, random::random_bytes};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
@@ -264,6 +267,189 @@ pub fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) 
     Ok(())
 }
 
+/// Tries for a group and port that nobody squats on.
+const TRIES_MAX: usize = 32;
+/// Datagrams taken from one socket before the others have their turn.
+const TURN_DATAGRAMS: usize = 32;
+
+/// Name of a member's mailslot: none on this platform.
+pub type Slot = [u8; 16];
+
+/// A group within the range of one site; its last 256 are other protocols' habits.
+fn random_group() -> io::Result<Ipv4Addr> {
+    let [a, b] = random_bytes()?;
+    Ok(Ipv4Addr::new(239, 255, a % 255, b))
+}
+
+/// The server's end: one source, a group a stream. What is sent to a group goes out once for all.
+#[derive(Debug)]
+pub struct Caster {
+    source: Source,
+    /// Holds the port for the server's life, also while no stream has a group.
+    _home: Anchor,
+    port: u16,
+    groups: HashMap<u32, (Ipv4Addr, Anchor)>,
+}
+
+impl Caster {
+    /// Opens the channel. The source takes the descriptor of `place`, which was opened before any
+    /// session.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn open(place: Reserve) -> io::Result<Self> {
+        let source = Source::open()?.move_to(place)?;
+        let _home = Anchor::open(random_group()?, 0)?;
+        let port = _home.port()?;
+        Ok(Self { source, _home, port, groups: HashMap::new() })
+    }
+
+    /// The port that datagrams come from.
+    #[must_use]
+    pub fn source_port(&self) -> u16 {
+        self.source.port()
+    }
+
+    /// Opens a random group for a stream and holds its port.
+    ///
+    /// # Errors
+    /// From the system, after some tries.
+    pub fn open_group(&mut self, tag: u32) -> io::Result<SocketAddrV4> {
+        if let Some((group, _)) = self.groups.get(&tag) {
+            return Ok(SocketAddrV4::new(*group, self.port));
+        }
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..TRIES_MAX {
+            let group = random_group()?;
+            if self.groups.values().any(|(taken, _)| *taken == group) {
+                continue;
+            }
+            match Anchor::open(group, self.port) {
+                Ok(anchor) => {
+                    self.groups.insert(tag, (group, anchor));
+                    return Ok(SocketAddrV4::new(group, self.port));
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    /// Gives a stream's group up.
+    pub fn close_group(&mut self, tag: u32) {
+        self.groups.remove(&tag);
+    }
+
+    /// A session hears by its own mailslot: not on this platform.
+    pub fn set_slot(&mut self, _session: u64, _slot: Slot) {}
+
+    /// A session has ended.
+    pub fn remove_slot(&mut self, _session: u64) {}
+
+    /// Sends a datagram to a stream's group, once for all who hear it.
+    ///
+    /// # Errors
+    /// From the system; full buffers are `WouldBlock`.
+    pub fn send(
+        &mut self,
+        tag: u32,
+        datagram: &[u8],
+        _hearers: impl FnOnce() -> Vec<u64>,
+    ) -> io::Result<()> {
+        let Some((group, _)) = self.groups.get(&tag) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.source.send(SocketAddrV4::new(*group, self.port), datagram)
+    }
+}
+
+type Sockets = HashMap<u32, Arc<Receiver>>;
+
+/// A member's end: a socket for each group. One thread takes what comes ([`Hearing::run`]), others join
+/// and leave groups.
+#[derive(Debug)]
+pub struct Hearing {
+    /// None once it is to end: the sockets go first of all, since the port they are tied to may soon be
+    /// somebody else's.
+    sockets: Mutex<Option<Sockets>>,
+    waker: Waker,
+    source_port: u16,
+}
+
+impl Hearing {
+    /// Hears nothing yet.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn open(source_port: u16) -> io::Result<Self> {
+        let sockets = Mutex::new(Some(HashMap::new()));
+        Ok(Self { sockets, waker: Waker::new()?, source_port })
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Option<Sockets>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Name of the mailslot that the server is to write to: none on this platform.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        [0; 16]
+    }
+
+    /// Joins a stream's group; gives the receive-buffer charge that was granted, bytes.
+    ///
+    /// # Errors
+    /// From the system: this member is deaf on that stream, and is served by session.
+    pub fn join(&self, tag: u32, group: [u8; 4], port: u16) -> io::Result<u64> {
+        let group = SocketAddrV4::new(Ipv4Addr::from(group), port);
+        let receiver = Receiver::open(group, self.source_port)?;
+        let granted = receiver.granted_bytes() as u64;
+        if let Some(sockets) = self.sockets().as_mut() {
+            sockets.insert(tag, Arc::new(receiver));
+        }
+        self.waker.wake();
+        Ok(granted)
+    }
+
+    /// Leaves a stream's group.
+    pub fn leave(&self, tag: u32) {
+        if let Some(sockets) = self.sockets().as_mut() {
+            sockets.remove(&tag);
+        }
+        self.waker.wake();
+    }
+
+    /// Leaves everything; [`Hearing::run`] returns.
+    pub fn end(&self) {
+        *self.sockets() = None;
+        self.waker.wake();
+    }
+
+    /// Takes datagrams as they come, each group in its turn, until [`Hearing::end`] or `take` says so.
+    pub fn run(&self, buffer: &mut [u8], mut take: impl FnMut(&mut [u8]) -> ControlFlow<()>) {
+        let mut ready = Vec::new();
+        loop {
+            let sockets: Vec<Arc<Receiver>> = match self.sockets().as_ref() {
+                None => return,
+                Some(sockets) => sockets.values().map(Arc::clone).collect(),
+            };
+            let waiting: Vec<&Receiver> = sockets.iter().map(Arc::as_ref).collect();
+            if wait_for(&self.waker, &waiting, &mut ready).is_err() {
+                return;
+            }
+            for at in &ready {
+                for _ in 0..TURN_DATAGRAMS {
+                    // An error is no datagram: a refused one of before, or nothing more.
+                    let Ok(bytes) = waiting[*at].recv(buffer) else { break };
+                    if take(&mut buffer[..bytes]).is_break() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Why there is no broadcast channel on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelFault {
@@ -487,9 +673,9 @@ mod tests {
     #[test]
     fn nothing_foreign_is_queued_while_a_member_opens_its_socket() {
         let (source, _anchor, address) = channel();
-        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stranger = {
-            let stop = std::sync::Arc::clone(&stop);
+            let stop = Arc::clone(&stop);
             std::thread::spawn(move || {
                 let socket = forger(Ipv4Addr::UNSPECIFIED, 0, Reuse::None).unwrap();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {

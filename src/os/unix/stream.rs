@@ -1,0 +1,130 @@
+//! Sessions' sockets: where a server listens, and the client's end with its time limits.
+
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    time::Duration,
+};
+
+use interprocess::{
+    ConnectWaitMode,
+    local_socket::{
+        ConnectOptions, GenericFilePath, ListenerOptions, Stream,
+        prelude::*,
+        tokio::{Listener as TokioListener, Stream as TokioStream},
+    },
+};
+
+use super::{
+    files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
+    peer::{HangUp, PeerIds, peer_ids, shut_down},
+};
+
+/// What the system knows a session's other end by.
+pub type PeerRef<'a> = BorrowedFd<'a>;
+
+/// The socket of an accepted session.
+#[must_use]
+pub fn peer_of(stream: &TokioStream) -> PeerRef<'_> {
+    match stream {
+        TokioStream::UdSocket(stream) => stream.as_fd(),
+    }
+}
+
+/// Listens at a path: bound under a random name, then renamed into place, so that whoever finds the
+/// path can connect. The caller holds the lock that says that no other server lives there.
+///
+/// # Errors
+/// From the system. Must be called within a tokio runtime.
+pub fn listen(path: &Path, everybody: bool) -> io::Result<(TokioListener, FileIdentity)> {
+    let hidden = hidden_name(path)?;
+    let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
+    // The crate would unlink by name, even what is no longer ours: reclaiming is off.
+    let listener = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
+    set_socket_mode(&hidden, everybody)?;
+    let identity = file_identity(&hidden)?;
+    std::fs::rename(&hidden, path)?;
+    Ok((listener, identity))
+}
+
+/// A client's connection. Reading and writing may happen in two threads.
+#[derive(Debug)]
+pub struct Client(Stream);
+
+impl Client {
+    /// Connects to whoever listens at a path.
+    ///
+    /// # Errors
+    /// From the system; `TimedOut` or `WouldBlock` if the connection is not taken in time.
+    pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
+        let name = path.to_fs_name::<GenericFilePath>()?;
+        // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
+        let wait = ConnectWaitMode::Timeout(wait);
+        ConnectOptions::new().name(name).wait_mode(wait).connect_sync().map(Self)
+    }
+
+    /// Who listens there.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn peer(&self) -> io::Result<PeerIds> {
+        peer_ids(self.socket())
+    }
+
+    /// Reads some bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.0).read(to) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
+        (&self.0).write_all(from)
+    }
+
+    /// Bounds the time of one read; none: for ever.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_recv_timeout(timeout)
+    }
+
+    /// Bounds the time of one write; none: for ever.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_send_timeout(timeout)
+    }
+
+    /// Tells whether the server is still there.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn hang_up(&self) -> io::Result<HangUp> {
+        HangUp::of(self.socket())
+    }
+
+    /// Ends both directions: a read that waits in another thread returns.
+    pub fn shut_down(&self) {
+        shut_down(self.socket());
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Stream::UdSocket(stream) => stream.as_fd(),
+        }
+    }
+}
