@@ -32,7 +32,7 @@ const IMPURE_WORDS: &[&str] = &[
 ];
 /// Crates that are named on one floor only, so that they can be replaced there.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("interprocess::", &["session/", "os/"]),
+    ("interprocess::", &["os/"]),
     ("ring::", &["broadcast/"]),
     ("bincode::", &["wire/control.rs"]),
     ("socket2::", &["os/"]),

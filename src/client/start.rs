@@ -60,7 +60,9 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
 
 /// Runs a server in the background; gives its last words if it ended before it was ready.
 fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    os::in_background(&mut command);
+    let mut child = command
         .args(args)
         .args(["serve", "--detached", "--idle-exit"])
         .arg(format!("{IDLE_EXIT_MS}ms"))

@@ -16,8 +16,23 @@
 //! | `stream` | sessions: where a server listens, and the client's end |
 //! | `user` | the user database |
 
+mod note;
+mod places;
+mod random;
+mod shared;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(unix)]
 pub use unix::*;
+#[cfg(windows)]
+pub use windows::*;
+
+pub use self::{
+    note::{LockError, LockNote, LockState},
+    places::{PlaceError, Places},
+    random::{random_bytes, random_u32},
+    shared::{ChannelFault, PeerIds, ReadWordsError, Slot, WORD_BYTES},
+};

@@ -2,23 +2,18 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use interprocess::local_socket::tokio::{Listener as IpListener, Stream, prelude::*};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::os;
 
 /// The listening end of all sessions of a server.
 #[derive(Debug)]
-pub struct Listener {
-    inner: IpListener,
-    path: PathBuf,
-    identity: os::FileIdentity,
-}
+pub struct Listener(os::Acceptor);
 
 impl Listener {
     /// Listens at a path, which appears in its place whole. The caller holds the lock that says that no
@@ -27,8 +22,7 @@ impl Listener {
     /// # Errors
     /// From the system. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
-        let (inner, identity) = os::listen(path, everybody)?;
-        Ok(Self { inner, path: path.to_owned(), identity })
+        os::Acceptor::bind(path, everybody).map(Self)
     }
 
     /// The next connection.
@@ -36,21 +30,18 @@ impl Listener {
     /// # Errors
     /// From the system; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        self.inner.accept().await.map(Accepted)
+        self.0.accept().await.map(Accepted)
     }
 
-    /// Removes the socket from its place, if it is still this one.
+    /// Takes it out of its place, if it is still this one that stands there.
     pub fn unlink(&self) {
-        if os::file_identity(&self.path).is_ok_and(|now| now == self.identity) {
-            // Whoever finds it gone has nothing to do either.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        self.0.unlink();
     }
 }
 
 /// The server's end of one connection.
 #[derive(Debug)]
-pub struct Accepted(Stream);
+pub struct Accepted(os::ServerStream);
 
 impl Accepted {
     /// Who the kernel says is at the other end.

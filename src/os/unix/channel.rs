@@ -16,7 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{process::Reserve, random::random_bytes};
+use super::process::Reserve;
+use crate::os::{
+    random::random_bytes,
+    shared::{ChannelFault, Slot},
+};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
@@ -272,9 +276,6 @@ const TRIES_MAX: usize = 32;
 /// Datagrams taken from one socket before the others have their turn.
 const TURN_DATAGRAMS: usize = 32;
 
-/// Name of a member's mailslot: none on this platform.
-pub type Slot = [u8; 16];
-
 /// A group within the range of one site; its last 256 are other protocols' habits.
 fn random_group() -> io::Result<Ipv4Addr> {
     let [a, b] = random_bytes()?;
@@ -448,20 +449,6 @@ impl Hearing {
             }
         }
     }
-}
-
-/// Why there is no broadcast channel on this machine.
-#[derive(Debug, thiserror::Error)]
-pub enum ChannelFault {
-    /// The kernel does not do it.
-    #[error("no multicast on the loopback interface: {0}")]
-    Unusable(#[from] io::Error),
-    /// What was sent did not arrive.
-    #[error("a datagram sent on the loopback interface did not arrive")]
-    Silent,
-    /// Somebody else can speak in the server's place.
-    #[error("this kernel lets others forge the server's address ({0})")]
-    Forged(&'static str),
 }
 
 /// Tries the channel on this machine: what the server sends arrives, what others forge does not.

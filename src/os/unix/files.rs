@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::random::random_bytes;
+use crate::os::random::random_bytes;
 
 /// Which file a path leads to: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,7 @@ use nix::fcntl::posix_fallocate;
 
 use super::files::{FileIdentity, file_identity, hidden_name};
 
-/// Bytes of a word.
-pub const WORD_BYTES: usize = 8;
+use crate::os::shared::{ReadWordsError, WORD_BYTES};
 
 /// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
 /// system is an error here, never a signal.
@@ -90,20 +89,6 @@ impl SharedWords {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Why shared memory can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadWordsError {
-    /// There is no such file.
-    #[error("there is none")]
-    Absent,
-    /// It is not what it should be.
-    #[error("{0}")]
-    Wrong(String),
-    /// From the system.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// A reader's end.

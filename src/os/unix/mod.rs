@@ -9,7 +9,6 @@ mod peer;
 mod place;
 mod process;
 mod process_end;
-mod random;
 mod stream;
 mod user;
 
@@ -18,14 +17,13 @@ pub use clock::{monotonic_us, wall_us};
 pub use files::{
     FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, owner_of,
 };
-pub use lock::{Lock, LockError, LockNote, LockState, query};
+pub use lock::{Lock, query};
 pub use memory::*;
-pub use peer::{HangUp, PeerIds, ProcessWatch, peer_ids, start_of};
+pub use peer::{HangUp, ProcessWatch, peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
-pub use random::{random_bytes, random_u32};
-pub use stream::{Client, PeerRef, listen, peer_of};
+pub use stream::{Acceptor, Client, PeerRef, ServerStream, peer_of};
 pub use user::{is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.

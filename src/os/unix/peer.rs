@@ -10,14 +10,7 @@ use nix::{
     sys::socket::{Shutdown, getsockopt, shutdown, sockopt},
 };
 
-/// User id and process id of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerIds {
-    /// Its user id when it connected (or began to listen).
-    pub uid: u32,
-    /// Its process id; 0 if the kernel does not say.
-    pub pid: u32,
-}
+use crate::os::shared::PeerIds;
 
 /// Who is at the other end of a Unix socket.
 ///

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
-    process::Child,
+    process::{Child, Command},
 };
 
 use nix::{
@@ -14,6 +14,12 @@ use nix::{
     },
     unistd::{chdir, dup2_stderr, dup2_stdout, setsid},
 };
+
+/// Prepares a command to run in the background: it makes itself a server ([`detach`]).
+pub fn in_background(_command: &mut Command) {}
+
+/// Texts on a terminal are UTF-8.
+pub fn prepare_console() {}
 
 /// Makes this process a server in the background: own session, directory `/`, private files, and no
 /// descriptor that it was not given on purpose (0, 1 and 2).
@@ -158,17 +164,20 @@ pub fn tell_service_manager() {
     };
 }
 
+/// Standard input, unbuffered.
+pub type Input = File;
+
 /// Standard input without the small buffer that the standard library puts before it.
 ///
 /// # Errors
 /// If descriptors have run out.
-pub fn standard_input() -> io::Result<File> {
+pub fn standard_input() -> io::Result<Input> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 /// Whether reading would give something (or the end) at once.
 #[must_use]
-pub fn has_input(file: &File) -> bool {
+pub fn has_input(file: &Input) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -12,40 +12,70 @@ use interprocess::{
     local_socket::{
         ConnectOptions, GenericFilePath, ListenerOptions, Stream,
         prelude::*,
-        tokio::{Listener as TokioListener, Stream as TokioStream},
+        tokio::{Listener as TokioListener, Stream as TokioStream, prelude::*},
     },
 };
 
 use super::{
     files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
-    peer::{HangUp, PeerIds, peer_ids, shut_down},
+    peer::{HangUp, peer_ids, shut_down},
 };
+use crate::os::shared::PeerIds;
 
 /// What the system knows a session's other end by.
 pub type PeerRef<'a> = BorrowedFd<'a>;
 
+/// The server's end of one session.
+pub type ServerStream = TokioStream;
+
 /// The socket of an accepted session.
 #[must_use]
-pub fn peer_of(stream: &TokioStream) -> PeerRef<'_> {
+pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
     match stream {
         TokioStream::UdSocket(stream) => stream.as_fd(),
     }
 }
 
-/// Listens at a path: bound under a random name, then renamed into place, so that whoever finds the
-/// path can connect. The caller holds the lock that says that no other server lives there.
-///
-/// # Errors
-/// From the system. Must be called within a tokio runtime.
-pub fn listen(path: &Path, everybody: bool) -> io::Result<(TokioListener, FileIdentity)> {
-    let hidden = hidden_name(path)?;
-    let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
-    // The crate would unlink by name, even what is no longer ours: reclaiming is off.
-    let listener = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
-    set_socket_mode(&hidden, everybody)?;
-    let identity = file_identity(&hidden)?;
-    std::fs::rename(&hidden, path)?;
-    Ok((listener, identity))
+/// Where a server takes sessions.
+#[derive(Debug)]
+pub struct Acceptor {
+    listener: TokioListener,
+    path: PathBuf,
+    identity: FileIdentity,
+}
+
+impl Acceptor {
+    /// Listens at a path: bound under a random name, then renamed into place, so that whoever finds the
+    /// path can connect. The caller holds the lock that says that no other server lives there.
+    ///
+    /// # Errors
+    /// From the system. Must be called within a tokio runtime.
+    pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
+        let hidden = hidden_name(path)?;
+        let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
+        // The crate would unlink by name, even what is no longer ours: reclaiming is off.
+        let listener = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
+        set_socket_mode(&hidden, everybody)?;
+        let identity = file_identity(&hidden)?;
+        std::fs::rename(&hidden, path)?;
+        Ok(Self { listener, path: path.to_owned(), identity })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// From the system; out of descriptors above all.
+    pub async fn accept(&self) -> io::Result<ServerStream> {
+        self.listener.accept().await
+    }
+
+    /// Removes the socket from its place, if it is still this one.
+    pub fn unlink(&self) {
+        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // Whoever finds it gone has nothing to do either.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// A client's connection. Reading and writing may happen in two threads.

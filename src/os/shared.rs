@@ -1,0 +1,46 @@
+//! Types that both sides have in common.
+
+use std::io;
+
+/// Bytes of a word of shared memory.
+pub const WORD_BYTES: usize = 8;
+
+/// Name of a member's mailslot, where the broadcast channel is made of them.
+pub type Slot = [u8; 16];
+
+/// User id and process id of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerIds {
+    /// Its user id when it connected (or began to listen).
+    pub uid: u32,
+    /// Its process id; 0 if the kernel does not say.
+    pub pid: u32,
+}
+
+/// Why shared memory can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadWordsError {
+    /// There is no such file.
+    #[error("there is none")]
+    Absent,
+    /// It is not what it should be.
+    #[error("{0}")]
+    Wrong(String),
+    /// From the system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why there is no broadcast channel on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelFault {
+    /// The kernel does not do it.
+    #[error("this machine does not do it: {0}")]
+    Unusable(#[from] io::Error),
+    /// What was sent did not arrive.
+    #[error("what was sent did not arrive")]
+    Silent,
+    /// Somebody else can speak in the server's place.
+    #[error("this kernel lets others forge the server's address ({0})")]
+    Forged(&'static str),
+}

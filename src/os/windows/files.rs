@@ -1,0 +1,129 @@
+//! Files: which one it is, whose it is, who may use it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::windows::{
+        fs::OpenOptionsExt,
+        io::{AsRawHandle, FromRawHandle, OwnedHandle},
+    },
+    path::{Path, PathBuf},
+    ptr::null_mut,
+};
+
+use windows_sys::Win32::{
+    Foundation::{
+        ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
+        GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE,
+    },
+    Storage::FileSystem::{
+        BY_HANDLE_FILE_INFORMATION, CreateFileW, FILE_ATTRIBUTE_NORMAL,
+        FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
+        GetFileInformationByHandle,
+    },
+};
+
+use super::{
+    security::{Descriptor, of_file, wide},
+    user::uid_of,
+};
+use crate::os::random::random_bytes;
+
+/// Which file a path leads to: volume and index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    volume: u32,
+    index: u64,
+}
+
+/// Identity of what stands at a path, symbolic links not followed.
+///
+/// # Errors
+/// From the system.
+pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
+    let file =
+        OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)?;
+    identity_of(&file)
+}
+
+pub(super) fn identity_of(file: &File) -> io::Result<FileIdentity> {
+    let mut info = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: the handle is open; the result is written to a structure of ours.
+    if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut info) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let index = u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow);
+    Ok(FileIdentity { volume: info.dwVolumeSerialNumber, index })
+}
+
+/// Number of the user that a file or directory belongs to.
+///
+/// # Errors
+/// From the system.
+pub fn owner_of(path: &Path) -> io::Result<u32> {
+    uid_of(&of_file(path)?.owner)
+}
+
+/// A random name beside a path.
+///
+/// # Errors
+/// If there are no random numbers, or the path has no file name.
+pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut hidden = name.to_owned();
+    hidden.push(".");
+    hidden.push(hex(&random_bytes::<16>()?));
+    Ok(path.with_file_name(hidden))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Whether an error says that this process or the system has no handles left.
+#[must_use]
+pub fn is_out_of_descriptors(e: &io::Error) -> bool {
+    let code = e.raw_os_error().map(i32::cast_unsigned);
+    matches!(
+        code,
+        Some(ERROR_TOO_MANY_OPEN_FILES | ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY)
+    )
+}
+
+/// Opens or makes a file that is this user's and the system's, and at most to be read by others.
+pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) -> io::Result<File> {
+    let name = wide(path);
+    let descriptor = Descriptor::of_file(everybody_reads)?;
+    let attributes = descriptor.attributes();
+    // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
+    let handle = unsafe {
+        CreateFileW(
+            name.as_ptr(),
+            GENERIC_READ | GENERIC_WRITE,
+            FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+            &raw const attributes,
+            disposition,
+            FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT,
+            null_mut(),
+        )
+    };
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    Ok(File::from(unsafe { OwnedHandle::from_raw_handle(handle) }))
+}
+
+/// Makes a file if there is none that only its owner and the system may read.
+///
+/// # Errors
+/// From the system.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    use windows_sys::Win32::Storage::FileSystem::OPEN_ALWAYS;
+    open_with(path, false, OPEN_ALWAYS).map(drop)
+}

@@ -1,0 +1,31 @@
+//! The Windows side of `os`.
+
+mod channel;
+mod clock;
+mod files;
+mod lock;
+mod memory;
+mod peer;
+mod place;
+mod process;
+mod process_end;
+mod security;
+mod stream;
+mod user;
+
+pub use channel::*;
+pub use clock::{monotonic_us, wall_us};
+pub use files::{
+    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, owner_of,
+};
+pub use lock::{Lock, query};
+pub use memory::*;
+pub use peer::{HangUp, peer_ids, start_of};
+pub use place::*;
+pub use process::*;
+pub use process_end::ProcessEnd;
+pub use stream::{Acceptor, Client, PeerRef, ServerStream, peer_of};
+pub use user::{is_in_group, own_uid, user_id, user_name};
+
+/// What JSON calls this platform's broadcast channel.
+pub const BROADCAST_WORD: &str = "mailslot";

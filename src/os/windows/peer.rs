@@ -1,0 +1,104 @@
+//! Who is at the other end of a session, by the kernel's word.
+
+use std::{
+    io,
+    os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
+    ptr::null_mut,
+};
+
+use windows_sys::Win32::{
+    Foundation::FILETIME,
+    System::{
+        Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe},
+        Threading::{
+            GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+        },
+    },
+};
+
+use super::{security::user_of_process, user::uid_of};
+use crate::os::shared::PeerIds;
+
+/// A process by its id, to be waited for and asked.
+pub(super) fn open_process(pid: u32) -> io::Result<OwnedHandle> {
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_SYNCHRONIZE;
+    // SAFETY: it takes numbers only.
+    let handle = unsafe { OpenProcess(rights, 0, pid) };
+    if handle.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// The client of a pipe's instance: process and user of its token.
+///
+/// # Errors
+/// From the system; also if that process has ended.
+pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
+    let mut pid = 0;
+    // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
+    if unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &raw mut pid) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    ids_of(pid)
+}
+
+/// The server of a pipe.
+pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
+    let mut pid = 0;
+    // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
+    if unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &raw mut pid) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    ids_of(pid)
+}
+
+fn ids_of(pid: u32) -> io::Result<PeerIds> {
+    let process = open_process(pid)?;
+    Ok(PeerIds { uid: uid_of(&user_of_process(process.as_handle())?)?, pid })
+}
+
+/// Start time of a process, in units of 100 ns: a reused pid has another one.
+#[must_use]
+pub fn start_of(pid: u32) -> Option<u64> {
+    let process = open_process(pid).ok()?;
+    let mut times = [FILETIME::default(); 4];
+    let [created, ended, kernel, user] = &mut times;
+    // SAFETY: the handle is open; the results are written to structures of ours.
+    let done = unsafe {
+        GetProcessTimes(
+            process.as_raw_handle(),
+            &raw mut *created,
+            &raw mut *ended,
+            &raw mut *kernel,
+            &raw mut *user,
+        )
+    };
+    let [created, ..] = times;
+    (done != 0).then(|| u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
+}
+
+/// Tells whether the other end of a session is still there.
+#[derive(Debug)]
+pub struct HangUp(OwnedHandle);
+
+impl HangUp {
+    /// Watches a connected pipe.
+    ///
+    /// # Errors
+    /// If handles have run out.
+    pub fn of(pipe: BorrowedHandle<'_>) -> io::Result<Self> {
+        pipe.try_clone_to_owned().map(Self)
+    }
+
+    /// Whether the other end has closed the connection.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        // SAFETY: the handle is open; nothing is to be written.
+        let there = unsafe {
+            PeekNamedPipe(self.0.as_raw_handle(), null_mut(), 0, null_mut(), null_mut(), null_mut())
+        };
+        there == 0
+    }
+}

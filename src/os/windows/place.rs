@@ -1,0 +1,182 @@
+//! Where servers live: which directories, whether they are safe, which server a command means.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDriveTypeW};
+
+use super::{
+    lock::query,
+    security::{ADMINISTRATORS, Descriptor, SYSTEM, of_file, wide},
+    user::{own_uid, uid_of},
+};
+use crate::{
+    chat::names::RoomName,
+    os::{
+        note::LockState,
+        places::{PlaceError, Places},
+    },
+};
+
+/// What decides where servers live.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// `LOCALAPPDATA`.
+    pub local: Option<PathBuf>,
+    /// `ProgramData`.
+    pub common: Option<PathBuf>,
+}
+
+impl Env {
+    /// As this process finds it.
+    #[must_use]
+    pub fn from_process() -> Self {
+        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        Self { local: absolute("LOCALAPPDATA"), common: absolute("ProgramData") }
+    }
+
+    /// The user's own place for a server of that name; without one, the user's only one.
+    fn own(&self, name: Option<&str>) -> Result<Places, PlaceError> {
+        let base = self.local.as_ref().ok_or(PlaceError::NoHome)?;
+        Ok(Places::all_in(match name {
+            None => base.join("moot"),
+            Some(name) => base.join("moot.d").join(name),
+        }))
+    }
+
+    fn host(&self) -> Result<Places, PlaceError> {
+        let base = self.common.as_ref().ok_or(PlaceError::NoHome)?;
+        Ok(Places { host: true, ..Places::all_in(base.join("moot")) })
+    }
+}
+
+/// The places of the server that a command means: the choice (`--server`), else the host's server if
+/// there is one, else the user's own.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
+    if choice.is_none()
+        && let Ok(places) = env.host()
+        && fs::symlink_metadata(places.socket()).is_ok()
+    {
+        return Ok(places);
+    }
+    let mut places = resolve_own(choice, env, false)?;
+    if places.runtime != places.state
+        && let Ok(LockState::Held(Some(note))) = query(&places.lock())
+    {
+        places.runtime = note.runtime_dir;
+    }
+    Ok(places)
+}
+
+/// The places that a server of this user is to use, whatever runs elsewhere.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
+    match choice {
+        Some(dir) if dir.contains(['/', '\\']) => {
+            let path = std::path::absolute(dir)
+                .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
+            Ok(Places { host: system, ..Places::all_in(path) })
+        }
+        Some(name) => {
+            let wrong = |why: String| PlaceError::Name { name: name.to_owned(), why };
+            let name = RoomName::new(name).map_err(|e| wrong(e.to_string()))?;
+            env.own(Some(name.key()))
+        }
+        None if system => env.host(),
+        None => env.own(None),
+    }
+}
+
+/// Where the configuration of a host's server, or of the user's own, is looked for.
+#[must_use]
+pub fn config_path(system: bool) -> PathBuf {
+    let base = env::var_os(if system { "ProgramData" } else { "APPDATA" });
+    base.map_or_else(|| PathBuf::from("C:\\"), PathBuf::from).join("moot\\moot.toml")
+}
+
+/// Whether a server holds the lock of these places.
+#[must_use]
+pub fn is_served(places: &Places) -> bool {
+    matches!(query(&places.lock()), Ok(LockState::Held(_)))
+}
+
+/// Makes the directories of a server and sees to it that nobody else can take their place.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
+    for dir in [&places.state, &places.runtime] {
+        let failed = |source| PlaceError::Io { path: dir.clone(), source };
+        make_dir(dir, system).map_err(failed)?;
+        let security = of_file(dir).map_err(failed)?;
+        let owner = uid_of(&security.owner).map_err(failed)?;
+        let is_ours = owner == own_uid() || [SYSTEM, ADMINISTRATORS].contains(&&*security.owner);
+        if !is_ours {
+            let why = format!("it belongs to {}, and the server runs as another", security.owner);
+            return Err(PlaceError::Unsafe { path: dir.clone(), why });
+        }
+        if security.others_write {
+            let why = "others may write to it".to_owned();
+            return Err(PlaceError::Unsafe { path: dir.clone(), why });
+        }
+    }
+    check_local(&places.state)
+}
+
+/// Makes a directory if there is none: for this user and the system alone, or to be read by everybody.
+fn make_dir(dir: &Path, everybody_reads: bool) -> io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let name = wide(dir);
+    let descriptor = Descriptor::of_file(everybody_reads)?;
+    let attributes = descriptor.attributes();
+    // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
+    if unsafe { CreateDirectoryW(name.as_ptr(), &raw const attributes) } != 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        e => Err(e),
+    }
+}
+
+/// Nobody but the owner, the system and administrators may write to it. What is above it can't be taken
+/// away while it is in use.
+///
+/// # Errors
+/// [`PlaceError::Unsafe`] if others may.
+pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
+    let security =
+        of_file(path).map_err(|source| PlaceError::Io { path: path.to_owned(), source })?;
+    if security.others_write {
+        let why = "others could put something else in place of what is in it".to_owned();
+        return Err(PlaceError::Unsafe { path: path.to_owned(), why });
+    }
+    Ok(())
+}
+
+fn check_local(dir: &Path) -> Result<(), PlaceError> {
+    /// `DRIVE_REMOTE`.
+    const REMOTE: u32 = 4;
+    let Some(root) = dir.ancestors().last() else { return Ok(()) };
+    let root = wide(root);
+    // SAFETY: the text ends with a zero.
+    match unsafe { GetDriveTypeW(root.as_ptr()) } {
+        REMOTE => Err(PlaceError::Network { path: dir.to_owned(), kind: "network drive" }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a server of that user may be trusted with a directory of that owner.
+#[must_use]
+pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
+    peer == dir_owner || peer == own || peer == 0
+}

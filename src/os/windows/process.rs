@@ -1,0 +1,177 @@
+//! What a background server does with its own process, and what is inherited.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::windows::{
+        io::{AsRawHandle, BorrowedHandle, IntoRawHandle},
+        process::CommandExt,
+    },
+    process::{Child, Command},
+    ptr::null_mut,
+};
+
+use windows_sys::Win32::{
+    Foundation::{CloseHandle, HANDLE_FLAG_INHERIT, SetHandleInformation},
+    Storage::FileSystem::{FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType},
+    System::{
+        Console::{
+            GetConsoleMode, GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE,
+            STD_OUTPUT_HANDLE, SetConsoleCP, SetConsoleOutputCP, SetStdHandle,
+        },
+        Pipes::PeekNamedPipe,
+        Threading::{CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS},
+    },
+};
+
+/// UTF-8.
+const CODE_PAGE_UTF8: u32 = 65001;
+
+/// Prepares a command to run in the background: without this console, in a group of its own, and without
+/// the handles of whoever waits for this process's output to end.
+pub fn in_background(command: &mut Command) {
+    for which in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
+        let handle = standard(which);
+        if !handle.is_null() {
+            // SAFETY: whatever the handle is, it only loses a flag; a bad one is refused.
+            unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) };
+        }
+    }
+    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
+fn standard(which: STD_HANDLE) -> *mut std::ffi::c_void {
+    // SAFETY: it takes a number.
+    unsafe { GetStdHandle(which) }
+}
+
+/// A server in the background was made one by whoever started it.
+pub fn detach() {}
+
+/// New files have the access list that they are made with.
+pub fn umask_private() {}
+
+/// Texts on a console are UTF-8, whatever language the system speaks.
+pub fn prepare_console() {
+    // SAFETY: it takes a number. Without a console it fails, and nothing is lost.
+    unsafe { SetConsoleOutputCP(CODE_PAGE_UTF8) };
+    // SAFETY: as above.
+    unsafe { SetConsoleCP(CODE_PAGE_UTF8) };
+}
+
+/// There is no such limit here.
+pub fn raise_descriptor_limit() -> u64 {
+    u64::MAX
+}
+
+/// Lets go of the pipes on which a background server said that it is ready, or what is wrong.
+pub fn let_go_of_starter() {
+    for which in [STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
+        let Ok(null) = OpenOptions::new().write(true).open("NUL") else { continue };
+        let before = standard(which);
+        // SAFETY: the new handle is open, and stays so: nobody owns it any more.
+        let done = unsafe { SetStdHandle(which, null.into_raw_handle()) };
+        if done != 0 && !before.is_null() {
+            // SAFETY: it was this process's standard handle, and is not used under that name any more.
+            unsafe { CloseHandle(before) };
+        }
+    }
+}
+
+/// Lets a child run on after this process has ended.
+pub fn leave_running(child: Child) {
+    drop(child);
+}
+
+/// Handles do not run out one by one here: nothing is kept aside.
+#[derive(Debug)]
+pub struct Reserve;
+
+impl Reserve {
+    /// Keeps nothing.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// That the reader of a pipe is gone is not told here before one writes to it.
+#[must_use]
+pub fn wait_until_unread() -> bool {
+    false
+}
+
+/// Runs something that installs handlers for Ctrl-C and the console's end.
+pub fn keep_ignored(install: impl FnOnce()) {
+    install();
+}
+
+/// A service manager asks in another way here.
+pub fn tell_service_manager() {}
+
+/// Standard input without the small buffer that the standard library puts before it.
+#[derive(Debug)]
+pub struct Input(Source);
+
+#[derive(Debug)]
+enum Source {
+    /// Its keys come as UTF-16: the standard library makes UTF-8 of them.
+    Console(io::Stdin),
+    File(File),
+}
+
+/// Standard input.
+///
+/// # Errors
+/// If handles have run out.
+pub fn standard_input() -> io::Result<Input> {
+    let stdin = io::stdin();
+    let handle = stdin.as_raw_handle();
+    let mut mode = 0;
+    // SAFETY: whatever the handle is, the mode is written to a variable of ours.
+    if unsafe { GetConsoleMode(handle, &raw mut mode) } != 0 {
+        return Ok(Input(Source::Console(stdin)));
+    }
+    if handle.is_null() {
+        return OpenOptions::new().read(true).open("NUL").map(|file| Input(Source::File(file)));
+    }
+    // SAFETY: it is this process's standard input, which nobody closes.
+    let handle = unsafe { BorrowedHandle::borrow_raw(handle) };
+    Ok(Input(Source::File(handle.try_clone_to_owned()?.into())))
+}
+
+impl Read for Input {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Source::Console(console) => console.read(to),
+            Source::File(file) => match file.read(to) {
+                // The other end of a pipe was closed.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+                done => done,
+            },
+        }
+    }
+}
+
+/// Whether reading would give something (or the end) at once.
+#[must_use]
+pub fn has_input(input: &Input) -> bool {
+    let Source::File(file) = &input.0 else { return false };
+    let handle = file.as_raw_handle();
+    // SAFETY: the handle is open.
+    match unsafe { GetFileType(handle) } {
+        FILE_TYPE_DISK => true,
+        FILE_TYPE_PIPE => {
+            let mut bytes = 0;
+            // SAFETY: the handle is open; the result is written to a variable of ours.
+            let there = unsafe {
+                PeekNamedPipe(handle, null_mut(), 0, null_mut(), &raw mut bytes, null_mut())
+            };
+            // An error is the end of it.
+            there == 0 || bytes > 0
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,108 @@
+//! The end of another process as an event: its handle becomes signalled.
+
+use std::{
+    ffi::c_void,
+    io,
+    os::windows::io::{AsRawHandle, OwnedHandle},
+    ptr::null_mut,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use windows_sys::Win32::{
+    Foundation::{HANDLE, INVALID_HANDLE_VALUE},
+    System::Threading::{
+        INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEONLYONCE,
+    },
+};
+
+use super::{peer::open_process, stream::PeerRef};
+
+#[derive(Debug, Default)]
+struct Ended {
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+/// Tells when the process at the other end of a session ends. Another process that has the pipe's handle
+/// can hold the session open long after that.
+#[derive(Debug)]
+pub struct ProcessEnd(Option<Wait>);
+
+#[derive(Debug)]
+struct Wait {
+    state: Arc<Mutex<Ended>>,
+    registration: HANDLE,
+    /// Open as long as it is waited for.
+    _process: OwnedHandle,
+}
+
+// SAFETY: the registration is a handle, which may be used in any thread.
+unsafe impl Send for Wait {}
+
+/// Called on a thread of the system's pool.
+unsafe extern "system" fn on_end(context: *mut c_void, _timed_out: bool) {
+    let state = context.cast::<Mutex<Ended>>();
+    // SAFETY: `Wait` holds the state until it has unregistered, which waits for this call.
+    let state = unsafe { &*state };
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    state.ended = true;
+    if let Some(waker) = state.waker.take() {
+        waker.wake();
+    }
+}
+
+impl ProcessEnd {
+    /// Watches the peer of a pipe.
+    ///
+    /// # Errors
+    /// From the system; also if that process has ended.
+    pub fn of_peer(_pipe: PeerRef<'_>, pid: u32) -> io::Result<Self> {
+        let process = open_process(pid)?;
+        let state = Arc::new(Mutex::new(Ended::default()));
+        let context: *const Mutex<Ended> = Arc::as_ptr(&state);
+        let mut registration = null_mut();
+        // SAFETY: handle and state live until the registration is gone.
+        let done = unsafe {
+            RegisterWaitForSingleObject(
+                &raw mut registration,
+                process.as_raw_handle(),
+                Some(on_end),
+                context.cast(),
+                INFINITE,
+                WT_EXECUTEONLYONCE,
+            )
+        };
+        if done == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(Some(Wait { state, registration, _process: process })))
+    }
+
+    /// One that never tells, where a process can't be watched.
+    #[must_use]
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    /// Ready once the process has ended.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(wait) = &self.0 else { return Poll::Pending };
+        let mut state = wait.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ended {
+            return Poll::Ready(());
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        // SAFETY: it was registered once and is unregistered once; with this event the call returns only
+        // when no callback runs any more.
+        unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
+    }
+}

@@ -1,0 +1,309 @@
+//! Security identifiers and descriptors: whose something is, and who may use it.
+
+use std::{
+    ffi::c_void,
+    io,
+    os::windows::{
+        ffi::OsStrExt,
+        io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
+    },
+    path::Path,
+    ptr::{null, null_mut},
+};
+
+use windows_sys::Win32::{
+    Foundation::{ERROR_INSUFFICIENT_BUFFER, ERROR_SUCCESS, LocalFree},
+    Security::{
+        ACCESS_ALLOWED_ACE, ACE_HEADER, ACL,
+        Authorization::{
+            ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
+            ConvertStringSidToSidW, GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+        },
+        DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, LookupAccountNameW,
+        LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
+        SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    },
+    Storage::FileSystem::{
+        DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
+    },
+    System::{
+        SystemServices::ACCESS_ALLOWED_ACE_TYPE,
+        Threading::{GetCurrentProcess, OpenProcessToken},
+    },
+};
+
+/// The system's own account.
+pub(super) const SYSTEM: &str = "S-1-5-18";
+/// The group of administrators: what they make may belong to it.
+pub(super) const ADMINISTRATORS: &str = "S-1-5-32-544";
+
+/// A text for the system: UTF-16 with a final zero.
+pub(super) fn wide(text: impl AsRef<std::ffi::OsStr>) -> Vec<u16> {
+    text.as_ref().encode_wide().chain([0]).collect()
+}
+
+/// A text of the system, up to its final zero.
+///
+/// # Safety
+/// `text` has to end with a zero.
+pub(super) unsafe fn text_of(text: *const u16) -> String {
+    let mut len = 0;
+    // SAFETY: up to the final zero everything may be read.
+    while unsafe { *text.add(len) } != 0 {
+        len += 1;
+    }
+    // SAFETY: so many were just read.
+    String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(text, len) })
+}
+
+/// Memory that the system allocated for us.
+struct Local(*mut c_void);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated by a function whose result is to be freed like this, and once.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// The text of a security identifier.
+///
+/// # Safety
+/// `sid` has to point to one.
+unsafe fn sid_text(sid: PSID) -> io::Result<String> {
+    let mut text = null_mut();
+    // SAFETY: the caller's word for `sid`; the result is written to a pointer of ours.
+    if unsafe { ConvertSidToStringSidW(sid, &raw mut text) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let _freed = Local(text.cast());
+    // SAFETY: the system's texts end with a zero.
+    Ok(unsafe { text_of(text) })
+}
+
+/// Whose process this is: the user of its token.
+pub(super) fn user_of_process(process: BorrowedHandle<'_>) -> io::Result<String> {
+    let mut token = null_mut();
+    // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
+    if unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &raw mut token) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+    // Enough for the longest identifier, aligned as the structure wants it.
+    let mut buffer = [0u64; 32];
+    let (mut used, bytes) = (0, size_of_val(&buffer) as u32);
+    let to = buffer.as_mut_ptr().cast();
+    // SAFETY: it writes at most `bytes` to the buffer.
+    let done =
+        unsafe { GetTokenInformation(token.as_raw_handle(), TokenUser, to, bytes, &raw mut used) };
+    if done == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: for this class it writes a `TOKEN_USER`; the buffer is aligned for it and large enough.
+    let sid = unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid };
+    // SAFETY: it points to an identifier in the buffer.
+    unsafe { sid_text(sid) }
+}
+
+/// The user that this process acts as.
+pub(super) fn own_user() -> io::Result<String> {
+    // SAFETY: it gives a constant that stands for this process and need not be closed.
+    let process = unsafe { GetCurrentProcess() };
+    // SAFETY: that constant is valid for ever.
+    user_of_process(unsafe { BorrowedHandle::borrow_raw(process) })
+}
+
+/// Name of an account.
+pub(super) fn account_name(sid: &str) -> Option<String> {
+    let mut binary = null_mut();
+    let text = wide(sid);
+    // SAFETY: the text ends with a zero; the result is written to a pointer of ours.
+    if unsafe { ConvertStringSidToSidW(text.as_ptr(), &raw mut binary) } == 0 {
+        return None;
+    }
+    let sid = Local(binary);
+    let (mut name, mut domain) = ([0u16; 256], [0u16; 256]);
+    let (mut name_len, mut domain_len, mut kind) = (256, 256, 0);
+    // SAFETY: the identifier is alive; both buffers have the lengths that are given.
+    let found = unsafe {
+        LookupAccountSidW(
+            null(),
+            sid.0,
+            name.as_mut_ptr(),
+            &raw mut name_len,
+            domain.as_mut_ptr(),
+            &raw mut domain_len,
+            &raw mut kind,
+        )
+    };
+    (found != 0).then(|| String::from_utf16_lossy(&name[..name_len as usize]))
+}
+
+/// Identifier of an account's name.
+pub(super) fn account_sid(name: &str) -> Option<String> {
+    let text = wide(name);
+    let mut sid = vec![0u64; 16];
+    let mut domain = vec![0u16; 256];
+    let (mut sid_bytes, mut domain_len, mut kind) = (128, 256, 0);
+    // SAFETY: the name ends with a zero; both buffers have the lengths that are given.
+    let found = unsafe {
+        LookupAccountNameW(
+            null(),
+            text.as_ptr(),
+            sid.as_mut_ptr().cast(),
+            &raw mut sid_bytes,
+            domain.as_mut_ptr(),
+            &raw mut domain_len,
+            &raw mut kind,
+        )
+    };
+    if found == 0 {
+        debug_assert_ne!(
+            io::Error::last_os_error().raw_os_error(),
+            Some(ERROR_INSUFFICIENT_BUFFER as i32)
+        );
+        return None;
+    }
+    // SAFETY: the buffer holds an identifier now.
+    unsafe { sid_text(sid.as_mut_ptr().cast()) }.ok()
+}
+
+/// Who owns a file, and whether others than the owner, the system and administrators may write to it.
+pub(super) struct FileSecurity {
+    pub(super) owner: String,
+    pub(super) others_write: bool,
+}
+
+/// Looks at a file's owner and access list.
+pub(super) fn of_file(path: &Path) -> io::Result<FileSecurity> {
+    let name = wide(path);
+    let (mut owner, mut dacl, mut descriptor) = (null_mut(), null_mut(), null_mut());
+    let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
+    // SAFETY: the name ends with a zero; results are written to pointers of ours.
+    let done = unsafe {
+        GetNamedSecurityInfoW(
+            name.as_ptr(),
+            SE_FILE_OBJECT,
+            what,
+            &raw mut owner,
+            null_mut(),
+            &raw mut dacl,
+            null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if done != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(done.cast_signed()));
+    }
+    let _freed = Local(descriptor);
+    // SAFETY: it points into the descriptor, which is alive.
+    let owner = unsafe { sid_text(owner) }?;
+    let own = own_user()?;
+    let trusted = [owner.as_str(), own.as_str(), SYSTEM, ADMINISTRATORS, "S-1-3-0"];
+    // SAFETY: as above; no list at all means that everybody may do everything.
+    let others_write = dacl.is_null() || unsafe { others_may_write(dacl, &trusted) }?;
+    Ok(FileSecurity { owner, others_write })
+}
+
+/// # Safety
+/// `acl` has to point to an access control list.
+unsafe fn others_may_write(acl: *const ACL, trusted: &[&str]) -> io::Result<bool> {
+    const WRITES: u32 =
+        FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER;
+    /// `GENERIC_ALL` and `GENERIC_WRITE`.
+    const GENERIC_WRITES: u32 = 0x5000_0000;
+    /// Does not apply to the object itself.
+    const INHERIT_ONLY: u8 = 8;
+    // SAFETY: the caller's word.
+    let count = unsafe { (*acl).AceCount };
+    for at in 0..u32::from(count) {
+        let mut ace = null_mut();
+        // SAFETY: there are so many entries; the result is written to a pointer of ours.
+        if unsafe { GetAce(acl, at, &raw mut ace) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: each entry begins with such a header.
+        let header = unsafe { *ace.cast::<ACE_HEADER>() };
+        if u32::from(header.AceType) != ACCESS_ALLOWED_ACE_TYPE
+            || header.AceFlags & INHERIT_ONLY != 0
+        {
+            continue;
+        }
+        let allowed = ace.cast::<ACCESS_ALLOWED_ACE>();
+        // SAFETY: an entry of that type has this layout.
+        let mask = unsafe { (*allowed).Mask };
+        if mask & (WRITES | GENERIC_WRITES) == 0 {
+            continue;
+        }
+        // SAFETY: as above; its identifier begins where this field stands.
+        let sid = unsafe { &raw mut (*allowed).SidStart };
+        // SAFETY: the entry holds a whole identifier.
+        let sid = unsafe { sid_text(sid.cast()) }?;
+        if !trusted.contains(&sid.as_str()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Who may use something that is about to be made.
+pub(super) struct Descriptor {
+    memory: Local,
+}
+
+impl Descriptor {
+    /// From its text form.
+    pub(super) fn of(sddl: &str) -> io::Result<Self> {
+        let text = wide(sddl);
+        let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
+        // SAFETY: the text ends with a zero; the result is written to a pointer of ours.
+        let done = unsafe {
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                text.as_ptr(),
+                SDDL_REVISION_1,
+                &raw mut descriptor,
+                null_mut(),
+            )
+        };
+        if done == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { memory: Local(descriptor) })
+    }
+
+    /// For files: this user and the system everything, everybody else nothing, or only reading.
+    pub(super) fn of_file(everybody_reads: bool) -> io::Result<Self> {
+        Self::of(&file_sddl(everybody_reads)?)
+    }
+
+    /// For a mailslot: this user, the system and administrators.
+    pub(super) fn of_slot() -> io::Result<Self> {
+        Self::of(&format!("D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{})", own_user()?))
+    }
+
+    /// To be handed to the system while `self` lives.
+    pub(super) fn attributes(&self) -> SECURITY_ATTRIBUTES {
+        SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: self.memory.0,
+            bInheritHandle: 0,
+        }
+    }
+}
+
+fn file_sddl(everybody_reads: bool) -> io::Result<String> {
+    let others = if everybody_reads { "(A;OICI;GRGX;;;AU)" } else { "" };
+    Ok(format!("D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;{}){others}", own_user()?))
+}
+
+/// Rights of a client at a pipe: reading and writing, but not making another instance of it.
+pub(super) const PIPE_CLIENT_RIGHTS: u32 = 0x0012_019b;
+
+/// For pipes, in text form: this user and the system everything, from the network nobody; if everybody
+/// of this host is admitted, he may connect.
+pub(super) fn pipe_sddl(everybody: bool) -> io::Result<String> {
+    let others =
+        if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };
+    Ok(format!("D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;{}){others}", own_user()?))
+}

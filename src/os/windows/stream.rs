@@ -1,0 +1,389 @@
+//! Sessions' pipes: where a server listens, and the client's end with its time limits.
+//!
+//! A pipe's name is random and new with each run; a small file in the server's directory names it. So
+//! nobody can take the name before the server does, and whoever may not write to that directory can't
+//! lead anybody elsewhere.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
+    path::{Path, PathBuf},
+    ptr::{null, null_mut},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use interprocess::os::windows::{
+    ToWtf16,
+    named_pipe::{
+        PipeListenerOptions, pipe_mode,
+        tokio::{DuplexPipeStream, PipeListener},
+    },
+    security_descriptor::SecurityDescriptor,
+};
+use windows_sys::Win32::{
+    Foundation::{
+        ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_NO_DATA, ERROR_PIPE_BUSY,
+        ERROR_PIPE_NOT_CONNECTED, INVALID_HANDLE_VALUE, WAIT_OBJECT_0, WAIT_TIMEOUT,
+    },
+    Storage::FileSystem::{
+        CREATE_NEW, CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile,
+        SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, WriteFile,
+    },
+    System::{
+        IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED},
+        Pipes::{
+            CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
+            PIPE_UNLIMITED_INSTANCES, WaitNamedPipeW,
+        },
+        Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects},
+    },
+};
+
+use super::{
+    files::{hex, hidden_name, open_with},
+    peer::{HangUp, server_ids},
+    security::{PIPE_CLIENT_RIGHTS, pipe_sddl, wide},
+};
+use crate::os::{random::random_bytes, shared::PeerIds};
+
+/// Bytes that a pipe's instance buffers in each direction.
+const BUFFER_BYTES: u32 = 64 * 1024;
+const PREFIX: &str = r"\\.\pipe\moot-";
+
+/// What the system knows a session's other end by.
+pub type PeerRef<'a> = BorrowedHandle<'a>;
+
+/// The server's end of one session.
+pub type ServerStream = DuplexPipeStream<pipe_mode::Bytes>;
+
+/// The pipe of an accepted session.
+#[must_use]
+pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
+    stream.as_handle()
+}
+
+type Pipes = PipeListener<pipe_mode::Bytes, pipe_mode::Bytes>;
+
+/// Where a server takes sessions.
+pub struct Acceptor {
+    pipes: Mutex<std::sync::Arc<Pipes>>,
+    name: String,
+    sddl: String,
+    place: PathBuf,
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Acceptor {
+    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the lock
+    /// that says that no other server lives there.
+    ///
+    /// # Errors
+    /// From the system. Must be called within a tokio runtime.
+    pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
+        let name = format!("{PREFIX}{}", hex(&random_bytes::<16>()?));
+        let sddl = pipe_sddl(everybody)?;
+        // The first instance: if somebody has that name, it is refused.
+        let pipes = options(&name, &sddl)?.create_tokio()?;
+        let hidden = hidden_name(path)?;
+        open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
+        fs::rename(&hidden, path)?;
+        let place = path.to_owned();
+        Ok(Self { pipes: Mutex::new(pipes.into()), name, sddl, place })
+    }
+
+    fn pipes(&self) -> std::sync::Arc<Pipes> {
+        std::sync::Arc::clone(&self.pipes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// From the system; out of handles above all.
+    pub async fn accept(&self) -> io::Result<ServerStream> {
+        let accepted = self.pipes().accept().await;
+        if accepted.is_err() {
+            // A client that came and went leaves an instance that can't be connected any more: it is put
+            // aside for a fresh one, which is there before the old one goes.
+            let fresh = another_instance(&self.name, &self.sddl)?;
+            let pipes = Pipes::from_handle_and_options(fresh, options(&self.name, &self.sddl)?)?;
+            *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) = pipes.into();
+        }
+        let accepted = accepted?;
+        // What is not read when the session ends stays in the pipe until the client has read it, without
+        // a thread that waits for that.
+        accepted.assume_flushed();
+        Ok(accepted)
+    }
+
+    /// Removes the file that names the pipe, if it is still this one.
+    pub fn unlink(&self) {
+        if read_name(&self.place).is_ok_and(|name| name == self.name) {
+            let _ = fs::remove_file(&self.place);
+        }
+    }
+}
+
+fn options(name: &str, sddl: &str) -> io::Result<PipeListenerOptions<'static>> {
+    let descriptor = widestring_of(sddl)?;
+    PipeListenerOptions::new()
+        .path(name)
+        .accept_remote(false)
+        .input_buffer_size_hint(BUFFER_BYTES)
+        .output_buffer_size_hint(BUFFER_BYTES)
+        .security_descriptor(Some(descriptor))
+        .to_owned()
+}
+
+fn widestring_of(sddl: &str) -> io::Result<SecurityDescriptor> {
+    let text = sddl.to_wtf_16().map_err(io::Error::other)?;
+    SecurityDescriptor::deserialize(&text)
+}
+
+fn another_instance(name: &str, sddl: &str) -> io::Result<OwnedHandle> {
+    let descriptor = super::security::Descriptor::of(sddl)?;
+    let attributes = descriptor.attributes();
+    let name = wide(name);
+    // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
+    let handle = unsafe {
+        CreateNamedPipeW(
+            name.as_ptr(),
+            PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
+            PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_REJECT_REMOTE_CLIENTS,
+            PIPE_UNLIMITED_INSTANCES,
+            BUFFER_BYTES,
+            BUFFER_BYTES,
+            0,
+            &raw const attributes,
+        )
+    };
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+/// The name of the pipe that a file names.
+fn read_name(place: &Path) -> io::Result<String> {
+    let mut name = String::new();
+    File::open(place)?.take(256).read_to_string(&mut name)?;
+    let random = name.strip_prefix(PREFIX).unwrap_or_default();
+    if random.is_empty() || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it names no pipe of moot"));
+    }
+    Ok(name)
+}
+
+/// A client's connection. Reading and writing may happen in two threads.
+#[derive(Debug)]
+pub struct Client {
+    pipe: OwnedHandle,
+    /// Signalled once the connection is to end, and for ever.
+    closing: OwnedHandle,
+    reading: Mutex<OwnedHandle>,
+    writing: Mutex<OwnedHandle>,
+    read_ms: AtomicU32,
+    write_ms: AtomicU32,
+}
+
+fn event() -> io::Result<OwnedHandle> {
+    // SAFETY: no attributes, no name; reset by hand, not signalled.
+    let handle = unsafe { CreateEventW(null(), 1, 0, null()) };
+    if handle.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+}
+
+fn millis(timeout: Option<Duration>) -> u32 {
+    // Rounded up: a time that is not zero must not become none.
+    let round = |d: Duration| u32::try_from(d.as_micros().div_ceil(1000)).unwrap_or(INFINITE - 1);
+    timeout.map_or(INFINITE, |d| round(d).min(INFINITE - 1))
+}
+
+impl Client {
+    /// Connects to the pipe that a file names.
+    ///
+    /// # Errors
+    /// From the system; `TimedOut` if the connection is not taken in time.
+    pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
+        let name = wide(read_name(path)?);
+        let until = Instant::now() + wait;
+        let flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
+        let pipe = loop {
+            // The server may learn who this is, and nothing more: it can't act in this user's place.
+            // SAFETY: the name ends with a zero; no attributes, no template.
+            let handle = unsafe {
+                CreateFileW(
+                    name.as_ptr(),
+                    PIPE_CLIENT_RIGHTS,
+                    0,
+                    null(),
+                    OPEN_EXISTING,
+                    flags,
+                    null_mut(),
+                )
+            };
+            if handle != INVALID_HANDLE_VALUE {
+                // SAFETY: the system just gave us this handle, and nobody else knows it.
+                break unsafe { OwnedHandle::from_raw_handle(handle) };
+            }
+            let e = io::Error::last_os_error();
+            if e.raw_os_error() != Some(ERROR_PIPE_BUSY.cast_signed()) {
+                return Err(e);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // SAFETY: the name ends with a zero. Whatever it gives, it is tried again.
+            unsafe { WaitNamedPipeW(name.as_ptr(), millis(Some(left))) };
+        };
+        Ok(Self {
+            pipe,
+            closing: event()?,
+            reading: Mutex::new(event()?),
+            writing: Mutex::new(event()?),
+            read_ms: AtomicU32::new(INFINITE),
+            write_ms: AtomicU32::new(INFINITE),
+        })
+    }
+
+    /// Who listens there.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn peer(&self) -> io::Result<PeerIds> {
+        server_ids(self.pipe.as_handle())
+    }
+
+    /// Reads some bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// From the system; `TimedOut` after the receive timeout.
+    pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
+        let event = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = u32::try_from(to.len()).unwrap_or(u32::MAX);
+        let wait_ms = self.read_ms.load(Ordering::Relaxed);
+        let done = self.overlapped(&event, wait_ms, |pipe, at| {
+            // SAFETY: `overlapped` does not return before the system is done with the buffer.
+            unsafe { ReadFile(pipe, to.as_mut_ptr(), bytes, null_mut(), at) }
+        });
+        match done {
+            Err(e) if is_end(&e) => Ok(0),
+            done => done,
+        }
+    }
+
+    /// Writes all bytes.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write_all(&self, mut from: &[u8]) -> io::Result<()> {
+        let event = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait_ms = self.write_ms.load(Ordering::Relaxed);
+        while !from.is_empty() {
+            // No more than the pipe buffers at a time: a write is all or nothing.
+            let part = &from[..from.len().min(BUFFER_BYTES as usize / 2)];
+            let done = self.overlapped(&event, wait_ms, |pipe, at| {
+                // SAFETY: `overlapped` does not return before the system is done with the buffer.
+                unsafe { WriteFile(pipe, part.as_ptr(), part.len() as u32, null_mut(), at) }
+            });
+            match done {
+                Err(e) if is_end(&e) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => from = &from[bytes..],
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins something and waits until it is done, time is out, or the connection is to end. It is
+    /// always over when this returns.
+    fn overlapped(
+        &self,
+        event: &OwnedHandle,
+        wait_ms: u32,
+        begin: impl FnOnce(*mut std::ffi::c_void, *mut OVERLAPPED) -> i32,
+    ) -> io::Result<usize> {
+        let mut at = OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() };
+        let pipe = self.pipe.as_raw_handle();
+        let mut stopped = None;
+        if begin(pipe, &raw mut at) == 0 {
+            let e = io::Error::last_os_error();
+            if e.raw_os_error() != Some(ERROR_IO_PENDING.cast_signed()) {
+                return Err(e);
+            }
+            let both = [event.as_raw_handle(), self.closing.as_raw_handle()];
+            // SAFETY: both handles are open as long as `self` lives.
+            match unsafe { WaitForMultipleObjects(2, both.as_ptr(), 0, wait_ms) } {
+                WAIT_OBJECT_0 => {}
+                WAIT_TIMEOUT => stopped = Some(io::ErrorKind::TimedOut),
+                _ => stopped = Some(io::ErrorKind::BrokenPipe),
+            }
+            if stopped.is_some() {
+                // SAFETY: it names what was begun above. It may be done by now: then nothing happens.
+                unsafe { CancelIoEx(pipe, &raw const at) };
+            }
+        }
+        let mut bytes = 0;
+        // SAFETY: waits until the system is done with `at` and the buffer.
+        let done = unsafe { GetOverlappedResult(pipe, &raw const at, &raw mut bytes, 1) };
+        match (done, stopped) {
+            // It was faster than the end of the time.
+            (1.., _) => Ok(bytes as usize),
+            (_, Some(why)) => Err(why.into()),
+            (_, None) => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Bounds the time of one read; none: for ever.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.read_ms.store(millis(timeout), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bounds the time of one write; none: for ever.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.write_ms.store(millis(timeout), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tells whether the server is still there.
+    ///
+    /// # Errors
+    /// If handles have run out.
+    pub fn hang_up(&self) -> io::Result<HangUp> {
+        HangUp::of(self.pipe.as_handle())
+    }
+
+    /// Ends both directions: a read that waits in another thread returns.
+    pub fn shut_down(&self) {
+        // SAFETY: the handle is open. Whoever waits is woken, and whoever comes does not wait.
+        unsafe { SetEvent(self.closing.as_raw_handle()) };
+    }
+}
+
+fn is_end(e: &io::Error) -> bool {
+    let code = e.raw_os_error().map(i32::cast_unsigned);
+    matches!(code, Some(ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED | ERROR_NO_DATA))
+        || e.kind() == io::ErrorKind::BrokenPipe
+}

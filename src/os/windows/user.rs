@@ -1,0 +1,107 @@
+//! Users: each has a security identifier; inside the program it is a number, made from it.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use super::security::{SYSTEM, account_name, account_sid, own_user};
+use crate::chat::names::UserName;
+
+/// Which identifier each number stands for.
+static KNOWN: Mutex<Option<HashMap<u32, String>>> = Mutex::new(None);
+
+/// The number of an identifier: 0 for the system itself, who may do what root may; for others 31 bits of
+/// a hash (FNV-1a). Two users of one host with the same number are told apart by refusing the second.
+///
+/// # Errors
+/// If another user has the same number.
+pub(super) fn uid_of(sid: &str) -> io::Result<u32> {
+    if sid == SYSTEM {
+        return Ok(0);
+    }
+    let hash = sid
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let uid = (hash & 0x7fff_ffff).max(1);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let of = known.get_or_insert_default().entry(uid).or_insert_with(|| sid.to_owned());
+    if of != sid {
+        return Err(io::Error::other(format!("the users {of} and {sid} have the same number")));
+    }
+    Ok(uid)
+}
+
+/// The identifier that a number stands for, if this process has met it.
+pub(super) fn sid_of(uid: u32) -> Option<String> {
+    if uid == 0 {
+        return Some(SYSTEM.to_owned());
+    }
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.as_ref()?.get(&uid).cloned()
+}
+
+/// The number of the user that this process acts as.
+#[must_use]
+pub fn own_uid() -> u32 {
+    static OWN: OnceLock<u32> = OnceLock::new();
+    // A process always has a token; if it could not be read, nobody is trusted.
+    *OWN.get_or_init(|| own_user().and_then(|sid| uid_of(&sid)).unwrap_or(u32::MAX))
+}
+
+/// Name of a user, as it is written in targets: without spaces.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<UserName> {
+    let name = account_name(&sid_of(uid)?)?;
+    UserName::new(&name.replace(char::is_whitespace, "_")).ok()
+}
+
+/// Number of a user's name, or of `#1000`.
+#[must_use]
+pub fn user_id(name: &str) -> Option<u32> {
+    if let Some(number) = name.strip_prefix('#') {
+        let uid: u32 = number.parse().ok()?;
+        return (uid.to_string() == number && user_name(uid).is_none()).then_some(uid);
+    }
+    let sid = account_sid(name).or_else(|| account_sid(&name.replace('_', " ")))?;
+    uid_of(&sid).ok()
+}
+
+/// Whether a user belongs to a local group, by name.
+#[must_use]
+pub fn is_in_group(user: &str, group: &str) -> bool {
+    use windows_sys::Win32::NetworkManagement::NetManagement::{
+        LG_INCLUDE_INDIRECT, LOCALGROUP_USERS_INFO_0, MAX_PREFERRED_LENGTH, NetApiBufferFree,
+        NetUserGetLocalGroups,
+    };
+    let name = super::security::wide(user);
+    let (mut buffer, mut read, mut total) = (std::ptr::null_mut(), 0, 0);
+    // SAFETY: the name ends with a zero; results are written to variables of ours.
+    let done = unsafe {
+        NetUserGetLocalGroups(
+            std::ptr::null(),
+            name.as_ptr(),
+            0,
+            LG_INCLUDE_INDIRECT,
+            &raw mut buffer,
+            MAX_PREFERRED_LENGTH,
+            &raw mut read,
+            &raw mut total,
+        )
+    };
+    if done != 0 || buffer.is_null() {
+        return false;
+    }
+    let mut found = false;
+    for at in 0..read as usize {
+        // SAFETY: the buffer holds so many of these.
+        let of = unsafe { (*buffer.cast::<LOCALGROUP_USERS_INFO_0>().add(at)).lgrui0_name };
+        // SAFETY: it is a text of the system, which ends with a zero.
+        let of = unsafe { super::security::text_of(of) };
+        found |= of.eq_ignore_ascii_case(group);
+    }
+    // SAFETY: the system allocated it for us, and wants it freed like this.
+    unsafe { NetApiBufferFree(buffer.cast()) };
+    found
+}
