@@ -292,17 +292,19 @@ mod tests {
         let _lock = lock(&places);
         let mut table = Table::create(&places, false, 7, true).unwrap();
         table.put(&row(1, &["dev"])).unwrap();
-        let good = fs::read(places.table()).unwrap();
-        fs::write(places.table(), &good[..100]).unwrap();
+        drop(table);
+        let file = os::words_file(&places.table()).unwrap();
+        let good = fs::read(&file).unwrap();
+        fs::write(&file, &good[..100]).unwrap();
         assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
         let mut bad = good.clone();
         bad[0] ^= 1;
-        fs::write(places.table(), &bad).unwrap();
+        fs::write(&file, &bad).unwrap();
         assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
         let slot = (layout::words_of_slots(0) + 1) * 8;
         let mut bad = good;
         bad[slot + 8 * 8] = 0xff;
-        fs::write(places.table(), &bad).unwrap();
+        fs::write(&file, &bad).unwrap();
         let seen = Snapshot::read(&places).unwrap();
         assert_eq!((seen.rows.len(), seen.damaged), (0, 1), "a name that is no UTF-8");
     }

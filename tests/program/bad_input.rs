@@ -1,11 +1,16 @@
 //! Garbage, forbidden names, texts that do not fit, places that are none: a clear error, and the others are served on.
 
+use std::time::Duration;
+#[cfg(unix)]
 use std::{
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::fs::PermissionsExt,
 };
 
-use super::world::{Done, OTHER_UID, PATIENCE, Process, World, eventually, is_root};
+use super::{
+    machine::{self, RawStream},
+    world::{Done, OTHER_UID, PATIENCE, Process, World, eventually, is_root},
+};
 
 const HELLO: u8 = 1;
 const SUBMIT: u8 = 17;
@@ -22,29 +27,37 @@ fn hello(protocol: u8) -> Vec<u8> {
 }
 
 /// A connection that speaks bytes of its own.
-struct Raw(UnixStream);
+struct Raw(RawStream);
 
 impl Raw {
     fn open(world: &World) -> Self {
-        let stream = UnixStream::connect(world.dir.join("socket")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(stream)
+        Self(RawStream::connect(&world.dir.join("socket"), PATIENCE))
     }
 
     /// Says something; the server may have hung up already.
     fn say(mut self, bytes: &[u8]) -> Self {
-        let _ = self.0.write_all(bytes);
+        let _ = self.0.write_within(bytes, PATIENCE);
+        self
+    }
+
+    /// Has said all there is to say.
+    fn done(mut self) -> Self {
+        self.0.end_of_words();
         self
     }
 
     /// All it is told until the server ends the connection.
     #[track_caller]
     fn until_ended(mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        match self.0.read_to_end(&mut all) {
-            Ok(_) => all,
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => all,
-            Err(e) => panic!("the server does not end the connection: {e}"),
+        let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return all,
+                Ok(bytes) => all.extend_from_slice(&buffer[..bytes]),
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return all,
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => return all,
+                Err(e) => panic!("the server does not end the connection: {e}"),
+            }
         }
     }
 }
@@ -94,10 +107,10 @@ fn garbage_ends_its_own_connection_only() {
         [hello(1), hello(1)].concat(),
     ];
     for (at, bytes) in bad.iter().enumerate() {
-        let raw = Raw::open(&world).say(bytes);
+        let mut raw = Raw::open(&world).say(bytes);
         if at == 0 {
             // One byte may be the first of a frame: it takes the handshake's time to be sure.
-            raw.0.shutdown(std::net::Shutdown::Write).unwrap();
+            raw = raw.done();
         }
         raw.until_ended();
         serves(&world, &mut bob, &format!("after garbage {at}"));
@@ -113,16 +126,12 @@ fn every_truncation_and_every_flipped_byte_of_a_good_conversation_is_survived() 
     let good =
         [hello(1), frame(1, SUBMIT, &[1, 0, 3, b'd', b'e', b'v', 0, 1, 0, 2, b'h', b'i'])].concat();
     for cut in 0..good.len() {
-        let raw = Raw::open(&world).say(&good[..cut]);
-        raw.0.shutdown(std::net::Shutdown::Write).unwrap();
-        raw.until_ended();
+        Raw::open(&world).say(&good[..cut]).done().until_ended();
     }
     for at in 0..good.len() {
         let mut bytes = good.clone();
         bytes[at] ^= 0xff;
-        let raw = Raw::open(&world).say(&bytes);
-        raw.0.shutdown(std::net::Shutdown::Write).unwrap();
-        raw.until_ended();
+        Raw::open(&world).say(&bytes).done().until_ended();
     }
     world.run(&["send", "dev", "still here"]).ok();
     while bob.texts(1) != ["still here"] {}
@@ -156,12 +165,13 @@ fn another_version_is_named_with_both_numbers_and_what_to_do() {
     assert!(text.contains('9') && text.contains('1') && text.contains("moot stop"), "{text}");
 }
 
+// The server of another time is a socket here.
+#[cfg(unix)]
 #[test]
 fn a_newer_server_gives_exit_code_7() {
     // A server of another time: it refuses in the frozen words.
     let world = World::new();
-    std::fs::create_dir(&world.dir).unwrap();
-    std::fs::set_permissions(&world.dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    machine::private_dir(&world.dir);
     let socket = std::os::unix::net::UnixListener::bind(world.dir.join("socket")).unwrap();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = socket.accept() {
@@ -343,8 +353,7 @@ fn a_directory_without_permission_is_exit_code_4() {
         return;
     }
     let world = World::new();
-    std::fs::create_dir(&world.dir).unwrap();
-    std::fs::set_permissions(&world.dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    machine::private_dir(&world.dir);
     let moot = world.copy_of_moot();
     for args in [&["send", "dev", "x"][..], &["serve"], &["who"], &["listen", "dev"], &["status"]] {
         let done = Done::of(world.program_as(OTHER_UID, &moot, args), None);
@@ -391,6 +400,8 @@ fn signals_end_members_with_130_and_the_server_with_0() {
     assert!(!super::world::exists(&world.dir.join("socket")), "a clean end leaves no socket");
 }
 
+// A POSIX shell and /dev/full.
+#[cfg(unix)]
 #[test]
 fn a_closed_pipe_is_success_and_a_full_disk_is_not() {
     let world = World::new();
@@ -441,11 +452,7 @@ fn questions_whose_answers_nobody_reads_cost_the_server_little() {
         world.run(&["room", "create", &format!("room{n}")]).ok();
         world.run(&["room", "topic", &format!("room{n}"), &"x".repeat(1_000)]).ok();
     }
-    let memory_kib = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("RssAnon")).unwrap().to_owned();
-        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
+    let memory_kib = || machine::memory_kib(server.pid());
     let before = memory_kib();
     // `Rooms { skip: 0 }`, five thousand times a connection, and as many questions for the status.
     let rooms: Vec<u8> = (1..=5_000).flat_map(|_| frame(1, 16, &[1, 4, 0])).collect();
@@ -453,9 +460,8 @@ fn questions_whose_answers_nobody_reads_cost_the_server_little() {
     let greedy: Vec<Raw> = (0..8)
         .map(|_| {
             let mut raw = Raw::open(&world);
-            raw.0.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
             for bytes in [&hello(1), &rooms, &status] {
-                let _ = raw.0.write_all(bytes);
+                let _ = raw.0.write_within(bytes, Duration::from_millis(200));
             }
             raw
         })
@@ -537,6 +543,8 @@ fn nobody_gives_another_user_a_name() {
     assert_eq!(bob.next_of("direct")["with"], name.as_str());
 }
 
+// Modes of directories.
+#[cfg(unix)]
 #[test]
 fn a_directory_that_others_could_exchange_is_not_trusted() {
     let world = World::new();

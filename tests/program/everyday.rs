@@ -14,6 +14,8 @@ fn what_is_said_reaches_those_who_listen_and_stands_when_send_ends() {
     assert_eq!(message["id"], sent[0]["id"]);
 }
 
+// A POSIX shell.
+#[cfg(unix)]
 #[test]
 fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
     let world = World::new();
@@ -158,6 +160,8 @@ fn naming_a_room_twice_is_one_arrival() {
     assert!(name(watcher.next("the second")).ends_with("/next"));
 }
 
+// Ignored signals.
+#[cfg(unix)]
 #[test]
 fn what_the_caller_ignores_stays_ignored() {
     let world = World::new();

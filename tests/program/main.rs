@@ -2,6 +2,7 @@
 //!
 //! `MOOT_TEST_BROADCAST=off` runs everything without the broadcast channel, with the same results.
 
+mod machine;
 mod world;
 
 mod bad_input;
@@ -10,5 +11,8 @@ mod everyday;
 mod library;
 mod past;
 mod server_end;
+// Forged multicast datagrams, and several users of one host.
+#[cfg(unix)]
 mod spoof;
+#[cfg(unix)]
 mod two_users;

@@ -2,15 +2,16 @@
 
 use std::{
     collections::HashMap,
-    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
+#[cfg(unix)]
+use std::{os::unix::fs::PermissionsExt, process::Command};
 
 use moot::{
     chat::{
@@ -24,7 +25,9 @@ use moot::{
     wire::hello::Hello,
 };
 
-use super::world::{Done, OTHER_UID, PATIENCE, Process, THIRD_UID, World, eventually, is_root};
+use super::world::{Done, PATIENCE, Process, World, eventually, is_root};
+#[cfg(unix)]
+use super::world::{OTHER_UID, THIRD_UID};
 
 fn texts(done: &Done) -> Vec<String> {
     done.objects().iter().map(|o| o["text"].as_str().unwrap().to_owned()).collect()
@@ -246,6 +249,8 @@ fn what_is_unread_is_told_and_marked_by_reading_only() {
     assert_eq!(badge(), "");
 }
 
+// Several users.
+#[cfg(unix)]
 #[test]
 fn mail_waits_for_its_reader_and_nobody_else_sees_it() {
     if !is_root() {
@@ -365,6 +370,8 @@ fn a_database_that_can_not_be_used_is_refused_by_name_and_left_alone() {
     assert_eq!(texts(&world.run(&["history", "--json", "dev"]).ok()), ["precious"]);
 }
 
+// A small file system of one's own.
+#[cfg(unix)]
 #[test]
 fn a_full_disk_refuses_clearly_and_recovers_by_itself() {
     if !is_root() {

@@ -2,13 +2,14 @@
 
 use std::{
     io::{Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
     process::Stdio,
 };
 
 use serde_json::Value;
 
-use super::world::{Done, Process, World, eventually, exists, kill};
+#[cfg(unix)]
+use super::world::{Done, kill};
+use super::world::{Process, World, eventually, exists};
 
 #[test]
 fn a_killed_server_is_seen_and_a_new_one_goes_on_without_a_hole() {
@@ -195,12 +196,17 @@ fn a_stopped_member_is_unresponsive_and_a_killed_one_is_gone() {
     assert_eq!(left["reason"], "killed");
 }
 
+fn write_at(mut file: &std::fs::File, bytes: &[u8], at: u64) {
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
 #[test]
 fn a_damaged_table_is_said_and_never_crashes_who() {
     let world = World::new();
     let mut server = world.serve();
     let _bob = world.listen(&["dev"]);
-    let table = world.dir.join("presence");
+    let table = moot::os::words_file(&world.dir.join("presence")).unwrap();
     let good = std::fs::read(&table).unwrap();
     let file = std::fs::File::options().write(true).open(&table).unwrap();
     let mut random: u64 = 7;
@@ -214,12 +220,12 @@ fn a_damaged_table_is_said_and_never_crashes_who() {
         // Some bytes of the header, of the slots, or a whole stretch.
         for _ in 0..=round % 7 {
             let at = next() % 8192;
-            file.write_at(&next().to_le_bytes()[..=(next() % 8) as usize], at).unwrap();
+            write_at(&file, &next().to_le_bytes()[..=(next() % 8) as usize], at);
         }
         let done = world.run(&["who", "--json"]);
         assert!([0, 1, 3].contains(&done.code), "{}: {}", done.code, done.err);
         world.run(&["who"]);
-        file.write_at(&good, 0).unwrap();
+        write_at(&file, &good, 0);
     }
     // Shorter than it says, empty, and something else altogether. The server writes on all the same,
     // to the file that it has open: take another's place.
@@ -240,9 +246,7 @@ fn a_damaged_table_is_said_and_never_crashes_who() {
 #[test]
 fn rubbish_in_the_place_of_lock_and_socket_is_no_hindrance() {
     let world = World::new();
-    std::fs::create_dir(&world.dir).unwrap();
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&world.dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    super::machine::private_dir(&world.dir);
     let mut lock = std::fs::File::create(world.dir.join("lock")).unwrap();
     lock.write_all(&[0xff; 5000]).unwrap();
     lock.seek(SeekFrom::Start(0)).unwrap();
@@ -277,6 +281,8 @@ fn stop_waits_for_the_end_and_members_are_told() {
     world.run(&["stop"]).exits(3);
 }
 
+// Descriptors that a shell hands on.
+#[cfg(unix)]
 #[test]
 fn a_server_in_the_background_outlives_its_starter_and_keeps_no_descriptor_of_it() {
     let world = World::new();
@@ -299,6 +305,7 @@ fn a_server_in_the_background_outlives_its_starter_and_keeps_no_descriptor_of_it
 }
 
 /// A member that leaves a child with its socket behind; without its orders it is no test.
+#[cfg(unix)]
 #[test]
 fn the_careless_parent() {
     let Ok(path) = std::env::var("MOOT_PARENT_OF") else { return };
@@ -314,6 +321,8 @@ fn the_careless_parent() {
     child.wait().unwrap();
 }
 
+// A socket handed to a child.
+#[cfg(unix)]
 #[test]
 fn a_killed_process_is_gone_though_a_child_of_it_still_holds_the_session() {
     let world = World::new();
@@ -332,6 +341,8 @@ fn a_killed_process_is_gone_though_a_child_of_it_still_holds_the_session() {
     kill(child.parse().unwrap(), "KILL");
 }
 
+// systemd's way.
+#[cfg(unix)]
 #[test]
 fn a_service_manager_is_told_when_the_server_is_ready() {
     let world = World::new();

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
     sync::mpsc::{Receiver, channel},
@@ -12,19 +11,17 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::machine;
+pub use super::machine::{is_root, kill};
+
 /// A hang is a failure; no test waits so long for what comes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A second user, where the tests run as root.
 pub const OTHER_UID: u32 = 65534;
 /// A third one.
+#[cfg(unix)]
 pub const THIRD_UID: u32 = 1;
-
-pub fn is_root() -> bool {
-    // The owner of a file that this process makes.
-    use std::os::unix::fs::MetadataExt;
-    tempfile::tempfile().unwrap().metadata().unwrap().uid() == 0
-}
 
 /// Whether the broadcast channel is on in this run of the tests.
 pub fn broadcast() -> &'static str {
@@ -57,9 +54,7 @@ impl World {
 
     /// A world with more configuration.
     pub fn with_config(more: &str) -> Self {
-        // Short: socket paths have 107 bytes.
-        let temp = tempfile::Builder::new().prefix("moot").tempdir_in("/tmp").unwrap();
-        std::fs::set_permissions(temp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let temp = machine::temp();
         let config = format!("[broadcast]\nmembers_min = 1\n{more}");
         std::fs::write(temp.path().join("moot.toml"), config).unwrap();
         let dir = temp.path().join("s");
@@ -78,9 +73,8 @@ impl World {
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(args).env_clear();
-        command.env("MOOT_SERVER", &self.dir).env("PATH", "/usr/bin:/bin").env("TZ", "UTC");
-        command.env("HOME", self.temp.path()).current_dir(self.temp.path());
+        machine::isolate(&mut command, self.temp.path());
+        command.args(args).env("MOOT_SERVER", &self.dir).current_dir(self.temp.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -94,10 +88,7 @@ impl World {
     pub fn copy(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.path(name);
         if !exists(&copy) {
-            // By another process: a descriptor of ours, open for writing, would go into every child
-            // that a test starts meanwhile, and the copy could not be run.
-            let done = Command::new("install").args(["-m", "755"]).arg(program).arg(&copy).status();
-            assert!(done.unwrap().success());
+            machine::install(program, &copy);
         }
         copy
     }
@@ -110,7 +101,7 @@ impl World {
     /// A program as another user, in this world.
     pub fn program_as(&self, uid: u32, program: &Path, args: &[&str]) -> Command {
         let mut command = self.command(program, args);
-        command.uid(uid).gid(uid);
+        machine::as_user(&mut command, uid);
         command
     }
 
@@ -121,6 +112,7 @@ impl World {
     }
 
     /// Runs a command to its end as another user.
+    #[cfg(unix)]
     #[track_caller]
     pub fn run_as(&self, uid: u32, args: &[&str]) -> Done {
         Done::of(self.moot_as(uid, args), None)
@@ -209,8 +201,7 @@ impl Done {
         if let Some(writer) = writer {
             writer.join().unwrap();
         }
-        use std::os::unix::process::ExitStatusExt;
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let code = machine::code_of(status);
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code, out: text(stdout), err: text(stderr) }
     }
@@ -233,11 +224,6 @@ impl Done {
     pub fn objects(&self) -> Vec<Value> {
         self.out.lines().map(|l| serde_json::from_str(l).expect(l)).collect()
     }
-}
-
-/// Sends a signal by name.
-pub fn kill(pid: u32, signal: &str) {
-    Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
 }
 
 /// A process that runs: a server or a member. It is killed when it is dropped.
@@ -335,14 +321,12 @@ impl Process {
     /// Waits for its end; gives its exit code (128 + signal).
     #[track_caller]
     pub fn code(&mut self) -> i32 {
-        use std::os::unix::process::ExitStatusExt;
         let mut status = None;
         eventually("the end of a process", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        let status = status.unwrap();
-        status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+        machine::code_of(status.unwrap())
     }
 }
 

@@ -91,6 +91,14 @@ impl SharedWords {
     }
 }
 
+/// The file whose memory is shared at a path: the path itself.
+///
+/// # Errors
+/// None on this platform.
+pub fn words_file(path: &Path) -> io::Result<PathBuf> {
+    Ok(path.to_owned())
+}
+
 /// A reader's end.
 #[derive(Debug)]
 pub struct ReadWords {

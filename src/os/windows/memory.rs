@@ -82,7 +82,7 @@ impl SharedWords {
     /// next server's start, if it is mapped by somebody.
     pub fn unlink(&self) {
         if let Some(place) = &self.place
-            && read_pointer(place).is_ok_and(|file| file == self.file)
+            && words_file(place).is_ok_and(|file| file == self.file)
         {
             let _ = fs::remove_file(place);
         }
@@ -97,8 +97,11 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
     fs::rename(&hidden, place)
 }
 
-/// The file that a small one names, beside it.
-fn read_pointer(place: &Path) -> io::Result<PathBuf> {
+/// The file whose memory is shared at a path: the one that the small file there names.
+///
+/// # Errors
+/// From the system; `InvalidData` if it names none.
+pub fn words_file(place: &Path) -> io::Result<PathBuf> {
     let mut name = String::new();
     File::open(place)?.take(NAME_BYTES_MAX).read_to_string(&mut name)?;
     let own = place.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -147,7 +150,7 @@ impl ReadWords {
             io::ErrorKind::InvalidData => ReadWordsError::Wrong(e.to_string()),
             _ => e.into(),
         };
-        let path = read_pointer(path).map_err(absent)?;
+        let path = words_file(path).map_err(absent)?;
         let file = OpenOptions::new().read(true).open(&path).map_err(absent)?;
         let wrong = |text: String| Err(ReadWordsError::Wrong(text));
         let owner = uid_of(&of_file(&path)?.owner)?;

@@ -48,8 +48,13 @@ pub(super) fn wide(text: impl AsRef<std::ffi::OsStr>) -> Vec<u16> {
 /// `text` has to end with a zero.
 pub(super) unsafe fn text_of(text: *const u16) -> String {
     let mut len = 0;
-    // SAFETY: up to the final zero everything may be read.
-    while unsafe { *text.add(len) } != 0 {
+    loop {
+        // SAFETY: there is a final zero at this place or behind it.
+        let at = unsafe { text.add(len) };
+        // SAFETY: up to the final zero everything may be read.
+        if unsafe { *at } == 0 {
+            break;
+        }
         len += 1;
     }
     // SAFETY: so many were just read.

@@ -94,11 +94,12 @@ pub fn is_in_group(user: &str, group: &str) -> bool {
         return false;
     }
     let mut found = false;
-    for at in 0..read as usize {
-        // SAFETY: the buffer holds so many of these.
-        let of = unsafe { (*buffer.cast::<LOCALGROUP_USERS_INFO_0>().add(at)).lgrui0_name };
+    let groups: *const LOCALGROUP_USERS_INFO_0 = buffer.cast();
+    // SAFETY: the buffer holds so many of these, aligned.
+    let groups = unsafe { std::slice::from_raw_parts(groups, read as usize) };
+    for LOCALGROUP_USERS_INFO_0 { lgrui0_name: of } in groups {
         // SAFETY: it is a text of the system, which ends with a zero.
-        let of = unsafe { super::security::text_of(of) };
+        let of = unsafe { super::security::text_of(*of) };
         found |= of.eq_ignore_ascii_case(group);
     }
     // SAFETY: the system allocated it for us, and wants it freed like this.
