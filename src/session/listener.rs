@@ -43,6 +43,12 @@ impl Listener {
 #[derive(Debug)]
 pub struct Accepted(os::ServerStream);
 
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        os::about_to_close(&self.0);
+    }
+}
+
 impl Accepted {
     /// Who the kernel says is at the other end.
     ///

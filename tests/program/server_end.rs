@@ -237,6 +237,7 @@ fn a_damaged_table_is_said_and_never_crashes_who() {
         assert!([1, 3].contains(&done.code), "{}", done.code);
         assert!(!done.err.is_empty());
     }
+    let table = world.dir.join("presence");
     std::fs::remove_file(&table).unwrap();
     std::fs::create_dir(&table).unwrap();
     let code = world.run(&["who"]).code;

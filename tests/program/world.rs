@@ -143,6 +143,18 @@ impl World {
         server
     }
 
+    /// Ends a server as its user would, and waits until it has ended.
+    #[track_caller]
+    pub fn end(&self, server: &mut Process) {
+        // Console events need a console, which a test run has not everywhere.
+        if cfg!(windows) {
+            self.run(&["stop"]).ok();
+        } else {
+            server.signal("TERM");
+        }
+        assert_eq!(server.code(), 0);
+    }
+
     /// `listen --json` to these targets, ready.
     #[track_caller]
     pub fn listen(&self, args: &[&str]) -> Process {

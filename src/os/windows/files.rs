@@ -2,19 +2,21 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read},
     os::windows::{
         fs::OpenOptionsExt,
         io::{AsRawHandle, FromRawHandle, OwnedHandle},
     },
     path::{Path, PathBuf},
     ptr::null_mut,
+    time::{Duration, Instant},
 };
 
 use windows_sys::Win32::{
     Foundation::{
-        ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_TOO_MANY_OPEN_FILES,
-        GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE,
+        ERROR_ACCESS_DENIED, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY,
+        ERROR_SHARING_VIOLATION, ERROR_TOO_MANY_OPEN_FILES, GENERIC_READ, GENERIC_WRITE,
+        INVALID_HANDLE_VALUE,
     },
     Storage::FileSystem::{
         BY_HANDLE_FILE_INFORMATION, CreateFileW, FILE_ATTRIBUTE_NORMAL,
@@ -126,4 +128,45 @@ pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) ->
 pub fn make_private(path: &Path) -> io::Result<()> {
     use windows_sys::Win32::Storage::FileSystem::OPEN_ALWAYS;
     open_with(path, false, OPEN_ALWAYS).map(drop)
+}
+
+/// How long somebody else's look at a file may stand in the way of replacing it.
+const IN_THE_WAY_MS: u64 = 2_000;
+
+/// Whether something failed because another process has the file open just now; or because it may not
+/// be done at all, which the system does not tell apart.
+fn may_pass(e: &io::Error) -> bool {
+    let code = e.raw_os_error().map(i32::cast_unsigned);
+    matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
+}
+
+/// Puts a file in the place of another one. Older systems refuse that while anybody has it open: then it
+/// is tried again for a while.
+pub(super) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    let until = Instant::now() + Duration::from_millis(IN_THE_WAY_MS);
+    loop {
+        match std::fs::rename(from, to) {
+            Err(e) if may_pass(&e) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Reads a small text file that is replaced now and then.
+pub(super) fn read_small(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let until = Instant::now() + Duration::from_millis(IN_THE_WAY_MS / 20);
+    loop {
+        match File::open(path) {
+            Err(e) if may_pass(&e) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            opened => {
+                let mut text = String::new();
+                opened?.take(bytes_max).read_to_string(&mut text)?;
+                return Ok(text);
+            }
+        }
+    }
 }

@@ -4,8 +4,8 @@
 //! run, a small file in its place names it, and what earlier runs left is removed by the next one.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::AtomicU64,
 };
@@ -14,7 +14,7 @@ use memmap2::{Mmap, MmapRaw};
 use windows_sys::Win32::Storage::FileSystem::CREATE_NEW;
 
 use super::{
-    files::{hidden_name, open_with},
+    files::{hidden_name, open_with, read_small, replace},
     security::of_file,
     user::uid_of,
 };
@@ -94,7 +94,7 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
     let name = file.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
     let hidden = hidden_name(place)?;
     open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
-    fs::rename(&hidden, place)
+    replace(&hidden, place)
 }
 
 /// The file whose memory is shared at a path: the one that the small file there names.
@@ -102,8 +102,10 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
 /// # Errors
 /// From the system; `InvalidData` if it names none.
 pub fn words_file(place: &Path) -> io::Result<PathBuf> {
-    let mut name = String::new();
-    File::open(place)?.take(NAME_BYTES_MAX).read_to_string(&mut name)?;
+    if place.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is a directory"));
+    }
+    let name = read_small(place, NAME_BYTES_MAX)?;
     let own = place.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let is_ours = name
         .strip_prefix(own)

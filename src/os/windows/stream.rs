@@ -5,8 +5,8 @@
 //! lead anybody elsewhere.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs,
+    io::{self, Write},
     os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
     path::{Path, PathBuf},
     ptr::{null, null_mut},
@@ -45,7 +45,7 @@ use windows_sys::Win32::{
 };
 
 use super::{
-    files::{hex, hidden_name, open_with},
+    files::{hex, hidden_name, open_with, read_small, replace},
     peer::{HangUp, server_ids},
     security::{PIPE_CLIENT_RIGHTS, pipe_sddl, wide},
 };
@@ -65,6 +65,12 @@ pub type ServerStream = DuplexPipeStream<pipe_mode::Bytes>;
 #[must_use]
 pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
     stream.as_handle()
+}
+
+/// What was written stays in the pipe until the client has read it, or has gone: no thread of the
+/// crate's has to wait for that.
+pub fn about_to_close(stream: &ServerStream) {
+    stream.assume_flushed();
 }
 
 type Pipes = PipeListener<pipe_mode::Bytes, pipe_mode::Bytes>;
@@ -96,7 +102,7 @@ impl Acceptor {
         let pipes = options(&name, &sddl)?.create_tokio()?;
         let hidden = hidden_name(path)?;
         open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
-        fs::rename(&hidden, path)?;
+        replace(&hidden, path)?;
         let place = path.to_owned();
         Ok(Self { pipes: Mutex::new(pipes.into()), name, sddl, place })
     }
@@ -118,11 +124,7 @@ impl Acceptor {
             let pipes = Pipes::from_handle_and_options(fresh, options(&self.name, &self.sddl)?)?;
             *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) = pipes.into();
         }
-        let accepted = accepted?;
-        // What is not read when the session ends stays in the pipe until the client has read it, without
-        // a thread that waits for that.
-        accepted.assume_flushed();
-        Ok(accepted)
+        accepted
     }
 
     /// Removes the file that names the pipe, if it is still this one.
@@ -175,8 +177,7 @@ fn another_instance(name: &str, sddl: &str) -> io::Result<OwnedHandle> {
 
 /// The name of the pipe that a file names.
 fn read_name(place: &Path) -> io::Result<String> {
-    let mut name = String::new();
-    File::open(place)?.take(256).read_to_string(&mut name)?;
+    let name = read_small(place, 256)?;
     let random = name.strip_prefix(PREFIX).unwrap_or_default();
     if random.is_empty() || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it names no pipe of moot"));

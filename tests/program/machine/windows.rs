@@ -1,8 +1,7 @@
-//! Windows: console events, suspended processes, pipes.
+//! Windows: suspended processes, pipes.
 
 use std::{
     ffi::c_void,
-    os::windows::process::CommandExt,
     path::Path,
     process::{Command, ExitStatus},
     time::Duration,
@@ -18,7 +17,6 @@ unsafe extern "system" {
     fn OpenProcess(rights: u32, inherit: i32, pid: u32) -> Handle;
     fn TerminateProcess(process: Handle, code: u32) -> i32;
     fn CloseHandle(handle: Handle) -> i32;
-    fn GenerateConsoleCtrlEvent(event: u32, group: u32) -> i32;
     fn K32GetProcessMemoryInfo(process: Handle, counters: *mut MemoryCounters, bytes: u32) -> i32;
 }
 
@@ -29,8 +27,6 @@ unsafe extern "system" {
 }
 
 const PROCESS_ALL_ACCESS: u32 = 0x001f_ffff;
-const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-const CTRL_BREAK_EVENT: u32 = 1;
 
 #[repr(C)]
 #[derive(Default)]
@@ -58,7 +54,7 @@ fn with_process<T>(pid: u32, f: impl FnOnce(Handle) -> T) -> Option<T> {
     Some(done)
 }
 
-/// What comes nearest to a signal of that name. One that ends a process politely is Ctrl-Break.
+/// What comes nearest to a signal of that name.
 pub fn kill(pid: u32, signal: &str) {
     match signal {
         "STOP" => {
@@ -74,11 +70,7 @@ pub fn kill(pid: u32, signal: &str) {
             // SAFETY: the handle is open.
             with_process(pid, |p| unsafe { TerminateProcess(p, 137) });
         }
-        _ => {
-            // SAFETY: it takes numbers only. Each child has a group of its own.
-            let done = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, pid) };
-            assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
-        }
+        signal => panic!("no way to send {signal} here"),
     }
 }
 
@@ -106,7 +98,6 @@ pub fn isolate(command: &mut Command, home: &Path) {
             command.env(name, value);
         }
     }
-    command.creation_flags(CREATE_NEW_PROCESS_GROUP);
 }
 
 /// There is one user here.
