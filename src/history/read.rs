@@ -392,6 +392,14 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         };
         keys.insert(row.get(0)?, key);
     }
+    let mut statement =
+        connection.prepare("SELECT uid, user, max(id) FROM senders GROUP BY uid")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Ok(name) = UserName::new(row.get_ref(1)?.as_str()?) {
+            restored.users.push((row.get(0)?, name));
+        }
+    }
     let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
     let mut rows = statement.query(())?;

@@ -13,7 +13,14 @@ mod log;
 mod past;
 mod status;
 
-use std::{collections::BTreeSet, io, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -24,6 +31,7 @@ use crate::{
     chat::{
         hub::{Restored, Rules},
         message::RunId,
+        names::UserName,
     },
     config::Settings,
     history::{self, History, HistoryError},
@@ -170,8 +178,9 @@ async fn serve(
     } else {
         None
     };
-    let users: BTreeSet<u32> =
+    let talked: BTreeSet<u32> =
         restored.conversations.iter().flat_map(|(low, high, _)| [*low, *high]).collect();
+    let said: HashMap<u32, UserName> = restored.users.drain(..).collect();
     let socket = places.socket();
     let table = Table::create(&places, options.system, run.0, channel.is_some())
         .map_err(io_error(format!("can't make {}", places.table().display())))?;
@@ -179,8 +188,9 @@ async fn serve(
         .map_err(io_error(format!("can't listen at {}", socket.display())))?;
     let core =
         Core::new(rules, channel, table, log, &options, degraded, (history, restored, epoch));
-    for uid in users {
-        if let Some(name) = os::user_name(uid) {
+    for uid in talked {
+        // Who is not known to the system any more, or not yet, is called as when he said something.
+        if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {
             core.inner.borrow_mut().hub.learn_user(name, uid);
         }
     }

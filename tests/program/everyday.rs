@@ -34,6 +34,16 @@ fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
 }
 
 #[test]
+fn whoever_waits_for_the_output_of_a_command_does_not_wait_for_the_server_it_started() {
+    let world = World::new();
+    let done = world.run(&["send", "dev", "hi"]).ok();
+    assert!(done.err.starts_with("no server: starting one in the background"), "{}", done.err);
+    assert_eq!(world.run(&["who", "--count"]).ok().out, "0\n");
+    world.run(&["stop"]).ok();
+    world.run(&["who"]).exits(3);
+}
+
+#[test]
 fn an_announcement_says_honestly_who_was_reached() {
     let world = World::new();
     let _server = world.serve();

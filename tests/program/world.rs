@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use moot::os::LockState;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -180,6 +181,15 @@ impl World {
         all.extend(args);
         let done = self.run(&all);
         (done.objects(), done.code)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // One that a command started in the background, and that nobody ended.
+        if let Ok(LockState::Held(Some(note))) = moot::os::query(&self.dir.join("lock")) {
+            kill(note.pid, "KILL");
+        }
     }
 }
 

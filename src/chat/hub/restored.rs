@@ -1,7 +1,7 @@
 //! What outlives a run: what a hub begins with, and what it wants kept beside the messages.
 
 use super::{Hub, Rules, StreamKey, stream::Stream};
-use crate::chat::names::{Label, RoomName};
+use crate::chat::names::{Label, RoomName, UserName};
 
 /// Numbers of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +57,8 @@ pub struct Restored {
     pub conversations: Vec<(u32, u32, Span)>,
     /// The announcements.
     pub announcements: Span,
+    /// Names under which users said something, by user id.
+    pub users: Vec<(u32, UserName)>,
     /// Which names (user id and label) follow which rooms.
     pub follows: Vec<(u32, Option<Label>, RoomName)>,
     /// Up to where which names have read.

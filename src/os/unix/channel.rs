@@ -11,7 +11,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
     ops::ControlFlow,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,10 +21,7 @@ use crate::os::{
     random::random_bytes,
     shared::{ChannelFault, Slot},
 };
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
-};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// What both ends ask for; the kernel grants what its limits allow.
@@ -232,15 +229,18 @@ fn only_own_groups(_socket: &Socket) -> io::Result<()> {
 }
 
 /// Wakes a thread that waits in [`wait_for`].
+#[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub struct Waker(EventFd);
+pub struct Waker(nix::sys::eventfd::EventFd);
 
+#[cfg(target_os = "linux")]
 impl Waker {
     /// A new one.
     ///
     /// # Errors
     /// From the system.
     pub fn new() -> io::Result<Self> {
+        use nix::sys::eventfd::{EfdFlags, EventFd};
         Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
     }
 
@@ -248,6 +248,50 @@ impl Waker {
     pub fn wake(&self) {
         // It is full only if it has been woken for ever.
         let _ = self.0.write(1);
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn clear(&self) {
+        let _ = self.0.read();
+    }
+}
+
+/// Wakes a thread that waits in [`wait_for`].
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub struct Waker(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
+
+#[cfg(not(target_os = "linux"))]
+impl Waker {
+    /// A new one.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn new() -> io::Result<Self> {
+        let (near, far) = std::os::unix::net::UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        Ok(Self(near, far))
+    }
+
+    /// Wakes.
+    pub fn wake(&self) {
+        use std::io::Write;
+        // If it is full, it has been woken often enough.
+        let _ = (&self.1).write(&[0]);
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn clear(&self) {
+        use std::io::Read;
+        let mut bytes = [0; 64];
+        while (&self.0).read(&mut bytes).is_ok_and(|n| n > 0) {}
     }
 }
 
@@ -258,14 +302,14 @@ impl Waker {
 pub fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) -> io::Result<()> {
     ready.clear();
     let mut fds = Vec::with_capacity(receivers.len() + 1);
-    fds.push(PollFd::new(waker.0.as_fd(), PollFlags::POLLIN));
+    fds.push(PollFd::new(waker.fd(), PollFlags::POLLIN));
     fds.extend(receivers.iter().map(|r| PollFd::new(r.as_fd(), PollFlags::POLLIN)));
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) | Err(nix::Error::EINTR) => {}
         Err(e) => return Err(e.into()),
     }
     if fds[0].any().unwrap_or(false) {
-        let _ = waker.0.read();
+        waker.clear();
     }
     ready.extend((1..fds.len()).filter(|at| fds[*at].any().unwrap_or(false)).map(|at| at - 1));
     Ok(())
@@ -584,7 +628,7 @@ fn forge_by_packet_info(to: SocketAddrV4, port: u16, text: &[u8]) -> io::Result<
     let to = SockaddrIn::from(to);
     let parts = [io::IoSlice::new(text)];
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::empty(), Some(&to))?;
+    sendmsg(std::os::fd::AsRawFd::as_raw_fd(&socket), &parts, &control, MsgFlags::empty(), Some(&to))?;
     Ok(())
 }
 

@@ -10,8 +10,6 @@ use std::{
     path::Path,
 };
 
-use nix::fcntl::{FcntlArg, fcntl};
-
 use super::user::own_uid;
 use crate::os::note::{LockError, LockNote, LockState};
 
@@ -38,12 +36,8 @@ impl Lock {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
         check(&file)?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => {}
-            Err(nix::Error::EAGAIN | nix::Error::EACCES) => {
-                return Err(LockError::Held { pid: read_note(&file).map(|n| n.pid) });
-            }
-            Err(e) => return Err(LockError::Io(e.into())),
+        if !take(&file)? {
+            return Err(LockError::Held { pid: read_note(&file).map(|n| n.pid) });
         }
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.set_len(0)?;
@@ -55,7 +49,7 @@ impl Lock {
     }
 }
 
-/// Who holds the lock at a path. Nothing is locked by asking.
+/// Who holds the lock at a path. On Linux nothing is locked by asking.
 ///
 /// # Errors
 /// From the system, but for a missing file.
@@ -66,13 +60,12 @@ pub fn query(path: &Path) -> io::Result<LockState> {
         Err(e) => return Err(e),
     };
     check(&file)?;
-    let mut asked = whole_file();
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    let free = is_free(&file)?;
     let note = read_note(&file);
-    let free = i32::from(asked.l_type) == libc::F_UNLCK;
     Ok(if free { LockState::Free(note) } else { LockState::Held(note) })
 }
 
+#[cfg(target_os = "linux")]
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -80,6 +73,51 @@ fn whole_file() -> libc::flock {
         l_start: 0,
         l_len: 0,
         l_pid: 0,
+    }
+}
+
+/// Takes the lock; false if another process holds it.
+#[cfg(target_os = "linux")]
+fn take(file: &File) -> io::Result<bool> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(true),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_free(file: &File) -> io::Result<bool> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let mut asked = whole_file();
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
+    Ok(i32::from(asked.l_type) == libc::F_UNLCK)
+}
+
+/// Takes the lock; false if another process holds it, or asks for it again and again.
+#[cfg(not(target_os = "linux"))]
+fn take(file: &File) -> io::Result<bool> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            // Somebody may only be asking.
+            Err(fs::TryLockError::WouldBlock) => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
+/// Here, whoever asks holds it for an instant, together with others who ask.
+#[cfg(not(target_os = "linux"))]
+fn is_free(file: &File) -> io::Result<bool> {
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(e)) => Err(e),
     }
 }
 

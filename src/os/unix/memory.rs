@@ -9,7 +9,6 @@ use std::{
 };
 
 use memmap2::{Mmap, MmapRaw};
-use nix::fcntl::posix_fallocate;
 
 use super::files::{FileIdentity, file_identity, hidden_name};
 
@@ -56,9 +55,7 @@ impl SharedWords {
     pub fn reserve(&mut self, words: usize) -> io::Result<()> {
         let bytes = words * WORD_BYTES;
         if bytes > self.reserved_bytes {
-            let from = i64::try_from(self.reserved_bytes).map_err(io::Error::other)?;
-            let more = i64::try_from(bytes - self.reserved_bytes).map_err(io::Error::other)?;
-            posix_fallocate(&self.file, from, more)?;
+            allocate(&self.file, self.reserved_bytes, bytes)?;
             self.reserved_bytes = bytes;
         }
         Ok(())
@@ -89,6 +86,20 @@ impl SharedWords {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn allocate(file: &File, from: usize, upto: usize) -> io::Result<()> {
+    let (from, bytes) = (i64::try_from(from), i64::try_from(upto - from));
+    let (from, bytes) = (from.map_err(io::Error::other)?, bytes.map_err(io::Error::other)?);
+    Ok(nix::fcntl::posix_fallocate(file, from, bytes)?)
+}
+
+/// Nothing has been written there yet.
+#[cfg(target_vendor = "apple")]
+fn allocate(file: &File, from: usize, upto: usize) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    file.write_all_at(&vec![0; upto - from], from as u64)
 }
 
 /// The file whose memory is shared at a path: the path itself.

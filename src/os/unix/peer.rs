@@ -1,13 +1,17 @@
 //! Who is at the other end of a session, by the kernel's word.
 
+#[cfg(target_os = "linux")]
+use std::os::fd::FromRawFd;
 use std::{
     fs, io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{Shutdown, getsockopt, shutdown, sockopt},
+    sys::socket::{Shutdown, shutdown},
 };
 
 use crate::os::shared::PeerIds;

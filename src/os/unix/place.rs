@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(target_os = "linux")]
 use nix::sys::statfs::statfs;
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
 /// Longest path of a Unix socket, without its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// File systems that other hosts write to: a lock and a database there belong to nobody.
+#[cfg(target_os = "linux")]
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
     (0x6969, "NFS"),
     (0x517b, "SMB"),

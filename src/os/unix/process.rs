@@ -53,10 +53,12 @@ fn close_inherited() {}
 /// Raises the limit of open descriptors as far as this process may.
 pub fn raise_descriptor_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
-    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+    let now = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
-    }
+    };
+    #[allow(clippy::useless_conversion, reason = "signed on some platforms")]
+    u64::try_from(now).unwrap_or(u64::MAX)
 }
 
 /// Lets go of the pipes on which a background server said that it is ready, or what is wrong.

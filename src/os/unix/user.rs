@@ -1,6 +1,6 @@
 //! The user database: names of user ids and groups. Slow or far away at times: not for the hub's thread.
 
-use nix::unistd::{Gid, Group, Uid, User, geteuid, getgrouplist};
+use nix::unistd::{Group, Uid, User, geteuid};
 
 use crate::chat::names::UserName;
 
@@ -38,7 +38,17 @@ pub(super) fn home() -> Option<std::path::PathBuf> {
 pub fn is_in_group(user: &str, group: &str) -> bool {
     let Some(group) = Group::from_name(group).ok().flatten() else { return false };
     let Some(user) = User::from_name(user).ok().flatten() else { return false };
-    let Ok(name) = std::ffi::CString::new(user.name) else { return false };
-    let groups: Vec<Gid> = getgrouplist(&name, user.gid).unwrap_or_default();
-    groups.contains(&group.gid)
+    user.gid == group.gid || group.mem.contains(&user.name) || is_member(&user, &group)
+}
+
+/// By whatever else the system knows of groups (nested ones, a directory service).
+#[cfg(not(target_vendor = "apple"))]
+fn is_member(user: &User, group: &Group) -> bool {
+    let Ok(name) = std::ffi::CString::new(user.name.as_str()) else { return false };
+    nix::unistd::getgrouplist(&name, user.gid).is_ok_and(|groups| groups.contains(&group.gid))
+}
+
+#[cfg(target_vendor = "apple")]
+fn is_member(_user: &User, _group: &Group) -> bool {
+    false
 }

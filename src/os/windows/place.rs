@@ -180,3 +180,37 @@ fn check_local(dir: &Path) -> Result<(), PlaceError> {
 pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
     peer == dir_owner || peer == own || peer == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_holds_everything_and_a_name_has_its_own() {
+        let env = Env { local: Some("C:\\local".into()), common: Some("C:\\common".into()) };
+        let all = resolve(Some("D:\\srv\\x"), &env).unwrap();
+        assert_eq!(
+            (all.socket(), all.lock()),
+            ("D:\\srv\\x\\socket".into(), "D:\\srv\\x\\lock".into())
+        );
+        assert_eq!(resolve(None, &env).unwrap().state, Path::new("C:\\local\\moot"));
+        assert_eq!(
+            resolve(Some("Work"), &env).unwrap().state,
+            Path::new("C:\\local\\moot.d\\work")
+        );
+        assert_eq!(resolve_own(None, &env, true).unwrap().state, Path::new("C:\\common\\moot"));
+        for bad in ["..", ".", "", "a b", "a\u{1b}"] {
+            assert!(resolve(Some(bad), &env).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_prepared_directory_is_this_users_and_others_do_not_write_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = Places::all_in(dir.path().join("moot"));
+        prepare(&places, false).unwrap();
+        prepare(&places, false).unwrap();
+        assert_eq!(super::super::owner_of(&places.state).unwrap(), own_uid());
+        check_safe(&places.state, own_uid()).unwrap();
+    }
+}

@@ -388,3 +388,49 @@ fn is_end(e: &io::Error) -> bool {
     matches!(code, Some(ERROR_BROKEN_PIPE | ERROR_PIPE_NOT_CONNECTED | ERROR_NO_DATA))
         || e.kind() == io::ErrorKind::BrokenPipe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_came_and_went_does_not_end_the_accepting() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let acceptor = Acceptor::bind(&path, false).unwrap();
+        for _ in 0..5 {
+            drop(Client::connect(&path, Duration::from_secs(1)).unwrap());
+            // An error, or a session that has ended; never a hang.
+            let _ = acceptor.accept().await;
+        }
+        let client = {
+            let path = path.clone();
+            std::thread::spawn(move || Client::connect(&path, Duration::from_secs(10)))
+        };
+        let accepted = loop {
+            let Ok(accepted) = acceptor.accept().await else { continue };
+            if super::super::peer::peer_ids(peer_of(&accepted)).is_ok() {
+                break accepted;
+            }
+        };
+        let ids = super::super::peer::peer_ids(peer_of(&accepted)).unwrap();
+        assert_eq!((ids.pid, ids.uid), (std::process::id(), crate::os::own_uid()));
+        let client = client.join().unwrap().unwrap();
+        assert_eq!(client.peer().unwrap(), ids);
+        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let e = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+        acceptor.unlink();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_names_something_else_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        for name in ["", r"\\.\pipe\other", r"\\.\pipe\moot-", r"\\.\pipe\moot-..\x", "C:\\x"] {
+            fs::write(&path, name).unwrap();
+            assert!(Client::connect(&path, Duration::from_millis(10)).is_err(), "{name}");
+        }
+    }
+}

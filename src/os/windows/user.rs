@@ -106,3 +106,19 @@ pub fn is_in_group(user: &str, group: &str) -> bool {
     unsafe { NetApiBufferFree(buffer.cast()) };
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_of_users_belong_together() {
+        let own = own_uid();
+        assert!(own != u32::MAX && own != 0);
+        let name = user_name(own).unwrap();
+        assert_eq!(user_id(name.as_str()), Some(own));
+        assert_eq!(user_id("nobody that there is"), None);
+        assert_eq!(uid_of(SYSTEM).unwrap(), 0);
+        assert_eq!(uid_of("S-1-5-21-1-2-3-1001").unwrap(), uid_of("S-1-5-21-1-2-3-1001").unwrap());
+    }
+}
