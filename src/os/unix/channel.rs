@@ -628,7 +628,13 @@ fn forge_by_packet_info(to: SocketAddrV4, port: u16, text: &[u8]) -> io::Result<
     let to = SockaddrIn::from(to);
     let parts = [io::IoSlice::new(text)];
     let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    sendmsg(std::os::fd::AsRawFd::as_raw_fd(&socket), &parts, &control, MsgFlags::empty(), Some(&to))?;
+    sendmsg(
+        std::os::fd::AsRawFd::as_raw_fd(&socket),
+        &parts,
+        &control,
+        MsgFlags::empty(),
+        Some(&to),
+    )?;
     Ok(())
 }
 
