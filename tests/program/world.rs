@@ -206,7 +206,7 @@ impl Done {
         if input.is_some() {
             command.stdin(Stdio::piped());
         }
-        let mut child = command.spawn().unwrap();
+        let mut child = machine::spawn(&mut command);
         let writer = input.map(|input| {
             let (mut pipe, input) = (child.stdin.take().unwrap(), input.to_vec());
             // It may end without having read everything.
@@ -259,7 +259,7 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        let mut child = machine::spawn(&mut command);
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         let input = child.stdin.take();

@@ -9,7 +9,7 @@ use std::{
         process::{CommandExt, ExitStatusExt},
     },
     path::Path,
-    process::{Command, ExitStatus},
+    process::{Child, Command, ExitStatus},
     time::Duration,
 };
 
@@ -23,6 +23,11 @@ pub fn is_root() -> bool {
 /// Sends a signal by name.
 pub fn kill(pid: u32, signal: &str) {
     Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
+}
+
+/// Begins a process.
+pub fn spawn(command: &mut Command) -> Child {
+    command.spawn().unwrap()
 }
 
 /// Exit code, or 128 + signal.

@@ -3,7 +3,7 @@
 use std::{
     ffi::c_void,
     path::Path,
-    process::{Command, ExitStatus},
+    process::{Child, Command, ExitStatus},
     time::Duration,
 };
 
@@ -72,6 +72,20 @@ pub fn kill(pid: u32, signal: &str) {
         }
         signal => panic!("no way to send {signal} here"),
     }
+}
+
+/// Begins a process. Wine now and then has an "internal error" when many begin and end at once.
+pub fn spawn(command: &mut Command) -> Child {
+    const ERROR_INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..20 {
+        match command.spawn() {
+            Err(e) if e.raw_os_error() == Some(ERROR_INTERNAL_ERROR) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            done => return done.unwrap(),
+        }
+    }
+    command.spawn().unwrap()
 }
 
 /// Exit code.
