@@ -16,7 +16,10 @@ use windows_sys::Win32::{
     },
 };
 
-use super::{security::user_of_process, user::uid_of};
+use super::{
+    security::{owner_of_pipe, user_of_process},
+    user::uid_of,
+};
 use crate::os::shared::PeerIds;
 
 /// A process by its id, to be waited for and asked.
@@ -51,7 +54,13 @@ pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     if unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &raw mut pid) } == 0 {
         return Err(io::Error::last_os_error());
     }
-    ids_of(pid)
+    match ids_of(pid) {
+        // A process of the system is nobody's to ask; the pipe says whose it is as well.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(PeerIds { uid: uid_of(&owner_of_pipe(pipe)?)?, pid })
+        }
+        ids => ids,
+    }
 }
 
 fn ids_of(pid: u32) -> io::Result<PeerIds> {

@@ -17,7 +17,8 @@ use windows_sys::Win32::{
         ACCESS_ALLOWED_ACE, ACE_HEADER, ACL,
         Authorization::{
             ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW,
-            ConvertStringSidToSidW, GetNamedSecurityInfoW, SDDL_REVISION_1, SE_FILE_OBJECT,
+            ConvertStringSidToSidW, GetNamedSecurityInfoW, GetSecurityInfo, SDDL_REVISION_1,
+            SE_FILE_OBJECT, SE_KERNEL_OBJECT,
         },
         DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, LookupAccountNameW,
         LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
@@ -109,6 +110,30 @@ pub(super) fn user_of_process(process: BorrowedHandle<'_>) -> io::Result<String>
     let sid = unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid };
     // SAFETY: it points to an identifier in the buffer.
     unsafe { sid_text(sid) }
+}
+
+/// Who owns a pipe's instance: nobody can make one in the name of another user.
+pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (null_mut(), null_mut());
+    // SAFETY: the handle is open as long as it is borrowed; results are written to pointers of ours.
+    let done = unsafe {
+        GetSecurityInfo(
+            pipe.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    if done != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(done.cast_signed()));
+    }
+    let _freed = Local(descriptor);
+    // SAFETY: it points into the descriptor, which is alive.
+    unsafe { sid_text(owner) }
 }
 
 /// The user that this process acts as.
@@ -299,7 +324,9 @@ impl Descriptor {
 
 fn file_sddl(everybody_reads: bool) -> io::Result<String> {
     let others = if everybody_reads { "(A;OICI;GRGX;;;AU)" } else { "" };
-    Ok(format!("D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;{}){others}", own_user()?))
+    // Named outright: what an administrator makes would belong to all administrators.
+    let own = own_user()?;
+    Ok(format!("O:{own}D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;{own}){others}"))
 }
 
 /// Rights of a client at a pipe: reading and writing, but not making another instance of it.
@@ -310,5 +337,6 @@ pub(super) const PIPE_CLIENT_RIGHTS: u32 = 0x0012_019b;
 pub(super) fn pipe_sddl(everybody: bool) -> io::Result<String> {
     let others =
         if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };
-    Ok(format!("D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;{}){others}", own_user()?))
+    let own = own_user()?;
+    Ok(format!("O:{own}D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;{own}){others}"))
 }

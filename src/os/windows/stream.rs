@@ -417,6 +417,8 @@ mod tests {
         assert_eq!((ids.pid, ids.uid), (std::process::id(), crate::os::own_uid()));
         let client = client.join().unwrap().unwrap();
         assert_eq!(client.peer().unwrap(), ids);
+        let owner = super::super::security::owner_of_pipe(client.pipe.as_handle()).unwrap();
+        assert_eq!(crate::os::windows::user::uid_of(&owner).unwrap(), ids.uid);
         client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let e = client.read(&mut [0; 8]).unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::TimedOut);
