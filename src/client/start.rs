@@ -76,7 +76,7 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
     let mut last_words = String::new();
     if !is_ready && let Some(pipe) = child.stderr.take() {
         // It has ended, or is about to: what it says then is short.
-        let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_string(&mut last_words);
+        last_words = words_of(pipe, deadline);
     }
     os::leave_running(child);
     Ok(last_words)
@@ -104,4 +104,20 @@ fn says_something(mut pipe: impl Read + Send + 'static, deadline: Instant) -> bo
         let _ = tell.send(pipe.read(&mut [0]).is_ok_and(|n| n > 0));
     });
     listener.is_ok() && told.recv_deadline(deadline).unwrap_or(false)
+}
+
+/// What a pipe brings until it ends, or time is out.
+fn words_of(pipe: impl Read + Send + 'static, deadline: Instant) -> String {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
+        let mut words = Vec::new();
+        let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words);
+        let _ = tell.send(String::from_utf8_lossy(&words).into_owned());
+    });
+    // It has ended, or is about to: a moment more is enough for what it still says.
+    let deadline = deadline.max(Instant::now() + Duration::from_millis(100));
+    match listener {
+        Ok(_) => told.recv_deadline(deadline).unwrap_or_default(),
+        Err(_) => String::new(),
+    }
 }

@@ -30,11 +30,10 @@ pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
     let mut reserve = Reserve::open().ok();
     loop {
         match listener.0.accept().await {
-            Ok(socket) => {
-                if let Ok(ids) = socket.peer() {
-                    admit(&core, socket, ids);
-                }
-            }
+            Ok(socket) => match socket.peer() {
+                Ok(ids) => admit(&core, socket, ids),
+                Err(e) => core.log.warn(&format!("a client can't be identified: {e}")),
+            },
             Err(e) if os::is_out_of_descriptors(&e) => {
                 // Give the caller an answer (closed) in place of silence, with the one kept aside.
                 core.log.warn("out of file descriptors: a connection was closed");

@@ -206,6 +206,9 @@ impl Drop for Guard<'_> {
         if self.conn.is_half_open() {
             self.core.settle_half_open(self.conn.uid());
         }
+        if self.conn.broken.get() {
+            self.conn.socket.hang_up();
+        }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
         if let Some(channel) = &mut inner.channel {

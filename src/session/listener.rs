@@ -66,6 +66,11 @@ impl Accepted {
         os::ProcessEnd::of_peer(self.socket(), pid)
     }
 
+    /// Ends a session whose client does not take what it is sent.
+    pub fn hang_up(&self) {
+        os::hang_up(&self.0);
+    }
+
     fn socket(&self) -> os::PeerRef<'_> {
         os::peer_of(&self.0)
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Longest path of a Unix socket, without its final zero.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
+const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// File systems that other hosts write to: a lock and a database there belong to nobody.
 #[cfg(target_os = "linux")]
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [

@@ -18,9 +18,6 @@ use nix::{
 /// Prepares a command to run in the background: it makes itself a server ([`detach`]).
 pub fn in_background(_command: &mut Command) {}
 
-/// Texts on a terminal are UTF-8.
-pub fn prepare_console() {}
-
 /// Makes this process a server in the background: own session, directory `/`, private files, and no
 /// descriptor that it was not given on purpose (0, 1 and 2).
 ///

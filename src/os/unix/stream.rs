@@ -39,6 +39,9 @@ pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
 /// Closing a socket keeps nobody waiting.
 pub fn about_to_close(_stream: &ServerStream) {}
 
+/// Ends a session whose client does not take what it is sent: closing the socket does it.
+pub fn hang_up(_stream: &ServerStream) {}
+
 /// Where a server takes sessions.
 #[derive(Debug)]
 pub struct Acceptor {

@@ -144,6 +144,10 @@ impl Caster {
         if self.slots.get(&session).is_some_and(|(known, _)| *known == slot) {
             return;
         }
+        // A slot is one session's: nobody has another one's filled.
+        if self.slots.values().any(|(known, _)| *known == slot) {
+            return;
+        }
         // One that can't be opened is heard of by what does not arrive.
         match Writer::open(&slot) {
             Ok(writer) => self.slots.insert(session, (slot, writer)),

@@ -16,7 +16,7 @@ use windows_sys::Win32::{
     System::IO::OVERLAPPED,
 };
 
-use super::files::open_with;
+use super::{files::open_with, stream::is_listened_to};
 use crate::os::note::{LockError, LockNote, LockState};
 
 /// Longest note that is read.
@@ -35,8 +35,9 @@ impl Lock {
     ///
     /// # Errors
     /// If another process holds it, or the file can't be used.
-    pub fn acquire(path: &Path, everybody: bool, note: &LockNote) -> Result<Self, LockError> {
-        let mut file = open_with(path, everybody, OPEN_ALWAYS)?;
+    pub fn acquire(path: &Path, _everybody: bool, note: &LockNote) -> Result<Self, LockError> {
+        // Whoever may read a file may lock it: it is nobody else's.
+        let mut file = open_with(path, false, OPEN_ALWAYS)?;
         let until = Instant::now() + Duration::from_millis(ASKERS_MS);
         while !try_lock(&file, true)? {
             if Instant::now() >= until {
@@ -61,6 +62,13 @@ pub fn query(path: &Path) -> io::Result<LockState> {
     let mut file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(LockState::Absent),
+        // A host's server's: whether its pipe is there says as much.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(match is_listened_to(&path.with_file_name("socket"))? {
+                true => LockState::Held(None),
+                false => LockState::Free(None),
+            });
+        }
         Err(e) => return Err(e),
     };
     let note = read_note(&mut file);

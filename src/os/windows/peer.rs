@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
+    os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
     ptr::null_mut,
 };
 
@@ -17,7 +17,7 @@ use windows_sys::Win32::{
 };
 
 use super::{
-    security::{owner_of_pipe, user_of_process},
+    security::{owner_of_pipe, user_of_client},
     user::uid_of,
 };
 use crate::os::shared::PeerIds;
@@ -34,38 +34,27 @@ pub(super) fn open_process(pid: u32) -> io::Result<OwnedHandle> {
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// The client of a pipe's instance: process and user of its token.
+/// The client of a pipe's instance: the user that opened it, and its process.
 ///
 /// # Errors
-/// From the system; also if that process has ended.
+/// From the system; also if the client does not let itself be identified.
 pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
     if unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &raw mut pid) } == 0 {
         return Err(io::Error::last_os_error());
     }
-    ids_of(pid)
+    Ok(PeerIds { uid: uid_of(&user_of_client(pipe)?)?, pid })
 }
 
-/// The server of a pipe.
+/// The server of a pipe: whose the pipe is, which nobody can make in another's name, and its process.
 pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
     if unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &raw mut pid) } == 0 {
         return Err(io::Error::last_os_error());
     }
-    match ids_of(pid) {
-        // A process of the system is nobody's to ask; the pipe says whose it is as well.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(PeerIds { uid: uid_of(&owner_of_pipe(pipe)?)?, pid })
-        }
-        ids => ids,
-    }
-}
-
-fn ids_of(pid: u32) -> io::Result<PeerIds> {
-    let process = open_process(pid)?;
-    Ok(PeerIds { uid: uid_of(&user_of_process(process.as_handle())?)?, pid })
+    Ok(PeerIds { uid: uid_of(&owner_of_pipe(pipe)?)?, pid })
 }
 
 /// Start time of a process, in units of 100 ns: a reused pid has another one.

@@ -3,11 +3,13 @@
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDriveTypeW};
 
 use super::{
+    clock::monotonic_us,
     lock::query,
     security::{ADMINISTRATORS, Descriptor, SYSTEM, of_file, wide},
     user::{own_uid, uid_of},
@@ -60,7 +62,7 @@ impl Env {
 pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
     if choice.is_none()
         && let Ok(places) = env.host()
-        && fs::symlink_metadata(places.socket()).is_ok()
+        && host_server_is_meant(&places)
     {
         return Ok(places);
     }
@@ -71,6 +73,20 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
         places.runtime = note.runtime_dir;
     }
     Ok(places)
+}
+
+/// A host's server counts as there if its directory is the system's or the administrators' (anybody may
+/// make directories beside it) and its file was written since the host started, living or dead: a dead
+/// one is told, not passed over.
+fn host_server_is_meant(places: &Places) -> bool {
+    let Ok(meta) = fs::symlink_metadata(places.socket()) else { return false };
+    let up = Duration::from_micros(monotonic_us());
+    let is_fresh = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|since| since <= up));
+    is_fresh && of_file(&places.runtime).is_ok_and(|security| is_of_host(&security.owner))
+}
+
+fn is_of_host(owner: &str) -> bool {
+    [SYSTEM, ADMINISTRATORS].contains(&owner)
 }
 
 /// The places that a server of this user is to use, whatever runs elsewhere.
@@ -117,7 +133,7 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
         make_dir(dir, system).map_err(failed)?;
         let security = of_file(dir).map_err(failed)?;
         let owner = uid_of(&security.owner).map_err(failed)?;
-        let is_ours = owner == own_uid() || [SYSTEM, ADMINISTRATORS].contains(&&*security.owner);
+        let is_ours = is_of_host(&security.owner) || (!system && owner == own_uid());
         if !is_ours {
             let why = format!("it belongs to {}, and the server runs as another", security.owner);
             return Err(PlaceError::Unsafe { path: dir.clone(), why });
@@ -126,6 +142,7 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
             let why = "others may write to it".to_owned();
             return Err(PlaceError::Unsafe { path: dir.clone(), why });
         }
+        check_safe(dir, owner)?;
     }
     check_local(&places.state)
 }
@@ -148,17 +165,25 @@ fn make_dir(dir: &Path, everybody_reads: bool) -> io::Result<()> {
     }
 }
 
-/// Nobody but the owner, the system and administrators may write to it. What is above it can't be taken
-/// away while it is in use.
+/// Nobody but the owner, the system and administrators may write to it, nor take away what is above it.
 ///
 /// # Errors
-/// [`PlaceError::Unsafe`] if others may.
+/// [`PlaceError::Unsafe`] names the directory where others may.
 pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
-    let security =
-        of_file(path).map_err(|source| PlaceError::Io { path: path.to_owned(), source })?;
-    if security.others_write {
-        let why = "others could put something else in place of what is in it".to_owned();
-        return Err(PlaceError::Unsafe { path: path.to_owned(), why });
+    let look =
+        |dir: &Path| of_file(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source });
+    let refuse = |dir: &Path| {
+        let why = "others could put something else in place of what is below it".to_owned();
+        Err(PlaceError::Unsafe { path: dir.to_owned(), why })
+    };
+    if look(path)?.others_write {
+        return refuse(path);
+    }
+    // The root of a drive can't be taken away.
+    for dir in path.ancestors().skip(1).filter(|dir| dir.parent().is_some()) {
+        if look(dir)?.others_take {
+            return refuse(dir);
+        }
     }
     Ok(())
 }

@@ -17,15 +17,12 @@ use windows_sys::Win32::{
     System::{
         Console::{
             GetConsoleMode, GetStdHandle, STD_ERROR_HANDLE, STD_HANDLE, STD_INPUT_HANDLE,
-            STD_OUTPUT_HANDLE, SetConsoleCP, SetConsoleOutputCP, SetStdHandle,
+            STD_OUTPUT_HANDLE, SetStdHandle,
         },
         Pipes::PeekNamedPipe,
         Threading::{CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS},
     },
 };
-
-/// UTF-8.
-const CODE_PAGE_UTF8: u32 = 65001;
 
 /// Prepares a command to run in the background: without this console, in a group of its own, and without
 /// the handles of whoever waits for this process's output to end.
@@ -36,6 +33,10 @@ pub fn in_background(command: &mut Command) {
             // SAFETY: whatever the handle is, it only loses a flag; a bad one is refused.
             unsafe { SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) };
         }
+    }
+    // The directory that it was started in can be removed while it runs.
+    if let Some(dir) = std::env::var_os("SystemRoot") {
+        command.current_dir(dir);
     }
     command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
 }
@@ -50,14 +51,6 @@ pub fn detach() {}
 
 /// New files have the access list that they are made with.
 pub fn umask_private() {}
-
-/// Texts on a console are UTF-8, whatever language the system speaks.
-pub fn prepare_console() {
-    // SAFETY: it takes a number. Without a console it fails, and nothing is lost.
-    unsafe { SetConsoleOutputCP(CODE_PAGE_UTF8) };
-    // SAFETY: as above.
-    unsafe { SetConsoleCP(CODE_PAGE_UTF8) };
-}
 
 /// There is no such limit here.
 pub fn raise_descriptor_limit() -> u64 {

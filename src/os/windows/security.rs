@@ -21,15 +21,16 @@ use windows_sys::Win32::{
             SE_FILE_OBJECT, SE_KERNEL_OBJECT,
         },
         DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, LookupAccountNameW,
-        LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-        SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+        LookupAccountSidW, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, RevertToSelf,
+        SECURITY_ATTRIBUTES, SidTypeUser, TOKEN_QUERY, TOKEN_USER, TokenUser,
     },
     Storage::FileSystem::{
         DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
     },
     System::{
+        Pipes::ImpersonateNamedPipeClient,
         SystemServices::ACCESS_ALLOWED_ACE_TYPE,
-        Threading::{GetCurrentProcess, OpenProcessToken},
+        Threading::{GetCurrentProcess, GetCurrentThread, OpenProcessToken, OpenThreadToken},
     },
 };
 
@@ -87,15 +88,7 @@ unsafe fn sid_text(sid: PSID) -> io::Result<String> {
     Ok(unsafe { text_of(text) })
 }
 
-/// Whose process this is: the user of its token.
-pub(super) fn user_of_process(process: BorrowedHandle<'_>) -> io::Result<String> {
-    let mut token = null_mut();
-    // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
-    if unsafe { OpenProcessToken(process.as_raw_handle(), TOKEN_QUERY, &raw mut token) } == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
-    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
     // Enough for the longest identifier, aligned as the structure wants it.
     let mut buffer = [0u64; 32];
     let (mut used, bytes) = (0, size_of_val(&buffer) as u32);
@@ -136,12 +129,42 @@ pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     unsafe { sid_text(owner) }
 }
 
+/// The client of a pipe's instance, as the system noted it when the pipe was opened: no process has to be
+/// asked, which could have ended since, and whose number could be another's by now.
+pub(super) fn user_of_client(pipe: BorrowedHandle<'_>) -> io::Result<String> {
+    // SAFETY: the handle is open as long as it is borrowed. From here to the call that ends it this thread
+    // acts as the client, as far as to be asked who that is.
+    if unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut token = null_mut();
+    // SAFETY: it gives a constant that stands for this thread.
+    let thread = unsafe { GetCurrentThread() };
+    // SAFETY: opened as this process itself; the result is written to a pointer of ours.
+    let opened = unsafe { OpenThreadToken(thread, TOKEN_QUERY, 1, &raw mut token) };
+    let failed = io::Error::last_os_error();
+    // SAFETY: it takes nothing. A thread that goes on acting as somebody else must not go on at all.
+    if unsafe { RevertToSelf() } == 0 {
+        std::process::abort();
+    }
+    if opened == 0 {
+        return Err(failed);
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    user_of_token(&unsafe { OwnedHandle::from_raw_handle(token) })
+}
+
 /// The user that this process acts as.
 pub(super) fn own_user() -> io::Result<String> {
     // SAFETY: it gives a constant that stands for this process and need not be closed.
     let process = unsafe { GetCurrentProcess() };
-    // SAFETY: that constant is valid for ever.
-    user_of_process(unsafe { BorrowedHandle::borrow_raw(process) })
+    let mut token = null_mut();
+    // SAFETY: the result is written to a pointer of ours.
+    if unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    user_of_token(&unsafe { OwnedHandle::from_raw_handle(token) })
 }
 
 /// Name of an account.
@@ -195,6 +218,9 @@ pub(super) fn account_sid(name: &str) -> Option<String> {
         );
         return None;
     }
+    if kind != SidTypeUser {
+        return None;
+    }
     // SAFETY: the buffer holds an identifier now.
     unsafe { sid_text(sid.as_mut_ptr().cast()) }.ok()
 }
@@ -203,6 +229,8 @@ pub(super) fn account_sid(name: &str) -> Option<String> {
 pub(super) struct FileSecurity {
     pub(super) owner: String,
     pub(super) others_write: bool,
+    /// Others may take it away, or change who may do what.
+    pub(super) others_take: bool,
 }
 
 /// Looks at a file's owner and access list.
@@ -232,19 +260,27 @@ pub(super) fn of_file(path: &Path) -> io::Result<FileSecurity> {
     let own = own_user()?;
     let trusted = [owner.as_str(), own.as_str(), SYSTEM, ADMINISTRATORS, "S-1-3-0"];
     // SAFETY: as above; no list at all means that everybody may do everything.
-    let others_write = dacl.is_null() || unsafe { others_may_write(dacl, &trusted) }?;
-    Ok(FileSecurity { owner, others_write })
+    let allowed = if dacl.is_null() { u32::MAX } else { unsafe { others_may(dacl, &trusted) }? };
+    let others_take = allowed & TAKES != 0;
+    Ok(FileSecurity { owner, others_write: allowed & (WRITES | TAKES) != 0, others_take })
 }
 
+/// `GENERIC_ALL` and `GENERIC_WRITE` among them.
+const WRITES: u32 = FILE_WRITE_DATA | FILE_APPEND_DATA | 0x5000_0000;
+/// `GENERIC_ALL` among them.
+const TAKES: u32 = FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER | 0x1000_0000;
+
+/// What a list allows to anybody but those who are trusted.
+///
 /// # Safety
 /// `acl` has to point to an access control list.
-unsafe fn others_may_write(acl: *const ACL, trusted: &[&str]) -> io::Result<bool> {
-    const WRITES: u32 =
-        FILE_WRITE_DATA | FILE_APPEND_DATA | FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER;
-    /// `GENERIC_ALL` and `GENERIC_WRITE`.
-    const GENERIC_WRITES: u32 = 0x5000_0000;
+unsafe fn others_may(acl: *const ACL, trusted: &[&str]) -> io::Result<u32> {
     /// Does not apply to the object itself.
     const INHERIT_ONLY: u8 = 8;
+    /// Allow something under conditions, or to parts: for us, to everybody. Compound, object, callback,
+    /// callback object.
+    const OTHER_ALLOWING: [u32; 4] = [4, 5, 9, 11];
+    let mut allowed = 0;
     // SAFETY: the caller's word.
     let count = unsafe { (*acl).AceCount };
     for at in 0..u32::from(count) {
@@ -255,26 +291,27 @@ unsafe fn others_may_write(acl: *const ACL, trusted: &[&str]) -> io::Result<bool
         }
         // SAFETY: each entry begins with such a header.
         let header = unsafe { *ace.cast::<ACE_HEADER>() };
-        if u32::from(header.AceType) != ACCESS_ALLOWED_ACE_TYPE
-            || header.AceFlags & INHERIT_ONLY != 0
-        {
+        let kind = u32::from(header.AceType);
+        let other = OTHER_ALLOWING.contains(&kind);
+        if !(kind == ACCESS_ALLOWED_ACE_TYPE || other) || header.AceFlags & INHERIT_ONLY != 0 {
             continue;
         }
-        let allowed = ace.cast::<ACCESS_ALLOWED_ACE>();
-        // SAFETY: an entry of that type has this layout.
-        let mask = unsafe { (*allowed).Mask };
-        if mask & (WRITES | GENERIC_WRITES) == 0 {
+        let entry = ace.cast::<ACCESS_ALLOWED_ACE>();
+        // SAFETY: the mask stands behind the header in all of these.
+        let mask = unsafe { (*entry).Mask };
+        if other {
+            allowed |= mask;
             continue;
         }
-        // SAFETY: as above; its identifier begins where this field stands.
-        let sid = unsafe { &raw mut (*allowed).SidStart };
+        // SAFETY: an entry of this type has this layout; its identifier begins where this field stands.
+        let sid = unsafe { &raw mut (*entry).SidStart };
         // SAFETY: the entry holds a whole identifier.
         let sid = unsafe { sid_text(sid.cast()) }?;
         if !trusted.contains(&sid.as_str()) {
-            return Ok(true);
+            allowed |= mask;
         }
     }
-    Ok(false)
+    Ok(allowed)
 }
 
 /// Who may use something that is about to be made.
@@ -309,7 +346,7 @@ impl Descriptor {
 
     /// For a mailslot: this user, the system and administrators.
     pub(super) fn of_slot() -> io::Result<Self> {
-        Self::of(&format!("D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{})", own_user()?))
+        Self::of(&format!("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{})", own_user()?))
     }
 
     /// To be handed to the system while `self` lives.
@@ -322,21 +359,28 @@ impl Descriptor {
     }
 }
 
-fn file_sddl(everybody_reads: bool) -> io::Result<String> {
-    let others = if everybody_reads { "(A;OICI;GRGX;;;AU)" } else { "" };
-    // Named outright: what an administrator makes would belong to all administrators.
+/// Who owns what is made: this user; for a host's server the administrators, whom nobody else can name.
+/// It is named outright, since what an administrator makes would else belong to one or the other.
+fn owner(of_host: bool) -> io::Result<String> {
     let own = own_user()?;
-    Ok(format!("O:{own}D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;{own}){others}"))
+    Ok(if of_host && own != SYSTEM { ADMINISTRATORS.to_owned() } else { own })
+}
+
+/// Others may read the thing itself, not what is made in it later (a database's side files).
+fn file_sddl(everybody_reads: bool) -> io::Result<String> {
+    let others = if everybody_reads { "(A;;GRGX;;;AU)" } else { "" };
+    let (owner, own) = (owner(everybody_reads)?, own_user()?);
+    Ok(format!("O:{owner}D:P(A;OICI;GA;;;SY)(A;OICI;GA;;;{owner})(A;OICI;GA;;;{own}){others}"))
 }
 
 /// Rights of a client at a pipe: reading and writing, but not making another instance of it.
 pub(super) const PIPE_CLIENT_RIGHTS: u32 = 0x0012_019b;
 
-/// For pipes, in text form: this user and the system everything, from the network nobody; if everybody
-/// of this host is admitted, he may connect.
+/// For pipes, in text form: this user and the system everything; if everybody of this host is admitted,
+/// he may connect. Clients from the network are kept out by the pipe's mode.
 pub(super) fn pipe_sddl(everybody: bool) -> io::Result<String> {
     let others =
         if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };
-    let own = own_user()?;
-    Ok(format!("O:{own}D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;{own}){others}"))
+    let (owner, own) = (owner(everybody)?, own_user()?);
+    Ok(format!("O:{owner}D:P(A;;GA;;;SY)(A;;GA;;;{owner})(A;;GA;;;{own}){others}"))
 }

@@ -5,7 +5,7 @@
 //! lead anybody elsewhere.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Write},
     os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
     path::{Path, PathBuf},
@@ -37,8 +37,8 @@ use windows_sys::Win32::{
     System::{
         IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED},
         Pipes::{
-            CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
-            PIPE_UNLIMITED_INSTANCES, WaitNamedPipeW,
+            CreateNamedPipeW, DisconnectNamedPipe, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS,
+            PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, WaitNamedPipeW,
         },
         Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects},
     },
@@ -73,6 +73,13 @@ pub fn about_to_close(stream: &ServerStream) {
     stream.assume_flushed();
 }
 
+/// Ends a session whose client does not take what it is sent: what is under way is thrown away, which else
+/// would keep the pipe's instance for as long as the client likes.
+pub fn hang_up(stream: &ServerStream) {
+    // SAFETY: the handle is open.
+    unsafe { DisconnectNamedPipe(stream.as_handle().as_raw_handle()) };
+}
+
 type Pipes = PipeListener<pipe_mode::Bytes, pipe_mode::Bytes>;
 
 /// Where a server takes sessions.
@@ -81,6 +88,8 @@ pub struct Acceptor {
     name: String,
     sddl: String,
     place: PathBuf,
+    /// Open for reading, and for others to read: so nobody can open it for himself alone.
+    held: Mutex<Option<File>>,
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -103,8 +112,8 @@ impl Acceptor {
         let hidden = hidden_name(path)?;
         open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
         replace(&hidden, path)?;
-        let place = path.to_owned();
-        Ok(Self { pipes: Mutex::new(pipes.into()), name, sddl, place })
+        let (place, held) = (path.to_owned(), Mutex::new(Some(File::open(path)?)));
+        Ok(Self { pipes: Mutex::new(pipes.into()), name, sddl, place, held })
     }
 
     fn pipes(&self) -> std::sync::Arc<Pipes> {
@@ -130,6 +139,7 @@ impl Acceptor {
     /// Removes the file that names the pipe, if it is still this one.
     pub fn unlink(&self) {
         if read_name(&self.place).is_ok_and(|name| name == self.name) {
+            drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
             let _ = fs::remove_file(&self.place);
         }
     }
@@ -183,6 +193,20 @@ fn read_name(place: &Path) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it names no pipe of moot"));
     }
     Ok(name)
+}
+
+/// Whether the pipe that a file names is there.
+pub(super) fn is_listened_to(place: &Path) -> io::Result<bool> {
+    let name = match read_name(place) {
+        Ok(name) => wide(name),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    // SAFETY: the name ends with a zero.
+    if unsafe { WaitNamedPipeW(name.as_ptr(), 1) } != 0 {
+        return Ok(true);
+    }
+    Ok(io::Error::last_os_error().kind() != io::ErrorKind::NotFound)
 }
 
 /// A client's connection. Reading and writing may happen in two threads.
