@@ -135,7 +135,16 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
         let owner = uid_of(&security.owner).map_err(failed)?;
         let is_ours = is_of_host(&security.owner) || (!system && owner == own_uid());
         if !is_ours {
-            let why = format!("it belongs to {}, and the server runs as another", security.owner);
+            let why = match system {
+                true => format!(
+                    "it belongs to {}, and a host's server lives where only administrators may \
+                     write: remove it, and start the server as an administrator",
+                    security.owner
+                ),
+                false => {
+                    format!("it belongs to {}, and the server runs as another", security.owner)
+                }
+            };
             return Err(PlaceError::Unsafe { path: dir.clone(), why });
         }
         if security.others_write {
