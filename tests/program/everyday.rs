@@ -203,3 +203,27 @@ fn a_reply_names_a_message_that_is_there() {
     world.run(&["send", "dev", "x", "--reply-to", "other:1"]).exits(5);
     world.run(&["send", "--require", "1", "--lines", "dev"]).exits(6);
 }
+
+#[test]
+fn what_is_said_to_many_goes_out_by_the_machines_own_channel() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let mut eve = world.listen(&["dev"]);
+    let status = || world.run(&["status", "--json"]).ok().objects().remove(0);
+    if super::world::broadcast() == "off" {
+        world.run(&["send", "dev", "hi"]).ok();
+        assert_eq!((bob.texts(1), eve.texts(1)), (vec!["hi".to_owned()], vec!["hi".to_owned()]));
+        assert_eq!(status()["broadcast"], "session");
+        assert_eq!(status()["broadcast_sent"], 0);
+        return;
+    }
+    assert_eq!(status()["broadcast"], moot::os::BROADCAST_WORD);
+    // Once both have been heard of by it, it is the way.
+    eventually("a broadcast", || {
+        world.run(&["send", "dev", "hi"]).ok();
+        assert_eq!((bob.texts(1), eve.texts(1)), (vec!["hi".to_owned()], vec!["hi".to_owned()]));
+        status()["broadcast_sent"].as_u64().unwrap() > 3
+    });
+    assert_eq!(status()["lagging"], 0);
+}

@@ -329,7 +329,11 @@ impl Client {
                 Err(e) if is_end(&e) => return Err(io::ErrorKind::BrokenPipe.into()),
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => from = &from[bytes..],
-                Err(e) => return Err(e),
+                Err(e) => {
+                    // Nobody knows how much of it was taken: nothing sensible can follow.
+                    self.shut_down();
+                    return Err(e);
+                }
             }
         }
         Ok(())
