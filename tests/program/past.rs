@@ -511,7 +511,8 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
 /// `MOOT_KILLS=10000 cargo test --test program killed_server_loses -- --nocapture` for a long run.
 #[test]
 fn a_killed_server_loses_nothing_that_was_acknowledged() {
-    let kills: u32 = std::env::var("MOOT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let kills: Option<u32> = std::env::var("MOOT_KILLS").ok().and_then(|n| n.parse().ok());
+    let kills = kills.unwrap_or(super::machine::KILLS);
     let world = World::new();
     let mut server = world.serve();
     world.run(&["send", "dev", "0 0"]).ok();

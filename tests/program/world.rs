@@ -139,6 +139,9 @@ impl World {
             vec!["--config", config.to_str().unwrap(), "serve", "--broadcast", broadcast()];
         args.extend(more);
         let mut server = Process::spawn(self.moot(&args));
+        if machine::STARTS_MAY_FAIL && server.ended_without_a_word() {
+            server = Process::spawn(self.moot(&args));
+        }
         let line = server.line("the server's first line");
         assert!(line.starts_with("listening on "), "{line}: {}", server.errors());
         server
@@ -255,6 +258,8 @@ pub struct Process {
     lines: Receiver<String>,
     errors: Receiver<String>,
     heard: Vec<String>,
+    /// A line that was looked at already.
+    first: Option<String>,
 }
 
 impl Process {
@@ -263,7 +268,7 @@ impl Process {
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         let input = child.stdin.take();
-        Self { child, input, lines, errors, heard: Vec::new() }
+        Self { child, input, lines, errors, heard: Vec::new(), first: None }
     }
 
     /// A member whose `ready` line has come.
@@ -299,9 +304,33 @@ impl Process {
     /// The next line it prints.
     #[track_caller]
     pub fn line(&mut self, what: &str) -> String {
+        if let Some(line) = self.first.take() {
+            return line;
+        }
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => line,
-            Err(e) => panic!("{what} never came ({e}): {}", self.errors()),
+            Err(e) => {
+                let ended = self.child.try_wait();
+                std::thread::sleep(Duration::from_millis(100));
+                panic!("{what} never came ({e}; {ended:?}): {}", self.errors())
+            }
+        }
+    }
+
+    /// Whether it ended before it printed anything, also about why. What it prints is kept.
+    pub fn ended_without_a_word(&mut self) -> bool {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.first = Some(line);
+                false
+            }
+            Err(_) => {
+                let status = self.child.wait();
+                std::thread::sleep(Duration::from_millis(100));
+                let mut told = std::io::stderr().lock();
+                writeln!(told, "ended without a word: {status:?}").unwrap();
+                self.errors().is_empty()
+            }
         }
     }
 

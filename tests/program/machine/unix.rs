@@ -25,6 +25,11 @@ pub fn kill(pid: u32, signal: &str) {
     Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap();
 }
 
+/// A process that is begun begins.
+pub const STARTS_MAY_FAIL: bool = false;
+/// Kills of a server in the normal run of the tests.
+pub const KILLS: u32 = 200;
+
 /// Begins a process.
 pub fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap()
