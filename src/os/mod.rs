@@ -32,7 +32,7 @@ pub use windows::*;
 
 pub use self::{
     note::{LockError, LockNote, LockState},
-    places::{PlaceError, Places},
+    places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
-    shared::{ChannelFault, PeerIds, ReadWordsError, Slot, WORD_BYTES},
+    shared::{ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, WORD_BYTES},
 };

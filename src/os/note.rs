@@ -35,3 +35,28 @@ pub enum LockState {
     /// A server; its note, if it has written it already.
     Held(Option<LockNote>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::{Lock, query};
+
+    #[test]
+    fn one_holds_it_and_everybody_can_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert_eq!(query(&path).unwrap(), LockState::Absent);
+        let note = LockNote { pid: 42, runtime_dir: dir.path().join("회의") };
+        let lock = Lock::acquire(&path, false, &note).unwrap();
+        assert_eq!(query(&path).unwrap(), LockState::Held(Some(note.clone())));
+        let again = query(&path).unwrap();
+        assert_eq!(again, LockState::Held(Some(note.clone())), "asking locks nothing");
+        let second = Lock::acquire(&path, false, &note);
+        assert!(matches!(second, Err(LockError::Held { pid: Some(42) })));
+        drop(lock);
+        assert_eq!(query(&path).unwrap(), LockState::Free(Some(note.clone())));
+        drop(Lock::acquire(&path, false, &note).unwrap());
+        std::fs::write(&path, [0xff; 100]).unwrap();
+        assert_eq!(query(&path).unwrap(), LockState::Free(None), "garbage is no note");
+    }
+}

@@ -13,6 +13,13 @@ pub struct Places {
     pub host: bool,
 }
 
+/// Whether what names a server is a directory, and not a plain name: it has a `/` (or whatever this system
+/// divides paths with).
+#[must_use]
+pub fn is_directory(server: &str) -> bool {
+    server.contains(std::path::is_separator)
+}
+
 impl Places {
     /// Everything in one directory.
     pub(super) fn all_in(dir: PathBuf) -> Self {

@@ -1,6 +1,8 @@
 //! Types that both sides have in common.
 
-use std::io;
+use std::{io, sync::atomic::AtomicU64};
+
+use memmap2::Mmap;
 
 /// Bytes of a word of shared memory.
 pub const WORD_BYTES: usize = 8;
@@ -15,6 +17,23 @@ pub struct PeerIds {
     pub uid: u32,
     /// Its process id; 0 if the kernel does not say.
     pub pid: u32,
+}
+
+/// A reader's end of shared memory.
+#[derive(Debug)]
+pub struct ReadWords {
+    pub(super) map: Mmap,
+}
+
+impl ReadWords {
+    /// All words.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        let words = self.map.len() / WORD_BYTES;
+        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
+        // which read-only memory allows.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
+    }
 }
 
 /// Why shared memory can't be read.

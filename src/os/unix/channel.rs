@@ -76,7 +76,7 @@ fn hold_ipv6(port: u16) -> io::Result<Option<Socket>> {
 
 /// The server's sending socket.
 #[derive(Debug)]
-pub struct Source {
+struct Source {
     socket: Socket,
     port: u16,
     /// Holds the same port of IPv6, where the host has it: nobody sends from there either.
@@ -134,7 +134,7 @@ impl Source {
 /// Holds a group's port for members: while it stands nobody can bind it for himself alone. It receives
 /// nothing.
 #[derive(Debug)]
-pub struct Anchor(Socket);
+struct Anchor(Socket);
 
 impl Anchor {
     /// Holds a port of a group; port 0 is a port of the kernel's choice.
@@ -231,7 +231,7 @@ fn only_own_groups(_socket: &Socket) -> io::Result<()> {
 /// Wakes a thread that waits in [`wait_for`].
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub struct Waker(nix::sys::eventfd::EventFd);
+struct Waker(nix::sys::eventfd::EventFd);
 
 #[cfg(target_os = "linux")]
 impl Waker {
@@ -262,7 +262,7 @@ impl Waker {
 /// Wakes a thread that waits in [`wait_for`].
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
-pub struct Waker(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
+struct Waker(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
 
 #[cfg(not(target_os = "linux"))]
 impl Waker {
@@ -299,7 +299,7 @@ impl Waker {
 ///
 /// # Errors
 /// From the system.
-pub fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) -> io::Result<()> {
+fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) -> io::Result<()> {
     ready.clear();
     let mut fds = Vec::with_capacity(receivers.len() + 1);
     fds.push(PollFd::new(waker.fd(), PollFlags::POLLIN));

@@ -141,30 +141,3 @@ fn read_note(file: &File) -> Option<LockNote> {
     let dir = lines.next()?.strip_prefix(b"runtime ")?;
     Some(LockNote { pid, runtime_dir: std::ffi::OsStr::from_bytes(dir).into() })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_holds_it_and_everybody_can_ask() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        assert_eq!(query(&path).unwrap(), LockState::Absent);
-        let note = LockNote { pid: 42, runtime_dir: "/run/회의".into() };
-        let lock = Lock::acquire(&path, false, &note).unwrap();
-        assert_eq!(query(&path).unwrap(), LockState::Held(Some(note.clone())));
-        assert_eq!(
-            query(&path).unwrap(),
-            LockState::Held(Some(note.clone())),
-            "asking locks nothing"
-        );
-        let second = Lock::acquire(&path, false, &note);
-        assert!(matches!(second, Err(LockError::Held { pid: Some(42) })));
-        drop(lock);
-        assert_eq!(query(&path).unwrap(), LockState::Free(Some(note.clone())));
-        drop(Lock::acquire(&path, false, &note).unwrap());
-        fs::write(&path, [0xff; 100]).unwrap();
-        assert_eq!(query(&path).unwrap(), LockState::Free(None), "garbage is no note");
-    }
-}

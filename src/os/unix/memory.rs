@@ -12,7 +12,7 @@ use memmap2::{Mmap, MmapRaw};
 
 use super::files::{FileIdentity, file_identity, hidden_name};
 
-use crate::os::shared::{ReadWordsError, WORD_BYTES};
+use crate::os::shared::{ReadWords, ReadWordsError, WORD_BYTES};
 
 /// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
 /// system is an error here, never a signal.
@@ -110,12 +110,6 @@ pub fn words_file(path: &Path) -> io::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// A reader's end.
-#[derive(Debug)]
-pub struct ReadWords {
-    map: Mmap,
-}
-
 impl ReadWords {
     /// Maps a file read-only. It must be a regular file of exactly so many words.
     ///
@@ -149,14 +143,5 @@ impl ReadWords {
         // harm nobody but readers of its own table.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map })
-    }
-
-    /// All words.
-    #[must_use]
-    pub fn words(&self) -> &[AtomicU64] {
-        let words = self.map.len() / WORD_BYTES;
-        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
-        // which read-only memory allows.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
     }
 }

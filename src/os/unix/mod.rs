@@ -14,9 +14,7 @@ mod user;
 
 pub use channel::*;
 pub use clock::{monotonic_us, wall_us};
-pub use files::{
-    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, owner_of,
-};
+pub use files::{is_out_of_descriptors, make_private, owner_of};
 pub use lock::{Lock, query};
 pub use memory::*;
 pub use peer::{HangUp, ProcessWatch, peer_ids, start_of};

@@ -17,7 +17,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places},
+        places::{PlaceError, Places, is_directory},
     },
 };
 
@@ -117,7 +117,7 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
 /// See [`PlaceError`].
 pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
     let places = match choice {
-        Some(dir) if dir.contains('/') => {
+        Some(dir) if is_directory(dir) => {
             let path = std::path::absolute(dir)
                 .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
             Places { host: system, ..Places::all_in(path) }

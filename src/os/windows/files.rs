@@ -1,12 +1,9 @@
 //! Files: which one it is, whose it is, who may use it.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read},
-    os::windows::{
-        fs::OpenOptionsExt,
-        io::{AsRawHandle, FromRawHandle, OwnedHandle},
-    },
+    os::windows::io::{FromRawHandle, OwnedHandle},
     path::{Path, PathBuf},
     ptr::null_mut,
     time::{Duration, Instant},
@@ -19,9 +16,8 @@ use windows_sys::Win32::{
         INVALID_HANDLE_VALUE,
     },
     Storage::FileSystem::{
-        BY_HANDLE_FILE_INFORMATION, CreateFileW, FILE_ATTRIBUTE_NORMAL,
-        FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-        GetFileInformationByHandle,
+        CreateFileW, FILE_ATTRIBUTE_NORMAL, FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_DELETE,
+        FILE_SHARE_READ, FILE_SHARE_WRITE,
     },
 };
 
@@ -30,33 +26,6 @@ use super::{
     user::uid_of,
 };
 use crate::os::random::random_bytes;
-
-/// Which file a path leads to: volume and index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileIdentity {
-    volume: u32,
-    index: u64,
-}
-
-/// Identity of what stands at a path, symbolic links not followed.
-///
-/// # Errors
-/// From the system.
-pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
-    let file =
-        OpenOptions::new().access_mode(0).custom_flags(FILE_FLAG_OPEN_REPARSE_POINT).open(path)?;
-    identity_of(&file)
-}
-
-pub(super) fn identity_of(file: &File) -> io::Result<FileIdentity> {
-    let mut info = BY_HANDLE_FILE_INFORMATION::default();
-    // SAFETY: the handle is open; the result is written to a structure of ours.
-    if unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut info) } == 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let index = u64::from(info.nFileIndexHigh) << 32 | u64::from(info.nFileIndexLow);
-    Ok(FileIdentity { volume: info.dwVolumeSerialNumber, index })
-}
 
 /// Number of the user that a file or directory belongs to.
 ///

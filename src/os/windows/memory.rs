@@ -18,7 +18,7 @@ use super::{
     security::of_file,
     user::uid_of,
 };
-use crate::os::shared::{ReadWordsError, WORD_BYTES};
+use crate::os::shared::{ReadWords, ReadWordsError, WORD_BYTES};
 
 /// Longest name in the small file.
 const NAME_BYTES_MAX: u64 = 256;
@@ -131,12 +131,6 @@ fn remove_old(path: &Path) {
     }
 }
 
-/// A reader's end.
-#[derive(Debug)]
-pub struct ReadWords {
-    map: Mmap,
-}
-
 impl ReadWords {
     /// Maps a table read-only. It must be a regular file of exactly so many words.
     ///
@@ -167,14 +161,5 @@ impl ReadWords {
         // checked after they were copied. A mapped file can't be shrunk.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map })
-    }
-
-    /// All words.
-    #[must_use]
-    pub fn words(&self) -> &[AtomicU64] {
-        let words = self.map.len() / WORD_BYTES;
-        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
-        // which read-only memory allows.
-        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places},
+        places::{PlaceError, Places, is_directory},
     },
 };
 
@@ -95,7 +95,7 @@ fn is_of_host(owner: &str) -> bool {
 /// See [`PlaceError`].
 pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
     match choice {
-        Some(dir) if dir.contains(['/', '\\']) => {
+        Some(dir) if is_directory(dir) => {
             let path = std::path::absolute(dir)
                 .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
             Ok(Places { host: system, ..Places::all_in(path) })
