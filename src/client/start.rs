@@ -72,11 +72,14 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
         .spawn()?;
     // It says one line on this pipe once it listens, or closes it: then another server was faster, or
     // it failed.
-    let is_ready = child.stdout.take().is_some_and(|pipe| says_something(pipe, deadline));
+    let first = child.stdout.take().map(|pipe| words_of(pipe, 1, deadline)).unwrap_or_default();
     let mut last_words = String::new();
-    if !is_ready && let Some(pipe) = child.stderr.take() {
-        // It has ended, or is about to: what it says then is short.
-        last_words = words_of(pipe, deadline);
+    if first.is_empty()
+        && let Some(pipe) = child.stderr.take()
+    {
+        // It has ended, or is about to: a moment more is enough for what it still says.
+        let deadline = deadline.max(Instant::now() + Duration::from_millis(100));
+        last_words = words_of(pipe, LAST_WORDS_BYTES_MAX, deadline);
     }
     os::leave_running(child);
     Ok(last_words)
@@ -97,25 +100,14 @@ fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectErro
     }
 }
 
-/// Whether a pipe brings anything before it ends, or time is out.
-fn says_something(mut pipe: impl Read + Send + 'static, deadline: Instant) -> bool {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
-        let _ = tell.send(pipe.read(&mut [0]).is_ok_and(|n| n > 0));
-    });
-    listener.is_ok() && told.recv_deadline(deadline).unwrap_or(false)
-}
-
-/// What a pipe brings until it ends, or time is out.
-fn words_of(pipe: impl Read + Send + 'static, deadline: Instant) -> String {
+/// What a pipe brings until it ends, so many bytes have come, or time is out.
+fn words_of(pipe: impl Read + Send + 'static, bytes_max: u64, deadline: Instant) -> String {
     let (tell, told) = crossbeam_channel::bounded(1);
     let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
         let mut words = Vec::new();
-        let _ = pipe.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut words);
+        let _ = pipe.take(bytes_max).read_to_end(&mut words);
         let _ = tell.send(String::from_utf8_lossy(&words).into_owned());
     });
-    // It has ended, or is about to: a moment more is enough for what it still says.
-    let deadline = deadline.max(Instant::now() + Duration::from_millis(100));
     match listener {
         Ok(_) => told.recv_deadline(deadline).unwrap_or_default(),
         Err(_) => String::new(),

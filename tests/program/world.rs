@@ -311,8 +311,7 @@ impl Process {
             Ok(line) => line,
             Err(e) => {
                 let ended = self.child.try_wait();
-                std::thread::sleep(Duration::from_millis(100));
-                panic!("{what} never came ({e}; {ended:?}): {}", self.errors())
+                panic!("{what} never came ({e}; {ended:?}): {}", self.last_errors())
             }
         }
     }
@@ -326,10 +325,9 @@ impl Process {
             }
             Err(_) => {
                 let status = self.child.wait();
-                std::thread::sleep(Duration::from_millis(100));
                 let mut told = std::io::stderr().lock();
                 writeln!(told, "ended without a word: {status:?}").unwrap();
-                self.errors().is_empty()
+                self.last_errors().is_empty()
             }
         }
     }
@@ -361,6 +359,18 @@ impl Process {
     /// Whatever it has printed by now and not been asked for.
     pub fn rest(&mut self) -> Vec<String> {
         self.lines.try_iter().collect()
+    }
+
+    /// What it printed about what went wrong, to the end if it has ended: children of its own may keep that
+    /// from being seen.
+    fn last_errors(&mut self) -> String {
+        let wait = if self.child.try_wait().is_ok_and(|ended| ended.is_some()) { 2 } else { 0 };
+        let deadline = Instant::now() + Duration::from_secs(wait);
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.errors.recv_timeout(left()) {
+            self.heard.push(line);
+        }
+        self.errors()
     }
 
     /// What it said on standard error so far.
