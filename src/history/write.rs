@@ -153,6 +153,7 @@ impl History {
             senders: HashMap::new(),
             runs: HashMap::new(),
             next_id,
+            noted_id: next_id,
             epoch: loaded.epoch,
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
             behind: false,
@@ -337,6 +338,8 @@ struct Writer {
     runs: HashMap<(u32, [u8; 16]), Run>,
     /// Id of the next message; ids rise and are never given again.
     next_id: u64,
+    /// What it was when the note beside the database was written.
+    noted_id: u64,
     epoch: u32,
     times: Times,
     /// There was more to remove than was removed.
@@ -387,6 +390,10 @@ impl Writer {
     fn note(&mut self) {
         if self.times.noted.elapsed() >= Duration::from_millis(HISTORY_NOTE_MS) {
             self.times.noted = Instant::now();
+            if self.noted_id == self.next_id {
+                return;
+            }
+            self.noted_id = self.next_id;
             // If it can't be written, putting back is noticed one time less.
             let _ = write_note(&self.path, self.epoch, self.next_id - 1);
         }
@@ -495,8 +502,13 @@ impl Writer {
         if let Some(keep) = self.retention.keep {
             let now_us = os::wall_us();
             let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-            let old = self.rows(OLDEST, 0, rows_max)?;
-            let old = too_old(old, now_us, now_us.saturating_sub(keep_us));
+            let until_us = now_us.saturating_sub(keep_us);
+            // Most of the time the oldest may stay: then one row tells. One that is still to come was said
+            // when the clock was wrong.
+            let oldest = self.rows(OLDEST, 0, 1)?;
+            let is_due = oldest.iter().any(|row| row.ts < until_us || row.ts > now_us);
+            let old = if is_due { self.rows(OLDEST, 0, rows_max)? } else { Vec::new() };
+            let old = too_old(old, now_us, until_us);
             if self.remove(&old)? > 0 {
                 return Ok(true);
             }
