@@ -205,10 +205,12 @@ pub enum Request {
         /// How many at most.
         limit: u32,
     },
-    /// What this name has not read, in these streams or (none) in all that it follows.
+    /// What this name has not read, in a stream or (none) in all that it follows, some at a time.
     Unread {
         /// Which.
-        targets: Vec<Target>,
+        target: Option<Target>,
+        /// How many were received already.
+        skip: u32,
     },
     /// This name has read a stream up to a number.
     MarkRead {
@@ -411,7 +413,12 @@ pub enum Reply {
         more: bool,
     },
     /// To `Unread`.
-    Marks(Vec<MarkInfo>),
+    Marks {
+        /// Some streams.
+        marks: Vec<MarkInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
 }
 
 /// Why a range of numbers can't be shown.

@@ -171,9 +171,39 @@ impl Link {
     /// # Errors
     /// As [`Link::span`].
     pub fn unread(&mut self, targets: &[Target]) -> Result<Vec<MarkInfo>, LinkError> {
-        match self.ask(&Request::Unread { targets: targets.to_vec() })? {
-            Reply::Marks(marks) => Ok(marks),
-            other => Err(unexpected(&other)),
+        let mut all: Vec<MarkInfo> = Vec::new();
+        if targets.is_empty() {
+            self.unread_in(None, &mut all)?;
+        }
+        for target in targets {
+            self.unread_in(Some(target), &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// Adds what is unread in a stream, or in all; nothing twice.
+    fn unread_in(
+        &mut self,
+        target: Option<&Target>,
+        all: &mut Vec<MarkInfo>,
+    ) -> Result<(), LinkError> {
+        let mut skip = 0;
+        loop {
+            let request = Request::Unread { target: target.cloned(), skip };
+            let (marks, more) = match self.ask(&request)? {
+                Reply::Marks { marks, more } => (marks, more),
+                other => return Err(unexpected(&other)),
+            };
+            skip += u32::try_from(marks.len()).unwrap_or(u32::MAX);
+            let more = more && !marks.is_empty();
+            for mark in marks {
+                if !all.iter().any(|known| known.name == mark.name) {
+                    all.push(mark);
+                }
+            }
+            if !more {
+                return Ok(());
+            }
         }
     }
 }

@@ -294,7 +294,7 @@ pub(super) struct SearchArgs {
     /// Only what this user said
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(super) from: Option<UserName>,
-    /// Only since then: RFC 3339, HH:MM today, a duration ago, or since a message id was said
+    /// Only since then: RFC 3339, HH:MM today, a duration ago, or after a message id
     #[arg(long, value_name = "TIME")]
     pub(super) since: Option<When>,
     /// The newest so many

@@ -79,7 +79,7 @@ impl Context {
         };
         let mut args: Vec<OsString> = Vec::new();
         if let Some(server) = &self.global.server {
-            let server = match server.contains('/') {
+            let server = match os::is_directory(server) {
                 true => absolute(Path::new(server))?.into(),
                 false => server.into(),
             };
@@ -122,19 +122,19 @@ impl Context {
         Ok(Hello::new(self.global.label.clone(), kind, instance))
     }
 
+    /// A session without threads with a server that is there.
+    pub(super) fn link(&self) -> Result<Link, Failure> {
+        let mut link = Link::open(self.connect()?, &self.hello(Kind::Script)?);
+        link.set_deadline(Some(self.deadline()));
+        Ok(link)
+    }
+
     /// The same, within some time.
     pub(super) fn link_within(&self, wait: Duration) -> Result<Link, Failure> {
         let places = self.places()?;
         let connection = Connection::open(&places.socket(), wait)?;
         let mut link = Link::open(connection, &self.hello(Kind::Script)?);
         link.set_deadline(Some(Instant::now() + wait));
-        Ok(link)
-    }
-
-    /// A session without threads with a server that is there.
-    pub(super) fn link(&self) -> Result<Link, Failure> {
-        let mut link = Link::open(self.connect()?, &self.hello(Kind::Script)?);
-        link.set_deadline(Some(self.deadline()));
         Ok(link)
     }
 }

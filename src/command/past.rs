@@ -91,19 +91,22 @@ fn number_of(link: &mut Link, span: &SpanInfo, id: &MessageId) -> Result<u64, Fa
 
 pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, Failure> {
     let mut link = context.link()?;
-    let since_us = match &args.since {
-        Some(When::Id(id)) => Some(said_at(&mut link, id)?),
-        Some(time) => Some(time.wall_us(os::wall_us())),
+    let since = match &args.since {
+        Some(When::Id(id)) => Some(said_after(&mut link, id)?),
+        Some(time) => Some((time.wall_us(os::wall_us()), None)),
         None => None,
     };
-    let found = link.search(&Search {
+    let mut found = link.search(&Search {
         text: args.text.join(" "),
         target: args.room.clone().map(Target::Room),
         from: args.from.clone(),
-        since_us,
+        since_us: since.as_ref().map(|(at_us, _)| *at_us),
         limit: usize::try_from(args.last).unwrap_or(usize::MAX),
     })?;
     link.quit();
+    if let Some((_, Some(after))) = since {
+        found.retain(|m| m.id.stream != after.stream || m.id.seq > after.seq);
+    }
     let exit = if found.is_empty() { Exit::Failed } else { Exit::Done };
     for message in found {
         context.out.event(&Event::Message(message), true)?;
@@ -111,8 +114,9 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
     Ok(exit)
 }
 
-/// When a message was said: what came after it is not older.
-fn said_at(link: &mut Link, id: &MessageId) -> Result<i64, Failure> {
+/// When a message was said, and its number: what came after it is not older, and in its own stream has a
+/// higher number.
+fn said_after(link: &mut Link, id: &MessageId) -> Result<(i64, Option<MessageId>), Failure> {
     let absent = || Failure::new(Exit::Absent, format!("there is no message {id}"));
     let target = match &id.stream {
         StreamName::Room(room) => Target::Room(room.clone()),
@@ -123,7 +127,7 @@ fn said_at(link: &mut Link, id: &MessageId) -> Result<i64, Failure> {
     let seq = number_of(link, &span, id)?;
     let mut at = None;
     link.messages(&target, &span, (seq, seq), |message| {
-        at = Some(message.wall_us);
+        at = Some((message.wall_us, Some(message.id)));
         Ok::<(), Failure>(())
     })?;
     at.ok_or_else(absent)

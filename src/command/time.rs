@@ -1,8 +1,8 @@
-//! Times as they are shown.
+//! Times as they are written and shown.
 
 use std::{str::FromStr, time::Duration};
 
-use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
+use jiff::{Timestamp, civil, tz::TimeZone};
 
 use crate::{chat::message::MessageId, config};
 
@@ -13,6 +13,8 @@ pub(super) enum When {
     At(i64),
     /// So long ago.
     Ago(Duration),
+    /// At this time of the day, today, where the reader is.
+    Today(civil::Time),
     /// After a message.
     Id(MessageId),
 }
@@ -22,6 +24,12 @@ impl When {
     pub(super) fn wall_us(&self, now_us: i64) -> i64 {
         match self {
             Self::At(wall_us) => *wall_us,
+            Self::Today(time) => {
+                let today = timestamp(now_us).to_zoned(TimeZone::system());
+                // A time that a change of the clocks leaves out is the one after it.
+                let at = today.with().time(*time).build().unwrap_or(today);
+                at.timestamp().as_microsecond()
+            }
             Self::Ago(ago) => {
                 now_us.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
             }
@@ -42,10 +50,8 @@ impl FromStr for When {
         }
         let clock = |text: &str| text.len() == 5 && text.as_bytes()[2] == b':';
         if clock(written) {
-            let time = civil::Time::strptime("%H:%M", written)
-                .map_err(|_| format!("{written} is no time of day"))?;
-            let today = Zoned::now().with().time(time).build().map_err(|e| e.to_string())?;
-            return Ok(Self::At(today.timestamp().as_microsecond()));
+            let time = civil::Time::strptime("%H:%M", written);
+            return time.map(Self::Today).map_err(|_| format!("{written} is no time of day"));
         }
         written.parse().map(Self::Id).map_err(|_| {
             "a time is written 2026-11-21T09:00:00Z, 09:00 (today), 2h (ago), or as a message id (dev:42)"
@@ -97,7 +103,7 @@ mod tests {
         assert_eq!("2h".parse(), Ok(When::Ago(Duration::from_secs(7200))));
         assert_eq!("2026-11-21T09:00:00Z".parse(), Ok(When::At(1_795_251_600_000_000)));
         assert_eq!("2026-11-21T18:00:00+09:00".parse(), Ok(When::At(1_795_251_600_000_000)));
-        assert!(matches!("09:30".parse(), Ok(When::At(_))));
+        assert_eq!("09:30".parse(), Ok(When::Today(civil::time(9, 30, 0, 0))));
         assert!(matches!("dev:42".parse(), Ok(When::Id(_))));
         assert!(matches!("dev:3f9a01b2.42".parse(), Ok(When::Id(_))));
         for bad in ["", "yesterday", "25:00", "9", "dev"] {

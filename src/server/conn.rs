@@ -536,7 +536,7 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
         | Request::Page { target, .. }
         | Request::NumberAt { target, .. }
         | Request::MarkRead { target, .. } => target,
-        Request::Unread { targets } => targets.first()?,
+        Request::Unread { target, .. } => target.as_ref()?,
         Request::Join { .. }
         | Request::Part { .. }
         | Request::Unfollow { .. }

@@ -163,7 +163,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             let hits = hits.map(|hit| HitInfo { name: name(), id: hit.id, body: hit.body });
             Ok(Answer { reply: Reply::Hits { hits: hits.collect(), more }, streams })
         }
-        Question::Unread { uid, user, label, marks } => {
+        Question::Unread { uid, user, label, marks, more } => {
             let mut counted: Vec<MarkInfo> = Vec::with_capacity(marks.len());
             for (mut info, stream) in marks {
                 if let Some(stream) = stream {
@@ -172,7 +172,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
                 }
                 counted.push(info);
             }
-            Ok(plain(Reply::Marks(counted)))
+            Ok(plain(Reply::Marks { marks: counted, more }))
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     chat::{
-        batch::Reader,
+        batch::{MessageRef, Reader},
         member::SessionId,
         names::{Label, RoomName, Target, UserName},
         text::mentions,
@@ -17,6 +17,9 @@ use crate::{
     },
     limits::{FRAME_HEADER_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX},
 };
+
+/// Streams in one answer of what is unread; the caller asks again for more.
+const MARKS_PER_REPLY: usize = 200;
 
 /// A question that the store has to answer, on another thread.
 #[derive(Debug, Clone)]
@@ -73,6 +76,8 @@ pub enum Question {
         label: Option<Label>,
         /// What is known already, and what is to be counted.
         marks: Vec<(MarkInfo, Option<StreamKey>)>,
+        /// There are more of them.
+        more: bool,
     },
 }
 
@@ -96,7 +101,7 @@ impl Hub {
                 Some(self.readable(id, target).map(|tag| self.number_at(tag, *wall_us)))
             }
             Request::Search { .. } => Some(self.search(id, request)),
-            Request::Unread { targets } => Some(self.unread(id, targets)),
+            Request::Unread { target, skip } => Some(self.unread(id, target.as_ref(), *skip)),
             Request::Open { .. }
             | Request::Join { .. }
             | Request::Part { .. }
@@ -238,24 +243,22 @@ impl Hub {
     fn unread(
         &mut self,
         id: SessionId,
-        targets: &[Target],
+        target: Option<&Target>,
+        skip: u32,
     ) -> Result<Result<Reply, Question>, Refusal> {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
-        let member = std::sync::Arc::clone(&session.member);
-        let tags = match targets {
-            [] => self.followed(uid, label.as_ref()),
-            targets => {
-                let tags = targets.iter().map(|target| self.readable(id, target));
-                let mut tags = tags.collect::<Result<Vec<_>, _>>()?;
-                // Each once, in the order in which they were named.
-                let mut seen = std::collections::HashSet::new();
-                tags.retain(|tag| seen.insert(*tag));
-                tags
-            }
+        let user = session.member.user.to_string();
+        let mut tags = match target {
+            None => self.followed(uid, label.as_ref()),
+            Some(target) => vec![self.readable(id, target)?],
         };
-        let marks = self.marks_of(uid, label.as_ref(), member.user.as_str(), tags);
-        Ok(Err(Question::Unread { uid, user: member.user.to_string(), label, marks }))
+        // In the same order each time: rooms as they were joined, then conversations.
+        let mut rest = tags.split_off(tags.len().min(skip as usize));
+        let more = rest.len() > MARKS_PER_REPLY;
+        rest.truncate(MARKS_PER_REPLY);
+        let marks = self.marks_of(uid, label.as_ref(), &user, rest);
+        Ok(Err(Question::Unread { uid, user, label, marks, more }))
     }
 
     /// Names of a user id that have something to read, for their badges.
@@ -291,7 +294,9 @@ impl Hub {
         let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
         let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
-        rooms.chain(pairs.map(|(_, tag)| *tag)).collect()
+        let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
+        pairs.sort_unstable();
+        rooms.chain(pairs).collect()
     }
 
     fn marks_of(
@@ -301,6 +306,8 @@ impl Hub {
         user: &str,
         tags: Vec<StreamTag>,
     ) -> Vec<(MarkInfo, Option<StreamKey>)> {
+        // What is in memory is looked through here and now: only so much for one request.
+        let mut looks = UNREAD_MAX;
         let marks = tags.into_iter().map(|tag| {
             let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
             let stream = self.stream(tag);
@@ -315,35 +322,43 @@ impl Hub {
             };
             let key = (info.mark < head && info.stored).then(|| self.stream_key(tag));
             if !info.stored {
-                self.count_in_memory(&mut info, tag, (uid, label), user);
+                self.count_in_memory(&mut info, tag, (uid, label), user, &mut looks);
             }
             (info, key)
         });
         marks.collect()
     }
 
-    /// Rooms without history have little to count.
+    /// Rooms without history are counted here. Once `looks` messages were looked at, the rest counts by its
+    /// numbers, own messages with others.
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
         tag: StreamTag,
         (uid, label): (u32, Option<&Label>),
         user: &str,
+        looks: &mut u64,
     ) {
         let backlog = &self.stream(tag).backlog;
-        let label = label.map_or("", Label::as_str);
+        let is_own = |of: &MessageRef<'_>| {
+            of.from.uid == uid && Label::new(of.from.label).ok().as_ref() == label
+        };
         let mut at = backlog.start().max(info.mark + 1);
-        while let Some(segment) = backlog.holding(at) {
+        while *looks > 0
+            && let Some(segment) = backlog.holding(at)
+        {
             let body = &segment.frame[FRAME_HEADER_BYTES..];
             for message in Reader::new(body).into_iter().flatten().flatten() {
-                let own = message.from.uid == uid && message.from.label == label;
-                if message.seq > info.mark && !own {
-                    info.unread = (info.unread + 1).min(UNREAD_MAX);
+                if message.seq > info.mark && !is_own(&message) {
+                    info.unread += 1;
                     info.mentions += u64::from(mentions(message.text, user));
                 }
             }
+            *looks = looks.saturating_sub(segment.last + 1 - segment.first);
             at = segment.last + 1;
         }
+        let rest = (backlog.head() + 1).saturating_sub(at);
+        info.unread = (info.unread + rest).min(UNREAD_MAX);
     }
 
     // ---- read marks --------------------------------------------------------------------------

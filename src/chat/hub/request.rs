@@ -399,11 +399,10 @@ impl Hub {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
                 let of_own = |(low, high): &(u32, u32)| *low == own || *high == own;
-                let tags: Vec<_> =
-                    self.pairs.iter().filter(|(p, _)| of_own(p)).map(|(_, tag)| *tag).collect();
+                let pairs = self.pairs.iter().filter(|(p, _)| of_own(p));
+                let mut tags: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
                 // The newest come first; who has more conversations than a session may follow gets the
                 // others when something is said there.
-                let mut tags = tags;
                 tags.sort_unstable_by(|a, b| b.cmp(a));
                 let free =
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);

@@ -1,7 +1,12 @@
 //! What outlives a run: what a hub begins with, and what it wants kept beside the messages.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Hub, Rules, StreamKey, stream::Stream};
-use crate::chat::names::{Label, RoomName, UserName};
+use crate::{
+    chat::names::{Label, RoomName, UserName},
+    limits::FOLLOWING_NAMES_PER_USER_MAX,
+};
 
 /// Numbers of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,6 +124,68 @@ pub enum Record {
     },
 }
 
+/// Of records that could not be kept, those that still say something: what a later one says anew, or takes
+/// away, is left out. So as much waits as there are rooms, names and marks, however long the store fails.
+pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
+    #[derive(PartialEq, Eq, Hash)]
+    enum About {
+        Room(RoomName),
+        RoomGone(RoomName),
+        Follow(u32, Option<Label>, RoomName),
+        Name(u32, Label),
+        Mark(u32, Option<Label>, StreamKey),
+    }
+    let mut said: HashSet<About> = HashSet::new();
+    let mut names_of: HashMap<u32, usize> = HashMap::new();
+    let mut kept: Vec<Record> = records
+        .into_iter()
+        .rev()
+        .filter(|record| {
+            let name_gone = |said: &HashSet<About>, uid: u32, label: &Option<Label>| {
+                let name = label.as_ref().map(|label| About::Name(uid, label.clone()));
+                name.is_some_and(|name| said.contains(&name))
+            };
+            let about = match record {
+                Record::Room { name, .. } => About::Room(name.clone()),
+                Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
+                Record::Follow { uid, label, room, .. } => {
+                    About::Follow(*uid, label.clone(), room.clone())
+                }
+                Record::NameGone { uid, label } => {
+                    // Names come and go without end; one that is not kept here comes up again when the
+                    // next run has too many.
+                    let names = names_of.entry(*uid).or_default();
+                    *names += 1;
+                    if *names > FOLLOWING_NAMES_PER_USER_MAX {
+                        return false;
+                    }
+                    About::Name(*uid, label.clone())
+                }
+                Record::Mark { uid, label, stream, .. } => {
+                    About::Mark(*uid, label.clone(), stream.clone())
+                }
+            };
+            let taken_away = match record {
+                Record::Room { name, .. } => said.contains(&About::RoomGone(name.clone())),
+                Record::Follow { uid, label, room, .. } => {
+                    said.contains(&About::RoomGone(room.clone())) || name_gone(&said, *uid, label)
+                }
+                Record::Mark { uid, label, stream, .. } => {
+                    let room_gone = match stream {
+                        StreamKey::Room(room) => said.contains(&About::RoomGone(room.clone())),
+                        StreamKey::Conversation(..) | StreamKey::Announcements => false,
+                    };
+                    room_gone || name_gone(&said, *uid, label)
+                }
+                Record::RoomGone { .. } | Record::NameGone { .. } => false,
+            };
+            !taken_away && said.insert(about)
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
 impl Hub {
     /// A hub that goes on where the last run ended.
     #[must_use]
@@ -172,5 +239,80 @@ impl Hub {
             StreamKey::Conversation(low, high) => self.pairs.get(&(*low, *high)).copied(),
             StreamKey::Announcements => Some(super::ANNOUNCEMENTS),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    fn made(name: &str, topic: &str) -> Record {
+        Record::Room { name: room(name), creator_uid: 1, history: true, topic: topic.to_owned() }
+    }
+
+    fn gone(name: &str, head: u64) -> Record {
+        Record::RoomGone { name: room(name), head }
+    }
+
+    fn mark(label: Option<&str>, name: &str, seq: u64) -> Record {
+        let label = label.map(|label| Label::new(label).unwrap());
+        Record::Mark { uid: 1, label, stream: StreamKey::Room(room(name)), seq }
+    }
+
+    fn follow(label: Option<&str>, name: &str, on: bool) -> Record {
+        let label = label.map(|label| Label::new(label).unwrap());
+        Record::Follow { uid: 1, label, room: room(name), on }
+    }
+
+    #[test]
+    fn the_last_word_on_each_thing_waits_and_what_it_took_away_does_not() {
+        let many = (1..=1_000).map(|seq| mark(None, "dev", seq));
+        let topics = (1..=1_000).map(|n| made("dev", &n.to_string()));
+        assert_eq!(
+            still_to_be_kept(many.chain(topics).collect()),
+            [mark(None, "dev", 1_000), made("dev", "1000")]
+        );
+        let deleted = vec![
+            made("dev", "a"),
+            follow(None, "dev", true),
+            mark(None, "dev", 3),
+            gone("dev", 3),
+            made("dev", "b"),
+            gone("dev", 7),
+            made("dev", "c"),
+            follow(None, "dev", true),
+        ];
+        let left = [gone("dev", 7), made("dev", "c"), follow(None, "dev", true)];
+        assert_eq!(still_to_be_kept(deleted), left);
+        let label = Label::new("ci").unwrap();
+        let name_gone = Record::NameGone { uid: 1, label };
+        let forgotten = vec![
+            follow(Some("ci"), "dev", true),
+            mark(Some("ci"), "dev", 3),
+            mark(None, "dev", 2),
+            name_gone.clone(),
+            follow(Some("ci"), "dev", true),
+            follow(Some("ci"), "dev", false),
+        ];
+        let left = [mark(None, "dev", 2), name_gone, follow(Some("ci"), "dev", false)];
+        assert_eq!(still_to_be_kept(forgotten), left);
+    }
+
+    #[test]
+    fn names_that_come_and_go_do_not_add_up() {
+        let names = (0..10 * FOLLOWING_NAMES_PER_USER_MAX).flat_map(|n| {
+            let label = format!("ci-{n}");
+            let name_gone = Record::NameGone { uid: 1, label: Label::new(&label).unwrap() };
+            [follow(Some(&label), "dev", true), name_gone]
+        });
+        let left = still_to_be_kept(names.collect());
+        // Of the names whose end is left out, what they followed is at most as much.
+        assert!(left.len() <= 10 * FOLLOWING_NAMES_PER_USER_MAX, "{}", left.len());
+        let ends = left.iter().filter(|r| matches!(r, Record::NameGone { .. })).count();
+        assert_eq!(ends, FOLLOWING_NAMES_PER_USER_MAX);
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now,
     quota::AccountId,
+    restored::still_to_be_kept,
     stream::{Stream, Topic, Way},
 };
 use crate::{
@@ -460,7 +461,8 @@ impl Hub {
 
     /// Hands everything that waits for the store to it, as one transaction; one at a time.
     pub(super) fn commit_next(&mut self) {
-        if self.commit_running || (self.committing.is_empty() && self.records.is_empty()) {
+        let nothing = self.committing.is_empty() && self.records.is_empty();
+        if self.commit_running || (nothing && self.replies.is_empty()) {
             return;
         }
         if !self.rules.store {
@@ -504,6 +506,7 @@ impl Hub {
     pub fn store_failed(&mut self, now: Now, why: &str) {
         self.commit_running = false;
         self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
+        self.records_running = still_to_be_kept(std::mem::take(&mut self.records_running));
         for (id, serial, _) in std::mem::take(&mut self.replies_running) {
             let text = format!("it is so for now, but not kept yet: {why}");
             let result = Err(Refusal::new(RefusalCode::Failed, text));
@@ -533,10 +536,13 @@ impl Hub {
         self.end_turn(now);
     }
 
-    /// Answers a request: at once if it left nothing to be kept, else when that is kept.
+    /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
+    /// repeat what is still on its way.
     pub(super) fn reply_when_kept(&mut self, id: SessionId, serial: u32, reply: Reply) {
-        if self.records.is_empty() || !self.rules.store {
+        if !self.rules.store || (self.records.is_empty() && self.records_running.is_empty()) {
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+        } else if self.records.is_empty() && self.commit_running {
+            self.replies_running.push((id, serial, reply));
         } else {
             self.replies.push((id, serial, reply));
         }
