@@ -1,12 +1,11 @@
-//! Sealing datagrams: AES-256-GCM with a key that lives as long as the server's run.
+//! Sealing datagrams: AES-256-GCM, a key for each stream, a new one when somebody is removed from it.
 //!
 //! ```text
 //! magic "md" · version u8 · 0 · key number u32 · counter u64 · sealed body · tag
 //! ```
-//! Any process of the host can bind the group and hear the datagrams; only members have the key. The
-//! nonce is the counter, which rises over all rooms and is never used twice with a key. The header and
-//! the number of the run are authenticated with the body. A key proves membership, never origin: that
-//! is the kernel's part.
+//! Any process of the host can bind the group and hear the datagrams; only members of the stream have its
+//! key. The nonce is the counter, which is never used twice with a key. The header and the number of the
+//! run are authenticated with the body. A key proves membership, never origin: that is the kernel's part.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -79,6 +78,11 @@ impl Sealer {
             Err(_) => false,
         }
     }
+}
+
+/// The number of the key that a datagram says it was sealed with.
+pub(super) fn key_number(datagram: &[u8]) -> Option<u32> {
+    datagram.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
 }
 
 /// A member's end.

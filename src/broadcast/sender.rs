@@ -1,15 +1,20 @@
-//! The server's end of the channel: one key, and the machine's way to many.
+//! The server's end of the channel: a key for each stream, and the machine's way to many.
 
-use std::{io, net::SocketAddrV4};
+use std::{collections::HashMap, io, net::SocketAddrV4};
 
 use super::seal::{Key, Sealer};
-use crate::os::{self, Caster, Reserve, Slot};
+use crate::{
+    chat::verbs::ChannelKey,
+    os::{self, Caster, Reserve, Slot},
+};
 
 /// Sends bodies to groups.
 pub struct Sender {
     caster: Caster,
-    sealer: Sealer,
-    key: Key,
+    sealers: HashMap<u32, Sealer>,
+    run: u32,
+    /// Number of the last key.
+    keys: u32,
     datagram: Vec<u8>,
 }
 
@@ -19,30 +24,27 @@ impl std::fmt::Debug for Sender {
     }
 }
 
-/// Number of the first key of a run.
-const FIRST_KEY: u32 = 1;
-
 impl Sender {
-    /// Opens the channel with a fresh key. `place` was opened before any session.
+    /// Opens the channel. `place` was opened before any session.
     ///
     /// # Errors
     /// From the system.
     pub fn open(run: u32, place: Reserve) -> io::Result<Self> {
-        let key: Key = os::random_bytes()?;
-        let sealer = Sealer::new(FIRST_KEY, &key, run);
-        Ok(Self { caster: Caster::open(place)?, sealer, key, datagram: Vec::new() })
+        let caster = Caster::open(place)?;
+        Ok(Self { caster, sealers: HashMap::new(), run, keys: 0, datagram: Vec::new() })
     }
 
-    /// The key, for members.
-    #[must_use]
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// Its number in datagrams.
-    #[must_use]
-    pub fn key_number(&self) -> u32 {
-        FIRST_KEY
+    /// Seals what is sent to a stream with a fresh key from now on: whoever was removed has only old ones.
+    ///
+    /// # Errors
+    /// If there are no random numbers: then nothing more is sent there.
+    pub fn new_key(&mut self, tag: u32) -> io::Result<ChannelKey> {
+        self.sealers.remove(&tag);
+        let bytes: Key = os::random_bytes()?;
+        self.keys = self.keys.checked_add(1).ok_or_else(|| io::Error::other("no key is left"))?;
+        let key = ChannelKey { number: self.keys, bytes };
+        self.sealers.insert(tag, Sealer::new(key.number, &key.bytes, self.run));
+        Ok(key)
     }
 
     /// The port that datagrams come from.
@@ -51,16 +53,18 @@ impl Sender {
         self.caster.source_port()
     }
 
-    /// Opens a group for a stream.
+    /// Opens a group for a stream, with a key of its own.
     ///
     /// # Errors
     /// From the system.
-    pub fn open_group(&mut self, tag: u32) -> io::Result<SocketAddrV4> {
-        self.caster.open_group(tag)
+    pub fn open_group(&mut self, tag: u32) -> io::Result<(SocketAddrV4, ChannelKey)> {
+        let address = self.caster.open_group(tag)?;
+        Ok((address, self.new_key(tag)?))
     }
 
     /// Gives a stream's group up.
     pub fn close_group(&mut self, tag: u32) {
+        self.sealers.remove(&tag);
         self.caster.close_group(tag);
     }
 
@@ -85,8 +89,9 @@ impl Sender {
         body: &[u8],
         hearers: impl FnOnce() -> Vec<u64>,
     ) -> io::Result<()> {
-        if !self.sealer.seal(body, &mut self.datagram) {
-            return Err(io::Error::other("the key is used up"));
+        let sealed = self.sealers.get_mut(&tag).map(|key| key.seal(body, &mut self.datagram));
+        if sealed != Some(true) {
+            return Err(io::Error::other("there is no key, or it is used up"));
         }
         self.caster.send(tag, &self.datagram, hearers)
     }

@@ -264,13 +264,32 @@ pub enum StreamLabel {
     Announcements,
 }
 
-/// Address of a broadcast channel: a multicast group and port, or nothing to say for mailslots.
+/// A stream's broadcast channel: a multicast group and port (nothing to say for mailslots), and the key
+/// that opens what is heard there. Members of the stream have it, nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
     /// Multicast group, IPv4.
     pub group: [u8; 4],
     /// Port of the group.
     pub port: u16,
+    /// Opens its datagrams, from now on.
+    pub key: ChannelKey,
+}
+
+/// What the datagrams of one stream are sealed with, until somebody is removed from it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelKey {
+    /// Names it in datagrams; no other key of this run has the same.
+    pub number: u32,
+    /// The key.
+    pub bytes: [u8; 32],
+}
+
+impl std::fmt::Debug for ChannelKey {
+    // Keys must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelKey").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// One room in the answer to [`Request::Rooms`].
@@ -456,7 +475,7 @@ pub enum Event {
     },
     /// A conversation began that this session follows.
     Opened(StreamInfo),
-    /// A stream has a broadcast channel from now on.
+    /// A stream has a broadcast channel from now on, or its channel another key.
     Channel {
         /// Which stream.
         stream: StreamTag,

@@ -91,6 +91,8 @@ struct Stream {
     stored: bool,
     /// Newest number of an own text.
     acked: u64,
+    /// Group and port of the broadcast channel that it is heard on.
+    heard_at: Option<([u8; 4], u16)>,
 }
 
 enum Incoming {
@@ -287,9 +289,9 @@ impl Member {
         connection.set_read_timeout(None)?;
         connection.set_write_timeout(None)?;
         let connection = Arc::new(connection);
-        let ears = welcome.key.as_ref().and_then(|key| {
+        let ears = welcome.source_port.and_then(|port| {
             let session = connection.hang_up().ok()?;
-            Ears::open(key.number, &key.key.0, welcome.run.0, key.source_port, session).ok()
+            Ears::open(welcome.run.0, port, session).ok()
         });
         let (to_caller, session) = bounded(AHEAD_CHUNKS);
         let from = Arc::clone(&connection);
@@ -541,7 +543,7 @@ impl Member {
         }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
-        let stream = Stream { name, inbox, stored: info.stored, acked: 0 };
+        let stream = Stream { name, inbox, stored: info.stored, acked: 0, heard_at: None };
         self.streams.insert(info.tag.0, stream);
         if let Some(channel) = info.channel {
             self.hear(info.tag, channel);
@@ -822,17 +824,20 @@ impl Member {
 
     // ---- housekeeping ------------------------------------------------------------------------
 
-    /// Joins the broadcast channel of a stream, and tells the server whether that went.
+    /// Joins the broadcast channel of a stream, and tells the server whether that went. Where it was joined
+    /// before, its key is another one.
     fn hear(&mut self, tag: StreamTag, channel: Channel) {
-        let (heard, slot) = match self.live.as_mut().and_then(|live| live.ears.as_ref()) {
-            None => return,
-            Some(ears) => (ears.hear(tag.0, channel.group, channel.port), ears.slot()),
-        };
+        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
+        let Some(ears) = self.live.as_ref().and_then(|live| live.ears.as_ref()) else { return };
+        let heard_at = Some((channel.group, channel.port));
+        if stream.heard_at == heard_at {
+            return ears.set_key(tag.0, &channel.key);
+        }
+        let (heard, slot) = (ears.hear(tag.0, &channel), ears.slot());
+        stream.heard_at = heard_at.filter(|_| heard.is_ok());
         let request = match heard {
             Ok(charge_bytes) => {
-                if let Some(stream) = self.streams.get_mut(&tag.0) {
-                    stream.inbox.set_window(charge_bytes);
-                }
+                stream.inbox.set_window(charge_bytes);
                 Request::Listening { stream: tag, charge_bytes, slot }
             }
             Err(_) => Request::Deaf { stream: tag },

@@ -436,7 +436,7 @@ impl Conn {
             uid: self.peer.uid,
             broadcast: core.broadcast_word().to_owned(),
             epoch: core.epoch,
-            key: core.broadcast_key(),
+            source_port: core.source_port(),
         };
         self.put(Kind::Welcome, &welcome);
         Ok(())

@@ -18,14 +18,14 @@ use crate::{
         member::SessionId,
         message::RunId,
         names::UserName,
-        verbs::StreamTag,
+        verbs::{Channel, StreamTag},
     },
     config::Settings,
     history::History,
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX, TICK_BUSY_MS},
     os,
     presence::Table,
-    wire::{control, hello::BroadcastKey},
+    wire::control,
 };
 
 /// What one pull may bring: enough for a large write, little enough to be fair.
@@ -166,14 +166,8 @@ impl Core {
         if self.inner.borrow().channel.is_some() { os::BROADCAST_WORD } else { "session" }
     }
 
-    pub(super) fn broadcast_key(&self) -> Option<BroadcastKey> {
-        let inner = self.inner.borrow();
-        let channel = inner.channel.as_ref()?;
-        Some(BroadcastKey {
-            number: channel.key_number(),
-            key: crate::wire::hello::Hex(*channel.key()),
-            source_port: channel.source_port(),
-        })
+    pub(super) fn source_port(&self) -> Option<u16> {
+        self.inner.borrow().channel.as_ref().map(broadcast::Sender::source_port)
     }
 
     /// Ends a turn of the hub and does what it says.
@@ -287,6 +281,7 @@ impl Inner {
                 }
             }
             Action::OpenChannel(tag) => self.open_channel(core, tag),
+            Action::NewKey(tag) => self.new_key(core, tag),
             Action::CloseChannel(tag) => {
                 if let Some(channel) = &mut self.channel {
                     channel.close_group(tag.0);
@@ -315,10 +310,9 @@ impl Inner {
         let opened = match &mut self.channel {
             None => None,
             Some(channel) => match channel.open_group(tag.0) {
-                Ok(address) => Some(crate::chat::verbs::Channel {
-                    group: address.ip().octets(),
-                    port: address.port(),
-                }),
+                Ok((address, key)) => {
+                    Some(Channel { group: address.ip().octets(), port: address.port(), key })
+                }
                 Err(e) => {
                     core.log.warn(&format!("no broadcast group: {e}"));
                     None
@@ -326,6 +320,18 @@ impl Inner {
             },
         };
         self.hub.channel_opened(tag, opened);
+    }
+
+    fn new_key(&mut self, core: &Core, tag: StreamTag) {
+        let Some(channel) = &mut self.channel else { return };
+        match channel.new_key(tag.0) {
+            Ok(key) => self.hub.channel_key(tag, key),
+            Err(e) => {
+                // Nothing can be sealed any more: it goes by session.
+                core.log.warn(&format!("no key for a broadcast group: {e}"));
+                self.hub.channel_opened(tag, None);
+            }
+        }
     }
 
     pub(super) fn send(&mut self, id: SessionId, frame: Frame) {

@@ -71,19 +71,9 @@ pub struct Welcome {
     /// Changes when an older history was put back: numbers seen before may come again. 0: unknown.
     #[serde(default)]
     pub epoch: u32,
-    /// What opens the broadcast channel, if there is one.
-    pub key: Option<BroadcastKey>,
-}
-
-/// What a member needs to hear the broadcast channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BroadcastKey {
-    /// Number of the key in datagrams.
-    pub number: u32,
-    /// The key.
-    pub key: Hex<32>,
-    /// UDP port that the server sends from.
-    pub source_port: u16,
+    /// UDP port that the server sends from (0 where the channel has none), if there is a broadcast channel.
+    #[serde(default)]
+    pub source_port: Option<u16>,
 }
 
 /// What the server answers when the session does not begin.

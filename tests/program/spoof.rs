@@ -8,7 +8,7 @@ use std::{
 };
 
 use moot::{
-    broadcast::{Key, Sealer},
+    broadcast::Sealer,
     chat::{
         batch::{Builder, Draft},
         member::{Kind, Level, Member, SessionId},
@@ -28,8 +28,6 @@ use super::world::{Done, OTHER_UID, PATIENCE, Process, World, broadcast, eventua
 /// What a member of the server knows: all that a forger could wish for.
 struct Insider {
     _link: Link,
-    key: Key,
-    key_number: u32,
     run: u32,
     source_port: u16,
     room: StreamInfo,
@@ -46,7 +44,7 @@ impl Insider {
         if broadcast() == "off" {
             return None;
         }
-        let key = welcome.key.expect("broadcast is on where it is wanted");
+        let source_port = welcome.source_port.expect("broadcast is on where it is wanted");
         let mut join = |follow| {
             let request =
                 Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
@@ -57,15 +55,7 @@ impl Insider {
         };
         let room = join(Follow::Room(RoomName::new("dev").unwrap()));
         let announcements = join(Follow::Announcements);
-        Some(Self {
-            _link: link,
-            key: key.key.0,
-            key_number: key.number,
-            run: welcome.run.0,
-            source_port: key.source_port,
-            room,
-            announcements,
-        })
+        Some(Self { _link: link, run: welcome.run.0, source_port, room, announcements })
     }
 
     fn group(&self) -> SocketAddrV4 {
@@ -95,7 +85,8 @@ impl Insider {
         };
         assert!(builder.push(0, &draft));
         let mut datagram = Vec::new();
-        let mut sealer = Sealer::new(self.key_number, &self.key, self.run);
+        let key = stream.channel.expect("a channel of its own").key;
+        let mut sealer = Sealer::new(key.number, &key.bytes, self.run);
         assert!(sealer.seal(builder.bytes(), &mut datagram));
         datagram
     }

@@ -18,7 +18,7 @@ use moot::{
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::{Channel, GapReason, Request, StreamTag},
+        verbs::{Channel, ChannelKey, GapReason, Request, StreamTag},
     },
     wire::frame::batch_header,
 };
@@ -344,7 +344,8 @@ impl World {
             Action::Publish(tag, frame) => self.publish(tag, &frame),
             Action::OpenChannel(tag) => {
                 let port = self.random.permille(900).then_some(4242);
-                let channel = port.map(|port| Channel { group: [239, 255, 0, 1], port });
+                let key = ChannelKey { number: 1, bytes: [0; 32] };
+                let channel = port.map(|port| Channel { group: [239, 255, 0, 1], port, key });
                 self.hub.channel_opened(tag, channel);
             }
             Action::Fetch(fetch) => {
@@ -354,7 +355,7 @@ impl World {
                 assert!(self.storing.is_none(), "one transaction at a time");
                 self.storing = Some((self.now_us + self.random.below(8_000), entries));
             }
-            Action::CloseChannel(_) | Action::Row(_) | Action::RowGone(_) => {}
+            Action::NewKey(_) | Action::CloseChannel(_) | Action::Row(_) | Action::RowGone(_) => {}
         }
     }
 

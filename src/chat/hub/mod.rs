@@ -41,7 +41,7 @@ use super::{
     message::RunId,
     names::{Label, RoomName, UserName},
     roster::{Counters, Row},
-    verbs::{Channel, Event, Refusal, Reply, StreamTag},
+    verbs::{Channel, ChannelKey, Event, Refusal, Reply, StreamTag},
 };
 use crate::limits;
 use quota::Accounts;
@@ -173,6 +173,9 @@ pub enum Action {
     Publish(StreamTag, Rc<[u8]>),
     /// Open a broadcast channel for a stream, then call [`Hub::channel_opened`].
     OpenChannel(StreamTag),
+    /// Seal what is published in a stream from now on with a fresh key, then call [`Hub::channel_key`]: who
+    /// was removed has only old ones.
+    NewKey(StreamTag),
     /// Nobody listens to it any more.
     CloseChannel(StreamTag),
     /// Commit these records and messages in one transaction, then call [`Hub::stored`] or
@@ -475,12 +478,35 @@ impl Hub {
         }
     }
 
-    /// A broadcast channel was opened, or could not be.
+    /// A broadcast channel was opened, or could not be (any more).
     pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
         let stream = self.stream_mut(tag);
         stream.channel_asked = channel.is_some();
         stream.channel = channel;
-        let Some(channel) = channel else { return };
+        if channel.is_some() {
+            self.tell_channel(tag);
+            return;
+        }
+        let stream = self.stream_mut(tag);
+        let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            stream.subs[key].hearing = stream::Hearing::None;
+            stream.set_way(key, stream::Way::Session);
+        }
+        self.wake_pulling(tag);
+    }
+
+    /// A stream's channel has another key: its members are told, by session, before anything else.
+    pub fn channel_key(&mut self, tag: StreamTag, key: ChannelKey) {
+        if let Some(channel) = &mut self.stream_mut(tag).channel {
+            channel.key = key;
+            self.tell_channel(tag);
+        }
+    }
+
+    fn tell_channel(&mut self, tag: StreamTag) {
+        let stream = self.stream(tag);
+        let Some(channel) = stream.channel else { return };
         let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, Event::Channel { stream: tag, channel });

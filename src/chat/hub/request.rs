@@ -506,7 +506,8 @@ impl Hub {
             stored: self.is_stored(tag),
             members: stream.members,
             topic,
-            channel: stream.channel,
+            // Who does not listen has no use for its key.
+            channel: stream.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
         }
     }
 
