@@ -88,6 +88,10 @@ const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 pub const ROOMS_MAX: usize = 4_096;
 /// Rooms that one user id brought into being.
 pub const ROOMS_PER_USER_MAX: usize = 512;
+/// Rules about users (operators, invited, banned, muted) that one room has.
+pub const ROOM_ROLES_MAX: usize = 4_096;
+/// Acts of operators that can be looked at afterwards.
+pub const AUDIT_KEPT_MAX: usize = 512;
 /// Conversations that one user id takes part in.
 pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
 /// Bytes of recent messages kept for one stream.

@@ -5,5 +5,5 @@ mod seal;
 mod sender;
 
 pub use ears::Ears;
-pub use seal::{KEY_BYTES, Key, Sealer};
+pub use seal::{KEY_BYTES, Key, Opener, Sealer};
 pub use sender::Sender;

@@ -86,19 +86,28 @@ pub(super) fn key_number(datagram: &[u8]) -> Option<u32> {
 }
 
 /// A member's end.
-pub(super) struct Opener {
+pub struct Opener {
     key: LessSafeKey,
     number: u32,
     run: u32,
 }
 
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
 impl Opener {
-    pub(super) fn new(number: u32, key: &Key, run: u32) -> Self {
+    /// Opens with a key of this number, in this run of the server.
+    #[must_use]
+    pub fn new(number: u32, key: &Key, run: u32) -> Self {
         Self { key: aead(key), number, run }
     }
 
     /// The body of a datagram, opened in place; none if this server did not seal it in this run.
-    pub(super) fn open<'a>(&self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+    #[must_use]
+    pub fn open<'a>(&self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
         if datagram.len() < DATAGRAM_HEADER_BYTES + SEAL_TAG_BYTES {
             return None;
         }

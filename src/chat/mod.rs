@@ -16,5 +16,6 @@ pub mod member;
 pub mod message;
 pub mod names;
 pub mod roster;
+pub mod rules;
 pub mod text;
 pub mod verbs;

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    member::{EndCause, Level, Member, SessionId},
+    member::{EndCause, Level, Member, SessionId, State},
     message::RunId,
     names::{Label, RoomName, Target, UserName},
+    rules::Role,
     text::Text,
 };
 
@@ -117,6 +118,54 @@ pub enum Request {
         room: RoomName,
         /// Whether its messages are stored.
         history: bool,
+        /// Only for those who are invited.
+        private: bool,
+        /// Only who leads it says something.
+        read_only: bool,
+    },
+    /// Gives a user a role in a room, or takes it.
+    Role {
+        /// Which room.
+        room: RoomName,
+        /// Whom.
+        user: UserName,
+        /// Which role.
+        role: Role,
+        /// Gives it.
+        on: bool,
+    },
+    /// Takes a user's sessions out of a room; from a private one the invitation, too.
+    KickFromRoom {
+        /// Which room.
+        room: RoomName,
+        /// Whom.
+        user: UserName,
+        /// Only sessions with this label.
+        label: Option<Label>,
+    },
+    /// Members of a room, some at a time.
+    Who {
+        /// Which.
+        room: RoomName,
+        /// How many were received already.
+        skip: u32,
+    },
+    /// Ends a user's sessions.
+    Kick {
+        /// Whose.
+        user: UserName,
+        /// Only those with this label.
+        label: Option<Label>,
+    },
+    /// Ends a session.
+    Drop {
+        /// Which.
+        session: SessionId,
+    },
+    /// What operators did, the newest first, some at a time.
+    Audit {
+        /// How many were received already.
+        skip: u32,
     },
     /// Sets the topic of a room; empty removes it.
     Topic {
@@ -307,6 +356,36 @@ pub struct RoomInfo {
     pub topic: String,
     /// Whether its messages are kept on disk.
     pub stored: bool,
+    /// Only for those who are invited.
+    pub private: bool,
+    /// Only who leads it says something.
+    pub read_only: bool,
+}
+
+/// One member in the answer to [`Request::Who`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoInfo {
+    /// Who.
+    pub member: Member,
+    /// How it is.
+    pub state: State,
+    /// Its `away` text.
+    pub status: String,
+    /// Wall clock at its start, microseconds since 1970.
+    pub since_wall_us: i64,
+    /// Monotonic clock at its last own message or key, microseconds.
+    pub active_mono_us: u64,
+}
+
+/// One act of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditInfo {
+    /// When, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who.
+    pub by: UserName,
+    /// What.
+    pub act: String,
 }
 
 /// A member that a receipt misses.
@@ -406,6 +485,20 @@ pub enum Reply {
     Rooms {
         /// Some rooms.
         rooms: Vec<RoomInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
+    /// To `Who`.
+    Who {
+        /// Some members.
+        who: Vec<WhoInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
+    /// To `Audit`.
+    Audit {
+        /// Some acts.
+        entries: Vec<AuditInfo>,
         /// Ask again from there.
         more: bool,
     },
@@ -515,6 +608,24 @@ pub enum Event {
     Bye {
         /// In words.
         reason: String,
+    },
+    /// This session was taken out of a room.
+    Removed {
+        /// Which.
+        stream: StreamTag,
+        /// By whom.
+        by: UserName,
+        /// And may not come back.
+        banned: bool,
+    },
+    /// Somebody was invited to a room: told to him, and to those who are there.
+    Invited {
+        /// Which.
+        room: RoomName,
+        /// Who.
+        user: UserName,
+        /// By whom.
+        by: UserName,
     },
     /// A room that this session listened to was deleted.
     Deleted {

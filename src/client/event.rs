@@ -3,7 +3,7 @@
 use crate::chat::{
     member::{EndCause, Member},
     message::{Message, StreamName},
-    names::RoomName,
+    names::{RoomName, UserName},
     verbs::GapReason,
 };
 
@@ -46,6 +46,24 @@ pub enum Event {
     Deleted {
         /// The room.
         room: RoomName,
+    },
+    /// This session was taken out of a room.
+    Removed {
+        /// The room.
+        room: RoomName,
+        /// By whom.
+        by: UserName,
+        /// And may not come back.
+        banned: bool,
+    },
+    /// Somebody (this user, or another where this member is) was invited to a room.
+    Invited {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        user: UserName,
+        /// By whom.
+        by: UserName,
     },
     /// Numbers that can't be shown; no range where a new run began the numbers anew.
     Gap {

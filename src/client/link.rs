@@ -326,7 +326,7 @@ pub(super) fn read(
         }
         Kind::Bye => {
             let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-            Err(LinkError::Ended(bye.reason))
+            Err(bye.refusal().map_or(LinkError::Ended(bye.reason), LinkError::Refused))
         }
         Kind::StatusReply => Ok(Some(Told::Status(parsed.body.to_vec()))),
         Kind::Batch => Ok(Some(Told::Batch(parsed.body.to_vec()))),

@@ -454,7 +454,9 @@ impl Member {
                 }
                 Kind::Bye => {
                     let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-                    return Err(LinkError::Ended(bye.reason));
+                    return Err(bye
+                        .refusal()
+                        .map_or(LinkError::Ended(bye.reason), LinkError::Refused));
                 }
                 Kind::Hello
                 | Kind::Stop
@@ -606,10 +608,20 @@ impl Member {
             }
             Told::Deleted { stream } => {
                 if let Some(room) = self.room_of(stream) {
-                    self.streams.remove(&stream.0);
+                    self.drop_stream(stream.0);
                     self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
                     self.queue(Queued::Event(Event::Deleted { room }));
                 }
+            }
+            Told::Removed { stream, by, banned } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.drop_stream(stream.0);
+                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
+                    self.queue(Queued::Event(Event::Removed { room, by, banned }));
+                }
+            }
+            Told::Invited { room, user, by } => {
+                self.queue(Queued::Event(Event::Invited { room, user, by }));
             }
             Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
@@ -750,15 +762,17 @@ impl Member {
         let Some(tag) = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t) else {
             return false;
         };
-        self.streams.remove(&tag);
+        self.drop_stream(tag);
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
-        if let Some(live) = &mut self.live
-            && let Some(ears) = &live.ears
-        {
-            ears.drop_stream(tag);
-        }
         self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
         true
+    }
+
+    fn drop_stream(&mut self, tag: u32) {
+        self.streams.remove(&tag);
+        if let Some(ears) = self.live.as_ref().and_then(|live| live.ears.as_ref()) {
+            ears.drop_stream(tag);
+        }
     }
 
     /// Says something. It is submitted again after a broken connection, and stored once.
@@ -961,6 +975,12 @@ impl Member {
                     match e {
                         // The server's own words.
                         LinkError::Ended(reason) => self.lose(&reason),
+                        // It is not to come back.
+                        LinkError::Refused(refused) => {
+                            self.lose(&refused.text);
+                            self.reconnects = false;
+                            self.wakes.push_back(Queued::Ended(LinkError::Refused(refused)));
+                        }
                         e => self.lose(&e.to_string()),
                     }
                 }

@@ -160,7 +160,7 @@ pub(super) enum Verb {
     Who(WhoArgs),
     /// All rooms
     Rooms,
-    /// Make, describe or leave a room
+    /// Make, describe, rule or leave a room
     Room {
         #[command(subcommand)]
         verb: RoomVerb,
@@ -169,6 +169,17 @@ pub(super) enum Verb {
     Away(Words),
     /// End `away`
     Back,
+    /// End a user's sessions (operators; your own always)
+    Kick {
+        /// @USER or @USER/LABEL
+        #[arg(value_name = "@USER")]
+        who: Somebody,
+    },
+    /// End one session (operators; your own always)
+    Drop {
+        /// Its number, as `who --json` has it
+        session: u64,
+    },
     /// How the server is
     Status(StatusArgs),
     /// Run the server in the foreground
@@ -387,7 +398,35 @@ pub(super) enum RoomVerb {
         /// Keep its messages in memory only
         #[arg(long)]
         no_history: bool,
+        /// Only for those who are invited; for all others it does not exist
+        #[arg(long)]
+        private: bool,
+        /// Only you and its operators say something there
+        #[arg(long)]
+        read_only: bool,
     },
+    /// Let a user into a private room, or tell him of any other
+    Invite(RoomUser),
+    /// Take a user's sessions out of a room (from a private one the invitation, too)
+    Kick {
+        /// Which room
+        room: RoomName,
+        /// @USER or @USER/LABEL
+        #[arg(value_name = "@USER")]
+        who: Somebody,
+    },
+    /// Take a user out of a room, for good
+    Ban(RoomUser),
+    /// End a ban
+    Unban(RoomUser),
+    /// Let a user say nothing more in a room
+    Mute(RoomUser),
+    /// Let him speak again
+    Unmute(RoomUser),
+    /// Make a user operator of a room
+    Op(RoomUser),
+    /// End that
+    Deop(RoomUser),
     /// Set the topic; without words, remove it
     Topic {
         /// Which room
@@ -407,6 +446,33 @@ pub(super) enum RoomVerb {
     },
 }
 
+/// A user and a room.
+#[derive(Debug, Args)]
+pub(super) struct RoomUser {
+    /// Which room
+    pub(super) room: RoomName,
+    /// Whom
+    #[arg(value_name = "@USER", value_parser = user)]
+    pub(super) user: UserName,
+}
+
+/// `@user`, or `@user/label`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Somebody {
+    pub(super) user: UserName,
+    pub(super) label: Option<Label>,
+}
+
+impl FromStr for Somebody {
+    type Err = String;
+    fn from_str(written: &str) -> Result<Self, String> {
+        match written.parse().map_err(|e: NameError| e.to_string())? {
+            Target::User { user, label } => Ok(Self { user, label }),
+            Target::Room(_) => Err("a user is written @USER".to_owned()),
+        }
+    }
+}
+
 /// Some words.
 #[derive(Debug, Args)]
 pub(super) struct Words {
@@ -420,6 +486,9 @@ pub(super) struct StatusArgs {
     /// Show it again every second
     #[arg(long)]
     pub(super) watch: bool,
+    /// What operators did (for operators)
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) audit: bool,
 }
 
 /// `serve`
@@ -460,7 +529,7 @@ pub(super) enum OnOff {
 }
 
 /// What can be listened to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum ListenTarget {
     Room(RoomName),
     With(UserName),

@@ -10,7 +10,7 @@ use crate::{
         names::Label,
         roster::Row,
         text::is_unsafe_to_show,
-        verbs::{GapReason, ReceiptInfo, RoomInfo},
+        verbs::{AuditInfo, GapReason, ReceiptInfo, RoomInfo},
     },
     client::{Event, Sent},
     server::Status,
@@ -70,6 +70,18 @@ pub(super) fn event(event: &Event) -> Value {
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
+        Event::Removed { room, by, banned } => json!({
+            "type": "removed",
+            "room": room.as_str(),
+            "by": by.as_str(),
+            "reason": if *banned { "banned" } else { "kicked" },
+        }),
+        Event::Invited { room, user, by } => json!({
+            "type": "invited",
+            "room": room.as_str(),
+            "user": user.as_str(),
+            "by": by.as_str(),
+        }),
         Event::Deleted { room } => json!({"type": "deleted", "room": room.as_str()}),
         Event::End { reason } => json!({"type": "end", "reason": reason}),
     }
@@ -183,6 +195,15 @@ pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
     })
 }
 
+pub(super) fn audit(entry: &AuditInfo) -> Value {
+    json!({
+        "type": "audit",
+        "ts": rfc3339(entry.wall_us),
+        "by": entry.by.as_str(),
+        "act": entry.act,
+    })
+}
+
 pub(super) fn count(count: usize) -> Value {
     json!({"type": "count", "sessions": count})
 }
@@ -195,7 +216,8 @@ pub(super) fn room(room: &RoomInfo, unread: u64) -> Value {
         "last": room.last,
         "unread": unread,
         "topic": room.topic,
-        "private": false,
+        "private": room.private,
+        "read_only": room.read_only,
         "history": room.stored,
     })
 }

@@ -1,6 +1,9 @@
 //! `moot listen`: prints what is said.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use super::{
     args::{ListenArgs, ListenTarget},
@@ -41,7 +44,11 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let answer_by = deadline.unwrap_or_else(|| context.deadline());
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
     member.set_reconnects(!args.no_reconnect);
-    let mut listener = Listener { args, printed: 0, several: args.targets.len() > 1 };
+    // Who listens to nothing but rooms has nothing left when the last one is closed to him.
+    let targets: HashSet<_> = args.targets.iter().collect();
+    let only_rooms = targets.iter().all(|t| matches!(t, ListenTarget::Room(_)));
+    let rooms = only_rooms.then_some(targets.len());
+    let mut listener = Listener { args, printed: 0, several: args.targets.len() > 1, rooms };
     let idle = args.idle.map(Duration::from);
     let mut idle_at = idle.map(|idle| Instant::now() + idle);
     loop {
@@ -61,7 +68,15 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                 }
                 if is_end && args.no_reconnect {
                     context.out.flush()?;
-                    return Ok(Exit::NoServer);
+                    // An operator's word, or just the end?
+                    let now = Some(Instant::now());
+                    let next = member.wait(&crossbeam_channel::never::<()>(), now);
+                    let Wake::Ended(e) = next else { return Ok(Exit::NoServer) };
+                    return Err(e.into());
+                }
+                if listener.rooms == Some(0) {
+                    let text = "nothing is left to listen to";
+                    return Err(Failure::new(Exit::Denied, text));
                 }
                 if member.is_quiet() {
                     context.out.flush()?;
@@ -165,10 +180,15 @@ struct Listener<'a> {
     args: &'a ListenArgs,
     printed: u64,
     several: bool,
+    /// Rooms that are left, if it listens to nothing else.
+    rooms: Option<usize>,
 }
 
 impl Listener<'_> {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
+        if let (Event::Removed { .. }, Some(rooms)) = (event, &mut self.rooms) {
+            *rooms = rooms.saturating_sub(1);
+        }
         match event {
             Event::Message(message) => self.show_message(context, message),
             Event::End { reason } if !context.global.json && self.args.no_reconnect => {
@@ -184,10 +204,19 @@ impl Listener<'_> {
                 context.out.note(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
-            Event::Joined { .. } | Event::Left { .. } | Event::Topic { .. } => Ok(()),
-            Event::Ready { .. } | Event::End { .. } | Event::Gap { .. } | Event::Deleted { .. } => {
-                context.out.event(event, self.several)
+            Event::Joined { .. }
+            | Event::Left { .. }
+            | Event::Topic { .. }
+            | Event::Invited { .. } => Ok(()),
+            Event::Removed { .. } if self.args.raw => {
+                context.out.note(&render::event(event, &Output::note_style(self.several)));
+                Ok(())
             }
+            Event::Ready { .. }
+            | Event::End { .. }
+            | Event::Gap { .. }
+            | Event::Removed { .. }
+            | Event::Deleted { .. } => context.out.event(event, self.several),
         }
     }
 

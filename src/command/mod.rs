@@ -71,6 +71,8 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Who(args) => who::run(context, &args),
         Verb::Rooms => rooms::rooms(context),
         Verb::Room { verb } => rooms::room(context, &verb),
+        Verb::Kick { who } => rooms::kick(context, &who),
+        Verb::Drop { session } => rooms::drop_session(context, session),
         Verb::Away(words) => rooms::away(context, &words),
         Verb::Back => rooms::back(context),
         Verb::Status(args) => status::status(context, &args),

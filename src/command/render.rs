@@ -11,7 +11,7 @@ use crate::{
         message::{Message, Notice, StreamName},
         roster::Row,
         text::shown,
-        verbs::{GapReason, ReceiptInfo, RoomInfo},
+        verbs::{AuditInfo, GapReason, ReceiptInfo, RoomInfo},
     },
     client::Event,
     server::Status,
@@ -43,6 +43,13 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         }
         Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
         Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
+        Event::Removed { room, by, banned } => {
+            let how = if *banned { "banned" } else { "removed" };
+            dim(format!("-- {by} {how} you from {room}"))
+        }
+        Event::Invited { room, user, by } => {
+            dim(format!("-- {by} invited {user} to {room} (/join {room})"))
+        }
         Event::Deleted { room } => dim(format!("-- {room} was deleted")),
         Event::End { reason } => {
             dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))
@@ -155,10 +162,10 @@ fn who_row(row: &Row, now_mono_us: u64) -> [String; 8] {
 /// All rooms for people.
 pub(super) fn rooms(rooms: &[(&RoomInfo, u64)]) -> String {
     let cells: Vec<_> = rooms.iter().map(|(room, unread)| room_row(room, *unread)).collect();
-    aligned(["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "TOPIC"], &cells)
+    aligned(["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "RULES", "TOPIC"], &cells)
 }
 
-fn room_row(room: &RoomInfo, unread: u64) -> [String; 7] {
+fn room_row(room: &RoomInfo, unread: u64) -> [String; 8] {
     [
         room.name.to_string(),
         room.members.to_string(),
@@ -166,8 +173,20 @@ fn room_row(room: &RoomInfo, unread: u64) -> [String; 7] {
         if unread == 0 { "-".to_owned() } else { unread.to_string() },
         room.last_wall_us.map_or_else(|| "-".to_owned(), date_and_clock),
         if room.stored { "disk" } else { "memory" }.to_owned(),
+        match (room.private, room.read_only) {
+            (false, false) => "-",
+            (true, false) => "private",
+            (false, true) => "read-only",
+            (true, true) => "private, read-only",
+        }
+        .to_owned(),
         shown(&room.topic, false).into_owned(),
     ]
+}
+
+/// What an operator did.
+pub(super) fn audit(entry: &AuditInfo) -> String {
+    format!("{}  {}  {}", date_and_clock(entry.wall_us), entry.by, shown(&entry.act, false))
 }
 
 /// The server's state for people.

@@ -1,13 +1,18 @@
 //! `moot rooms`, `moot room …`, `moot away`, `moot back`: one question each.
 
 use super::{
-    args::{RoomVerb, Words},
+    args::{RoomUser, RoomVerb, Somebody, Words},
     connect::Context,
     exit::{Exit, Failure},
     json, render,
 };
 use crate::{
-    chat::verbs::{MarkInfo, Reply, Request, RoomInfo, StreamLabel},
+    chat::{
+        member::SessionId,
+        names::RoomName,
+        rules::Role,
+        verbs::{MarkInfo, Reply, Request, RoomInfo, StreamLabel, WhoInfo},
+    },
     client::Link,
 };
 
@@ -49,9 +54,24 @@ pub(super) fn all_rooms(link: &mut Link) -> Result<Vec<RoomInfo>, Failure> {
 
 pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failure> {
     let request = match verb {
-        RoomVerb::Create { room, no_history } => {
-            Request::CreateRoom { room: room.clone(), history: !no_history }
-        }
+        RoomVerb::Create { room, no_history, private, read_only } => Request::CreateRoom {
+            room: room.clone(),
+            history: !no_history,
+            private: *private,
+            read_only: *read_only,
+        },
+        RoomVerb::Invite(of) => of.role(Role::Invited, true),
+        RoomVerb::Ban(of) => of.role(Role::Banned, true),
+        RoomVerb::Unban(of) => of.role(Role::Banned, false),
+        RoomVerb::Mute(of) => of.role(Role::Muted, true),
+        RoomVerb::Unmute(of) => of.role(Role::Muted, false),
+        RoomVerb::Op(of) => of.role(Role::Operator, true),
+        RoomVerb::Deop(of) => of.role(Role::Operator, false),
+        RoomVerb::Kick { room, who } => Request::KickFromRoom {
+            room: room.clone(),
+            user: who.user.clone(),
+            label: who.label.clone(),
+        },
         RoomVerb::Topic { room, text } => {
             Request::Topic { room: room.clone(), topic: text.join(" ") }
         }
@@ -59,6 +79,35 @@ pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failu
         RoomVerb::Leave { room } => Request::Unfollow { room: room.clone() },
     };
     ask(context, &request)
+}
+
+impl RoomUser {
+    fn role(&self, role: Role, on: bool) -> Request {
+        Request::Role { room: self.room.clone(), user: self.user.clone(), role, on }
+    }
+}
+
+/// Members of a room, from the server: of one that is not in the presence table.
+pub(super) fn members(link: &mut Link, room: &RoomName) -> Result<Vec<WhoInfo>, Failure> {
+    let mut all = Vec::new();
+    loop {
+        let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let Reply::Who { who, more } = link.ask(&Request::Who { room: room.clone(), skip })? else {
+            return Err(Failure::new(Exit::Failed, "unexpected answer to who"));
+        };
+        all.extend(who);
+        if !more {
+            return Ok(all);
+        }
+    }
+}
+
+pub(super) fn kick(context: &mut Context, who: &Somebody) -> Result<Exit, Failure> {
+    ask(context, &Request::Kick { user: who.user.clone(), label: who.label.clone() })
+}
+
+pub(super) fn drop_session(context: &mut Context, session: u64) -> Result<Exit, Failure> {
+    ask(context, &Request::Drop { session: SessionId(session) })
 }
 
 pub(super) fn away(context: &mut Context, args: &Words) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ use super::{
     json, render,
 };
 use crate::{
+    chat::verbs::{Reply, Request},
     client::{Link, LinkError, Told},
     os::{self, Places},
     server::Status,
@@ -23,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn status(context: &mut Context, args: &StatusArgs) -> Result<Exit, Failure> {
+    if args.audit {
+        return audit(context);
+    }
     let since = Instant::now();
     loop {
         let exit = show(context)?;
@@ -35,6 +39,30 @@ pub(super) fn status(context: &mut Context, args: &StatusArgs) -> Result<Exit, F
         }
         std::thread::sleep(WATCH_EVERY);
     }
+}
+
+/// What operators did, oldest first.
+fn audit(context: &mut Context) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let mut all = Vec::new();
+    loop {
+        let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let Reply::Audit { entries, more } = link.ask(&Request::Audit { skip })? else {
+            return Err(Failure::new(Exit::Failed, "unexpected answer to audit"));
+        };
+        all.extend(entries);
+        if !more {
+            break;
+        }
+    }
+    link.quit();
+    for entry in all.iter().rev() {
+        match context.global.json {
+            true => context.out.json(&json::audit(entry))?,
+            false => context.out.line(&render::audit(entry))?,
+        }
+    }
+    Ok(Exit::Done)
 }
 
 fn show(context: &mut Context) -> Result<Exit, Failure> {

@@ -9,7 +9,13 @@ use super::{
     json, render, rooms,
 };
 use crate::{
-    chat::{names::RoomName, roster::Row},
+    chat::{
+        member::{Kind, State},
+        names::RoomName,
+        roster::Row,
+        verbs::WhoInfo,
+    },
+    limits::IDLE_AFTER_MS,
     os,
     presence::{ReadError, ServerState, Snapshot},
 };
@@ -19,13 +25,12 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure> {
     let (snapshot, exit) = read(context)?;
-    let rows = chosen(&snapshot, args);
+    let mut rows = chosen(&snapshot, args);
     if let Some(room) = &args.room
         && rows.is_empty()
         && snapshot.server == ServerState::Alive
-        && !room_exists(context, args)?
     {
-        return Err(Failure::new(Exit::Absent, format!("there is no room {room}")));
+        rows = members(context, args, room)?;
     }
     show(context, args, &rows)?;
     if args.watch {
@@ -83,12 +88,36 @@ fn chosen(snapshot: &Snapshot, args: &WhoArgs) -> Vec<Row> {
     snapshot.rows.iter().filter(wanted).cloned().collect()
 }
 
-/// A room without members has no line in the table: only the server knows it.
-fn room_exists(context: &Context, args: &WhoArgs) -> Result<bool, Failure> {
+/// Who is in a room of which the table says nothing: nobody, or it is private and this user may know, or
+/// there is none. Only the server can tell.
+fn members(context: &Context, args: &WhoArgs, room: &RoomName) -> Result<Vec<Row>, Failure> {
     let mut link = context.link()?;
-    let all = rooms::all_rooms(&mut link)?;
+    let members = rooms::members(&mut link, room)?;
     link.quit();
-    Ok(args.room.as_ref().is_none_or(|room| all.iter().any(|r| r.name == *room)))
+    let rows = members.into_iter().map(|info| row(info, room));
+    Ok(rows.filter(|row| args.user.as_ref().is_none_or(|user| row.user == *user)).collect())
+}
+
+fn row(info: WhoInfo, room: &RoomName) -> Row {
+    let WhoInfo { member, state, status, since_wall_us, active_mono_us } = info;
+    let idle_since_us = os::monotonic_us().saturating_sub(active_mono_us);
+    let idle = idle_since_us >= IDLE_AFTER_MS * 1000 && member.kind == Kind::Person;
+    let state = if idle && state == State::Online { State::Idle } else { state };
+    Row {
+        session: member.session,
+        uid: member.uid,
+        pid: member.pid,
+        start: 0,
+        kind: member.kind,
+        state,
+        visitor: false,
+        since_wall_us,
+        active_mono_us,
+        user: member.user,
+        label: member.label,
+        status: status.into(),
+        rooms: vec![room.clone()],
+    }
 }
 
 fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failure> {

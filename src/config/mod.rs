@@ -53,6 +53,8 @@ pub struct Settings {
     pub broadcast: Broadcast,
     /// The history.
     pub history: History,
+    /// Who may do what.
+    pub policy: Policy,
     /// Bounds.
     pub limits: Limits,
 }
@@ -65,6 +67,42 @@ pub struct Server {
     pub allow: Vec<String>,
     /// The server ends after so long without sessions; empty: never.
     pub idle_exit: String,
+}
+
+/// `[policy]`: `@user`, `%group`, and in all but the first `operators`; an empty list is everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Operators beside the server's own user and root; empty: nobody else.
+    pub operators: Vec<String>,
+    /// Who may announce at level info.
+    pub announce_info: Vec<String>,
+    /// The same, notice.
+    pub announce_notice: Vec<String>,
+    /// The same, warning.
+    pub announce_warning: Vec<String>,
+    /// The same, critical.
+    pub announce_critical: Vec<String>,
+    /// Who may bring rooms into being.
+    pub create_rooms: Vec<String>,
+    /// Who may listen to rooms and read them.
+    pub join: Vec<String>,
+}
+
+impl Policy {
+    /// All lists with their keys.
+    #[must_use]
+    pub fn lists(&self) -> [(&'static str, &Vec<String>); 7] {
+        [
+            ("policy.operators", &self.operators),
+            ("policy.announce_info", &self.announce_info),
+            ("policy.announce_notice", &self.announce_notice),
+            ("policy.announce_warning", &self.announce_warning),
+            ("policy.announce_critical", &self.announce_critical),
+            ("policy.create_rooms", &self.create_rooms),
+            ("policy.join", &self.join),
+        ]
+    }
 }
 
 /// `[broadcast]`
@@ -248,11 +286,16 @@ impl Settings {
             let why = "a duration such as \"90d\" is allowed, or nothing".to_owned();
             return wrong("history.keep", format!("{:?}", self.history.keep), why);
         }
-        for who in &self.server.allow {
+        let lists = [("server.allow", &self.server.allow)].into_iter().chain(self.policy.lists());
+        for (key, who) in lists.flat_map(|(key, list)| list.iter().map(move |who| (key, who))) {
             let name = who.strip_prefix('@').or_else(|| who.strip_prefix('%'));
-            if name.is_none_or(|name| UserName::new(name).is_err()) {
-                let why = "\"@user\" or \"%group\" is allowed".to_owned();
-                return wrong("server.allow", format!("{who:?}"), why);
+            let group = who == "operators" && !matches!(key, "server.allow" | "policy.operators");
+            if !group && name.is_none_or(|name| UserName::new(name).is_err()) {
+                let why = match key {
+                    "server.allow" | "policy.operators" => "\"@user\" or \"%group\" is allowed",
+                    _ => "\"@user\", \"%group\" or \"operators\" is allowed",
+                };
+                return wrong(key, format!("{who:?}"), why.to_owned());
             }
         }
         Ok(())
@@ -318,6 +361,7 @@ mod tests {
         assert_eq!(keys("server"), ["allow", "idle_exit"]);
         assert_eq!(keys("broadcast"), ["members_min", "mode"]);
         assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync"]);
+        assert_eq!(keys("policy").len(), 7);
         assert_eq!(keys("limits").len(), 7);
     }
 
@@ -329,6 +373,8 @@ mod tests {
         assert!(parse("[broadcast]\nmode = \"on\"").unwrap_err().contains("auto"));
         assert!(parse("[server]\nidle_exit = \"5 minutes\"").unwrap_err().contains("15m"));
         assert!(parse("[server]\nallow = [\"ann\"]").unwrap_err().contains("@user"));
+        assert!(parse("[policy]\njoin = [\"operators\", \"%staff\"]").is_ok());
+        assert!(parse("[policy]\noperators = [\"operators\"]").unwrap_err().contains("@user"));
         assert!(parse("[server").is_err());
     }
 

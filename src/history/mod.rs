@@ -260,8 +260,14 @@ mod tests {
         let entries = (1..=many).map(|seq| entry(&dev, seq, 5, "ann", "secret")).collect();
         kept.commit(Vec::new(), entries).unwrap();
         kept.commit(vec![Record::RoomGone { name: room("dev"), head: many }], Vec::new()).unwrap();
-        let again =
-            Record::Room { name: room("dev"), creator_uid: 1, history: true, topic: String::new() };
+        let again = Record::Room {
+            name: room("dev"),
+            creator_uid: 1,
+            history: true,
+            topic: String::new(),
+            private: false,
+            read_only: false,
+        };
         kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
         let reader = kept.history.reader();
         let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20).unwrap();

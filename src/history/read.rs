@@ -18,10 +18,11 @@ use super::{
 use crate::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        hub::{Audit, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
         member::{Kind, Level, Member, SessionId},
         message::Notice,
         names::{Label, RoomName, UserName},
+        rules::{Role, RoomRules},
         text::mentions,
         verbs::StreamTag,
     },
@@ -355,7 +356,9 @@ fn unpack_notice(bytes: &[u8]) -> Option<Notice> {
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut restored = Restored::default();
     let mut keys: HashMap<i64, StreamKey> = HashMap::new();
-    let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone FROM streams";
+    let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
+        private, read_only FROM streams";
+    let mut roles = connection.prepare("SELECT uid, role FROM roles WHERE stream = ?")?;
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
@@ -372,7 +375,21 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
                 let (history, topic) = (row.get(5)?, row.get(6)?);
                 let name_of = name.clone();
-                restored.rooms.push(RestoredRoom { name, creator_uid, history, topic, span });
+                let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);
+                let mut found = roles.query([row.get::<_, i64>(0)?])?;
+                while let Some(role) = found.next()? {
+                    if let Some(of) = Role::of_number(role.get(1)?) {
+                        rules.set(role.get(0)?, of, true);
+                    }
+                }
+                restored.rooms.push(RestoredRoom {
+                    name,
+                    creator_uid,
+                    history,
+                    topic,
+                    rules,
+                    span,
+                });
                 StreamKey::Room(name_of)
             }
             KIND_CONVERSATION => {
@@ -399,6 +416,13 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         if let Ok(name) = UserName::new(row.get_ref(1)?.as_str()?) {
             restored.users.push((row.get(0)?, name));
         }
+    }
+    let mut statement = connection.prepare("SELECT ts, uid, user, act FROM audit ORDER BY id")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let uid = row.get(1)?;
+        let by = UserName::new(row.get_ref(2)?.as_str()?).unwrap_or_else(|_| UserName::of_uid(uid));
+        restored.audit.push(Audit { wall_us: row.get(0)?, uid, by, act: row.get(3)? });
     }
     let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::HistoryError;
 
 /// Version of the tables below.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 /// Says that a SQLite file is a history of moot ("moot").
 const APPLICATION_ID: i64 = 0x6d6f_6f74;
 
@@ -31,7 +31,26 @@ CREATE TABLE streams (
   newest_us INTEGER,
   gone INTEGER NOT NULL DEFAULT 0,   -- deleted: its numbers are not given again
   purge INTEGER NOT NULL DEFAULT 0,  -- messages up to this number are still to be removed
+  private INTEGER NOT NULL DEFAULT 0,
+  read_only INTEGER NOT NULL DEFAULT 0,
   UNIQUE (kind, key)
+);
+CREATE TABLE roles (              -- what users are in rooms
+  stream INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  role INTEGER NOT NULL,
+  PRIMARY KEY (stream, uid, role)
+) WITHOUT ROWID;
+CREATE TABLE notices (            -- announcements that wait for their time, and receipts
+  key TEXT PRIMARY KEY,
+  state TEXT NOT NULL             -- JSON
+) WITHOUT ROWID;
+CREATE TABLE audit (              -- what operators did
+  id INTEGER PRIMARY KEY,
+  ts INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  act TEXT NOT NULL
 );
 CREATE TABLE senders (
   id INTEGER PRIMARY KEY,
@@ -41,7 +60,8 @@ CREATE TABLE senders (
   kind INTEGER NOT NULL,
   user TEXT NOT NULL,
   label TEXT,
-  last INTEGER NOT NULL DEFAULT 0 -- said nothing with a higher id than this
+  last INTEGER NOT NULL DEFAULT 0, -- said nothing with a higher id than this
+  bytes INTEGER NOT NULL DEFAULT 0 -- of what it said and is still there
 );
 CREATE INDEX senders_by_last ON senders (last);
 CREATE TABLE messages (
@@ -53,7 +73,8 @@ CREATE TABLE messages (
   reply_to INTEGER,
   to_label TEXT,
   notice BLOB,
-  text TEXT NOT NULL
+  text TEXT NOT NULL,
+  will INTEGER                    -- said by the server when its session ended: how
 );
 CREATE UNIQUE INDEX messages_by_number ON messages (stream, seq);
 CREATE TABLE submits (            -- what client instances may submit again: runs of counters
@@ -84,13 +105,38 @@ CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, 
 ";
 
 /// What leads from each version to the next, from version 1 on.
-const STEPS: [&str; VERSION as usize - 1] = ["
+const STEPS: [&str; VERSION as usize - 1] = [
+    "
 ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
 UPDATE senders SET last = m.last
   FROM (SELECT sender, max(id) AS last FROM messages GROUP BY sender) AS m
   WHERE m.sender = senders.id;
 CREATE INDEX senders_by_last ON senders (last);
-"];
+",
+    "
+ALTER TABLE streams ADD COLUMN private INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN will INTEGER;
+ALTER TABLE senders ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE senders SET bytes = m.bytes
+  FROM (SELECT sender, sum(length(CAST(text AS BLOB))) AS bytes FROM messages GROUP BY sender) AS m
+  WHERE m.sender = senders.id;
+CREATE TABLE roles (
+  stream INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  role INTEGER NOT NULL,
+  PRIMARY KEY (stream, uid, role)
+) WITHOUT ROWID;
+CREATE TABLE notices (key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY,
+  ts INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  act TEXT NOT NULL
+);
+",
+];
 
 /// Looks at a database without touching it: what can't be used is left as it is.
 pub(super) fn check(path: &Path) -> Result<(), HistoryError> {

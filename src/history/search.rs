@@ -25,6 +25,8 @@ pub struct Query {
     pub uid: u32,
     /// Only in this stream.
     pub stream: Option<StreamKey>,
+    /// Not in these rooms.
+    pub hidden: Vec<RoomName>,
     /// Only what this user id said.
     pub from_uid: Option<u32>,
     /// Only what was said since, microseconds since 1970.
@@ -67,7 +69,10 @@ fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<Streams> 
     let mut streams = HashMap::new();
     while let Some(row) = rows.next()? {
         let key = match row.get(1)? {
-            KIND_ROOM => RoomName::new(row.get_ref(3)?.as_str()?).ok().map(StreamKey::Room),
+            KIND_ROOM => RoomName::new(row.get_ref(3)?.as_str()?)
+                .ok()
+                .filter(|room| !query.hidden.contains(room))
+                .map(StreamKey::Room),
             KIND_CONVERSATION => {
                 let pair = row.get_ref(2)?.as_str()?.split_once(' ');
                 let pair =

@@ -23,14 +23,14 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Entry, Record, StreamKey},
+        hub::{Audit, Entry, Record, StreamKey},
         member::SessionId,
         names::Label,
     },
     limits::{
-        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_NOTE_MS, HISTORY_PAUSE_MS,
-        HISTORY_RETAIN_MS, HISTORY_UNINDEXED_MAX, SENDER_LEASE_IDS, SUBMITS_FORGET_MS,
-        SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+        AUDIT_KEPT_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_NOTE_MS,
+        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, HISTORY_UNINDEXED_MAX, SENDER_LEASE_IDS,
+        SUBMITS_FORGET_MS, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -642,23 +642,52 @@ impl Page<'_> {
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.shared.step()?;
         match record {
-            Record::Room { name, creator_uid, history, topic } => {
-                let sql = "INSERT INTO streams (kind, key, name, creator, history, topic)
-                           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+            Record::Room { name, creator_uid, history, topic, private, read_only } => {
+                let sql = "INSERT INTO streams
+                           (kind, key, name, creator, history, topic, private, read_only)
+                           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
                            name = excluded.name, creator = excluded.creator,
-                           history = excluded.history, topic = excluded.topic, gone = 0";
-                let values =
-                    params![KIND_ROOM, name.key(), name.as_str(), creator_uid, history, topic];
+                           history = excluded.history, topic = excluded.topic,
+                           private = excluded.private, read_only = excluded.read_only, gone = 0";
+                self.transaction.prepare_cached(sql)?.execute(params![
+                    KIND_ROOM,
+                    name.key(),
+                    name.as_str(),
+                    creator_uid,
+                    history,
+                    topic,
+                    private,
+                    read_only
+                ])?;
+                Ok(())
+            }
+            Record::Role { room, uid, role, on } => {
+                let id = self.stream(&StreamKey::Room(room.clone()))?;
+                let sql = match on {
+                    true => "INSERT OR IGNORE INTO roles VALUES (?, ?, ?)",
+                    false => "DELETE FROM roles WHERE stream = ? AND uid = ? AND role = ?",
+                };
+                let values = params![id, uid, role.number()];
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
+            Record::Audit(Audit { wall_us, uid, by, act }) => {
+                let sql = "INSERT INTO audit (ts, uid, user, act) VALUES (?, ?, ?, ?)";
+                let values = params![wall_us, uid, by.as_str(), act];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+                let sql = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?";
+                let kept = AUDIT_KEPT_MAX as u64;
+                self.transaction.prepare_cached(sql)?.execute([kept]).map(drop)
             }
             Record::RoomGone { name, head } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;
                 let sql = "UPDATE streams SET gone = 1, topic = '', purge = max(head, ?2),
                            first = max(head, ?2) + 1, head = max(head, ?2) WHERE id = ?1";
                 self.transaction.prepare_cached(sql)?.execute(params![id, head])?;
-                for sql in
-                    ["DELETE FROM follows WHERE stream = ?", "DELETE FROM marks WHERE stream = ?"]
-                {
+                for sql in [
+                    "DELETE FROM follows WHERE stream = ?",
+                    "DELETE FROM marks WHERE stream = ?",
+                    "DELETE FROM roles WHERE stream = ?",
+                ] {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
                 Ok(())

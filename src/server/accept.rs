@@ -7,7 +7,7 @@ use super::{
     core::Core,
 };
 use crate::{
-    chat::{member::Peer, names::UserName},
+    chat::{member::Peer, names::UserName, rules::Rights},
     limits::{HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
     os::{self, PeerIds, Reserve},
     session::{Accepted, Listener},
@@ -70,7 +70,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
         let user = name_of(&core, ids.uid).await;
-        let admitted = !core.system || admitted(&core, ids.uid, &user).await;
+        let admitted = !core.system || standing(&core, ids.uid, &user).await;
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
@@ -78,20 +78,39 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     });
 }
 
-/// Whether a host's server lets this user in.
-async fn admitted(core: &Core, uid: u32, user: &UserName) -> bool {
-    let allow = &core.settings.server.allow;
-    if allow.is_empty() || uid == 0 || uid == os::own_uid() {
+/// Whether a host's server lets this user in; what he may there is told to the hub. Asked for each session,
+/// since people come and go in groups.
+async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
+    let (allow, policy) = (&core.settings.server.allow, &core.settings.policy);
+    let is_named = !allow.is_empty() || policy.lists().iter().any(|(_, list)| !list.is_empty());
+    if !is_named || uid == 0 || uid == os::own_uid() {
         return true;
     }
-    let (allow, user) = (allow.clone(), user.to_string());
+    let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
     let asked = tokio::task::spawn_blocking(move || {
-        allow.iter().any(|who| match who.strip_prefix('%') {
-            Some(group) => os::is_in_group(&user, group),
-            None => who.strip_prefix('@') == Some(&user),
-        })
+        let named = |list: &[String]| {
+            list.iter().any(|who| match who.strip_prefix('%') {
+                Some(group) => os::is_in_group(&user, group),
+                None => who.strip_prefix('@') == Some(&user),
+            })
+        };
+        let may = |list: &[String]| list.is_empty() || named(list);
+        let rights = Rights {
+            operator: named(&policy.operators),
+            announce: [
+                may(&policy.announce_info),
+                may(&policy.announce_notice),
+                may(&policy.announce_warning),
+                may(&policy.announce_critical),
+            ],
+            create_rooms: may(&policy.create_rooms),
+            join: may(&policy.join),
+        };
+        (rights.operator || may(&allow), rights)
     });
-    asked.await.unwrap_or(false)
+    let Ok((admitted, rights)) = asked.await else { return false };
+    core.inner.borrow_mut().hub.set_rights(uid, rights);
+    admitted
 }
 
 /// Name of a user id: asked once, on another thread, since the user database may be far away.

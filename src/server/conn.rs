@@ -141,7 +141,16 @@ impl Conn {
 
     /// Says why, and ends it once that is written.
     pub(super) fn good_bye(&self, reason: &str) {
-        let bye = Bye { reason: echo(reason).to_owned() };
+        self.end(reason, 0);
+    }
+
+    /// The same, for whoever is not to come back by itself.
+    pub(super) fn turn_out(&self, reason: &str) {
+        self.end(reason, 4);
+    }
+
+    fn end(&self, reason: &str, code: u8) {
+        let bye = Bye { reason: echo(reason).to_owned(), code };
         self.output.borrow_mut().put(|out| {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
         });
@@ -529,7 +538,10 @@ impl Conn {
 fn unknown_user(request: &Request) -> Option<&UserName> {
     let target = match request {
         Request::Join { follow: Follow::With(user), .. } => return Some(user),
-        Request::Search { from: Some(user), .. } => return Some(user),
+        Request::Search { from: Some(user), .. }
+        | Request::Role { user, .. }
+        | Request::KickFromRoom { user, .. }
+        | Request::Kick { user, .. } => return Some(user),
         Request::Search { target: Some(target), .. } => target,
         Request::Open { target }
         | Request::Span { target }
@@ -551,6 +563,9 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
         | Request::Deaf { .. }
         | Request::Search { .. }
         | Request::DeleteRoom { .. }
+        | Request::Who { .. }
+        | Request::Drop { .. }
+        | Request::Audit { .. }
         | Request::Active
         | Request::Quit => return None,
     };

@@ -297,6 +297,12 @@ impl Inner {
                 // Without a history nothing is to be stored (`Rules::store` is off).
                 None => self.hub.stored(now()),
             },
+            Action::End(id, reason) => {
+                if let Some(conn) = self.conns.get(&id) {
+                    conn.turn_out(&reason);
+                }
+            }
+            Action::Log(what) => core.log.info(&what),
             Action::Row(row) => {
                 if let Err(e) = self.table.put(&row) {
                     core.log.warn(&format!("presence table: {e}"));

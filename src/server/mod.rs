@@ -32,6 +32,7 @@ use crate::{
         hub::{Restored, Rules},
         message::RunId,
         names::UserName,
+        rules::Policy,
     },
     config::Settings,
     history::{self, History, HistoryError},
@@ -233,7 +234,17 @@ fn store(options: &Options) -> history::Options {
 
 fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
     let limits = &options.settings.limits;
+    let own = &options.settings.policy;
+    let announce = [
+        own.announce_info.clone(),
+        own.announce_notice.clone(),
+        own.announce_warning.clone(),
+        own.announce_critical.clone(),
+    ];
+    let policy =
+        Policy { announce, create_rooms: own.create_rooms.clone(), join: own.join.clone() };
     Rules {
+        policy,
         host: options.system,
         broadcast,
         broadcast_members_min: options.settings.broadcast.members_min,

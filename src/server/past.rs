@@ -70,10 +70,13 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
         }
     };
     let mut inner = core.inner.borrow_mut();
-    let event = inner.hub.fetched(session, tag, (found.first, found.last), (first, last), reason);
-    if let Some(conn) = inner.conns.get(&session).map(Rc::clone) {
+    let events = inner.hub.fetched(session, tag, (found.first, found.last), (first, last), reason);
+    // Who was removed meanwhile gets nothing of it.
+    if let Some(events) = events
+        && let Some(conn) = inner.conns.get(&session).map(Rc::clone)
+    {
         let mut output = conn.output.borrow_mut();
-        if let Some(event) = event {
+        for event in events {
             output.put(|bytes| control::put_event(bytes, &event));
         }
         for mut body in found.bodies {
@@ -97,7 +100,7 @@ pub(super) async fn answer(core: Rc<Core>, conn: Rc<Conn>, serial: u32, question
             let asked = tokio::task::spawn_blocking(move || ask(&reader, question)).await;
             drop(turn);
             match asked {
-                Ok(Ok(answer)) => Ok(core.name_hits(&conn, answer)),
+                Ok(Ok(answer)) => core.name_hits(&conn, answer),
                 Ok(Err(e)) => {
                     if !matches!(e, HistoryError::Slow) {
                         core.log.warn(&e.to_string());
@@ -133,7 +136,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
                 let last = head.map_or(found.first, |head| head.last());
                 Page { body, first: found.first, last }
             });
-            Ok(plain(Reply::Page(page.unwrap_or_default())))
+            Ok(Answer { reply: Reply::Page(page.unwrap_or_default()), streams: vec![stream] })
         }
         Question::Span { stream, mut span } => {
             if let Some(first) = reader.oldest(&stream)? {
@@ -144,9 +147,9 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
         Question::NumberAt { stream, wall_us } => {
             reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }
-        Question::Search { text, uid, stream, from_uid, since_us, before, limit } => {
+        Question::Search { text, uid, stream, hidden, from_uid, since_us, before, limit } => {
             let limit = limit as usize;
-            let query = Query { text, uid, stream, from_uid, since_us, before, limit };
+            let query = Query { text, uid, stream, hidden, from_uid, since_us, before, limit };
             let mut found = reader.search(&query)?;
             // The newest that fit into one answer.
             let mut bytes = 0;
@@ -178,24 +181,34 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
 }
 
 impl Core {
-    /// Calls the streams of hits by the names that the asker knows.
-    fn name_hits(&self, conn: &Conn, answer: Answer) -> Reply {
+    /// Calls the streams of hits by the names that the asker knows. What he may not read any more is left
+    /// out.
+    fn name_hits(&self, conn: &Conn, answer: Answer) -> Result<Reply, Refusal> {
         let Answer { mut reply, streams } = answer;
-        if let Reply::Hits { hits, .. } = &mut reply {
-            let inner = self.inner.borrow();
-            for (hit, stream) in hits.iter_mut().zip(streams) {
-                hit.name = match stream {
-                    StreamKey::Room(room) => StreamLabel::Room(room),
-                    StreamKey::Conversation(low, high) => {
-                        let other = if conn.uid() == low { high } else { low };
-                        let name = inner.hub.user_name(other);
-                        StreamLabel::Direct(name.unwrap_or_else(|| UserName::of_uid(other)))
-                    }
-                    StreamKey::Announcements => StreamLabel::Announcements,
-                };
+        let inner = self.inner.borrow();
+        let Reply::Hits { hits, .. } = &mut reply else {
+            for stream in &streams {
+                inner.hub.still_reads(conn.id, stream)?;
             }
+            return Ok(reply);
+        };
+        let found = std::mem::take(hits).into_iter().zip(streams);
+        for (mut hit, stream) in found {
+            if inner.hub.still_reads(conn.id, &stream).is_err() {
+                continue;
+            }
+            hit.name = match stream {
+                StreamKey::Room(room) => StreamLabel::Room(room),
+                StreamKey::Conversation(low, high) => {
+                    let other = if conn.uid() == low { high } else { low };
+                    let name = inner.hub.user_name(other);
+                    StreamLabel::Direct(name.unwrap_or_else(|| UserName::of_uid(other)))
+                }
+                StreamKey::Announcements => StreamLabel::Announcements,
+            };
+            hits.push(hit);
         }
-        reply
+        Ok(reply)
     }
 }
 

@@ -94,6 +94,22 @@ pub struct Refused {
 pub struct Bye {
     /// In words.
     pub reason: String,
+    /// Exit code of a client that is not wanted any more; 0: it may come back.
+    #[serde(default)]
+    pub code: u8,
+}
+
+impl Bye {
+    /// The refusal that it comes to for a client, if it is not to come back.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refused> {
+        (self.code != 0).then(|| Refused {
+            code: self.code,
+            text: self.reason.clone(),
+            protocol: PROTOCOL_VERSION,
+            version: String::new(),
+        })
+    }
 }
 
 /// Bytes as hexadecimal digits.

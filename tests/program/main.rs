@@ -13,6 +13,8 @@ mod past;
 mod server_end;
 // Forged multicast datagrams, and several users of one host.
 #[cfg(unix)]
+mod rules;
+#[cfg(unix)]
 mod spoof;
 #[cfg(unix)]
 mod two_users;

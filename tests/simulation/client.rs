@@ -261,6 +261,8 @@ impl Client {
             | Event::Topic { .. }
             | Event::Spelled(_)
             | Event::Deleted { .. }
+            | Event::Removed { .. }
+            | Event::Invited { .. }
             | Event::Bye { .. } => {}
         }
     }

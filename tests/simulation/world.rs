@@ -164,7 +164,12 @@ impl World {
     fn make_memory_room(&mut self) {
         let session = self.open(usize::MAX, 1000);
         let room = self.rooms[2].clone();
-        self.hub.request(self.now(), session, 1, Request::CreateRoom { room, history: false });
+        self.hub.request(
+            self.now(),
+            session,
+            1,
+            Request::CreateRoom { room, history: false, private: false, read_only: false },
+        );
         self.hub.close(session, EndCause::Quit);
         self.hub.end_turn(self.now());
         self.act();
@@ -355,7 +360,12 @@ impl World {
                 assert!(self.storing.is_none(), "one transaction at a time");
                 self.storing = Some((self.now_us + self.random.below(8_000), entries));
             }
-            Action::NewKey(_) | Action::CloseChannel(_) | Action::Row(_) | Action::RowGone(_) => {}
+            Action::NewKey(_)
+            | Action::CloseChannel(_)
+            | Action::End(..)
+            | Action::Log(_)
+            | Action::Row(_)
+            | Action::RowGone(_) => {}
         }
     }
 

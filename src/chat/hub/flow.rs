@@ -209,8 +209,8 @@ impl Hub {
     }
 
     /// What a session wanted from the store was read: messages `first` to `last`, to be written to it
-    /// after the events given here. Nothing there (0, 0) of what was wanted up to `wanted` means that
-    /// it was removed.
+    /// after the events given here; or none, if it may not have them any more. Nothing there (0, 0) of
+    /// what was wanted up to `wanted` means that it was removed.
     pub fn fetched(
         &mut self,
         id: SessionId,
@@ -218,7 +218,7 @@ impl Hub {
         (first, last): (u64, u64),
         wanted: (u64, u64),
         reason: GapReason,
-    ) -> Option<Event> {
+    ) -> Option<Vec<Event>> {
         let session = self.sessions.get_mut(&id)?;
         session.fetching = false;
         let key = session.sub_key(tag);
@@ -227,7 +227,8 @@ impl Hub {
         sub.fetching = false;
         let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
         sub.passed(upto);
-        (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, reason))
+        let lost = (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, reason));
+        Some(lost.into_iter().collect())
     }
 
     /// The store could not be read: it is tried again.
@@ -430,6 +431,8 @@ impl Stream {
                 | Event::Ping
                 | Event::Spelled(_)
                 | Event::Deleted { .. }
+                | Event::Removed { .. }
+                | Event::Invited { .. }
                 | Event::Bye { .. } => false,
             };
             if !own {

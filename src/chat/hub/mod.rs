@@ -13,12 +13,16 @@
 //! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a clock,
 //! touches a socket or blocks.
 
+mod audit;
+#[cfg(test)]
+mod cases;
 mod flow;
 mod quota;
 mod reading;
 mod receipt;
 mod request;
 mod restored;
+mod rooms;
 mod session;
 mod stream;
 mod submit;
@@ -29,6 +33,7 @@ use std::{
     sync::Arc,
 };
 
+pub use audit::Audit;
 pub use flow::Report;
 pub use reading::Question;
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
@@ -41,6 +46,7 @@ use super::{
     message::RunId,
     names::{Label, RoomName, UserName},
     roster::{Counters, Row},
+    rules::{Policy, Rights},
     verbs::{Channel, ChannelKey, Event, Refusal, Reply, StreamTag},
 };
 use crate::limits;
@@ -66,6 +72,8 @@ pub struct Rules {
     pub run: RunId,
     /// The user id that the server runs as; with root an operator of every room.
     pub owner_uid: u32,
+    /// Who may do what.
+    pub policy: Policy,
     /// Admits all users of the host: accounts are user ids. Otherwise accounts are processes.
     pub host: bool,
     /// There is a broadcast channel.
@@ -101,6 +109,7 @@ impl Rules {
         Self {
             run,
             owner_uid,
+            policy: Policy::default(),
             host: false,
             broadcast: true,
             broadcast_members_min: limits::BROADCAST_MEMBERS_MIN,
@@ -183,6 +192,10 @@ pub enum Action {
     Store(Vec<Record>, Vec<Arc<Entry>>),
     /// Read older messages for a session from the store, then call [`Hub::fetched`].
     Fetch(Fetch),
+    /// End a session's connection, and say why: the hub has forgotten it already.
+    End(SessionId, String),
+    /// Note what an operator did.
+    Log(String),
     /// A row of the presence table changed.
     Row(Box<Row>),
     /// A row of the presence table is gone.
@@ -230,6 +243,10 @@ pub struct Hub {
     pairs: HashMap<(u32, u32), StreamTag>,
     users: HashMap<UserName, u32>,
     user_names: HashMap<u32, UserName>,
+    /// What was found out of users; of others nothing was.
+    rights: HashMap<u32, Rights>,
+    /// What operators did last.
+    audit: VecDeque<Audit>,
     accounts: Accounts,
     instances: Instances,
     away: BTreeMap<(u32, Option<Label>), Box<str>>,
@@ -284,6 +301,8 @@ impl Hub {
             pairs: HashMap::new(),
             users: HashMap::new(),
             user_names: HashMap::new(),
+            rights: HashMap::new(),
+            audit: VecDeque::new(),
             accounts: Accounts::new(accounts_max),
             instances: Instances::default(),
             away: BTreeMap::new(),
@@ -370,7 +389,7 @@ impl Hub {
     pub fn counters(&self) -> Counters {
         Counters {
             sessions: self.sessions.len() as u64,
-            rooms: self.rooms.len() as u64,
+            rooms: self.public_rooms() as u64,
             lagging: self.streams.iter().map(|s| s.lagging_count() as u64).sum(),
             deaf: self.streams.iter().map(|s| s.deaf_count() as u64).sum(),
             ..self.counters
@@ -402,6 +421,7 @@ impl Hub {
                 self.sessions.values().map(|s| s.peer.uid).collect();
             self.users.retain(|_, uid| here.contains(uid));
             self.user_names.retain(|uid, _| here.contains(uid));
+            self.rights.retain(|uid, _| here.contains(uid));
         }
         // A user may be called by another name in a target; what others are shown is the first one,
         // which is the kernel's for everybody who was here.

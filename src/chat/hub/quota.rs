@@ -7,6 +7,13 @@ use crate::{
     limits::{STALL_BUDGET_MS, STALL_WINDOW_MS},
 };
 
+/// How much one of several may have of something: with what is free and what he has already, as if all
+/// who have some of it, and one more, shared that. So there is always some left for whoever comes next,
+/// and one's share shrinks as others compete.
+pub(super) fn share(free: usize, own: usize, others: usize) -> usize {
+    (free + own) / (others + 1)
+}
+
 /// Whom a session is charged to: a user id on a host's server, a process on a user's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum AccountId {

@@ -57,6 +57,8 @@ pub enum Question {
         uid: u32,
         /// Only in this stream.
         stream: Option<StreamKey>,
+        /// Not in these rooms.
+        hidden: Vec<RoomName>,
         /// Only what this user id said.
         from_uid: Option<u32>,
         /// Only what was said since, microseconds since 1970.
@@ -109,6 +111,12 @@ impl Hub {
             | Request::Rooms { .. }
             | Request::CreateRoom { .. }
             | Request::DeleteRoom { .. }
+            | Request::Role { .. }
+            | Request::KickFromRoom { .. }
+            | Request::Who { .. }
+            | Request::Kick { .. }
+            | Request::Drop { .. }
+            | Request::Audit { .. }
             | Request::Topic { .. }
             | Request::Away { .. }
             | Request::Back { .. }
@@ -125,7 +133,11 @@ impl Hub {
     /// The stream that a user may read under this name.
     pub(super) fn readable(&self, id: SessionId, target: &Target) -> Result<StreamTag, Refusal> {
         match target {
-            Target::Room(room) => self.rooms.get(room).copied().map_or_else(|| no_room(room), Ok),
+            Target::Room(room) => {
+                let uid = self.sessions[&id].peer.uid;
+                let tag = self.known_room(uid, room)?;
+                self.may_read(uid, tag).map(|()| tag)
+            }
             Target::User { user, .. } => {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
                 let pair = (own.min(other), own.max(other));
@@ -137,6 +149,20 @@ impl Hub {
                     Ok,
                 )
             }
+        }
+    }
+
+    /// Whether a session may still read a stream, when an answer about it comes.
+    pub fn still_reads(&self, id: SessionId, stream: &StreamKey) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(&id) else {
+            return refuse(RefusalCode::Denied, "the session has ended");
+        };
+        match stream {
+            StreamKey::Room(room) => {
+                let target = Target::Room(room.clone());
+                self.readable(session.member.session, &target).map(drop)
+            }
+            StreamKey::Conversation(..) | StreamKey::Announcements => Ok(()),
         }
     }
 
@@ -229,9 +255,11 @@ impl Hub {
             }
         };
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
+        let uid = self.sessions[&id].peer.uid;
         Ok(Err(Question::Search {
             text: text.clone(),
-            uid: self.sessions[&id].peer.uid,
+            uid,
+            hidden: self.unreadable_rooms(uid),
             stream,
             from_uid,
             since_us: *since_us,
@@ -293,6 +321,7 @@ impl Hub {
     fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
         let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
+        let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
         let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
         let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
         pairs.sort_unstable();
@@ -417,12 +446,11 @@ impl Hub {
         serial: u32,
         room: &RoomName,
     ) -> Result<(), Refusal> {
-        let Some(tag) = self.rooms.get(room).copied() else { return no_room(room) };
+        let uid = self.sessions[&id].peer.uid;
+        let tag = self.known_room(uid, room)?;
         let Topic::Room { creator_uid, .. } = &self.stream(tag).topic else { return no_room(room) };
-        let (creator_uid, uid) = (*creator_uid, self.sessions[&id].peer.uid);
-        if uid != creator_uid && uid != 0 && uid != self.rules.owner_uid {
-            let by = self.user_names.get(&creator_uid);
-            let by = by.map_or_else(|| format!("#{creator_uid}"), ToString::to_string);
+        if uid != *creator_uid && !self.is_operator(uid) {
+            let by = self.called(*creator_uid);
             let text = format!("only {by}, who made {room}, or an operator may delete it");
             return refuse(RefusalCode::Denied, text);
         }
@@ -581,7 +609,7 @@ mod tests {
     #[test]
     fn what_could_not_be_kept_is_told_and_tried_again() {
         let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
-        let create = Request::CreateRoom { room, history: true };
+        let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
         hub.end_turn(NOW);
         hub.store_failed(NOW, "disk full");
@@ -601,6 +629,7 @@ mod tests {
             creator_uid: 2,
             history: false,
             topic: String::new(),
+            rules: Default::default(),
             span: crate::chat::hub::Span { head: 100, first: 101, newest_us: None },
         });
         let mut hub = Hub::restored(kept().rules, restored);

@@ -8,6 +8,7 @@ use crate::{
         member::{Level, Member, SessionId},
         message::Notice,
         names::RoomName,
+        rules::Policy,
         text::Text,
         verbs::{Event, Missing, ReceiptInfo, Refusal, RefusalCode, Reply, StreamTag},
     },
@@ -73,15 +74,19 @@ impl Hub {
         announcement: Announcement<'_>,
     ) -> Result<(), Refusal> {
         let Announcement { level, room, text, report_at } = announcement;
+        let uid = self.sessions[&id].peer.uid;
+        if !self.rights_of(uid).may_announce(level) {
+            let who = Policy::words(&self.rules.policy.announce[usize::from(level.number())]);
+            let text = format!("only {who} may announce at level {}", level.word());
+            return Err(Refusal::new(RefusalCode::Denied, text));
+        }
         let only = match &room {
             None => None,
-            Some(room) => match self.rooms.get(room) {
-                Some(tag) => Some(*tag),
-                None => {
-                    let text = format!("there is no room {room}");
-                    return Err(Refusal::new(RefusalCode::Absent, text));
-                }
-            },
+            Some(room) => {
+                let tag = self.known_room(uid, room)?;
+                self.may_speak(uid, tag)?;
+                Some(tag)
+            }
         };
         let from = Arc::clone(&self.sessions[&id].member);
         let notice = Notice { level, room, expires_wall_us: None, retained: false, ack: false };

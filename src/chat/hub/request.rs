@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
     receipt::Announcement,
+    rooms::NewRoom,
     session::Directs,
     stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
 };
@@ -13,19 +14,17 @@ use crate::{
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
         verbs::{
-            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomInfo,
-            StreamInfo, StreamTag,
+            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, StreamInfo,
+            StreamTag,
         },
     },
     limits::{
         BACKLOG_BYTES_MAX, BACKLOG_BYTES_MIN, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
         FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX, RETRY_PAUSE_MS_MIN,
-        STREAMS_PER_SESSION_MAX, TOPIC_BYTES_MAX, WINDOW_CHARGE_BYTES_MIN,
+        STREAMS_PER_SESSION_MAX, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
-/// Room lines in one answer; the caller asks again for more.
-const ROOMS_PER_REPLY: usize = 32;
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
 
@@ -63,6 +62,8 @@ impl Hub {
                 request,
                 Request::CreateRoom { .. }
                     | Request::Topic { .. }
+                    | Request::Role { .. }
+                    | Request::KickFromRoom { .. }
                     | Request::MarkRead { .. }
                     | Request::Unfollow { .. }
             );
@@ -85,8 +86,20 @@ impl Hub {
             }
             Request::Part { stream, forget } => self.part_by_request(id, stream, forget),
             Request::Unfollow { room } => self.unfollow(id, &room),
-            Request::Rooms { skip } => Ok(self.rooms_from(skip)),
-            Request::CreateRoom { room, history } => self.create_room(id, &room, history),
+            Request::Rooms { skip } => Ok(self.rooms_from(id, skip)),
+            Request::Who { room, skip } => self.who_in(id, &room, skip),
+            Request::CreateRoom { room, history, private, read_only } => {
+                self.create_room(id, &room, NewRoom { history, private, read_only })
+            }
+            Request::Role { room, user, role, on } => {
+                self.set_role(now, id, (&room, &user), role, on)
+            }
+            Request::KickFromRoom { room, user, label } => {
+                self.kick_from_room(now, id, &room, (&user, label.as_ref()))
+            }
+            Request::Kick { user, label } => self.kick(now, id, (&user, label.as_ref())),
+            Request::Drop { session } => self.drop_session(now, id, session),
+            Request::Audit { skip } => self.audit_from(id, skip),
             Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
             // Answered by way of `question`.
             Request::Span { .. }
@@ -121,64 +134,7 @@ impl Hub {
         }
     }
 
-    // ---- rooms -------------------------------------------------------------------------------
-
-    /// The room of that name; a public room comes into being by its first use.
-    pub(super) fn room_for(
-        &mut self,
-        id: SessionId,
-        room: &RoomName,
-    ) -> Result<StreamTag, Refusal> {
-        match self.rooms.get(room) {
-            Some(tag) => Ok(*tag),
-            None => self.new_room(id, room, true),
-        }
-    }
-
-    fn new_room(
-        &mut self,
-        id: SessionId,
-        room: &RoomName,
-        history: bool,
-    ) -> Result<StreamTag, Refusal> {
-        let uid = self.sessions[&id].peer.uid;
-        if self.rooms.len() >= self.rules.rooms_max {
-            let text = format!("the server has {} rooms, which is the limit", self.rooms.len());
-            return refuse(RefusalCode::Failed, text);
-        }
-        let made_by =
-            |s: &&Stream| matches!(s.topic, Topic::Room { creator_uid, .. } if creator_uid == uid);
-        let own = self.streams.iter().filter(made_by).count();
-        if own >= self.rules.rooms_per_user_max {
-            let text = format!("this user made {own} rooms, which is the limit");
-            return refuse(RefusalCode::Failed, text);
-        }
-        let bytes = self.rules.backlog_bytes_max;
-        let reused = self.gone_tags.remove(room);
-        let gone = self.streams.len() - self.rooms.len() - self.pairs.len() - 1;
-        if reused.is_none() && self.rooms.len() + gone >= self.rules.rooms_max {
-            let text = "too many rooms were made and deleted in this run of the server";
-            return refuse(RefusalCode::Failed, text);
-        }
-        let tag = reused.unwrap_or_else(|| self.next_tag());
-        let mut stream = Stream::room(tag, room.clone(), uid, history, bytes);
-        // Numbers of a deleted room of that name are not given again.
-        let head = self.gone_rooms.get(room).copied().unwrap_or(0);
-        stream.restore(super::Span { head, first: head + 1, newest_us: None });
-        match reused {
-            Some(tag) => self.streams[tag.0 as usize] = stream,
-            None => self.streams.push(stream),
-        }
-        self.rooms.insert(room.clone(), tag);
-        self.records.push(super::Record::Room {
-            name: room.clone(),
-            creator_uid: uid,
-            history,
-            topic: String::new(),
-        });
-        self.share_backlog();
-        Ok(tag)
-    }
+    // ---- streams -----------------------------------------------------------------------------
 
     pub(super) fn next_tag(&self) -> StreamTag {
         // Rooms and conversations are bounded far below that.
@@ -198,82 +154,13 @@ impl Hub {
         }
     }
 
-    fn create_room(
-        &mut self,
-        id: SessionId,
-        room: &RoomName,
-        history: bool,
-    ) -> Result<Reply, Refusal> {
-        if self.rooms.contains_key(room) {
-            return refuse(RefusalCode::Failed, format!("the room {room} is there already"));
-        }
-        self.new_room(id, room, history).map(|_| Reply::Done)
-    }
-
-    fn set_topic(&mut self, id: SessionId, room: &RoomName, new: String) -> Result<Reply, Refusal> {
-        if new.len() > TOPIC_BYTES_MAX {
-            let text =
-                format!("a topic has at most {TOPIC_BYTES_MAX} bytes; this has {}", new.len());
-            return refuse(RefusalCode::Input, text);
-        }
-        let Some(tag) = self.rooms.get(room).copied() else { return no_room(room) };
-        let uid = self.sessions[&id].peer.uid;
-        let operator = uid == 0 || uid == self.rules.owner_uid;
-        let names = &self.user_names;
-        let stream = &mut self.streams[tag.0 as usize];
-        let Topic::Room { topic, creator_uid, .. } = &mut stream.topic else {
-            return no_room(room);
-        };
-        if uid != *creator_uid && !operator {
-            let by = names
-                .get(creator_uid)
-                .map_or_else(|| format!("#{creator_uid}"), ToString::to_string);
-            let text = format!("only {by}, who made {room}, or an operator may set its topic");
-            return refuse(RefusalCode::Denied, text);
-        }
-        topic.clone_from(&new);
-        let Topic::Room { name, creator_uid, history, topic } = &stream.topic else {
-            return no_room(room);
-        };
-        self.records.push(super::Record::Room {
-            name: name.clone(),
-            creator_uid: *creator_uid,
-            history: *history,
-            topic: topic.clone(),
-        });
-        self.tell_membership(tag, id, Event::Topic { stream: tag, topic: new, by: id });
-        Ok(Reply::Done)
-    }
-
-    fn rooms_from(&self, skip: u32) -> Reply {
-        let mut names: Vec<_> = self.rooms.iter().collect();
-        names.sort();
-        let mut rest = names.into_iter().skip(skip as usize);
-        let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
-            let stream = self.stream(*tag);
-            let topic = match &stream.topic {
-                Topic::Room { topic, .. } => topic.clone(),
-                Topic::Announcements | Topic::Conversation { .. } => String::new(),
-            };
-            RoomInfo {
-                name: name.clone(),
-                members: stream.members,
-                last: stream.backlog.head(),
-                last_wall_us: stream.backlog.newest_wall_us().or(stream.newest_us),
-                topic,
-                stored: self.is_stored(*tag),
-            }
-        });
-        let rooms = rooms.collect();
-        Reply::Rooms { rooms, more: rest.next().is_some() }
-    }
-
     // ---- targets -----------------------------------------------------------------------------
 
     fn open_target(&mut self, id: SessionId, target: &Target) -> Result<Reply, Refusal> {
         match target {
             Target::Room(room) => {
                 let tag = self.room_for(id, room)?;
+                self.may_speak(self.sessions[&id].peer.uid, tag)?;
                 Ok(Reply::Opened(self.info(id, tag, None, false)))
             }
             Target::User { user, label } => {
@@ -378,6 +265,7 @@ impl Hub {
         match follow {
             Follow::Room(room) => {
                 let tag = self.room_for(id, &room)?;
+                self.may_read(self.sessions[&id].peer.uid, tag)?;
                 if keep {
                     self.keep_following(id, &room)?;
                 }
@@ -640,9 +528,7 @@ impl Hub {
     }
 
     fn unfollow(&mut self, id: SessionId, room: &RoomName) -> Result<Reply, Refusal> {
-        if !self.rooms.contains_key(room) {
-            return no_room(room);
-        }
+        self.known_room(self.sessions[&id].peer.uid, room)?;
         let name = self.sessions[&id].member.name();
         match self.forget_following(id, room) {
             true => Ok(Reply::Done),

@@ -2,10 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Hub, Rules, StreamKey, stream::Stream};
+use super::{Audit, Hub, Rules, StreamKey, stream::Stream};
 use crate::{
-    chat::names::{Label, RoomName, UserName},
-    limits::FOLLOWING_NAMES_PER_USER_MAX,
+    chat::{
+        names::{Label, RoomName, UserName},
+        rules::{Role, RoomRules},
+    },
+    limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX},
 };
 
 /// Numbers of a stream.
@@ -30,6 +33,8 @@ pub struct RestoredRoom {
     pub history: bool,
     /// Its topic.
     pub topic: String,
+    /// Who may do what in it.
+    pub rules: RoomRules,
     /// Its numbers.
     pub span: Span,
 }
@@ -68,6 +73,8 @@ pub struct Restored {
     pub follows: Vec<(u32, Option<Label>, RoomName)>,
     /// Up to where which names have read.
     pub marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
+    /// What operators did, oldest first.
+    pub audit: Vec<Audit>,
     /// Submits that may come again, oldest first.
     pub submits: Vec<RestoredSubmits>,
 }
@@ -85,7 +92,24 @@ pub enum Record {
         history: bool,
         /// Its topic.
         topic: String,
+        /// Only for those who are invited.
+        private: bool,
+        /// Only who leads it says something.
+        read_only: bool,
     },
+    /// A user has a role in a room from now on, or no longer.
+    Role {
+        /// The room.
+        room: RoomName,
+        /// The user id.
+        uid: u32,
+        /// Which.
+        role: Role,
+        /// From now on, or no longer.
+        on: bool,
+    },
+    /// What an operator did.
+    Audit(Audit),
     /// A room was deleted, with all that was said in it.
     RoomGone {
         /// Its name.
@@ -131,11 +155,13 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
     enum About {
         Room(RoomName),
         RoomGone(RoomName),
+        Role(RoomName, u32, Role),
         Follow(u32, Option<Label>, RoomName),
         Name(u32, Label),
         Mark(u32, Option<Label>, StreamKey),
     }
     let mut said: HashSet<About> = HashSet::new();
+    let mut acts = 0;
     let mut names_of: HashMap<u32, usize> = HashMap::new();
     let mut kept: Vec<Record> = records
         .into_iter()
@@ -148,6 +174,11 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
             let about = match record {
                 Record::Room { name, .. } => About::Room(name.clone()),
                 Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
+                Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
+                Record::Audit(_) => {
+                    acts += 1;
+                    return acts <= AUDIT_KEPT_MAX;
+                }
                 Record::Follow { uid, label, room, .. } => {
                     About::Follow(*uid, label.clone(), room.clone())
                 }
@@ -166,7 +197,9 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 }
             };
             let taken_away = match record {
-                Record::Room { name, .. } => said.contains(&About::RoomGone(name.clone())),
+                Record::Room { name, .. } | Record::Role { room: name, .. } => {
+                    said.contains(&About::RoomGone(name.clone()))
+                }
                 Record::Follow { uid, label, room, .. } => {
                     said.contains(&About::RoomGone(room.clone())) || name_gone(&said, *uid, label)
                 }
@@ -177,7 +210,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                     };
                     room_gone || name_gone(&said, *uid, label)
                 }
-                Record::RoomGone { .. } | Record::NameGone { .. } => false,
+                Record::RoomGone { .. } | Record::NameGone { .. } | Record::Audit(_) => false,
             };
             !taken_away && said.insert(about)
         })
@@ -195,9 +228,10 @@ impl Hub {
         for room in restored.rooms {
             let tag = hub.next_tag();
             let bytes = hub.rules.backlog_bytes_max;
-            let RestoredRoom { name, creator_uid, history, topic, span } = room;
+            let RestoredRoom { name, creator_uid, history, topic, rules, span } = room;
             let mut stream = Stream::room(tag, name.clone(), creator_uid, history, bytes);
             stream.set_topic(topic);
+            stream.set_rules(rules);
             if history {
                 stream.restore(span);
             } else {
@@ -216,6 +250,7 @@ impl Hub {
             hub.pairs.insert((low, high), tag);
         }
         hub.gone_rooms.extend(restored.gone_rooms);
+        hub.audit.extend(restored.audit);
         for (uid, label, room) in restored.follows {
             hub.following.entry((uid, label)).or_default().rooms.push(room);
         }
@@ -251,7 +286,14 @@ mod tests {
     }
 
     fn made(name: &str, topic: &str) -> Record {
-        Record::Room { name: room(name), creator_uid: 1, history: true, topic: topic.to_owned() }
+        Record::Room {
+            name: room(name),
+            creator_uid: 1,
+            history: true,
+            topic: topic.to_owned(),
+            private: false,
+            read_only: false,
+        }
     }
 
     fn gone(name: &str, head: u64) -> Record {

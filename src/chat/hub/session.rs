@@ -66,8 +66,8 @@ pub(super) struct Session {
     pub(super) paused: bool,
     /// Older messages are being read from the store for it.
     pub(super) fetching: bool,
-    since_wall_us: i64,
-    active_us: u64,
+    pub(super) since_wall_us: i64,
+    pub(super) active_us: u64,
     heard_us: u64,
     pinged_us: Option<u64>,
     unresponsive: bool,
@@ -285,7 +285,7 @@ impl Hub {
         Ok(())
     }
 
-    fn away_text(&self, session: &Session) -> Option<&str> {
+    pub(super) fn away_text(&self, session: &Session) -> Option<&str> {
         if session.member.kind != Kind::Person {
             return None;
         }
@@ -328,7 +328,8 @@ impl Hub {
     fn row(&self, id: SessionId) -> Option<Row> {
         let session = self.sessions.get(&id)?;
         let rooms = session.subs.iter().filter_map(|(tag, _)| match &self.stream(*tag).topic {
-            Topic::Room { name, .. } => Some(name.clone()),
+            // Everybody reads the table.
+            Topic::Room { name, rules, .. } => (!rules.private).then(|| name.clone()),
             Topic::Announcements | Topic::Conversation { .. } => None,
         });
         Some(Row {

@@ -11,6 +11,7 @@ use crate::{
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
+        rules::RoomRules,
         verbs::{Channel, Event, StreamTag},
     },
     limits::{
@@ -28,6 +29,7 @@ pub(super) enum Topic {
         topic: String,
         creator_uid: u32,
         history: bool,
+        rules: Box<RoomRules>,
     },
     /// Between two users, the smaller user id first; or of one with oneself.
     Conversation {
@@ -239,6 +241,12 @@ impl Stream {
         }
     }
 
+    pub(super) fn set_rules(&mut self, new: RoomRules) {
+        if let Topic::Room { rules, .. } = &mut self.topic {
+            **rules = new;
+        }
+    }
+
     pub(super) fn announcements(backlog_bytes_max: usize) -> Self {
         Self::new(super::ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
     }
@@ -250,7 +258,8 @@ impl Stream {
         history: bool,
         backlog_bytes_max: usize,
     ) -> Self {
-        let topic = Topic::Room { name, topic: String::new(), creator_uid, history };
+        let rules = Box::default();
+        let topic = Topic::Room { name, topic: String::new(), creator_uid, history, rules };
         Self::new(tag, topic, 0, backlog_bytes_max)
     }
 
@@ -260,8 +269,9 @@ impl Stream {
 
     /// Whether what is said here may go on the broadcast channel.
     pub(super) fn is_public(&self) -> bool {
-        match self.topic {
-            Topic::Announcements | Topic::Room { .. } => true,
+        match &self.topic {
+            Topic::Announcements => true,
+            Topic::Room { rules, .. } => !rules.private,
             Topic::Conversation { .. } => false,
         }
     }

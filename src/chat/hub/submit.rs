@@ -341,6 +341,7 @@ impl Hub {
         match &submit.to {
             SubmitTo::Room(room) => {
                 let tag = self.room_for(id, room)?;
+                self.may_speak(self.sessions[&id].peer.uid, tag)?;
                 if let Topic::Room { name, .. } = &self.stream(tag).topic
                     && name.as_str() != room.as_str()
                 {
@@ -352,7 +353,7 @@ impl Hub {
             SubmitTo::Stream(tag) => {
                 let uid = self.sessions[&id].peer.uid;
                 match self.known_stream(*tag).map(|s| &s.topic) {
-                    Some(Topic::Room { .. }) => Ok(*tag),
+                    Some(Topic::Room { .. }) => self.may_speak(uid, *tag).map(|()| *tag),
                     Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {
                         Ok(*tag)
                     }

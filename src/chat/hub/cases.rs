@@ -1,0 +1,291 @@
+//! Every verb of a room, tried by everybody: a table in which each cell is a test.
+
+use super::{Action, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo};
+use crate::{
+    chat::{
+        member::{Kind, Level, Peer, SessionId},
+        message::RunId,
+        names::{RoomName, Target, UserName},
+        rules::{Rights, Role},
+        text::Text,
+        verbs::{Begin, Follow, Refusal, RefusalCode, Reply, Request},
+    },
+    limits::FRAME_HEADER_BYTES,
+};
+
+const NOW: Now = Now { mono_us: 1, wall_us: 1 };
+const USERS: [&str; 8] = ["root", "carol", "ann", "olga", "mia", "max", "ben", "sam"];
+
+/// Who they are: the server's own user; an operator that the configuration names; who made the room; an
+/// operator of the room; a member; one that is muted; one that is banned; a stranger. All but the last
+/// are invited where that is needed.
+fn hub(private: bool, read_only: bool) -> Hub {
+    let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+    hub.set_rights(1, Rights::OPERATOR);
+    for (uid, user) in (0..).zip(USERS) {
+        let peer = Peer { uid, user: UserName::new(user).unwrap(), pid: 100 + uid, start: 0 };
+        let hello = Hello { label: None, kind: Kind::Person, instance: [uid as u8 + 1; 16] };
+        hub.open(NOW, session(uid), peer, hello).unwrap();
+    }
+    let create = Request::CreateRoom { room: room(), history: true, private, read_only };
+    assert_eq!(ask(&mut hub, 2, create), Ok(Reply::Done));
+    let roles = [
+        ("olga", Role::Operator),
+        ("mia", Role::Invited),
+        ("max", Role::Invited),
+        ("max", Role::Muted),
+        ("ben", Role::Invited),
+        ("ben", Role::Banned),
+    ];
+    for (of, role) in roles {
+        let request = Request::Role { room: room(), user: user(of), role, on: true };
+        assert_eq!(ask(&mut hub, 2, request), Ok(Reply::Done));
+    }
+    hub
+}
+
+fn session(uid: u32) -> SessionId {
+    SessionId(u64::from(uid) + 1)
+}
+
+fn room() -> RoomName {
+    RoomName::new("den").unwrap()
+}
+
+fn user(name: &str) -> UserName {
+    UserName::new(name).unwrap()
+}
+
+fn ask(hub: &mut Hub, uid: u32, request: Request) -> Result<Reply, Refusal> {
+    hub.actions();
+    if let Some(Ok(Ok(reply))) = hub.question(session(uid), &request) {
+        return Ok(reply);
+    }
+    if let Some(Err(refusal)) = hub.question(session(uid), &request) {
+        return Err(refusal);
+    }
+    hub.request(NOW, session(uid), 7, request);
+    hub.end_turn(NOW);
+    let own = session(uid);
+    let reply = hub.actions().find_map(|action| match action {
+        Action::Send(to, Frame::Reply { serial: 7, result }) if to == own => Some(result),
+        _ => None,
+    });
+    reply.expect("an answer")
+}
+
+fn say(hub: &mut Hub, uid: u32) -> Result<Reply, Refusal> {
+    hub.actions();
+    let lines = vec![Line { reply_to: None, text: "hi" }];
+    let to = SubmitTo::Room(room());
+    hub.submit(NOW, session(uid), &Submit { first: 1, to, to_label: None, lines });
+    hub.end_turn(NOW);
+    let own = session(uid);
+    let done = hub.actions().find_map(|action| match action {
+        Action::Send(to, Frame::Ack(_)) if to == own => Some(Ok(Reply::Done)),
+        Action::Send(to, Frame::Nack { refusal, .. }) if to == own => Some(Err(refusal)),
+        _ => None,
+    });
+    done.expect("an acknowledgement or a refusal")
+}
+
+fn join() -> Request {
+    let follow = Follow::Room(room());
+    Request::Join { follow, begin: Begin::Last(9), membership: true, keep: true }
+}
+
+fn role(name: &str, role: Role, on: bool) -> Request {
+    Request::Role { room: room(), user: user(name), role, on }
+}
+
+/// What a verb comes to: done, denied, absent, failed.
+fn cell(verb: &str, private: bool, read_only: bool, uid: u32) -> char {
+    let mut hub = hub(private, read_only);
+    let hub = &mut hub;
+    let target = Target::Room(room());
+    let result = match verb {
+        "join" => ask(hub, uid, join()),
+        "send" => say(hub, uid),
+        "open" => ask(hub, uid, Request::Open { target }),
+        "history" => ask(hub, uid, Request::Span { target }),
+        "mark" => ask(hub, uid, Request::MarkRead { target, seq: 0 }),
+        "who" => ask(hub, uid, Request::Who { room: room(), skip: 0 }),
+        "listed" => match ask(hub, uid, Request::Rooms { skip: 0 }) {
+            Ok(Reply::Rooms { rooms, .. }) if rooms.is_empty() => return 'A',
+            other => other,
+        },
+        "create" => {
+            let request = Request::CreateRoom {
+                room: room(),
+                history: true,
+                private: false,
+                read_only: false,
+            };
+            ask(hub, uid, request)
+        }
+        "topic" => ask(hub, uid, Request::Topic { room: room(), topic: "t".to_owned() }),
+        "invite" => ask(hub, uid, role("sam", Role::Invited, true)),
+        "kick" => {
+            ask(hub, 4, join()).unwrap();
+            let request = Request::KickFromRoom { room: room(), user: user("mia"), label: None };
+            ask(hub, uid, request)
+        }
+        "ban" => ask(hub, uid, role("mia", Role::Banned, true)),
+        "unban" => ask(hub, uid, role("ben", Role::Banned, false)),
+        "mute" => ask(hub, uid, role("mia", Role::Muted, true)),
+        "unmute" => ask(hub, uid, role("max", Role::Muted, false)),
+        "op" => ask(hub, uid, role("mia", Role::Operator, true)),
+        "deop" => ask(hub, uid, role("olga", Role::Operator, false)),
+        "ban its maker" => ask(hub, uid, role("ann", Role::Banned, true)),
+        "ban an operator of the server" => ask(hub, uid, role("carol", Role::Banned, true)),
+        "delete" => ask(hub, uid, Request::DeleteRoom { room: room() }),
+        "announce" => {
+            let (level, text) = (Level::Info, Text::new("soon").unwrap());
+            let room = Some(room());
+            ask(hub, uid, Request::Announce { level, room, text, report_at: 0 })
+        }
+        "drop" => ask(hub, uid, Request::Drop { session: session(4) }),
+        "kick from the server" => ask(hub, uid, Request::Kick { user: user("mia"), label: None }),
+        "audit" => ask(hub, uid, Request::Audit { skip: 0 }),
+        _ => panic!("{verb}"),
+    };
+    match result {
+        Ok(_) => '.',
+        Err(Refusal { code: RefusalCode::Denied, text }) => {
+            assert!(!text.is_empty());
+            'D'
+        }
+        Err(Refusal { code: RefusalCode::Absent, .. }) => 'A',
+        Err(Refusal { code: RefusalCode::Failed, .. }) => 'F',
+        Err(other) => panic!("{verb}: {other:?}"),
+    }
+}
+
+fn check(private: bool, read_only: bool, table: &str) {
+    for line in table.lines().filter(|line| !line.trim().is_empty()) {
+        let (verb, want) = line.split_at(32);
+        let want: Vec<char> = want.split_whitespace().map(|w| w.chars().next().unwrap()).collect();
+        assert_eq!(want.len(), USERS.len(), "{line}");
+        for ((uid, name), want) in (0..).zip(USERS).zip(want) {
+            let got = cell(verb.trim(), private, read_only, uid);
+            assert_eq!(got, want, "{} by {name}, private {private}", verb.trim());
+        }
+    }
+}
+
+/// The columns are [`USERS`].
+#[test]
+fn a_public_room() {
+    check(
+        false,
+        false,
+        "\
+join                            .    .     .   .    .   .   D   .
+send                            .    .     .   .    .   D   D   .
+open                            .    .     .   .    .   D   D   .
+history                         .    .     .   .    .   .   D   .
+mark                            .    .     .   .    .   .   D   .
+who                             .    .     .   .    .   .   D   .
+listed                          .    .     .   .    .   .   .   .
+create                          F    F     F   F    F   F   F   F
+topic                           .    .     .   .    D   D   D   D
+invite                          .    .     .   .    D   D   D   D
+kick                            .    .     .   .    D   D   D   D
+ban                             .    .     .   .    D   D   D   D
+unban                           .    .     .   .    D   D   D   D
+mute                            .    .     .   .    D   D   D   D
+unmute                          .    .     .   .    D   D   D   D
+op                              .    .     .   .    D   D   D   D
+deop                            .    .     .   .    D   D   D   D
+ban its maker                   D    D     F   D    D   D   D   D
+ban an operator of the server   D    F     D   D    D   D   D   D
+delete                          .    .     .   D    D   D   D   D
+announce                        .    .     .   .    .   D   D   .
+drop                            .    .     D   D    F   D   D   D
+kick from the server            .    .     D   D    A   D   D   D
+audit                           .    .     D   D    D   D   D   D
+",
+    );
+}
+
+#[test]
+fn a_private_room_which_for_strangers_does_not_exist() {
+    check(
+        true,
+        false,
+        "\
+join                            D    D     .   .    .   .   A   A
+send                            D    D     .   .    .   D   A   A
+open                            D    D     .   .    .   D   A   A
+history                         D    D     .   .    .   .   A   A
+mark                            D    D     .   .    .   .   A   A
+who                             D    D     .   .    .   .   A   A
+listed                          .    .     .   .    .   .   A   A
+create                          F    F     F   F    F   F   F   F
+topic                           .    .     .   .    D   D   A   A
+invite                          .    .     .   .    D   D   A   A
+kick                            .    .     .   .    D   D   A   A
+ban                             .    .     .   .    D   D   A   A
+unban                           .    .     .   .    D   D   A   A
+mute                            .    .     .   .    D   D   A   A
+op                              .    .     .   .    D   D   A   A
+deop                            .    .     .   .    D   D   A   A
+delete                          .    .     .   D    D   D   A   A
+announce                        D    D     .   .    .   D   A   A
+",
+    );
+}
+
+#[test]
+fn a_read_only_room() {
+    check(
+        false,
+        true,
+        "\
+join                            .    .     .   .    .   .   D   .
+send                            .    .     .   .    D   D   D   D
+open                            .    .     .   .    D   D   D   D
+history                         .    .     .   .    .   .   D   .
+announce                        .    .     .   .    D   D   D   D
+",
+    );
+}
+
+#[test]
+fn a_stranger_is_told_of_a_private_room_what_he_is_told_of_none() {
+    let mut hub = hub(true, false);
+    let none = RoomName::new("none").unwrap();
+    let words = |hub: &mut Hub, of: RoomName| {
+        let target = Target::Room(of.clone());
+        let requests = [
+            Request::Span { target },
+            Request::Who { room: of.clone(), skip: 0 },
+            Request::Topic { room: of.clone(), topic: String::new() },
+            Request::DeleteRoom { room: of.clone() },
+            Request::Unfollow { room: of.clone() },
+        ];
+        let told = requests.map(|request| ask(hub, 7, request).unwrap_err().text);
+        told.map(|text| text.replace(of.as_str(), "R"))
+    };
+    assert_eq!(words(&mut hub, room()), words(&mut hub, none));
+}
+
+#[test]
+fn an_operator_who_reads_a_private_room_is_seen_coming() {
+    let mut hub = hub(true, false);
+    ask(&mut hub, 4, join()).unwrap();
+    assert!(ask(&mut hub, 1, join()).is_err());
+    hub.actions();
+    hub.request(NOW, session(1), 7, role("carol", Role::Invited, true));
+    let told = hub.actions().any(|action| {
+        let Action::Send(to, Frame::Event(event)) = action else { return false };
+        let invited = crate::chat::verbs::Event::Invited {
+            room: room(),
+            user: user("carol"),
+            by: user("carol"),
+        };
+        to == session(4) && event == invited
+    });
+    assert!(told);
+    assert!(ask(&mut hub, 1, join()).is_ok());
+}

@@ -1,0 +1,625 @@
+//! Rooms: who may be in them, who leads them, and what happens to whoever is removed.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Action, Hub, Now, Record,
+    request::{no_room, refuse},
+    session::Session,
+    stream::{Stream, Topic},
+};
+use crate::{
+    chat::{
+        member::{EndCause, SessionId},
+        names::{Label, RoomName, UserName},
+        rules::{Policy, Rights, Role, RoomRules},
+        verbs::{Event, Refusal, RefusalCode, Reply, RoomInfo, StreamTag, WhoInfo},
+    },
+    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
+};
+
+/// Room lines in one answer; the caller asks again for more.
+const ROOMS_PER_REPLY: usize = 32;
+/// Members in one answer.
+const WHO_PER_REPLY: usize = 128;
+/// Names in the text of a refusal.
+const LEADERS_NAMED: usize = 5;
+
+/// How a room is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NewRoom {
+    pub(super) history: bool,
+    pub(super) private: bool,
+    pub(super) read_only: bool,
+}
+
+impl NewRoom {
+    /// As rooms are that come into being by their first use.
+    pub(super) const PUBLIC: Self = Self { history: true, private: false, read_only: false };
+}
+
+impl Hub {
+    // ---- who may -----------------------------------------------------------------------------
+
+    /// What was found out about a user before his session began.
+    pub fn set_rights(&mut self, uid: u32, rights: Rights) {
+        self.rights.insert(uid, rights);
+    }
+
+    pub(super) fn rights_of(&self, uid: u32) -> Rights {
+        if uid == 0 || uid == self.rules.owner_uid {
+            return Rights::OPERATOR;
+        }
+        self.rights.get(&uid).copied().unwrap_or(Rights::EVERYBODY)
+    }
+
+    pub(super) fn is_operator(&self, uid: u32) -> bool {
+        self.rights_of(uid).operator
+    }
+
+    fn room_rules(&self, tag: StreamTag) -> Option<(&RoomName, u32, &RoomRules)> {
+        match &self.stream(tag).topic {
+            // A deleted one is no room any more.
+            Topic::Room { name, creator_uid, rules, .. } if self.rooms.get(name) == Some(&tag) => {
+                Some((name, *creator_uid, rules))
+            }
+            Topic::Room { .. } | Topic::Announcements | Topic::Conversation { .. } => None,
+        }
+    }
+
+    /// Whether a user leads a room: made it, was made an operator of it, or is one of the server.
+    fn leads(&self, uid: u32, tag: StreamTag) -> bool {
+        self.room_rules(tag).is_some_and(|(_, creator, rules)| {
+            uid == creator || rules.has(uid, Role::Operator) || self.is_operator(uid)
+        })
+    }
+
+    /// Whether a room exists for a user.
+    pub(super) fn exists_for(&self, uid: u32, tag: StreamTag) -> bool {
+        self.room_rules(tag).is_some_and(|(_, creator, rules)| {
+            !rules.private || rules.admits(uid) || uid == creator || self.is_operator(uid)
+        })
+    }
+
+    /// The room of a name, if it exists for this user.
+    pub(super) fn known_room(&self, uid: u32, room: &RoomName) -> Result<StreamTag, Refusal> {
+        match self.rooms.get(room) {
+            Some(tag) if self.exists_for(uid, *tag) => Ok(*tag),
+            Some(_) | None => no_room(room),
+        }
+    }
+
+    /// Whether a user may be in a room and read it.
+    pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+        let Some((name, creator, rules)) = self.room_rules(tag) else {
+            return refuse(RefusalCode::Absent, "there is no such room any more");
+        };
+        if !self.exists_for(uid, tag) {
+            return no_room(name);
+        }
+        let rights = self.rights_of(uid);
+        if !rights.join && !rights.operator {
+            let who = Policy::words(&self.rules.policy.join);
+            return refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"));
+        }
+        if uid == creator || rules.admits(uid) {
+            return Ok(());
+        }
+        if rules.has(uid, Role::Banned) && !rights.operator {
+            let text =
+                format!("you are banned from {name}; {} could let you in", self.leaders(tag));
+            return refuse(RefusalCode::Denied, text);
+        }
+        if rules.private {
+            // Operators know of it and may rule it. Who wants to read it has to be seen doing so.
+            let text = format!(
+                "{name} is private; an operator who wants to read it invites himself, which its \
+                 members are told (`moot room invite {name} @…`)"
+            );
+            return refuse(RefusalCode::Denied, text);
+        }
+        Ok(())
+    }
+
+    /// Whether a user may say something in a room.
+    pub(super) fn may_speak(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+        let Some((name, _, rules)) = self.room_rules(tag) else {
+            return refuse(RefusalCode::Absent, "there is no such room any more");
+        };
+        if !self.exists_for(uid, tag) {
+            return no_room(name);
+        }
+        let leads = self.leads(uid, tag);
+        let admitted = leads || rules.admits(uid);
+        if rules.private || !admitted {
+            self.may_read(uid, tag)?;
+        }
+        if rules.has(uid, Role::Muted) && !leads {
+            let text = format!("you are muted in {name}; {} could end that", self.leaders(tag));
+            return refuse(RefusalCode::Denied, text);
+        }
+        if rules.read_only && !leads {
+            let text =
+                format!("{name} is read-only; only {} may say something there", self.leaders(tag));
+            return refuse(RefusalCode::Denied, text);
+        }
+        Ok(())
+    }
+
+    /// The room of that name; a public room comes into being by its first use.
+    pub(super) fn room_for(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+    ) -> Result<StreamTag, Refusal> {
+        match self.rooms.get(room) {
+            Some(_) => self.known_room(self.sessions[&id].peer.uid, room),
+            None => self.new_room(id, room, NewRoom::PUBLIC),
+        }
+    }
+
+    /// Who could do what is refused.
+    fn leaders(&self, tag: StreamTag) -> String {
+        let Some((name, creator, rules)) = self.room_rules(tag) else { return String::new() };
+        let operators: Vec<_> = rules
+            .with(Role::Operator)
+            .take(LEADERS_NAMED)
+            .map(|uid| self.called(uid).to_string())
+            .collect();
+        let mut text = format!("{}, who made {name},", self.called(creator));
+        if !operators.is_empty() {
+            text += &format!(" its operators ({}),", operators.join(", "));
+        }
+        text + " or an operator of the server"
+    }
+
+    /// What a user is called.
+    pub(super) fn called(&self, uid: u32) -> UserName {
+        self.user_names.get(&uid).cloned().unwrap_or_else(|| UserName::of_uid(uid))
+    }
+
+    fn must_lead(&self, uid: u32, tag: StreamTag, what: &str) -> Result<(), Refusal> {
+        if self.leads(uid, tag) {
+            return Ok(());
+        }
+        refuse(RefusalCode::Denied, format!("only {} may {what}", self.leaders(tag)))
+    }
+
+    // ---- making and describing ---------------------------------------------------------------
+
+    pub(super) fn create_room(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        new: NewRoom,
+    ) -> Result<Reply, Refusal> {
+        if let Some(tag) = self.rooms.get(room) {
+            let text = match self.exists_for(self.sessions[&id].peer.uid, *tag) {
+                true => format!("the room {room} is there already"),
+                // Without saying why.
+                false => format!("a room can't be called {room} here"),
+            };
+            return refuse(RefusalCode::Failed, text);
+        }
+        self.new_room(id, room, new).map(|_| Reply::Done)
+    }
+
+    fn new_room(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        new: NewRoom,
+    ) -> Result<StreamTag, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let rights = self.rights_of(uid);
+        if !rights.create_rooms && !rights.operator {
+            let who = Policy::words(&self.rules.policy.create_rooms);
+            let text = format!("there is no room {room}, and only {who} may make rooms here");
+            return refuse(RefusalCode::Denied, text);
+        }
+        if self.rooms.len() >= self.rules.rooms_max {
+            let text = format!("the server has {} rooms, which is the limit", self.rooms.len());
+            return refuse(RefusalCode::Failed, text);
+        }
+        self.may_make_rooms(uid)?;
+        let bytes = self.rules.backlog_bytes_max;
+        let reused = self.gone_tags.remove(room);
+        let gone = self.streams.len() - self.rooms.len() - self.pairs.len() - 1;
+        if reused.is_none() && self.rooms.len() + gone >= self.rules.rooms_max {
+            let text = "too many rooms were made and deleted in this run of the server";
+            return refuse(RefusalCode::Failed, text);
+        }
+        let tag = reused.unwrap_or_else(|| self.next_tag());
+        let mut stream = Stream::room(tag, room.clone(), uid, new.history, bytes);
+        stream.set_rules(RoomRules::new(new.private, new.read_only));
+        // Numbers of a deleted room of that name are not given again.
+        let head = self.gone_rooms.get(room).copied().unwrap_or(0);
+        stream.restore(super::Span { head, first: head + 1, newest_us: None });
+        match reused {
+            Some(tag) => self.streams[tag.0 as usize] = stream,
+            None => self.streams.push(stream),
+        }
+        self.rooms.insert(room.clone(), tag);
+        self.record_room(tag);
+        self.share_backlog();
+        Ok(tag)
+    }
+
+    /// Whether a user may make one more room: his share shrinks as others have theirs.
+    fn may_make_rooms(&self, uid: u32) -> Result<(), Refusal> {
+        let mut of_users = std::collections::HashMap::new();
+        for tag in self.rooms.values() {
+            if let Topic::Room { creator_uid, .. } = self.stream(*tag).topic {
+                *of_users.entry(creator_uid).or_insert(0) += 1;
+            }
+        }
+        let own = of_users.get(&uid).copied().unwrap_or(0);
+        let others = of_users.len() - usize::from(own > 0);
+        let free = self.rules.rooms_max - self.rooms.len();
+        let share = super::quota::share(free, own, others);
+        let most = self.rules.rooms_per_user_max.min(share);
+        if own >= most {
+            let text = format!("this user made {own} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
+        }
+        Ok(())
+    }
+
+    fn record_room(&mut self, tag: StreamTag) {
+        if let Topic::Room { name, creator_uid, history, topic, rules } = &self.stream(tag).topic {
+            let record = Record::Room {
+                name: name.clone(),
+                creator_uid: *creator_uid,
+                history: *history,
+                topic: topic.clone(),
+                private: rules.private,
+                read_only: rules.read_only,
+            };
+            self.records.push(record);
+        }
+    }
+
+    pub(super) fn set_topic(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        new: String,
+    ) -> Result<Reply, Refusal> {
+        if new.len() > TOPIC_BYTES_MAX {
+            let text =
+                format!("a topic has at most {TOPIC_BYTES_MAX} bytes; this has {}", new.len());
+            return refuse(RefusalCode::Input, text);
+        }
+        let uid = self.sessions[&id].peer.uid;
+        let tag = self.known_room(uid, room)?;
+        self.must_lead(uid, tag, "set its topic")?;
+        self.stream_mut(tag).set_topic(new.clone());
+        self.record_room(tag);
+        self.tell_membership(tag, id, Event::Topic { stream: tag, topic: new, by: id });
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn rooms_from(&self, id: SessionId, skip: u32) -> Reply {
+        let uid = self.sessions[&id].peer.uid;
+        let mut names: Vec<_> =
+            self.rooms.iter().filter(|(_, tag)| self.exists_for(uid, **tag)).collect();
+        names.sort();
+        let mut rest = names.into_iter().skip(skip as usize);
+        let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
+            let stream = self.stream(*tag);
+            let (topic, private, read_only) = match &stream.topic {
+                Topic::Room { topic, rules, .. } => (topic.clone(), rules.private, rules.read_only),
+                Topic::Announcements | Topic::Conversation { .. } => (String::new(), false, false),
+            };
+            RoomInfo {
+                name: name.clone(),
+                members: stream.members,
+                last: stream.backlog.head(),
+                last_wall_us: stream.backlog.newest_wall_us().or(stream.newest_us),
+                topic,
+                stored: self.is_stored(*tag),
+                private,
+                read_only,
+            }
+        });
+        let rooms = rooms.collect();
+        Reply::Rooms { rooms, more: rest.next().is_some() }
+    }
+
+    /// Rooms that everybody may know of.
+    pub(super) fn public_rooms(&self) -> usize {
+        self.rooms.values().filter(|tag| self.stream(**tag).is_public()).count()
+    }
+
+    /// Rooms that a user may not read: what is found there is not for him.
+    pub(super) fn unreadable_rooms(&self, uid: u32) -> Vec<RoomName> {
+        let hidden = self.rooms.iter().filter(|(_, tag)| self.may_read(uid, **tag).is_err());
+        hidden.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Members of a room, for those who may read it: a private one is not in the presence table.
+    pub(super) fn who_in(
+        &self,
+        id: SessionId,
+        room: &RoomName,
+        skip: u32,
+    ) -> Result<Reply, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let tag = self.known_room(uid, room)?;
+        self.may_read(uid, tag)?;
+        let mut sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, s)| s.session).collect();
+        sessions.sort_unstable();
+        let mut rest = sessions.into_iter().skip(skip as usize);
+        let who = rest.by_ref().take(WHO_PER_REPLY).filter_map(|of| {
+            let session = self.sessions.get(&of)?;
+            Some(self.who_info(session))
+        });
+        let who = who.collect();
+        Ok(Reply::Who { who, more: rest.next().is_some() })
+    }
+
+    fn who_info(&self, session: &Session) -> WhoInfo {
+        WhoInfo {
+            member: (*session.member).clone(),
+            state: self.state_of(session),
+            status: self.away_text(session).unwrap_or_default().to_owned(),
+            since_wall_us: session.since_wall_us,
+            active_mono_us: session.active_us,
+        }
+    }
+
+    // ---- roles -------------------------------------------------------------------------------
+
+    /// Gives or takes a role in a room.
+    pub(super) fn set_role(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        (room, user): (&RoomName, &UserName),
+        role: Role,
+        on: bool,
+    ) -> Result<Reply, Refusal> {
+        let own = self.sessions[&id].peer.uid;
+        let tag = self.known_room(own, room)?;
+        let (what, done) = match (role, on) {
+            (Role::Operator, true) => ("make operators of it", "op"),
+            (Role::Operator, false) => ("take operators from it", "deop"),
+            (Role::Invited, true) => ("invite to it", "invite"),
+            (Role::Invited, false) => ("take invitations back", "uninvite"),
+            (Role::Banned, true) => ("ban from it", "ban"),
+            (Role::Banned, false) => ("end a ban", "unban"),
+            (Role::Muted, true) => ("mute somebody in it", "mute"),
+            (Role::Muted, false) => ("let somebody speak again", "unmute"),
+        };
+        self.must_lead(own, tag, what)?;
+        let uid = self.uid_of(user)?;
+        self.may_be_ruled(own, uid, tag, role, on)?;
+        let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
+            return no_room(room);
+        };
+        let name = name.clone();
+        if role == Role::Invited && on && rules.has(uid, Role::Banned) {
+            let text = format!("{user} is banned from {name}; end that first (room unban)");
+            return refuse(RefusalCode::Failed, text);
+        }
+        // Whoever may come in anyway is told that he is wanted.
+        let kept = role != Role::Invited || rules.private || !on;
+        let changed = if kept { rules.set(uid, role, on) } else { Some(true) };
+        let Some(changed) = changed else {
+            let text = format!("{name} has {ROOM_ROLES_MAX} rules about users, which is the limit");
+            return refuse(RefusalCode::Failed, text);
+        };
+        if !changed && !on {
+            let text = match role {
+                Role::Operator => format!("{user} is no operator of {name}"),
+                Role::Invited => format!("{user} is not invited to {name}"),
+                Role::Banned => format!("{user} is not banned from {name}"),
+                Role::Muted => format!("{user} is not muted in {name}"),
+            };
+            return refuse(RefusalCode::Failed, text);
+        }
+        if changed && kept {
+            self.records.push(Record::Role { room: name.clone(), uid, role, on });
+        }
+        if changed {
+            self.audit(now, own, format!("{done} @{user} in {name}"));
+        }
+        match (role, on) {
+            (Role::Banned, true) => self.shut_out(own, uid, tag, None, true),
+            (Role::Invited, false) => self.shut_out(own, uid, tag, None, false),
+            (Role::Invited, true) => self.tell_invited(own, uid, tag),
+            (Role::Operator | Role::Muted, _) | (Role::Banned, false) => 0,
+        };
+        Ok(Reply::Done)
+    }
+
+    /// Creators and the server's operators stand above a room's rules; nobody shuts himself out.
+    fn may_be_ruled(
+        &self,
+        own: u32,
+        uid: u32,
+        tag: StreamTag,
+        role: Role,
+        on: bool,
+    ) -> Result<(), Refusal> {
+        let harms =
+            matches!((role, on), (Role::Banned | Role::Muted, true) | (Role::Operator, false));
+        let Some((name, creator, _)) = self.room_rules(tag).filter(|_| harms) else {
+            return Ok(());
+        };
+        if uid == own && role != Role::Operator {
+            let text = format!("you can't do that to yourself; `moot room leave {name}` leaves it");
+            return refuse(RefusalCode::Failed, text);
+        }
+        if uid == creator {
+            let text = format!("{} made {name} and leads it always", self.called(uid));
+            return refuse(RefusalCode::Denied, text);
+        }
+        if self.is_operator(uid) && role != Role::Operator {
+            let text = format!("{} is an operator of the server", self.called(uid));
+            return refuse(RefusalCode::Denied, text);
+        }
+        Ok(())
+    }
+
+    /// Takes a user's sessions out of a room, by an operator's word. From a private room the invitation is
+    /// taken back as well.
+    pub(super) fn kick_from_room(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        room: &RoomName,
+        (user, label): (&UserName, Option<&Label>),
+    ) -> Result<Reply, Refusal> {
+        let own = self.sessions[&id].peer.uid;
+        let tag = self.known_room(own, room)?;
+        self.must_lead(own, tag, "remove somebody from it")?;
+        let uid = self.uid_of(user)?;
+        let Topic::Room { rules, name, creator_uid, .. } = &mut self.stream_mut(tag).topic else {
+            return no_room(room);
+        };
+        let (name, is_creator) = (name.clone(), uid == *creator_uid);
+        let mut gone = Vec::new();
+        if rules.private && label.is_none() && !is_creator {
+            for role in [Role::Invited, Role::Operator] {
+                if rules.set(uid, role, false) == Some(true) {
+                    gone.push(role);
+                }
+            }
+        }
+        let was_invited = !gone.is_empty();
+        for role in gone {
+            self.records.push(Record::Role { room: name.clone(), uid, role, on: false });
+        }
+        let removed = self.shut_out(own, uid, tag, label, false);
+        if removed == 0 && !was_invited {
+            let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
+            return refuse(RefusalCode::Absent, format!("{who} is not in {name}"));
+        }
+        self.audit(now, own, format!("kick @{user} from {name}"));
+        Ok(Reply::Done)
+    }
+
+    /// Takes sessions of a user out of a room. What is published from now on is sealed with another key:
+    /// who was there before may have kept the present one.
+    fn shut_out(
+        &mut self,
+        by: u32,
+        uid: u32,
+        tag: StreamTag,
+        label: Option<&Label>,
+        banned: bool,
+    ) -> usize {
+        let by = self.called(by);
+        let is_meant = |s: &Session| {
+            s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
+        };
+        let sessions: Vec<_> = self
+            .stream(tag)
+            .subs
+            .iter()
+            .map(|(_, sub)| sub.session)
+            .filter(|id| self.sessions.get(id).is_some_and(is_meant))
+            .collect();
+        for id in &sessions {
+            self.send(*id, Event::Removed { stream: tag, by: by.clone(), banned });
+            self.part(*id, tag, EndCause::Kicked);
+        }
+        self.new_key(tag);
+        sessions.len()
+    }
+
+    /// Has what is published in a stream from now on sealed with another key.
+    pub(super) fn new_key(&mut self, tag: StreamTag) {
+        if self.stream(tag).channel.is_some() {
+            self.out.push(Action::NewKey(tag));
+        }
+    }
+
+    /// Tells who is invited, and those who are there: they see who lets himself or others in.
+    fn tell_invited(&mut self, by: u32, uid: u32, tag: StreamTag) -> usize {
+        let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return 0 };
+        let (user, by) = (self.called(uid), self.called(by));
+        let invited = self.sessions.values().filter(|s| s.peer.uid == uid && s.listens());
+        let invited = invited.map(|s| s.member.session);
+        let subs = self.stream(tag).subs.iter();
+        let there = subs.filter(|(_, s)| s.membership.is_some()).map(|(_, s)| s.session);
+        let told: BTreeSet<SessionId> = invited.chain(there).collect();
+        for id in &told {
+            let (room, user, by) = (room.clone(), user.clone(), by.clone());
+            self.send(*id, Event::Invited { room, user, by });
+        }
+        told.len()
+    }
+
+    // ---- ending sessions ---------------------------------------------------------------------
+
+    /// Ends sessions of a user.
+    pub(super) fn kick(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        (user, label): (&UserName, Option<&Label>),
+    ) -> Result<Reply, Refusal> {
+        let own = self.sessions[&id].peer.uid;
+        let uid = self.uid_of(user)?;
+        self.may_end(own, uid)?;
+        let is_meant = |s: &&Session| {
+            // Not the one that asks.
+            s.peer.uid == uid
+                && s.member.session != id
+                && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
+        };
+        let sessions: Vec<_> =
+            self.sessions.values().filter(is_meant).map(|s| s.member.session).collect();
+        let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
+        if sessions.is_empty() {
+            return refuse(RefusalCode::Absent, format!("{who} has no session here"));
+        }
+        self.audit(now, own, format!("kick {who} ({} sessions)", sessions.len()));
+        for session in sessions {
+            self.end_by(own, session);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Ends one session.
+    pub(super) fn drop_session(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        session: SessionId,
+    ) -> Result<Reply, Refusal> {
+        let own = self.sessions[&id].peer.uid;
+        let Some(found) = self.sessions.get(&session) else {
+            return refuse(RefusalCode::Absent, format!("there is no session {}", session.0));
+        };
+        let (uid, name) = (found.peer.uid, found.member.name());
+        self.may_end(own, uid)?;
+        if session == id {
+            return refuse(RefusalCode::Failed, "that is the session of this very command");
+        }
+        self.audit(now, own, format!("drop session {} of {name}", session.0));
+        self.end_by(own, session);
+        Ok(Reply::Done)
+    }
+
+    fn may_end(&self, own: u32, uid: u32) -> Result<(), Refusal> {
+        if own == uid || self.is_operator(own) {
+            return Ok(());
+        }
+        let text = "only operators of the server end sessions of other users: the server's own user, \
+                    root, and those that its configuration names";
+        refuse(RefusalCode::Denied, text)
+    }
+
+    fn end_by(&mut self, by: u32, session: SessionId) {
+        let reason = format!("kicked by {}", self.called(by));
+        let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();
+        self.close(session, EndCause::Kicked);
+        for tag in streams {
+            self.new_key(tag);
+        }
+        self.out.push(Action::End(session, reason));
+    }
+}

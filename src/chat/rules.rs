@@ -1,0 +1,176 @@
+//! Who may do what: on the server, and in a room. Decisions over user ids, nothing else.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::member::Level;
+use crate::limits::ROOM_ROLES_MAX;
+
+/// What the operator decided about who may do what on this server; each list names users (`@ann`), groups
+/// (`%staff`) and `operators`, and is for everybody if it is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Who may announce, by level.
+    pub announce: [Vec<String>; 4],
+    /// Who may bring rooms into being.
+    pub create_rooms: Vec<String>,
+    /// Who may listen to rooms and read them.
+    pub join: Vec<String>,
+}
+
+impl Policy {
+    /// A list in words, as an answer to the question who may.
+    #[must_use]
+    pub fn words(list: &[String]) -> String {
+        let named: Vec<_> = list.iter().filter(|who| *who != "operators").cloned().collect();
+        match named.as_slice() {
+            [] => "operators of the server".to_owned(),
+            named => format!("{} and operators of the server", named.join(", ")),
+        }
+    }
+}
+
+/// What one user may on this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Is an operator of the server: may do everything that follows, and more.
+    pub operator: bool,
+    /// May announce, by level.
+    pub announce: [bool; 4],
+    /// May bring rooms into being.
+    pub create_rooms: bool,
+    /// May listen to rooms and read them.
+    pub join: bool,
+}
+
+impl Rights {
+    /// Of somebody of whom nothing was said.
+    pub const EVERYBODY: Self =
+        Self { operator: false, announce: [true; 4], create_rooms: true, join: true };
+    /// Of an operator.
+    pub const OPERATOR: Self = Self { operator: true, ..Self::EVERYBODY };
+
+    /// Whether announcements of a level are allowed.
+    #[must_use]
+    pub fn may_announce(&self, level: Level) -> bool {
+        self.operator || self.announce[usize::from(level.number())]
+    }
+}
+
+/// What a user can be in a room, beside being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Leads it, as its creator does.
+    Operator,
+    /// May be in it, though it is private.
+    Invited,
+    /// May not be in it.
+    Banned,
+    /// May not say anything in it.
+    Muted,
+}
+
+impl Role {
+    /// All roles, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Operator, Self::Invited, Self::Banned, Self::Muted];
+
+    /// The number that stands for it in the history.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The role of a number.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// The rules of one room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoomRules {
+    /// Only for those who are invited; for all others it does not exist.
+    pub private: bool,
+    /// Only who leads it says something.
+    pub read_only: bool,
+    roles: BTreeSet<(Role, u32)>,
+}
+
+impl RoomRules {
+    /// Of a room where nobody has a role yet.
+    #[must_use]
+    pub fn new(private: bool, read_only: bool) -> Self {
+        Self { private, read_only, roles: BTreeSet::new() }
+    }
+
+    /// Whether a user has a role.
+    #[must_use]
+    pub fn has(&self, uid: u32, role: Role) -> bool {
+        self.roles.contains(&(role, uid))
+    }
+
+    /// Gives or takes a role; whether that changed anything. None if there are too many.
+    pub fn set(&mut self, uid: u32, role: Role, on: bool) -> Option<bool> {
+        if !on {
+            return Some(self.roles.remove(&(role, uid)));
+        }
+        if self.roles.len() >= ROOM_ROLES_MAX && !self.has(uid, role) {
+            return None;
+        }
+        Some(self.roles.insert((role, uid)))
+    }
+
+    /// Users of a role.
+    pub fn with(&self, role: Role) -> impl Iterator<Item = u32> + '_ {
+        self.roles.range((role, 0)..=(role, u32::MAX)).map(|(_, uid)| *uid)
+    }
+
+    /// Whether a user may be in it, its creator and the server's operators aside.
+    #[must_use]
+    pub fn admits(&self, uid: u32) -> bool {
+        let invited = self.has(uid, Role::Invited) || self.has(uid, Role::Operator);
+        !self.has(uid, Role::Banned) && (!self.private || invited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_room_admits_the_invited_and_a_ban_comes_before_everything() {
+        let mut rules = RoomRules::new(true, false);
+        assert!(!rules.admits(7));
+        assert_eq!(rules.set(7, Role::Invited, true), Some(true));
+        assert_eq!(rules.set(7, Role::Invited, true), Some(false));
+        assert!(rules.admits(7) && !rules.admits(8));
+        rules.set(7, Role::Banned, true);
+        assert!(!rules.admits(7));
+        rules.private = false;
+        assert!(!rules.admits(7) && rules.admits(8));
+        assert_eq!(rules.with(Role::Banned).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn there_are_only_so_many_roles() {
+        let mut rules = RoomRules::default();
+        for uid in 0..ROOM_ROLES_MAX as u32 {
+            assert_eq!(rules.set(uid, Role::Muted, true), Some(true));
+        }
+        assert_eq!(rules.set(1, Role::Banned, true), None);
+        assert_eq!(rules.set(1, Role::Muted, true), Some(false), "it was there");
+        assert_eq!(rules.set(1, Role::Muted, false), Some(true));
+        assert_eq!(rules.set(1, Role::Banned, true), Some(true));
+    }
+
+    #[test]
+    fn who_may_is_told_in_words() {
+        let words = |list: &[&str]| {
+            Policy::words(&list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(words(&["operators"]), "operators of the server");
+        assert_eq!(words(&["@ann", "%staff"]), "@ann, %staff and operators of the server");
+    }
+}

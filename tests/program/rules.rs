@@ -1,0 +1,278 @@
+//! Rooms with rules, operators, policies: several users of one host.
+
+use std::time::Instant;
+
+use moot::{
+    chat::{
+        member::Kind,
+        names::RoomName,
+        verbs::{Begin, Follow, Reply, Request},
+    },
+    client::{Link, Told},
+    os,
+    session::Connection,
+    wire::hello::Hello,
+};
+
+use super::world::{
+    OTHER_UID, PATIENCE, Process, THIRD_UID, World, broadcast, eventually, is_root,
+};
+
+/// More users of this host.
+const FOURTH_UID: u32 = 2;
+
+fn name(uid: u32) -> String {
+    os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
+}
+
+fn at(uid: u32) -> String {
+    format!("@{}", name(uid))
+}
+
+fn listen_as(world: &World, uid: u32, args: &[&str]) -> Process {
+    let mut all = vec!["listen", "--json"];
+    all.extend(args);
+    Process::ready(world.moot_as(uid, &all))
+}
+
+#[test]
+fn a_private_room_is_nowhere_to_be_seen_by_strangers() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let mut server = world.serve_with(&["--system"]);
+    let owner = |args: &[&str]| world.run_as(OTHER_UID, args);
+    let stranger = |args: &[&str]| world.run_as(THIRD_UID, args);
+    owner(&["room", "create", "den", "--private"]).ok();
+    owner(&["room", "topic", "den", "the needle"]).ok();
+    let mut inside = listen_as(&world, OTHER_UID, &["den"]);
+    owner(&["send", "den", "a needle"]).ok();
+    assert_eq!(inside.next_of("message")["text"], "a needle");
+    stranger(&["send", "hay", "hay"]).ok();
+    let absent = |args: &[&str]| {
+        let done = stranger(args).exits(5);
+        assert_eq!(done.err.matches("den").count(), 1, "{}", done.err);
+    };
+    for args in [
+        &["history", "den"][..],
+        &["who", "den"],
+        &["listen", "den"],
+        &["send", "den", "x"],
+        &["read", "den"],
+        &["room", "topic", "den", "x"],
+        &["room", "delete", "den"],
+        &["room", "kick", "den", &at(OTHER_UID)],
+        &["announce", "--to", "den", "x"],
+        &["search", "--room", "den", "needle"],
+    ] {
+        absent(args);
+    }
+    stranger(&["search", "needle"]).exits(1);
+    for args in [&["rooms"][..], &["rooms", "--json"], &["who", "--all", "--json"], &["who"]] {
+        let done = stranger(args).ok();
+        assert!(!done.out.contains("den") && !done.out.contains("needle"), "{}", done.out);
+    }
+    assert_eq!(stranger(&["status", "--json"]).ok().objects()[0]["rooms"], 1, "only the hay");
+    // Nor can he make one of that name, and nobody says why.
+    let done = stranger(&["room", "create", "den"]).exits(1);
+    assert!(!done.err.contains("private"), "{}", done.err);
+    // Those who are invited are told, see everything, and no more once they are removed.
+    let mut guest = listen_as(&world, THIRD_UID, &["hay"]);
+    owner(&["room", "invite", "den", &at(THIRD_UID)]).ok();
+    let mut invited = listen_as(&world, THIRD_UID, &["--last", "5", "den"]);
+    assert_eq!(invited.next_of("message")["text"], "a needle");
+    let who = stranger(&["who", "den", "--json"]).ok().objects();
+    assert_eq!(who.len(), 2);
+    assert_eq!(stranger(&["rooms", "--json"]).ok().objects()[0]["private"], true);
+    stranger(&["search", "needle"]).ok();
+    stranger(&["send", "den", "thanks"]).ok();
+    world.end(&mut server);
+    let _server = world.serve_with(&["--system"]);
+    eventually("the guest is back", || invited.next("an event")["type"] == "ready");
+    stranger(&["history", "den"]).ok();
+    owner(&["room", "kick", "den", &at(THIRD_UID)]).ok();
+    let removed = invited.next_of("removed");
+    assert_eq!((&removed["reason"], &removed["by"]), (&"kicked".into(), &name(OTHER_UID).into()));
+    assert_eq!(invited.code(), 4, "nothing is left to listen to");
+    absent(&["history", "den"]);
+    stranger(&["search", "needle"]).exits(1);
+    owner(&["send", "den", "among us"]).ok();
+    world.run(&["send", "hay", "the next"]).ok();
+    eventually("the hay", || guest.next("hay")["text"] == "the next");
+}
+
+#[test]
+fn who_is_removed_opens_nothing_that_is_said_afterwards() {
+    if !is_root() || broadcast() == "off" {
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    world.run_as(OTHER_UID, &["room", "create", "dev"]).ok();
+    // A process that keeps everything: session, keys, and an ear on the group.
+    let connection = Connection::open(&world.dir.join("socket"), PATIENCE).unwrap();
+    let mut link = Link::open(connection, &Hello::new(None, Kind::Script, [9; 16]));
+    link.set_deadline(Some(Instant::now() + PATIENCE));
+    let source_port = link.welcome().unwrap().source_port.unwrap();
+    let run = link.run().unwrap().0;
+    let mut others: Vec<_> = [OTHER_UID, THIRD_UID, FOURTH_UID]
+        .map(|uid| listen_as(&world, uid, &["dev"]))
+        .into_iter()
+        .collect();
+    let join = Request::Join {
+        follow: Follow::Room(RoomName::new("dev").unwrap()),
+        begin: Begin::Now,
+        membership: false,
+        keep: false,
+    };
+    let Reply::Joined(mut infos) = link.ask(&join).unwrap() else { panic!("not joined") };
+    let info = infos.remove(0);
+    let channel = info.channel.expect("a channel");
+    let group = std::net::SocketAddrV4::new(channel.group.into(), channel.port);
+    let ear = os::Receiver::open(group, source_port).unwrap();
+    let mut opener = moot::broadcast::Opener::new(channel.key.number, &channel.key.bytes, run);
+    let mut buffer = vec![0; 70_000];
+    let mut heard = |opener: &mut moot::broadcast::Opener| -> (usize, usize) {
+        let (mut all, mut opened) = (0, 0);
+        while let Ok(bytes) = ear.recv(&mut buffer) {
+            all += 1;
+            opened += usize::from(opener.open(&mut buffer[..bytes]).is_some());
+        }
+        (all, opened)
+    };
+    let mut say = |text: &str| {
+        world.run_as(OTHER_UID, &["send", "dev", text]).ok();
+        for other in &mut others {
+            assert_eq!(other.texts(1), [text]);
+        }
+    };
+    // While it is in, it understands what it hears.
+    let mut n = 0;
+    eventually("a datagram that opens", || {
+        n += 1;
+        say(&format!("before {n}"));
+        heard(&mut opener).1 > 0
+    });
+    world.run_as(OTHER_UID, &["room", "kick", "dev", &at(0)]).ok();
+    heard(&mut opener);
+    let mut after = 0;
+    eventually("datagrams that don't", || {
+        n += 1;
+        say(&format!("after {n}"));
+        let (all, opened) = heard(&mut opener);
+        assert_eq!(opened, 0, "it understands what is said after it was removed");
+        after += all;
+        after > 3
+    });
+    // By session nothing comes either, whatever it asks for.
+    link.queue_report(&moot::chat::hub::Report {
+        stream: info.tag,
+        delivered: 0,
+        by_broadcast: 0,
+        datagrams: 0,
+    });
+    let mut told = Vec::new();
+    link.set_deadline(Some(Instant::now() + PATIENCE));
+    let last = link.queue_request(&Request::Rooms { skip: 0 });
+    loop {
+        match link.wait().unwrap() {
+            Told::Reply(serial, _) if serial == last => break,
+            Told::Batch(body) => told.push(String::from_utf8_lossy(&body).into_owned()),
+            _ => {}
+        }
+    }
+    assert!(told.iter().all(|body| !body.contains("after")), "{told:?}");
+}
+
+#[test]
+fn a_ban_holds_over_a_restart_until_it_is_ended() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let mut server = world.serve_with(&["--system"]);
+    let owner = |args: &[&str]| world.run_as(OTHER_UID, args);
+    let bob = at(THIRD_UID);
+    owner(&["room", "create", "dev"]).ok();
+    let mut spammer = listen_as(&world, THIRD_UID, &["dev"]);
+    world.run_as(THIRD_UID, &["send", "dev", "buy"]).ok();
+    owner(&["room", "mute", "dev", &bob]).ok();
+    let done = world.run_as(THIRD_UID, &["send", "dev", "buy more"]).exits(4);
+    assert!(done.err.contains(&name(OTHER_UID)), "who could end it: {}", done.err);
+    owner(&["room", "ban", "dev", &bob]).ok();
+    assert_eq!(spammer.next_of("removed")["reason"], "banned");
+    assert_eq!(spammer.code(), 4);
+    for args in [&["send", "dev", "x"][..], &["listen", "dev"], &["history", "dev"]] {
+        world.run_as(THIRD_UID, args).exits(4);
+    }
+    server.kill();
+    let _server = world.serve_with(&["--system"]);
+    world.run_as(THIRD_UID, &["history", "dev"]).exits(4);
+    world.run_as(THIRD_UID, &["room", "unban", "dev", &bob]).exits(4);
+    owner(&["room", "unban", "dev", &bob]).ok();
+    owner(&["room", "unban", "dev", &bob]).exits(1);
+    world.run_as(THIRD_UID, &["history", "dev"]).ok();
+    world.run_as(THIRD_UID, &["send", "dev", "still muted"]).exits(4);
+    owner(&["room", "ban", "dev", "@nobody-of-that-name"]).exits(5);
+    let audit = world.run(&["status", "--audit"]).ok().out;
+    assert!(audit.contains(&format!("ban {bob} in dev")), "{audit}");
+    world.run_as(THIRD_UID, &["status", "--audit"]).exits(4);
+}
+
+#[test]
+fn kicked_and_dropped_sessions_end_and_stay_away() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    let mut first = listen_as(&world, THIRD_UID, &["--as", "one", "dev"]);
+    let mut second = listen_as(&world, THIRD_UID, &["--as", "two", "--no-reconnect", "dev"]);
+    let mut witness = world.join(&["dev"]);
+    world.run_as(OTHER_UID, &["kick", &at(THIRD_UID)]).exits(4);
+    world.run(&["kick", &format!("{}/one", at(THIRD_UID))]).ok();
+    assert!(first.next_of("end")["reason"].as_str().unwrap().contains("kicked by"));
+    assert_eq!(first.code(), 4);
+    assert_eq!(witness.next_of("left")["reason"], "kicked");
+    let rows = world.who(&["--user", &at(THIRD_UID)]).0;
+    let session = rows[0]["session"].to_string();
+    world.run_as(OTHER_UID, &["drop", &session]).exits(4);
+    world.run_as(THIRD_UID, &["drop", &session]).ok();
+    assert_eq!(second.code(), 4);
+    world.run(&["drop", &session]).exits(5);
+    world.run(&["kick", &at(THIRD_UID)]).exits(5);
+}
+
+#[test]
+fn the_policy_says_who_may_and_refusals_say_who_could() {
+    if !is_root() {
+        return;
+    }
+    let group = "daemon";
+    let policy = format!(
+        "[policy]\noperators = [\"{}\"]\nannounce_critical = [\"operators\"]\n\
+         announce_warning = [\"%{group}\"]\ncreate_rooms = [\"%{group}\"]\njoin = [\"%{group}\", \"operators\"]\n",
+        at(OTHER_UID)
+    );
+    let world = World::with_config(&policy);
+    let _server = world.serve_with(&["--system"]);
+    // daemon is in its own group; bin is in none of these.
+    let (operator, daemon, bin) = (OTHER_UID, THIRD_UID, FOURTH_UID);
+    world.run_as(daemon, &["room", "create", "dev"]).ok();
+    let done = world.run_as(bin, &["room", "create", "ops"]).exits(4);
+    assert!(done.err.contains("%daemon") && done.err.contains("operators"), "{}", done.err);
+    world.run_as(bin, &["send", "ops", "x"]).exits(4);
+    world.run_as(operator, &["room", "create", "ops"]).ok();
+    world.run_as(bin, &["listen", "dev"]).exits(4);
+    world.run_as(bin, &["history", "dev"]).exits(4);
+    world.run_as(bin, &["send", "dev", "may be said"]).ok();
+    world.run_as(daemon, &["history", "dev"]).ok();
+    let announce = |uid, level| world.run_as(uid, &["announce", "--level", level, "x"]).code;
+    assert_eq!([0, operator, daemon, bin].map(|uid| announce(uid, "critical")), [0, 0, 4, 4]);
+    assert_eq!([0, operator, daemon, bin].map(|uid| announce(uid, "warning")), [0, 0, 0, 4]);
+    assert_eq!([0, operator, daemon, bin].map(|uid| announce(uid, "notice")), [0, 0, 0, 0]);
+    // An operator by configuration rules every room.
+    world.run_as(operator, &["room", "ban", "dev", &at(bin)]).ok();
+    world.run_as(operator, &["room", "ban", "dev", &at(daemon)]).exits(4);
+}
