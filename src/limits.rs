@@ -162,6 +162,9 @@ pub const INSTANCES_MAX: usize = 65_536;
 pub const INSTANCE_RANGES_PER_USER_MAX: usize = 65_536;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
+/// Bytes of last wills of one account.
+pub const WILL_BYTES_PER_ACCOUNT_MAX: usize = 256 * 1024;
+
 // ---- history ---------------------------------------------------------------------------------
 
 /// What could not be kept beside messages is tried again after so long.
@@ -205,12 +208,28 @@ pub const UNREAD_MAX: u64 = 10_000;
 
 // ---- announcements ---------------------------------------------------------------------------
 
-/// Receipts that are kept after their announcement.
-pub const RECEIPTS_KEPT_MAX: usize = 256;
-/// The same of one account.
-pub const RECEIPTS_PER_ACCOUNT_MAX: usize = 32;
+/// Announcements that are known with their receipts.
+pub const NOTICES_KEPT_MAX: usize = 256;
+/// Retained and scheduled announcements of one user id.
+pub const NOTICES_PER_USER_MAX: usize = 64;
+/// Bytes of their texts.
+pub const NOTICE_BYTES_PER_USER_MAX: usize = 64 * 1024;
+/// The same of all users.
+pub const NOTICE_BYTES_KEPT_MAX: usize = 256 * 1024;
+/// Sessions in all receipts together; the oldest receipts are forgotten above.
+pub const RECEIPT_SESSIONS_KEPT_MAX: usize = 131_072;
+/// Names that acknowledge one announcement.
+pub const RECEIPT_ACKS_MAX: usize = 16_384;
+/// Changed receipts are kept so often.
+pub const NOTICE_RECORD_EVERY_MS: u64 = 1_000;
+/// An announcement can be put off by so long.
+pub const SCHEDULE_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Missing members named in one frame; more come in further frames.
 pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
+
+// A receipt of a full server fits.
+const _: () = assert!(SESSIONS_MAX <= RECEIPT_SESSIONS_KEPT_MAX);
+const _: () = assert!(NOTICE_BYTES_PER_USER_MAX >= TEXT_BYTES_MAX);
 
 // ---- names that are kept ---------------------------------------------------------------------
 
@@ -244,6 +263,8 @@ const _: () = assert!(HEARTBEAT_EVERY_MS * 4 <= HEARTBEAT_STALE_MS);
 pub const ANSWER_MS_DEFAULT: u64 = 10_000;
 /// How long `announce` waits for its receipt when `--timeout` does not say.
 pub const RECEIPT_MS_DEFAULT: u64 = 2_000;
+/// The same with `--wait acked`: people take longer.
+pub const ACKED_MS_DEFAULT: u64 = 5 * 60 * 1000;
 /// A server started by a command ends after so long without sessions.
 pub const IDLE_EXIT_MS: u64 = 15 * 60 * 1000;
 /// How long a command waits for the server that it started.

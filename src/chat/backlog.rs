@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
+use super::verbs::StreamTag;
+
 /// What one entry costs beside its bytes.
 const ENTRY_BYTES: usize = 64;
 
@@ -16,6 +18,8 @@ pub struct Segment {
     pub frame: Rc<[u8]>,
     /// Wall clock of its newest message, microseconds since 1970.
     pub wall_us: i64,
+    /// It is for the members of this room only; what the others get in its place.
+    pub secret: Option<(StreamTag, Rc<[u8]>)>,
     before: Flow,
     after: Flow,
 }
@@ -89,14 +93,22 @@ impl Backlog {
     }
 
     /// Adds the messages up to `last` and drops the oldest beyond the bound.
-    pub fn push(&mut self, last: u64, frame: Rc<[u8]>, charge: usize, wall_us: i64) {
+    pub fn push(
+        &mut self,
+        last: u64,
+        frame: Rc<[u8]>,
+        charge: usize,
+        wall_us: i64,
+        secret: Option<(StreamTag, Rc<[u8]>)>,
+    ) {
         assert!(last > self.head, "numbers rise without a hole");
         let before = self.flow;
         self.flow.bytes += frame.len() as u64;
         self.flow.charge += charge as u64;
         self.bytes += frame.len() + ENTRY_BYTES;
         let first = self.head + 1;
-        self.segments.push_back(Segment { first, last, frame, wall_us, before, after: self.flow });
+        let after = self.flow;
+        self.segments.push_back(Segment { first, last, frame, wall_us, secret, before, after });
         self.head = last;
         self.trim();
     }
@@ -152,12 +164,12 @@ mod tests {
         let mut log = Backlog::new(0, 1100);
         assert_eq!((log.head(), log.start()), (0, 1));
         for last in [3, 4, 10] {
-            log.push(last, frame(200), 832, 0);
+            log.push(last, frame(200), 832, 0, None);
         }
         assert_eq!(log.holding(3).unwrap().first, 1);
         assert_eq!(log.holding(5).unwrap().last, 10);
         assert!(log.holding(11).is_none());
-        log.push(20, frame(500), 832, 0);
+        log.push(20, frame(500), 832, 0, None);
         assert_eq!(log.start(), 4, "the first segment went");
         assert!(log.holding(3).is_none());
         assert_eq!(log.head(), 20);
@@ -166,8 +178,8 @@ mod tests {
     #[test]
     fn flow_counts_what_is_not_acknowledged() {
         let mut log = Backlog::new(0, 10_000);
-        log.push(3, frame(200), 800, 0);
-        log.push(5, frame(100), 900, 0);
+        log.push(3, frame(200), 800, 0, None);
+        log.push(5, frame(100), 900, 0, None);
         assert_eq!(log.flow_at(0), Flow::default());
         assert_eq!(log.flow_at(2), Flow::default(), "a part of a segment counts as nothing");
         assert_eq!(log.flow_at(3), Flow { bytes: 200, charge: 800 });

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! body     tag u32 · first u64 · count u32 · base i64          24 bytes, little endian
-//! message  flags u8 · [sender] · index · offset · [reply] · [label] · [notice] · length · text
+//! message  flags u8 · [sender] · index · offset · [reply] · [label] · [notice] · [will u8] · length · text
 //! sender   session · uid · pid · kind u8 · user · label        names: length u8 and bytes
 //! notice   level u8 · bits u8 · [expires i64] · room
 //! ```
@@ -14,7 +14,7 @@
 
 use super::{
     bytes::{Cursor, put_name, put_number},
-    member::{Kind, Level, Member, SessionId},
+    member::{EndCause, Kind, Level, Member, SessionId},
     message::Notice,
     names::{Label, RoomName, UserName},
     verbs::StreamTag,
@@ -30,7 +30,9 @@ const FLAG_LABEL: u8 = 4;
 const FLAG_NOTICE: u8 = 8;
 /// The number stands, its content is not for this channel or was taken away.
 const FLAG_WITHHELD: u8 = 16;
-const FLAGS_KNOWN: u8 = 31;
+/// Said by the server for a session that ended.
+const FLAG_WILL: u8 = 32;
+const FLAGS_KNOWN: u8 = 63;
 
 const NOTICE_EXPIRES: u8 = 1;
 const NOTICE_RETAINED: u8 = 2;
@@ -51,6 +53,8 @@ pub struct Draft<'a> {
     pub to_label: Option<&'a Label>,
     /// Present in announcements.
     pub notice: Option<&'a Notice>,
+    /// How the session ended for which the server says it.
+    pub will: Option<EndCause>,
     /// Keeps the number and nothing else.
     pub withheld: bool,
     /// What was said.
@@ -137,6 +141,10 @@ impl Builder {
         if let Some(notice) = draft.notice {
             flags |= FLAG_NOTICE;
             put_notice(to, notice);
+        }
+        if let Some(cause) = draft.will {
+            flags |= FLAG_WILL;
+            to.push(cause.number());
         }
         if draft.withheld {
             flags |= FLAG_WITHHELD;
@@ -315,6 +323,8 @@ pub struct MessageRef<'a> {
     pub to_label: &'a str,
     /// Present in announcements.
     pub notice: Option<NoticeRef<'a>>,
+    /// How the session ended for which the server said it.
+    pub will: Option<EndCause>,
     /// Only the number stands.
     pub withheld: bool,
     /// What was said.
@@ -361,6 +371,10 @@ impl<'a> Reader<'a> {
         let reply_to = if flags & FLAG_REPLY != 0 { Some(rest.number()?) } else { None };
         let to_label = if flags & FLAG_LABEL != 0 { rest.name()? } else { "" };
         let notice = if flags & FLAG_NOTICE != 0 { Some(rest.notice()?) } else { None };
+        let will = match flags & FLAG_WILL {
+            0 => None,
+            _ => Some(EndCause::of_number(rest.array::<1>()?[0])),
+        };
         let bytes = usize::try_from(rest.number()?).map_err(|_| Malformed)?;
         if bytes > TEXT_BYTES_MAX {
             return Err(Malformed);
@@ -372,6 +386,7 @@ impl<'a> Reader<'a> {
             reply_to,
             to_label,
             notice,
+            will,
             withheld: flags & FLAG_WITHHELD != 0,
             text: rest.text(bytes)?,
         })
@@ -447,6 +462,7 @@ mod tests {
             reply_to: None,
             to_label: None,
             notice: None,
+            will: None,
             withheld: false,
             text,
         }
@@ -475,10 +491,12 @@ mod tests {
             b.push(8, &Draft { notice: Some(&notice), to_label: Some(&label), ..draft(&ann, "x") })
         );
         assert!(b.push(8, &Draft { withheld: true, ..draft(&ann, "secret") }));
+        let will = Some(EndCause::Killed);
+        assert!(b.push(8, &Draft { will, ..draft(&ann, "gone") }));
         let body = &b.bytes()[8..];
         let got = read(body);
-        assert_eq!(Head::read(body).unwrap().last(), 44);
-        assert_eq!(got.iter().map(|m| m.seq).collect::<Vec<_>>(), [41, 42, 43, 44]);
+        assert_eq!(Head::read(body).unwrap().last(), 45);
+        assert_eq!(got.iter().map(|m| m.seq).collect::<Vec<_>>(), [41, 42, 43, 44, 45]);
         assert_eq!(got[0].text, "안녕 👋");
         assert_eq!(got[0].from.to_member().unwrap(), ann);
         assert_eq!((got[1].wall_us, got[1].reply_to), (1_000_300, Some(41)));
@@ -487,6 +505,7 @@ mod tests {
         assert_eq!(got[2].to_label, "봇");
         assert_eq!(got[2].from.session, SessionId(1));
         assert!(got[3].withheld && got[3].text.is_empty());
+        assert_eq!((got[4].will, got[4].text), (will, "gone"));
     }
 
     #[test]

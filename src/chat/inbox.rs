@@ -333,6 +333,7 @@ mod tests {
                 reply_to: None,
                 to_label: None,
                 notice: None,
+                will: None,
                 withheld: false,
                 text: &text,
             };

@@ -148,6 +148,22 @@ pub enum EndCause {
 }
 
 impl EndCause {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Quit, Self::Closed, Self::Killed, Self::Unresponsive, Self::Kicked, Self::Server];
+
+    /// The number that stands for it in batches.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The cause of a number; unknown ones read as closed.
+    #[must_use]
+    pub fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Closed)
+    }
+
     /// The word of the command line and JSON.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    member::{Level, Member},
+    member::{EndCause, Level, Member},
     names::{NameError, RoomName, UserName},
 };
 
@@ -95,6 +95,46 @@ impl FromStr for MessageId {
     }
 }
 
+/// How people name an announcement: `!3`, or `!+2` while it waits for its time. The `!` may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum NoticeId {
+    /// By its number among the announcements.
+    Number(u64),
+    /// By its number among the scheduled ones.
+    Scheduled(u64),
+}
+
+impl fmt::Display for NoticeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "!{number}"),
+            Self::Scheduled(number) => write!(f, "!+{number}"),
+        }
+    }
+}
+
+/// Not the id of an announcement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an announcement is written !3, or !+2 while it waits for its time")]
+pub struct NoticeIdError;
+
+impl FromStr for NoticeId {
+    type Err = NoticeIdError;
+
+    fn from_str(written: &str) -> Result<Self, NoticeIdError> {
+        let id = written.strip_prefix('!').unwrap_or(written);
+        let (digits, scheduled) = match id.strip_prefix('+') {
+            Some(digits) => (digits, true),
+            None => (id, false),
+        };
+        if !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(NoticeIdError);
+        }
+        let number = digits.parse().map_err(|_| NoticeIdError)?;
+        Ok(if scheduled { Self::Scheduled(number) } else { Self::Number(number) })
+    }
+}
+
 /// What an announcement has beyond a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
@@ -125,6 +165,8 @@ pub struct Message {
     pub mention: bool,
     /// Present in announcements.
     pub notice: Option<Notice>,
+    /// Said by the server in the place of a session that ended: how it ended.
+    pub will: Option<EndCause>,
     /// What was said, unchanged.
     pub text: String,
 }
@@ -137,6 +179,17 @@ mod tests {
     fn ids_are_read_as_they_are_written() {
         for id in ["dev:42", "dev:3f9a01b2.42", "@ann:7", "!3", "회의:1"] {
             assert_eq!(id.parse::<MessageId>().unwrap().to_string(), id);
+        }
+        for (written, id) in [
+            ("!3", NoticeId::Number(3)),
+            ("3", NoticeId::Number(3)),
+            ("!+2", NoticeId::Scheduled(2)),
+            ("+2", NoticeId::Scheduled(2)),
+        ] {
+            assert_eq!(written.parse(), Ok(id));
+        }
+        for bad in ["", "!", "!!3", "-3", "dev:3", "++3", "!+"] {
+            assert_eq!(bad.parse::<NoticeId>(), Err(NoticeIdError), "{bad}");
         }
         assert_eq!("user:ann:7".parse::<MessageId>().unwrap().to_string(), "@ann:7");
         for bad in ["", "dev", "dev:", "dev:x", ":1", "dev:zz.1", "!", "!x", "@:1", "dev:-1"] {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     member::{EndCause, Level, Member, SessionId, State},
-    message::RunId,
+    message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
     rules::Role,
     text::Text,
@@ -187,22 +187,38 @@ pub enum Request {
         label: Option<Label>,
     },
     /// Announces.
-    Announce {
-        /// Its weight.
-        level: Level,
-        /// The room it is for; none: every member.
-        room: Option<RoomName>,
-        /// What to announce.
-        text: Text,
-        /// Report once so many members are reached (all of them: `u32::MAX`).
-        report_at: u32,
-    },
-    /// The receipt of an announcement of this session, as it stands.
+    Announce(Announce),
+    /// The receipt of an announcement, as it stands.
     Receipt {
-        /// Number of the announcement.
-        number: u64,
+        /// Which announcement.
+        id: NoticeId,
         /// How many missing ones were received already.
         skip: u32,
+    },
+    /// Announcements that wait, and those that were made, the newest first, some at a time.
+    Notices {
+        /// How many were received already.
+        skip: u32,
+    },
+    /// One of them.
+    Notice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// A person says that an announcement was seen.
+    AckNotice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// Takes an announcement back.
+    CancelNotice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// What the server is to say in this session's rooms, as this member, if it ends without a good-bye.
+    Will {
+        /// What; none: nothing any more.
+        text: Option<Text>,
     },
     /// The broadcast channel of a stream was joined.
     Listening {
@@ -277,6 +293,122 @@ pub enum Request {
     Active,
     /// Good-bye: the end of this session is deliberate.
     Quit,
+}
+
+/// What is to be announced, to whom, and what is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// Its weight.
+    pub level: Level,
+    /// The room it is for; none: every member.
+    pub room: Option<RoomName>,
+    /// What to announce.
+    pub text: Text,
+    /// How long it is good for once it is announced, microseconds; none: for ever.
+    pub expires_us: Option<u64>,
+    /// Shown to those who come later, too.
+    pub retain: bool,
+    /// Asks people to acknowledge.
+    pub ack: bool,
+    /// Not before that time, microseconds since 1970; none: now.
+    pub at_us: Option<i64>,
+    /// What is waited for.
+    pub wait: Wait,
+    /// Report once so many members are covered (all of them: `u32::MAX`).
+    pub report_at: u32,
+    /// Only says whom it would reach.
+    pub dry_run: bool,
+}
+
+impl Announce {
+    /// An announcement for everybody, now.
+    #[must_use]
+    pub fn new(level: Level, text: Text) -> Self {
+        Self {
+            level,
+            room: None,
+            text,
+            expires_us: None,
+            retain: false,
+            ack: false,
+            at_us: None,
+            wait: Wait::Reached,
+            report_at: u32::MAX,
+            dry_run: false,
+        }
+    }
+}
+
+/// What an announcement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    /// The member's process has it.
+    Reached,
+    /// A person said so.
+    Acked,
+}
+
+/// Where an announcement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoticeStanding {
+    /// Its time has not come.
+    Waiting,
+    /// It is announced.
+    Open,
+    /// Its time is over.
+    Expired,
+    /// It was taken back.
+    Cancelled,
+}
+
+impl NoticeStanding {
+    /// The word of the command line and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Open => "open",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An announcement as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeInfo {
+    /// What it is called.
+    pub id: NoticeId,
+    /// Its number among the scheduled ones, if it was one.
+    pub schedule: Option<u64>,
+    /// When it was or is to be announced, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who announced it.
+    pub from: Member,
+    /// Its weight.
+    pub level: Level,
+    /// The room it is for; none: every member.
+    pub room: Option<RoomName>,
+    /// When it expires, microseconds since 1970.
+    pub expires_wall_us: Option<i64>,
+    /// Shown to those who come later, too.
+    pub retained: bool,
+    /// Asks people to acknowledge.
+    pub ack: bool,
+    /// What is announced.
+    pub text: String,
+    /// Where it stands.
+    pub standing: NoticeStanding,
+    /// Members that it was for.
+    pub members: u32,
+    /// Those of them whose process has it.
+    pub reached: u32,
+    /// Those of them where a person said so.
+    pub acked: u32,
+    /// This name acknowledged it.
+    pub acked_by_me: bool,
+    /// Names that acknowledged it, also of those who came later.
+    pub acks: u32,
 }
 
 /// A stream as its new member or sender is told.
@@ -509,6 +641,31 @@ pub enum Reply {
         /// Members that should get it.
         members: u32,
     },
+    /// To `Announce`: it waits for its time.
+    Scheduled {
+        /// Its number among the scheduled ones.
+        schedule: u64,
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Over a restart of the server as well.
+        kept: bool,
+    },
+    /// To `Announce`: it was not made.
+    WouldReach {
+        /// Members that would count.
+        members: u32,
+        /// Different users among them.
+        users: u32,
+    },
+    /// To `Notices`.
+    Notices {
+        /// Some of them.
+        notices: Vec<NoticeInfo>,
+        /// Ask again from there.
+        more: bool,
+    },
+    /// To `Notice`.
+    Notice(Box<NoticeInfo>),
     /// To `Receipt`.
     Receipt(ReceiptInfo),
     /// To `Span`.
@@ -588,6 +745,18 @@ pub enum Event {
     },
     /// Newest numbers of streams that changed.
     Heads(Vec<(StreamTag, u64)>),
+    /// An announcement of before that is still to be seen, as a body.
+    Retained {
+        /// The body: one message.
+        body: Vec<u8>,
+    },
+    /// An announcement was taken back.
+    Cancelled {
+        /// Its number.
+        number: u64,
+        /// By whom.
+        by: UserName,
+    },
     /// The receipt of this session's announcement reached what was asked for.
     Covered {
         /// Number of the announcement.

@@ -47,6 +47,13 @@ pub enum Event {
         /// The room.
         room: RoomName,
     },
+    /// An announcement was taken back.
+    Cancelled {
+        /// Its number.
+        number: u64,
+        /// By whom.
+        by: UserName,
+    },
     /// This session was taken out of a room.
     Removed {
         /// The room.

@@ -23,11 +23,12 @@ use crate::{
     broadcast::Ears,
     chat::{
         batch::{self, MessageRef, Reader},
-        hub::{Ack, Frame, Line, Submit, SubmitTo},
+        hub::{ANNOUNCEMENTS, Ack, Frame, Line, Submit, SubmitTo},
         inbox::{Inbox, Released, Via},
         member::Kind as MemberKind,
         message::{Message, MessageId, RunId, StreamName},
         names::{Label, RoomName, UserName},
+        text::Text,
         verbs::{
             Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
             StreamInfo, StreamLabel, StreamTag,
@@ -61,6 +62,21 @@ pub struct Follows {
     pub membership: bool,
     /// Rooms are followed by this name from now on (`join`).
     pub keep: bool,
+    /// What the server says in these rooms, as this member, if it ends without a good-bye.
+    pub will: Option<Text>,
+}
+
+impl Default for Follows {
+    fn default() -> Self {
+        Self {
+            follow: Vec::new(),
+            begin: Begin::Now,
+            begin_of: Vec::new(),
+            membership: false,
+            keep: false,
+            will: None,
+        }
+    }
 }
 
 /// Why [`Member::wait`] returned.
@@ -165,6 +181,8 @@ pub struct Member {
     silent: HashSet<u32>,
     /// Requests whose answers the caller waits for.
     asked: HashSet<u32>,
+    /// Announcements that are still to come and were cancelled.
+    cancelled: HashSet<u64>,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
 }
@@ -227,6 +245,7 @@ impl Member {
             reconnects: true,
             silent: HashSet::new(),
             asked: HashSet::new(),
+            cancelled: HashSet::new(),
             was_ready: false,
         };
         member.connect(connection, deadline)?;
@@ -317,7 +336,14 @@ impl Member {
             })
             .filter(|follow| !self.follows.follow.contains(follow))
             .collect();
-        for follow in known.into_iter().chain(self.follows.follow.clone()) {
+        // Whoever is there has a will; it is too late to make one once a process was killed.
+        if let Some(will) = &self.follows.will {
+            self.ask_silently(&Request::Will { text: Some(will.clone()) });
+        }
+        // Announcements that are still to be seen come first.
+        let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
+        all.sort_by_key(|follow| *follow != Follow::Announcements);
+        for follow in all {
             self.ask_to_follow(follow);
         }
         self.flush();
@@ -613,6 +639,25 @@ impl Member {
                     self.queue(Queued::Event(Event::Deleted { room }));
                 }
             }
+            Told::Retained { body } => {
+                let now_us = os::wall_us();
+                for message in Reader::new(&body).into_iter().flatten().flatten() {
+                    if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
+                        && !has_expired(&message, now_us)
+                    {
+                        self.queue(Queued::Event(Event::Message(message)));
+                    }
+                }
+            }
+            Told::Cancelled { number, by } => {
+                // It may be still to come: then it is not shown at all.
+                let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
+                if head.is_some_and(|next| number < next) {
+                    self.queue(Queued::Event(Event::Cancelled { number, by }));
+                } else {
+                    self.cancelled.insert(number);
+                }
+            }
             Told::Removed { stream, by, banned } => {
                 if let Some(room) = self.room_of(stream) {
                     self.drop_stream(stream.0);
@@ -668,10 +713,17 @@ impl Member {
             let Ok(message) = message else { return };
             if message.seq >= from
                 && let Some(message) = self.message(tag, &message)
+                && !self.is_over(&message)
             {
                 self.queue(Queued::Event(Event::Message(message)));
             }
         }
+    }
+
+    /// An announcement that comes too late to be shown: expired, or cancelled.
+    fn is_over(&mut self, message: &Message) -> bool {
+        message.notice.is_some()
+            && (self.cancelled.remove(&message.id.seq) || has_expired(message, os::wall_us()))
     }
 
     /// A message as it is shown; none if it is not meant for this session.
@@ -914,6 +966,7 @@ impl Member {
             self.before_epoch = self.epoch;
         }
         self.streams.clear();
+        self.cancelled.clear();
         if was_ready {
             self.retry = Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 };
         }
@@ -1019,6 +1072,11 @@ impl Drop for Live {
             let _ = reader.join();
         }
     }
+}
+
+fn has_expired(message: &Message, now_us: i64) -> bool {
+    let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
+    expires.is_some_and(|at| at <= now_us)
 }
 
 /// The thread that reads the session: whole frames to the caller. Signs of life do not wait for it.

@@ -17,5 +17,5 @@ pub use event::Event;
 pub use link::{Link, LinkError, Sent, Told, id_of};
 pub use member::{Address, Follows, Member, Wake};
 pub use past::Search;
-pub use server::{Announcement, Server};
+pub use server::{Announced, Server};
 pub use start::{StartError, start};

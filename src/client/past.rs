@@ -55,6 +55,7 @@ pub(super) fn message_of(
         reply_to: message.reply_to,
         mention: mentions(message.text, reader),
         notice,
+        will: message.will,
         text: message.text.to_owned(),
     })
 }

@@ -10,10 +10,13 @@ use crate::{
     chat::{
         hub::{Line, Submit, SubmitTo},
         member::{Kind, Level},
-        message::StreamName,
-        names::{Label, RoomName, Target},
+        message::{NoticeId, StreamName},
+        names::{Label, Target},
         text::{Text, TextError},
-        verbs::{Begin, Event, Follow, ReceiptInfo, Refusal, RefusalCode, Reply, Request},
+        verbs::{
+            Announce, Begin, Event, Follow, NoticeInfo, ReceiptInfo, Refusal, RefusalCode, Reply,
+            Request,
+        },
     },
     limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
     os::{self, Places},
@@ -116,11 +119,16 @@ impl Server {
     pub fn announce(&self, level: Level, text: &str) -> Result<ReceiptInfo, LinkError> {
         let mut link = self.link()?;
         let text = Text::new(text).map_err(unsendable)?;
-        let announcement = Announcement { level, room: None, text, report_at: u32::MAX };
         let wait = Duration::from_millis(RECEIPT_MS_DEFAULT);
-        let receipt = link.announce(announcement, wait)?;
-        link.quit();
-        Ok(receipt)
+        match link.announce(Announce::new(level, text), wait)? {
+            Announced::Receipt(receipt) => {
+                link.quit();
+                Ok(receipt)
+            }
+            Announced::Scheduled { .. } | Announced::WouldReach { .. } => {
+                Err(LinkError::Protocol("it was not announced".to_owned()))
+            }
+        }
     }
 
     /// Listens. What is said after this returns is not missed; when the server ends, the member comes
@@ -148,8 +156,7 @@ impl Server {
     /// If the session does not begin, or something can't be followed.
     pub fn listen(&self, follow: Vec<Follow>, begin: Begin) -> Result<Member, LinkError> {
         let connection = Connection::open(&self.places.socket(), self.timeout)?;
-        let follows =
-            Follows { follow, begin, begin_of: Vec::new(), membership: false, keep: false };
+        let follows = Follows { follow, begin, ..Follows::default() };
         let deadline = Some(Instant::now() + self.timeout);
         Member::join(connection, self.places.clone(), self.hello()?, follows, deadline)
     }
@@ -174,17 +181,27 @@ fn unsendable(e: TextError) -> LinkError {
     LinkError::Refusal(Refusal::new(RefusalCode::Input, e.to_string()))
 }
 
-/// What is to be announced.
+/// What became of an announcement.
 #[derive(Debug, Clone)]
-pub struct Announcement {
-    /// Its weight.
-    pub level: Level,
-    /// Only to those in this room.
-    pub room: Option<RoomName>,
-    /// What.
-    pub text: Text,
-    /// Done once so many are reached; all of them: `u32::MAX`.
-    pub report_at: u32,
+pub enum Announced {
+    /// It is made: who has it.
+    Receipt(ReceiptInfo),
+    /// It waits for its time.
+    Scheduled {
+        /// What it is called until then.
+        id: NoticeId,
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// Over a restart of the server as well.
+        kept: bool,
+    },
+    /// It was not made; it would have reached so many.
+    WouldReach {
+        /// Members.
+        members: u32,
+        /// Different users among them.
+        users: u32,
+    },
 }
 
 impl Link {
@@ -223,25 +240,27 @@ impl Link {
         }
     }
 
-    /// Announces, and gives the receipt: once so many are reached as was asked for, or after some time.
+    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some time.
     ///
     /// # Errors
     /// A refusal, or the connection's failure.
-    pub fn announce(
-        &mut self,
-        announcement: Announcement,
-        wait: Duration,
-    ) -> Result<ReceiptInfo, LinkError> {
-        let Announcement { level, room, text, report_at } = announcement;
-        let request = Request::Announce { level, room, text, report_at };
-        let Reply::Announced { number, members } = self.ask(&request)? else {
-            return Err(LinkError::Protocol("it was not announced".to_owned()));
+    pub fn announce(&mut self, announce: Announce, wait: Duration) -> Result<Announced, LinkError> {
+        let (number, members) = match self.ask(&Request::Announce(announce))? {
+            Reply::Announced { number, members } => (number, members),
+            Reply::Scheduled { schedule, at_us, kept } => {
+                let id = NoticeId::Scheduled(schedule);
+                return Ok(Announced::Scheduled { id, at_us, kept });
+            }
+            Reply::WouldReach { members, users } => {
+                return Ok(Announced::WouldReach { members, users });
+            }
+            _ => return Err(LinkError::Protocol("it was not announced".to_owned())),
         };
         if members > 0 {
             self.wait_until_covered(number, Instant::now() + wait)?;
         }
         self.set_deadline(Some(Instant::now() + Duration::from_millis(RECEIPT_MS_DEFAULT)));
-        self.whole_receipt(number)
+        self.receipt(NoticeId::Number(number)).map(Announced::Receipt)
     }
 
     /// Waits for the server's word that there is nothing more to wait for, or for the time to be out.
@@ -262,12 +281,15 @@ impl Link {
         }
     }
 
-    /// The receipt with all its missing members, however many frames that takes.
-    fn whole_receipt(&mut self, number: u64) -> Result<ReceiptInfo, LinkError> {
+    /// The receipt of an announcement with all its missing members, however many frames that takes.
+    ///
+    /// # Errors
+    /// A refusal, or the connection's failure.
+    pub fn receipt(&mut self, id: NoticeId) -> Result<ReceiptInfo, LinkError> {
         let mut whole: Option<ReceiptInfo> = None;
         loop {
             let skip = whole.as_ref().map_or(0, |w| w.missing.len() as u32);
-            let Reply::Receipt(page) = self.ask(&Request::Receipt { number, skip })? else {
+            let Reply::Receipt(page) = self.ask(&Request::Receipt { id, skip })? else {
                 return Err(LinkError::Protocol("no receipt".to_owned()));
             };
             let (more, empty) = (page.missing_more, page.missing.is_empty());
@@ -284,6 +306,24 @@ impl Link {
                 continue;
             }
             whole = Some(ReceiptInfo { missing: all, ..page });
+        }
+    }
+
+    /// Announcements that wait, then those that were made, the newest first.
+    ///
+    /// # Errors
+    /// The connection's failure.
+    pub fn notices(&mut self) -> Result<Vec<NoticeInfo>, LinkError> {
+        let mut all = Vec::new();
+        loop {
+            let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let Reply::Notices { notices, more } = self.ask(&Request::Notices { skip })? else {
+                return Err(LinkError::Protocol("no announcements".to_owned()));
+            };
+            all.extend(notices);
+            if !more {
+                return Ok(all);
+            }
         }
     }
 }

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     chat::{
         member::{Kind, Level},
-        message::MessageId,
+        message::{MessageId, NoticeId},
         names::{Label, NameError, RoomName, Target, UserName},
+        text::{Text, TextError},
     },
     config,
 };
@@ -156,6 +157,11 @@ pub(super) enum Verb {
     Badge,
     /// Tell every member, and say honestly who was reached
     Announce(AnnounceArgs),
+    /// Announcements: list them, show receipts, acknowledge, cancel
+    Notices {
+        #[command(subcommand)]
+        verb: NoticeVerb,
+    },
     /// Who is here (reads shared memory; works with the server stopped or dead)
     Who(WhoArgs),
     /// All rooms
@@ -200,6 +206,9 @@ pub(super) struct JoinArgs {
     /// Only look; standard input is not read
     #[arg(long)]
     pub(super) read_only: bool,
+    /// What the server says in these rooms for this session, if it dies without leaving
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    pub(super) will: Option<Text>,
     /// What this session is: person on a terminal, else script
     #[arg(long, value_enum)]
     pub(super) kind: Option<KindArg>,
@@ -234,8 +243,14 @@ pub(super) struct SendArgs {
 )]
 pub(super) struct ListenArgs {
     /// ROOM, @USER, or @ alone for what is said to you
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(required_unless_present = "announcements", value_name = "TARGET")]
     pub(super) targets: Vec<ListenTarget>,
+    /// Only announcements: those for everybody, and those for the rooms that are named
+    #[arg(long, conflicts_with_all = ["mentions", "last", "since"])]
+    pub(super) announcements: bool,
+    /// Only announcements of this level and above
+    #[arg(long, value_enum, value_name = "LEVEL", requires = "announcements")]
+    pub(super) level: Option<LevelArg>,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
@@ -263,6 +278,9 @@ pub(super) struct ListenArgs {
     /// End with exit code 3 when the server ends
     #[arg(long)]
     pub(super) no_reconnect: bool,
+    /// What the server says there for this session, if it dies without leaving
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    pub(super) will: Option<Text>,
     /// What this session is
     #[arg(long, value_enum)]
     pub(super) kind: Option<KindArg>,
@@ -327,7 +345,7 @@ pub(super) struct ReadArgs {
 /// `announce`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  moot announce 'coffee is ready'\n  moot announce --level critical --require all --timeout 5s 'reboot at 18:00'"
+    after_help = "Examples:\n  moot announce 'coffee is ready'\n  moot announce --level critical --require all --timeout 5s 'reboot at 18:00'\n  moot announce --ack --wait acked --timeout 10m 'who is on call?'\n  moot announce --retain --expires 2h --in 30m 'maintenance begins'"
 )]
 pub(super) struct AnnounceArgs {
     /// The announcement; none, or -, for standard input
@@ -338,18 +356,60 @@ pub(super) struct AnnounceArgs {
     /// Only to those in this room
     #[arg(long, value_name = "ROOM")]
     pub(super) to: Option<RoomName>,
-    /// What to wait for
+    /// Good for so long; then nobody is shown it any more
+    #[arg(long, value_name = "DUR")]
+    pub(super) expires: Option<Dur>,
+    /// Shown to those who come later, until it expires or is cancelled
+    #[arg(long)]
+    pub(super) retain: bool,
+    /// Not before then: 18:00 (today), or RFC 3339
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["within", "require", "wait"])]
+    pub(super) at: Option<When>,
+    /// Not before so long from now
+    #[arg(long = "in", value_name = "DUR", conflicts_with_all = ["require", "wait"])]
+    pub(super) within: Option<Dur>,
+    /// Asks people to acknowledge it (`moot notices ack`)
+    #[arg(long)]
+    pub(super) ack: bool,
+    /// What to wait for: that processes have it, or that people said so
     #[arg(long, value_enum, default_value = "reached")]
-    pub(super) wait: Wait,
-    /// Exit code 6 if fewer members are reached
+    pub(super) wait: WaitArg,
+    /// Exit code 6 if it is fewer members (of what --wait names)
     #[arg(long, value_name = "N|all")]
     pub(super) require: Option<Require>,
+    /// Only say whom it would reach
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// `notices …`
+#[derive(Debug, Subcommand)]
+pub(super) enum NoticeVerb {
+    /// Those that wait, and those that were made, the newest first
+    List,
+    /// One of them, with its receipt
+    Show {
+        /// !3, or !+2 while it waits (the ! may be left out)
+        id: NoticeId,
+    },
+    /// Say that you have seen it: for all sessions of your name
+    Ack {
+        /// Which
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<NoticeId>,
+    },
+    /// Take it back: your own, or as an operator
+    Cancel {
+        /// Which
+        id: NoticeId,
+    },
 }
 
 /// What an announcement waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Wait {
+pub(super) enum WaitArg {
     Reached,
+    Acked,
 }
 
 /// How many members have to be reached.
@@ -551,6 +611,10 @@ impl FromStr for ListenTarget {
             )),
         }
     }
+}
+
+fn text(written: &str) -> Result<Text, TextError> {
+    Text::new(written)
 }
 
 fn moment(written: &str) -> Result<When, String> {

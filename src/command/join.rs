@@ -10,7 +10,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    args::JoinArgs,
+    args::{JoinArgs, Somebody},
     connect::Context,
     exit::{Exit, Failure},
     interrupt::{self, Leave},
@@ -22,8 +22,9 @@ use crate::{
     chat::{
         member::{Kind, Level},
         names::{RoomName, Target},
+        rules::Role,
         text::{Text, TextError},
-        verbs::{Begin, Follow, Refusal, Reply, Request, RoomInfo},
+        verbs::{Announce, Begin, Follow, Refusal, Reply, Request, RoomInfo},
     },
     client::{Address, Event, Follows, Member, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
@@ -47,6 +48,11 @@ const HELP: &str = "\
 /topic TEXT         set the room's topic
 /away [TEXT] /back  say that you are away, or back
 /announce TEXT      tell everybody
+/ack ID             say that you have seen an announcement
+/invite @USER       let somebody into the room, or tell him of it
+/kick @USER         take somebody out of the room; /ban and /unban, for good
+/mute @USER         let somebody say nothing more there; /unmute ends it
+/op @USER           make somebody an operator of the room; /deop ends it
 /quit               leave
 //TEXT              says /TEXT";
 
@@ -74,6 +80,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         begin_of: Vec::new(),
         membership: true,
         keep: true,
+        will: args.will.clone(),
     };
     let deadline = Some(context.deadline());
     let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
@@ -249,10 +256,7 @@ impl Chat {
     fn not_followed(&mut self, context: &mut Context, follow: &Follow, refusal: &Refusal) {
         self.refused(context, refusal);
         if let Follow::Room(room) = follow {
-            self.rooms.retain(|r| r != room);
-            if self.current.as_ref() == Some(room) {
-                self.current = self.rooms.first().cloned();
-            }
+            self.forget(room);
         }
     }
 
@@ -267,7 +271,19 @@ impl Chat {
             context.out.note(&render::event(event, &Output::note_style(true)));
             return Ok(());
         }
-        context.out.event(event, self.rooms.len() > 1)
+        context.out.event(event, self.rooms.len() > 1)?;
+        if let Event::Removed { room, .. } | Event::Deleted { room } = event {
+            self.forget(room);
+        }
+        Ok(())
+    }
+
+    /// It is in that room no more.
+    fn forget(&mut self, room: &RoomName) {
+        self.rooms.retain(|r| r != room);
+        if self.current.as_ref() == Some(room) {
+            self.current = self.rooms.first().cloned();
+        }
     }
 
     fn refused(&mut self, context: &mut Context, refusal: &Refusal) {
@@ -363,6 +379,15 @@ impl Chat {
                 Ok(())
             }
             "announce" => self.announce(rest),
+            "ack" => self.ack(rest),
+            "invite" => self.rule(rest, Role::Invited, true),
+            "kick" => self.kick(rest),
+            "ban" => self.rule(rest, Role::Banned, true),
+            "unban" => self.rule(rest, Role::Banned, false),
+            "mute" => self.rule(rest, Role::Muted, true),
+            "unmute" => self.rule(rest, Role::Muted, false),
+            "op" => self.rule(rest, Role::Operator, true),
+            "deop" => self.rule(rest, Role::Operator, false),
             _ => Err(format!("there is no /{verb}; /help lists what there is, //text says /text")),
         };
         if let Err(text) = outcome {
@@ -395,10 +420,7 @@ impl Chat {
         if !self.member.part(&room, true) {
             return Err(format!("you are not in {room}"));
         }
-        self.rooms.retain(|r| *r != room);
-        if self.current.as_ref() == Some(&room) {
-            self.current = self.rooms.first().cloned();
-        }
+        self.forget(&room);
         Ok(())
     }
 
@@ -419,10 +441,30 @@ impl Chat {
         Ok(())
     }
 
+    fn ack(&mut self, id: &str) -> Result<(), String> {
+        let id = id.parse().map_err(|e| format!("{id:?}: {e}"))?;
+        self.ask(&Request::AckNotice { id }, Asked::Nothing);
+        Ok(())
+    }
+
+    /// A rule about a user in the room where one talks.
+    fn rule(&mut self, user: &str, role: Role, on: bool) -> Result<(), String> {
+        let room = self.current.clone().ok_or("you are in no room")?;
+        let user = somebody(user)?.user;
+        self.ask(&Request::Role { room, user, role, on }, Asked::Nothing);
+        Ok(())
+    }
+
+    fn kick(&mut self, user: &str) -> Result<(), String> {
+        let room = self.current.clone().ok_or("you are in no room")?;
+        let Somebody { user, label } = somebody(user)?;
+        self.ask(&Request::KickFromRoom { room, user, label }, Asked::Nothing);
+        Ok(())
+    }
+
     fn announce(&mut self, text: &str) -> Result<(), String> {
         let text = Text::new(text).map_err(|e| e.to_string())?;
-        let request =
-            Request::Announce { level: Level::Notice, room: None, text, report_at: u32::MAX };
+        let request = Request::Announce(Announce::new(Level::Notice, text));
         self.ask(&request, Asked::Nothing);
         Ok(())
     }
@@ -434,4 +476,9 @@ impl Chat {
         };
         super::who::in_chat(context, room.as_ref()).map_err(|e| e.text)
     }
+}
+
+fn somebody(written: &str) -> Result<Somebody, String> {
+    let written = if written.starts_with('@') { written.to_owned() } else { format!("@{written}") };
+    written.parse().map_err(|e| format!("{written}: {e}"))
 }

@@ -6,11 +6,11 @@ use super::time::rfc3339;
 use crate::{
     chat::{
         member::Member,
-        message::{Message, MessageId, Notice, StreamName},
+        message::{Message, MessageId, Notice, NoticeId, StreamName},
         names::Label,
         roster::Row,
         text::is_unsafe_to_show,
-        verbs::{AuditInfo, GapReason, ReceiptInfo, RoomInfo},
+        verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
     },
     client::{Event, Sent},
     server::Status,
@@ -70,6 +70,11 @@ pub(super) fn event(event: &Event) -> Value {
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
+        Event::Cancelled { number, by } => json!({
+            "type": "cancelled",
+            "id": NoticeId::Number(*number).to_string(),
+            "by": by.as_str(),
+        }),
         Event::Removed { room, by, banned } => json!({
             "type": "removed",
             "room": room.as_str(),
@@ -114,7 +119,7 @@ fn message(message: &Message) -> Value {
     let (key, name) = place(&message.id.stream);
     let kind = if key == "with" { "direct" } else { "message" };
     let reply_to = message.reply_to.map(|seq| MessageId { seq, ..message.id.clone() }.to_string());
-    json!({
+    let mut object = json!({
         "type": kind,
         "id": message.id.to_string(),
         key: name,
@@ -124,7 +129,11 @@ fn message(message: &Message) -> Value {
         "text": message.text,
         "reply_to": reply_to,
         "mention": message.mention,
-    })
+    });
+    if let (Some(cause), Some(keys)) = (message.will, object.as_object_mut()) {
+        keys.insert("will".to_owned(), json!(cause.word()));
+    }
+    object
 }
 
 fn announcement(message: &Message, notice: &Notice) -> Value {
@@ -169,6 +178,49 @@ pub(super) fn receipt(receipt: &ReceiptInfo) -> Value {
         "users_acked": receipt.users_acked,
         "missing": missing,
     })
+}
+
+pub(super) fn scheduled(id: NoticeId, at_us: i64) -> Value {
+    json!({"type": "scheduled", "id": id.to_string(), "at": rfc3339(at_us)})
+}
+
+pub(super) fn would_reach(members: u32, users: u32) -> Value {
+    json!({"type": "dry_run", "members": members, "users": users})
+}
+
+pub(super) fn notice(notice: &NoticeInfo) -> Value {
+    let waits = notice.standing == NoticeStanding::Waiting;
+    json!({
+        "type": "notice",
+        "id": notice.id.to_string(),
+        "state": notice.standing.word(),
+        "level": notice.level.word(),
+        "room": notice.room.as_ref().map(|r| r.as_str()),
+        "ts": (!waits).then(|| rfc3339(notice.wall_us)),
+        "at": waits.then(|| rfc3339(notice.wall_us)),
+        "scheduled": notice.schedule.map(|n| NoticeId::Scheduled(n).to_string()),
+        "from": member(&notice.from),
+        "text": notice.text,
+        "expires": notice.expires_wall_us.map(rfc3339),
+        "retained": notice.retained,
+        "ack": notice.ack,
+        "members": notice.members,
+        "reached": notice.reached,
+        "acked": notice.acked,
+        "acks": notice.acks,
+        "acked_by_me": notice.acked_by_me,
+    })
+}
+
+/// An announcement with its receipt: what is known of both.
+pub(super) fn notice_and_receipt(notice: &NoticeInfo, receipt: &ReceiptInfo) -> Value {
+    let mut object = self::receipt(receipt);
+    if let (Some(to), Value::Object(from)) = (object.as_object_mut(), self::notice(notice)) {
+        to.extend(from.into_iter().filter(|(key, _)| {
+            !matches!(key.as_str(), "type" | "id" | "members" | "reached" | "acked")
+        }));
+    }
+    object
 }
 
 pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
@@ -265,6 +317,7 @@ mod tests {
             reply_to: Some(41),
             mention: false,
             notice: None,
+            will: None,
             text: text.to_owned(),
         }
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     chat::{
-        member::Kind,
+        member::{Kind, Level},
         message::{Message, StreamName},
         names::Target,
         verbs::{Begin, Follow, RefusalCode},
@@ -38,15 +38,16 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
         follow: follow(&args.targets),
         begin: args.last.map_or(Begin::Now, Begin::Last),
         begin_of,
-        membership: false,
-        keep: false,
+        will: args.will.clone(),
+        ..Follows::default()
     };
     let answer_by = deadline.unwrap_or_else(|| context.deadline());
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
     member.set_reconnects(!args.no_reconnect);
     // Who listens to nothing but rooms has nothing left when the last one is closed to him.
     let targets: HashSet<_> = args.targets.iter().collect();
-    let only_rooms = targets.iter().all(|t| matches!(t, ListenTarget::Room(_)));
+    let only_rooms =
+        !args.announcements && targets.iter().all(|t| matches!(t, ListenTarget::Room(_)));
     let rooms = only_rooms.then_some(targets.len());
     let mut listener = Listener { args, printed: 0, several: args.targets.len() > 1, rooms };
     let idle = args.idle.map(Duration::from);
@@ -208,7 +209,7 @@ impl Listener<'_> {
             | Event::Left { .. }
             | Event::Topic { .. }
             | Event::Invited { .. } => Ok(()),
-            Event::Removed { .. } if self.args.raw => {
+            Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
                 context.out.note(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
@@ -216,24 +217,33 @@ impl Listener<'_> {
             | Event::End { .. }
             | Event::Gap { .. }
             | Event::Removed { .. }
-            | Event::Deleted { .. } => context.out.event(event, self.several),
+            | Event::Deleted { .. }
+            | Event::Cancelled { .. } => context.out.event(event, self.several),
         }
     }
 
     fn show_message(&mut self, context: &mut Context, message: &Message) -> Result<(), Failure> {
-        let announcement = matches!(message.id.stream, StreamName::Announcements);
-        if announcement && (self.args.count.is_some() || self.args.raw) {
-            return Ok(());
-        }
-        if !announcement && !self.wanted(message) {
-            return Ok(());
+        let announcement = message.notice.as_ref();
+        let counts = announcement.is_some() == self.args.announcements;
+        match announcement {
+            // Only these; their texts and senders are chosen as those of other messages.
+            Some(notice) if counts => {
+                let level = self.args.level.map_or(Level::Info, Level::from);
+                if notice.level < level || !self.wanted(message) {
+                    return Ok(());
+                }
+            }
+            Some(_) if self.args.count.is_some() || self.args.raw => return Ok(()),
+            Some(_) => {}
+            None if !counts || !self.wanted(message) => return Ok(()),
+            None => {}
         }
         if self.args.raw {
             context.out.raw(&message.text)?;
         } else {
             context.out.event(&Event::Message(message.clone()), self.several)?;
         }
-        if !announcement {
+        if counts {
             self.printed += 1;
         }
         Ok(())

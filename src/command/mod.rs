@@ -68,6 +68,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Read(args) => past::read(context, &args),
         Verb::Badge => past::badge(context),
         Verb::Announce(args) => announce::run(context, &args),
+        Verb::Notices { verb } => announce::notices(context, &verb),
         Verb::Who(args) => who::run(context, &args),
         Verb::Rooms => rooms::rooms(context),
         Verb::Room { verb } => rooms::room(context, &verb),

@@ -177,7 +177,12 @@ fn read_one(
 pub(super) fn badge(context: &mut Context) -> Result<Exit, Failure> {
     // Nobody wants a prompt that fails or waits.
     let counts = counts(context).unwrap_or_default();
-    let parts = [(counts.unread, "✉"), (counts.mentions, "@"), (counts.direct, "✎")];
+    let parts = [
+        (counts.unread, "✉"),
+        (counts.mentions, "@"),
+        (counts.direct, "✎"),
+        (counts.announcements, "!"),
+    ];
     let shown: Vec<_> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, sign)| format!("{sign}{n}")).collect();
     if context.global.json {
@@ -186,6 +191,7 @@ pub(super) fn badge(context: &mut Context) -> Result<Exit, Failure> {
             "unread": counts.unread,
             "mentions": counts.mentions,
             "direct": counts.direct,
+            "announcements": counts.announcements,
         });
         context.out.json(&object)?;
     } else if !shown.is_empty() {
@@ -199,6 +205,7 @@ struct Counts {
     unread: u64,
     mentions: u64,
     direct: u64,
+    announcements: u64,
 }
 
 /// How long a prompt waits for a host's server.
@@ -211,7 +218,12 @@ fn counts(context: &Context) -> Result<Counts, Failure> {
     if !places.host
         && let Some(badge) = crate::presence::badge(&places, label)
     {
-        return Ok(Counts { unread: badge.unread, mentions: badge.mentions, direct: badge.direct });
+        return Ok(Counts {
+            unread: badge.unread,
+            mentions: badge.mentions,
+            direct: badge.direct,
+            announcements: badge.announcements,
+        });
     }
     if !places.host && label.is_none() {
         return Ok(Counts::default());
@@ -222,7 +234,8 @@ fn counts(context: &Context) -> Result<Counts, Failure> {
         counts.mentions += mark.mentions;
         match mark.name {
             StreamLabel::Direct(_) => counts.direct += mark.unread,
-            StreamLabel::Room(_) | StreamLabel::Announcements => counts.unread += mark.unread,
+            StreamLabel::Room(_) => counts.unread += mark.unread,
+            StreamLabel::Announcements => counts.announcements += mark.unread,
         }
     }
     link.quit();

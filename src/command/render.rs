@@ -8,10 +8,10 @@ use super::{
 use crate::{
     chat::{
         member::{Level, State},
-        message::{Message, Notice, StreamName},
+        message::{Message, Notice, NoticeId, StreamName},
         roster::Row,
         text::shown,
-        verbs::{AuditInfo, GapReason, ReceiptInfo, RoomInfo},
+        verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
     },
     client::Event,
     server::Status,
@@ -43,6 +43,7 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         }
         Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
         Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
+        Event::Cancelled { number, by } => dim(format!("-- {by} cancelled announcement !{number}")),
         Event::Removed { room, by, banned } => {
             let how = if *banned { "banned" } else { "removed" };
             dim(format!("-- {by} {how} you from {room}"))
@@ -79,7 +80,10 @@ fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Str
 fn message(message: &Message, style: &Style) -> String {
     let time = painted(style, "2", &format!("[{}]", clock(message.wall_us)));
     let name = painted(style, "1", &message.from.to_string());
-    let text = indented(&message.text);
+    let mut text = indented(&message.text);
+    if let Some(cause) = message.will {
+        text += &painted(style, "2", &format!(" ({})", cause.word()));
+    }
     match (&message.notice, &message.id.stream) {
         (Some(notice), _) => format!("{time} {} {name}: {text}", weight(notice, style)),
         (None, StreamName::Direct(with)) => {
@@ -127,6 +131,58 @@ pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
         line.push_str(&format!(" and {more} more"));
     }
     line
+}
+
+/// That an announcement waits.
+pub(super) fn scheduled(id: NoticeId, at_us: i64) -> String {
+    format!("scheduled {id} for {}", date_and_clock(at_us))
+}
+
+/// Announcements for people.
+pub(super) fn notices(notices: &[NoticeInfo]) -> String {
+    let rows: Vec<_> = notices.iter().map(notice_row).collect();
+    aligned(["ID", "LEVEL", "STATE", "WHEN", "FROM", "REACHED", "ACKED", "TEXT"], &rows)
+}
+
+fn notice_row(notice: &NoticeInfo) -> [String; 8] {
+    let waits = notice.standing == NoticeStanding::Waiting;
+    let mut state = notice.standing.word().to_owned();
+    if notice.standing == NoticeStanding::Open && notice.retained {
+        state = notice
+            .expires_wall_us
+            .map_or_else(|| "retained".to_owned(), |at| format!("until {}", date_and_clock(at)));
+    }
+    let of = |n: u32| {
+        if waits { "-".to_owned() } else { format!("{n}/{}", notice.members) }
+    };
+    let room = notice.room.as_ref().map_or_else(String::new, |room| format!("[{room}] "));
+    let text = notice.text.lines().next().unwrap_or_default();
+    [
+        notice.id.to_string(),
+        notice.level.word().to_owned(),
+        state,
+        date_and_clock(notice.wall_us),
+        notice.from.name(),
+        of(notice.reached),
+        if notice.ack || notice.acks > 0 { of(notice.acked) } else { "-".to_owned() },
+        format!("{room}{}", shown(text, false)),
+    ]
+}
+
+/// One announcement, with all that was said of it.
+pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
+    let head = Notice {
+        level: notice.level,
+        room: notice.room.clone(),
+        expires_wall_us: notice.expires_wall_us,
+        retained: notice.retained,
+        ack: notice.ack,
+    };
+    let name = painted(style, "1", &notice.from.name());
+    let when = date_and_clock(notice.wall_us);
+    let state = notice.standing.word();
+    let weight = weight(&head, style);
+    format!("{} {weight} {when} ({state}) {name}: {}", notice.id, indented(&notice.text))
 }
 
 /// The presence table for people.
@@ -266,6 +322,7 @@ mod tests {
             reply_to: None,
             mention: false,
             notice: None,
+            will: None,
             text: text.to_owned(),
         }
     }

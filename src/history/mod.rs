@@ -140,7 +140,7 @@ mod tests {
 
         fn texts(&self, stream: &StreamKey) -> Vec<(u64, String, String)> {
             let reader = self.history.reader();
-            let found = reader.fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20).unwrap();
+            let found = reader.fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20, None).unwrap();
             let mut all = Vec::new();
             for body in found.bodies {
                 for message in batch::Reader::new(&body).unwrap() {
@@ -177,6 +177,7 @@ mod tests {
             reply_to: None,
             to_label: None,
             notice: None,
+            will: None,
             text: text.into(),
             submit: Some(([7; 16], seq)),
         })
@@ -270,7 +271,7 @@ mod tests {
         };
         kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
         let reader = kept.history.reader();
-        let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20).unwrap();
+        let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20, None).unwrap();
         assert!(found.bodies.is_empty());
     }
 

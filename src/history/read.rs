@@ -19,7 +19,7 @@ use crate::{
     chat::{
         batch::{Builder, Draft},
         hub::{Audit, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        member::{Kind, Level, Member, SessionId},
+        member::{EndCause, Kind, Level, Member, SessionId},
         message::Notice,
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
@@ -94,7 +94,8 @@ impl Reader {
         answer
     }
 
-    /// Messages `first` to `last` of a stream, as many as fit into about `bytes_max`.
+    /// Messages `first` to `last` of a stream, as many as fit into about `bytes_max`. Announcements for other
+    /// rooms than these are withheld.
     ///
     /// # Errors
     /// From the database.
@@ -105,6 +106,7 @@ impl Reader {
         (first, last): (u64, u64),
         headroom: usize,
         bytes_max: usize,
+        rooms: Option<&[RoomName]>,
     ) -> Result<Found, HistoryError> {
         self.with(|connection| {
             let Some(id) = stream_id(connection, stream)? else { return Ok(Found::default()) };
@@ -114,7 +116,7 @@ impl Reader {
             let first = first.max(first_of(connection, id)?);
             let mut statement = connection.prepare_cached(&sql)?;
             let mut rows = statement.query(params![id, first, last])?;
-            let mut encoder = Encoder::new(tag, headroom);
+            let mut encoder = Encoder::new(tag, headroom, rooms);
             while let Some(row) = rows.next()? {
                 if encoder.bytes() >= bytes_max {
                     break;
@@ -225,11 +227,13 @@ fn stream_id(connection: &Connection, stream: &StreamKey) -> rusqlite::Result<Op
 /// Columns that [`Encoder::push`] reads, in its order.
 pub(super) const MESSAGES: &str =
     "SELECT m.seq, m.ts, m.sender, m.reply_to, m.to_label, m.notice, m.text,
-    s.session, s.uid, s.pid, s.kind, s.user, s.label, m.stream, m.id
+    s.session, s.uid, s.pid, s.kind, s.user, s.label, m.stream, m.id, m.will
     FROM messages m JOIN senders s ON s.id = m.sender";
 
 /// Rows into bodies.
-pub(super) struct Encoder {
+pub(super) struct Encoder<'a> {
+    /// Of announcements: those for other rooms are withheld.
+    rooms: Option<&'a [RoomName]>,
     tag: StreamTag,
     headroom: usize,
     builder: Builder,
@@ -241,9 +245,10 @@ pub(super) struct Encoder {
     next: u64,
 }
 
-impl Encoder {
-    pub(super) fn new(tag: StreamTag, headroom: usize) -> Self {
+impl<'a> Encoder<'a> {
+    pub(super) fn new(tag: StreamTag, headroom: usize, rooms: Option<&'a [RoomName]>) -> Self {
         Self {
+            rooms,
             tag,
             headroom,
             builder: Builder::default(),
@@ -266,6 +271,11 @@ impl Encoder {
         let to_label = to_label.and_then(|label| Label::new(&label).ok());
         let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
         let text = row.get_ref(6)?.as_str()?;
+        // What is for other rooms keeps its number, and nothing of it is told.
+        let room = notice.as_ref().and_then(|notice| notice.room.as_ref());
+        let hidden = room.is_some_and(|room| self.rooms.is_some_and(|of| !of.contains(room)));
+        let (from, notice) = if hidden { (nobody(), None) } else { (from, notice) };
+        let sender = if hidden { -1 } else { sender };
         if self.builder.count() == 0 || seq != self.next {
             self.end_body();
             self.begin_body(seq);
@@ -280,9 +290,11 @@ impl Encoder {
                 reply_to: row.get(3)?,
                 to_label: to_label.as_ref(),
                 notice: notice.as_ref(),
+                will: row.get::<_, Option<u8>>(15)?.map(EndCause::of_number),
                 withheld: false,
                 text,
             };
+            let draft = if hidden { Draft { withheld: true, ..draft } } else { draft };
             if self.builder.push(self.headroom, &draft) {
                 break;
             }
@@ -313,6 +325,17 @@ impl Encoder {
     pub(super) fn finish(mut self) -> Found {
         self.end_body();
         self.found
+    }
+}
+
+fn nobody() -> Member {
+    Member {
+        session: SessionId(0),
+        uid: 0,
+        pid: 0,
+        kind: Kind::Service,
+        user: UserName::of_uid(0),
+        label: None,
     }
 }
 
@@ -423,6 +446,12 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         let uid = row.get(1)?;
         let by = UserName::new(row.get_ref(2)?.as_str()?).unwrap_or_else(|_| UserName::of_uid(uid));
         restored.audit.push(Audit { wall_us: row.get(0)?, uid, by, act: row.get(3)? });
+    }
+    let mut statement = connection.prepare("SELECT state FROM notices")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        // What can't be read is of no use to anybody.
+        restored.notices.extend(serde_json::from_str(row.get_ref(0)?.as_str()?).ok());
     }
     let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;

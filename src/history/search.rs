@@ -176,7 +176,7 @@ impl Search<'_> {
             if !self.has_all_words(text) {
                 continue;
             }
-            let mut encoder = Encoder::new(StreamTag(0), 0);
+            let mut encoder = Encoder::new(StreamTag(0), 0, None);
             encoder.push(row)?;
             let Found { mut bodies, .. } = encoder.finish();
             if let Some(body) = bodies.pop() {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     chat::{
         hub::{Audit, Entry, Record, StreamKey},
-        member::SessionId,
+        member::{EndCause, SessionId},
         names::Label,
     },
     limits::{
@@ -670,6 +670,17 @@ impl Page<'_> {
                 let values = params![id, uid, role.number()];
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
             }
+            Record::Notice(state) => {
+                let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
+                let text = serde_json::to_string(&**state)
+                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+                let values = params![state.id().to_string(), text];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
+            Record::NoticeGone(id) => {
+                let sql = "DELETE FROM notices WHERE key = ?";
+                self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
+            }
             Record::Audit(Audit { wall_us, uid, by, act }) => {
                 let sql = "INSERT INTO audit (ts, uid, user, act) VALUES (?, ?, ?, ?)";
                 let values = params![wall_us, uid, by.as_str(), act];
@@ -725,7 +736,9 @@ impl Page<'_> {
         let from = &entry.from;
         // Raised by more than is needed, so that this is seldom done.
         let last = self.next_id + SENDER_LEASE_IDS;
-        if let Some(known) = self.senders.get_mut(&from.session) {
+        // Whoever spoke in another run has no session in this one.
+        let of_this_run = from.session != SessionId(0);
+        if let Some(known) = self.senders.get_mut(&from.session).filter(|_| of_this_run) {
             if known.last >= self.next_id {
                 return Ok(known.row);
             }
@@ -759,8 +772,8 @@ impl Page<'_> {
         self.shared.step()?;
         let notice = entry.notice.as_deref().map(super::read::pack_notice);
         let sql =
-            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text, will)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         self.transaction.prepare_cached(sql)?.execute(params![
             self.next_id,
             stream,
@@ -771,6 +784,7 @@ impl Page<'_> {
             entry.to_label.as_ref().map(Label::as_str),
             notice,
             &*entry.text,
+            entry.will.map(EndCause::number),
         ])?;
         self.next_id += 1;
         self.heads.insert(stream, (entry.seq, entry.wall_us));

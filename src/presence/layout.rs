@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// "moot" and a layout version; another layout has another number.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"mootpt02");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"mootpt03");
 pub(super) const HEADER_WORDS: usize = 64;
 /// Sequence and data of a badge.
 pub(super) const BADGE_WORDS: usize = 16;
@@ -139,6 +139,8 @@ pub struct Badge {
     pub mentions: u64,
     /// Direct messages.
     pub direct: u64,
+    /// Announcements that are open and not acknowledged.
+    pub announcements: u64,
 }
 
 /// Names are compared by what their spellings have in common: `key`.
@@ -146,18 +148,19 @@ pub(super) fn pack_badge(key: &str, badge: &Badge) -> BadgeData {
     let mut w = [0; BADGE_WORDS - 1];
     w[0] = 1 | (key.len() as u64) << 8;
     (w[1], w[2], w[3]) = (badge.unread, badge.mentions, badge.direct);
-    put_bytes(&mut w[4..4 + KEY_WORDS], key);
+    w[4] = badge.announcements;
+    put_bytes(&mut w[5..5 + KEY_WORDS], key);
     w
 }
 
 /// The badge of these words, if it is that of `key`.
 pub(super) fn unpack_badge(w: &BadgeData, key: &str) -> Option<Badge> {
-    let is_it = w[0] & 1 == 1 && get_text(&w[4..4 + KEY_WORDS], w[0] >> 8)? == key;
-    is_it.then_some(Badge { unread: w[1], mentions: w[2], direct: w[3] })
+    let is_it = w[0] & 1 == 1 && get_text(&w[5..5 + KEY_WORDS], w[0] >> 8)? == key;
+    is_it.then_some(Badge { unread: w[1], mentions: w[2], direct: w[3], announcements: w[4] })
 }
 
 /// Words of a name's key; longer ones have no badge.
-const KEY_WORDS: usize = BADGE_WORDS - 5;
+const KEY_WORDS: usize = BADGE_WORDS - 6;
 /// Longest key with a badge, bytes.
 pub(super) const BADGE_KEY_BYTES_MAX: usize = KEY_WORDS * 8;
 

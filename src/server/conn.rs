@@ -223,7 +223,7 @@ impl Drop for Guard<'_> {
         if let Some(channel) = &mut inner.channel {
             channel.remove_slot(self.conn.id.0);
         }
-        inner.hub.close(self.conn.id, self.cause.get());
+        inner.hub.close(now(), self.conn.id, self.cause.get());
         self.core.turn_due.notify_one();
     }
 }
@@ -557,8 +557,13 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
         | Request::Topic { .. }
         | Request::Away { .. }
         | Request::Back { .. }
-        | Request::Announce { .. }
+        | Request::Announce(_)
         | Request::Receipt { .. }
+        | Request::Notices { .. }
+        | Request::Notice { .. }
+        | Request::AckNotice { .. }
+        | Request::CancelNotice { .. }
+        | Request::Will { .. }
         | Request::Listening { .. }
         | Request::Deaf { .. }
         | Request::Search { .. }

@@ -55,6 +55,8 @@ pub(super) struct Core {
     /// Badges have to be counted anew.
     pub(super) badges_due: Notify,
     pub(super) started_mono_us: u64,
+    /// Direct messages that the user of this server has not read.
+    pub(super) unread_mail: Cell<u64>,
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
@@ -119,6 +121,7 @@ impl Core {
             stop_asked: Notify::new(),
             badges_due: Notify::new(),
             started_mono_us: os::monotonic_us(),
+            unread_mail: Cell::new(0),
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
@@ -206,8 +209,17 @@ impl Core {
         inner.table.heartbeat(now_us, &counters);
     }
 
+    /// Whether nobody is here and nobody would miss the server: no announcement is still to be made or shown,
+    /// no mail waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.inner.borrow().conns.is_empty()
+        let inner = self.inner.borrow();
+        inner.conns.is_empty() && !inner.hub.has_open_notices(now()) && self.unread_mail.get() == 0
+    }
+
+    /// Has everything kept that the hub would keep sooner or later.
+    pub(super) fn keep(&self) {
+        self.inner.borrow_mut().hub.keep_notices();
+        self.turn();
     }
 
     /// Tells every session that the server ends, and gives them a moment to take it.

@@ -212,6 +212,7 @@ async fn serve(
     accepting.abort();
     let listener_gone = accepting.await;
     drop(listener_gone);
+    core.keep();
     core.say_good_bye("server stopped").await;
     turns.abort();
     committing.abort();

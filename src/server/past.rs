@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Fetch, Frame, Question, StreamKey},
+        hub::{Fetch, Frame, Question, SearchQuestion, StreamKey},
         names::{Label, UserName},
         verbs::{GapReason, HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
@@ -46,9 +46,10 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 /// Reads older messages for a session and writes them to it.
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
-    let Fetch { session, tag, stream, first, last } = fetch;
+    let Fetch { session, tag, stream, first, last, rooms } = fetch;
     let found = tokio::task::spawn_blocking(move || {
-        reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES)
+        let rooms = rooms.as_deref();
+        reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
     });
     let (found, reason) = match found.await {
         Ok(Ok(found)) => (found, GapReason::Retention),
@@ -129,7 +130,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
     let plain = |reply| Answer { reply, streams: Vec::new() };
     match question {
         Question::Page { stream, tag, first, last } => {
-            let found = reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2)?;
+            let found = reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None)?;
             // One body an answer; the rest is asked for again.
             let page = found.bodies.into_iter().next().map(|body| {
                 let head = crate::chat::batch::Head::read(&body);
@@ -147,7 +148,9 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
         Question::NumberAt { stream, wall_us } => {
             reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }
-        Question::Search { text, uid, stream, hidden, from_uid, since_us, before, limit } => {
+        Question::Search(search) => {
+            let SearchQuestion { text, uid, stream, hidden, from_uid, since_us, before, limit } =
+                *search;
             let limit = limit as usize;
             let query = Query { text, uid, stream, hidden, from_uid, since_us, before, limit };
             let mut found = reader.search(&query)?;
@@ -234,7 +237,11 @@ pub(super) async fn badges(core: Rc<Core>) {
             names.into_iter().map(count).collect::<Vec<_>>()
         });
         match counted.await {
-            Ok(counted) => core.inner.borrow_mut().table.put_badges(&counted),
+            Ok(counted) => {
+                let person = counted.iter().find(|(label, _)| label.is_none());
+                core.unread_mail.set(person.map_or(0, |(_, badge)| badge.direct));
+                core.inner.borrow_mut().table.put_badges(&counted);
+            }
             Err(e) if !e.is_panic() => return,
             Err(_) => core.log.warn("counting what is unread failed"),
         }
@@ -261,7 +268,7 @@ fn count(
         match info.name {
             StreamLabel::Direct(_) => badge.direct += info.unread,
             StreamLabel::Room(_) => badge.unread += info.unread,
-            StreamLabel::Announcements => {}
+            StreamLabel::Announcements => badge.announcements += info.unread,
         }
     }
     badge

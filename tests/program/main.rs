@@ -9,6 +9,7 @@ mod bad_input;
 mod crowd;
 mod everyday;
 mod library;
+mod notices;
 mod past;
 mod server_end;
 // Forged multicast datagrams, and several users of one host.

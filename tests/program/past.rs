@@ -459,6 +459,7 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
         begin_of: Vec::new(),
         membership: false,
         keep: false,
+        will: None,
     };
     // The server may be killed in the middle of this, too.
     let mut joined = None;

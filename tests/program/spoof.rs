@@ -80,6 +80,7 @@ impl Insider {
             reply_to: None,
             to_label: None,
             notice,
+            will: None,
             withheld: false,
             text: "forged",
         };

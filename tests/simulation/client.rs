@@ -9,7 +9,7 @@ use moot::chat::{
     member::SessionId,
     message::RunId,
     names::RoomName,
-    verbs::{Begin, Event, Follow, Reply, Request, StreamInfo, StreamLabel, StreamTag},
+    verbs::{Announce, Begin, Event, Follow, Reply, Request, StreamInfo, StreamLabel, StreamTag},
 };
 
 use crate::checker::Checker;
@@ -153,11 +153,14 @@ impl Client {
     pub fn announce(&mut self, now_us: u64, text: &str) {
         let text = moot::chat::text::Text::new(text).unwrap();
         let level = moot::chat::member::Level::Notice;
-        self.ask(now_us, Request::Announce { level, room: None, text, report_at: u32::MAX });
+        self.ask(now_us, Request::Announce(Announce::new(level, text)));
     }
 
     pub fn ask_receipt(&mut self, now_us: u64, number: u64) {
-        self.ask(now_us, Request::Receipt { number, skip: 0 });
+        self.ask(
+            now_us,
+            Request::Receipt { id: moot::chat::message::NoticeId::Number(number), skip: 0 },
+        );
     }
 
     pub fn take(&mut self, now_us: u64, down: Down, checker: &mut Checker) {
@@ -262,6 +265,8 @@ impl Client {
             | Event::Spelled(_)
             | Event::Deleted { .. }
             | Event::Removed { .. }
+            | Event::Retained { .. }
+            | Event::Cancelled { .. }
             | Event::Invited { .. }
             | Event::Bye { .. } => {}
         }

@@ -170,7 +170,7 @@ impl World {
             1,
             Request::CreateRoom { room, history: false, private: false, read_only: false },
         );
-        self.hub.close(session, EndCause::Quit);
+        self.hub.close(self.now(), session, EndCause::Quit);
         self.hub.end_turn(self.now());
         self.act();
     }
@@ -199,7 +199,7 @@ impl World {
         self.tell(|| format!("client {at} loses session {}", session.0));
         self.sessions.remove(&session);
         let cause = [EndCause::Closed, EndCause::Killed][self.random.below(2) as usize];
-        self.hub.close(session, cause);
+        self.hub.close(self.now(), session, cause);
         self.clients[at].disconnected();
         self.clients[at].down_until_us = self.now_us + self.random.below(100_000);
     }
@@ -449,11 +449,11 @@ impl World {
             }
             assert!(last > 0, "everything is on the disk: {fetch:?}");
             let (span, wanted) = ((fetch.first, last), (fetch.first, fetch.last));
-            let event =
+            let events =
                 self.hub.fetched(fetch.session, fetch.tag, span, wanted, GapReason::Retention);
-            assert!(event.is_none(), "nothing is gone: {event:?}");
             let body: Rc<[u8]> = builder.bytes().into();
-            if let Some(client) = self.client_of(fetch.session) {
+            if let (Some(events), Some(client)) = (events, self.client_of(fetch.session)) {
+                assert!(events.is_empty(), "nothing is gone: {events:?}");
                 client.output.push_back(Down::Batch(body));
             }
             self.act();

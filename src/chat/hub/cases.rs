@@ -1,5 +1,7 @@
 //! Every verb of a room, tried by everybody: a table in which each cell is a test.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
+
 use super::{Action, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo};
 use crate::{
     chat::{
@@ -8,7 +10,7 @@ use crate::{
         names::{RoomName, Target, UserName},
         rules::{Rights, Role},
         text::Text,
-        verbs::{Begin, Follow, Refusal, RefusalCode, Reply, Request},
+        verbs::{Announce, Begin, Follow, Refusal, RefusalCode, Reply, Request},
     },
     limits::FRAME_HEADER_BYTES,
 };
@@ -140,9 +142,9 @@ fn cell(verb: &str, private: bool, read_only: bool, uid: u32) -> char {
         "ban an operator of the server" => ask(hub, uid, role("carol", Role::Banned, true)),
         "delete" => ask(hub, uid, Request::DeleteRoom { room: room() }),
         "announce" => {
-            let (level, text) = (Level::Info, Text::new("soon").unwrap());
-            let room = Some(room());
-            ask(hub, uid, Request::Announce { level, room, text, report_at: 0 })
+            let text = Text::new("soon").unwrap();
+            let announce = Announce { room: Some(room()), ..Announce::new(Level::Info, text) };
+            ask(hub, uid, Request::Announce(announce))
         }
         "drop" => ask(hub, uid, Request::Drop { session: session(4) }),
         "kick from the server" => ask(hub, uid, Request::Kick { user: user("mia"), label: None }),

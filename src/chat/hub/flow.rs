@@ -167,10 +167,11 @@ impl Hub {
         session.pull_from = session.pull_from.wrapping_add(1);
         let order: Vec<_> = (0..count).map(|i| session.subs[(begin + i) % count]).collect();
         let mut left = bytes_max;
-        for (tag, key) in order {
+        for (tag, key) in order.iter().copied() {
             let stream = &mut self.streams[tag.0 as usize];
             stream.pull_membership(key, &mut left, out);
-            let Pulled { repaired, fetch } = stream.pull_messages(key, &mut left, out);
+            let is_in = |room| order.iter().any(|(tag, _)| *tag == room);
+            let Pulled { repaired, fetch } = stream.pull_messages(key, is_in, &mut left, out);
             self.counters.repaired += repaired;
             stream.pull_head(now, key, out);
             if let Some((first, last)) = fetch {
@@ -204,7 +205,8 @@ impl Hub {
         if !session.fetching {
             session.fetching = true;
             self.streams[tag.0 as usize].subs[key].fetching = true;
-            self.out.push(Action::Fetch(Fetch { session: id, tag, stream, first, last }));
+            let rooms = (tag == super::ANNOUNCEMENTS).then(|| self.rooms_of(id));
+            self.out.push(Action::Fetch(Fetch { session: id, tag, stream, first, last, rooms }));
         }
     }
 
@@ -432,6 +434,8 @@ impl Stream {
                 | Event::Spelled(_)
                 | Event::Deleted { .. }
                 | Event::Removed { .. }
+                | Event::Retained { .. }
+                | Event::Cancelled { .. }
                 | Event::Invited { .. }
                 | Event::Bye { .. } => false,
             };
@@ -443,8 +447,15 @@ impl Stream {
         }
     }
 
-    /// Messages that a member is owed.
-    fn pull_messages(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) -> Pulled {
+    /// Messages that a member is owed. What is for the members of a private room goes to those only; the
+    /// others get its number.
+    fn pull_messages(
+        &mut self,
+        key: usize,
+        is_in: impl Fn(StreamTag) -> bool,
+        left: &mut usize,
+        out: &mut Vec<Chunk>,
+    ) -> Pulled {
         let (head, start) = (self.backlog.head(), self.backlog.start());
         let sub = &mut self.subs[key];
         let mut pulled = Pulled { repaired: 0, fetch: None };
@@ -464,8 +475,12 @@ impl Stream {
             };
             sent += segment.last + 1 - next;
             next = segment.last + 1;
-            *left = left.saturating_sub(segment.frame.len());
-            out.push(Chunk::Batch(std::rc::Rc::clone(&segment.frame)));
+            let frame = match &segment.secret {
+                Some((room, withheld)) if !is_in(*room) => withheld,
+                Some(_) | None => &segment.frame,
+            };
+            *left = left.saturating_sub(frame.len());
+            out.push(Chunk::Batch(std::rc::Rc::clone(frame)));
         }
         match sub.way {
             Way::Session => sub.next_push = next,

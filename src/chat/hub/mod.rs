@@ -17,9 +17,9 @@ mod audit;
 #[cfg(test)]
 mod cases;
 mod flow;
+mod notices;
 mod quota;
 mod reading;
-mod receipt;
 mod request;
 mod restored;
 mod rooms;
@@ -35,7 +35,8 @@ use std::{
 
 pub use audit::Audit;
 pub use flow::Report;
-pub use reading::Question;
+pub use notices::NoticeState;
+pub use reading::{Question, SearchQuestion};
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
 pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
@@ -50,8 +51,8 @@ use super::{
     verbs::{Channel, ChannelKey, Event, Refusal, Reply, StreamTag},
 };
 use crate::limits;
+use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
-use receipt::{Announcing, Receipt};
 use session::Session;
 use stream::Stream;
 use submit::Instances;
@@ -215,6 +216,8 @@ pub struct Fetch {
     pub first: u64,
     /// Last number; fewer may be given.
     pub last: u64,
+    /// Of announcements: those for other rooms than these are withheld.
+    pub rooms: Option<Vec<RoomName>>,
 }
 
 /// What [`Hub::pull`] gives for a session's output.
@@ -273,7 +276,17 @@ pub struct Hub {
     unread_changed: bool,
     /// Announcements that are not published yet.
     announcing: BTreeMap<u64, Announcing>,
-    receipts: BTreeMap<u64, Receipt>,
+    /// Announcements that wait for their time.
+    waiting: BTreeMap<u64, Waiting>,
+    next_schedule: u64,
+    /// Announcements, with their receipts.
+    notices: BTreeMap<u64, Posted>,
+    /// When receipts were last kept.
+    notices_kept_us: u64,
+    /// How many were open when that was last looked at.
+    notices_open: usize,
+    /// Wall clock of the last turn.
+    wall_us: i64,
     committing: VecDeque<StreamTag>,
     commit_running: bool,
     dirty_streams: Vec<StreamTag>,
@@ -319,7 +332,12 @@ impl Hub {
             deleting: Vec::new(),
             unread_changed: true,
             announcing: BTreeMap::new(),
-            receipts: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_schedule: 1,
+            notices: BTreeMap::new(),
+            notices_kept_us: 0,
+            notices_open: 0,
+            wall_us: 0,
             committing: VecDeque::new(),
             commit_running: false,
             dirty_streams: Vec::new(),
@@ -344,6 +362,7 @@ impl Hub {
 
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
     pub fn end_turn(&mut self, now: Now) {
+        self.wall_us = now.wall_us;
         for id in self.accounts.take_freed() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             // It may wait for a stream as well.
@@ -370,6 +389,7 @@ impl Hub {
     pub fn tick(&mut self, now: Now) {
         self.tick_sessions(now);
         self.tick_streams(now);
+        self.tick_notices(now);
         self.retry_records(now);
         self.last_tick_us = now.mono_us;
         self.end_turn(now);

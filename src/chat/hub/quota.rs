@@ -35,6 +35,8 @@ impl AccountId {
 pub(super) struct Account {
     pub(super) sessions: usize,
     pub(super) in_flight_bytes: usize,
+    /// Of last wills of its sessions.
+    pub(super) will_bytes: usize,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
     /// Time its members held windows shut, leaking away over `STALL_WINDOW_MS`.

@@ -1,7 +1,7 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
 use super::{
-    Hub, StreamKey,
+    ANNOUNCEMENTS, Hub, StreamKey,
     request::{no_room, refuse},
     stream::Topic,
 };
@@ -50,24 +50,7 @@ pub enum Question {
         wall_us: i64,
     },
     /// Messages that have some words.
-    Search {
-        /// The words.
-        text: String,
-        /// Who asks.
-        uid: u32,
-        /// Only in this stream.
-        stream: Option<StreamKey>,
-        /// Not in these rooms.
-        hidden: Vec<RoomName>,
-        /// Only what this user id said.
-        from_uid: Option<u32>,
-        /// Only what was said since, microseconds since 1970.
-        since_us: Option<i64>,
-        /// Only older than this id; 0 for the newest.
-        before: u64,
-        /// How many at most.
-        limit: u32,
-    },
+    Search(Box<SearchQuestion>),
     /// How much a name has not read.
     Unread {
         /// The user id.
@@ -81,6 +64,27 @@ pub enum Question {
         /// There are more of them.
         more: bool,
     },
+}
+
+/// What to search for, and where.
+#[derive(Debug, Clone)]
+pub struct SearchQuestion {
+    /// The words.
+    pub text: String,
+    /// Who asks.
+    pub uid: u32,
+    /// Only in this stream.
+    pub stream: Option<StreamKey>,
+    /// Not in these rooms.
+    pub hidden: Vec<RoomName>,
+    /// Only what this user id said.
+    pub from_uid: Option<u32>,
+    /// Only what was said since, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// Only older than this id; 0 for the newest.
+    pub before: u64,
+    /// How many at most.
+    pub limit: u32,
 }
 
 impl Hub {
@@ -120,8 +124,13 @@ impl Hub {
             | Request::Topic { .. }
             | Request::Away { .. }
             | Request::Back { .. }
-            | Request::Announce { .. }
+            | Request::Announce(_)
             | Request::Receipt { .. }
+            | Request::Notices { .. }
+            | Request::Notice { .. }
+            | Request::AckNotice { .. }
+            | Request::CancelNotice { .. }
+            | Request::Will { .. }
             | Request::Listening { .. }
             | Request::Deaf { .. }
             | Request::MarkRead { .. }
@@ -256,7 +265,7 @@ impl Hub {
         };
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
         let uid = self.sessions[&id].peer.uid;
-        Ok(Err(Question::Search {
+        Ok(Err(Question::Search(Box::new(SearchQuestion {
             text: text.clone(),
             uid,
             hidden: self.unreadable_rooms(uid),
@@ -265,7 +274,7 @@ impl Hub {
             since_us: *since_us,
             before: *before,
             limit: *limit,
-        }))
+        }))))
     }
 
     fn unread(
@@ -325,7 +334,7 @@ impl Hub {
         let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
         let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
         pairs.sort_unstable();
-        rooms.chain(pairs).collect()
+        rooms.chain(pairs).chain([ANNOUNCEMENTS]).collect()
     }
 
     fn marks_of(
@@ -338,6 +347,9 @@ impl Hub {
         // What is in memory is looked through here and now: only so much for one request.
         let mut looks = UNREAD_MAX;
         let marks = tags.into_iter().map(|tag| {
+            if tag == ANNOUNCEMENTS {
+                return (self.notices_mark(uid, label), None);
+            }
             let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
             let stream = self.stream(tag);
             let head = stream.backlog.head();
@@ -356,6 +368,18 @@ impl Hub {
             (info, key)
         });
         marks.collect()
+    }
+
+    /// Announcements are not read up to a number: those count that a name should still look at.
+    fn notices_mark(&self, uid: u32, label: Option<&Label>) -> MarkInfo {
+        MarkInfo {
+            name: StreamLabel::Announcements,
+            mark: 0,
+            head: 0,
+            unread: self.open_notices(self.wall_us, uid, label),
+            mentions: 0,
+            stored: true,
+        }
     }
 
     /// Rooms without history are counted here. Once `looks` messages were looked at, the rest counts by its
@@ -660,7 +684,7 @@ mod tests {
             let hello = Hello { label, kind: Kind::Script, instance: [9; 16] };
             hub.open(NOW, id, peer, hello).unwrap();
             hub.request(NOW, id, 1, join("dev"));
-            hub.close(id, crate::chat::member::EndCause::Quit);
+            hub.close(NOW, id, crate::chat::member::EndCause::Quit);
         }
         assert!(replies(&mut hub).iter().all(|(_, refused)| refused.is_none()));
         let of = |hub: &Hub, label: Option<Label>| hub.following.contains_key(&(1, label));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
-    receipt::Announcement,
     rooms::NewRoom,
     session::Directs,
     stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
@@ -44,12 +43,12 @@ impl Hub {
         }
         let result = if self.waiting_replies(id) >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
-        } else if let Request::Announce { level, room, text, report_at } = request {
+        } else if let Request::Announce(announce) = request {
             self.active(now, id);
-            let announcement = Announcement { level, room, text: &text, report_at };
-            // Answered once it is published.
-            match self.announce(now, id, serial, announcement) {
-                Ok(()) => return,
+            match self.announce(now, id, serial, announce) {
+                // Answered once it is published.
+                Ok(None) => return,
+                Ok(Some(reply)) => return self.reply_when_kept(id, serial, reply),
                 Err(refusal) => Err(refusal),
             }
         } else if let Request::DeleteRoom { room } = request {
@@ -64,6 +63,8 @@ impl Hub {
                     | Request::Topic { .. }
                     | Request::Role { .. }
                     | Request::KickFromRoom { .. }
+                    | Request::AckNotice { .. }
+                    | Request::CancelNotice { .. }
                     | Request::MarkRead { .. }
                     | Request::Unfollow { .. }
             );
@@ -72,7 +73,14 @@ impl Hub {
                 result => result,
             }
         };
+        let joined = match &result {
+            Ok(Reply::Joined(infos)) => infos.iter().map(|info| info.tag).collect(),
+            Ok(_) | Err(_) => Vec::new(),
+        };
         self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+        for tag in joined {
+            self.give_retained(now, id, (tag != ANNOUNCEMENTS).then_some(tag));
+        }
         // What a join finds in the backlog comes after the answer that names the stream.
         self.wake(id);
     }
@@ -116,8 +124,16 @@ impl Hub {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, None).map(|()| Reply::Done)
             }
-            Request::Announce { .. } | Request::DeleteRoom { .. } => Ok(Reply::Done),
-            Request::Receipt { number, skip } => self.receipt(id, number, skip),
+            Request::Announce(_) | Request::DeleteRoom { .. } => Ok(Reply::Done),
+            Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
+            Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
+            Request::Notice { id: of } => self.notice(now, id, of),
+            Request::AckNotice { id: of } => {
+                self.active(now, id);
+                self.ack_notice(now, id, of)
+            }
+            Request::CancelNotice { id: of } => self.cancel_notice(now, id, of),
+            Request::Will { text } => self.set_will(id, text),
             Request::Listening { stream, charge_bytes, slot: _ } => {
                 self.listening(now, id, stream, Some(charge_bytes));
                 Ok(Reply::Done)
@@ -274,7 +290,16 @@ impl Hub {
                 Ok(Reply::Joined(vec![info]))
             }
             Follow::Announcements => {
-                self.join_stream(id, ANNOUNCEMENTS, begin, now_us).map(|i| Reply::Joined(vec![i]))
+                let info = self.join_stream(id, ANNOUNCEMENTS, begin, now_us)?;
+                // Who comes back gets what he missed in its order, and what is retained with it.
+                let comes_back = matches!(begin, Begin::After { .. }) && !info.new_run;
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.wants_retained = !comes_back;
+                }
+                if comes_back {
+                    self.tell_cancelled(id, info.next.saturating_sub(1));
+                }
+                Ok(Reply::Joined(vec![info]))
             }
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;

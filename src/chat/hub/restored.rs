@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Audit, Hub, Rules, StreamKey, stream::Stream};
+use super::{Audit, Hub, NoticeState, Rules, StreamKey, stream::Stream};
 use crate::{
     chat::{
+        message::NoticeId,
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
     },
@@ -75,6 +76,8 @@ pub struct Restored {
     pub marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
     /// What operators did, oldest first.
     pub audit: Vec<Audit>,
+    /// Announcements that wait, and those that were made.
+    pub notices: Vec<NoticeState>,
     /// Submits that may come again, oldest first.
     pub submits: Vec<RestoredSubmits>,
 }
@@ -110,6 +113,10 @@ pub enum Record {
     },
     /// What an operator did.
     Audit(Audit),
+    /// An announcement as it stands now.
+    Notice(Box<NoticeState>),
+    /// One that nobody wants to know of any more.
+    NoticeGone(NoticeId),
     /// A room was deleted, with all that was said in it.
     RoomGone {
         /// Its name.
@@ -156,6 +163,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
         Room(RoomName),
         RoomGone(RoomName),
         Role(RoomName, u32, Role),
+        Notice(NoticeId),
         Follow(u32, Option<Label>, RoomName),
         Name(u32, Label),
         Mark(u32, Option<Label>, StreamKey),
@@ -175,6 +183,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 Record::Room { name, .. } => About::Room(name.clone()),
                 Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
+                Record::Notice(state) => About::Notice(state.id()),
+                Record::NoticeGone(id) => About::Notice(*id),
                 Record::Audit(_) => {
                     acts += 1;
                     return acts <= AUDIT_KEPT_MAX;
@@ -210,7 +220,11 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                     };
                     room_gone || name_gone(&said, *uid, label)
                 }
-                Record::RoomGone { .. } | Record::NameGone { .. } | Record::Audit(_) => false,
+                Record::RoomGone { .. }
+                | Record::NameGone { .. }
+                | Record::Audit(_)
+                | Record::Notice(_)
+                | Record::NoticeGone(_) => false,
             };
             !taken_away && said.insert(about)
         })
@@ -251,6 +265,9 @@ impl Hub {
         }
         hub.gone_rooms.extend(restored.gone_rooms);
         hub.audit.extend(restored.audit);
+        for notice in restored.notices {
+            hub.restore_notice(notice);
+        }
         for (uid, label, room) in restored.follows {
             hub.following.entry((uid, label)).or_default().rooms.push(room);
         }

@@ -578,7 +578,7 @@ impl Hub {
         }
         self.audit(now, own, format!("kick {who} ({} sessions)", sessions.len()));
         for session in sessions {
-            self.end_by(own, session);
+            self.end_by(now, own, session);
         }
         Ok(Reply::Done)
     }
@@ -600,7 +600,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, "that is the session of this very command");
         }
         self.audit(now, own, format!("drop session {} of {name}", session.0));
-        self.end_by(own, session);
+        self.end_by(now, own, session);
         Ok(Reply::Done)
     }
 
@@ -613,10 +613,10 @@ impl Hub {
         refuse(RefusalCode::Denied, text)
     }
 
-    fn end_by(&mut self, by: u32, session: SessionId) {
+    fn end_by(&mut self, now: Now, by: u32, session: SessionId) {
         let reason = format!("kicked by {}", self.called(by));
         let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();
-        self.close(session, EndCause::Kicked);
+        self.close(now, session, EndCause::Kicked);
         for tag in streams {
             self.new_key(tag);
         }

@@ -6,18 +6,19 @@ use super::{
     Action, Hub, Now,
     quota::AccountId,
     stream::{Topic, Way},
-    submit::InstanceKey,
+    submit::{EntryDraft, InstanceKey},
 };
 use crate::{
     chat::{
         member::{EndCause, Kind, Member, Peer, SessionId, State},
-        names::Label,
+        names::{Label, RoomName},
         roster::Row,
-        verbs::{Event, Refusal, RefusalCode, StreamTag},
+        text::Text,
+        verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
         AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
-        UNRESPONSIVE_AFTER_MS,
+        UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX,
     },
 };
 
@@ -66,6 +67,10 @@ pub(super) struct Session {
     pub(super) paused: bool,
     /// Older messages are being read from the store for it.
     pub(super) fetching: bool,
+    /// It is new: announcements of before that are still to be seen are shown to it.
+    pub(super) wants_retained: bool,
+    /// What is said for it if it ends without a good-bye.
+    will: Option<Text>,
     pub(super) since_wall_us: i64,
     pub(super) active_us: u64,
     heard_us: u64,
@@ -130,6 +135,8 @@ impl Hub {
             woken: false,
             paused: false,
             fetching: false,
+            wants_retained: false,
+            will: None,
             since_wall_us: now.wall_us,
             active_us: now.mono_us,
             heard_us: now.mono_us,
@@ -142,18 +149,93 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends a session. Those who share a room with it are told why.
-    pub fn close(&mut self, id: SessionId, cause: EndCause) {
-        let Some(session) = self.sessions.get(&id) else { return };
+    /// Ends a session. Those who share a room with it are told why, and hear its last will if it did not
+    /// leave of its own accord.
+    pub fn close(&mut self, now: Now, id: SessionId, cause: EndCause) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         let account = session.account;
+        let will = self.forget_will(id);
+        let Some(session) = self.sessions.get(&id) else { return };
         for (tag, _) in session.subs.clone() {
             self.part(id, tag, cause);
+            match cause {
+                EndCause::Killed | EndCause::Closed | EndCause::Unresponsive => {
+                    self.say_will(now, id, tag, will.as_ref(), cause);
+                }
+                EndCause::Quit | EndCause::Kicked | EndCause::Server => {}
+            }
         }
         let Some(session) = self.sessions.remove(&id) else { return };
         self.instances.detach(session.instance, id, cause == EndCause::Quit);
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
         self.out.push(Action::RowGone(id));
+    }
+
+    /// Sets what is said for a session if it ends without a good-bye.
+    pub(super) fn set_will(&mut self, id: SessionId, text: Option<Text>) -> Result<Reply, Refusal> {
+        self.forget_will(id);
+        let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Done) };
+        let Some(text) = text else { return Ok(Reply::Done) };
+        let account = self.accounts.of(session.account);
+        if account.will_bytes + text.as_str().len() > WILL_BYTES_PER_ACCOUNT_MAX {
+            let refusal = format!(
+                "the last wills of this user's sessions have {} bytes together, and may have \
+                 {WILL_BYTES_PER_ACCOUNT_MAX}",
+                account.will_bytes
+            );
+            return Err(Refusal::new(RefusalCode::Failed, refusal));
+        }
+        account.will_bytes += text.as_str().len();
+        session.will = Some(text);
+        Ok(Reply::Done)
+    }
+
+    fn forget_will(&mut self, id: SessionId) -> Option<Text> {
+        let session = self.sessions.get_mut(&id)?;
+        let will = session.will.take()?;
+        self.accounts.of(session.account).will_bytes -= will.as_str().len();
+        Some(will)
+    }
+
+    /// Says the last will of a session in a room it was in, as that member.
+    fn say_will(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        tag: StreamTag,
+        will: Option<&Text>,
+        cause: EndCause,
+    ) {
+        let (Some(will), Some(session)) = (will, self.sessions.get(&id)) else { return };
+        let is_room = matches!(self.stream(tag).topic, Topic::Room { .. });
+        if !is_room || self.may_speak(session.peer.uid, tag).is_err() || self.is_ending(tag) {
+            return;
+        }
+        let account = session.account;
+        let draft = EntryDraft {
+            from: Arc::clone(&session.member),
+            reply_to: None,
+            to_label: None,
+            notice: None,
+            will: Some(cause),
+            text: will.as_str().into(),
+            submit: None,
+        };
+        self.number(now, tag, account, draft);
+    }
+
+    /// Rooms that a session is in.
+    pub(super) fn rooms_of(&self, id: SessionId) -> Vec<RoomName> {
+        let subs = self.sessions.get(&id).into_iter().flat_map(|s| &s.subs);
+        subs.filter_map(|(tag, _)| self.room_name(*tag)).collect()
+    }
+
+    pub(super) fn room_name(&self, tag: StreamTag) -> Option<RoomName> {
+        match &self.stream(tag).topic {
+            Topic::Room { name, .. } => Some(name.clone()),
+            Topic::Announcements | Topic::Conversation { .. } => None,
+        }
     }
 
     /// Takes a member out of a stream and tells the others.

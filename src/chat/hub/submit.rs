@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now,
+    notices::withheld,
     quota::AccountId,
     restored::still_to_be_kept,
     stream::{Stream, Topic, Way},
@@ -16,7 +17,7 @@ use crate::{
     chat::{
         batch::Draft,
         charge::charge_bytes,
-        member::{Member, SessionId},
+        member::{EndCause, Member, SessionId},
         message::Notice,
         names::{Label, RoomName},
         text::Text,
@@ -91,6 +92,8 @@ pub struct Entry {
     pub to_label: Option<Label>,
     /// Present in announcements.
     pub notice: Option<Box<Notice>>,
+    /// How the session ended for which the server says it.
+    pub will: Option<EndCause>,
     /// What was said.
     pub text: Box<str>,
     /// The client instance and its counter, to be kept with the message.
@@ -321,6 +324,7 @@ impl Hub {
                 continue;
             }
             let seq = self.stream(tag).numbered + 1;
+            let account = self.sessions[&id].account;
             if let Some(known) = self.instances.known.get_mut(&instance) {
                 known.note(counter, tag, seq);
             }
@@ -329,10 +333,11 @@ impl Hub {
                 reply_to: line.reply_to,
                 to_label: submit.to_label.clone(),
                 notice: None,
+                will: None,
                 text: line.text.into(),
                 submit: Some((instance.instance, counter)),
             };
-            self.number(now, tag, draft);
+            self.number(now, tag, account, draft);
         }
         self.hold_back(id, tag);
     }
@@ -392,8 +397,13 @@ impl Hub {
     }
 
     /// Gives a message its number and puts it on its way.
-    pub(super) fn number(&mut self, now: Now, tag: StreamTag, draft: EntryDraft) -> u64 {
-        let account = self.sessions[&draft.from.session].account;
+    pub(super) fn number(
+        &mut self,
+        now: Now,
+        tag: StreamTag,
+        account: AccountId,
+        draft: EntryDraft,
+    ) -> u64 {
         let store = self.rules.store;
         let key = self.stream_key(tag);
         let stream = self.stream_mut(tag);
@@ -408,6 +418,7 @@ impl Hub {
             reply_to: draft.reply_to,
             to_label: draft.to_label,
             notice: draft.notice,
+            will: draft.will,
             text: draft.text,
             submit: draft.submit,
         });
@@ -522,7 +533,7 @@ impl Hub {
                 self.release(tag, &pending);
                 self.counters.messages -= 1;
                 if tag == ANNOUNCEMENTS {
-                    self.announcing_failed(pending.entry.seq, why);
+                    self.announcing_failed(now, pending.entry.seq, why);
                 }
                 let Some((instance, counter)) = pending.instance() else { continue };
                 let Some(known) = self.instances.known.get_mut(&instance) else { continue };
@@ -594,6 +605,15 @@ impl Hub {
         let first = stream.ready.front()?.entry.seq;
         self.builder.begin(FRAME_HEADER_BYTES, tag, first);
         for pending in &stream.ready {
+            // What is for some only stands alone.
+            let secret = |seq| tag == ANNOUNCEMENTS && self.secret_room(seq).is_some();
+            if pending.entry.seq > first && (secret(first) || secret(pending.entry.seq)) {
+                break;
+            }
+            if pending.entry.from.session == SessionId(0) {
+                // Sessions of another run: each speaks for itself.
+                self.builder.retire(SessionId(0));
+            }
             if !self.builder.push(FRAME_HEADER_BYTES, &pending.entry.draft()) {
                 break;
             }
@@ -621,8 +641,14 @@ impl Hub {
         let done: Vec<_> = stream.ready.drain(..self.builder.count() as usize).collect();
         let (Some(first), Some(last)) = (done.first(), done.last()) else { return false };
         assert_eq!(first.entry.seq, stream.backlog.head() + 1, "no number is left out");
-        stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last.entry.wall_us);
-        if stream.broadcast_subs > 0 {
+        let secret = if tag == ANNOUNCEMENTS { self.secret_of(&first.entry) } else { None };
+        let is_secret = secret.is_some();
+        let stream = &mut self.streams[tag.0 as usize];
+        let last_us = last.entry.wall_us;
+        stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
+        if is_secret {
+            self.send_by_session(tag, last.entry.seq);
+        } else if stream.broadcast_subs > 0 {
             // A probe is any datagram: this one will do.
             stream.probe_due = false;
             self.counters.broadcast_sent += 1;
@@ -636,6 +662,32 @@ impl Hub {
             }
         }
         true
+    }
+
+    /// What an announcement for a private room is for all others, and that room.
+    fn secret_of(&mut self, entry: &Entry) -> Option<(StreamTag, Rc<[u8]>)> {
+        let room = self.secret_room(entry.seq)?;
+        if !withheld(entry, &mut self.builder, FRAME_HEADER_BYTES) {
+            return None;
+        }
+        let header = (self.rules.batch_header)(self.builder.bytes().len() - FRAME_HEADER_BYTES);
+        self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        Some((room, self.builder.bytes().into()))
+    }
+
+    /// A number that does not go on the broadcast channel goes by session, to everybody.
+    fn send_by_session(&mut self, tag: StreamTag, seq: u64) {
+        let mut wake = Vec::new();
+        for (_, sub) in &mut self.streams[tag.0 as usize].subs {
+            if sub.way == Way::Broadcast {
+                let (first, last) = sub.repair.unwrap_or((seq, seq));
+                sub.repair = Some((first.min(seq), last.max(seq)));
+                wake.push(sub.session);
+            }
+        }
+        for session in wake {
+            self.wake(session);
+        }
     }
 
     /// Tells the senders of some consecutive messages that they stand, few frames for many.
@@ -716,6 +768,7 @@ pub(super) struct EntryDraft {
     pub(super) reply_to: Option<u64>,
     pub(super) to_label: Option<Label>,
     pub(super) notice: Option<Box<Notice>>,
+    pub(super) will: Option<EndCause>,
     pub(super) text: Box<str>,
     pub(super) submit: Option<([u8; 16], u64)>,
 }
@@ -730,6 +783,7 @@ impl Entry {
             reply_to: self.reply_to,
             to_label: self.to_label.as_ref(),
             notice: self.notice.as_deref(),
+            will: self.will,
             withheld: false,
             text: &self.text,
         }

@@ -1,0 +1,878 @@
+//! Announcements: who should have one, who has it, who is missing; those that wait for their time, and those that stay.
+//!
+//! A scheduled announcement waits under a number of its own (`!+2`). When its time comes it gets its place
+//! in the stream of announcements, and what says that it waits is removed in the transaction that stores
+//! it: over a crash at any instant it comes exactly once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ANNOUNCEMENTS, Action, Frame, Hub, Now, Record,
+    quota::AccountId,
+    request::refuse,
+    submit::{Entry, EntryDraft},
+};
+use crate::{
+    chat::{
+        batch::{Builder, Draft},
+        member::{Level, Member, SessionId},
+        message::{Notice, NoticeId},
+        names::{Label, RoomName, UserName},
+        rules::Policy,
+        verbs::{
+            Announce, Event, Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Refusal,
+            RefusalCode, Reply, StreamTag, Wait,
+        },
+    },
+    limits::{
+        NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICE_RECORD_EVERY_MS, NOTICES_KEPT_MAX,
+        NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_MISSING_PER_FRAME_MAX,
+        RECEIPT_SESSIONS_KEPT_MAX, RECORDS_RETRY_MS,
+    },
+};
+
+/// Bytes of announcements in one answer; the caller asks again for more.
+const LIST_BYTES: usize = 40_000;
+
+/// How an addressee ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Gone {
+    /// Its session ended before it reported.
+    Ended,
+    /// The server ended before it reported.
+    Unknown,
+}
+
+/// One session that should have an announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Addressee {
+    member: Arc<Member>,
+    reached: bool,
+    acked: bool,
+    gone: Option<Gone>,
+}
+
+/// A person's word that an announcement was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Acked {
+    uid: u32,
+    label: Option<Label>,
+    name: String,
+    wall_us: i64,
+}
+
+/// An announcement with everything that is known of it; kept over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeState {
+    /// Its number, once it is announced.
+    number: Option<u64>,
+    /// Its number among those that were scheduled.
+    schedule: Option<u64>,
+    /// When it was or is to be announced, microseconds since 1970.
+    wall_us: i64,
+    from: Arc<Member>,
+    level: Level,
+    room: Option<RoomName>,
+    /// How long it is good for, once it is announced.
+    expires_after_us: Option<u64>,
+    retained: bool,
+    ack: bool,
+    text: Box<str>,
+    cancelled_by: Option<UserName>,
+    addressees: Vec<Addressee>,
+    /// Who was addressed is not known any more.
+    forgotten: bool,
+    acks: Vec<Acked>,
+}
+
+impl NoticeState {
+    /// What people call it.
+    #[must_use]
+    pub fn id(&self) -> NoticeId {
+        match (self.number, self.schedule) {
+            (Some(number), _) => NoticeId::Number(number),
+            (None, schedule) => NoticeId::Scheduled(schedule.unwrap_or(0)),
+        }
+    }
+
+    fn expires_wall_us(&self) -> Option<i64> {
+        let after = i64::try_from(self.expires_after_us?).unwrap_or(i64::MAX);
+        Some(self.wall_us.saturating_add(after))
+    }
+
+    fn notice(&self) -> Notice {
+        Notice {
+            level: self.level,
+            room: self.room.clone(),
+            expires_wall_us: self.expires_wall_us(),
+            retained: self.retained,
+            ack: self.ack,
+        }
+    }
+
+    fn standing(&self, now_us: i64) -> NoticeStanding {
+        if self.cancelled_by.is_some() {
+            NoticeStanding::Cancelled
+        } else if self.number.is_none() {
+            NoticeStanding::Waiting
+        } else if self.expires_wall_us().is_some_and(|at| at <= now_us) {
+            NoticeStanding::Expired
+        } else {
+            NoticeStanding::Open
+        }
+    }
+
+    /// Whether it is still shown to those who come, or asks for an answer.
+    fn is_open(&self, now_us: i64) -> bool {
+        self.standing(now_us) == NoticeStanding::Open && (self.retained || self.ack)
+    }
+
+    fn is_acked_by(&self, uid: u32, label: Option<&Label>) -> bool {
+        self.acks.iter().any(|a| a.uid == uid && a.label.as_ref() == label)
+    }
+
+    fn reached(&self) -> u32 {
+        self.addressees.iter().filter(|a| a.reached).count() as u32
+    }
+
+    fn acked(&self) -> u32 {
+        self.addressees.iter().filter(|a| a.acked).count() as u32
+    }
+}
+
+/// Who waits for a receipt, and for what.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    session: SessionId,
+    wait: Wait,
+    report_at: u32,
+}
+
+/// One announcement, and what is only of this run.
+#[derive(Debug)]
+pub(super) struct Posted {
+    state: NoticeState,
+    /// Where each session stands among the addressees.
+    by_session: HashMap<SessionId, usize>,
+    watch: Option<Watch>,
+    /// It changed since it was last kept.
+    dirty: bool,
+}
+
+impl Posted {
+    fn is_covered(&self, watch: &Watch) -> bool {
+        let all = self.state.addressees.len() as u32;
+        match watch.wait {
+            Wait::Reached => {
+                let open = |a: &Addressee| !a.reached && a.gone.is_none();
+                self.state.reached() >= watch.report_at.min(all)
+                    || !self.state.addressees.iter().any(open)
+            }
+            // Who is gone may still acknowledge from another session of that name.
+            Wait::Acked => self.state.acked() >= watch.report_at.min(all),
+        }
+    }
+}
+
+/// A scheduled one that waits for its time.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    state: NoticeState,
+    /// Not before this time of the monotonic clock: it could not be stored.
+    not_before_us: u64,
+}
+
+/// An announcement that has its number and is not published yet.
+#[derive(Debug)]
+pub(super) struct Announcing {
+    state: NoticeState,
+    /// Who waits for the answer.
+    asked: Option<(SessionId, u32)>,
+    /// Only to those in this room.
+    only: Option<StreamTag>,
+    wait: Wait,
+    report_at: u32,
+}
+
+impl Hub {
+    // ---- announcing --------------------------------------------------------------------------
+
+    /// Takes an announcement: an answer, or none if it is answered once it is published.
+    pub(super) fn announce(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        announce: Announce,
+    ) -> Result<Option<Reply>, Refusal> {
+        let session = &self.sessions[&id];
+        let (uid, account) = (session.peer.uid, session.account);
+        if !self.rights_of(uid).may_announce(announce.level) {
+            let who =
+                Policy::words(&self.rules.policy.announce[usize::from(announce.level.number())]);
+            let text = format!("only {who} may announce at level {}", announce.level.word());
+            return refuse(RefusalCode::Denied, text);
+        }
+        let only = match &announce.room {
+            None => None,
+            Some(room) => {
+                let tag = self.known_room(uid, room)?;
+                self.may_speak(uid, tag)?;
+                Some(tag)
+            }
+        };
+        if announce.dry_run {
+            let own = Some(self.process_of(id));
+            let addressees = self.addressees(own, only);
+            let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
+            uids.sort_unstable();
+            uids.dedup();
+            let (members, users) = (addressees.len() as u32, uids.len() as u32);
+            return Ok(Some(Reply::WouldReach { members, users }));
+        }
+        let from = Arc::clone(&session.member);
+        let mut state = NoticeState {
+            number: None,
+            schedule: None,
+            wall_us: now.wall_us,
+            from,
+            level: announce.level,
+            // As it was created, not as it was written now.
+            room: only.and_then(|tag| self.room_name(tag)),
+            expires_after_us: announce.expires_us,
+            retained: announce.retain,
+            ack: announce.ack,
+            text: announce.text.as_str().into(),
+            cancelled_by: None,
+            addressees: Vec::new(),
+            forgotten: false,
+            acks: Vec::new(),
+        };
+        let later = announce.at_us.filter(|at| *at > now.wall_us);
+        if later.is_some() || announce.retain {
+            self.may_keep_notice(now, uid, state.text.len())?;
+        }
+        if let Some(at_us) = later {
+            let schedule = self.next_schedule;
+            self.next_schedule += 1;
+            state.schedule = Some(schedule);
+            state.wall_us = at_us;
+            self.records.push(Record::Notice(Box::new(state.clone())));
+            self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
+            let kept = self.rules.persistent;
+            return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
+        }
+        let asked = Some((id, serial));
+        let (wait, report_at) = (announce.wait, announce.report_at);
+        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
+        self.hold_back(id, ANNOUNCEMENTS);
+        Ok(None)
+    }
+
+    /// Numbers an announcement and has it stored, with what is to be kept of it.
+    fn put_on_its_way(&mut self, now: Now, account: AccountId, mut announcing: Announcing) {
+        announcing.state.wall_us = now.wall_us;
+        let state = &announcing.state;
+        let draft = EntryDraft {
+            from: Arc::clone(&state.from),
+            reply_to: None,
+            to_label: None,
+            notice: Some(Box::new(state.notice())),
+            will: None,
+            text: state.text.clone(),
+            submit: None,
+        };
+        let number = self.number(now, ANNOUNCEMENTS, account, draft);
+        announcing.state.number = Some(number);
+        if let Some(schedule) = announcing.state.schedule {
+            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+        }
+        self.records.push(Record::Notice(Box::new(announcing.state.clone())));
+        self.announcing.insert(number, announcing);
+    }
+
+    /// Whether a user may leave one more announcement here.
+    fn may_keep_notice(&self, now: Now, uid: u32, bytes: usize) -> Result<(), Refusal> {
+        let kept = self
+            .notices
+            .values()
+            .map(|p| &p.state)
+            .filter(|s| s.retained && s.is_open(now.wall_us))
+            .chain(self.waiting.values().map(|w| &w.state));
+        let (mut all_bytes, mut own_bytes, mut own) = (bytes, bytes, 0);
+        for state in kept {
+            all_bytes += state.text.len();
+            if state.from.uid == uid {
+                own_bytes += state.text.len();
+                own += 1;
+            }
+        }
+        if own >= NOTICES_PER_USER_MAX || own_bytes > NOTICE_BYTES_PER_USER_MAX {
+            let text = format!(
+                "this user has {own} retained or scheduled announcements, and they may be \
+                 {NOTICES_PER_USER_MAX} with {NOTICE_BYTES_PER_USER_MAX} bytes; \
+                 `moot notices cancel` ends one"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        if all_bytes > NOTICE_BYTES_KEPT_MAX {
+            let text = "the server has as many retained and scheduled announcements as it keeps";
+            return refuse(RefusalCode::Failed, text);
+        }
+        Ok(())
+    }
+
+    /// An announcement could not be stored: its number is free again. A scheduled one goes on waiting.
+    pub(super) fn announcing_failed(&mut self, now: Now, number: u64, why: &str) {
+        let Some(mut announcing) = self.announcing.remove(&number) else { return };
+        let schedule = announcing.state.schedule;
+        self.records_running.retain(|record| match record {
+            Record::Notice(state) => state.number != Some(number),
+            Record::NoticeGone(id) => Some(*id) != schedule.map(NoticeId::Scheduled),
+            _ => true,
+        });
+        if let Some((session, serial)) = announcing.asked {
+            let result = Err(Refusal::new(RefusalCode::Failed, why));
+            self.out.push(Action::Send(session, Frame::Reply { serial, result }));
+        }
+        if let Some(schedule) = schedule {
+            announcing.state.number = None;
+            let not_before_us = now.mono_us + RECORDS_RETRY_MS * 1000;
+            let waiting = Waiting { state: announcing.state, not_before_us };
+            self.waiting.insert(schedule, waiting);
+        }
+    }
+
+    fn process_of(&self, id: SessionId) -> (u32, u64) {
+        let peer = &self.sessions[&id].peer;
+        (peer.pid, peer.start)
+    }
+
+    /// Members that an announcement is for, one process aside.
+    fn addressees(&self, own: Option<(u32, u64)>, only: Option<StreamTag>) -> Vec<Addressee> {
+        let subs = self.stream(ANNOUNCEMENTS).subs.iter();
+        let mut all: Vec<_> = subs
+            .filter_map(|(_, sub)| self.sessions.get(&sub.session))
+            .filter(|s| Some((s.peer.pid, s.peer.start)) != own)
+            .filter(|s| only.is_none_or(|tag| s.sub_key(tag).is_some()))
+            .map(|s| Addressee {
+                member: Arc::clone(&s.member),
+                reached: false,
+                acked: false,
+                gone: None,
+            })
+            .collect();
+        all.sort_by_key(|a| a.member.session);
+        all
+    }
+
+    /// An announcement is published: whoever is a member now counts.
+    pub(super) fn announced(&mut self, number: u64) {
+        let Some(announcing) = self.announcing.remove(&number) else { return };
+        let Announcing { mut state, asked, only, wait, report_at } = announcing;
+        let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
+        let own = asked.map(|(id, _)| self.process_of(id));
+        state.addressees = self.addressees(own, only);
+        let members = state.addressees.len() as u32;
+        let by_session =
+            state.addressees.iter().enumerate().map(|(at, a)| (a.member.session, at)).collect();
+        if let Some((id, serial)) = asked {
+            let result = Ok(Reply::Announced { number, members });
+            self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+        }
+        let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
+        self.notices.insert(number, Posted { state, by_session, watch, dirty: true });
+        self.unread_changed = true;
+        self.trim_notices(number);
+        self.tell_covered(number);
+    }
+
+    /// Keeps as many as may be kept: first go those that nobody waits for any more.
+    fn trim_notices(&mut self, newest: u64) {
+        let now_us = self.notices[&newest].state.wall_us;
+        let uid = self.notices[&newest].state.from.uid;
+        while self.notices.len() > NOTICES_KEPT_MAX {
+            let mine = |p: &Posted| p.state.from.uid == uid;
+            let crowded = self.notices.values().filter(|p| mine(p)).count() > NOTICES_KEPT_MAX / 4;
+            let oldest = |shut: bool, own: bool| {
+                self.notices
+                    .iter()
+                    .filter(|(number, _)| **number != newest)
+                    .filter(|(_, p)| !shut || !(p.state.retained && p.state.is_open(now_us)))
+                    .find(|(_, p)| !own || mine(p))
+                    .map(|(number, _)| *number)
+            };
+            // Of who has many, first his own.
+            let found = crowded.then(|| oldest(true, true)).flatten();
+            let Some(number) =
+                found.or_else(|| oldest(true, false)).or_else(|| oldest(false, false))
+            else {
+                return;
+            };
+            self.notices.remove(&number);
+            self.records.push(Record::NoticeGone(NoticeId::Number(number)));
+        }
+        let mut sessions: usize = self.notices.values().map(|p| p.state.addressees.len()).sum();
+        for (number, posted) in &mut self.notices {
+            if sessions <= RECEIPT_SESSIONS_KEPT_MAX || *number == newest {
+                break;
+            }
+            sessions -= posted.state.addressees.len();
+            posted.state.addressees = Vec::new();
+            posted.by_session = HashMap::new();
+            (posted.state.forgotten, posted.dirty) = (true, true);
+        }
+    }
+
+    // ---- receipts ----------------------------------------------------------------------------
+
+    /// A member reported announcements up to a number.
+    pub(super) fn receipts_reached(&mut self, id: SessionId, after: u64, upto: u64) {
+        let mut covered = Vec::new();
+        for (number, posted) in self.notices.range_mut(after + 1..=upto) {
+            if let Some(at) = posted.by_session.get(&id)
+                && !posted.state.addressees[*at].reached
+            {
+                posted.state.addressees[*at].reached = true;
+                posted.dirty = true;
+                covered.push(*number);
+            }
+        }
+        for number in covered {
+            self.tell_covered(number);
+        }
+    }
+
+    /// A session ended: it will not report any more, and nobody waits for its receipts.
+    pub(super) fn receipts_session_ended(&mut self, id: SessionId) {
+        let mut covered = Vec::new();
+        for (number, posted) in &mut self.notices {
+            if posted.watch.is_some_and(|watch| watch.session == id) {
+                posted.watch = None;
+            }
+            if let Some(at) = posted.by_session.remove(&id) {
+                let addressee = &mut posted.state.addressees[at];
+                if !addressee.reached {
+                    addressee.gone = Some(Gone::Ended);
+                    posted.dirty = true;
+                    covered.push(*number);
+                }
+            }
+        }
+        for number in covered {
+            self.tell_covered(number);
+        }
+    }
+
+    fn tell_covered(&mut self, number: u64) {
+        let Some(posted) = self.notices.get_mut(&number) else { return };
+        let Some(watch) = posted.watch else { return };
+        if posted.is_covered(&watch) {
+            posted.watch = None;
+            self.send(watch.session, Event::Covered { number });
+        }
+    }
+
+    /// The receipt of an announcement, as it stands.
+    pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
+        let state = match self.visible_notice(id, of)? {
+            Ok(posted) => &posted.state,
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+        };
+        if state.forgotten {
+            return refuse(
+                RefusalCode::Absent,
+                format!("the receipt of {of} is not kept any more"),
+            );
+        }
+        let number = state.number.unwrap_or(0);
+        let missing: Vec<_> = state.addressees.iter().filter(|a| !a.reached).collect();
+        let shown = missing.iter().skip(skip as usize).take(RECEIPT_MISSING_PER_FRAME_MAX);
+        let shown: Vec<_> = shown.map(|a| self.missing(a)).collect();
+        let rest = missing.len().saturating_sub(skip as usize);
+        let users = |acked: bool| {
+            let of = state.addressees.iter().filter(|a| a.acked || !acked);
+            let mut uids: Vec<_> = of.map(|a| a.member.uid).collect();
+            uids.sort_unstable();
+            uids.dedup();
+            uids.len() as u32
+        };
+        Ok(Reply::Receipt(ReceiptInfo {
+            number,
+            members: state.addressees.len() as u32,
+            reached: state.reached(),
+            acked: state.acked(),
+            users: users(false),
+            users_acked: users(true),
+            missing_more: (rest - shown.len()) as u32,
+            missing: shown,
+        }))
+    }
+
+    fn missing(&self, addressee: &Addressee) -> Missing {
+        let state = match (self.sessions.get(&addressee.member.session), addressee.gone) {
+            (_, Some(Gone::Unknown)) => "unknown",
+            (_, Some(Gone::Ended)) | (None, None) => "gone",
+            (Some(session), None) => self.state_of(session).word(),
+        };
+        Missing {
+            name: addressee.member.name(),
+            pid: addressee.member.pid,
+            state: state.to_owned(),
+        }
+    }
+
+    // ---- looking after them ------------------------------------------------------------------
+
+    /// An announcement that this session may see: announced (with its receipt), or waiting.
+    fn visible_notice(
+        &self,
+        id: SessionId,
+        of: NoticeId,
+    ) -> Result<Result<&Posted, &NoticeState>, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let found = match of {
+            NoticeId::Number(number) => self.notices.get(&number).map(Ok),
+            NoticeId::Scheduled(schedule) => {
+                let waiting = self.waiting.get(&schedule).map(|w| Err(&w.state));
+                let announced = self.notices.values().find(|p| p.state.schedule == Some(schedule));
+                waiting.or(announced.map(Ok))
+            }
+        };
+        let state = |found: &Result<&Posted, &NoticeState>| match found {
+            Ok(posted) => self.sees_notice(uid, &posted.state),
+            Err(state) => self.sees_notice(uid, state),
+        };
+        match found.filter(state) {
+            Some(found) => Ok(found),
+            None => refuse(RefusalCode::Absent, format!("there is no announcement {of}")),
+        }
+    }
+
+    /// Who may see it: everybody, or those who may read its room; before its time, who made it.
+    fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
+        let made_it = state.from.uid == uid || self.is_operator(uid);
+        if state.number.is_none() {
+            return made_it;
+        }
+        match &state.room {
+            None => true,
+            Some(room) => self.rooms.get(room).is_some_and(|tag| self.may_read(uid, *tag).is_ok()),
+        }
+    }
+
+    fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
+        let member = &self.sessions[&id].member;
+        NoticeInfo {
+            id: state.id(),
+            schedule: state.schedule,
+            wall_us: state.wall_us,
+            from: (*state.from).clone(),
+            level: state.level,
+            room: state.room.clone(),
+            expires_wall_us: state.expires_wall_us().filter(|_| state.number.is_some()),
+            retained: state.retained,
+            ack: state.ack,
+            text: state.text.to_string(),
+            standing: state.standing(now.wall_us),
+            members: state.addressees.len() as u32,
+            reached: state.reached(),
+            acked: state.acked(),
+            acked_by_me: state.is_acked_by(member.uid, member.label.as_ref()),
+            acks: state.acks.len() as u32,
+        }
+    }
+
+    /// Those that wait, then those that were announced, the newest first.
+    pub(super) fn notices_from(&self, now: Now, id: SessionId, skip: u32) -> Reply {
+        let uid = self.sessions[&id].peer.uid;
+        let waiting = self.waiting.values().map(|w| &w.state);
+        let posted = self.notices.values().rev().map(|p| &p.state);
+        let mut seen = waiting.chain(posted).filter(|s| self.sees_notice(uid, s));
+        let mut seen = seen.by_ref().skip(skip as usize).peekable();
+        let (mut notices, mut bytes) = (Vec::new(), 0);
+        while let Some(state) = seen.peek() {
+            bytes += state.text.len() + 512;
+            if bytes > LIST_BYTES && !notices.is_empty() {
+                break;
+            }
+            notices.push(self.notice_info(id, now, state));
+            seen.next();
+        }
+        Reply::Notices { notices, more: seen.peek().is_some() }
+    }
+
+    /// One of them.
+    pub(super) fn notice(&self, now: Now, id: SessionId, of: NoticeId) -> Result<Reply, Refusal> {
+        let state = match self.visible_notice(id, of)? {
+            Ok(posted) => &posted.state,
+            Err(state) => state,
+        };
+        Ok(Reply::Notice(Box::new(self.notice_info(id, now, state))))
+    }
+
+    /// A person says that it was seen: for all sessions of that name.
+    pub(super) fn ack_notice(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        of: NoticeId,
+    ) -> Result<Reply, Refusal> {
+        let number = match self.visible_notice(id, of)? {
+            Ok(posted) if posted.state.cancelled_by.is_some() => {
+                return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
+            }
+            Ok(posted) if posted.state.acks.len() >= RECEIPT_ACKS_MAX => {
+                return refuse(RefusalCode::Failed, "too many have acknowledged it");
+            }
+            Ok(posted) => posted.state.number.unwrap_or(0),
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+        };
+        let member = Arc::clone(&self.sessions[&id].member);
+        let Some(posted) = self.notices.get_mut(&number) else { return Ok(Reply::Done) };
+        let (uid, label) = (member.uid, member.label.clone());
+        if posted.state.is_acked_by(uid, label.as_ref()) {
+            return Ok(Reply::Done);
+        }
+        for addressee in &mut posted.state.addressees {
+            addressee.acked |= addressee.member.uid == uid && addressee.member.label == label;
+        }
+        let name = member.name();
+        posted.state.acks.push(Acked { uid, label, name, wall_us: now.wall_us });
+        posted.dirty = false;
+        self.records.push(Record::Notice(Box::new(posted.state.clone())));
+        self.unread_changed = true;
+        self.tell_covered(number);
+        Ok(Reply::Done)
+    }
+
+    /// Whoever announced it takes it back, or an operator does.
+    pub(super) fn cancel_notice(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        of: NoticeId,
+    ) -> Result<Reply, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let by = self.called(uid);
+        let (maker, waits, shown) = match self.visible_notice(id, of)? {
+            Ok(p) => (p.state.from.uid, None, p.state.id()),
+            Err(state) => (state.from.uid, state.schedule, state.id()),
+        };
+        if maker != uid && !self.is_operator(uid) {
+            let text = format!(
+                "only {}, who announced {shown}, or an operator of the server may cancel it",
+                self.called(maker)
+            );
+            return refuse(RefusalCode::Denied, text);
+        }
+        if maker != uid {
+            self.audit(now, uid, format!("cancel {shown} of {}", self.called(maker)));
+        }
+        if let Some(schedule) = waits {
+            self.waiting.remove(&schedule);
+            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            return Ok(Reply::Done);
+        }
+        let NoticeId::Number(number) = shown else { return Ok(Reply::Done) };
+        let Some(posted) = self.notices.get_mut(&number) else { return Ok(Reply::Done) };
+        match posted.state.standing(now.wall_us) {
+            NoticeStanding::Cancelled => {
+                return refuse(RefusalCode::Failed, format!("{shown} was cancelled before"));
+            }
+            NoticeStanding::Expired => {
+                return refuse(RefusalCode::Failed, format!("{shown} has expired"));
+            }
+            NoticeStanding::Open | NoticeStanding::Waiting => {}
+        }
+        posted.state.cancelled_by = Some(by.clone());
+        posted.dirty = false;
+        self.records.push(Record::Notice(Box::new(posted.state.clone())));
+        self.unread_changed = true;
+        let room = self.notices[&number].state.room.clone();
+        let only = room.as_ref().map(|room| self.rooms.get(room).copied());
+        let subs = self.stream(ANNOUNCEMENTS).subs.iter().map(|(_, sub)| sub.session);
+        let told: Vec<_> = subs
+            .filter(|id| match only {
+                None => true,
+                Some(tag) => tag.is_some_and(|tag| self.sessions[id].sub_key(tag).is_some()),
+            })
+            .collect();
+        for session in told {
+            self.send(session, Event::Cancelled { number, by: by.clone() });
+        }
+        Ok(Reply::Done)
+    }
+
+    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a room.
+    pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        if !session.wants_retained {
+            return;
+        }
+        let given = |posted: &&Posted| {
+            let of = posted.state.room.as_ref().map(|name| self.rooms.get(name).copied());
+            let fits = match (room, of) {
+                (None, None) => true,
+                (Some(room), Some(of)) => of == Some(room),
+                (None, Some(_)) | (Some(_), None) => false,
+            };
+            let open = posted.state.retained && posted.state.is_open(now.wall_us);
+            fits && open && !posted.by_session.contains_key(&id)
+        };
+        let mut builder = Builder::default();
+        let bodies: Vec<Vec<u8>> = self
+            .notices
+            .values()
+            .filter(given)
+            .filter_map(|posted| {
+                let state = &posted.state;
+                builder.begin(0, ANNOUNCEMENTS, state.number?);
+                let notice = state.notice();
+                let draft = Draft {
+                    from: &state.from,
+                    wall_us: state.wall_us,
+                    reply_to: None,
+                    to_label: None,
+                    notice: Some(&notice),
+                    will: None,
+                    withheld: false,
+                    text: &state.text,
+                };
+                builder.push(0, &draft).then(|| builder.bytes().to_vec())
+            })
+            .collect();
+        for body in bodies {
+            self.send(id, Event::Retained { body });
+        }
+    }
+
+    /// Announcements that a name should look at: open, and not acknowledged.
+    pub(super) fn open_notices(&self, now_us: i64, uid: u32, label: Option<&Label>) -> u64 {
+        let waits = |posted: &&Posted| {
+            let state = &posted.state;
+            state.is_open(now_us) && self.sees_notice(uid, state) && !state.is_acked_by(uid, label)
+        };
+        self.notices.values().filter(waits).count() as u64
+    }
+
+    /// Tells a member that comes back which of the announcements it will get now were cancelled.
+    pub(super) fn tell_cancelled(&mut self, id: SessionId, after: u64) {
+        let cancelled = self.notices.range(after + 1..);
+        let cancelled: Vec<_> = cancelled
+            .filter_map(|(number, p)| Some((*number, p.state.cancelled_by.clone()?)))
+            .collect();
+        for (number, by) in cancelled {
+            self.send(id, Event::Cancelled { number, by });
+        }
+    }
+
+    /// The private room that an announcement on its way is for.
+    pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
+        let only = self.announcing.get(&number)?.only?;
+        (!self.stream(only).is_public()).then_some(only)
+    }
+
+    // ---- time --------------------------------------------------------------------------------
+
+    /// Announces what is due, and has receipts kept.
+    pub(super) fn tick_notices(&mut self, now: Now) {
+        let is_due = |w: &Waiting| w.state.wall_us <= now.wall_us && now.mono_us >= w.not_before_us;
+        let due: Vec<u64> =
+            self.waiting.iter().filter(|(_, w)| is_due(w)).map(|(schedule, _)| *schedule).collect();
+        for schedule in due {
+            let Some(Waiting { state, .. }) = self.waiting.remove(&schedule) else { continue };
+            let only = match &state.room {
+                None => None,
+                Some(room) => match self.rooms.get(room) {
+                    Some(tag) => Some(*tag),
+                    None => {
+                        // The room was deleted: there is nobody to tell.
+                        self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+                        continue;
+                    }
+                },
+            };
+            let account = AccountId::User(state.from.uid);
+            let (wait, report_at) = (Wait::Reached, 0);
+            let announcing = Announcing { state, asked: None, only, wait, report_at };
+            self.put_on_its_way(now, account, announcing);
+        }
+        if now.mono_us.saturating_sub(self.notices_kept_us) >= NOTICE_RECORD_EVERY_MS * 1000 {
+            self.notices_kept_us = now.mono_us;
+            self.keep_notices();
+        }
+        let open = self.notices.values().filter(|p| p.state.is_open(now.wall_us)).count();
+        if open != self.notices_open {
+            self.notices_open = open;
+            self.unread_changed = true;
+        }
+    }
+
+    /// Has what changed in receipts kept.
+    pub fn keep_notices(&mut self) {
+        for posted in self.notices.values_mut().filter(|p| p.dirty) {
+            posted.dirty = false;
+            self.records.push(Record::Notice(Box::new(posted.state.clone())));
+        }
+    }
+
+    /// Whether there is an announcement that still has to be made, or to be shown to who comes.
+    #[must_use]
+    pub fn has_open_notices(&self, now: Now) -> bool {
+        let retained = |p: &Posted| p.state.retained && p.state.is_open(now.wall_us);
+        !self.waiting.is_empty() || self.notices.values().any(retained)
+    }
+
+    /// What the last run knew.
+    pub(super) fn restore_notice(&mut self, mut state: NoticeState) {
+        if let Some(schedule) = state.schedule {
+            self.next_schedule = self.next_schedule.max(schedule + 1);
+        }
+        // Sessions of another run may have had the same numbers as those of this one.
+        let mut from = (*state.from).clone();
+        from.session = SessionId(0);
+        state.from = Arc::new(from);
+        for addressee in state.addressees.iter_mut().filter(|a| !a.reached) {
+            addressee.gone.get_or_insert(Gone::Unknown);
+        }
+        match (state.number, state.schedule) {
+            (Some(number), _) => {
+                let posted =
+                    Posted { state, by_session: HashMap::new(), watch: None, dirty: false };
+                self.notices.insert(number, posted);
+            }
+            (None, Some(schedule)) => {
+                self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// What stands in the place of an announcement for those who may not see it: its number.
+pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) -> bool {
+    let nobody = Member {
+        session: SessionId(0),
+        uid: 0,
+        pid: 0,
+        kind: crate::chat::member::Kind::Service,
+        user: UserName::of_uid(0),
+        label: None,
+    };
+    builder.begin(headroom, ANNOUNCEMENTS, entry.seq);
+    let draft = Draft {
+        from: &nobody,
+        wall_us: entry.wall_us,
+        reply_to: None,
+        to_label: None,
+        notice: None,
+        will: None,
+        withheld: true,
+        text: "",
+    };
+    builder.push(headroom, &draft)
+}

@@ -1,0 +1,261 @@
+//! Announcements: who has them, who said so, those that wait, those that stay, those that are taken back.
+
+use serde_json::Value;
+
+use super::world::{Process, World, eventually};
+
+fn announce(world: &World, args: &[&str]) -> Value {
+    let mut all = vec!["announce", "--json"];
+    all.extend(args);
+    world.run(&all).ok().objects().remove(0)
+}
+
+fn notices(world: &World) -> Vec<Value> {
+    world.run(&["notices", "list", "--json"]).ok().objects()
+}
+
+fn ears(world: &World) -> Process {
+    world.listen(&["--announcements"])
+}
+
+#[test]
+fn who_comes_late_is_shown_what_is_retained_once_and_first() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["send", "dev", "before"]).ok();
+    announce(&world, &["--retain", "--level", "warning", "stays"]);
+    announce(&world, &["passes"]);
+    announce(&world, &["--retain", "--expires", "300ms", "soon over"]);
+    announce(&world, &["--retain", "--to", "dev", "for dev"]);
+    eventually("one is over", || notices(&world).iter().any(|n| n["state"] == "expired"));
+    let mut late = world.listen(&["dev", "--last", "5"]);
+    let first = late.next("what is retained");
+    assert_eq!((&first["text"], &first["retained"]), (&"stays".into(), &true.into()));
+    assert_eq!(late.next("what is retained for the room")["text"], "for dev");
+    assert_eq!(late.next("the backlog")["text"], "before");
+    // Over a restart, and not once more for who comes back.
+    for end in ["TERM", "KILL"] {
+        if end == "KILL" {
+            server.kill();
+        } else {
+            world.end(&mut server);
+        }
+        server = world.serve();
+        eventually("it is back", || late.next("an event")["type"] == "ready");
+        assert_eq!(ears(&world).next("what is retained")["text"], "stays");
+    }
+    world.run(&["send", "dev", "after"]).ok();
+    assert_eq!(late.next("what comes next")["text"], "after");
+    world.run(&["notices", "cancel", "!1"]).ok();
+    assert_eq!(late.next("the end of it")["type"], "cancelled");
+    let mut later = world.listen(&["dev"]);
+    assert_eq!(later.next("the other one")["text"], "for dev");
+    world.run(&["notices", "cancel", "1"]).exits(1);
+    world.run(&["notices", "cancel", "!99"]).exits(5);
+    world.run(&["notices", "cancel", "dev:1"]).exits(2);
+}
+
+#[test]
+fn a_scheduled_one_comes_at_its_time_exactly_once_over_any_end_of_the_server() {
+    let world = World::new();
+    let mut server = world.serve();
+    let mut bob = ears(&world);
+    let soon = announce(&world, &["--in", "300ms", "soon"]);
+    assert_eq!((&soon["type"], &soon["id"]), (&"scheduled".into(), &"!+1".into()));
+    assert_eq!(bob.next("it came")["text"], "soon");
+    assert_eq!(world.run(&["notices", "show", "!+1", "--json"]).ok().objects()[0]["id"], "!1");
+    announce(&world, &["--in", "1h", "never"]);
+    let since = std::time::Instant::now();
+    announce(&world, &["--in", "700ms", "while it is down"]);
+    announce(&world, &["--at", "2026-12-24T18:00:00Z", "later"]);
+    let waiting = notices(&world);
+    assert_eq!(waiting.iter().filter(|n| n["state"] == "waiting").count(), 3, "{waiting:?}");
+    assert_eq!(waiting[2]["at"], "2026-12-24T18:00:00.000000Z");
+    server.kill();
+    eventually("its time has come", || since.elapsed().as_millis() > 800);
+    server = world.serve();
+    // Whoever is back by then has it by its stream; it came once.
+    loop {
+        let next = bob.next("the one that came meanwhile");
+        if next["type"] == "announcement" {
+            assert_eq!((&next["text"], &next["id"]), (&"while it is down".into(), &"!2".into()));
+            break;
+        }
+    }
+    world.run(&["notices", "cancel", "!+2"]).ok();
+    world.end(&mut server);
+    let _server = world.serve();
+    let left = notices(&world);
+    let texts: Vec<_> = left.iter().map(|n| n["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["later", "while it is down", "soon"]);
+    announce(&world, &["now"]);
+    loop {
+        let next = bob.next("the next announcement");
+        if next["type"] == "announcement" {
+            assert_eq!((&next["text"], &next["id"]), (&"now".into(), &"!3".into()));
+            break;
+        }
+    }
+    for bad in [
+        &["--at", "2020-01-01T00:00:00Z"][..],
+        &["--at", "2h"],
+        &["--at", "dev:1"],
+        &["--in", "999d"],
+    ] {
+        let mut args = vec!["announce", "x"];
+        args.extend(bad);
+        world.run(&args).exits(2);
+    }
+}
+
+#[test]
+fn acknowledging_is_by_name_and_kept() {
+    let world = World::new();
+    let mut server = world.serve();
+    let mut one = world.listen(&["--as", "ann", "dev"]);
+    let _two = world.listen(&["--as", "ann", "dev"]);
+    let _bob = world.listen(&["--as", "bob", "dev"]);
+    let mut asking = Process::spawn(world.moot(&[
+        "announce",
+        "--json",
+        "--ack",
+        "--wait",
+        "acked",
+        "--require",
+        "2",
+        "--timeout",
+        "20s",
+        "seen?",
+    ]));
+    assert_eq!(one.next_of("announcement")["ack"], true);
+    assert_eq!(world.run(&["--as", "ann", "badge", "--json"]).ok().objects()[0]["type"], "badge");
+    eventually("it is in the badge", || {
+        world.run(&["--as", "ann", "badge"]).ok().out.contains("!1")
+    });
+    world.run(&["--as", "ann", "notices", "ack", "!1"]).ok();
+    let receipt: Value = serde_json::from_str(&asking.line("the receipt")).unwrap();
+    assert_eq!(asking.code(), 0);
+    let counts = ["members", "reached", "acked", "users_acked"].map(|key| receipt[key].as_u64());
+    assert_eq!(counts, [3, 3, 2, 1].map(Some));
+    world.run(&["--as", "ann", "notices", "ack", "!1"]).ok();
+    world.run(&["notices", "ack", "!9"]).exits(5);
+    let args = ["announce", "--wait", "acked", "--require", "all", "--timeout", "200ms", "again?"];
+    let done = world.run(&args).exits(6);
+    assert!(done.out.starts_with("reached 3 of 3, acknowledged 0"), "{}", done.out);
+    eventually("not in the badge", || {
+        !world.run(&["--as", "ann", "badge"]).ok().out.contains("!2")
+    });
+    server.kill();
+    let _server = world.serve();
+    let shown = world.run(&["notices", "show", "!1", "--json"]).ok().objects().remove(0);
+    assert_eq!((&shown["acked"], &shown["text"]), (&2.into(), &"seen?".into()));
+    assert_eq!(shown["members"], 3);
+}
+
+#[test]
+fn a_dry_run_tells_nobody_and_a_daemon_hears_by_level() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut daemon = world.listen(&["--announcements", "--level", "warning", "--count", "2"]);
+    let _other = world.listen(&["dev"]);
+    let dry = announce(&world, &["--dry-run", "--level", "critical", "nothing"]);
+    assert_eq!((&dry["type"], &dry["members"]), (&"dry_run".into(), &2.into()));
+    assert_eq!(announce(&world, &["--dry-run", "--to", "dev", "nothing"])["members"], 1);
+    world.run(&["announce", "--dry-run", "--to", "none", "nothing"]).exits(5);
+    announce(&world, &["a notice"]);
+    announce(&world, &["--level", "critical", "one"]);
+    world.run(&["send", "dev", "not this"]).ok();
+    announce(&world, &["--level", "warning", "two"]);
+    let heard: Vec<_> = (0..2).map(|_| daemon.next("an announcement")["text"].clone()).collect();
+    assert_eq!(heard, ["one", "two"]);
+    assert_eq!(daemon.code(), 0);
+    assert_eq!(notices(&world).len(), 3);
+    world.run(&["listen"]).exits(2);
+    world.run(&["listen", "--level", "info", "dev"]).exits(2);
+}
+
+#[test]
+fn a_last_will_is_said_when_the_process_dies_and_only_then() {
+    let world = World::new();
+    let mut server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    let mut left = world.listen(&["--as", "left", "--will", "never said", "dev"]);
+    if cfg!(unix) {
+        left.signal("TERM");
+        left.code();
+    } else {
+        drop(left);
+    }
+    let mut ann = world.listen(&["--as", "ann", "--will", "the build died", "dev"]);
+    // It still stands after the server was another one.
+    world.end(&mut server);
+    let _server = world.serve();
+    eventually("both are back", || world.run(&["send", "dev", "x", "--require", "2"]).code == 0);
+    ann.kill();
+    let will = loop {
+        let message = bob.next_of("message");
+        if message["text"] != "x" {
+            break message;
+        }
+    };
+    assert_eq!(will["text"], "the build died");
+    assert_eq!(will["will"], "killed");
+    assert!(will["from"]["name"].as_str().unwrap().ends_with("/ann"));
+    // Its reason is kept with it.
+    let told = world.run(&["history", "dev", "--last", "1"]).ok().out;
+    assert!(told.contains("the build died (killed)"), "{told}");
+}
+
+/// Signals that stop a process are not everywhere.
+#[cfg(unix)]
+#[test]
+fn a_receipt_of_two_hundred_is_right_to_the_last_one() {
+    let world = World::new();
+    let server = world.serve();
+    let mut members: Vec<_> = (0..200)
+        .map(|n| Process::spawn(world.moot(&["listen", "--json", "--as", &format!("m{n}"), "dev"])))
+        .collect();
+    for member in &mut members {
+        assert_eq!(member.next("ready")["type"], "ready");
+    }
+    for member in &members[..15] {
+        member.signal("STOP");
+    }
+    let args = ["announce", "--json", "--require", "all", "--timeout", "4s", "reboot at 18:00"];
+    let mut asking = Process::spawn(world.moot(&args));
+    // Those who live have it; then five of those who sleep die.
+    for member in &mut members[15..] {
+        assert_eq!(member.next("the announcement")["text"], "reboot at 18:00");
+    }
+    for member in &mut members[..5] {
+        member.kill();
+    }
+    let receipt: Value = serde_json::from_str(&asking.line("the receipt")).unwrap();
+    assert_eq!(asking.code(), 6);
+    let counts = ["members", "reached"].map(|key| receipt[key].as_u64().unwrap());
+    assert_eq!(counts, [200, 185]);
+    let missing = receipt["missing"].as_array().unwrap();
+    let mut expected: Vec<_> =
+        (0..15).map(|n| (members[n].pid(), if n < 5 { "gone" } else { "unresponsive" })).collect();
+    let mut found: Vec<_> = missing
+        .iter()
+        .map(|m| (m["pid"].as_u64().unwrap() as u32, m["state"].as_str().unwrap()))
+        .collect();
+    (expected.sort_unstable(), found.sort_unstable());
+    assert_eq!(found, expected);
+    // The same by its id, in words, and once they wake up.
+    let shown = world.run(&["notices", "show", "1"]).ok().out;
+    assert!(shown.contains("reached 185 of 200; missing: "), "{shown}");
+    for member in &members[5..15] {
+        member.signal("CONT");
+    }
+    eventually("the sleepers have it", || {
+        let shown = world.run(&["notices", "show", "1", "--json"]).ok().objects().remove(0);
+        shown["reached"] == 195 && shown["missing"].as_array().unwrap().len() == 5
+    });
+    let done = world.run(&["announce", "--timeout", "300ms", "again"]).ok();
+    assert_eq!(done.out, "reached 195 of 195\n");
+    server.signal("STOP");
+    world.run(&["announce", "--timeout", "300ms", "nobody answers"]).exits(124);
+    server.signal("CONT");
+}
