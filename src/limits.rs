@@ -152,6 +152,41 @@ const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 /// Rooms with fewer listening members go by session, unless configured otherwise.
 pub const BROADCAST_MEMBERS_MIN: usize = 4;
 
+// ---- fair shares -----------------------------------------------------------------------------
+
+/// What one account has taken in one turn of the server, if nobody else says or asks anything.
+pub const TURN_BYTES_MAX: usize = 128 * 1024;
+/// The same at least, however many others do.
+pub const TURN_BYTES_MIN: usize = 8 * 1024;
+/// What a frame costs of that beside its bytes.
+pub const FRAME_COST_BYTES: usize = 64;
+/// The same of a request.
+pub const REQUEST_COST_BYTES: usize = 1_024;
+/// What each member costs of it that is told of a join or leave.
+pub const TOLD_COST_BYTES: usize = 64;
+/// Who said or asked something within so long competes with the others.
+pub const COMPETES_MS: u64 = 1_000;
+/// Messages of one transaction while several compete: nobody waits long for those of others.
+pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 256;
+/// Messages a second of one user on a host's server.
+pub const MESSAGES_PER_SECOND_PER_USER: u64 = 100_000;
+/// Bytes of messages a second of one user on a host's server.
+pub const BYTES_PER_SECOND_PER_USER: u64 = 64 * 1024 * 1024;
+/// Bytes sent again a second to all sessions of one user on a host's server.
+pub const REPAIR_BYTES_PER_SECOND_PER_USER: u64 = 16 * 1024 * 1024;
+/// New connections a second of one user on a host's server.
+pub const CONNECTIONS_PER_SECOND_PER_USER: u64 = 1_000;
+/// Connections accepted before others have their turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 16;
+/// What is recent when the heaviest users are named: halves in this time.
+pub const USAGE_HALVES_MS: u64 = 10_000;
+/// Heaviest users that `status` names.
+pub const HEAVIEST_MAX: usize = 5;
+/// Bytes of the history that one user's texts may take on a host's server.
+pub const HISTORY_BYTES_PER_USER_MAX: u64 = 1024 * 1024 * 1024;
+
+const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
+
 // ---- submits ---------------------------------------------------------------------------------
 
 /// Messages a client may have submitted and not yet seen acknowledged.

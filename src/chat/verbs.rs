@@ -801,6 +801,8 @@ pub enum Event {
         /// Which.
         stream: StreamTag,
     },
+    /// This session waits, since its user sends more than one user may.
+    Slowed,
     /// How a room is spelled that this session wrote in another way; before the acknowledgement.
     Spelled(RoomName),
 }

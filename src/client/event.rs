@@ -81,6 +81,8 @@ pub enum Event {
         /// Why.
         reason: GapReason,
     },
+    /// What this member says waits, since its user sends more than one user may.
+    Slowed,
     /// The connection to the server ended.
     End {
         /// In words.

@@ -668,6 +668,7 @@ impl Member {
             Told::Invited { room, user, by } => {
                 self.queue(Queued::Event(Event::Invited { room, user, by }));
             }
+            Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
             Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
     }

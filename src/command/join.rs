@@ -267,7 +267,8 @@ impl Chat {
     }
 
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
-        if !context.global.json && matches!(event, Event::Ready { .. } | Event::End { .. }) {
+        let aside = matches!(event, Event::Ready { .. } | Event::End { .. } | Event::Slowed);
+        if !context.global.json && aside {
             context.out.note(&render::event(event, &Output::note_style(true)));
             return Ok(());
         }

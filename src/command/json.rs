@@ -70,6 +70,7 @@ pub(super) fn event(event: &Event) -> Value {
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
+        Event::Slowed => json!({"type": "slowed"}),
         Event::Cancelled { number, by } => json!({
             "type": "cancelled",
             "id": NoticeId::Number(*number).to_string(),

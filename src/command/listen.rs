@@ -208,7 +208,8 @@ impl Listener<'_> {
             Event::Joined { .. }
             | Event::Left { .. }
             | Event::Topic { .. }
-            | Event::Invited { .. } => Ok(()),
+            | Event::Invited { .. }
+            | Event::Slowed => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
                 context.out.note(&render::event(event, &Output::note_style(self.several)));
                 Ok(())

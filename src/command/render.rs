@@ -20,6 +20,10 @@ use crate::{
 /// Missing members that a receipt names in text; JSON names all.
 const MISSING_SHOWN_MAX: usize = 20;
 
+/// What a sender is told that has to wait.
+pub(super) const SLOWED: &str =
+    "-- slowed down: your user says more at a time than one user may; the rest goes on as it can";
+
 fn painted(style: &Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
@@ -43,6 +47,7 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         }
         Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
         Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
+        Event::Slowed => dim(SLOWED.to_owned()),
         Event::Cancelled { number, by } => dim(format!("-- {by} cancelled announcement !{number}")),
         Event::Removed { room, by, banned } => {
             let how = if *banned { "banned" } else { "removed" };
@@ -288,7 +293,24 @@ pub(super) fn status(status: &Status) -> String {
             },
         ),
     ];
-    lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect()
+    let mut text: String =
+        lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
+    // On a user's own server there is only one.
+    for user in status.users.iter().filter(|_| status.users.len() > 1) {
+        let slowed = match user.slowed_ms {
+            0 => String::new(),
+            ms => format!(", slowed down for {}", short(ms / 1000)),
+        };
+        text += &format!(
+            "{:<11} {}: {} sessions, {} messages, {} KiB{slowed}\n",
+            "user",
+            shown(&user.user, false),
+            user.sessions,
+            user.messages,
+            user.bytes / 1024
+        );
+    }
+    text
 }
 
 #[cfg(test)]

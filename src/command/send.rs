@@ -6,7 +6,7 @@ use super::{
     args::SendArgs,
     connect::Context,
     exit::{Exit, Failure},
-    json,
+    json, render,
 };
 use crate::{
     chat::{
@@ -197,6 +197,11 @@ impl Sender {
                 }
                 Told::Nack { refusal, .. } => return Err(refusal.into()),
                 Told::Event(Event::Spelled(room)) => self.target = Target::Room(room),
+                Told::Event(Event::Slowed) => {
+                    // It goes on, only slower.
+                    self.link.set_deadline(Some(context.deadline()));
+                    context.out.note(render::SLOWED);
+                }
                 Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
             }
         }

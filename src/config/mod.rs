@@ -141,11 +141,19 @@ pub struct History {
     pub keep: String,
     /// Bytes of the database above which the oldest messages go; 0: no bound.
     pub bytes_max: u64,
+    /// Bytes of texts of one user of a host's server above which he is refused; 0: no bound.
+    pub user_bytes_max: u64,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { enabled: true, sync: "normal".to_owned(), keep: String::new(), bytes_max: 0 }
+        Self {
+            enabled: true,
+            sync: "normal".to_owned(),
+            keep: String::new(),
+            bytes_max: 0,
+            user_bytes_max: limits::HISTORY_BYTES_PER_USER_MAX,
+        }
     }
 }
 
@@ -180,6 +188,14 @@ pub struct Limits {
     pub backlog_total_bytes: usize,
     /// Bytes taken from one user and not published yet.
     pub in_flight_bytes_per_user: usize,
+    /// Messages a second of one user of a host's server; 0: without end.
+    pub messages_per_second_per_user: u64,
+    /// Bytes of messages a second of one user of a host's server; 0: without end.
+    pub bytes_per_second_per_user: u64,
+    /// Bytes sent again a second to one user of a host's server; 0: without end.
+    pub repair_bytes_per_second_per_user: u64,
+    /// New connections a second of one user of a host's server; 0: without end.
+    pub connections_per_second_per_user: u64,
 }
 
 impl Default for Limits {
@@ -192,6 +208,10 @@ impl Default for Limits {
             backlog_bytes: limits::BACKLOG_BYTES_MAX,
             backlog_total_bytes: limits::BACKLOG_TOTAL_BYTES_MAX,
             in_flight_bytes_per_user: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+            messages_per_second_per_user: limits::MESSAGES_PER_SECOND_PER_USER,
+            bytes_per_second_per_user: limits::BYTES_PER_SECOND_PER_USER,
+            repair_bytes_per_second_per_user: limits::REPAIR_BYTES_PER_SECOND_PER_USER,
+            connections_per_second_per_user: limits::CONNECTIONS_PER_SECOND_PER_USER,
         }
     }
 }
@@ -360,9 +380,9 @@ mod tests {
             |section: &str| table[section].as_table().unwrap().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys("server"), ["allow", "idle_exit"]);
         assert_eq!(keys("broadcast"), ["members_min", "mode"]);
-        assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync"]);
+        assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync", "user_bytes_max"]);
         assert_eq!(keys("policy").len(), 7);
-        assert_eq!(keys("limits").len(), 7);
+        assert_eq!(keys("limits").len(), 11);
     }
 
     #[test]

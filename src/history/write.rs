@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -62,6 +62,8 @@ pub(super) struct Shared {
     bytes: AtomicU64,
     /// The last transaction failed.
     failing: AtomicBool,
+    /// Bytes of texts, by who said them.
+    by_user: Mutex<HashMap<u32, u64>>,
     /// For tests: which of the next statements fails as on a full disk; 0 for none.
     #[cfg(test)]
     pub(super) fails_at: AtomicU64,
@@ -85,6 +87,12 @@ impl Shared {
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
     fn step(&self) -> rusqlite::Result<()> {
         Ok(())
+    }
+}
+
+impl Shared {
+    fn by_user(&self) -> std::sync::MutexGuard<'_, HashMap<u32, u64>> {
+        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,6 +145,7 @@ impl History {
         shared.messages.store(count(span).map_err(failed)?, Ordering::Relaxed);
         shared.indexed.store(fact(&connection, "indexed").map_err(failed)?, Ordering::Relaxed);
         shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
+        *shared.by_user() = by_user(&connection).map_err(failed)?;
         let newest = "SELECT coalesce(max(id), 0) FROM messages";
         let newest =
             count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
@@ -199,6 +208,19 @@ impl History {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of what a user said and is still there.
+    #[must_use]
+    pub fn bytes_of(&self, uid: u32) -> u64 {
+        self.shared.by_user().get(&uid).copied().unwrap_or(0)
+    }
+
+    /// Users of whom there is as much or more.
+    #[must_use]
+    pub fn users_over(&self, bytes: u64) -> HashMap<u32, u64> {
+        let all = self.shared.by_user();
+        all.iter().filter(|(_, of)| **of >= bytes).map(|(uid, of)| (*uid, *of)).collect()
+    }
+
     /// Whether the last transaction failed.
     #[must_use]
     pub fn is_failing(&self) -> bool {
@@ -230,6 +252,12 @@ fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
     let free: u64 = connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
     let page: u64 = connection.query_row("PRAGMA page_size", (), |row| row.get(0))?;
     Ok((pages - free) * page)
+}
+
+fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
+    let mut select = connection.prepare("SELECT uid, sum(bytes) FROM senders GROUP BY uid")?;
+    let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 /// How often an older database was put back in the place of a newer one: a note beside it knows the
@@ -408,6 +436,10 @@ impl Writer {
             self.runs.clear();
         } else {
             self.shared.messages.fetch_add(job.entries.len() as u64, Ordering::Relaxed);
+            let mut by_user = self.shared.by_user();
+            for entry in &job.entries {
+                *by_user.entry(entry.from.uid).or_default() += entry.text.len() as u64;
+            }
         }
         done
     }
@@ -429,6 +461,7 @@ impl Writer {
             runs: &mut self.runs,
             now_us: job.now_us,
             changed_runs: HashSet::new(),
+            said: HashMap::new(),
             heads: HashMap::new(),
         };
         for record in &job.records {
@@ -551,24 +584,40 @@ impl Writer {
             return Ok(0);
         }
         let transaction = self.connection.unchecked_transaction()?;
+        let mut removed: Vec<(u32, u64)> = Vec::new();
         {
             let mut from_index =
                 transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
-            let mut delete = transaction.prepare_cached("DELETE FROM messages WHERE id = ?")?;
+            let sql = "DELETE FROM messages WHERE id = ?
+                       RETURNING sender, length(CAST(text AS BLOB))";
+            let mut delete = transaction.prepare_cached(sql)?;
             let mut first = transaction
                 .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE id = ?1")?;
             let indexed = self.shared.indexed.load(Ordering::Relaxed).cast_signed();
             let mut firsts: HashMap<i64, u64> = HashMap::new();
+            let mut unsaid: HashMap<i64, u64> = HashMap::new();
             for Old { id, stream, seq, .. } in rows {
                 if *id <= indexed {
                     from_index.execute([id])?;
                 }
-                delete.execute([id])?;
+                let of =
+                    |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?));
+                if let Some((sender, bytes)) = delete.query_row([id], of).optional()? {
+                    *unsaid.entry(sender).or_default() += bytes;
+                }
                 let of_stream = firsts.entry(*stream).or_default();
                 *of_stream = (*of_stream).max(seq + 1);
             }
             for (stream, next) in firsts {
                 first.execute(params![stream, next])?;
+            }
+            let sql = "UPDATE senders SET bytes = max(bytes - ?2, 0) WHERE id = ?1 RETURNING uid";
+            let mut update = transaction.prepare_cached(sql)?;
+            for (sender, bytes) in unsaid {
+                let uid = update.query_row(params![sender, bytes], |row| row.get(0)).optional()?;
+                if let Some(uid) = uid {
+                    removed.push((uid, bytes));
+                }
             }
             // Ids must not be given again, even if everything is removed.
             set_fact(&transaction, "newest", self.next_id - 1)?;
@@ -582,6 +631,12 @@ impl Writer {
         }
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
+        let mut by_user = self.shared.by_user();
+        for (uid, bytes) in removed {
+            if let Some(of) = by_user.get_mut(&uid) {
+                *of = of.saturating_sub(bytes);
+            }
+        }
         Ok(rows.len())
     }
 
@@ -601,6 +656,8 @@ struct Page<'a> {
     runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
     /// Runs of counters to be written at the end.
     changed_runs: HashSet<(u32, [u8; 16])>,
+    /// Bytes of texts by rows of `senders`, to be written at the end.
+    said: HashMap<i64, u64>,
     next_id: u64,
     now_us: i64,
     heads: HashMap<i64, (u64, i64)>,
@@ -786,6 +843,7 @@ impl Page<'_> {
             &*entry.text,
             entry.will.map(EndCause::number),
         ])?;
+        *self.said.entry(sender).or_default() += entry.text.len() as u64;
         self.next_id += 1;
         self.heads.insert(stream, (entry.seq, entry.wall_us));
         match entry.submit {
@@ -839,6 +897,11 @@ impl Page<'_> {
             if let Some(run) = self.runs.get(instance) {
                 self.write_run(*instance, *run)?;
             }
+        }
+        let sql = "UPDATE senders SET bytes = bytes + ?2 WHERE id = ?1";
+        let mut update = self.transaction.prepare_cached(sql)?;
+        for (sender, bytes) in &self.said {
+            update.execute(params![sender, bytes])?;
         }
         let sql = "UPDATE streams SET head = ?2, newest_us = ?3 WHERE id = ?1";
         let mut update = self.transaction.prepare_cached(sql)?;

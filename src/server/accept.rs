@@ -1,6 +1,10 @@
 //! Letting sessions in: who may, how many unfinished handshakes, what to do without descriptors.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use super::{
     conn::{self, Conn},
@@ -8,13 +12,20 @@ use super::{
 };
 use crate::{
     chat::{member::Peer, names::UserName, rules::Rights},
-    limits::{HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
+    limits::{ACCEPTS_PER_TURN_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
     os::{self, PeerIds, Reserve},
     session::{Accepted, Listener},
+    wire::{
+        frame::{self, Kind, PROTOCOL_VERSION},
+        hello::{self, Refused},
+    },
 };
 
 /// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Users whose connections are counted; above, those who did not connect lately are forgotten.
+const CONNECTING_USERS_MAX: usize = 4_096;
 
 /// Takes the socket out of its place when the accepting task ends, however it ends.
 struct Unlink(Listener);
@@ -28,7 +39,11 @@ impl Drop for Unlink {
 pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
     let listener = Unlink(listener);
     let mut reserve = Reserve::open().ok();
-    loop {
+    for turn in 1usize.. {
+        if turn.is_multiple_of(ACCEPTS_PER_TURN_MAX) {
+            // Those who are here already are served in between.
+            tokio::task::yield_now().await;
+        }
         match listener.0.accept().await {
             Ok(socket) => match socket.peer() {
                 Ok(ids) => admit(&core, socket, ids),
@@ -58,11 +73,16 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     if core.inner.borrow().conns.len() >= SESSIONS_MAX + HALF_OPEN_PER_USER_MAX {
         return;
     }
+    if core.system && core.connects_too_often(ids.uid) {
+        turn_away(&socket, "this user connects too often; try again in a second");
+        return;
+    }
     // Counted until the handshake is done, or the connection has ended without one.
     let mut half_open = core.half_open.borrow_mut();
     let of_user = half_open.entry(ids.uid).or_default();
     if *of_user >= HALF_OPEN_PER_USER_MAX {
         core.log.warn(&format!("user id {}: too many unfinished handshakes", ids.uid));
+        turn_away(&socket, "this user has too many unfinished handshakes");
         return;
     }
     *of_user += 1;
@@ -76,6 +96,20 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
         conn::run(core, conn).await;
     });
+}
+
+/// Says why, as far as the socket takes it at once.
+fn turn_away(socket: &Accepted, why: &str) {
+    let refused = Refused {
+        code: 1,
+        text: why.to_owned(),
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut bytes = Vec::new();
+    frame::put(&mut bytes, Kind::Refused, |body| hello::put(body, &refused));
+    let mut cx = Context::from_waker(Waker::noop());
+    let _ = socket.poll_write(&mut cx, &bytes);
 }
 
 /// Whether a host's server lets this user in; what he may there is told to the hub. Asked for each session,
@@ -125,6 +159,21 @@ async fn name_of(core: &Core, uid: u32) -> UserName {
 }
 
 impl Core {
+    /// Counts a connection; whether its user has had more of them than he may.
+    fn connects_too_often(&self, uid: u32) -> bool {
+        let now_us = os::monotonic_us();
+        let mut connects = self.connects.borrow_mut();
+        if connects.len() > CONNECTING_USERS_MAX {
+            connects.retain(|_, bucket| bucket.is_empty(now_us));
+        }
+        let bucket = connects.entry(uid).or_default();
+        if bucket.is_empty(now_us) {
+            return true;
+        }
+        bucket.take(now_us, 1, self.settings.limits.connections_per_second_per_user);
+        false
+    }
+
     /// One unfinished handshake less.
     pub(super) fn settle_half_open(&self, uid: u32) {
         let mut half_open = self.half_open.borrow_mut();

@@ -17,8 +17,8 @@ use crate::{
         verbs::{Follow, Refusal, RefusalCode, Request},
     },
     limits::{
-        ECHO_BYTES_MAX, FRAME_MS_MAX, HANDSHAKE_MS_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH,
-        REQUESTS_PER_TURN_MAX,
+        ECHO_BYTES_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX, LOOKUPS_PER_USER_MAX,
+        OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
     },
     os,
     session::{Accepted, Output},
@@ -337,17 +337,27 @@ impl Conn {
                 Ok(Some(parsed)) => {
                     let asks = matches!(parsed.kind, Kind::Request | Kind::Status);
                     let submits = parsed.kind == Kind::Submit && self.phase.get() == Phase::Open;
-                    let waits = self.looking_up.get()
+                    let open = self.phase.get() == Phase::Open;
+                    let mut inner = core.inner.borrow_mut();
+                    let out_of_turn = self.looking_up.get()
                         || self.is_full()
                         || questions >= REQUESTS_PER_TURN_MAX
-                        || (submits && core.inner.borrow_mut().hub.must_wait(self.id))
-                        || (asks && core.inner.borrow().hub.is_paused(self.id));
-                    if waits {
+                        || (open && !inner.hub.has_credit(self.id))
+                        || (asks && inner.hub.is_paused(self.id));
+                    // The hub says when it may go on.
+                    let paused = !out_of_turn && submits && inner.hub.must_wait(now(), self.id);
+                    drop(inner);
+                    if out_of_turn || paused {
                         self.held.set(true);
-                        self.paused.set(self.paused.get() || submits);
+                        self.paused.set(self.paused.get() || paused);
                         break;
                     }
                     taken += parsed.bytes;
+                    if open {
+                        let cost =
+                            parsed.bytes + if asks { REQUEST_COST_BYTES } else { FRAME_COST_BYTES };
+                        core.inner.borrow_mut().hub.spend(now(), self.id, cost, asks || submits);
+                    }
                     self.take_frame(core, &parsed);
                     questions += usize::from(asks);
                     let mut inner = core.inner.borrow_mut();

@@ -14,7 +14,7 @@ use super::{Options, conn::Conn, log::Log, past};
 use crate::{
     broadcast,
     chat::{
-        hub::{Action, Chunk, Frame, Hub, Now, Restored, Rules},
+        hub::{Action, Bucket, Chunk, Frame, Hub, Now, Restored, Rules},
         member::SessionId,
         message::RunId,
         names::UserName,
@@ -60,6 +60,8 @@ pub(super) struct Core {
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    /// How often users connect.
+    pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     /// Look-ups under way, by user id.
     lookups: RefCell<HashMap<u32, usize>>,
     /// Questions about the past: one of a user id at a time, and a few of all.
@@ -124,6 +126,7 @@ impl Core {
             unread_mail: Cell::new(0),
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
+            connects: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             questions_of: RefCell::new(HashMap::new()),
@@ -205,6 +208,10 @@ impl Core {
 
     pub(super) fn heartbeat(&self, now_us: u64) {
         let mut inner = self.inner.borrow_mut();
+        let most = self.settings.history.user_bytes_max;
+        if let Some(history) = self.history.as_ref().filter(|_| self.system && most > 0) {
+            inner.hub.set_over_history(history.users_over(most));
+        }
         let counters = inner.hub.counters();
         inner.table.heartbeat(now_us, &counters);
     }

@@ -29,7 +29,7 @@ pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
     chat::{
-        hub::{Restored, Rules},
+        hub::{Rates, Restored, Rules},
         message::RunId,
         names::UserName,
         rules::Policy,
@@ -256,6 +256,16 @@ fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
         backlog_bytes_max: limits.backlog_bytes,
         backlog_total_bytes_max: limits.backlog_total_bytes,
         in_flight_bytes_per_user_max: limits.in_flight_bytes_per_user,
+        // On a user's own server there is nobody to be fair to.
+        rates: if options.system {
+            Rates {
+                messages: limits.messages_per_second_per_user,
+                bytes: limits.bytes_per_second_per_user,
+                repair_bytes: limits.repair_bytes_per_second_per_user,
+            }
+        } else {
+            Rates::default()
+        },
         ..Rules::new(run, os::own_uid(), frame::batch_header)
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
-use crate::{history::History, os};
+use crate::{history::History, limits::HEAVIEST_MAX, os};
 
 /// Counters and health, as `status` shows them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,48 @@ pub struct Status {
     pub history: bool,
     pub history_messages: u64,
     pub history_bytes: u64,
+    /// Users who caused most lately, the heaviest first.
+    #[serde(default)]
+    pub users: Vec<Heavy>,
     /// Why the server is degraded; empty if it is healthy.
     #[serde(default)]
     pub degraded: Vec<String>,
+}
+
+/// What one user caused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heavy {
+    /// Who.
+    pub user: String,
+    /// User id.
+    pub uid: u32,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Messages in this run of the server.
+    pub messages: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// Messages sent again to its sessions.
+    pub repaired: u64,
+    /// Time that its senders waited because it sent too much, milliseconds.
+    pub slowed_ms: u64,
+    /// Bytes of its texts in the history.
+    pub history_bytes: u64,
+}
+
+fn heaviest(core: &Core) -> Vec<Heavy> {
+    let hub = &core.inner.borrow().hub;
+    let heavy = hub.heaviest(HEAVIEST_MAX).into_iter().map(|usage| Heavy {
+        user: hub.user_name(usage.uid).map_or_else(|| format!("#{}", usage.uid), |u| u.to_string()),
+        uid: usage.uid,
+        sessions: usage.sessions,
+        messages: usage.messages,
+        bytes: usage.bytes,
+        repaired: usage.repaired,
+        slowed_ms: usage.slowed_ms,
+        history_bytes: core.history.as_ref().map_or(0, |h| h.bytes_of(usage.uid)),
+    });
+    heavy.collect()
 }
 
 pub(super) fn status(core: &Core) -> Status {
@@ -55,6 +94,7 @@ pub(super) fn status(core: &Core) -> Status {
         history: core.history.is_some(),
         history_messages: core.history.as_ref().map_or(0, History::messages),
         history_bytes: core.history.as_ref().map_or(0, History::bytes),
+        users: heaviest(core),
         degraded,
     }
 }

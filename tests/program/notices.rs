@@ -241,7 +241,8 @@ fn a_receipt_of_two_hundred_is_right_to_the_last_one() {
         .iter()
         .map(|m| (m["pid"].as_u64().unwrap() as u32, m["state"].as_str().unwrap()))
         .collect();
-    (expected.sort_unstable(), found.sort_unstable());
+    expected.sort_unstable();
+    found.sort_unstable();
     assert_eq!(found, expected);
     // The same by its id, in words, and once they wake up.
     let shown = world.run(&["notices", "show", "1"]).ok().out;

@@ -266,6 +266,7 @@ impl Client {
             | Event::Deleted { .. }
             | Event::Removed { .. }
             | Event::Retained { .. }
+            | Event::Slowed
             | Event::Cancelled { .. }
             | Event::Invited { .. }
             | Event::Bye { .. } => {}

@@ -162,6 +162,7 @@ impl Hub {
     pub fn pull(&mut self, now: Now, id: SessionId, bytes_max: usize, out: &mut Vec<Chunk>) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.woken = false;
+        let uid = session.peer.uid;
         let count = session.subs.len();
         let begin = session.pull_from % count.max(1);
         session.pull_from = session.pull_from.wrapping_add(1);
@@ -170,10 +171,22 @@ impl Hub {
         for (tag, key) in order.iter().copied() {
             let stream = &mut self.streams[tag.0 as usize];
             stream.pull_membership(key, &mut left, out);
+            let account = stream.subs[key].account;
+            let broadcast = stream.subs[key].way == Way::Broadcast;
+            // What is sent again has its bounds, so that nobody's questions crowd others out.
+            if broadcast && !self.accounts.may_repair(now.mono_us, account) {
+                stream.pull_head(now, key, out);
+                continue;
+            }
+            let before = left;
             let is_in = |room| order.iter().any(|(tag, _)| *tag == room);
             let Pulled { repaired, fetch } = stream.pull_messages(key, is_in, &mut left, out);
-            self.counters.repaired += repaired;
             stream.pull_head(now, key, out);
+            if broadcast && repaired > 0 {
+                self.counters.repaired += repaired;
+                self.accounts.count_repair(now.mono_us, account, before - left);
+                self.used(uid).repaired += repaired;
+            }
             if let Some((first, last)) = fetch {
                 self.fetch(id, tag, key, first, last, out);
             }
@@ -435,6 +448,7 @@ impl Stream {
                 | Event::Deleted { .. }
                 | Event::Removed { .. }
                 | Event::Retained { .. }
+                | Event::Slowed
                 | Event::Cancelled { .. }
                 | Event::Invited { .. }
                 | Event::Bye { .. } => false,

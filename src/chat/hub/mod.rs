@@ -36,6 +36,7 @@ use std::{
 pub use audit::Audit;
 pub use flow::Report;
 pub use notices::NoticeState;
+pub use quota::{Bucket, Rates, Usage};
 pub use reading::{Question, SearchQuestion};
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
@@ -99,6 +100,8 @@ pub struct Rules {
     pub backlog_total_bytes_max: usize,
     /// Bytes of one account taken and not yet published.
     pub in_flight_bytes_per_user_max: usize,
+    /// What one account may have a second.
+    pub rates: Rates,
     /// Writes the header of a batch frame for a body of so many bytes.
     pub batch_header: fn(usize) -> [u8; limits::FRAME_HEADER_BYTES],
 }
@@ -123,6 +126,7 @@ impl Rules {
             backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
             backlog_total_bytes_max: limits::BACKLOG_TOTAL_BYTES_MAX,
             in_flight_bytes_per_user_max: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+            rates: Rates::default(),
             batch_header,
         }
     }
@@ -251,6 +255,11 @@ pub struct Hub {
     /// What operators did last.
     audit: VecDeque<Audit>,
     accounts: Accounts,
+    /// What users caused.
+    usage: HashMap<u32, Usage>,
+    usage_halved_us: u64,
+    /// Users whose texts take as much of the history as they may, and how much that is, bytes.
+    over_history: HashMap<u32, u64>,
     instances: Instances,
     away: BTreeMap<(u32, Option<Label>), Box<str>>,
     following: BTreeMap<(u32, Option<Label>), Followed>,
@@ -305,7 +314,7 @@ impl Hub {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
-        let accounts_max = rules.in_flight_bytes_per_user_max;
+        let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
         Self {
             rules,
             sessions: HashMap::new(),
@@ -316,7 +325,10 @@ impl Hub {
             user_names: HashMap::new(),
             rights: HashMap::new(),
             audit: VecDeque::new(),
-            accounts: Accounts::new(accounts_max),
+            accounts,
+            usage: HashMap::new(),
+            usage_halved_us: 0,
+            over_history: HashMap::new(),
             instances: Instances::default(),
             away: BTreeMap::new(),
             following: BTreeMap::new(),
@@ -362,6 +374,7 @@ impl Hub {
 
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
     pub fn end_turn(&mut self, now: Now) {
+        self.accounts.next_turn(now.mono_us);
         self.wall_us = now.wall_us;
         for id in self.accounts.take_freed() {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
@@ -390,6 +403,7 @@ impl Hub {
         self.tick_sessions(now);
         self.tick_streams(now);
         self.tick_notices(now);
+        self.tick_usage(now);
         self.retry_records(now);
         self.last_tick_us = now.mono_us;
         self.end_turn(now);
@@ -398,7 +412,8 @@ impl Hub {
     /// How long the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
-        match self.streams.iter().any(Stream::needs_watching) {
+        let slowed = self.accounts.has_slowed();
+        match slowed || self.streams.iter().any(Stream::needs_watching) {
             true => limits::TICK_BUSY_MS,
             false => limits::TICK_IDLE_MS,
         }
@@ -475,14 +490,80 @@ impl Hub {
 
     /// Whether a submit of this session has to wait; the shell reads on after
     /// [`Action::Resume`].
-    pub fn must_wait(&mut self, id: SessionId) -> bool {
+    pub fn must_wait(&mut self, now: Now, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if session.paused {
             return true;
         }
-        let waits = self.accounts.must_wait(session.account, id);
-        session.paused = waits;
-        waits
+        let account = session.account;
+        if self.accounts.must_wait(account, id) {
+            session.paused = true;
+        } else if self.accounts.must_slow_down(now.mono_us, account, id) {
+            session.paused = true;
+            let told_us = std::mem::replace(&mut session.slowed_told_us, now.mono_us);
+            if told_us == 0 || now.mono_us.saturating_sub(told_us) >= limits::COMPETES_MS * 1000 {
+                self.send(id, Event::Slowed);
+            }
+            return true;
+        }
+        session.paused
+    }
+
+    /// Whether more of what a session sends may be taken in this turn: each account has its share.
+    pub fn has_credit(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return true };
+        self.accounts.has_credit(session.account)
+    }
+
+    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something.
+    pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let (account, uid) = (session.account, session.peer.uid);
+        self.accounts.spend(now.mono_us, account, bytes, speaks);
+        self.used(uid).recent += bytes as u64;
+    }
+
+    fn used(&mut self, uid: u32) -> &mut Usage {
+        self.usage.entry(uid).or_insert(Usage { uid, ..Usage::default() })
+    }
+
+    /// Users who caused most lately, the heaviest first.
+    #[must_use]
+    pub fn heaviest(&self, most: usize) -> Vec<Usage> {
+        let mut all: Vec<Usage> = self.usage.values().copied().collect();
+        all.sort_by_key(|u| std::cmp::Reverse((u.recent, u.bytes)));
+        all.truncate(most);
+        for usage in &mut all {
+            let of = self.sessions.values().filter(|s| s.peer.uid == usage.uid);
+            usage.sessions = of.count() as u64;
+        }
+        all
+    }
+
+    /// Users whose texts take as much of the history as they may: what they say is refused where it
+    /// would be stored.
+    pub fn set_over_history(&mut self, over: HashMap<u32, u64>) {
+        self.over_history = over;
+    }
+
+    /// Lets those go on who waited long enough, and forgets what was long ago.
+    fn tick_usage(&mut self, now: Now) {
+        for (id, waited_us) in self.accounts.take_slowed(now.mono_us) {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let uid = session.peer.uid;
+            session.paused = false;
+            self.used(uid).slowed_ms += waited_us / 1000;
+            self.out.push(Action::Resume(id));
+        }
+        if now.mono_us.saturating_sub(self.usage_halved_us) >= limits::USAGE_HALVES_MS * 1000 {
+            self.usage_halved_us = now.mono_us;
+            let here: std::collections::HashSet<u32> =
+                self.sessions.values().map(|s| s.peer.uid).collect();
+            self.usage.retain(|uid, usage| {
+                usage.recent /= 2;
+                usage.recent > 0 || here.contains(uid)
+            });
+        }
     }
 
     fn stream(&self, tag: StreamTag) -> &Stream {

@@ -206,7 +206,7 @@ impl Hub {
         now: Now,
         id: SessionId,
         serial: u32,
-        announce: Announce,
+        announce: &Announce,
     ) -> Result<Option<Reply>, Refusal> {
         let session = &self.sessions[&id];
         let (uid, account) = (session.peer.uid, session.account);
@@ -332,7 +332,13 @@ impl Hub {
         self.records_running.retain(|record| match record {
             Record::Notice(state) => state.number != Some(number),
             Record::NoticeGone(id) => Some(*id) != schedule.map(NoticeId::Scheduled),
-            _ => true,
+            Record::Room { .. }
+            | Record::Role { .. }
+            | Record::Audit(_)
+            | Record::RoomGone { .. }
+            | Record::Follow { .. }
+            | Record::NameGone { .. }
+            | Record::Mark { .. } => true,
         });
         if let Some((session, serial)) = announcing.asked {
             let result = Err(Refusal::new(RefusalCode::Failed, why));
@@ -401,7 +407,7 @@ impl Hub {
                 self.notices
                     .iter()
                     .filter(|(number, _)| **number != newest)
-                    .filter(|(_, p)| !shut || !(p.state.retained && p.state.is_open(now_us)))
+                    .filter(|(_, p)| !(shut && p.state.retained && p.state.is_open(now_us)))
                     .find(|(_, p)| !own || mine(p))
                     .map(|(number, _)| *number)
             };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     chat::member::{Peer, SessionId},
-    limits::{STALL_BUDGET_MS, STALL_WINDOW_MS},
+    limits::{COMPETES_MS, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX, TURN_BYTES_MIN},
 };
 
 /// How much one of several may have of something: with what is free and what he has already, as if all
@@ -30,6 +30,46 @@ impl AccountId {
     }
 }
 
+/// So much a second, and a second's worth at once; then it is empty until time has passed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Bucket {
+    /// When everything that was taken will have come in.
+    paid_at_us: u64,
+}
+
+impl Bucket {
+    /// Takes something; more than there is leaves a debt. `per_second` 0: without end.
+    pub fn take(&mut self, now_us: u64, amount: u64, per_second: u64) {
+        let cost_us = (amount * 1_000_000).checked_div(per_second).unwrap_or(0);
+        self.paid_at_us = self.paid_at_us.max(now_us) + cost_us;
+    }
+
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self, now_us: u64) -> bool {
+        self.paid_at_us > now_us + 1_000_000
+    }
+}
+
+/// What one user caused.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// User id.
+    pub uid: u32,
+    /// Sessions now.
+    pub sessions: u64,
+    /// Messages in this run of the server.
+    pub messages: u64,
+    /// Bytes of their texts.
+    pub bytes: u64,
+    /// Messages sent again to its sessions.
+    pub repaired: u64,
+    /// Time that its senders were kept waiting because it sends too much, milliseconds.
+    pub slowed_ms: u64,
+    /// Work it caused lately, bytes.
+    pub recent: u64,
+}
+
 /// What one account holds now.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -39,6 +79,15 @@ pub(super) struct Account {
     pub(super) will_bytes: usize,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
+    /// What it may still have taken in this turn, bytes; negative where a frame was larger than the rest.
+    credit: i64,
+    /// The turn for which that is.
+    turn: u64,
+    /// When it last said or asked something.
+    active_us: u64,
+    messages: Bucket,
+    bytes: Bucket,
+    repairs: Bucket,
     /// Time its members held windows shut, leaking away over `STALL_WINDOW_MS`.
     stall_us: u64,
     stall_at_us: u64,
@@ -66,9 +115,30 @@ impl Account {
     }
 }
 
+/// What each user may have a second; 0: without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of messages.
+    pub bytes: u64,
+    /// Bytes sent again.
+    pub repair_bytes: u64,
+}
+
 /// All accounts with anything to their name.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
+    rates: Rates,
+    /// Number of the present turn.
+    turn: u64,
+    /// Bytes that each account has of a turn.
+    quantum: i64,
+    /// Accounts that said or asked something lately.
+    competing: usize,
+    counted_us: u64,
+    /// Sessions that wait because their user sends too much, and since when.
+    slowed: Vec<(AccountId, SessionId, u64)>,
     accounts: HashMap<AccountId, Account>,
     in_flight_bytes_max: usize,
     /// May go on.
@@ -80,8 +150,121 @@ impl Accounts {
         self.accounts.entry(id).or_default()
     }
 
-    pub(super) fn new(in_flight_bytes_max: usize) -> Self {
-        Self { in_flight_bytes_max, ..Self::default() }
+    pub(super) fn new(in_flight_bytes_max: usize, rates: Rates) -> Self {
+        let quantum = TURN_BYTES_MAX as i64;
+        Self { in_flight_bytes_max, rates, quantum, turn: 1, ..Self::default() }
+    }
+
+    // ---- turns -------------------------------------------------------------------------------
+
+    /// Whether more may be taken from an account in this turn.
+    pub(super) fn has_credit(&mut self, id: AccountId) -> bool {
+        self.credit(id).credit > 0
+    }
+
+    /// Takes from an account's share of this turn.
+    pub(super) fn spend(&mut self, now_us: u64, id: AccountId, bytes: usize, speaks: bool) {
+        let account = self.credit(id);
+        account.credit -= bytes as i64;
+        if speaks {
+            account.active_us = now_us;
+        }
+    }
+
+    fn credit(&mut self, id: AccountId) -> &mut Account {
+        let (turn, quantum) = (self.turn, self.quantum);
+        let account = self.of(id);
+        if account.turn != turn {
+            // What was not used is not saved; what was too much is paid.
+            account.turn = turn;
+            account.credit = (account.credit + quantum).min(quantum);
+        }
+        account
+    }
+
+    /// Begins another turn: each share is as large as the number of those who compete lets it be.
+    pub(super) fn next_turn(&mut self, now_us: u64) {
+        self.turn += 1;
+        if now_us.saturating_sub(self.counted_us) >= COMPETES_MS * 100 {
+            self.counted_us = now_us;
+            let since_us = now_us.saturating_sub(COMPETES_MS * 1000);
+            self.competing = self.accounts.values().filter(|a| a.active_us > since_us).count();
+            let share = TURN_BYTES_MAX / self.competing.max(1);
+            // One alone may fill the largest bodies; several share a short turn.
+            let share = if self.competing > 1 { share / 2 } else { share };
+            self.quantum = share.max(TURN_BYTES_MIN) as i64;
+        }
+    }
+
+    /// Whether several say or ask something.
+    pub(super) fn compete(&self) -> bool {
+        self.competing > 1
+    }
+
+    // ---- rates -------------------------------------------------------------------------------
+
+    /// Counts a message against what its user may have a second.
+    pub(super) fn count_message(&mut self, now_us: u64, id: AccountId, bytes: usize) {
+        let rates = self.rates;
+        let account = self.of(id);
+        account.messages.take(now_us, 1, rates.messages);
+        account.bytes.take(now_us, bytes as u64, rates.bytes);
+    }
+
+    /// Whether a session has to wait because its user sends too much; true the first time is news.
+    pub(super) fn must_slow_down(
+        &mut self,
+        now_us: u64,
+        id: AccountId,
+        session: SessionId,
+    ) -> bool {
+        let account = self.of(id);
+        let empty = account.messages.is_empty(now_us) || account.bytes.is_empty(now_us);
+        if empty {
+            self.slowed.push((id, session, now_us));
+        }
+        empty
+    }
+
+    /// Sessions that waited long enough, each with how long (microseconds).
+    pub(super) fn take_slowed(&mut self, now_us: u64) -> Vec<(SessionId, u64)> {
+        let mut over = Vec::new();
+        let mut slowed = std::mem::take(&mut self.slowed);
+        slowed.retain(|(id, session, since_us)| {
+            let account = self.of(*id);
+            let empty = account.messages.is_empty(now_us) || account.bytes.is_empty(now_us);
+            if !empty {
+                over.push((*session, now_us.saturating_sub(*since_us)));
+            }
+            empty
+        });
+        self.slowed = slowed;
+        over
+    }
+
+    pub(super) fn has_slowed(&self) -> bool {
+        !self.slowed.is_empty()
+    }
+
+    pub(super) fn forget_slowed(&mut self, session: SessionId) {
+        self.slowed.retain(|(_, of, _)| *of != session);
+    }
+
+    /// Whether something may be sent again to sessions of an account now.
+    pub(super) fn may_repair(&mut self, now_us: u64, id: AccountId) -> bool {
+        !self.of(id).repairs.is_empty(now_us)
+    }
+
+    pub(super) fn count_repair(&mut self, now_us: u64, id: AccountId, bytes: usize) {
+        let per_second = self.rates.repair_bytes;
+        self.of(id).repairs.take(now_us, bytes as u64, per_second);
+    }
+
+    // ---- sessions ----------------------------------------------------------------------------
+
+    /// Accounts with sessions, one aside.
+    pub(super) fn others(&self, id: AccountId) -> usize {
+        self.accounts.iter().filter(|(of, a)| **of != id && a.sessions > 0).count()
     }
 
     /// Whether an account has as much in flight as it may; then the session waits.
@@ -133,6 +316,47 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_shrinks_as_others_compete_and_leaves_room_for_one_more() {
+        assert_eq!(share(100, 0, 0), 100);
+        assert_eq!(share(100, 0, 1), 50, "somebody else has some");
+        // Whoever took all he could leaves as much for the next.
+        assert_eq!(share(50, 50, 1), 50);
+        assert_eq!(share(25, 25, 3), 12);
+    }
+
+    #[test]
+    fn a_bucket_gives_a_second_at_once_and_then_so_much_a_second() {
+        let mut bucket = Bucket::default();
+        for _ in 0..10 {
+            assert!(!bucket.is_empty(5_000_000));
+            bucket.take(5_000_000, 1, 10);
+        }
+        bucket.take(5_000_000, 1, 10);
+        assert!(bucket.is_empty(5_000_000));
+        assert!(!bucket.is_empty(5_100_000));
+        bucket.take(5_000_000, u64::from(u32::MAX), 0);
+        assert!(!bucket.is_empty(5_100_000), "no rate, no end");
+    }
+
+    #[test]
+    fn who_took_more_than_his_share_of_a_turn_waits_for_the_next() {
+        let mut accounts = Accounts::new(1, Rates::default());
+        let (loud, quiet) = (AccountId::User(1), AccountId::User(2));
+        accounts.spend(1, loud, TURN_BYTES_MAX + 10, true);
+        assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
+        accounts.spend(1, quiet, 100, true);
+        accounts.next_turn(2_000_000);
+        assert!(accounts.has_credit(loud), "its debt was small");
+        // Both spoke within the last second: turns are shorter.
+        accounts.spend(2_000_000, loud, 1, true);
+        accounts.spend(2_000_000, quiet, 1, true);
+        accounts.next_turn(2_200_000);
+        assert!(accounts.compete());
+        accounts.spend(2_200_000, loud, TURN_BYTES_MAX / 4, true);
+        assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
+    }
 
     #[test]
     fn a_stall_budget_comes_back_with_time() {

@@ -45,7 +45,7 @@ impl Hub {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
             self.active(now, id);
-            match self.announce(now, id, serial, announce) {
+            match self.announce(now, id, serial, &announce) {
                 // Answered once it is published.
                 Ok(None) => return,
                 Ok(Some(reply)) => return self.reply_when_kept(id, serial, reply),

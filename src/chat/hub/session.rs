@@ -18,7 +18,7 @@ use crate::{
     },
     limits::{
         AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
-        UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX,
+        TOLD_COST_BYTES, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX,
     },
 };
 
@@ -71,6 +71,8 @@ pub(super) struct Session {
     pub(super) wants_retained: bool,
     /// What is said for it if it ends without a good-bye.
     will: Option<Text>,
+    /// When it was last told that its user sends too much.
+    pub(super) slowed_told_us: u64,
     pub(super) since_wall_us: i64,
     pub(super) active_us: u64,
     heard_us: u64,
@@ -108,7 +110,14 @@ impl Hub {
             let text = format!("the server has {max} sessions and takes no more; try again later");
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
-        if of_account >= self.rules.sessions_per_user_max {
+        // On a host's server one user's share shrinks as others have theirs.
+        let mut most = self.rules.sessions_per_user_max;
+        if self.rules.host {
+            let free = self.rules.sessions_max - self.sessions.len();
+            let others = self.accounts.others(account);
+            most = most.min(super::quota::share(free, of_account, others));
+        }
+        if of_account >= most {
             let text = format!("{} has {of_account} sessions, which is the limit", peer.user);
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
@@ -137,6 +146,7 @@ impl Hub {
             fetching: false,
             wants_retained: false,
             will: None,
+            slowed_told_us: 0,
             since_wall_us: now.wall_us,
             active_us: now.mono_us,
             heard_us: now.mono_us,
@@ -169,6 +179,7 @@ impl Hub {
         self.instances.detach(session.instance, id, cause == EndCause::Quit);
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
+        self.accounts.forget_slowed(id);
         self.out.push(Action::RowGone(id));
     }
 
@@ -267,6 +278,12 @@ impl Hub {
             return;
         }
         stream.keep_membership(event);
+        // Whoever comes and goes pays for all who are told.
+        let cost = stream.members as usize * TOLD_COST_BYTES;
+        if let Some(account) = self.sessions.get(&except).map(|s| s.account) {
+            self.accounts.spend(0, account, cost, false);
+        }
+        let stream = self.stream_mut(tag);
         let next = stream.membership_next();
         let mut wake = Vec::new();
         for (_, sub) in &mut stream.subs {

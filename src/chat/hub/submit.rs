@@ -24,9 +24,9 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
-        DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
-        INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, RECORDS_RETRY_MS, SEAL_TAG_BYTES,
-        UNACKED_SUBMITS_MAX,
+        COMMIT_MESSAGES_COMPETING_MAX, DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS,
+        IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX,
+        RECORDS_RETRY_MS, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -303,6 +303,17 @@ impl Hub {
             Ok(tag) => tag,
             Err(refusal) => return self.refuse(id, submit.first, submit.lines.len(), refusal),
         };
+        if let Some(used) = self.over_history.get(&from.uid)
+            && self.stream(tag).is_committed(self.rules.store)
+        {
+            let text = format!(
+                "what {} said takes {used} bytes of the history, which is as much as one user may \
+                 have; it is stored again when older messages are gone",
+                from.user
+            );
+            let refusal = Refusal::new(RefusalCode::Failed, text);
+            return self.refuse(id, submit.first, submit.lines.len(), refusal);
+        }
         if self.is_ending(tag) {
             let refusal = Refusal::new(RefusalCode::Absent, "the room is being deleted");
             return self.refuse(id, submit.first, submit.lines.len(), refusal);
@@ -409,7 +420,8 @@ impl Hub {
         let stream = self.stream_mut(tag);
         stream.numbered += 1;
         let seq = stream.numbered;
-        let bytes = draft.text.len() + MESSAGE_OVERHEAD_BYTES;
+        let (text_bytes, uid) = (draft.text.len(), draft.from.uid);
+        let bytes = text_bytes + MESSAGE_OVERHEAD_BYTES;
         let entry = Arc::new(Entry {
             stream: key,
             seq,
@@ -433,6 +445,10 @@ impl Hub {
             stream.ready.push_back(pending);
         }
         self.accounts.of(account).in_flight_bytes += bytes;
+        self.accounts.count_message(now.mono_us, account, text_bytes);
+        let used = self.used(uid);
+        used.messages += 1;
+        used.bytes += text_bytes as u64;
         self.counters.messages += 1;
         self.mark_dirty(tag);
         seq
@@ -484,10 +500,16 @@ impl Hub {
         }
         self.replies_running.append(&mut self.replies);
         let mut entries = Vec::new();
+        // While several speak, nobody waits long for what others said.
+        let most = match self.accounts.compete() {
+            true => (COMMIT_MESSAGES_COMPETING_MAX / self.committing.len().max(1)).max(1),
+            false => usize::MAX,
+        };
         for tag in &self.committing {
             let stream = &mut self.streams[tag.0 as usize];
-            stream.committing = stream.uncommitted.len();
-            entries.extend(stream.uncommitted.iter().map(|p| Arc::clone(&p.entry)));
+            stream.committing = stream.uncommitted.len().min(most);
+            let handed = stream.uncommitted.iter().take(stream.committing);
+            entries.extend(handed.map(|p| Arc::clone(&p.entry)));
         }
         self.commit_running = true;
         self.records_running.append(&mut self.records);
