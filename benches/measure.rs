@@ -25,9 +25,12 @@ use moot::{
 };
 
 fn main() {
+    if let Ok(orders) = std::env::var("MOOT_FLOOD") {
+        return flood_as_told(&orders);
+    }
     // `cargo bench` adds --bench, `cargo test --benches` adds nothing.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all: [(&str, fn()); 7] = [
+    let all: [(&str, fn()); 8] = [
         ("send", send),
         ("latency", latency),
         ("memory", memory),
@@ -35,6 +38,7 @@ fn main() {
         ("stored", stored),
         ("million", million),
         ("badge", badge),
+        ("flood", flood),
     ];
     for (name, measure) in all {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
@@ -64,8 +68,12 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let temp = tempfile::Builder::new().prefix("moot").tempdir_in("/tmp").unwrap();
-        let mut command = moot(&temp.path().join("s"), &["serve"]);
+        let mut command = moot(&temp.path().join("s"), &[&["serve"], more].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -525,4 +533,174 @@ fn badge() {
         (0..300).map(|_| timed(&mut moot(&server.dir(), &["badge"]))).collect();
     let (p50, p99) = quantiles(&mut samples);
     say(&format!("badge: whole process {p50:.2} ms (p99 {p99:.2})"));
+}
+
+/// Who floods, on a host's server.
+const FLOODER_UID: u32 = 65_534;
+
+/// What others notice of one user who does as much as he can: p99 of a quiet user's messages, to another
+/// process, alone and during each kind of flood in the same run.
+fn flood() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    if os::own_uid() != 0 {
+        return say("flood: needs root, to be two users");
+    }
+    let server = Server::start_with(&["--system"]);
+    let only = std::env::var("MOOT_FLOOD_ONLY").unwrap_or_default();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(server.temp.path(), open.clone()).unwrap();
+    let flooder = server.temp.path().join("flooder");
+    std::fs::copy(std::env::current_exe().unwrap(), &flooder).unwrap();
+    std::fs::set_permissions(&flooder, open).unwrap();
+    if std::env::var("MOOT_FLOOD_QUIET").is_ok_and(|what| what == "unstored") {
+        moot(&server.dir(), &["room", "create", "quiet", "--no-history"]).status().unwrap();
+    }
+    let mut listener =
+        moot(&server.dir(), &["listen", "--raw", "quiet"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+    let mut link = server.link(1);
+    let mut counter = 0;
+    let since = Instant::now();
+    let mut quiet = |rounds: u64| {
+        let mut samples = Vec::new();
+        for _ in 0..rounds {
+            std::thread::sleep(Duration::from_millis(3));
+            counter += 1;
+            let text = format!("{} of a usual length", since.elapsed().as_nanos());
+            submit_to(&mut link, "quiet", counter, &text);
+            let line = lines.next().unwrap().unwrap();
+            let now = since.elapsed().as_nanos();
+            let then: u128 = line.split(' ').next().unwrap().parse().unwrap();
+            samples.push((now - then) as f64 / 1e3);
+        }
+        quantiles(&mut samples)
+    };
+    // Until the listener hears.
+    std::thread::sleep(Duration::from_millis(300));
+    quiet(100);
+    for kind in ["spin", "messages", "joins", "repairs", "half-open"] {
+        if !only.is_empty() && only != kind {
+            continue;
+        }
+        for sessions in [1, 10, 100] {
+            let (_, alone) = quiet(500);
+            let mut child = Command::new(&flooder)
+                .env("MOOT_FLOOD", format!("{kind} {sessions} {}", server.dir().display()))
+                .uid(FLOODER_UID)
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+            let (p50, p99) = quiet(1_000);
+            let _ = child.kill();
+            let _ = child.wait();
+            say(&format!(
+                "flood: {kind} by {sessions}: p50 {p50:.0} µs, p99 {p99:.0} µs; alone {alone:.0} µs; \
+                 ratio {:.2}; server {} MiB",
+                p99 / alone,
+                server.memory_kib("VmHWM:") / 1024
+            ));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+    let _ = listener.kill();
+    let _ = listener.wait();
+}
+
+fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
+    let lines = vec![Line { reply_to: None, text }];
+    let to = SubmitTo::Room(RoomName::new(room).unwrap());
+    link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
+    loop {
+        match link.wait().unwrap() {
+            Told::Ack(_) => return,
+            Told::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Told::Nack { .. }), "{other:?}"),
+        }
+    }
+}
+
+/// The other process: `KIND SESSIONS DIR`. It ends when it is killed.
+fn flood_as_told(orders: &str) {
+    let mut words = orders.split(' ');
+    let (kind, sessions) = (words.next().unwrap(), words.next().unwrap().parse::<u32>().unwrap());
+    let socket = Path::new(words.next().unwrap()).join("socket");
+    std::thread::scope(|scope| {
+        for id in 0..sessions {
+            let socket = &socket;
+            scope.spawn(move || {
+                loop {
+                    // Whoever is turned away tries again.
+                    match kind {
+                        // What the processor's time alone costs the others.
+                        "spin" => std::hint::spin_loop(),
+                        "half-open" => drop(std::os::unix::net::UnixStream::connect(socket)),
+                        kind => drop(flood_once(kind, id, socket)),
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::LinkError> {
+    let connection = Connection::open(socket, Duration::from_secs(5))?;
+    let mut instance = [7; 16];
+    instance[..4].copy_from_slice(&id.to_le_bytes());
+    let mut link = Link::open(connection, &Hello::new(None, Kind::Script, instance));
+    link.welcome()?;
+    let join = |name: &str| Request::Join {
+        follow: Follow::Room(RoomName::new(name).unwrap()),
+        begin: Begin::Last(1_000),
+        membership: true,
+        keep: false,
+    };
+    let mut counter = 0;
+    match kind {
+        "messages" => loop {
+            // As many as may be on their way.
+            let lines =
+                vec![Line { reply_to: None, text: "what nobody wants to read, again" }; 256];
+            let to = SubmitTo::Room(room());
+            link.queue_submit(&Submit { first: counter + 1, to, to_label: None, lines });
+            counter += 256;
+            link.flush()?;
+            let mut open = 256;
+            while open > 0 {
+                match link.wait()? {
+                    Told::Ack(ack) => open -= i64::from(ack.count),
+                    Told::Nack { count, .. } => open -= i64::from(count),
+                    _ => {}
+                }
+            }
+        },
+        "joins" => loop {
+            let moot::chat::verbs::Reply::Joined(infos) = link.ask(&join("dev"))? else { continue };
+            link.ask(&Request::Part { stream: infos[0].tag, forget: false })?;
+        },
+        _ => {
+            let moot::chat::verbs::Reply::Joined(infos) = link.ask(&join("dev"))? else {
+                return Ok(());
+            };
+            let stream = infos[0].tag;
+            link.queue_request(&Request::Listening { stream, charge_bytes: 0, slot: [0; 16] });
+            loop {
+                // It says that it hears, has nothing, and wants everything again.
+                counter += 1;
+                link.queue_report(&moot::chat::hub::Report {
+                    stream,
+                    delivered: 0,
+                    by_broadcast: counter,
+                    datagrams: counter,
+                });
+                link.queue_repair(stream, 1, u64::MAX);
+                let page = Request::Page {
+                    target: moot::chat::names::Target::Room(room()),
+                    first: 1,
+                    last: u64::MAX,
+                };
+                link.ask(&page)?;
+            }
+        }
+    }
 }

@@ -161,13 +161,13 @@ pub const TURN_BYTES_MIN: usize = 8 * 1024;
 /// What a frame costs of that beside its bytes.
 pub const FRAME_COST_BYTES: usize = 64;
 /// The same of a request.
-pub const REQUEST_COST_BYTES: usize = 1_024;
+pub const REQUEST_COST_BYTES: usize = 4 * 1024;
 /// What each member costs of it that is told of a join or leave.
 pub const TOLD_COST_BYTES: usize = 64;
 /// Who said or asked something within so long competes with the others.
 pub const COMPETES_MS: u64 = 1_000;
 /// Messages of one transaction while several compete: nobody waits long for those of others.
-pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 256;
+pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 64;
 /// Messages a second of one user on a host's server.
 pub const MESSAGES_PER_SECOND_PER_USER: u64 = 100_000;
 /// Bytes of messages a second of one user on a host's server.

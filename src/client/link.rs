@@ -10,7 +10,7 @@ use crate::{
     chat::{
         hub::{Ack, Frame, Report, Submit},
         message::{MessageId, RunId, StreamName},
-        verbs::{Event, Refusal, Reply, Request},
+        verbs::{Event, Refusal, Reply, Request, StreamTag},
     },
     session::{ConnectError, Connection},
     wire::{
@@ -167,6 +167,11 @@ impl Link {
     /// Queues a report of what was delivered.
     pub fn queue_report(&mut self, report: &Report) {
         control::put_report(&mut self.out, report);
+    }
+
+    /// Asks for numbers of a stream once more.
+    pub fn queue_repair(&mut self, stream: StreamTag, first: u64, last: u64) {
+        control::put_repair(&mut self.out, stream, first, last);
     }
 
     /// Queues an empty frame of a frozen kind.

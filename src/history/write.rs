@@ -119,6 +119,8 @@ fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let sync = if options.full_sync { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", sync)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    // Another thread does it: commits do not wait for the disk meanwhile.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -8 * 1024)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
@@ -137,6 +139,14 @@ impl History {
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
+        // Parts of the index are merged in small steps, when it suits: by itself it would do so in the middle
+        // of a transaction, and keep everybody waiting for tens of milliseconds.
+        connection
+            .execute_batch(
+                "INSERT INTO search (search, rank) VALUES ('automerge', 0);
+                 INSERT INTO search (search, rank) VALUES ('crisismerge', 1000);",
+            )
+            .map_err(failed)?;
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
@@ -166,6 +176,9 @@ impl History {
             epoch: loaded.epoch,
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
             behind: false,
+            rows: 0,
+            checkpointer: Checkpointer::start(path, options)?,
+            merged: false,
         };
         let thread = std::thread::Builder::new()
             .name("moot-history".to_owned())
@@ -372,7 +385,69 @@ struct Writer {
     times: Times,
     /// There was more to remove than was removed.
     behind: bool,
+    /// Written since a checkpoint was last asked for.
+    rows: u64,
+    checkpointer: Checkpointer,
+    /// There is nothing in the index to be merged.
+    merged: bool,
 }
+
+/// Pages of the index that one step of merging writes, when there is time and when there is not.
+const MERGE_PAGES: u32 = 64;
+const MERGE_PAGES_BUSY: u32 = 8;
+
+/// Moves what was committed from the log to the database, on a thread and a connection of its own.
+struct Checkpointer {
+    asked: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// The log grows although it is moved: readers, or commits without a pause, keep it from beginning
+    /// anew.
+    is_long: Arc<AtomicBool>,
+}
+
+impl Checkpointer {
+    fn start(path: &Path, options: Options) -> Result<Self, HistoryError> {
+        let failed = |e| HistoryError::of(path, e);
+        let connection = connect(path, &options).map_err(failed)?;
+        let is_long = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&is_long);
+        let (asked, asks) = bounded(1);
+        let run = move || {
+            while let Ok(()) = asks.recv() {
+                // What fails here (a full disk) is tried again with the next one.
+                let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+                let frames = connection.query_row(sql, (), |row| row.get::<_, i64>(1));
+                if frames.is_ok_and(|frames| frames > WAL_FRAMES_LONG) {
+                    tell.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("moot-checkpoint".to_owned())
+            .spawn(run)
+            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+        Ok(Self { asked: Some(asked), thread: Some(thread), is_long })
+    }
+
+    fn ask(&self) {
+        // One under way and one asked for are enough.
+        let _ = self.asked.as_ref().map(|asked| asked.try_send(()));
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Rows after which a checkpoint is asked for.
+const CHECKPOINT_ROWS: u64 = 4_096;
+/// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
+const WAL_FRAMES_LONG: i64 = 16 * 1024;
 
 /// Cached ids beyond which a cache is begun anew.
 const CACHED_MAX: usize = 65_536;
@@ -399,12 +474,29 @@ impl Writer {
         self.close();
     }
 
+    /// Has the log moved to the database now and then.
+    fn checkpoint(&mut self, rows: u64) {
+        self.rows += rows;
+        if self.rows < CHECKPOINT_ROWS {
+            return;
+        }
+        self.rows = 0;
+        if self.checkpointer.is_long.swap(false, Ordering::Relaxed) {
+            let sql = "PRAGMA wal_checkpoint(RESTART)";
+            let _ = self.connection.query_row(sql, (), |_| Ok(()));
+        } else {
+            self.checkpointer.ask();
+        }
+    }
+
     /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
     fn keep_up(&mut self, entries: u64) {
+        self.checkpoint(entries + 1);
         // A search looks through what is not indexed.
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
         if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
-            let _ = self.index(entries + 1);
+            let _ = self.index(2 * entries + 16);
+            let _ = self.merge(MERGE_PAGES_BUSY);
         }
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
@@ -483,7 +575,23 @@ impl Writer {
         self.note();
         // What fails here (a full disk) is tried again later.
         let rows = HISTORY_CHUNK_ROWS as u64;
-        self.index(rows).unwrap_or(false) || self.retain(rows).unwrap_or(false)
+        if self.index(rows).unwrap_or(false) {
+            return self.merge(MERGE_PAGES).is_ok();
+        }
+        self.retain(rows).unwrap_or(false) || self.merge(MERGE_PAGES).unwrap_or(false)
+    }
+
+    /// Merges some parts of the index; whether there was anything to merge. (The index counts its work as
+    /// changes; one is the statement itself.)
+    fn merge(&mut self, pages: u32) -> rusqlite::Result<bool> {
+        if self.merged {
+            return Ok(false);
+        }
+        let before = self.connection.total_changes();
+        let sql = "INSERT INTO search (search, rank) VALUES ('merge', ?)";
+        self.connection.prepare_cached(sql)?.execute([pages])?;
+        self.merged = self.connection.total_changes() - before < 2;
+        Ok(!self.merged)
     }
 
     /// Makes some more messages findable.
@@ -507,6 +615,8 @@ impl Writer {
         }
         set_fact(&transaction, "indexed", last)?;
         transaction.commit()?;
+        self.merged = false;
+        self.checkpoint(last - indexed);
         self.shared.indexed.store(last, Ordering::Relaxed);
         Ok(true)
     }
@@ -641,6 +751,7 @@ impl Writer {
     }
 
     fn close(&mut self) {
+        self.checkpointer.asked = None;
         // The epoch's note learns the newest id; the rest is tidiness.
         let _ = write_note(&self.path, self.epoch, self.next_id - 1);
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
