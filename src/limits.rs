@@ -208,8 +208,10 @@ pub const RECORDS_RETRY_MS: u64 = 1_000;
 pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
 /// Transactions that may wait for the history's thread; the hub has one under way.
 pub const HISTORY_JOBS_MAX: usize = 4;
-/// Messages that one step of indexing or retention takes.
+/// Messages that one step of retention takes.
 pub const HISTORY_CHUNK_ROWS: usize = 500;
+/// Messages that one step of indexing takes.
+pub const INDEX_CHUNK_ROWS: usize = 2_000;
 /// The history's thread looks for work of its own so often while nothing comes.
 pub const HISTORY_IDLE_MS: u64 = 1_000;
 /// So long without a transaction, it begins with work of its own.
@@ -226,8 +228,6 @@ pub const SUBMITS_FORGET_MS: u64 = 60_000;
 pub const QUESTION_MS_MAX: u64 = 5_000;
 /// Questions about the past that are answered at a time; one of each user id.
 pub const QUESTIONS_MAX: usize = 3;
-/// Messages that may wait to be indexed while transactions come without a pause.
-pub const HISTORY_UNINDEXED_MAX: u64 = 200_000;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.

@@ -4,6 +4,7 @@
 //! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
+mod index;
 mod read;
 mod schema;
 mod search;

@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    HistoryError, Hit, Loaded, Query,
+    HistoryError, Hit, Loaded, Query, index,
     schema::{KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
     search,
     write::{Shared, key_of},
@@ -79,6 +79,9 @@ impl Reader {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
                 connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+                let index = index::path_of(&self.path);
+                let index = index.to_str().ok_or(rusqlite::Error::InvalidQuery).map_err(failed)?;
+                connection.execute("ATTACH DATABASE ? AS found", [index]).map_err(failed)?;
                 connection
             }
         };

@@ -101,7 +101,7 @@ CREATE TABLE marks (
   PRIMARY KEY (uid, label, stream)
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
+CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
 ";
 
 /// What leads from each version to the next, from version 1 on.
@@ -135,6 +135,9 @@ CREATE TABLE audit (
   user TEXT NOT NULL,
   act TEXT NOT NULL
 );
+CREATE TABLE removed (id INTEGER PRIMARY KEY);
+DROP TABLE search;
+DELETE FROM facts WHERE key = 'indexed';
 ",
 ];
 

@@ -126,7 +126,8 @@ pub(super) fn search(
     let mut statement = connection.prepare_cached(&sql)?;
     search.take(statement.query(params![indexed, before])?)?;
     if !long.is_empty() {
-        let sql = "SELECT rowid FROM search WHERE search MATCH ?1 AND rowid < ?2 AND rowid <= ?3
+        let sql =
+            "SELECT rowid FROM found.search WHERE search MATCH ?1 AND rowid < ?2 AND rowid <= ?3
                    ORDER BY rowid DESC";
         let mut matches = connection.prepare_cached(sql)?;
         let mut ids = matches.query(params![long.join(" AND "), before, indexed])?;

@@ -1,4 +1,4 @@
-//! The writer: one connection on its own thread, one transaction a job; indexing and retention when it has nothing else to do.
+//! The writer: one connection on its own thread, one transaction a job; retention when it has nothing else to do.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,9 +16,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
     HistoryError, Loaded, Reader, Retention,
+    index::Index,
     read::load,
     schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
-    search::folded,
     words,
 };
 use crate::{
@@ -29,8 +29,8 @@ use crate::{
     },
     limits::{
         AUDIT_KEPT_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_NOTE_MS,
-        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, HISTORY_UNINDEXED_MAX, SENDER_LEASE_IDS,
-        SUBMITS_FORGET_MS, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS,
+        UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -58,6 +58,10 @@ struct Job {
 pub(super) struct Shared {
     /// Messages up to this id can be found by the index.
     pub(super) indexed: AtomicU64,
+    /// Bytes of the index.
+    pub(super) index_bytes: AtomicU64,
+    /// Messages that are removed, and may still be in the index.
+    unindexed: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
     /// The last transaction failed.
@@ -139,21 +143,12 @@ impl History {
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
-        // Parts of the index are merged in small steps, when it suits: by itself it would do so in the middle
-        // of a transaction, and keep everybody waiting for tens of milliseconds.
-        connection
-            .execute_batch(
-                "INSERT INTO search (search, rank) VALUES ('automerge', 0);
-                 INSERT INTO search (search, rank) VALUES ('crisismerge', 1000);",
-            )
-            .map_err(failed)?;
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
         // Counting a million rows takes a while; ids have few holes.
         let span = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM messages";
         shared.messages.store(count(span).map_err(failed)?, Ordering::Relaxed);
-        shared.indexed.store(fact(&connection, "indexed").map_err(failed)?, Ordering::Relaxed);
         shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
         *shared.by_user() = by_user(&connection).map_err(failed)?;
         let newest = "SELECT coalesce(max(id), 0) FROM messages";
@@ -161,6 +156,9 @@ impl History {
             count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
         let next_id = newest + 1;
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
+        let pending = "SELECT count(*) FROM removed";
+        shared.unindexed.store(count(pending).map_err(failed)?, Ordering::Relaxed);
+        let index = Index::start(path, loaded.epoch, newest, &shared)?;
         let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
         let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
         let mut writer = Writer {
@@ -178,7 +176,7 @@ impl History {
             behind: false,
             rows: 0,
             checkpointer: Checkpointer::start(path, options)?,
-            merged: false,
+            index,
         };
         let thread = std::thread::Builder::new()
             .name("moot-history".to_owned())
@@ -215,10 +213,10 @@ impl History {
         self.shared.messages.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the database.
+    /// Bytes of the database and its index.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shared.bytes.load(Ordering::Relaxed)
+        self.shared.bytes.load(Ordering::Relaxed) + self.shared.index_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of what a user said and is still there.
@@ -388,13 +386,8 @@ struct Writer {
     /// Written since a checkpoint was last asked for.
     rows: u64,
     checkpointer: Checkpointer,
-    /// There is nothing in the index to be merged.
-    merged: bool,
+    index: Index,
 }
-
-/// Pages of the index that one step of merging writes, when there is time and when there is not.
-const MERGE_PAGES: u32 = 64;
-const MERGE_PAGES_BUSY: u32 = 8;
 
 /// Moves what was committed from the log to the database, on a thread and a connection of its own.
 struct Checkpointer {
@@ -413,6 +406,7 @@ impl Checkpointer {
         let tell = Arc::clone(&is_long);
         let (asked, asks) = bounded(1);
         let run = move || {
+            os::step_back();
             while let Ok(()) = asks.recv() {
                 // What fails here (a full disk) is tried again with the next one.
                 let sql = "PRAGMA wal_checkpoint(PASSIVE)";
@@ -462,6 +456,7 @@ impl Writer {
             match jobs.recv_timeout(wait) {
                 Ok(job) => {
                     done(self.commit(&job).map_err(|e| words(&e)));
+                    self.index.ask();
                     wait = pause;
                     self.keep_up(job.entries.len() as u64);
                 }
@@ -492,12 +487,7 @@ impl Writer {
     /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
     fn keep_up(&mut self, entries: u64) {
         self.checkpoint(entries + 1);
-        // A search looks through what is not indexed.
-        let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        if self.next_id - indexed > HISTORY_UNINDEXED_MAX {
-            let _ = self.index(2 * entries + 16);
-            let _ = self.merge(MERGE_PAGES_BUSY);
-        }
+        self.forget_removed();
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
             // What fails here (a full disk) is tried again later.
@@ -570,55 +560,13 @@ impl Writer {
         Ok(())
     }
 
-    /// One step of indexing or retention; false if there is nothing to do.
+    /// One step of retention; false if there is nothing to do.
     fn step(&mut self) -> bool {
         self.note();
+        self.forget_removed();
         // What fails here (a full disk) is tried again later.
         let rows = HISTORY_CHUNK_ROWS as u64;
-        if self.index(rows).unwrap_or(false) {
-            return self.merge(MERGE_PAGES).is_ok();
-        }
-        self.retain(rows).unwrap_or(false) || self.merge(MERGE_PAGES).unwrap_or(false)
-    }
-
-    /// Merges some parts of the index; whether there was anything to merge. (The index counts its work as
-    /// changes; one is the statement itself.)
-    fn merge(&mut self, pages: u32) -> rusqlite::Result<bool> {
-        if self.merged {
-            return Ok(false);
-        }
-        let before = self.connection.total_changes();
-        let sql = "INSERT INTO search (search, rank) VALUES ('merge', ?)";
-        self.connection.prepare_cached(sql)?.execute([pages])?;
-        self.merged = self.connection.total_changes() - before < 2;
-        Ok(!self.merged)
-    }
-
-    /// Makes some more messages findable.
-    fn index(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
-        let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut last = indexed;
-        {
-            let sql = "SELECT id, text FROM messages WHERE id > ? ORDER BY id LIMIT ?";
-            let mut texts = transaction.prepare_cached(sql)?;
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO search (rowid, text) VALUES (?, ?)")?;
-            let mut rows = texts.query(params![indexed, rows_max])?;
-            while let Some(row) = rows.next()? {
-                last = row.get(0)?;
-                insert.execute(params![last, folded(row.get_ref(1)?.as_str()?)])?;
-            }
-        }
-        if last == indexed {
-            return Ok(false);
-        }
-        set_fact(&transaction, "indexed", last)?;
-        transaction.commit()?;
-        self.merged = false;
-        self.checkpoint(last - indexed);
-        self.shared.indexed.store(last, Ordering::Relaxed);
-        Ok(true)
+        self.retain(rows).unwrap_or(false)
     }
 
     /// Removes some of what is too old, too much, or of a deleted room; whether there may be more.
@@ -629,18 +577,22 @@ impl Writer {
         if self.remove_deleted(rows_max)? {
             return Ok(true);
         }
-        let excess = self
-            .retention
-            .bytes_max
-            .map_or(0, |max| self.shared.bytes.load(Ordering::Relaxed).saturating_sub(max));
-        if excess > 0 {
+        if let Some(max) = self.retention.bytes_max {
             // No more than is too much, by what a message takes on the average.
             let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
-            let each = (self.shared.bytes.load(Ordering::Relaxed) / messages).max(1);
-            let oldest = self.rows(OLDEST, 0, (excess / each + 1).min(rows_max))?;
-            let removed = self.remove(&oldest)?;
-            // Nothing is left, or the rest is not made of messages.
-            return Ok(removed > 0);
+            let [bytes, index, pending] =
+                [&self.shared.bytes, &self.shared.index_bytes, &self.shared.unindexed]
+                    .map(|figure| figure.load(Ordering::Relaxed));
+            // What is on its way out of the index is as good as gone.
+            let going = pending * (index / (messages + pending));
+            let excess = (bytes + index).saturating_sub(max + going);
+            if excess > 0 {
+                let each = ((bytes + index) / messages).max(1);
+                let oldest = self.rows(OLDEST, 0, (excess / each + 1).min(rows_max))?;
+                let removed = self.remove(&oldest)?;
+                // Nothing is left, or the rest is not made of messages.
+                return Ok(removed > 0);
+            }
         }
         if let Some(keep) = self.retention.keep {
             let now_us = os::wall_us();
@@ -680,6 +632,31 @@ impl Writer {
         Ok(true)
     }
 
+    /// Forgets which messages were removed, once they are gone from the index.
+    fn forget_removed(&mut self) {
+        let gone: Vec<i64> = self.index.gone().flatten().collect();
+        if gone.is_empty() {
+            return;
+        }
+        let forget = || -> rusqlite::Result<()> {
+            let transaction = self.connection.unchecked_transaction()?;
+            {
+                let sql = "DELETE FROM removed WHERE id = ?";
+                let mut delete = transaction.prepare_cached(sql)?;
+                for id in &gone {
+                    delete.execute([id])?;
+                }
+            }
+            transaction.commit()
+        };
+        // If that fails, they are looked for in the index once more.
+        if forget().is_ok() {
+            let left = |n: u64| Some(n.saturating_sub(gone.len() as u64));
+            let _ = self.shared.unindexed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+            self.index.ask();
+        }
+    }
+
     fn rows(&self, select: &str, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
         let mut select = self.connection.prepare_cached(select)?;
         let rows = select.query_map(params![from, rows_max], |row| {
@@ -696,20 +673,17 @@ impl Writer {
         let transaction = self.connection.unchecked_transaction()?;
         let mut removed: Vec<(u32, u64)> = Vec::new();
         {
-            let mut from_index =
-                transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
+            let mut removed_ids =
+                transaction.prepare_cached("INSERT OR IGNORE INTO removed VALUES (?)")?;
             let sql = "DELETE FROM messages WHERE id = ?
                        RETURNING sender, length(CAST(text AS BLOB))";
             let mut delete = transaction.prepare_cached(sql)?;
             let mut first = transaction
                 .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE id = ?1")?;
-            let indexed = self.shared.indexed.load(Ordering::Relaxed).cast_signed();
             let mut firsts: HashMap<i64, u64> = HashMap::new();
             let mut unsaid: HashMap<i64, u64> = HashMap::new();
             for Old { id, stream, seq, .. } in rows {
-                if *id <= indexed {
-                    from_index.execute([id])?;
-                }
+                removed_ids.execute([id])?;
                 let of =
                     |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?));
                 if let Some((sender, bytes)) = delete.query_row([id], of).optional()? {
@@ -735,12 +709,11 @@ impl Writer {
             let sql =
                 "DELETE FROM senders WHERE last < coalesce((SELECT min(id) FROM messages), ?)";
             transaction.prepare_cached(sql)?.execute([self.next_id])?;
-            // The index gives up its space when its parts are merged, some pages at a time.
-            let sql = "INSERT INTO search (search, rank) VALUES ('merge', 64)";
-            transaction.prepare_cached(sql)?.execute(())?;
         }
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
+        self.shared.unindexed.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        self.index.ask();
         let mut by_user = self.shared.by_user();
         for (uid, bytes) in removed {
             if let Some(of) = by_user.get_mut(&uid) {

@@ -20,7 +20,10 @@ use windows_sys::Win32::{
             STD_OUTPUT_HANDLE, SetStdHandle,
         },
         Pipes::PeekNamedPipe,
-        Threading::{CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS},
+        Threading::{
+            CREATE_NEW_PROCESS_GROUP, DETACHED_PROCESS, GetCurrentThread, SetThreadPriority,
+            THREAD_PRIORITY_BELOW_NORMAL,
+        },
     },
 };
 
@@ -173,4 +176,10 @@ pub fn has_input(input: &Input) -> bool {
         }
         _ => false,
     }
+}
+
+/// Lets other threads go first: this one works in the background.
+pub fn step_back() {
+    // SAFETY: the handle stands for the calling thread, and is not to be closed.
+    let _ = unsafe { SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_BELOW_NORMAL) };
 }
