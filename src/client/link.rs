@@ -234,7 +234,14 @@ impl Link {
 
     /// One frame; none if it was the welcome.
     fn next_frame(&mut self) -> Result<Option<Told>, LinkError> {
-        self.flush()?;
+        if let Err(e) = self.flush() {
+            // It may have said why before it closed the connection.
+            while self.frames.fill(&self.connection).is_ok_and(|more| more) {}
+            return match self.frames.next()? {
+                Some(parsed) => read(&parsed, &mut self.welcome),
+                None => Err(e),
+            };
+        }
         loop {
             // A second look at the same bytes costs a header's parsing, and keeps the borrow short.
             if let Some(parsed) = self.frames.next()? {

@@ -14,6 +14,8 @@ mod past;
 mod server_end;
 // Forged multicast datagrams, and several users of one host.
 #[cfg(unix)]
+mod fair;
+#[cfg(unix)]
 mod rules;
 #[cfg(unix)]
 mod spoof;

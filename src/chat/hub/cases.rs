@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{Action, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo};
+use super::{Action, Frame, Hello, Hub, Line, Now, Report, Rules, Submit, SubmitTo};
 use crate::{
     chat::{
         member::{Kind, Level, Peer, SessionId},
@@ -10,7 +10,9 @@ use crate::{
         names::{RoomName, Target, UserName},
         rules::{Rights, Role},
         text::Text,
-        verbs::{Announce, Begin, Follow, Refusal, RefusalCode, Reply, Request},
+        verbs::{
+            Announce, Begin, Channel, ChannelKey, Follow, Refusal, RefusalCode, Reply, Request,
+        },
     },
     limits::FRAME_HEADER_BYTES,
 };
@@ -290,4 +292,61 @@ fn an_operator_who_reads_a_private_room_is_seen_coming() {
     });
     assert!(told);
     assert!(ask(&mut hub, 1, join()).is_ok());
+}
+
+#[test]
+fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
+    let mut hub = hub(true, false);
+    for uid in [3, 7] {
+        let follow = Follow::Announcements;
+        let request = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+        ask(&mut hub, uid, request).unwrap();
+    }
+    ask(&mut hub, 3, join()).unwrap();
+    // Both would hear it by broadcast.
+    let channel =
+        Channel { group: [239, 255, 0, 1], port: 1, key: ChannelKey { number: 1, bytes: [0; 32] } };
+    hub.rules.broadcast_members_min = 1;
+    hub.channel_opened(super::ANNOUNCEMENTS, Some(channel));
+    for uid in [3, 7] {
+        let stream = super::ANNOUNCEMENTS;
+        let request = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
+        ask(&mut hub, uid, request).unwrap();
+        let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };
+        hub.report(NOW, session(uid), &report);
+    }
+    let announce =
+        |room| Announce { room, ..Announce::new(Level::Info, Text::new("needle").unwrap()) };
+    hub.actions();
+    hub.request(NOW, session(2), 7, Request::Announce(announce(Some(room()))));
+    hub.end_turn(NOW);
+    let has_needle = |bytes: &[u8]| bytes.windows(6).any(|w| w == b"needle");
+    assert!(!hub.actions().any(|action| matches!(action, Action::Publish(..))));
+    let mut pulled = |uid| {
+        let mut chunks = Vec::new();
+        hub.pull(NOW, session(uid), 1 << 20, &mut chunks);
+        let bodies = chunks.iter().filter_map(|chunk| match chunk {
+            super::Chunk::Batch(frame) => Some(frame),
+            super::Chunk::Event(_) => None,
+        });
+        bodies.map(|frame| has_needle(frame)).collect::<Vec<_>>()
+    };
+    assert_eq!((pulled(3), pulled(7)), (vec![true], vec![false]), "only its number");
+    let notices = |hub: &mut Hub, uid| match ask(hub, uid, Request::Notices { skip: 0 }) {
+        Ok(Reply::Notices { notices, .. }) => notices.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((notices(&mut hub, 4), notices(&mut hub, 7)), (1, 0));
+    let id = moot_notice(1);
+    assert!(ask(&mut hub, 7, Request::AckNotice { id }).is_err());
+    // One for everybody goes the way of all.
+    hub.actions();
+    hub.request(NOW, session(2), 7, Request::Announce(announce(None)));
+    hub.end_turn(NOW);
+    let sent = hub.actions().any(|a| matches!(a, Action::Publish(_, frame) if has_needle(&frame)));
+    assert!(sent);
+}
+
+fn moot_notice(number: u64) -> crate::chat::message::NoticeId {
+    crate::chat::message::NoticeId::Number(number)
 }

@@ -520,7 +520,9 @@ impl Hub {
         let Some(session) = self.sessions.get(&id) else { return };
         let (account, uid) = (session.account, session.peer.uid);
         self.accounts.spend(now.mono_us, account, bytes, speaks);
-        self.used(uid).recent += bytes as u64;
+        if speaks {
+            self.used(uid).recent += bytes as u64;
+        }
     }
 
     fn used(&mut self, uid: u32) -> &mut Usage {

@@ -24,9 +24,9 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
-        COMMIT_MESSAGES_COMPETING_MAX, DATAGRAM_HEADER_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS,
-        IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX,
-        RECORDS_RETRY_MS, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+        COMMIT_MESSAGES_COMPETING_MAX, DATAGRAM_HEADER_BYTES, FRAME_COST_BYTES, FRAME_HEADER_BYTES,
+        HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCE_RANGES_PER_USER_MAX,
+        INSTANCES_MAX, RECORDS_RETRY_MS, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -318,6 +318,9 @@ impl Hub {
             let refusal = Refusal::new(RefusalCode::Absent, "the room is being deleted");
             return self.refuse(id, submit.first, submit.lines.len(), refusal);
         }
+        // Many short texts are as much work as few long ones.
+        let account = self.sessions[&id].account;
+        self.accounts.spend(now.mono_us, account, submit.lines.len() * FRAME_COST_BYTES, true);
         for (counter, line) in (submit.first..).zip(&submit.lines) {
             if let Err(refusal) = Text::check(line.text) {
                 let refusal = Refusal::new(RefusalCode::Input, refusal.to_string());
@@ -335,7 +338,6 @@ impl Hub {
                 continue;
             }
             let seq = self.stream(tag).numbered + 1;
-            let account = self.sessions[&id].account;
             if let Some(known) = self.instances.known.get_mut(&instance) {
                 known.note(counter, tag, seq);
             }
@@ -447,6 +449,7 @@ impl Hub {
         self.accounts.of(account).in_flight_bytes += bytes;
         self.accounts.count_message(now.mono_us, account, text_bytes);
         let used = self.used(uid);
+        used.recent += bytes as u64;
         used.messages += 1;
         used.bytes += text_bytes as u64;
         self.counters.messages += 1;
