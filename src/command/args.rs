@@ -272,6 +272,9 @@ pub(super) struct ListenArgs {
     /// Only what this user says
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(super) from: Option<UserName>,
+    /// Also show each as a desktop notification (notify-send, or what the system has)
+    #[arg(long)]
+    pub(super) notify: bool,
     /// Only the texts, unchanged
     #[arg(long, conflicts_with = "json")]
     pub(super) raw: bool,

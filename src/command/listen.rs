@@ -9,6 +9,7 @@ use super::{
     args::{ListenArgs, ListenTarget},
     connect::Context,
     exit::{Exit, Failure},
+    notify::Notifier,
     output::Output,
     past, render,
     time::When,
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
+    let notifier = args.notify.then(Notifier::find).transpose()?;
     let interrupted = interrupt::catch();
     interrupt::watch_reader();
     let (connection, places) = context.connect_or_start()?;
@@ -49,7 +51,8 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let only_rooms =
         !args.announcements && targets.iter().all(|t| matches!(t, ListenTarget::Room(_)));
     let rooms = only_rooms.then_some(targets.len());
-    let mut listener = Listener { args, printed: 0, several: args.targets.len() > 1, rooms };
+    let mut listener =
+        Listener { args, printed: 0, several: args.targets.len() > 1, rooms, notifier };
     let idle = args.idle.map(Duration::from);
     let mut idle_at = idle.map(|idle| Instant::now() + idle);
     loop {
@@ -183,6 +186,7 @@ struct Listener<'a> {
     several: bool,
     /// Rooms that are left, if it listens to nothing else.
     rooms: Option<usize>,
+    notifier: Option<Notifier>,
 }
 
 impl Listener<'_> {
@@ -243,6 +247,9 @@ impl Listener<'_> {
             context.out.raw(&message.text)?;
         } else {
             context.out.event(&Event::Message(message.clone()), self.several)?;
+        }
+        if let Some(notifier) = &self.notifier {
+            notifier.show(message);
         }
         if counts {
             self.printed += 1;

@@ -8,6 +8,7 @@ mod interrupt;
 mod join;
 mod json;
 mod listen;
+mod notify;
 mod output;
 mod past;
 mod render;

@@ -260,3 +260,34 @@ fn a_receipt_of_two_hundred_is_right_to_the_last_one() {
     world.run(&["announce", "--timeout", "300ms", "nobody answers"]).exits(124);
     server.signal("CONT");
 }
+
+/// The tool is a script of ours, in the place of the desktop's.
+#[cfg(unix)]
+#[test]
+fn an_announcement_becomes_a_notification_of_the_desktop() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let _server = world.serve();
+    let (bin, told) = (world.path("bin"), world.path("told"));
+    std::fs::create_dir(&bin).unwrap();
+    let script =
+        format!("#!/bin/sh\nprintf '%s|' \"$@\" > {0}.new && mv {0}.new {0}\n", told.display());
+    std::fs::write(bin.join("notify-send"), script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bin.join("notify-send"), mode).unwrap();
+    let args = ["listen", "--json", "--announcements", "--notify", "--level", "warning"];
+    let mut command = world.moot(&args);
+    command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let mut daemon = Process::ready(command);
+    announce(&world, &["--level", "critical", "<b>reboot</b> at\u{1b} 18:00 & so on"]);
+    assert_eq!(daemon.next("it prints it, too")["level"], "critical");
+    eventually("the notification", || told.exists());
+    let told = std::fs::read_to_string(&told).unwrap();
+    let words: Vec<_> = told.split('|').collect();
+    assert_eq!(words[..3], ["--app-name=moot", "--urgency=critical", "--"]);
+    assert!(words[3].starts_with("critical from "), "{told}");
+    assert_eq!(words[4], "&lt;b&gt;reboot&lt;/b&gt; at\\u{1b} 18:00 &amp; so on");
+    let mut command = world.moot(&args);
+    command.env("PATH", world.path("nowhere"));
+    super::world::Done::of(command, None).exits(1);
+}
