@@ -197,6 +197,8 @@ pub const INSTANCES_MAX: usize = 65_536;
 pub const INSTANCE_RANGES_PER_USER_MAX: usize = 65_536;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
+/// Rooms in which one session's last will is said, at most.
+pub const WILL_ROOMS_MAX: usize = 8;
 /// Bytes of last wills of one account.
 pub const WILL_BYTES_PER_ACCOUNT_MAX: usize = 256 * 1024;
 

@@ -793,10 +793,10 @@ impl Hub {
             let Some(Waiting { state, .. }) = self.waiting.remove(&schedule) else { continue };
             let only = match &state.room {
                 None => None,
-                Some(room) => match self.rooms.get(room) {
-                    Some(tag) => Some(*tag),
-                    None => {
-                        // The room was deleted: there is nobody to tell.
+                Some(room) => match self.rooms.get(room).copied() {
+                    Some(tag) if self.may_speak(state.from.uid, tag).is_ok() => Some(tag),
+                    Some(_) | None => {
+                        // The room was deleted, or he has no say in it any more.
                         self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;
                     }

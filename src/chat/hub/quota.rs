@@ -94,6 +94,19 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// Whether it has anything now.
+    fn is_needed(&self) -> bool {
+        self.sessions > 0 || self.in_flight_bytes > 0
+    }
+
+    /// Whether it took more than has come in since.
+    fn owes(&self, now_us: u64) -> bool {
+        let buckets = [self.messages, self.bytes, self.repairs];
+        buckets.iter().any(|b| b.paid_at_us > now_us)
+            || self.active_us > now_us.saturating_sub(COMPETES_MS * 1000)
+            || self.stall_at_us > now_us.saturating_sub(STALL_WINDOW_MS * 1000)
+    }
+
     fn leak(&mut self, now_us: u64) {
         let passed = now_us.saturating_sub(self.stall_at_us);
         let leaked = passed.saturating_mul(STALL_BUDGET_MS) / STALL_WINDOW_MS;
@@ -126,7 +139,7 @@ pub struct Rates {
     pub repair_bytes: u64,
 }
 
-/// All accounts with anything to their name.
+/// All accounts with anything to their name, and those that had it a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     rates: Rates,
@@ -188,6 +201,8 @@ impl Accounts {
         if now_us.saturating_sub(self.counted_us) >= COMPETES_MS * 100 {
             self.counted_us = now_us;
             let since_us = now_us.saturating_sub(COMPETES_MS * 1000);
+            // Whoever left with a debt finds it when he comes back.
+            self.accounts.retain(|_, a| a.is_needed() || a.owes(now_us));
             self.competing = self.accounts.values().filter(|a| a.active_us > since_us).count();
             let share = TURN_BYTES_MAX / self.competing.max(1);
             // One alone may fill the largest bodies; several share a short turn.
@@ -285,12 +300,10 @@ impl Accounts {
         std::mem::take(&mut self.freed)
     }
 
-    /// Ends one session of an account; the last one takes the account with it once nothing of it is
-    /// in flight.
+    /// Ends one session of an account.
     pub(super) fn end_session(&mut self, id: AccountId) {
         let account = self.of(id);
         account.sessions -= 1;
-        self.settle(id);
     }
 
     /// Gives back bytes that were published or refused.
@@ -302,13 +315,6 @@ impl Accounts {
             self.freed.extend(waiting);
         } else {
             self.of(id).waiting = waiting;
-        }
-        self.settle(id);
-    }
-
-    fn settle(&mut self, id: AccountId) {
-        if self.accounts.get(&id).is_some_and(|a| a.sessions == 0 && a.in_flight_bytes == 0) {
-            self.accounts.remove(&id);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     limits::{
         AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
-        TOLD_COST_BYTES, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX,
+        TOLD_COST_BYTES, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
     },
 };
 
@@ -166,11 +166,14 @@ impl Hub {
         let account = session.account;
         let will = self.forget_will(id);
         let Some(session) = self.sessions.get(&id) else { return };
+        let mut rooms = 0;
         for (tag, _) in session.subs.clone() {
             self.part(id, tag, cause);
             match cause {
                 EndCause::Killed | EndCause::Closed | EndCause::Unresponsive => {
-                    self.say_will(now, id, tag, will.as_ref(), cause);
+                    if rooms < WILL_ROOMS_MAX && self.say_will(now, id, tag, will.as_ref(), cause) {
+                        rooms += 1;
+                    }
                 }
                 EndCause::Quit | EndCause::Kicked | EndCause::Server => {}
             }
@@ -209,7 +212,7 @@ impl Hub {
         Some(will)
     }
 
-    /// Says the last will of a session in a room it was in, as that member.
+    /// Says the last will of a session in a room it was in, as that member; whether it may.
     fn say_will(
         &mut self,
         now: Now,
@@ -217,11 +220,11 @@ impl Hub {
         tag: StreamTag,
         will: Option<&Text>,
         cause: EndCause,
-    ) {
-        let (Some(will), Some(session)) = (will, self.sessions.get(&id)) else { return };
+    ) -> bool {
+        let (Some(will), Some(session)) = (will, self.sessions.get(&id)) else { return false };
         let is_room = matches!(self.stream(tag).topic, Topic::Room { .. });
         if !is_room || self.may_speak(session.peer.uid, tag).is_err() || self.is_ending(tag) {
-            return;
+            return false;
         }
         let account = session.account;
         let draft = EntryDraft {
@@ -234,6 +237,7 @@ impl Hub {
             submit: None,
         };
         self.number(now, tag, account, draft);
+        true
     }
 
     /// Rooms that a session is in.
