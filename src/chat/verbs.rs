@@ -409,6 +409,8 @@ pub struct NoticeInfo {
     pub acked_by_me: bool,
     /// Names that acknowledged it, also of those who came later.
     pub acks: u32,
+    /// The first of them; in lists none.
+    pub acked_by: Vec<String>,
 }
 
 /// A stream as its new member or sender is told.

@@ -220,6 +220,7 @@ pub(super) fn notice_and_receipt(notice: &NoticeInfo, receipt: &ReceiptInfo) -> 
         to.extend(from.into_iter().filter(|(key, _)| {
             !matches!(key.as_str(), "type" | "id" | "members" | "reached" | "acked")
         }));
+        to.insert("acked_by".to_owned(), json!(notice.acked_by));
     }
     object
 }

@@ -38,7 +38,11 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
                 .filter(|(name, _)| !matches!(name, StreamName::Announcements))
                 .map(|(name, _)| name.to_string())
                 .collect();
-            dim(format!("-- connected: {} ({broadcast})", names.join(", ")))
+            let names = match names.as_slice() {
+                [] => "announcements".to_owned(),
+                names => names.join(", "),
+            };
+            dim(format!("-- connected: {names} ({broadcast})"))
         }
         Event::Message(message) => self::message(message, style),
         Event::Joined { room, member } => dim(format!("→ {member} joined {room}")),
@@ -187,7 +191,16 @@ pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
     let when = date_and_clock(notice.wall_us);
     let state = notice.standing.word();
     let weight = weight(&head, style);
-    format!("{} {weight} {when} ({state}) {name}: {}", notice.id, indented(&notice.text))
+    let mut text =
+        format!("{} {weight} {when} ({state}) {name}: {}", notice.id, indented(&notice.text));
+    if !notice.acked_by.is_empty() {
+        text += &format!("\nacknowledged by {}", notice.acked_by.join(", "));
+        let more = (notice.acks as usize).saturating_sub(notice.acked_by.len());
+        if more > 0 {
+            text += &format!(" and {more} more");
+        }
+    }
+    text
 }
 
 /// The presence table for people.

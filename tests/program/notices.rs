@@ -150,6 +150,8 @@ fn acknowledging_is_by_name_and_kept() {
     let shown = world.run(&["notices", "show", "!1", "--json"]).ok().objects().remove(0);
     assert_eq!((&shown["acked"], &shown["text"]), (&2.into(), &"seen?".into()));
     assert_eq!(shown["members"], 3);
+    let by = shown["acked_by"].as_array().unwrap();
+    assert!(by.len() == 1 && by[0].as_str().unwrap().ends_with("/ann"), "{shown}");
 }
 
 #[test]

@@ -36,6 +36,9 @@ use crate::{
 /// Bytes of announcements in one answer; the caller asks again for more.
 const LIST_BYTES: usize = 40_000;
 
+/// Names in the answer about one announcement: with the longest text they fit into a frame.
+const ACKED_BY_NAMED: usize = 128;
+
 /// How an addressee ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -589,6 +592,7 @@ impl Hub {
             acked: state.acked(),
             acked_by_me: state.is_acked_by(member.uid, member.label.as_ref()),
             acks: state.acks.len() as u32,
+            acked_by: Vec::new(),
         }
     }
 
@@ -617,7 +621,10 @@ impl Hub {
             Ok(posted) => &posted.state,
             Err(state) => state,
         };
-        Ok(Reply::Notice(Box::new(self.notice_info(id, now, state))))
+        let mut info = self.notice_info(id, now, state);
+        info.acked_by =
+            state.acks.iter().take(ACKED_BY_NAMED).map(|acked| acked.name.clone()).collect();
+        Ok(Reply::Notice(Box::new(info)))
     }
 
     /// A person says that it was seen: for all sessions of that name.
