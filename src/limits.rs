@@ -168,6 +168,8 @@ pub const TOLD_COST_BYTES: usize = 64;
 pub const COMPETES_MS: u64 = 1_000;
 /// Messages of one transaction while several compete: nobody waits long for those of others.
 pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 64;
+/// The same of each of them, at least.
+pub const COMMIT_MESSAGES_EACH_MIN: usize = 8;
 /// Messages a second of one user on a host's server.
 pub const MESSAGES_PER_SECOND_PER_USER: u64 = 100_000;
 /// Bytes of messages a second of one user on a host's server.
@@ -214,6 +216,10 @@ pub const HISTORY_JOBS_MAX: usize = 4;
 pub const HISTORY_CHUNK_ROWS: usize = 500;
 /// Messages that one step of indexing takes.
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
+/// The traces of what was removed go from the index at most so often.
+pub const INDEX_PURGE_MS: u64 = 60_000;
+/// What a message counts of its user's share of the history beside its text.
+pub const HISTORY_MESSAGE_BYTES: u64 = 100;
 /// The history's thread looks for work of its own so often while nothing comes.
 pub const HISTORY_IDLE_MS: u64 = 1_000;
 /// So long without a transaction, it begins with work of its own.

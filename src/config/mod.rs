@@ -285,6 +285,22 @@ impl Settings {
             ),
             ("broadcast.members_min", self.broadcast.members_min, 1, limits::SESSIONS_MAX),
         ];
+        let rates = [
+            ("limits.messages_per_second_per_user", l.messages_per_second_per_user, 100),
+            ("limits.bytes_per_second_per_user", l.bytes_per_second_per_user, 64 * 1024),
+            (
+                "limits.repair_bytes_per_second_per_user",
+                l.repair_bytes_per_second_per_user,
+                64 * 1024,
+            ),
+            ("limits.connections_per_second_per_user", l.connections_per_second_per_user, 1),
+        ];
+        for (key, value, min) in rates {
+            if value > 0 && value < min {
+                let why = format!("{min} or more is allowed, or 0 for no bound");
+                return wrong(key, value.to_string(), why);
+            }
+        }
         for (key, value, min, max) in ranges {
             if !(min..=max).contains(&value) {
                 return wrong(key, value.to_string(), format!("{min} to {max} is allowed"));

@@ -1,21 +1,23 @@
 //! The index of search: a database of its own, filled behind the commits by a thread that they never wait for.
 //!
-//! It can be lost: it is made anew from the messages. What is removed from the history is noted there
-//! (`removed`) in the same transaction, and stays noted until it is gone from here.
+//! It can be lost, damaged, or of another history: then it is made anew from the messages. What is removed
+//! from the history is noted there (`removed`) in the same transaction, and stays noted until it can't be
+//! found here any more. Its traces go when the parts of the index are merged, at most once a minute.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{HistoryError, search::folded, write::Shared};
 use crate::{
-    limits::{HISTORY_IDLE_MS, INDEX_CHUNK_ROWS},
+    limits::{HISTORY_IDLE_MS, INDEX_CHUNK_ROWS, INDEX_PURGE_MS},
     os,
 };
 
@@ -36,38 +38,42 @@ pub(super) fn path_of(history: &Path) -> PathBuf {
 pub(super) struct Index {
     ask: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Removed messages that are gone from the index.
+    /// Removed messages that can't be found any more.
     gone: Receiver<Vec<i64>>,
 }
 
+/// Which history an index belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Random; another one whenever an older history was put back.
+    pub(super) id: i64,
+    /// Newest message of the history.
+    pub(super) newest: u64,
+}
+
 impl Index {
-    /// Opens the index of a history, or begins anew: if there is none, it can't be read, or is of another
-    /// state of the history.
+    /// Begins to fill the index of a history. Whatever is wrong with it keeps nobody from talking: until it
+    /// is there, a search looks through everything.
     pub(super) fn start(
         history: &Path,
-        epoch: u32,
-        newest: u64,
+        identity: Identity,
         shared: &Arc<Shared>,
     ) -> Result<Self, HistoryError> {
         let failed = |e| HistoryError::of(history, e);
-        let path = path_of(history);
-        let index = match open(&path, epoch, newest) {
-            Ok(Some(index)) => index,
-            Ok(None) | Err(_) => {
-                remove(&path);
-                open(&path, epoch, newest)
-                    .map_err(failed)?
-                    .ok_or_else(|| failed(rusqlite::Error::InvalidQuery))?
-            }
-        };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let messages = Connection::open_with_flags(history, flags).map_err(failed)?;
         messages.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-        shared.indexed.store(fact(&index, "indexed").map_err(failed)?, Ordering::Relaxed);
-        shared.index_bytes.store(size_of(&index).map_err(failed)?, Ordering::Relaxed);
         let (ask, asked) = bounded(1);
         let (tell, gone) = bounded(4);
-        let mut filler = Filler { index, messages, shared: Arc::clone(shared), merged: false };
+        let mut filler = Filler {
+            path: path_of(history),
+            identity,
+            messages,
+            shared: Arc::clone(shared),
+            forgotten: HashSet::new(),
+            merged: false,
+            purged: None,
+        };
         let thread = std::thread::Builder::new()
             .name("moot-index".to_owned())
             .spawn(move || {
@@ -92,17 +98,16 @@ impl Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
+        // It ends after the step that it is at.
         self.ask = None;
-        // It may be about to tell what is gone.
-        while self.gone.recv_timeout(Duration::from_secs(30)).is_ok() {}
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// None: it is there, and of no use.
-fn open(path: &Path, epoch: u32, newest: u64) -> rusqlite::Result<Option<Connection>> {
+/// Opens an index, or makes one. None: it is there, and of another history.
+fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>> {
     // What is said is nobody else's, nor are its parts.
     os::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut index = Connection::open(path)?;
@@ -116,14 +121,14 @@ fn open(path: &Path, epoch: u32, newest: u64) -> rusqlite::Result<Option<Connect
     if version == 0 {
         let transaction = index.transaction()?;
         transaction.execute_batch(TABLES)?;
-        set_fact(&transaction, "epoch", epoch.into())?;
+        set_fact(&transaction, "history", identity.id)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
         return Ok(Some(index));
     }
     let fits = version == VERSION
-        && fact(&index, "epoch")? == u64::from(epoch)
-        && fact(&index, "indexed")? <= newest;
+        && fact(&index, "history")? == identity.id
+        && fact(&index, "indexed")?.cast_unsigned() <= identity.newest;
     Ok(fits.then_some(index))
 }
 
@@ -134,12 +139,17 @@ fn remove(path: &Path) {
     }
 }
 
-fn fact(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
+pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
+    let code = e.sqlite_error_code();
+    matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+fn fact(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
     let sql = "SELECT value FROM facts WHERE key = ?";
     Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-fn set_fact(connection: &Connection, key: &str, value: u64) -> rusqlite::Result<()> {
+fn set_fact(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
     let sql = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
     connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
 }
@@ -151,100 +161,187 @@ fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 struct Filler {
-    index: Connection,
+    path: PathBuf,
+    identity: Identity,
     /// The history, read only.
     messages: Connection,
     shared: Arc<Shared>,
+    /// Removed messages that are out of the index, and may still be noted.
+    forgotten: HashSet<i64>,
     /// There is nothing to be merged.
     merged: bool,
+    /// When the traces of what was removed went last.
+    purged: Option<Instant>,
 }
 
 impl Filler {
     fn run(&mut self, asked: &Receiver<()>, tell: &Sender<Vec<i64>>) {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
         let mut wait = Duration::ZERO;
+        let mut index = None;
         while asked.recv_timeout(wait) != Err(RecvTimeoutError::Disconnected) {
-            // What fails here (a full disk) is tried again later.
-            let more = self.step(tell).unwrap_or(false);
-            wait = if more { Duration::ZERO } else { idle };
+            let done = match &mut index {
+                None => self.open().map(|opened| {
+                    index = opened;
+                    true
+                }),
+                Some(index) => self.step(index, tell),
+            };
+            wait = match done {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => idle,
+                Err(e) if is_damaged(&e) || self.shared.index_damaged.load(Ordering::Relaxed) => {
+                    index = None;
+                    remove(&self.path);
+                    self.shared.index_damaged.store(false, Ordering::Relaxed);
+                    idle
+                }
+                // A full disk, no descriptor: tried again later.
+                Err(_) => idle,
+            };
         }
-        let _ = self.index.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+        if let Some(index) = index {
+            let _ = index.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+        }
+    }
+
+    fn open(&mut self) -> rusqlite::Result<Option<Connection>> {
+        self.shared.indexed.store(0, Ordering::Relaxed);
+        let index = match open(&self.path, self.identity)? {
+            Some(index) => index,
+            None => {
+                remove(&self.path);
+                let Some(index) = open(&self.path, self.identity)? else { return Ok(None) };
+                index
+            }
+        };
+        let indexed = fact(&index, "indexed")?.cast_unsigned();
+        self.measure(&index)?;
+        self.merged = false;
+        self.shared.indexed.store(indexed, Ordering::Relaxed);
+        Ok(Some(index))
     }
 
     /// Some of what is to be done; whether there is more.
-    fn step(&mut self, tell: &Sender<Vec<i64>>) -> rusqlite::Result<bool> {
-        if self.forget(tell)? || self.add()? {
-            let bytes = size_of(&self.index)?;
-            self.shared.index_bytes.store(bytes, Ordering::Relaxed);
-            return Ok(true);
+    fn step(&mut self, index: &mut Connection, tell: &Sender<Vec<i64>>) -> rusqlite::Result<bool> {
+        if self.shared.index_damaged.load(Ordering::Relaxed) {
+            return Err(rusqlite::Error::InvalidQuery);
         }
-        self.merge()
+        let more = self.forget(index, tell)? || self.add(index)? || self.merge(index)?;
+        self.measure(index)?;
+        Ok(more || self.purge(index)?)
     }
 
-    /// Takes removed messages out.
-    fn forget(&mut self, tell: &Sender<Vec<i64>>) -> rusqlite::Result<bool> {
-        let sql = "SELECT id FROM removed LIMIT ?";
+    /// What a message takes here, on the average: what was removed is in the figure until its traces are
+    /// gone.
+    fn measure(&self, index: &Connection) -> rusqlite::Result<()> {
+        self.shared.index_bytes.store(size_of(index)?, Ordering::Relaxed);
+        if fact(index, "purge")? == 0 {
+            self.shared.note_index_share();
+        }
+        Ok(())
+    }
+
+    /// Takes removed messages out; whether there are more.
+    fn forget(
+        &mut self,
+        index: &mut Connection,
+        tell: &Sender<Vec<i64>>,
+    ) -> rusqlite::Result<bool> {
+        let sql = "SELECT id FROM removed ORDER BY id LIMIT ?";
         let mut select = self.messages.prepare_cached(sql)?;
-        let ids: Vec<i64> = select
-            .query_map([INDEX_CHUNK_ROWS as u64], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
+        let most = (self.forgotten.len() + INDEX_CHUNK_ROWS) as u64;
+        let noted: Vec<i64> =
+            select.query_map([most], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         drop(select);
-        if ids.is_empty() {
+        let more = noted.len() as u64 == most;
+        let noted: HashSet<i64> = noted.into_iter().collect();
+        // The writer has done with these.
+        self.forgotten.retain(|id| noted.contains(id));
+        let new: Vec<i64> = noted.difference(&self.forgotten).copied().collect();
+        if new.is_empty() {
             return Ok(false);
         }
-        let transaction = self.index.transaction()?;
+        // It must not come back by a power cut once nobody knows of it any more.
+        index.pragma_update(None, "synchronous", "FULL")?;
+        let transaction = index.transaction()?;
         {
             let mut delete = transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
-            for id in &ids {
+            for id in &new {
                 delete.execute([id])?;
             }
         }
+        set_fact(&transaction, "purge", 1)?;
         transaction.commit()?;
+        index.pragma_update(None, "synchronous", "NORMAL")?;
         self.merged = false;
-        // What was said is in the parts until they are merged.
-        while self.merge()? {}
-        // The writer forgets them; until it has, they come again.
-        let more = ids.len() == INDEX_CHUNK_ROWS;
-        let _ = tell.try_send(ids);
+        self.forgotten.extend(&new);
+        if tell.try_send(new).is_err() {
+            // Told another time.
+            self.forgotten.clear();
+            return Ok(false);
+        }
         Ok(more)
     }
 
     /// Makes some more messages findable.
-    fn add(&mut self) -> rusqlite::Result<bool> {
+    fn add(&mut self, index: &mut Connection) -> rusqlite::Result<bool> {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        let mut last = indexed;
-        let transaction = self.index.transaction()?;
-        {
+        // Read first: nobody's commit waits for this.
+        let texts: Vec<(u64, String)> = {
             let sql = "SELECT id, text FROM messages WHERE id > ? ORDER BY id LIMIT ?";
             let mut texts = self.messages.prepare_cached(sql)?;
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO search (rowid, text) VALUES (?, ?)")?;
-            let mut rows = texts.query(params![indexed, INDEX_CHUNK_ROWS as u64])?;
-            while let Some(row) = rows.next()? {
-                last = row.get(0)?;
-                insert.execute(params![last, folded(row.get_ref(1)?.as_str()?)])?;
+            let rows = texts.query_map(params![indexed, INDEX_CHUNK_ROWS as u64], |row| {
+                Ok((row.get(0)?, folded(row.get_ref(1)?.as_str()?)))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        let Some((last, _)) = texts.last() else { return Ok(false) };
+        let transaction = index.transaction()?;
+        {
+            let sql = "INSERT INTO search (rowid, text) VALUES (?, ?)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            for (id, text) in &texts {
+                insert.execute(params![id, text])?;
             }
         }
-        if last == indexed {
-            return Ok(false);
-        }
-        set_fact(&transaction, "indexed", last)?;
+        set_fact(&transaction, "indexed", last.cast_signed())?;
         transaction.commit()?;
         self.merged = false;
-        self.shared.indexed.store(last, Ordering::Relaxed);
+        self.shared.indexed.store(*last, Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Merges some parts of the index; whether there may be more to merge. (It counts what it writes as
-    /// changes; one is the statement itself.)
-    fn merge(&mut self) -> rusqlite::Result<bool> {
-        if self.merged {
-            return Ok(false);
-        }
-        let before = self.index.total_changes();
-        let sql = "INSERT INTO search (search, rank) VALUES ('merge', 64)";
-        self.index.prepare_cached(sql)?.execute(())?;
-        self.merged = self.index.total_changes() - before < 2;
+    /// Merges some parts of the index; whether there may be more to merge.
+    fn merge(&mut self, index: &Connection) -> rusqlite::Result<bool> {
+        self.merged = self.merged || !merge(index, 64)?;
         Ok(!self.merged)
     }
+
+    /// Merges everything, so that nothing is left of what was removed; whether there is more to do. Not
+    /// often: it writes the whole index.
+    fn purge(&mut self, index: &Connection) -> rusqlite::Result<bool> {
+        let lately = Duration::from_millis(INDEX_PURGE_MS);
+        let too_soon = self.purged.is_some_and(|at| at.elapsed() < lately);
+        if too_soon || fact(index, "purge")? == 0 {
+            return Ok(false);
+        }
+        if merge(index, -256)? {
+            return Ok(true);
+        }
+        set_fact(index, "purge", 0)?;
+        index.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
+        self.purged = Some(Instant::now());
+        self.measure(index)?;
+        Ok(false)
+    }
+}
+
+/// Writes so many pages of merged parts (of all parts, if it is negative); whether there was anything to
+/// merge. (The index counts what it writes as changes; one is the statement itself.)
+fn merge(index: &Connection, pages: i32) -> rusqlite::Result<bool> {
+    let before = index.total_changes();
+    let sql = "INSERT INTO search (search, rank) VALUES ('merge', ?)";
+    index.prepare_cached(sql)?.execute([pages])?;
+    Ok(index.total_changes() - before >= 2)
 }

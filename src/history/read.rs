@@ -79,9 +79,6 @@ impl Reader {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
                 connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-                let index = index::path_of(&self.path);
-                let index = index.to_str().ok_or(rusqlite::Error::InvalidQuery).map_err(failed)?;
-                connection.execute("ATTACH DATABASE ? AS found", [index]).map_err(failed)?;
                 connection
             }
         };
@@ -212,7 +209,8 @@ impl Reader {
     /// # Errors
     /// From the database.
     pub fn search(&self, query: &Query) -> Result<Vec<Hit>, HistoryError> {
-        self.with(|connection| search::search(connection, query, &self.shared))
+        let index = index::path_of(&self.path);
+        self.with(|connection| search::search(connection, query, &index, &self.shared))
     }
 }
 

@@ -119,7 +119,8 @@ ALTER TABLE streams ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN will INTEGER;
 ALTER TABLE senders ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE senders SET bytes = m.bytes
-  FROM (SELECT sender, sum(length(CAST(text AS BLOB))) AS bytes FROM messages GROUP BY sender) AS m
+  FROM (SELECT sender, sum(length(CAST(text AS BLOB)) + 100) AS bytes
+        FROM messages GROUP BY sender) AS m
   WHERE m.sender = senders.id;
 CREATE TABLE roles (
   stream INTEGER NOT NULL,

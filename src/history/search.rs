@@ -1,12 +1,13 @@
 //! Search: any script, by part of a word. Three characters and more by a trigram index, fewer by looking.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path, sync::atomic::Ordering};
 
 use caseless::Caseless;
 use rusqlite::{Connection, params};
 use unicode_normalization::UnicodeNormalization;
 
 use super::{
+    index::is_damaged,
     read::{Encoder, Found, MESSAGES},
     schema::{KIND_CONVERSATION, KIND_ROOM},
     write::Shared,
@@ -93,6 +94,7 @@ fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<Streams> 
 pub(super) fn search(
     connection: &Connection,
     query: &Query,
+    index: &Path,
     shared: &Shared,
 ) -> rusqlite::Result<Vec<Hit>> {
     let text = folded(&query.text);
@@ -100,49 +102,49 @@ pub(super) fn search(
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let mut search = Search {
-        streams: allowed(connection, query)?,
-        query,
-        words: &words,
-        hits: Vec::new(),
-        limit: query.limit.min(SEARCH_HITS_MAX),
-    };
-    if search.streams.is_empty() {
+    let streams = allowed(connection, query)?;
+    if streams.is_empty() {
         return Ok(Vec::new());
     }
+    let limit = query.limit.min(SEARCH_HITS_MAX);
+    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit };
     let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
     let long: Vec<String> = words
         .iter()
         .filter(|word| word.chars().count() >= 3)
         .map(|word| format!("\"{}\"", word.replace('"', "\"\"")))
         .collect();
-    let indexed = if long.is_empty() {
-        0
-    } else {
-        shared.indexed.load(std::sync::atomic::Ordering::Relaxed).cast_signed()
+    let indexed = shared.indexed.load(Ordering::Relaxed).cast_signed();
+    // Without the index, whatever is wrong with it, everything is looked through.
+    let indexed = match !long.is_empty() && indexed > 0 && attach(connection, index) {
+        true => indexed,
+        false => 0,
     };
-    // What the index does not have yet, newest first.
-    let sql = format!("{MESSAGES} WHERE m.id > ?1 AND m.id < ?2 ORDER BY m.id DESC");
-    let mut statement = connection.prepare_cached(&sql)?;
-    search.take(statement.query(params![indexed, before])?)?;
-    if !long.is_empty() {
-        let sql =
-            "SELECT rowid FROM found.search WHERE search MATCH ?1 AND rowid < ?2 AND rowid <= ?3
-                   ORDER BY rowid DESC";
-        let mut matches = connection.prepare_cached(sql)?;
-        let mut ids = matches.query(params![long.join(" AND "), before, indexed])?;
-        let one = format!("{MESSAGES} WHERE m.id = ?");
-        let mut one = connection.prepare_cached(&one)?;
-        while let Some(id) = ids.next()? {
-            if search.is_full() {
-                break;
-            }
-            search.take(one.query([id.get::<_, i64>(0)?])?)?;
+    search.look_through(connection, indexed, before)?;
+    if indexed > 0
+        && let Err(e) = search.look_up(connection, &long.join(" AND "), before, indexed)
+    {
+        if !is_damaged(&e) {
+            return Err(e);
         }
+        shared.index_damaged.store(true, Ordering::Relaxed);
+        search.hits.clear();
+        search.look_through(connection, 0, before)?;
     }
     let mut hits = search.hits;
     hits.reverse();
     Ok(hits)
+}
+
+/// Has the index at hand as `found`; false if that can't be.
+fn attach(connection: &Connection, index: &Path) -> bool {
+    let sql = "SELECT count(*) FROM pragma_database_list WHERE name = 'found'";
+    if connection.query_row(sql, (), |row| row.get::<_, i64>(0)).is_ok_and(|n| n > 0) {
+        // It may have been made anew since.
+        let _ = connection.execute("DETACH DATABASE found", ());
+    }
+    let path = index.to_str();
+    path.is_some_and(|path| connection.execute("ATTACH DATABASE ? AS found", [path]).is_ok())
 }
 
 struct Search<'a> {
@@ -154,6 +156,42 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// What is newer than `after`, newest first, without the index.
+    fn look_through(
+        &mut self,
+        connection: &Connection,
+        after: i64,
+        before: i64,
+    ) -> rusqlite::Result<()> {
+        let sql = format!("{MESSAGES} WHERE m.id > ?1 AND m.id < ?2 ORDER BY m.id DESC");
+        let mut statement = connection.prepare_cached(&sql)?;
+        self.take(statement.query(params![after, before])?)
+    }
+
+    /// What is as old as `indexed` or older, by the index.
+    fn look_up(
+        &mut self,
+        connection: &Connection,
+        words: &str,
+        before: i64,
+        indexed: i64,
+    ) -> rusqlite::Result<()> {
+        let sql =
+            "SELECT rowid FROM found.search WHERE search MATCH ?1 AND rowid < ?2 AND rowid <= ?3
+                   ORDER BY rowid DESC";
+        let mut matches = connection.prepare(sql)?;
+        let mut ids = matches.query(params![words, before, indexed])?;
+        let one = format!("{MESSAGES} WHERE m.id = ?");
+        let mut one = connection.prepare_cached(&one)?;
+        while let Some(id) = ids.next()? {
+            if self.is_full() {
+                break;
+            }
+            self.take(one.query([id.get::<_, i64>(0)?])?)?;
+        }
+        Ok(())
+    }
+
     fn is_full(&self) -> bool {
         self.hits.len() >= self.limit
     }

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
     HistoryError, Loaded, Reader, Retention,
-    index::Index,
+    index::{Identity, Index},
     read::load,
     schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
     words,
@@ -28,9 +28,9 @@ use crate::{
         names::Label,
     },
     limits::{
-        AUDIT_KEPT_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_NOTE_MS,
-        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS,
-        UNACKED_SUBMITS_MAX,
+        AUDIT_KEPT_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
+        HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
+        SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -60,8 +60,10 @@ pub(super) struct Shared {
     pub(super) indexed: AtomicU64,
     /// Bytes of the index.
     pub(super) index_bytes: AtomicU64,
-    /// Messages that are removed, and may still be in the index.
-    unindexed: AtomicU64,
+    /// What a message takes of it on the average, thousandths of a byte.
+    index_share: AtomicU64,
+    /// A search found that it can't be read.
+    pub(super) index_damaged: AtomicBool,
     messages: AtomicU64,
     bytes: AtomicU64,
     /// The last transaction failed.
@@ -95,6 +97,13 @@ impl Shared {
 }
 
 impl Shared {
+    /// Notes what a message takes of the index now.
+    pub(super) fn note_index_share(&self) {
+        let messages = self.messages.load(Ordering::Relaxed).max(1);
+        let share = self.index_bytes.load(Ordering::Relaxed).saturating_mul(1000) / messages;
+        self.index_share.store(share, Ordering::Relaxed);
+    }
+
     fn by_user(&self) -> std::sync::MutexGuard<'_, HashMap<u32, u64>> {
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +125,7 @@ impl std::fmt::Debug for History {
 
 fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_WAITS)?;
     // A deleted private text is not to be found in free pages either.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -156,9 +165,8 @@ impl History {
             count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
         let next_id = newest + 1;
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
-        let pending = "SELECT count(*) FROM removed";
-        shared.unindexed.store(count(pending).map_err(failed)?, Ordering::Relaxed);
-        let index = Index::start(path, loaded.epoch, newest, &shared)?;
+        let id = identity(&connection, loaded.epoch).map_err(failed)?;
+        let index = Index::start(path, Identity { id, newest }, &shared)?;
         let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
         let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
         let mut writer = Writer {
@@ -174,6 +182,7 @@ impl History {
             epoch: loaded.epoch,
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
             behind: false,
+            removing: false,
             rows: 0,
             checkpointer: Checkpointer::start(path, options)?,
             index,
@@ -292,6 +301,21 @@ fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<
     Ok(epoch)
 }
 
+/// What an index says that belongs to this history: random, and another one with each epoch.
+fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<i64> {
+    let known = fact(connection, "identity")?.cast_signed();
+    if known != 0 && fact(connection, "identity_epoch")? == u64::from(epoch) {
+        return Ok(known);
+    }
+    let random: [u8; 8] =
+        os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let fresh = i64::from_le_bytes(random) & i64::MAX | 1;
+    // On a full disk the index is made anew the next time as well.
+    let _ = set_fact(connection, "identity", fresh.cast_unsigned())
+        .and_then(|()| set_fact(connection, "identity_epoch", epoch.into()));
+    Ok(fresh)
+}
+
 fn note_path(path: &Path) -> PathBuf {
     path.with_extension("epoch")
 }
@@ -383,6 +407,8 @@ struct Writer {
     times: Times,
     /// There was more to remove than was removed.
     behind: bool,
+    /// Something was removed in this pause.
+    removing: bool,
     /// Written since a checkpoint was last asked for.
     rows: u64,
     checkpointer: Checkpointer,
@@ -391,7 +417,7 @@ struct Writer {
 
 /// Moves what was committed from the log to the database, on a thread and a connection of its own.
 struct Checkpointer {
-    asked: Option<Sender<()>>,
+    asked: Option<Sender<Checkpoint>>,
     thread: Option<JoinHandle<()>>,
     /// The log grows although it is moved: readers, or commits without a pause, keep it from beginning
     /// anew.
@@ -407,9 +433,12 @@ impl Checkpointer {
         let (asked, asks) = bounded(1);
         let run = move || {
             os::step_back();
-            while let Ok(()) = asks.recv() {
+            while let Ok(how) = asks.recv() {
                 // What fails here (a full disk) is tried again with the next one.
-                let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+                let sql = match how {
+                    Checkpoint::Some => "PRAGMA wal_checkpoint(PASSIVE)",
+                    Checkpoint::All => "PRAGMA wal_checkpoint(TRUNCATE)",
+                };
                 let frames = connection.query_row(sql, (), |row| row.get::<_, i64>(1));
                 if frames.is_ok_and(|frames| frames > WAL_FRAMES_LONG) {
                     tell.store(true, Ordering::Relaxed);
@@ -423,10 +452,19 @@ impl Checkpointer {
         Ok(Self { asked: Some(asked), thread: Some(thread), is_long })
     }
 
-    fn ask(&self) {
+    fn ask(&self, how: Checkpoint) {
         // One under way and one asked for are enough.
-        let _ = self.asked.as_ref().map(|asked| asked.try_send(()));
+        let _ = self.asked.as_ref().map(|asked| asked.try_send(how));
     }
+}
+
+/// How much of the log is moved.
+#[derive(Debug, Clone, Copy)]
+enum Checkpoint {
+    /// As much as can be without keeping anybody waiting.
+    Some,
+    /// Everything, and the log is emptied: nothing of what was removed is left there.
+    All,
 }
 
 impl Drop for Checkpointer {
@@ -438,6 +476,9 @@ impl Drop for Checkpointer {
     }
 }
 
+/// How long a lock of another connection is waited for.
+const BUSY_WAITS: Duration = Duration::from_secs(5);
+const RESTART_WAITS: Duration = Duration::from_millis(20);
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
 /// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
@@ -477,10 +518,13 @@ impl Writer {
         }
         self.rows = 0;
         if self.checkpointer.is_long.swap(false, Ordering::Relaxed) {
+            // Readers may keep it from beginning anew; nobody waits for them.
+            let _ = self.connection.busy_timeout(RESTART_WAITS);
             let sql = "PRAGMA wal_checkpoint(RESTART)";
             let _ = self.connection.query_row(sql, (), |_| Ok(()));
+            let _ = self.connection.busy_timeout(BUSY_WAITS);
         } else {
-            self.checkpointer.ask();
+            self.checkpointer.ask(Checkpoint::Some);
         }
     }
 
@@ -520,7 +564,8 @@ impl Writer {
             self.shared.messages.fetch_add(job.entries.len() as u64, Ordering::Relaxed);
             let mut by_user = self.shared.by_user();
             for entry in &job.entries {
-                *by_user.entry(entry.from.uid).or_default() += entry.text.len() as u64;
+                *by_user.entry(entry.from.uid).or_default() +=
+                    entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
             }
         }
         done
@@ -565,8 +610,13 @@ impl Writer {
         self.note();
         self.forget_removed();
         // What fails here (a full disk) is tried again later.
-        let rows = HISTORY_CHUNK_ROWS as u64;
-        self.retain(rows).unwrap_or(false)
+        let removed = self.retain(HISTORY_CHUNK_ROWS as u64).unwrap_or(false);
+        if self.removing && !removed {
+            // The last of it is gone: nothing of it stays in the log.
+            self.checkpointer.ask(Checkpoint::All);
+        }
+        self.removing = removed;
+        removed
     }
 
     /// Removes some of what is too old, too much, or of a deleted room; whether there may be more.
@@ -578,16 +628,15 @@ impl Writer {
             return Ok(true);
         }
         if let Some(max) = self.retention.bytes_max {
-            // No more than is too much, by what a message takes on the average.
+            // No more than is too much, by what a message takes on the average. The index is counted by
+            // that, too: it gives up its space later.
             let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
-            let [bytes, index, pending] =
-                [&self.shared.bytes, &self.shared.index_bytes, &self.shared.unindexed]
-                    .map(|figure| figure.load(Ordering::Relaxed));
-            // What is on its way out of the index is as good as gone.
-            let going = pending * (index / (messages + pending));
-            let excess = (bytes + index).saturating_sub(max + going);
+            let share = self.shared.index_share.load(Ordering::Relaxed);
+            let index = share.saturating_mul(messages) / 1000;
+            let bytes = self.shared.bytes.load(Ordering::Relaxed) + index;
+            let excess = bytes.saturating_sub(max);
             if excess > 0 {
-                let each = ((bytes + index) / messages).max(1);
+                let each = (bytes / messages).max(1);
                 let oldest = self.rows(OLDEST, 0, (excess / each + 1).min(rows_max))?;
                 let removed = self.remove(&oldest)?;
                 // Nothing is left, or the rest is not made of messages.
@@ -651,8 +700,7 @@ impl Writer {
         };
         // If that fails, they are looked for in the index once more.
         if forget().is_ok() {
-            let left = |n: u64| Some(n.saturating_sub(gone.len() as u64));
-            let _ = self.shared.unindexed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+            self.checkpoint(gone.len() as u64);
             self.index.ask();
         }
     }
@@ -687,7 +735,7 @@ impl Writer {
                 let of =
                     |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?));
                 if let Some((sender, bytes)) = delete.query_row([id], of).optional()? {
-                    *unsaid.entry(sender).or_default() += bytes;
+                    *unsaid.entry(sender).or_default() += bytes + HISTORY_MESSAGE_BYTES;
                 }
                 let of_stream = firsts.entry(*stream).or_default();
                 *of_stream = (*of_stream).max(seq + 1);
@@ -712,7 +760,6 @@ impl Writer {
         }
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
-        self.shared.unindexed.fetch_add(rows.len() as u64, Ordering::Relaxed);
         self.index.ask();
         let mut by_user = self.shared.by_user();
         for (uid, bytes) in removed {
@@ -720,6 +767,8 @@ impl Writer {
                 *of = of.saturating_sub(bytes);
             }
         }
+        drop(by_user);
+        self.checkpoint(2 * rows.len() as u64);
         Ok(rows.len())
     }
 
@@ -927,7 +976,7 @@ impl Page<'_> {
             &*entry.text,
             entry.will.map(EndCause::number),
         ])?;
-        *self.said.entry(sender).or_default() += entry.text.len() as u64;
+        *self.said.entry(sender).or_default() += entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
         self.next_id += 1;
         self.heads.insert(stream, (entry.seq, entry.wall_us));
         match entry.submit {

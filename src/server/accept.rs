@@ -1,10 +1,6 @@
 //! Letting sessions in: who may, how many unfinished handshakes, what to do without descriptors.
 
-use std::{
-    rc::Rc,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::{rc::Rc, time::Duration};
 
 use super::{
     conn::{self, Conn},
@@ -108,8 +104,7 @@ fn turn_away(socket: &Accepted, why: &str) {
     };
     let mut bytes = Vec::new();
     frame::put(&mut bytes, Kind::Refused, |body| hello::put(body, &refused));
-    let mut cx = Context::from_waker(Waker::noop());
-    let _ = socket.poll_write(&mut cx, &bytes);
+    socket.say_at_once(&bytes);
 }
 
 /// Whether a host's server lets this user in; what he may there is told to the hub. Asked for each session,

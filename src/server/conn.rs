@@ -338,11 +338,13 @@ impl Conn {
                     let asks = matches!(parsed.kind, Kind::Request | Kind::Status);
                     let submits = parsed.kind == Kind::Submit && self.phase.get() == Phase::Open;
                     let open = self.phase.get() == Phase::Open;
+                    // What keeps a member alive and its windows open is heard at any time.
+                    let signs = matches!(parsed.kind, Kind::Report | Kind::Pong);
                     let mut inner = core.inner.borrow_mut();
                     let out_of_turn = self.looking_up.get()
                         || self.is_full()
                         || questions >= REQUESTS_PER_TURN_MAX
-                        || (open && !inner.hub.has_credit(self.id))
+                        || (open && !signs && !inner.hub.has_credit(self.id))
                         || (asks && inner.hub.is_paused(self.id));
                     // The hub says when it may go on.
                     let paused = !out_of_turn && submits && inner.hub.must_wait(now(), self.id);

@@ -71,6 +71,11 @@ impl Accepted {
         os::hang_up(&self.0);
     }
 
+    /// Says something to somebody who is not let in, as far as it is taken at once.
+    pub fn say_at_once(&self, bytes: &[u8]) {
+        os::say_at_once(&self.0, bytes);
+    }
+
     fn socket(&self) -> os::PeerRef<'_> {
         os::peer_of(&self.0)
     }

@@ -219,6 +219,7 @@ impl Hub {
             let text = format!("only {who} may announce at level {}", announce.level.word());
             return refuse(RefusalCode::Denied, text);
         }
+        self.may_store(uid, ANNOUNCEMENTS)?;
         let only = match &announce.room {
             None => None,
             Some(room) => {

@@ -33,21 +33,21 @@ impl AccountId {
 /// So much a second, and a second's worth at once; then it is empty until time has passed.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Bucket {
-    /// When everything that was taken will have come in.
-    paid_at_us: u64,
+    /// When everything that was taken will have come in, nanoseconds of the same clock.
+    paid_at_ns: u64,
 }
 
 impl Bucket {
     /// Takes something; more than there is leaves a debt. `per_second` 0: without end.
     pub fn take(&mut self, now_us: u64, amount: u64, per_second: u64) {
-        let cost_us = (amount * 1_000_000).checked_div(per_second).unwrap_or(0);
-        self.paid_at_us = self.paid_at_us.max(now_us) + cost_us;
+        let cost_ns = amount.saturating_mul(1_000_000_000).checked_div(per_second).unwrap_or(0);
+        self.paid_at_ns = self.paid_at_ns.max(now_us * 1000).saturating_add(cost_ns);
     }
 
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self, now_us: u64) -> bool {
-        self.paid_at_us > now_us + 1_000_000
+        self.paid_at_ns > (now_us + 1_000_000) * 1000
     }
 }
 
@@ -83,8 +83,9 @@ pub(super) struct Account {
     credit: i64,
     /// The turn for which that is.
     turn: u64,
-    /// When it last said or asked something.
+    /// When it last said or asked something, and when it last said something.
     active_us: u64,
+    spoke_us: u64,
     messages: Bucket,
     bytes: Bucket,
     repairs: Bucket,
@@ -102,7 +103,7 @@ impl Account {
     /// Whether it took more than has come in since.
     fn owes(&self, now_us: u64) -> bool {
         let buckets = [self.messages, self.bytes, self.repairs];
-        buckets.iter().any(|b| b.paid_at_us > now_us)
+        buckets.iter().any(|b| b.paid_at_ns > now_us * 1000)
             || self.active_us > now_us.saturating_sub(COMPETES_MS * 1000)
             || self.stall_at_us > now_us.saturating_sub(STALL_WINDOW_MS * 1000)
     }
@@ -147,8 +148,9 @@ pub(super) struct Accounts {
     turn: u64,
     /// Bytes that each account has of a turn.
     quantum: i64,
-    /// Accounts that said or asked something lately.
+    /// Accounts that said or asked something lately, and those of them that said something.
     competing: usize,
+    speaking: usize,
     counted_us: u64,
     /// Sessions that wait because their user sends too much, and since when.
     slowed: Vec<(AccountId, SessionId, u64)>,
@@ -204,6 +206,7 @@ impl Accounts {
             // Whoever left with a debt finds it when he comes back.
             self.accounts.retain(|_, a| a.is_needed() || a.owes(now_us));
             self.competing = self.accounts.values().filter(|a| a.active_us > since_us).count();
+            self.speaking = self.accounts.values().filter(|a| a.spoke_us > since_us).count();
             let share = TURN_BYTES_MAX / self.competing.max(1);
             // One alone may fill the largest bodies; several share a short turn.
             let share = if self.competing > 1 { share / 2 } else { share };
@@ -211,9 +214,9 @@ impl Accounts {
         }
     }
 
-    /// Whether several say or ask something.
-    pub(super) fn compete(&self) -> bool {
-        self.competing > 1
+    /// Accounts that say something these days.
+    pub(super) fn speaking(&self) -> usize {
+        self.speaking
     }
 
     // ---- rates -------------------------------------------------------------------------------
@@ -222,6 +225,7 @@ impl Accounts {
     pub(super) fn count_message(&mut self, now_us: u64, id: AccountId, bytes: usize) {
         let rates = self.rates;
         let account = self.of(id);
+        account.spoke_us = now_us;
         account.messages.take(now_us, 1, rates.messages);
         account.bytes.take(now_us, bytes as u64, rates.bytes);
     }
@@ -235,7 +239,7 @@ impl Accounts {
     ) -> bool {
         let account = self.of(id);
         let empty = account.messages.is_empty(now_us) || account.bytes.is_empty(now_us);
-        if empty {
+        if empty && !self.slowed.iter().any(|(_, of, _)| *of == session) {
             self.slowed.push((id, session, now_us));
         }
         empty
@@ -359,7 +363,6 @@ mod tests {
         accounts.spend(2_000_000, loud, 1, true);
         accounts.spend(2_000_000, quiet, 1, true);
         accounts.next_turn(2_200_000);
-        assert!(accounts.compete());
         accounts.spend(2_200_000, loud, TURN_BYTES_MAX / 4, true);
         assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
     }

@@ -223,7 +223,11 @@ impl Hub {
     ) -> bool {
         let (Some(will), Some(session)) = (will, self.sessions.get(&id)) else { return false };
         let is_room = matches!(self.stream(tag).topic, Topic::Room { .. });
-        if !is_room || self.may_speak(session.peer.uid, tag).is_err() || self.is_ending(tag) {
+        if !is_room
+            || self.may_speak(session.peer.uid, tag).is_err()
+            || self.is_ending(tag)
+            || self.may_store(session.peer.uid, tag).is_err()
+        {
             return false;
         }
         let account = session.account;

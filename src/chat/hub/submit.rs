@@ -24,9 +24,10 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
-        COMMIT_MESSAGES_COMPETING_MAX, DATAGRAM_HEADER_BYTES, FRAME_COST_BYTES, FRAME_HEADER_BYTES,
-        HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX, INSTANCE_RANGES_PER_USER_MAX,
-        INSTANCES_MAX, RECORDS_RETRY_MS, SEAL_TAG_BYTES, UNACKED_SUBMITS_MAX,
+        COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN, DATAGRAM_HEADER_BYTES,
+        FRAME_COST_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
+        INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, RECORDS_RETRY_MS, SEAL_TAG_BYTES,
+        UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -303,15 +304,7 @@ impl Hub {
             Ok(tag) => tag,
             Err(refusal) => return self.refuse(id, submit.first, submit.lines.len(), refusal),
         };
-        if let Some(used) = self.over_history.get(&from.uid)
-            && self.stream(tag).is_committed(self.rules.store)
-        {
-            let text = format!(
-                "what {} said takes {used} bytes of the history, which is as much as one user may \
-                 have; it is stored again when older messages are gone",
-                from.user
-            );
-            let refusal = Refusal::new(RefusalCode::Failed, text);
+        if let Err(refusal) = self.may_store(from.uid, tag) {
             return self.refuse(id, submit.first, submit.lines.len(), refusal);
         }
         if self.is_ending(tag) {
@@ -353,6 +346,20 @@ impl Hub {
             self.number(now, tag, account, draft);
         }
         self.hold_back(id, tag);
+    }
+
+    /// Whether what a user says in a stream may be stored: his part of the history is bounded.
+    pub(super) fn may_store(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+        let used = self.over_history.get(&uid);
+        let Some(used) = used.filter(|_| self.stream(tag).is_committed(self.rules.store)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "what {} said takes {used} bytes of the history, which is as much as one user may have \
+             (history.user_bytes_max); older messages have to go first",
+            self.called(uid)
+        );
+        Err(Refusal::new(RefusalCode::Failed, text))
     }
 
     fn submit_stream(&mut self, id: SessionId, submit: &Submit<'_>) -> Result<StreamTag, Refusal> {
@@ -503,17 +510,30 @@ impl Hub {
         }
         self.replies_running.append(&mut self.replies);
         let mut entries = Vec::new();
-        // While several speak, nobody waits long for what others said.
-        let most = match self.accounts.compete() {
-            true => (COMMIT_MESSAGES_COMPETING_MAX / self.committing.len().max(1)).max(1),
-            false => usize::MAX,
+        // While several users speak, nobody waits long for what others said: each has his part of a
+        // transaction, over all the rooms where he speaks.
+        let speaking = if self.rules.host { self.accounts.speaking() } else { 1 };
+        let share = match speaking {
+            0 | 1 => usize::MAX,
+            several => (COMMIT_MESSAGES_COMPETING_MAX / several).max(COMMIT_MESSAGES_EACH_MIN),
         };
+        let mut left: HashMap<AccountId, usize> = HashMap::new();
         for tag in &self.committing {
             let stream = &mut self.streams[tag.0 as usize];
-            stream.committing = stream.uncommitted.len().min(most);
-            let handed = stream.uncommitted.iter().take(stream.committing);
-            entries.extend(handed.map(|p| Arc::clone(&p.entry)));
+            stream.committing = 0;
+            for pending in &stream.uncommitted {
+                let left = left.entry(pending.account).or_insert(share);
+                if *left == 0 {
+                    // What comes after it in this room keeps its order.
+                    break;
+                }
+                *left -= 1;
+                stream.committing += 1;
+                entries.push(Arc::clone(&pending.entry));
+            }
         }
+        // Those who come first now come last the next time.
+        self.committing.rotate_left(1.min(self.committing.len()));
         self.commit_running = true;
         self.records_running.append(&mut self.records);
         self.out.push(Action::Store(self.records_running.clone(), entries));

@@ -42,6 +42,14 @@ pub fn about_to_close(_stream: &ServerStream) {}
 /// Ends a session whose client does not take what it is sent: closing the socket does it.
 pub fn hang_up(_stream: &ServerStream) {}
 
+/// Writes what a new connection takes at once: last words to somebody who is not let in.
+pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
+    use nix::sys::socket::{MsgFlags, send};
+    use std::os::fd::AsRawFd;
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let _ = send(peer_of(stream).as_raw_fd(), bytes, flags);
+}
+
 /// Where a server takes sessions.
 #[derive(Debug)]
 pub struct Acceptor {

@@ -22,7 +22,9 @@ pub use peer::{HangUp, peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
-pub use stream::{Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of};
+pub use stream::{
+    Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
+};
 pub use user::{is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.
