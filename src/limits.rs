@@ -91,7 +91,9 @@ pub const ROOMS_PER_USER_MAX: usize = 512;
 /// Rules about users (operators, invited, banned, muted) that one room has.
 pub const ROOM_ROLES_MAX: usize = 4_096;
 /// Acts of operators that can be looked at afterwards.
-pub const AUDIT_KEPT_MAX: usize = 512;
+pub const AUDIT_KEPT_MAX: usize = 4_096;
+/// The same of one user who holds no office of the server.
+pub const AUDIT_PER_USER_MAX: usize = 64;
 /// Conversations that one user id takes part in.
 pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
 /// Bytes of recent messages kept for one stream.
@@ -261,6 +263,8 @@ pub const NOTICE_BYTES_PER_USER_MAX: usize = 64 * 1024;
 pub const NOTICE_BYTES_KEPT_MAX: usize = 256 * 1024;
 /// Sessions in all receipts together; the oldest receipts are forgotten above.
 pub const RECEIPT_SESSIONS_KEPT_MAX: usize = 131_072;
+/// Names of one user id that acknowledge one announcement.
+pub const RECEIPT_ACKS_PER_USER_MAX: usize = 64;
 /// Names that acknowledge one announcement.
 pub const RECEIPT_ACKS_MAX: usize = 16_384;
 /// Changed receipts are kept so often.

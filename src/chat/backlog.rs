@@ -113,6 +113,17 @@ impl Backlog {
         self.trim();
     }
 
+    /// Keeps only the numbers of what was for the members of a room that is gone.
+    pub fn forget_secrets(&mut self, room: StreamTag) {
+        for segment in &mut self.segments {
+            if let Some((of, withheld)) = &segment.secret
+                && *of == room
+            {
+                segment.frame = Rc::clone(withheld);
+            }
+        }
+    }
+
     /// Changes the bound; it shrinks as the server has more streams.
     pub fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;

@@ -19,14 +19,18 @@ pub struct Policy {
     pub join: Vec<String>,
 }
 
+/// Names of a list that are told.
+const NAMED_MAX: usize = 5;
+
 impl Policy {
     /// A list in words, as an answer to the question who may.
     #[must_use]
     pub fn words(list: &[String]) -> String {
         let named: Vec<_> = list.iter().filter(|who| *who != "operators").cloned().collect();
-        match named.as_slice() {
+        let more = if named.len() > NAMED_MAX { ", …" } else { "" };
+        match named.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().as_slice() {
             [] => "operators of the server".to_owned(),
-            named => format!("{} and operators of the server", named.join(", ")),
+            named => format!("{}{more} and operators of the server", named.join(", ")),
         }
     }
 }

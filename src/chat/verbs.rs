@@ -192,7 +192,7 @@ pub enum Request {
     Receipt {
         /// Which announcement.
         id: NoticeId,
-        /// How many missing ones were received already.
+        /// From where among the addressees.
         skip: u32,
     },
     /// Announcements that wait, and those that were made, the newest first, some at a time.
@@ -550,8 +550,8 @@ pub struct ReceiptInfo {
     pub users_acked: u32,
     /// Some of those not reached.
     pub missing: Vec<Missing>,
-    /// How many come after these.
-    pub missing_more: u32,
+    /// Where to ask on, if there are more.
+    pub next: Option<u32>,
 }
 
 /// The numbers of a stream that can be read.

@@ -181,6 +181,8 @@ pub struct Member {
     silent: HashSet<u32>,
     /// Requests whose answers the caller waits for.
     asked: HashSet<u32>,
+    /// The request for its last will.
+    will_asked: Option<u32>,
     /// Announcements that are still to come and were cancelled.
     cancelled: HashSet<u64>,
     /// There was a session before: what was said since then is to be shown.
@@ -245,6 +247,7 @@ impl Member {
             reconnects: true,
             silent: HashSet::new(),
             asked: HashSet::new(),
+            will_asked: None,
             cancelled: HashSet::new(),
             was_ready: false,
         };
@@ -338,11 +341,14 @@ impl Member {
             .collect();
         // Whoever is there has a will; it is too late to make one once a process was killed.
         if let Some(will) = &self.follows.will {
-            self.ask_silently(&Request::Will { text: Some(will.clone()) });
+            let will = Request::Will { text: Some(will.clone()) };
+            self.will_asked = Some(self.put(&will));
         }
-        // Announcements that are still to be seen come first.
+        // Announcements that are still to be seen come first. Those that were made while there was no
+        // session come last: which of them are for it depends on the rooms it is in.
         let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
-        all.sort_by_key(|follow| *follow != Follow::Announcements);
+        let comes_back = self.was_ready;
+        all.sort_by_key(|follow| (*follow == Follow::Announcements) == comes_back);
         for follow in all {
             self.ask_to_follow(follow);
         }
@@ -514,6 +520,17 @@ impl Member {
     }
 
     fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
+        if self.will_asked == Some(serial) {
+            self.will_asked = None;
+            return match result {
+                Err(refusal) if !self.was_ready => Err(LinkError::Refusal(refusal)),
+                Err(refusal) => {
+                    self.queue(Queued::Refused(refusal));
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
+            };
+        }
         let Some(live) = &mut self.live else { return Ok(()) };
         let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
             if !self.silent.remove(&serial) && self.asked.remove(&serial) {

@@ -286,26 +286,20 @@ impl Link {
     /// # Errors
     /// A refusal, or the connection's failure.
     pub fn receipt(&mut self, id: NoticeId) -> Result<ReceiptInfo, LinkError> {
-        let mut whole: Option<ReceiptInfo> = None;
+        let (mut missing, mut skip) = (Vec::new(), 0);
         loop {
-            let skip = whole.as_ref().map_or(0, |w| w.missing.len() as u32);
             let Reply::Receipt(page) = self.ask(&Request::Receipt { id, skip })? else {
                 return Err(LinkError::Protocol("no receipt".to_owned()));
             };
-            let (more, empty) = (page.missing_more, page.missing.is_empty());
-            let mut all = whole.take().map_or_else(Vec::new, |w| w.missing);
-            all.extend(page.missing.iter().cloned());
-            // Members reached while the pages came are no longer missing: the last word counts.
-            let missing = page.members - page.reached;
-            let settled = more == 0 || empty;
-            if settled && all.len() as u32 == missing {
-                return Ok(ReceiptInfo { missing: all, missing_more: 0, ..page });
+            missing.extend(page.missing.iter().cloned());
+            match page.next {
+                Some(next) => skip = next,
+                None => {
+                    // Who was reached while the pages came is counted as it was listed.
+                    let reached = page.members - missing.len() as u32;
+                    return Ok(ReceiptInfo { reached, missing, ..page });
+                }
             }
-            if settled {
-                whole = None;
-                continue;
-            }
-            whole = Some(ReceiptInfo { missing: all, ..page });
         }
     }
 

@@ -406,7 +406,7 @@ mod tests {
             users: 2,
             users_acked: 0,
             missing,
-            missing_more: 0,
+            next: None,
         };
         same(
             &receipt(&info),

@@ -98,6 +98,12 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                 member.quit();
                 return Ok(if listener.printed > 0 { Exit::Done } else { Exit::Failed });
             }
+            Wake::NotFollowed(Follow::Room(_), refusal)
+                if listener.rooms.is_some_and(|n| n > 1) =>
+            {
+                listener.rooms = listener.rooms.map(|rooms| rooms - 1);
+                context.out.warn(&refusal.text);
+            }
             Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => return Err(refusal.into()),
             Wake::Ended(e) => return Err(e.into()),
             Wake::Sent(_) | Wake::Reply(..) => {}
@@ -191,7 +197,8 @@ struct Listener<'a> {
 
 impl Listener<'_> {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
-        if let (Event::Removed { .. }, Some(rooms)) = (event, &mut self.rooms) {
+        let closed = matches!(event, Event::Removed { .. } | Event::Deleted { .. });
+        if let (true, Some(rooms)) = (closed, &mut self.rooms) {
             *rooms = rooms.saturating_sub(1);
         }
         match event {

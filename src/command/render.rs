@@ -384,7 +384,7 @@ mod tests {
             users: 1,
             users_acked: 0,
             missing,
-            missing_more: 0,
+            next: None,
         };
         assert_eq!(receipt(&info(missing(0)), false), "reached 42 of 42");
         assert_eq!(

@@ -441,12 +441,14 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             restored.users.push((row.get(0)?, name));
         }
     }
-    let mut statement = connection.prepare("SELECT ts, uid, user, act FROM audit ORDER BY id")?;
+    let mut statement =
+        connection.prepare("SELECT ts, uid, user, act, office FROM audit ORDER BY id")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let uid = row.get(1)?;
         let by = UserName::new(row.get_ref(2)?.as_str()?).unwrap_or_else(|_| UserName::of_uid(uid));
-        restored.audit.push(Audit { wall_us: row.get(0)?, uid, by, act: row.get(3)? });
+        let (wall_us, act, office) = (row.get(0)?, row.get(3)?, row.get(4)?);
+        restored.audit.push(Audit { wall_us, uid, by, act, office });
     }
     let mut statement = connection.prepare("SELECT state FROM notices")?;
     let mut rows = statement.query(())?;

@@ -50,7 +50,8 @@ CREATE TABLE audit (              -- what operators did
   ts INTEGER NOT NULL,
   uid INTEGER NOT NULL,
   user TEXT NOT NULL,
-  act TEXT NOT NULL
+  act TEXT NOT NULL,
+  office INTEGER NOT NULL
 );
 CREATE TABLE senders (
   id INTEGER PRIMARY KEY,
@@ -134,7 +135,8 @@ CREATE TABLE audit (
   ts INTEGER NOT NULL,
   uid INTEGER NOT NULL,
   user TEXT NOT NULL,
-  act TEXT NOT NULL
+  act TEXT NOT NULL,
+  office INTEGER NOT NULL
 );
 CREATE TABLE removed (id INTEGER PRIMARY KEY);
 DROP TABLE search;

@@ -28,7 +28,7 @@ use crate::{
         names::Label,
     },
     limits::{
-        AUDIT_KEPT_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
+        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
         HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
         SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
@@ -871,10 +871,15 @@ impl Page<'_> {
                 let sql = "DELETE FROM notices WHERE key = ?";
                 self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
             }
-            Record::Audit(Audit { wall_us, uid, by, act }) => {
-                let sql = "INSERT INTO audit (ts, uid, user, act) VALUES (?, ?, ?, ?)";
-                let values = params![wall_us, uid, by.as_str(), act];
+            Record::Audit(Audit { wall_us, uid, by, act, office }) => {
+                let sql = "INSERT INTO audit (ts, uid, user, act, office) VALUES (?, ?, ?, ?, ?)";
+                let values = params![wall_us, uid, by.as_str(), act, office];
                 self.transaction.prepare_cached(sql)?.execute(values)?;
+                let sql = "DELETE FROM audit WHERE uid = ?1 AND office = 0 AND id <=
+                           (SELECT id FROM audit WHERE uid = ?1 AND office = 0
+                            ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+                let kept = AUDIT_PER_USER_MAX as u64;
+                self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
                 let sql = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?";
                 let kept = AUDIT_KEPT_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute([kept]).map(drop)
@@ -891,6 +896,13 @@ impl Page<'_> {
                 ] {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
+                // What was announced to it was said in it: only the numbers stay. (A notice's room stands
+                // behind ten bytes.)
+                let sql = "UPDATE messages SET notice = NULL, text = ''
+                           WHERE stream = (SELECT id FROM streams WHERE kind = ?1)
+                           AND substr(notice, 11) = ?2";
+                let values = params![KIND_ANNOUNCEMENTS, name.as_str().as_bytes()];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
                 Ok(())
             }
             Record::Follow { uid, label, room, on } => {

@@ -354,7 +354,7 @@ impl Inner {
             Err(e) => {
                 // Nothing can be sealed any more: it goes by session.
                 core.log.warn(&format!("no key for a broadcast group: {e}"));
-                self.hub.channel_opened(tag, None);
+                self.hub.channel_lost(tag);
             }
         }
     }

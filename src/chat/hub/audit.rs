@@ -7,7 +7,7 @@ use crate::{
         names::UserName,
         verbs::{AuditInfo, Refusal, RefusalCode, Reply},
     },
-    limits::AUDIT_KEPT_MAX,
+    limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
 };
 
 /// Entries in one answer.
@@ -24,14 +24,25 @@ pub struct Audit {
     pub by: UserName,
     /// What he did.
     pub act: String,
+    /// By right of an office of the server, not of a room: such acts are kept whatever others do.
+    pub office: bool,
 }
 
 impl Hub {
     /// Notes what somebody did by right of his office.
     pub(super) fn audit(&mut self, now: Now, uid: u32, act: String) {
         let by = self.called(uid);
-        self.out.push(Action::Log(format!("{by}: {act}")));
-        let entry = Audit { wall_us: now.wall_us, uid, by, act };
+        let office = self.is_operator(uid);
+        if office {
+            self.out.push(Action::Log(format!("{by}: {act}")));
+        }
+        let entry = Audit { wall_us: now.wall_us, uid, by, act, office };
+        let own = |entry: &Audit| !office && entry.uid == uid;
+        if self.audit.iter().filter(|e| own(e)).count() >= AUDIT_PER_USER_MAX
+            && let Some(at) = self.audit.iter().position(own)
+        {
+            self.audit.remove(at);
+        }
         if self.audit.len() >= AUDIT_KEPT_MAX {
             self.audit.pop_front();
         }

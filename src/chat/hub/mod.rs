@@ -28,7 +28,7 @@ mod stream;
 mod submit;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
 };
@@ -290,6 +290,8 @@ pub struct Hub {
     next_schedule: u64,
     /// Announcements, with their receipts.
     notices: BTreeMap<u64, Posted>,
+    /// Those of them that somebody waits for to be kept.
+    urgent_notices: BTreeSet<u64>,
     /// When receipts were last kept.
     notices_kept_us: u64,
     /// How many were open when that was last looked at.
@@ -347,6 +349,7 @@ impl Hub {
             waiting: BTreeMap::new(),
             next_schedule: 1,
             notices: BTreeMap::new(),
+            urgent_notices: BTreeSet::new(),
             notices_kept_us: 0,
             notices_open: 0,
             wall_us: 0,
@@ -617,6 +620,12 @@ impl Hub {
             stream.set_way(key, stream::Way::Session);
         }
         self.wake_pulling(tag);
+    }
+
+    /// A stream's channel has no key any more: it goes by session, until nobody listens to it.
+    pub fn channel_lost(&mut self, tag: StreamTag) {
+        self.channel_opened(tag, None);
+        self.stream_mut(tag).channel_asked = true;
     }
 
     /// A stream's channel has another key: its members are told, by session, before anything else.

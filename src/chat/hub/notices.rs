@@ -28,8 +28,9 @@ use crate::{
     },
     limits::{
         NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICE_RECORD_EVERY_MS, NOTICES_KEPT_MAX,
-        NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_MISSING_PER_FRAME_MAX,
-        RECEIPT_SESSIONS_KEPT_MAX, RECORDS_RETRY_MS,
+        NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_ACKS_PER_USER_MAX,
+        RECEIPT_MISSING_PER_FRAME_MAX, RECEIPT_SESSIONS_KEPT_MAX, RECORDS_RETRY_MS,
+        SCHEDULE_MS_MAX,
     },
 };
 
@@ -166,6 +167,10 @@ pub(super) struct Posted {
 }
 
 impl Posted {
+    fn acks_of(&self, uid: u32) -> usize {
+        self.state.acks.iter().filter(|acked| acked.uid == uid).count()
+    }
+
     fn is_covered(&self, watch: &Watch) -> bool {
         let all = self.state.addressees.len() as u32;
         match watch.wait {
@@ -196,6 +201,8 @@ pub(super) struct Announcing {
     asked: Option<(SessionId, u32)>,
     /// Only to those in this room.
     only: Option<StreamTag>,
+    /// And nobody else is told of it.
+    secret: bool,
     wait: Wait,
     report_at: u32,
 }
@@ -256,6 +263,14 @@ impl Hub {
             acks: Vec::new(),
         };
         let later = announce.at_us.filter(|at| *at > now.wall_us);
+        let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
+        if later.is_some_and(|at| at > latest) {
+            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
+        }
+        if self.accounts.is_over_rate(now.mono_us, account) {
+            let text = "this user says more at a time than one user may; try again in a second";
+            return refuse(RefusalCode::Failed, text);
+        }
         if later.is_some() || announce.retain {
             self.may_keep_notice(now, uid, state.text.len())?;
         }
@@ -271,7 +286,11 @@ impl Hub {
         }
         let asked = Some((id, serial));
         let (wait, report_at) = (announce.wait, announce.report_at);
-        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
+        self.put_on_its_way(
+            now,
+            account,
+            Announcing { state, asked, only, secret: false, wait, report_at },
+        );
         self.hold_back(id, ANNOUNCEMENTS);
         Ok(None)
     }
@@ -279,6 +298,8 @@ impl Hub {
     /// Numbers an announcement and has it stored, with what is to be kept of it.
     fn put_on_its_way(&mut self, now: Now, account: AccountId, mut announcing: Announcing) {
         announcing.state.wall_us = now.wall_us;
+        // Decided here: the room may be another one, or gone, when it is published.
+        announcing.secret = announcing.only.is_some_and(|tag| self.is_closed(tag));
         let state = &announcing.state;
         let draft = EntryDraft {
             from: Arc::clone(&state.from),
@@ -294,7 +315,9 @@ impl Hub {
         if let Some(schedule) = announcing.state.schedule {
             self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
-        self.records.push(Record::Notice(Box::new(announcing.state.clone())));
+        // Until it is published nobody knows whom it was for.
+        let kept = NoticeState { forgotten: true, ..announcing.state.clone() };
+        self.records.push(Record::Notice(Box::new(kept)));
         self.announcing.insert(number, announcing);
     }
 
@@ -333,7 +356,8 @@ impl Hub {
     pub(super) fn announcing_failed(&mut self, now: Now, number: u64, why: &str) {
         let Some(mut announcing) = self.announcing.remove(&number) else { return };
         let schedule = announcing.state.schedule;
-        self.records_running.retain(|record| match record {
+        // It may have been numbered before the transaction that failed, or while it was under way.
+        let stays = |record: &Record| match record {
             Record::Notice(state) => state.number != Some(number),
             Record::NoticeGone(id) => Some(*id) != schedule.map(NoticeId::Scheduled),
             Record::Room { .. }
@@ -343,13 +367,16 @@ impl Hub {
             | Record::Follow { .. }
             | Record::NameGone { .. }
             | Record::Mark { .. } => true,
-        });
+        };
+        self.records_running.retain(stays);
+        self.records.retain(stays);
         if let Some((session, serial)) = announcing.asked {
             let result = Err(Refusal::new(RefusalCode::Failed, why));
             self.out.push(Action::Send(session, Frame::Reply { serial, result }));
         }
         if let Some(schedule) = schedule {
             announcing.state.number = None;
+            self.records.push(Record::Notice(Box::new(announcing.state.clone())));
             let not_before_us = now.mono_us + RECORDS_RETRY_MS * 1000;
             let waiting = Waiting { state: announcing.state, not_before_us };
             self.waiting.insert(schedule, waiting);
@@ -382,7 +409,7 @@ impl Hub {
     /// An announcement is published: whoever is a member now counts.
     pub(super) fn announced(&mut self, number: u64) {
         let Some(announcing) = self.announcing.remove(&number) else { return };
-        let Announcing { mut state, asked, only, wait, report_at } = announcing;
+        let Announcing { mut state, asked, only, secret: _, wait, report_at } = announcing;
         let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
         let own = asked.map(|(id, _)| self.process_of(id));
         state.addressees = self.addressees(own, only);
@@ -422,9 +449,9 @@ impl Hub {
             else {
                 return;
             };
-            self.notices.remove(&number);
-            self.records.push(Record::NoticeGone(NoticeId::Number(number)));
+            self.forget_notice(number);
         }
+        let mut covered = Vec::new();
         let mut sessions: usize = self.notices.values().map(|p| p.state.addressees.len()).sum();
         for (number, posted) in &mut self.notices {
             if sessions <= RECEIPT_SESSIONS_KEPT_MAX || *number == newest {
@@ -434,7 +461,34 @@ impl Hub {
             posted.state.addressees = Vec::new();
             posted.by_session = HashMap::new();
             (posted.state.forgotten, posted.dirty) = (true, true);
+            covered.extend(posted.watch.take().map(|watch| (*number, watch.session)));
         }
+        for (number, session) in covered {
+            self.send(session, Event::Covered { number });
+        }
+    }
+
+    fn forget_notice(&mut self, number: u64) {
+        let Some(posted) = self.notices.remove(&number) else { return };
+        if let Some(watch) = posted.watch {
+            self.send(watch.session, Event::Covered { number });
+        }
+        self.records.push(Record::NoticeGone(NoticeId::Number(number)));
+    }
+
+    /// A room is deleted: what was or is to be announced to it goes with it.
+    pub(super) fn forget_notices_of(&mut self, room: &RoomName, tag: StreamTag) {
+        let of_room = |state: &NoticeState| state.room.as_ref() == Some(room);
+        let posted = self.notices.iter().filter(|(_, p)| of_room(&p.state));
+        for number in posted.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.forget_notice(number);
+        }
+        let waiting = self.waiting.iter().filter(|(_, w)| of_room(&w.state));
+        for schedule in waiting.map(|(schedule, _)| *schedule).collect::<Vec<_>>() {
+            self.waiting.remove(&schedule);
+            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+        }
+        self.stream_mut(ANNOUNCEMENTS).backlog.forget_secrets(tag);
     }
 
     // ---- receipts ----------------------------------------------------------------------------
@@ -499,10 +553,12 @@ impl Hub {
             );
         }
         let number = state.number.unwrap_or(0);
-        let missing: Vec<_> = state.addressees.iter().filter(|a| !a.reached).collect();
-        let shown = missing.iter().skip(skip as usize).take(RECEIPT_MISSING_PER_FRAME_MAX);
-        let shown: Vec<_> = shown.map(|a| self.missing(a)).collect();
-        let rest = missing.len().saturating_sub(skip as usize);
+        // By their places among the addressees, which do not change.
+        let mut rest = state.addressees.iter().enumerate().skip(skip as usize);
+        let mut missing = rest.by_ref().filter(|(_, a)| !a.reached);
+        let shown: Vec<_> = missing.by_ref().take(RECEIPT_MISSING_PER_FRAME_MAX).collect();
+        let next = missing.next().map(|(at, _)| at as u32);
+        let shown: Vec<_> = shown.into_iter().map(|(_, a)| self.missing(a)).collect();
         let users = |acked: bool| {
             let of = state.addressees.iter().filter(|a| a.acked || !acked);
             let mut uids: Vec<_> = of.map(|a| a.member.uid).collect();
@@ -517,7 +573,7 @@ impl Hub {
             acked: state.acked(),
             users: users(false),
             users_acked: users(true),
-            missing_more: (rest - shown.len()) as u32,
+            next,
             missing: shown,
         }))
     }
@@ -635,12 +691,17 @@ impl Hub {
         id: SessionId,
         of: NoticeId,
     ) -> Result<Reply, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
         let number = match self.visible_notice(id, of)? {
             Ok(posted) if posted.state.cancelled_by.is_some() => {
                 return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
             }
             Ok(posted) if posted.state.acks.len() >= RECEIPT_ACKS_MAX => {
                 return refuse(RefusalCode::Failed, "too many have acknowledged it");
+            }
+            Ok(posted) if posted.acks_of(uid) >= RECEIPT_ACKS_PER_USER_MAX => {
+                let text = "too many names of this user have acknowledged it";
+                return refuse(RefusalCode::Failed, text);
             }
             Ok(posted) => posted.state.number.unwrap_or(0),
             Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
@@ -656,8 +717,8 @@ impl Hub {
         }
         let name = member.name();
         posted.state.acks.push(Acked { uid, label, name, wall_us: now.wall_us });
-        posted.dirty = false;
-        self.records.push(Record::Notice(Box::new(posted.state.clone())));
+        posted.dirty = true;
+        self.urgent_notices.insert(number);
         self.unread_changed = true;
         self.tell_covered(number);
         Ok(Reply::Done)
@@ -703,8 +764,8 @@ impl Hub {
             NoticeStanding::Open | NoticeStanding::Waiting => {}
         }
         posted.state.cancelled_by = Some(by.clone());
-        posted.dirty = false;
-        self.records.push(Record::Notice(Box::new(posted.state.clone())));
+        posted.dirty = true;
+        self.urgent_notices.insert(number);
         self.unread_changed = true;
         let room = self.notices[&number].state.room.clone();
         let only = room.as_ref().map(|room| self.rooms.get(room).copied());
@@ -724,9 +785,10 @@ impl Hub {
     /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a room.
     pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
         let Some(session) = self.sessions.get(&id) else { return };
-        if !session.wants_retained {
+        if session.sub_key(ANNOUNCEMENTS).is_none() {
             return;
         }
+        let had = &session.retained_given;
         let given = |posted: &&Posted| {
             let of = posted.state.room.as_ref().map(|name| self.rooms.get(name).copied());
             let fits = match (room, of) {
@@ -735,16 +797,19 @@ impl Hub {
                 (None, Some(_)) | (Some(_), None) => false,
             };
             let open = posted.state.retained && posted.state.is_open(now.wall_us);
-            fits && open && !posted.by_session.contains_key(&id)
+            let is_new = !posted.by_session.contains_key(&id)
+                && posted.state.number.is_some_and(|number| !had.contains(&number));
+            fits && open && is_new
         };
         let mut builder = Builder::default();
-        let bodies: Vec<Vec<u8>> = self
+        let bodies: Vec<(u64, Vec<u8>)> = self
             .notices
             .values()
             .filter(given)
             .filter_map(|posted| {
                 let state = &posted.state;
-                builder.begin(0, ANNOUNCEMENTS, state.number?);
+                let number = state.number?;
+                builder.begin(0, ANNOUNCEMENTS, number);
                 let notice = state.notice();
                 let draft = Draft {
                     from: &state.from,
@@ -756,10 +821,13 @@ impl Hub {
                     withheld: false,
                     text: &state.text,
                 };
-                builder.push(0, &draft).then(|| builder.bytes().to_vec())
+                builder.push(0, &draft).then(|| (number, builder.bytes().to_vec()))
             })
             .collect();
-        for body in bodies {
+        for (number, body) in bodies {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.retained_given.insert(number);
+            }
             self.send(id, Event::Retained { body });
         }
     }
@@ -775,8 +843,10 @@ impl Hub {
 
     /// Tells a member that comes back which of the announcements it will get now were cancelled.
     pub(super) fn tell_cancelled(&mut self, id: SessionId, after: u64) {
+        let uid = self.sessions[&id].peer.uid;
         let cancelled = self.notices.range(after + 1..);
         let cancelled: Vec<_> = cancelled
+            .filter(|(_, p)| self.sees_notice(uid, &p.state))
             .filter_map(|(number, p)| Some((*number, p.state.cancelled_by.clone()?)))
             .collect();
         for (number, by) in cancelled {
@@ -786,8 +856,8 @@ impl Hub {
 
     /// The private room that an announcement on its way is for.
     pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
-        let only = self.announcing.get(&number)?.only?;
-        (!self.stream(only).is_public()).then_some(only)
+        let announcing = self.announcing.get(&number)?;
+        announcing.only.filter(|_| announcing.secret)
     }
 
     // ---- time --------------------------------------------------------------------------------
@@ -802,8 +872,13 @@ impl Hub {
             let only = match &state.room {
                 None => None,
                 Some(room) => match self.rooms.get(room).copied() {
-                    Some(tag) if self.may_speak(state.from.uid, tag).is_ok() => Some(tag),
+                    Some(tag) if self.still_speaks(state.from.uid, tag) => Some(tag),
                     Some(_) | None => {
+                        let text = format!(
+                            "!+{schedule} of {} was not announced: {room} is closed to him",
+                            state.from
+                        );
+                        self.out.push(Action::Log(text));
                         // The room was deleted, or he has no say in it any more.
                         self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;
@@ -812,7 +887,8 @@ impl Hub {
             };
             let account = AccountId::User(state.from.uid);
             let (wait, report_at) = (Wait::Reached, 0);
-            let announcing = Announcing { state, asked: None, only, wait, report_at };
+            let secret = false;
+            let announcing = Announcing { state, asked: None, only, secret, wait, report_at };
             self.put_on_its_way(now, account, announcing);
         }
         if now.mono_us.saturating_sub(self.notices_kept_us) >= NOTICE_RECORD_EVERY_MS * 1000 {
@@ -823,6 +899,16 @@ impl Hub {
         if open != self.notices_open {
             self.notices_open = open;
             self.unread_changed = true;
+        }
+    }
+
+    /// Has what somebody waits for kept with the next transaction, once however often it changed.
+    pub(super) fn keep_urgent_notices(&mut self) {
+        for number in std::mem::take(&mut self.urgent_notices) {
+            if let Some(posted) = self.notices.get_mut(&number) {
+                posted.dirty = false;
+                self.records.push(Record::Notice(Box::new(posted.state.clone())));
+            }
         }
     }
 
@@ -868,7 +954,7 @@ impl Hub {
 }
 
 /// What stands in the place of an announcement for those who may not see it: its number.
-pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) -> bool {
+pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
     let nobody = Member {
         session: SessionId(0),
         uid: 0,
@@ -888,5 +974,5 @@ pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) ->
         withheld: true,
         text: "",
     };
-    builder.push(headroom, &draft)
+    builder.push(headroom, &draft);
 }

@@ -230,6 +230,12 @@ impl Accounts {
         account.bytes.take(now_us, bytes as u64, rates.bytes);
     }
 
+    /// Whether a user says more than he may.
+    pub(super) fn is_over_rate(&mut self, now_us: u64, id: AccountId) -> bool {
+        let account = self.of(id);
+        account.messages.is_empty(now_us) || account.bytes.is_empty(now_us)
+    }
+
     /// Whether a session has to wait because its user sends too much; true the first time is news.
     pub(super) fn must_slow_down(
         &mut self,

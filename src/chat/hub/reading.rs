@@ -513,6 +513,14 @@ impl Hub {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
             self.part(session, tag, crate::chat::member::EndCause::Server);
         }
+        // Who waits to say something there is read again, and refused.
+        for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.paused = false;
+                self.out.push(super::Action::Resume(id));
+            }
+        }
+        self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
         let (numbered, bytes) = (self.stream(tag).numbered, self.rules.backlog_bytes_max);
         // What it kept in memory goes.

@@ -41,6 +41,7 @@ impl Hub {
         if !self.sessions.contains_key(&id) {
             return;
         }
+        let goes_on = matches!(request, Request::Join { begin: Begin::After { .. }, .. });
         let result = if self.waiting_replies(id) >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
@@ -74,12 +75,16 @@ impl Hub {
             }
         };
         let joined = match &result {
-            Ok(Reply::Joined(infos)) => infos.iter().map(|info| info.tag).collect(),
+            Ok(Reply::Joined(infos)) => infos.iter().map(|info| (info.tag, info.new_run)).collect(),
             Ok(_) | Err(_) => Vec::new(),
         };
         self.out.push(Action::Send(id, Frame::Reply { serial, result }));
-        for tag in joined {
-            self.give_retained(now, id, (tag != ANNOUNCEMENTS).then_some(tag));
+        for (tag, new_run) in joined {
+            // What it goes on with after a break it was shown before.
+            let comes_back = self.sessions.get(&id).is_some_and(|s| s.comes_back);
+            if new_run || !(goes_on && comes_back) {
+                self.give_retained(now, id, (tag != ANNOUNCEMENTS).then_some(tag));
+            }
         }
         // What a join finds in the backlog comes after the answer that names the stream.
         self.wake(id);
@@ -294,7 +299,7 @@ impl Hub {
                 // Who comes back gets what he missed in its order, and what is retained with it.
                 let comes_back = matches!(begin, Begin::After { .. }) && !info.new_run;
                 if let Some(session) = self.sessions.get_mut(&id) {
-                    session.wants_retained = !comes_back;
+                    session.comes_back = comes_back;
                 }
                 if comes_back {
                     self.tell_cancelled(id, info.next.saturating_sub(1));

@@ -70,7 +70,8 @@ impl Hub {
     /// Whether a user leads a room: made it, was made an operator of it, or is one of the server.
     fn leads(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
-            uid == creator || rules.has(uid, Role::Operator) || self.is_operator(uid)
+            let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
+            uid == creator || made || self.is_operator(uid)
         })
     }
 
@@ -134,7 +135,8 @@ impl Hub {
         if rules.private || !admitted {
             self.may_read(uid, tag)?;
         }
-        if rules.has(uid, Role::Muted) && !leads {
+        let above = self.room_rules(tag).is_some_and(|(_, creator, _)| creator == uid);
+        if rules.has(uid, Role::Muted) && !above && !self.is_operator(uid) {
             let text = format!("you are muted in {name}; {} could end that", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
@@ -152,8 +154,11 @@ impl Hub {
         id: SessionId,
         room: &RoomName,
     ) -> Result<StreamTag, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
         match self.rooms.get(room) {
-            Some(_) => self.known_room(self.sessions[&id].peer.uid, room),
+            Some(tag) if self.exists_for(uid, *tag) => Ok(*tag),
+            // Whoever may not make rooms is told of a private one what he is told of none.
+            Some(_) => self.may_create(uid, room).and_then(|()| no_room(room)),
             None => self.new_room(id, room, NewRoom::PUBLIC),
         }
     }
@@ -211,12 +216,7 @@ impl Hub {
         new: NewRoom,
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        let rights = self.rights_of(uid);
-        if !rights.create_rooms && !rights.operator {
-            let who = Policy::words(&self.rules.policy.create_rooms);
-            let text = format!("there is no room {room}, and only {who} may make rooms here");
-            return refuse(RefusalCode::Denied, text);
-        }
+        self.may_create(uid, room)?;
         if self.rooms.len() >= self.rules.rooms_max {
             let text = format!("the server has {} rooms, which is the limit", self.rooms.len());
             return refuse(RefusalCode::Failed, text);
@@ -243,6 +243,29 @@ impl Hub {
         self.record_room(tag);
         self.share_backlog();
         Ok(tag)
+    }
+
+    fn may_create(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
+        let rights = self.rights_of(uid);
+        if rights.create_rooms || rights.operator {
+            return Ok(());
+        }
+        let who = Policy::words(&self.rules.policy.create_rooms);
+        let text = format!("there is no room {room}, and only {who} may make rooms here");
+        refuse(RefusalCode::Denied, text)
+    }
+
+    /// Whether a user who could say something in a room when he put it off still may: nobody shut him out.
+    pub(super) fn still_speaks(&self, uid: u32, tag: StreamTag) -> bool {
+        self.room_rules(tag).is_some_and(|(_, creator, rules)| {
+            uid == creator || (rules.admits(uid) && !rules.has(uid, Role::Muted))
+        })
+    }
+
+    /// Whether what is announced to a room is not for everybody: it goes by session, to those who are in it.
+    pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
+        self.room_rules(tag)
+            .is_none_or(|(_, _, rules)| rules.private || rules.with(Role::Banned).next().is_some())
     }
 
     /// Whether a user may make one more room: his share shrinks as others have theirs.
@@ -421,16 +444,34 @@ impl Hub {
         if changed && kept {
             self.records.push(Record::Role { room: name.clone(), uid, role, on });
         }
+        // Whoever is shut out keeps no office.
+        let shuts_out = matches!((role, on), (Role::Banned, true) | (Role::Invited, false));
+        if shuts_out {
+            self.take_roles(&name, uid, tag);
+        }
         if changed {
             self.audit(now, own, format!("{done} @{user} in {name}"));
         }
-        match (role, on) {
-            (Role::Banned, true) => self.shut_out(own, uid, tag, None, true),
-            (Role::Invited, false) => self.shut_out(own, uid, tag, None, false),
-            (Role::Invited, true) => self.tell_invited(own, uid, tag),
-            (Role::Operator | Role::Muted, _) | (Role::Banned, false) => 0,
-        };
+        let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
+        let lets_in = role == Role::Invited || (role == Role::Operator && private);
+        if on && lets_in {
+            self.tell_invited(own, uid, tag);
+        }
+        if shuts_out || self.may_read(uid, tag).is_err() {
+            self.shut_out(own, uid, tag, None, role == Role::Banned && on);
+        }
         Ok(Reply::Done)
+    }
+
+    /// Takes the roles that let a user into a room, or lead it; whether he had one.
+    fn take_roles(&mut self, name: &RoomName, uid: u32, tag: StreamTag) -> bool {
+        let Topic::Room { rules, .. } = &mut self.stream_mut(tag).topic else { return false };
+        let had = |role: &Role| rules.set(uid, *role, false) == Some(true);
+        let gone: Vec<Role> = [Role::Invited, Role::Operator].into_iter().filter(had).collect();
+        for role in &gone {
+            self.records.push(Record::Role { room: name.clone(), uid, role: *role, on: false });
+        }
+        !gone.is_empty()
     }
 
     /// Creators and the server's operators stand above a room's rules; nobody shuts himself out.
@@ -475,22 +516,12 @@ impl Hub {
         let tag = self.known_room(own, room)?;
         self.must_lead(own, tag, "remove somebody from it")?;
         let uid = self.uid_of(user)?;
-        let Topic::Room { rules, name, creator_uid, .. } = &mut self.stream_mut(tag).topic else {
+        let Topic::Room { rules, name, creator_uid, .. } = &self.stream(tag).topic else {
             return no_room(room);
         };
-        let (name, is_creator) = (name.clone(), uid == *creator_uid);
-        let mut gone = Vec::new();
-        if rules.private && label.is_none() && !is_creator {
-            for role in [Role::Invited, Role::Operator] {
-                if rules.set(uid, role, false) == Some(true) {
-                    gone.push(role);
-                }
-            }
-        }
-        let was_invited = !gone.is_empty();
-        for role in gone {
-            self.records.push(Record::Role { room: name.clone(), uid, role, on: false });
-        }
+        let name = name.clone();
+        let shuts = rules.private && label.is_none() && uid != *creator_uid;
+        let was_invited = shuts && self.take_roles(&name, uid, tag);
         let removed = self.shut_out(own, uid, tag, label, false);
         if removed == 0 && !was_invited {
             let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));

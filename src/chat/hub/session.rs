@@ -1,6 +1,6 @@
 //! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Action, Hub, Now,
@@ -67,8 +67,10 @@ pub(super) struct Session {
     pub(super) paused: bool,
     /// Older messages are being read from the store for it.
     pub(super) fetching: bool,
-    /// It is new: announcements of before that are still to be seen are shown to it.
-    pub(super) wants_retained: bool,
+    /// It came back: what is retained was shown to it before.
+    pub(super) comes_back: bool,
+    /// Retained announcements that it was given.
+    pub(super) retained_given: BTreeSet<u64>,
     /// What is said for it if it ends without a good-bye.
     will: Option<Text>,
     /// When it was last told that its user sends too much.
@@ -144,7 +146,8 @@ impl Hub {
             woken: false,
             paused: false,
             fetching: false,
-            wants_retained: false,
+            comes_back: false,
+            retained_given: BTreeSet::new(),
             will: None,
             slowed_told_us: 0,
             since_wall_us: now.wall_us,
@@ -188,11 +191,14 @@ impl Hub {
 
     /// Sets what is said for a session if it ends without a good-bye.
     pub(super) fn set_will(&mut self, id: SessionId, text: Option<Text>) -> Result<Reply, Refusal> {
-        self.forget_will(id);
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Done) };
-        let Some(text) = text else { return Ok(Reply::Done) };
+        let Some(text) = text else {
+            self.forget_will(id);
+            return Ok(Reply::Done);
+        };
+        let before = session.will.as_ref().map_or(0, |will| will.as_str().len());
         let account = self.accounts.of(session.account);
-        if account.will_bytes + text.as_str().len() > WILL_BYTES_PER_ACCOUNT_MAX {
+        if account.will_bytes - before + text.as_str().len() > WILL_BYTES_PER_ACCOUNT_MAX {
             let refusal = format!(
                 "the last wills of this user's sessions have {} bytes together, and may have \
                  {WILL_BYTES_PER_ACCOUNT_MAX}",
@@ -201,6 +207,7 @@ impl Hub {
             return Err(Refusal::new(RefusalCode::Failed, refusal));
         }
         account.will_bytes += text.as_str().len();
+        account.will_bytes -= before;
         session.will = Some(text);
         Ok(Reply::Done)
     }

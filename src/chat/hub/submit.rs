@@ -499,6 +499,9 @@ impl Hub {
 
     /// Hands everything that waits for the store to it, as one transaction; one at a time.
     pub(super) fn commit_next(&mut self) {
+        if !self.commit_running {
+            self.keep_urgent_notices();
+        }
         let nothing = self.committing.is_empty() && self.records.is_empty();
         if self.commit_running || (nothing && self.replies.is_empty()) {
             return;
@@ -522,12 +525,13 @@ impl Hub {
             let stream = &mut self.streams[tag.0 as usize];
             stream.committing = 0;
             for pending in &stream.uncommitted {
+                // What is kept of announcements is in the same transaction as they are.
                 let left = left.entry(pending.account).or_insert(share);
-                if *left == 0 {
+                if *left == 0 && *tag != ANNOUNCEMENTS {
                     // What comes after it in this room keeps its order.
                     break;
                 }
-                *left -= 1;
+                *left = left.saturating_sub(1);
                 stream.committing += 1;
                 entries.push(Arc::clone(&pending.entry));
             }
@@ -596,9 +600,10 @@ impl Hub {
     /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
     /// repeat what is still on its way.
     pub(super) fn reply_when_kept(&mut self, id: SessionId, serial: u32, reply: Reply) {
-        if !self.rules.store || (self.records.is_empty() && self.records_running.is_empty()) {
+        let new = !self.records.is_empty() || !self.urgent_notices.is_empty();
+        if !self.rules.store || (!new && self.records_running.is_empty()) {
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
-        } else if self.records.is_empty() && self.commit_running {
+        } else if !new && self.commit_running {
             self.replies_running.push((id, serial, reply));
         } else {
             self.replies.push((id, serial, reply));
@@ -712,9 +717,8 @@ impl Hub {
     /// What an announcement for a private room is for all others, and that room.
     fn secret_of(&mut self, entry: &Entry) -> Option<(StreamTag, Rc<[u8]>)> {
         let room = self.secret_room(entry.seq)?;
-        if !withheld(entry, &mut self.builder, FRAME_HEADER_BYTES) {
-            return None;
-        }
+        // A number without a text always fits.
+        withheld(entry, &mut self.builder, FRAME_HEADER_BYTES);
         let header = (self.rules.batch_header)(self.builder.bytes().len() - FRAME_HEADER_BYTES);
         self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         Some((room, self.builder.bytes().into()))
