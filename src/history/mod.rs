@@ -337,6 +337,75 @@ mod tests {
         }
     }
 
+    /// What a search for a word finds once everything is indexed.
+    fn found(kept: &Kept, word: &str) -> usize {
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while kept.history.indexed() < kept.history.newest_for_tests() {
+            assert!(std::time::Instant::now() < until, "it is never indexed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let query = Query { text: word.to_owned(), limit: 100, ..Query::default() };
+        kept.history.reader().search(&query).unwrap().len()
+    }
+
+    #[test]
+    fn an_index_that_is_lost_damaged_or_of_another_history_is_made_anew() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dev = stream("dev");
+        for (dir, texts) in
+            [(&other, ["elsewhere one", "elsewhere two"]), (&dir, ["needle", "hay"])]
+        {
+            let kept = open(dir.path());
+            let entries = (1..).zip(texts).map(|(seq, text)| entry(&dev, seq, 5, "ann", text));
+            kept.commit(Vec::new(), entries.collect()).unwrap();
+            assert_eq!(found(&kept, texts[0]), 1);
+        }
+        let index = dir.path().join("search.db");
+        let foreign = std::fs::read(other.path().join("search.db")).unwrap();
+        let mut damaged = std::fs::read(&index).unwrap();
+        for byte in damaged.iter_mut().skip(4096) {
+            *byte ^= 0x5a;
+        }
+        for bytes in [None, Some(b"rubbish".to_vec()), Some(damaged), Some(foreign)] {
+            match &bytes {
+                None => std::fs::remove_file(&index).unwrap(),
+                Some(bytes) => std::fs::write(&index, bytes).unwrap(),
+            }
+            let kept = open(dir.path());
+            assert_eq!(found(&kept, "needle"), 1, "{:?}", bytes.map(|b| b.len()));
+            assert_eq!(found(&kept, "elsewhere"), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_removed_is_out_of_the_index_and_its_note_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        let entries = (1..=50).map(|seq| entry(&dev, seq, 5, "ann", "needle in hay")).collect();
+        kept.commit(Vec::new(), entries).unwrap();
+        assert_eq!(found(&kept, "needle"), 50);
+        kept.commit(vec![Record::RoomGone { name: room("dev"), head: 50 }], Vec::new()).unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let count = |file: &str, sql: &str| {
+            let db = rusqlite::Connection::open(dir.path().join(file)).unwrap();
+            db.busy_timeout(Duration::from_secs(5)).unwrap();
+            db.query_row(sql, (), |row| row.get::<_, u64>(0)).unwrap()
+        };
+        let left = || {
+            [
+                count("h.db", "SELECT count(*) FROM messages"),
+                count("h.db", "SELECT count(*) FROM removed"),
+                count("search.db", "SELECT count(*) FROM search WHERE search MATCH 'needle'"),
+                count("search.db", "SELECT coalesce(sum(value), 0) FROM facts WHERE key = 'purge'"),
+            ]
+        };
+        while left() != [0; 4] {
+            assert!(std::time::Instant::now() < until, "{:?}", left());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     #[test]
     fn an_older_database_put_back_is_noticed() {
         let dir = tempfile::tempdir().unwrap();

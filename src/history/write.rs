@@ -211,6 +211,18 @@ impl History {
         Arc::clone(&self.reader)
     }
 
+    /// Up to which message the index knows them.
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> u64 {
+        self.shared.indexed.load(Ordering::SeqCst)
+    }
+
+    #[cfg(test)]
+    pub(super) fn newest_for_tests(&self) -> u64 {
+        let newest = "SELECT coalesce(max(id), 0) FROM messages";
+        self.reader.with(|db| db.query_row(newest, (), |row| row.get(0))).unwrap()
+    }
+
     #[cfg(test)]
     pub(super) fn fail_at(&self, statement: u64) {
         self.shared.fails_at.store(statement, Ordering::SeqCst);

@@ -291,3 +291,25 @@ fn an_announcement_becomes_a_notification_of_the_desktop() {
     command.env("PATH", world.path("nowhere"));
     super::world::Done::of(command, None).exits(1);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_was_announced_to_a_room_during_a_break_is_shown_to_who_comes_back() {
+    let world = World::new();
+    let mut server = world.serve();
+    let mut bob = world.listen(&["dev"]);
+    world.run(&["send", "dev", "x"]).ok();
+    assert_eq!(bob.texts(1), ["x"]);
+    bob.signal("STOP");
+    server.kill();
+    let _server = world.serve();
+    announce(&world, &["--to", "dev", "to the room"]);
+    announce(&world, &["to all"]);
+    announce(&world, &["--expires", "1ms", "over by then"]);
+    world.run(&["room", "create", "other"]).ok();
+    announce(&world, &["--to", "other", "to others"]);
+    announce(&world, &["last"]);
+    bob.signal("CONT");
+    let heard: Vec<_> = (0..3).map(|_| bob.next_of("announcement")["text"].clone()).collect();
+    assert_eq!(heard, ["to the room", "to all", "last"]);
+}

@@ -11,7 +11,8 @@ use crate::{
         rules::{Rights, Role},
         text::Text,
         verbs::{
-            Announce, Begin, Channel, ChannelKey, Follow, Refusal, RefusalCode, Reply, Request,
+            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, RefusalCode, Reply,
+            Request,
         },
     },
     limits::FRAME_HEADER_BYTES,
@@ -349,4 +350,77 @@ fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
 
 fn moot_notice(number: u64) -> crate::chat::message::NoticeId {
     crate::chat::message::NoticeId::Number(number)
+}
+
+/// Who was removed, and what those who are there were told of invitations.
+fn events(hub: &mut Hub, uid: u32) -> (usize, usize) {
+    let own = session(uid);
+    let (mut removed, mut invited) = (0, 0);
+    for action in hub.actions() {
+        match action {
+            Action::Send(to, Frame::Event(Event::Removed { .. })) if to == own => removed += 1,
+            Action::Send(to, Frame::Event(Event::Invited { .. })) if to == own => invited += 1,
+            _ => {}
+        }
+    }
+    (removed, invited)
+}
+
+#[test]
+fn who_is_banned_keeps_no_office_and_who_loses_his_office_no_seat() {
+    let mut hub = hub(false, false);
+    ask(&mut hub, 2, role("olga", Role::Banned, true)).unwrap();
+    assert!(say(&mut hub, 3).is_err());
+    assert!(ask(&mut hub, 3, role("olga", Role::Banned, false)).is_err());
+    assert!(ask(&mut hub, 3, role("mia", Role::Banned, true)).is_err());
+    ask(&mut hub, 2, role("olga", Role::Banned, false)).unwrap();
+    assert!(
+        ask(&mut hub, 3, role("mia", Role::Banned, true)).is_err(),
+        "the office is gone for good"
+    );
+
+    let mut hub = self::hub(true, false);
+    ask(&mut hub, 3, join()).unwrap();
+    hub.actions();
+    hub.request(NOW, session(2), 7, role("olga", Role::Operator, false));
+    assert_eq!(events(&mut hub, 3).0, 1, "she was in it by her office only");
+    assert!(ask(&mut hub, 3, join()).is_err());
+}
+
+#[test]
+fn an_operator_who_makes_himself_one_of_a_private_room_is_seen_as_well() {
+    let mut hub = hub(true, false);
+    ask(&mut hub, 4, join()).unwrap();
+    hub.actions();
+    hub.request(NOW, session(1), 7, role("carol", Role::Operator, true));
+    assert_eq!(events(&mut hub, 4).1, 1);
+}
+
+#[test]
+fn what_was_announced_to_a_deleted_room_is_not_for_whoever_makes_it_again() {
+    let mut hub = hub(true, false);
+    let text = Text::new("needle").unwrap();
+    let announce =
+        Announce { room: Some(room()), retain: true, ..Announce::new(Level::Info, text) };
+    for at_us in [None, Some(1_000)] {
+        ask(&mut hub, 2, Request::Announce(Announce { at_us, ..announce.clone() })).unwrap();
+    }
+    ask(&mut hub, 2, Request::DeleteRoom { room: room() }).unwrap();
+    let create =
+        Request::CreateRoom { room: room(), history: true, private: false, read_only: false };
+    ask(&mut hub, 7, create).unwrap();
+    let follow = Follow::Announcements;
+    let request = Request::Join { follow, begin: Begin::Last(9), membership: false, keep: false };
+    ask(&mut hub, 7, request).unwrap();
+    ask(&mut hub, 7, join()).unwrap();
+    let listed = ask(&mut hub, 7, Request::Notices { skip: 0 }).unwrap();
+    assert!(matches!(listed, Reply::Notices { notices, .. } if notices.is_empty()));
+    hub.tick(Now { mono_us: 9_000_000, wall_us: 9_000_000 });
+    let mut chunks = Vec::new();
+    hub.pull(NOW, session(7), 1 << 20, &mut chunks);
+    for chunk in chunks {
+        if let super::Chunk::Batch(frame) = chunk {
+            assert!(!frame.windows(6).any(|w| w == b"needle"));
+        }
+    }
 }
