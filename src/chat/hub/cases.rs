@@ -284,11 +284,7 @@ fn an_operator_who_reads_a_private_room_is_seen_coming() {
     hub.request(NOW, session(1), 7, role("carol", Role::Invited, true));
     let told = hub.actions().any(|action| {
         let Action::Send(to, Frame::Event(event)) = action else { return false };
-        let invited = crate::chat::verbs::Event::Invited {
-            room: room(),
-            user: user("carol"),
-            by: user("carol"),
-        };
+        let invited = Event::Invited { room: room(), user: user("carol"), by: user("carol") };
         to == session(4) && event == invited
     });
     assert!(told);
