@@ -188,9 +188,25 @@ impl Link {
             return Ok(());
         }
         self.connection.set_write_timeout(self.left()?)?;
-        self.connection.write_all(&self.out).map_err(timed_out)?;
+        if let Err(e) = self.connection.write_all(&self.out) {
+            return Err(self.last_words(timed_out(e)));
+        }
         self.out.clear();
         Ok(())
+    }
+
+    /// What the server said before it closed the connection, if it said why; else the failure itself.
+    fn last_words(&mut self, e: LinkError) -> LinkError {
+        if !matches!(e, LinkError::Ended(_)) {
+            return e;
+        }
+        while self.frames.fill(&self.connection).is_ok_and(|more| more) {}
+        while let Ok(Some(parsed)) = self.frames.next() {
+            if let Err(said) = read(&parsed, &mut self.welcome) {
+                return said;
+            }
+        }
+        e
     }
 
     fn left(&self) -> Result<Option<Duration>, LinkError> {
@@ -234,14 +250,7 @@ impl Link {
 
     /// One frame; none if it was the welcome.
     fn next_frame(&mut self) -> Result<Option<Told>, LinkError> {
-        if let Err(e) = self.flush() {
-            // It may have said why before it closed the connection.
-            while self.frames.fill(&self.connection).is_ok_and(|more| more) {}
-            return match self.frames.next()? {
-                Some(parsed) => read(&parsed, &mut self.welcome),
-                None => Err(e),
-            };
-        }
+        self.flush()?;
         loop {
             // A second look at the same bytes costs a header's parsing, and keeps the borrow short.
             if let Some(parsed) = self.frames.next()? {

@@ -54,7 +54,7 @@ fn who_connects_too_often_is_turned_away_with_a_reason() {
         refused.is_some()
     });
     let refused = refused.unwrap();
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 1, "{}", refused.err);
     assert!(refused.err.contains("connects too often"), "{}", refused.err);
     world.run_as(THIRD_UID, &["send", "dev", "x"]).ok();
     eventually("he may again", || world.run_as(OTHER_UID, &["send", "dev", "x"]).code == 0);
