@@ -180,6 +180,8 @@ pub fn has_input(input: &Input) -> bool {
 
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
-    // SAFETY: the handle stands for the calling thread, and is not to be closed.
-    let _ = unsafe { SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_BELOW_NORMAL) };
+    // SAFETY: it takes nothing, and gives a handle that stands for the calling thread.
+    let this = unsafe { GetCurrentThread() };
+    // SAFETY: the handle is good, and not to be closed.
+    let _ = unsafe { SetThreadPriority(this, THREAD_PRIORITY_BELOW_NORMAL) };
 }
