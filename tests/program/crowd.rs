@@ -98,11 +98,10 @@ fn everyone_who_survives_sees_the_one_order_of_each_room() {
             Process::spawn(command)
         })
         .collect();
-    let mut inputs: Vec<_> = senders.iter_mut().map(|s| s.input.take().unwrap()).collect();
-    let mut say = |from: usize, upto: usize| {
-        for (sender, input) in inputs.iter_mut().enumerate() {
-            let lines: String = (from..upto).map(|n| format!("{sender} {n}\n")).collect();
-            input.write_all(lines.as_bytes()).unwrap();
+    let say = |senders: &mut Vec<Process>, from: usize, upto: usize| {
+        for (number, sender) in senders.iter_mut().enumerate() {
+            let lines: Vec<_> = (from..upto).map(|n| format!("{number} {n}")).collect();
+            sender.say(&lines.join("\n"));
         }
     };
 
@@ -111,7 +110,7 @@ fn everyone_who_survives_sees_the_one_order_of_each_room() {
     let mut stopped = Vec::new();
     let bursts = 10;
     for burst in 0..bursts {
-        say(burst * LINES / bursts, (burst + 1) * LINES / bursts);
+        say(&mut senders, burst * LINES / bursts, (burst + 1) * LINES / bursts);
         if burst % 2 == 0 {
             let victim = members.swap_remove(burst);
             let pid = victim.process.pid();
@@ -123,7 +122,9 @@ fn everyone_who_survives_sees_the_one_order_of_each_room() {
             members.push(Member::start(&world, 100 + burst));
         }
     }
-    drop(inputs);
+    for sender in &mut senders {
+        sender.input = None;
+    }
     for sender in &mut senders {
         assert_eq!(sender.code(), 0, "{}", sender.errors());
     }

@@ -139,9 +139,6 @@ impl World {
             vec!["--config", config.to_str().unwrap(), "serve", "--broadcast", broadcast()];
         args.extend(more);
         let mut server = Process::spawn(self.moot(&args));
-        if machine::STARTS_MAY_FAIL && server.ended_without_a_word() {
-            server = Process::spawn(self.moot(&args));
-        }
         let line = server.line("the server's first line");
         assert!(line.starts_with("listening on "), "{line}: {}", server.errors());
         server
@@ -258,8 +255,8 @@ pub struct Process {
     lines: Receiver<String>,
     errors: Receiver<String>,
     heard: Vec<String>,
-    /// A line that was looked at already.
-    first: Option<String>,
+    /// To begin it once more, where a start may fail; with what was typed.
+    again: Option<(Command, Vec<u8>)>,
 }
 
 impl Process {
@@ -268,7 +265,32 @@ impl Process {
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         let input = child.stdin.take();
-        Self { child, input, lines, errors, heard: Vec::new(), first: None }
+        let again = machine::STARTS_MAY_FAIL.then(|| (command, Vec::new()));
+        Self { child, input, lines, errors, heard: Vec::new(), again }
+    }
+
+    /// Begins it once more if it ended before its program began: `moot` never ends without a word.
+    fn begun_again(&mut self) -> bool {
+        let Some((command, typed)) = self.again.take() else { return false };
+        // What it had open is closed a moment before its end is seen.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => return false,
+                None => std::thread::sleep(Duration::from_millis(3)),
+            }
+        };
+        if !self.last_errors().is_empty() {
+            return false;
+        }
+        writeln!(std::io::stderr(), "ended without a word: {status:?}").unwrap();
+        let kept_open = self.input.is_some();
+        *self = Self::spawn(command);
+        self.again = None;
+        self.input.as_mut().map(|input| input.write_all(&typed)).transpose().unwrap();
+        self.input = self.input.take().filter(|_| kept_open);
+        true
     }
 
     /// A member whose `ready` line has come.
@@ -297,37 +319,31 @@ impl Process {
     /// Types a line.
     #[track_caller]
     pub fn say(&mut self, line: &str) {
-        let input = self.input.as_mut().unwrap();
-        input.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let bytes = format!("{line}\n").into_bytes();
+        if let Some((_, typed)) = &mut self.again {
+            typed.extend_from_slice(&bytes);
+        }
+        if let Err(e) = self.input.as_mut().unwrap().write_all(&bytes) {
+            if self.begun_again() {
+                return;
+            }
+            let ended = self.child.wait();
+            panic!("does not read ({e}; {ended:?}): {}", self.last_errors());
+        }
     }
 
     /// The next line it prints.
     #[track_caller]
     pub fn line(&mut self, what: &str) -> String {
-        if let Some(line) = self.first.take() {
-            return line;
-        }
         match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => line,
+            Ok(line) => {
+                self.again = None;
+                line
+            }
+            Err(_) if self.begun_again() => self.line(what),
             Err(e) => {
                 let ended = self.child.try_wait();
                 panic!("{what} never came ({e}; {ended:?}): {}", self.last_errors())
-            }
-        }
-    }
-
-    /// Whether it ended before it printed anything, also about why. What it prints is kept.
-    pub fn ended_without_a_word(&mut self) -> bool {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => {
-                self.first = Some(line);
-                false
-            }
-            Err(_) => {
-                let status = self.child.wait();
-                let mut told = std::io::stderr().lock();
-                writeln!(told, "ended without a word: {status:?}").unwrap();
-                self.last_errors().is_empty()
             }
         }
     }
