@@ -84,6 +84,14 @@ impl Server {
     /// # Errors
     /// If there is no server that can be trusted.
     pub fn link(&self) -> Result<Link, LinkError> {
+        let mut link = self.begin()?;
+        // Nobody knows when its first question comes, and a server does not wait long for a handshake.
+        link.welcome()?;
+        Ok(link)
+    }
+
+    /// A session whose handshake goes with what is asked next, at once.
+    fn begin(&self) -> Result<Link, LinkError> {
         let connection = Connection::open(&self.places.socket(), self.timeout)?;
         let mut link = Link::open(connection, &self.hello()?);
         link.set_deadline(Some(Instant::now() + self.timeout));
@@ -96,7 +104,7 @@ impl Server {
     /// A refusal, or the connection's failure. After a failure it is not known whether it stands; a
     /// [`Member`] submits again by itself.
     pub fn say(&self, target: &Target, text: &str) -> Result<Sent, LinkError> {
-        let mut link = self.link()?;
+        let mut link = self.begin()?;
         let sent = link.say(target, text)?;
         link.quit();
         Ok(sent)
@@ -117,7 +125,7 @@ impl Server {
     /// # Errors
     /// A refusal, or the connection's failure.
     pub fn announce(&self, level: Level, text: &str) -> Result<ReceiptInfo, LinkError> {
-        let mut link = self.link()?;
+        let mut link = self.begin()?;
         let text = Text::new(text).map_err(unsendable)?;
         let wait = Duration::from_millis(RECEIPT_MS_DEFAULT);
         match link.announce(Announce::new(level, text), wait)? {

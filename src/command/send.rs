@@ -228,6 +228,8 @@ impl Sender {
         let mut input = BufReader::with_capacity(READ_BYTES, input);
         let mut partial: Vec<u8> = Vec::new();
         let mut line_number = 0u64;
+        // Nobody knows when the first line comes, and a server does not wait long for a handshake.
+        self.link.welcome()?;
         loop {
             let here = input.fill_buf().map_err(|e| {
                 Failure::new(Exit::Failed, format!("can't read standard input: {e}"))

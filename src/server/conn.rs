@@ -120,15 +120,21 @@ impl Conn {
         // While it is not read, what is incomplete is our doing.
         let read = !self.paused.get() && !self.unread.get() && !self.held.get();
         if read && self.due_since_us.get().is_some_and(late) {
-            self.good_bye("a frame was not finished in time");
+            let what = if self.is_half_open() { "the handshake" } else { "a frame" };
+            self.good_bye(&format!("{what} was not finished in time"));
         }
+    }
+
+    /// Whatever is due has its whole time from now on.
+    pub(super) fn restart_time(&self, now_us: u64) {
+        self.due_since_us.set(self.due_since_us.get().map(|_| now_us));
     }
 
     /// It is read again: whatever is incomplete has its whole time from now on.
     pub(super) fn resume(&self) {
         self.paused.set(false);
-        if self.due_since_us.get().is_some() && !self.is_half_open() {
-            self.due_since_us.set(Some(os::monotonic_us()));
+        if !self.is_half_open() {
+            self.restart_time(os::monotonic_us());
         }
         self.wake();
     }

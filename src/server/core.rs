@@ -31,6 +31,9 @@ use crate::{
 /// What one pull may bring: enough for a large write, little enough to be fair.
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
+/// A look at the timers that comes so late means that the server was stopped, or the machine overloaded.
+const AWAY_MS: u64 = 500;
+
 /// Everything the server's tasks share. One thread: cells, no locks.
 pub(super) struct Core {
     pub(super) inner: RefCell<Inner>,
@@ -69,6 +72,9 @@ pub(super) struct Core {
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     next_session: Cell<u64>,
     ticking_slowly: Cell<bool>,
+    /// The last look at the timers, and how long after it the next one was due.
+    ticked_us: Cell<u64>,
+    tick_due_ms: Cell<u64>,
 }
 
 pub(super) struct Inner {
@@ -132,6 +138,8 @@ impl Core {
             questions_of: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             ticking_slowly: Cell::new(true),
+            ticked_us: Cell::new(os::monotonic_us()),
+            tick_due_ms: Cell::new(0),
         })
     }
 
@@ -195,7 +203,13 @@ impl Core {
         inner.hub.tick(now());
         inner.act(self);
         let now_us = os::monotonic_us();
+        // While the server itself did not run, nobody was late.
+        let due_us = self.ticked_us.replace(now_us) + self.tick_due_ms.get() * 1000;
+        let was_away = now_us.saturating_sub(due_us) > AWAY_MS * 1000;
         for conn in inner.conns.values() {
+            if was_away {
+                conn.restart_time(now_us);
+            }
             conn.check_time(now_us);
         }
     }
@@ -203,6 +217,7 @@ impl Core {
     pub(super) fn tick_after_ms(&self) -> u64 {
         let after = self.inner.borrow().hub.tick_after_ms();
         self.ticking_slowly.set(after > TICK_BUSY_MS);
+        self.tick_due_ms.set(after);
         after
     }
 

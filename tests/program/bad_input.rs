@@ -14,6 +14,7 @@ use super::{
 
 const HELLO: u8 = 1;
 const SUBMIT: u8 = 17;
+const WELCOME: u8 = 65;
 const REFUSED: u8 = 66;
 
 fn frame(version: u8, kind: u8, body: &[u8]) -> Vec<u8> {
@@ -150,6 +151,22 @@ fn a_handshake_or_a_frame_that_never_ends_is_ended() {
     slow.until_ended();
     unfinished.until_ended();
     serves(&world, &mut bob, "afterwards");
+}
+
+#[test]
+fn the_time_in_which_the_server_itself_was_stopped_does_not_count() {
+    let world = World::new();
+    let server = world.serve();
+    let begun = Raw::open(&world).say(&hello(1)[..20]);
+    // A question that is answered: what was said before it has been read.
+    world.run(&["status"]).ok();
+    server.signal("STOP");
+    // The time of a handshake.
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    server.signal("CONT");
+    world.run(&["status"]).ok();
+    let answer = begun.say(&hello(1)[20..]).say(&frame(1, REFUSED, b"")).until_ended();
+    assert_eq!(answer[3], WELCOME, "no welcome: {answer:?}");
 }
 
 #[test]

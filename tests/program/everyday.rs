@@ -1,6 +1,8 @@
 //! What everybody does every day: talk, listen, look who is here, announce.
 
-use super::world::{Done, World, eventually};
+use std::process::Stdio;
+
+use super::world::{Done, Process, World, eventually};
 
 #[test]
 fn what_is_said_reaches_those_who_listen_and_stands_when_send_ends() {
@@ -226,4 +228,21 @@ fn what_is_said_to_many_goes_out_by_the_machines_own_channel() {
         status()["broadcast_sent"].as_u64().unwrap() > 3
     });
     assert_eq!(status()["lagging"], 0);
+}
+
+#[test]
+fn lines_may_come_as_late_as_they_like() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut command = world.moot(&["send", "--lines", "dev"]);
+    command.stdin(Stdio::piped());
+    let mut sender = Process::spawn(command);
+    // It is a session before it has anything to say: a server ends whoever does not begin one soon.
+    eventually("it is here", || {
+        world.run(&["status", "--json"]).ok().objects()[0]["sessions"] == 1
+    });
+    sender.say("late");
+    sender.input = None;
+    assert_eq!(sender.code(), 0, "{}", sender.errors());
+    assert_eq!(world.run(&["history", "dev", "--json"]).ok().objects()[0]["text"], "late");
 }
