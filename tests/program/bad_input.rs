@@ -162,7 +162,7 @@ fn the_time_in_which_the_server_itself_was_stopped_does_not_count() {
     world.run(&["status"]).ok();
     server.signal("STOP");
     // The time of a handshake.
-    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    std::thread::sleep(Duration::from_millis(2_500));
     server.signal("CONT");
     world.run(&["status"]).ok();
     let answer = begun.say(&hello(1)[20..]).say(&frame(1, REFUSED, b"")).until_ended();

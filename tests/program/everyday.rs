@@ -25,8 +25,8 @@ fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
     let moot = env!("CARGO_BIN_EXE_moot");
     shell.args(["-c", &format!("x=$({moot} send dev hi 2>&1); echo \"[$x]\"; {moot} who --count")]);
     shell.env("MOOT_SERVER", &world.dir).env("PATH", "/usr/bin:/bin");
-    shell.stdin(std::process::Stdio::null());
-    shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    shell.stdin(Stdio::null());
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
     let done = Done::of(shell, None).ok();
     assert!(done.out.starts_with("[no server: starting one in the background"), "{}", done.out);
     assert!(done.out.ends_with("]\n0\n"), "{}", done.out);
@@ -181,9 +181,9 @@ fn what_the_caller_ignores_stays_ignored() {
     let mut command = std::process::Command::new("sh");
     let moot = env!("CARGO_BIN_EXE_moot");
     command.args(["-c", &format!("trap '' HUP; exec {moot} listen --json --no-start dev")]);
-    command.env("MOOT_SERVER", &world.dir).stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let mut bob = super::world::Process::ready(command);
+    command.env("MOOT_SERVER", &world.dir).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bob = Process::ready(command);
     bob.signal("HUP");
     world.run(&["send", "dev", "hi"]).ok();
     assert_eq!(bob.texts(1), ["hi"]);

@@ -284,7 +284,7 @@ impl Process {
         if !self.last_errors().is_empty() {
             return false;
         }
-        writeln!(std::io::stderr(), "ended without a word: {status:?}").unwrap();
+        eprintln!("ended without a word: {status:?}");
         let kept_open = self.input.is_some();
         *self = Self::spawn(command);
         self.again = None;
