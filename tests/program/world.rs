@@ -284,7 +284,8 @@ impl Process {
         if !self.last_errors().is_empty() {
             return false;
         }
-        eprintln!("ended without a word: {status:?}");
+        let mut told = std::io::stderr().lock();
+        writeln!(told, "ended without a word: {status:?}").unwrap();
         let kept_open = self.input.is_some();
         *self = Self::spawn(command);
         self.again = None;
