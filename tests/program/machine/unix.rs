@@ -57,6 +57,17 @@ pub fn private_dir(path: &Path) {
 /// Nothing of this process's surroundings goes into a command.
 pub fn isolate(command: &mut Command, home: &Path) {
     command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").env("HOME", home);
+    // Not the signals either that `nohup` or a shell's background had it ignore: `moot` keeps that.
+    let heed_signals = || {
+        use nix::sys::signal::{SigHandler, Signal, signal};
+        for heeded in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+            // SAFETY: no handler is installed, only the default one.
+            unsafe { signal(heeded, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls that are safe there, and allocates nothing.
+    unsafe { command.pre_exec(heed_signals) };
 }
 
 /// As another user.
