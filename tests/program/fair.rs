@@ -1,10 +1,6 @@
 //! Fair shares: one user does as much as he can, and nobody else is worse off.
 
-use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root};
-
-fn name(uid: u32) -> String {
-    moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
-}
+use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root, user_name};
 
 #[test]
 fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
@@ -34,10 +30,10 @@ fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
     assert_eq!(all.len(), 6_020);
     let last = world.run(&["status", "--json"]).ok().objects().remove(0);
     let heaviest = &last["users"][0];
-    assert_eq!(heaviest["user"], name(OTHER_UID), "{last}");
+    assert_eq!(heaviest["user"], user_name(OTHER_UID), "{last}");
     assert_eq!(heaviest["messages"], 6_000);
     assert!(heaviest["slowed_ms"].as_u64().unwrap() > 1_000, "{heaviest}");
-    assert!(world.run(&["status"]).ok().out.contains(&format!("{}: ", name(OTHER_UID))));
+    assert!(world.run(&["status"]).ok().out.contains(&format!("{}: ", user_name(OTHER_UID))));
 }
 
 #[test]

@@ -15,18 +15,14 @@ use moot::{
 };
 
 use super::world::{
-    OTHER_UID, PATIENCE, Process, THIRD_UID, World, broadcast, eventually, is_root,
+    OTHER_UID, PATIENCE, Process, THIRD_UID, World, broadcast, eventually, is_root, user_name,
 };
 
 /// More users of this host.
 const FOURTH_UID: u32 = 2;
 
-fn name(uid: u32) -> String {
-    os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
-}
-
 fn at(uid: u32) -> String {
-    format!("@{}", name(uid))
+    format!("@{}", user_name(uid))
 }
 
 fn listen_as(world: &World, uid: u32, args: &[&str]) -> Process {
@@ -93,7 +89,10 @@ fn a_private_room_is_nowhere_to_be_seen_by_strangers() {
     stranger(&["history", "den"]).ok();
     owner(&["room", "kick", "den", &at(THIRD_UID)]).ok();
     let removed = invited.next_of("removed");
-    assert_eq!((&removed["reason"], &removed["by"]), (&"kicked".into(), &name(OTHER_UID).into()));
+    assert_eq!(
+        (&removed["reason"], &removed["by"]),
+        (&"kicked".into(), &user_name(OTHER_UID).into())
+    );
     assert_eq!(invited.code(), 4, "nothing is left to listen to");
     absent(&["history", "den"]);
     stranger(&["search", "needle"]).exits(1);
@@ -199,7 +198,7 @@ fn a_ban_holds_over_a_restart_until_it_is_ended() {
     world.run_as(THIRD_UID, &["send", "dev", "buy"]).ok();
     owner(&["room", "mute", "dev", &bob]).ok();
     let done = world.run_as(THIRD_UID, &["send", "dev", "buy more"]).exits(4);
-    assert!(done.err.contains(&name(OTHER_UID)), "who could end it: {}", done.err);
+    assert!(done.err.contains(&user_name(OTHER_UID)), "who could end it: {}", done.err);
     owner(&["room", "ban", "dev", &bob]).ok();
     assert_eq!(spammer.next_of("removed")["reason"], "banned");
     assert_eq!(spammer.code(), 4);

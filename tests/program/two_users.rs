@@ -1,10 +1,6 @@
 //! A host's server: several users, rightly named, apart where they should be.
 
-use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root};
-
-fn user_name(uid: u32) -> String {
-    moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
-}
+use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root, user_name};
 
 #[test]
 fn a_hosts_server_names_each_user_rightly_whatever_they_say() {

@@ -24,6 +24,11 @@ pub const OTHER_UID: u32 = 65534;
 #[cfg(unix)]
 pub const THIRD_UID: u32 = 1;
 
+/// What a user is called.
+pub fn user_name(uid: u32) -> String {
+    moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
+}
+
 /// Whether the broadcast channel is on in this run of the tests.
 pub fn broadcast() -> &'static str {
     match std::env::var("MOOT_TEST_BROADCAST").as_deref() {
