@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crossbeam_channel::{Sender, bounded};
+
 use super::exit::{Exit, Failure};
 use crate::chat::{
     member::Level,
@@ -15,9 +17,18 @@ use crate::chat::{
 /// Characters of a text that a notification shows.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// A tool that shows notifications.
-#[derive(Debug, Clone)]
-pub(super) enum Notifier {
+/// Notifications that may wait for the tool; what comes while it does not keep up is not shown by it.
+const WAITING_MAX: usize = 16;
+
+/// The tool that shows notifications, and the thread that runs it.
+#[derive(Debug)]
+pub(super) struct Notifier {
+    tool: Tool,
+    to_tool: Sender<Command>,
+}
+
+#[derive(Debug)]
+enum Tool {
     /// `notify-send`, of the desktops of Linux and the BSDs.
     NotifySend(PathBuf),
     /// `osascript`, of macOS.
@@ -32,26 +43,36 @@ impl Notifier {
             std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
         };
         let found = tool("notify-send")
-            .map(Self::NotifySend)
-            .or_else(|| tool("osascript").map(Self::Osascript));
-        found.ok_or_else(|| {
+            .map(Tool::NotifySend)
+            .or_else(|| tool("osascript").map(Tool::Osascript));
+        let Some(tool) = found else {
             let text = "no tool for notifications was found (notify-send, osascript)";
-            Failure::new(Exit::Failed, text)
-        })
+            return Err(Failure::new(Exit::Failed, text));
+        };
+        let (to_tool, waiting) = bounded::<Command>(WAITING_MAX);
+        let show = move || {
+            for mut command in waiting {
+                // It ends when it likes to; some wait until the notification is closed.
+                let _ = command.status();
+            }
+        };
+        let thread = std::thread::Builder::new().name("moot-notify".to_owned()).spawn(show);
+        thread.map_err(|e| Failure::new(Exit::Failed, format!("can't begin a thread: {e}")))?;
+        Ok(Self { tool, to_tool })
     }
 
     /// Shows a message. Whether the desktop does is its own affair; nobody waits for it.
     pub(super) fn show(&self, message: &Message) {
         let (title, text) = (title(message), body(message));
-        let mut command = match self {
-            Self::NotifySend(tool) => {
+        let mut command = match &self.tool {
+            Tool::NotifySend(tool) => {
                 let mut command = Command::new(tool);
                 command.args(["--app-name=moot", urgency(message)]);
                 // The text may be markup there.
                 command.args(["--", &title, &escaped(&text)]);
                 command
             }
-            Self::Osascript(tool) => {
+            Tool::Osascript(tool) => {
                 let mut command = Command::new(tool);
                 command.args(["-e", "on run argv"]);
                 command.args([
@@ -63,11 +84,7 @@ impl Notifier {
             }
         };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let show = move || {
-            let _ = command.status();
-        };
-        // It waits for the tool to end, which takes as long as it takes.
-        let _ = std::thread::Builder::new().name("moot-notify".to_owned()).spawn(show);
+        let _ = self.to_tool.try_send(command);
     }
 }
 
