@@ -113,6 +113,19 @@ pub struct Member {
 }
 
 impl Member {
+    /// Who stands in the place of a sender that is not to be known.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            session: SessionId(0),
+            uid: 0,
+            pid: 0,
+            kind: Kind::Service,
+            user: UserName::of_uid(0),
+            label: None,
+        }
+    }
+
     /// `user` or `user/label`.
     #[must_use]
     pub fn name(&self) -> String {

@@ -13,9 +13,14 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use super::{HistoryError, search::folded, write::Shared};
+use super::{
+    HistoryError,
+    schema::{fact, set_fact, size_of},
+    search::folded,
+    write::Shared,
+};
 use crate::{
     limits::{HISTORY_IDLE_MS, INDEX_CHUNK_ROWS, INDEX_PURGE_MS},
     os,
@@ -46,7 +51,7 @@ pub(super) struct Index {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Random; another one whenever an older history was put back.
-    pub(super) id: i64,
+    pub(super) id: u64,
     /// Newest message of the history.
     pub(super) newest: u64,
 }
@@ -128,7 +133,7 @@ fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>>
     }
     let fits = version == VERSION
         && fact(&index, "history")? == identity.id
-        && fact(&index, "indexed")?.cast_unsigned() <= identity.newest;
+        && fact(&index, "indexed")? <= identity.newest;
     Ok(fits.then_some(index))
 }
 
@@ -142,22 +147,6 @@ fn remove(path: &Path) {
 pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
     let code = e.sqlite_error_code();
     matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-}
-
-fn fact(connection: &Connection, key: &str) -> rusqlite::Result<i64> {
-    let sql = "SELECT value FROM facts WHERE key = ?";
-    Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
-fn set_fact(connection: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
-    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
-}
-
-fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
-    let number = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
-    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
-    Ok(pages * number("PRAGMA page_size")?)
 }
 
 struct Filler {
@@ -180,22 +169,25 @@ impl Filler {
         let mut wait = Duration::ZERO;
         let mut index = None;
         while asked.recv_timeout(wait) != Err(RecvTimeoutError::Disconnected) {
+            // A search may have found it out.
+            let damaged = self.shared.index_damaged.load(Ordering::Relaxed);
             let done = match &mut index {
+                _ if damaged => Ok(false),
                 None => self.open().map(|opened| {
                     index = opened;
                     true
                 }),
                 Some(index) => self.step(index, tell),
             };
+            let damaged = damaged || done.as_ref().is_err_and(is_damaged);
+            if damaged {
+                index = None;
+                remove(&self.path);
+                self.shared.index_damaged.store(false, Ordering::Relaxed);
+            }
             wait = match done {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => idle,
-                Err(e) if is_damaged(&e) || self.shared.index_damaged.load(Ordering::Relaxed) => {
-                    index = None;
-                    remove(&self.path);
-                    self.shared.index_damaged.store(false, Ordering::Relaxed);
-                    idle
-                }
                 // A full disk, no descriptor: tried again later.
                 Err(_) => idle,
             };
@@ -215,7 +207,7 @@ impl Filler {
                 index
             }
         };
-        let indexed = fact(&index, "indexed")?.cast_unsigned();
+        let indexed = fact(&index, "indexed")?;
         self.measure(&index)?;
         self.merged = false;
         self.shared.indexed.store(indexed, Ordering::Relaxed);
@@ -224,9 +216,6 @@ impl Filler {
 
     /// Some of what is to be done; whether there is more.
     fn step(&mut self, index: &mut Connection, tell: &Sender<Vec<i64>>) -> rusqlite::Result<bool> {
-        if self.shared.index_damaged.load(Ordering::Relaxed) {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
         let more = self.forget(index, tell)? || self.add(index)? || self.merge(index)?;
         self.measure(index)?;
         Ok(more || self.purge(index)?)
@@ -305,7 +294,7 @@ impl Filler {
                 insert.execute(params![id, text])?;
             }
         }
-        set_fact(&transaction, "indexed", last.cast_signed())?;
+        set_fact(&transaction, "indexed", *last)?;
         transaction.commit()?;
         self.merged = false;
         self.shared.indexed.store(*last, Ordering::Relaxed);

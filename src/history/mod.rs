@@ -16,7 +16,7 @@ use std::{
 };
 
 pub use read::{Found, Reader};
-pub use search::{Hit, Query};
+pub use search::Hit;
 pub use write::{Done, History, Options};
 
 use crate::chat::hub::Restored;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::chat::{
         batch,
-        hub::{Entry, Record, StreamKey},
+        hub::{Entry, Record, SearchQuestion, StreamKey},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
         verbs::StreamTag,
@@ -344,7 +344,8 @@ mod tests {
             assert!(std::time::Instant::now() < until, "it is never indexed");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let query = Query { text: word.to_owned(), limit: 100, ..Query::default() };
+        let query =
+            SearchQuestion { text: word.to_owned(), limit: 100, ..SearchQuestion::default() };
         kept.history.reader().search(&query).unwrap().len()
     }
 

@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    HistoryError, Hit, Loaded, Query, index,
+    HistoryError, Hit, Loaded, index,
     schema::{KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
     search,
     write::{Shared, key_of},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Audit, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        hub::{Audit, Restored, RestoredRoom, RestoredSubmits, SearchQuestion, Span, StreamKey},
         member::{EndCause, Kind, Level, Member, SessionId},
         message::Notice,
         names::{Label, RoomName, UserName},
@@ -208,7 +208,7 @@ impl Reader {
     ///
     /// # Errors
     /// From the database.
-    pub fn search(&self, query: &Query) -> Result<Vec<Hit>, HistoryError> {
+    pub fn search(&self, query: &SearchQuestion) -> Result<Vec<Hit>, HistoryError> {
         let index = index::path_of(&self.path);
         self.with(|connection| search::search(connection, query, &index, &self.shared))
     }
@@ -275,7 +275,7 @@ impl<'a> Encoder<'a> {
         // What is for other rooms keeps its number, and nothing of it is told.
         let room = notice.as_ref().and_then(|notice| notice.room.as_ref());
         let hidden = room.is_some_and(|room| self.rooms.is_some_and(|of| !of.contains(room)));
-        let (from, notice) = if hidden { (nobody(), None) } else { (from, notice) };
+        let (from, notice) = if hidden { (Member::nobody(), None) } else { (from, notice) };
         let sender = if hidden { -1 } else { sender };
         if self.builder.count() == 0 || seq != self.next {
             self.end_body();
@@ -326,17 +326,6 @@ impl<'a> Encoder<'a> {
     pub(super) fn finish(mut self) -> Found {
         self.end_body();
         self.found
-    }
-}
-
-fn nobody() -> Member {
-    Member {
-        session: SessionId(0),
-        uid: 0,
-        pid: 0,
-        kind: Kind::Service,
-        user: UserName::of_uid(0),
-        label: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::HistoryError;
 
@@ -197,4 +197,23 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
     }
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     transaction.commit().map_err(failed)
+}
+
+/// A number that is kept under a name; 0 if there is none.
+pub(super) fn fact(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT value FROM facts WHERE key = ?";
+    Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Keeps a number under a name.
+pub(super) fn set_fact(connection: &Connection, key: &str, value: u64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
+    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
+}
+
+/// Bytes of a database that are in use.
+pub(super) fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
+    let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
+    Ok(pages * number("PRAGMA page_size")?)
 }

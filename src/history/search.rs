@@ -13,30 +13,13 @@ use super::{
     write::Shared,
 };
 use crate::{
-    chat::{hub::StreamKey, names::RoomName, verbs::StreamTag},
+    chat::{
+        hub::{SearchQuestion, StreamKey},
+        names::RoomName,
+        verbs::StreamTag,
+    },
     limits::SEARCH_HITS_MAX,
 };
-
-/// What to look for.
-#[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// Words, each of which has to occur, as a part of a word or more.
-    pub text: String,
-    /// Who asks: conversations of this user id are searched, those of others are not.
-    pub uid: u32,
-    /// Only in this stream.
-    pub stream: Option<StreamKey>,
-    /// Not in these rooms.
-    pub hidden: Vec<RoomName>,
-    /// Only what this user id said.
-    pub from_uid: Option<u32>,
-    /// Only what was said since, microseconds since 1970.
-    pub since_us: Option<i64>,
-    /// Messages older than this id; 0 for the newest.
-    pub before: u64,
-    /// The newest so many.
-    pub limit: usize,
-}
 
 /// A message that was found.
 #[derive(Debug, Clone)]
@@ -63,7 +46,7 @@ pub(super) fn folded(text: &str) -> String {
 type Streams = HashMap<i64, (StreamKey, u64)>;
 
 /// Streams that a user may search.
-fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<Streams> {
+fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<Streams> {
     let sql = "SELECT id, kind, key, name, first FROM streams WHERE gone = 0";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(())?;
@@ -93,7 +76,7 @@ fn allowed(connection: &Connection, query: &Query) -> rusqlite::Result<Streams> 
 
 pub(super) fn search(
     connection: &Connection,
-    query: &Query,
+    query: &SearchQuestion,
     index: &Path,
     shared: &Shared,
 ) -> rusqlite::Result<Vec<Hit>> {
@@ -106,7 +89,7 @@ pub(super) fn search(
     if streams.is_empty() {
         return Ok(Vec::new());
     }
-    let limit = query.limit.min(SEARCH_HITS_MAX);
+    let limit = (query.limit as usize).min(SEARCH_HITS_MAX);
     let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit };
     let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
     let long: Vec<String> = words
@@ -149,7 +132,7 @@ fn attach(connection: &Connection, index: &Path) -> bool {
 
 struct Search<'a> {
     streams: Streams,
-    query: &'a Query,
+    query: &'a SearchQuestion,
     words: &'a [&'a str],
     hits: Vec<Hit>,
     limit: usize,

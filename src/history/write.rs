@@ -18,7 +18,7 @@ use super::{
     HistoryError, Loaded, Reader, Retention,
     index::{Identity, Index},
     read::load,
-    schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
+    schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact, size_of},
     words,
 };
 use crate::{
@@ -269,23 +269,6 @@ impl Drop for History {
     }
 }
 
-fn fact(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
-    let sql = "SELECT value FROM facts WHERE key = ?";
-    Ok(connection.query_row(sql, [key], |row| row.get(0)).optional()?.unwrap_or(0))
-}
-
-fn set_fact(connection: &Connection, key: &str, value: u64) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
-    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
-}
-
-fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
-    let pages: u64 = connection.query_row("PRAGMA page_count", (), |row| row.get(0))?;
-    let free: u64 = connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
-    let page: u64 = connection.query_row("PRAGMA page_size", (), |row| row.get(0))?;
-    Ok((pages - free) * page)
-}
-
 fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     let mut select = connection.prepare("SELECT uid, sum(bytes) FROM senders GROUP BY uid")?;
     let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -314,16 +297,17 @@ fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<
 }
 
 /// What an index says that belongs to this history: random, and another one with each epoch.
-fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<i64> {
-    let known = fact(connection, "identity")?.cast_signed();
+fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<u64> {
+    let known = fact(connection, "identity")?;
     if known != 0 && fact(connection, "identity_epoch")? == u64::from(epoch) {
         return Ok(known);
     }
     let random: [u8; 8] =
         os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-    let fresh = i64::from_le_bytes(random) & i64::MAX | 1;
+    // The database has signed numbers.
+    let fresh = u64::from_le_bytes(random) >> 1 | 1;
     // On a full disk the index is made anew the next time as well.
-    let _ = set_fact(connection, "identity", fresh.cast_unsigned())
+    let _ = set_fact(connection, "identity", fresh)
         .and_then(|()| set_fact(connection, "identity_epoch", epoch.into()));
     Ok(fresh)
 }

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Fetch, Frame, Question, SearchQuestion, StreamKey},
+        hub::{Fetch, Frame, Question, StreamKey},
         names::{Label, UserName},
         verbs::{GapReason, HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
-    history::{Found, HistoryError, Query, Reader},
+    history::{Found, HistoryError, Reader},
     limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
     os,
     presence::Badge,
@@ -149,11 +149,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }
         Question::Search(search) => {
-            let SearchQuestion { text, uid, stream, hidden, from_uid, since_us, before, limit } =
-                *search;
-            let limit = limit as usize;
-            let query = Query { text, uid, stream, hidden, from_uid, since_us, before, limit };
-            let mut found = reader.search(&query)?;
+            let mut found = reader.search(&search)?;
             // The newest that fit into one answer.
             let mut bytes = 0;
             let fits = found.iter().rev().take_while(|hit| {

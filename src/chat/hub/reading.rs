@@ -67,11 +67,11 @@ pub enum Question {
 }
 
 /// What to search for, and where.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct SearchQuestion {
-    /// The words.
+    /// Words, each of which has to occur, as a part of a word or more.
     pub text: String,
-    /// Who asks.
+    /// Who asks: conversations of this user id are searched, those of others are not.
     pub uid: u32,
     /// Only in this stream.
     pub stream: Option<StreamKey>,
