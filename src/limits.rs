@@ -58,6 +58,9 @@ pub const STREAMS_PER_SESSION_MAX: usize = 256;
 pub const HANDSHAKE_MS_MAX: u64 = 2_000;
 /// A frame not finished by then, after its first byte, ends the connection.
 pub const FRAME_MS_MAX: u64 = 5_000;
+/// A look at the timers that comes so late means that the server was stopped, or the machine overloaded:
+/// that time is nobody's fault.
+pub const AWAY_MS: u64 = 500;
 /// Connections of one user id that have not shaken hands yet.
 pub const HALF_OPEN_PER_USER_MAX: usize = 64;
 /// Silence after which a session is asked for a sign of life.
@@ -180,6 +183,8 @@ pub const BYTES_PER_SECOND_PER_USER: u64 = 64 * 1024 * 1024;
 pub const REPAIR_BYTES_PER_SECOND_PER_USER: u64 = 16 * 1024 * 1024;
 /// New connections a second of one user on a host's server.
 pub const CONNECTIONS_PER_SECOND_PER_USER: u64 = 1_000;
+/// Users whose connections are counted; above, those who have some left begin anew.
+pub const CONNECTING_USERS_MAX: usize = 4_096;
 /// Connections accepted before others have their turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 16;
 /// What is recent when the heaviest users are named: halves in this time.

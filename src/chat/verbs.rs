@@ -61,9 +61,10 @@ pub enum Follow {
 }
 
 /// Where in a stream to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Begin {
     /// With what is said from now on.
+    #[default]
     Now,
     /// With the last so many messages.
     Last(u64),

@@ -50,7 +50,7 @@ const AHEAD_CHUNKS: usize = 16;
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
 
 /// What a member listens to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Follows {
     /// Streams.
     pub follow: Vec<Follow>,
@@ -64,19 +64,6 @@ pub struct Follows {
     pub keep: bool,
     /// What the server says in these rooms, as this member, if it ends without a good-bye.
     pub will: Option<Text>,
-}
-
-impl Default for Follows {
-    fn default() -> Self {
-        Self {
-            follow: Vec::new(),
-            begin: Begin::Now,
-            begin_of: Vec::new(),
-            membership: false,
-            keep: false,
-            will: None,
-        }
-    }
 }
 
 /// Why [`Member::wait`] returned.

@@ -310,7 +310,7 @@ pub(super) fn status(status: &Status) -> String {
         lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
     // On a user's own server there is only one.
     for user in status.users.iter().filter(|_| status.users.len() > 1) {
-        let slowed = match user.slowed_ms {
+        let slowed = match user.usage.slowed_ms {
             0 => String::new(),
             ms => format!(", slowed down for {}", short(ms / 1000)),
         };
@@ -318,9 +318,9 @@ pub(super) fn status(status: &Status) -> String {
             "{:<11} {}: {} sessions, {} messages, {} KiB{slowed}\n",
             "user",
             shown(&user.user, false),
-            user.sessions,
-            user.messages,
-            user.bytes / 1024
+            user.usage.sessions,
+            user.usage.messages,
+            user.usage.bytes / 1024
         );
     }
     text

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     chat::{member::Peer, names::UserName, rules::Rights},
-    limits::{ACCEPTS_PER_TURN_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
+    limits::{ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
     os::{self, PeerIds, Reserve},
     session::{Accepted, Listener},
     wire::{
@@ -19,9 +19,6 @@ use crate::{
 
 /// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Users whose connections are counted; above, those who did not connect lately are forgotten.
-const CONNECTING_USERS_MAX: usize = 4_096;
 
 /// Takes the socket out of its place when the accepting task ends, however it ends.
 struct Unlink(Listener);

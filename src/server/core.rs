@@ -22,7 +22,7 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX, TICK_BUSY_MS},
+    limits::{AWAY_MS, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX, TICK_BUSY_MS},
     os,
     presence::Table,
     wire::control,
@@ -30,9 +30,6 @@ use crate::{
 
 /// What one pull may bring: enough for a large write, little enough to be fair.
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
-
-/// A look at the timers that comes so late means that the server was stopped, or the machine overloaded.
-const AWAY_MS: u64 = 500;
 
 /// Everything the server's tasks share. One thread: cells, no locks.
 pub(super) struct Core {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
-use crate::{history::History, limits::HEAVIEST_MAX, os};
+use crate::{chat::hub::Usage, history::History, limits::HEAVIEST_MAX, os};
 
 /// Counters and health, as `status` shows them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,24 +36,15 @@ pub struct Status {
     pub degraded: Vec<String>,
 }
 
-/// What one user caused.
+/// What one user caused, and has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heavy {
     /// Who.
     pub user: String,
-    /// User id.
-    pub uid: u32,
-    /// Sessions now.
-    pub sessions: u64,
-    /// Messages in this run of the server.
-    pub messages: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-    /// Messages sent again to its sessions.
-    pub repaired: u64,
-    /// Time that its senders waited because it sent too much, milliseconds.
-    pub slowed_ms: u64,
-    /// Bytes of its texts in the history.
+    /// What he caused.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Bytes of his texts in the history.
     pub history_bytes: u64,
 }
 
@@ -61,12 +52,7 @@ fn heaviest(core: &Core) -> Vec<Heavy> {
     let hub = &core.inner.borrow().hub;
     let heavy = hub.heaviest(HEAVIEST_MAX).into_iter().map(|usage| Heavy {
         user: hub.user_name(usage.uid).map_or_else(|| format!("#{}", usage.uid), |u| u.to_string()),
-        uid: usage.uid,
-        sessions: usage.sessions,
-        messages: usage.messages,
-        bytes: usage.bytes,
-        repaired: usage.repaired,
-        slowed_ms: usage.slowed_ms,
+        usage,
         history_bytes: core.history.as_ref().map_or(0, |h| h.bytes_of(usage.uid)),
     });
     heavy.collect()

@@ -522,8 +522,9 @@ impl Hub {
     pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (account, uid) = (session.account, session.peer.uid);
-        self.accounts.spend(now.mono_us, account, bytes, speaks);
+        self.accounts.charge(account, bytes);
         if speaks {
+            self.accounts.note_active(now.mono_us, account);
             self.used(uid).recent += bytes as u64;
         }
     }

@@ -744,11 +744,10 @@ impl Hub {
             );
             return refuse(RefusalCode::Denied, text);
         }
-        if maker != uid {
-            self.audit(now, uid, format!("cancel {shown} of {}", self.called(maker)));
-        }
+        let act = (maker != uid).then(|| format!("cancel {shown} of {}", self.called(maker)));
         if let Some(schedule) = waits {
             self.waiting.remove(&schedule);
+            act.into_iter().for_each(|act| self.audit(now, uid, act));
             self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
             return Ok(Reply::Done);
         }
@@ -767,6 +766,7 @@ impl Hub {
         posted.dirty = true;
         self.urgent_notices.insert(number);
         self.unread_changed = true;
+        act.into_iter().for_each(|act| self.audit(now, uid, act));
         let room = self.notices[&number].state.room.clone();
         let only = room.as_ref().map(|room| self.rooms.get(room).copied());
         let subs = self.stream(ANNOUNCEMENTS).subs.iter().map(|(_, sub)| sub.session);
@@ -955,14 +955,7 @@ impl Hub {
 
 /// What stands in the place of an announcement for those who may not see it: its number.
 pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
-    let nobody = Member {
-        session: SessionId(0),
-        uid: 0,
-        pid: 0,
-        kind: crate::chat::member::Kind::Service,
-        user: UserName::of_uid(0),
-        label: None,
-    };
+    let nobody = Member::nobody();
     builder.begin(headroom, ANNOUNCEMENTS, entry.seq);
     let draft = Draft {
         from: &nobody,

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     chat::member::{Peer, SessionId},
     limits::{COMPETES_MS, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX, TURN_BYTES_MIN},
@@ -52,7 +54,7 @@ impl Bucket {
 }
 
 /// What one user caused.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// User id.
     pub uid: u32,
@@ -67,6 +69,7 @@ pub struct Usage {
     /// Time that its senders were kept waiting because it sends too much, milliseconds.
     pub slowed_ms: u64,
     /// Work it caused lately, bytes.
+    #[serde(skip)]
     pub recent: u64,
 }
 
@@ -95,6 +98,11 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// Whether its user says more than he may.
+    fn is_over_rate(&self, now_us: u64) -> bool {
+        self.messages.is_empty(now_us) || self.bytes.is_empty(now_us)
+    }
+
     /// Whether it has anything now.
     fn is_needed(&self) -> bool {
         self.sessions > 0 || self.in_flight_bytes > 0
@@ -178,12 +186,13 @@ impl Accounts {
     }
 
     /// Takes from an account's share of this turn.
-    pub(super) fn spend(&mut self, now_us: u64, id: AccountId, bytes: usize, speaks: bool) {
-        let account = self.credit(id);
-        account.credit -= bytes as i64;
-        if speaks {
-            account.active_us = now_us;
-        }
+    pub(super) fn charge(&mut self, id: AccountId, bytes: usize) {
+        self.credit(id).credit -= bytes as i64;
+    }
+
+    /// An account said or asked something: it competes with the others.
+    pub(super) fn note_active(&mut self, now_us: u64, id: AccountId) {
+        self.of(id).active_us = now_us;
     }
 
     fn credit(&mut self, id: AccountId) -> &mut Account {
@@ -232,39 +241,37 @@ impl Accounts {
 
     /// Whether a user says more than he may.
     pub(super) fn is_over_rate(&mut self, now_us: u64, id: AccountId) -> bool {
-        let account = self.of(id);
-        account.messages.is_empty(now_us) || account.bytes.is_empty(now_us)
+        self.of(id).is_over_rate(now_us)
     }
 
-    /// Whether a session has to wait because its user sends too much; true the first time is news.
+    /// Whether a session has to wait because its user sends too much: then [`Accounts::take_slowed`] gives it
+    /// once it may go on.
     pub(super) fn must_slow_down(
         &mut self,
         now_us: u64,
         id: AccountId,
         session: SessionId,
     ) -> bool {
-        let account = self.of(id);
-        let empty = account.messages.is_empty(now_us) || account.bytes.is_empty(now_us);
-        if empty && !self.slowed.iter().any(|(_, of, _)| *of == session) {
+        let over = self.is_over_rate(now_us, id);
+        if over && !self.slowed.iter().any(|(_, of, _)| *of == session) {
             self.slowed.push((id, session, now_us));
         }
-        empty
+        over
     }
 
     /// Sessions that waited long enough, each with how long (microseconds).
     pub(super) fn take_slowed(&mut self, now_us: u64) -> Vec<(SessionId, u64)> {
-        let mut over = Vec::new();
+        let mut free = Vec::new();
         let mut slowed = std::mem::take(&mut self.slowed);
         slowed.retain(|(id, session, since_us)| {
-            let account = self.of(*id);
-            let empty = account.messages.is_empty(now_us) || account.bytes.is_empty(now_us);
-            if !empty {
-                over.push((*session, now_us.saturating_sub(*since_us)));
+            let over = self.is_over_rate(now_us, *id);
+            if !over {
+                free.push((*session, now_us.saturating_sub(*since_us)));
             }
-            empty
+            over
         });
         self.slowed = slowed;
-        over
+        free
     }
 
     pub(super) fn has_slowed(&self) -> bool {
@@ -360,16 +367,18 @@ mod tests {
     fn who_took_more_than_his_share_of_a_turn_waits_for_the_next() {
         let mut accounts = Accounts::new(1, Rates::default());
         let (loud, quiet) = (AccountId::User(1), AccountId::User(2));
-        accounts.spend(1, loud, TURN_BYTES_MAX + 10, true);
+        accounts.note_active(1, loud);
+        accounts.charge(loud, TURN_BYTES_MAX + 10);
         assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
-        accounts.spend(1, quiet, 100, true);
+        accounts.note_active(1, quiet);
+        accounts.charge(quiet, 100);
         accounts.next_turn(2_000_000);
         assert!(accounts.has_credit(loud), "its debt was small");
         // Both spoke within the last second: turns are shorter.
-        accounts.spend(2_000_000, loud, 1, true);
-        accounts.spend(2_000_000, quiet, 1, true);
+        accounts.note_active(2_000_000, loud);
+        accounts.note_active(2_000_000, quiet);
         accounts.next_turn(2_200_000);
-        accounts.spend(2_200_000, loud, TURN_BYTES_MAX / 4, true);
+        accounts.charge(loud, TURN_BYTES_MAX / 4);
         assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
     }
 

@@ -379,14 +379,15 @@ impl Hub {
         let account = session.account;
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
-        // A backlog is work that whoever wants it has to share out.
+        // A backlog is work that whoever wants it has to share out; less than what he says himself, since it
+        // is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
         let key = stream.add(Sub::new(id, account, seen, now_us));
         stream.forget_floor();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.subs.push((tag, key));
         }
-        self.accounts.spend(0, account, usize::try_from(backlog).unwrap_or(0) / 4, false);
+        self.accounts.charge(account, usize::try_from(backlog).unwrap_or(0) / 4);
         self.mark_row(id);
         self.settle_channel(tag);
         Ok((seen + 1, new_run))

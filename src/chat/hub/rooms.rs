@@ -457,7 +457,7 @@ impl Hub {
         if on && lets_in {
             self.tell_invited(own, uid, tag);
         }
-        if shuts_out || self.may_read(uid, tag).is_err() {
+        if changed && (shuts_out || self.may_read(uid, tag).is_err()) {
             self.shut_out(own, uid, tag, None, role == Role::Banned && on);
         }
         Ok(Reply::Done)
@@ -609,7 +609,7 @@ impl Hub {
         }
         self.audit(now, own, format!("kick {who} ({} sessions)", sessions.len()));
         for session in sessions {
-            self.end_by(now, own, session);
+            self.end_by(now, own, session, uid != own);
         }
         Ok(Reply::Done)
     }
@@ -631,7 +631,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, "that is the session of this very command");
         }
         self.audit(now, own, format!("drop session {} of {name}", session.0));
-        self.end_by(now, own, session);
+        self.end_by(now, own, session, uid != own);
         Ok(Reply::Done)
     }
 
@@ -644,11 +644,12 @@ impl Hub {
         refuse(RefusalCode::Denied, text)
     }
 
-    fn end_by(&mut self, now: Now, by: u32, session: SessionId) {
+    /// Ends a session. Who was turned out may have kept its keys; who ended his own could have had them anyway.
+    fn end_by(&mut self, now: Now, by: u32, session: SessionId, turned_out: bool) {
         let reason = format!("kicked by {}", self.called(by));
         let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();
         self.close(now, session, EndCause::Kicked);
-        for tag in streams {
+        for tag in streams.into_iter().filter(|_| turned_out) {
             self.new_key(tag);
         }
         self.out.push(Action::End(session, reason));

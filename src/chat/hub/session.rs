@@ -296,7 +296,7 @@ impl Hub {
         // Whoever comes and goes pays for all who are told.
         let cost = stream.members as usize * TOLD_COST_BYTES;
         if let Some(account) = self.sessions.get(&except).map(|s| s.account) {
-            self.accounts.spend(0, account, cost, false);
+            self.accounts.charge(account, cost);
         }
         let stream = self.stream_mut(tag);
         let next = stream.membership_next();

@@ -313,7 +313,7 @@ impl Hub {
         }
         // Many short texts are as much work as few long ones.
         let account = self.sessions[&id].account;
-        self.accounts.spend(now.mono_us, account, submit.lines.len() * FRAME_COST_BYTES, true);
+        self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
         for (counter, line) in (submit.first..).zip(&submit.lines) {
             if let Err(refusal) = Text::check(line.text) {
                 let refusal = Refusal::new(RefusalCode::Input, refusal.to_string());
