@@ -69,6 +69,9 @@ pub const PING_AFTER_MS: u64 = 1_000;
 pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
 /// Bytes waiting for one session's socket above which nothing more is taken from it or put to it.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
+/// Bytes of what waits for all sessions of one user id and for nobody else. Above, a session to which more
+/// is to be told is ended: it does not take what it is told.
+pub const OUTPUT_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that one turn takes from one session at most.
 pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
 /// Requests taken from one session in one turn; the rest waits for the others.
@@ -185,6 +188,8 @@ pub const REPAIR_BYTES_PER_SECOND_PER_USER: u64 = 16 * 1024 * 1024;
 pub const CONNECTIONS_PER_SECOND_PER_USER: u64 = 1_000;
 /// Users whose connections are counted; above, those who have some left begin anew.
 pub const CONNECTING_USERS_MAX: usize = 4_096;
+/// What the user database said of a user is good for so long.
+pub const STANDING_MS: u64 = 1_000;
 /// Connections accepted before others have their turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 16;
 /// What is recent when the heaviest users are named: halves in this time.

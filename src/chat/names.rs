@@ -25,8 +25,8 @@ pub enum NameError {
     },
     /// A character that names do not have.
     #[error(
-        "{} at byte {at} can't stand in a name: letters and digits of any script, and . _ - can",
-        .found.escape_unicode()
+        "'{}' at byte {at} can't stand in a name: letters and digits of any script, and . _ - can",
+        .found.escape_debug()
     )]
     Character {
         /// Byte offset.

@@ -22,6 +22,9 @@ use crate::{
 
 pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Failure> {
     let text = whole(&args.text)?;
+    if args.expires.is_some_and(|expires| Duration::from(expires).is_zero()) {
+        return Err(Failure::new(Exit::Usage, "with --expires 0s nobody would be shown it"));
+    }
     let at_us = at(args, os::wall_us())?;
     let mut link = context.link()?;
     let (wait, default_ms) = match args.wait {

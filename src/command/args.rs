@@ -18,6 +18,7 @@ use crate::{
         text::{Text, TextError},
     },
     config,
+    limits::WILL_ROOMS_MAX,
 };
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
@@ -184,6 +185,7 @@ pub(super) enum Verb {
     /// End one session (operators; your own always)
     Drop {
         /// Its number, as `who --json` has it
+        #[arg(value_parser = session_number)]
         session: u64,
     },
     /// How the server is
@@ -223,7 +225,6 @@ pub(super) struct SendArgs {
     /// ROOM, @USER or @USER/LABEL
     pub(super) target: Target,
     /// The message; none, or -, for standard input
-    #[arg(conflicts_with = "lines")]
     pub(super) text: Vec<String>,
     /// One message a line of standard input, as it comes
     #[arg(long)]
@@ -612,6 +613,23 @@ impl FromStr for ListenTarget {
                 "a conversation is with a user, not with one label of it; @{user} is all of it, \
                  and `--as {label} listen @` is what is said to your own {label}"
             )),
+        }
+    }
+}
+
+fn session_number(written: &str) -> Result<u64, String> {
+    written.parse().map_err(|_| "a session has a number, as `who --json` has it".to_owned())
+}
+
+/// A last will is said in rooms, and not in many.
+pub(super) fn check_will(will: Option<&Text>, rooms: usize) -> Result<(), Failure> {
+    match rooms {
+        _ if will.is_none() => Ok(()),
+        0 => Err(Failure::new(Exit::Usage, "--will is said in rooms, and none is named")),
+        1..=WILL_ROOMS_MAX => Ok(()),
+        _ => {
+            let text = format!("--will is said in {WILL_ROOMS_MAX} rooms at most");
+            Err(Failure::new(Exit::Usage, text))
         }
     }
 }

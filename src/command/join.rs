@@ -10,7 +10,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
-    args::{JoinArgs, Somebody},
+    args::{JoinArgs, Somebody, check_will},
     connect::Context,
     exit::{Exit, Failure},
     interrupt::{self, Leave},
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     chat::{
         member::{Kind, Level},
+        message::NoticeId,
         names::{RoomName, Target},
         rules::Role,
         text::{Text, TextError},
@@ -48,7 +49,7 @@ const HELP: &str = "\
 /topic TEXT         set the room's topic
 /away [TEXT] /back  say that you are away, or back
 /announce TEXT      tell everybody
-/ack ID             say that you have seen an announcement
+/ack [ID]           say that you have seen an announcement; without ID, the last one that asked
 /invite @USER       let somebody into the room, or tell him of it
 /kick @USER         take somebody out of the room; /ban and /unban, for good
 /mute @USER         let somebody say nothing more there; /unmute ends it
@@ -70,6 +71,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         [] => vec![RoomName::new("lobby").expect("a good name")],
         rooms => rooms.to_vec(),
     };
+    check_will(args.will.as_ref(), rooms.len())?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let kind = args.kind.map_or(if terminal { Kind::Person } else { Kind::Script }, Kind::from);
     let (connection, places) = context.connect_or_start()?;
@@ -95,6 +97,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         member,
         rooms,
         current,
+        to_ack: None,
         asked: HashMap::new(),
         ended: false,
         quits: false,
@@ -181,6 +184,8 @@ struct Chat {
     rooms: Vec<RoomName>,
     /// Where lines go.
     current: Option<RoomName>,
+    /// The last announcement that asked to be acknowledged.
+    to_ack: Option<NoticeId>,
     asked: HashMap<u32, Asked>,
     /// The input has ended: leave once everything said stands.
     ended: bool,
@@ -273,6 +278,11 @@ impl Chat {
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)?;
+        if let Event::Message(message) = event
+            && message.notice.as_ref().is_some_and(|notice| notice.ack)
+        {
+            self.to_ack = Some(NoticeId::Number(message.id.seq));
+        }
         if let Event::Removed { room, .. } | Event::Deleted { room } = event {
             self.forget(room);
         }
@@ -289,7 +299,7 @@ impl Chat {
 
     fn refused(&mut self, context: &mut Context, refusal: &Refusal) {
         self.exit = Failure::from(refusal.clone()).exit;
-        context.out.warn(&refusal.text);
+        Output::error(&Failure::from(refusal.clone()), context.global.json);
     }
 
     fn answered(
@@ -321,7 +331,8 @@ impl Chat {
                 self.member.say(to, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
-                context.out.note(&format!("announced to {members} members"));
+                let s = if members == 1 { "" } else { "s" };
+                context.out.note(&format!("announced to {members} member{s}"));
             }
             (Ok(_), _) => {}
         }
@@ -442,8 +453,12 @@ impl Chat {
         Ok(())
     }
 
+    /// Without an id: the last one that asked for it.
     fn ack(&mut self, id: &str) -> Result<(), String> {
-        let id = id.parse().map_err(|e| format!("{id:?}: {e}"))?;
+        let id = match id {
+            "" => self.to_ack.ok_or("nothing was announced that asks to be acknowledged")?,
+            id => id.parse().map_err(|e| format!("{id:?}: {e}"))?,
+        };
         self.ask(&Request::AckNotice { id }, Asked::Nothing);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    args::{ListenArgs, ListenTarget},
+    args::{ListenArgs, ListenTarget, check_will},
     connect::Context,
     exit::{Exit, Failure},
     notify::Notifier,
@@ -26,6 +26,9 @@ use crate::{
 };
 
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
+    let targets: HashSet<_> = args.targets.iter().collect();
+    let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
+    check_will(args.will.as_ref(), rooms)?;
     let notifier = args.notify.then(Notifier::find).transpose()?;
     let interrupted = interrupt::catch();
     interrupt::watch_reader();
@@ -47,10 +50,8 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
     member.set_reconnects(!args.no_reconnect);
     // Who listens to nothing but rooms has nothing left when the last one is closed to him.
-    let targets: HashSet<_> = args.targets.iter().collect();
-    let only_rooms =
-        !args.announcements && targets.iter().all(|t| matches!(t, ListenTarget::Room(_)));
-    let rooms = only_rooms.then_some(targets.len());
+    let only_rooms = !args.announcements && rooms == targets.len();
+    let rooms = only_rooms.then_some(rooms);
     let mut listener =
         Listener { args, printed: 0, several: args.targets.len() > 1, rooms, notifier };
     let idle = args.idle.map(Duration::from);

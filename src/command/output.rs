@@ -118,7 +118,7 @@ impl Output {
 
     /// Something that is not as it should be, though the command goes on.
     pub(super) fn warn(&self, text: &str) {
-        say(io::stderr(), &format!("moot: {text}"));
+        Self::error(&Failure::new(Exit::Failed, text), self.json);
     }
 
     /// Why a command failed.

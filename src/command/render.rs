@@ -93,6 +93,10 @@ fn message(message: &Message, style: &Style) -> String {
     if let Some(cause) = message.will {
         text += &painted(style, "2", &format!(" ({})", cause.word()));
     }
+    if message.notice.as_ref().is_some_and(|notice| notice.ack) {
+        let hint = format!(" (to be acknowledged: moot notices ack {})", message.id.seq);
+        text += &painted(style, "2", &hint);
+    }
     match (&message.notice, &message.id.stream) {
         (Some(notice), _) => format!("{time} {} {name}: {text}", weight(notice, style)),
         (None, StreamName::Direct(with)) => {
@@ -165,7 +169,11 @@ fn notice_row(notice: &NoticeInfo) -> [String; 8] {
         if waits { "-".to_owned() } else { format!("{n}/{}", notice.members) }
     };
     let room = notice.room.as_ref().map_or_else(String::new, |room| format!("[{room}] "));
-    let text = notice.text.lines().next().unwrap_or_default();
+    let mut lines = notice.text.lines();
+    let mut text = shown(lines.next().unwrap_or_default(), false).into_owned();
+    if lines.next().is_some() {
+        text.push_str(" …");
+    }
     [
         notice.id.to_string(),
         notice.level.word().to_owned(),
@@ -174,7 +182,7 @@ fn notice_row(notice: &NoticeInfo) -> [String; 8] {
         notice.from.name(),
         of(notice.reached),
         if notice.ack || notice.acks > 0 { of(notice.acked) } else { "-".to_owned() },
-        format!("{room}{}", shown(text, false)),
+        format!("{room}{text}"),
     ]
 }
 

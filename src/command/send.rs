@@ -29,7 +29,15 @@ const READ_BYTES: usize = 64 * 1024;
 const SUBMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 
 pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failure> {
-    let text = if args.lines { None } else { Some(whole(&args.text)?) };
+    let text = match (args.lines, args.text.as_slice()) {
+        (false, words) => Some(whole(words)?),
+        (true, []) => None,
+        (true, [dash]) if dash == "-" => None,
+        (true, _) => {
+            let text = "--lines sends what comes on standard input, not words of the command line";
+            return Err(Failure::new(Exit::Usage, text));
+        }
+    };
     let (connection, _) = context.connect_or_start()?;
     let mut link = Link::open(connection, &context.hello(Kind::Script)?);
     link.set_deadline(Some(context.deadline()));

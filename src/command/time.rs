@@ -15,6 +15,8 @@ pub(super) enum When {
     Ago(Duration),
     /// At this time of the day, today, where the reader is.
     Today(civil::Time),
+    /// At the beginning of this day, where the reader is.
+    Day(civil::Date),
     /// After a message.
     Id(MessageId),
 }
@@ -29,6 +31,10 @@ impl When {
                 // A time that a change of the clocks leaves out is the one after it.
                 let at = today.with().time(*time).build().unwrap_or(today);
                 at.timestamp().as_microsecond()
+            }
+            Self::Day(date) => {
+                let at = date.to_zoned(TimeZone::system());
+                at.map_or(now_us, |at| at.timestamp().as_microsecond())
             }
             Self::Ago(ago) => {
                 now_us.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
@@ -48,13 +54,17 @@ impl FromStr for When {
         if let Ok(at) = written.parse::<Timestamp>() {
             return Ok(Self::At(at.as_microsecond()));
         }
+        if let Ok(date) = written.parse::<civil::Date>() {
+            return Ok(Self::Day(date));
+        }
         let clock = |text: &str| text.len() == 5 && text.as_bytes()[2] == b':';
         if clock(written) {
             let time = civil::Time::strptime("%H:%M", written);
             return time.map(Self::Today).map_err(|_| format!("{written} is no time of day"));
         }
         written.parse().map(Self::Id).map_err(|_| {
-            "a time is written 2026-11-21T09:00:00Z, 09:00 (today), 2h (ago), or as a message id (dev:42)"
+            "a time is written 2026-11-21T09:00:00Z, 2026-11-21, 09:00 (today), 2h (ago), or as a message \
+             id (dev:42)"
                 .to_owned()
         })
     }
@@ -104,6 +114,7 @@ mod tests {
         assert_eq!("2026-11-21T09:00:00Z".parse(), Ok(When::At(1_795_251_600_000_000)));
         assert_eq!("2026-11-21T18:00:00+09:00".parse(), Ok(When::At(1_795_251_600_000_000)));
         assert_eq!("09:30".parse(), Ok(When::Today(civil::time(9, 30, 0, 0))));
+        assert_eq!("2026-11-21".parse(), Ok(When::Day(civil::date(2026, 11, 21))));
         assert!(matches!("dev:42".parse(), Ok(When::Id(_))));
         assert!(matches!("dev:3f9a01b2.42".parse(), Ok(When::Id(_))));
         for bad in ["", "yesterday", "25:00", "9", "dev"] {

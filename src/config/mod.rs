@@ -351,7 +351,7 @@ impl Settings {
 
 /// Not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no duration; 500ms, 5s, 10m, 2h and 7d are")]
+#[error("{0:?} is no duration; 500ms, 5s, 10m, 2h and 7d are, up to a hundred years")]
 pub struct DurationError(String);
 
 /// Reads `500ms`, `5s`, `10m`, `2h`, `7d`.

@@ -278,7 +278,9 @@ impl Filler {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
         // Read first: nobody's commit waits for this.
         let texts: Vec<(u64, String)> = {
-            let sql = "SELECT id, text FROM messages WHERE id > ? ORDER BY id LIMIT ?";
+            // Announcements are found where they are listed.
+            let sql = "SELECT id, CASE WHEN notice IS NULL THEN text ELSE '' END
+                       FROM messages WHERE id > ? ORDER BY id LIMIT ?";
             let mut texts = self.messages.prepare_cached(sql)?;
             let rows = texts.query_map(params![indexed, INDEX_CHUNK_ROWS as u64], |row| {
                 Ok((row.get(0)?, folded(row.get_ref(1)?.as_str()?)))

@@ -273,8 +273,11 @@ impl<'a> Encoder<'a> {
         let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
         let text = row.get_ref(6)?.as_str()?;
         // What is for other rooms keeps its number, and nothing of it is told.
-        let room = notice.as_ref().and_then(|notice| notice.room.as_ref());
-        let hidden = room.is_some_and(|room| self.rooms.is_some_and(|of| !of.contains(room)));
+        // (Nothing is left of what was for a room that was deleted.)
+        let hidden = self.rooms.is_some_and(|of| match &notice {
+            None => true,
+            Some(notice) => notice.room.as_ref().is_some_and(|room| !of.contains(room)),
+        });
         let (from, notice) = if hidden { (Member::nobody(), None) } else { (from, notice) };
         let sender = if hidden { -1 } else { sender };
         if self.builder.count() == 0 || seq != self.next {

@@ -78,6 +78,7 @@ CREATE TABLE messages (
   will INTEGER                    -- said by the server when its session ended: how
 );
 CREATE UNIQUE INDEX messages_by_number ON messages (stream, seq);
+CREATE INDEX messages_by_room_announced_to ON messages (substr(notice, 11)) WHERE notice IS NOT NULL;
 CREATE TABLE submits (            -- what client instances may submit again: runs of counters
   uid INTEGER NOT NULL,
   instance BLOB NOT NULL,
@@ -105,7 +106,8 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
 ";
 
-/// What leads from each version to the next, from version 1 on.
+/// What leads from each version to the next, from version 1 on. What stands here stays as it is, whatever
+/// becomes of [`TABLES`].
 const STEPS: [&str; VERSION as usize - 1] = [
     "
 ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
@@ -139,6 +141,7 @@ CREATE TABLE audit (
   office INTEGER NOT NULL
 );
 CREATE TABLE removed (id INTEGER PRIMARY KEY);
+CREATE INDEX messages_by_room_announced_to ON messages (substr(notice, 11)) WHERE notice IS NOT NULL;
 DROP TABLE search;
 DELETE FROM facts WHERE key = 'indexed';
 ",

@@ -104,6 +104,16 @@ impl Shared {
         self.index_share.store(share, Ordering::Relaxed);
     }
 
+    /// Texts are gone: what their users have is less.
+    fn forget_bytes(&self, gone: Vec<(u32, u64)>) {
+        let mut by_user = self.by_user();
+        for (uid, bytes) in gone {
+            if let Some(of) = by_user.get_mut(&uid) {
+                *of = of.saturating_sub(bytes);
+            }
+        }
+    }
+
     fn by_user(&self) -> std::sync::MutexGuard<'_, HashMap<u32, u64>> {
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -424,20 +434,34 @@ impl Checkpointer {
     fn start(path: &Path, options: Options) -> Result<Self, HistoryError> {
         let failed = |e| HistoryError::of(path, e);
         let connection = connect(path, &options).map_err(failed)?;
+        // To empty the log it holds what commits wait for, and waits for readers: not long.
+        connection.busy_timeout(RESTART_WAITS).map_err(failed)?;
         let is_long = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&is_long);
         let (asked, asks) = bounded(1);
         let run = move || {
             os::step_back();
-            while let Ok(how) = asks.recv() {
+            let mut wait = Duration::MAX;
+            loop {
+                let how = match asks.recv_timeout(wait) {
+                    Ok(how) => how,
+                    Err(RecvTimeoutError::Timeout) => Checkpoint::All,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
                 // What fails here (a full disk) is tried again with the next one.
                 let sql = match how {
                     Checkpoint::Some => "PRAGMA wal_checkpoint(PASSIVE)",
                     Checkpoint::All => "PRAGMA wal_checkpoint(TRUNCATE)",
                 };
-                let frames = connection.query_row(sql, (), |row| row.get::<_, i64>(1));
-                if frames.is_ok_and(|frames| frames > WAL_FRAMES_LONG) {
+                let done = connection
+                    .query_row(sql, (), |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)));
+                if done.as_ref().is_ok_and(|(_, frames)| *frames > WAL_FRAMES_LONG) {
                     tell.store(true, Ordering::Relaxed);
+                }
+                if let Checkpoint::All = how {
+                    // A reader may have kept the log from being emptied: once more, until it is.
+                    let is_done = done.is_ok_and(|(busy, _)| !busy);
+                    wait = if is_done { Duration::MAX } else { EMPTY_AGAIN };
                 }
             }
         };
@@ -475,6 +499,8 @@ impl Drop for Checkpointer {
 /// How long a lock of another connection is waited for.
 const BUSY_WAITS: Duration = Duration::from_secs(5);
 const RESTART_WAITS: Duration = Duration::from_millis(20);
+/// When to try again to empty the log.
+const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
 /// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
@@ -585,6 +611,7 @@ impl Writer {
             now_us: job.now_us,
             changed_runs: HashSet::new(),
             said: HashMap::new(),
+            unsaid: Vec::new(),
             heads: HashMap::new(),
         };
         for record in &job.records {
@@ -594,10 +621,11 @@ impl Writer {
             page.message(entry)?;
         }
         let next_id = page.next_id;
-        page.finish()?;
+        let unsaid = page.finish()?;
         self.shared.step()?;
         transaction.commit()?;
         self.next_id = next_id;
+        self.shared.forget_bytes(unsaid);
         Ok(())
     }
 
@@ -757,13 +785,7 @@ impl Writer {
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
         self.index.ask();
-        let mut by_user = self.shared.by_user();
-        for (uid, bytes) in removed {
-            if let Some(of) = by_user.get_mut(&uid) {
-                *of = of.saturating_sub(bytes);
-            }
-        }
-        drop(by_user);
+        self.shared.forget_bytes(removed);
         self.checkpoint(2 * rows.len() as u64);
         Ok(rows.len())
     }
@@ -787,6 +809,8 @@ struct Page<'a> {
     changed_runs: HashSet<(u32, [u8; 16])>,
     /// Bytes of texts by rows of `senders`, to be written at the end.
     said: HashMap<i64, u64>,
+    /// Bytes of texts that are gone, by who said them.
+    unsaid: Vec<(u32, u64)>,
     next_id: u64,
     now_us: i64,
     heads: HashMap<i64, (u64, i64)>,
@@ -876,9 +900,12 @@ impl Page<'_> {
                             ORDER BY id DESC LIMIT 1 OFFSET ?2)";
                 let kept = AUDIT_PER_USER_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
-                let sql = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?";
+                // Acts of an office of the server are kept whatever others do.
+                let sql = "DELETE FROM audit WHERE office = ?1 AND id <=
+                           (SELECT id FROM audit WHERE office = ?1
+                            ORDER BY id DESC LIMIT 1 OFFSET ?2)";
                 let kept = AUDIT_KEPT_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute([kept]).map(drop)
+                self.transaction.prepare_cached(sql)?.execute(params![office, kept]).map(drop)
             }
             Record::RoomGone { name, head } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;
@@ -893,13 +920,24 @@ impl Page<'_> {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
                 // What was announced to it was said in it: only the numbers stay. (A notice's room stands
-                // behind ten bytes.)
+                // behind ten bytes; there is an index of that.)
+                let sql = "SELECT m.sender, s.uid, sum(length(CAST(m.text AS BLOB)))
+                           FROM messages m JOIN senders s ON s.id = m.sender
+                           WHERE m.notice IS NOT NULL AND substr(m.notice, 11) = ?
+                           GROUP BY m.sender";
+                let room = name.as_str().as_bytes();
+                let mut select = self.transaction.prepare_cached(sql)?;
+                let mut rows = select.query([room])?;
+                while let Some(row) = rows.next()? {
+                    let (sender, uid, bytes): (i64, u32, u64) =
+                        (row.get(0)?, row.get(1)?, row.get(2)?);
+                    let sql = "UPDATE senders SET bytes = max(bytes - ?2, 0) WHERE id = ?1";
+                    self.transaction.prepare_cached(sql)?.execute(params![sender, bytes])?;
+                    self.unsaid.push((uid, bytes));
+                }
                 let sql = "UPDATE messages SET notice = NULL, text = ''
-                           WHERE stream = (SELECT id FROM streams WHERE kind = ?1)
-                           AND substr(notice, 11) = ?2";
-                let values = params![KIND_ANNOUNCEMENTS, name.as_str().as_bytes()];
-                self.transaction.prepare_cached(sql)?.execute(values)?;
-                Ok(())
+                           WHERE notice IS NOT NULL AND substr(notice, 11) = ?";
+                self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
             }
             Record::Follow { uid, label, room, on } => {
                 let id = self.stream(&StreamKey::Room(room.clone()))?;
@@ -1032,7 +1070,8 @@ impl Page<'_> {
         self.transaction.prepare_cached(sql)?.execute(values).map(drop)
     }
 
-    fn finish(self) -> rusqlite::Result<()> {
+    /// Writes what was gathered; gives the bytes of texts that are gone.
+    fn finish(self) -> rusqlite::Result<Vec<(u32, u64)>> {
         self.shared.step()?;
         for instance in &self.changed_runs {
             if let Some(run) = self.runs.get(instance) {
@@ -1049,7 +1088,7 @@ impl Page<'_> {
         for (stream, (head, newest_us)) in &self.heads {
             update.execute(params![stream, head, newest_us])?;
         }
-        Ok(())
+        Ok(self.unsaid)
     }
 }
 

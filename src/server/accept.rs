@@ -8,11 +8,14 @@ use super::{
 };
 use crate::{
     chat::{member::Peer, names::UserName, rules::Rights},
-    limits::{ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX},
+    limits::{
+        ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX,
+        STANDING_MS,
+    },
     os::{self, PeerIds, Reserve},
     session::{Accepted, Listener},
     wire::{
-        frame::{self, Kind, PROTOCOL_VERSION},
+        frame::{self, Kind},
         hello::{self, Refused},
     },
 };
@@ -82,8 +85,10 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     drop(half_open);
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
+        let turn = core.look_up_turn(ids.uid).await;
         let user = name_of(&core, ids.uid).await;
         let admitted = !core.system || standing(&core, ids.uid, &user).await;
+        drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
@@ -93,24 +98,24 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
 
 /// Says why, as far as the socket takes it at once.
 fn turn_away(socket: &Accepted, why: &str) {
-    let refused = Refused {
-        code: 1,
-        text: why.to_owned(),
-        protocol: PROTOCOL_VERSION,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
+    let refused = Refused::new(1, why.to_owned());
     let mut bytes = Vec::new();
     frame::put(&mut bytes, Kind::Refused, |body| hello::put(body, &refused));
     socket.say_at_once(&bytes);
 }
 
-/// Whether a host's server lets this user in; what he may there is told to the hub. Asked for each session,
-/// since people come and go in groups.
+/// Whether a host's server lets this user in; what he may there is told to the hub. Asked anew as sessions
+/// come, since people come and go in groups; of many that come at once only for the first.
 async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
     let (allow, policy) = (&core.settings.server.allow, &core.settings.policy);
     let is_named = !allow.is_empty() || policy.lists().iter().any(|(_, list)| !list.is_empty());
     if !is_named || uid == 0 || uid == os::own_uid() {
         return true;
+    }
+    let now_us = os::monotonic_us();
+    let is_new = |at_us: &u64| now_us.saturating_sub(*at_us) < STANDING_MS * 1000;
+    if let Some((_, admitted)) = core.standings.borrow().get(&uid).filter(|(at, _)| is_new(at)) {
+        return *admitted;
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
     let asked = tokio::task::spawn_blocking(move || {
@@ -136,6 +141,11 @@ async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
     });
     let Ok((admitted, rights)) = asked.await else { return false };
     core.inner.borrow_mut().hub.set_rights(uid, rights);
+    let mut standings = core.standings.borrow_mut();
+    if standings.len() > CONNECTING_USERS_MAX {
+        standings.retain(|_, (at, _)| is_new(at));
+    }
+    standings.insert(uid, (now_us, admitted));
     admitted
 }
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::core::{Core, no_waker, now};
+use super::core::{Core, count_output, no_waker, now};
 use super::{past, status};
 use crate::{
     chat::{
@@ -67,6 +67,10 @@ pub(super) struct Conn {
     broken: Cell<bool>,
     /// Was not read because its output was full; to be read again once there is room.
     unread: Cell<bool>,
+    /// It asked for the status before it was a session: that is answered once.
+    asked: Cell<bool>,
+    /// What of its output is counted as its user's.
+    pub(super) counted: Cell<usize>,
 }
 
 impl Conn {
@@ -89,6 +93,8 @@ impl Conn {
             held: Cell::new(false),
             broken: Cell::new(false),
             unread: Cell::new(false),
+            asked: Cell::new(false),
+            counted: Cell::new(0),
         }
     }
 
@@ -136,6 +142,12 @@ impl Conn {
         if !self.is_half_open() {
             self.restart_time(os::monotonic_us());
         }
+        self.wake();
+    }
+
+    /// It does not take what it is told: there is nothing more to say to it.
+    pub(super) fn cut_off(&self) {
+        self.broken.set(true);
         self.wake();
     }
 
@@ -226,6 +238,8 @@ impl Drop for Guard<'_> {
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
+        *self.conn.output.borrow_mut() = Output::default();
+        count_output(&mut inner.owed, self.conn);
         if let Some(channel) = &mut inner.channel {
             channel.remove_slot(self.conn.id.0);
         }
@@ -388,7 +402,7 @@ impl Conn {
         let read = match parsed.kind {
             Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
             Kind::Stop => self.take_stop(core),
-            Kind::Status if self.admitted => self.take_status(core),
+            Kind::Status if open || !self.asked.replace(true) => self.take_status(core),
             Kind::Request if open => self.take_request(core, body),
             Kind::Submit if open => control::read_submit(body)
                 .map(|submit| core.inner.borrow_mut().hub.submit(now(), self.id, &submit))
@@ -442,7 +456,7 @@ impl Conn {
             return Ok(());
         }
         if !self.admitted {
-            self.refuse(4, format!("this server does not admit {}: not permitted", self.peer.user));
+            self.not_admitted();
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
@@ -474,10 +488,13 @@ impl Conn {
         output.put(|out| frame::put(out, kind, |to| hello::put(to, body)));
     }
 
+    fn not_admitted(&self) {
+        self.refuse(4, format!("this server does not admit {}: not permitted", self.peer.user));
+    }
+
     fn refuse(&self, code: u8, text: String) {
         self.phase.set(Phase::Frozen);
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.put(Kind::Refused, &Refused { code, text, protocol: PROTOCOL_VERSION, version });
+        self.put(Kind::Refused, &Refused::new(code, text));
     }
 
     fn take_stop(&self, core: &Core) -> Result<(), String> {
@@ -487,13 +504,15 @@ impl Conn {
             return Ok(());
         }
         let text = "only the server's own user and root may stop it".to_owned();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let refused = Refused { code: 4, text, protocol: PROTOCOL_VERSION, version };
-        self.put(Kind::Refused, &refused);
+        self.put(Kind::Refused, &Refused::new(4, text));
         Ok(())
     }
 
     fn take_status(&self, core: &Core) -> Result<(), String> {
+        if !self.admitted {
+            self.not_admitted();
+            return Ok(());
+        }
         let status = status::status(core);
         self.put(Kind::StatusReply, &status);
         Ok(())

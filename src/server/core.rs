@@ -22,7 +22,10 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{AWAY_MS, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX, TICK_BUSY_MS},
+    limits::{
+        AWAY_MS, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX,
+        TICK_BUSY_MS,
+    },
     os,
     presence::Table,
     wire::control,
@@ -67,6 +70,9 @@ pub(super) struct Core {
     /// Questions about the past: one of a user id at a time, and a few of all.
     questions: Arc<Semaphore>,
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    /// Whom the server let in or not, and when that was found out.
+    pub(super) standings: RefCell<HashMap<u32, (u64, bool)>>,
     next_session: Cell<u64>,
     ticking_slowly: Cell<bool>,
     /// The last look at the timers, and how long after it the next one was due.
@@ -80,6 +86,8 @@ pub(super) struct Inner {
     pub(super) table: Table,
     pub(super) conns: HashMap<SessionId, Rc<Conn>>,
     pub(super) names: HashMap<u32, UserName>,
+    /// Bytes that wait for all sessions of each user id.
+    pub(super) owed: HashMap<u32, usize>,
     actions: Vec<Action>,
     chunks: Vec<Chunk>,
     touched: Vec<SessionId>,
@@ -106,6 +114,7 @@ impl Core {
             table,
             conns: HashMap::new(),
             names: HashMap::new(),
+            owed: HashMap::new(),
             actions: Vec::new(),
             chunks: Vec::new(),
             touched: Vec::new(),
@@ -133,6 +142,8 @@ impl Core {
             lookups: RefCell::new(HashMap::new()),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             questions_of: RefCell::new(HashMap::new()),
+            look_ups_of: RefCell::new(HashMap::new()),
+            standings: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             ticking_slowly: Cell::new(true),
             ticked_us: Cell::new(os::monotonic_us()),
@@ -162,15 +173,18 @@ impl Core {
     /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
     /// server one user's questions wait for each other, not for those of others.
     pub(super) async fn question_turn(&self, uid: u32) -> [Option<OwnedSemaphorePermit>; 2] {
-        let of_user = {
-            let mut all = self.questions_of.borrow_mut();
-            all.retain(|_, turns| Arc::strong_count(turns) > 1);
-            let at_once = if self.system { 1 } else { QUESTIONS_MAX };
-            Arc::clone(all.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
-        };
+        let at_once = if self.system { 1 } else { QUESTIONS_MAX };
+        let of_user = turns_of(&self.questions_of, uid, at_once);
         // They are never closed.
         let own = of_user.acquire_owned().await.ok();
         [own, Arc::clone(&self.questions).acquire_owned().await.ok()]
+    }
+
+    /// Waits until it may be looked up who a user is; it may as long as the value is kept. Connections of one
+    /// user wait for each other, so that a slow user database keeps nobody else waiting for them.
+    pub(super) async fn look_up_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        // They are never closed.
+        turns_of(&self.look_ups_of, uid, 1).acquire_owned().await.ok()
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {
@@ -239,6 +253,17 @@ impl Core {
     pub(super) fn keep(&self) {
         self.inner.borrow_mut().hub.keep_notices();
         self.turn();
+    }
+
+    /// Waits a moment until everything is kept that the hub wants kept.
+    pub(super) async fn until_kept(&self) {
+        let kept = async {
+            while self.inner.borrow().hub.is_keeping() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        // Where the store fails it can't be helped.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), kept).await;
     }
 
     /// Tells every session that the server ends, and gives them a moment to take it.
@@ -333,7 +358,7 @@ impl Inner {
                     conn.turn_out(&reason);
                 }
             }
-            Action::Log(what) => core.log.info(&what),
+            Action::Log(what) => core.log.note(&what),
             Action::Row(row) => {
                 if let Err(e) = self.table.put(&row) {
                     core.log.warn(&format!("presence table: {e}"));
@@ -375,6 +400,10 @@ impl Inner {
         if let Some(conn) = self.conns.get(&id) {
             conn.output.borrow_mut().put(|bytes| control::put_frame(bytes, frame));
             touch(&mut self.touched, id, conn);
+            // Others decide how much it is told: it does not grow without end.
+            if count_output(&mut self.owed, conn) > OUTPUT_BYTES_PER_USER_MAX {
+                conn.cut_off();
+            }
         }
     }
 
@@ -385,7 +414,9 @@ impl Inner {
             if conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX {
                 self.pull(conn);
             }
-            if conn.output.borrow().is_empty() || !conn.write(&waker) {
+            let goes_on = !conn.output.borrow().is_empty() && conn.write(&waker);
+            count_output(&mut self.owed, conn);
+            if !goes_on {
                 return;
             }
         }
@@ -404,6 +435,30 @@ impl Inner {
         }
         self.chunks = chunks;
     }
+}
+
+/// The turns of one user; those that nobody waits for are forgotten.
+fn turns_of(
+    all: &RefCell<HashMap<u32, Arc<Semaphore>>>,
+    uid: u32,
+    at_once: usize,
+) -> Arc<Semaphore> {
+    let mut all = all.borrow_mut();
+    all.retain(|_, turns| Arc::strong_count(turns) > 1);
+    Arc::clone(all.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
+}
+
+/// Counts what waits for a session as its user's; gives what waits for all of them, bytes.
+pub(super) fn count_output(owed: &mut HashMap<u32, usize>, conn: &Conn) -> usize {
+    let now = conn.output.borrow().own_bytes();
+    let before = conn.counted.replace(now);
+    let of_user = owed.entry(conn.uid()).or_default();
+    *of_user = *of_user + now - before;
+    let left = *of_user;
+    if left == 0 {
+        owed.remove(&conn.uid());
+    }
+    left
 }
 
 fn touch(touched: &mut Vec<SessionId>, id: SessionId, conn: &Conn) {

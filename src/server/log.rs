@@ -47,6 +47,11 @@ impl Log {
         }
     }
 
+    /// Something that is to be found afterwards.
+    pub fn note(&self, text: &str) {
+        self.line("", text);
+    }
+
     /// Something an operator should know.
     pub fn warn(&self, text: &str) {
         self.line("warning: ", text);

@@ -214,6 +214,7 @@ async fn serve(
     drop(listener_gone);
     core.keep();
     core.say_good_bye("server stopped").await;
+    core.until_kept().await;
     turns.abort();
     committing.abort();
     badges.abort();

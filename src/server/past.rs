@@ -47,8 +47,9 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
     let Fetch { session, tag, stream, first, last, rooms } = fetch;
+    let of_rooms = rooms.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let rooms = rooms.as_deref();
+        let rooms = of_rooms.as_deref();
         reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
     });
     let (found, reason) = match found.await {
@@ -71,6 +72,13 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
         }
     };
     let mut inner = core.inner.borrow_mut();
+    // What was read for rooms that it has left meanwhile is not for it any more: it is read anew.
+    if rooms.is_some_and(|rooms| !inner.hub.is_in_all(session, &rooms)) {
+        inner.hub.fetch_failed(session, tag);
+        drop(inner);
+        core.turn_due.notify_one();
+        return;
+    }
     let events = inner.hub.fetched(session, tag, (found.first, found.last), (first, last), reason);
     // Who was removed meanwhile gets nothing of it.
     if let Some(events) = events
@@ -154,7 +162,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             let mut bytes = 0;
             let fits = found.iter().rev().take_while(|hit| {
                 bytes += hit.body.len() + 256;
-                bytes <= HITS_BYTES + hit.body.len()
+                bytes <= HITS_BYTES
             });
             let fits = fits.count().max(usize::from(!found.is_empty()));
             let more = found.len() > fits;

@@ -27,6 +27,8 @@ pub struct Output {
     /// Bytes of the first piece that were written already.
     written: usize,
     waiting: usize,
+    /// Bytes of pieces that no other session shares.
+    own: usize,
 }
 
 impl Output {
@@ -34,6 +36,12 @@ impl Output {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting
+    }
+
+    /// Bytes of memory that only this session needs.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        self.own
     }
 
     /// Whether nothing waits.
@@ -58,6 +66,7 @@ impl Output {
             let before = bytes.len();
             write(bytes);
             self.waiting += bytes.len() - before;
+            self.own += bytes.len() - before;
         }
     }
 
@@ -72,7 +81,9 @@ impl Output {
         self.written += bytes;
         self.waiting -= bytes;
         if self.pieces.front().is_some_and(|p| p.bytes().len() == self.written) {
-            self.pieces.pop_front();
+            if let Some(Piece::Own(bytes)) = self.pieces.pop_front() {
+                self.own -= bytes.len();
+            }
             self.written = 0;
         }
         if self.pieces.is_empty() {
@@ -94,6 +105,7 @@ mod tests {
         out.share(b"shared"[..].into());
         out.put(|b| b.extend_from_slice(b"d"));
         assert_eq!((out.waiting_bytes(), out.front()), (10, &b"abc"[..]));
+        assert_eq!(out.own_bytes(), 4);
         out.advance(2);
         assert_eq!(out.front(), b"c");
         out.advance(1);
@@ -102,5 +114,6 @@ mod tests {
         assert_eq!(out.front(), b"d");
         out.advance(1);
         assert!(out.is_empty() && out.front().is_empty());
+        assert_eq!(out.own_bytes(), 0);
     }
 }

@@ -99,16 +99,20 @@ pub struct Bye {
     pub code: u8,
 }
 
+impl Refused {
+    /// A refusal of this version; `code` is the exit code of a client.
+    #[must_use]
+    pub fn new(code: u8, text: String) -> Self {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { code, text, protocol: PROTOCOL_VERSION, version }
+    }
+}
+
 impl Bye {
     /// The refusal that it comes to for a client, if it is not to come back.
     #[must_use]
     pub fn refusal(&self) -> Option<Refused> {
-        (self.code != 0).then(|| Refused {
-            code: self.code,
-            text: self.reason.clone(),
-            protocol: PROTOCOL_VERSION,
-            version: String::new(),
-        })
+        (self.code != 0).then(|| Refused::new(self.code, self.reason.clone()))
     }
 }
 

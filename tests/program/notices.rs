@@ -315,3 +315,46 @@ fn what_was_announced_to_a_room_during_a_break_is_shown_to_who_comes_back() {
     let heard: Vec<_> = (0..3).map(|_| bob.next_of("announcement")["text"].clone()).collect();
     assert_eq!(heard, ["to the room", "to all", "last"]);
 }
+
+#[test]
+fn whom_an_announcement_was_for_is_known_after_the_server_was_killed_at_once() {
+    let world = World::new();
+    let mut server = world.serve();
+    let _bob = world.listen(&["dev"]);
+    let _eve = world.listen(&["dev"]);
+    let done = world.run(&["announce", "--ack", "--timeout", "1ms", "seen?"]);
+    assert!(done.code == 0, "{}", done.err);
+    // What the next command finds kept was kept after it.
+    world.run(&["notices", "ack", "!1"]).ok();
+    server.kill();
+    let _server = world.serve();
+    let receipt = world.run(&["notices", "show", "!1", "--json"]).ok().objects().remove(0);
+    assert_eq!(receipt["members"], 2, "{receipt}");
+}
+
+#[test]
+fn people_are_told_what_is_asked_of_them() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut command = world.moot(&["join", "--no-start", "dev"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut bob = Process::spawn(command);
+    eventually("he is in", || world.who(&[]).0.len() == 1);
+    world.run(&["announce", "--ack", "seen?\nreally?"]).ok();
+    let asked = bob.line("the announcement");
+    assert!(asked.contains("seen?"), "{asked}");
+    let asked = bob.line("its second line");
+    assert!(asked.ends_with("(to be acknowledged: moot notices ack 1)"), "{asked}");
+    bob.say("/ack");
+    eventually("acknowledged", || {
+        world.run(&["notices", "show", "1", "--json"]).ok().objects()[0]["acked"] == 1
+    });
+    assert!(world.run(&["notices", "list"]).ok().out.contains("seen? …"));
+    // A will needs rooms, and not many; nothing is announced that is over at once.
+    world.run(&["listen", "--announcements", "--will", "x"]).exits(2);
+    let many: Vec<String> = (0..9).map(|n| format!("r{n}")).collect();
+    let mut args = vec!["listen", "--will", "x"];
+    args.extend(many.iter().map(String::as_str));
+    world.run(&args).exits(2);
+    world.run(&["announce", "--expires", "0s", "x"]).exits(2);
+}

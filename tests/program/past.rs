@@ -662,3 +662,14 @@ fn a_history_of_the_first_version_is_read_and_goes_on() {
         assert_eq!(world.run(&["rooms", "--json"]).ok().objects()[0]["unread"], 1);
     }
 }
+
+#[test]
+fn two_of_the_longest_texts_are_found_at_once() {
+    let world = World::new();
+    let _server = world.serve();
+    let text = format!("needle{}", "x".repeat(32 * 1024 - 6));
+    for _ in 0..3 {
+        world.run_with_input(&["send", "dev"], text.as_bytes()).ok();
+    }
+    assert_eq!(world.run(&["search", "needle", "--json"]).ok().objects().len(), 3);
+}

@@ -275,3 +275,89 @@ fn the_policy_says_who_may_and_refusals_say_who_could() {
     world.run_as(operator, &["room", "ban", "dev", &at(bin)]).ok();
     world.run_as(operator, &["room", "ban", "dev", &at(daemon)]).exits(4);
 }
+
+#[test]
+fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    let owner = |args: &[&str]| world.run_as(OTHER_UID, args);
+    owner(&["room", "create", "den", "--private"]).ok();
+    owner(&["send", "den", "a secret"]).ok();
+    owner(&["announce", "--to", "den", "for the den"]).ok();
+    owner(&["announce", "--to", "den", "--in", "1h", "later"]).ok();
+    // He rules it and reads nothing of it.
+    world.run(&["history", "den"]).exits(4);
+    let listed = world.run(&["notices", "list"]).ok().out;
+    assert!(listed.contains("den") && !listed.contains("for the den"), "{listed}");
+    assert!(!listed.contains("later"), "{listed}");
+    world.run(&["notices", "show", "!1"]).exits(4);
+    world.run_as(THIRD_UID, &["notices", "show", "!1"]).exits(5);
+    world.run(&["notices", "cancel", "!1"]).ok();
+    // Nobody is there when he lets himself in; it is found by whoever looks.
+    world.run(&["room", "invite", "den", &at(0)]).ok();
+    world.run(&["history", "den"]).ok();
+    world.run(&["room", "kick", "den", &at(0)]).ok();
+    let told = owner(&["history", "den"]).ok().out;
+    assert!(told.contains("root: -- let himself into this room"), "{told}");
+    // What a leader of the room does is no act of the server's office.
+    owner(&["room", "invite", "den", &at(THIRD_UID)]).ok();
+    assert_eq!(owner(&["history", "den"]).ok().out, told);
+    // Rooms of others, described and deleted by right of office.
+    world.run(&["room", "topic", "den", "x"]).ok();
+    world.run(&["room", "delete", "den"]).ok();
+    let audit = world.run(&["status", "--audit"]).ok().out;
+    for act in ["invite @root in den", "topic of den", "delete den", "cancel !1 of"] {
+        assert!(audit.contains(act), "{act}: {audit}");
+    }
+}
+
+#[test]
+fn who_may_not_read_a_room_has_the_receipt_of_what_he_announced_there() {
+    if !is_root() {
+        return;
+    }
+    let policy = format!("[policy]\njoin = [\"{}\"]\n", at(THIRD_UID));
+    let world = World::with_config(&policy);
+    let _server = world.serve_with(&["--system"]);
+    let mut listener = listen_as(&world, THIRD_UID, &["dev"]);
+    let announce = ["announce", "--to", "dev", "--require", "1", "from outside"];
+    let told = world.run_as(FOURTH_UID, &announce).ok().out;
+    assert_eq!(told, "reached 1 of 1\n");
+    assert_eq!(listener.next_of("announcement")["text"], "from outside");
+    world.run_as(FOURTH_UID, &["notices", "cancel", "!1"]).ok();
+}
+
+#[test]
+fn nobody_makes_a_server_keep_without_end_what_others_do_not_take() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let server = world.serve_with(&["--system"]);
+    let mut sleeper = listen_as(&world, THIRD_UID, &["dev"]);
+    sleeper.signal("STOP");
+    let before = super::machine::memory_kib(server.pid());
+    let connection = Connection::open(&world.dir.join("socket"), PATIENCE).unwrap();
+    let mut link = Link::open(connection, &Hello::new(None, Kind::Script, [9; 16]));
+    link.set_deadline(Some(Instant::now() + PATIENCE));
+    let user = moot::chat::names::UserName::new(&user_name(THIRD_UID)).unwrap();
+    let room = RoomName::new("dev").unwrap();
+    let role = moot::chat::rules::Role::Invited;
+    // More than a socket takes, of which nothing is read.
+    for _ in 0..200 {
+        let mut last = 0;
+        for _ in 0..100 {
+            let (room, user) = (room.clone(), user.clone());
+            last = link.queue_request(&Request::Role { room, user, role, on: true });
+        }
+        while !matches!(link.wait().unwrap(), Told::Reply(serial, _) if serial == last) {}
+    }
+    let grown = super::machine::memory_kib(server.pid()).saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB");
+    sleeper.signal("CONT");
+    world.run(&["send", "dev", "still there"]).ok();
+    assert_eq!(sleeper.texts(1), ["still there"]);
+}

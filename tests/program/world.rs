@@ -418,6 +418,12 @@ impl Drop for Process {
         // It may have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            // Whoever looks into it wants to know what each of them said.
+            let (pid, errors) = (self.pid(), self.errors());
+            let mut told = std::io::stderr().lock();
+            let _ = writeln!(told, "process {pid} said: {errors}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     chat::{
         member::SessionId,
         names::UserName,
-        verbs::{AuditInfo, Refusal, RefusalCode, Reply},
+        verbs::{AuditInfo, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
 };
@@ -43,11 +43,21 @@ impl Hub {
         {
             self.audit.remove(at);
         }
-        if self.audit.len() >= AUDIT_KEPT_MAX {
-            self.audit.pop_front();
+        let alike = |entry: &Audit| entry.office == office;
+        if self.audit.iter().filter(|e| alike(e)).count() >= AUDIT_KEPT_MAX
+            && let Some(at) = self.audit.iter().position(alike)
+        {
+            self.audit.remove(at);
         }
         self.audit.push_back(entry.clone());
         self.records.push(Record::Audit(entry));
+    }
+
+    /// The same, if it was by no right in the room itself.
+    pub(super) fn audit_by_office(&mut self, now: Now, uid: u32, tag: StreamTag, act: String) {
+        if !self.leads_by_its_rules(uid, tag) {
+            self.audit(now, uid, act);
+        }
     }
 
     /// What was noted, the newest first.

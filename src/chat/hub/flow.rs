@@ -79,7 +79,7 @@ impl Hub {
     fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;
         let stream = self.stream_mut(tag);
-        let worth_it = stream.members as usize >= min;
+        let (worth_it, aside) = (stream.members as usize >= min, stream.aside);
         let sub = &mut stream.subs[key];
         let heard = report.datagrams > sub.datagrams;
         sub.datagrams = sub.datagrams.max(report.datagrams);
@@ -88,7 +88,7 @@ impl Hub {
             Hearing::Unproven { probe_at_us } => {
                 if heard && now.mono_us >= probe_at_us {
                     sub.hearing = Hearing::Proven;
-                    sub.restart_health(now, report);
+                    sub.restart_health(now, report, aside);
                     if worth_it && sub.in_window {
                         stream.set_way(key, Way::Broadcast);
                         stream.forget_floor();
@@ -96,7 +96,7 @@ impl Hub {
                 }
             }
             Hearing::Proven if sub.way == Way::Session => {
-                sub.restart_health(now, report);
+                sub.restart_health(now, report, aside);
                 if worth_it && sub.in_window {
                     stream.set_way(key, Way::Broadcast);
                     stream.forget_floor();
@@ -108,8 +108,9 @@ impl Hub {
                     return;
                 }
                 let all = report.delivered.saturating_sub(sub.health_delivered);
+                let all = all.saturating_sub(aside - sub.health_aside);
                 let by_broadcast = report.by_broadcast.saturating_sub(sub.health_by_broadcast);
-                sub.restart_health(now, report);
+                sub.restart_health(now, report, aside);
                 if all >= HEALTH_MESSAGES_MIN && by_broadcast * 2 < all {
                     let probe_at_us = now.mono_us + sub.next_pause_us();
                     sub.hearing = Hearing::Unproven { probe_at_us };
@@ -178,13 +179,13 @@ impl Hub {
                 stream.pull_head(now, key, out);
                 continue;
             }
-            let before = left;
             let is_in = |room| order.iter().any(|(tag, _)| *tag == room);
-            let Pulled { repaired, fetch } = stream.pull_messages(key, is_in, &mut left, out);
+            let Pulled { repaired, repaired_bytes, fetch } =
+                stream.pull_messages(key, is_in, &mut left, out);
             stream.pull_head(now, key, out);
             if broadcast && repaired > 0 {
                 self.counters.repaired += repaired;
-                self.accounts.count_repair(now.mono_us, account, before - left);
+                self.accounts.count_repair(now.mono_us, account, repaired_bytes);
                 self.used(uid).repaired += repaired;
             }
             if let Some((first, last)) = fetch {
@@ -382,6 +383,8 @@ impl Hub {
 struct Pulled {
     /// Messages that had been sent before by broadcast.
     repaired: u64,
+    /// Bytes of those.
+    repaired_bytes: usize,
     /// Numbers that the backlog does not have any more.
     fetch: Option<(u64, u64)>,
 }
@@ -400,8 +403,9 @@ impl Sub {
         }
     }
 
-    fn restart_health(&mut self, now: Now, report: &Report) {
+    fn restart_health(&mut self, now: Now, report: &Report, aside: u64) {
         self.health_since_us = now.mono_us;
+        self.health_aside = aside;
         self.health_delivered = report.delivered;
         self.health_by_broadcast = report.by_broadcast;
     }
@@ -472,7 +476,7 @@ impl Stream {
     ) -> Pulled {
         let (head, start) = (self.backlog.head(), self.backlog.start());
         let sub = &mut self.subs[key];
-        let mut pulled = Pulled { repaired: 0, fetch: None };
+        let mut pulled = Pulled { repaired: 0, repaired_bytes: 0, fetch: None };
         if sub.fetching {
             return pulled;
         }
@@ -481,18 +485,21 @@ impl Stream {
             (Way::Broadcast, Some((first, last))) => (first, last.min(head)),
             (Way::Broadcast, None) => return pulled,
         };
-        let mut sent = 0;
         while next <= last && *left > 0 {
             let Some(segment) = self.backlog.holding(next) else {
                 pulled.fetch = Some((next, last.min(start - 1)));
                 break;
             };
-            sent += segment.last + 1 - next;
-            next = segment.last + 1;
             let frame = match &segment.secret {
                 Some((room, withheld)) if !is_in(*room) => withheld,
                 Some(_) | None => &segment.frame,
             };
+            // What never went by broadcast is not sent again.
+            if sub.way == Way::Broadcast && segment.secret.is_none() {
+                pulled.repaired += segment.last + 1 - next;
+                pulled.repaired_bytes += frame.len();
+            }
+            next = segment.last + 1;
             *left = left.saturating_sub(frame.len());
             out.push(Chunk::Batch(std::rc::Rc::clone(frame)));
         }
@@ -500,7 +507,6 @@ impl Stream {
             Way::Session => sub.next_push = next,
             Way::Broadcast => {
                 sub.repair = (next <= last).then_some((next, last));
-                pulled.repaired = sent;
             }
         }
         pulled

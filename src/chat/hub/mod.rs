@@ -298,6 +298,8 @@ pub struct Hub {
     notices_open: usize,
     /// Wall clock of the last turn.
     wall_us: i64,
+    /// Streams that get another key before anything more is published.
+    rekeyed: BTreeSet<StreamTag>,
     committing: VecDeque<StreamTag>,
     commit_running: bool,
     dirty_streams: Vec<StreamTag>,
@@ -353,6 +355,7 @@ impl Hub {
             notices_kept_us: 0,
             notices_open: 0,
             wall_us: 0,
+            rekeyed: BTreeSet::new(),
             committing: VecDeque::new(),
             commit_running: false,
             dirty_streams: Vec::new(),
@@ -388,11 +391,19 @@ impl Hub {
             }
         }
         self.delete_ending();
+        for tag in std::mem::take(&mut self.rekeyed) {
+            if self.stream(tag).channel.is_some() {
+                self.out.push(Action::NewKey(tag));
+            }
+        }
         self.commit_next();
         let mut dirty = std::mem::take(&mut self.dirty_streams);
         for tag in dirty.drain(..) {
             self.stream_mut(tag).dirty = false;
             self.publish(now, tag);
+        }
+        if !self.urgent_notices.is_empty() {
+            self.commit_next();
         }
         // Publishing marks nothing dirty itself, so the allocation can be kept.
         if self.dirty_streams.is_empty() {
@@ -518,6 +529,13 @@ impl Hub {
         self.accounts.has_credit(session.account)
     }
 
+    /// Charges a session for so many others that are told what it did.
+    fn charge_told(&mut self, id: SessionId, told: usize) {
+        if let Some(session) = self.sessions.get(&id) {
+            self.accounts.charge(session.account, told * limits::TOLD_COST_BYTES);
+        }
+    }
+
     /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something.
     pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
@@ -539,9 +557,10 @@ impl Hub {
         let mut all: Vec<Usage> = self.usage.values().copied().collect();
         all.sort_by_key(|u| std::cmp::Reverse((u.recent, u.bytes)));
         all.truncate(most);
-        for usage in &mut all {
-            let of = self.sessions.values().filter(|s| s.peer.uid == usage.uid);
-            usage.sessions = of.count() as u64;
+        for session in self.sessions.values() {
+            if let Some(usage) = all.iter_mut().find(|usage| usage.uid == session.peer.uid) {
+                usage.sessions += 1;
+            }
         }
         all
     }

@@ -207,6 +207,13 @@ pub(super) struct Announcing {
     report_at: u32,
 }
 
+impl Announcing {
+    /// Whether it is for the members of a room.
+    pub(super) fn is_for(&self, room: StreamTag) -> bool {
+        self.only == Some(room)
+    }
+}
+
 impl Hub {
     // ---- announcing --------------------------------------------------------------------------
 
@@ -232,9 +239,18 @@ impl Hub {
             Some(room) => {
                 let tag = self.known_room(uid, room)?;
                 self.may_speak(uid, tag)?;
+                if self.is_ending(tag) {
+                    return refuse(RefusalCode::Absent, "the room is being deleted");
+                }
                 Some(tag)
             }
         };
+        if self.accounts.is_over_rate(now.mono_us, account) || self.accounts.is_full(account) {
+            let text = "this user says more at a time than one user may; try again in a second";
+            return refuse(RefusalCode::Failed, text);
+        }
+        // Whom it is for is found out for each anew.
+        self.charge_told(id, self.stream(ANNOUNCEMENTS).members as usize);
         if announce.dry_run {
             let own = Some(self.process_of(id));
             let addressees = self.addressees(own, only);
@@ -244,7 +260,7 @@ impl Hub {
             let (members, users) = (addressees.len() as u32, uids.len() as u32);
             return Ok(Some(Reply::WouldReach { members, users }));
         }
-        let from = Arc::clone(&session.member);
+        let from = Arc::clone(&self.sessions[&id].member);
         let mut state = NoticeState {
             number: None,
             schedule: None,
@@ -266,10 +282,6 @@ impl Hub {
         let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
         if later.is_some_and(|at| at > latest) {
             return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
-        }
-        if self.accounts.is_over_rate(now.mono_us, account) {
-            let text = "this user says more at a time than one user may; try again in a second";
-            return refuse(RefusalCode::Failed, text);
         }
         if later.is_some() || announce.retain {
             self.may_keep_notice(now, uid, state.text.len())?;
@@ -328,7 +340,8 @@ impl Hub {
             .values()
             .map(|p| &p.state)
             .filter(|s| s.retained && s.is_open(now.wall_us))
-            .chain(self.waiting.values().map(|w| &w.state));
+            .chain(self.waiting.values().map(|w| &w.state))
+            .chain(self.announcing.values().map(|a| &a.state).filter(|s| s.retained));
         let (mut all_bytes, mut own_bytes, mut own) = (bytes, bytes, 0);
         for state in kept {
             all_bytes += state.text.len();
@@ -422,6 +435,8 @@ impl Hub {
         }
         let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
         self.notices.insert(number, Posted { state, by_session, watch, dirty: true });
+        // Whom it was for is kept at once.
+        self.urgent_notices.insert(number);
         self.unread_changed = true;
         self.trim_notices(number);
         self.tell_covered(number);
@@ -531,6 +546,25 @@ impl Hub {
         }
     }
 
+    /// A session left a room: what was announced there and has not reached it will not reach it any more.
+    pub(super) fn receipts_left_room(&mut self, id: SessionId, room: &RoomName) {
+        let mut covered = Vec::new();
+        for (number, posted) in &mut self.notices {
+            if posted.state.room.as_ref() == Some(room)
+                && let Some(at) = posted.by_session.get(&id)
+                && !posted.state.addressees[*at].reached
+            {
+                posted.state.addressees[*at].gone = Some(Gone::Ended);
+                posted.by_session.remove(&id);
+                posted.dirty = true;
+                covered.push(*number);
+            }
+        }
+        for number in covered {
+            self.tell_covered(number);
+        }
+    }
+
     fn tell_covered(&mut self, number: u64) {
         let Some(posted) = self.notices.get_mut(&number) else { return };
         let Some(watch) = posted.watch else { return };
@@ -546,6 +580,10 @@ impl Hub {
             Ok(posted) => &posted.state,
             Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
         };
+        let uid = self.sessions[&id].peer.uid;
+        if state.from.uid != uid {
+            self.may_read_notice(uid, state)?;
+        }
         if state.forgotten {
             return refuse(
                 RefusalCode::Absent,
@@ -618,20 +656,35 @@ impl Hub {
         }
     }
 
-    /// Who may see it: everybody, or those who may read its room; before its time, who made it.
+    /// Who may know of it: who made it and operators, who may take it back; once it is announced, also those
+    /// for whom it was.
     fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
-        let made_it = state.from.uid == uid || self.is_operator(uid);
-        if state.number.is_none() {
-            return made_it;
+        let made_it = state.from.uid == uid
+            && self
+                .room_of(state)
+                .is_none_or(|tag| tag.is_some_and(|tag| self.exists_for(uid, tag)));
+        let reads_it = state.number.is_some() && self.may_read_notice(uid, state).is_ok();
+        made_it || reads_it || self.is_operator(uid)
+    }
+
+    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its room.
+    fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
+        match self.room_of(state) {
+            None => Ok(()),
+            Some(Some(tag)) => self.may_read(uid, tag),
+            Some(None) => refuse(RefusalCode::Absent, "the room it was for is gone"),
         }
-        match &state.room {
-            None => true,
-            Some(room) => self.rooms.get(room).is_some_and(|tag| self.may_read(uid, *tag).is_ok()),
-        }
+    }
+
+    /// The room it is for, if it is for one; none if that is gone.
+    fn room_of(&self, state: &NoticeState) -> Option<Option<StreamTag>> {
+        state.room.as_ref().map(|room| self.rooms.get(room).copied())
     }
 
     fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
         let member = &self.sessions[&id].member;
+        // An operator may take back what is for a private room, and reads no more of it than of the room.
+        let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
         NoticeInfo {
             id: state.id(),
             schedule: state.schedule,
@@ -642,7 +695,7 @@ impl Hub {
             expires_wall_us: state.expires_wall_us().filter(|_| state.number.is_some()),
             retained: state.retained,
             ack: state.ack,
-            text: state.text.to_string(),
+            text: if reads { state.text.to_string() } else { String::new() },
             standing: state.standing(now.wall_us),
             members: state.addressees.len() as u32,
             reached: state.reached(),
@@ -764,6 +817,11 @@ impl Hub {
         }
         posted.state.cancelled_by = Some(by.clone());
         posted.dirty = true;
+        let watch = posted.watch.take();
+        if let Some(watch) = watch {
+            // Nobody will acknowledge it any more.
+            self.send(watch.session, Event::Covered { number });
+        }
         self.urgent_notices.insert(number);
         self.unread_changed = true;
         act.into_iter().for_each(|act| self.audit(now, uid, act));
@@ -776,6 +834,7 @@ impl Hub {
                 Some(tag) => tag.is_some_and(|tag| self.sessions[id].sub_key(tag).is_some()),
             })
             .collect();
+        self.charge_told(id, told.len());
         for session in told {
             self.send(session, Event::Cancelled { number, by: by.clone() });
         }
@@ -836,7 +895,9 @@ impl Hub {
     pub(super) fn open_notices(&self, now_us: i64, uid: u32, label: Option<&Label>) -> u64 {
         let waits = |posted: &&Posted| {
             let state = &posted.state;
-            state.is_open(now_us) && self.sees_notice(uid, state) && !state.is_acked_by(uid, label)
+            state.is_open(now_us)
+                && self.may_read_notice(uid, state).is_ok()
+                && !state.is_acked_by(uid, label)
         };
         self.notices.values().filter(waits).count() as u64
     }
@@ -846,7 +907,7 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         let cancelled = self.notices.range(after + 1..);
         let cancelled: Vec<_> = cancelled
-            .filter(|(_, p)| self.sees_notice(uid, &p.state))
+            .filter(|(_, p)| self.may_read_notice(uid, &p.state).is_ok())
             .filter_map(|(number, p)| Some((*number, p.state.cancelled_by.clone()?)))
             .collect();
         for (number, by) in cancelled {
@@ -872,7 +933,9 @@ impl Hub {
             let only = match &state.room {
                 None => None,
                 Some(room) => match self.rooms.get(room).copied() {
-                    Some(tag) if self.still_speaks(state.from.uid, tag) => Some(tag),
+                    Some(tag) if self.still_speaks(state.from.uid, tag) && !self.is_ending(tag) => {
+                        Some(tag)
+                    }
                     Some(_) | None => {
                         let text = format!(
                             "!+{schedule} of {} was not announced: {room} is closed to him",

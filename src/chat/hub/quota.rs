@@ -148,6 +148,9 @@ pub struct Rates {
     pub repair_bytes: u64,
 }
 
+/// How often those who compete are counted, microseconds.
+const COUNT_EVERY_US: u64 = COMPETES_MS * 1000 / 10;
+
 /// All accounts with anything to their name, and those that had it a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
@@ -209,7 +212,7 @@ impl Accounts {
     /// Begins another turn: each share is as large as the number of those who compete lets it be.
     pub(super) fn next_turn(&mut self, now_us: u64) {
         self.turn += 1;
-        if now_us.saturating_sub(self.counted_us) >= COMPETES_MS * 100 {
+        if now_us.saturating_sub(self.counted_us) >= COUNT_EVERY_US {
             self.counted_us = now_us;
             let since_us = now_us.saturating_sub(COMPETES_MS * 1000);
             // Whoever left with a debt finds it when he comes back.
@@ -299,13 +302,17 @@ impl Accounts {
         self.accounts.iter().filter(|(of, a)| **of != id && a.sessions > 0).count()
     }
 
-    /// Whether an account has as much in flight as it may; then the session waits.
+    /// Whether an account has as much in flight as it may.
+    pub(super) fn is_full(&mut self, id: AccountId) -> bool {
+        self.of(id).in_flight_bytes >= self.in_flight_bytes_max
+    }
+
+    /// The same; then the session waits.
     pub(super) fn must_wait(&mut self, id: AccountId, session: SessionId) -> bool {
-        let max = self.in_flight_bytes_max;
-        let account = self.of(id);
-        if account.in_flight_bytes < max {
+        if !self.is_full(id) {
             return false;
         }
+        let account = self.of(id);
         if !account.waiting.contains(&session) {
             account.waiting.push(session);
         }

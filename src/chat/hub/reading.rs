@@ -1,7 +1,9 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
+use std::collections::HashSet;
+
 use super::{
-    ANNOUNCEMENTS, Hub, StreamKey,
+    ANNOUNCEMENTS, Hub, Now, StreamKey,
     request::{no_room, refuse},
     stream::Topic,
 };
@@ -76,7 +78,7 @@ pub struct SearchQuestion {
     /// Only in this stream.
     pub stream: Option<StreamKey>,
     /// Not in these rooms.
-    pub hidden: Vec<RoomName>,
+    pub hidden: HashSet<RoomName>,
     /// Only what this user id said.
     pub from_uid: Option<u32>,
     /// Only what was said since, microseconds since 1970.
@@ -466,6 +468,7 @@ impl Hub {
     /// Deletes a room as soon as nothing is under way in it; answered when that is kept.
     pub(super) fn delete_room(
         &mut self,
+        now: Now,
         id: SessionId,
         serial: u32,
         room: &RoomName,
@@ -475,9 +478,12 @@ impl Hub {
         let Topic::Room { creator_uid, .. } = &self.stream(tag).topic else { return no_room(room) };
         if uid != *creator_uid && !self.is_operator(uid) {
             let by = self.called(*creator_uid);
-            let text = format!("only {by}, who made {room}, or an operator may delete it");
+            let text =
+                format!("only {by}, who made {room}, or an operator of the server may delete it");
             return refuse(RefusalCode::Denied, text);
         }
+        let act = format!("delete {room}");
+        self.audit_by_office(now, uid, tag, act);
         self.deleting.push((tag, id, serial));
         Ok(())
     }
@@ -491,7 +497,8 @@ impl Hub {
     pub(super) fn delete_ending(&mut self) {
         let mut at = 0;
         while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
-            if self.stream(tag).in_flight_bytes > 0 {
+            let announcing = self.announcing.values().any(|a| a.is_for(tag));
+            if self.stream(tag).in_flight_bytes > 0 || announcing {
                 at += 1;
                 continue;
             }
@@ -670,6 +677,10 @@ mod tests {
         hub.open(NOW, SessionId(2), peer, hello).unwrap();
         hub.request(NOW, SessionId(2), 1, Request::DeleteRoom { room: room.clone() });
         hub.end_turn(NOW);
+        // Until that is kept, what was said there could be found under its name.
+        say(&mut hub, 1, &room, "too early");
+        assert_eq!(hub.room_tag(&room), None);
+        hub.stored(NOW);
         say(&mut hub, 1, &room, "stored again");
         assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 101);
     }

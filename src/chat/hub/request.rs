@@ -53,7 +53,7 @@ impl Hub {
                 Err(refusal) => Err(refusal),
             }
         } else if let Request::DeleteRoom { room } = request {
-            match self.delete_room(id, serial, &room) {
+            match self.delete_room(now, id, serial, &room) {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             }
@@ -120,7 +120,7 @@ impl Hub {
             | Request::NumberAt { .. }
             | Request::Search { .. }
             | Request::Unread { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
-            Request::Topic { room, topic } => self.set_topic(id, &room, topic),
+            Request::Topic { room, topic } => self.set_topic(now, id, &room, topic),
             Request::Away { label, text } => {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, Some(&text)).map(|()| Reply::Done)

@@ -169,7 +169,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
         Mark(u32, Option<Label>, StreamKey),
     }
     let mut said: HashSet<About> = HashSet::new();
-    let mut acts = 0;
+    let mut acts = [0; 2];
     let mut names_of: HashMap<u32, usize> = HashMap::new();
     let mut kept: Vec<Record> = records
         .into_iter()
@@ -185,9 +185,10 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
                 Record::Notice(state) => About::Notice(state.id()),
                 Record::NoticeGone(id) => About::Notice(*id),
-                Record::Audit(_) => {
-                    acts += 1;
-                    return acts <= AUDIT_KEPT_MAX;
+                Record::Audit(act) => {
+                    let acts = &mut acts[usize::from(act.office)];
+                    *acts += 1;
+                    return *acts <= AUDIT_KEPT_MAX;
                 }
                 Record::Follow { uid, label, room, .. } => {
                     About::Follow(*uid, label.clone(), room.clone())

@@ -1,12 +1,16 @@
 //! Rooms: who may be in them, who leads them, and what happens to whoever is removed.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Action, Hub, Now, Record,
     request::{no_room, refuse},
     session::Session,
     stream::{Stream, Topic},
+    submit::EntryDraft,
 };
 use crate::{
     chat::{
@@ -69,10 +73,35 @@ impl Hub {
 
     /// Whether a user leads a room: made it, was made an operator of it, or is one of the server.
     fn leads(&self, uid: u32, tag: StreamTag) -> bool {
+        self.leads_by_its_rules(uid, tag)
+            || (self.is_operator(uid) && self.room_rules(tag).is_some())
+    }
+
+    /// Whether a user leads a room whatever he is on the server.
+    pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
-            uid == creator || made || self.is_operator(uid)
+            uid == creator || made
         })
+    }
+
+    /// Whoever is let into a private room by an office of the server is told of in the room itself, for good:
+    /// also its members who are not here now see it.
+    fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamTag) {
+        let session = &self.sessions[&id];
+        let (account, from) = (session.account, Arc::clone(&session.member));
+        let whom =
+            if uid == from.uid { "himself".to_owned() } else { format!("@{}", self.called(uid)) };
+        let draft = EntryDraft {
+            from,
+            reply_to: None,
+            to_label: None,
+            notice: None,
+            will: None,
+            text: format!("-- let {whom} into this room, as an operator of the server").into(),
+            submit: None,
+        };
+        self.number(now, tag, account, draft);
     }
 
     /// Whether a room exists for a user.
@@ -157,8 +186,8 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         match self.rooms.get(room) {
             Some(tag) if self.exists_for(uid, *tag) => Ok(*tag),
-            // Whoever may not make rooms is told of a private one what he is told of none.
-            Some(_) => self.may_create(uid, room).and_then(|()| no_room(room)),
+            // Whoever can't make rooms is told of a private one what he is told of none.
+            Some(_) => self.may_make(uid, room).and_then(|()| no_room(room)),
             None => self.new_room(id, room, NewRoom::PUBLIC),
         }
     }
@@ -198,15 +227,18 @@ impl Hub {
         room: &RoomName,
         new: NewRoom,
     ) -> Result<Reply, Refusal> {
-        if let Some(tag) = self.rooms.get(room) {
-            let text = match self.exists_for(self.sessions[&id].peer.uid, *tag) {
-                true => format!("the room {room} is there already"),
+        let uid = self.sessions[&id].peer.uid;
+        match self.rooms.get(room) {
+            None => self.new_room(id, room, new).map(|_| Reply::Done),
+            Some(tag) if self.exists_for(uid, *tag) => {
+                refuse(RefusalCode::Failed, format!("the room {room} is there already"))
+            }
+            Some(_) => {
+                self.may_make(uid, room)?;
                 // Without saying why.
-                false => format!("a room can't be called {room} here"),
-            };
-            return refuse(RefusalCode::Failed, text);
+                refuse(RefusalCode::Failed, format!("a room can't be called {room} here"))
+            }
         }
-        self.new_room(id, room, new).map(|_| Reply::Done)
     }
 
     fn new_room(
@@ -216,19 +248,9 @@ impl Hub {
         new: NewRoom,
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        self.may_create(uid, room)?;
-        if self.rooms.len() >= self.rules.rooms_max {
-            let text = format!("the server has {} rooms, which is the limit", self.rooms.len());
-            return refuse(RefusalCode::Failed, text);
-        }
-        self.may_make_rooms(uid)?;
+        self.may_make(uid, room)?;
         let bytes = self.rules.backlog_bytes_max;
         let reused = self.gone_tags.remove(room);
-        let gone = self.streams.len() - self.rooms.len() - self.pairs.len() - 1;
-        if reused.is_none() && self.rooms.len() + gone >= self.rules.rooms_max {
-            let text = "too many rooms were made and deleted in this run of the server";
-            return refuse(RefusalCode::Failed, text);
-        }
         let tag = reused.unwrap_or_else(|| self.next_tag());
         let mut stream = Stream::room(tag, room.clone(), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
@@ -245,14 +267,33 @@ impl Hub {
         Ok(tag)
     }
 
-    fn may_create(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
+    /// Whether a user may bring a room of this name into being, as far as he may know.
+    fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
         let rights = self.rights_of(uid);
-        if rights.create_rooms || rights.operator {
-            return Ok(());
+        if !rights.create_rooms && !rights.operator {
+            let who = Policy::words(&self.rules.policy.create_rooms);
+            let text = format!("there is no room {room}, and only {who} may make rooms here");
+            return refuse(RefusalCode::Denied, text);
         }
-        let who = Policy::words(&self.rules.policy.create_rooms);
-        let text = format!("there is no room {room}, and only {who} may make rooms here");
-        refuse(RefusalCode::Denied, text)
+        let all = self.rooms.len();
+        if all >= self.rules.rooms_max {
+            let text = format!("the server has {all} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
+        }
+        self.may_make_rooms(uid)?;
+        let gone = self.streams.len() - all - self.pairs.len() - 1;
+        if !self.gone_tags.contains_key(room) && all + gone >= self.rules.rooms_max {
+            let text = "too many rooms were made and deleted in this run of the server";
+            return refuse(RefusalCode::Failed, text);
+        }
+        // Until that is kept, what was said in it is still to be found under its name.
+        let is_it =
+            |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
+        if self.rules.store && self.records.iter().chain(&self.records_running).any(is_it) {
+            let text = format!("the room {room} is still being deleted; try again");
+            return refuse(RefusalCode::Failed, text);
+        }
+        Ok(())
     }
 
     /// Whether a user who could say something in a room when he put it off still may: nobody shut him out.
@@ -304,6 +345,7 @@ impl Hub {
 
     pub(super) fn set_topic(
         &mut self,
+        now: Now,
         id: SessionId,
         room: &RoomName,
         new: String,
@@ -318,6 +360,7 @@ impl Hub {
         self.must_lead(uid, tag, "set its topic")?;
         self.stream_mut(tag).set_topic(new.clone());
         self.record_room(tag);
+        self.audit_by_office(now, uid, tag, format!("topic of {room}"));
         self.tell_membership(tag, id, Event::Topic { stream: tag, topic: new, by: id });
         Ok(Reply::Done)
     }
@@ -355,7 +398,7 @@ impl Hub {
     }
 
     /// Rooms that a user may not read: what is found there is not for him.
-    pub(super) fn unreadable_rooms(&self, uid: u32) -> Vec<RoomName> {
+    pub(super) fn unreadable_rooms(&self, uid: u32) -> HashSet<RoomName> {
         let hidden = self.rooms.iter().filter(|(_, tag)| self.may_read(uid, **tag).is_err());
         hidden.map(|(name, _)| name.clone()).collect()
     }
@@ -415,6 +458,7 @@ impl Hub {
             (Role::Muted, false) => ("let somebody speak again", "unmute"),
         };
         self.must_lead(own, tag, what)?;
+        let by_office = !self.leads_by_its_rules(own, tag);
         let uid = self.uid_of(user)?;
         self.may_be_ruled(own, uid, tag, role, on)?;
         let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
@@ -455,10 +499,13 @@ impl Hub {
         let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
         let lets_in = role == Role::Invited || (role == Role::Operator && private);
         if on && lets_in {
-            self.tell_invited(own, uid, tag);
+            self.tell_invited(id, uid, tag);
+        }
+        if on && lets_in && private && changed && by_office {
+            self.say_let_in(now, id, uid, tag);
         }
         if changed && (shuts_out || self.may_read(uid, tag).is_err()) {
-            self.shut_out(own, uid, tag, None, role == Role::Banned && on);
+            self.shut_out(id, uid, tag, None, role == Role::Banned && on);
         }
         Ok(Reply::Done)
     }
@@ -483,8 +530,10 @@ impl Hub {
         role: Role,
         on: bool,
     ) -> Result<(), Refusal> {
-        let harms =
-            matches!((role, on), (Role::Banned | Role::Muted, true) | (Role::Operator, false));
+        let harms = matches!(
+            (role, on),
+            (Role::Banned | Role::Muted, true) | (Role::Operator | Role::Invited, false)
+        );
         let Some((name, creator, _)) = self.room_rules(tag).filter(|_| harms) else {
             return Ok(());
         };
@@ -496,7 +545,8 @@ impl Hub {
             let text = format!("{} made {name} and leads it always", self.called(uid));
             return refuse(RefusalCode::Denied, text);
         }
-        if self.is_operator(uid) && role != Role::Operator {
+        // Whoever let himself into a private room can be shown the door.
+        if self.is_operator(uid) && matches!(role, Role::Banned | Role::Muted) {
             let text = format!("{} is an operator of the server", self.called(uid));
             return refuse(RefusalCode::Denied, text);
         }
@@ -516,13 +566,16 @@ impl Hub {
         let tag = self.known_room(own, room)?;
         self.must_lead(own, tag, "remove somebody from it")?;
         let uid = self.uid_of(user)?;
+        if uid != own {
+            self.may_be_ruled(own, uid, tag, Role::Invited, false)?;
+        }
         let Topic::Room { rules, name, creator_uid, .. } = &self.stream(tag).topic else {
             return no_room(room);
         };
         let name = name.clone();
         let shuts = rules.private && label.is_none() && uid != *creator_uid;
         let was_invited = shuts && self.take_roles(&name, uid, tag);
-        let removed = self.shut_out(own, uid, tag, label, false);
+        let removed = self.shut_out(id, uid, tag, label, false);
         if removed == 0 && !was_invited {
             let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
             return refuse(RefusalCode::Absent, format!("{who} is not in {name}"));
@@ -535,13 +588,14 @@ impl Hub {
     /// who was there before may have kept the present one.
     fn shut_out(
         &mut self,
-        by: u32,
+        by: SessionId,
         uid: u32,
         tag: StreamTag,
         label: Option<&Label>,
         banned: bool,
     ) -> usize {
-        let by = self.called(by);
+        self.charge_told(by, self.stream(tag).members as usize);
+        let by = self.called(self.sessions[&by].peer.uid);
         let is_meant = |s: &Session| {
             s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
@@ -562,15 +616,13 @@ impl Hub {
 
     /// Has what is published in a stream from now on sealed with another key.
     pub(super) fn new_key(&mut self, tag: StreamTag) {
-        if self.stream(tag).channel.is_some() {
-            self.out.push(Action::NewKey(tag));
-        }
+        self.rekeyed.insert(tag);
     }
 
     /// Tells who is invited, and those who are there: they see who lets himself or others in.
-    fn tell_invited(&mut self, by: u32, uid: u32, tag: StreamTag) -> usize {
-        let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return 0 };
-        let (user, by) = (self.called(uid), self.called(by));
+    fn tell_invited(&mut self, id: SessionId, uid: u32, tag: StreamTag) {
+        let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return };
+        let (user, by) = (self.called(uid), self.called(self.sessions[&id].peer.uid));
         let invited = self.sessions.values().filter(|s| s.peer.uid == uid && s.listens());
         let invited = invited.map(|s| s.member.session);
         let subs = self.stream(tag).subs.iter();
@@ -580,7 +632,7 @@ impl Hub {
             let (room, user, by) = (room.clone(), user.clone(), by.clone());
             self.send(*id, Event::Invited { room, user, by });
         }
-        told.len()
+        self.charge_told(id, told.len());
     }
 
     // ---- ending sessions ---------------------------------------------------------------------
@@ -607,7 +659,9 @@ impl Hub {
         if sessions.is_empty() {
             return refuse(RefusalCode::Absent, format!("{who} has no session here"));
         }
-        self.audit(now, own, format!("kick {who} ({} sessions)", sessions.len()));
+        if uid != own {
+            self.audit(now, own, format!("kick {who} (sessions: {})", sessions.len()));
+        }
         for session in sessions {
             self.end_by(now, own, session, uid != own);
         }
@@ -630,7 +684,9 @@ impl Hub {
         if session == id {
             return refuse(RefusalCode::Failed, "that is the session of this very command");
         }
-        self.audit(now, own, format!("drop session {} of {name}", session.0));
+        if uid != own {
+            self.audit(now, own, format!("drop session {} of {name}", session.0));
+        }
         self.end_by(now, own, session, uid != own);
         Ok(Reply::Done)
     }

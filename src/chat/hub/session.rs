@@ -18,7 +18,7 @@ use crate::{
     },
     limits::{
         AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
-        TOLD_COST_BYTES, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
+        UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
     },
 };
 
@@ -238,8 +238,13 @@ impl Hub {
             return false;
         }
         let account = session.account;
+        let from = Arc::clone(&session.member);
+        // It can't be told to wait any more.
+        if self.accounts.is_over_rate(now.mono_us, account) || self.accounts.is_full(account) {
+            return false;
+        }
         let draft = EntryDraft {
-            from: Arc::clone(&session.member),
+            from,
             reply_to: None,
             to_label: None,
             notice: None,
@@ -255,6 +260,13 @@ impl Hub {
     pub(super) fn rooms_of(&self, id: SessionId) -> Vec<RoomName> {
         let subs = self.sessions.get(&id).into_iter().flat_map(|s| &s.subs);
         subs.filter_map(|(tag, _)| self.room_name(*tag)).collect()
+    }
+
+    /// Whether a session is in all of these rooms.
+    #[must_use]
+    pub fn is_in_all(&self, id: SessionId, rooms: &[RoomName]) -> bool {
+        let of = self.rooms_of(id);
+        rooms.iter().all(|room| of.contains(room))
     }
 
     pub(super) fn room_name(&self, tag: StreamTag) -> Option<RoomName> {
@@ -275,6 +287,9 @@ impl Hub {
         stream.remove(key);
         stream.forget_floor();
         self.mark_dirty(tag);
+        if let Some(room) = self.room_name(tag) {
+            self.receipts_left_room(id, &room);
+        }
         self.tell_membership(
             tag,
             id,
@@ -294,10 +309,8 @@ impl Hub {
         }
         stream.keep_membership(event);
         // Whoever comes and goes pays for all who are told.
-        let cost = stream.members as usize * TOLD_COST_BYTES;
-        if let Some(account) = self.sessions.get(&except).map(|s| s.account) {
-            self.accounts.charge(account, cost);
-        }
+        let members = stream.members as usize;
+        self.charge_told(except, members);
         let stream = self.stream_mut(tag);
         let next = stream.membership_next();
         let mut wake = Vec::new();

@@ -87,6 +87,7 @@ pub(super) struct Sub {
     pub(super) health_since_us: u64,
     pub(super) health_delivered: u64,
     pub(super) health_by_broadcast: u64,
+    pub(super) health_aside: u64,
     /// Wants to know who joins and leaves, told up to here.
     pub(super) membership: Option<u64>,
     /// The others were told that it came.
@@ -118,6 +119,7 @@ impl Sub {
             health_since_us: now_us,
             health_delivered: 0,
             health_by_broadcast: 0,
+            health_aside: 0,
             membership: None,
             welcomed: false,
             fetching: false,
@@ -185,6 +187,8 @@ pub(super) struct Stream {
     /// Begin of the present burst: of what is older than a heads' period, everything was told.
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
+    /// Messages that went by session on purpose: no loss of the channel's.
+    pub(super) aside: u64,
     /// The window has been full since.
     pub(super) blocked_since_us: Option<u64>,
     floor: Flow,
@@ -219,6 +223,7 @@ impl Stream {
             dirty: false,
             busy_since_us: 0,
             published_us: 0,
+            aside: 0,
             blocked_since_us: None,
             floor: Flow::default(),
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,

@@ -497,6 +497,12 @@ impl Hub {
         }
     }
 
+    /// Whether anything is still to be kept.
+    #[must_use]
+    pub fn is_keeping(&self) -> bool {
+        self.rules.store && (self.commit_running || !self.records.is_empty())
+    }
+
     /// Hands everything that waits for the store to it, as one transaction; one at a time.
     pub(super) fn commit_next(&mut self) {
         if !self.commit_running {
@@ -697,6 +703,7 @@ impl Hub {
         let last_us = last.entry.wall_us;
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
         if is_secret {
+            stream.aside += 1;
             self.send_by_session(tag, last.entry.seq);
         } else if stream.broadcast_subs > 0 {
             // A probe is any datagram: this one will do.
