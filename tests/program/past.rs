@@ -122,13 +122,19 @@ fn history_and_live_stream_meet_without_hole_or_double_under_load() {
         })
         .collect();
     let inputs: Vec<_> = senders.iter_mut().map(|s| s.input.take().unwrap()).collect();
+    // The second half is said once everybody is there: who begins with now has something to hear.
+    let all_in = Arc::new(std::sync::Barrier::new(inputs.len() + 1));
     let writers: Vec<_> = inputs
         .into_iter()
         .enumerate()
         .map(|(sender, mut input)| {
+            let all_in = Arc::clone(&all_in);
             std::thread::spawn(move || {
                 use std::io::Write;
                 for n in 0..1_000 {
+                    if n == 500 {
+                        all_in.wait();
+                    }
                     writeln!(input, "{sender} {n}").unwrap();
                 }
             })
@@ -138,6 +144,7 @@ fn history_and_live_stream_meet_without_hole_or_double_under_load() {
     let mut late: Vec<_> =
         (0..6).map(|n| world.listen(&["--last", &(n * 700).to_string(), "dev"])).collect();
     late.push(world.join(&["--last", "100000", "dev"]));
+    all_in.wait();
     for writer in writers {
         writer.join().unwrap();
     }

@@ -262,6 +262,11 @@ fn the_policy_says_who_may_and_refusals_say_who_could() {
     let done = world.run_as(bin, &["room", "create", "ops"]).exits(4);
     assert!(done.err.contains("%daemon") && done.err.contains("operators"), "{}", done.err);
     world.run_as(bin, &["send", "ops", "x"]).exits(4);
+    // Of a private room he is told what he is told of none.
+    world.run_as(daemon, &["room", "create", "den", "--private"]).ok();
+    for args in [&["room", "create", "den"][..], &["send", "den", "x"]] {
+        assert_eq!(world.run_as(bin, args).exits(4).err.replace("den", "ops"), done.err);
+    }
     world.run_as(operator, &["room", "create", "ops"]).ok();
     world.run_as(bin, &["listen", "dev"]).exits(4);
     world.run_as(bin, &["history", "dev"]).exits(4);
