@@ -767,7 +767,6 @@ mod tests {
             "moot --as a/b who",
             "moot announce --require some hi",
             "moot nonsense",
-            "moot send dev hi --lines",
         ] {
             assert!(cli(bad).is_err(), "{bad}");
         }

@@ -245,4 +245,7 @@ fn lines_may_come_as_late_as_they_like() {
     sender.input = None;
     assert_eq!(sender.code(), 0, "{}", sender.errors());
     assert_eq!(world.run(&["history", "dev", "--json"]).ok().objects()[0]["text"], "late");
+    world.run_with_input(&["send", "--lines", "dev", "-"], b"more\n").ok();
+    world.run_with_input(&["send", "--lines", "dev", "words"], b"more\n").exits(2);
+    assert_eq!(world.run(&["history", "dev", "--json"]).ok().objects().len(), 2);
 }
