@@ -265,7 +265,7 @@ pub const UNREAD_MAX: u64 = 10_000;
 
 /// Announcements that are known with their receipts.
 pub const NOTICES_KEPT_MAX: usize = 256;
-/// Retained and scheduled announcements of one user id.
+/// Retained and scheduled announcements of one user id, and those of his that are on their way.
 pub const NOTICES_PER_USER_MAX: usize = 64;
 /// Bytes of their texts.
 pub const NOTICE_BYTES_PER_USER_MAX: usize = 64 * 1024;

@@ -245,7 +245,10 @@ impl Hub {
                 Some(tag)
             }
         };
-        if self.accounts.is_over_rate(now.mono_us, account) || self.accounts.is_full(account) {
+        // Not by what else he has under way: who lets a log run into a room may still warn everybody.
+        let on_their_way = self.announcing.values().filter(|a| a.state.from.uid == uid).count();
+        if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
+        {
             let text = "this user says more at a time than one user may; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
