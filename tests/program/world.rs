@@ -25,6 +25,7 @@ pub const OTHER_UID: u32 = 65534;
 pub const THIRD_UID: u32 = 1;
 
 /// What a user is called.
+#[cfg(unix)]
 pub fn user_name(uid: u32) -> String {
     moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
 }
