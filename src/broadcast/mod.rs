@@ -1,9 +1,9 @@
 //! The broadcast channel: what is meant for many goes out once, sealed. A hint path: the session carries the truth.
 
-mod ears;
+mod keys;
 mod seal;
 mod sender;
 
-pub use ears::Ears;
+pub use keys::Keys;
 pub use seal::{KEY_BYTES, Key, Opener, Sealer};
 pub use sender::Sender;

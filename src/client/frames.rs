@@ -30,11 +30,9 @@ impl Frames {
         Ok(parsed)
     }
 
-    /// All whole frames that are here, as they came.
-    pub(super) fn take_whole(&mut self) -> Result<Vec<u8>, FrameError> {
-        let from = self.taken;
-        while self.next()?.is_some() {}
-        Ok(self.buffer[from..self.taken].to_vec())
+    /// What was read and not taken.
+    pub(super) fn rest(&self) -> Vec<u8> {
+        self.buffer[self.taken..self.filled].to_vec()
     }
 
     /// Reads once; false at the end of the stream.

@@ -309,9 +309,9 @@ impl Link {
         let _ = self.flush();
     }
 
-    /// Gives up the parts, to be served by threads.
-    pub(super) fn into_parts(self) -> (Connection, Frames) {
-        (self.connection, self.frames)
+    /// Gives up the connection, and what was read of it and not taken yet.
+    pub(super) fn into_parts(self) -> (Connection, Vec<u8>) {
+        (self.connection, self.frames.rest())
     }
 }
 

@@ -1,70 +1,38 @@
 //! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
 //!
-//! Two threads read, one the session, one the broadcast channel; both hand what they read to the
-//! caller's thread over bounded channels. There the inboxes put it in order. Correctness never
-//! depends on the broadcast channel: what does not come by it is asked for by session.
+//! The caller's own thread waits for both at once ([`Intake`]); nothing is handed from thread to thread.
+//! What comes goes through the member's [`State`], which puts it in order. Correctness never depends on
+//! the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-    thread::JoinHandle,
+    io,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{
     event::Event,
-    frames::Frames,
     link::{Link, LinkError, Sent},
-    past::message_of,
+    state::{Queued, State, Wish},
 };
 use crate::{
-    broadcast::Ears,
     chat::{
-        batch::{self, MessageRef, Reader},
-        hub::{ANNOUNCEMENTS, Ack, Frame, Line, Submit, SubmitTo},
-        inbox::{Inbox, Released, Via},
+        batch::MessageRef,
+        hub::Now,
         member::Kind as MemberKind,
-        message::{Message, MessageId, RunId, StreamName},
-        names::{Label, RoomName, UserName},
-        text::Text,
-        verbs::{
-            Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
-            StreamInfo, StreamLabel, StreamTag,
-        },
+        names::RoomName,
+        verbs::{Follow, Refusal, Reply, Request},
     },
-    limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
-    os::{self, Places},
+    os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
     session::Connection,
-    wire::{
-        control,
-        frame::{self, Kind},
-        hello::{self, Bye, Hello},
-    },
+    wire::hello::Hello,
 };
 
-/// Chunks that the reading threads may be ahead of the caller.
-const AHEAD_CHUNKS: usize = 16;
+pub use super::state::{Address, Follows};
+
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
-
-/// What a member listens to.
-#[derive(Debug, Clone, Default)]
-pub struct Follows {
-    /// Streams.
-    pub follow: Vec<Follow>,
-    /// From where in rooms and conversations.
-    pub begin: Begin,
-    /// From where in some of them, in place of `begin`.
-    pub begin_of: Vec<(Follow, Begin)>,
-    /// Also told who joins and leaves rooms.
-    pub membership: bool,
-    /// Rooms are followed by this name from now on (`join`).
-    pub keep: bool,
-    /// What the server says in these rooms, as this member, if it ends without a good-bye.
-    pub will: Option<Text>,
-}
 
 /// Why [`Member::wait`] returned.
 #[derive(Debug)]
@@ -87,93 +55,86 @@ pub enum Wake<T> {
     TimedOut,
 }
 
+/// The caller's own channel into [`Member::wait`]: what other threads send wakes it.
 #[derive(Debug)]
-struct Stream {
-    name: StreamName,
-    inbox: Inbox,
-    stored: bool,
-    /// Newest number of an own text.
-    acked: u64,
-    /// Group and port of the broadcast channel that it is heard on.
-    heard_at: Option<([u8; 4], u16)>,
+pub struct Mailbox<T> {
+    letters: Receiver<T>,
+    woken: Woken,
 }
 
-enum Incoming {
-    /// Whole frames.
-    Bytes(Vec<u8>),
-    Ended(String),
-}
-
-struct Live {
-    connection: Arc<Connection>,
-    session: Receiver<Incoming>,
-    ears: Option<Ears>,
-    reader: Option<JoinHandle<()>>,
-    /// Joins that are not answered yet, in the order of their serial numbers.
-    joining: VecDeque<(u32, Follow)>,
-    /// What came before everything was joined, to be shown after `ready`.
-    early: VecDeque<Queued>,
-    is_ready: bool,
-}
-
+/// The end of a [`Mailbox`] that other threads have.
 #[derive(Debug)]
-struct Unacked {
-    counter: u64,
-    to: Address,
-    reply_to: Option<u64>,
-    text: String,
+pub struct Postbox<T> {
+    letters: Option<Sender<T>>,
+    waker: Waker,
 }
 
-/// Where a member's own text goes, good over reconnects.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A room.
-    Room(RoomName),
-    /// A conversation that was opened ([`Request::Open`]), and the label it is for.
-    Direct {
-        /// Its number in this run.
-        stream: StreamTag,
-        /// The other one.
-        with: UserName,
-        /// Sessions of theirs that it is for.
-        label: Option<Label>,
-    },
+impl<T> Mailbox<T> {
+    /// A channel that holds so many; whoever sends more waits.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
+        let (to_caller, letters) = bounded(bound);
+        let (waker, woken) = os::wake_pair()?;
+        Ok((Postbox { letters: Some(to_caller), waker }, Self { letters, woken }))
+    }
+
+    /// Waits for what is sent; none once nobody is left who could send.
+    #[must_use]
+    pub fn recv(&self) -> Option<T> {
+        self.letters.recv().ok()
+    }
+
+    /// What was sent; `Some(None)` once nobody is left who could send.
+    fn take(&self) -> Option<Option<T>> {
+        match self.letters.try_recv() {
+            Ok(letter) => Some(Some(letter)),
+            Err(e) if e.is_disconnected() => Some(None),
+            Err(_) => None,
+        }
+    }
+}
+
+impl<T> Postbox<T> {
+    /// Sends; false if nobody is there to take it.
+    pub fn send(&self, letter: T) -> bool {
+        let sent = self.letters.as_ref().is_some_and(|to| to.send(letter).is_ok());
+        self.waker.wake();
+        sent
+    }
+
+    /// Sends if there is room.
+    pub fn try_send(&self, letter: T) -> bool {
+        let sent = self.letters.as_ref().is_some_and(|to| to.try_send(letter).is_ok());
+        self.waker.wake();
+        sent
+    }
+}
+
+impl<T> Clone for Postbox<T> {
+    fn clone(&self) -> Self {
+        Self { letters: self.letters.clone(), waker: self.waker.clone() }
+    }
+}
+
+impl<T> Drop for Postbox<T> {
+    fn drop(&mut self) {
+        // Whoever waits learns that this one sends nothing more.
+        self.letters = None;
+        self.waker.wake();
+    }
 }
 
 /// A listening session.
+#[derive(Debug)]
 pub struct Member {
     places: Places,
-    hello: Hello,
-    follows: Follows,
-    live: Option<Live>,
-    run: RunId,
-    user: String,
-    streams: HashMap<u32, Stream>,
-    /// Streams of the last session, until they are joined again.
-    before: Vec<Stream>,
-    /// The run that they belong to.
-    before_run: RunId,
-    /// Of the history: numbers of another one mean something else.
-    epoch: u32,
-    before_epoch: u32,
-    wakes: VecDeque<Queued>,
-    unacked: VecDeque<Unacked>,
-    counter: u64,
-    serial: u32,
-    jitter: u64,
-    out: Vec<u8>,
+    state: State,
+    intake: Option<Intake>,
+    buffer: Vec<u8>,
     retry: Retry,
     reconnects: bool,
-    /// Requests whose answers nobody waits for.
-    silent: HashSet<u32>,
-    /// Requests whose answers the caller waits for.
-    asked: HashSet<u32>,
-    /// The request for its last will.
-    will_asked: Option<u32>,
-    /// Announcements that are still to come and were cancelled.
-    cancelled: HashSet<u64>,
-    /// There was a session before: what was said since then is to be shown.
-    was_ready: bool,
 }
 
 /// When to try to reconnect.
@@ -183,20 +144,8 @@ struct Retry {
     pause_ms: u64,
 }
 
-#[derive(Debug)]
-enum Queued {
-    Event(Event),
-    Sent(Sent),
-    Refused(Refusal),
-    NotFollowed(Follow, Refusal),
-    Ended(LinkError),
-    Reply(u32, Result<Reply, Refusal>),
-}
-
-impl std::fmt::Debug for Member {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member").field("user", &self.user).finish_non_exhaustive()
-    }
+fn now() -> Now {
+    Now { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
 }
 
 impl Member {
@@ -211,32 +160,13 @@ impl Member {
         follows: Follows,
         deadline: Option<Instant>,
     ) -> Result<Self, LinkError> {
-        let seed = u64::from_le_bytes(hello.instance.0[..8].try_into().unwrap_or_default());
         let mut member = Self {
             places,
-            hello,
-            follows,
-            live: None,
-            run: RunId(0),
-            user: String::new(),
-            streams: HashMap::new(),
-            before: Vec::new(),
-            before_run: RunId(0),
-            epoch: 0,
-            before_epoch: 0,
-            wakes: VecDeque::new(),
-            unacked: VecDeque::new(),
-            counter: 0,
-            serial: 0,
-            jitter: seed | 1,
-            out: Vec::new(),
+            state: State::new(hello, follows),
+            intake: None,
+            buffer: vec![0; INTAKE_BYTES],
             retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
             reconnects: true,
-            silent: HashSet::new(),
-            asked: HashSet::new(),
-            will_asked: None,
-            cancelled: HashSet::new(),
-            was_ready: false,
         };
         member.connect(connection, deadline)?;
         member.until_ready(deadline)?;
@@ -246,40 +176,44 @@ impl Member {
     /// Name of the own user, as the server's kernel says.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.user
+        self.state.user()
     }
 
     /// What it calls itself in public.
     #[must_use]
     pub fn kind(&self) -> MemberKind {
-        self.hello.kind
+        self.state.hello.kind
     }
 
     /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.live.is_some()
+        self.intake.is_some()
     }
 
     /// Submits that are not acknowledged yet.
     #[must_use]
     pub fn unacked(&self) -> usize {
-        self.unacked.len()
+        self.state.unacked()
     }
 
-    /// Bytes of those texts. A caller that keeps them low is never kept waiting by a full socket.
+    /// Bytes of those texts.
     #[must_use]
     pub fn unacked_bytes(&self) -> usize {
-        self.unacked.iter().map(|u| u.text.len()).sum()
+        self.state.unacked_bytes()
     }
 
     /// Whether everything that is known to have been said was shown, own texts included.
     #[must_use]
     pub fn has_shown_all(&self) -> bool {
-        let shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
-        self.live.as_ref().is_some_and(|live| live.is_ready)
-            && self.wakes.is_empty()
-            && self.streams.values().all(shown)
+        self.state.has_shown_all()
+    }
+
+    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the buffer,
+    /// in order, and no event is made of it: for whoever has many to take. It is called within
+    /// [`Member::wait`].
+    pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
+        self.state.tap = Some(Box::new(tap));
     }
 
     /// Begins a session and asks to follow everything, from where each stream stands.
@@ -288,133 +222,40 @@ impl Member {
         connection: Connection,
         deadline: Option<Instant>,
     ) -> Result<(), LinkError> {
-        let mut link = Link::open(connection, &self.hello);
+        let mut link = Link::open(connection, &self.state.hello);
         link.set_deadline(deadline);
         let welcome = link.welcome()?.clone();
-        self.user.clone_from(&welcome.user);
-        self.run = welcome.run;
-        self.epoch = welcome.epoch;
-        let (connection, frames) = link.into_parts();
-        connection.set_read_timeout(None)?;
-        connection.set_write_timeout(None)?;
-        let connection = Arc::new(connection);
-        let ears = welcome.source_port.and_then(|port| {
-            let session = connection.hang_up().ok()?;
-            Ears::open(welcome.run.0, port, session).ok()
-        });
-        let (to_caller, session) = bounded(AHEAD_CHUNKS);
-        let from = Arc::clone(&connection);
-        let reader = std::thread::Builder::new()
-            .name("moot-session".to_owned())
-            .spawn(move || read_session(&from, frames, &to_caller))?;
-        self.live = Some(Live {
-            connection,
-            session,
-            ears,
-            reader: Some(reader),
-            joining: VecDeque::new(),
-            early: VecDeque::new(),
-            is_ready: false,
-        });
-        // Conversations go on where each stood; only those that are new since then begin anew.
-        let known: Vec<_> = self
-            .before
-            .iter()
-            .filter_map(|s| match &s.name {
-                StreamName::Direct(user) => Some(Follow::With(user.clone())),
-                StreamName::Room(_) | StreamName::Announcements => None,
-            })
-            .filter(|follow| !self.follows.follow.contains(follow))
-            .collect();
-        // Whoever is there has a will; it is too late to make one once a process was killed.
-        if let Some(will) = &self.follows.will {
-            let will = Request::Will { text: Some(will.clone()) };
-            self.will_asked = Some(self.put(&will));
+        let (connection, rest) = link.into_parts();
+        self.intake = Some(connection.into_intake(welcome.source_port)?);
+        self.state.begin(&welcome);
+        // What came together with the welcome.
+        if let Err(e) = self.state.take_bytes(now(), &rest) {
+            self.lose(&e.to_string());
+            return Err(e);
         }
-        // Announcements that are still to be seen come first. Those that were made while there was no
-        // session come last: which of them are for it depends on the rooms it is in.
-        let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
-        let comes_back = self.was_ready;
-        all.sort_by_key(|follow| (*follow == Follow::Announcements) == comes_back);
-        for follow in all {
-            self.ask_to_follow(follow);
-        }
-        self.flush();
+        self.settle();
         Ok(())
-    }
-
-    fn ask_to_follow(&mut self, follow: Follow) {
-        let begin = self.begin_of(&follow);
-        let (membership, keep) = (self.follows.membership, self.follows.keep);
-        let request = Request::Join { follow: follow.clone(), begin, membership, keep };
-        let serial = self.put(&request);
-        if let Some(live) = &mut self.live {
-            live.joining.push_back((serial, follow));
-        }
-    }
-
-    /// Where to go on in a stream that was followed before; else where the caller wants to begin.
-    fn begin_of(&self, follow: &Follow) -> Begin {
-        let known = match follow {
-            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
-            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
-            Follow::Announcements => self.before_named(&StreamName::Announcements),
-            Follow::AllDirect | Follow::ToMe => None,
-        };
-        match (known, follow) {
-            // An older history was put back: a number that there never was is answered with a gap.
-            (Some(stream), _) if stream.stored && self.epoch != self.before_epoch => {
-                Begin::After { run: self.before_run, seq: u64::MAX }
-            }
-            (Some(stream), _) => {
-                Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
-            }
-            // What is not known began while there was no session.
-            (None, Follow::AllDirect | Follow::ToMe) if self.was_ready => {
-                Begin::After { run: self.before_run, seq: 0 }
-            }
-            (None, Follow::Announcements) => Begin::Now,
-            (None, _) => {
-                let own = self.follows.begin_of.iter().find(|(of, _)| of == follow);
-                own.map_or(self.follows.begin, |(_, begin)| *begin)
-            }
-        }
-    }
-
-    fn before_named(&self, name: &StreamName) -> Option<&Stream> {
-        self.before.iter().find(|s| s.name == *name)
     }
 
     /// Waits until everything is joined.
     fn until_ready(&mut self, deadline: Option<Instant>) -> Result<(), LinkError> {
-        loop {
-            let Some(live) = &self.live else {
+        while !self.state.is_ready() {
+            let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if wait.is_some_and(|wait| wait.is_zero()) {
+                return Err(LinkError::TimedOut);
+            }
+            if self.intake.is_none() {
                 return Err(LinkError::Ended("before everything was joined".to_owned()));
-            };
-            if live.is_ready {
-                return Ok(());
             }
-            let incoming = match deadline {
-                None => live.session.recv().ok(),
-                Some(deadline) => match live.session.recv_deadline(deadline) {
-                    Ok(incoming) => Some(incoming),
-                    Err(e) if e.is_timeout() => return Err(LinkError::TimedOut),
-                    Err(_) => None,
-                },
-            };
-            match incoming {
-                Some(Incoming::Bytes(bytes)) => self.take_frames(&bytes)?,
-                Some(Incoming::Ended(reason)) => return Err(LinkError::Ended(reason)),
-                None => return Err(LinkError::Ended("connection closed".to_owned())),
-            }
-            self.flush();
+            self.take_in(None, wait)?;
         }
+        Ok(())
     }
 
     /// Waits for what happens next: here, on the caller's own channel, or in time.
-    pub fn wait<T>(&mut self, extra: &Receiver<T>, deadline: Option<Instant>) -> Wake<T> {
+    pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
         loop {
-            if let Some(queued) = self.wakes.pop_front() {
+            if let Some(queued) = self.state.next_wake() {
                 return match queued {
                     Queued::Event(event) => Wake::Event(event),
                     Queued::Sent(sent) => Wake::Sent(sent),
@@ -425,560 +266,159 @@ impl Member {
                 };
             }
             self.tick();
-            self.flush();
+            if self.state.has_wakes() {
+                continue;
+            }
+            if let Some(letter) = mailbox.and_then(Mailbox::take) {
+                return Wake::Extra(letter);
+            }
             let now = Instant::now();
             if deadline.is_some_and(|at| at <= now) {
                 return Wake::TimedOut;
             }
             let wait = [deadline, self.next_tick(now)].into_iter().flatten().min();
-            let wait =
-                wait.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
-            let no_session = never();
-            let no_heard = never();
-            let (session, heard) = match &self.live {
-                Some(live) => (&live.session, live.ears.as_ref().map_or(&no_heard, Ears::heard)),
-                None => (&no_session, &no_heard),
-            };
-            select! {
-                recv(session) -> incoming => match incoming {
-                    Ok(incoming) => self.take_incoming(incoming),
-                    Err(_) => self.lose("connection closed"),
-                },
-                recv(heard) -> body => match body {
-                    Ok(body) => self.take_body(Via::Broadcast, &body),
-                    // It hears no more; the session brings everything.
-                    Err(_) => {
-                        if let Some(live) = &mut self.live {
-                            live.ears = None;
-                        }
-                    }
-                },
-                recv(extra) -> value => return Wake::Extra(value.ok()),
-                default(wait) => {}
-            }
+            let wait = wait.map(|at| at.saturating_duration_since(now));
+            self.take_or_lose(mailbox.map(|mailbox| &mailbox.woken), wait);
         }
     }
 
-    // ---- what comes --------------------------------------------------------------------------
-
-    fn take_frames(&mut self, mut bytes: &[u8]) -> Result<(), LinkError> {
-        while let Some(parsed) = frame::parse(bytes)? {
-            bytes = &bytes[parsed.bytes..];
-            match parsed.kind {
-                Kind::Batch => self.take_body(Via::Session, parsed.body),
-                Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
-                    let told = control::read_frame(parsed.kind, parsed.body)
-                        .map_err(|e| LinkError::Protocol(e.to_string()))?;
-                    self.take_told(told)?;
-                }
-                Kind::Bye => {
-                    let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-                    return Err(bye
-                        .refusal()
-                        .map_or(LinkError::Ended(bye.reason), LinkError::Refused));
-                }
-                Kind::Hello
-                | Kind::Stop
-                | Kind::Status
-                | Kind::Request
-                | Kind::Submit
-                | Kind::Report
-                | Kind::Repair
-                | Kind::Pong
-                | Kind::Welcome
-                | Kind::Refused
-                | Kind::StatusReply => {}
-            }
+    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may then
+    /// write out what it has gathered.
+    pub fn is_quiet(&mut self) -> bool {
+        if !self.state.has_wakes() && self.intake.is_some() {
+            self.take_or_lose(None, Some(Duration::ZERO));
         }
-        Ok(())
+        !self.state.has_wakes()
     }
 
-    fn take_told(&mut self, told: Frame) -> Result<(), LinkError> {
-        match told {
-            Frame::Reply { serial, result } => self.take_reply(serial, result)?,
-            Frame::Ack(ack) => self.take_ack(&ack),
-            Frame::Nack { first, count, refusal } => {
-                self.unacked.retain(|u| !(first..first + u64::from(count)).contains(&u.counter));
-                self.queue(Queued::Refused(refusal));
-            }
-            Frame::Event(event) => self.take_event(event),
-        }
-        Ok(())
+    /// Watches it together with others; once more after [`Member::turn`] said so.
+    pub(super) fn watch(&self, poller: &mut os::Poller, number: usize) -> io::Result<()> {
+        self.intake.as_ref().map_or(Ok(()), |intake| poller.watch(number, intake))
     }
 
-    fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
-        if self.will_asked == Some(serial) {
-            self.will_asked = None;
-            return match result {
-                Err(refusal) if !self.was_ready => Err(LinkError::Refusal(refusal)),
-                Err(refusal) => {
-                    self.queue(Queued::Refused(refusal));
-                    Ok(())
-                }
-                Ok(_) => Ok(()),
-            };
-        }
-        let Some(live) = &mut self.live else { return Ok(()) };
-        let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
-            if !self.silent.remove(&serial) && self.asked.remove(&serial) {
-                self.queue(Queued::Reply(serial, result));
-            }
-            return Ok(());
+    /// Takes some of what is there, without waiting, with somebody's buffer; whether it has to be watched
+    /// anew.
+    pub(super) fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, LinkError> {
+        let Some(intake) = &mut self.intake else {
+            return Err(LinkError::Ended("the connection was lost".to_owned()));
         };
-        let follow = live.joining.remove(at).map(|(_, follow)| follow);
-        let last = live.joining.is_empty() && !live.is_ready;
-        match (result, follow) {
-            (Ok(Reply::Joined(infos)), _) => {
-                for info in infos {
-                    self.add(&info);
-                }
-            }
-            (Ok(_), _) | (Err(_), None) => {
-                return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
-            }
-            (Err(refusal), _) if !self.was_ready => return Err(LinkError::Refusal(refusal)),
-            (Err(refusal), Some(follow)) => {
-                self.follows.follow.retain(|f| *f != follow);
-                self.queue(Queued::NotFollowed(follow, refusal));
-            }
+        let (state, mut failed) = (&mut self.state, None);
+        intake.take(buffer, &mut |came| take(state, came, &mut failed))?;
+        match failed {
+            None => Ok(self.tick()),
+            Some(e) => Err(e),
         }
-        if last {
-            self.become_ready();
-        }
-        Ok(())
     }
 
-    /// Takes a stream up, from where it stood if it was followed before.
-    fn add(&mut self, info: &StreamInfo) {
-        let name = match &info.name {
-            StreamLabel::Room(room) => StreamName::Room(room.clone()),
-            StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
-            StreamLabel::Announcements => StreamName::Announcements,
+    /// When [`Member::turn`] is due at the latest, monotonic microseconds.
+    pub(super) fn turn_at_us(&self) -> Option<u64> {
+        self.state.tick_at_us()
+    }
+
+    /// Gives back the memory for reading: somebody else's buffer is used from now on.
+    pub(super) fn lend_no_buffer(&mut self) {
+        self.buffer = Vec::new();
+    }
+
+    /// Waits once and takes what comes.
+    fn take_in(&mut self, woken: Option<&Woken>, wait: Option<Duration>) -> Result<(), LinkError> {
+        let Some(intake) = &mut self.intake else {
+            // Until it is time to try again.
+            return Ok(os::wait_for_wake(woken, wait)?);
         };
-        let asked = |(follow, _): &(Follow, Begin)| match (follow, &name) {
-            (Follow::Room(room), StreamName::Room(of)) => room == of,
-            (Follow::With(user), StreamName::Direct(of)) => user == of,
-            _ => false,
-        };
-        let went_on = self.before_named(&name).is_some() || self.follows.begin_of.iter().any(asked);
-        if info.new_run && went_on && !matches!(name, StreamName::Announcements) {
-            let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
-            self.queue(Queued::Event(gap));
-        }
-        let next = match self.before_named(&name) {
-            Some(stream) if !info.new_run => stream.inbox.next().max(info.next),
-            Some(_) | None => info.next,
-        };
-        if self.streams.contains_key(&info.tag.0) {
-            // Named twice: it is followed already.
-            return;
-        }
-        let eager = matches!(name, StreamName::Announcements);
-        let inbox = Inbox::new(info.tag, next, info.head, eager);
-        let stream = Stream { name, inbox, stored: info.stored, acked: 0, heard_at: None };
-        self.streams.insert(info.tag.0, stream);
-        if let Some(channel) = info.channel {
-            self.hear(info.tag, channel);
+        let (state, mut failed) = (&mut self.state, None);
+        intake.wait(woken, wait, &mut self.buffer, &mut |came| take(state, came, &mut failed))?;
+        match failed {
+            None => {
+                self.settle();
+                Ok(())
+            }
+            Some(e) => Err(e),
         }
     }
 
-    fn become_ready(&mut self) {
-        let another_run = !self.before.is_empty() && self.before_run != self.run;
-        self.before.clear();
-        self.retry.pause_ms = RECONNECT_MS.0;
-        let Some(live) = &mut self.live else { return };
-        live.is_ready = true;
-        self.was_ready = true;
-        let early = std::mem::take(&mut live.early);
-        let broadcast = if live.ears.is_some() { os::BROADCAST_WORD } else { "session" };
-        let mut streams: Vec<_> =
-            self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
-        streams.sort_by_cached_key(|(name, _)| name.to_string());
-        self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
-        self.wakes.extend(early);
-        if another_run {
-            self.give_up_direct();
+    fn take_or_lose(&mut self, woken: Option<&Woken>, wait: Option<Duration>) {
+        match self.take_in(woken, wait) {
+            Ok(()) => {}
+            // The server's own words.
+            Err(LinkError::Ended(reason)) => self.lose(&reason),
+            // It is not to come back.
+            Err(LinkError::Refused(refused)) => {
+                self.lose(&refused.text);
+                self.reconnects = false;
+                self.state.tell(Queued::Ended(LinkError::Refused(refused)));
+            }
+            Err(e) => self.lose(&e.to_string()),
         }
-        self.resubmit();
     }
 
-    fn take_event(&mut self, event: Told) {
-        match event {
-            Told::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
-            Told::Heads(heads) => {
-                let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
-                for (tag, head) in heads {
-                    if let Some(stream) = self.streams.get_mut(&tag.0) {
-                        stream.inbox.note_head(now_us, head, jitter_us);
-                    }
+    /// Does what the state wants done, and writes what it has to say; whether other sockets are open now.
+    fn settle(&mut self) -> bool {
+        let Some(intake) = &mut self.intake else { return false };
+        let wishes = std::mem::take(&mut self.state.wishes);
+        let changed = !wishes.is_empty();
+        for wish in wishes {
+            match wish {
+                Wish::Hear(tag, channel) => {
+                    let granted = intake.join(tag.0, channel.group, channel.port).ok();
+                    self.state.heard(tag, &channel, granted, intake.slot());
                 }
-            }
-            Told::Gap { stream, first, last, reason } => {
-                if let Some(followed) = self.streams.get_mut(&stream.0) {
-                    followed.inbox.gap(first, last, reason);
-                    self.release(stream.0);
-                }
-            }
-            Told::Opened(info) => self.add(&info),
-            Told::Channel { stream, channel } => self.hear(stream, channel),
-            Told::Joined { stream, member } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Joined { room, member }));
-                }
-            }
-            Told::Left { stream, member, cause } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Left { room, member, cause }));
-                }
-            }
-            Told::Topic { stream, topic, .. } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Topic { room, topic }));
-                }
-            }
-            Told::Deleted { stream } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.drop_stream(stream.0);
-                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
-                    self.queue(Queued::Event(Event::Deleted { room }));
-                }
-            }
-            Told::Retained { body } => {
-                let now_us = os::wall_us();
-                for message in Reader::new(&body).into_iter().flatten().flatten() {
-                    if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
-                        && !has_expired(&message, now_us)
-                    {
-                        self.queue(Queued::Event(Event::Message(message)));
-                    }
-                }
-            }
-            Told::Cancelled { number, by } => {
-                // It may be still to come: then it is not shown at all.
-                let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
-                if head.is_some_and(|next| number < next) {
-                    self.queue(Queued::Event(Event::Cancelled { number, by }));
-                } else {
-                    self.cancelled.insert(number);
-                }
-            }
-            Told::Removed { stream, by, banned } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.drop_stream(stream.0);
-                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
-                    self.queue(Queued::Event(Event::Removed { room, by, banned }));
-                }
-            }
-            Told::Invited { room, user, by } => {
-                self.queue(Queued::Event(Event::Invited { room, user, by }));
-            }
-            Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
-            Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
-        }
-    }
-
-    fn room_of(&self, tag: StreamTag) -> Option<RoomName> {
-        match &self.streams.get(&tag.0)?.name {
-            StreamName::Room(room) => Some(room.clone()),
-            StreamName::Direct(_) | StreamName::Announcements => None,
-        }
-    }
-
-    fn take_body(&mut self, via: Via, body: &[u8]) {
-        let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
-        let Ok(head) = batch::Head::read(body) else { return };
-        let tag = head.tag.0;
-        let Some(stream) = self.streams.get_mut(&tag) else { return };
-        if let Ok(Some(from)) = stream.inbox.take(now_us, via, body, jitter_us) {
-            self.show(tag, body, from);
-            self.release(tag);
-        }
-    }
-
-    /// Shows what had to wait for what just came.
-    fn release(&mut self, tag: u32) {
-        let (now_us, jitter_us) = (os::monotonic_us(), self.jitter_us());
-        while let Some(stream) = self.streams.get_mut(&tag) {
-            match stream.inbox.release(now_us, jitter_us) {
-                None => return,
-                Some(Released::Body { body, from }) => self.show(tag, &body, from),
-                Some(Released::Gap { first, last, reason }) => {
-                    let range = Some((first, last));
-                    let gap = Event::Gap { stream: stream.name.clone(), range, reason };
-                    self.queue(Queued::Event(gap));
-                }
+                Wish::Leave(tag) => intake.leave(tag),
             }
         }
-    }
-
-    fn show(&mut self, tag: u32, body: &[u8], from: u64) {
-        let Ok(messages) = Reader::new(body) else { return };
-        for message in messages {
-            // What the server sealed or sent can be read; anything else has no place to go.
-            let Ok(message) = message else { return };
-            if message.seq >= from
-                && let Some(message) = self.message(tag, &message)
-                && !self.is_over(&message)
-            {
-                self.queue(Queued::Event(Event::Message(message)));
-            }
+        if !self.state.out.is_empty() {
+            // A broken connection is seen where it is read.
+            let _ = intake.write(&mut self.state.out);
         }
+        changed
     }
-
-    /// An announcement that comes too late to be shown: expired, or cancelled.
-    fn is_over(&mut self, message: &Message) -> bool {
-        message.notice.is_some()
-            && (self.cancelled.remove(&message.id.seq) || has_expired(message, os::wall_us()))
-    }
-
-    /// A message as it is shown; none if it is not meant for this session.
-    fn message(&self, tag: u32, message: &MessageRef<'_>) -> Option<Message> {
-        let stream = self.streams.get(&tag)?;
-        if message.withheld || !self.is_for_me(stream, message) {
-            return None;
-        }
-        let run = (!stream.stored).then_some(self.run);
-        message_of(&stream.name, run, &self.user, message)
-    }
-
-    fn is_for_me(&self, stream: &Stream, message: &MessageRef<'_>) -> bool {
-        match &stream.name {
-            StreamName::Room(_) => true,
-            StreamName::Announcements => message.notice.is_some_and(|notice| {
-                let room = RoomName::new(notice.room).ok().map(StreamName::Room);
-                notice.room.is_empty()
-                    || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
-            }),
-            StreamName::Direct(with) if self.follows_all_of(with) => true,
-            StreamName::Direct(with) => {
-                let own = self.hello.label.as_ref().map_or("", Label::as_str);
-                let same = Label::new(message.to_label).ok() == Label::new(own).ok();
-                // What I said myself is not said to me, except in a conversation with myself.
-                let to_me = message.from.user != self.user || with.as_str() == self.user;
-                to_me && (message.to_label.is_empty() || same)
-            }
-        }
-    }
-
-    /// Whether the whole conversation is followed, not only what is said to the own label.
-    fn follows_all_of(&self, user: &UserName) -> bool {
-        self.follows.follow.iter().any(|follow| match follow {
-            Follow::AllDirect => true,
-            Follow::With(with) => with == user,
-            Follow::Room(_) | Follow::ToMe | Follow::Announcements => false,
-        })
-    }
-
-    fn queue(&mut self, queued: Queued) {
-        match &mut self.live {
-            Some(live) if !live.is_ready => live.early.push_back(queued),
-            Some(_) | None => self.wakes.push_back(queued),
-        }
-    }
-
-    // ---- what is said ------------------------------------------------------------------------
 
     /// Queues a request; its answer comes as [`Wake::Reply`] with this serial number.
     pub fn ask(&mut self, request: &Request) -> u32 {
-        let serial = self.put(request);
-        if self.live.is_some() {
-            self.asked.insert(serial);
-        } else {
-            self.unanswered(serial);
-        }
-        serial
-    }
-
-    fn put(&mut self, request: &Request) -> u32 {
-        self.serial += 1;
-        control::put_request(&mut self.out, self.serial, request);
-        self.serial
-    }
-
-    fn unanswered(&mut self, serial: u32) {
-        let refusal = Refusal::new(RefusalCode::Failed, "there is no connection to the server now");
-        self.wakes.push_back(Queued::Reply(serial, Err(refusal)));
-    }
-
-    fn ask_silently(&mut self, request: &Request) {
-        let serial = self.put(request);
-        self.silent.insert(serial);
+        self.state.ask(request)
     }
 
     /// Follows something more; its messages come like the others.
     pub fn follow(&mut self, follow: Follow) {
-        self.follows.follow.push(follow.clone());
-        if self.live.is_some() {
-            self.ask_to_follow(follow);
-        }
+        self.state.follow(follow);
     }
 
     /// Stops following a room; `forget`: the name does not follow it any more either.
     pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
-        let name = StreamName::Room(room.clone());
-        let Some(tag) = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t) else {
-            return false;
-        };
-        self.drop_stream(tag);
-        self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
-        self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
-        true
-    }
-
-    fn drop_stream(&mut self, tag: u32) {
-        self.streams.remove(&tag);
-        if let Some(ears) = self.live.as_ref().and_then(|live| live.ears.as_ref()) {
-            ears.drop_stream(tag);
-        }
+        self.state.part(room, forget)
     }
 
     /// Says something. It is submitted again after a broken connection, and stored once.
     ///
     /// The caller keeps [`Member::unacked`] below its limit.
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) {
-        debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
-        self.counter += 1;
-        self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
-        if self.live.as_ref().is_some_and(|live| live.is_ready) {
-            self.submit_at(self.unacked.len() - 1);
-        }
+        self.state.say(to, reply_to, text);
     }
 
-    /// Numbers of conversations are those of another run: what was on its way to a user is told as
-    /// lost, and never goes to whoever has that number now.
-    fn give_up_direct(&mut self) {
-        let before = self.unacked.len();
-        self.unacked.retain(|u| matches!(u.to, Address::Room(_)));
-        for _ in self.unacked.len()..before {
-            let text = "a direct message was not delivered: the server started anew";
-            self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));
-        }
-    }
-
-    fn resubmit(&mut self) {
-        for at in 0..self.unacked.len() {
-            self.submit_at(at);
-        }
-        self.flush();
-    }
-
-    fn submit_at(&mut self, at: usize) {
-        let unacked = &self.unacked[at];
-        let (to, to_label) = match &unacked.to {
-            Address::Room(room) => (SubmitTo::Room(room.clone()), None),
-            Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
-        };
-        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
-        let submit = Submit { first: unacked.counter, to, to_label, lines };
-        control::put_submit(&mut self.out, &submit);
-    }
-
-    fn take_ack(&mut self, ack: &Ack) {
-        for at in 0..u64::from(ack.count) {
-            let counter = ack.first + at;
-            let Some(found) = self.unacked.iter().position(|u| u.counter == counter) else {
-                continue;
-            };
-            let Some(unacked) = self.unacked.remove(found) else { continue };
-            let stream = match unacked.to {
-                Address::Room(room) => StreamName::Room(room),
-                Address::Direct { with, .. } => StreamName::Direct(with),
-            };
-            if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
-                followed.acked = followed.acked.max(ack.seq + at);
-            }
-            let run = (!ack.stored).then_some(self.run);
-            let id = MessageId { stream, run, seq: ack.seq + at };
-            self.queue(Queued::Sent(Sent { id, members: ack.members }));
-        }
-    }
-
-    // ---- housekeeping ------------------------------------------------------------------------
-
-    /// Joins the broadcast channel of a stream, and tells the server whether that went. Where it was joined
-    /// before, its key is another one.
-    fn hear(&mut self, tag: StreamTag, channel: Channel) {
-        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
-        let Some(ears) = self.live.as_ref().and_then(|live| live.ears.as_ref()) else { return };
-        let heard_at = Some((channel.group, channel.port));
-        if stream.heard_at == heard_at {
-            return ears.set_key(tag.0, &channel.key);
-        }
-        let (heard, slot) = (ears.hear(tag.0, &channel), ears.slot());
-        stream.heard_at = heard_at.filter(|_| heard.is_ok());
-        let request = match heard {
-            Ok(charge_bytes) => {
-                stream.inbox.set_window(charge_bytes);
-                Request::Listening { stream: tag, charge_bytes, slot }
-            }
-            Err(_) => Request::Deaf { stream: tag },
-        };
-        self.ask_silently(&request);
-    }
-
-    /// Asks for what is missing and reports what was delivered, when it is time.
-    fn tick(&mut self) {
-        let now_us = os::monotonic_us();
-        if self.live.is_none() {
+    /// Asks for what is missing and reports what was delivered, when it is time; whether other sockets are
+    /// open now.
+    fn tick(&mut self) -> bool {
+        if self.intake.is_none() {
             self.try_again();
-            return;
+            return true;
         }
-        for stream in self.streams.values_mut() {
-            if let Some((first, last)) = stream.inbox.repair_due(now_us) {
-                control::put_repair(&mut self.out, stream.inbox.tag(), first, last);
-            }
-            if let Some(report) = stream.inbox.report_due(now_us) {
-                control::put_report(&mut self.out, &report);
-            }
-        }
+        self.state.tick(os::monotonic_us());
+        self.settle()
     }
 
     fn next_tick(&self, now: Instant) -> Option<Instant> {
-        if self.live.is_none() {
+        if self.intake.is_none() {
             return self.reconnects.then_some(self.retry.at);
         }
-        let now_us = os::monotonic_us();
-        let due = self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()?;
-        Some(now + Duration::from_micros(due.saturating_sub(now_us)))
+        let due = self.state.tick_at_us()?;
+        Some(now + Duration::from_micros(due.saturating_sub(os::monotonic_us())))
     }
 
-    fn flush(&mut self) {
-        let Some(live) = &self.live else {
-            self.out.clear();
-            return;
-        };
-        if !self.out.is_empty() {
-            // A broken connection is seen by the thread that reads.
-            let _ = live.connection.write_all(&self.out);
-            self.out.clear();
-        }
-    }
-
-    /// The connection is gone. Broadcast sockets go first: the port they are tied to may soon be
-    /// somebody else's.
+    /// The connection is gone.
     fn lose(&mut self, reason: &str) {
-        let Some(live) = self.live.take() else { return };
-        let was_ready = live.is_ready;
-        drop(live);
-        self.out.clear();
-        self.silent.clear();
-        for serial in std::mem::take(&mut self.asked) {
-            self.unanswered(serial);
-        }
-        if was_ready {
-            self.before = self.streams.drain().map(|(_, s)| s).collect();
-            self.before_run = self.run;
-            self.before_epoch = self.epoch;
-        }
-        self.streams.clear();
-        self.cancelled.clear();
-        if was_ready {
+        self.intake = None;
+        if self.state.end(reason) {
             self.retry = Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 };
-        }
-        // A try to come back that failed is not told each time.
-        if was_ready {
-            let reason = reason.to_owned();
-            self.wakes.push_back(Queued::Event(Event::End { reason }));
         }
     }
 
@@ -995,55 +435,10 @@ impl Member {
             Err(LinkError::Refused(refused)) if matches!(refused.code, 4 | 7) => {
                 // Trying again would not change that.
                 self.reconnects = false;
-                self.wakes.push_back(Queued::Ended(LinkError::Refused(refused)));
+                self.state.tell(Queued::Ended(LinkError::Refused(refused)));
             }
             // What fails now is tried again.
             Ok(()) | Err(_) => {}
-        }
-    }
-
-    fn jitter_us(&mut self) -> u64 {
-        // xorshift: spreads the members' questions over a few milliseconds, nothing more.
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
-        self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
-    }
-
-    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may then
-    /// write out what it has gathered.
-    pub fn is_quiet(&mut self) -> bool {
-        while self.wakes.is_empty() {
-            let Some(live) = &self.live else { return true };
-            if let Ok(incoming) = live.session.try_recv() {
-                self.take_incoming(incoming);
-            } else if let Some(body) = live.ears.as_ref().and_then(|e| e.heard().try_recv().ok()) {
-                self.take_body(Via::Broadcast, &body);
-            } else {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn take_incoming(&mut self, incoming: Incoming) {
-        match incoming {
-            Incoming::Bytes(bytes) => {
-                if let Err(e) = self.take_frames(&bytes) {
-                    match e {
-                        // The server's own words.
-                        LinkError::Ended(reason) => self.lose(&reason),
-                        // It is not to come back.
-                        LinkError::Refused(refused) => {
-                            self.lose(&refused.text);
-                            self.reconnects = false;
-                            self.wakes.push_back(Queued::Ended(LinkError::Refused(refused)));
-                        }
-                        e => self.lose(&e.to_string()),
-                    }
-                }
-            }
-            Incoming::Ended(reason) => self.lose(&reason),
         }
     }
 
@@ -1054,10 +449,10 @@ impl Member {
 
     /// Reports what was delivered and says that the end is deliberate.
     pub fn say_good_bye(&mut self) {
-        if self.live.is_some() {
-            self.tick();
+        if self.intake.is_some() {
+            self.state.tick(os::monotonic_us());
             self.ask(&Request::Quit);
-            self.flush();
+            self.settle();
         }
     }
 
@@ -1067,42 +462,17 @@ impl Member {
     }
 }
 
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.ears = None;
-        self.connection.shut_down();
-        // The reader may wait for room in the channel: take what is there until it is gone.
-        while self.session.recv().is_ok() {}
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
+fn take(state: &mut State, came: Came<'_>, failed: &mut Option<LinkError>) {
+    if failed.is_some() {
+        return;
     }
-}
-
-fn has_expired(message: &Message, now_us: i64) -> bool {
-    let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
-    expires.is_some_and(|at| at <= now_us)
-}
-
-/// The thread that reads the session: whole frames to the caller. Signs of life do not wait for it.
-fn read_session(from: &Connection, mut frames: Frames, to: &Sender<Incoming>) {
-    loop {
-        let bytes = match frames.take_whole() {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                let _ = to.send(Incoming::Ended(e.to_string()));
-                return;
-            }
-        };
-        if !bytes.is_empty() && to.send(Incoming::Bytes(bytes)).is_err() {
-            return;
+    let result = match came {
+        Came::Datagram(datagram) => {
+            state.take_datagram(now(), datagram);
+            Ok(())
         }
-        match frames.fill(from) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => {
-                let _ = to.send(Incoming::Ended("server closed the connection".to_owned()));
-                return;
-            }
-        }
-    }
+        Came::Session(bytes) => state.take_bytes(now(), bytes),
+        Came::End => Err(LinkError::Ended("server closed the connection".to_owned())),
+    };
+    *failed = result.err();
 }

@@ -5,6 +5,7 @@
 //! [`Member`] listens: it keeps its streams in order over session and broadcast, and reconnects by
 //! itself. The commands are made of these, and of nothing else.
 
+mod crowd;
 mod event;
 mod frames;
 mod link;
@@ -12,10 +13,12 @@ mod member;
 mod past;
 mod server;
 mod start;
+mod state;
 
+pub use crowd::Crowd;
 pub use event::Event;
 pub use link::{Link, LinkError, Sent, Told, id_of};
-pub use member::{Address, Follows, Member, Wake};
+pub use member::{Address, Follows, Mailbox, Member, Postbox, Wake};
 pub use past::Search;
 pub use server::{Announced, Server};
 pub use start::{StartError, start};

@@ -2,16 +2,17 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
-use super::exit::Exit;
-use crate::os;
+use super::exit::{Exit, Failure};
+use crate::{
+    client::{Mailbox, Postbox},
+    os,
+};
 
 /// How long a command that says good-bye may take before it is ended: it may hang on a full pipe.
 const GRACE: Duration = Duration::from_millis(400);
@@ -21,7 +22,14 @@ const SAYS_GOOD_BYE: u8 = 1;
 const STOPS_BY_ITSELF: u8 = 2;
 
 static MODE: AtomicU8 = AtomicU8::new(DIES);
-static WISH: OnceLock<(Sender<Leave>, Receiver<Leave>)> = OnceLock::new();
+/// Where a signal is handed to the caller; none if descriptors have run out.
+static WISH: OnceLock<Option<Wish>> = OnceLock::new();
+
+struct Wish {
+    to_caller: Postbox<Leave>,
+    /// Until the caller takes it.
+    mailbox: Mutex<Option<Mailbox<Leave>>>,
+}
 
 /// Why a command that could go on is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,20 +50,36 @@ impl Leave {
     }
 }
 
-fn wish() -> &'static (Sender<Leave>, Receiver<Leave>) {
-    WISH.get_or_init(|| bounded(1))
+fn wish() -> Option<&'static Wish> {
+    let make = || {
+        let (to_caller, mailbox) = Mailbox::new(1).ok()?;
+        Some(Wish { to_caller, mailbox: Mutex::new(Some(mailbox)) })
+    };
+    WISH.get_or_init(make).as_ref()
 }
 
-/// From now on a signal is handed to the caller, which says good-bye and ends.
-pub(super) fn catch() -> Receiver<Leave> {
-    MODE.store(SAYS_GOOD_BYE, Ordering::SeqCst);
-    wish().1.clone()
+fn catch_in(mode: u8) -> Result<Mailbox<Leave>, Failure> {
+    let taken = wish().and_then(|wish| {
+        let mut mailbox = wish.mailbox.lock().unwrap_or_else(PoisonError::into_inner);
+        mailbox.take()
+    });
+    let mailbox = taken.ok_or_else(|| Failure::new(Exit::Failed, "can't wait for signals"))?;
+    MODE.store(mode, Ordering::SeqCst);
+    Ok(mailbox)
 }
 
-/// From now on a signal is handed to the caller, which ends in its own time (a server).
-pub(super) fn catch_for_good() -> Receiver<Leave> {
-    MODE.store(STOPS_BY_ITSELF, Ordering::SeqCst);
-    wish().1.clone()
+/// From now on a signal is handed to the caller, which says good-bye and ends. Once in a process.
+pub(super) fn catch() -> Result<Mailbox<Leave>, Failure> {
+    catch_in(SAYS_GOOD_BYE)
+}
+
+/// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a process.
+pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
+    catch_in(STOPS_BY_ITSELF)
+}
+
+fn hand(why: Leave) -> bool {
+    wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }
 
 /// From now on the caller is also told when nobody reads its output any more: a command that prints
@@ -63,7 +87,7 @@ pub(super) fn catch_for_good() -> Receiver<Leave> {
 pub(super) fn watch_reader() {
     let watch = || {
         if os::wait_until_unread() {
-            let _ = wish().0.try_send(Leave::NoReader);
+            hand(Leave::NoReader);
         }
     };
     // Without that thread the next line that can't be written ends the command.
@@ -73,7 +97,7 @@ pub(super) fn watch_reader() {
 /// What the signal handler's thread calls.
 pub fn interrupt() {
     let mode = MODE.load(Ordering::SeqCst);
-    if mode != DIES && wish().0.try_send(Leave::Signal).is_ok() {
+    if mode != DIES && hand(Leave::Signal) {
         if mode == STOPS_BY_ITSELF {
             return;
         }

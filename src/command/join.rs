@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use super::{
     args::{JoinArgs, Somebody, check_will},
     connect::Context,
@@ -27,7 +25,7 @@ use crate::{
         text::{Text, TextError},
         verbs::{Announce, Begin, Follow, Refusal, Reply, Request, RoomInfo},
     },
-    client::{Address, Event, Follows, Member, Wake},
+    client::{Address, Event, Follows, Mailbox, Member, Postbox, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
 };
 
@@ -65,7 +63,7 @@ enum Input {
 }
 
 pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failure> {
-    let interrupted = interrupt::catch();
+    let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
     let rooms = match args.rooms.as_slice() {
         [] => vec![RoomName::new("lobby").expect("a good name")],
@@ -86,7 +84,8 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     };
     let deadline = Some(context.deadline());
     let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
-    let (to_loop, inputs) = bounded(LINES_AHEAD);
+    let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
+    let (to_loop, inputs) = Mailbox::new(LINES_AHEAD).map_err(failed)?;
     forward_interrupts(interrupted, to_loop.clone())?;
     if !args.read_only {
         read_lines(to_loop)?;
@@ -107,10 +106,10 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     chat.run(context, &inputs, until)
 }
 
-fn forward_interrupts(from: Receiver<Leave>, to: Sender<Input>) -> Result<(), Failure> {
+fn forward_interrupts(from: Mailbox<Leave>, to: Postbox<Input>) -> Result<(), Failure> {
     let forward = move || {
-        while let Ok(why) = from.recv() {
-            if to.send(Input::Leave(why)).is_err() {
+        while let Some(why) = from.recv() {
+            if !to.send(Input::Leave(why)) {
                 return;
             }
         }
@@ -124,18 +123,18 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure
     spawned.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
-fn read_lines(to: Sender<Input>) -> Result<(), Failure> {
+fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
     spawn("moot-input", move || {
         let mut input = std::io::stdin().lock();
         loop {
             let line = match read_line(&mut input) {
                 Ok(Some(bytes)) => Text::from_bytes(&bytes).map(|text| text.as_str().to_owned()),
                 Ok(None) | Err(_) => {
-                    let _ = to.send(Input::End);
+                    to.send(Input::End);
                     return;
                 }
             };
-            if to.send(Input::Line(line)).is_err() {
+            if !to.send(Input::Line(line)) {
                 return;
             }
         }
@@ -200,10 +199,9 @@ impl Chat {
     fn run(
         &mut self,
         context: &mut Context,
-        inputs: &Receiver<Input>,
+        inputs: &Mailbox<Input>,
         until: Option<Instant>,
     ) -> Result<Exit, Failure> {
-        let nothing = crossbeam_channel::never();
         loop {
             if self.ended && self.may_leave(context) {
                 return self.leave(context, self.exit);
@@ -211,7 +209,7 @@ impl Chat {
             // Input waits while too much of it is on its way.
             let full = self.member.unacked() >= UNACKED_SUBMITS_MAX / 2
                 || self.member.unacked_bytes() >= UNACKED_BYTES_MAX;
-            let inputs = if full { &nothing } else { inputs };
+            let inputs = (!full).then_some(inputs);
             let until = [until, self.leave_by].into_iter().flatten().min();
             match self.member.wait(inputs, until) {
                 Wake::Event(event) => self.show(context, &event)?,

@@ -30,7 +30,7 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
     check_will(args.will.as_ref(), rooms)?;
     let notifier = args.notify.then(Notifier::find).transpose()?;
-    let interrupted = interrupt::catch();
+    let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
     let (connection, places) = context.connect_or_start()?;
     let begin_of = match &args.since {
@@ -58,7 +58,7 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     let mut idle_at = idle.map(|idle| Instant::now() + idle);
     loop {
         let until = [deadline, idle_at].into_iter().flatten().min();
-        match member.wait(&interrupted, until) {
+        match member.wait(Some(&interrupted), until) {
             Wake::Event(event) => {
                 let is_end = matches!(event, Event::End { .. });
                 let before = listener.printed;
@@ -75,7 +75,7 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                     context.out.flush()?;
                     // An operator's word, or just the end?
                     let now = Some(Instant::now());
-                    let next = member.wait(&crossbeam_channel::never::<()>(), now);
+                    let next = member.wait::<()>(None, now);
                     let Wake::Ended(e) = next else { return Ok(Exit::NoServer) };
                     return Err(e.into());
                 }

@@ -65,13 +65,13 @@ fn say_ready(context: &mut Context, places: &Places, detached: bool) {
 }
 
 fn stop_on_signal(stop: &Stop) {
-    let wish = interrupt::catch_for_good();
+    // Without that, or without a thread, the server runs, and `moot stop` ends it.
+    let Ok(wish) = interrupt::catch_for_good() else { return };
     let stop = stop.clone();
     let waiter = std::thread::Builder::new().name("moot-stop".to_owned()).spawn(move || {
-        while wish.recv().is_ok() {
+        while wish.recv().is_some() {
             stop.stop();
         }
     });
-    // Without that thread the server runs, and `moot stop` ends it.
     drop(waiter);
 }

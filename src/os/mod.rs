@@ -7,6 +7,7 @@
 //! | `channel` | the broadcast channel's sockets and the self-test of its defences |
 //! | `clock` | both clocks |
 //! | `files` | identity, owner and mode of files; names that nobody guesses |
+//! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |
 //! | `lock` | the deciding lock, and asking who holds it |
 //! | `memory` | the shared memory of the presence table |
 //! | `peer` | who is at the other end of a session, and when that process ends |
@@ -34,5 +35,5 @@ pub use self::{
     note::{LockError, LockNote, LockState},
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
-    shared::{ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, WORD_BYTES},
+    shared::{Came, ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, WORD_BYTES},
 };

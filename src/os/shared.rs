@@ -10,6 +10,17 @@ pub const WORD_BYTES: usize = 8;
 /// Name of a member's mailslot, where the broadcast channel is made of them.
 pub type Slot = [u8; 16];
 
+/// What comes to a client.
+#[derive(Debug)]
+pub enum Came<'a> {
+    /// Bytes of its session, in order.
+    Session(&'a [u8]),
+    /// A datagram of the broadcast channel, sealed. It came while the session stood.
+    Datagram(&'a mut [u8]),
+    /// The session has ended.
+    End,
+}
+
 /// User id and process id of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIds {

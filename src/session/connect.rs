@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::os::{self, HangUp, PlaceError};
+use crate::os::{self, Intake, PlaceError};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -110,16 +110,12 @@ impl Connection {
         self.0.set_write_timeout(timeout)
     }
 
-    /// Tells whether the server is still there.
+    /// From now on what comes by it is waited for together with what its server sends from a port, if that
+    /// has one.
     ///
     /// # Errors
-    /// If descriptors have run out.
-    pub fn hang_up(&self) -> io::Result<HangUp> {
-        self.0.hang_up()
-    }
-
-    /// Ends both directions: a read that waits in another thread returns.
-    pub fn shut_down(&self) {
-        self.0.shut_down();
+    /// If descriptors or threads have run out.
+    pub fn into_intake(self, source_port: Option<u16>) -> io::Result<Intake> {
+        Intake::open(self.0, source_port)
     }
 }

@@ -22,9 +22,8 @@ fn a_program_talks_listens_searches_announces_and_looks_who_is_here() {
     let mut member = server.listen(follow, Begin::Now).unwrap();
     let sent = ci.say(&room, "빌드 성공").unwrap();
     assert_eq!((sent.id.to_string().as_str(), sent.members), ("dev:1", 1));
-    let nothing_else = crossbeam_channel::never::<()>();
     let mut next = || loop {
-        if let Wake::Event(Event::Message(message)) = member.wait(&nothing_else, None) {
+        if let Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) {
             return message;
         }
     };

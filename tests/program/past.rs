@@ -477,7 +477,6 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
         joined.is_some()
     });
     let mut member = joined.unwrap();
-    let never = crossbeam_channel::never::<()>();
     let mut said = 0;
     let mut open: std::collections::VecDeque<String> = std::collections::VecDeque::new();
     let deadline = || Some(Instant::now() + Duration::from_millis(2));
@@ -496,7 +495,7 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
             open.push_back(text.clone());
             member.say(Address::Room(room.clone()), None, text);
         }
-        match member.wait(&never, deadline()) {
+        match member.wait::<()>(None, deadline()) {
             Wake::Sent(sent) => {
                 // Acknowledgements of one instance come in order.
                 let text = open.pop_front().unwrap();

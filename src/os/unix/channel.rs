@@ -10,9 +10,7 @@ use std::{
     collections::HashMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6},
-    ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -228,97 +226,8 @@ fn only_own_groups(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Wakes a thread that waits in [`wait_for`].
-#[cfg(target_os = "linux")]
-#[derive(Debug)]
-struct Waker(nix::sys::eventfd::EventFd);
-
-#[cfg(target_os = "linux")]
-impl Waker {
-    /// A new one.
-    ///
-    /// # Errors
-    /// From the system.
-    pub fn new() -> io::Result<Self> {
-        use nix::sys::eventfd::{EfdFlags, EventFd};
-        Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
-    }
-
-    /// Wakes.
-    pub fn wake(&self) {
-        // It is full only if it has been woken for ever.
-        let _ = self.0.write(1);
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
-    fn clear(&self) {
-        let _ = self.0.read();
-    }
-}
-
-/// Wakes a thread that waits in [`wait_for`].
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug)]
-struct Waker(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
-
-#[cfg(not(target_os = "linux"))]
-impl Waker {
-    /// A new one.
-    ///
-    /// # Errors
-    /// From the system.
-    pub fn new() -> io::Result<Self> {
-        let (near, far) = std::os::unix::net::UnixStream::pair()?;
-        near.set_nonblocking(true)?;
-        far.set_nonblocking(true)?;
-        Ok(Self(near, far))
-    }
-
-    /// Wakes.
-    pub fn wake(&self) {
-        use std::io::Write;
-        // If it is full, it has been woken often enough.
-        let _ = (&self.1).write(&[0]);
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
-    fn clear(&self) {
-        use std::io::Read;
-        let mut bytes = [0; 64];
-        while (&self.0).read(&mut bytes).is_ok_and(|n| n > 0) {}
-    }
-}
-
-/// Waits until the waker is woken or a receiver has something; gives the indices of those.
-///
-/// # Errors
-/// From the system.
-fn wait_for(waker: &Waker, receivers: &[&Receiver], ready: &mut Vec<usize>) -> io::Result<()> {
-    ready.clear();
-    let mut fds = Vec::with_capacity(receivers.len() + 1);
-    fds.push(PollFd::new(waker.fd(), PollFlags::POLLIN));
-    fds.extend(receivers.iter().map(|r| PollFd::new(r.as_fd(), PollFlags::POLLIN)));
-    match poll(&mut fds, PollTimeout::NONE) {
-        Ok(_) | Err(nix::Error::EINTR) => {}
-        Err(e) => return Err(e.into()),
-    }
-    if fds[0].any().unwrap_or(false) {
-        waker.clear();
-    }
-    ready.extend((1..fds.len()).filter(|at| fds[*at].any().unwrap_or(false)).map(|at| at - 1));
-    Ok(())
-}
-
 /// Tries for a group and port that nobody squats on.
 const TRIES_MAX: usize = 32;
-/// Datagrams taken from one socket before the others have their turn.
-const TURN_DATAGRAMS: usize = 32;
 
 /// A group within the range of one site; its last 256 are other protocols' habits.
 fn random_group() -> io::Result<Ipv4Addr> {
@@ -405,93 +314,6 @@ impl Caster {
             return Err(io::ErrorKind::NotFound.into());
         };
         self.source.send(SocketAddrV4::new(*group, self.port), datagram)
-    }
-}
-
-type Sockets = HashMap<u32, Arc<Receiver>>;
-
-/// A member's end: a socket for each group. One thread takes what comes ([`Hearing::run`]), others join
-/// and leave groups.
-#[derive(Debug)]
-pub struct Hearing {
-    /// None once it is to end: the sockets go first of all, since the port they are tied to may soon be
-    /// somebody else's.
-    sockets: Mutex<Option<Sockets>>,
-    waker: Waker,
-    source_port: u16,
-}
-
-impl Hearing {
-    /// Hears nothing yet.
-    ///
-    /// # Errors
-    /// From the system.
-    pub fn open(source_port: u16) -> io::Result<Self> {
-        let sockets = Mutex::new(Some(HashMap::new()));
-        Ok(Self { sockets, waker: Waker::new()?, source_port })
-    }
-
-    fn sockets(&self) -> MutexGuard<'_, Option<Sockets>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Name of the mailslot that the server is to write to: none on this platform.
-    #[must_use]
-    pub fn slot(&self) -> Slot {
-        [0; 16]
-    }
-
-    /// Joins a stream's group; gives the receive-buffer charge that was granted, bytes.
-    ///
-    /// # Errors
-    /// From the system: this member is deaf on that stream, and is served by session.
-    pub fn join(&self, tag: u32, group: [u8; 4], port: u16) -> io::Result<u64> {
-        let group = SocketAddrV4::new(Ipv4Addr::from(group), port);
-        let receiver = Receiver::open(group, self.source_port)?;
-        let granted = receiver.granted_bytes() as u64;
-        if let Some(sockets) = self.sockets().as_mut() {
-            sockets.insert(tag, Arc::new(receiver));
-        }
-        self.waker.wake();
-        Ok(granted)
-    }
-
-    /// Leaves a stream's group.
-    pub fn leave(&self, tag: u32) {
-        if let Some(sockets) = self.sockets().as_mut() {
-            sockets.remove(&tag);
-        }
-        self.waker.wake();
-    }
-
-    /// Leaves everything; [`Hearing::run`] returns.
-    pub fn end(&self) {
-        *self.sockets() = None;
-        self.waker.wake();
-    }
-
-    /// Takes datagrams as they come, each group in its turn, until [`Hearing::end`] or `take` says so.
-    pub fn run(&self, buffer: &mut [u8], mut take: impl FnMut(&mut [u8]) -> ControlFlow<()>) {
-        let mut ready = Vec::new();
-        loop {
-            let sockets: Vec<Arc<Receiver>> = match self.sockets().as_ref() {
-                None => return,
-                Some(sockets) => sockets.values().map(Arc::clone).collect(),
-            };
-            let waiting: Vec<&Receiver> = sockets.iter().map(Arc::as_ref).collect();
-            if wait_for(&self.waker, &waiting, &mut ready).is_err() {
-                return;
-            }
-            for at in &ready {
-                for _ in 0..TURN_DATAGRAMS {
-                    // An error is no datagram: a refused one of before, or nothing more.
-                    let Ok(bytes) = waiting[*at].recv(buffer) else { break };
-                    if take(&mut buffer[..bytes]).is_break() {
-                        return;
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -710,9 +532,9 @@ mod tests {
     #[test]
     fn nothing_foreign_is_queued_while_a_member_opens_its_socket() {
         let (source, _anchor, address) = channel();
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let stranger = {
-            let stop = Arc::clone(&stop);
+            let stop = std::sync::Arc::clone(&stop);
             std::thread::spawn(move || {
                 let socket = forger(Ipv4Addr::UNSPECIFIED, 0, Reuse::None).unwrap();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {

@@ -7,12 +7,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 #[cfg(target_os = "linux")]
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{Shutdown, shutdown},
-};
 
 use crate::os::shared::PeerIds;
 
@@ -43,34 +40,6 @@ pub fn start_of(pid: u32) -> Option<u64> {
     // The command stands in parentheses and may contain anything: fields count from the last one.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-/// Ends both directions of a socket; a read that waits on it returns.
-pub fn shut_down(socket: BorrowedFd<'_>) {
-    // It fails only if the connection has ended already.
-    let _ = shutdown(socket.as_raw_fd(), Shutdown::Both);
-}
-
-/// Tells whether the other end of a session is still there.
-#[derive(Debug)]
-pub struct HangUp(OwnedFd);
-
-impl HangUp {
-    /// Watches a connected socket.
-    ///
-    /// # Errors
-    /// If descriptors have run out.
-    pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        socket.try_clone_to_owned().map(Self)
-    }
-
-    /// Whether the other end has closed the connection.
-    #[must_use]
-    pub fn has_come(&self) -> bool {
-        // Hang-ups are told without being asked for.
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
-        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
-    }
 }
 
 /// A process, held by a descriptor that becomes readable when it ends.

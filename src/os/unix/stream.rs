@@ -18,7 +18,7 @@ use interprocess::{
 
 use super::{
     files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
-    peer::{HangUp, peer_ids, shut_down},
+    peer::peer_ids,
 };
 use crate::os::shared::PeerIds;
 
@@ -153,17 +153,29 @@ impl Client {
         self.0.set_send_timeout(timeout)
     }
 
-    /// Tells whether the server is still there.
+    /// Reads what is there; 0 at the end.
     ///
     /// # Errors
-    /// If descriptors have run out.
-    pub fn hang_up(&self) -> io::Result<HangUp> {
-        HangUp::of(self.socket())
+    /// From the system; `WouldBlock` if there is nothing.
+    pub fn try_read(&self, to: &mut [u8]) -> io::Result<usize> {
+        use nix::sys::socket::{MsgFlags, recv};
+        use std::os::fd::AsRawFd;
+        Ok(recv(self.socket().as_raw_fd(), to, MsgFlags::MSG_DONTWAIT)?)
     }
 
-    /// Ends both directions: a read that waits in another thread returns.
-    pub fn shut_down(&self) {
-        shut_down(self.socket());
+    /// Writes what the socket takes at once.
+    ///
+    /// # Errors
+    /// From the system; `WouldBlock` if it is full.
+    pub fn try_write(&self, from: &[u8]) -> io::Result<usize> {
+        use nix::sys::socket::{MsgFlags, send};
+        use std::os::fd::AsRawFd;
+        // A closed pipe is no signal in this program.
+        Ok(send(self.socket().as_raw_fd(), from, MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket()
     }
 
     fn socket(&self) -> BorrowedFd<'_> {

@@ -194,7 +194,7 @@ impl Hearing {
     ///
     /// # Errors
     /// From the system.
-    pub fn open(_source_port: u16) -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         let slot: Slot = random_bytes()?;
         let name = path_of(&slot);
         let descriptor = Descriptor::of_slot()?;
@@ -218,16 +218,11 @@ impl Hearing {
         self.slot
     }
 
-    /// Hears a stream; gives how many bytes may be under way.
-    ///
-    /// # Errors
-    /// None on this platform.
-    pub fn join(&self, _tag: u32, _group: [u8; 4], _port: u16) -> io::Result<u64> {
-        Ok(GRANTED_BYTES)
+    /// How many bytes may be under way to it.
+    #[must_use]
+    pub fn granted_bytes(&self) -> u64 {
+        GRANTED_BYTES
     }
-
-    /// What comes for a stream that was left is not asked for by anybody.
-    pub fn leave(&self, _tag: u32) {}
 
     /// Ends it; [`Hearing::run`] returns.
     pub fn end(&self) {
@@ -265,7 +260,7 @@ impl Hearing {
 /// # Errors
 /// What is wrong with it.
 pub fn self_test() -> Result<(), ChannelFault> {
-    let hearing = Hearing::open(0)?;
+    let hearing = Hearing::open()?;
     let mut caster = Caster { slots: HashMap::new() };
     caster.set_slot(1, hearing.slot());
     caster.send(0, b"true", || vec![1])?;

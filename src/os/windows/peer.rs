@@ -3,13 +3,12 @@
 use std::{
     io,
     os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
-    ptr::null_mut,
 };
 
 use windows_sys::Win32::{
     Foundation::FILETIME,
     System::{
-        Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe},
+        Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId},
         Threading::{
             GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
         },
@@ -75,28 +74,4 @@ pub fn start_of(pid: u32) -> Option<u64> {
     };
     let [created, ..] = times;
     (done != 0).then(|| u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
-}
-
-/// Tells whether the other end of a session is still there.
-#[derive(Debug)]
-pub struct HangUp(OwnedHandle);
-
-impl HangUp {
-    /// Watches a connected pipe.
-    ///
-    /// # Errors
-    /// If handles have run out.
-    pub fn of(pipe: BorrowedHandle<'_>) -> io::Result<Self> {
-        pipe.try_clone_to_owned().map(Self)
-    }
-
-    /// Whether the other end has closed the connection.
-    #[must_use]
-    pub fn has_come(&self) -> bool {
-        // SAFETY: the handle is open; nothing is to be written.
-        let there = unsafe {
-            PeekNamedPipe(self.0.as_raw_handle(), null_mut(), 0, null_mut(), null_mut(), null_mut())
-        };
-        there == 0
-    }
 }

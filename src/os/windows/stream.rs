@@ -46,7 +46,7 @@ use windows_sys::Win32::{
 
 use super::{
     files::{hex, hidden_name, open_with, read_small, replace},
-    peer::{HangUp, server_ids},
+    peer::server_ids,
     security::{PIPE_CLIENT_RIGHTS, pipe_sddl, wide},
 };
 use crate::os::{random::random_bytes, shared::PeerIds};
@@ -399,12 +399,8 @@ impl Client {
         Ok(())
     }
 
-    /// Tells whether the server is still there.
-    ///
-    /// # Errors
-    /// If handles have run out.
-    pub fn hang_up(&self) -> io::Result<HangUp> {
-        HangUp::of(self.pipe.as_handle())
+    pub(super) fn handle(&self) -> BorrowedHandle<'_> {
+        self.pipe.as_handle()
     }
 
     /// Ends both directions: a read that waits in another thread returns.

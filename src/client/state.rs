@@ -1,0 +1,864 @@
+//! A member's state: what its session and its broadcast channel bring goes in, what is to be shown and what is to be written comes out. No I/O.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::{
+    event::Event,
+    link::{LinkError, Sent},
+    past::message_of,
+};
+use crate::{
+    broadcast::Keys,
+    chat::{
+        batch::{self, MessageRef, Reader},
+        hub::{ANNOUNCEMENTS, Ack, Frame, Line, Now, Submit, SubmitTo},
+        inbox::{Inbox, Released, Via},
+        message::{Message, MessageId, RunId, StreamName},
+        names::{Label, RoomName, UserName},
+        text::Text,
+        verbs::{
+            Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
+            StreamInfo, StreamLabel, StreamTag,
+        },
+    },
+    limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    os::{BROADCAST_WORD, Slot},
+    wire::{
+        control,
+        frame::{self, Kind},
+        hello::{self, Bye, Hello, Welcome},
+    },
+};
+
+/// What a member listens to.
+#[derive(Debug, Clone, Default)]
+pub struct Follows {
+    /// Streams.
+    pub follow: Vec<Follow>,
+    /// From where in rooms and conversations.
+    pub begin: Begin,
+    /// From where in some of them, in place of `begin`.
+    pub begin_of: Vec<(Follow, Begin)>,
+    /// Also told who joins and leaves rooms.
+    pub membership: bool,
+    /// Rooms are followed by this name from now on (`join`).
+    pub keep: bool,
+    /// What the server says in these rooms, as this member, if it ends without a good-bye.
+    pub will: Option<Text>,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    name: StreamName,
+    inbox: Inbox,
+    stored: bool,
+    /// Newest number of an own text.
+    acked: u64,
+    /// Group and port of the broadcast channel that it is heard on.
+    heard_at: Option<([u8; 4], u16)>,
+}
+
+#[derive(Debug)]
+struct Unacked {
+    counter: u64,
+    to: Address,
+    reply_to: Option<u64>,
+    text: String,
+}
+
+/// Where a member's own text goes, good over reconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A room.
+    Room(RoomName),
+    /// A conversation that was opened ([`Request::Open`]), and the label it is for.
+    Direct {
+        /// Its number in this run.
+        stream: StreamTag,
+        /// The other one.
+        with: UserName,
+        /// Sessions of theirs that it is for.
+        label: Option<Label>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Queued {
+    Event(Event),
+    Sent(Sent),
+    Refused(Refusal),
+    NotFollowed(Follow, Refusal),
+    Ended(LinkError),
+    Reply(u32, Result<Reply, Refusal>),
+}
+
+/// What a session is at.
+#[derive(Debug, Default)]
+struct Live {
+    /// Joins that are not answered yet, in the order of their serial numbers.
+    joining: VecDeque<(u32, Follow)>,
+    /// What came before everything was joined, to be shown after `ready`.
+    early: VecDeque<Queued>,
+    is_ready: bool,
+}
+
+/// What the owner of the sockets is to do.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Join the broadcast channel of a stream.
+    Hear(StreamTag, Channel),
+    /// Leave it.
+    Leave(u32),
+}
+
+/// Called for each message in place of an event.
+pub(super) type Tap = Box<dyn FnMut(&MessageRef<'_>) + Send>;
+
+/// Everything that a member knows.
+pub(super) struct State {
+    pub(super) hello: Hello,
+    follows: Follows,
+    live: Option<Live>,
+    run: RunId,
+    user: String,
+    streams: HashMap<u32, Stream>,
+    /// Streams of the last session, until they are joined again.
+    before: Vec<Stream>,
+    /// The run that they belong to.
+    before_run: RunId,
+    /// Of the history: numbers of another one mean something else.
+    epoch: u32,
+    before_epoch: u32,
+    wakes: VecDeque<Queued>,
+    unacked: VecDeque<Unacked>,
+    counter: u64,
+    serial: u32,
+    jitter: u64,
+    /// Bytes of a frame that is not complete yet.
+    partial: Vec<u8>,
+    /// Keys of the broadcast channel, if this session has one.
+    keys: Option<Keys>,
+    pub(super) wishes: Vec<Wish>,
+    /// To be written to the session.
+    pub(super) out: Vec<u8>,
+    /// Requests whose answers nobody waits for.
+    silent: HashSet<u32>,
+    /// Requests whose answers the caller waits for.
+    asked: HashSet<u32>,
+    /// The request for its last will.
+    will_asked: Option<u32>,
+    /// Announcements that are still to come and were cancelled.
+    cancelled: HashSet<u64>,
+    /// There was a session before: what was said since then is to be shown.
+    was_ready: bool,
+    pub(super) tap: Option<Tap>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(super) fn new(hello: Hello, follows: Follows) -> Self {
+        let seed = u64::from_le_bytes(hello.instance.0[..8].try_into().unwrap_or_default());
+        Self {
+            hello,
+            follows,
+            live: None,
+            run: RunId(0),
+            user: String::new(),
+            streams: HashMap::new(),
+            before: Vec::new(),
+            before_run: RunId(0),
+            epoch: 0,
+            before_epoch: 0,
+            wakes: VecDeque::new(),
+            unacked: VecDeque::new(),
+            counter: 0,
+            serial: 0,
+            jitter: seed | 1,
+            partial: Vec::new(),
+            keys: None,
+            wishes: Vec::new(),
+            out: Vec::new(),
+            silent: HashSet::new(),
+            asked: HashSet::new(),
+            will_asked: None,
+            cancelled: HashSet::new(),
+            was_ready: false,
+            tap: None,
+        }
+    }
+
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Whether everything is joined.
+    pub(super) fn is_ready(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.is_ready)
+    }
+
+    pub(super) fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    pub(super) fn unacked_bytes(&self) -> usize {
+        self.unacked.iter().map(|u| u.text.len()).sum()
+    }
+
+    pub(super) fn has_shown_all(&self) -> bool {
+        let shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
+        self.is_ready() && self.wakes.is_empty() && self.streams.values().all(shown)
+    }
+
+    pub(super) fn next_wake(&mut self) -> Option<Queued> {
+        self.wakes.pop_front()
+    }
+
+    pub(super) fn has_wakes(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
+    /// To be told before anything that comes later.
+    pub(super) fn tell(&mut self, queued: Queued) {
+        self.wakes.push_back(queued);
+    }
+
+    /// A session begins: asks to follow everything, from where each stream stands.
+    pub(super) fn begin(&mut self, welcome: &Welcome) {
+        self.user.clone_from(&welcome.user);
+        self.run = welcome.run;
+        self.epoch = welcome.epoch;
+        self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
+        self.partial = Vec::new();
+        self.live = Some(Live::default());
+        // Conversations go on where each stood; only those that are new since then begin anew.
+        let known: Vec<_> = self
+            .before
+            .iter()
+            .filter_map(|s| match &s.name {
+                StreamName::Direct(user) => Some(Follow::With(user.clone())),
+                StreamName::Room(_) | StreamName::Announcements => None,
+            })
+            .filter(|follow| !self.follows.follow.contains(follow))
+            .collect();
+        // Whoever is there has a will; it is too late to make one once a process was killed.
+        if let Some(will) = &self.follows.will {
+            let will = Request::Will { text: Some(will.clone()) };
+            self.will_asked = Some(self.put(&will));
+        }
+        // Announcements that are still to be seen come first. Those that were made while there was no
+        // session come last: which of them are for it depends on the rooms it is in.
+        let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
+        let comes_back = self.was_ready;
+        all.sort_by_key(|follow| (*follow == Follow::Announcements) == comes_back);
+        for follow in all {
+            self.ask_to_follow(follow);
+        }
+    }
+
+    fn ask_to_follow(&mut self, follow: Follow) {
+        let begin = self.begin_of(&follow);
+        let (membership, keep) = (self.follows.membership, self.follows.keep);
+        let request = Request::Join { follow: follow.clone(), begin, membership, keep };
+        let serial = self.put(&request);
+        if let Some(live) = &mut self.live {
+            live.joining.push_back((serial, follow));
+        }
+    }
+
+    /// Where to go on in a stream that was followed before; else where the caller wants to begin.
+    fn begin_of(&self, follow: &Follow) -> Begin {
+        let known = match follow {
+            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
+            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
+            Follow::Announcements => self.before_named(&StreamName::Announcements),
+            Follow::AllDirect | Follow::ToMe => None,
+        };
+        match (known, follow) {
+            // An older history was put back: a number that there never was is answered with a gap.
+            (Some(stream), _) if stream.stored && self.epoch != self.before_epoch => {
+                Begin::After { run: self.before_run, seq: u64::MAX }
+            }
+            (Some(stream), _) => {
+                Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
+            }
+            // What is not known began while there was no session.
+            (None, Follow::AllDirect | Follow::ToMe) if self.was_ready => {
+                Begin::After { run: self.before_run, seq: 0 }
+            }
+            (None, Follow::Announcements) => Begin::Now,
+            (None, _) => {
+                let own = self.follows.begin_of.iter().find(|(of, _)| of == follow);
+                own.map_or(self.follows.begin, |(_, begin)| *begin)
+            }
+        }
+    }
+
+    fn before_named(&self, name: &StreamName) -> Option<&Stream> {
+        self.before.iter().find(|s| s.name == *name)
+    }
+
+    // ---- what comes --------------------------------------------------------------------------
+
+    /// Takes bytes of the session, whole frames or not.
+    pub(super) fn take_bytes(&mut self, now: Now, bytes: &[u8]) -> Result<(), LinkError> {
+        if self.partial.is_empty() {
+            let taken = self.take_frames(now, bytes)?;
+            self.partial.extend_from_slice(&bytes[taken..]);
+        } else {
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.extend_from_slice(bytes);
+            let taken = self.take_frames(now, &partial)?;
+            partial.drain(..taken);
+            self.partial = partial;
+        }
+        if self.partial.is_empty() {
+            // A member that only listens holds no memory for what it does not get.
+            self.partial = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Takes a datagram of the broadcast channel; what the server did not seal is dropped.
+    pub(super) fn take_datagram(&mut self, now: Now, datagram: &mut [u8]) {
+        let Some(keys) = self.keys.take() else { return };
+        if let Some(body) = keys.open(datagram) {
+            self.take_body(now, Via::Broadcast, body);
+        }
+        self.keys = Some(keys);
+    }
+
+    /// Takes whole frames; gives their length.
+    fn take_frames(&mut self, now: Now, bytes: &[u8]) -> Result<usize, LinkError> {
+        let mut taken = 0;
+        while let Some(parsed) = frame::parse(&bytes[taken..])? {
+            taken += parsed.bytes;
+            match parsed.kind {
+                Kind::Batch => self.take_body(now, Via::Session, parsed.body),
+                Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
+                    let told = control::read_frame(parsed.kind, parsed.body)
+                        .map_err(|e| LinkError::Protocol(e.to_string()))?;
+                    self.take_told(now, told)?;
+                }
+                Kind::Bye => {
+                    let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
+                    return Err(bye
+                        .refusal()
+                        .map_or(LinkError::Ended(bye.reason), LinkError::Refused));
+                }
+                Kind::Hello
+                | Kind::Stop
+                | Kind::Status
+                | Kind::Request
+                | Kind::Submit
+                | Kind::Report
+                | Kind::Repair
+                | Kind::Pong
+                | Kind::Welcome
+                | Kind::Refused
+                | Kind::StatusReply => {}
+            }
+        }
+        Ok(taken)
+    }
+
+    fn take_told(&mut self, now: Now, told: Frame) -> Result<(), LinkError> {
+        match told {
+            Frame::Reply { serial, result } => self.take_reply(serial, result)?,
+            Frame::Ack(ack) => self.take_ack(&ack),
+            Frame::Nack { first, count, refusal } => {
+                self.unacked.retain(|u| !(first..first + u64::from(count)).contains(&u.counter));
+                self.queue(Queued::Refused(refusal));
+            }
+            Frame::Event(event) => self.take_event(now, event),
+        }
+        Ok(())
+    }
+
+    fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
+        if self.will_asked == Some(serial) {
+            self.will_asked = None;
+            return match result {
+                Err(refusal) if !self.was_ready => Err(LinkError::Refusal(refusal)),
+                Err(refusal) => {
+                    self.queue(Queued::Refused(refusal));
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
+            };
+        }
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
+            if !self.silent.remove(&serial) && self.asked.remove(&serial) {
+                self.queue(Queued::Reply(serial, result));
+            }
+            return Ok(());
+        };
+        let follow = live.joining.remove(at).map(|(_, follow)| follow);
+        let last = live.joining.is_empty() && !live.is_ready;
+        match (result, follow) {
+            (Ok(Reply::Joined(infos)), _) => {
+                for info in infos {
+                    self.add(&info);
+                }
+            }
+            (Ok(_), _) | (Err(_), None) => {
+                return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
+            }
+            (Err(refusal), _) if !self.was_ready => return Err(LinkError::Refusal(refusal)),
+            (Err(refusal), Some(follow)) => {
+                self.follows.follow.retain(|f| *f != follow);
+                self.queue(Queued::NotFollowed(follow, refusal));
+            }
+        }
+        if last {
+            self.become_ready();
+        }
+        Ok(())
+    }
+
+    /// Takes a stream up, from where it stood if it was followed before.
+    fn add(&mut self, info: &StreamInfo) {
+        let name = match &info.name {
+            StreamLabel::Room(room) => StreamName::Room(room.clone()),
+            StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
+            StreamLabel::Announcements => StreamName::Announcements,
+        };
+        let asked = |(follow, _): &(Follow, Begin)| match (follow, &name) {
+            (Follow::Room(room), StreamName::Room(of)) => room == of,
+            (Follow::With(user), StreamName::Direct(of)) => user == of,
+            _ => false,
+        };
+        let went_on = self.before_named(&name).is_some() || self.follows.begin_of.iter().any(asked);
+        if info.new_run && went_on && !matches!(name, StreamName::Announcements) {
+            let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
+            self.queue(Queued::Event(gap));
+        }
+        let next = match self.before_named(&name) {
+            Some(stream) if !info.new_run => stream.inbox.next().max(info.next),
+            Some(_) | None => info.next,
+        };
+        if self.streams.contains_key(&info.tag.0) {
+            // Named twice: it is followed already.
+            return;
+        }
+        let eager = matches!(name, StreamName::Announcements);
+        let inbox = Inbox::new(info.tag, next, info.head, eager);
+        let stream = Stream { name, inbox, stored: info.stored, acked: 0, heard_at: None };
+        self.streams.insert(info.tag.0, stream);
+        if let Some(channel) = info.channel {
+            self.hear(info.tag, channel);
+        }
+    }
+
+    fn become_ready(&mut self) {
+        let another_run = !self.before.is_empty() && self.before_run != self.run;
+        self.before.clear();
+        let Some(live) = &mut self.live else { return };
+        live.is_ready = true;
+        self.was_ready = true;
+        let early = std::mem::take(&mut live.early);
+        let broadcast = if self.keys.is_some() { BROADCAST_WORD } else { "session" };
+        let mut streams: Vec<_> =
+            self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
+        streams.sort_by_cached_key(|(name, _)| name.to_string());
+        self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
+        self.wakes.extend(early);
+        if another_run {
+            self.give_up_direct();
+        }
+        self.resubmit();
+    }
+
+    fn take_event(&mut self, now: Now, event: Told) {
+        match event {
+            Told::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
+            Told::Heads(heads) => {
+                let jitter_us = self.jitter_us();
+                for (tag, head) in heads {
+                    if let Some(stream) = self.streams.get_mut(&tag.0) {
+                        stream.inbox.note_head(now.mono_us, head, jitter_us);
+                    }
+                }
+            }
+            Told::Gap { stream, first, last, reason } => {
+                if let Some(followed) = self.streams.get_mut(&stream.0) {
+                    followed.inbox.gap(first, last, reason);
+                    self.release(now, stream.0);
+                }
+            }
+            Told::Opened(info) => self.add(&info),
+            Told::Channel { stream, channel } => self.hear(stream, channel),
+            Told::Joined { stream, member } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Joined { room, member }));
+                }
+            }
+            Told::Left { stream, member, cause } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Left { room, member, cause }));
+                }
+            }
+            Told::Topic { stream, topic, .. } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Topic { room, topic }));
+                }
+            }
+            Told::Deleted { stream } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.drop_stream(stream.0);
+                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
+                    self.queue(Queued::Event(Event::Deleted { room }));
+                }
+            }
+            Told::Retained { body } => {
+                for message in Reader::new(&body).into_iter().flatten().flatten() {
+                    if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
+                        && !has_expired(&message, now.wall_us)
+                    {
+                        self.queue(Queued::Event(Event::Message(message)));
+                    }
+                }
+            }
+            Told::Cancelled { number, by } => {
+                // It may be still to come: then it is not shown at all.
+                let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
+                if head.is_some_and(|next| number < next) {
+                    self.queue(Queued::Event(Event::Cancelled { number, by }));
+                } else {
+                    self.cancelled.insert(number);
+                }
+            }
+            Told::Removed { stream, by, banned } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.drop_stream(stream.0);
+                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
+                    self.queue(Queued::Event(Event::Removed { room, by, banned }));
+                }
+            }
+            Told::Invited { room, user, by } => {
+                self.queue(Queued::Event(Event::Invited { room, user, by }));
+            }
+            Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
+            Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
+        }
+    }
+
+    fn room_of(&self, tag: StreamTag) -> Option<RoomName> {
+        match &self.streams.get(&tag.0)?.name {
+            StreamName::Room(room) => Some(room.clone()),
+            StreamName::Direct(_) | StreamName::Announcements => None,
+        }
+    }
+
+    fn take_body(&mut self, now: Now, via: Via, body: &[u8]) {
+        let Ok(head) = batch::Head::read(body) else { return };
+        let jitter_us = self.jitter_us();
+        let tag = head.tag.0;
+        let Some(stream) = self.streams.get_mut(&tag) else { return };
+        if let Ok(Some(from)) = stream.inbox.take(now.mono_us, via, body, jitter_us) {
+            self.show(now, tag, body, from);
+            self.release(now, tag);
+        }
+    }
+
+    /// Shows what had to wait for what just came.
+    fn release(&mut self, now: Now, tag: u32) {
+        let jitter_us = self.jitter_us();
+        while let Some(stream) = self.streams.get_mut(&tag) {
+            match stream.inbox.release(now.mono_us, jitter_us) {
+                None => return,
+                Some(Released::Body { body, from }) => self.show(now, tag, &body, from),
+                Some(Released::Gap { first, last, reason }) => {
+                    let range = Some((first, last));
+                    let gap = Event::Gap { stream: stream.name.clone(), range, reason };
+                    self.queue(Queued::Event(gap));
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
+        let Ok(messages) = Reader::new(body) else { return };
+        let Some(mut tap) = self.tap.take() else {
+            return self.show_messages(now, tag, messages, from);
+        };
+        // Whoever taps follows rooms: all that is said there is for it.
+        for message in messages {
+            let Ok(message) = message else { break };
+            if message.seq >= from && !message.withheld {
+                tap(&message);
+            }
+        }
+        self.tap = Some(tap);
+    }
+
+    fn show_messages(&mut self, now: Now, tag: u32, messages: Reader<'_>, from: u64) {
+        for message in messages {
+            // What the server sealed or sent can be read; anything else has no place to go.
+            let Ok(message) = message else { return };
+            if message.seq >= from
+                && let Some(message) = self.message(tag, &message)
+                && !self.is_over(now, &message)
+            {
+                self.queue(Queued::Event(Event::Message(message)));
+            }
+        }
+    }
+
+    /// An announcement that comes too late to be shown: expired, or cancelled.
+    fn is_over(&mut self, now: Now, message: &Message) -> bool {
+        message.notice.is_some()
+            && (self.cancelled.remove(&message.id.seq) || has_expired(message, now.wall_us))
+    }
+
+    /// A message as it is shown; none if it is not meant for this session.
+    fn message(&self, tag: u32, message: &MessageRef<'_>) -> Option<Message> {
+        let stream = self.streams.get(&tag)?;
+        if message.withheld || !self.is_for_me(stream, message) {
+            return None;
+        }
+        let run = (!stream.stored).then_some(self.run);
+        message_of(&stream.name, run, &self.user, message)
+    }
+
+    fn is_for_me(&self, stream: &Stream, message: &MessageRef<'_>) -> bool {
+        match &stream.name {
+            StreamName::Room(_) => true,
+            StreamName::Announcements => message.notice.is_some_and(|notice| {
+                let room = RoomName::new(notice.room).ok().map(StreamName::Room);
+                notice.room.is_empty()
+                    || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
+            }),
+            StreamName::Direct(with) if self.follows_all_of(with) => true,
+            StreamName::Direct(with) => {
+                let own = self.hello.label.as_ref().map_or("", Label::as_str);
+                let same = Label::new(message.to_label).ok() == Label::new(own).ok();
+                // What I said myself is not said to me, except in a conversation with myself.
+                let to_me = message.from.user != self.user || with.as_str() == self.user;
+                to_me && (message.to_label.is_empty() || same)
+            }
+        }
+    }
+
+    /// Whether the whole conversation is followed, not only what is said to the own label.
+    fn follows_all_of(&self, user: &UserName) -> bool {
+        self.follows.follow.iter().any(|follow| match follow {
+            Follow::AllDirect => true,
+            Follow::With(with) => with == user,
+            Follow::Room(_) | Follow::ToMe | Follow::Announcements => false,
+        })
+    }
+
+    fn queue(&mut self, queued: Queued) {
+        match &mut self.live {
+            Some(live) if !live.is_ready => live.early.push_back(queued),
+            Some(_) | None => self.wakes.push_back(queued),
+        }
+    }
+
+    // ---- what is said ------------------------------------------------------------------------
+
+    /// Queues a request; its answer comes with this serial number.
+    pub(super) fn ask(&mut self, request: &Request) -> u32 {
+        let serial = self.put(request);
+        if self.live.is_some() {
+            self.asked.insert(serial);
+        } else {
+            self.unanswered(serial);
+        }
+        serial
+    }
+
+    fn put(&mut self, request: &Request) -> u32 {
+        self.serial += 1;
+        control::put_request(&mut self.out, self.serial, request);
+        self.serial
+    }
+
+    fn unanswered(&mut self, serial: u32) {
+        let refusal = Refusal::new(RefusalCode::Failed, "there is no connection to the server now");
+        self.wakes.push_back(Queued::Reply(serial, Err(refusal)));
+    }
+
+    fn ask_silently(&mut self, request: &Request) {
+        let serial = self.put(request);
+        self.silent.insert(serial);
+    }
+
+    /// Follows something more; its messages come like the others.
+    pub(super) fn follow(&mut self, follow: Follow) {
+        self.follows.follow.push(follow.clone());
+        if self.live.is_some() {
+            self.ask_to_follow(follow);
+        }
+    }
+
+    /// Stops following a room; `forget`: the name does not follow it any more either.
+    pub(super) fn part(&mut self, room: &RoomName, forget: bool) -> bool {
+        let name = StreamName::Room(room.clone());
+        let Some(tag) = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t) else {
+            return false;
+        };
+        self.drop_stream(tag);
+        self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
+        self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
+        true
+    }
+
+    fn drop_stream(&mut self, tag: u32) {
+        self.streams.remove(&tag);
+        if let Some(keys) = &mut self.keys {
+            keys.forget(tag);
+        }
+        self.wishes.push(Wish::Leave(tag));
+    }
+
+    /// Says something. It is submitted again after a broken connection, and stored once.
+    ///
+    /// The caller keeps `unacked` below its limit.
+    pub(super) fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) {
+        debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
+        self.counter += 1;
+        self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
+        if self.live.as_ref().is_some_and(|live| live.is_ready) {
+            self.submit_at(self.unacked.len() - 1);
+        }
+    }
+
+    /// Numbers of conversations are those of another run: what was on its way to a user is told as
+    /// lost, and never goes to whoever has that number now.
+    fn give_up_direct(&mut self) {
+        let before = self.unacked.len();
+        self.unacked.retain(|u| matches!(u.to, Address::Room(_)));
+        for _ in self.unacked.len()..before {
+            let text = "a direct message was not delivered: the server started anew";
+            self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));
+        }
+    }
+
+    fn resubmit(&mut self) {
+        for at in 0..self.unacked.len() {
+            self.submit_at(at);
+        }
+    }
+
+    fn submit_at(&mut self, at: usize) {
+        let unacked = &self.unacked[at];
+        let (to, to_label) = match &unacked.to {
+            Address::Room(room) => (SubmitTo::Room(room.clone()), None),
+            Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
+        };
+        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
+        let submit = Submit { first: unacked.counter, to, to_label, lines };
+        control::put_submit(&mut self.out, &submit);
+    }
+
+    fn take_ack(&mut self, ack: &Ack) {
+        for at in 0..u64::from(ack.count) {
+            let counter = ack.first + at;
+            let Some(found) = self.unacked.iter().position(|u| u.counter == counter) else {
+                continue;
+            };
+            let Some(unacked) = self.unacked.remove(found) else { continue };
+            let stream = match unacked.to {
+                Address::Room(room) => StreamName::Room(room),
+                Address::Direct { with, .. } => StreamName::Direct(with),
+            };
+            if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
+                followed.acked = followed.acked.max(ack.seq + at);
+            }
+            let run = (!ack.stored).then_some(self.run);
+            let id = MessageId { stream, run, seq: ack.seq + at };
+            self.queue(Queued::Sent(Sent { id, members: ack.members }));
+        }
+    }
+
+    // ---- housekeeping ------------------------------------------------------------------------
+
+    /// Wants the broadcast channel of a stream joined. Where it was joined before, its key is another one.
+    fn hear(&mut self, tag: StreamTag, channel: Channel) {
+        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
+        let Some(keys) = &mut self.keys else { return };
+        keys.add(tag.0, &channel.key);
+        if stream.heard_at != Some((channel.group, channel.port)) {
+            self.wishes.push(Wish::Hear(tag, channel));
+        }
+    }
+
+    /// Tells the server whether joining the broadcast channel of a stream went.
+    pub(super) fn heard(
+        &mut self,
+        tag: StreamTag,
+        channel: &Channel,
+        charge_bytes: Option<u64>,
+        slot: Slot,
+    ) {
+        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
+        stream.heard_at = charge_bytes.map(|_| (channel.group, channel.port));
+        let request = match charge_bytes {
+            Some(charge_bytes) => {
+                stream.inbox.set_window(charge_bytes);
+                Request::Listening { stream: tag, charge_bytes, slot }
+            }
+            None => Request::Deaf { stream: tag },
+        };
+        self.ask_silently(&request);
+    }
+
+    /// Asks for what is missing and reports what was delivered, when it is time.
+    pub(super) fn tick(&mut self, now_us: u64) {
+        for stream in self.streams.values_mut() {
+            if let Some((first, last)) = stream.inbox.repair_due(now_us) {
+                control::put_repair(&mut self.out, stream.inbox.tag(), first, last);
+            }
+            if let Some(report) = stream.inbox.report_due(now_us) {
+                control::put_report(&mut self.out, &report);
+            }
+        }
+    }
+
+    /// When [`State::tick`] has something to do, if nothing comes.
+    pub(super) fn tick_at_us(&self) -> Option<u64> {
+        self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()
+    }
+
+    /// The session is gone; whether everything had been joined.
+    pub(super) fn end(&mut self, reason: &str) -> bool {
+        let Some(live) = self.live.take() else { return false };
+        self.out.clear();
+        self.wishes.clear();
+        self.silent.clear();
+        self.keys = None;
+        for serial in std::mem::take(&mut self.asked) {
+            self.unanswered(serial);
+        }
+        if live.is_ready {
+            self.before = self.streams.drain().map(|(_, s)| s).collect();
+            self.before_run = self.run;
+            self.before_epoch = self.epoch;
+            // A try to come back that failed is not told each time.
+            self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+        }
+        self.streams.clear();
+        self.cancelled.clear();
+        live.is_ready
+    }
+
+    fn jitter_us(&mut self) -> u64 {
+        // xorshift: spreads the members' questions over a few milliseconds, nothing more.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
+    }
+}
+
+fn has_expired(message: &Message, now_us: i64) -> bool {
+    let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
+    expires.is_some_and(|at| at <= now_us)
+}

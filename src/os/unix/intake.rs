@@ -1,0 +1,400 @@
+//! What comes to a client: its session, the groups it hears and wake-ups from its own threads, waited for at once.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{channel::Receiver, stream::Client};
+use crate::{
+    limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES_MAX},
+    os::shared::{Came, Slot},
+};
+
+/// Bytes of the buffer that [`Intake::wait`] reads into: a large read, or the longest datagram.
+pub const INTAKE_BYTES: usize = FRAME_BYTES_MAX;
+const _: () = assert!(INTAKE_BYTES > DATAGRAM_BYTES_MAX);
+
+/// Datagrams taken in one go before the session and the caller have their turn.
+const TURN_DATAGRAMS: usize = 32;
+
+/// What wakes a thread that waits: readable once it was raised.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Signal(nix::sys::eventfd::EventFd);
+
+#[cfg(target_os = "linux")]
+impl Signal {
+    fn new() -> io::Result<Self> {
+        use nix::sys::eventfd::{EfdFlags, EventFd};
+        Ok(Self(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?))
+    }
+
+    fn raise(&self) {
+        // It is full only if it has been woken for ever.
+        let _ = self.0.write(1);
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn clear(&self) {
+        let _ = self.0.read();
+    }
+}
+
+/// What wakes a thread that waits: readable once it was raised.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+struct Signal(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
+
+#[cfg(not(target_os = "linux"))]
+impl Signal {
+    fn new() -> io::Result<Self> {
+        let (near, far) = std::os::unix::net::UnixStream::pair()?;
+        near.set_nonblocking(true)?;
+        far.set_nonblocking(true)?;
+        Ok(Self(near, far))
+    }
+
+    fn raise(&self) {
+        use std::io::Write;
+        // If it is full, it has been woken often enough.
+        let _ = (&self.1).write(&[0]);
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn clear(&self) {
+        use std::io::Read;
+        let mut bytes = [0; 64];
+        while (&self.0).read(&mut bytes).is_ok_and(|n| n > 0) {}
+    }
+}
+
+/// Wakes whoever waits with its [`Woken`].
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<Signal>);
+
+impl Waker {
+    /// Wakes.
+    pub fn wake(&self) {
+        self.0.raise();
+    }
+}
+
+/// The end that is woken.
+#[derive(Debug)]
+pub struct Woken(Arc<Signal>);
+
+/// Both ends of a wake-up.
+///
+/// # Errors
+/// If descriptors have run out.
+pub fn wake_pair() -> io::Result<(Waker, Woken)> {
+    let signal = Arc::new(Signal::new()?);
+    Ok((Waker(Arc::clone(&signal)), Woken(signal)))
+}
+
+/// Waits until it is woken, or time is out, while there is no session.
+///
+/// # Errors
+/// From the system.
+pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Result<()> {
+    let mut fds: Vec<_> =
+        woken.map(|woken| PollFd::new(woken.0.fd(), PollFlags::POLLIN)).into_iter().collect();
+    match poll(&mut fds, poll_timeout(timeout)) {
+        Ok(_) | Err(nix::Error::EINTR) => {}
+        Err(e) => return Err(e.into()),
+    }
+    if let Some(woken) = woken {
+        woken.0.clear();
+    }
+    Ok(())
+}
+
+/// What a look at all sources found.
+#[derive(Debug, Default)]
+struct Ready {
+    session: bool,
+    /// The server has closed the session.
+    hung_up: bool,
+    /// Positions in `Intake::groups`.
+    groups: Vec<usize>,
+}
+
+/// A session, and the sockets of the groups that are heard for it.
+#[derive(Debug)]
+pub struct Intake {
+    client: Client,
+    source_port: u16,
+    groups: Vec<(u32, Receiver)>,
+    /// Something could not be written at once.
+    blocked: bool,
+}
+
+impl Intake {
+    /// Takes what comes of a session, and what its server sends from a port.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn open(client: Client, source_port: Option<u16>) -> io::Result<Self> {
+        let source_port = source_port.unwrap_or(0);
+        Ok(Self { client, source_port, groups: Vec::new(), blocked: false })
+    }
+
+    /// Name of the mailslot that the server is to write to: none on this platform.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        [0; 16]
+    }
+
+    /// Joins a stream's group; gives the receive-buffer charge that was granted, bytes.
+    ///
+    /// # Errors
+    /// From the system: this member is deaf on that stream, and is served by session.
+    pub fn join(&mut self, tag: u32, group: [u8; 4], port: u16) -> io::Result<u64> {
+        let group = SocketAddrV4::new(Ipv4Addr::from(group), port);
+        let receiver = Receiver::open(group, self.source_port)?;
+        let granted = receiver.granted_bytes() as u64;
+        self.leave(tag);
+        self.groups.push((tag, receiver));
+        Ok(granted)
+    }
+
+    /// Leaves a stream's group.
+    pub fn leave(&mut self, tag: u32) {
+        self.groups.retain(|(of, _)| *of != tag);
+    }
+
+    /// Writes what the socket takes at once, and removes it from `bytes`; the rest is waited for.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let mut written = 0;
+        self.blocked = false;
+        while written < bytes.len() {
+            match self.client.try_write(&bytes[written..]) {
+                Ok(some) => written += some,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        bytes.drain(..written);
+        Ok(())
+    }
+
+    /// Waits until something comes, somebody wakes it, there is room for what could not be written, or time
+    /// is out; gives what came to `take`. Some of what is there may be left for the next time.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn wait(
+        &mut self,
+        woken: Option<&Woken>,
+        timeout: Option<Duration>,
+        buffer: &mut [u8],
+        take: &mut dyn FnMut(Came<'_>),
+    ) -> io::Result<()> {
+        let ready = self.look(woken, timeout)?;
+        self.take_ready(ready, buffer, take)
+    }
+
+    /// Takes some of what is there, without waiting. For whoever knows that there is something.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn take(&mut self, buffer: &mut [u8], take: &mut dyn FnMut(Came<'_>)) -> io::Result<()> {
+        let groups = (0..self.groups.len()).collect();
+        self.take_ready(Ready { session: true, hung_up: false, groups }, buffer, take)
+    }
+
+    fn take_ready(
+        &mut self,
+        mut ready: Ready,
+        buffer: &mut [u8],
+        take: &mut dyn FnMut(Came<'_>),
+    ) -> io::Result<()> {
+        let mut taken = 0;
+        while !ready.hung_up && taken < TURN_DATAGRAMS {
+            let mut next = None;
+            for at in ready.groups {
+                // An error is no datagram: a refused one of before, or nothing more.
+                let Ok(bytes) = self.groups[at].1.recv(buffer) else { continue };
+                // Once the session has ended, the server's port may be somebody else's. Looked at after the
+                // datagram was taken: the session's end comes before the port is free.
+                let now = self.look(None, Some(Duration::ZERO))?;
+                if now.hung_up {
+                    next = Some(now);
+                    break;
+                }
+                take(Came::Datagram(&mut buffer[..bytes]));
+                taken += 1;
+                next = Some(now);
+            }
+            match next {
+                Some(now) => ready = now,
+                None => break,
+            }
+        }
+        if !ready.session {
+            return Ok(());
+        }
+        match self.client.try_read(buffer) {
+            Ok(0) => take(Came::End),
+            Ok(bytes) => take(Came::Session(&buffer[..bytes])),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // Whatever broke it, it is over.
+            Err(_) => take(Came::End),
+        }
+        Ok(())
+    }
+
+    fn look(&self, woken: Option<&Woken>, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut fds = Vec::with_capacity(self.groups.len() + 2);
+        let room = if self.blocked { PollFlags::POLLOUT } else { PollFlags::empty() };
+        fds.push(PollFd::new(self.client.as_fd(), PollFlags::POLLIN | room));
+        fds.extend(self.groups.iter().map(|(_, r)| PollFd::new(r.as_fd(), PollFlags::POLLIN)));
+        fds.extend(woken.map(|woken| PollFd::new(woken.0.fd(), PollFlags::POLLIN)));
+        match poll(&mut fds, poll_timeout(timeout)) {
+            Ok(0) => return Ok(Ready::default()),
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => return Ok(Ready::default()),
+            Err(e) => return Err(e.into()),
+        }
+        let flags = |at: usize| fds[at].revents().unwrap_or(PollFlags::empty());
+        if let Some(woken) = woken
+            && !flags(fds.len() - 1).is_empty()
+        {
+            woken.0.clear();
+        }
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        Ok(Ready {
+            session: flags(0).intersects(gone | PollFlags::POLLIN),
+            hung_up: flags(0).intersects(gone),
+            groups: (0..self.groups.len()).filter(|at| !flags(at + 1).is_empty()).collect(),
+        })
+    }
+
+    fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.client.as_fd()).chain(self.groups.iter().map(|(_, r)| r.as_fd()))
+    }
+}
+
+/// Rounded up: whoever waits for a time must not find that it has not come yet.
+fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
+    timeout.map_or(PollTimeout::NONE, |time| {
+        i32::try_from(time.as_micros().div_ceil(1000))
+            .ok()
+            .and_then(|ms| PollTimeout::try_from(ms).ok())
+            .unwrap_or(PollTimeout::MAX)
+    })
+}
+
+/// Waits for many intakes at once.
+#[derive(Debug)]
+pub struct Poller(Watched);
+
+#[cfg(target_os = "linux")]
+type Watched = nix::sys::epoll::Epoll;
+
+#[cfg(target_os = "linux")]
+impl Poller {
+    /// Watches nothing yet.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn new() -> io::Result<Self> {
+        use nix::sys::epoll::{Epoll, EpollCreateFlags};
+        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+    }
+
+    /// Watches an intake under a number; once more when it has joined a group.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
+        use nix::sys::epoll::{EpollEvent, EpollFlags};
+        for fd in intake.fds() {
+            match self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number as u64)) {
+                // It is watched already; what was closed is not watched any more.
+                Ok(()) | Err(nix::Error::EEXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until some of them have something; gives their numbers, some perhaps twice.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+        use nix::sys::epoll::{EpollEvent, EpollTimeout};
+        ready.clear();
+        let ms = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
+        let mut events = [EpollEvent::empty(); 256];
+        match self.0.wait(&mut events, EpollTimeout::from(ms)) {
+            Ok(count) => ready.extend(events[..count].iter().map(|e| e.data() as usize)),
+            Err(nix::Error::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+type Watched = Vec<(usize, Vec<std::os::fd::OwnedFd>)>;
+
+#[cfg(not(target_os = "linux"))]
+impl Poller {
+    /// Watches nothing yet.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Vec::new()))
+    }
+
+    /// Watches an intake under a number; once more when it has joined a group.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
+        self.0.retain(|(of, _)| *of != number);
+        let fds = intake.fds().map(|fd| fd.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        self.0.push((number, fds));
+        Ok(())
+    }
+
+    /// Waits until some of them have something; gives their numbers, some perhaps twice.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+        ready.clear();
+        let all =
+            || self.0.iter().flat_map(|(number, fds)| fds.iter().map(move |fd| (*number, fd)));
+        let mut fds: Vec<_> =
+            all().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut fds, poll_timeout(Some(timeout))) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        ready.extend(all().zip(&fds).filter(|(_, fd)| is_ready(fd)).map(|((n, _), _)| n));
+        Ok(())
+    }
+}
