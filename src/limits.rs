@@ -118,6 +118,8 @@ pub const SESSION_WINDOW_BYTES: usize = 1024 * 1024;
 pub const WINDOW_CHARGE_BYTES_MIN: usize = 256 * 1024;
 /// No progress for so long while the window is full makes a member *lagging*.
 pub const LAGGING_AFTER_MS: u64 = 100;
+/// The same while most members are as slow: then it is the machine, and nobody is behind the others.
+pub const LAGGING_TOGETHER_AFTER_MS: u64 = 500;
 /// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
 pub const STALL_BUDGET_MS: u64 = 100;
 /// Time over which a spent stall budget comes back.
@@ -155,6 +157,7 @@ const _: () = assert!(BACKLOG_BYTES_MIN >= 2 * FRAME_BYTES_MAX);
 const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
 const _: () = assert!(REPORT_EVERY_MS < LAGGING_AFTER_MS);
+const _: () = assert!(LAGGING_AFTER_MS < LAGGING_TOGETHER_AFTER_MS);
 const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 
 /// Rooms with fewer listening members go by session, unless configured otherwise.

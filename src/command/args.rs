@@ -18,7 +18,7 @@ use crate::{
         text::{Text, TextError},
     },
     config,
-    limits::WILL_ROOMS_MAX,
+    limits::{TEXT_BYTES_MAX, WILL_ROOMS_MAX},
 };
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
@@ -190,6 +190,8 @@ pub(super) enum Verb {
     },
     /// How the server is
     Status(StatusArgs),
+    /// Measure how fast the server is on this machine
+    Bench(BenchArgs),
     /// Run the server in the foreground
     Serve(ServeArgs),
     /// End the server
@@ -553,6 +555,74 @@ pub(super) struct StatusArgs {
     /// What operators did (for operators)
     #[arg(long, conflicts_with = "watch")]
     pub(super) audit: bool,
+}
+
+/// `bench`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  moot bench                              how many messages go to 10 members\n  moot bench --members 100 --rate 200     how long they take when it is quiet\n  moot bench --senders 8 --room-history on --json\n\nIt works in a room of its own, which it deletes at its end. Each member checks that it gets every\nmessage, and in order."
+)]
+pub(super) struct BenchArgs {
+    /// Sessions that listen
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_000))]
+    pub(super) members: u32,
+    /// Sessions that send
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) senders: u32,
+    /// Bytes of a text, 32 at least
+    #[arg(long, value_name = "B", default_value_t = 64, value_parser = bench_size)]
+    pub(super) size: usize,
+    /// Messages a second of all senders together, or max
+    #[arg(long, value_name = "R", default_value = "max")]
+    pub(super) rate: BenchRate,
+    /// Whether the room keeps its messages
+    #[arg(long, value_name = "on|off", value_enum, default_value = "off")]
+    room_history: OnOff,
+    /// For how long
+    #[arg(long = "for", value_name = "DUR", default_value = "5s")]
+    duration: Dur,
+    /// A process for each member, in place of some threads for all
+    #[arg(long)]
+    pub(super) processes: bool,
+    /// Be such a process
+    #[arg(long, value_name = "ROOM", hide = true)]
+    pub(super) as_member: Option<RoomName>,
+}
+
+impl BenchArgs {
+    pub(super) fn room_history(&self) -> bool {
+        matches!(self.room_history, OnOff::On)
+    }
+
+    pub(super) fn duration(&self) -> Duration {
+        self.duration.into()
+    }
+}
+
+fn bench_size(text: &str) -> Result<usize, String> {
+    let size: usize = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    if (32..=TEXT_BYTES_MAX).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("a text has from 32 (its stamp) to {TEXT_BYTES_MAX} bytes here"))
+}
+
+/// How fast to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BenchRate {
+    Max,
+    PerSecond(u64),
+}
+
+impl FromStr for BenchRate {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("max", _) => Ok(Self::Max),
+            (_, Ok(rate @ 1..=10_000_000)) => Ok(Self::PerSecond(rate)),
+            _ => Err("a number of messages a second (1 to 10000000), or max"),
+        }
+    }
 }
 
 /// `serve`

@@ -2,6 +2,7 @@
 
 mod announce;
 mod args;
+mod bench;
 mod connect;
 mod exit;
 mod interrupt;
@@ -78,6 +79,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Away(words) => rooms::away(context, &words),
         Verb::Back => rooms::back(context),
         Verb::Status(args) => status::status(context, &args),
+        Verb::Bench(args) => bench::run(context, &args),
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Stop => status::stop(context),
     }

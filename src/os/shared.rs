@@ -21,6 +21,15 @@ pub enum Came<'a> {
     End,
 }
 
+/// What a process has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time, microseconds.
+    pub cpu_us: u64,
+    /// Memory that it shares with nobody; none if the system does not tell.
+    pub memory_bytes: Option<u64>,
+}
+
 /// User id and process id of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIds {

@@ -14,7 +14,7 @@ use crate::{
     },
     limits::{
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
-        MEMBERSHIP_TOLD_MEMBERS_MAX, RETRY_PAUSE_MS_MAX,
+        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, RETRY_PAUSE_MS_MAX,
     },
 };
 
@@ -274,7 +274,7 @@ impl Hub {
         }
     }
 
-    /// Who keeps the window shut without progress leaves it; so do those whose account held it shut
+    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose account held it shut
     /// for too long altogether, unless everybody is equally slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag.0 as usize];
@@ -297,10 +297,11 @@ impl Hub {
             stream.subs.iter().filter(|(_, s)| s.in_window).map(|(_, s)| s.account).collect();
         let mut slow: Vec<_> = owing.iter().filter(|o| o.3).map(|o| o.1).collect();
         let stragglers = count(&mut slow) * 2 <= count(&mut holding);
+        let patience_ms = if stragglers { LAGGING_AFTER_MS } else { LAGGING_TOGETHER_AFTER_MS };
         let since_tick = now.mono_us.saturating_sub(self.last_tick_us.max(blocked_us));
         let mut charged = Vec::new();
         for (key, account, progress_us, shuts) in owing {
-            let stalled = now.mono_us.saturating_sub(progress_us) >= LAGGING_AFTER_MS * 1000;
+            let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
             let session = self.streams[tag.0 as usize].subs[key].session;
             if self.sessions.get(&session).is_some_and(|s| s.paused) {
                 // What it acknowledges may stand behind what it says, which is not read now: it steps

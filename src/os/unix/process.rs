@@ -15,6 +15,8 @@ use nix::{
     unistd::{chdir, dup2_stderr, dup2_stdout, setsid},
 };
 
+use crate::os::shared::Usage;
+
 /// Prepares a command to run in the background: it makes itself a server ([`detach`]).
 pub fn in_background(_command: &mut Command) {}
 
@@ -191,4 +193,23 @@ pub fn has_input(file: &Input) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
+}
+
+/// What a process has used.
+///
+/// None if the system does not tell.
+#[must_use]
+pub fn process_usage(pid: u32) -> Option<Usage> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
+    let stat = read("stat")?;
+    // The command stands in parentheses and may contain anything: fields count from the last one.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let cpu_us = (user + system) * 1_000_000 / u64::try_from(ticks).ok()?;
+    let status = read("status")?;
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = own.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    Some(Usage { cpu_us, memory_bytes: kib.map(|kib| kib * 1024) })
 }

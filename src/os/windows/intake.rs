@@ -80,6 +80,9 @@ impl Intake {
     /// # Errors
     /// If threads have run out.
     pub fn open(client: Client, source_port: Option<u16>) -> io::Result<Self> {
+        // What is read now may be long in coming.
+        client.set_read_timeout(None)?;
+        client.set_write_timeout(None)?;
         let client = Arc::new(client);
         let (to_owner, session) = bounded(AHEAD);
         let of_thread = Arc::clone(&client);

@@ -59,6 +59,11 @@ pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
 /// Start time of a process, in units of 100 ns: a reused pid has another one.
 #[must_use]
 pub fn start_of(pid: u32) -> Option<u64> {
+    times_of(pid).map(|[created, ..]| created)
+}
+
+/// When a process was made and when it ended, and its time in the kernel and outside; units of 100 ns.
+pub(super) fn times_of(pid: u32) -> Option<[u64; 4]> {
     let process = open_process(pid).ok()?;
     let mut times = [FILETIME::default(); 4];
     let [created, ended, kernel, user] = &mut times;
@@ -72,6 +77,6 @@ pub fn start_of(pid: u32) -> Option<u64> {
             &raw mut *user,
         )
     };
-    let [created, ..] = times;
-    (done != 0).then(|| u64::from(created.dwHighDateTime) << 32 | u64::from(created.dwLowDateTime))
+    (done != 0)
+        .then(|| times.map(|t| u64::from(t.dwHighDateTime) << 32 | u64::from(t.dwLowDateTime)))
 }

@@ -27,6 +27,8 @@ use windows_sys::Win32::{
     },
 };
 
+use crate::os::shared::Usage;
+
 /// Prepares a command to run in the background: without this console, in a group of its own, and without
 /// the handles of whoever waits for this process's output to end.
 pub fn in_background(command: &mut Command) {
@@ -184,4 +186,13 @@ pub fn step_back() {
     let this = unsafe { GetCurrentThread() };
     // SAFETY: the handle is good, and not to be closed.
     let _ = unsafe { SetThreadPriority(this, THREAD_PRIORITY_BELOW_NORMAL) };
+}
+
+/// What a process has used.
+///
+/// None if it may not be asked.
+#[must_use]
+pub fn process_usage(pid: u32) -> Option<Usage> {
+    let [_, _, kernel, user] = super::peer::times_of(pid)?;
+    Some(Usage { cpu_us: (kernel + user) / 10, memory_bytes: None })
 }

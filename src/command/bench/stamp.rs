@@ -1,0 +1,120 @@
+//! What the texts of a benchmark say: who sent it, the how-manieth of that sender it is, and when.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use super::{Latencies, Seen, latencies};
+use crate::{chat::batch::MessageRef, os};
+
+/// Bytes of a stamp: sender (8 hexadecimal digits), counter (8), monotonic microseconds (16).
+pub(super) const STAMP_BYTES: usize = 32;
+/// At full speed one of so many messages tells how long it took: a look at the clock costs as much as a
+/// message.
+const SAMPLED: u64 = 32;
+
+/// Writes a stamp into the beginning of a text.
+pub(super) fn put(text: &mut [u8], sender: u32, counter: u32, now_us: u64) {
+    let number = u64::from(sender) << 32 | u64::from(counter);
+    text[..16].copy_from_slice(&hex(number));
+    text[16..STAMP_BYTES].copy_from_slice(&hex(now_us));
+}
+
+fn hex(number: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; 16];
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = DIGITS[(number >> (60 - 4 * at) & 15) as usize];
+    }
+    digits
+}
+
+fn unhex(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |number, digit| {
+        // '0' to '9' have their value in the low half, 'a' to 'f' it less nine.
+        number << 4 | u64::from((digit & 15) + 9 * (digit >> 6))
+    })
+}
+
+/// What one thread's members saw; read by others while they go on.
+#[derive(Debug)]
+pub(super) struct Tally {
+    deliveries: AtomicU64,
+    disordered: AtomicU64,
+    /// How long messages took, while that is measured.
+    latencies: Mutex<Latencies>,
+    pub(super) measures: AtomicBool,
+    every: bool,
+}
+
+impl Tally {
+    /// `every`: each message's latency counts, not only a sample's.
+    pub(super) fn new(every: bool) -> Arc<Self> {
+        Arc::new(Self {
+            deliveries: AtomicU64::new(0),
+            disordered: AtomicU64::new(0),
+            latencies: Mutex::new(latencies()),
+            measures: AtomicBool::new(false),
+            every,
+        })
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            deliveries: self.deliveries.load(Ordering::Relaxed),
+            disordered: self.disordered.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn latencies(&self) -> Latencies {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a member of this thread does with each message.
+    pub(super) fn tap(self: &Arc<Self>) -> impl FnMut(&MessageRef<'_>) + Send + 'static {
+        let tally = Arc::clone(self);
+        // The next counter of each sender.
+        let mut next: Vec<u32> = Vec::new();
+        move |message| {
+            let text = message.text.as_bytes();
+            let (Some(number), Some(sent)) = (text.get(..16), text.get(16..STAMP_BYTES)) else {
+                return;
+            };
+            let number = unhex(number);
+            let (sender, counter) = ((number >> 32) as usize, number as u32);
+            if next.len() <= sender {
+                next.resize(sender + 1, 0);
+            }
+            // One thread writes.
+            let add = |to: &AtomicU64| to.store(to.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            if next[sender] != counter {
+                add(&tally.disordered);
+            }
+            next[sender] = counter.wrapping_add(1);
+            add(&tally.deliveries);
+            if (tally.every || u64::from(counter).is_multiple_of(SAMPLED))
+                && tally.measures.load(Ordering::Relaxed)
+            {
+                let took_us = os::monotonic_us().saturating_sub(unhex(sent));
+                let mut all = tally.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+                // It grows as far as it has to.
+                let _ = all.record(took_us);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_as_it_was_written() {
+        let mut text = [b'x'; 40];
+        put(&mut text, 3, 0xdead_beef, 0x0123_4567_89ab_cdef);
+        assert_eq!(&text[..], b"00000003deadbeef0123456789abcdefxxxxxxxx");
+        assert_eq!(unhex(&text[..16]), 3 << 32 | 0xdead_beef);
+        assert_eq!(unhex(&text[16..32]), 0x0123_4567_89ab_cdef);
+    }
+}
