@@ -327,8 +327,28 @@ pub struct MessageRef<'a> {
     pub will: Option<EndCause>,
     /// Only the number stands.
     pub withheld: bool,
-    /// What was said.
-    pub text: &'a str,
+    /// What was said, not looked at yet.
+    pub text: RawText<'a>,
+}
+
+/// A text within a body. Whoever passes it over does not pay for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawText<'a>(&'a [u8]);
+
+impl<'a> RawText<'a> {
+    /// The text.
+    ///
+    /// # Errors
+    /// If it is not UTF-8: then this body was not written by the protocol.
+    pub fn read(self) -> Result<&'a str, Malformed> {
+        str::from_utf8(self.0).map_err(|_| Malformed)
+    }
+
+    /// Its bytes as they stand there.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
 }
 
 /// Reads the messages of a body in order.
@@ -356,6 +376,7 @@ impl<'a> Reader<'a> {
         self.head
     }
 
+    #[inline]
     fn read_message(&mut self) -> Result<MessageRef<'a>, Malformed> {
         let rest = &mut self.rest;
         let [flags] = rest.array()?;
@@ -388,7 +409,7 @@ impl<'a> Reader<'a> {
             notice,
             will,
             withheld: flags & FLAG_WITHHELD != 0,
-            text: rest.text(bytes)?,
+            text: RawText(rest.take(bytes)?),
         })
     }
 }
@@ -396,6 +417,7 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<MessageRef<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done == self.head.count {
             return None;
@@ -497,15 +519,15 @@ mod tests {
         let got = read(body);
         assert_eq!(Head::read(body).unwrap().last(), 45);
         assert_eq!(got.iter().map(|m| m.seq).collect::<Vec<_>>(), [41, 42, 43, 44, 45]);
-        assert_eq!(got[0].text, "안녕 👋");
+        assert_eq!(got[0].text.read(), Ok("안녕 👋"));
         assert_eq!(got[0].from.to_member().unwrap(), ann);
         assert_eq!((got[1].wall_us, got[1].reply_to), (1_000_300, Some(41)));
         assert_eq!(got[1].from.to_member().unwrap().name(), "ann/ci");
         assert_eq!(got[2].notice.unwrap().to_notice().unwrap(), notice);
         assert_eq!(got[2].to_label, "봇");
         assert_eq!(got[2].from.session, SessionId(1));
-        assert!(got[3].withheld && got[3].text.is_empty());
-        assert_eq!((got[4].will, got[4].text), (will, "gone"));
+        assert!(got[3].withheld && got[3].text.as_bytes().is_empty());
+        assert_eq!((got[4].will, got[4].text.as_bytes()), (will, &b"gone"[..]));
     }
 
     #[test]

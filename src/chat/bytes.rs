@@ -37,6 +37,7 @@ impl<'a> Cursor<'a> {
 
     /// Whether everything was read.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -45,6 +46,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
         self.0 = rest;
@@ -55,6 +57,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If there are fewer.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.take(N)?.try_into().map_err(|_| Malformed)
     }
@@ -63,7 +66,19 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If it does not end, or has more than 64 bits.
+    #[inline]
     pub fn number(&mut self) -> Result<u64, Malformed> {
+        match self.0 {
+            // Most are small.
+            [byte @ 0..=0x7f, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;

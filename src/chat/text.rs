@@ -1,6 +1,10 @@
 //! A text as it may be said: UTF-8, not empty, at most [`TEXT_BYTES_MAX`] bytes; and how it is shown safely.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    ops::{Deref, Range},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -79,6 +83,47 @@ impl<'de> Deserialize<'de> for Text {
         Ok(Self(text))
     }
 }
+
+/// A text within a longer one that others have parts of as well: many are handed on without a copy each.
+#[derive(Debug, Clone)]
+pub struct SharedText {
+    all: Arc<str>,
+    from: usize,
+    to: usize,
+}
+
+impl SharedText {
+    /// A part of `all`.
+    ///
+    /// # Panics
+    /// If that is no part of it, or one begins or ends within a character.
+    #[must_use]
+    pub fn part(all: &Arc<str>, part: Range<usize>) -> Self {
+        assert!(all.get(part.clone()).is_some(), "a part of it");
+        Self { all: Arc::clone(all), from: part.start, to: part.end }
+    }
+}
+
+impl Deref for SharedText {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.all[self.from..self.to]
+    }
+}
+
+impl From<&str> for SharedText {
+    fn from(text: &str) -> Self {
+        Self { all: text.into(), from: 0, to: text.len() }
+    }
+}
+
+impl PartialEq for SharedText {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for SharedText {}
 
 /// Whether a character could command a terminal or turn the order of others: control characters,
 /// line and paragraph separators, and invisible format characters other than those that join letters

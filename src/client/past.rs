@@ -48,15 +48,16 @@ pub(super) fn message_of(
         None => None,
         Some(notice) => Some(notice.to_notice().ok()?),
     };
+    let text = message.text.read().ok()?;
     Some(Message {
         id: MessageId { stream: stream.clone(), run, seq: message.seq },
         wall_us: message.wall_us,
         from: message.from.to_member().ok()?,
         reply_to: message.reply_to,
-        mention: mentions(message.text, reader),
+        mention: mentions(text, reader),
         notice,
         will: message.will,
-        text: message.text.to_owned(),
+        text: text.to_owned(),
     })
 }
 

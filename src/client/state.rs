@@ -305,21 +305,27 @@ impl State {
     // ---- what comes --------------------------------------------------------------------------
 
     /// Takes bytes of the session, whole frames or not.
-    pub(super) fn take_bytes(&mut self, now: Now, bytes: &[u8]) -> Result<(), LinkError> {
-        if self.partial.is_empty() {
-            let taken = self.take_frames(now, bytes)?;
-            self.partial.extend_from_slice(&bytes[taken..]);
-        } else {
-            let mut partial = std::mem::take(&mut self.partial);
-            partial.extend_from_slice(bytes);
-            let taken = self.take_frames(now, &partial)?;
-            partial.drain(..taken);
-            self.partial = partial;
-        }
-        if self.partial.is_empty() {
+    pub(super) fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
+        if !self.partial.is_empty() {
+            // Only what that frame lacks is copied; what follows is read where it stands.
+            loop {
+                let lacks = frame::lacks(&self.partial)?;
+                if lacks == 0 {
+                    break;
+                }
+                let (part, rest) = bytes.split_at(lacks.min(bytes.len()));
+                if part.is_empty() {
+                    return Ok(());
+                }
+                self.partial.extend_from_slice(part);
+                bytes = rest;
+            }
             // A member that only listens holds no memory for what it does not get.
-            self.partial = Vec::new();
+            let whole = std::mem::take(&mut self.partial);
+            self.take_frames(now, &whole)?;
         }
+        let taken = self.take_frames(now, bytes)?;
+        self.partial.extend_from_slice(&bytes[taken..]);
         Ok(())
     }
 

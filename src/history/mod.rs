@@ -134,7 +134,7 @@ mod tests {
     }
 
     impl Kept {
-        fn commit(&self, records: Vec<Record>, entries: Vec<Arc<Entry>>) -> Result<(), String> {
+        fn commit(&self, records: Vec<Record>, entries: Vec<Entry>) -> Result<(), String> {
             self.history.commit(records, entries, crate::os::wall_us());
             self.done.recv().unwrap()
         }
@@ -147,7 +147,7 @@ mod tests {
                 for message in batch::Reader::new(&body).unwrap() {
                     let message = message.unwrap();
                     let from = message.from.to_member().unwrap().name();
-                    all.push((message.seq, from, message.text.to_owned()));
+                    all.push((message.seq, from, message.text.read().unwrap().to_owned()));
                 }
             }
             all
@@ -162,9 +162,9 @@ mod tests {
         StreamKey::Room(room(name))
     }
 
-    fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text: &str) -> Arc<Entry> {
-        Arc::new(Entry {
-            stream: stream.clone(),
+    fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text: &str) -> Entry {
+        Entry {
+            stream: Arc::new(stream.clone()),
             seq,
             wall_us: seq.cast_signed() * 1_000_000,
             from: Arc::new(Member {
@@ -181,7 +181,7 @@ mod tests {
             will: None,
             text: text.into(),
             submit: Some(([7; 16], seq)),
-        })
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Options {
 
 struct Job {
     records: Vec<Record>,
-    entries: Vec<Arc<Entry>>,
+    entries: Vec<Entry>,
     now_us: i64,
 }
 
@@ -208,7 +208,7 @@ impl History {
     }
 
     /// Hands over one transaction. The caller has at most one under way.
-    pub fn commit(&self, records: Vec<Record>, entries: Vec<Arc<Entry>>, now_us: i64) {
+    pub fn commit(&self, records: Vec<Record>, entries: Vec<Entry>, now_us: i64) {
         if let Some(jobs) = &self.jobs {
             // The thread ends only with this value.
             let _ = jobs.send(Job { records, entries, now_us });

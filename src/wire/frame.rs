@@ -141,6 +141,22 @@ pub struct Parsed<'a> {
     pub bytes: usize,
 }
 
+/// How many bytes the frame at the beginning of some bytes lacks, as far as is known yet; 0 if it is whole.
+///
+/// # Errors
+/// As soon as the bytes can't become a frame any more.
+pub fn lacks(bytes: &[u8]) -> Result<usize, FrameError> {
+    if let Some(rest) = FRAME_HEADER_BYTES.checked_sub(bytes.len()).filter(|rest| *rest > 0) {
+        return Ok(rest);
+    }
+    if parse(bytes)?.is_some() {
+        return Ok(0);
+    }
+    let mut length = [0; 4];
+    length.copy_from_slice(&bytes[4..FRAME_HEADER_BYTES]);
+    Ok(FRAME_HEADER_BYTES + u32::from_le_bytes(length) as usize - bytes.len())
+}
+
 /// Reads the frame at the beginning of some bytes; none if it is not complete yet.
 ///
 /// # Errors

@@ -312,7 +312,7 @@ fn show(id: usize, place: &str, body: &[u8], from: u64, checker: &mut Checker) {
     for message in Reader::new(body).unwrap() {
         let message = message.unwrap();
         if message.seq >= from {
-            checker.shows(id, place, message.seq, message.text);
+            checker.shows(id, place, message.seq, message.text.read().unwrap());
         }
     }
 }

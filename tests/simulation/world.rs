@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
-    sync::Arc,
 };
 
 use moot::{
@@ -56,9 +55,9 @@ pub struct World {
     sessions: HashMap<SessionId, usize>,
     next_session: u64,
     tags: HashMap<u32, String>,
-    storing: Option<(u64, Vec<Arc<Entry>>)>,
+    storing: Option<(u64, Vec<Entry>)>,
     /// What the store has, by stream and number.
-    disk: HashMap<StreamKey, BTreeMap<u64, Arc<Entry>>>,
+    disk: HashMap<StreamKey, BTreeMap<u64, Entry>>,
     fetching: Vec<(u64, Fetch)>,
     checker: Checker,
     faults: Faults,
@@ -417,8 +416,8 @@ impl World {
         } else {
             for entry in &entries {
                 self.checker.commits(&entry.text);
-                let stream = self.disk.entry(entry.stream.clone()).or_default();
-                stream.insert(entry.seq, Arc::clone(entry));
+                let stream = self.disk.entry(StreamKey::clone(&entry.stream)).or_default();
+                stream.insert(entry.seq, entry.clone());
             }
             self.hub.stored(self.now());
         }

@@ -30,7 +30,6 @@ mod submit;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     rc::Rc,
-    sync::Arc,
 };
 
 pub use audit::Audit;
@@ -194,7 +193,7 @@ pub enum Action {
     CloseChannel(StreamTag),
     /// Commit these records and messages in one transaction, then call [`Hub::stored`] or
     /// [`Hub::store_failed`].
-    Store(Vec<Record>, Vec<Arc<Entry>>),
+    Store(Vec<Record>, Vec<Entry>),
     /// Read older messages for a session from the store, then call [`Hub::fetched`].
     Fetch(Fetch),
     /// End a session's connection, and say why: the hub has forgotten it already.

@@ -322,7 +322,7 @@ impl Hub {
             to_label: None,
             notice: Some(Box::new(state.notice())),
             will: None,
-            text: state.text.clone(),
+            text: (&*state.text).into(),
             submit: None,
         };
         let number = self.number(now, ANNOUNCEMENTS, account, draft);

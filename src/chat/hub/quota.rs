@@ -233,12 +233,18 @@ impl Accounts {
 
     // ---- rates -------------------------------------------------------------------------------
 
-    /// Counts a message against what its user may have a second.
-    pub(super) fn count_message(&mut self, now_us: u64, id: AccountId, bytes: usize) {
+    /// Counts messages against what their user may have a second.
+    pub(super) fn count_messages(
+        &mut self,
+        now_us: u64,
+        id: AccountId,
+        messages: usize,
+        bytes: usize,
+    ) {
         let rates = self.rates;
         let account = self.of(id);
         account.spoke_us = now_us;
-        account.messages.take(now_us, 1, rates.messages);
+        account.messages.take(now_us, messages as u64, rates.messages);
         account.bytes.take(now_us, bytes as u64, rates.bytes);
     }
 

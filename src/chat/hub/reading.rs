@@ -406,7 +406,8 @@ impl Hub {
             for message in Reader::new(body).into_iter().flatten().flatten() {
                 if message.seq > info.mark && !is_own(&message) {
                     info.unread += 1;
-                    info.mentions += u64::from(mentions(message.text, user));
+                    info.mentions +=
+                        u64::from(message.text.read().is_ok_and(|text| mentions(text, user)));
                 }
             }
             *looks = looks.saturating_sub(segment.last + 1 - segment.first);

@@ -98,7 +98,9 @@ impl Hub {
             to_label: None,
             notice: None,
             will: None,
-            text: format!("-- let {whom} into this room, as an operator of the server").into(),
+            text: format!("-- let {whom} into this room, as an operator of the server")
+                .as_str()
+                .into(),
             submit: None,
         };
         self.number(now, tag, account, draft);

@@ -1,10 +1,13 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use slab::Slab;
 
-use super::{quota::AccountId, submit::Pending};
+use super::{
+    quota::AccountId,
+    submit::{Pending, StreamKey},
+};
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
@@ -159,6 +162,8 @@ impl Sub {
 pub(super) struct Stream {
     pub(super) tag: StreamTag,
     pub(super) topic: Topic,
+    /// The same, good for ever.
+    pub(super) key: Arc<StreamKey>,
     pub(super) backlog: Backlog,
     /// Oldest number that the store has, where messages are stored.
     pub(super) first: u64,
@@ -200,9 +205,15 @@ pub(super) struct Stream {
 
 impl Stream {
     fn new(tag: StreamTag, topic: Topic, head: u64, backlog_bytes_max: usize) -> Self {
+        let key = match &topic {
+            Topic::Announcements => StreamKey::Announcements,
+            Topic::Room { name, .. } => StreamKey::Room(name.clone()),
+            Topic::Conversation { low, high } => StreamKey::Conversation(*low, *high),
+        };
         Self {
             tag,
             topic,
+            key: Arc::new(key),
             backlog: Backlog::new(head, backlog_bytes_max),
             first: head + 1,
             newest_us: None,

@@ -20,7 +20,7 @@ use crate::{
         member::{EndCause, Member, SessionId},
         message::Notice,
         names::{Label, RoomName},
-        text::Text,
+        text::{SharedText, Text},
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     limits::{
@@ -76,11 +76,11 @@ pub enum StreamKey {
     Announcements,
 }
 
-/// A numbered message on its way to the store and into the backlog.
-#[derive(Debug, PartialEq, Eq)]
+/// A numbered message on its way to the store and into the backlog. A copy shares what is large.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its stream.
-    pub stream: StreamKey,
+    pub stream: Arc<StreamKey>,
     /// Its number there.
     pub seq: u64,
     /// Wall clock when it was numbered, microseconds since 1970.
@@ -96,14 +96,14 @@ pub struct Entry {
     /// How the session ended for which the server says it.
     pub will: Option<EndCause>,
     /// What was said.
-    pub text: Box<str>,
+    pub text: SharedText,
     /// The client instance and its counter, to be kept with the message.
     pub submit: Option<([u8; 16], u64)>,
 }
 
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     account: AccountId,
     bytes: usize,
 }
@@ -152,17 +152,29 @@ struct Instance {
     submitted: u64,
     /// Nothing is known any more of counters up to here.
     forgotten: u64,
+    /// Nothing was ever numbered above it.
+    highest: u64,
     recent: VecDeque<Range>,
 }
 
 impl Instance {
+    /// Whether a counter was submitted before: numbered, or too long ago to tell.
+    fn was_submitted(&mut self, counter: u64) -> bool {
+        self.submitted = self.submitted.max(counter);
+        counter <= self.forgotten || self.find(counter).is_some()
+    }
+
     /// What became of a counter: its stream and number.
     fn find(&self, counter: u64) -> Option<(StreamTag, u64)> {
+        if counter > self.highest {
+            return None;
+        }
         let hit = |r: &&Range| (r.counter..r.counter + r.count).contains(&counter);
         self.recent.iter().rev().find(hit).map(|r| (r.stream, r.seq + (counter - r.counter)))
     }
 
     fn note(&mut self, counter: u64, stream: StreamTag, seq: u64) {
+        self.highest = self.highest.max(counter);
         if let Some(r) = self.recent.back_mut()
             && r.stream == stream
             && r.counter + r.count == counter
@@ -231,6 +243,7 @@ impl Instances {
         let instance = self.known.entry(key).or_default();
         let (counter, count, seq) = (submits.counter, submits.count, submits.seq);
         instance.recent.push_back(Range { counter, count, stream, seq });
+        instance.highest = instance.highest.max(counter.saturating_add(count));
         if is_new {
             self.remember(key);
         }
@@ -314,25 +327,38 @@ impl Hub {
         // Many short texts are as much work as few long ones.
         let account = self.sessions[&id].account;
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
+        let all: Arc<str> = submit.lines.iter().map(|line| line.text).collect::<String>().into();
+        let mut at = 0;
+        let mut again = Vec::new();
+        let mut added = Added::default();
+        let to_store = self.stream(tag).is_committed(self.rules.store);
+        let stream = &mut self.streams[tag.0 as usize];
+        if to_store && stream.uncommitted.is_empty() {
+            self.committing.push_back(tag);
+        }
+        let mut known = self.instances.known.get_mut(&instance);
         for (counter, line) in (submit.first..).zip(&submit.lines) {
-            if let Err(refusal) = Text::check(line.text) {
-                let refusal = Refusal::new(RefusalCode::Input, refusal.to_string());
-                self.refuse(id, counter, 1, refusal);
-                continue;
-            }
-            if self.answer_again(id, instance, counter) {
-                continue;
-            }
-            if let Some(to) = line.reply_to
-                && (to == 0 || to > self.stream(tag).numbered)
+            let text = at..at + line.text.len();
+            at = text.end;
+            let refused = if let Err(refusal) = Text::check(line.text) {
+                Some(Refusal::new(RefusalCode::Input, refusal.to_string()))
+            } else if let Some(known) = &mut known
+                && known.was_submitted(counter)
             {
-                let text = format!("there is no message {to} to reply to");
-                self.refuse(id, counter, 1, Refusal::new(RefusalCode::Absent, text));
+                again.push(counter);
+                continue;
+            } else {
+                line.reply_to.filter(|to| *to == 0 || *to > stream.numbered).map(|to| {
+                    let text = format!("there is no message {to} to reply to");
+                    Refusal::new(RefusalCode::Absent, text)
+                })
+            };
+            if let Some(refusal) = refused {
+                self.out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
                 continue;
             }
-            let seq = self.stream(tag).numbered + 1;
-            if let Some(known) = self.instances.known.get_mut(&instance) {
-                known.note(counter, tag, seq);
+            if let Some(known) = &mut known {
+                known.note(counter, tag, stream.numbered + 1);
             }
             let draft = EntryDraft {
                 from: Arc::clone(&from),
@@ -340,10 +366,17 @@ impl Hub {
                 to_label: submit.to_label.clone(),
                 notice: None,
                 will: None,
-                text: line.text.into(),
+                text: SharedText::part(&all, text),
                 submit: Some((instance.instance, counter)),
             };
-            self.number(now, tag, account, draft);
+            added.count(stream.number(now, to_store, account, draft));
+        }
+        if to_store && stream.uncommitted.is_empty() {
+            self.committing.pop_back();
+        }
+        self.count_added(now, tag, account, from.uid, added);
+        for counter in again {
+            self.answer_again(id, instance, counter);
         }
         self.hold_back(id, tag);
     }
@@ -395,17 +428,12 @@ impl Hub {
         self.out.push(Action::Send(id, Frame::Nack { first, count, refusal }));
     }
 
-    /// Answers a submit that came before; false if it is new.
-    fn answer_again(&mut self, id: SessionId, instance: InstanceKey, counter: u64) -> bool {
-        let Some(known) = self.instances.known.get_mut(&instance) else { return false };
-        known.submitted = known.submitted.max(counter);
-        let Some((tag, seq)) = known.find(counter) else {
-            if counter > known.forgotten {
-                return false;
-            }
+    /// Answers a submit that came before.
+    fn answer_again(&mut self, id: SessionId, instance: InstanceKey, counter: u64) {
+        let known = self.instances.known.get(&instance);
+        let Some((tag, seq)) = known.and_then(|known| known.find(counter)) else {
             let text = "this message was submitted too long ago to tell whether it was stored";
-            self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
-            return true;
+            return self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
         };
         // What is not published yet is acknowledged when it is, to the session of that time.
         if seq <= self.stream(tag).backlog.head() {
@@ -413,7 +441,6 @@ impl Hub {
             let ack = Ack { first: counter, count: 1, seq, members, stored };
             self.out.push(Action::Send(id, Frame::Ack(ack)));
         }
-        true
     }
 
     /// Gives a message its number and puts it on its way.
@@ -424,44 +451,40 @@ impl Hub {
         account: AccountId,
         draft: EntryDraft,
     ) -> u64 {
-        let store = self.rules.store;
-        let key = self.stream_key(tag);
-        let stream = self.stream_mut(tag);
-        stream.numbered += 1;
-        let seq = stream.numbered;
-        let (text_bytes, uid) = (draft.text.len(), draft.from.uid);
-        let bytes = text_bytes + MESSAGE_OVERHEAD_BYTES;
-        let entry = Arc::new(Entry {
-            stream: key,
-            seq,
-            wall_us: now.wall_us,
-            from: draft.from,
-            reply_to: draft.reply_to,
-            to_label: draft.to_label,
-            notice: draft.notice,
-            will: draft.will,
-            text: draft.text,
-            submit: draft.submit,
-        });
-        let pending = Pending { entry, account, bytes };
-        stream.in_flight_bytes += bytes;
-        if stream.is_committed(store) {
-            if stream.uncommitted.is_empty() {
-                self.committing.push_back(tag);
-            }
-            self.stream_mut(tag).uncommitted.push_back(pending);
-        } else {
-            stream.ready.push_back(pending);
+        let uid = draft.from.uid;
+        let to_store = self.stream(tag).is_committed(self.rules.store);
+        let stream = &mut self.streams[tag.0 as usize];
+        if to_store && stream.uncommitted.is_empty() {
+            self.committing.push_back(tag);
         }
+        let mut added = Added::default();
+        added.count(stream.number(now, to_store, account, draft));
+        let seq = stream.numbered;
+        self.count_added(now, tag, account, uid, added);
+        seq
+    }
+
+    /// Charges what was numbered to who said it.
+    fn count_added(
+        &mut self,
+        now: Now,
+        tag: StreamTag,
+        account: AccountId,
+        uid: u32,
+        added: Added,
+    ) {
+        if added.messages == 0 {
+            return;
+        }
+        let bytes = added.text_bytes + added.messages * MESSAGE_OVERHEAD_BYTES;
         self.accounts.of(account).in_flight_bytes += bytes;
-        self.accounts.count_message(now.mono_us, account, text_bytes);
+        self.accounts.count_messages(now.mono_us, account, added.messages, added.text_bytes);
         let used = self.used(uid);
         used.recent += bytes as u64;
-        used.messages += 1;
-        used.bytes += text_bytes as u64;
-        self.counters.messages += 1;
+        used.messages += added.messages as u64;
+        used.bytes += added.text_bytes as u64;
+        self.counters.messages += added.messages as u64;
         self.mark_dirty(tag);
-        seq
     }
 
     /// Stops reading from a sender that has enough in flight.
@@ -539,7 +562,7 @@ impl Hub {
                 }
                 *left = left.saturating_sub(1);
                 stream.committing += 1;
-                entries.push(Arc::clone(&pending.entry));
+                entries.push(pending.entry.clone());
             }
         }
         // Those who come first now come last the next time.
@@ -582,10 +605,10 @@ impl Hub {
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             stream.committing = 0;
-            let refused = std::mem::take(&mut stream.uncommitted);
+            let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
             stream.numbered -= refused.len() as u64;
+            self.release(tag, &refused);
             for pending in refused {
-                self.release(tag, &pending);
                 self.counters.messages -= 1;
                 if tag == ANNOUNCEMENTS {
                     self.announcing_failed(now, pending.entry.seq, why);
@@ -630,9 +653,15 @@ impl Hub {
         }
     }
 
-    fn release(&mut self, tag: StreamTag, pending: &Pending) {
-        self.stream_mut(tag).in_flight_bytes -= pending.bytes;
-        self.accounts.release(pending.account, pending.bytes);
+    /// Gives back what messages that were published or refused took.
+    fn release(&mut self, tag: StreamTag, done: &[Pending]) {
+        let mut all = 0;
+        for of_one in done.chunk_by(|a, b| a.account == b.account) {
+            let bytes = of_one.iter().map(|pending| pending.bytes).sum();
+            self.accounts.release(of_one[0].account, bytes);
+            all += bytes;
+        }
+        self.stream_mut(tag).in_flight_bytes -= all;
     }
 
     /// Puts what is ready into the backlog, as large bodies, while the window is open.
@@ -712,9 +741,9 @@ impl Hub {
             self.out.push(Action::Publish(tag, frame));
         }
         self.acknowledge(tag, &done);
-        for pending in &done {
-            self.release(tag, pending);
-            if tag == ANNOUNCEMENTS {
+        self.release(tag, &done);
+        if tag == ANNOUNCEMENTS {
+            for pending in &done {
                 self.announced(pending.entry.seq);
             }
         }
@@ -792,11 +821,7 @@ impl Hub {
     }
 
     pub(super) fn stream_key(&self, tag: StreamTag) -> StreamKey {
-        match &self.stream(tag).topic {
-            Topic::Announcements => StreamKey::Announcements,
-            Topic::Room { name, .. } => StreamKey::Room(name.clone()),
-            Topic::Conversation { low, high } => StreamKey::Conversation(*low, *high),
-        }
+        StreamKey::clone(&self.stream(tag).key)
     }
 
     /// Wakes members that are served by session and have something to pull.
@@ -818,6 +843,49 @@ fn pulling(stream: &Stream) -> impl Iterator<Item = SessionId> + '_ {
     stream.subs.iter().map(|(_, sub)| sub).filter(behind).map(|s| s.session)
 }
 
+/// What was added to a stream.
+#[derive(Default)]
+struct Added {
+    messages: usize,
+    text_bytes: usize,
+}
+
+impl Added {
+    fn count(&mut self, text_bytes: usize) {
+        self.messages += 1;
+        self.text_bytes += text_bytes;
+    }
+}
+
+impl Stream {
+    /// Gives a message its number and puts it on its way; gives the length of its text.
+    fn number(&mut self, now: Now, to_store: bool, account: AccountId, draft: EntryDraft) -> usize {
+        self.numbered += 1;
+        let text_bytes = draft.text.len();
+        let bytes = text_bytes + MESSAGE_OVERHEAD_BYTES;
+        let entry = Entry {
+            stream: Arc::clone(&self.key),
+            seq: self.numbered,
+            wall_us: now.wall_us,
+            from: draft.from,
+            reply_to: draft.reply_to,
+            to_label: draft.to_label,
+            notice: draft.notice,
+            will: draft.will,
+            text: draft.text,
+            submit: draft.submit,
+        };
+        self.in_flight_bytes += bytes;
+        let pending = Pending { entry, account, bytes };
+        if to_store {
+            self.uncommitted.push_back(pending);
+        } else {
+            self.ready.push_back(pending);
+        }
+        text_bytes
+    }
+}
+
 /// A message before it has its number.
 pub(super) struct EntryDraft {
     pub(super) from: Arc<Member>,
@@ -825,7 +893,7 @@ pub(super) struct EntryDraft {
     pub(super) to_label: Option<Label>,
     pub(super) notice: Option<Box<Notice>>,
     pub(super) will: Option<EndCause>,
-    pub(super) text: Box<str>,
+    pub(super) text: SharedText,
     pub(super) submit: Option<([u8; 16], u64)>,
 }
 
