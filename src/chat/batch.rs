@@ -357,6 +357,8 @@ pub struct Reader<'a> {
     head: Head,
     rest: Cursor<'a>,
     senders: Vec<SenderRef<'a>>,
+    /// The sender of the message before.
+    last_index: usize,
     done: u32,
 }
 
@@ -367,13 +369,76 @@ impl<'a> Reader<'a> {
     /// If its head can't be read.
     pub fn new(body: &'a [u8]) -> Result<Self, Malformed> {
         let head = Head::read(body)?;
-        Ok(Self { head, rest: Cursor::new(&body[HEADER_BYTES..]), senders: Vec::new(), done: 0 })
+        let rest = Cursor::new(&body[HEADER_BYTES..]);
+        Ok(Self { head, rest, senders: Vec::new(), last_index: 0, done: 0 })
     }
 
     /// The head of the body.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// Gives each message from a number on to `each`, in place: the way for bodies with many of them.
+    ///
+    /// # Errors
+    /// If the body can't be read to its end; what came before that was given.
+    pub fn each(
+        mut self,
+        from: u64,
+        mut each: impl FnMut(&MessageRef<'a>),
+    ) -> Result<(), Malformed> {
+        let mut last: Option<MessageRef<'a>> = None;
+        while self.done < self.head.count {
+            let is_plain = match &mut last {
+                Some(message) => self.read_plain(message)?,
+                None => false,
+            };
+            if !is_plain {
+                last = Some(self.read_message()?);
+            }
+            self.done += 1;
+            let Some(message) = &mut last else { break };
+            if message.seq >= from {
+                each(message);
+            }
+            if !is_plain {
+                // The next one is written over it.
+                let MessageRef { seq, wall_us, from, text, .. } = *message;
+                *message = MessageRef {
+                    seq,
+                    wall_us,
+                    from,
+                    reply_to: None,
+                    to_label: "",
+                    notice: None,
+                    will: None,
+                    withheld: false,
+                    text,
+                };
+            }
+        }
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+
+    /// Reads a message that has nothing but a text, over one that has nothing else; false if the next one is
+    /// not like that, or its sender is new.
+    #[inline]
+    fn read_plain(&mut self, message: &mut MessageRef<'a>) -> Result<bool, Malformed> {
+        let Some(index) = self.rest.small_after(0).map(usize::from) else { return Ok(false) };
+        let offset = i64::try_from(self.rest.number()?).map_err(|_| Malformed)?;
+        let bytes = usize::try_from(self.rest.number()?).map_err(|_| Malformed)?;
+        if bytes > TEXT_BYTES_MAX {
+            return Err(Malformed);
+        }
+        if self.last_index != index {
+            message.from = *self.senders.get(index).ok_or(Malformed)?;
+            self.last_index = index;
+        }
+        message.seq = self.head.first + u64::from(self.done);
+        message.wall_us = self.head.base_us.saturating_add(offset);
+        message.text = RawText(self.rest.take(bytes)?);
+        Ok(true)
     }
 
     #[inline]
@@ -388,6 +453,7 @@ impl<'a> Reader<'a> {
         }
         let index = usize::try_from(rest.number()?).map_err(|_| Malformed)?;
         let from = *self.senders.get(index).ok_or(Malformed)?;
+        self.last_index = index;
         let offset = i64::try_from(rest.number()?).map_err(|_| Malformed)?;
         let reply_to = if flags & FLAG_REPLY != 0 { Some(rest.number()?) } else { None };
         let to_label = if flags & FLAG_LABEL != 0 { rest.name()? } else { "" };
@@ -491,7 +557,11 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Vec<MessageRef<'_>> {
-        Reader::new(body).unwrap().map(Result::unwrap).collect()
+        let one_by_one: Vec<_> = Reader::new(body).unwrap().map(Result::unwrap).collect();
+        let mut each = Vec::new();
+        Reader::new(body).unwrap().each(0, |message| each.push(*message)).unwrap();
+        assert_eq!(one_by_one, each, "both ways read the same");
+        one_by_one
     }
 
     #[test]
@@ -578,6 +648,9 @@ mod tests {
             if let Ok(reader) = Reader::new(&bytes) {
                 for message in reader.take(5000) { let _ = message; }
             }
+            if let Ok(reader) = Reader::new(&bytes) {
+                let _ = reader.each(0, |_| {});
+            }
         }
 
         #[test]
@@ -590,9 +663,15 @@ mod tests {
             let mut bytes = b.bytes().to_vec();
             if let Some(byte) = bytes.get_mut(at) { *byte = with; }
             let kept = bytes.len().saturating_sub(cut);
+            let mut read = Vec::new();
             if let Ok(reader) = Reader::new(&bytes[..kept]) {
-                for message in reader { if message.is_err() { break } }
+                read.extend(reader.map_while(Result::ok));
             }
+            let mut each = Vec::new();
+            if let Ok(reader) = Reader::new(&bytes[..kept]) {
+                let _ = reader.each(0, |message| each.push(*message));
+            }
+            prop_assert_eq!(read, each);
         }
     }
 }

@@ -42,6 +42,18 @@ impl<'a> Cursor<'a> {
         self.0.is_empty()
     }
 
+    /// Passes over a byte, if it is this one and the next is a whole number; gives that.
+    #[inline]
+    pub fn small_after(&mut self, byte: u8) -> Option<u8> {
+        match self.0 {
+            [first, number @ 0..=0x7f, rest @ ..] if *first == byte => {
+                self.0 = rest;
+                Some(*number)
+            }
+            _ => None,
+        }
+    }
+
     /// So many bytes.
     ///
     /// # Errors
@@ -66,7 +78,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If it does not end, or has more than 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn number(&mut self) -> Result<u64, Malformed> {
         match self.0 {
             // Most are small.
@@ -78,6 +90,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    #[inline(never)]
     fn long_number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {

@@ -40,6 +40,10 @@ pub enum NameError {
 }
 
 fn is_letter_or_digit(c: char) -> bool {
+    if c.is_ascii() {
+        // Most are, and the tables are slow.
+        return c.is_ascii_alphanumeric();
+    }
     c.general_category_group() == GeneralCategoryGroup::Letter
         || c.general_category() == GeneralCategory::DecimalNumber
 }
@@ -52,8 +56,8 @@ fn check(name: &str) -> Result<(), NameError> {
         return Err(NameError::TooLong { bytes: name.len(), max: NAME_BYTES_MAX });
     }
     for (at, c) in name.char_indices() {
-        let mark = c.general_category_group() == GeneralCategoryGroup::Mark;
-        if !(is_letter_or_digit(c) || mark || matches!(c, '.' | '_' | '-')) {
+        let is_mark = || !c.is_ascii() && c.general_category_group() == GeneralCategoryGroup::Mark;
+        if !(is_letter_or_digit(c) || matches!(c, '.' | '_' | '-') || is_mark()) {
             return Err(NameError::Character { at, found: c });
         }
     }

@@ -589,30 +589,28 @@ impl State {
     }
 
     fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
+        // What the server sealed or sent can be read; anything else has no place to go.
         let Ok(messages) = Reader::new(body) else { return };
-        let Some(mut tap) = self.tap.take() else {
-            return self.show_messages(now, tag, messages, from);
-        };
-        // Whoever taps follows rooms: all that is said there is for it.
-        for message in messages {
-            let Ok(message) = message else { break };
-            if message.seq >= from && !message.withheld {
-                tap(&message);
+        let _ = match self.tap.take() {
+            // Whoever taps follows rooms: all that is said there is for it.
+            Some(mut tap) => {
+                let read = messages.each(from, |message| {
+                    if !message.withheld {
+                        tap(message);
+                    }
+                });
+                self.tap = Some(tap);
+                read
             }
-        }
-        self.tap = Some(tap);
+            None => messages.each(from, |message| self.show_message(now, tag, message)),
+        };
     }
 
-    fn show_messages(&mut self, now: Now, tag: u32, messages: Reader<'_>, from: u64) {
-        for message in messages {
-            // What the server sealed or sent can be read; anything else has no place to go.
-            let Ok(message) = message else { return };
-            if message.seq >= from
-                && let Some(message) = self.message(tag, &message)
-                && !self.is_over(now, &message)
-            {
-                self.queue(Queued::Event(Event::Message(message)));
-            }
+    fn show_message(&mut self, now: Now, tag: u32, message: &MessageRef<'_>) {
+        if let Some(message) = self.message(tag, message)
+            && !self.is_over(now, &message)
+        {
+            self.queue(Queued::Event(Event::Message(message)));
         }
     }
 

@@ -723,7 +723,14 @@ impl Hub {
         let header = (self.rules.batch_header)(body_bytes);
         self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         let frame: Rc<[u8]> = self.builder.bytes().into();
-        let done: Vec<_> = stream.ready.drain(..self.builder.count() as usize).collect();
+        let count = self.builder.count() as usize;
+        // Taken out for this time, so that it can be looked at while the rest changes.
+        let mut ready = std::mem::take(&mut stream.ready);
+        let (done, _) = ready.as_mut_slices();
+        let done: &[Pending] = match done.get(..count) {
+            Some(done) => done,
+            None => &ready.make_contiguous()[..count],
+        };
         let (Some(first), Some(last)) = (done.first(), done.last()) else { return false };
         assert_eq!(first.entry.seq, stream.backlog.head() + 1, "no number is left out");
         let secret = if tag == ANNOUNCEMENTS { self.secret_of(&first.entry) } else { None };
@@ -740,13 +747,17 @@ impl Hub {
             self.counters.broadcast_sent += 1;
             self.out.push(Action::Publish(tag, frame));
         }
-        self.acknowledge(tag, &done);
-        self.release(tag, &done);
+        self.acknowledge(tag, done);
+        self.release(tag, done);
         if tag == ANNOUNCEMENTS {
-            for pending in &done {
+            for pending in done {
                 self.announced(pending.entry.seq);
             }
         }
+        ready.drain(..count);
+        let stream = self.stream_mut(tag);
+        debug_assert!(stream.ready.is_empty(), "nothing is numbered while a body is published");
+        stream.ready = ready;
         true
     }
 
