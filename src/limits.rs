@@ -131,7 +131,7 @@ pub const RETRY_PAUSE_MS_MAX: u64 = 60_000;
 /// Members are told a changed head at least so often while they have not reported it.
 pub const HEADS_EVERY_MS: u64 = 100;
 /// A member reports what it delivered at least so often while something changed.
-pub const REPORT_EVERY_MS: u64 = 20;
+pub const REPORT_EVERY_MS: u64 = 50;
 /// Longest random delay before a missing range is asked for.
 pub const REPAIR_DELAY_MS_MAX: u64 = 8;
 /// A range asked for and not answered is asked for again after so long.

@@ -73,6 +73,8 @@ pub struct Link {
     counter: u64,
     events: Vec<Event>,
     deadline: Option<Instant>,
+    /// Time limits of the socket, as they were last set: to read, to write.
+    limits: [Option<Duration>; 2],
 }
 
 /// What an answer is waited for.
@@ -117,6 +119,7 @@ impl Link {
             counter: 0,
             events: Vec::new(),
             deadline: None,
+            limits: [None; 2],
         }
     }
 
@@ -132,6 +135,7 @@ impl Link {
             counter: 0,
             events: Vec::new(),
             deadline: None,
+            limits: [None; 2],
         }
     }
 
@@ -187,7 +191,11 @@ impl Link {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.connection.set_write_timeout(self.left()?)?;
+        let left = self.left()?;
+        if self.limits[1] != left {
+            self.limits[1] = left;
+            self.connection.set_write_timeout(left)?;
+        }
         if let Err(e) = self.connection.write_all(&self.out) {
             return Err(self.last_words(timed_out(e)));
         }
@@ -256,14 +264,11 @@ impl Link {
             if let Some(parsed) = self.frames.next()? {
                 return read(&parsed, &mut self.welcome);
             }
-            let left = match self.deadline {
-                None => None,
-                Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(left) if !left.is_zero() => Some(left),
-                    Some(_) | None => return Err(LinkError::TimedOut),
-                },
-            };
-            self.connection.set_read_timeout(left)?;
+            let left = self.left()?;
+            if self.limits[0] != left {
+                self.limits[0] = left;
+                self.connection.set_read_timeout(left)?;
+            }
             if !self.frames.fill(&self.connection).map_err(timed_out)? {
                 return Err(LinkError::Ended("connection closed".to_owned()));
             }

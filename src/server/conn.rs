@@ -42,7 +42,7 @@ enum Phase {
 /// One connection and its state.
 pub(super) struct Conn {
     pub(super) id: SessionId,
-    socket: Accepted,
+    socket: RefCell<Accepted>,
     peer: Peer,
     /// A host's server may let in some users only.
     admitted: bool,
@@ -77,7 +77,7 @@ impl Conn {
     pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer, admitted: bool) -> Self {
         Self {
             id,
-            socket,
+            socket: RefCell::new(socket),
             peer,
             admitted,
             output: RefCell::default(),
@@ -180,9 +180,10 @@ impl Conn {
     /// Writes what waits; false if the socket is full or broken (then the task sees it).
     pub(super) fn write(&self, waker: &Waker) -> bool {
         let mut output = self.output.borrow_mut();
+        let mut socket = self.socket.borrow_mut();
         let mut cx = Context::from_waker(waker);
         while !output.is_empty() {
-            match self.socket.poll_write(&mut cx, output.front()) {
+            match socket.poll_write(&mut cx, &output.front()) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => output.advance(bytes),
                 Poll::Ready(Ok(_) | Err(_)) => {
                     self.broken.set(true);
@@ -201,7 +202,7 @@ impl Conn {
 
 /// Runs one connection to its end.
 pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
-    let end = conn.socket.process_end(conn.peer.pid);
+    let end = conn.socket.borrow().process_end(conn.peer.pid);
     let mut process = match end {
         Ok(process) => process,
         // It is gone already, or this kernel can't watch it: then the connection's end has to do.
@@ -234,7 +235,7 @@ impl Drop for Guard<'_> {
             self.core.settle_half_open(self.conn.uid());
         }
         if self.conn.broken.get() {
-            self.conn.socket.hang_up();
+            self.conn.socket.borrow().hang_up();
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
@@ -298,7 +299,7 @@ fn read(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<EndCause
         return Poll::Pending;
     }
     let mut buffer = core.read_buffer.borrow_mut();
-    let bytes = match conn.socket.poll_read(cx, &mut buffer) {
+    let bytes = match conn.socket.borrow_mut().poll_read(cx, &mut buffer) {
         Poll::Pending => return Poll::Pending,
         Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(EndCause::Closed),
         Poll::Ready(Ok(bytes)) => bytes,

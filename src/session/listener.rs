@@ -81,14 +81,18 @@ impl Accepted {
     }
 
     /// Reads some bytes; 0 at the end.
-    pub fn poll_read(&self, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut to = ReadBuf::new(to);
-        let read = Pin::new(&mut &self.0).poll_read(cx, &mut to);
+        let read = Pin::new(&mut self.0).poll_read(cx, &mut to);
         read.map_ok(|()| to.filled().len())
     }
 
     /// Writes some bytes.
-    pub fn poll_write(&self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.0).poll_write(cx, from)
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, from)
     }
 }

@@ -1,9 +1,11 @@
 //! What waits for one session's socket: bounded by its owner, batches shared with other sessions and not copied.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{collections::VecDeque, io::IoSlice, rc::Rc};
 
 /// Small frames are gathered into one buffer of about so many bytes.
 const GATHER_BYTES: usize = 16 * 1024;
+/// Pieces that one write takes.
+const SLICES: usize = 8;
 
 #[derive(Debug)]
 enum Piece {
@@ -70,21 +72,28 @@ impl Output {
         }
     }
 
-    /// What to write next; empty if nothing waits.
+    /// What to write next, one after another; empty if nothing waits.
     #[must_use]
-    pub fn front(&self) -> &[u8] {
-        self.pieces.front().map_or(&[], |p| &p.bytes()[self.written..])
+    pub fn front(&self) -> [IoSlice<'_>; SLICES] {
+        let mut pieces = self.pieces.iter().map(Piece::bytes);
+        let mut skip = self.written;
+        std::array::from_fn(|_| {
+            let bytes = pieces.next().unwrap_or(&[]);
+            IoSlice::new(&bytes[std::mem::take(&mut skip)..])
+        })
     }
 
     /// So many bytes of [`Output::front`] were written.
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes;
         self.waiting -= bytes;
-        if self.pieces.front().is_some_and(|p| p.bytes().len() == self.written) {
+        while let Some(piece) = self.pieces.front().map(|piece| piece.bytes().len())
+            && self.written >= piece
+        {
+            self.written -= piece;
             if let Some(Piece::Own(bytes)) = self.pieces.pop_front() {
                 self.own -= bytes.len();
             }
-            self.written = 0;
         }
         if self.pieces.is_empty() {
             // An idle session holds no memory for its output.
@@ -104,16 +113,21 @@ mod tests {
         out.put(|b| b.extend_from_slice(b"c"));
         out.share(b"shared"[..].into());
         out.put(|b| b.extend_from_slice(b"d"));
-        assert_eq!((out.waiting_bytes(), out.front()), (10, &b"abc"[..]));
+        let front = |out: &Output| {
+            out.front()
+                .iter()
+                .map(|part| str::from_utf8(part).unwrap())
+                .collect::<Vec<_>>()
+                .join("|")
+        };
+        assert_eq!((out.waiting_bytes(), front(&out).as_str()), (10, "abc|shared|d|||||"));
         assert_eq!(out.own_bytes(), 4);
         out.advance(2);
-        assert_eq!(out.front(), b"c");
-        out.advance(1);
-        assert_eq!(out.front(), b"shared");
-        out.advance(6);
-        assert_eq!(out.front(), b"d");
-        out.advance(1);
-        assert!(out.is_empty() && out.front().is_empty());
+        assert_eq!(front(&out), "c|shared|d|||||");
+        out.advance(5);
+        assert_eq!((front(&out).as_str(), out.own_bytes()), ("ed|d||||||", 1));
+        out.advance(3);
+        assert!(out.is_empty() && out.front().iter().all(|part| part.is_empty()));
         assert_eq!(out.own_bytes(), 0);
     }
 }

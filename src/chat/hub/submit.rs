@@ -855,7 +855,7 @@ fn pulling(stream: &Stream) -> impl Iterator<Item = SessionId> + '_ {
 }
 
 /// What was added to a stream.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Added {
     messages: usize,
     text_bytes: usize,

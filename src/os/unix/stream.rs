@@ -12,7 +12,7 @@ use interprocess::{
     local_socket::{
         ConnectOptions, GenericFilePath, ListenerOptions, Stream,
         prelude::*,
-        tokio::{Listener as TokioListener, Stream as TokioStream, prelude::*},
+        tokio::{Listener as TokioListener, prelude::*},
     },
 };
 
@@ -26,14 +26,12 @@ use crate::os::shared::PeerIds;
 pub type PeerRef<'a> = BorrowedFd<'a>;
 
 /// The server's end of one session.
-pub type ServerStream = TokioStream;
+pub type ServerStream = tokio::net::UnixStream;
 
 /// The socket of an accepted session.
 #[must_use]
 pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
-    match stream {
-        TokioStream::UdSocket(stream) => stream.as_fd(),
-    }
+    stream.as_fd()
 }
 
 /// Closing a socket keeps nobody waiting.
@@ -80,7 +78,11 @@ impl Acceptor {
     /// # Errors
     /// From the system; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<ServerStream> {
-        self.listener.accept().await
+        use interprocess::local_socket::tokio::Stream;
+        let Stream::UdSocket(stream) = self.listener.accept().await?;
+        let socket = std::os::fd::OwnedFd::try_from(stream)?;
+        // Its own type knows that a short read has emptied the socket: the crate's asks once more.
+        ServerStream::from_std(socket.into())
     }
 
     /// Removes the socket from its place, if it is still this one.
