@@ -12,7 +12,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use super::{
     HistoryError, Loaded, Reader, Retention,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     chat::{
         hub::{Audit, Entry, Record, StreamKey},
-        member::{EndCause, SessionId},
+        member::{EndCause, Member, SessionId},
         names::Label,
     },
     limits::{
@@ -617,9 +617,7 @@ impl Writer {
         for record in &job.records {
             page.record(record)?;
         }
-        for entry in &job.entries {
-            page.message(entry)?;
-        }
+        page.messages(&job.entries)?;
         let next_id = page.next_id;
         let unsaid = page.finish()?;
         self.shared.step()?;
@@ -968,14 +966,14 @@ impl Page<'_> {
         }
     }
 
-    fn sender(&mut self, entry: &Entry) -> rusqlite::Result<i64> {
-        let from = &entry.from;
+    /// The row of who says so many messages now.
+    fn sender(&mut self, from: &Member, messages: usize) -> rusqlite::Result<i64> {
         // Raised by more than is needed, so that this is seldom done.
         let last = self.next_id + SENDER_LEASE_IDS;
         // Whoever spoke in another run has no session in this one.
         let of_this_run = from.session != SessionId(0);
         if let Some(known) = self.senders.get_mut(&from.session).filter(|_| of_this_run) {
-            if known.last >= self.next_id {
+            if known.last >= self.next_id + messages as u64 {
                 return Ok(known.row);
             }
             self.shared.step()?;
@@ -1003,51 +1001,82 @@ impl Page<'_> {
         Ok(row)
     }
 
-    fn message(&mut self, entry: &Entry) -> rusqlite::Result<()> {
-        let (stream, sender) = (self.stream(&entry.stream)?, self.sender(entry)?);
-        self.shared.step()?;
-        let notice = entry.notice.as_deref().map(super::read::pack_notice);
+    fn messages(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+        // What one session says at once has much in common.
+        let follows = |a: &Entry, b: &Entry| {
+            let consecutive = match (a.submit, b.submit) {
+                (Some((of, counter)), Some((instance, next))) => {
+                    of == instance && counter + 1 == next
+                }
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            consecutive
+                && a.seq + 1 == b.seq
+                && Arc::ptr_eq(&a.stream, &b.stream)
+                && Arc::ptr_eq(&a.from, &b.from)
+        };
+        let transaction = self.transaction;
         let sql =
             "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text, will)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        self.transaction.prepare_cached(sql)?.execute(params![
-            self.next_id,
-            stream,
-            entry.seq,
-            entry.wall_us,
-            sender,
-            entry.reply_to,
-            entry.to_label.as_ref().map(Label::as_str),
-            notice,
-            &*entry.text,
-            entry.will.map(EndCause::number),
-        ])?;
-        *self.said.entry(sender).or_default() += entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
-        self.next_id += 1;
-        self.heads.insert(stream, (entry.seq, entry.wall_us));
-        match entry.submit {
+        let mut insert = transaction.prepare_cached(sql)?;
+        for all in entries.chunk_by(follows) {
+            for some in all.chunks(UNACKED_SUBMITS_MAX) {
+                self.said_at_once(&mut insert, some)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages of one session in one stream, one after another.
+    fn said_at_once(
+        &mut self,
+        insert: &mut Statement<'_>,
+        entries: &[Entry],
+    ) -> rusqlite::Result<()> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        let stream = self.stream(&first.stream)?;
+        let sender = self.sender(&first.from, entries.len())?;
+        // What was bound stays bound.
+        insert.raw_bind_parameter(2, stream)?;
+        insert.raw_bind_parameter(5, sender)?;
+        let mut bytes = 0;
+        for entry in entries {
+            self.shared.step()?;
+            insert.raw_bind_parameter(1, self.next_id)?;
+            insert.raw_bind_parameter(3, entry.seq)?;
+            insert.raw_bind_parameter(4, entry.wall_us)?;
+            insert.raw_bind_parameter(6, entry.reply_to)?;
+            insert.raw_bind_parameter(7, entry.to_label.as_ref().map(Label::as_str))?;
+            insert.raw_bind_parameter(8, entry.notice.as_deref().map(super::read::pack_notice))?;
+            insert.raw_bind_parameter(9, &*entry.text)?;
+            insert.raw_bind_parameter(10, entry.will.map(EndCause::number))?;
+            insert.raw_execute()?;
+            self.next_id += 1;
+            bytes += entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
+        }
+        *self.said.entry(sender).or_default() += bytes;
+        self.heads.insert(stream, (last.seq, last.wall_us));
+        match first.submit {
             Some((instance, counter)) => {
-                self.submit((entry.from.uid, instance), counter, stream, entry.seq)
+                let count = entries.len() as u64;
+                let run = Run { counter, count, stream, seq: first.seq };
+                self.submits((first.from.uid, instance), run)
             }
             None => Ok(()),
         }
     }
 
-    fn submit(
-        &mut self,
-        instance: (u32, [u8; 16]),
-        counter: u64,
-        stream: i64,
-        seq: u64,
-    ) -> rusqlite::Result<()> {
+    fn submits(&mut self, instance: (u32, [u8; 16]), new: Run) -> rusqlite::Result<()> {
         let follows = |run: &&mut Run| {
-            run.stream == stream
-                && run.counter + run.count == counter
-                && run.seq + run.count == seq
-                && run.count < UNACKED_SUBMITS_MAX as u64
+            run.stream == new.stream
+                && run.counter + run.count == new.counter
+                && run.seq + run.count == new.seq
+                && run.count + new.count <= UNACKED_SUBMITS_MAX as u64
         };
         if let Some(run) = self.runs.get_mut(&instance).filter(follows) {
-            run.count += 1;
+            run.count += new.count;
             self.changed_runs.insert(instance);
             return Ok(());
         }
@@ -1057,7 +1086,7 @@ impl Page<'_> {
         {
             self.write_run(instance, run)?;
         }
-        self.runs.insert(instance, Run { counter, count: 1, stream, seq });
+        self.runs.insert(instance, new);
         self.changed_runs.insert(instance);
         Ok(())
     }

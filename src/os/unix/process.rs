@@ -167,9 +167,9 @@ pub fn tell_service_manager() {
 
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
-    /// As `nice` does without being told how much.
+    /// Whoever wants the processor comes first; what nobody wants is enough to keep pace.
     #[cfg(target_os = "linux")]
-    const NICE: libc::c_int = 10;
+    const NICE: libc::c_int = 19;
     // On Linux a nice value is a thread's own; elsewhere it would be the whole process's.
     #[cfg(target_os = "linux")]
     // SAFETY: changes a number of the calling thread; 0 names it.
