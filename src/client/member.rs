@@ -291,26 +291,42 @@ impl Member {
         !self.state.has_wakes()
     }
 
-    /// Watches it together with others; once more after [`Member::turn`] said so.
+    /// Watches it together with others; once more after [`Member::end_turn`] said so.
     pub(super) fn watch(&self, poller: &mut os::Poller, number: usize) -> io::Result<()> {
         self.intake.as_ref().map_or(Ok(()), |intake| poller.watch(number, intake))
     }
 
-    /// Takes some of what is there, without waiting, with somebody's buffer; whether it has to be watched
-    /// anew.
-    pub(super) fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, LinkError> {
+    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session stands.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        self.intake.as_mut()?.receive(buffer)
+    }
+
+    /// Whether any of these has lost its session.
+    pub(super) fn any_ended<'a>(members: impl Iterator<Item = &'a Self>) -> bool {
+        Intake::any_ended(members.filter_map(|member| member.intake.as_ref()))
+    }
+
+    /// Takes what [`Member::receive`] gave.
+    pub(super) fn take_datagram(&mut self, datagram: &mut [u8]) {
+        self.state.take_datagram(now(), datagram);
+    }
+
+    /// Takes what is there of the session, without waiting, with somebody's buffer.
+    pub(super) fn take_session(&mut self, buffer: &mut [u8]) -> Result<(), LinkError> {
         let Some(intake) = &mut self.intake else {
             return Err(LinkError::Ended("the connection was lost".to_owned()));
         };
         let (state, mut failed) = (&mut self.state, None);
-        intake.take(buffer, &mut |came| take(state, came, &mut failed))?;
-        match failed {
-            None => Ok(self.tick()),
-            Some(e) => Err(e),
-        }
+        intake.take_session(buffer, &mut |came| take(state, came, &mut failed));
+        failed.map_or(Ok(()), Err)
     }
 
-    /// When [`Member::turn`] is due at the latest, monotonic microseconds.
+    /// Says what is to be said, when it is time; whether it has to be watched anew.
+    pub(super) fn end_turn(&mut self) -> bool {
+        self.tick()
+    }
+
+    /// When [`Member::end_turn`] is due at the latest, monotonic microseconds.
     pub(super) fn turn_at_us(&self) -> Option<u64> {
         self.state.tick_at_us()
     }

@@ -35,5 +35,7 @@ pub use self::{
     note::{LockError, LockNote, LockState},
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
-    shared::{Came, ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, Usage, WORD_BYTES},
+    shared::{
+        Came, ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, Source, Usage, WORD_BYTES,
+    },
 };

@@ -10,6 +10,15 @@ pub const WORD_BYTES: usize = 8;
 /// Name of a member's mailslot, where the broadcast channel is made of them.
 pub type Slot = [u8; 16];
 
+/// Where something comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The session.
+    Session,
+    /// The broadcast channel.
+    Channel,
+}
+
 /// What comes to a client.
 #[derive(Debug)]
 pub enum Came<'a> {

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{channel::Receiver, stream::Client};
 use crate::{
     limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES_MAX},
-    os::shared::{Came, Slot},
+    os::shared::{Came, Slot, Source},
 };
 
 /// Bytes of the buffer that [`Intake::wait`] reads into: a large read, or the longest datagram.
@@ -212,13 +212,30 @@ impl Intake {
         self.take_ready(ready, buffer, take)
     }
 
-    /// Takes some of what is there, without waiting. For whoever knows that there is something.
-    ///
-    /// # Errors
-    /// From the system.
-    pub fn take(&mut self, buffer: &mut [u8], take: &mut dyn FnMut(Came<'_>)) -> io::Result<()> {
-        let groups = (0..self.groups.len()).collect();
-        self.take_ready(Ready { session: true, hung_up: false, groups }, buffer, take)
+    /// Takes a datagram, without waiting and without a look at the session: it counts only if that has not
+    /// ended ([`Intake::any_ended`]) after it was taken.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        // An error is no datagram: a refused one of before, or nothing more.
+        self.groups.iter().find_map(|(_, receiver)| receiver.recv(buffer).ok())
+    }
+
+    /// Whether the server has closed any of these sessions, as one question for all.
+    pub fn any_ended<'a>(intakes: impl Iterator<Item = &'a Self>) -> bool {
+        // Hang-ups are told without being asked for.
+        let mut fds: Vec<_> =
+            intakes.map(|i| PollFd::new(i.client.as_fd(), PollFlags::empty())).collect();
+        !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+    }
+
+    /// Takes what is there of the session, without waiting.
+    pub fn take_session(&mut self, buffer: &mut [u8], take: &mut dyn FnMut(Came<'_>)) {
+        match self.client.try_read(buffer) {
+            Ok(0) => take(Came::End),
+            Ok(bytes) => take(Came::Session(&buffer[..bytes])),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            // Whatever broke it, it is over.
+            Err(_) => take(Came::End),
+        }
     }
 
     fn take_ready(
@@ -249,15 +266,8 @@ impl Intake {
                 None => break,
             }
         }
-        if !ready.session {
-            return Ok(());
-        }
-        match self.client.try_read(buffer) {
-            Ok(0) => take(Came::End),
-            Ok(bytes) => take(Came::Session(&buffer[..bytes])),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            // Whatever broke it, it is over.
-            Err(_) => take(Came::End),
+        if ready.session {
+            self.take_session(buffer, take);
         }
         Ok(())
     }
@@ -288,8 +298,9 @@ impl Intake {
         })
     }
 
-    fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.client.as_fd()).chain(self.groups.iter().map(|(_, r)| r.as_fd()))
+    fn fds(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
+        let groups = self.groups.iter().map(|(_, r)| (Source::Channel, r.as_fd()));
+        std::iter::once((Source::Session, self.client.as_fd())).chain(groups)
     }
 }
 
@@ -327,8 +338,9 @@ impl Poller {
     /// From the system.
     pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollFlags};
-        for fd in intake.fds() {
-            match self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number as u64)) {
+        for (source, fd) in intake.fds() {
+            let data = (number as u64) << 1 | u64::from(source == Source::Channel);
+            match self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, data)) {
                 // It is watched already; what was closed is not watched any more.
                 Ok(()) | Err(nix::Error::EEXIST) => {}
                 Err(e) => return Err(e.into()),
@@ -337,17 +349,20 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits until some of them have something; gives their numbers, some perhaps twice.
+    /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
     /// From the system.
-    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollTimeout};
         ready.clear();
         let ms = u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX);
         let mut events = [EpollEvent::empty(); 256];
         match self.0.wait(&mut events, EpollTimeout::from(ms)) {
-            Ok(count) => ready.extend(events[..count].iter().map(|e| e.data() as usize)),
+            Ok(count) => ready.extend(events[..count].iter().map(|event| {
+                let source = if event.data() & 1 == 1 { Source::Channel } else { Source::Session };
+                ((event.data() >> 1) as usize, source)
+            })),
             Err(nix::Error::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
@@ -356,7 +371,7 @@ impl Poller {
 }
 
 #[cfg(not(target_os = "linux"))]
-type Watched = Vec<(usize, Vec<std::os::fd::OwnedFd>)>;
+type Watched = Vec<(usize, Vec<(Source, std::os::fd::OwnedFd)>)>;
 
 #[cfg(not(target_os = "linux"))]
 impl Poller {
@@ -374,27 +389,29 @@ impl Poller {
     /// If descriptors have run out.
     pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
         self.0.retain(|(of, _)| *of != number);
-        let fds = intake.fds().map(|fd| fd.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        let own = |(source, fd): (_, BorrowedFd<'_>)| Ok((source, fd.try_clone_to_owned()?));
+        let fds = intake.fds().map(own).collect::<io::Result<_>>()?;
         self.0.push((number, fds));
         Ok(())
     }
 
-    /// Waits until some of them have something; gives their numbers, some perhaps twice.
+    /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
     /// From the system.
-    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         ready.clear();
         let all =
             || self.0.iter().flat_map(|(number, fds)| fds.iter().map(move |fd| (*number, fd)));
         let mut fds: Vec<_> =
-            all().map(|(_, fd)| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+            all().map(|(_, (_, fd))| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
         match poll(&mut fds, poll_timeout(Some(timeout))) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(e) => return Err(e.into()),
         }
         let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-        ready.extend(all().zip(&fds).filter(|(_, fd)| is_ready(fd)).map(|((n, _), _)| n));
+        let hits = all().zip(&fds).filter(|(_, fd)| is_ready(fd));
+        ready.extend(hits.map(|((number, (source, _)), _)| (number, *source)));
         Ok(())
     }
 }

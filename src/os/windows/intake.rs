@@ -14,7 +14,7 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 use super::{channel::Hearing, stream::Client};
 use crate::{
     limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES_MAX},
-    os::shared::{Came, Slot},
+    os::shared::{Came, Slot, Source},
 };
 
 /// Bytes of the buffer that [`Intake::wait`] is given; the threads have their own.
@@ -145,7 +145,7 @@ impl Intake {
         &mut self,
         woken: Option<&Woken>,
         timeout: Option<Duration>,
-        buffer: &mut [u8],
+        _buffer: &mut [u8],
         take: &mut dyn FnMut(Came<'_>),
     ) -> io::Result<()> {
         let (nobody, nothing) = (never(), never());
@@ -165,14 +165,12 @@ impl Intake {
             recv(woken) -> _ => {}
             default(wait) => return Ok(()),
         }
-        self.take(buffer, take)
+        self.take_all(take);
+        Ok(())
     }
 
     /// Takes some of what is there, without waiting.
-    ///
-    /// # Errors
-    /// None on this platform.
-    pub fn take(&mut self, _buffer: &mut [u8], take: &mut dyn FnMut(Came<'_>)) -> io::Result<()> {
+    fn take_all(&mut self, take: &mut dyn FnMut(Came<'_>)) {
         for _ in 0..TURN {
             if let Some(mut datagram) = self.heard.as_ref().and_then(|h| h.try_recv().ok()) {
                 take(Came::Datagram(&mut datagram));
@@ -182,7 +180,27 @@ impl Intake {
                 break;
             }
         }
-        Ok(())
+    }
+
+    /// Takes a datagram, without waiting.
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let datagram = self.heard.as_ref()?.try_recv().ok()?;
+        buffer.get_mut(..datagram.len())?.copy_from_slice(&datagram);
+        Some(datagram.len())
+    }
+
+    /// Whether the server has closed any of these sessions: that was asked when the datagram was taken.
+    pub fn any_ended<'a>(_intakes: impl Iterator<Item = &'a Self>) -> bool {
+        false
+    }
+
+    /// Takes what is there of the session, without waiting.
+    pub fn take_session(&mut self, _buffer: &mut [u8], take: &mut dyn FnMut(Came<'_>)) {
+        match self.session.try_recv() {
+            Ok(bytes) => give(Some(bytes), take),
+            Err(e) if e.is_disconnected() => give(None, take),
+            Err(_) => {}
+        }
     }
 }
 
@@ -278,24 +296,29 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits until some of them have something; gives their numbers, some perhaps twice.
+    /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
     /// None on this platform.
-    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         ready.clear();
         let mut select = Select::new();
-        let mut numbers = Vec::new();
+        for source in self.0.iter().flat_map(Watched::sources) {
+            select.recv(source);
+        }
+        // What ended is ready as well.
+        let Ok(first) = select.ready_timeout(timeout) else { return Ok(()) };
+        let mut at = 0;
         for watched in &self.0 {
-            for source in watched.sources() {
-                select.recv(source);
-                numbers.push(watched.number);
+            for (source, receiver) in
+                [Source::Session, Source::Channel].iter().zip(watched.sources())
+            {
+                if at == first || !receiver.is_empty() {
+                    ready.push((watched.number, *source));
+                }
+                at += 1;
             }
         }
-        let Ok(first) = select.ready_timeout(timeout) else { return Ok(()) };
-        ready.push(numbers[first]);
-        let more = self.0.iter().filter(|watched| watched.sources().any(|s| !s.is_empty()));
-        ready.extend(more.map(|watched| watched.number));
         Ok(())
     }
 }
