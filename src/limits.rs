@@ -129,9 +129,11 @@ pub const RETRY_PAUSE_MS_MIN: u64 = 1_000;
 /// Longest such pause.
 pub const RETRY_PAUSE_MS_MAX: u64 = 60_000;
 /// Members are told a changed head at least so often while they have not reported it.
-pub const HEADS_EVERY_MS: u64 = 100;
+pub const HEADS_EVERY_MS: u64 = 250;
 /// A member reports what it delivered at least so often while something changed.
-pub const REPORT_EVERY_MS: u64 = 50;
+pub const REPORT_EVERY_MS: u64 = 200;
+/// A member reports at once when it delivered so much: bytes of a session, charge of datagrams.
+pub const REPORT_BYTES: usize = 32 * 1024;
 /// Longest random delay before a missing range is asked for.
 pub const REPAIR_DELAY_MS_MAX: u64 = 8;
 /// A range asked for and not answered is asked for again after so long.
@@ -140,6 +142,10 @@ pub const REPAIR_RETRY_MS: u64 = 1_000;
 pub const INBOX_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Window over which the share of messages that came by broadcast is judged.
 pub const HEALTH_WINDOW_MS: u64 = 5_000;
+/// A probe of the broadcast channel is heard by all: in rooms of more members than that...
+pub const PROBE_AT_ONCE_MEMBERS_MAX: usize = 32;
+/// ... it is sent at most so often.
+pub const PROBES_EVERY_MS: u64 = 20;
 /// Joins and leaves are told in rooms of up to so many members; above, `who` tells.
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
 /// Joins and leaves kept for members that are slow to take them.
@@ -156,7 +162,11 @@ const _: () = assert!(BACKLOG_BYTES_MIN >= 2 * FRAME_BYTES_MAX);
 // Half of the smallest window holds the longest datagram's charge.
 const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
-const _: () = assert!(REPORT_EVERY_MS < LAGGING_AFTER_MS);
+// Who reports in time is not told what it has.
+const _: () = assert!(REPORT_EVERY_MS < HEADS_EVERY_MS);
+// What a member has not reported yet never keeps a window shut.
+const _: () = assert!(REPORT_BYTES + DATAGRAM_BYTES_MAX + 1024 <= WINDOW_CHARGE_BYTES_MIN / 2);
+const _: () = assert!(REPORT_BYTES < BACKLOG_BYTES_MIN / 2);
 const _: () = assert!(LAGGING_AFTER_MS < LAGGING_TOGETHER_AFTER_MS);
 const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 

@@ -9,8 +9,7 @@ use super::{
     verbs::{GapReason, StreamTag},
 };
 use crate::limits::{
-    INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_EVERY_MS,
-    SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
+    INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_BYTES, REPORT_EVERY_MS,
 };
 
 /// The way a body came.
@@ -69,7 +68,6 @@ pub struct Inbox {
     due_since_us: Option<u64>,
     unreported_charge: u64,
     unreported_bytes: usize,
-    window_charge: u64,
     /// Reports at once (announcements: somebody waits for the receipt).
     eager: bool,
 }
@@ -93,7 +91,6 @@ impl Inbox {
             due_since_us: None,
             unreported_charge: 0,
             unreported_bytes: 0,
-            window_charge: WINDOW_CHARGE_BYTES_MIN as u64,
             eager,
         }
     }
@@ -114,11 +111,6 @@ impl Inbox {
     #[must_use]
     pub fn head(&self) -> u64 {
         self.head
-    }
-
-    /// What the receive buffer was granted, in charge: reports come every eighth of it.
-    pub fn set_window(&mut self, charge_bytes: u64) {
-        self.window_charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64);
     }
 
     /// Takes a body. If it gives a number, messages from that number on are to be shown now, and
@@ -248,9 +240,16 @@ impl Inbox {
         }
     }
 
+    /// Whether it is time to ask the server for what is missing. Whoever has datagrams that were not taken yet
+    /// takes those first: under load everybody is late, and then nothing is lost.
+    #[must_use]
+    pub fn is_repair_due(&self, now_us: u64) -> bool {
+        self.next <= self.head && self.ask_at_us.is_some_and(|at| at <= now_us)
+    }
+
     /// The range to ask the server for, if it is time.
     pub fn repair_due(&mut self, now_us: u64) -> Option<(u64, u64)> {
-        if self.next > self.head || self.ask_at_us.is_none_or(|at| at > now_us) {
+        if !self.is_repair_due(now_us) {
             return None;
         }
         let last = match self.held.first_key_value() {
@@ -284,8 +283,8 @@ impl Inbox {
         let since = self.due_since_us?;
         let every = REPORT_EVERY_MS * 1000;
         if self.next - 1 > self.reported {
-            let full = self.unreported_charge * 8 >= self.window_charge
-                || self.unreported_bytes * 8 >= SESSION_WINDOW_BYTES;
+            let full = self.unreported_charge >= REPORT_BYTES as u64
+                || self.unreported_bytes >= REPORT_BYTES;
             return Some(if full || self.eager { since } else { since + every });
         }
         // Only heard, nothing new: the first time it proves the channel, after that it is small talk.

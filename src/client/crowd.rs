@@ -59,6 +59,20 @@ impl Crowd {
     /// # Errors
     /// If one of them lost its session.
     pub fn turn(&mut self, timeout: Duration) -> Result<(), LinkError> {
+        self.turn_once(timeout).map(drop)
+    }
+
+    /// Gives them all that is there now.
+    ///
+    /// # Errors
+    /// If one of them lost its session.
+    pub fn catch_up(&mut self) -> Result<(), LinkError> {
+        while self.turn_once(Duration::ZERO)? {}
+        Ok(())
+    }
+
+    /// Whether something came.
+    fn turn_once(&mut self, timeout: Duration) -> Result<bool, LinkError> {
         let timeout = timeout.min(Duration::from_micros(TICK_US));
         self.poller.wait(timeout, &mut self.ready)?;
         let mut ready = std::mem::take(&mut self.ready);
@@ -70,6 +84,7 @@ impl Crowd {
             self.members[*number].take_session(&mut self.buffer)?;
             self.end_turn(*number)?;
         }
+        let came = !ready.is_empty();
         ready.clear();
         self.ready = ready;
         let now_us = os::monotonic_us();
@@ -81,7 +96,7 @@ impl Crowd {
                 }
             }
         }
-        Ok(())
+        Ok(came)
     }
 
     /// Takes one datagram of a member; others may have theirs as well before it is looked at.
@@ -117,7 +132,7 @@ impl Crowd {
 
     fn end_turn(&mut self, number: usize) -> io::Result<()> {
         let member = &mut self.members[number];
-        if member.end_turn() {
+        if member.end_turn(&mut self.buffer) {
             member.watch(&mut self.poller, number)?;
         }
         Ok(())

@@ -31,6 +31,8 @@ use crate::{
 
 pub use super::state::{Address, Follows};
 
+/// Datagrams that are taken at most before something is called missing.
+const CATCH_UP_DATAGRAMS: usize = 256;
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
 
@@ -321,9 +323,26 @@ impl Member {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Says what is to be said, when it is time; whether it has to be watched anew.
-    pub(super) fn end_turn(&mut self) -> bool {
-        self.tick()
+    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be watched anew.
+    pub(super) fn end_turn(&mut self, buffer: &mut [u8]) -> bool {
+        self.catch_up(buffer);
+        self.state.tick(os::monotonic_us());
+        self.settle()
+    }
+
+    /// Before it asks for what is missing, it takes what has come.
+    fn catch_up(&mut self, buffer: &mut [u8]) {
+        let Some(intake) = &mut self.intake else { return };
+        for _ in 0..CATCH_UP_DATAGRAMS {
+            if !self.state.is_repair_due(os::monotonic_us()) {
+                return;
+            }
+            let Some(bytes) = intake.receive(buffer) else { return };
+            if Intake::any_ended(std::iter::once(&*intake)) {
+                return;
+            }
+            self.state.take_datagram(now(), &mut buffer[..bytes]);
+        }
     }
 
     /// When [`Member::end_turn`] is due at the latest, monotonic microseconds.
@@ -418,8 +437,10 @@ impl Member {
             self.try_again();
             return true;
         }
-        self.state.tick(os::monotonic_us());
-        self.settle()
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let changed = self.end_turn(&mut buffer);
+        self.buffer = buffer;
+        changed
     }
 
     fn next_tick(&self, now: Instant) -> Option<Instant> {
@@ -466,7 +487,7 @@ impl Member {
     /// Reports what was delivered and says that the end is deliberate.
     pub fn say_good_bye(&mut self) {
         if self.intake.is_some() {
-            self.state.tick(os::monotonic_us());
+            self.tick();
             self.ask(&Request::Quit);
             self.settle();
         }

@@ -805,10 +805,7 @@ impl State {
         let Some(stream) = self.streams.get_mut(&tag.0) else { return };
         stream.heard_at = charge_bytes.map(|_| (channel.group, channel.port));
         let request = match charge_bytes {
-            Some(charge_bytes) => {
-                stream.inbox.set_window(charge_bytes);
-                Request::Listening { stream: tag, charge_bytes, slot }
-            }
+            Some(charge_bytes) => Request::Listening { stream: tag, charge_bytes, slot },
             None => Request::Deaf { stream: tag },
         };
         self.ask_silently(&request);
@@ -824,6 +821,11 @@ impl State {
                 control::put_report(&mut self.out, &report);
             }
         }
+    }
+
+    /// Whether [`State::tick`] would ask for what is missing.
+    pub(super) fn is_repair_due(&self, now_us: u64) -> bool {
+        self.streams.values().any(|stream| stream.inbox.is_repair_due(now_us))
     }
 
     /// When [`State::tick`] has something to do, if nothing comes.

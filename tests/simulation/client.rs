@@ -235,9 +235,6 @@ impl Client {
 
     fn hears(&mut self, now_us: u64, stream: StreamTag) {
         let charge_bytes = crate::world::RECEIVE_BUFFER as u64;
-        if let Some(s) = self.streams.get_mut(&stream.0) {
-            s.inbox.set_window(charge_bytes);
-        }
         self.ask(now_us, Request::Listening { stream, charge_bytes, slot: [0; 16] });
     }
 

@@ -14,7 +14,8 @@ use crate::{
     },
     limits::{
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
-        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, RETRY_PAUSE_MS_MAX,
+        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, PROBE_AT_ONCE_MEMBERS_MAX,
+        PROBES_EVERY_MS, RETRY_PAUSE_MS_MAX,
     },
 };
 
@@ -268,7 +269,7 @@ impl Hub {
             self.tick_heads(now, tag);
             self.tick_probes(now, tag);
             let stream = &self.streams[at];
-            if !stream.waiting.is_empty() || !stream.ready.is_empty() {
+            if !stream.waiting.is_empty() || !stream.ready.is_empty() || stream.probe_is_due(now) {
                 self.mark_dirty(tag);
             }
         }
@@ -366,12 +367,13 @@ impl Hub {
     }
 
     /// Sends an empty datagram for those who are not known to hear the channel.
-    pub(super) fn probe(&mut self, tag: StreamTag) {
+    pub(super) fn probe(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag.0 as usize];
-        if !stream.probe_due || stream.channel.is_none() {
+        if !stream.probe_is_due(now) {
             return;
         }
         stream.probe_due = false;
+        stream.probed_us = now.mono_us;
         let next = stream.backlog.head() + 1;
         self.builder.begin(FRAME_HEADER_BYTES, tag, next);
         debug_assert!(Head::read(&self.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
@@ -413,6 +415,13 @@ impl Sub {
 }
 
 impl Stream {
+    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for several.
+    fn probe_is_due(&self, now: Now) -> bool {
+        let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
+        let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
+        self.probe_due && self.channel.is_some() && !(many && lately)
+    }
+
     fn leave_window(&mut self, now: Now, key: usize) {
         self.set_way(key, Way::Session);
         let sub = &mut self.subs[key];

@@ -186,6 +186,7 @@ pub(super) struct Stream {
     pub(super) channel: Option<Channel>,
     pub(super) channel_asked: bool,
     pub(super) probe_due: bool,
+    pub(super) probed_us: u64,
     pub(super) next_probe_us: u64,
     pub(super) probe_pause_ms: u64,
     pub(super) dirty: bool,
@@ -229,6 +230,7 @@ impl Stream {
             channel: None,
             channel_asked: false,
             probe_due: false,
+            probed_us: 0,
             next_probe_us: 0,
             probe_pause_ms: RETRY_PAUSE_MS_MIN,
             dirty: false,
@@ -306,6 +308,7 @@ impl Stream {
         let head = self.backlog.head();
         self.blocked_since_us.is_some()
             || !self.waiting.is_empty()
+            || self.probe_due
             || (self.broadcast_subs > 0
                 && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
     }

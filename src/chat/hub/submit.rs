@@ -677,7 +677,7 @@ impl Hub {
                 break;
             }
         }
-        self.probe(tag);
+        self.probe(now, tag);
         if self.stream(tag).backlog.head() > before {
             self.wake_pulling(tag);
         }

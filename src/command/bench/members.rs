@@ -147,7 +147,7 @@ impl Threads {
             member.tap(tally.tap());
             crowd.add(member).map_err(|e| failed("can't wait for a member", &e))?;
             // Those that are here answer the server meanwhile.
-            crowd.turn(Duration::ZERO)?;
+            crowd.catch_up()?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (mut tallies, mut running) = (Vec::new(), Vec::new());

@@ -17,8 +17,8 @@ use crate::{
     os::shared::{Came, Slot, Source},
 };
 
-/// Bytes of the buffer that [`Intake::wait`] is given; the threads have their own.
-pub const INTAKE_BYTES: usize = 0;
+/// Bytes of the buffer that [`Intake::wait`] is given; what the threads read is handed over in it.
+pub const INTAKE_BYTES: usize = DATAGRAM_BYTES_MAX;
 
 /// Reads of the session, and datagrams, that the threads may be ahead. Above, the pipe fills; what a
 /// mailslot holds has no bound of its own, but the server keeps count.
