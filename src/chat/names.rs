@@ -1,6 +1,6 @@
 //! Names of rooms, labels and users: parsed once at the border, compared by NFC and full case folding.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use caseless::Caseless;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -80,8 +80,9 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone)]
         pub struct $name {
-            shown: Box<str>,
-            key: Box<str>,
+            shown: Arc<str>,
+            /// The same, if it is compared as it is shown.
+            key: Arc<str>,
         }
 
         impl $name {
@@ -91,7 +92,11 @@ macro_rules! name_type {
             /// What is wrong with it, with the byte offset.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 check(name)?;
-                Ok(Self { shown: name.into(), key: fold(name).into() })
+                let shown: Arc<str> = name.into();
+                if name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
+                    return Ok(Self { key: Arc::clone(&shown), shown });
+                }
+                Ok(Self { shown, key: fold(name).into() })
             }
 
             /// As it was first written.
@@ -183,7 +188,7 @@ name_type!(
 
 /// Name of an operating-system user as the kernel's user id was looked up, or `#1000` where it has none.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct UserName(Box<str>);
+pub struct UserName(Arc<str>);
 
 impl UserName {
     /// Takes a name from the system's user database or from a target.
@@ -201,7 +206,7 @@ impl UserName {
         for (at, c) in name.char_indices() {
             let bad =
                 c == '/' || c == '@' || c == ':' || c == '!' || c.is_control() || c.is_whitespace();
-            let format = c.general_category() == GeneralCategory::Format;
+            let format = !c.is_ascii() && c.general_category() == GeneralCategory::Format;
             if bad || format {
                 return Err(NameError::Character { at, found: c });
             }

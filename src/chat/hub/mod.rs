@@ -243,7 +243,8 @@ struct Followed {
 #[derive(Debug)]
 pub struct Hub {
     rules: Rules,
-    sessions: HashMap<SessionId, Session>,
+    /// Boxed: a table of many has empty places, which cost little then.
+    sessions: HashMap<SessionId, Box<Session>>,
     streams: Vec<Stream>,
     rooms: HashMap<RoomName, StreamTag>,
     pairs: HashMap<(u32, u32), StreamTag>,

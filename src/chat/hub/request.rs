@@ -216,7 +216,7 @@ impl Hub {
             return Ok(());
         }
         let to = Target::User { user: user.clone(), label: label.cloned() };
-        let mut sessions = self.sessions.values().filter(here).peekable();
+        let mut sessions = self.sessions.values().map(AsRef::as_ref).filter(here).peekable();
         if sessions.peek().is_none() {
             return refuse(RefusalCode::Absent, format!("{to} is not here"));
         }

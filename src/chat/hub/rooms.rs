@@ -606,7 +606,7 @@ impl Hub {
             .subs
             .iter()
             .map(|(_, sub)| sub.session)
-            .filter(|id| self.sessions.get(id).is_some_and(is_meant))
+            .filter(|id| self.sessions.get(id).is_some_and(|s| is_meant(s)))
             .collect();
         for id in &sessions {
             self.send(*id, Event::Removed { stream: tag, by: by.clone(), banned });
@@ -655,8 +655,13 @@ impl Hub {
                 && s.member.session != id
                 && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
-        let sessions: Vec<_> =
-            self.sessions.values().filter(is_meant).map(|s| s.member.session).collect();
+        let sessions: Vec<_> = self
+            .sessions
+            .values()
+            .map(AsRef::as_ref)
+            .filter(is_meant)
+            .map(|s| s.member.session)
+            .collect();
         let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
         if sessions.is_empty() {
             return refuse(RefusalCode::Absent, format!("{who} has no session here"));

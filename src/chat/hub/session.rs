@@ -157,7 +157,7 @@ impl Hub {
             unresponsive: false,
             row_dirty: false,
         };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.mark_row(id);
         Ok(())
     }

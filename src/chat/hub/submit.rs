@@ -229,7 +229,7 @@ impl Instance {
 /// What became of the last submits of each client instance.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
-    known: HashMap<InstanceKey, Instance>,
+    known: HashMap<InstanceKey, Box<Instance>>,
     /// With what each weighs: one, and its runs of counters.
     ended: VecDeque<(InstanceKey, usize)>,
     ended_of_user: HashMap<u32, usize>,
