@@ -88,6 +88,12 @@ impl<T> Mailbox<T> {
         self.letters.recv().ok()
     }
 
+    /// What was sent, if anything was.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<T> {
+        self.letters.try_recv().ok()
+    }
+
     /// What was sent; `Some(None)` once nobody is left who could send.
     fn take(&self) -> Option<Option<T>> {
         match self.letters.try_recv() {

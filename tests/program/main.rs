@@ -6,6 +6,7 @@ mod machine;
 mod world;
 
 mod bad_input;
+mod bench;
 mod crowd;
 mod everyday;
 mod library;

@@ -532,3 +532,126 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
+mod tests {
+    use super::*;
+    use crate::{
+        chat::{
+            hub::{Frame, Hello, Line, Rules, Submit, SubmitTo},
+            member::{Kind, Peer},
+            message::RunId,
+            names::{RoomName, UserName},
+            verbs::{Begin, Channel, ChannelKey, Follow, Reply, Request},
+        },
+        limits::BROADCAST_MEMBERS_MIN,
+    };
+
+    fn at(ms: u64) -> Now {
+        Now { mono_us: ms * 1000, wall_us: 0 }
+    }
+
+    /// A hub with so many members of one room, each a process of its own, all served by broadcast.
+    fn hub(members: u64) -> (Hub, StreamTag) {
+        assert!(members as usize >= BROADCAST_MEMBERS_MIN);
+        let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
+        let mut tag = StreamTag(0);
+        for number in 1..=members {
+            let user = UserName::new("ann").unwrap();
+            let peer = Peer { uid: 1, user, pid: number as u32, start: 0 };
+            let hello = Hello { label: None, kind: Kind::Script, instance: [0; 16] };
+            hub.open(at(1), SessionId(number), peer, hello).unwrap();
+            let follow = Follow::Room(RoomName::new("dev").unwrap());
+            let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+            hub.request(at(1), SessionId(number), 1, join);
+            hub.end_turn(at(1));
+            for action in hub.actions().collect::<Vec<_>>() {
+                match action {
+                    Action::OpenChannel(of) => {
+                        let key = ChannelKey { number: 1, bytes: [1; 32] };
+                        hub.channel_opened(of, Some(Channel { group: [0; 4], port: 1, key }));
+                        tag = of;
+                    }
+                    Action::Send(_, Frame::Reply { result: Ok(Reply::Joined(infos)), .. }) => {
+                        tag = infos[0].tag;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for number in 1..=members {
+            let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+            hub.request(at(1), SessionId(number), 2, listening);
+            report(&mut hub, 1, tag, number, 0);
+        }
+        assert_eq!(hub.stream(tag).broadcast_subs as u64, members);
+        hub.end_turn(at(1));
+        hub.actions();
+        (hub, tag)
+    }
+
+    fn report(hub: &mut Hub, ms: u64, stream: StreamTag, number: u64, delivered: u64) {
+        let report =
+            Report { stream, delivered, by_broadcast: delivered, datagrams: delivered + 1 };
+        hub.report(at(ms), SessionId(number), &report);
+    }
+
+    /// Says so much that the window is shut.
+    fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
+        let text = "x".repeat(20_000);
+        for counter in 1..=20 {
+            let lines = vec![Line { reply_to: None, text: &text }];
+            let to = SubmitTo::Stream(tag);
+            let submit = Submit { first: counter, to, to_label: None, lines };
+            hub.submit(at(10), SessionId(1), &submit);
+        }
+        hub.end_turn(at(10));
+        assert!(hub.stream(tag).blocked_since_us.is_some(), "the window is shut");
+        hub.stream(tag).backlog.head()
+    }
+
+    fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
+        hub.tick(at(ms));
+        hub.stream(tag).lagging_count()
+    }
+
+    #[test]
+    fn one_that_is_behind_the_others_is_left_behind_soon() {
+        let (mut hub, tag) = hub(6);
+        let head = fill(&mut hub, tag);
+        for number in 2..=6 {
+            report(&mut hub, 20, tag, number, head);
+        }
+        assert_eq!(lagging(&mut hub, 10 + LAGGING_AFTER_MS - 1, tag), 0);
+        assert_eq!(lagging(&mut hub, 10 + LAGGING_AFTER_MS, tag), 1);
+        assert!(hub.stream(tag).backlog.head() > head, "the others go on");
+    }
+
+    #[test]
+    fn while_all_are_slow_nobody_is_behind_for_some_time() {
+        let (mut hub, tag) = hub(6);
+        fill(&mut hub, tag);
+        assert_eq!(lagging(&mut hub, 10 + LAGGING_TOGETHER_AFTER_MS - 1, tag), 0);
+        assert_eq!(lagging(&mut hub, 10 + LAGGING_TOGETHER_AFTER_MS, tag), 6);
+    }
+
+    #[test]
+    fn in_a_large_room_one_probe_does_for_several_who_come() {
+        for (members, probes) in [(6, 5), (PROBE_AT_ONCE_MEMBERS_MAX as u64 + 1, 1)] {
+            let (mut hub, tag) = hub(members);
+            let probe = |hub: &mut Hub, ms| {
+                let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+                hub.request(at(ms), SessionId(1), 3, listening);
+                hub.end_turn(at(ms));
+                let published = hub.actions().filter(|a| matches!(a, Action::Publish(..)));
+                published.count()
+            };
+            let sent: usize = (0..5).map(|ms| probe(&mut hub, 1_000 + ms)).sum();
+            assert_eq!(sent, probes);
+            hub.tick(at(1_000 + PROBES_EVERY_MS));
+            let late = hub.actions().filter(|a| matches!(a, Action::Publish(..))).count();
+            assert_eq!(late, usize::from(probes == 1), "whoever waited for one has it");
+        }
+    }
+}

@@ -45,12 +45,14 @@ impl Members {
         context: &Context,
         args: &BenchArgs,
         room: &RoomName,
+        check: &dyn Fn() -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         if !args.processes {
-            return Threads::join(context, args, room).map(Self::Threads);
+            return Threads::join(context, args, room, check).map(Self::Threads);
         }
         let mut all = Vec::new();
         for _ in 0..args.members {
+            check()?;
             all.push(Process::start(context, args, room)?);
         }
         all.iter_mut().try_for_each(Process::until_ready)?;
@@ -58,9 +60,14 @@ impl Members {
     }
 
     /// Lets some time pass, unless one of them fails.
-    pub(super) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+    pub(super) fn wait(
+        &mut self,
+        time: Duration,
+        check: &dyn Fn() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let until = Instant::now() + time;
         while Instant::now() < until {
+            check()?;
             if let Self::Threads(threads) = self {
                 threads.check()?;
             }
@@ -133,7 +140,12 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    fn join(context: &Context, args: &BenchArgs, room: &RoomName) -> Result<Self, Failure> {
+    fn join(
+        context: &Context,
+        args: &BenchArgs,
+        room: &RoomName,
+        check: &dyn Fn() -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let count = count.min(THREADS_MAX).min(args.members as usize);
         let mut crowds = Vec::new();
@@ -142,6 +154,7 @@ impl Threads {
             crowds.push((crowd, Tally::new(args.rate != BenchRate::Max)));
         }
         for number in 0..args.members as usize {
+            check()?;
             let (crowd, tally) = &mut crowds[number % count];
             let mut member = member(context, room)?;
             member.tap(tally.tap());

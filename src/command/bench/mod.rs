@@ -14,13 +14,14 @@ use super::{
     args::{BenchArgs, BenchRate},
     connect::Context,
     exit::{Exit, Failure},
+    interrupt::{self, Leave},
 };
 use crate::{
     chat::{
         names::RoomName,
         verbs::{Reply, Request},
     },
-    client::Link,
+    client::{Link, Mailbox},
     os,
 };
 
@@ -51,6 +52,7 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
     if let Some(room) = &args.as_member {
         return members::be_one(context, room, args.rate != BenchRate::Max);
     }
+    let interrupted = interrupt::catch()?;
     os::raise_descriptor_limit();
     let mut control = context.link()?;
     control.set_deadline(None);
@@ -59,7 +61,7 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
         (welcome.pid, welcome.broadcast.clone())
     };
     let room = make_room(&mut control, args.room_history())?;
-    let measured = measure(context, args, &room, pid);
+    let measured = measure(context, args, &room, pid, &interrupted);
     let gone = control.ask(&Request::DeleteRoom { room });
     let measured = measured?;
     gone?;
@@ -105,21 +107,27 @@ fn measure(
     args: &BenchArgs,
     room: &RoomName,
     pid: u32,
+    interrupted: &Mailbox<Leave>,
 ) -> Result<Measured, Failure> {
     let usage = || os::process_usage(pid);
+    let check = || match interrupted.try_recv() {
+        None => Ok(()),
+        Some(why) => Err(Failure::new(why.exit(), "")),
+    };
     let before = usage();
-    let mut members = Members::join(context, args, room)?;
+    let mut members = Members::join(context, args, room, &check)?;
     let joined = usage();
     let memory = |usage: Option<os::Usage>| usage.and_then(|usage| usage.memory_bytes);
     let memory_bytes = memory(joined)
         .zip(memory(before))
         .map(|(after, before)| after.saturating_sub(before) / u64::from(args.members));
     let senders = Senders::start(context, args, room)?;
-    members.wait(WARM_UP)?;
+    members.wait(WARM_UP, &check)?;
     let (began, at_begin, cpu_begin) = (Instant::now(), members.begin()?, usage());
     let mut last = (began, at_begin);
     while began.elapsed() < args.duration() && !senders.have_failed() {
-        members.wait(PROGRESS_EVERY.min(args.duration().saturating_sub(began.elapsed())))?;
+        let left = args.duration().saturating_sub(began.elapsed());
+        members.wait(PROGRESS_EVERY.min(left), &check)?;
         if let Some(seen) = members.seen()
             && last.0.elapsed() >= PROGRESS_EVERY / 2
         {
