@@ -132,8 +132,9 @@ pub const RETRY_PAUSE_MS_MAX: u64 = 60_000;
 pub const HEADS_EVERY_MS: u64 = 250;
 /// A member reports what it delivered at least so often while something changed.
 pub const REPORT_EVERY_MS: u64 = 200;
-/// A member reports at once when it delivered so much: bytes of a session, charge of datagrams.
-pub const REPORT_BYTES: usize = 32 * 1024;
+/// A member reports at once when it delivered so much: bytes of a session, charge of datagrams. Every second of
+/// the largest bodies: reports are most of what many members cost the server.
+pub const REPORT_BYTES: usize = 62 * 1024;
 /// Longest random delay before a missing range is asked for.
 pub const REPAIR_DELAY_MS_MAX: u64 = 8;
 /// A range asked for and not answered is asked for again after so long.

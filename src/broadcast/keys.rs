@@ -1,6 +1,6 @@
 //! A member's end of the channel: the keys of its streams.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::seal::{Opener, key_number};
 use crate::chat::{batch::Head, verbs::ChannelKey};
@@ -8,7 +8,7 @@ use crate::chat::{batch::Head, verbs::ChannelKey};
 /// The keys of a member, by their numbers, each with the stream that it is for.
 pub struct Keys {
     run: u32,
-    all: HashMap<u32, (u32, Opener)>,
+    all: FxHashMap<u32, (u32, Opener)>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -22,7 +22,7 @@ impl Keys {
     /// No keys yet, of a run of the server.
     #[must_use]
     pub fn new(run: u32) -> Self {
-        Self { run, all: HashMap::new() }
+        Self { run, all: FxHashMap::default() }
     }
 
     /// A stream's key. What is on its way may still be sealed with the one before, older ones are

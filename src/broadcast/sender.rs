@@ -1,6 +1,8 @@
 //! The server's end of the channel: a key for each stream, and the machine's way to many.
 
-use std::{collections::HashMap, io, net::SocketAddrV4};
+use std::{io, net::SocketAddrV4};
+
+use rustc_hash::FxHashMap;
 
 use super::seal::{Key, Sealer};
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
 /// Sends bodies to groups.
 pub struct Sender {
     caster: Caster,
-    sealers: HashMap<u32, Sealer>,
+    sealers: FxHashMap<u32, Sealer>,
     run: u32,
     /// Number of the last key.
     keys: u32,
@@ -31,7 +33,7 @@ impl Sender {
     /// From the system.
     pub fn open(run: u32, place: Reserve) -> io::Result<Self> {
         let caster = Caster::open(place)?;
-        Ok(Self { caster, sealers: HashMap::new(), run, keys: 0, datagram: Vec::new() })
+        Ok(Self { caster, sealers: FxHashMap::default(), run, keys: 0, datagram: Vec::new() })
     }
 
     /// Seals what is sent to a stream with a fresh key from now on: whoever was removed has only old ones.

@@ -86,6 +86,10 @@ impl<'a> Cursor<'a> {
                 self.0 = rest;
                 Ok(u64::from(*byte))
             }
+            [low, high @ 1..=0x7f, rest @ ..] => {
+                self.0 = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
+            }
             _ => self.long_number(),
         }
     }

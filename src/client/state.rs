@@ -1,6 +1,8 @@
 //! A member's state: what its session and its broadcast channel bring goes in, what is to be shown and what is to be written comes out. No I/O.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+
+use rustc_hash::FxHashMap;
 
 use super::{
     event::Event,
@@ -121,7 +123,7 @@ pub(super) struct State {
     live: Option<Live>,
     run: RunId,
     user: String,
-    streams: HashMap<u32, Stream>,
+    streams: FxHashMap<u32, Stream>,
     /// Streams of the last session, until they are joined again.
     before: Vec<Stream>,
     /// The run that they belong to.
@@ -169,7 +171,7 @@ impl State {
             live: None,
             run: RunId(0),
             user: String::new(),
-            streams: HashMap::new(),
+            streams: FxHashMap::default(),
             before: Vec::new(),
             before_run: RunId(0),
             epoch: 0,

@@ -8,6 +8,7 @@ use std::{
     task::Waker,
 };
 
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{Options, conn::Conn, log::Log, past};
@@ -84,10 +85,10 @@ pub(super) struct Inner {
     pub(super) hub: Hub,
     pub(super) channel: Option<broadcast::Sender>,
     pub(super) table: Table,
-    pub(super) conns: HashMap<SessionId, Rc<Conn>>,
+    pub(super) conns: FxHashMap<SessionId, Rc<Conn>>,
     pub(super) names: HashMap<u32, UserName>,
     /// Bytes that wait for all sessions of each user id.
-    pub(super) owed: HashMap<u32, usize>,
+    pub(super) owed: FxHashMap<u32, usize>,
     actions: Vec<Action>,
     chunks: Vec<Chunk>,
     touched: Vec<SessionId>,
@@ -112,9 +113,9 @@ impl Core {
             hub: Hub::restored(rules, restored),
             channel,
             table,
-            conns: HashMap::new(),
+            conns: FxHashMap::default(),
             names: HashMap::new(),
-            owed: HashMap::new(),
+            owed: FxHashMap::default(),
             actions: Vec::new(),
             chunks: Vec::new(),
             touched: Vec::new(),
@@ -424,8 +425,8 @@ impl Inner {
 
     fn pull(&mut self, conn: &Conn) {
         let mut chunks = std::mem::take(&mut self.chunks);
-        self.hub.pull(now(), conn.id, PULL_BYTES, &mut chunks);
-        conn.hungry.set(!chunks.is_empty());
+        let more = self.hub.pull(now(), conn.id, PULL_BYTES, &mut chunks);
+        conn.hungry.set(more);
         let mut output = conn.output.borrow_mut();
         for chunk in chunks.drain(..) {
             match chunk {
@@ -449,7 +450,7 @@ fn turns_of(
 }
 
 /// Counts what waits for a session as its user's; gives what waits for all of them, bytes.
-pub(super) fn count_output(owed: &mut HashMap<u32, usize>, conn: &Conn) -> usize {
+pub(super) fn count_output(owed: &mut FxHashMap<u32, usize>, conn: &Conn) -> usize {
     let now = conn.output.borrow().own_bytes();
     let before = conn.counted.replace(now);
     let of_user = owed.entry(conn.uid()).or_default();

@@ -199,7 +199,8 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     // What is kept on disk is a signed number.
     let end_of_counters = first.checked_add(count).ok_or(Malformed)?;
     i64::try_from(end_of_counters).map_err(|_| Malformed)?;
-    let mut lines = Vec::new();
+    // Bounded, and by what is there: a line has two bytes at least.
+    let mut lines = Vec::with_capacity((count as usize).min(body.len() / 2));
     for _ in 0..count {
         let reply_to = Some(rest.number()?).filter(|seq| *seq > 0);
         let bytes = usize::try_from(rest.number()?).map_err(|_| Malformed)?;

@@ -48,13 +48,14 @@ impl Hub {
         if delivered > before {
             let flow = stream.backlog.flow_at(delivered);
             let sub = &mut stream.subs[key];
+            let (way, stood, held) = (sub.way, sub.acked_flow, sub.in_window);
             sub.acked = delivered;
             sub.acked_flow.bytes = sub.acked_flow.bytes.max(flow.bytes);
             sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
             sub.progress_us = now.mono_us;
             sub.next_push = sub.next_push.max(delivered + 1);
             sub.repair = sub.repair.filter(|(_, last)| *last > delivered);
-            if stream.blocked_since_us.is_some() {
+            if held && stream.went_on(way, stood) && stream.blocked_since_us.is_some() {
                 self.mark_dirty(tag);
             }
         }
@@ -161,16 +162,24 @@ impl Hub {
     ///
     /// Called by the shell when the session's output has room. What does not fit stays where it is:
     /// in the backlog, under the session's cursors.
-    pub fn pull(&mut self, now: Now, id: SessionId, bytes_max: usize, out: &mut Vec<Chunk>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+    /// Gives whether there is more: it stopped because of `bytes_max`.
+    pub fn pull(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        bytes_max: usize,
+        out: &mut Vec<Chunk>,
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
         session.woken = false;
         let uid = session.peer.uid;
         let count = session.subs.len();
         let begin = session.pull_from % count.max(1);
         session.pull_from = session.pull_from.wrapping_add(1);
-        let order: Vec<_> = (0..count).map(|i| session.subs[(begin + i) % count]).collect();
         let mut left = bytes_max;
-        for (tag, key) in order.iter().copied() {
+        for at in 0..count {
+            let Some(session) = self.sessions.get(&id) else { break };
+            let Some((tag, key)) = session.subs.get((begin + at) % count).copied() else { break };
             let stream = &mut self.streams[tag.0 as usize];
             stream.pull_membership(key, &mut left, out);
             let account = stream.subs[key].account;
@@ -180,7 +189,7 @@ impl Hub {
                 stream.pull_head(now, key, out);
                 continue;
             }
-            let is_in = |room| order.iter().any(|(tag, _)| *tag == room);
+            let is_in = |room| session.subs.iter().any(|(tag, _)| *tag == room);
             let Pulled { repaired, repaired_bytes, fetch } =
                 stream.pull_messages(key, is_in, &mut left, out);
             stream.pull_head(now, key, out);
@@ -196,6 +205,7 @@ impl Hub {
                 break;
             }
         }
+        left == 0
     }
 
     /// What fell behind the backlog is read from the store, where there is one.

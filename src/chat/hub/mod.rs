@@ -32,6 +32,8 @@ use std::{
     rc::Rc,
 };
 
+use rustc_hash::FxHashMap;
+
 pub use audit::Audit;
 pub use flow::Report;
 pub use notices::NoticeState;
@@ -244,19 +246,19 @@ struct Followed {
 pub struct Hub {
     rules: Rules,
     /// Boxed: a table of many has empty places, which cost little then.
-    sessions: HashMap<SessionId, Box<Session>>,
+    sessions: FxHashMap<SessionId, Box<Session>>,
     streams: Vec<Stream>,
     rooms: HashMap<RoomName, StreamTag>,
-    pairs: HashMap<(u32, u32), StreamTag>,
+    pairs: FxHashMap<(u32, u32), StreamTag>,
     users: HashMap<UserName, u32>,
-    user_names: HashMap<u32, UserName>,
+    user_names: FxHashMap<u32, UserName>,
     /// What was found out of users; of others nothing was.
-    rights: HashMap<u32, Rights>,
+    rights: FxHashMap<u32, Rights>,
     /// What operators did last.
     audit: VecDeque<Audit>,
     accounts: Accounts,
     /// What users caused.
-    usage: HashMap<u32, Usage>,
+    usage: FxHashMap<u32, Usage>,
     usage_halved_us: u64,
     /// Users whose texts take as much of the history as they may, and how much that is, bytes.
     over_history: HashMap<u32, u64>,
@@ -321,16 +323,16 @@ impl Hub {
         let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
         Self {
             rules,
-            sessions: HashMap::new(),
+            sessions: FxHashMap::default(),
             streams: vec![announcements],
             rooms: HashMap::new(),
-            pairs: HashMap::new(),
+            pairs: FxHashMap::default(),
             users: HashMap::new(),
-            user_names: HashMap::new(),
-            rights: HashMap::new(),
+            user_names: FxHashMap::default(),
+            rights: FxHashMap::default(),
             audit: VecDeque::new(),
             accounts,
-            usage: HashMap::new(),
+            usage: FxHashMap::default(),
             usage_halved_us: 0,
             over_history: HashMap::new(),
             instances: Instances::default(),

@@ -1,7 +1,6 @@
 //! Who is charged for what: all that a client causes is charged to its account.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -165,7 +164,7 @@ pub(super) struct Accounts {
     counted_us: u64,
     /// Sessions that wait because their user sends too much, and since when.
     slowed: Vec<(AccountId, SessionId, u64)>,
-    accounts: HashMap<AccountId, Account>,
+    accounts: FxHashMap<AccountId, Account>,
     in_flight_bytes_max: usize,
     /// May go on.
     freed: Vec<SessionId>,

@@ -129,6 +129,10 @@ impl Sub {
         }
     }
 
+    fn holds(&self, floor: Flow) -> bool {
+        holds(self.way, self.acked_flow, floor)
+    }
+
     /// The pause before it is tried again; the next one is twice as long.
     pub(super) fn next_pause_us(&mut self) -> u64 {
         let pause = self.pause_ms;
@@ -155,6 +159,11 @@ impl Sub {
             }
         }
     }
+}
+
+/// Whether a member that has acknowledged so much is one of the last.
+fn holds(way: Way, acked: Flow, floor: Flow) -> bool {
+    acked.bytes <= floor.bytes || (way == Way::Broadcast && acked.charge <= floor.charge)
 }
 
 /// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
@@ -197,7 +206,11 @@ pub(super) struct Stream {
     pub(super) aside: u64,
     /// The window has been full since.
     pub(super) blocked_since_us: Option<u64>,
+    /// Charge of the body that did not fit then: what is ready only grows.
+    pub(super) blocked_charge: usize,
     floor: Flow,
+    /// Members that stand there: until the last of them has gone on, the window is as shut as it was.
+    holders: usize,
     window_charge: u64,
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
     membership: VecDeque<Event>,
@@ -238,7 +251,9 @@ impl Stream {
             published_us: 0,
             aside: 0,
             blocked_since_us: None,
+            blocked_charge: 0,
             floor: Flow::default(),
+            holders: 0,
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
             membership: VecDeque::new(),
             membership_next: 0,
@@ -396,6 +411,18 @@ impl Stream {
         }
         self.floor = floor;
         self.window_charge = window;
+        let holds = |(_, sub): &(usize, &Sub)| sub.in_window && sub.holds(floor);
+        self.holders = self.subs.iter().filter(holds).count();
+    }
+
+    /// A member that stood at this flow has gone on; whether the window may be wider now. (What else opens it
+    /// is found at the next tick.)
+    pub(super) fn went_on(&mut self, way: Way, from: Flow) -> bool {
+        if !holds(way, from, self.floor) {
+            return false;
+        }
+        self.holders = self.holders.saturating_sub(1);
+        self.holders == 0
     }
 
     /// Forgets what was measured: a member came, or its buffer is smaller.

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
+
 use super::{
     ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now,
     notices::withheld,
@@ -327,7 +329,9 @@ impl Hub {
         // Many short texts are as much work as few long ones.
         let account = self.sessions[&id].account;
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
-        let all: Arc<str> = submit.lines.iter().map(|line| line.text).collect::<String>().into();
+        let mut all = String::with_capacity(submit.lines.iter().map(|line| line.text.len()).sum());
+        all.extend(submit.lines.iter().map(|line| line.text));
+        let all: Arc<str> = all.into();
         let mut at = 0;
         let mut again = Vec::new();
         let mut added = Added::default();
@@ -549,18 +553,20 @@ impl Hub {
             0 | 1 => usize::MAX,
             several => (COMMIT_MESSAGES_COMPETING_MAX / several).max(COMMIT_MESSAGES_EACH_MIN),
         };
-        let mut left: HashMap<AccountId, usize> = HashMap::new();
+        let mut left: FxHashMap<AccountId, usize> = FxHashMap::default();
         for tag in &self.committing {
             let stream = &mut self.streams[tag.0 as usize];
             stream.committing = 0;
             for pending in &stream.uncommitted {
-                // What is kept of announcements is in the same transaction as they are.
-                let left = left.entry(pending.account).or_insert(share);
-                if *left == 0 && *tag != ANNOUNCEMENTS {
-                    // What comes after it in this room keeps its order.
-                    break;
+                if share < usize::MAX {
+                    let left = left.entry(pending.account).or_insert(share);
+                    // What is kept of announcements is in the same transaction as they are.
+                    if *left == 0 && *tag != ANNOUNCEMENTS {
+                        // What comes after it in this room keeps its order.
+                        break;
+                    }
+                    *left = left.saturating_sub(1);
                 }
-                *left = left.saturating_sub(1);
                 stream.committing += 1;
                 entries.push(pending.entry.clone());
             }
@@ -669,7 +675,7 @@ impl Hub {
         let before = self.stream(tag).backlog.head();
         // While the window is shut, do not encode again and again what can't go.
         let stream = &mut self.streams[tag.0 as usize];
-        if stream.blocked_since_us.is_some() && !stream.window_is_open(charge_bytes(0)) {
+        if stream.blocked_since_us.is_some() && !stream.window_is_open(stream.blocked_charge) {
             return;
         }
         while let Some(body_bytes) = self.build(tag) {
@@ -711,6 +717,7 @@ impl Hub {
         let stream = &mut self.streams[tag.0 as usize];
         if !stream.window_is_open(charge) {
             stream.blocked_since_us.get_or_insert(now.mono_us);
+            stream.blocked_charge = charge;
             return false;
         }
         stream.blocked_since_us = None;
