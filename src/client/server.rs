@@ -150,9 +150,8 @@ impl Server {
     ///
     /// let room = "dev".parse()?;
     /// let mut member = Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?;
-    /// let nothing_else = crossbeam_channel::never::<()>();
     /// loop {
-    ///     if let Wake::Event(Event::Message(message)) = member.wait(&nothing_else, None) {
+    ///     if let Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) {
     ///         println!("{}: {}", message.from, message.text);
     ///     }
     /// }

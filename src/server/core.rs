@@ -302,11 +302,17 @@ impl Inner {
             self.actions = actions;
         }
         let mut touched = std::mem::take(&mut self.touched);
-        for id in touched.drain(..) {
-            let Some(conn) = self.conns.get(&id).map(Rc::clone) else { continue };
-            conn.touched.set(false);
-            self.pump(&conn);
+        // Those who wait for what was said come before those who learn that it stands: these know it already.
+        for listeners in [true, false] {
+            for id in &touched {
+                let Some(conn) = self.conns.get(id).map(Rc::clone) else { continue };
+                if conn.touched.get() && (conn.hungry.get() || !listeners) {
+                    conn.touched.set(false);
+                    self.pump(&conn);
+                }
+            }
         }
+        touched.clear();
         self.touched = touched;
     }
 
