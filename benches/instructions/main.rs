@@ -1,4 +1,5 @@
-//! How many instructions the hub and the codec take: `cargo bench --bench instructions`. Linux, and valgrind.
+//! How many instructions the hub and the codec take:
+//! `cargo bench --manifest-path benches/instructions/Cargo.toml`. Linux, and valgrind.
 //!
 //! Counts hardly depend on what else the machine does, so they show a change of some percent that a clock
 //! does not. Each is compared with the last run, and if one is larger by more than [`counted::LIMIT_PERCENT`]
@@ -9,13 +10,10 @@
 
 #[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "some of the work is for the clock only")]
+#[path = "../work/mod.rs"]
 mod work;
 
 #[cfg(target_os = "linux")]
-#[expect(
-    unused_qualifications,
-    reason = "the crate's macros make modules that import all of this one"
-)]
 mod counted {
     use std::{
         hint::black_box,
