@@ -467,8 +467,7 @@ impl World {
             let Some(session) = client.session else { return };
             if client.hungry && client.output.len() < SOCKET_FRAMES {
                 let mut chunks = Vec::new();
-                self.hub.pull(now, session, 8_000, &mut chunks);
-                client.hungry = !chunks.is_empty();
+                client.hungry = self.hub.pull(now, session, 8_000, &mut chunks);
                 client.output.extend(chunks.into_iter().map(|chunk| match chunk {
                     Chunk::Batch(frame) => Down::Batch(frame),
                     Chunk::Event(event) => Down::Frame(Frame::Event(event)),

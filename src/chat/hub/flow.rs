@@ -162,7 +162,7 @@ impl Hub {
     ///
     /// Called by the shell when the session's output has room. What does not fit stays where it is:
     /// in the backlog, under the session's cursors.
-    /// Gives whether there is more: it stopped because of `bytes_max`.
+    /// Gives whether there may be more: it stopped because of `bytes_max`, or at numbers that are gone.
     pub fn pull(
         &mut self,
         now: Now,
@@ -176,7 +176,7 @@ impl Hub {
         let count = session.subs.len();
         let begin = session.pull_from % count.max(1);
         session.pull_from = session.pull_from.wrapping_add(1);
-        let mut left = bytes_max;
+        let (mut left, mut more) = (bytes_max, false);
         for at in 0..count {
             let Some(session) = self.sessions.get(&id) else { break };
             let Some((tag, key)) = session.subs.get((begin + at) % count).copied() else { break };
@@ -199,13 +199,14 @@ impl Hub {
                 self.used(uid).repaired += repaired;
             }
             if let Some((first, last)) = fetch {
+                more = true;
                 self.fetch(id, tag, key, first, last, out);
             }
             if left == 0 {
                 break;
             }
         }
-        left == 0
+        more || left == 0
     }
 
     /// What fell behind the backlog is read from the store, where there is one.
