@@ -163,6 +163,7 @@ const _: () = assert!(BACKLOG_BYTES_MIN >= 2 * FRAME_BYTES_MAX);
 // Half of the smallest window holds the longest datagram's charge.
 const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
+const _: () = assert!(REPORT_EVERY_MS + TICK_BUSY_MS < LAGGING_TOGETHER_AFTER_MS);
 // Who reports in time is not told what it has.
 const _: () = assert!(REPORT_EVERY_MS < HEADS_EVERY_MS);
 // What a member has not reported yet never keeps a window shut.

@@ -9,7 +9,8 @@ use super::{
     verbs::{GapReason, StreamTag},
 };
 use crate::limits::{
-    INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_BYTES, REPORT_EVERY_MS,
+    FRAME_HEADER_BYTES, INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_BYTES,
+    REPORT_EVERY_MS,
 };
 
 /// The way a body came.
@@ -66,8 +67,8 @@ pub struct Inbox {
     reported_us: u64,
     /// Something to report since.
     due_since_us: Option<u64>,
-    unreported_charge: u64,
-    unreported_bytes: usize,
+    /// Charge of datagrams, bytes of frames.
+    unreported: usize,
     /// Reports at once (announcements: somebody waits for the receipt).
     eager: bool,
 }
@@ -89,8 +90,7 @@ impl Inbox {
             reported_datagrams: 0,
             reported_us: 0,
             due_since_us: None,
-            unreported_charge: 0,
-            unreported_bytes: 0,
+            unreported: 0,
             eager,
         }
     }
@@ -128,10 +128,10 @@ impl Inbox {
         let head = Head::read(body)?;
         if via == Via::Broadcast {
             self.datagrams += 1;
-            self.unreported_charge += charge_bytes(body.len() + 32) as u64;
+            self.unreported += charge_bytes(body.len() + 32);
             self.due_since_us.get_or_insert(now_us);
         } else {
-            self.unreported_bytes += body.len();
+            self.unreported += body.len() + FRAME_HEADER_BYTES;
         }
         self.note_head(now_us, head.last(), jitter_us);
         if head.count == 0 || head.last() < self.next {
@@ -269,8 +269,7 @@ impl Inbox {
         self.reported = self.next - 1;
         self.reported_datagrams = self.datagrams;
         self.reported_us = now_us;
-        self.unreported_charge = 0;
-        self.unreported_bytes = 0;
+        self.unreported = 0;
         Some(Report {
             stream: self.tag,
             delivered: self.next - 1,
@@ -283,8 +282,7 @@ impl Inbox {
         let since = self.due_since_us?;
         let every = REPORT_EVERY_MS * 1000;
         if self.next - 1 > self.reported {
-            let full = self.unreported_charge >= REPORT_BYTES as u64
-                || self.unreported_bytes >= REPORT_BYTES;
+            let full = self.unreported >= REPORT_BYTES;
             return Some(if full || self.eager { since } else { since + every });
         }
         // Only heard, nothing new: the first time it proves the channel, after that it is small talk.

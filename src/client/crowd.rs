@@ -43,7 +43,7 @@ impl Crowd {
         })
     }
 
-    /// Adds a member. What it is told goes to its [`Member::tap`].
+    /// Adds a member. Messages go to its [`Member::tap`]; what else it is told is passed over.
     ///
     /// # Errors
     /// From the system.
@@ -57,7 +57,7 @@ impl Crowd {
     /// Waits until something comes for some of them, or time is out, and gives it to them.
     ///
     /// # Errors
-    /// If one of them lost its session.
+    /// If one of them lost its session, or its room.
     pub fn turn(&mut self, timeout: Duration) -> Result<(), LinkError> {
         self.turn_once(timeout).map(drop)
     }
@@ -91,7 +91,8 @@ impl Crowd {
         if now_us - self.ticked_us >= TICK_US {
             self.ticked_us = now_us;
             for number in 0..self.members.len() {
-                if self.members[number].turn_at_us().is_some_and(|at| at <= now_us) {
+                let member = &self.members[number];
+                if member.turn_at_us().is_some_and(|at| at <= now_us) || member.has_output() {
                     self.end_turn(number)?;
                 }
             }
@@ -130,12 +131,12 @@ impl Crowd {
         Ok(())
     }
 
-    fn end_turn(&mut self, number: usize) -> io::Result<()> {
+    fn end_turn(&mut self, number: usize) -> Result<(), LinkError> {
         let member = &mut self.members[number];
         if member.end_turn(&mut self.buffer) {
             member.watch(&mut self.poller, number)?;
         }
-        Ok(())
+        member.skip_events()
     }
 
     /// Ends all sessions, said good-bye.

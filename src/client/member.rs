@@ -33,6 +33,8 @@ pub use super::state::{Address, Follows};
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
+/// How long a good-bye may take to be written.
+const GOOD_BYE_WITHIN: Duration = Duration::from_millis(300);
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
 
@@ -351,6 +353,26 @@ impl Member {
         }
     }
 
+    /// Whether something is still to be written.
+    pub(super) fn has_output(&self) -> bool {
+        self.intake.is_some() && !self.state.out.is_empty()
+    }
+
+    /// Passes over what happened beside messages; fails if it is not to get any more of those.
+    pub(super) fn skip_events(&mut self) -> Result<(), LinkError> {
+        while let Some(queued) = self.state.next_wake() {
+            match queued {
+                Queued::Event(Event::Removed { room, .. } | Event::Deleted { room }) => {
+                    return Err(LinkError::Ended(format!("{room} is closed")));
+                }
+                Queued::Ended(e) => return Err(e),
+                Queued::NotFollowed(_, refusal) => return Err(LinkError::Refusal(refusal)),
+                Queued::Event(_) | Queued::Sent(_) | Queued::Refused(_) | Queued::Reply(..) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// When [`Member::end_turn`] is due at the latest, monotonic microseconds.
     pub(super) fn turn_at_us(&self) -> Option<u64> {
         self.state.tick_at_us()
@@ -496,6 +518,11 @@ impl Member {
             self.tick();
             self.ask(&Request::Quit);
             self.settle();
+        }
+        // Behind what the server does not take just now: unsaid it would be taken for an accident.
+        let until = Instant::now() + GOOD_BYE_WITHIN;
+        while self.has_output() && Instant::now() < until {
+            self.take_or_lose(None, Some(until.saturating_duration_since(Instant::now())));
         }
     }
 

@@ -236,6 +236,8 @@ impl State {
         self.epoch = welcome.epoch;
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
         self.partial = Vec::new();
+        self.out.clear();
+        self.wishes.clear();
         self.live = Some(Live::default());
         // Conversations go on where each stood; only those that are new since then begin anew.
         let known: Vec<_> = self
@@ -682,7 +684,10 @@ impl State {
 
     fn put(&mut self, request: &Request) -> u32 {
         self.serial += 1;
-        control::put_request(&mut self.out, self.serial, request);
+        // What can't be asked now is answered so, and not asked later.
+        if self.live.is_some() {
+            control::put_request(&mut self.out, self.serial, request);
+        }
         self.serial
     }
 
@@ -869,4 +874,36 @@ impl State {
 fn has_expired(message: &Message, now_us: i64) -> bool {
     let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
     expires.is_some_and(|at| at <= now_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{chat::member::Kind as MemberKind, wire::frame::PROTOCOL_VERSION};
+
+    #[test]
+    fn what_was_asked_without_a_session_is_not_asked_in_the_next_one() {
+        let room = RoomName::new("dev").unwrap();
+        let follow = vec![Follow::Room(room.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
+        assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
+        state.begin(&Welcome {
+            protocol: PROTOCOL_VERSION,
+            version: String::new(),
+            run: RunId(1),
+            session: 1,
+            pid: 1,
+            user: "ann".to_owned(),
+            uid: 1,
+            broadcast: "session".to_owned(),
+            epoch: 0,
+            source_port: None,
+        });
+        let first = frame::parse(&state.out).unwrap().unwrap();
+        let (_, request) = control::read_request(first.body).unwrap();
+        assert!(matches!(request, Request::Join { .. }), "{request:?}");
+        assert_eq!(first.bytes, state.out.len(), "and nothing else");
+    }
 }

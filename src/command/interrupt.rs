@@ -17,9 +17,13 @@ use crate::{
 /// How long a command that says good-bye may take before it is ended: it may hang on a full pipe.
 const GRACE: Duration = Duration::from_millis(400);
 
+/// The same of one that has something to clean up.
+const GRACE_TO_CLEAN_UP: Duration = Duration::from_secs(3);
+
 const DIES: u8 = 0;
 const SAYS_GOOD_BYE: u8 = 1;
 const STOPS_BY_ITSELF: u8 = 2;
+const CLEANS_UP: u8 = 3;
 
 static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// Where a signal is handed to the caller; none if descriptors have run out.
@@ -73,6 +77,11 @@ pub(super) fn catch() -> Result<Mailbox<Leave>, Failure> {
     catch_in(SAYS_GOOD_BYE)
 }
 
+/// From now on a signal is handed to the caller, which cleans up and ends. Once in a process.
+pub(super) fn catch_to_clean_up() -> Result<Mailbox<Leave>, Failure> {
+    catch_in(CLEANS_UP)
+}
+
 /// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a process.
 pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
@@ -101,7 +110,7 @@ pub fn interrupt() {
         if mode == STOPS_BY_ITSELF {
             return;
         }
-        std::thread::sleep(GRACE);
+        std::thread::sleep(if mode == CLEANS_UP { GRACE_TO_CLEAN_UP } else { GRACE });
     }
     // Nobody catches it, the caller hangs, or it was asked twice.
     std::process::exit(Exit::Interrupted.code().into());

@@ -55,13 +55,18 @@ fn an_interrupted_bench_leaves_nothing() {
     use super::world::{Process, eventually};
     let world = World::new();
     let _server = world.serve();
-    let args = ["bench", "--for", "1h", "--members", "20", "--room-history", "on"];
-    let mut bench = Process::spawn(world.moot(&args));
-    eventually("messages", || {
+    let messages = || {
         let status = world.run(&["--json", "status"]).ok();
-        status.objects()[0]["messages"].as_u64().unwrap() > 0
-    });
-    bench.signal("INT");
-    assert_eq!(bench.code(), 130);
-    eventually("no room", || world.run(&["--json", "rooms"]).ok().out.is_empty());
+        status.objects()[0]["messages"].as_u64().unwrap()
+    };
+    for history in ["on", "off", "off"] {
+        let before = messages();
+        let args = ["bench", "--for", "1h", "--members", "20", "--room-history", history];
+        let mut bench = Process::spawn(world.moot(&args));
+        eventually("messages", || messages() > before);
+        bench.signal("INT");
+        assert_eq!(bench.code(), 130);
+        // Nobody is left who could make it anew.
+        assert_eq!(world.run(&["--json", "rooms"]).ok().out, "");
+    }
 }

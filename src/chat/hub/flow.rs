@@ -15,7 +15,7 @@ use crate::{
     limits::{
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
         LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, PROBE_AT_ONCE_MEMBERS_MAX,
-        PROBES_EVERY_MS, RETRY_PAUSE_MS_MAX,
+        PROBES_EVERY_MS, REPORT_EVERY_MS, RETRY_PAUSE_MS_MAX,
     },
 };
 
@@ -296,7 +296,10 @@ impl Hub {
             .iter()
             .filter(|(_, sub)| stream.owes(sub))
             .map(|(key, sub)| {
-                (key, sub.account, sub.progress_us.max(blocked_us), stream.shuts_window(sub))
+                // Who owes little may have it, and tell so with its next report.
+                let wait_us = if stream.owes_much(sub) { 0 } else { REPORT_EVERY_MS * 1000 };
+                let since_us = sub.progress_us.max(blocked_us) + wait_us;
+                (key, sub.account, since_us, stream.shuts_window(sub))
             })
             .collect();
         // Stragglers are few against the others, counted by account: nobody is many by himself.
@@ -637,6 +640,30 @@ mod tests {
         assert_eq!(lagging(&mut hub, 10 + LAGGING_AFTER_MS - 1, tag), 0);
         assert_eq!(lagging(&mut hub, 10 + LAGGING_AFTER_MS, tag), 1);
         assert!(hub.stream(tag).backlog.head() > head, "the others go on");
+    }
+
+    #[test]
+    fn who_has_not_reported_its_last_body_yet_is_not_behind() {
+        let (mut hub, tag) = hub(6);
+        let head = fill(&mut hub, tag);
+        for number in 2..=6 {
+            report(&mut hub, 20, tag, number, head - 1);
+        }
+        assert_eq!(lagging(&mut hub, 10 + LAGGING_AFTER_MS, tag), 1);
+        assert_eq!(lagging(&mut hub, 20 + LAGGING_AFTER_MS, tag), 1);
+    }
+
+    #[test]
+    fn a_room_that_everybody_has_left_is_not_watched() {
+        let (mut hub, tag) = hub(6);
+        let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+        hub.request(at(2), SessionId(1), 3, listening);
+        for number in 1..=6 {
+            hub.close(at(2), SessionId(number), crate::chat::member::EndCause::Quit);
+        }
+        hub.end_turn(at(2));
+        hub.tick(at(300));
+        assert_eq!(hub.tick_after_ms(), crate::limits::TICK_IDLE_MS);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::{
         verbs::{Channel, Event, StreamTag},
     },
     limits::{
-        BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN,
-        SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
+        BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
+        RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
@@ -129,10 +129,6 @@ impl Sub {
         }
     }
 
-    fn holds(&self, floor: Flow) -> bool {
-        holds(self.way, self.acked_flow, floor)
-    }
-
     /// The pause before it is tried again; the next one is twice as long.
     pub(super) fn next_pause_us(&mut self) -> u64 {
         let pause = self.pause_ms;
@@ -161,9 +157,9 @@ impl Sub {
     }
 }
 
-/// Whether a member that has acknowledged so much is one of the last.
-fn holds(way: Way, acked: Flow, floor: Flow) -> bool {
-    acked.bytes <= floor.bytes || (way == Way::Broadcast && acked.charge <= floor.charge)
+/// Whether a member that has acknowledged so much is one of the last, by bytes and by charge.
+fn holds(way: Way, acked: Flow, floor: Flow) -> [bool; 2] {
+    [acked.bytes <= floor.bytes, way == Way::Broadcast && acked.charge <= floor.charge]
 }
 
 /// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
@@ -209,8 +205,9 @@ pub(super) struct Stream {
     /// Charge of the body that did not fit then: what is ready only grows.
     pub(super) blocked_charge: usize,
     floor: Flow,
-    /// Members that stand there: until the last of them has gone on, the window is as shut as it was.
-    holders: usize,
+    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the window is as
+    /// shut as it was.
+    holders: [usize; 2],
     window_charge: u64,
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
     membership: VecDeque<Event>,
@@ -253,7 +250,7 @@ impl Stream {
             blocked_since_us: None,
             blocked_charge: 0,
             floor: Flow::default(),
-            holders: 0,
+            holders: [0; 2],
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
             membership: VecDeque::new(),
             membership_next: 0,
@@ -323,7 +320,7 @@ impl Stream {
         let head = self.backlog.head();
         self.blocked_since_us.is_some()
             || !self.waiting.is_empty()
-            || self.probe_due
+            || (self.probe_due && self.channel.is_some() && !self.subs.is_empty())
             || (self.broadcast_subs > 0
                 && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
     }
@@ -411,18 +408,25 @@ impl Stream {
         }
         self.floor = floor;
         self.window_charge = window;
-        let holds = |(_, sub): &(usize, &Sub)| sub.in_window && sub.holds(floor);
-        self.holders = self.subs.iter().filter(holds).count();
+        self.holders = [0; 2];
+        for (_, sub) in self.subs.iter().filter(|(_, sub)| sub.in_window) {
+            let holds = holds(sub.way, sub.acked_flow, floor);
+            self.holders[0] += usize::from(holds[0]);
+            self.holders[1] += usize::from(holds[1]);
+        }
     }
 
     /// A member that stood at this flow has gone on; whether the window may be wider now. (What else opens it
     /// is found at the next tick.)
     pub(super) fn went_on(&mut self, way: Way, from: Flow) -> bool {
-        if !holds(way, from, self.floor) {
-            return false;
+        let mut last = false;
+        for (held, holders) in holds(way, from, self.floor).into_iter().zip(&mut self.holders) {
+            if held {
+                *holders = holders.saturating_sub(1);
+                last |= *holders == 0;
+            }
         }
-        self.holders = self.holders.saturating_sub(1);
-        self.holders == 0
+        last
     }
 
     /// Forgets what was measured: a member came, or its buffer is smaller.
@@ -433,6 +437,13 @@ impl Stream {
     /// Whether a member has not acknowledged everything.
     pub(super) fn owes(&self, sub: &Sub) -> bool {
         sub.in_window && self.backlog.flow().bytes > sub.acked_flow.bytes
+    }
+
+    /// Whether a member owes more than it may keep to itself until its next report is due.
+    pub(super) fn owes_much(&self, sub: &Sub) -> bool {
+        let flow = self.backlog.flow();
+        flow.bytes - sub.acked_flow.bytes > REPORT_BYTES as u64
+            || flow.charge - sub.acked_flow.charge > REPORT_BYTES as u64
     }
 
     /// Whether a member alone would keep the window shut now.

@@ -309,7 +309,7 @@ impl Instances {
 }
 
 impl Hub {
-    /// Takes texts of a session. Each is acknowledged or refused, in order, once.
+    /// Takes texts of a session. Each is acknowledged or refused, once; those that stand, in order.
     pub fn submit(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
         self.active(now, id);
         let Some(session) = self.sessions.get(&id) else { return };
@@ -329,21 +329,14 @@ impl Hub {
         // Many short texts are as much work as few long ones.
         let account = self.sessions[&id].account;
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
-        let mut all = String::with_capacity(submit.lines.iter().map(|line| line.text.len()).sum());
-        all.extend(submit.lines.iter().map(|line| line.text));
-        let all: Arc<str> = all.into();
-        let mut at = 0;
         let mut again = Vec::new();
-        let mut added = Added::default();
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stream = &mut self.streams[tag.0 as usize];
-        if to_store && stream.uncommitted.is_empty() {
-            self.committing.push_back(tag);
-        }
         let mut known = self.instances.known.get_mut(&instance);
+        // Those that are new share one text: no more of it is kept than is charged for.
+        let mut new = Vec::with_capacity(submit.lines.len());
+        let mut all = String::with_capacity(submit.lines.iter().map(|line| line.text.len()).sum());
         for (counter, line) in (submit.first..).zip(&submit.lines) {
-            let text = at..at + line.text.len();
-            at = text.end;
             let refused = if let Err(refusal) = Text::check(line.text) {
                 Some(Refusal::new(RefusalCode::Input, refusal.to_string()))
             } else if let Some(known) = &mut known
@@ -352,7 +345,8 @@ impl Hub {
                 again.push(counter);
                 continue;
             } else {
-                line.reply_to.filter(|to| *to == 0 || *to > stream.numbered).map(|to| {
+                let numbered = stream.numbered + new.len() as u64;
+                line.reply_to.filter(|to| *to == 0 || *to > numbered).map(|to| {
                     let text = format!("there is no message {to} to reply to");
                     Refusal::new(RefusalCode::Absent, text)
                 })
@@ -361,12 +355,21 @@ impl Hub {
                 self.out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
                 continue;
             }
+            new.push((counter, line.reply_to, all.len()..all.len() + line.text.len()));
+            all.push_str(line.text);
+        }
+        let all: Arc<str> = all.into();
+        let mut added = Added::default();
+        if to_store && stream.uncommitted.is_empty() && !new.is_empty() {
+            self.committing.push_back(tag);
+        }
+        for (counter, reply_to, text) in new {
             if let Some(known) = &mut known {
                 known.note(counter, tag, stream.numbered + 1);
             }
             let draft = EntryDraft {
                 from: Arc::clone(&from),
-                reply_to: line.reply_to,
+                reply_to,
                 to_label: submit.to_label.clone(),
                 notice: None,
                 will: None,
@@ -374,9 +377,6 @@ impl Hub {
                 submit: Some((instance.instance, counter)),
             };
             added.count(stream.number(now, to_store, account, draft));
-        }
-        if to_store && stream.uncommitted.is_empty() {
-            self.committing.pop_back();
         }
         self.count_added(now, tag, account, from.uid, added);
         for counter in again {

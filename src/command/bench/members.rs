@@ -102,9 +102,14 @@ impl Members {
     }
 
     /// Waits until each has seen so many messages, or nothing comes any more; then they leave.
-    pub(super) fn drain(self, messages: u64, wait: Duration) -> Result<(Seen, Latencies), Failure> {
+    pub(super) fn drain(
+        self,
+        messages: u64,
+        wait: Duration,
+        check: &dyn Fn() -> Result<(), Failure>,
+    ) -> Result<(Seen, Latencies), Failure> {
         match self {
-            Self::Threads(threads) => threads.drain(messages, wait),
+            Self::Threads(threads) => threads.drain(messages, wait, check),
             Self::Processes(mut all) => {
                 let seen = ask_all(&mut all, &format!("drain {messages} {}", wait.as_secs()))?;
                 let mut took = latencies();
@@ -139,6 +144,15 @@ pub(super) struct Threads {
     members: u64,
 }
 
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.running.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Threads {
     fn join(
         context: &Context,
@@ -151,7 +165,7 @@ impl Threads {
         let mut crowds = Vec::new();
         for _ in 0..count {
             let crowd = Crowd::new().map_err(|e| failed("can't wait for members", &e))?;
-            crowds.push((crowd, Tally::new(args.rate != BenchRate::Max)));
+            crowds.push((crowd, Tally::new(args.rate != BenchRate::Max, args.senders)));
         }
         for number in 0..args.members as usize {
             check()?;
@@ -197,10 +211,16 @@ impl Threads {
         self.seen()
     }
 
-    fn drain(mut self, messages: u64, wait: Duration) -> Result<(Seen, Latencies), Failure> {
+    fn drain(
+        mut self,
+        messages: u64,
+        wait: Duration,
+        check: &dyn Fn() -> Result<(), Failure>,
+    ) -> Result<(Seen, Latencies), Failure> {
         let until = Instant::now() + wait;
         while self.seen().deliveries < messages * self.members && Instant::now() < until {
             self.check()?;
+            check()?;
             std::thread::sleep(Duration::from_millis(1));
         }
         self.stop.store(true, Ordering::Relaxed);
@@ -299,7 +319,7 @@ fn ask_all(all: &mut [Process], question: &str) -> Result<Seen, Failure> {
 
 /// What such a process does until its standard input ends.
 pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Result<Exit, Failure> {
-    let tally = Tally::new(every);
+    let tally = Tally::new(every, u32::MAX);
     let mut member = member(context, room)?;
     member.tap(tally.tap());
     let (to_member, questions) =
@@ -366,8 +386,18 @@ fn drain(member: &mut Member, tally: &Tally, orders: &str) -> Result<(), Failure
     let until_us = os::monotonic_us() + secs * 1_000_000;
     while tally.seen().deliveries < messages && os::monotonic_us() < until_us {
         let soon = Some(Instant::now() + Duration::from_millis(1));
-        if let Wake::Ended(e) = member.wait::<()>(None, soon) {
-            return Err(e.into());
+        match member.wait::<()>(None, soon) {
+            Wake::Ended(e) => return Err(e.into()),
+            Wake::Event(crate::client::Event::End { reason }) => {
+                return Err(LinkError::Ended(reason).into());
+            }
+            Wake::Event(_)
+            | Wake::Sent(_)
+            | Wake::Refused(_)
+            | Wake::NotFollowed(..)
+            | Wake::Reply(..)
+            | Wake::Extra(_)
+            | Wake::TimedOut => {}
         }
     }
     Ok(())

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     chat::{
-        names::RoomName,
-        verbs::{Reply, Request},
+        names::{RoomName, Target},
+        verbs::{Reply, Request, StreamTag},
     },
     client::{Link, Mailbox},
     os,
@@ -52,7 +52,7 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
     if let Some(room) = &args.as_member {
         return members::be_one(context, room, args.rate != BenchRate::Max);
     }
-    let interrupted = interrupt::catch()?;
+    let interrupted = interrupt::catch_to_clean_up()?;
     os::raise_descriptor_limit();
     let mut control = context.link()?;
     control.set_deadline(None);
@@ -61,7 +61,13 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
         (welcome.pid, welcome.broadcast.clone())
     };
     let room = make_room(&mut control, args.room_history())?;
-    let measured = measure(context, args, &room, pid, &interrupted);
+    // The room's number: a sender that is still at it does not make the room anew once it is gone.
+    let target = Target::Room(room.clone());
+    let stream = match control.ask(&Request::Open { target })? {
+        Reply::Opened(info) => info.tag,
+        other => return Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
+    };
+    let measured = measure(context, args, (&room, stream), pid, &interrupted);
     let gone = control.ask(&Request::DeleteRoom { room });
     let measured = measured?;
     gone?;
@@ -105,7 +111,7 @@ struct Measured {
 fn measure(
     context: &Context,
     args: &BenchArgs,
-    room: &RoomName,
+    (room, stream): (&RoomName, StreamTag),
     pid: u32,
     interrupted: &Mailbox<Leave>,
 ) -> Result<Measured, Failure> {
@@ -121,7 +127,7 @@ fn measure(
     let memory_bytes = memory(joined)
         .zip(memory(before))
         .map(|(after, before)| after.saturating_sub(before) / u64::from(args.members));
-    let senders = Senders::start(context, args, room)?;
+    let senders = Senders::start(context, args, stream)?;
     members.wait(WARM_UP, &check)?;
     let (began, at_begin, cpu_begin) = (Instant::now(), members.begin()?, usage());
     let mut last = (began, at_begin);
@@ -145,7 +151,7 @@ fn measure(
     let at_end = members.end()?;
     let (seconds, cpu_end) = (began.elapsed().as_secs_f64(), usage());
     let sent = senders.stop()?;
-    let (seen, latencies) = members.drain(sent, DRAIN_MAX)?;
+    let (seen, latencies) = members.drain(sent, DRAIN_MAX, &check)?;
     let cpu = |usage: Option<os::Usage>| usage.map(|usage| usage.cpu_us);
     Ok(Measured {
         seconds,

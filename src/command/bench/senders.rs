@@ -14,8 +14,7 @@ use crate::{
     chat::{
         hub::{Line, Submit, SubmitTo},
         member::Kind,
-        names::RoomName,
-        verbs::Event,
+        verbs::{Event, StreamTag},
     },
     client::{Link, LinkError, Told},
     command::{
@@ -28,6 +27,8 @@ use crate::{
     wire::control::LINE_OVERHEAD_BYTES,
 };
 
+/// Later than that is the server's doing, microseconds.
+const LATE_US: u64 = 1_000;
 /// Submits of one sender that are under way at full speed.
 const SUBMITS_AHEAD: usize = 4;
 
@@ -40,16 +41,15 @@ impl Senders {
     pub(super) fn start(
         context: &Context,
         args: &BenchArgs,
-        room: &RoomName,
+        stream: StreamTag,
     ) -> Result<Self, Failure> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
+        let mut all = Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
         for number in 0..args.senders {
             let mut link = Link::open(context.connect()?, &context.hello(Kind::Script)?);
             link.set_deadline(Some(context.deadline()));
             link.welcome()?;
             link.set_deadline(None);
-            let mut sender = Sender::new(link, number, room.clone(), args.size);
+            let mut sender = Sender::new(link, number, stream, args.size);
             let every = match args.rate {
                 BenchRate::Max => None,
                 BenchRate::PerSecond(rate) => {
@@ -57,24 +57,27 @@ impl Senders {
                     Some(Duration::from_secs_f64(1.0 / rate))
                 }
             };
-            let stop = Arc::clone(&stop);
+            let stop = Arc::clone(&all.stop);
+            // Spread over the time between two messages of each.
+            let phase =
+                every.map(|every| every.mul_f64(f64::from(number) / f64::from(args.senders)));
             let run = move || {
-                match every {
+                match every.zip(phase) {
                     None => sender.send_all(&stop),
-                    Some(every) => sender.send_each(&stop, every),
+                    Some((every, phase)) => sender.send_each(&stop, every, phase),
                 }?;
                 sender.wait_until(0)?;
                 sender.link.quit();
                 Ok(sender.counter)
             };
             let spawned = std::thread::Builder::new().name("moot-sender".to_owned()).spawn(run);
-            threads.push(
+            all.threads.push(
                 spawned.map_err(|e| {
                     Failure::new(Exit::Failed, format!("can't start a thread: {e}"))
                 })?,
             );
         }
-        Ok(Self { stop, threads })
+        Ok(all)
     }
 
     /// Whether one of them has ended before it was to.
@@ -83,10 +86,10 @@ impl Senders {
     }
 
     /// Waits until everything that was sent stands; gives how many messages that are.
-    pub(super) fn stop(self) -> Result<u64, Failure> {
+    pub(super) fn stop(mut self) -> Result<u64, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let mut sent = 0;
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             let done = thread.join().map_err(|_| Failure::new(Exit::Failed, "a sender failed"))?;
             sent += done?;
         }
@@ -94,10 +97,19 @@ impl Senders {
     }
 }
 
+impl Drop for Senders {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
 struct Sender {
     link: Link,
     number: u32,
-    room: RoomName,
+    stream: StreamTag,
     counter: u64,
     /// Submitted and not acknowledged.
     open: usize,
@@ -107,11 +119,11 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(link: Link, number: u32, room: RoomName, size: usize) -> Self {
+    fn new(link: Link, number: u32, stream: StreamTag, size: usize) -> Self {
         // What fits into one frame, and several frames under way.
         let fit = (FRAME_BYTES_MAX - 512) / (size + LINE_OVERHEAD_BYTES);
         let lines = fit.clamp(1, UNACKED_SUBMITS_MAX / SUBMITS_AHEAD);
-        Self { link, number, room, counter: 0, open: 0, size, texts: vec![b'x'; lines * size] }
+        Self { link, number, stream, counter: 0, open: 0, size, texts: vec![b'x'; lines * size] }
     }
 
     fn lines_max(&self) -> usize {
@@ -122,22 +134,38 @@ impl Sender {
     fn send_all(&mut self, stop: &AtomicBool) -> Result<(), LinkError> {
         let lines = self.lines_max();
         while !stop.load(Ordering::Relaxed) {
-            self.submit(lines)?;
+            let now_us = os::monotonic_us();
+            self.submit(lines, |_| now_us)?;
             self.wait_until(UNACKED_SUBMITS_MAX - lines)?;
         }
         Ok(())
     }
 
-    /// One message at a time, at a steady rate; those that are late go together.
-    fn send_each(&mut self, stop: &AtomicBool, every: Duration) -> Result<(), LinkError> {
-        let began = Instant::now();
+    /// One message at a time, at a steady rate; those that are late go together, and each counts from when it
+    /// was due.
+    fn send_each(
+        &mut self,
+        stop: &AtomicBool,
+        every: Duration,
+        phase: Duration,
+    ) -> Result<(), LinkError> {
+        let began = Instant::now() + phase;
+        let began_us = os::monotonic_us() + phase.as_micros() as u64;
+        let due_us = |number: u64| began_us + every.mul_f64(number as f64).as_micros() as u64;
         let mut sent = 0;
         while !stop.load(Ordering::Relaxed) {
-            let due = (began.elapsed().as_secs_f64() / every.as_secs_f64()) as u64 + 1;
+            let now_us = os::monotonic_us();
+            let passed_us = now_us.saturating_sub(began_us) as f64;
+            let due = match now_us < began_us {
+                true => 0,
+                false => (passed_us / (every.as_secs_f64() * 1e6)) as u64 + 1,
+            };
             let lines = usize::try_from(due.saturating_sub(sent)).unwrap_or(usize::MAX);
             let lines = lines.min(self.lines_max());
             if lines > 0 {
-                self.submit(lines)?;
+                // Waking up a little late is this program's doing, and not counted.
+                let late = |at: usize| now_us.saturating_sub(due_us(sent + at as u64)) > LATE_US;
+                self.submit(lines, |at| if late(at) { due_us(sent + at as u64) } else { now_us })?;
                 self.wait_until(0)?;
                 sent += lines as u64;
             }
@@ -149,18 +177,18 @@ impl Sender {
         Ok(())
     }
 
-    fn submit(&mut self, lines: usize) -> Result<(), LinkError> {
-        let now_us = os::monotonic_us();
+    /// Says so many texts, each with its time.
+    fn submit(&mut self, lines: usize, stamp_us: impl Fn(usize) -> u64) -> Result<(), LinkError> {
         let (number, first) = (self.number, self.counter);
         for (at, text) in self.texts.chunks_exact_mut(self.size).take(lines).enumerate() {
-            stamp::put(text, number, (first + at as u64) as u32, now_us);
+            stamp::put(text, number, (first + at as u64) as u32, stamp_us(at));
         }
         let texts = self.texts.chunks_exact(self.size).take(lines);
         // Only digits and `x`.
         let texts = texts.map(|text| str::from_utf8(text).unwrap_or("x"));
         let submit = Submit {
             first: first + 1,
-            to: SubmitTo::Room(self.room.clone()),
+            to: SubmitTo::Stream(self.stream),
             to_label: None,
             lines: texts.map(|text| Line { reply_to: None, text }).collect(),
         };

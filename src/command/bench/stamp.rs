@@ -10,6 +10,8 @@ use crate::{chat::batch::MessageRef, os};
 
 /// Bytes of a stamp: sender (8 hexadecimal digits), counter (8), monotonic microseconds (16).
 pub(super) const STAMP_BYTES: usize = 32;
+/// Senders that a stamp may name.
+const SENDERS_MAX: u32 = 1_000;
 /// At full speed one of so many messages tells how long it took: a look at the clock costs as much as a
 /// message.
 const SAMPLED: u64 = 64;
@@ -54,17 +56,20 @@ pub(super) struct Tally {
     latencies: Mutex<Latencies>,
     pub(super) measures: AtomicBool,
     every: bool,
+    senders: u32,
 }
 
 impl Tally {
-    /// `every`: each message's latency counts, not only a sample's.
-    pub(super) fn new(every: bool) -> Arc<Self> {
+    /// `every`: each message's latency counts, not only a sample's. What does not come from one of so many
+    /// senders is not counted: anybody may say something in the room.
+    pub(super) fn new(every: bool, senders: u32) -> Arc<Self> {
         Arc::new(Self {
             deliveries: AtomicU64::new(0),
             disordered: AtomicU64::new(0),
             latencies: Mutex::new(latencies()),
             measures: AtomicBool::new(false),
             every,
+            senders: senders.min(SENDERS_MAX),
         })
     }
 
@@ -90,6 +95,9 @@ impl Tally {
             let Some(sent) = rest.first_chunk() else { return };
             let number = unhex(number);
             let (sender, counter) = ((number >> 32) as usize, number as u32);
+            if sender >= tally.senders as usize {
+                return;
+            }
             if next.len() <= sender {
                 next.resize(sender + 1, 0);
             }
