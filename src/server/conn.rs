@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// Reads of what a process that has ended left behind.
+const LAST_READS: usize = 8;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Nothing was said yet.
@@ -264,6 +267,12 @@ fn poll(
         conn.waker.replace(cx.waker().clone());
     }
     if process.poll_ended(cx).is_ready() {
+        // What it said last came before its end, a good-bye above all.
+        for _ in 0..LAST_READS {
+            if conn.ending.get().is_some() || read(core, conn, cx).is_ready() {
+                break;
+            }
+        }
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
     }
     // First make room, then read: what is read may want an answer.
