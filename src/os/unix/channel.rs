@@ -25,8 +25,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// What the server asks for; the kernel grants what its limits allow.
 const SEND_BUFFER_BYTES_WISH: usize = 4 * 1024 * 1024;
 /// What a member asks for; the kernel doubles it, and half of that is under way to it at most: enough that
-/// members which take turns are never without work. More only waits there longer (measured: 4 MiB bring no
-/// more messages than 1 MiB, and each of them four times as late; 256 KiB bring a tenth less).
+/// members which take turns are not without work. What is more waits there longer (`ARCHITECTURE.md`, *What
+/// was tried*).
 const RECEIVE_BUFFER_BYTES_WISH: usize = 1024 * 1024;
 /// How long the self-test waits for a datagram that should come.
 const SELF_TEST_WAIT: Duration = Duration::from_millis(200);
