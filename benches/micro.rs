@@ -4,7 +4,7 @@
 //! `-- --measurement-time 5` more exact. `-- --save-baseline NAME` and `-- --baseline NAME` compare. Rates are
 //! messages, bytes or rows a second.
 
-mod work;
+mod parts;
 
 use std::{
     hint::black_box,
@@ -28,7 +28,7 @@ use moot::{
     wire::{control, frame},
 };
 
-use work::{
+use parts::{
     bodies,
     house::{House, Way},
 };

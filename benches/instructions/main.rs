@@ -10,8 +10,8 @@
 
 #[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "some of the work is for the clock only")]
-#[path = "../work/mod.rs"]
-mod work;
+#[path = "../parts/mod.rs"]
+mod parts;
 
 #[cfg(target_os = "linux")]
 mod counted {
@@ -32,7 +32,7 @@ mod counted {
         wire::{control, frame},
     };
 
-    use crate::work::{
+    use crate::parts::{
         bodies,
         house::{House, Way},
     };
