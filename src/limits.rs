@@ -329,6 +329,15 @@ pub const SEQLOCK_TRIES_MAX: usize = 1_000;
 
 const _: () = assert!(HEARTBEAT_EVERY_MS * 4 <= HEARTBEAT_STALE_MS);
 
+// ---- benchmarks ------------------------------------------------------------------------------
+
+/// Sessions that send in a benchmark.
+pub const BENCH_SENDERS_MAX: u32 = 1_000;
+/// Sessions that listen in a benchmark; a few are left for others.
+pub const BENCH_MEMBERS_MAX: u32 = 16_000;
+
+const _: () = assert!((BENCH_MEMBERS_MAX as usize) < SESSIONS_MAX);
+
 // ---- times of commands -----------------------------------------------------------------------
 
 /// How long a command waits for an answer when `--timeout` does not say.

@@ -595,8 +595,8 @@ impl State {
     fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
         // What the server sealed or sent can be read; anything else has no place to go.
         let Ok(messages) = Reader::new(body) else { return };
-        let _ = match self.tap.take() {
-            // Whoever taps follows rooms: all that is said there is for it.
+        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
+        let _ = match self.tap.take_if(|_| is_room) {
             Some(mut tap) => {
                 let read = messages.each(from, |message| {
                     if !message.withheld {

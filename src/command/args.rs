@@ -18,7 +18,7 @@ use crate::{
         text::{Text, TextError},
     },
     config,
-    limits::{TEXT_BYTES_MAX, WILL_ROOMS_MAX},
+    limits::{BENCH_MEMBERS_MAX, BENCH_SENDERS_MAX, TEXT_BYTES_MAX, WILL_ROOMS_MAX},
 };
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
@@ -564,10 +564,10 @@ pub(super) struct StatusArgs {
 )]
 pub(super) struct BenchArgs {
     /// Sessions that listen
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_MEMBERS_MAX)))]
     pub(super) members: u32,
     /// Sessions that send
-    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_SENDERS_MAX)))]
     pub(super) senders: u32,
     /// Bytes of a text, 32 at least
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = bench_size)]

@@ -20,12 +20,13 @@ use crate::{
         names::RoomName,
         verbs::{Begin, Follow},
     },
-    client::{Crowd, Follows, LinkError, Mailbox, Member, Postbox, Wake},
+    client::{Crowd, Event, Follows, LinkError, Mailbox, Member, Postbox, Wake},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
         exit::{Exit, Failure},
     },
+    limits::BENCH_SENDERS_MAX,
     os,
 };
 
@@ -55,7 +56,10 @@ impl Members {
             check()?;
             all.push(Process::start(context, args, room)?);
         }
-        all.iter_mut().try_for_each(Process::until_ready)?;
+        for process in &mut all {
+            check()?;
+            process.until_ready()?;
+        }
         Ok(Self::Processes(all))
     }
 
@@ -319,7 +323,7 @@ fn ask_all(all: &mut [Process], question: &str) -> Result<Seen, Failure> {
 
 /// What such a process does until its standard input ends.
 pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Result<Exit, Failure> {
-    let tally = Tally::new(every, u32::MAX);
+    let tally = Tally::new(every, BENCH_SENDERS_MAX);
     let mut member = member(context, room)?;
     member.tap(tally.tap());
     let (to_member, questions) =
@@ -330,43 +334,48 @@ pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Res
         .map_err(|e| failed("can't start a thread", &e))?;
     context.out.json(&json!({"ready": true}))?;
     loop {
-        match member.wait(Some(&questions), None) {
-            Wake::Extra(Some(question)) => {
-                if let Some(rest) = question.strip_prefix("drain ") {
-                    drain(&mut member, &tally, rest)?;
-                }
-                if let "begin" | "end" = question.as_str() {
-                    tally.measures.store(question == "begin", Ordering::Relaxed);
-                }
-                let answer = match question.as_str() {
-                    "latencies" => {
-                        let all = tally.latencies();
-                        all.iter_recorded()
-                            .map(|v| json!([v.value_iterated_to(), v.count_at_value()]))
-                            .collect()
-                    }
-                    _ => {
-                        let seen = tally.seen();
-                        json!({"deliveries": seen.deliveries, "disordered": seen.disordered})
-                    }
-                };
-                context.out.json(&answer)?;
-            }
-            Wake::Extra(None) => {
+        let question = match letter(member.wait(Some(&questions), None))? {
+            None => continue,
+            Some(None) => {
                 member.quit();
                 return Ok(Exit::Done);
             }
-            Wake::Ended(e) => return Err(e.into()),
-            Wake::Event(crate::client::Event::End { reason }) => {
-                return Err(LinkError::Ended(reason).into());
-            }
-            Wake::Event(_)
-            | Wake::Sent(_)
-            | Wake::Refused(_)
-            | Wake::NotFollowed(..)
-            | Wake::Reply(..)
-            | Wake::TimedOut => {}
+            Some(Some(question)) => question,
+        };
+        if let Some(rest) = question.strip_prefix("drain ") {
+            drain(&mut member, &tally, rest)?;
         }
+        if let "begin" | "end" = question.as_str() {
+            tally.measures.store(question == "begin", Ordering::Relaxed);
+        }
+        let answer = match question.as_str() {
+            "latencies" => {
+                let all = tally.latencies();
+                all.iter_recorded()
+                    .map(|v| json!([v.value_iterated_to(), v.count_at_value()]))
+                    .collect()
+            }
+            _ => {
+                let seen = tally.seen();
+                json!({"deliveries": seen.deliveries, "disordered": seen.disordered})
+            }
+        };
+        context.out.json(&answer)?;
+    }
+}
+
+/// What came by the mailbox, if that woke it; the end of the session is a failure.
+fn letter<T>(wake: Wake<T>) -> Result<Option<Option<T>>, Failure> {
+    match wake {
+        Wake::Extra(letter) => Ok(Some(letter)),
+        Wake::Ended(e) => Err(e.into()),
+        Wake::Event(Event::End { reason }) => Err(LinkError::Ended(reason).into()),
+        Wake::Event(_)
+        | Wake::Sent(_)
+        | Wake::Refused(_)
+        | Wake::NotFollowed(..)
+        | Wake::Reply(..)
+        | Wake::TimedOut => Ok(None),
     }
 }
 
@@ -386,19 +395,7 @@ fn drain(member: &mut Member, tally: &Tally, orders: &str) -> Result<(), Failure
     let until_us = os::monotonic_us() + secs * 1_000_000;
     while tally.seen().deliveries < messages && os::monotonic_us() < until_us {
         let soon = Some(Instant::now() + Duration::from_millis(1));
-        match member.wait::<()>(None, soon) {
-            Wake::Ended(e) => return Err(e.into()),
-            Wake::Event(crate::client::Event::End { reason }) => {
-                return Err(LinkError::Ended(reason).into());
-            }
-            Wake::Event(_)
-            | Wake::Sent(_)
-            | Wake::Refused(_)
-            | Wake::NotFollowed(..)
-            | Wake::Reply(..)
-            | Wake::Extra(_)
-            | Wake::TimedOut => {}
-        }
+        letter(member.wait::<()>(None, soon))?;
     }
     Ok(())
 }

@@ -61,13 +61,9 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
         (welcome.pid, welcome.broadcast.clone())
     };
     let room = make_room(&mut control, args.room_history())?;
-    // The room's number: a sender that is still at it does not make the room anew once it is gone.
-    let target = Target::Room(room.clone());
-    let stream = match control.ask(&Request::Open { target })? {
-        Reply::Opened(info) => info.tag,
-        other => return Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
-    };
-    let measured = measure(context, args, (&room, stream), pid, &interrupted);
+    let measured = number_of(&mut control, &room)
+        .and_then(|stream| measure(context, args, (&room, stream), pid, &interrupted));
+    control.set_deadline(Some(context.deadline()));
     let gone = control.ask(&Request::DeleteRoom { room });
     let measured = measured?;
     gone?;
@@ -91,6 +87,14 @@ fn make_room(control: &mut Link, history: bool) -> Result<RoomName, Failure> {
         Request::CreateRoom { room: room.clone(), history, private: false, read_only: false };
     match control.ask(&request)? {
         Reply::Done => Ok(room),
+        other => Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
+    }
+}
+
+/// The room's number: a sender that is still at it does not make the room anew once it is gone.
+fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> {
+    match control.ask(&Request::Open { target: Target::Room(room.clone()) })? {
+        Reply::Opened(info) => Ok(info.tag),
         other => Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
     }
 }

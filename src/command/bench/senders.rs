@@ -22,7 +22,7 @@ use crate::{
         connect::Context,
         exit::{Exit, Failure},
     },
-    limits::{FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
+    limits::{ANSWER_MS_DEFAULT, FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os,
     wire::control::LINE_OVERHEAD_BYTES,
 };
@@ -200,6 +200,8 @@ impl Sender {
     }
 
     fn wait_until(&mut self, most: usize) -> Result<(), LinkError> {
+        // A server that hangs must not keep this command for ever.
+        self.link.set_deadline(Some(Instant::now() + Duration::from_millis(ANSWER_MS_DEFAULT)));
         while self.open > most {
             match self.link.wait()? {
                 Told::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),

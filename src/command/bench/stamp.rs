@@ -10,8 +10,6 @@ use crate::{chat::batch::MessageRef, os};
 
 /// Bytes of a stamp: sender (8 hexadecimal digits), counter (8), monotonic microseconds (16).
 pub(super) const STAMP_BYTES: usize = 32;
-/// Senders that a stamp may name.
-const SENDERS_MAX: u32 = 1_000;
 /// At full speed one of so many messages tells how long it took: a look at the clock costs as much as a
 /// message.
 const SAMPLED: u64 = 64;
@@ -69,7 +67,7 @@ impl Tally {
             latencies: Mutex::new(latencies()),
             measures: AtomicBool::new(false),
             every,
-            senders: senders.min(SENDERS_MAX),
+            senders,
         })
     }
 
