@@ -420,3 +420,19 @@ fn what_was_announced_to_a_deleted_room_is_not_for_whoever_makes_it_again() {
         }
     }
 }
+
+/// A reply may go out at once, long before the turn ends; the row must not be left behind.
+#[test]
+fn who_learns_that_he_is_in_a_room_stands_in_the_table() {
+    let mut hub = hub(false, false);
+    hub.actions();
+    hub.request(NOW, session(7), 7, join());
+    let actions: Vec<_> = hub.actions().collect();
+    let joined = |a: &Action| {
+        matches!(a, Action::Send(_, Frame::Reply { result: Ok(Reply::Joined(_)), .. }))
+    };
+    let shown = |a: &Action| matches!(a, Action::Row(row) if row.rooms == [room()]);
+    assert!(actions.iter().any(joined), "it is answered");
+    assert!(actions.iter().any(shown), "it is shown");
+    assert!(!hub.has_actions());
+}

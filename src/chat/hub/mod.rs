@@ -371,13 +371,15 @@ impl Hub {
 
     /// What is to be done now, in order. Empty it after each call.
     pub fn actions(&mut self) -> std::vec::Drain<'_, Action> {
+        // The table shows a member before the member learns that it is one.
+        self.tell_rows();
         self.out.drain(..)
     }
 
     /// Whether there is anything to do.
     #[must_use]
     pub fn has_actions(&self) -> bool {
-        !self.out.is_empty()
+        !self.out.is_empty() || !self.dirty_rows.is_empty()
     }
 
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
@@ -411,7 +413,6 @@ impl Hub {
         if self.dirty_streams.is_empty() {
             self.dirty_streams = dirty;
         }
-        self.tell_rows();
     }
 
     /// Looks at everything that depends on time. To be called every [`Hub::tick_after_ms`].

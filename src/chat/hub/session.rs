@@ -442,7 +442,7 @@ impl Hub {
         }
     }
 
-    /// Hands rows that changed in this turn to the presence table, each once.
+    /// Hands rows that changed to the presence table, each once.
     pub(super) fn tell_rows(&mut self) {
         for id in std::mem::take(&mut self.dirty_rows) {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
