@@ -5,7 +5,10 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use rustc_hash::FxHashMap;
 
 use super::core::{Core, count_output, no_waker, now};
 use super::{past, status};
@@ -17,8 +20,8 @@ use crate::{
         verbs::{Follow, Refusal, RefusalCode, Request},
     },
     limits::{
-        ECHO_BYTES_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX, LOOKUPS_PER_USER_MAX,
-        OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
+        ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX,
+        LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
     },
     os,
     session::{Accepted, Output},
@@ -28,9 +31,6 @@ use crate::{
         hello::{self, Bye, Hello, Refused, Welcome},
     },
 };
-
-/// Reads of what a process that has ended left behind.
-const LAST_READS: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -154,6 +154,12 @@ impl Conn {
         self.wake();
     }
 
+    /// Nobody takes what waits for it any more.
+    fn forget_output(&self, owed: &mut FxHashMap<u32, usize>) {
+        *self.output.borrow_mut() = Output::default();
+        count_output(owed, self);
+    }
+
     /// What it asked was answered: it is heard again.
     pub(super) fn end_question(&self) {
         self.looking_up.set(false);
@@ -214,9 +220,16 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
     core.inner.borrow_mut().conns.insert(conn.id, Rc::clone(&conn));
     let guard = Guard { core: &core, conn: &conn, cause: Cell::new(EndCause::Server) };
     let mut cause = poll_fn(|cx| poll(&core, &conn, &mut process, cx)).await;
+    let wait = Duration::from_millis(END_CAUSE_MS_MAX);
+    if matches!(cause, EndCause::Closed | EndCause::Killed) {
+        // What it said last came before its end, a good-bye above all. It may still be on its way, and the
+        // end does not come while a child of it holds the session.
+        conn.forget_output(&mut core.inner.borrow_mut().owed);
+        let _ = tokio::time::timeout(wait, poll_fn(|cx| last_words(&core, &conn, cx))).await;
+        cause = conn.ending.get().unwrap_or(cause);
+    }
     if cause == EndCause::Closed {
         // The socket of a killed process closes a moment before its end can be seen.
-        let wait = std::time::Duration::from_millis(crate::limits::END_CAUSE_MS_MAX);
         let ended = tokio::time::timeout(wait, poll_fn(|cx| process.poll_ended(cx))).await;
         if ended.is_ok() {
             cause = EndCause::Killed;
@@ -242,8 +255,7 @@ impl Drop for Guard<'_> {
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
-        *self.conn.output.borrow_mut() = Output::default();
-        count_output(&mut inner.owed, self.conn);
+        self.conn.forget_output(&mut inner.owed);
         if let Some(channel) = &mut inner.channel {
             channel.remove_slot(self.conn.id.0);
         }
@@ -267,12 +279,6 @@ fn poll(
         conn.waker.replace(cx.waker().clone());
     }
     if process.poll_ended(cx).is_ready() {
-        // What it said last came before its end, a good-bye above all.
-        for _ in 0..LAST_READS {
-            if conn.ending.get().is_some() || read(core, conn, cx).is_ready() {
-                break;
-            }
-        }
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
     }
     // First make room, then read: what is read may want an answer.
@@ -290,6 +296,14 @@ fn poll(
     match conn.ending.get() {
         Some(cause) if conn.output.borrow().is_empty() => Poll::Ready(cause),
         Some(_) | None => Poll::Pending,
+    }
+}
+
+/// Reads what is left of a connection whose other end has ended, until it said good-bye or nothing is left.
+fn last_words(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<()> {
+    match read(core, conn, cx) {
+        Poll::Pending if conn.ending.get().is_none() => Poll::Pending,
+        Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
     }
 }
 
