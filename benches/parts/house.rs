@@ -212,11 +212,9 @@ impl House {
 
     /// Fills a session's output, whose socket takes everything, until it is owed nothing.
     fn pull(&mut self, id: SessionId) {
-        loop {
-            self.hub.pull(self.now, id, PULL_BYTES, &mut self.chunks);
-            if self.chunks.is_empty() {
-                return;
-            }
+        let mut more = true;
+        while more {
+            more = self.hub.pull(self.now, id, PULL_BYTES, &mut self.chunks);
             for chunk in self.chunks.drain(..) {
                 match chunk {
                     Chunk::Batch(frame) => {

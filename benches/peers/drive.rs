@@ -41,7 +41,8 @@ impl fmt::Display for Window {
 }
 
 pub fn measure<P: Protocol>(server: &Server, run: &Run, window: Window) -> io::Result<Measured> {
-    let empty_bytes = server.process.resident_bytes()?;
+    let memory_bytes = || io::Result::Ok(server.process.usage()?.memory_bytes.unwrap_or(0));
+    let empty_bytes = memory_bytes()?;
     let publisher = server.address.connect()?;
     P::open(&publisher)?;
     let subscribed = |number| {
@@ -50,7 +51,7 @@ pub fn measure<P: Protocol>(server: &Server, run: &Run, window: Window) -> io::R
         io::Result::Ok(socket)
     };
     let sockets = (0..run.members).map(subscribed).collect::<io::Result<Vec<_>>>()?;
-    let idle_bytes = server.process.resident_bytes()?;
+    let idle_bytes = memory_bytes()?;
     let seen: Vec<Seen> = std::iter::repeat_with(Seen::default).take(run.members).collect();
     // Of a paced run the first messages warm up.
     let timed_above = match run.rate {
@@ -71,7 +72,7 @@ pub fn measure<P: Protocol>(server: &Server, run: &Run, window: Window) -> io::R
         p99_us: latency_us(0.99),
         lost: tally.lost + missing,
         disordered: tally.disordered,
-        server_cpu_us_per_delivery: Some(passed.cpu_s * 1e6 / passed.deliveries.max(1) as f64),
+        server_cpu_us_per_delivery: Some(passed.cpu_us as f64 / passed.deliveries.max(1) as f64),
         server_memory_per_member_bytes: Some(
             idle_bytes.saturating_sub(empty_bytes) as f64 / run.members as f64,
         ),
@@ -83,7 +84,7 @@ struct Passed {
     sent: u64,
     seconds: f64,
     deliveries: u64,
-    cpu_s: f64,
+    cpu_us: u64,
 }
 
 fn timed<P: Protocol>(
@@ -112,7 +113,7 @@ fn timed<P: Protocol>(
             sent,
             seconds: (end.at - start.at).as_secs_f64(),
             deliveries: end.received - start.received,
-            cpu_s: end.cpu_s - start.cpu_s,
+            cpu_us: end.cpu_us - start.cpu_us,
         })
     })
 }
@@ -120,13 +121,13 @@ fn timed<P: Protocol>(
 struct Mark {
     at: Instant,
     received: u64,
-    cpu_s: f64,
+    cpu_us: u64,
 }
 
 impl Mark {
     fn now(server: &Server, seen: &[Seen]) -> io::Result<Self> {
         let received = seen.iter().map(|seen| seen.received.load(Ordering::Acquire)).sum();
-        Ok(Self { at: Instant::now(), received, cpu_s: server.process.cpu_s()? })
+        Ok(Self { at: Instant::now(), received, cpu_us: server.process.usage()?.cpu_us })
     }
 }
 

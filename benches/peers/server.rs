@@ -10,14 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::moot::os::{Usage, process_usage};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The unit of times in `/proc/PID/stat` is the same on all Linux that Rust runs on.
-const TICKS_PER_S: f64 = 100.0;
 /// Nothing answers for so long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -65,20 +64,9 @@ impl Process {
         Ok(Self { child })
     }
 
-    /// Processor time so far, user's and system's.
-    pub fn cpu_s(&self) -> io::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may contain anything.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
-        Ok(ticks as f64 / TICKS_PER_S)
-    }
-
-    pub fn resident_bytes(&self) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-        let kib = line.split_ascii_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
-        Ok(kib.unwrap_or(0) * 1024)
+    /// What it has used, in the same way as it is measured for this program's own server.
+    pub fn usage(&self) -> io::Result<Usage> {
+        process_usage(self.child.id()).ok_or_else(|| io::Error::other("no word of a process"))
     }
 }
 

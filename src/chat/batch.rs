@@ -561,6 +561,12 @@ mod tests {
         let mut each = Vec::new();
         Reader::new(body).unwrap().each(0, |message| each.push(*message)).unwrap();
         assert_eq!(one_by_one, each, "both ways read the same");
+        if let [_, rest @ ..] = one_by_one.as_slice() {
+            let mut later = Vec::new();
+            let from = one_by_one[0].seq + 1;
+            Reader::new(body).unwrap().each(from, |message| later.push(*message)).unwrap();
+            assert_eq!(later, rest, "from a number on");
+        }
         one_by_one
     }
 

@@ -59,20 +59,6 @@ impl Crowd {
     /// # Errors
     /// If one of them lost its session, or its room.
     pub fn turn(&mut self, timeout: Duration) -> Result<(), LinkError> {
-        self.turn_once(timeout).map(drop)
-    }
-
-    /// Gives them all that is there now.
-    ///
-    /// # Errors
-    /// If one of them lost its session.
-    pub fn catch_up(&mut self) -> Result<(), LinkError> {
-        while self.turn_once(Duration::ZERO)? {}
-        Ok(())
-    }
-
-    /// Whether something came.
-    fn turn_once(&mut self, timeout: Duration) -> Result<bool, LinkError> {
         let timeout = timeout.min(Duration::from_micros(TICK_US));
         self.poller.wait(timeout, &mut self.ready)?;
         let mut ready = std::mem::take(&mut self.ready);
@@ -84,7 +70,6 @@ impl Crowd {
             self.members[*number].take_session(&mut self.buffer)?;
             self.end_turn(*number)?;
         }
-        let came = !ready.is_empty();
         ready.clear();
         self.ready = ready;
         let now_us = os::monotonic_us();
@@ -97,7 +82,7 @@ impl Crowd {
                 }
             }
         }
-        Ok(came)
+        Ok(())
     }
 
     /// Takes one datagram of a member; others may have theirs as well before it is looked at.

@@ -1,6 +1,6 @@
 //! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
 //!
-//! The caller's own thread waits for both at once ([`Intake`]); nothing is handed from thread to thread.
+//! The caller's own thread waits for both at once ([`Intake`]; on Windows two threads read for it).
 //! What comes goes through the member's [`State`], which puts it in order. Correctness never depends on
 //! the broadcast channel: what does not come by it is asked for by session.
 
@@ -220,8 +220,8 @@ impl Member {
     }
 
     /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the buffer,
-    /// in order, and no event is made of it: for whoever has many to take. It is called within
-    /// [`Member::wait`].
+    /// in order, and no event is made of it: for whoever has many to take. It is called by whoever waits for
+    /// this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added to).
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
         self.state.tap = Some(Box::new(tap));
     }
@@ -458,17 +458,14 @@ impl Member {
         self.state.say(to, reply_to, text);
     }
 
-    /// Asks for what is missing and reports what was delivered, when it is time; whether other sockets are
-    /// open now.
-    fn tick(&mut self) -> bool {
+    /// Asks for what is missing and reports what was delivered, when it is time.
+    fn tick(&mut self) {
         if self.intake.is_none() {
-            self.try_again();
-            return true;
+            return self.try_again();
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let changed = self.end_turn(&mut buffer);
+        self.end_turn(&mut buffer);
         self.buffer = buffer;
-        changed
     }
 
     fn next_tick(&self, now: Instant) -> Option<Instant> {

@@ -698,7 +698,9 @@ impl State {
 
     fn ask_silently(&mut self, request: &Request) {
         let serial = self.put(request);
-        self.silent.insert(serial);
+        if self.live.is_some() {
+            self.silent.insert(serial);
+        }
     }
 
     /// Follows something more; its messages come like the others.

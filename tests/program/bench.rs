@@ -38,6 +38,16 @@ fn a_bench_is_for_people_as_well() {
     assert!(done.err.contains("/s deliveries"), "it says how far it is: {}", done.err);
 }
 
+/// A sender that seldom says something is not one that gets no answer.
+#[test]
+fn a_slow_rate_is_no_time_limit() {
+    let world = World::new();
+    let _server = world.serve();
+    let args = ["--timeout", "2s", "bench", "--rate", "1", "--senders", "3", "--for", "4s"];
+    let done = world.run(&args).ok();
+    assert!(done.out.contains("0 lost"), "{}", done.out);
+}
+
 #[test]
 fn what_can_not_be_measured_is_refused() {
     let world = World::new();

@@ -286,8 +286,8 @@ impl Hub {
         }
     }
 
-    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose account held it shut
-    /// for too long altogether, unless everybody is equally slow.
+    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose
+    /// account held it shut for too long altogether, unless everybody is equally slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag.0 as usize];
         let Some(blocked_us) = stream.blocked_since_us else { return };

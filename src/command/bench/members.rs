@@ -178,7 +178,7 @@ impl Threads {
             member.tap(tally.tap());
             crowd.add(member).map_err(|e| failed("can't wait for a member", &e))?;
             // Those that are here answer the server meanwhile.
-            crowd.catch_up()?;
+            crowd.turn(Duration::ZERO)?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (mut tallies, mut running) = (Vec::new(), Vec::new());

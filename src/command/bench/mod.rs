@@ -55,7 +55,6 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
     let interrupted = interrupt::catch_to_clean_up()?;
     os::raise_descriptor_limit();
     let mut control = context.link()?;
-    control.set_deadline(None);
     let (pid, broadcast) = {
         let welcome = control.welcome()?;
         (welcome.pid, welcome.broadcast.clone())

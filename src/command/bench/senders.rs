@@ -22,7 +22,7 @@ use crate::{
         connect::Context,
         exit::{Exit, Failure},
     },
-    limits::{ANSWER_MS_DEFAULT, FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
+    limits::{FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os,
     wire::control::LINE_OVERHEAD_BYTES,
 };
@@ -48,8 +48,8 @@ impl Senders {
             let mut link = Link::open(context.connect()?, &context.hello(Kind::Script)?);
             link.set_deadline(Some(context.deadline()));
             link.welcome()?;
-            link.set_deadline(None);
-            let mut sender = Sender::new(link, number, stream, args.size);
+            let answer_within = context.deadline().saturating_duration_since(Instant::now());
+            let mut sender = Sender::new(link, answer_within, number, stream, args.size);
             let every = match args.rate {
                 BenchRate::Max => None,
                 BenchRate::PerSecond(rate) => {
@@ -108,6 +108,8 @@ impl Drop for Senders {
 
 struct Sender {
     link: Link,
+    /// A server that hangs must not keep this command for ever.
+    answer_within: Duration,
     number: u32,
     stream: StreamTag,
     counter: u64,
@@ -119,11 +121,18 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(link: Link, number: u32, stream: StreamTag, size: usize) -> Self {
+    fn new(
+        link: Link,
+        answer_within: Duration,
+        number: u32,
+        stream: StreamTag,
+        size: usize,
+    ) -> Self {
         // What fits into one frame, and several frames under way.
         let fit = (FRAME_BYTES_MAX - 512) / (size + LINE_OVERHEAD_BYTES);
         let lines = fit.clamp(1, UNACKED_SUBMITS_MAX / SUBMITS_AHEAD);
-        Self { link, number, stream, counter: 0, open: 0, size, texts: vec![b'x'; lines * size] }
+        let texts = vec![b'x'; lines * size];
+        Self { link, answer_within, number, stream, counter: 0, open: 0, size, texts }
     }
 
     fn lines_max(&self) -> usize {
@@ -193,6 +202,8 @@ impl Sender {
             lines: texts.map(|text| Line { reply_to: None, text }).collect(),
         };
         self.link.queue_submit(&submit);
+        // From now on, however long ago the last one was.
+        self.link.set_deadline(Some(Instant::now() + self.answer_within));
         self.link.flush()?;
         self.counter += lines as u64;
         self.open += lines;
@@ -200,8 +211,7 @@ impl Sender {
     }
 
     fn wait_until(&mut self, most: usize) -> Result<(), LinkError> {
-        // A server that hangs must not keep this command for ever.
-        self.link.set_deadline(Some(Instant::now() + Duration::from_millis(ANSWER_MS_DEFAULT)));
+        self.link.set_deadline(Some(Instant::now() + self.answer_within));
         while self.open > most {
             match self.link.wait()? {
                 Told::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
