@@ -303,6 +303,37 @@ pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
 const _: () = assert!(SESSIONS_MAX <= RECEIPT_SESSIONS_KEPT_MAX);
 const _: () = assert!(NOTICE_BYTES_PER_USER_MAX >= TEXT_BYTES_MAX);
 
+// ---- programs that are run for messages ------------------------------------------------------
+
+/// Messages that wait for the program of `--exec`; then no more are read.
+pub const EXEC_WAITING_MAX: usize = 1_024;
+/// Bytes of their texts.
+pub const EXEC_WAITING_BYTES_MAX: usize = 1024 * 1024;
+
+// ---- requests and replies --------------------------------------------------------------------
+
+/// Requests of one account that wait for replies.
+pub const REQUESTS_PER_USER_MAX: usize = 1_024;
+/// Requests of all.
+pub const REQUESTS_MAX: usize = 16_384;
+/// Sessions that answer in one room.
+pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
+/// Requests that one answerer works on at a time.
+pub const ANSWER_JOBS_MAX: usize = 256;
+/// Requests that an answerer remembers to have done, for a server that begins anew.
+pub const REQUESTS_DONE_KEPT_MAX: usize = 1_024;
+/// Who was offered a request takes it within this time, or another one is offered it.
+pub const OFFER_MS_MAX: u64 = 1_000;
+/// A request is kept so long for an answerer whose connection broke while it worked on it.
+pub const HOLDER_AWAY_MS_MAX: u64 = 3_000;
+/// A request is kept so long for an asker whose connection broke.
+pub const ASKER_AWAY_MS_MAX: u64 = 10_000;
+/// A request that is asked again after a break is offered only then: who has done it says so before.
+pub const REASK_AFTER_MS: u64 = 3_000;
+
+// Those lists go into a frame, with up to nine bytes a number.
+const _: () = assert!((REQUESTS_DONE_KEPT_MAX + ANSWER_JOBS_MAX) * 9 + 256 < FRAME_BYTES_MAX);
+
 // ---- names that are kept ---------------------------------------------------------------------
 
 /// Away texts kept for one user id (one a label).
@@ -342,6 +373,8 @@ const _: () = assert!((BENCH_MEMBERS_MAX as usize) < SESSIONS_MAX);
 
 /// How long a command waits for an answer when `--timeout` does not say.
 pub const ANSWER_MS_DEFAULT: u64 = 10_000;
+/// How long `ask` waits for replies when `--timeout` does not say.
+pub const ASK_MS_DEFAULT: u64 = 30_000;
 /// How long `announce` waits for its receipt when `--timeout` does not say.
 pub const RECEIPT_MS_DEFAULT: u64 = 2_000;
 /// The same with `--wait acked`: people take longer.

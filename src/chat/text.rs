@@ -168,6 +168,20 @@ pub fn shown(text: &str, multiline: bool) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
+/// Bytes from a program as a text: what is not UTF-8 is written out (`\\xff`).
+#[must_use]
+pub fn written_out(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
 /// Whether a text speaks to a user: `@name` with no letter or digit around it.
 #[must_use]
 pub fn mentions(text: &str, user: &str) -> bool {
@@ -221,6 +235,12 @@ mod tests {
         assert_eq!(shown("a\nb", false), "a\\nb");
         assert_eq!(shown("\u{9b}31m\u{85}\r\u{7f}", true), "\\u{9b}31m\\u{85}\\r\\u{7f}");
         assert_eq!(shown("\u{feff}\u{200b}\u{2028}", true), "\\u{feff}\\u{200b}\\u{2028}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_out() {
+        assert_eq!(written_out("한글 ok\n".as_bytes()), "한글 ok\n");
+        assert_eq!(written_out(b"a\xff\xed\x95b"), "a\\xff\\xed\\x95b");
     }
 
     #[test]

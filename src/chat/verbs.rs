@@ -294,6 +294,48 @@ pub enum Request {
     Active,
     /// Good-bye: the end of this session is deliberate.
     Quit,
+    /// What this session said under a counter is a request: its replies are waited for.
+    Ask {
+        /// Counter of the submit, which is acknowledged.
+        counter: u64,
+        /// It was said so before, in a session that broke.
+        again: bool,
+    },
+    /// This session answers requests.
+    Answer(Answering),
+    /// Takes a request that was offered.
+    Take {
+        /// In which room.
+        stream: StreamTag,
+        /// Its number.
+        seq: u64,
+    },
+    /// How a request went that this session took: told before its reply.
+    Answered {
+        /// In which room.
+        stream: StreamTag,
+        /// Its number.
+        seq: u64,
+        /// It could not be done.
+        failed: bool,
+        /// There is no reply beside this.
+        silent: bool,
+    },
+}
+
+/// An answerer of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answering {
+    /// The room.
+    pub stream: StreamTag,
+    /// One answerer of this name takes each request; none: this one answers all of them.
+    pub queue: Option<Label>,
+    /// How many it works on at a time.
+    pub jobs: u32,
+    /// Those that it has taken and not replied to yet, after a break.
+    pub holding: Vec<u64>,
+    /// Those that it has replied to lately, after a break.
+    pub done: Vec<u64>,
 }
 
 /// What is to be announced, to whom, and what is waited for.
@@ -691,6 +733,16 @@ pub enum Reply {
         /// Ask again from there.
         more: bool,
     },
+    /// To `Ask`.
+    Asked {
+        /// Sessions that answer in the room now.
+        answerers: u32,
+    },
+    /// To `Answer`.
+    Answering {
+        /// Of what it holds, that which another one has by now.
+        lost: Vec<u64>,
+    },
 }
 
 /// Why a range of numbers can't be shown.
@@ -808,4 +860,37 @@ pub enum Event {
     Slowed,
     /// How a room is spelled that this session wrote in another way; before the acknowledgement.
     Spelled(RoomName),
+    /// A request that this answerer may take, for a short time.
+    Offer {
+        /// In which room.
+        stream: StreamTag,
+        /// Its number.
+        seq: u64,
+        /// How many took it and ended before they replied.
+        before: u32,
+    },
+    /// How an answerer fared with this session's request.
+    Answered {
+        /// In which room.
+        stream: StreamTag,
+        /// Number of the request.
+        seq: u64,
+        /// Who.
+        by: Member,
+        /// It could not be done.
+        failed: bool,
+        /// There is no reply beside this.
+        silent: bool,
+    },
+    /// Who had taken this session's request ended before it replied; another one may take it.
+    Abandoned {
+        /// In which room.
+        stream: StreamTag,
+        /// Number of the request.
+        seq: u64,
+        /// Who.
+        by: Member,
+        /// How it ended.
+        cause: EndCause,
+    },
 }

@@ -4,7 +4,7 @@ use crate::chat::{
     member::{EndCause, Member},
     message::{Message, StreamName},
     names::{RoomName, UserName},
-    verbs::GapReason,
+    verbs::{GapReason, StreamTag},
 };
 
 /// Something that happened, in the order in which it is to be shown.
@@ -83,6 +83,41 @@ pub enum Event {
     },
     /// What this member says waits, since its user sends more than one user may.
     Slowed,
+    /// A request that this answerer may take now, by [`Request::Take`](crate::chat::verbs::Request).
+    Offer {
+        /// The room.
+        room: RoomName,
+        /// The room's number in this run.
+        stream: StreamTag,
+        /// Number of the request.
+        seq: u64,
+        /// How many took it and ended before they replied.
+        before: u32,
+    },
+    /// How an answerer fared with a request of this member.
+    Answered {
+        /// The room.
+        room: RoomName,
+        /// Number of the request.
+        seq: u64,
+        /// Who.
+        by: Member,
+        /// It could not be done.
+        failed: bool,
+        /// There is no reply beside this.
+        silent: bool,
+    },
+    /// Who had taken a request of this member ended before it replied.
+    Abandoned {
+        /// The room.
+        room: RoomName,
+        /// Number of the request.
+        seq: u64,
+        /// Who.
+        by: Member,
+        /// How it ended.
+        cause: EndCause,
+    },
     /// The connection to the server ended.
     End {
         /// In words.

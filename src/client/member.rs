@@ -21,8 +21,9 @@ use crate::{
         batch::MessageRef,
         hub::Now,
         member::Kind as MemberKind,
+        message::Message,
         names::RoomName,
-        verbs::{Follow, Refusal, Reply, Request},
+        verbs::{Follow, Page, Refusal, Reply, Request, StreamTag},
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
     session::Connection,
@@ -88,6 +89,20 @@ impl<T> Mailbox<T> {
     #[must_use]
     pub fn recv(&self) -> Option<T> {
         self.letters.recv().ok()
+    }
+
+    /// The same, until a time; `Err` once that has come.
+    ///
+    /// # Errors
+    /// If nothing was sent until then.
+    #[expect(clippy::result_unit_err, reason = "there is nothing else to know")]
+    pub fn recv_until(&self, until: Option<Instant>) -> Result<Option<T>, ()> {
+        let Some(until) = until else { return Ok(self.recv()) };
+        match self.letters.recv_deadline(until) {
+            Ok(letter) => Ok(Some(letter)),
+            Err(e) if e.is_disconnected() => Ok(None),
+            Err(_) => Err(()),
+        }
     }
 
     /// What was sent, if anything was.
@@ -451,11 +466,24 @@ impl Member {
         self.state.part(room, forget)
     }
 
-    /// Says something. It is submitted again after a broken connection, and stored once.
+    /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted again after
+    /// a broken connection, and stored once.
     ///
     /// The caller keeps [`Member::unacked`] below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) {
-        self.state.say(to, reply_to, text);
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+        self.state.say(to, reply_to, text)
+    }
+
+    /// The number of a room that it follows, in this run of the server.
+    #[must_use]
+    pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
+        self.state.tag_of(room)
+    }
+
+    /// A message of a room that it follows, out of the answer to [`Request::Page`].
+    #[must_use]
+    pub fn message_of_page(&self, room: &RoomName, page: &Page, seq: u64) -> Option<Message> {
+        self.state.message_of_page(room, page, seq)
     }
 
     /// Asks for what is missing and reports what was delivered, when it is time.

@@ -19,8 +19,8 @@ use crate::{
         names::{Label, RoomName, UserName},
         text::Text,
         verbs::{
-            Begin, Channel, Event as Told, Follow, GapReason, Refusal, RefusalCode, Reply, Request,
-            StreamInfo, StreamLabel, StreamTag,
+            Begin, Channel, Event as Told, Follow, GapReason, Page, Refusal, RefusalCode, Reply,
+            Request, StreamInfo, StreamLabel, StreamTag,
         },
     },
     limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
@@ -554,6 +554,22 @@ impl State {
                 self.queue(Queued::Event(Event::Invited { room, user, by }));
             }
             Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
+            Told::Offer { stream, seq, before } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Offer { room, stream, seq, before }));
+                }
+            }
+            Told::Answered { stream, seq, by, failed, silent } => {
+                if let Some(room) = self.room_of(stream) {
+                    let answered = Event::Answered { room, seq, by, failed, silent };
+                    self.queue(Queued::Event(answered));
+                }
+            }
+            Told::Abandoned { stream, seq, by, cause } => {
+                if let Some(room) = self.room_of(stream) {
+                    self.queue(Queued::Event(Event::Abandoned { room, seq, by, cause }));
+                }
+            }
             Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
     }
@@ -563,6 +579,25 @@ impl State {
             StreamName::Room(room) => Some(room.clone()),
             StreamName::Direct(_) | StreamName::Announcements => None,
         }
+    }
+
+    /// The number of a room that is followed, in this run.
+    pub(super) fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
+        let name = StreamName::Room(room.clone());
+        self.streams.iter().find(|(_, s)| s.name == name).map(|(tag, _)| StreamTag(*tag))
+    }
+
+    /// A message of a room that is followed, out of a page of it.
+    pub(super) fn message_of_page(
+        &self,
+        room: &RoomName,
+        page: &Page,
+        seq: u64,
+    ) -> Option<Message> {
+        let tag = self.tag_of(room)?;
+        let mut messages = Reader::new(&page.body).into_iter().flatten().flatten();
+        let found = messages.find(|message| message.seq == seq)?;
+        self.message(tag.0, &found)
     }
 
     fn take_body(&mut self, now: Now, via: Via, body: &[u8]) {
@@ -731,16 +766,17 @@ impl State {
         self.wishes.push(Wish::Leave(tag));
     }
 
-    /// Says something. It is submitted again after a broken connection, and stored once.
+    /// Says something; gives its counter. It is submitted again after a broken connection, and stored once.
     ///
     /// The caller keeps `unacked` below its limit.
-    pub(super) fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) {
+    pub(super) fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         self.counter += 1;
         self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
         if self.live.as_ref().is_some_and(|live| live.is_ready) {
             self.submit_at(self.unacked.len() - 1);
         }
+        self.counter
     }
 
     /// Numbers of conversations are those of another run: what was on its way to a user is told as

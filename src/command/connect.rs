@@ -91,6 +91,13 @@ impl Context {
         Ok(args)
     }
 
+    /// What is said where a server is needed and there is none.
+    pub(super) fn no_server(&self) -> Result<Failure, Failure> {
+        let places = self.places()?;
+        let text = format!("no server in {}; `moot serve` runs one", places.runtime.display());
+        Ok(Failure::new(Exit::NoServer, text))
+    }
+
     fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
         match e {
             ConnectError::NoServer(_) => {
@@ -108,6 +115,11 @@ impl Context {
             | ConnectError::Untrusted { .. }
             | ConnectError::Io { .. }) => e.into(),
         }
+    }
+
+    /// What programs that a command runs find in their environment, so that they mean the same server.
+    pub(super) fn environment(&self, places: &Places) -> Vec<(&'static str, OsString)> {
+        vec![("MOOT_SERVER", places.runtime.clone().into())]
     }
 
     /// Whether a command that goes on has had its time.

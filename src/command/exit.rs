@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::{
     chat::verbs::{Refusal, RefusalCode},
     os::PlaceError,
+    presence::ReadError,
 };
 
 /// Exit codes of the command line contract.
@@ -69,6 +70,17 @@ impl From<PlaceError> for Failure {
             PlaceError::Unsafe { .. } => Exit::Denied,
             e if e.is_denied() => Exit::Denied,
             PlaceError::NoHome | PlaceError::Network { .. } | PlaceError::Io { .. } => Exit::Failed,
+        };
+        Self::new(exit, e.to_string())
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(e: ReadError) -> Self {
+        let exit = match e {
+            ReadError::NoServer { .. } => Exit::NoServer,
+            ReadError::Denied { .. } => Exit::Denied,
+            _ => Exit::Failed,
         };
         Self::new(exit, e.to_string())
     }

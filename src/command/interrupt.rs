@@ -87,6 +87,24 @@ pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
 }
 
+/// Hands what comes from [`catch`] on to a channel that other things come by as well.
+pub(super) fn forward<T: Send + 'static>(
+    from: Mailbox<Leave>,
+    to: Postbox<T>,
+    letter: fn(Leave) -> T,
+) -> Result<(), Failure> {
+    let forward = move || {
+        while let Some(why) = from.recv() {
+            if !to.send(letter(why)) {
+                return;
+            }
+        }
+    };
+    // It ends with the process.
+    let thread = std::thread::Builder::new().name("moot-signal".to_owned()).spawn(forward);
+    thread.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
+}
+
 fn hand(why: Leave) -> bool {
     wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }

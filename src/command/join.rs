@@ -86,7 +86,7 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
     let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
     let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
     let (to_loop, inputs) = Mailbox::new(LINES_AHEAD).map_err(failed)?;
-    forward_interrupts(interrupted, to_loop.clone())?;
+    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
     if !args.read_only {
         read_lines(to_loop)?;
     }
@@ -104,17 +104,6 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         exit: Exit::Done,
     };
     chat.run(context, &inputs, until)
-}
-
-fn forward_interrupts(from: Mailbox<Leave>, to: Postbox<Input>) -> Result<(), Failure> {
-    let forward = move || {
-        while let Some(why) = from.recv() {
-            if !to.send(Input::Leave(why)) {
-                return;
-            }
-        }
-    };
-    spawn("moot-signal", forward)
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
@@ -350,7 +339,9 @@ impl Chat {
 
     fn say(&mut self, context: &mut Context, text: String) {
         match &self.current {
-            Some(room) => self.member.say(Address::Room(room.clone()), None, text),
+            Some(room) => {
+                self.member.say(Address::Room(room.clone()), None, text);
+            }
             None => context.out.warn("you are in no room; /join one"),
         }
     }

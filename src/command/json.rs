@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::time::rfc3339;
+use super::{args::Somebody, time::rfc3339};
 use crate::{
     chat::{
         member::Member,
         message::{Message, MessageId, Notice, NoticeId, StreamName},
-        names::Label,
+        names::{Label, RoomName},
         roster::Row,
         text::is_unsafe_to_show,
         verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
@@ -71,6 +71,24 @@ pub(super) fn event(event: &Event) -> Value {
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
         Event::Slowed => json!({"type": "slowed"}),
+        Event::Offer { room, seq, before, .. } => json!({
+            "type": "offer",
+            "id": id_in(room, *seq),
+            "before": before,
+        }),
+        Event::Answered { room, seq, by, failed, silent } => json!({
+            "type": "answered",
+            "id": id_in(room, *seq),
+            "by": member(by),
+            "failed": failed,
+            "silent": silent,
+        }),
+        Event::Abandoned { room, seq, by, cause } => json!({
+            "type": "abandoned",
+            "id": id_in(room, *seq),
+            "by": member(by),
+            "reason": cause.word(),
+        }),
         Event::Cancelled { number, by } => json!({
             "type": "cancelled",
             "id": NoticeId::Number(*number).to_string(),
@@ -91,6 +109,11 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Deleted { room } => json!({"type": "deleted", "room": room.as_str()}),
         Event::End { reason } => json!({"type": "end", "reason": reason}),
     }
+}
+
+/// A message of a room, as those who are in it write it.
+fn id_in(room: &RoomName, seq: u64) -> String {
+    format!("{room}:{seq}")
 }
 
 /// Under which key a stream is named.
@@ -150,6 +173,37 @@ fn announcement(message: &Message, notice: &Notice) -> Value {
         "retained": notice.retained,
         "ack": notice.ack,
     })
+}
+
+/// A reply to a request: a message, and whether the answerer says that it failed.
+pub(super) fn reply(message: &Message, failed: bool) -> Value {
+    let mut object = self::message(message);
+    if let Some(keys) = object.as_object_mut() {
+        keys.insert("failed".to_owned(), json!(failed));
+    }
+    object
+}
+
+/// The same of an answerer that had nothing to say.
+pub(super) fn silent_reply(to: Option<&MessageId>, by: &Member, failed: bool) -> Value {
+    let (key, name) = to.map_or(("room", Value::Null), |id| place(&id.stream));
+    json!({
+        "type": if key == "with" { "direct" } else { "message" },
+        "id": null,
+        key: name,
+        "seq": null,
+        "ts": null,
+        "from": member(by),
+        "text": "",
+        "reply_to": to.map(ToString::to_string),
+        "mention": false,
+        "failed": failed,
+    })
+}
+
+/// A request that was answered.
+pub(super) fn answered(id: &str, attempt: u32, failure: Option<&str>) -> Value {
+    json!({"type": "answered", "id": id, "attempt": attempt, "failed": failure})
 }
 
 pub(super) fn sent(sent: &Sent) -> Value {
@@ -255,6 +309,17 @@ pub(super) fn audit(entry: &AuditInfo) -> Value {
         "ts": rfc3339(entry.wall_us),
         "by": entry.by.as_str(),
         "act": entry.act,
+    })
+}
+
+pub(super) fn gone(whom: &Somebody, room: Option<&RoomName>) -> Value {
+    let name = whom.to_string();
+    json!({
+        "type": "gone",
+        "name": name.strip_prefix('@'),
+        "user": whom.user.as_str(),
+        "label": whom.label.as_ref().map(Label::as_str),
+        "room": room.map(RoomName::as_str),
     })
 }
 

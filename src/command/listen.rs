@@ -8,6 +8,7 @@ use std::{
 use super::{
     args::{ListenArgs, ListenTarget, check_will},
     connect::Context,
+    exec::{self, Job, Outcome, Runner},
     exit::{Exit, Failure},
     notify::Notifier,
     output::Output,
@@ -21,18 +22,55 @@ use crate::{
         names::Target,
         verbs::{Begin, Follow, RefusalCode},
     },
-    client::{Event, Follows, LinkError, Member, Wake},
+    client::{Event, Follows, LinkError, Mailbox, Member, Wake},
     command::interrupt::{self, Leave},
+    os::Places,
+    session::Connection,
 };
 
+/// What the other threads hand over.
+enum Input {
+    Leave(Leave),
+    Ended(Outcome),
+}
+
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
+    let (connection, places) = {
+        checked(args)?;
+        context.connect_or_start()?
+    };
+    listen(context, args, connection, places, false)
+}
+
+/// What can be refused before anything is begun.
+pub(super) fn checked(args: &ListenArgs) -> Result<(), Failure> {
     let targets: HashSet<_> = args.targets.iter().collect();
     let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
     check_will(args.will.as_ref(), rooms)?;
+    args.exec.program().map(drop)
+}
+
+/// Listens; `waits`: for one thing, and prints nothing else.
+pub(super) fn listen(
+    context: &mut Context,
+    args: &ListenArgs,
+    connection: Connection,
+    places: Places,
+    waits: bool,
+) -> Result<Exit, Failure> {
+    let targets: HashSet<_> = args.targets.iter().collect();
+    let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
     let notifier = args.notify.then(Notifier::find).transpose()?;
     let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
-    let (connection, places) = context.connect_or_start()?;
+    let (to_loop, inputs) = Mailbox::new(args.exec.jobs() as usize + 1)
+        .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
+    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
+    let runner = args.exec.program()?.map(|program| {
+        let work =
+            exec::work(&program, &context.environment(&places), false, &to_loop, Input::Ended);
+        Runner::new(&program, args.exec.jobs(), work)
+    });
     let begin_of = match &args.since {
         None => Vec::new(),
         Some(since) => begins(context, &args.targets, since)?,
@@ -52,24 +90,35 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     // Who listens to nothing but rooms has nothing left when the last one is closed to him.
     let only_rooms = !args.announcements && rooms == targets.len();
     let rooms = only_rooms.then_some(rooms);
-    let mut listener =
-        Listener { args, printed: 0, several: args.targets.len() > 1, rooms, notifier };
+    let several = args.targets.len() > 1;
+    let mut listener = Listener { args, printed: 0, several, rooms, notifier, runner, waits };
     let idle = args.idle.map(Duration::from);
     let mut idle_at = idle.map(|idle| Instant::now() + idle);
     loop {
+        let enough = args.count.is_some_and(|count| listener.printed >= count);
+        if enough && listener.is_idle() {
+            context.out.flush()?;
+            member.quit();
+            return Ok(Exit::Done);
+        }
         let until = [deadline, idle_at].into_iter().flatten().min();
-        match member.wait(Some(&interrupted), until) {
+        // What the program can't keep up with is not read: the server keeps it.
+        let wake = if enough || listener.is_full() {
+            inputs.recv_until(until).map_or(Wake::TimedOut, Wake::Extra)
+        } else {
+            member.wait(Some(&inputs), until)
+        };
+        match wake {
             Wake::Event(event) => {
                 let is_end = matches!(event, Event::End { .. });
                 let before = listener.printed;
                 listener.show(context, &event)?;
                 if listener.printed > before {
                     idle_at = idle.map(|idle| Instant::now() + idle);
-                }
-                if args.count.is_some_and(|count| listener.printed >= count) {
-                    context.out.flush()?;
-                    member.quit();
-                    return Ok(Exit::Done);
+                    // Once it has enough, nothing more is taken.
+                    if args.count.is_some_and(|count| listener.printed >= count) {
+                        continue;
+                    }
                 }
                 if is_end && args.no_reconnect {
                     context.out.flush()?;
@@ -87,13 +136,26 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
                     context.out.flush()?;
                 }
             }
+            Wake::Extra(Some(Input::Ended(outcome))) => {
+                if listener.ended(context, &outcome) && args.fail_fast {
+                    member.quit();
+                    return Ok(Exit::Failed);
+                }
+            }
             Wake::Extra(why) => {
                 member.quit();
-                return Ok(why.map_or(Exit::Interrupted, Leave::exit));
+                return Ok(match why {
+                    Some(Input::Leave(why)) => why.exit(),
+                    Some(Input::Ended(_)) | None => Exit::Interrupted,
+                });
             }
             Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => {
                 member.quit();
                 return Ok(Exit::TimedOut);
+            }
+            // It is not idle while the program works.
+            Wake::TimedOut if !listener.is_idle() => {
+                idle_at = idle.map(|idle| Instant::now() + idle);
             }
             Wake::TimedOut => {
                 member.quit();
@@ -194,9 +256,31 @@ struct Listener<'a> {
     /// Rooms that are left, if it listens to nothing else.
     rooms: Option<usize>,
     notifier: Option<Notifier>,
+    runner: Option<Runner>,
+    /// It prints nothing but what it waits for.
+    waits: bool,
 }
 
 impl Listener<'_> {
+    /// Whether the program of `--exec` has nothing to do.
+    fn is_idle(&self) -> bool {
+        self.runner.as_ref().is_none_or(|runner| runner.open() == 0)
+    }
+
+    /// Whether it has more to do than it should.
+    fn is_full(&self) -> bool {
+        self.runner.as_ref().is_some_and(Runner::is_full)
+    }
+
+    /// The program has ended for a message; whether it failed, which is told.
+    fn ended(&mut self, context: &Context, outcome: &Outcome) -> bool {
+        let Some(runner) = &mut self.runner else { return false };
+        runner.ended();
+        let Some(why) = outcome.failure() else { return false };
+        context.out.warn(&format!("{}: {why} ({})", runner.name(), outcome.message.id));
+        true
+    }
+
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         let closed = matches!(event, Event::Removed { .. } | Event::Deleted { .. });
         if let (true, Some(rooms)) = (closed, &mut self.rooms) {
@@ -204,6 +288,10 @@ impl Listener<'_> {
         }
         match event {
             Event::Message(message) => self.show_message(context, message),
+            event if self.waits => {
+                context.out.aside(event, self.several);
+                Ok(())
+            }
             Event::End { reason } if !context.global.json && self.args.no_reconnect => {
                 context.out.note(&format!("-- disconnected: {reason}"));
                 Ok(())
@@ -221,6 +309,9 @@ impl Listener<'_> {
             | Event::Left { .. }
             | Event::Topic { .. }
             | Event::Invited { .. }
+            | Event::Offer { .. }
+            | Event::Answered { .. }
+            | Event::Abandoned { .. }
             | Event::Slowed => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
                 context.out.note(&render::event(event, &Output::note_style(self.several)));
@@ -246,12 +337,17 @@ impl Listener<'_> {
                     return Ok(());
                 }
             }
-            Some(_) if self.args.count.is_some() || self.args.raw => return Ok(()),
+            // A program that is run for messages is not run for others.
+            Some(_) if self.args.count.is_some() || self.args.raw || self.runner.is_some() => {
+                return Ok(());
+            }
             Some(_) => {}
             None if !counts || !self.wanted(message) => return Ok(()),
             None => {}
         }
-        if self.args.raw {
+        if let Some(runner) = &mut self.runner {
+            runner.add(Job { message: message.clone(), more: Vec::new() })?;
+        } else if self.args.raw {
             context.out.raw(&message.text)?;
         } else {
             context.out.event(&Event::Message(message.clone()), self.several)?;

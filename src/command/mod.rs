@@ -1,9 +1,12 @@
 //! The command line: one verb a file, the only clap, the only place that prints.
 
 mod announce;
+mod answer;
 mod args;
+mod ask;
 mod bench;
 mod connect;
+mod exec;
 mod exit;
 mod interrupt;
 mod join;
@@ -19,6 +22,7 @@ mod serve;
 mod status;
 mod table;
 mod time;
+mod wait;
 mod who;
 
 use std::process::ExitCode;
@@ -65,6 +69,9 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Join(args) => join::run(context, &args),
         Verb::Send(args) => send::run(context, &args),
         Verb::Listen(args) => listen::run(context, &args),
+        Verb::Wait(args) => wait::run(context, &args),
+        Verb::Ask(args) => ask::run(context, &args),
+        Verb::Answer(args) => answer::run(context, &args),
         Verb::History(args) => past::history(context, &args),
         Verb::Search(args) => past::search(context, &args),
         Verb::Read(args) => past::read(context, &args),

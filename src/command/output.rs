@@ -116,6 +116,14 @@ impl Output {
         }
     }
 
+    /// Something that happened beside what is waited for: a note, or JSON on standard error.
+    pub(super) fn aside(&self, event: &Event, rooms: bool) {
+        match self.json {
+            true => say(io::stderr(), &json::line(&json::event(event))),
+            false => self.note(&render::event(event, &Self::note_style(rooms))),
+        }
+    }
+
     /// Something that is not as it should be, though the command goes on.
     pub(super) fn warn(&self, text: &str) {
         Self::error(&Failure::new(Exit::Failed, text), self.json);

@@ -60,6 +60,17 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         Event::Invited { room, user, by } => {
             dim(format!("-- {by} invited {user} to {room} (/join {room})"))
         }
+        Event::Offer { room, seq, .. } => dim(format!("-- offered {room}:{seq}")),
+        Event::Answered { room, seq, by, failed, .. } => {
+            let how = if *failed { "could not answer" } else { "answered" };
+            dim(format!("-- {by} {how} {room}:{seq}"))
+        }
+        Event::Abandoned { room, seq, by, cause } => {
+            let (pid, cause) = (by.pid, cause.word());
+            dim(format!(
+                "-- {by} (pid {pid}) ended before it replied to {room}:{seq} ({cause}); another one may take it"
+            ))
+        }
         Event::Deleted { room } => dim(format!("-- {room} was deleted")),
         Event::End { reason } => {
             dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))

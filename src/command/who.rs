@@ -17,7 +17,7 @@ use crate::{
     },
     limits::IDLE_AFTER_MS,
     os,
-    presence::{ReadError, ServerState, Snapshot},
+    presence::{ServerState, Snapshot},
 };
 
 /// How often `--watch` looks.
@@ -52,14 +52,7 @@ pub(super) fn in_chat(context: &mut Context, room: Option<&RoomName>) -> Result<
 /// The table as it is; exit 3 with its rows if the server is dead.
 fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
     let places = context.places()?;
-    let snapshot = Snapshot::read(&places).map_err(|e| {
-        let exit = match e {
-            ReadError::NoServer { .. } => Exit::NoServer,
-            ReadError::Denied { .. } => Exit::Denied,
-            _ => Exit::Failed,
-        };
-        Failure::new(exit, e.to_string())
-    })?;
+    let snapshot = Snapshot::read(&places)?;
     if snapshot.damaged > 0 {
         let text =
             format!("the presence table is damaged: {} rows can't be read", snapshot.damaged);
@@ -98,7 +91,7 @@ fn members(context: &Context, args: &WhoArgs, room: &RoomName) -> Result<Vec<Row
     Ok(rows.filter(|row| args.user.as_ref().is_none_or(|user| row.user == *user)).collect())
 }
 
-fn row(info: WhoInfo, room: &RoomName) -> Row {
+pub(super) fn row(info: WhoInfo, room: &RoomName) -> Row {
     let WhoInfo { member, state, status, since_wall_us, active_mono_us } = info;
     let idle_since_us = os::monotonic_us().saturating_sub(active_mono_us);
     let idle = idle_since_us >= IDLE_AFTER_MS * 1000 && member.kind == Kind::Person;

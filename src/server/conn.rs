@@ -633,6 +633,10 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
         | Request::Drop { .. }
         | Request::Audit { .. }
         | Request::Active
+        | Request::Ask { .. }
+        | Request::Answer(_)
+        | Request::Take { .. }
+        | Request::Answered { .. }
         | Request::Quit => return None,
     };
     match target {

@@ -5,6 +5,7 @@
 mod machine;
 mod world;
 
+mod ask;
 mod bad_input;
 mod bench;
 mod crowd;

@@ -261,6 +261,9 @@ impl Client {
             | Event::Covered { .. }
             | Event::Topic { .. }
             | Event::Spelled(_)
+            | Event::Offer { .. }
+            | Event::Answered { .. }
+            | Event::Abandoned { .. }
             | Event::Deleted { .. }
             | Event::Removed { .. }
             | Event::Retained { .. }

@@ -473,6 +473,9 @@ impl Stream {
                 | Event::Topic { .. }
                 | Event::Ping
                 | Event::Spelled(_)
+                | Event::Offer { .. }
+                | Event::Answered { .. }
+                | Event::Abandoned { .. }
                 | Event::Deleted { .. }
                 | Event::Removed { .. }
                 | Event::Retained { .. }

@@ -13,6 +13,7 @@
 //! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a clock,
 //! touches a socket or blocks.
 
+mod asking;
 mod audit;
 #[cfg(test)]
 mod cases;
@@ -53,6 +54,7 @@ use super::{
     verbs::{Channel, ChannelKey, Event, Refusal, Reply, StreamTag},
 };
 use crate::limits;
+use asking::Asking;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use session::Session;
@@ -285,6 +287,8 @@ pub struct Hub {
     deleting: Vec<(StreamTag, SessionId, u32)>,
     /// Something was said or read since badges were counted.
     unread_changed: bool,
+    /// Requests that wait for replies, and who answers.
+    asking: Asking,
     /// Announcements that are not published yet.
     announcing: BTreeMap<u64, Announcing>,
     /// Announcements that wait for their time.
@@ -349,6 +353,7 @@ impl Hub {
             replies_running: Vec::new(),
             deleting: Vec::new(),
             unread_changed: true,
+            asking: Asking::default(),
             announcing: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_schedule: 1,
@@ -395,6 +400,7 @@ impl Hub {
             }
         }
         self.delete_ending();
+        self.offer_requests(now);
         for tag in std::mem::take(&mut self.rekeyed) {
             if self.stream(tag).channel.is_some() {
                 self.out.push(Action::NewKey(tag));
@@ -420,6 +426,7 @@ impl Hub {
         self.tick_sessions(now);
         self.tick_streams(now);
         self.tick_notices(now);
+        self.tick_asking(now);
         self.tick_usage(now);
         self.retry_records(now);
         self.last_tick_us = now.mono_us;

@@ -137,6 +137,10 @@ impl Hub {
             | Request::Deaf { .. }
             | Request::MarkRead { .. }
             | Request::Active
+            | Request::Ask { .. }
+            | Request::Answer(_)
+            | Request::Take { .. }
+            | Request::Answered { .. }
             | Request::Quit => None,
         }
     }
@@ -521,6 +525,7 @@ impl Hub {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
             self.part(session, tag, crate::chat::member::EndCause::Server);
         }
+        self.asking_room_gone(tag);
         // Who waits to say something there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
             if let Some(session) = self.sessions.get_mut(&id) {

@@ -152,6 +152,12 @@ impl Hub {
                 Ok(Reply::Done)
             }
             Request::Quit => Ok(Reply::Done),
+            Request::Ask { counter, again } => self.ask_for(now, id, counter, again),
+            Request::Answer(answering) => self.answer_in(id, answering),
+            Request::Take { stream, seq } => self.take(id, stream, seq),
+            Request::Answered { stream, seq, failed, silent } => {
+                self.answered(id, (stream, seq), failed, silent)
+            }
         }
     }
 

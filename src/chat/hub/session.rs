@@ -283,6 +283,7 @@ impl Hub {
         let (_, key) = session.subs.remove(at);
         let member = Arc::clone(&session.member);
         self.mark_row(id);
+        self.asking_parted(id, tag, cause);
         let stream = self.stream_mut(tag);
         stream.remove(key);
         stream.forget_floor();

@@ -128,7 +128,7 @@ struct Range {
 }
 
 /// A client instance, of one user id: nobody can speak for the instance of another user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct InstanceKey {
     uid: u32,
     instance: [u8; 16],
@@ -249,6 +249,11 @@ impl Instances {
         if is_new {
             self.remember(key);
         }
+    }
+
+    /// Stream and number of what an instance submitted under a counter, if that is known.
+    pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamTag, u64)> {
+        self.known.get(&key)?.find(counter)
     }
 
     pub(super) fn attach(&mut self, key: InstanceKey, session: SessionId) {
@@ -381,6 +386,9 @@ impl Hub {
         self.count_added(now, tag, account, from.uid, added);
         for counter in again {
             self.answer_again(id, instance, counter);
+        }
+        for to in submit.lines.iter().filter_map(|line| line.reply_to) {
+            self.replied(id, tag, to);
         }
         self.hold_back(id, tag);
     }

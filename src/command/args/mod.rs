@@ -1,8 +1,11 @@
 //! The only clap: what can be written on the command line.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+mod ask;
+mod exec;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use std::{ffi::OsString, fmt, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use regex::Regex;
 
 use super::{
@@ -19,6 +22,11 @@ use crate::{
     },
     config,
     limits::{BENCH_MEMBERS_MAX, BENCH_SENDERS_MAX, TEXT_BYTES_MAX, WILL_ROOMS_MAX},
+};
+
+pub(super) use self::{
+    ask::{AnswerArgs, AskArgs, WaitArgs},
+    exec::{ExecArgs, Program},
 };
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
@@ -148,6 +156,12 @@ pub(super) enum Verb {
     Send(SendArgs),
     /// Print what is said
     Listen(ListenArgs),
+    /// Wait until something is said, or somebody comes or goes
+    Wait(WaitArgs),
+    /// Ask something, and print the replies
+    Ask(AskArgs),
+    /// Answer requests with what a program writes
+    Answer(AnswerArgs),
     /// What was said before
     History(HistoryArgs),
     /// Find what was said, in any script, by part of a word
@@ -281,6 +295,11 @@ pub(super) struct ListenArgs {
     /// Only the texts, unchanged
     #[arg(long, conflicts_with = "json")]
     pub(super) raw: bool,
+    #[command(flatten)]
+    pub(super) exec: ExecArgs,
+    /// End with exit code 1 once the program of --exec fails
+    #[arg(long)]
+    pub(super) fail_fast: bool,
     /// End with exit code 3 when the server ends
     #[arg(long)]
     pub(super) no_reconnect: bool,
@@ -529,6 +548,15 @@ pub(super) struct Somebody {
     pub(super) label: Option<Label>,
 }
 
+impl fmt::Display for Somebody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            None => write!(f, "@{}", self.user),
+            Some(label) => write!(f, "@{}/{label}", self.user),
+        }
+    }
+}
+
 impl FromStr for Somebody {
     type Err = String;
     fn from_str(written: &str) -> Result<Self, String> {
@@ -746,6 +774,11 @@ word_arg!(
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    // The definitions are made once more for that: only where it is needed.
+    let args = match args.iter().any(|word| word == "--exec") {
+        true => exec::gather(&Cli::command(), args),
+        false => args,
+    };
     match Cli::try_parse_from(&args) {
         Ok(mut cli) => {
             cli.global.settle();
@@ -786,8 +819,6 @@ fn in_one_line(rendered: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn cli(line: &str) -> Result<Cli, clap::Error> {

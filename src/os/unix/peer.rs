@@ -69,6 +69,25 @@ impl ProcessWatch {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Watches a process that began at that time ([`start_of`]).
+    ///
+    /// # Errors
+    /// From the system; also if the process has ended.
+    #[cfg(target_os = "linux")]
+    pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
+        let watch = Self::of_pid(pid)?;
+        if start_of(pid) == Some(start) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Not to be had here.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn of_process(_pid: u32, _start: u64) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     #[cfg(target_os = "linux")]
     fn of_pid(pid: u32) -> io::Result<Self> {
         let before = start_of(pid).ok_or(io::ErrorKind::NotFound)?;

@@ -23,7 +23,7 @@ pub use memory::*;
 pub use peer::{peer_ids, start_of};
 pub use place::*;
 pub use process::*;
-pub use process_end::ProcessEnd;
+pub use process_end::{ProcessEnd, ProcessWatch};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };

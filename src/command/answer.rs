@@ -1,0 +1,365 @@
+//! `moot answer`: runs a program for each request in a room; what it writes is the reply.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::{
+    args::{AnswerArgs, check_will},
+    connect::Context,
+    exec::{self, Job, Outcome, Runner},
+    exit::{Exit, Failure},
+    interrupt::{self, Leave},
+    json,
+};
+use crate::{
+    chat::{
+        member::Kind,
+        message::Message,
+        names::Target,
+        text::written_out,
+        verbs::{Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
+    },
+    client::{Address, Event, Follows, Mailbox, Member, Wake},
+    limits::{REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
+};
+
+/// What stands at the end of a reply that was too long.
+const CUT: &str = "…";
+
+/// What the other threads hand over.
+enum Input {
+    Leave(Leave),
+    Ended(Outcome),
+}
+
+pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Failure> {
+    check_will(args.will.as_ref(), 1)?;
+    let Some(program) = args.exec.program()? else {
+        return Err(Failure::new(Exit::Usage, "a program is needed that answers: --exec CMD"));
+    };
+    let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
+    let interrupted = interrupt::catch()?;
+    interrupt::watch_reader();
+    let (to_loop, inputs) = Mailbox::new(args.exec.jobs() as usize + 1)
+        .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
+    interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
+    let connection = context.connect()?;
+    let places = context.places()?;
+    let work = exec::work(&program, &context.environment(&places), true, &to_loop, Input::Ended);
+    let runner = Runner::new(&program, args.exec.jobs(), work);
+    let follows = Follows {
+        follow: vec![Follow::Room(args.room.clone()), Follow::Announcements],
+        begin: Begin::Now,
+        will: args.will.clone(),
+        ..Follows::default()
+    };
+    let hello = context.hello(args.kind.map_or(Kind::Script, Kind::from))?;
+    let join_by = deadline.unwrap_or_else(|| context.deadline());
+    let member = Member::join(connection, places, hello, follows, Some(join_by))?;
+    let mut answerer = Answerer {
+        member,
+        args,
+        runner,
+        ready: None,
+        asked: HashMap::new(),
+        held: Vec::new(),
+        done: VecDeque::new(),
+        count: 0,
+    };
+    let exit = loop {
+        if args.count.is_some_and(|count| answerer.count >= count) {
+            break Exit::Done;
+        }
+        match answerer.member.wait(Some(&inputs), deadline) {
+            Wake::Extra(Some(Input::Ended(outcome))) => answerer.ended(context, outcome)?,
+            Wake::Extra(Some(Input::Leave(why))) => break why.exit(),
+            Wake::Extra(None) => break Exit::Interrupted,
+            Wake::TimedOut => break Exit::TimedOut,
+            wake => answerer.take(context, wake)?,
+        }
+    };
+    context.out.flush()?;
+    answerer.member.quit();
+    Ok(exit)
+}
+
+/// What a question to the server was for.
+enum Asked {
+    Answering,
+    Take(u64),
+    Page(u64),
+    Nothing,
+}
+
+/// A request that this process was offered or has taken, until its reply is seen in the room.
+struct Held {
+    seq: u64,
+    /// How many had it before.
+    before: u32,
+    /// The server's word that it is ours.
+    taken: bool,
+    message: Option<Message>,
+    /// Another one has it by now.
+    lost: bool,
+    /// What to tell once its reply stands.
+    failure: Option<String>,
+}
+
+struct Answerer<'a> {
+    member: Member,
+    args: &'a AnswerArgs,
+    runner: Runner,
+    /// To be told once requests come.
+    ready: Option<Event>,
+    asked: HashMap<u32, Asked>,
+    held: Vec<Held>,
+    /// Numbers of those that have their reply, the newest last.
+    done: VecDeque<u64>,
+    count: u64,
+}
+
+impl Answerer<'_> {
+    fn take<T>(&mut self, context: &mut Context, wake: Wake<T>) -> Result<(), Failure> {
+        match wake {
+            Wake::Event(event) => self.take_event(context, event),
+            Wake::Reply(serial, answer) => {
+                let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
+                self.answered(context, &asked, answer)
+            }
+            Wake::Refused(refusal) => {
+                context.out.warn(&format!("a reply was not taken: {}", refusal.text));
+                Ok(())
+            }
+            Wake::NotFollowed(Follow::Room(_), refusal) => Err(refusal.into()),
+            Wake::Ended(e) => Err(e.into()),
+            Wake::NotFollowed(..) | Wake::Sent(_) | Wake::Extra(_) | Wake::TimedOut => Ok(()),
+        }
+    }
+
+    fn take_event(&mut self, context: &mut Context, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Ready { .. } => {
+                self.answer_in();
+                self.ready = Some(event);
+            }
+            Event::Offer { stream, seq, before, .. } => self.offered(stream, seq, before),
+            Event::Message(message) => self.said(context, &message)?,
+            Event::End { .. } => {
+                // What was offered, or not confirmed, is offered anew.
+                self.asked.clear();
+                self.held.retain(|held| held.taken);
+                if context.global.json {
+                    context.out.event(&event, false)?;
+                    context.out.flush()?;
+                } else {
+                    context.out.aside(&event, false);
+                }
+            }
+            Event::Removed { room, .. } | Event::Deleted { room } => {
+                let text = format!("{room} is closed: nothing is left to answer");
+                return Err(Failure::new(Exit::Denied, text));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says that it answers, what it works on, and what it has done.
+    fn answer_in(&mut self) {
+        let Some(stream) = self.member.tag_of(&self.args.room) else { return };
+        let answering = Answering {
+            stream,
+            queue: self.args.queue.clone(),
+            jobs: self.args.exec.jobs(),
+            holding: self.held.iter().filter(|held| !held.lost).map(|held| held.seq).collect(),
+            done: self.done.iter().copied().collect(),
+        };
+        let serial = self.member.ask(&Request::Answer(answering));
+        self.asked.insert(serial, Asked::Answering);
+    }
+
+    /// Takes what is offered, and reads it, in one go.
+    fn offered(&mut self, stream: StreamTag, seq: u64, before: u32) {
+        let open = self.held.len() as u64;
+        if self.args.count.is_some_and(|count| self.count + open >= count) {
+            return;
+        }
+        if self.held.iter().any(|held| held.seq == seq) {
+            return;
+        }
+        let serial = self.member.ask(&Request::Take { stream, seq });
+        self.asked.insert(serial, Asked::Take(seq));
+        let target = Target::Room(self.args.room.clone());
+        let serial = self.member.ask(&Request::Page { target, first: seq, last: seq });
+        self.asked.insert(serial, Asked::Page(seq));
+        let (taken, message, lost, failure) = (false, None, false, None);
+        self.held.push(Held { seq, before, taken, message, lost, failure });
+    }
+
+    fn answered(
+        &mut self,
+        context: &mut Context,
+        asked: &Asked,
+        answer: Result<Reply, Refusal>,
+    ) -> Result<(), Failure> {
+        match (asked, answer) {
+            (Asked::Answering, Ok(Reply::Answering { lost })) => {
+                for held in self.held.iter_mut().filter(|held| lost.contains(&held.seq)) {
+                    held.lost = true;
+                    let id = format!("{}:{}", self.args.room, held.seq);
+                    context.out.warn(&format!("{id} was given to another one during the break"));
+                }
+                let Some(ready) = self.ready.take() else { return Ok(()) };
+                if !context.global.json {
+                    context.out.aside(&ready, false);
+                    return Ok(());
+                }
+                context.out.event(&ready, false)?;
+                context.out.flush()
+            }
+            // It comes back by itself.
+            (Asked::Answering, Err(_)) if !self.member.is_connected() => Ok(()),
+            (Asked::Answering, Err(refusal)) => Err(refusal.into()),
+            (Asked::Take(seq), Ok(_)) => {
+                if let Some(held) = self.held.iter_mut().find(|held| held.seq == *seq) {
+                    held.taken = true;
+                }
+                self.begin(context, *seq)
+            }
+            // It came too late, or nobody waits any more.
+            (Asked::Take(seq), Err(_)) => {
+                self.held.retain(|held| held.seq != *seq);
+                Ok(())
+            }
+            (Asked::Page(seq), Ok(Reply::Page(page))) => {
+                let message = self.member.message_of_page(&self.args.room, &page, *seq);
+                let Some(held) = self.held.iter_mut().find(|held| held.seq == *seq) else {
+                    return Ok(());
+                };
+                if message.is_none() {
+                    self.can_not_read(context, *seq, "it is not kept any more");
+                    return Ok(());
+                }
+                held.message = message;
+                self.begin(context, *seq)
+            }
+            (Asked::Page(seq), Err(refusal)) => {
+                if self.member.is_connected() {
+                    self.can_not_read(context, *seq, &refusal.text);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who asks should not wait for what can't be read.
+    fn can_not_read(&mut self, context: &Context, seq: u64, why: &str) {
+        context.out.warn(&format!("{}:{seq} can't be read: {why}", self.args.room));
+        let taken = self.held.iter().any(|held| held.seq == seq && held.taken);
+        self.held.retain(|held| held.seq != seq);
+        if taken {
+            self.tell(seq, true, true);
+        }
+    }
+
+    /// Runs the program once the request is ours and was read.
+    fn begin(&mut self, context: &Context, seq: u64) -> Result<(), Failure> {
+        let Some(held) = self.held.iter_mut().find(|held| held.seq == seq) else { return Ok(()) };
+        let (true, Some(message)) = (held.taken, held.message.take()) else { return Ok(()) };
+        let attempt = held.before + 1;
+        if held.before > 0 {
+            let text = format!(
+                "{}: attempt {attempt}; whoever had it before ended before it replied",
+                message.id
+            );
+            context.out.note(&text);
+        }
+        let queue = self.args.queue.as_ref().map(ToString::to_string).unwrap_or_default();
+        let more = vec![("MOOT_ATTEMPT", attempt.to_string()), ("MOOT_QUEUE", queue)];
+        self.runner.add(Job { message, more })
+    }
+
+    /// The program has ended: what it wrote is the reply.
+    fn ended(&mut self, context: &mut Context, outcome: Outcome) -> Result<(), Failure> {
+        self.runner.ended();
+        let failure = outcome.failure();
+        let (id, seq) = (outcome.message.id.clone(), outcome.message.id.seq);
+        if let Some(why) = &failure {
+            context.out.warn(&format!("{}: {why} ({id})", self.runner.name()));
+        }
+        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
+        if self.held[at].lost {
+            self.held.remove(at);
+            return Ok(());
+        }
+        let (text, cut) = reply(&outcome);
+        if cut {
+            context.out.warn(&format!("the reply to {id} is too long and was cut"));
+        }
+        self.held[at].failure.clone_from(&failure);
+        // Told first, so that who asks knows what to think of the reply.
+        if failure.is_some() || text.is_empty() {
+            self.tell(seq, failure.is_some(), text.is_empty());
+        }
+        if text.is_empty() {
+            return self.over(context, seq);
+        }
+        self.member.say(Address::Room(self.args.room.clone()), Some(seq), text);
+        Ok(())
+    }
+
+    fn tell(&mut self, seq: u64, failed: bool, silent: bool) {
+        let Some(stream) = self.member.tag_of(&self.args.room) else { return };
+        let answered = Request::Answered { stream, seq, failed, silent };
+        let serial = self.member.ask(&answered);
+        self.asked.insert(serial, Asked::Nothing);
+    }
+
+    /// Something was said in the room: perhaps a reply of this process, which stands now.
+    fn said(&mut self, context: &mut Context, message: &Message) -> Result<(), Failure> {
+        let own = message.from.pid == std::process::id()
+            && message.from.user.as_str() == self.member.user();
+        match message.reply_to {
+            Some(seq) if own && message.notice.is_none() => self.over(context, seq),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn over(&mut self, context: &mut Context, seq: u64) -> Result<(), Failure> {
+        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
+        let held = self.held.remove(at);
+        if self.done.len() >= REQUESTS_DONE_KEPT_MAX {
+            self.done.pop_front();
+        }
+        self.done.push_back(seq);
+        self.count += 1;
+        let id = format!("{}:{seq}", self.args.room);
+        if context.global.json {
+            let answered = json::answered(&id, held.before + 1, held.failure.as_deref());
+            context.out.json(&answered)?;
+        } else if context.global.verbose {
+            context.out.note(&format!("answered {id}"));
+        }
+        Ok(())
+    }
+}
+
+/// What a program wrote, as it can be said, and whether that is not all; empty if it wrote nothing.
+fn reply(outcome: &Outcome) -> (String, bool) {
+    let mut text = written_out(&outcome.output);
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    let cut = outcome.cut || text.len() > TEXT_BYTES_MAX;
+    if cut {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX - CUT.len()));
+        text.push_str(CUT);
+    }
+    (text, cut)
+}

@@ -1,0 +1,268 @@
+//! `moot ask`: says a request, and prints the replies to it.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    args::AskArgs,
+    connect::Context,
+    exit::{Exit, Failure},
+    interrupt, json, send,
+};
+use crate::{
+    chat::{
+        member::{Kind, Member as Somebody, SessionId},
+        message::{Message, MessageId, StreamName},
+        names::Target,
+        verbs::{Begin, Follow, Refusal, Reply, Request},
+    },
+    client::{Address, Event, Follows, Member, Wake},
+    limits::{ASK_MS_DEFAULT, REQUESTS_DONE_KEPT_MAX},
+};
+
+/// In a room where much is said, replies are printed after so long at the latest.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure> {
+    let text = send::whole(&args.text)?;
+    let wait = context.global.timeout.map_or(Duration::from_millis(ASK_MS_DEFAULT), Duration::from);
+    let deadline = Instant::now() + wait;
+    let interrupted = interrupt::catch()?;
+    let connection = context.connect()?;
+    let (follow, stream) = match &args.target {
+        Target::Room(room) => (Follow::Room(room.clone()), StreamName::Room(room.clone())),
+        Target::User { user, .. } => (Follow::With(user.clone()), StreamName::Direct(user.clone())),
+    };
+    let follows = Follows { follow: vec![follow], begin: Begin::Now, ..Follows::default() };
+    let hello = context.hello(Kind::Script)?;
+    let member = Member::join(connection, context.places()?, hello, follows, Some(deadline))?;
+    let mut asker = Asker {
+        member,
+        args,
+        stream,
+        counter: 0,
+        id: None,
+        asked: None,
+        is_asked: false,
+        came_back: false,
+        early: Vec::new(),
+        replies: Vec::new(),
+        came: None,
+        failed: Vec::new(),
+        printed: 0,
+        exit: Exit::Done,
+    };
+    asker.say(text.as_str())?;
+    let exit = loop {
+        if let Some(exit) = asker.print(context)? {
+            break exit;
+        }
+        // What has to be looked at again soon.
+        let soon = asker.came_back || !asker.replies.is_empty();
+        let until = if soon { deadline.min(Instant::now() + LOOK_AGAIN) } else { deadline };
+        match asker.member.wait(Some(&interrupted), Some(until)) {
+            Wake::Extra(why) => break why.map_or(Exit::Interrupted, interrupt::Leave::exit),
+            Wake::TimedOut if deadline <= Instant::now() => break Exit::TimedOut,
+            wake => asker.take(context, wake)?,
+        }
+    };
+    context.out.flush()?;
+    asker.member.quit();
+    Ok(exit)
+}
+
+/// A reply: a message, or that there was nothing to say.
+enum Answer {
+    Said(Box<Message>),
+    Silent(Somebody),
+}
+
+impl Answer {
+    fn session(&self) -> SessionId {
+        match self {
+            Self::Said(message) => message.from.session,
+            Self::Silent(by) => by.session,
+        }
+    }
+}
+
+struct Asker<'a> {
+    member: Member,
+    args: &'a AskArgs,
+    stream: StreamName,
+    /// Of the request among what this member says.
+    counter: u64,
+    /// Of the request, once it stands.
+    id: Option<MessageId>,
+    /// The question to the server that makes it one.
+    asked: Option<u32>,
+    is_asked: bool,
+    /// There was a break: it is asked again once everything that was said meanwhile was seen.
+    came_back: bool,
+    /// Replies that came before the request's own number.
+    early: Vec<Message>,
+    replies: Vec<Answer>,
+    /// When the first of them came.
+    came: Option<Instant>,
+    /// Sessions that could not do it.
+    failed: Vec<SessionId>,
+    printed: u64,
+    exit: Exit,
+}
+
+impl Asker<'_> {
+    fn say(&mut self, text: &str) -> Result<(), Failure> {
+        match &self.args.target {
+            Target::Room(room) => {
+                self.counter = self.member.say(Address::Room(room.clone()), None, text.to_owned());
+                Ok(())
+            }
+            target @ Target::User { user, label } => {
+                let opened = self.member.ask(&Request::Open { target: target.clone() });
+                loop {
+                    match self.member.wait::<()>(None, None) {
+                        Wake::Reply(serial, Ok(Reply::Opened(info))) if serial == opened => {
+                            let (with, label) = (user.clone(), label.clone());
+                            let to = Address::Direct { stream: info.tag, with, label };
+                            self.counter = self.member.say(to, None, text.to_owned());
+                            return Ok(());
+                        }
+                        Wake::Reply(_, Err(refusal)) => return Err(refusal.into()),
+                        Wake::Ended(e) => return Err(e.into()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn take<T>(&mut self, context: &Context, wake: Wake<T>) -> Result<(), Failure> {
+        match wake {
+            Wake::Event(event) => self.take_event(context, event)?,
+            Wake::Sent(sent) => {
+                let seq = sent.id.seq;
+                self.id = Some(sent.id);
+                let early = std::mem::take(&mut self.early).into_iter();
+                let replies = early.filter(|message| message.reply_to == Some(seq));
+                self.replies.extend(replies.map(|message| Answer::Said(Box::new(message))));
+                self.ask(false);
+            }
+            Wake::Reply(serial, answer) if self.asked == Some(serial) => {
+                self.asked = None;
+                self.answered(context, answer)?;
+            }
+            Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => return Err(refusal.into()),
+            Wake::Ended(e) => return Err(e.into()),
+            Wake::Reply(..) | Wake::Extra(_) | Wake::TimedOut => {}
+        }
+        if self.came_back && self.id.is_some() && self.member.has_shown_all() {
+            self.came_back = false;
+            self.ask(true);
+        }
+        Ok(())
+    }
+
+    /// Tells the server that it is a request. What is said to one user is answered by people.
+    fn ask(&mut self, again: bool) {
+        if let Target::Room(_) = &self.args.target {
+            self.asked = Some(self.member.ask(&Request::Ask { counter: self.counter, again }));
+        }
+    }
+
+    fn answered(
+        &mut self,
+        context: &Context,
+        answer: Result<Reply, Refusal>,
+    ) -> Result<(), Failure> {
+        match answer {
+            Ok(Reply::Asked { answerers: 0 }) if !self.is_asked => {
+                context.out.note(&format!("nobody answers in {} yet; waiting", self.args.target));
+            }
+            Ok(_) => {}
+            // It is asked again after the break.
+            Err(_) if !self.member.is_connected() => return Ok(()),
+            Err(refusal) => return Err(refusal.into()),
+        }
+        self.is_asked = true;
+        Ok(())
+    }
+
+    fn take_event(&mut self, context: &Context, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Message(message) if message.id.stream == self.stream => {
+                self.take_message(message)
+            }
+            Event::Answered { by, failed, silent, .. } => {
+                if failed && !self.failed.contains(&by.session) {
+                    self.failed.push(by.session);
+                }
+                if silent {
+                    self.replies.push(Answer::Silent(by));
+                }
+            }
+            Event::Abandoned { .. } | Event::Gap { .. } | Event::End { .. } => {
+                context.out.aside(&event, false);
+            }
+            // The first one tells of the session in which it was said.
+            Event::Ready { .. } => self.came_back = self.id.is_some(),
+            Event::Removed { room, .. } | Event::Deleted { room } => {
+                let text = format!("{room} is closed: nobody can reply there any more");
+                return Err(Failure::new(Exit::Denied, text));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_message(&mut self, message: Message) {
+        let Some(to) = message.reply_to else { return };
+        match &self.id {
+            Some(id) if id.seq == to => self.replies.push(Answer::Said(Box::new(message))),
+            Some(_) => {}
+            None if self.early.len() < REQUESTS_DONE_KEPT_MAX => self.early.push(message),
+            None => {}
+        }
+    }
+
+    /// Prints replies once all that came with them was seen; gives the exit code once there are enough.
+    fn print(&mut self, context: &mut Context) -> Result<Option<Exit>, Failure> {
+        // How an answerer fared is told before its reply, by another way.
+        if self.replies.is_empty() {
+            return Ok(None);
+        }
+        let came = *self.came.get_or_insert_with(Instant::now);
+        if !self.member.is_quiet() && came.elapsed() < LOOK_AGAIN {
+            return Ok(None);
+        }
+        self.came = None;
+        for answer in std::mem::take(&mut self.replies) {
+            let failed = self.failed.contains(&answer.session());
+            if context.global.json {
+                let object = match &answer {
+                    Answer::Said(message) => json::reply(message, failed),
+                    Answer::Silent(by) => json::silent_reply(self.id.as_ref(), by, failed),
+                };
+                context.out.json(&object)?;
+            } else {
+                let text = match &answer {
+                    Answer::Said(message) => message.text.as_str(),
+                    Answer::Silent(_) => "",
+                };
+                context.out.raw(text)?;
+            }
+            if failed {
+                self.exit = Exit::Failed;
+                let by = match &answer {
+                    Answer::Said(message) => &message.from,
+                    Answer::Silent(by) => by,
+                };
+                context.out.warn(&format!("{by} (pid {}) could not do it", by.pid));
+            }
+            self.printed += 1;
+            if self.printed >= self.args.replies {
+                return Ok(Some(self.exit));
+            }
+        }
+        context.out.flush()?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,230 @@
+//! Running a program once a message: so many at a time, in the order of the messages.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    io::{self, Read, Write},
+    process::{Command, ExitStatus, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::{
+    args::Program,
+    exit::{Exit, Failure},
+    time::rfc3339,
+};
+use crate::{
+    chat::message::{Message, MessageId, StreamName},
+    client::Postbox,
+    limits::{EXEC_WAITING_BYTES_MAX, EXEC_WAITING_MAX, TEXT_BYTES_MAX},
+};
+
+/// One message for the program.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) message: Message,
+    /// More of its environment.
+    pub(super) more: Vec<(&'static str, String)>,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) message: Message,
+    /// How the program ended; an error if it could not be run.
+    pub(super) status: io::Result<ExitStatus>,
+    /// What it wrote, if that was wanted, up to what a message can hold.
+    pub(super) output: Vec<u8>,
+    /// It wrote more.
+    pub(super) cut: bool,
+}
+
+impl Outcome {
+    /// Why it failed, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &self.status {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(status.to_string()),
+            Err(e) => Some(format!("it could not be run: {e}")),
+        }
+    }
+}
+
+/// Threads that run a program, and what waits for them.
+pub(super) struct Runner {
+    name: String,
+    jobs: usize,
+    running: usize,
+    waiting: VecDeque<Job>,
+    waiting_bytes: usize,
+    to_threads: Sender<Job>,
+    from_here: Receiver<Job>,
+    threads: usize,
+    work: Arc<Work>,
+}
+
+/// What a thread does with a job; false once nobody wants to know what became of it.
+pub(super) type Work = dyn Fn(Job) -> bool + Send + Sync;
+
+impl Runner {
+    /// Runs nothing yet.
+    pub(super) fn new(program: &Program, jobs: u32, work: Arc<Work>) -> Self {
+        let jobs = jobs as usize;
+        let (to_threads, from_here) = bounded(jobs);
+        Self {
+            name: program.program.to_string_lossy().into_owned(),
+            jobs,
+            running: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            to_threads,
+            from_here,
+            threads: 0,
+            work,
+        }
+    }
+
+    /// The program's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Jobs that run or wait.
+    pub(super) fn open(&self) -> usize {
+        self.running + self.waiting.len()
+    }
+
+    /// Whether no more should be added now.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= EXEC_WAITING_MAX || self.waiting_bytes >= EXEC_WAITING_BYTES_MAX
+    }
+
+    /// Adds a job; it begins when one of the threads is free.
+    pub(super) fn add(&mut self, job: Job) -> Result<(), Failure> {
+        self.waiting_bytes += job.message.text.len();
+        self.waiting.push_back(job);
+        if self.running == self.threads && self.threads < self.jobs {
+            let (from, work) = (self.from_here.clone(), Arc::clone(&self.work));
+            let body = move || {
+                for job in from {
+                    if !work(job) {
+                        return;
+                    }
+                }
+            };
+            let thread = thread::Builder::new().name("moot-exec".to_owned()).spawn(body);
+            thread.map_err(|e| Failure::new(Exit::Failed, format!("can't begin a thread: {e}")))?;
+            self.threads += 1;
+        }
+        self.begin();
+        Ok(())
+    }
+
+    /// A job has ended.
+    pub(super) fn ended(&mut self) {
+        self.running -= 1;
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        while self.running < self.threads
+            && let Some(job) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= job.message.text.len();
+            self.running += 1;
+            // Each thread takes one, and there are no more running than threads.
+            let _ = self.to_threads.send(job);
+        }
+    }
+}
+
+/// What a thread of a [`Runner`] does: runs the program, and posts what became of it.
+pub(super) fn work<T: Send + 'static>(
+    program: &Program,
+    environment: &[(&'static str, OsString)],
+    capture: bool,
+    to: &Postbox<T>,
+    letter: fn(Outcome) -> T,
+) -> Arc<Work> {
+    let (program, environment, to) = (program.clone(), environment.to_vec(), to.clone());
+    Arc::new(move |job| {
+        let mut command = Command::new(&program.program);
+        command.args(&program.args).envs(environment.iter().cloned());
+        to.send(letter(run(command, job, capture)))
+    })
+}
+
+fn run(mut command: Command, job: Job, capture: bool) -> Outcome {
+    command.envs(fields(&job.message)).envs(job.more);
+    command.stdin(Stdio::piped());
+    if capture {
+        command.stdout(Stdio::piped());
+    }
+    let mut outcome = Outcome {
+        message: job.message,
+        status: Err(io::ErrorKind::Other.into()),
+        output: Vec::new(),
+        cut: false,
+    };
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => {
+            outcome.status = Err(e);
+            return outcome;
+        }
+    };
+    let text = format!("{}\n", outcome.message.text);
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    thread::scope(|scope| {
+        // It may write before it reads, and need not read at all.
+        let feed = move || input.map(|mut input| input.write_all(text.as_bytes()));
+        let fed = thread::Builder::new().spawn_scoped(scope, feed);
+        if let Some(mut output) = output {
+            let most = TEXT_BYTES_MAX as u64 + 2;
+            let read = output.by_ref().take(most).read_to_end(&mut outcome.output);
+            outcome.cut = io::copy(&mut output, &mut io::sink()).is_ok_and(|rest| rest > 0);
+            if let Err(e) = read.and(fed.map(drop)) {
+                outcome.status = Err(e);
+            }
+        }
+    });
+    outcome.status = child.wait();
+    outcome
+}
+
+/// What a program is told of its message.
+fn fields(message: &Message) -> Vec<(&'static str, String)> {
+    let from = &message.from;
+    let reply_to = message.reply_to.map(|seq| MessageId { seq, ..message.id.clone() }.to_string());
+    let (kind, room, with) = match (&message.notice, &message.id.stream) {
+        (Some(notice), _) => {
+            let room = notice.room.as_ref().map(ToString::to_string);
+            ("announcement", room.unwrap_or_default(), String::new())
+        }
+        (None, StreamName::Room(room)) => ("message", room.to_string(), String::new()),
+        (None, StreamName::Direct(user)) => ("direct", String::new(), user.to_string()),
+        (None, StreamName::Announcements) => ("announcement", String::new(), String::new()),
+    };
+    let level = message.notice.as_ref().map_or("", |notice| notice.level.word());
+    vec![
+        ("MOOT_TYPE", kind.to_owned()),
+        ("MOOT_ID", message.id.to_string()),
+        ("MOOT_ROOM", room),
+        ("MOOT_WITH", with),
+        ("MOOT_SEQ", message.id.seq.to_string()),
+        ("MOOT_TS", rfc3339(message.wall_us)),
+        ("MOOT_FROM", from.name()),
+        ("MOOT_USER", from.user.to_string()),
+        ("MOOT_LABEL", from.label.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("MOOT_UID", from.uid.to_string()),
+        ("MOOT_PID", from.pid.to_string()),
+        ("MOOT_SESSION", from.session.0.to_string()),
+        ("MOOT_KIND", from.kind.word().to_owned()),
+        ("MOOT_REPLY_TO", reply_to.unwrap_or_default()),
+        ("MOOT_MENTION", u8::from(message.mention).to_string()),
+        ("MOOT_LEVEL", level.to_owned()),
+    ]
+}
