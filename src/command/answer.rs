@@ -31,7 +31,7 @@ const CUT: &str = "…";
 /// What the other threads hand over.
 enum Input {
     Leave(Leave),
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Failure> {
@@ -73,7 +73,7 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
             break Exit::Done;
         }
         match answerer.member.wait(Some(&inputs), deadline) {
-            Wake::Extra(Some(Input::Ended(outcome))) => answerer.ended(context, outcome)?,
+            Wake::Extra(Some(Input::Ended(outcome))) => answerer.ended(context, &outcome)?,
             Wake::Extra(Some(Input::Leave(why))) => break why.exit(),
             Wake::Extra(None) => break Exit::Interrupted,
             Wake::TimedOut => break Exit::TimedOut,
@@ -283,7 +283,7 @@ impl Answerer<'_> {
     }
 
     /// The program has ended: what it wrote is the reply.
-    fn ended(&mut self, context: &mut Context, outcome: Outcome) -> Result<(), Failure> {
+    fn ended(&mut self, context: &mut Context, outcome: &Outcome) -> Result<(), Failure> {
         self.runner.ended();
         let failure = outcome.failure();
         let (id, seq) = (outcome.message.id.clone(), outcome.message.id.seq);
@@ -295,7 +295,7 @@ impl Answerer<'_> {
             self.held.remove(at);
             return Ok(());
         }
-        let (text, cut) = reply(&outcome);
+        let (text, cut) = reply(outcome);
         if cut {
             context.out.warn(&format!("the reply to {id} is too long and was cut"));
         }

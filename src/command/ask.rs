@@ -189,7 +189,7 @@ impl Asker<'_> {
     fn take_event(&mut self, context: &Context, event: Event) -> Result<(), Failure> {
         match event {
             Event::Message(message) if message.id.stream == self.stream => {
-                self.take_message(message)
+                self.take_message(message);
             }
             Event::Answered { by, failed, silent, .. } => {
                 if failed && !self.failed.contains(&by.session) {

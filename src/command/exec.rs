@@ -147,13 +147,13 @@ pub(super) fn work<T: Send + 'static>(
     environment: &[(&'static str, OsString)],
     capture: bool,
     to: &Postbox<T>,
-    letter: fn(Outcome) -> T,
+    letter: fn(Box<Outcome>) -> T,
 ) -> Arc<Work> {
     let (program, environment, to) = (program.clone(), environment.to_vec(), to.clone());
     Arc::new(move |job| {
         let mut command = Command::new(&program.program);
         command.args(&program.args).envs(environment.iter().cloned());
-        to.send(letter(run(command, job, capture)))
+        to.send(letter(Box::new(run(command, job, capture))))
     })
 }
 

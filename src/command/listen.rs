@@ -31,7 +31,7 @@ use crate::{
 /// What the other threads hand over.
 enum Input {
     Leave(Leave),
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {

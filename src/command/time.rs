@@ -57,8 +57,11 @@ impl FromStr for When {
         if let Ok(date) = written.parse::<civil::Date>() {
             return Ok(Self::Day(date));
         }
-        let clock = |text: &str| text.len() == 5 && text.as_bytes()[2] == b':';
-        if clock(written) {
+        // A room may have two letters: `ci:10` is a message.
+        let clock = |text: &[u8]| {
+            text.len() == 5 && text[2] == b':' && text[..2].iter().all(u8::is_ascii_digit)
+        };
+        if clock(written.as_bytes()) {
             let time = civil::Time::strptime("%H:%M", written);
             return time.map(Self::Today).map_err(|_| format!("{written} is no time of day"));
         }
@@ -116,6 +119,7 @@ mod tests {
         assert_eq!("09:30".parse(), Ok(When::Today(civil::time(9, 30, 0, 0))));
         assert_eq!("2026-11-21".parse(), Ok(When::Day(civil::date(2026, 11, 21))));
         assert!(matches!("dev:42".parse(), Ok(When::Id(_))));
+        assert!(matches!("ci:10".parse(), Ok(When::Id(_))), "not a time of day");
         assert!(matches!("dev:3f9a01b2.42".parse(), Ok(When::Id(_))));
         for bad in ["", "yesterday", "25:00", "9", "dev"] {
             assert!(bad.parse::<When>().is_err(), "{bad}");

@@ -13,6 +13,7 @@ mod everyday;
 mod library;
 mod notices;
 mod past;
+mod script;
 mod server_end;
 // Forged multicast datagrams, and several users of one host.
 #[cfg(unix)]

@@ -332,7 +332,11 @@ impl Hub {
                         *standing = Standing::Waiting { before: *before + 1 };
                         told.extend(open.session.map(|asker| (asker, seq)));
                     }
-                    _ => {}
+                    Standing::Waiting { .. }
+                    | Standing::Offered { .. }
+                    | Standing::Taken { .. }
+                    | Standing::Away { .. }
+                    | Standing::Done => {}
                 }
             }
             if !may_come_back {
@@ -383,7 +387,11 @@ impl Hub {
                         told.extend(open.session.map(|asker| (asker, *tag, *seq, who.clone())));
                         *standing = Standing::Waiting { before: *before + 1 };
                     }
-                    _ => continue,
+                    Standing::Waiting { .. }
+                    | Standing::Offered { .. }
+                    | Standing::Taken { .. }
+                    | Standing::Away { .. }
+                    | Standing::Done => continue,
                 }
                 self.asking.due.insert(*tag);
             }
