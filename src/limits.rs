@@ -316,6 +316,8 @@ pub const EXEC_WAITING_BYTES_MAX: usize = 1024 * 1024;
 pub const REQUESTS_PER_USER_MAX: usize = 1_024;
 /// Requests of all.
 pub const REQUESTS_MAX: usize = 16_384;
+/// Queues, and answerers without one, that all requests together were offered to.
+pub const REQUEST_GROUPS_MAX: usize = 131_072;
 /// Sessions that answer in one room.
 pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
 /// Requests that one answerer works on at a time.

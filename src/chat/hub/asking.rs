@@ -22,7 +22,8 @@ use crate::{
     },
     limits::{
         ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, ASKER_AWAY_MS_MAX, HOLDER_AWAY_MS_MAX,
-        OFFER_MS_MAX, REASK_AFTER_MS, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX, REQUESTS_PER_USER_MAX,
+        OFFER_MS_MAX, REASK_AFTER_MS, REQUEST_GROUPS_MAX, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX,
+        REQUESTS_PER_USER_MAX,
     },
 };
 
@@ -84,6 +85,8 @@ pub(super) struct Asking {
     /// Rooms where something may be offered now.
     due: BTreeSet<StreamTag>,
     offers: u64,
+    /// Groups of all requests together.
+    groups: usize,
 }
 
 impl Asking {
@@ -99,6 +102,7 @@ impl Asking {
 
     fn remove(&mut self, tag: StreamTag, seq: u64) {
         let Some(open) = self.open.remove(&(tag, seq)) else { return };
+        self.groups -= open.groups.len();
         if let Some(count) = self.of_account.get_mut(&open.account) {
             *count -= 1;
             if *count == 0 {
@@ -146,7 +150,7 @@ impl Hub {
         let (asker, account) = (session.instance, session.account);
         let Some((tag, seq)) = self.instances.submitted(asker, counter) else {
             let text = "the request is not known to this run of the server; ask again";
-            return refuse(RefusalCode::Absent, text);
+            return refuse(RefusalCode::Failed, text);
         };
         if !matches!(self.stream(tag).topic, Topic::Room { .. }) {
             return refuse(RefusalCode::Input, "requests are taken by answerers in rooms only");
@@ -171,6 +175,7 @@ impl Hub {
         // After a restart those who work on it, or have done so, come back first.
         let not_before_us = if again { now.mono_us + REASK_AFTER_MS * 1000 } else { 0 };
         let open = Open { account, session: Some(id), kept_until_us: 0, not_before_us, groups };
+        self.asking.groups += open.groups.len();
         self.asking.open.insert((tag, seq), open);
         *self.asking.of_account.entry(account).or_default() += 1;
         self.asking.due.insert(tag);
@@ -206,8 +211,9 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         let group = queue.map_or(Group::Own(instance), Group::Queue);
-        let mut lost = Vec::new();
+        let (mut lost, mut looked_at, mut new_groups) = (Vec::new(), 0, 0);
         for (seq, open) in self.asking.in_room(tag) {
+            looked_at += 1;
             let held = holding.contains(&seq);
             let standing = open.groups.get(&group);
             let new = match standing {
@@ -231,8 +237,13 @@ impl Hub {
                 }
                 _ => continue,
             };
-            open.groups.insert(group.clone(), new);
+            if open.groups.insert(group.clone(), new).is_none() {
+                new_groups += 1;
+            }
         }
+        self.asking.groups += new_groups;
+        // Each of them was looked at.
+        self.charge_told(id, looked_at);
         let answerer = Answerer { session: id, group, jobs, holding, done, offered: 0 };
         self.asking.answerers.entry(tag).or_default().push(answerer);
         self.asking.due.insert(tag);
@@ -308,7 +319,7 @@ impl Hub {
                 asking.answerers.remove(&tag);
             }
         }
-        let (mut over, mut told) = (Vec::new(), Vec::new());
+        let (mut over, mut told, mut ended) = (Vec::new(), Vec::new(), 0);
         for (seq, open) in asking.in_room(tag) {
             if open.session == Some(id) {
                 open.session = None;
@@ -341,9 +352,10 @@ impl Hub {
             }
             if !may_come_back {
                 // Nobody else answers for it.
-                open.groups.remove(&Group::Own(instance));
+                ended += usize::from(open.groups.remove(&Group::Own(instance)).is_some());
             }
         }
+        asking.groups -= ended;
         for seq in over {
             asking.remove(tag, seq);
         }
@@ -434,7 +446,7 @@ impl Hub {
                 free.entry(answerer.group.clone()).or_default().push(one);
             }
         }
-        let mut offers = Vec::new();
+        let (mut offers, mut groups) = (Vec::new(), self.asking.groups);
         for (seq, open) in self.asking.in_room(tag) {
             if free.is_empty() {
                 break;
@@ -445,6 +457,7 @@ impl Hub {
             let mut used_up = Vec::new();
             for (group, ones) in &mut free {
                 let before = match open.groups.get(group) {
+                    None if groups >= REQUEST_GROUPS_MAX => continue,
                     None => 0,
                     Some(Standing::Waiting { before }) => *before,
                     Some(_) => continue,
@@ -459,7 +472,9 @@ impl Hub {
                 one.offered = u64::MAX;
                 let until_us = now.mono_us + OFFER_MS_MAX * 1000;
                 let standing = Standing::Offered { to: one.session, before, until_us };
-                open.groups.insert(group.clone(), standing);
+                if open.groups.insert(group.clone(), standing).is_none() {
+                    groups += 1;
+                }
                 offers.push((one.session, seq, before));
                 if one.has >= one.jobs {
                     ones.swap_remove(at);
@@ -472,6 +487,7 @@ impl Hub {
                 free.remove(&group);
             }
         }
+        self.asking.groups = groups;
         for (session, seq, before) in offers {
             self.asking.offers += 1;
             let turn = self.asking.offers;
@@ -636,6 +652,8 @@ mod tests {
 
         fn close(&mut self, id: u64, cause: EndCause) {
             self.hub.close(self.now, SessionId(id), cause);
+            let groups = self.hub.asking.open.values().map(|open| open.groups.len()).sum::<usize>();
+            assert_eq!(self.hub.asking.groups, groups);
         }
     }
 
