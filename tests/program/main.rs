@@ -15,11 +15,13 @@ mod notices;
 mod past;
 mod script;
 mod server_end;
-// Forged multicast datagrams, and several users of one host.
+// Forged multicast datagrams, several users of one host, programs of a POSIX shell.
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]
 mod rules;
+#[cfg(unix)]
+mod shell;
 #[cfg(unix)]
 mod spoof;
 #[cfg(unix)]

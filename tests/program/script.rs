@@ -1,17 +1,10 @@
 //! For scripts: `wait`, and `listen --exec`.
 
-use std::{path::Path, process::Stdio};
-
 use serde_json::Value;
 
 use super::world::{Done, Process, World, eventually};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
-
-fn lines(path: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
 
 /// A `wait --json` that has begun: its standard error says when it is ready.
 #[track_caller]
@@ -158,113 +151,4 @@ fn a_program_is_run_once_a_message() {
     }
     assert_eq!(copies.texts(3), ["one", "두 줄\nzwei", "three"], "in their order");
     assert_eq!(listener.code(), 0);
-}
-
-// The programs are those of a POSIX shell.
-#[cfg(unix)]
-#[test]
-fn the_program_is_told_what_the_message_is() {
-    let world = World::new();
-    let _server = world.serve();
-    let out = world.path("out");
-    let script = format!("cat >> {0}; env | grep ^MOOT_ | sort >> {0}", out.display());
-    let mut listener = world.listen(&["dev", "--count", "1", "--exec", "sh", "-c", &script]);
-    let mut send = world.moot(&["send", "dev", "hi", "--as", "ci"]);
-    send.stdin(Stdio::null());
-    Done::of(send, None).ok();
-    assert_eq!(listener.code(), 0);
-    let lines = lines(&out);
-    assert_eq!(lines[0], "hi");
-    for (key, value) in [
-        ("ID", "dev:1"),
-        ("ROOM", "dev"),
-        ("SEQ", "1"),
-        ("TYPE", "message"),
-        ("LABEL", "ci"),
-        ("KIND", "script"),
-        ("MENTION", "0"),
-        ("REPLY_TO", ""),
-        ("SERVER", world.dir.to_str().unwrap()),
-    ] {
-        let wanted = format!("MOOT_{key}={value}");
-        assert!(lines.contains(&wanted), "{wanted}: {lines:?}");
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_program_that_fails_is_told_and_ends_nothing_unless_that_is_wanted() {
-    let world = World::new();
-    let _server = world.serve();
-    let mut listener = world.listen(&["dev", "--count", "2", "--exec", "sh -c 'exit 3'"]);
-    world.run(&["send", "dev", "one"]).ok();
-    world.run(&["send", "dev", "two"]).ok();
-    assert_eq!(listener.code(), 0);
-    let errors = listener.errors();
-    assert!(errors.contains("exit status: 3 (dev:1)") && errors.contains("(dev:2)"), "{errors}");
-    let mut listener = world.listen(&["dev", "--fail-fast", "--exec", "false"]);
-    world.run(&["send", "dev", "three"]).ok();
-    assert_eq!(listener.code(), 1);
-    world.run(&["listen", "dev", "--exec", "no-such-program"]).exits(2);
-    world.run(&["listen", "dev", "--jobs", "2"]).exits(2);
-}
-
-#[cfg(unix)]
-#[test]
-fn so_many_programs_run_at_a_time_and_no_more() {
-    let world = World::new();
-    let _server = world.serve();
-    let (noted, gate) = (world.path("noted"), world.path("gate"));
-    let script = format!(
-        "echo + >> {0}; until [ -e {1} ]; do sleep 0.01; done; echo - >> {0}",
-        noted.display(),
-        gate.display()
-    );
-    let mut listener =
-        world.listen(&["dev", "--jobs", "3", "--count", "8", "--exec", "sh", "-c", &script]);
-    for n in 0..8 {
-        world.run(&["send", "dev", &n.to_string()]).ok();
-    }
-    eventually("three began", || lines(&noted).len() >= 3);
-    std::fs::write(&gate, "").unwrap();
-    assert_eq!(listener.code(), 0);
-    let (mut running, mut most) = (0, 0);
-    for line in lines(&noted) {
-        running += if line == "+" { 1 } else { -1 };
-        most = most.max(running);
-    }
-    assert_eq!((running, most, lines(&noted).len()), (0, 3, 16));
-}
-
-#[cfg(unix)]
-#[test]
-fn more_than_a_program_keeps_up_with_waits_at_the_server() {
-    let world = World::new();
-    let _server = world.serve();
-    let (began, gate) = (world.path("began"), world.path("gate"));
-    let script = format!(
-        "read -r n; until [ -e {} ]; do sleep 0.01; done; echo $n >> {}",
-        gate.display(),
-        began.display()
-    );
-    let count = moot::limits::EXEC_WAITING_MAX + 200;
-    let all: Vec<_> = (0..count).map(|n| n.to_string()).collect();
-    let mut listener = world.listen(&[
-        "dev",
-        "--jobs",
-        "8",
-        "--count",
-        &count.to_string(),
-        "--exec",
-        "sh",
-        "-c",
-        &script,
-    ]);
-    let input = all.join("\n");
-    world.run_with_input(&["send", "dev", "--lines"], input.as_bytes()).ok();
-    std::fs::write(&gate, "").unwrap();
-    assert_eq!(listener.code(), 0);
-    let mut done: Vec<usize> = lines(&began).iter().map(|l| l.parse().unwrap()).collect();
-    done.sort_unstable();
-    assert_eq!(done, (0..count).collect::<Vec<_>>());
 }
