@@ -14,6 +14,7 @@ mod output;
 mod past;
 mod render;
 mod rooms;
+mod run;
 mod send;
 mod serve;
 mod status;
@@ -64,6 +65,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Join(args) => join::run(context, &args),
         Verb::Send(args) => send::run(context, &args),
+        Verb::Run(args) => run::run(context, &args),
         Verb::Listen(args) => listen::run(context, &args),
         Verb::History(args) => past::history(context, &args),
         Verb::Search(args) => past::search(context, &args),

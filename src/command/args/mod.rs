@@ -1,5 +1,7 @@
 //! The only clap: what can be written on the command line.
 
+mod run;
+
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
@@ -20,6 +22,8 @@ use crate::{
     config,
     limits::{BENCH_MEMBERS_MAX, BENCH_SENDERS_MAX, TEXT_BYTES_MAX, WILL_ROOMS_MAX},
 };
+
+pub(super) use self::run::RunArgs;
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
 #[derive(Debug, Parser)]
@@ -148,6 +152,8 @@ pub(super) enum Verb {
     Send(SendArgs),
     /// Print what is said
     Listen(ListenArgs),
+    /// Run a command, with its output in a room
+    Run(RunArgs),
     /// What was said before
     History(HistoryArgs),
     /// Find what was said, in any script, by part of a word
