@@ -12,6 +12,7 @@ mod everyday;
 mod library;
 mod notices;
 mod past;
+mod run;
 mod server_end;
 // Forged multicast datagrams, and several users of one host.
 #[cfg(unix)]

@@ -89,7 +89,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         kill_at: None,
         is_hurried: false,
     };
-    let code = run.to_its_end(places.as_ref(), signals, letters)?;
+    let code = run.complete(places.as_ref(), signals, letters)?;
     // The other threads may wait for what never comes.
     std::process::exit(code);
 }
@@ -133,7 +133,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs the command to its end, and everything to be said after it; gives the exit code.
-    fn to_its_end(
+    fn complete(
         &mut self,
         places: Option<&Places>,
         signals: ChildSignals,
@@ -331,7 +331,7 @@ impl Run<'_> {
             }
             (Ok(News::Child(ChildNews::MayHaveEnded)), None) => {}
             (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => {
-                os::hand_on(child, &caught)
+                os::hand_on(child, &caught);
             }
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();

@@ -209,7 +209,7 @@ impl Talker {
     }
 
     fn tell_once(&self, standing: &mut Standing, refusal: Refusal) {
-        if !standing.is_told {
+        if !standing.is_told && !standing.is_silent {
             self.warn(&refusal.into());
         }
         standing.is_told = true;
