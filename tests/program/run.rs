@@ -175,9 +175,13 @@ mod posix {
     //! What a POSIX shell, signals and pipes are needed for.
 
     use std::{
+        ffi::CStr,
         fs::File,
         io::{Read, Write},
-        os::{fd::FromRawFd, unix::process::CommandExt},
+        os::{
+            fd::AsRawFd,
+            unix::{fs::OpenOptionsExt, process::CommandExt},
+        },
         process::{Child, Command},
     };
 
@@ -423,16 +427,21 @@ mod posix {
 
     /// Runs a command on a terminal of its own, whose other end this is.
     fn on_terminal(mut command: Command) -> (File, Child) {
-        let (mut near, mut far) = (-1, -1);
-        let none = std::ptr::null_mut();
-        // SAFETY: the descriptors are written to variables of ours; the rest may be left out.
-        let made =
-            unsafe { libc::openpty(&raw mut near, &raw mut far, none, none.cast(), none.cast()) };
-        assert_eq!(made, 0);
-        // SAFETY: it was opened above, and nobody else has it.
-        let near = unsafe { File::from_raw_fd(near) };
-        // SAFETY: as above.
-        let far = unsafe { File::from_raw_fd(far) };
+        let open = |path: &str| {
+            let mut options = File::options();
+            // Not into what other tests begin meanwhile, and not yet anybody's terminal.
+            options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap()
+        };
+        let near = open("/dev/ptmx");
+        let mut name = [0; 64];
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::unlockpt(near.as_raw_fd()) }, 0);
+        // SAFETY: the name is written to a buffer of ours, of this length.
+        let named = unsafe { libc::ptsname_r(near.as_raw_fd(), name.as_mut_ptr(), name.len()) };
+        assert_eq!(named, 0);
+        // SAFETY: it ends with a zero: it was named.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+        let far = open(name.to_str().unwrap());
         command.stdin(far.try_clone().unwrap()).stdout(far.try_clone().unwrap()).stderr(far);
         let own_session = || {
             nix::unistd::setsid()?;
