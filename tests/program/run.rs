@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::world::{Done, Process, World, eventually};
+use super::world::{Done, Process, World};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
 
@@ -186,7 +186,7 @@ mod posix {
     };
 
     use super::*;
-    use crate::world::kill;
+    use crate::world::{eventually, kill};
 
     fn sh(script: &str) -> [&str; 3] {
         ["sh", "-c", script]
