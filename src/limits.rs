@@ -385,7 +385,32 @@ pub const ACKED_MS_DEFAULT: u64 = 5 * 60 * 1000;
 pub const IDLE_EXIT_MS: u64 = 15 * 60 * 1000;
 /// How long a command waits for the server that it started.
 pub const START_MS_MAX: u64 = 10_000;
+/// Output of a command (`run`) that waits to be said: above, the oldest is left out, and told as such.
+pub const RUN_WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// A command's output becomes a message at most so often while it runs.
+pub const RUN_EVERY_MS: u64 = 250;
+/// The first line waits so long for others that come with it.
+pub const RUN_GATHER_MS: u64 = 100;
+/// A line without its end (a prompt) is said when nothing was added to it for so long...
+pub const RUN_PARTIAL_MS: u64 = 1_000;
+/// ... or when it began so long ago (a progress bar).
+pub const RUN_PARTIAL_MS_MAX: u64 = 5_000;
+/// Lines of the output that `run --on-fail` says when `--tail` does not say.
+pub const RUN_TAIL_LINES_DEFAULT: u64 = 20;
+/// Longest name of a command in what `run` says of it.
+pub const RUN_TITLE_BYTES_MAX: usize = 200;
+/// At its end, `run` waits so long for what is not acknowledged yet.
+pub const RUN_UNSENT_MS_MAX: u64 = 5_000;
+/// After its child's end, `run` reads so long what a grandchild still writes.
+pub const RUN_DRAIN_MS: u64 = 300;
+/// The same in bytes, once that time is over: the largest pipe that it may have made (Linux).
+pub const RUN_DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// A child that was asked to end because its time is out is killed after so long.
+pub const RUN_KILL_AFTER_MS: u64 = 3_000;
 /// Log of a server that runs in the background: one file, and one older.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(RUN_WAITING_BYTES_MAX >= 4 * TEXT_BYTES_MAX);
+const _: () = assert!(RUN_TITLE_BYTES_MAX * 6 < TEXT_BYTES_MAX);

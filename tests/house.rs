@@ -15,8 +15,14 @@ const FLOORS: &[&[&str]] = &[
     &["command"],
 ];
 /// Folders whose code decides and does no I/O, reads no clock, starts no thread.
-const PURE: &[&str] =
-    &["chat/", "wire/", "client/state.rs", "command/render.rs", "command/json.rs"];
+const PURE: &[&str] = &[
+    "chat/",
+    "wire/",
+    "client/state.rs",
+    "command/render.rs",
+    "command/json.rs",
+    "command/run/batch.rs",
+];
 const IMPURE_WORDS: &[&str] = &[
     "std::net",
     "std::fs",
@@ -40,6 +46,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("memmap2::", &["os/"]),
     ("nix::", &["os/"]),
     ("libc::", &["os/"]),
+    ("signal_hook::", &["os/"]),
     ("clap::", &["command/args.rs", "command/args/"]),
     ("ctrlc::", &["main.rs"]),
     ("tokio::", &["server/", "session/", "os/"]),

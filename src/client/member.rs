@@ -27,7 +27,7 @@ use crate::{
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
     session::Connection,
-    wire::hello::Hello,
+    wire::hello::{Hello, Refused},
 };
 
 pub use super::state::{Address, Follows};
@@ -185,17 +185,56 @@ impl Member {
         follows: Follows,
         deadline: Option<Instant>,
     ) -> Result<Self, LinkError> {
-        let mut member = Self {
+        let mut member = Self::new(places, hello, follows);
+        member.connect(connection, deadline)?;
+        member.until_ready(deadline)?;
+        Ok(member)
+    }
+
+    /// Begins without a session, and tries to have one as long as it is waited for ([`Member::wait`]): for
+    /// who has something else to do. Each time there is one, [`Event::Ready`] tells; what is refused then
+    /// is told, and everything else goes on.
+    #[must_use]
+    pub fn begin(places: Places, hello: Hello, follows: Follows) -> Self {
+        let mut member = Self::new(places, hello, follows);
+        member.state.bears_refusals = true;
+        member
+    }
+
+    fn new(places: Places, hello: Hello, follows: Follows) -> Self {
+        Self {
             places,
             state: State::new(hello, follows),
             intake: None,
             buffer: vec![0; INTAKE_BYTES],
             retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
             reconnects: true,
-        };
-        member.connect(connection, deadline)?;
-        member.until_ready(deadline)?;
-        Ok(member)
+        }
+    }
+
+    /// Goes on with a connection that somebody else made.
+    ///
+    /// # Errors
+    /// If no session begins; it is tried again, unless it was refused for good.
+    pub fn adopt(&mut self, connection: Connection, within: Duration) -> Result<(), LinkError> {
+        let done = self.connect(connection, Some(Instant::now() + within));
+        if let Err(LinkError::Refused(refused)) = &done
+            && is_for_good(refused)
+        {
+            self.reconnects = false;
+        }
+        done
+    }
+
+    /// If there is no connection, tries to have one the next time it is waited for.
+    pub fn hurry(&mut self) {
+        self.retry.at = Instant::now();
+    }
+
+    /// Whether everything is joined: what is said now goes out now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state.is_ready()
     }
 
     /// Name of the own user, as the server's kernel says.
@@ -520,9 +559,11 @@ impl Member {
         let pause_ms = (self.retry.pause_ms * 2).min(RECONNECT_MS.1);
         self.retry = Retry { at: now + Duration::from_millis(self.retry.pause_ms), pause_ms };
         let wait = Duration::from_millis(RECONNECT_MS.1);
-        let Ok(connection) = Connection::open(&self.places.socket(), wait) else { return };
+        // A server that was begun meanwhile may be found elsewhere.
+        let places = os::located(&self.places);
+        let Ok(connection) = Connection::open(&places.socket(), wait) else { return };
         match self.connect(connection, Some(now + wait)) {
-            Err(LinkError::Refused(refused)) if matches!(refused.code, 4 | 7) => {
+            Err(LinkError::Refused(refused)) if is_for_good(&refused) => {
                 // Trying again would not change that.
                 self.reconnects = false;
                 self.state.tell(Queued::Ended(LinkError::Refused(refused)));
@@ -555,6 +596,11 @@ impl Member {
     pub fn quit(mut self) {
         self.say_good_bye();
     }
+}
+
+/// Trying again would not change that: not permitted, or another version.
+fn is_for_good(refused: &Refused) -> bool {
+    matches!(refused.code, 4 | 7)
 }
 
 fn take(state: &mut State, came: Came<'_>, failed: &mut Option<LinkError>) {

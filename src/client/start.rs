@@ -89,7 +89,8 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
 fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match Connection::open(&places.socket(), left) {
+        // Whoever was faster may have it in another directory.
+        match Connection::open(&os::located(places).socket(), left) {
             Err(ConnectError::NoServer(_))
                 if Instant::now() < deadline && os::is_served(places) =>
             {

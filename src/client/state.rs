@@ -153,6 +153,8 @@ pub(super) struct State {
     cancelled: HashSet<u64>,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
+    /// What is refused in the first session is told as in any other, and does not end it.
+    pub(super) bears_refusals: bool,
     pub(super) tap: Option<Tap>,
 }
 
@@ -190,6 +192,7 @@ impl State {
             will_asked: None,
             cancelled: HashSet::new(),
             was_ready: false,
+            bears_refusals: false,
             tap: None,
         }
     }
@@ -393,7 +396,7 @@ impl State {
         if self.will_asked == Some(serial) {
             self.will_asked = None;
             return match result {
-                Err(refusal) if !self.was_ready => Err(LinkError::Refusal(refusal)),
+                Err(refusal) if self.must_succeed() => Err(LinkError::Refusal(refusal)),
                 Err(refusal) => {
                     self.queue(Queued::Refused(refusal));
                     Ok(())
@@ -419,7 +422,7 @@ impl State {
             (Ok(_), _) | (Err(_), None) => {
                 return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
             }
-            (Err(refusal), _) if !self.was_ready => return Err(LinkError::Refusal(refusal)),
+            (Err(refusal), _) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
             (Err(refusal), Some(follow)) => {
                 self.follows.follow.retain(|f| *f != follow);
                 self.queue(Queued::NotFollowed(follow, refusal));
@@ -429,6 +432,11 @@ impl State {
             self.become_ready();
         }
         Ok(())
+    }
+
+    /// Whoever joins wants all or nothing.
+    fn must_succeed(&self) -> bool {
+        !self.was_ready && !self.bears_refusals
     }
 
     /// Takes a stream up, from where it stood if it was followed before.
@@ -479,7 +487,7 @@ impl State {
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
         self.wakes.extend(early);
         if another_run {
-            self.give_up_direct();
+            self.readdress_direct();
         }
         self.resubmit();
     }
@@ -779,11 +787,20 @@ impl State {
         self.counter
     }
 
-    /// Numbers of conversations are those of another run: what was on its way to a user is told as
-    /// lost, and never goes to whoever has that number now.
-    fn give_up_direct(&mut self) {
+    /// Numbers of conversations are those of another run. What was on its way to a user has the new number
+    /// if that conversation is followed; else it is told as lost, and never goes to whoever has the old
+    /// number now.
+    fn readdress_direct(&mut self) {
         let before = self.unacked.len();
-        self.unacked.retain(|u| matches!(u.to, Address::Room(_)));
+        let followed: FxHashMap<_, _> =
+            self.streams.iter().map(|(tag, stream)| (&stream.name, StreamTag(*tag))).collect();
+        self.unacked.retain_mut(|unacked| match &mut unacked.to {
+            Address::Room(_) => true,
+            Address::Direct { stream, with, .. } => {
+                let now = followed.get(&StreamName::Direct(with.clone()));
+                now.map(|now| *stream = *now).is_some()
+            }
+        });
         for _ in self.unacked.len()..before {
             let text = "a direct message was not delivered: the server started anew";
             self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));

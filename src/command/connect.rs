@@ -119,7 +119,7 @@ impl Context {
 
     /// What programs that a command runs find in their environment, so that they mean the same server.
     pub(super) fn environment(&self, places: &Places) -> Vec<(&'static str, OsString)> {
-        vec![("MOOT_SERVER", places.runtime.clone().into())]
+        vec![("MOOT_SERVER", places.directory().into())]
     }
 
     /// Whether a command that goes on has had its time.

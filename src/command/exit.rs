@@ -29,6 +29,12 @@ pub(super) enum Exit {
     Version = 7,
     /// Time is out.
     TimedOut = 124,
+    /// `run`: moot itself failed, and the command was not run, or not to its end.
+    OwnFault = 125,
+    /// `run`: the command was found and can't be executed.
+    NotExecutable = 126,
+    /// `run`: there is no such command.
+    NotFound = 127,
     /// Ended by a signal.
     Interrupted = 130,
 }

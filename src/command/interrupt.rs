@@ -24,6 +24,7 @@ const DIES: u8 = 0;
 const SAYS_GOOD_BYE: u8 = 1;
 const STOPS_BY_ITSELF: u8 = 2;
 const CLEANS_UP: u8 = 3;
+const LEFT_TO_CHILD: u8 = 4;
 
 static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// Where a signal is handed to the caller; none if descriptors have run out.
@@ -105,6 +106,11 @@ pub(super) fn forward<T: Send + 'static>(
     thread.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
+/// From now on a signal does nothing here: it is a child's business, and this process ends after that.
+pub(super) fn leave_to_child() {
+    MODE.store(LEFT_TO_CHILD, Ordering::SeqCst);
+}
+
 fn hand(why: Leave) -> bool {
     wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }
@@ -124,6 +130,9 @@ pub(super) fn watch_reader() {
 /// What the signal handler's thread calls.
 pub fn interrupt() {
     let mode = MODE.load(Ordering::SeqCst);
+    if mode == LEFT_TO_CHILD {
+        return;
+    }
     if mode != DIES && hand(Leave::Signal) {
         if mode == STOPS_BY_ITSELF {
             return;

@@ -17,6 +17,7 @@ mod output;
 mod past;
 mod render;
 mod rooms;
+mod run;
 mod send;
 mod serve;
 mod status;
@@ -68,6 +69,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Join(args) => join::run(context, &args),
         Verb::Send(args) => send::run(context, &args),
+        Verb::Run(args) => run::run(context, &args),
         Verb::Listen(args) => listen::run(context, &args),
         Verb::Wait(args) => wait::run(context, &args),
         Verb::Ask(args) => ask::run(context, &args),

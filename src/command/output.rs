@@ -129,6 +129,11 @@ impl Output {
         Self::error(&Failure::new(Exit::Failed, text), self.json);
     }
 
+    /// A result of a command whose standard output is another's (`run`).
+    pub(super) fn json_aside(object: &serde_json::Value) {
+        say(io::stderr(), &json::line(object));
+    }
+
     /// Why a command failed.
     pub(super) fn error(failure: &Failure, json: bool) {
         if failure.text.is_empty() {

@@ -5,6 +5,7 @@
 //! | file | what it offers |
 //! | --- | --- |
 //! | `channel` | the broadcast channel's sockets and the self-test of its defences |
+//! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
 //! | `clock` | both clocks |
 //! | `files` | identity, owner and mode of files; names that nobody guesses |
 //! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |
@@ -36,6 +37,7 @@ pub use self::{
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
     shared::{
-        Came, ChannelFault, PeerIds, ReadWords, ReadWordsError, Slot, Source, Usage, WORD_BYTES,
+        Came, ChannelFault, ChildEnd, ChildNews, NotBegun, PeerIds, ReadWords, ReadWordsError,
+        Slot, Source, Usage, WORD_BYTES,
     },
 };

@@ -1,6 +1,9 @@
 //! The directories of a server, and what can be wrong with them.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The directories of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,14 @@ impl Places {
     /// Everything in one directory.
     pub(super) fn all_in(dir: PathBuf) -> Self {
         Self { runtime: dir.clone(), state: dir, host: false }
+    }
+
+    /// The directory that names this server, whatever the surroundings of the process that is told it
+    /// (`MOOT_SERVER`).
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        // Where the lock is, it is said where everything else is; a host's server is known by its socket.
+        if self.host { &self.runtime } else { &self.state }
     }
 
     /// The socket that sessions connect to.

@@ -39,6 +39,35 @@ pub struct Usage {
     pub memory_bytes: Option<u64>,
 }
 
+/// What whoever runs a child hears. A signal is what the platform makes of it.
+#[derive(Debug)]
+pub enum ChildNews<S> {
+    /// A child may have ended: it is time to look.
+    MayHaveEnded,
+    /// This process got a signal that may be meant for the child.
+    Signal(S),
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildEnd {
+    /// Its exit code, if it ended by itself.
+    pub code: Option<i32>,
+    /// The signal that killed it: number and name.
+    pub signal: Option<(i32, String)>,
+}
+
+/// Why a command did not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBegun {
+    /// There is no such command.
+    NotFound,
+    /// It is there and can't be executed.
+    NotExecutable,
+    /// No process could be made for it.
+    NoProcess,
+}
+
 /// User id and process id of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIds {

@@ -13,6 +13,7 @@ mod everyday;
 mod library;
 mod notices;
 mod past;
+mod run;
 mod script;
 mod server_end;
 // Forged multicast datagrams, several users of one host, programs of a POSIX shell.

@@ -2,6 +2,7 @@
 
 mod ask;
 mod exec;
+mod run;
 
 use std::{ffi::OsString, fmt, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
@@ -27,6 +28,7 @@ use crate::{
 pub(super) use self::{
     ask::{AnswerArgs, AskArgs, WaitArgs},
     exec::{ExecArgs, Program},
+    run::RunArgs,
 };
 
 /// Rooms, announcements and presence for the people, shells and daemons of one machine.
@@ -162,6 +164,8 @@ pub(super) enum Verb {
     Ask(AskArgs),
     /// Answer requests with what a program writes
     Answer(AnswerArgs),
+    /// Run a command, with its output in a room
+    Run(RunArgs),
     /// What was said before
     History(HistoryArgs),
     /// Find what was said, in any script, by part of a word

@@ -95,6 +95,18 @@ impl Waker {
 #[derive(Debug)]
 pub struct Woken(Arc<Signal>);
 
+impl Woken {
+    /// Readable once it was woken.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// It may be woken anew.
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+}
+
 /// Both ends of a wake-up.
 ///
 /// # Errors

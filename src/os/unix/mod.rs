@@ -1,6 +1,7 @@
 //! The Unix side of `os`.
 
 mod channel;
+mod child;
 mod clock;
 mod files;
 mod intake;
@@ -14,6 +15,7 @@ mod stream;
 mod user;
 
 pub use channel::*;
+pub use child::*;
 pub use clock::{monotonic_us, wall_us};
 pub use files::{is_out_of_descriptors, make_private, owner_of};
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};

@@ -101,14 +101,40 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
         let (runtime, state) = env.host.clone();
         return Ok(Places { runtime, state, host: true });
     }
-    let mut places = resolve_own(choice, env, false)?;
-    if places.runtime != places.state
-        && let Ok(LockState::Held(Some(note))) = query(&places.lock())
-    {
-        places.runtime = note.runtime_dir;
+    if choice.is_some_and(|dir| is_host_directory(Path::new(dir), env)) {
+        let (runtime, state) = env.host.clone();
+        return Ok(Places { runtime, state, host: true });
     }
+    let places = located(&places_of(choice, env, false)?);
     check_length(&places)?;
     Ok(places)
+}
+
+/// The same places with the runtime directory that a server now says it uses: whoever began it may have
+/// known another one.
+#[must_use]
+pub fn located(places: &Places) -> Places {
+    let all_in_one = places.runtime == places.state;
+    if places.host || (all_in_one && fs::symlink_metadata(places.socket()).is_ok()) {
+        return places.clone();
+    }
+    match query(&places.lock()) {
+        Ok(LockState::Held(Some(note))) if is_same_owner(&note.runtime_dir, &places.state) => {
+            Places { runtime: note.runtime_dir, ..places.clone() }
+        }
+        _ => places.clone(),
+    }
+}
+
+/// A directory leads to another one only of the same user's: a server there is trusted for its owner.
+fn is_same_owner(runtime: &Path, state: &Path) -> bool {
+    let owner = |dir: &Path| fs::metadata(dir).map(|meta| meta.uid());
+    matches!((owner(runtime), owner(state)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Whether a directory is that of the host's server, which keeps its history elsewhere.
+fn is_host_directory(dir: &Path, env: &Env) -> bool {
+    dir == env.host.0 && host_server_is_meant(env) && fs::metadata(dir.join("lock")).is_err()
 }
 
 /// The places that a server of this user is to use, whatever runs elsewhere.
@@ -116,7 +142,13 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
 /// # Errors
 /// See [`PlaceError`].
 pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
-    let places = match choice {
+    let places = places_of(choice, env, system)?;
+    check_length(&places)?;
+    Ok(places)
+}
+
+fn places_of(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, PlaceError> {
+    Ok(match choice {
         Some(dir) if is_directory(dir) => {
             let path = std::path::absolute(dir)
                 .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
@@ -132,9 +164,7 @@ pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Plac
             Places { runtime, state, host: true }
         }
         None => env.own(None)?,
-    };
-    check_length(&places)?;
-    Ok(places)
+    })
 }
 
 /// A host's server counts as there if its socket stands, living or dead: a dead one is told, not passed
@@ -275,6 +305,37 @@ mod tests {
         for bad in ["..", ".", "", "a b", "a\u{1b}"] {
             assert!(resolve(Some(bad), &env).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_directory_leads_to_where_its_server_says_it_is() {
+        use crate::os::{Lock, LockNote};
+        let dir = tempfile::tempdir().unwrap();
+        let (state, runtime) = (dir.path().join("state/moot"), dir.path().join("run"));
+        fs::create_dir_all(&state).unwrap();
+        fs::create_dir(&runtime).unwrap();
+        let found = || resolve(state.to_str(), &env(dir.path())).unwrap();
+        let note = LockNote { pid: 1, runtime_dir: runtime.clone() };
+        let lock = Lock::acquire(&state.join("lock"), false, &note).unwrap();
+        assert_eq!((found().runtime, found().state), (runtime, state.clone()));
+        // What has its socket beside its lock is not looked for elsewhere.
+        fs::write(state.join("socket"), "").unwrap();
+        assert_eq!(found().runtime, state);
+        fs::remove_file(state.join("socket")).unwrap();
+        drop(lock);
+        assert_eq!(found().runtime, state, "nobody holds it: the note is an old one");
+    }
+
+    #[test]
+    fn the_directory_of_the_hosts_server_is_the_hosts_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = env(dir.path());
+        fs::create_dir(&env.host.0).unwrap();
+        fs::write(env.host.0.join("socket"), "").unwrap();
+        let host = resolve(None, &env).unwrap();
+        let named = resolve(host.directory().to_str(), &env).unwrap();
+        assert_eq!(named, host);
+        assert!(named.host && named.state == env.host.1);
     }
 
     #[test]

@@ -66,13 +66,18 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
     {
         return Ok(places);
     }
-    let mut places = resolve_own(choice, env, false)?;
-    if places.runtime != places.state
-        && let Ok(LockState::Held(Some(note))) = query(&places.lock())
-    {
-        places.runtime = note.runtime_dir;
+    let places = resolve_own(choice, env, false)?;
+    // Named by its directory, the host's server is the host's server.
+    match env.host() {
+        Ok(host) if host.runtime == places.runtime && host_server_is_meant(&host) => Ok(host),
+        Ok(_) | Err(_) => Ok(places),
     }
-    Ok(places)
+}
+
+/// The same places: everything of a server is in one directory here.
+#[must_use]
+pub fn located(places: &Places) -> Places {
+    places.clone()
 }
 
 /// A host's server counts as there if its directory is the system's or the administrators' (anybody may

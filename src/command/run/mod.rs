@@ -1,0 +1,406 @@
+//! `moot run`: a command, with its output in a room.
+//!
+//! The command comes first: nothing that the server does or does not do is seen by it. One thread for each
+//! of its outputs passes that through and leaves it in the outbox, which has a bound; one talks; one tells
+//! of signals; the main one waits for the command's end.
+
+mod batch;
+mod outbox;
+mod pump;
+mod talk;
+mod words;
+
+use std::{
+    io,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use self::{
+    batch::{Keep, Stream},
+    outbox::Shared,
+    pump::Pump,
+    talk::Talker,
+    words::{Outcome, Report},
+};
+use super::{
+    args::{RunArgs, check_will},
+    connect::Context,
+    exit::{Exit, Failure},
+    interrupt,
+    output::Output,
+};
+use crate::{
+    chat::{member::Kind, names::Target, text::Text},
+    client::Mailbox,
+    limits::{RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX},
+    os::{self, Caught, ChildNews, ChildPipe, ChildSignals, NotBegun, PipeWaker, Places},
+};
+
+/// News that may wait for the main thread.
+const NEWS_AHEAD: usize = 16;
+/// How often whoever reads a pipe is woken until he has noticed.
+const WAKE_EVERY: Duration = Duration::from_millis(50);
+
+/// What the main thread waits for.
+enum News {
+    Child(ChildNews<Caught>),
+    /// An output has ended; what failed while it was passed through.
+    Pumped(io::Result<()>),
+    /// Everything was said, or can't be.
+    Talked,
+}
+
+pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
+    let rooms = usize::from(matches!(args.target, Target::Room(_)));
+    check_will(args.will.as_ref(), rooms)?;
+    let places = match context.places() {
+        Err(failure) if failure.exit == Exit::Usage => return Err(failure),
+        // The talking thread tells what is wrong; the command runs.
+        places => places.ok(),
+    };
+    interrupt::leave_to_child();
+    let signals = ChildSignals::catch().map_err(|e| own_fault("can't wait for signals", &e))?;
+    let (talker, letters) = Mailbox::new(1).map_err(|e| own_fault("can't wait for output", &e))?;
+    let shared = Shared::new(keep(args), talker);
+    let (tell, news) = bounded(NEWS_AHEAD);
+    let mut run = Run {
+        context,
+        args,
+        title: words::title(args.title.as_deref(), &args.command),
+        shared,
+        tell,
+        news,
+        child: None,
+        status: None,
+        wakers: Vec::new(),
+        has_ended: Arc::new(AtomicBool::new(false)),
+        open: 0,
+        unpassed: None,
+        began: Instant::now(),
+        is_late: false,
+        kill_at: None,
+        is_hurried: false,
+    };
+    let code = run.complete(places.as_ref(), signals, letters)?;
+    // The other threads may wait for what never comes.
+    std::process::exit(code);
+}
+
+fn keep(args: &RunArgs) -> Keep {
+    match (args.tail, args.on_fail) {
+        (Some(lines), _) => Keep::Last(lines),
+        (None, true) => Keep::Last(RUN_TAIL_LINES_DEFAULT),
+        (None, false) => Keep::All,
+    }
+}
+
+fn own_fault(what: &str, e: &io::Error) -> Failure {
+    Failure::new(Exit::OwnFault, format!("{what}: {e}"))
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    args: &'a RunArgs,
+    title: String,
+    shared: Shared,
+    tell: Sender<News>,
+    news: Receiver<News>,
+    /// The command, until it was waited for.
+    child: Option<Child>,
+    status: Option<ExitStatus>,
+    wakers: Vec<PipeWaker>,
+    /// For the threads that read its output.
+    has_ended: Arc<AtomicBool>,
+    /// Outputs that have not ended.
+    open: usize,
+    /// Why our own output could not be written.
+    unpassed: Option<io::Error>,
+    began: Instant,
+    /// Its time was out before it ended.
+    is_late: bool,
+    kill_at: Option<Instant>,
+    /// Somebody wants it to end, and the command has.
+    is_hurried: bool,
+}
+
+impl Run<'_> {
+    /// Runs the command to its end, and everything to be said after it; gives the exit code.
+    fn complete(
+        &mut self,
+        places: Option<&Places>,
+        signals: ChildSignals,
+        letters: Mailbox<()>,
+    ) -> Result<i32, Failure> {
+        let mut pid = None;
+        let not_begun = match self.spawn(places) {
+            Ok(child) => {
+                pid = Some(child.id());
+                self.attend(child)?;
+                None
+            }
+            Err(e) => Some(self.not_begun(&e)),
+        };
+        let tell = self.tell.clone();
+        let told = move |news| drop(tell.send(News::Child(news)));
+        let watched = signals.watch(self.child.as_ref(), told);
+        self.or_kill(watched, "can't wait for the command")?;
+        let talking = self.talk(letters);
+        self.or_kill(talking, "can't start a thread")?;
+        if let Some(pid) = pid.filter(|_| !self.args.on_fail) {
+            self.shared.begin(words::started(&self.title, pid));
+        }
+        self.wait_for_child();
+        let took = self.began.elapsed();
+        self.wait_for_output();
+        let outcome = self.outcome(not_begun);
+        let is_told = !(self.args.on_fail && outcome.is_good());
+        self.shared.end(is_told.then(|| words::result(&self.title, &outcome, took)));
+        self.wait_until_said();
+        self.report(pid, &outcome, took);
+        Ok(self.exit_code(&outcome))
+    }
+
+    /// Begins the command. It gets its three standard descriptors, and nothing of ours.
+    fn spawn(&self, places: Option<&Places>) -> io::Result<Child> {
+        let mut command = Command::new(&self.args.command[0]);
+        command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
+        if let Some(places) = places {
+            command.env("MOOT_SERVER", places.directory());
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    }
+
+    /// Tells why the command did not begin.
+    fn not_begun(&self, e: &io::Error) -> (Exit, String) {
+        let exit = match os::why_not_begun(e) {
+            NotBegun::NotFound => Exit::NotFound,
+            NotBegun::NotExecutable => Exit::NotExecutable,
+            NotBegun::NoProcess => Exit::OwnFault,
+        };
+        let name = self.args.command[0].to_string_lossy();
+        let failure = Failure::new(exit, format!("can't run {name}: {e}"));
+        Output::error(&failure, self.context.global.json);
+        (exit, e.to_string())
+    }
+
+    /// Reads what the command writes.
+    fn attend(&mut self, mut child: Child) -> Result<(), Failure> {
+        let outputs = (child.stdout.take(), child.stderr.take());
+        self.child = Some(child);
+        let begun = (|| {
+            if let Some(pipe) = outputs.0 {
+                self.pump(ChildPipe::new(pipe)?, os::standard_output()?, Stream::Output)?;
+            }
+            if let Some(pipe) = outputs.1 {
+                self.pump(ChildPipe::new(pipe)?, os::standard_error()?, Stream::Error)?;
+            }
+            Ok(())
+        })();
+        self.or_kill(begun, "can't read the command's output")
+    }
+
+    fn pump(
+        &mut self,
+        (pipe, waker): (ChildPipe, PipeWaker),
+        to: std::fs::File,
+        stream: Stream,
+    ) -> io::Result<()> {
+        let (shared, has_ended) = (self.shared.clone(), Arc::clone(&self.has_ended));
+        let pump = Pump { pipe, to, stream, shared, has_ended };
+        let tell = self.tell.clone();
+        let name = if stream == Stream::Output { "moot-out" } else { "moot-err" };
+        spawn(name, move || drop(tell.send(News::Pumped(pump.run()))))?;
+        self.wakers.push(waker);
+        self.open += 1;
+        Ok(())
+    }
+
+    fn talk(&self, letters: Mailbox<()>) -> io::Result<()> {
+        let mut global = self.context.global.clone();
+        // The time limit is the command's.
+        global.timeout = None;
+        let out = Output::new(&global);
+        let will = match (&self.args.target, &self.args.will) {
+            (Target::User { .. }, _) => None,
+            (Target::Room(_), Some(will)) => Some(will.clone()),
+            (Target::Room(_), None) => Text::new(&words::will(&self.title)).ok(),
+        };
+        let talker = Talker {
+            context: Context { global, out },
+            target: self.args.target.clone(),
+            kind: self.args.kind.map_or(Kind::Script, Kind::from),
+            will,
+            shared: self.shared.clone(),
+        };
+        let tell = self.tell.clone();
+        spawn("moot-talk", move || {
+            talker.run(&letters);
+            // Nobody wants to know any more, if it fails.
+            let _ = tell.send(News::Talked);
+        })
+    }
+
+    /// A command that can't be looked after is not left alone.
+    fn or_kill(&mut self, done: io::Result<()>, what: &str) -> Result<(), Failure> {
+        done.map_err(|e| {
+            if let Some(child) = &mut self.child {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            own_fault(what, &e)
+        })
+    }
+
+    // ---- waiting -----------------------------------------------------------------------------
+
+    /// Until the command has ended: whatever signals come are its business.
+    fn wait_for_child(&mut self) {
+        let limit = self.context.global.timeout.map(|limit| self.began + Duration::from(limit));
+        while self.child.is_some() {
+            let limit = limit.filter(|_| !self.is_late);
+            self.take(limit.or(self.kill_at));
+            let now = Instant::now();
+            let Some(child) = &mut self.child else { return };
+            if limit.is_some_and(|at| at <= now) {
+                // Between two looks it may have ended; then that is seen next.
+                let _ = os::ask_to_end(child);
+                self.is_late = true;
+                self.kill_at = Some(now + Duration::from_millis(RUN_KILL_AFTER_MS));
+            } else if self.kill_at.is_some_and(|at| at <= now) {
+                let _ = child.kill();
+                self.kill_at = None;
+            }
+        }
+    }
+
+    /// Until its outputs have ended. A child of its own that has them open is waited for a moment only;
+    /// whoever reads our output slowly gets all of it.
+    fn wait_for_output(&mut self) {
+        self.has_ended.store(true, Ordering::SeqCst);
+        while self.open > 0 && !self.is_hurried {
+            for waker in &self.wakers {
+                waker.wake();
+            }
+            self.take(Some(Instant::now() + WAKE_EVERY));
+        }
+    }
+
+    /// Until everything stands, or it has taken too long.
+    fn wait_until_said(&mut self) {
+        let ended = Instant::now();
+        let mut is_talking = true;
+        while is_talking && !self.is_hurried {
+            let patience = match self.shared.lock().is_starting() {
+                true => START_MS_MAX,
+                false => RUN_UNSENT_MS_MAX,
+            };
+            let until = ended + Duration::from_millis(patience);
+            if until <= Instant::now() {
+                return;
+            }
+            is_talking = !self.take(Some(until.min(Instant::now() + WAKE_EVERY)));
+        }
+    }
+
+    /// Waits once; whether everything was said.
+    fn take(&mut self, until: Option<Instant>) -> bool {
+        let news = match until {
+            Some(at) => self.news.recv_deadline(at),
+            // We have an end of it ourselves: it is never closed.
+            None => self.news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match (news, &mut self.child) {
+            (Ok(News::Child(ChildNews::MayHaveEnded)), Some(child)) => {
+                // What can't be waited for has been collected by somebody else: it has ended.
+                match child.try_wait() {
+                    Ok(None) => {}
+                    Ok(Some(status)) => {
+                        self.status = Some(status);
+                        self.child = None;
+                    }
+                    Err(_) => self.child = None,
+                }
+            }
+            (Ok(News::Child(ChildNews::MayHaveEnded)), None) => {}
+            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => {
+                os::hand_on(child, &caught);
+            }
+            (Ok(News::Child(ChildNews::Signal(caught))), None) => {
+                self.is_hurried |= caught.asks_to_end();
+            }
+            (Ok(News::Pumped(passed)), _) => {
+                self.open -= 1;
+                if let Err(e) = passed {
+                    let text = format!("can't write the command's output: {e}");
+                    self.context.out.warn(&text);
+                    self.unpassed = Some(e);
+                }
+            }
+            (Ok(News::Talked), _) => return true,
+            (Err(_), _) => {}
+        }
+        false
+    }
+
+    // ---- the end -----------------------------------------------------------------------------
+
+    fn outcome(&self, not_begun: Option<(Exit, String)>) -> Outcome {
+        if let Some((exit, why)) = not_begun {
+            return Outcome::NotBegun(exit.code(), why);
+        }
+        let nothing = os::ChildEnd { code: None, signal: None };
+        let end = self.status.map_or(nothing, os::end_of);
+        if self.is_late { Outcome::TimedOut(end) } else { Outcome::Ended(end) }
+    }
+
+    fn report(&self, pid: Option<u32>, outcome: &Outcome, took: Duration) {
+        let target = self.args.target.to_string();
+        let mut outbox = self.shared.lock();
+        let (total, left_out) = (outbox.batch.total(), outbox.batch.lost());
+        let messages = outbox.said();
+        let (unsent, bytes) = outbox.give_up();
+        drop(outbox);
+        if unsent > 0 {
+            self.context.out.warn(&words::unsent(unsent, bytes, &target));
+        }
+        if self.context.global.json {
+            Output::json_aside(&words::report(&Report {
+                target: &target,
+                title: &self.title,
+                pid,
+                outcome,
+                took,
+                total,
+                left_out,
+                messages,
+                unsent,
+            }));
+        }
+    }
+
+    fn exit_code(&self, outcome: &Outcome) -> i32 {
+        match outcome {
+            Outcome::TimedOut(_) => Exit::TimedOut.code().into(),
+            Outcome::Ended(end) => match (&end.signal, end.code) {
+                (Some((number, _)), _) => 128 + number,
+                // Some of its output is lost, and it does not know.
+                (None, Some(0)) if self.unpassed.is_some() => Exit::OwnFault.code().into(),
+                (None, Some(code)) => code,
+                (None, None) => Exit::OwnFault.code().into(),
+            },
+            Outcome::NotBegun(code, _) => i32::from(*code),
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}

@@ -1,0 +1,230 @@
+//! The thread that talks: has a session when it can, says what is due, and never keeps anybody waiting.
+
+use std::time::{Duration, Instant};
+
+use super::outbox::Shared;
+use crate::{
+    chat::{
+        member::Kind,
+        names::Target,
+        text::Text,
+        verbs::{Follow, Refusal, Reply, Request},
+    },
+    client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
+    command::{
+        connect::Context,
+        exit::{Exit, Failure},
+        output::Output,
+    },
+    limits::{ANSWER_MS_DEFAULT, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
+};
+
+/// Bytes said and not acknowledged above which what comes waits in the outbox: that has a bound.
+const UNACKED_BYTES_MAX: usize = 2 * TEXT_BYTES_MAX;
+
+/// Says what is in the outbox.
+pub(super) struct Talker {
+    pub(super) context: Context,
+    pub(super) target: Target,
+    pub(super) kind: Kind,
+    pub(super) will: Option<Text>,
+    pub(super) shared: Shared,
+}
+
+/// What is known of the session.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Where to say it, while there is a session.
+    address: Option<Address>,
+    /// There was one.
+    was_ready: bool,
+    /// Nothing more can be said, and that was told.
+    is_silent: bool,
+    /// Nobody of that name can be told anything in this session.
+    is_unreachable: bool,
+    /// What was refused once is not told again.
+    is_told: bool,
+    /// After the end, one last try to connect was made.
+    tried_last: bool,
+}
+
+impl Talker {
+    /// Talks until everything is said and stands, or nothing more can be said.
+    pub(super) fn run(mut self, letters: &Mailbox<()>) {
+        let mut standing = Standing::default();
+        let Some(mut member) = self.begin(&mut standing) else { return };
+        // What others say there is not for us.
+        member.tap(|_| {});
+        loop {
+            let until = self.say(&mut member, &standing);
+            if self.shared.lock().has_ended() && self.is_done(&mut member, &mut standing) {
+                break;
+            }
+            match member.wait(Some(letters), until) {
+                Wake::Event(event) => self.take_event(&mut member, &mut standing, &event),
+                Wake::Sent(_) => self.shared.lock().stands(),
+                Wake::Refused(refusal) => self.tell_once(&mut standing, refusal),
+                Wake::NotFollowed(_, refusal) => self.fall_silent(&mut standing, &refusal.into()),
+                Wake::Ended(e) => self.fall_silent(&mut standing, &e.into()),
+                Wake::Reply(_, result) => self.take_reply(&mut standing, result),
+                Wake::Extra(_) | Wake::TimedOut => {}
+            }
+        }
+        member.say_good_bye();
+    }
+
+    /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as the
+    /// command runs.
+    fn begin(&mut self, standing: &mut Standing) -> Option<Member> {
+        self.shared.set_starting(true);
+        let connected = self.context.connect_or_start();
+        self.shared.set_starting(false);
+        let begun = match &connected {
+            Ok((_, places)) => Ok(places.clone()),
+            Err(_) => self.context.places(),
+        };
+        let begun = begun.and_then(|places| Ok((places, self.context.hello(self.kind)?)));
+        let (places, hello) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => {
+                self.warn(&failure);
+                return None;
+            }
+        };
+        let follow = match &self.target {
+            Target::Room(room) => Follow::Room(room.clone()),
+            Target::User { user, .. } => Follow::With(user.clone()),
+        };
+        let follows =
+            Follows { follow: vec![follow], will: self.will.take(), ..Follows::default() };
+        let mut member = Member::begin(places, hello, follows);
+        let adopted = match connected {
+            Ok((connection, _)) => {
+                let within = Duration::from_millis(ANSWER_MS_DEFAULT);
+                member.adopt(connection, within).map_err(|e| (is_for_good(&e), Failure::from(e)))
+            }
+            Err(failure) => Err((false, failure)),
+        };
+        if let Err((is_for_good, failure)) = adopted {
+            standing.is_silent = is_for_good;
+            let text = format!("{}; the command runs on", failure.text);
+            self.warn(&Failure { text, ..failure });
+        }
+        Some(member)
+    }
+
+    /// Says what is due, as far as it may; until when there is nothing more to be said.
+    fn say(&self, member: &mut Member, standing: &Standing) -> Option<Instant> {
+        let address = standing.address.as_ref().filter(|_| member.is_ready())?;
+        let mut outbox = self.shared.lock();
+        while member.unacked_bytes() < UNACKED_BYTES_MAX
+            && member.unacked() < UNACKED_SUBMITS_MAX / 2
+        {
+            match outbox.next(Instant::now()) {
+                Some(text) => {
+                    member.say(address.clone(), None, text);
+                }
+                None => return outbox.due(),
+            }
+        }
+        // Until something of it stands.
+        None
+    }
+
+    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: &Event) {
+        match event {
+            Event::Ready { .. } => {
+                standing.was_ready = true;
+                standing.is_unreachable = false;
+                match &self.target {
+                    Target::Room(room) => standing.address = Some(Address::Room(room.clone())),
+                    // Its number is good for this session.
+                    target @ Target::User { .. } => {
+                        member.ask(&Request::Open { target: target.clone() });
+                    }
+                }
+            }
+            Event::End { .. } => standing.address = None,
+            Event::Removed { room, by, .. } => {
+                let text = format!("{by} took this session out of {room}");
+                self.fall_silent(standing, &Failure::new(Exit::Denied, text));
+            }
+            Event::Deleted { room } => {
+                let text = format!("{room} was deleted");
+                self.fall_silent(standing, &Failure::new(Exit::Absent, text));
+            }
+            Event::Message(_)
+            | Event::Joined { .. }
+            | Event::Left { .. }
+            | Event::Topic { .. }
+            | Event::Cancelled { .. }
+            | Event::Invited { .. }
+            | Event::Gap { .. }
+            | Event::Offer { .. }
+            | Event::Answered { .. }
+            | Event::Abandoned { .. }
+            | Event::Slowed => {}
+        }
+    }
+
+    fn take_reply(&self, standing: &mut Standing, result: Result<Reply, Refusal>) {
+        match (result, &self.target) {
+            (Ok(Reply::Opened(info)), Target::User { user, label }) => {
+                let (with, label) = (user.clone(), label.clone());
+                standing.address = Some(Address::Direct { stream: info.tag, with, label });
+            }
+            (Ok(_), _) => {}
+            // With the next session it is asked again.
+            (Err(refusal), _) => {
+                standing.is_unreachable = true;
+                self.tell_once(standing, refusal);
+            }
+        }
+    }
+
+    /// Whether there is nothing more to wait for.
+    fn is_done(&self, member: &mut Member, standing: &mut Standing) -> bool {
+        if standing.is_silent {
+            return true;
+        }
+        if member.unacked() == 0 && self.shared.lock().is_empty() {
+            // What stands may still have to be counted.
+            return member.is_quiet();
+        }
+        if standing.was_ready || member.is_connected() {
+            // Whoever waits for this thread has a bound.
+            return member.is_ready() && standing.is_unreachable;
+        }
+        let is_last = standing.tried_last;
+        if !is_last {
+            standing.tried_last = true;
+            member.hurry();
+            let _ = member.wait::<()>(None, Some(Instant::now()));
+        }
+        !member.is_connected()
+    }
+
+    fn fall_silent(&self, standing: &mut Standing, failure: &Failure) {
+        if !standing.is_silent {
+            let text = format!("{}; nothing more is said to {}", failure.text, self.target);
+            self.warn(&Failure::new(failure.exit, text));
+        }
+        standing.is_silent = true;
+        standing.address = None;
+    }
+
+    fn tell_once(&self, standing: &mut Standing, refusal: Refusal) {
+        if !standing.is_told && !standing.is_silent {
+            self.warn(&refusal.into());
+        }
+        standing.is_told = true;
+    }
+
+    fn warn(&self, failure: &Failure) {
+        Output::error(failure, self.context.global.json);
+    }
+}
+
+fn is_for_good(e: &LinkError) -> bool {
+    matches!(e, LinkError::Refused(refused) if matches!(refused.code, 4 | 7))
+}

@@ -1,0 +1,655 @@
+//! `moot run`: a command with its output in a room. The command comes first, whatever the server does.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::world::{Done, Process, World};
+
+const MOOT: &str = env!("CARGO_BIN_EXE_moot");
+
+impl World {
+    /// `moot run` with this command, flags before `--` included.
+    #[track_caller]
+    fn run_it(&self, flags: &[&str], command: &[&str]) -> Done {
+        Done::of(self.run_command(flags, command), None)
+    }
+
+    fn run_command(&self, flags: &[&str], command: &[&str]) -> std::process::Command {
+        let mut args = vec!["run"];
+        args.extend(flags);
+        if !flags.contains(&"--title") {
+            // What is looked for in a room is not to be found in the command line.
+            args.extend(["--title", "job"]);
+        }
+        args.push("--");
+        args.extend(command);
+        self.moot(&args)
+    }
+
+    /// All that was said in a room.
+    #[track_caller]
+    fn said(&self, room: &str) -> Vec<String> {
+        let all = self.run(&["history", "--json", room]).objects();
+        all.iter().map(|o| o["text"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// The result that `--json` prints.
+#[track_caller]
+fn result_of(done: &Done) -> Value {
+    let line = done.err.lines().rfind(|line| line.contains("\"type\":\"run\"")).expect(&done.err);
+    serde_json::from_str(line).unwrap()
+}
+
+/// A line of a room without the parts that differ from run to run.
+fn plain(text: &str) -> String {
+    let end = text.find(" (pid ").or_else(|| text.find(" after ")).unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+#[test]
+fn a_command_is_told_with_its_start_its_output_and_its_end() {
+    let world = World::new();
+    let _server = world.serve();
+    let version = format!("moot {}", env!("CARGO_PKG_VERSION"));
+    let done = world.run_it(&["dev", "--json", "--title", "job"], &[MOOT, "--version"]).ok();
+    assert_eq!(done.out.trim_end(), version);
+    let said = world.said("dev");
+    assert_eq!(plain(&said[0]), "started: job");
+    assert_eq!(said[1], version);
+    assert_eq!(plain(&said[2]), "job: ok");
+    assert_eq!(said.len(), 3);
+    let result = result_of(&done);
+    assert_eq!(said[0], format!("started: job (pid {})", result["pid"]));
+    assert_eq!((&result["target"], &result["title"]), (&"dev".into(), &"job".into()));
+    assert_eq!((&result["code"], &result["signal"]), (&0.into(), &Value::Null));
+    assert_eq!((&result["messages"], &result["unsent"]), (&3.into(), &0.into()));
+    assert_eq!((&result["lines"], &result["bytes"]), (&1.into(), &done.out.len().into()));
+}
+
+#[test]
+fn a_failure_has_the_commands_own_code_and_its_words_on_standard_error() {
+    let world = World::new();
+    let _server = world.serve();
+    let done = world.run_it(&["dev", "--title", "look"], &[MOOT, "history", "nowhere"]).exits(5);
+    assert_eq!(done.out, "");
+    let said = world.said("dev");
+    assert_eq!(done.err.trim_end(), said[1]);
+    assert_eq!(plain(&said[2]), "look: failed with exit code 5");
+}
+
+#[test]
+fn the_commands_own_moot_means_the_same_server_and_room() {
+    let world = World::new();
+    let _server = world.serve();
+    world.run_it(&["dev"], &[MOOT, "send", "other", "from the child"]).ok();
+    assert_eq!(world.said("other"), ["from the child"]);
+}
+
+#[test]
+fn what_can_not_be_run_has_its_code_and_the_room_is_told() {
+    let world = World::new();
+    let _server = world.serve();
+    let done = world.run_it(&["dev"], &["no-such-command-anywhere"]).exits(127);
+    assert!(done.err.contains("can't run no-such-command-anywhere"), "{}", done.err);
+    assert!(world.said("dev")[0].starts_with("job: could not be run: "));
+    let file = world.path("file");
+    std::fs::write(&file, "just words").unwrap();
+    world.run_it(&["dev"], &[file.to_str().unwrap()]).exits(126);
+    assert_eq!(world.said("dev").len(), 2);
+}
+
+#[test]
+fn a_run_that_is_written_wrongly_runs_nothing() {
+    let world = World::new();
+    world.run(&["run", "dev"]).exits(2);
+    world.run(&["run", "dev", "--"]).exits(2);
+    world.run(&["run", "--", MOOT, "--version"]).exits(2);
+    let done = world.run_it(&["@ann", "--will", "gone"], &[MOOT, "--version"]).exits(2);
+    assert_eq!(done.out, "");
+}
+
+#[test]
+fn without_a_server_the_command_runs_all_the_same() {
+    let world = World::new();
+    let done = world.run_it(&["--no-start", "--json", "dev"], &[MOOT, "--version"]).ok();
+    assert!(done.out.starts_with("moot "), "{}", done.out);
+    assert!(done.err.contains("no server in"), "{}", done.err);
+    let result = result_of(&done);
+    assert_eq!((&result["messages"], &result["unsent"]), (&0.into(), &3.into()));
+}
+
+#[test]
+fn a_server_is_started_beside_the_command() {
+    let world = World::new();
+    let done = world.run_it(&["dev", "--title", "job"], &[MOOT, "--version"]).ok();
+    assert!(done.err.starts_with("no server: starting one in the background"), "{}", done.err);
+    assert_eq!(world.said("dev").len(), 3);
+    world.run(&["stop"]).ok();
+}
+
+#[test]
+fn a_refusal_is_noted_once_and_the_command_gets_on() {
+    let world = World::with_config("[limits]\nrooms_per_user = 1\n");
+    let _server = world.serve();
+    let _bob = world.listen(&["dev"]);
+    let done = world.run_it(&["other", "--json"], &[MOOT, "--version"]).ok();
+    assert_eq!(done.err.matches("limit").count(), 1, "{}", done.err);
+    assert_eq!(result_of(&done)["unsent"], 3);
+}
+
+#[test]
+fn a_member_stands_in_the_room_while_the_command_runs() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut watcher = world.join(&["dev"]);
+    let mut listen = world.run_command(&["dev", "--as", "ci"], &[MOOT, "listen", "--json", "x"]);
+    listen.stdin(Stdio::null());
+    let mut run = Process::ready(listen);
+    assert!(watcher.next_of("joined")["member"]["name"].as_str().unwrap().ends_with("/ci"));
+    assert_eq!(watcher.texts(1).len(), 1);
+    // If `run` itself is killed, the server says so.
+    run.kill();
+    let left = watcher.next_of("message");
+    let text = left["text"].as_str().unwrap();
+    // What the command printed may come before.
+    let text = if text.contains("ready") { watcher.texts(1).remove(0) } else { text.to_owned() };
+    assert!(text.ends_with("ended without a word (moot run was killed)"), "{text}");
+}
+
+#[test]
+fn a_user_can_be_told_as_well() {
+    let world = World::new();
+    let _server = world.serve();
+    let me = moot::os::user_name(moot::os::own_uid()).unwrap();
+    let mut ears = world.listen(&["@", "--as", "ears"]);
+    world.run_it(&[&format!("@{me}/ears"), "--title", "job"], &[MOOT, "--version"]).ok();
+    let mut direct = || ears.next_of("direct")["text"].as_str().unwrap().to_owned();
+    let told = [direct(), direct(), direct()];
+    assert_eq!((plain(&told[0]), plain(&told[2])), ("started: job".into(), "job: ok".into()));
+}
+
+#[cfg(unix)]
+mod posix {
+    //! What a POSIX shell, signals and pipes are needed for.
+
+    use std::{
+        ffi::CStr,
+        fs::File,
+        io::{Read, Write},
+        os::{
+            fd::AsRawFd,
+            unix::{fs::OpenOptionsExt, process::CommandExt},
+        },
+        process::{Child, Command},
+    };
+
+    use super::*;
+    use crate::world::{eventually, kill};
+
+    fn sh(script: &str) -> [&str; 3] {
+        ["sh", "-c", script]
+    }
+
+    impl World {
+        /// `moot run dev` with a script that runs on; its first line has come.
+        #[track_caller]
+        fn script(&self, flags: &[&str], script: &str) -> Process {
+            let mut run = Process::spawn(self.run_command(flags, &sh(script)));
+            assert_eq!(run.line("its first line"), "ready");
+            run
+        }
+
+        /// Waits until something was said.
+        #[track_caller]
+        fn hears(&self, room: &str, what: &str) {
+            eventually(what, || self.said(room).iter().any(|text| text.contains(what)));
+        }
+    }
+
+    #[test]
+    fn output_passes_as_it_is_and_is_made_visible_in_the_room() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = r"printf 'a\377\033[31m\n한\n'; printf 'no end'";
+        let mut command = world.run_command(&["dev"], &sh(script));
+        let output = command.output().unwrap();
+        assert_eq!(output.stdout, b"a\xff\x1b[31m\n\xed\x95\x9c\nno end");
+        assert_eq!(output.stderr, b"");
+        assert_eq!(world.said("dev")[1], "a\\xff\\u{1b}[31m\n한\nno end");
+    }
+
+    #[test]
+    fn a_chatty_command_costs_few_messages_and_all_its_lines_are_there() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do seq $i 50; sleep 0.1; done";
+        let done = world.run_it(&["dev", "--json"], &sh(script)).ok();
+        let said = world.said("dev");
+        let output = said[1..said.len() - 1].join("\n") + "\n";
+        assert_eq!(output, done.out);
+        let result = result_of(&done);
+        assert_eq!(result["lines"], done.out.lines().count());
+        let most = result["duration_ms"].as_u64().unwrap() / 250 + 4;
+        assert!(said.len() as u64 <= most, "{} messages, {most} at most", said.len());
+    }
+
+    #[test]
+    fn of_the_output_the_end_is_said_or_nothing_unless_it_fails() {
+        let world = World::new();
+        let _server = world.serve();
+        let flags = ["dev", "--title", "job"];
+        let with = |more: &[&'static str]| [&flags[..], more].concat();
+        assert_eq!(world.run_it(&with(&["--tail", "2"]), &sh("seq 9")).ok().out.len(), 18);
+        let said = world.said("dev");
+        assert_eq!((said.len(), said[1].as_str()), (3, "8\n9"));
+        let done = world.run_it(&with(&["--on-fail", "--json"]), &sh("seq 9")).ok();
+        assert_eq!((result_of(&done)["messages"].as_u64(), world.said("dev").len()), (Some(0), 3));
+        world.run_it(&with(&["--on-fail"]), &sh("seq 100; exit 3")).exits(3);
+        let said = world.said("dev");
+        let tail: Vec<_> = (81..=100).map(|n| n.to_string()).collect();
+        assert_eq!((said.len(), &said[3]), (5, &tail.join("\n")));
+        assert_eq!(plain(&said[4]), "job: failed with exit code 3");
+        world.run_it(&with(&["--on-fail", "--tail", "1"]), &sh("seq 100; kill -9 $$")).exits(137);
+        let said = world.said("dev");
+        assert_eq!((said[5].as_str(), plain(&said[6])), ("100", "job: killed by SIGKILL".into()));
+    }
+
+    #[test]
+    fn a_prompt_without_a_line_end_is_seen_in_the_room() {
+        let world = World::new();
+        let _server = world.serve();
+        let mut command = world.run_command(&["dev"], &sh("printf 'name? '; read x; echo hi $x"));
+        command.stdin(Stdio::piped());
+        let mut run = Process::spawn(command);
+        world.hears("dev", "name? ");
+        run.say("ann");
+        assert_eq!(run.code(), 0);
+        assert!(world.said("dev").contains(&"hi ann".to_owned()));
+    }
+
+    #[test]
+    fn signals_reach_the_command_and_its_end_is_ours() {
+        let world = World::new();
+        let _server = world.serve();
+        for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129), ("USR1", 138)] {
+            let mut run = world.script(&["dev"], "echo ready; exec sleep 1000");
+            run.signal(signal);
+            assert_eq!(run.code(), code);
+            world.hears("dev", &format!("killed by SIG{signal}"));
+        }
+    }
+
+    #[test]
+    fn a_command_that_ignores_sigterm_is_waited_for() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "trap 'echo no' TERM; trap 'echo bye; exit 7' USR1; echo ready; \
+                      while :; do sleep 0.01; done";
+        let mut run = world.script(&["dev"], script);
+        for _ in 0..2 {
+            run.signal("TERM");
+            assert_eq!(run.line("its answer"), "no");
+        }
+        run.signal("USR1");
+        assert_eq!(run.line("its answer"), "bye");
+        assert_eq!(run.code(), 7);
+    }
+
+    #[test]
+    fn when_time_is_out_the_command_is_ended_however_stubborn() {
+        let world = World::new();
+        let _server = world.serve();
+        let flags = ["dev", "--timeout", "200ms", "--json"];
+        let done = world.run_it(&flags, &["sleep", "1000"]).exits(124);
+        assert_eq!(result_of(&done)["signal"], "SIGTERM");
+        let script = "trap '' TERM; while :; do sleep 0.01; done";
+        let done = world.run_it(&flags, &sh(script)).exits(124);
+        let result = result_of(&done);
+        assert_eq!((&result["signal"], &result["timed_out"]), (&"SIGKILL".into(), &true.into()));
+        world.hears("dev", "killed by SIGKILL at its time limit");
+        // A stopped one can't end before it goes on.
+        world.run_it(&flags, &sh("kill -STOP $$")).exits(124);
+    }
+
+    #[test]
+    fn stopped_and_continued_the_command_is_too() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "trap 'echo woke; exit 3' CONT; echo ready; while :; do sleep 0.01; done";
+        let mut run = world.script(&["dev"], script);
+        let state = |pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().unwrap().chars().next().unwrap_or('-')
+        };
+        let said = || world.said("dev").into_iter().find(|text| text.contains("(pid "));
+        world.hears("dev", "(pid ");
+        let child: u32 =
+            said().unwrap().rsplit(' ').next().unwrap().trim_end_matches(')').parse().unwrap();
+        run.signal("TSTP");
+        eventually("both stop", || state(run.pid()) == 'T' && state(child) == 'T');
+        run.signal("CONT");
+        assert_eq!(run.line("it goes on"), "woke");
+        assert_eq!(run.code(), 3);
+    }
+
+    #[test]
+    fn the_command_finds_its_surroundings_as_if_it_were_alone() {
+        let world = World::new();
+        let _server = world.serve();
+        // What this process has from elsewhere is there in both cases.
+        let alone = |command: &[&str]| {
+            let mut alone = Command::new(command[0]);
+            alone.args(&command[1..]).stdin(Stdio::null());
+            alone.stdout(Stdio::piped()).stderr(Stdio::piped());
+            Done::of(alone, None).ok().out
+        };
+        let masks = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
+        let descriptors = ["ls", "/proc/self/fd"];
+        for command in [&masks[..], &descriptors] {
+            let out = world.run_it(&["dev"], command).ok().out;
+            assert!(out.lines().count() >= 2, "{out}");
+            assert_eq!(out, alone(command));
+        }
+        let done = world.run_it(&["dev"], &sh("echo $MOOT_ROOM $MOOT_SERVER")).ok();
+        assert_eq!(done.out.trim_end(), format!("dev {}", world.dir.display()));
+    }
+
+    #[test]
+    fn what_the_caller_ignores_the_command_ignores_as_well() {
+        let world = World::new();
+        let _server = world.serve();
+        let run =
+            format!("trap '' HUP; exec {MOOT} run dev -- sh -c 'echo ready; exec sleep 1000'");
+        let mut command = Command::new("sh");
+        command.args(["-c", &run]).env("MOOT_SERVER", &world.dir).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = Process::spawn(command);
+        assert_eq!(run.line("ready"), "ready");
+        run.signal("HUP");
+        run.signal("TERM");
+        assert_eq!(run.code(), 143, "by the second, not by the first");
+    }
+
+    #[test]
+    fn the_default_server_is_found_from_other_surroundings() {
+        let world = World::new();
+        let runtime = world.path("runtime");
+        crate::machine::private_dir(&runtime);
+        let with = |mut command: Command| {
+            command.env_remove("MOOT_SERVER").env("XDG_RUNTIME_DIR", &runtime);
+            command.env("XDG_STATE_HOME", world.path("state"));
+            command
+        };
+        // It is started by `run`, and the command may be faster.
+        let script =
+            format!("env -u XDG_RUNTIME_DIR -u XDG_STATE_HOME -u HOME {MOOT} send other hi");
+        Done::of(with(world.run_command(&["dev"], &sh(&script))), None).ok();
+        for room in ["dev", "other"] {
+            let done = Done::of(with(world.moot(&["history", room])), None).ok();
+            assert!(!done.out.is_empty(), "{room}: {}", done.err);
+        }
+        Done::of(with(world.moot(&["stop"])), None).ok();
+    }
+
+    #[test]
+    fn ctrl_c_at_a_terminal_comes_once() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "trap 'echo got' INT; trap 'echo end; exit 0' TERM; echo ready; \
+                      while :; do sleep 0.01; done";
+        let (mut terminal, mut run) = on_terminal(world.run_command(&["dev"], &sh(script)));
+        let mut seen = String::new();
+        let mut until = |terminal: &mut File, what: &str| {
+            let mut buffer = [0; 1024];
+            while !seen.contains(what) {
+                let bytes = terminal.read(&mut buffer).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+            }
+            seen.clone()
+        };
+        until(&mut terminal, "ready");
+        terminal.write_all(b"\x03").unwrap();
+        until(&mut terminal, "got");
+        kill(run.id(), "TERM");
+        let seen = until(&mut terminal, "end");
+        assert_eq!(seen.matches("got").count(), 1, "{seen}");
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+        // What another process sends does reach the command.
+        let script = "trap 'echo got; exit 3' INT; echo ready; while :; do sleep 0.01; done";
+        let (mut terminal, mut run) = on_terminal(world.run_command(&["dev"], &sh(script)));
+        let mut byte = [0];
+        terminal.read_exact(&mut byte).unwrap();
+        kill(run.id(), "INT");
+        assert_eq!(run.wait().unwrap().code(), Some(3));
+    }
+
+    /// Runs a command on a terminal of its own, whose other end this is.
+    fn on_terminal(mut command: Command) -> (File, Child) {
+        let open = |path: &str| {
+            let mut options = File::options();
+            // Not into what other tests begin meanwhile, and not yet anybody's terminal.
+            options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(path).unwrap()
+        };
+        let near = open("/dev/ptmx");
+        let mut name = [0; 64];
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::unlockpt(near.as_raw_fd()) }, 0);
+        // SAFETY: the name is written to a buffer of ours, of this length.
+        let named = unsafe { libc::ptsname_r(near.as_raw_fd(), name.as_mut_ptr(), name.len()) };
+        assert_eq!(named, 0);
+        // SAFETY: it ends with a zero: it was named.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+        let far = open(name.to_str().unwrap());
+        command.stdin(far.try_clone().unwrap()).stdout(far.try_clone().unwrap()).stderr(far);
+        let own_session = || {
+            nix::unistd::setsid()?;
+            // SAFETY: a system call on this process's standard input.
+            match unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
+        };
+        // SAFETY: it makes system calls only, and allocates nothing.
+        unsafe { command.pre_exec(own_session) };
+        let child = command.spawn().unwrap();
+        (near, child)
+    }
+
+    #[test]
+    fn when_nobody_reads_the_output_a_command_ends_as_without_us() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = format!("{MOOT} run dev --title yes -- yes; echo $? >&2");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("({script}) | head -n 1")]).env("MOOT_SERVER", &world.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let done = Done::of(command, None).ok();
+        assert_eq!((done.out.as_str(), done.err.trim_end()), ("y\n", "141"));
+        world.hears("dev", "yes: killed by SIGPIPE");
+    }
+
+    #[test]
+    fn a_grandchild_that_holds_the_output_open_is_not_waited_for() {
+        let world = World::new();
+        let _server = world.serve();
+        let done = world.run_it(&["dev"], &sh("sleep 1000 & echo $!; echo done")).ok();
+        let (sleeper, rest) = done.out.split_once('\n').unwrap();
+        kill(sleeper.parse().unwrap(), "KILL");
+        assert_eq!(rest, "done\n");
+        // One that never stops writing is not either.
+        let done = world.run_it(&["dev"], &sh("yes & echo $! >&2")).ok();
+        kill(done.err.lines().next().unwrap().parse().unwrap(), "KILL");
+    }
+
+    #[test]
+    fn a_command_that_closes_its_output_goes_on() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "echo ready; exec >&- 2>&-; trap 'exit 5' USR1; while :; do sleep 0.01; done";
+        let mut run = world.script(&["dev"], script);
+        world.hears("dev", "ready");
+        run.signal("USR1");
+        assert_eq!(run.code(), 5);
+    }
+
+    #[test]
+    fn who_reads_the_output_slowly_gets_all_of_it() {
+        let world = World::new();
+        let _server = world.serve();
+        let mut command = world.run_command(&["dev"], &sh("head -c 150000 /dev/zero"));
+        let mut run = command.stderr(Stdio::null()).spawn().unwrap();
+        let started = || world.said("dev").into_iter().find(|text| text.contains("(pid "));
+        eventually("its start", || started().is_some());
+        let pid = started().unwrap().rsplit(' ').next().unwrap().trim_end_matches(')').to_owned();
+        eventually("its end", || !crate::world::exists(format!("/proc/{pid}").as_ref()));
+        // Longer than anything that nobody reads is waited for.
+        std::thread::sleep(2 * std::time::Duration::from_millis(moot::limits::RUN_DRAIN_MS));
+        let mut output = Vec::new();
+        run.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+        assert_eq!((output.len(), run.wait().unwrap().code()), (150_000, Some(0)));
+    }
+
+    #[test]
+    fn a_flood_passes_and_what_the_room_lacks_is_told() {
+        let world = World::new();
+        let server = world.serve();
+        server.signal("STOP");
+        let mut command = world.run_command(
+            &["dev", "--json"],
+            &sh("yes 123456789 | head -c 50000000; echo last; read x; exit 0"),
+        );
+        command.stdin(Stdio::piped());
+        let mut flood = command.spawn().unwrap();
+        let mut output = vec![0; 50_000_005];
+        flood.stdout.take().unwrap().read_exact(&mut output).unwrap();
+        assert!(output.ends_with(b"456789\nlast\n"), "all of it, while the server hangs");
+        server.signal("CONT");
+        drop(flood.stdin.take());
+        let mut errors = String::new();
+        flood.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!(flood.wait().unwrap().code(), Some(0), "{errors}");
+        let result: Value = serde_json::from_str(errors.lines().last().unwrap()).unwrap();
+        let left_out = result["left_out"].as_u64().unwrap();
+        assert_eq!(
+            (&result["lines"], &result["unsent"]),
+            (&5_000_001.into(), &0.into()),
+            "{errors}"
+        );
+        let said = world.said("dev");
+        let told: u64 = said
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter_map(|line| line.strip_prefix("… ")?.split(' ').next()?.parse::<u64>().ok())
+            .sum();
+        assert!(told == left_out && left_out > 4_000_000, "{told} {left_out}");
+        let kept = said.iter().flat_map(|text| text.lines()).filter(|l| *l == "123456789").count();
+        assert_eq!(kept as u64 + left_out, 5_000_000);
+    }
+
+    #[test]
+    fn a_server_that_goes_away_and_comes_back_has_everything() {
+        let world = World::new();
+        let mut server = world.serve();
+        let script = "echo ready; while read x; do echo $x; done; exit 4";
+        let mut command = world.run_command(&["dev", "--json"], &sh(script));
+        command.stdin(Stdio::piped());
+        let mut run = Process::spawn(command);
+        assert_eq!(run.line("ready"), "ready");
+        world.hears("dev", "ready");
+        server.kill();
+        for at in 0..1_000 {
+            run.say(&format!("line {at}"));
+            assert_eq!(run.line("what it reads"), format!("line {at}"));
+        }
+        let _server = world.serve();
+        world.hears("dev", "line 999");
+        run.input = None;
+        assert_eq!(run.code(), 4);
+        let said = world.said("dev").join("\n");
+        let lines: Vec<_> = said.lines().filter(|l| l.starts_with("line ")).collect();
+        assert_eq!(lines.len(), 1_000, "each once");
+        assert!(lines.iter().enumerate().all(|(at, line)| *line == format!("line {at}")));
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_user_is_not_lost_with_the_server() {
+        let world = World::new();
+        let mut server = world.serve();
+        let me = moot::os::user_name(moot::os::own_uid()).unwrap();
+        let mut ears = world.listen(&["@"]);
+        let script = "echo ready; read x; echo after; read x; exit 0";
+        let mut command = world.run_command(&[&format!("@{me}")], &sh(script));
+        command.stdin(Stdio::piped());
+        let mut run = Process::spawn(command);
+        let mut hears = |what: &str| {
+            while !ears.next_of("direct")["text"].as_str().unwrap().contains(what) {}
+        };
+        hears("ready");
+        // It is said, and not acknowledged.
+        server.signal("STOP");
+        run.say("");
+        assert_eq!(run.line("ready"), "ready");
+        assert_eq!(run.line("after"), "after");
+        // Nobody can see from outside that it was; either way it has to arrive.
+        std::thread::sleep(2 * std::time::Duration::from_millis(moot::limits::RUN_EVERY_MS));
+        server.kill();
+        let _server = world.serve();
+        hears("after");
+        run.input = None;
+        assert_eq!(run.code(), 0);
+        hears(": ok");
+    }
+
+    #[test]
+    fn a_server_that_hangs_keeps_nobody_for_long() {
+        let world = World::new();
+        let server = world.serve();
+        server.signal("STOP");
+        let done = world.run_it(&["dev", "--json"], &sh("echo hi; exit 9")).exits(9);
+        assert_eq!((done.out.as_str(), result_of(&done)["unsent"].as_u64()), ("hi\n", Some(3)));
+        assert!(done.err.contains("3 messages"), "{}", done.err);
+        server.signal("CONT");
+    }
+
+    #[test]
+    fn a_room_that_is_deleted_stays_deleted_and_the_command_gets_on() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "trap 'exit 0' USR1; echo ready; while :; do echo more; sleep 0.01; done";
+        let mut run = world.script(&["dev"], script);
+        world.hears("dev", "more");
+        world.run(&["room", "delete", "dev"]).ok();
+        eventually("a note", || run.errors().contains("was deleted"));
+        run.rest();
+        assert_eq!(run.line("what it says then"), "more");
+        run.signal("USR1");
+        assert_eq!(run.code(), 0);
+        world.run(&["history", "dev"]).exits(5);
+        assert_eq!(run.errors().matches("was deleted").count(), 1);
+    }
+
+    #[test]
+    fn fifty_at_once_are_all_told() {
+        let world = World::new();
+        let _server = world.serve();
+        let mut runs: Vec<_> = (0..50)
+            .map(|at| {
+                let title = format!("job{at}");
+                let command = world.run_command(&["dev", "--title", &title], &sh("seq 20; exit 6"));
+                Process::spawn(command)
+            })
+            .collect();
+        for run in &mut runs {
+            assert_eq!(run.code(), 6, "{}", run.errors());
+        }
+        let said = world.said("dev");
+        for at in 0..50 {
+            let mine = |what: &str| said.iter().filter(|t| t.starts_with(what)).count();
+            assert_eq!(mine(&format!("started: job{at} ")), 1);
+            assert_eq!(mine(&format!("job{at}: failed")), 1);
+        }
+        assert_eq!(said.iter().filter(|t| t.ends_with("19\n20")).count(), 50);
+    }
+}
