@@ -10,10 +10,13 @@ mod bench;
 mod crowd;
 mod everyday;
 mod library;
+mod manual;
 mod notices;
 mod past;
 mod server_end;
-// Forged multicast datagrams, and several users of one host.
+// Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
+#[cfg(unix)]
+mod examples;
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]

@@ -41,7 +41,7 @@ pub(in crate::command) struct ManArgs {
     /// Whose page, e.g. send, or room create; none: the page of moot itself
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(in crate::command) command: Vec<String>,
-    /// Write all pages into this directory, as moot.1, moot-send.1 …
+    /// Write all pages into this directory: moot.1, moot-send.1 and so on
     #[arg(long, value_name = "DIR")]
     pub(in crate::command) dir: Option<PathBuf>,
 }

@@ -6,7 +6,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "",
         &[
-            "moot join                          # chat in the room lobby; starts your server",
+            "moot join                          # chat in lobby; starts your server",
             "make 2>&1 | moot send build --lines",
             "moot announce --require all 'reboot at 18:00'",
             "moot who",

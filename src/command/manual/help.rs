@@ -157,6 +157,8 @@ mod tests {
         assert!(all.len() > 30, "{all:?}");
         for words in &all {
             assert!(!examples::of(words).is_empty(), "{words} has no example");
+            let fits = |line: &&str| line.width() + 2 <= HELP_COLUMNS;
+            assert!(examples::of(words).iter().all(fits), "{words}: an example is too long");
             if !words.contains(' ') {
                 let groups = GROUPS.iter().filter(|(_, names)| names.contains(&words.as_str()));
                 assert_eq!(groups.count(), 1, "groups of {words}");

@@ -83,7 +83,7 @@ fn page(command: &Command, words: &str, top: &Command) -> Page {
     let name = page_name(words);
     let version = top.get_version().unwrap_or_default();
     let mut text = format!(
-        ".\\\" Made by `moot man`.\n.TH \"{}\" \"1\" \"\" \"moot {version}\" \"User Commands\"\n",
+        ".\\\" Made by `moot man`.\n.TH \"{}\" \"1\" \"\" \"moot {version}\" \"User Commands\"\n.nh\n.ad l\n",
         name.to_uppercase().replace('-', "\\-"),
     );
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
