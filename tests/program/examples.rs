@@ -436,9 +436,9 @@ fn what_is_shown_of_a_command_is_what_it_prints() {
     }
 }
 
-/// The words of a text that are no figures, nor units of them.
+/// The words of a text that are no figures, nor units of them, nor the way that messages took.
 fn without_figures(text: &str) -> Vec<Vec<&str>> {
-    let units = ["s", "ms", "ms,", "µs", "µs,", "KiB", "MiB", "B"];
+    let units = ["s", "ms", "ms,", "µs", "µs,", "KiB", "MiB", "B", "multicast,", "session,"];
     text.lines()
         .map(|line| {
             line.split_whitespace()
