@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::world::{Done, PATIENCE, Process, World, eventually, is_root};
+use super::world::{Done, PATIENCE, Process, World, eventually, is_root, say};
 
 const PEOPLE: [(&str, u32); 4] =
     [("ann", 61_001), ("bob", 61_002), ("carol", 61_003), ("eve", 61_004)];
@@ -44,7 +44,7 @@ const BEFORE: [(&str, &str); 4] = [
 struct Town {
     world: World,
     server: Option<Process>,
-    _people: Vec<Process>,
+    people: Vec<Process>,
 }
 
 impl Town {
@@ -65,7 +65,7 @@ impl Town {
         std::fs::write(world.path("app.log"), "started\nlistening\n").unwrap();
         std::fs::create_dir_all(world.path(".local/state")).unwrap();
         std::os::unix::fs::symlink(&world.dir, world.path(".local/state/moot")).unwrap();
-        let mut town = Self { world, server: None, _people: Vec::new() };
+        let mut town = Self { world, server: None, people: Vec::new() };
         town.open();
         town
     }
@@ -75,7 +75,7 @@ impl Town {
         let mut town = Self::new();
         let rooms = ["lobby", "dev", "ops", "ci", "build", "jobs"];
         for room in rooms {
-            town.people_do(0, &format!("moot room create {room}"));
+            town.done_by(0, &format!("moot room create {room}"));
         }
         for (name, uid) in PEOPLE {
             let args = [&["join", "--json", "--no-start"], &rooms[..]].concat();
@@ -83,12 +83,12 @@ impl Town {
         }
         town.come("ann/ci", PEOPLE[0].1, &["--as", "ci", "listen", "--json", "dev", "@"]);
         let (_, bob) = PEOPLE[1];
-        town.people_do(bob, "seq 45 | moot send dev --lines");
-        town.people_do(bob, "moot send dev 'build failed'");
-        town.people_do(bob, "moot send dev '내일 회의 있습니다'");
-        town.people_do(0, "moot send @ann 'are you there?'");
+        town.done_by(bob, "seq 45 | moot send dev --lines");
+        town.done_by(bob, "moot send dev 'build failed'");
+        town.done_by(bob, "moot send dev '내일 회의 있습니다'");
+        town.done_by(0, "moot send @ann 'are you there?'");
         for more in ["--ack 'one'", "'two'", "'three'", "--in 1h 'later'"] {
-            town.people_do(0, &format!("moot announce {more}"));
+            town.done_by(0, &format!("moot announce {more}"));
         }
         town
     }
@@ -98,7 +98,7 @@ impl Town {
         let mut command = self.as_user(uid, "exec moot \"$@\"", args);
         command.stdin(Stdio::piped());
         let member = Process::ready(command);
-        self._people.push(member);
+        self.people.push(member);
         let name = serde_json::Value::from(name);
         eventually("a member in the table", || {
             self.world.who(&[]).0.iter().any(|row| row["name"] == name)
@@ -139,7 +139,7 @@ impl Town {
 
     /// What others in the town do, which has to succeed.
     #[track_caller]
-    fn people_do(&self, uid: u32, line: &str) -> Done {
+    fn done_by(&self, uid: u32, line: &str) -> Done {
         Done::of(self.as_user(uid, line, &[]), None).ok()
     }
 
@@ -176,23 +176,23 @@ impl Town {
     fn prepare(&mut self, line: &str) {
         let begins_server = line.contains("moot serve") && !line.contains("--check");
         if begins_server {
-            self.close()
+            self.close();
         } else {
-            self.open()
+            self.open();
         }
         if let Some((_, number)) = line.split_once("moot drop ") {
             let number: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
             while !self.world.who(&[]).0.iter().any(|row| row["session"] == number) {
                 self.come("eve", PEOPLE[3].1, &["join", "--json", "lobby"]);
-                assert!(self._people.len() < 100, "session {number} has to come yet");
+                assert!(self.people.len() < 100, "session {number} has to come yet");
             }
         }
         for (_, before) in BEFORE.iter().filter(|(part, _)| line.contains(part)) {
-            self.people_do(0, before);
+            self.done_by(0, before);
         }
         if line.contains("moot ask ") {
             let answer = "exec moot answer math --exec echo 500500";
-            self._people.push(Process::spawn(self.as_user(PEOPLE[1].1, answer, &[])));
+            self.people.push(Process::spawn(self.as_user(PEOPLE[1].1, answer, &[])));
         }
     }
 
@@ -313,7 +313,7 @@ fn possible() -> bool {
     };
     let possible = is_root() && private();
     if !possible {
-        eprintln!("not root on Linux: the examples were not run");
+        say("not root on Linux: the examples were not run");
     }
     possible
 }
@@ -326,7 +326,7 @@ fn has_tools(line: &str) -> bool {
     };
     let missing = TOOLS.iter().find(|tool| absent(tool));
     if let Some(tool) = missing {
-        eprintln!("`{tool}` is missing, not run: {line}");
+        say(&format!("`{tool}` is missing, not run: {line}"));
     }
     missing.is_none()
 }
@@ -430,7 +430,7 @@ fn what_is_shown_of_a_command_is_what_it_prints() {
         let (first, rest) = block.split_once('\n').unwrap();
         let line = first.strip_prefix("$ ").unwrap();
         town.open();
-        let done = town.people_do(0, line);
+        let done = town.done_by(0, line);
         // Figures differ from machine to machine; what they are of does not.
         assert_eq!(without_figures(&done.out), without_figures(rest), "{line}\n{}", done.out);
     }

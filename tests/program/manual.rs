@@ -1,8 +1,8 @@
 //! Help, suggestions, manual pages and completion, as people and their shells meet them.
 
-use std::{collections::BTreeSet, process::Command};
+use std::collections::BTreeSet;
 
-use super::world::{Done, World, eventually};
+use super::world::{Done, Process, World, eventually};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
@@ -182,7 +182,7 @@ fn names_of_own_servers_are_completed() {
     // Where it lies says the server itself.
     let mut serve = world.moot(&["--server", "workshop", "serve"]);
     serve.env("XDG_STATE_HOME", world.path("state")).env("LOCALAPPDATA", world.path("state"));
-    let mut server = super::world::Process::spawn(serve);
+    let mut server = Process::spawn(serve);
     assert!(server.line("the server's first line").starts_with("listening on "));
     let mut command = world.moot(&["--", "moot", "--server", "w"]);
     command.env("XDG_STATE_HOME", world.path("state")).env("LOCALAPPDATA", world.path("state"));
@@ -215,7 +215,7 @@ fn bash_completes_words_that_it_divides_itself() {
             _moot moot "$current" "${COMP_WORDS[COMP_CWORD - 1]}" || exit 8
             printf '%s\n' "${COMPREPLY[@]}"
         "#;
-        let mut bash = Command::new("bash");
+        let mut bash = std::process::Command::new("bash");
         let path = format!("{}:/usr/bin:/bin", bin.display());
         bash.args(["--norc", "-c", program, "bash", line, current]).args(words);
         bash.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").env("HOME", world.path(""));
@@ -306,7 +306,7 @@ fn each_command_has_a_page_with_its_examples() {
 fn man_shows_each_page_without_a_warning() {
     let world = World::new();
     let man = |args: &[&str]| {
-        let mut command = Command::new("man");
+        let mut command = std::process::Command::new("man");
         command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", world.path(""));
         command.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80").env("MANROFFOPT", "-ww");
         command.stdin(std::process::Stdio::null());
@@ -314,7 +314,7 @@ fn man_shows_each_page_without_a_warning() {
         command
     };
     if man(&["--version"]).output().is_err() {
-        eprintln!("`man` is missing: pages were not shown");
+        super::world::say("`man` is missing: pages were not shown");
         return;
     }
     for page in pages(&world) {
