@@ -371,6 +371,13 @@ pub const BENCH_MEMBERS_MAX: u32 = 16_000;
 
 const _: () = assert!((BENCH_MEMBERS_MAX as usize) < SESSIONS_MAX);
 
+// ---- help and completion ---------------------------------------------------------------------
+
+/// Widest line of help that is not fitted to the terminal.
+pub const HELP_COLUMNS: usize = 80;
+/// Names that a shell is offered at once.
+pub const COMPLETIONS_MAX: usize = 256;
+
 // ---- times of commands -----------------------------------------------------------------------
 
 /// How long a command waits for an answer when `--timeout` does not say.

@@ -12,6 +12,7 @@ mod interrupt;
 mod join;
 mod json;
 mod listen;
+mod manual;
 mod notify;
 mod output;
 mod past;
@@ -41,6 +42,9 @@ use crate::os;
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = manual::complete() {
+        return code;
+    }
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -91,5 +95,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Bench(args) => bench::run(context, &args),
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Stop => status::stop(context),
+        Verb::Completions(args) => manual::completions(context, &args),
+        Verb::Man(args) => manual::man(context, &args),
     }
 }

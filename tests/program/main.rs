@@ -11,12 +11,15 @@ mod bench;
 mod crowd;
 mod everyday;
 mod library;
+mod manual;
 mod notices;
 mod past;
 mod run;
 mod script;
 mod server_end;
-// Forged multicast datagrams, several users of one host, programs of a POSIX shell.
+// Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
+#[cfg(unix)]
+mod examples;
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]

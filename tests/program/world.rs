@@ -441,6 +441,12 @@ fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
+/// Tells whoever runs the tests what was not tried.
+#[cfg(unix)]
+pub fn say(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
+}
+
 /// Whether a path exists.
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()

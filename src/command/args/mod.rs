@@ -2,11 +2,15 @@
 
 mod ask;
 mod exec;
+mod manual;
 mod run;
 
 use std::{ffi::OsString, fmt, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use regex::Regex;
 
 use super::{
@@ -28,6 +32,7 @@ use crate::{
 pub(super) use self::{
     ask::{AnswerArgs, AskArgs, WaitArgs},
     exec::{ExecArgs, Program},
+    manual::{CompletionsArgs, ManArgs},
     run::RunArgs,
 };
 
@@ -36,15 +41,9 @@ pub(super) use self::{
 #[command(
     name = "moot",
     version,
-    max_term_width = 100,
+    max_term_width = 80,
     arg_required_else_help = true,
-    subcommand_required = true,
-    after_help = "Begin with:  moot join          chat in the room lobby; starts your server by itself\n             \
-                  make 2>&1 | moot send build --lines\n             \
-                  moot announce --require all 'reboot at 18:00'\n             \
-                  moot who\n\n\
-                  Exit codes: 0 done, 1 failed, 2 usage, 3 no server, 4 not permitted, 5 no such thing,\n\
-                  6 too few reached, 7 other protocol version, 124 time limit, 130 interrupted."
+    subcommand_required = true
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -214,6 +213,10 @@ pub(super) enum Verb {
     Serve(ServeArgs),
     /// End the server
     Stop,
+    /// Write what lets a shell complete commands, rooms and members
+    Completions(CompletionsArgs),
+    /// Write manual pages
+    Man(ManArgs),
 }
 
 /// `join`
@@ -238,9 +241,6 @@ pub(super) struct JoinArgs {
 
 /// `send`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot send dev 'build ok'\n  git log -1 | moot send dev\n  moot send @ann/ci -- -v\n  tail -f log | moot send ops --lines"
-)]
 pub(super) struct SendArgs {
     /// ROOM, @USER or @USER/LABEL
     pub(super) target: Target,
@@ -259,9 +259,6 @@ pub(super) struct SendArgs {
 
 /// `listen`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot listen dev\n  moot listen --json --count 1 --match 'build (ok|failed)' ci\n  moot listen @          what is said to you\n  moot listen @ann       the conversation with ann"
-)]
 pub(super) struct ListenArgs {
     /// ROOM, @USER, or @ alone for what is said to you
     #[arg(required_unless_present = "announcements", value_name = "TARGET")]
@@ -317,9 +314,6 @@ pub(super) struct ListenArgs {
 
 /// `history`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot history dev --last 20\n  moot history dev --since 2h\n  moot history --json dev > dev.jsonl      everything"
-)]
 pub(super) struct HistoryArgs {
     /// ROOM or @USER
     pub(super) target: Target,
@@ -339,9 +333,6 @@ pub(super) struct HistoryArgs {
 
 /// `search`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot search 'build failed'\n  moot search 회의 --room dev --since 7d"
-)]
 pub(super) struct SearchArgs {
     /// Words; each has to occur
     #[arg(required = true)]
@@ -373,9 +364,6 @@ pub(super) struct ReadArgs {
 
 /// `announce`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot announce 'coffee is ready'\n  moot announce --level critical --require all --timeout 5s 'reboot at 18:00'\n  moot announce --ack --wait acked --timeout 10m 'who is on call?'\n  moot announce --retain --expires 2h --in 30m 'maintenance begins'"
-)]
 pub(super) struct AnnounceArgs {
     /// The announcement; none, or -, for standard input
     pub(super) text: Vec<String>,
@@ -591,9 +579,6 @@ pub(super) struct StatusArgs {
 
 /// `bench`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot bench                              how many messages go to 10 members\n  moot bench --members 100 --rate 200     how long they take when it is quiet\n  moot bench --senders 8 --room-history on --json\n\nIt works in a room of its own, which it deletes at its end. Each member checks that it gets every\nmessage, and in order."
-)]
 pub(super) struct BenchArgs {
     /// Sessions that listen
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_MEMBERS_MAX)))]
@@ -774,6 +759,11 @@ word_arg!(
     LevelArg of Level { Info, Notice, Warning, Critical }
 );
 
+/// What can be written, with all that help says of it.
+pub(super) fn definition() -> Command {
+    super::manual::dress(Cli::command())
+}
+
 /// Reads the command line; what is wrong with it, or help, is told here.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -788,8 +778,23 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
             cli.global.settle();
             Ok(cli)
         }
-        Err(e) => Err(tell(&e, json)),
+        Err(e) => Err(tell(&in_full(&args, e), json)),
     }
+}
+
+/// The same once more with all that help has: commands that do as they are told need none of it.
+fn in_full(args: &[OsString], first: clap::Error) -> clap::Error {
+    let mut definition = definition();
+    let matches = definition.try_get_matches_from_mut(args);
+    let Err(mut e) = matches.and_then(|found| Cli::from_arg_matches(&found)) else { return first };
+    e = e.with_cmd(&definition);
+    if let Some(ContextValue::String(word)) = e.get(ContextKind::InvalidSubcommand)
+        && let Some(meant) = super::manual::suggestion_for(word, &definition)
+    {
+        let meant = ContextValue::Strings(vec![meant.to_owned()]);
+        e.insert(ContextKind::SuggestedSubcommand, meant);
+    }
+    e
 }
 
 fn tell(e: &clap::Error, json: bool) -> ExitCode {
@@ -835,6 +840,7 @@ mod tests {
     #[test]
     fn the_definitions_fit_each_other() {
         Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

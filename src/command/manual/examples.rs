@@ -1,0 +1,222 @@
+//! Examples of each command: the one place from which help and manual pages have them, and from which a
+//! test runs them word for word (`tests/program/examples.rs`).
+
+/// Lines of a shell, by command; what is to be said about one follows as the shell's own comment.
+pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "moot join                          # chat in lobby; starts your server",
+            "make 2>&1 | moot send build --lines",
+            "moot announce --require all 'reboot at 18:00'",
+            "moot who",
+        ],
+    ),
+    (
+        "join",
+        &[
+            "moot join                          # the room lobby",
+            "moot join dev ops --last 50        # what you type goes to dev",
+            "moot join jobs --will 'the runner on node 7 is gone'",
+            "printf '%s\\n' hello /quit | moot join dev",
+        ],
+    ),
+    (
+        "send",
+        &[
+            "moot send dev 'build ok'",
+            "git log -1 | moot send dev         # standard input is one message",
+            "moot send @ann/ci -- -v            # a direct message that begins with a dash",
+            "tail -F app.log | moot send ops --lines",
+            "moot send ci 'ready' --require 1   # exit code 6 if nobody was there",
+        ],
+    ),
+    (
+        "listen",
+        &[
+            "moot listen dev",
+            "moot listen @                      # what is said to you",
+            "moot listen @ann                   # the conversation with ann",
+            "moot listen ci --json --count 1 --match 'build (ok|failed)'",
+            "moot listen dev --since dev:1      # go on after that message",
+            "moot listen --announcements --level warning",
+        ],
+    ),
+    (
+        "history",
+        &[
+            "moot history dev --last 20",
+            "moot history dev --since 2h",
+            "moot history --json dev > dev.jsonl   # everything: the export",
+        ],
+    ),
+    ("search", &["moot search 'build failed'", "moot search 회의 --room dev --since 7d"]),
+    (
+        "read",
+        &[
+            "moot read                          # all that is new to you",
+            "moot read dev @ann --peek          # only these, and they stay unread",
+        ],
+    ),
+    ("badge", &["PS1='$(moot badge) \\w \\$ '          # in the prompt of a shell"]),
+    (
+        "announce",
+        &[
+            "moot announce 'coffee is ready'",
+            "moot announce --level critical --require all --timeout 5s 'reboot at 18:00'",
+            "moot announce --ack --wait acked --timeout 10m 'who is on call?'",
+            "moot announce --retain --expires 2h --in 30m 'maintenance begins'",
+            "moot announce --dry-run --to ops 'who would hear this?'",
+        ],
+    ),
+    (
+        "notices",
+        &["moot notices list", "moot notices show '!1'             # its receipt, later as well"],
+    ),
+    ("notices list", &["moot notices list"]),
+    ("notices show", &["moot notices show '!1'", "moot notices show 1"]),
+    ("notices ack", &["moot notices ack '!1'"]),
+    (
+        "notices cancel",
+        &[
+            "moot notices cancel '!1'           # nobody is shown it any more",
+            "moot notices cancel '!+1'          # one that waits for its time",
+        ],
+    ),
+    (
+        "who",
+        &[
+            "moot who",
+            "moot who dev                       # only those in dev",
+            "moot who --count",
+            "moot who --user @bob && echo 'bob is here'",
+            "moot who --json | jq -r .name",
+        ],
+    ),
+    ("away", &["moot away                          # without a word", "moot away 'back at two'"]),
+    ("back", &["moot back"]),
+    ("rooms", &["moot rooms", "moot rooms --json | jq -r .name"]),
+    (
+        "room",
+        &[
+            "moot room create den --private",
+            "moot room invite den @bob",
+            "moot room topic dev 'release on Friday'",
+        ],
+    ),
+    (
+        "room create",
+        &[
+            "moot room create den --private     # for others it does not exist",
+            "moot room create news --read-only  # only its operators say something",
+            "moot room create scratch --no-history",
+        ],
+    ),
+    ("room invite", &["moot room invite dev @bob"]),
+    ("room kick", &["moot room kick dev @eve", "moot room kick dev @ann/ci"]),
+    ("room ban", &["moot room ban dev @eve"]),
+    ("room unban", &["moot room unban dev @eve"]),
+    ("room mute", &["moot room mute dev @eve"]),
+    ("room unmute", &["moot room unmute dev @eve"]),
+    ("room op", &["moot room op dev @carol"]),
+    ("room deop", &["moot room deop dev @carol"]),
+    (
+        "room topic",
+        &[
+            "moot room topic dev 'release on Friday'",
+            "moot room topic dev                # none any more",
+        ],
+    ),
+    ("room delete", &["moot room delete dev"]),
+    ("room leave", &["moot room leave dev"]),
+    ("kick", &["moot kick @eve", "moot kick @ann/ci"]),
+    ("drop", &["moot drop 17                       # its number, as `moot who --json` has it"]),
+    ("run", &["moot run build -- make -j8", "moot run ops --on-fail --tail 20 -- ./backup.sh"]),
+    (
+        "wait",
+        &[
+            "moot wait ci --match 'build (ok|failed)' --timeout 10m",
+            "moot wait --here @bob --timeout 1h",
+        ],
+    ),
+    ("ask", &["moot ask math '1 1000' --replies 1 --timeout 10s"]),
+    (
+        "answer",
+        &["moot answer math --queue sum --exec sh -c 'read a b; seq $a $b | paste -sd+ | bc'"],
+    ),
+    (
+        "status",
+        &[
+            "moot status",
+            "moot status --json | jq .sessions",
+            "moot status --audit                # what operators did",
+        ],
+    ),
+    ("doctor", &["moot doctor"]),
+    (
+        "bench",
+        &[
+            "moot bench                         # how many messages go to 10 members",
+            "moot bench --members 100 --rate 200 # how long they take when it is quiet",
+            "moot bench --senders 8 --room-history on --json",
+        ],
+    ),
+    (
+        "serve",
+        &[
+            "moot serve                         # until Ctrl-C",
+            "moot serve --check                 # only look at the configuration",
+            "moot serve --idle-exit 15m --history off",
+            "moot serve --system                # as root: for everybody on this machine",
+        ],
+    ),
+    ("stop", &["moot stop"]),
+    (
+        "completions",
+        &[
+            "eval \"$(moot completions bash)\"    # in ~/.bashrc",
+            "moot completions zsh > _moot       # then into a directory of $fpath",
+            "moot completions fish > moot.fish  # then into ~/.config/fish/completions",
+            "moot completions powershell        # its output into $PROFILE",
+        ],
+    ),
+    (
+        "man",
+        &[
+            "moot man | man -l -                # read the page of moot",
+            "moot man room create | man -l -    # read another",
+            "moot man --dir man1                # write all of them",
+        ],
+    ),
+];
+
+/// What else is to be said of a command, after its examples.
+const REMARKS: &[(&str, &str)] = &[(
+    "bench",
+    "It works in a room of its own, which it deletes at its end. Each member checks that it gets every \
+     message, and in order.",
+)];
+
+/// Exit codes of every command.
+pub(super) const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (1, "failed, or nothing matched"),
+    (2, "usage, or input that can't be sent (says which)"),
+    (3, "no server"),
+    (4, "not permitted"),
+    (5, "no such room, member or id"),
+    (6, "sent, but not to as many as required"),
+    (7, "the server speaks another version of the protocol"),
+    (124, "time limit"),
+    (130, "interrupted"),
+];
+
+/// The examples of a command, by its words (`room create`); none of one that is not known.
+pub(super) fn of(command: &str) -> &'static [&'static str] {
+    EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, lines)| lines)
+}
+
+/// What else there is to say of it.
+pub(super) fn remark(command: &str) -> Option<&'static str> {
+    REMARKS.iter().find(|(name, _)| *name == command).map(|(_, text)| *text)
+}

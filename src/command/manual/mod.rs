@@ -1,0 +1,49 @@
+//! What moot says of itself: help by what people want to do, manual pages, completion on the command line.
+
+mod completion;
+mod examples;
+mod groups;
+mod help;
+mod page;
+
+use std::fs;
+
+pub(super) use self::{completion::complete, help::dress, help::suggestion_for};
+use super::{
+    args::{self, CompletionsArgs, ManArgs},
+    connect::Context,
+    exit::{Exit, Failure},
+};
+
+/// `moot completions`: what a shell reads to complete what is typed.
+pub(super) fn completions(context: &mut Context, args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let script = completion::script(args.shell.name()).map_err(|why| failed(&why))?;
+    context.out.lines(&script)?;
+    Ok(Exit::Done)
+}
+
+/// `moot man`: one page, or all of them as files.
+pub(super) fn man(context: &mut Context, args: &ManArgs) -> Result<Exit, Failure> {
+    let pages = page::all(args::definition());
+    let Some(dir) = &args.dir else {
+        let wanted = page::name(&args.command);
+        let page = pages.iter().find(|page| page.name == wanted).ok_or_else(|| {
+            let text =
+                format!("there is no command {:?}; `moot help` lists them", args.command.join(" "));
+            Failure::new(Exit::Usage, text)
+        })?;
+        context.out.lines(&page.text)?;
+        return Ok(Exit::Done);
+    };
+    fs::create_dir_all(dir).map_err(|e| failed(&format!("{}: {e}", dir.display())))?;
+    for page in &pages {
+        let path = dir.join(format!("{}.1", page.name));
+        fs::write(&path, &page.text).map_err(|e| failed(&format!("{}: {e}", path.display())))?;
+    }
+    context.out.note(&format!("{} pages in {}", pages.len(), dir.display()));
+    Ok(Exit::Done)
+}
+
+fn failed(why: &str) -> Failure {
+    Failure::new(Exit::Failed, why)
+}

@@ -1,0 +1,344 @@
+//! Help, suggestions, manual pages and completion, as people and their shells meet them.
+
+use std::collections::BTreeSet;
+
+use super::world::{Done, Process, World, eventually};
+
+const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
+
+/// What a shell is offered for the last of these words.
+fn offered(world: &World, shell: &str, words: &[&str]) -> Vec<String> {
+    let mut command = world.moot(&["--"]);
+    command.args(words).env("MOOT_COMPLETE", shell);
+    command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string()).env("_CLAP_IFS", "\n");
+    let done = Done::of(command, None).ok();
+    assert_eq!(done.err, "", "{words:?}");
+    done.out.lines().map(|line| line.split(['\t']).next().unwrap().to_owned()).collect()
+}
+
+/// Names of the commands that help shows, with the headings over them.
+fn commands_in(help: &str) -> Vec<(String, String)> {
+    let mut heading = String::new();
+    let mut found = Vec::new();
+    for line in help.lines() {
+        if let Some(text) = line.strip_suffix(':') {
+            heading = text.to_owned();
+        } else if line.starts_with("  ") && !line.starts_with("   ") && !heading.is_empty() {
+            found.push((heading.clone(), line.split_whitespace().next().unwrap().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn help_has_every_command_by_what_people_want_to_do_and_fits_the_terminal() {
+    let world = World::new();
+    let help = world.run(&["help"]).ok().out;
+    assert_eq!(help, world.run(&["--help"]).ok().out);
+    assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    let shown = commands_in(&help);
+    let under = |command: &str| {
+        let found: Vec<_> = shown.iter().filter(|(_, name)| name == command).collect();
+        assert_eq!(found.len(), 1, "{command}: {found:?}");
+        found[0].0.clone()
+    };
+    assert_eq!(under("send"), "Talk");
+    assert_eq!(under("serve"), "The server");
+    assert_eq!(under("help"), "Help");
+    // Completion has the commands from their definitions.
+    for command in offered(&world, "bash", &["moot", ""]) {
+        under(&command);
+    }
+}
+
+#[test]
+fn help_of_a_command_has_its_flags_and_examples() {
+    let world = World::new();
+    let help = world.run(&["help", "send"]).ok().out;
+    assert_eq!(help, world.run(&["send", "--help"]).ok().out);
+    for part in [
+        "Usage: moot send [OPTIONS] <TARGET> [TEXT]...",
+        "--require <N>",
+        "Examples:\n  moot send ",
+    ] {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    let inner = world.run(&["room", "topic", "--help"]).ok().out;
+    assert!(inner.contains("Examples:\n  moot room topic "), "{inner}");
+}
+
+#[test]
+fn who_mistypes_is_told_what_was_meant_and_nothing_is_done() {
+    let world = World::new();
+    for (typed, meant) in [
+        ("sned", "send"),
+        ("say", "send"),
+        ("chat", "join"),
+        ("tail", "listen"),
+        ("ls", "rooms"),
+        ("users", "who"),
+        ("w", "who"),
+        ("log", "history"),
+        ("wall", "announce"),
+        ("start", "serve"),
+        ("quit", "stop"),
+        ("invite", "room invite"),
+    ] {
+        let done = world.run(&[typed, "lobby", "hi"]).exits(2);
+        assert!(done.err.contains(&format!("'{meant}'")), "{typed}: {}", done.err);
+        assert_eq!(done.out, "");
+    }
+    assert!(world.run(&["nonsense"]).exits(2).err.contains("unrecognized subcommand 'nonsense'"));
+    assert!(world.run(&["send", "--requre", "1", "dev"]).exits(2).err.contains("'--require'"));
+    assert!(world.run(&["room", "crate", "dev"]).exits(2).err.contains("'create'"));
+    let done = world.run(&["--json", "say", "lobby", "hi"]).exits(2);
+    let error: serde_json::Value = serde_json::from_str(done.err.trim_end()).unwrap();
+    assert_eq!((&error["type"], &error["code"]), (&"error".into(), &2.into()));
+    assert!(error["text"].as_str().unwrap().contains("'send'"), "{error}");
+    world.run(&["who"]).exits(3);
+}
+
+#[test]
+fn each_shell_has_a_script_that_calls_the_program_in_the_path() {
+    let world = World::new();
+    for shell in SHELLS {
+        let script = world.run(&["completions", shell]).ok().out;
+        assert!(script.contains("MOOT_COMPLETE"), "{shell}: {script}");
+        assert!(!script.contains("target/") && !script.contains("/moot"), "{shell}: {script}");
+        for name in ["COMPLETER", "VARIABLE", "NAME", "BIN"] {
+            assert!(!script.contains(name), "{shell}: {name} stands still in {script}");
+        }
+    }
+    let zsh = world.run(&["completions", "zsh"]).ok().out;
+    assert!(zsh.starts_with("#compdef moot\n") && zsh.contains("loadautofunc"), "{zsh}");
+    world.run(&["completions", "tcsh"]).exits(2);
+}
+
+#[test]
+fn nothing_is_offered_and_nothing_said_where_there_is_no_server() {
+    let world = World::new();
+    for shell in SHELLS {
+        for words in
+            [&["moot", "send", ""][..], &["moot", "listen", "--from", "@"], &["moot", "join", "d"]]
+        {
+            assert_eq!(offered(&world, shell, words), [""; 0], "{shell} {words:?}");
+        }
+    }
+    assert_eq!(offered(&world, "tcsh", &["moot", "send", ""]), [""; 0]);
+    world.run(&["who"]).exits(3);
+}
+
+#[test]
+fn rooms_and_members_are_completed_from_the_table() {
+    let world = World::new();
+    let server = world.serve();
+    let _member = world.listen(&["--as", "ci", "dev", "회의", "build"]);
+    let user = world.who(&[]).0[0]["user"].as_str().unwrap().to_owned();
+    let (at, label) = (&*format!("@{user}"), &*format!("@{user}/ci"));
+    let all = |words: &[&str]| offered(&world, "bash", words);
+    assert_eq!(all(&["moot", "send", ""]), [at, label, "build", "dev", "회의"]);
+    assert_eq!(all(&["moot", "send", "회"]), ["회의"]);
+    assert_eq!(all(&["moot", "listen", "dev", "@"]), [at], "a conversation has no label");
+    assert_eq!(all(&["moot", "listen", "--from", "@"]), [at]);
+    assert_eq!(all(&["moot", "kick", "@"]), [at, label]);
+    assert_eq!(all(&["moot", "room", "kick", "d"]), ["dev"]);
+    assert_eq!(all(&["moot", "room", "kick", "dev", "@"]), [at, label]);
+    assert_eq!(all(&["moot", "who", "b"]), ["build"]);
+    assert_eq!(all(&["moot", "room", "create", ""]), [""; 0], "its name is a new one");
+    assert_eq!(all(&["moot", "send", &format!("user:{user}/")]), [format!("user:{user}/ci")]);
+    assert_eq!(all(&["moot", "join", "--kind", "s"]), ["script", "service"]);
+    assert_eq!(all(&["moot", "send", "--req"]), ["--require"]);
+    // What the line says of the server counts before what the environment says.
+    let elsewhere = world.path("nothing/");
+    let elsewhere = elsewhere.to_str().unwrap();
+    assert_eq!(all(&["moot", "--server", elsewhere, "send", "d"]), [""; 0]);
+    let here = format!("--server={}", world.dir.display());
+    let mut command = world.moot(&["--", "moot", &here, "send", "d"]);
+    command.env("MOOT_COMPLETE", "fish").env("MOOT_SERVER", elsewhere);
+    assert_eq!(Done::of(command, None).ok().out, "dev\n");
+    // A word that begins with @ is something else in PowerShell.
+    assert_eq!(
+        offered(&world, "powershell", &["moot", "send", "u"]),
+        [format!("user:{user}"), format!("user:{user}/ci")]
+    );
+    server.signal("STOP");
+    assert_eq!(all(&["moot", "send", "de"]), ["dev"], "a server that hangs is not asked");
+    server.signal("CONT");
+}
+
+#[test]
+fn what_is_offered_at_once_has_a_bound() {
+    let world = World::new();
+    let _server = world.serve();
+    let rooms: Vec<String> = (0..300).map(|n| format!("r{n}")).collect();
+    let rooms: Vec<&str> = rooms.iter().map(String::as_str).collect();
+    let _members: Vec<_> = rooms.chunks(40).map(|some| world.listen(some)).collect();
+    assert_eq!(offered(&world, "zsh", &["moot", "send", "r"]).len(), 256);
+}
+
+#[test]
+fn names_of_own_servers_are_completed() {
+    let world = World::new();
+    // Where it lies says the server itself.
+    let mut serve = world.moot(&["--server", "workshop", "serve"]);
+    serve.env("XDG_STATE_HOME", world.path("state")).env("LOCALAPPDATA", world.path("state"));
+    let mut server = Process::spawn(serve);
+    assert!(server.line("the server's first line").starts_with("listening on "));
+    let mut command = world.moot(&["--", "moot", "--server", "w"]);
+    command.env("XDG_STATE_HOME", world.path("state")).env("LOCALAPPDATA", world.path("state"));
+    command.env("MOOT_COMPLETE", "fish");
+    assert_eq!(Done::of(command, None).ok().out, "workshop\n");
+}
+
+// A POSIX program.
+#[cfg(unix)]
+#[test]
+fn bash_completes_words_that_it_divides_itself() {
+    let world = World::new();
+    let _server = world.serve();
+    let _member = world.listen(&["--as", "ci", "dev", "회의"]);
+    let user = world.who(&[]).0[0]["user"].as_str().unwrap().to_owned();
+    let bin = world.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moot"), bin.join("moot")).unwrap();
+    let script = world.run(&["completions", "bash"]).ok().out;
+    std::fs::write(world.path("moot.bash"), script).unwrap();
+    // The line, the words that bash makes of it, and what it asks to be completed (seen with bash 5.2).
+    let here = world.dir.display().to_string();
+    let server_word = format!("\"{here}\"");
+    let replies = |line: &str, words: &[&str], current: &str| {
+        let program = r#"
+            source ./moot.bash || exit 9
+            COMP_LINE=$1 COMP_POINT=${#1} current=$2
+            shift 2
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            _moot moot "$current" "${COMP_WORDS[COMP_CWORD - 1]}" || exit 8
+            printf '%s\n' "${COMPREPLY[@]}"
+        "#;
+        let mut bash = std::process::Command::new("bash");
+        let path = format!("{}:/usr/bin:/bin", bin.display());
+        bash.args(["--norc", "-c", program, "bash", line, current]).args(words);
+        bash.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").env("HOME", world.path(""));
+        bash.env("MOOT_SERVER", &world.dir).current_dir(world.path(""));
+        bash.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let done = Done::of(bash, None).ok();
+        assert_eq!(done.err, "", "{line}");
+        done.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let label = format!("@{user}/ci");
+    let typed = format!("{user}/c");
+    let at = format!("@{typed}");
+    assert_eq!(replies(&format!("moot send {at}"), &["moot", "send", "@", &typed], &at), [&*label]);
+    assert_eq!(
+        replies(&format!("moot send '{at}"), &["moot", "send", &format!("'{at}")], &at),
+        [&*label]
+    );
+    let line = format!("moot send user:{typed}");
+    let words = ["moot", "send", "user", ":", &typed];
+    assert_eq!(
+        replies(&line, &words, &typed),
+        [format!("{user}/ci")],
+        "what stands before : stays"
+    );
+    assert_eq!(replies("moot send 회", &["moot", "send", "회"], "회"), ["회의"]);
+    assert_eq!(replies("moot  listen dev ", &["moot", "listen", "dev", ""], "").len(), 3);
+    assert_eq!(replies("moot --color=al", &["moot", "--color", "=", "al"], "al"), ["always"]);
+    let line = format!("moot --server {server_word} send d");
+    assert_eq!(replies(&line, &["moot", "--server", &server_word, "send", "d"], "d"), ["dev"]);
+    assert_eq!(
+        replies(
+            "moot --server=/none/ send d",
+            &["moot", "--server", "=", "/none/", "send", "d"],
+            "d"
+        ),
+        [""]
+    );
+    // A file may have any name, and is quoted.
+    std::fs::write(world.path("bad $(touch x); name"), "").unwrap();
+    let replied = replies("moot --config bad", &["moot", "--config", "bad"], "bad");
+    assert_eq!(replied, [r"bad\ \$\(touch\ x\)\;\ name"]);
+}
+
+/// Names of all pages, from a directory of them.
+fn pages(world: &World) -> BTreeSet<String> {
+    let dir = world.path("man");
+    let done = world.run(&["man", "--dir", dir.to_str().unwrap()]).ok();
+    assert_eq!(done.out, "");
+    let names = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+#[test]
+fn each_command_has_a_page_with_its_examples() {
+    let world = World::new();
+    let pages = pages(&world);
+    for command in offered(&world, "bash", &["moot", ""]).iter().filter(|name| *name != "help") {
+        assert!(pages.contains(&format!("moot-{command}.1")), "{command}: {pages:?}");
+    }
+    for page in ["moot.1", "moot-room-create.1", "moot-notices-ack.1"] {
+        assert!(pages.contains(page), "{page}: {pages:?}");
+    }
+    for page in &pages {
+        let text = std::fs::read_to_string(world.path("man").join(page)).unwrap();
+        for heading in [
+            "NAME",
+            "SYNOPSIS",
+            "EXAMPLES",
+            "\"EXIT STATUS\"",
+            "ENVIRONMENT",
+            "FILES",
+            "\"SEE ALSO\"",
+        ] {
+            assert_eq!(text.matches(&format!("\n.SH {heading}\n")).count(), 1, "{page}: {heading}");
+        }
+        assert!(!text.contains(r"\-\-detached") && !text.contains(r"\-\-as\-member"), "{page}");
+    }
+    let one = world.run(&["man", "room", "create"]).ok().out;
+    assert_eq!(one, std::fs::read_to_string(world.path("man/moot-room-create.1")).unwrap());
+    let top = world.run(&["man"]).ok().out;
+    assert_eq!(top, std::fs::read_to_string(world.path("man/moot.1")).unwrap());
+    world.run(&["man", "nonsense"]).exits(2);
+}
+
+// A POSIX program.
+#[cfg(unix)]
+#[test]
+fn man_shows_each_page_without_a_warning() {
+    let world = World::new();
+    let man = |args: &[&str]| {
+        let mut command = std::process::Command::new("man");
+        command.args(args).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", world.path(""));
+        command.env("LC_ALL", "C.UTF-8").env("MANWIDTH", "80").env("MANROFFOPT", "-ww");
+        command.stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+    };
+    if man(&["--version"]).output().is_err() {
+        super::world::say("`man` is missing: pages were not shown");
+        return;
+    }
+    for page in pages(&world) {
+        let path = world.path("man").join(&page);
+        let done =
+            Done::of(man(&["--warnings", "-E", "UTF-8", "-l", path.to_str().unwrap()]), None).ok();
+        assert_eq!(done.err, "", "{page}");
+        let words: Vec<_> = page.trim_end_matches(".1").split('-').skip(1).collect();
+        let mut help: Vec<_> = vec!["help"];
+        help.extend(words);
+        let help = world.run(&help).ok().out;
+        let (_, examples) = help.split_once("Examples:\n").unwrap();
+        for line in examples.lines().take_while(|line| line.starts_with("  ")) {
+            assert!(done.out.contains(line.trim()), "{page}: {line}\n{}", done.out);
+        }
+    }
+}
+
+#[test]
+fn what_completes_does_not_come_in_the_way_of_a_command() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut command = world.moot(&["send", "dev", "hi"]);
+    command.env("MOOT_COMPLETE", "");
+    Done::of(command, None).ok();
+    eventually("the message", || world.run(&["history", "dev"]).out.contains("hi"));
+}
