@@ -14,9 +14,6 @@ use crate::{
 
 /// `ask`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot ask dev 'is the build green?'\n  moot ask --replies 3 --timeout 10s work 'load?'\n  answer=$(moot ask @ann 'may I reboot?')"
-)]
 pub(in crate::command) struct AskArgs {
     /// ROOM, @USER or @USER/LABEL
     pub(in crate::command) target: Target,
@@ -29,9 +26,6 @@ pub(in crate::command) struct AskArgs {
 
 /// `answer`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot answer dev --exec uptime\n  moot answer work --queue sum --exec ./sum.sh\n  moot answer work --queue sum --jobs 4 --exec sh -c 'read n; echo $((n * n))'"
-)]
 pub(in crate::command) struct AnswerArgs {
     /// Whose requests
     pub(in crate::command) room: RoomName,
@@ -53,9 +47,6 @@ pub(in crate::command) struct AnswerArgs {
 
 /// `wait`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot wait ci --match 'build (ok|failed)' --timeout 10m\n  moot wait ci --since 1m --match 'build ok'\n  moot wait --here @ann\n  moot wait --gone @ann/job --timeout 1h && echo over"
-)]
 pub(in crate::command) struct WaitArgs {
     /// ROOM, @USER, or @ alone for what is said to you
     #[arg(value_name = "TARGET", required_unless_present_any = ["gone", "here"])]

@@ -9,9 +9,6 @@ use crate::chat::{names::Target, text::Text};
 
 /// `run`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  moot run build -- make -j4 test\n  moot run ops --on-fail --title backup -- rsync -a /home /backup\n  moot run @ann --tail 5 --timeout 10m -- cargo test\n\nThe command runs whether there is a server or not. Exit code: the command's own; 128 + the signal that\nkilled it; 124 if its time was out; 125 if moot failed, 126 if the command can't be executed, 127 if\nthere is none. The command finds the room in MOOT_ROOM and the server in MOOT_SERVER."
-)]
 pub(in crate::command) struct RunArgs {
     /// ROOM, @USER or @USER/LABEL
     pub(in crate::command) target: Target,

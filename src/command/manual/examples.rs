@@ -40,6 +40,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "moot listen ci --json --count 1 --match 'build (ok|failed)'",
             "moot listen dev --since dev:1      # go on after that message",
             "moot listen --announcements --level warning",
+            "moot listen ci --exec ./backup.sh  # for each message, one after the other",
         ],
     ),
     (
@@ -136,13 +137,26 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "wait",
         &[
             "moot wait ci --match 'build (ok|failed)' --timeout 10m",
+            "moot wait ci --since 1h --match 'build ok'   # also what was said before",
             "moot wait --here @bob --timeout 1h",
+            "moot wait --gone @bob/backup && echo 'the backup is over'",
         ],
     ),
-    ("ask", &["moot ask math '1 1000' --replies 1 --timeout 10s"]),
+    (
+        "ask",
+        &[
+            "moot ask math '1 1000'",
+            "moot ask math '1 1000' --replies 2 --timeout 10s",
+            "sum=$(moot ask math '1 1000') && echo \"it is $sum\"",
+        ],
+    ),
     (
         "answer",
-        &["moot answer math --queue sum --exec sh -c 'read a b; seq $a $b | paste -sd+ | bc'"],
+        &[
+            "moot answer dev --exec uptime      # what it writes is the reply",
+            "moot answer math --queue sum --exec sh -c 'read a b; echo $(((a+b)*(b-a+1)/2))'",
+            "moot answer math --queue sum --jobs 4 --exec ./backup.sh",
+        ],
     ),
     (
         "status",
