@@ -154,8 +154,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "answer",
         &[
             "moot answer dev --exec uptime      # what it writes is the reply",
-            "moot answer math --queue sum --exec sh -c 'read a b; echo $(((a+b)*(b-a+1)/2))'",
-            "moot answer math --queue sum --jobs 4 --exec ./backup.sh",
+            "moot answer math --queue q --exec sh -c 'read a b; echo $(((a+b)*(b-a+1)/2))'",
+            "moot answer math --queue q --jobs 4 --exec ./backup.sh",
         ],
     ),
     (
