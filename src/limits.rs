@@ -314,6 +314,8 @@ pub const FOLLOWING_NAMES_PER_USER_MAX: usize = 256;
 
 // ---- presence --------------------------------------------------------------------------------
 
+/// The service manager is told what the server has to do so often, at most.
+pub const SERVICE_STATUS_EVERY_MS: u64 = 5_000;
 /// The server renews its heartbeat so often.
 pub const HEARTBEAT_EVERY_MS: u64 = 500;
 /// A held lock with an older heartbeat: the server does not respond.

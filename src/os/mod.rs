@@ -14,6 +14,7 @@
 //! | `place` | where servers live |
 //! | `process` | what a background server does with itself |
 //! | `random` | random numbers |
+//! | `service` | the service manager: what it is told, what it hands over |
 //! | `stream` | sessions: where a server listens, and the client's end |
 //! | `user` | the user database |
 

@@ -11,6 +11,7 @@ mod place;
 mod process;
 mod process_end;
 mod security;
+mod service;
 mod stream;
 mod user;
 
@@ -24,6 +25,7 @@ pub use peer::{peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
+pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };
