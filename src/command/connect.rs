@@ -91,7 +91,7 @@ impl Context {
         Ok(args)
     }
 
-    fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
+    pub(super) fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
         match e {
             ConnectError::NoServer(_) => {
                 let dir = places.runtime.display();

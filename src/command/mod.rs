@@ -9,6 +9,7 @@ mod interrupt;
 mod join;
 mod json;
 mod listen;
+mod metrics;
 mod notify;
 mod output;
 mod past;

@@ -29,7 +29,11 @@ enum Sink {
     Stderr,
     /// Standard error too: the journal knows time and process, and takes levels.
     Journal,
-    File { file: File, path: PathBuf, bytes: u64 },
+    File {
+        file: File,
+        path: PathBuf,
+        bytes: u64,
+    },
 }
 
 impl Log {

@@ -47,7 +47,7 @@ impl Manager {
         }
         told.at_us = now_us;
         let Counters { sessions, rooms, messages, .. } = counters();
-        let status = format!("{sessions} sessions, {rooms} rooms, {messages} messages");
+        let status = format!("sessions: {sessions}, rooms: {rooms}, messages: {messages}");
         let is_new = status != told.status;
         self.to.alive(is_new.then_some(status.as_str()));
         told.status = status;

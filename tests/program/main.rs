@@ -13,11 +13,15 @@ mod library;
 mod notices;
 mod past;
 mod server_end;
+mod status;
 // Forged multicast datagrams, and several users of one host.
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]
 mod rules;
+// Descriptors that a service manager hands over, and its sockets.
+#[cfg(unix)]
+mod service;
 #[cfg(unix)]
 mod spoof;
 #[cfg(unix)]

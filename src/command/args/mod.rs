@@ -548,10 +548,16 @@ pub(super) struct Words {
 
 /// `status`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 healthy, 1 degraded (says what), 3 no server.\n\nExamples:\n  moot status --json | jq .sessions\n  moot status --metrics > /var/lib/prometheus/node-exporter/moot.prom"
+)]
 pub(super) struct StatusArgs {
-    /// Show it again every second
+    /// Show it again every second, until Ctrl-C, also while there is no server
     #[arg(long)]
     pub(super) watch: bool,
+    /// As text for Prometheus (a textfile collector, an exporter)
+    #[arg(long, conflicts_with_all = ["watch", "audit", "json"])]
+    pub(super) metrics: bool,
     /// What operators did (for operators)
     #[arg(long, conflicts_with = "watch")]
     pub(super) audit: bool,

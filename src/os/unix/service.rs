@@ -191,7 +191,8 @@ fn is_listening(_fd: BorrowedFd<'_>) -> bool {
 
 /// Whether two paths name one file, whatever links lead to its directory.
 fn same_place(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()));
+    let real =
+        |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()));
     a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }
 
