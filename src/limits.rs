@@ -352,6 +352,15 @@ pub const ACKED_MS_DEFAULT: u64 = 5 * 60 * 1000;
 pub const IDLE_EXIT_MS: u64 = 15 * 60 * 1000;
 /// How long a command waits for the server that it started.
 pub const START_MS_MAX: u64 = 10_000;
+/// How long `doctor` waits for a server's word.
+pub const DOCTOR_ANSWER_MS: u64 = 2_000;
+/// How long `doctor` looks at a history.
+pub const DOCTOR_HISTORY_MS: u64 = 5_000;
+/// Room on the disk of a history below which it is as good as full, and below which it will be soon.
+pub const DISK_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+pub const DISK_FREE_BYTES_LOW: u64 = 128 * 1024 * 1024;
+/// Descriptors below which a server has room for a few dozen sessions only (two each, and some).
+pub const DESCRIPTORS_LOW: u64 = 512;
 /// Log of a server that runs in the background: one file, and one older.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest configuration file that is read.

@@ -4,6 +4,7 @@ mod announce;
 mod args;
 mod bench;
 mod connect;
+mod doctor;
 mod exit;
 mod interrupt;
 mod join;
@@ -80,6 +81,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Away(words) => rooms::away(context, &words),
         Verb::Back => rooms::back(context),
         Verb::Status(args) => status::status(context, &args),
+        Verb::Doctor(args) => doctor::run(context, &args),
         Verb::Bench(args) => bench::run(context, &args),
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Stop => status::stop(context),

@@ -151,13 +151,18 @@ fn look(context: &Context) -> Result<Status, Failure> {
     let places = context.places()?;
     let wait = context.global.timeout.map_or(HEALTHY_WITHIN, Duration::from);
     ask(&places, wait).map_err(|e| match e {
-        LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_)) => {
+        e if is_silence(&e) => {
             // It holds its lock and does not answer: it hangs, or was stopped by a signal.
             Failure::new(Exit::Failed, "degraded: server not responding")
         }
         LinkError::Connect(e) => context.no_connection(e, &places),
         e => e.into(),
     })
+}
+
+/// Whether the server does not answer in time.
+pub(super) fn is_silence(e: &LinkError) -> bool {
+    matches!(e, LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_)))
 }
 
 /// Asks the server of these places how it is, in frames that every version answers.

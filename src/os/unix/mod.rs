@@ -3,6 +3,7 @@
 mod channel;
 mod clock;
 mod files;
+mod health;
 mod intake;
 mod lock;
 mod memory;
@@ -17,6 +18,7 @@ mod user;
 pub use channel::*;
 pub use clock::{monotonic_us, wall_us};
 pub use files::{is_out_of_descriptors, make_private, owner_of};
+pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
 pub use lock::{Lock, query};
 pub use memory::*;
