@@ -49,12 +49,14 @@ pub fn examine(path: &Path, time: Duration) -> Result<Examined, HistoryError> {
     }
 }
 
-/// What was put away cleanly has no log: then it is read as it is, and no files are made beside it.
+/// What was put away cleanly has no other files beside it: then it is read as it is, and none are made.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    let is_clean = std::fs::metadata(PathBuf::from(log)).map_or(0, |meta| meta.len()) == 0;
+    let is_clean = ["-wal", "-shm"].iter().all(|more| {
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(more);
+        !PathBuf::from(beside).exists()
+    });
     match path.to_str().filter(|path| is_clean && path.starts_with('/')) {
         Some(path) => {
             let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");

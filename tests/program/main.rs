@@ -8,6 +8,7 @@ mod world;
 mod bad_input;
 mod bench;
 mod crowd;
+mod doctor;
 mod everyday;
 mod library;
 mod notices;

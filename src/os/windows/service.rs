@@ -32,7 +32,7 @@ impl ServiceManager {
 }
 
 /// Something that a service manager handed over: there is none.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum HandedOver {}
 
 impl super::Acceptor {
