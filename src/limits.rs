@@ -347,6 +347,8 @@ pub const FOLLOWING_NAMES_PER_USER_MAX: usize = 256;
 
 // ---- presence --------------------------------------------------------------------------------
 
+/// The service manager is told what the server has to do so often, at most.
+pub const SERVICE_STATUS_EVERY_MS: u64 = 5_000;
 /// The server renews its heartbeat so often.
 pub const HEARTBEAT_EVERY_MS: u64 = 500;
 /// A held lock with an older heartbeat: the server does not respond.
@@ -414,6 +416,15 @@ pub const RUN_DRAIN_MS: u64 = 300;
 pub const RUN_DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// A child that was asked to end because its time is out is killed after so long.
 pub const RUN_KILL_AFTER_MS: u64 = 3_000;
+/// How long `doctor` waits for a server's word.
+pub const DOCTOR_ANSWER_MS: u64 = 2_000;
+/// How long `doctor` looks at a history.
+pub const DOCTOR_HISTORY_MS: u64 = 5_000;
+/// Room on the disk of a history below which it is as good as full, and below which it will be soon.
+pub const DISK_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+pub const DISK_FREE_BYTES_LOW: u64 = 128 * 1024 * 1024;
+/// Descriptors below which a server has room for a few dozen sessions only (two each, and some).
+pub const DESCRIPTORS_LOW: u64 = 512;
 /// Log of a server that runs in the background: one file, and one older.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest configuration file that is read.

@@ -22,6 +22,8 @@ const PURE: &[&str] = &[
     "command/render.rs",
     "command/json.rs",
     "command/run/batch.rs",
+    "command/metrics.rs",
+    "command/doctor/checks.rs",
 ];
 const IMPURE_WORDS: &[&str] = &[
     "std::net",
@@ -47,6 +49,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("nix::", &["os/"]),
     ("libc::", &["os/"]),
     ("signal_hook::", &["os/"]),
+    ("sd_notify::", &["os/"]),
     ("clap::", &["command/args/", "command/manual/"]),
     ("clap_complete::", &["command/manual/completion.rs"]),
     ("clap_mangen::", &["command/manual/page.rs"]),

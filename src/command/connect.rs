@@ -98,7 +98,7 @@ impl Context {
         Ok(Failure::new(Exit::NoServer, text))
     }
 
-    fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
+    pub(super) fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
         match e {
             ConnectError::NoServer(_) => {
                 let dir = places.runtime.display();

@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod bench;
 mod connect;
+mod doctor;
 mod exec;
 mod exit;
 mod interrupt;
@@ -13,6 +14,7 @@ mod join;
 mod json;
 mod listen;
 mod manual;
+mod metrics;
 mod notify;
 mod output;
 mod past;
@@ -92,6 +94,7 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Away(words) => rooms::away(context, &words),
         Verb::Back => rooms::back(context),
         Verb::Status(args) => status::status(context, &args),
+        Verb::Doctor(args) => doctor::run(context, &args),
         Verb::Bench(args) => bench::run(context, &args),
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Stop => status::stop(context),

@@ -26,6 +26,8 @@ pub(super) struct Output {
     quiet: bool,
     color: bool,
     terminal: bool,
+    /// Lines that stand there to be replaced.
+    drawn: usize,
 }
 
 impl Output {
@@ -37,7 +39,7 @@ impl Output {
             Color::Auto => terminal && !no_color(),
         };
         let out = BufWriter::with_capacity(64 * 1024, io::stdout());
-        Self { out, json: global.json, quiet: global.quiet, color, terminal }
+        Self { out, json: global.json, quiet: global.quiet, color, terminal, drawn: 0 }
     }
 
     pub(super) fn style(&self, rooms: bool) -> Style {
@@ -59,6 +61,23 @@ impl Output {
     pub(super) fn lines(&mut self, lines: &str) -> Result<(), Failure> {
         self.write(lines.as_bytes())?;
         self.flush()
+    }
+
+    /// Whether what was printed can be replaced.
+    pub(super) fn redraws(&self) -> bool {
+        self.terminal && !self.json && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Some lines in place of those before. Nothing is left to be restored, whenever it ends.
+    pub(super) fn redraw(&mut self, block: &str) -> Result<(), Failure> {
+        let up = match self.drawn {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A"),
+        };
+        // Without wrapping, for a moment: the terminal cuts long lines, and each has one row.
+        let lines: String = block.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        self.drawn = block.lines().count();
+        self.lines(&format!("{up}\r\x1b[?7l{lines}\x1b[J\x1b[?7h"))
     }
 
     /// One JSON object.

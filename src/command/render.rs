@@ -295,7 +295,7 @@ pub(super) fn status(status: &Status) -> String {
             ),
         ),
         ("directory", shown(&status.dir, false).into_owned()),
-        ("sessions", status.sessions.to_string()),
+        ("sessions", format!("{}, {} of them listen", status.sessions, status.members)),
         ("rooms", status.rooms.to_string()),
         ("messages", status.messages.to_string()),
         (

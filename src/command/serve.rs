@@ -15,6 +15,10 @@ use crate::{
 };
 
 pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failure> {
+    // First of all: this process has no threads yet that could look at its environment.
+    let (manager, handed_over) = os::ServiceManager::from_environment().map_err(|e| {
+        Failure::new(Exit::Failed, format!("can't use what the service manager handed over: {e}"))
+    })?;
     let places =
         os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)?;
     let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
@@ -36,7 +40,16 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     };
     let idle_exit = args.idle_exit.map(Duration::from).or(settings.idle_exit().ok().flatten());
     let history = args.history.map_or(settings.history.enabled, |choice| choice == OnOff::On);
-    let options = Options { places, settings, system: args.system, broadcast, history, idle_exit };
+    let options = Options {
+        places,
+        settings,
+        system: args.system,
+        broadcast,
+        history,
+        idle_exit,
+        manager,
+        handed_over,
+    };
     let stop = Stop::default();
     stop_on_signal(&stop);
     let detached = args.detached;
@@ -56,7 +69,6 @@ fn say_ready(context: &mut Context, places: &Places, detached: bool) {
         // A closed pipe is no reason to end.
         let _ = context.out.line(&line).and_then(|()| context.out.flush());
     }
-    os::tell_service_manager();
     if detached {
         os::let_go_of_starter();
     } else {

@@ -6,10 +6,15 @@ use super::{
     args::StatusArgs,
     connect::Context,
     exit::{Exit, Failure},
-    json, render,
+    json, metrics,
+    output::Output,
+    render,
 };
 use crate::{
-    chat::verbs::{Reply, Request},
+    chat::{
+        text::shown,
+        verbs::{Reply, Request},
+    },
     client::{Link, LinkError, Told},
     os::{self, Places},
     server::Status,
@@ -24,21 +29,97 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn status(context: &mut Context, args: &StatusArgs) -> Result<Exit, Failure> {
-    if args.audit {
-        return audit(context);
-    }
-    let since = Instant::now();
-    loop {
-        let exit = show(context)?;
-        if !args.watch {
-            return Ok(exit);
+    match args {
+        StatusArgs { audit: true, .. } => audit(context),
+        StatusArgs { metrics: true, .. } => show_metrics(context),
+        StatusArgs { watch: true, .. } => watch(context),
+        StatusArgs { audit: false, metrics: false, watch: false } => {
+            let status = look(context)?;
+            show(context, &status)?;
+            for what in &status.degraded {
+                context.out.note(&format!("degraded: {what}"));
+            }
+            Ok(exit_of(&status))
         }
-        context.out.flush()?;
+    }
+}
+
+fn exit_of(status: &Status) -> Exit {
+    if status.degraded.is_empty() { Exit::Done } else { Exit::Failed }
+}
+
+fn show(context: &mut Context, status: &Status) -> Result<(), Failure> {
+    match context.global.json {
+        true => context.out.json(&json::status(status)),
+        false => context.out.lines(&render::status(status)),
+    }
+}
+
+/// For a collector: who has no server, or one that hangs, learns that in the same form.
+fn show_metrics(context: &mut Context) -> Result<Exit, Failure> {
+    let status = look(context);
+    match &status {
+        Ok(status) => context.out.lines(&metrics::metrics(Some(status)))?,
+        Err(failure) if is_down(failure) => context.out.lines(&metrics::metrics(None))?,
+        Err(_) => {}
+    }
+    let status = status?;
+    for what in &status.degraded {
+        context.out.note(&format!("degraded: {what}"));
+    }
+    Ok(exit_of(&status))
+}
+
+fn is_down(failure: &Failure) -> bool {
+    matches!(failure.exit, Exit::NoServer | Exit::Failed)
+}
+
+/// Shows it again and again. There has to be a server at first; when it goes, the next one is waited for.
+fn watch(context: &mut Context) -> Result<Exit, Failure> {
+    let since = Instant::now();
+    let mut last = Ok(look(context)?);
+    let mut is_first = true;
+    loop {
+        match &last {
+            Ok(status) => show_again(context, status, is_first)?,
+            Err(Failure { text, .. }) if context.out.redraws() => context.out.redraw(text)?,
+            Err(_) => {}
+        }
+        is_first = false;
         if context.is_late(since) {
             return Ok(Exit::TimedOut);
         }
-        std::thread::sleep(WATCH_EVERY);
+        let left =
+            context.global.timeout.map(|t| Duration::from(t).saturating_sub(since.elapsed()));
+        std::thread::sleep(left.map_or(WATCH_EVERY, |left| left.min(WATCH_EVERY)));
+        let was_there = last.is_ok();
+        last = look(context);
+        match &last {
+            Err(failure) if !is_down(failure) => return Err(failure.clone()),
+            // Said once; then it is quiet until there is something to show.
+            Err(failure) if was_there && !context.out.redraws() => {
+                Output::error(failure, context.global.json);
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
+}
+
+fn show_again(context: &mut Context, status: &Status, is_first: bool) -> Result<(), Failure> {
+    if context.global.json {
+        return show(context, status);
+    }
+    let degraded = status.degraded.iter();
+    let degraded: String =
+        degraded.map(|what| format!("{:<11} {}\n", "degraded", shown(what, false))).collect();
+    let block = render::status(status) + &degraded;
+    if context.out.redraws() {
+        return context.out.redraw(&block);
+    }
+    if !is_first {
+        context.out.line("")?;
+    }
+    context.out.lines(&block)
 }
 
 /// What operators did, oldest first.
@@ -65,28 +146,27 @@ fn audit(context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn show(context: &mut Context) -> Result<Exit, Failure> {
+/// How the server says it is.
+fn look(context: &Context) -> Result<Status, Failure> {
     let places = context.places()?;
-    let status = match ask(context, &places) {
-        Ok(status) => status,
-        Err(LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_))) => {
+    let wait = context.global.timeout.map_or(HEALTHY_WITHIN, Duration::from);
+    ask(&places, wait).map_err(|e| match e {
+        e if is_silence(&e) => {
             // It holds its lock and does not answer: it hangs, or was stopped by a signal.
-            return Err(Failure::new(Exit::Failed, "degraded: server not responding"));
+            Failure::new(Exit::Failed, "degraded: server not responding")
         }
-        Err(e) => return Err(e.into()),
-    };
-    match context.global.json {
-        true => context.out.json(&json::status(&status))?,
-        false => context.out.lines(&render::status(&status))?,
-    }
-    for what in &status.degraded {
-        context.out.note(&format!("degraded: {what}"));
-    }
-    Ok(if status.degraded.is_empty() { Exit::Done } else { Exit::Failed })
+        LinkError::Connect(e) => context.no_connection(e, &places),
+        e => e.into(),
+    })
 }
 
-fn ask(context: &Context, places: &Places) -> Result<Status, LinkError> {
-    let wait = context.global.timeout.map_or(HEALTHY_WITHIN, Duration::from);
+/// Whether the server does not answer in time.
+pub(super) fn is_silence(e: &LinkError) -> bool {
+    matches!(e, LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_)))
+}
+
+/// Asks the server of these places how it is, in frames that every version answers.
+pub(super) fn ask(places: &Places, wait: Duration) -> Result<Status, LinkError> {
     // A connection that does not shake hands: an old server answers the frozen kinds all the same.
     let mut link = Link::bare(Connection::open(&places.socket(), wait)?);
     link.set_deadline(Some(Instant::now() + wait));

@@ -4,6 +4,7 @@
 //! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
+mod examine;
 mod index;
 mod read;
 mod schema;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub use examine::{Examined, examine};
 pub use read::{Found, Reader};
 pub use search::Hit;
 pub use write::{Done, History, Options};
@@ -64,6 +66,15 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
+    /// Whether another program has it locked.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode;
+        let Self::Sql { source, .. } = self else { return false };
+        let code = source.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
     fn of(path: &Path, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let path = path.to_owned();

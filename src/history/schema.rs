@@ -159,7 +159,7 @@ pub(super) fn check(path: &Path) -> Result<(), HistoryError> {
 }
 
 /// The version of a database; an error if it is none that can be used.
-fn version(connection: &Connection, path: &Path) -> Result<i64, HistoryError> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, HistoryError> {
     let failed = |e| HistoryError::of(path, e);
     let found: i64 =
         connection.query_row("PRAGMA user_version", (), |row| row.get(0)).map_err(failed)?;

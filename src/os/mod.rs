@@ -8,6 +8,7 @@
 //! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
 //! | `clock` | both clocks |
 //! | `files` | identity, owner and mode of files; names that nobody guesses |
+//! | `health` | what the machine says to somebody who looks for what is wrong |
 //! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |
 //! | `lock` | the deciding lock, and asking who holds it |
 //! | `memory` | the shared memory of the presence table |
@@ -15,9 +16,11 @@
 //! | `place` | where servers live |
 //! | `process` | what a background server does with itself |
 //! | `random` | random numbers |
+//! | `service` | the service manager: what it is told, what it hands over |
 //! | `stream` | sessions: where a server listens, and the client's end |
 //! | `user` | the user database |
 
+mod health;
 mod note;
 mod places;
 mod random;
@@ -33,6 +36,7 @@ pub use unix::*;
 pub use windows::*;
 
 pub use self::{
+    health::{FileKind, Look, RuntimeWish, Space},
     note::{LockError, LockNote, LockState},
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},

@@ -25,6 +25,8 @@ pub(super) const SLOT_WORDS: usize = 64;
 /// Sequence and data of a room line.
 pub(super) const ROOM_WORDS: usize = 16;
 pub(super) const TABLE_WORDS: usize = SLOTS_FROM + SESSIONS_MAX * SLOT_WORDS;
+/// Bytes of a table.
+pub const TABLE_BYTES: u64 = (TABLE_WORDS * 8) as u64;
 /// Rooms that a slot can name; more are not shown.
 pub(super) const SLOT_ROOMS_MAX: usize = 44;
 

@@ -9,6 +9,6 @@ mod reader;
 mod seqlock;
 mod writer;
 
-pub use layout::Badge;
+pub use layout::{Badge, TABLE_BYTES};
 pub use reader::{ReadError, ServerState, Snapshot, badge};
 pub use writer::Table;

@@ -16,17 +16,32 @@ pub struct Log {
     verbose: bool,
 }
 
+/// Levels of syslog(3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Warning = 4,
+    Notice = 5,
+    Info = 6,
+}
+
 #[derive(Debug)]
 enum Sink {
     Stderr,
-    File { file: File, path: PathBuf, bytes: u64 },
+    /// Standard error too: the journal knows time and process, and takes levels.
+    Journal,
+    File {
+        file: File,
+        path: PathBuf,
+        bytes: u64,
+    },
 }
 
 impl Log {
     /// Logs to standard error; informative lines only if `verbose`.
     #[must_use]
     pub fn stderr(verbose: bool) -> Self {
-        Self { sink: RefCell::new(Sink::Stderr), verbose }
+        let sink = if os::errors_go_to_journal() { Sink::Journal } else { Sink::Stderr };
+        Self { sink: RefCell::new(sink), verbose }
     }
 
     /// Logs to a file, which is put aside as `.old` when it is full.
@@ -43,24 +58,31 @@ impl Log {
     /// Something that went as it should.
     pub fn info(&self, text: &str) {
         if self.verbose {
-            self.line("", text);
+            self.line(Level::Info, text);
         }
     }
 
     /// Something that is to be found afterwards.
     pub fn note(&self, text: &str) {
-        self.line("", text);
+        self.line(Level::Notice, text);
     }
 
     /// Something an operator should know.
     pub fn warn(&self, text: &str) {
-        self.line("warning: ", text);
+        self.line(Level::Warning, text);
     }
 
-    fn line(&self, level: &str, text: &str) {
-        let seconds = os::wall_us().div_euclid(1_000_000);
-        let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-        let line = format!("{time} moot[{}]: {level}{}\n", std::process::id(), shown(text, false));
+    fn line(&self, level: Level, text: &str) {
+        let text = shown(text, false);
+        let line = match &*self.sink.borrow() {
+            Sink::Journal => format!("<{}>{text}\n", level as u8),
+            Sink::Stderr | Sink::File { .. } => {
+                let seconds = os::wall_us().div_euclid(1_000_000);
+                let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+                let word = if level == Level::Warning { "warning: " } else { "" };
+                format!("{time} moot[{}]: {word}{text}\n", std::process::id())
+            }
+        };
         // A full disk or a closed terminal must not end the server.
         let _ = self.sink.borrow_mut().write(&line);
     }
@@ -69,7 +91,7 @@ impl Log {
 impl Sink {
     fn write(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Self::Stderr => io::stderr().write_all(line.as_bytes()),
+            Self::Stderr | Self::Journal => io::stderr().write_all(line.as_bytes()),
             Self::File { file, path, bytes } => {
                 if *bytes + line.len() as u64 > LOG_BYTES_MAX {
                     let mut old = path.clone().into_os_string();

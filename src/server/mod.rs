@@ -10,6 +10,7 @@ mod accept;
 mod conn;
 mod core;
 mod log;
+mod manager;
 mod past;
 mod status;
 
@@ -24,7 +25,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::core::Core;
+use self::{core::Core, manager::Manager};
 pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
@@ -58,6 +59,10 @@ pub struct Options {
     pub history: bool,
     /// Ends after so long without sessions.
     pub idle_exit: Option<Duration>,
+    /// Who wants to know how it is.
+    pub manager: os::ServiceManager,
+    /// Its socket, where a service manager made it.
+    pub handed_over: Option<os::HandedOver>,
 }
 
 /// Why a server did not start, or ended badly.
@@ -150,7 +155,7 @@ pub fn run(
 }
 
 async fn serve(
-    options: Options,
+    mut options: Options,
     log: Log,
     stop: &Stop,
     ready: impl FnOnce(&Places),
@@ -185,8 +190,12 @@ async fn serve(
     let socket = places.socket();
     let table = Table::create(&places, options.system, run.0, channel.is_some())
         .map_err(io_error(format!("can't make {}", places.table().display())))?;
-    let listener = Listener::bind(&socket, options.system)
-        .map_err(io_error(format!("can't listen at {}", socket.display())))?;
+    let listener = match options.handed_over.take() {
+        Some(handed) => Listener::take_over(handed, &socket)
+            .map_err(io_error("can't use what the service manager handed over"))?,
+        None => Listener::bind(&socket, options.system)
+            .map_err(io_error(format!("can't listen at {}", socket.display())))?,
+    };
     let core =
         Core::new(rules, channel, table, log, &options, degraded, (history, restored, epoch));
     for uid in talked {
@@ -196,6 +205,8 @@ async fn serve(
         }
     }
     ready(&places);
+    let manager = Manager::new(std::mem::take(&mut options.manager));
+    manager.ready(&socket);
     core.log.info(&format!("listening on {}", socket.display()));
 
     let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener));
@@ -207,8 +218,9 @@ async fn serve(
         () = stop.0.notified() => core.log.info("stopping: asked by a signal"),
         () = core.stop_asked.notified() => core.log.info("stopping: asked by a client"),
         () = idle => core.log.info("stopping: no sessions for a while"),
-        () = ticks(Rc::clone(&core)) => {}
+        () = ticks(Rc::clone(&core), &manager) => {}
     }
+    manager.stopping();
     accepting.abort();
     let listener_gone = accepting.await;
     drop(listener_gone);
@@ -293,10 +305,10 @@ async fn turns(core: Rc<Core>) {
 }
 
 /// Looks at the timers; more often while something waits for them.
-async fn ticks(core: Rc<Core>) {
+async fn ticks(core: Rc<Core>, manager: &Manager) {
     let mut heartbeat_us = 0;
     loop {
-        let wait = Duration::from_millis(core.tick_after_ms());
+        let wait = Duration::from_millis(core.tick_after_ms().min(manager.wait_ms_max()));
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = core.busy.notified() => continue,
@@ -307,6 +319,8 @@ async fn ticks(core: Rc<Core>) {
             heartbeat_us = now_us;
             core.heartbeat(now_us);
         }
+        // Whoever waits for it learns that timers are looked at and the hub answers.
+        manager.beat(now_us, || core.inner.borrow().hub.counters());
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Status {
     pub uptime_s: u64,
     pub dir: String,
     pub sessions: u64,
+    /// Sessions that listen.
+    #[serde(default)]
+    pub members: u64,
     pub rooms: u64,
     pub messages: u64,
     pub broadcast: String,
@@ -70,6 +73,7 @@ pub(super) fn status(core: &Core) -> Status {
         uptime_s: (os::monotonic_us() - core.started_mono_us) / 1_000_000,
         dir: core.dir.clone(),
         sessions: counters.sessions,
+        members: core.inner.borrow().hub.member_count() as u64,
         rooms: counters.rooms,
         messages: counters.messages,
         broadcast: core.broadcast_word().to_owned(),

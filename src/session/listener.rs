@@ -25,6 +25,14 @@ impl Listener {
         os::Acceptor::bind(path, everybody).map(Self)
     }
 
+    /// Takes sessions at a socket that a service manager made, and keeps when this server has ended.
+    ///
+    /// # Errors
+    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    pub fn take_over(handed: os::HandedOver, path: &Path) -> io::Result<Self> {
+        os::Acceptor::take_over(handed, path).map(Self)
+    }
+
     /// The next connection.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod ask;
 mod bad_input;
 mod bench;
 mod crowd;
+mod doctor;
 mod everyday;
 mod library;
 mod manual;
@@ -17,6 +18,7 @@ mod past;
 mod run;
 mod script;
 mod server_end;
+mod status;
 // Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
 #[cfg(unix)]
 mod examples;
@@ -24,6 +26,9 @@ mod examples;
 mod fair;
 #[cfg(unix)]
 mod rules;
+// Descriptors that a service manager hands over, and its sockets.
+#[cfg(unix)]
+mod service;
 #[cfg(unix)]
 mod shell;
 #[cfg(unix)]

@@ -341,20 +341,3 @@ fn a_killed_process_is_gone_though_a_child_of_it_still_holds_the_session() {
     let child = errors.lines().find_map(|line| line.strip_prefix("child ")).unwrap();
     kill(child.parse().unwrap(), "KILL");
 }
-
-// systemd's way.
-#[cfg(unix)]
-#[test]
-fn a_service_manager_is_told_when_the_server_is_ready() {
-    let world = World::new();
-    let path = world.path("notify");
-    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    manager.set_read_timeout(Some(super::world::PATIENCE)).unwrap();
-    let mut command = world.moot(&["serve"]);
-    command.env("NOTIFY_SOCKET", &path);
-    let _server = Process::spawn(command);
-    let mut told = [0; 64];
-    let bytes = manager.recv(&mut told).unwrap();
-    assert_eq!(&told[..bytes], b"READY=1\n");
-    world.run(&["rooms"]).ok();
-}

@@ -78,7 +78,8 @@ impl World {
         self.command(Path::new(env!("CARGO_BIN_EXE_moot")), args)
     }
 
-    fn command(&self, program: &Path, args: &[&str]) -> Command {
+    /// A program in this world.
+    pub fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         machine::isolate(&mut command, self.temp.path());
         command.args(args).env("MOOT_SERVER", &self.dir).current_dir(self.temp.path());

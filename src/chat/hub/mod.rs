@@ -461,6 +461,12 @@ impl Hub {
         self.sessions.len()
     }
 
+    /// Sessions that listen.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.sessions.values().filter(|session| session.listens()).count()
+    }
+
     /// The room of a name, for tests and the shell's log.
     #[must_use]
     pub fn room_tag(&self, room: &RoomName) -> Option<StreamTag> {

@@ -207,6 +207,8 @@ pub(super) enum Verb {
     },
     /// How the server is
     Status(StatusArgs),
+    /// Look for what is wrong: sockets, permissions, stale files, broadcast, versions, limits
+    Doctor(DoctorArgs),
     /// Measure how fast the server is on this machine
     Bench(BenchArgs),
     /// Run the server in the foreground
@@ -568,13 +570,30 @@ pub(super) struct Words {
 
 /// `status`
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 healthy, 1 degraded (says what), 3 no server.\n\nExamples:\n  moot status --json | jq .sessions\n  moot status --metrics > /var/lib/prometheus/node-exporter/moot.prom"
+)]
 pub(super) struct StatusArgs {
-    /// Show it again every second
+    /// Show it again every second, until Ctrl-C, also while there is no server
     #[arg(long)]
     pub(super) watch: bool,
+    /// As text for Prometheus (a textfile collector, an exporter)
+    #[arg(long, conflicts_with_all = ["watch", "audit", "json"])]
+    pub(super) metrics: bool,
     /// What operators did (for operators)
     #[arg(long, conflicts_with = "watch")]
     pub(super) audit: bool,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It starts no server and disturbs none. Exit codes: 0 no problem is left, 1 some are.\n\nExamples:\n  moot doctor\n  moot doctor --fix       removes what dead servers left, closes what is too open\n  moot doctor --json | jq 'select(.state == \"problem\")'"
+)]
+pub(super) struct DoctorArgs {
+    /// Do what is safe to do: remove what dead servers left, take back too open permissions
+    #[arg(long)]
+    pub(super) fix: bool,
 }
 
 /// `bench`

@@ -254,8 +254,12 @@ pub fn check_safe(path: &Path, owner: u32) -> Result<(), PlaceError> {
     Ok(())
 }
 
+/// Locks and a database on a file system that other hosts write to belong to nobody.
+///
+/// # Errors
+/// [`PlaceError::Network`] names its kind.
 #[cfg(target_os = "linux")]
-fn check_local(dir: &Path) -> Result<(), PlaceError> {
+pub fn check_local(dir: &Path) -> Result<(), PlaceError> {
     let found =
         statfs(dir).map_err(|e| PlaceError::Io { path: dir.to_owned(), source: e.into() })?;
     #[allow(clippy::unnecessary_cast, reason = "its width differs between platforms")]
@@ -266,8 +270,12 @@ fn check_local(dir: &Path) -> Result<(), PlaceError> {
     }
 }
 
+/// Not known here.
+///
+/// # Errors
+/// None on this platform.
 #[cfg(not(target_os = "linux"))]
-fn check_local(_dir: &Path) -> Result<(), PlaceError> {
+pub fn check_local(_dir: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 

@@ -17,8 +17,11 @@ use nix::{
 
 use crate::os::shared::Usage;
 
-/// Prepares a command to run in the background: it makes itself a server ([`detach`]).
-pub fn in_background(_command: &mut Command) {}
+/// Prepares a command to run in the background: it makes itself a server ([`detach`]), and is not the
+/// service that this process may be.
+pub fn in_background(command: &mut Command) {
+    super::service::keep_from(command);
+}
 
 /// Makes this process a server in the background: own session, directory `/`, private files, and no
 /// descriptor that it was not given on purpose (0, 1 and 2).
@@ -145,24 +148,6 @@ pub fn keep_ignored(install: impl FnOnce()) {
         // SAFETY: as above.
         let _ = unsafe { sigaction(signal, &ignore) };
     }
-}
-
-/// Tells the service manager that this server is ready, if it was started by one that wants to know
-/// (`NOTIFY_SOCKET`, see sd_notify(3)).
-pub fn tell_service_manager() {
-    use std::os::unix::{ffi::OsStrExt, net::UnixDatagram};
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let Ok(socket) = UnixDatagram::unbound() else { return };
-    // Whoever started this server finds out in another way if it can't be told.
-    let _ = match path.as_bytes() {
-        #[cfg(target_os = "linux")]
-        [b'@', name @ ..] => {
-            use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};
-            SocketAddr::from_abstract_name(name)
-                .and_then(|to| socket.send_to_addr(b"READY=1\n", &to))
-        }
-        _ => socket.send_to(b"READY=1\n", &path),
-    };
 }
 
 /// Lets other threads go first: this one works in the background.

@@ -19,6 +19,7 @@ use interprocess::{
 use super::{
     files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
     peer::peer_ids,
+    service::HandedOver,
 };
 use crate::os::shared::PeerIds;
 
@@ -52,8 +53,8 @@ pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TokioListener,
-    path: PathBuf,
-    identity: FileIdentity,
+    /// What is ours to remove at the end; none if somebody else made it.
+    place: Option<(PathBuf, FileIdentity)>,
 }
 
 impl Acceptor {
@@ -70,7 +71,18 @@ impl Acceptor {
         set_socket_mode(&hidden, everybody)?;
         let identity = file_identity(&hidden)?;
         std::fs::rename(&hidden, path)?;
-        Ok(Self { listener, path: path.to_owned(), identity })
+        Ok(Self { listener, place: Some((path.to_owned(), identity)) })
+    }
+
+    /// Takes sessions at a socket that a service manager made and keeps: who connected before waits in it,
+    /// and it stands on when this server has ended.
+    ///
+    /// # Errors
+    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    pub fn take_over(handed: HandedOver, path: &Path) -> io::Result<Self> {
+        use interprocess::os::unix::uds_local_socket::tokio::Listener;
+        let socket = Listener::try_from(handed.listener(path)?)?;
+        Ok(Self { listener: TokioListener::UdSocket(socket), place: None })
     }
 
     /// The next connection.
@@ -87,9 +99,10 @@ impl Acceptor {
 
     /// Removes the socket from its place, if it is still this one.
     pub fn unlink(&self) {
-        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+        let Some((path, identity)) = &self.place else { return };
+        if file_identity(path).is_ok_and(|now| now == *identity) {
             // Whoever finds it gone has nothing to do either.
-            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -4,6 +4,7 @@ mod channel;
 mod child;
 mod clock;
 mod files;
+mod health;
 mod intake;
 mod lock;
 mod memory;
@@ -12,6 +13,7 @@ mod place;
 mod process;
 mod process_end;
 mod security;
+mod service;
 mod stream;
 mod user;
 
@@ -19,6 +21,7 @@ pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
 pub use files::{is_out_of_descriptors, make_private, owner_of};
+pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
 pub use lock::{Lock, query};
 pub use memory::*;
@@ -26,6 +29,7 @@ pub use peer::{peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::{ProcessEnd, ProcessWatch};
+pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };

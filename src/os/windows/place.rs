@@ -202,7 +202,11 @@ pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
     Ok(())
 }
 
-fn check_local(dir: &Path) -> Result<(), PlaceError> {
+/// Locks and a database on a file system that other hosts write to belong to nobody.
+///
+/// # Errors
+/// [`PlaceError::Network`] names its kind.
+pub fn check_local(dir: &Path) -> Result<(), PlaceError> {
     /// `DRIVE_REMOTE`.
     const REMOTE: u32 = 4;
     let Some(root) = dir.ancestors().last() else { return Ok(()) };

@@ -112,9 +112,6 @@ pub fn keep_ignored(install: impl FnOnce()) {
     install();
 }
 
-/// A service manager asks in another way here.
-pub fn tell_service_manager() {}
-
 /// Standard input without the small buffer that the standard library puts before it.
 #[derive(Debug)]
 pub struct Input(Source);

@@ -1,0 +1,676 @@
+//! What the facts mean, each check in plain words. Pure: the same facts give the same findings.
+
+use std::path::PathBuf;
+
+use super::facts::{Answer, Dir, Facts, Holder, Thing};
+use crate::{
+    config::Settings,
+    history::{Examined, HistoryError},
+    limits::{
+        DESCRIPTORS_LOW, DISK_FREE_BYTES_LOW, DISK_FREE_BYTES_MIN, LOG_BYTES_MAX,
+        WINDOW_CHARGE_BYTES_MIN,
+    },
+    os::{FileKind, PlaceError, Places, RuntimeWish},
+    server::Status,
+};
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Ok,
+    Warning,
+    Problem,
+    Fixed,
+    /// It could not be looked at, or does not matter here.
+    Skipped,
+}
+
+impl State {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+            Self::Fixed => "fixed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Something that is safe to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fix {
+    Mode(PathBuf, u32),
+    /// While the lock is held, so that no server is there or starts.
+    Remove(Vec<PathBuf>),
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) name: &'static str,
+    pub(super) state: State,
+    pub(super) text: String,
+    /// What to do.
+    pub(super) advice: String,
+    pub(super) fix: Option<Fix>,
+}
+
+impl Finding {
+    fn new(name: &'static str, state: State, text: impl Into<String>) -> Self {
+        Self { name, state, text: text.into(), advice: String::new(), fix: None }
+    }
+
+    fn ok(name: &'static str, text: impl Into<String>) -> Self {
+        Self::new(name, State::Ok, text)
+    }
+
+    fn warning(name: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { advice: advice.into(), ..Self::new(name, State::Warning, text) }
+    }
+
+    fn problem(name: &'static str, text: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { advice: advice.into(), ..Self::new(name, State::Problem, text) }
+    }
+
+    fn skipped(name: &'static str, text: impl Into<String>) -> Self {
+        Self::new(name, State::Skipped, text)
+    }
+
+    fn fixed_by(self, fix: Option<Fix>) -> Self {
+        Self { fix, ..self }
+    }
+
+    /// Whether something is still wrong.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Warning | State::Problem)
+    }
+}
+
+type Check = fn(&Facts, &Places) -> Vec<Finding>;
+
+/// Of a server's places, in the order in which they are told.
+const OF_PLACES: [Check; 10] = [
+    directories,
+    network_file_system,
+    server,
+    version,
+    remains,
+    strays,
+    modes,
+    space,
+    history,
+    log,
+];
+
+/// All findings.
+pub(super) fn all(facts: &Facts) -> Vec<Finding> {
+    let mut all = vec![user(facts), place(facts), runtime_wish(facts), configuration(facts)];
+    if let Ok(places) = &facts.places {
+        all.extend(OF_PLACES.iter().flat_map(|check| check(facts, places)));
+    }
+    all.extend([broadcast(facts), descriptors(facts), receive_buffer(facts)]);
+    all.push(process_watch(facts));
+    all
+}
+
+fn user(facts: &Facts) -> Finding {
+    match &facts.user {
+        Some(name) => Finding::ok("user", format!("{name} (user id {})", facts.uid)),
+        None => Finding::warning(
+            "user",
+            format!("user id {} has no name that can be shown; others see #{0}", facts.uid),
+            "have it entered in the user database (in a container: in /etc/passwd)",
+        ),
+    }
+}
+
+fn place(facts: &Facts) -> Finding {
+    match &facts.places {
+        Ok(places) if places.host => {
+            Finding::ok("place", format!("the host's server, in {}", places.runtime.display()))
+        }
+        Ok(places) if places.runtime == places.state => {
+            Finding::ok("place", format!("the server in {}", places.state.display()))
+        }
+        Ok(places) => Finding::ok(
+            "place",
+            format!(
+                "socket in {}, history in {}",
+                places.runtime.display(),
+                places.state.display()
+            ),
+        ),
+        Err(e) => {
+            let advice = match e {
+                PlaceError::TooLong { .. } => "name a shorter directory with --server DIR/",
+                PlaceError::NoHome => "set HOME, or name a directory with --server DIR/",
+                PlaceError::Name { .. } => {
+                    "name another server with --server, or unset MOOT_SERVER"
+                }
+                PlaceError::Unsafe { .. } | PlaceError::Network { .. } | PlaceError::Io { .. } => {
+                    "name another directory with --server DIR/"
+                }
+            };
+            Finding::problem("place", e.to_string(), advice)
+        }
+    }
+}
+
+fn runtime_wish(facts: &Facts) -> Finding {
+    const NAME: &str = "runtime-directory";
+    let instead = match &facts.places {
+        Ok(places) => format!("; sockets are in {}", places.runtime.display()),
+        Err(_) => String::new(),
+    };
+    match &facts.runtime_wish {
+        _ if facts.named => Finding::skipped(NAME, "it does not decide: the server is named"),
+        RuntimeWish::None => Finding::skipped(NAME, "there is none on this system"),
+        RuntimeWish::Good(dir) => {
+            Finding::ok(NAME, format!("XDG_RUNTIME_DIR is {}", dir.display()))
+        }
+        RuntimeWish::Unset => Finding::warning(
+            NAME,
+            format!("XDG_RUNTIME_DIR is not set{instead}"),
+            "log in by the system's own way (pam_systemd sets it), or set it in this environment",
+        ),
+        RuntimeWish::Bad(dir, why) => Finding::warning(
+            NAME,
+            format!("XDG_RUNTIME_DIR is {}, which can't be used: {why}{instead}", dir.display()),
+            "unset it, or set it to a directory of yours (after `su` or `sudo` it is another user's)",
+        ),
+    }
+}
+
+fn configuration(facts: &Facts) -> Finding {
+    match &facts.config {
+        Ok(_) => Finding::ok("configuration", "it can be read, or there is none"),
+        Err(why) => Finding::problem(
+            "configuration",
+            why.clone(),
+            "correct it; until then no server starts (`moot serve --check` tries it again)",
+        ),
+    }
+}
+
+fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    facts.dirs.iter().map(|dir| directory(facts, dir)).collect()
+}
+
+fn directory(facts: &Facts, dir: &Dir) -> Finding {
+    const NAME: &str = "directory";
+    let at = format!("the {} {}", dir.what, dir.path.display());
+    if let Some(why) = &dir.unsafe_above {
+        let advice =
+            "as the owner of that directory: chmod go-w on it; or name another with --server DIR/";
+        return Finding::problem(NAME, format!("{at}: {why}"), advice);
+    }
+    let look = match &dir.look {
+        None => return Finding::ok(NAME, format!("{at} is made when a server starts")),
+        Some(Err(why)) => {
+            let advice = "see who may look into the directories above it: namei -l";
+            return Finding::problem(NAME, format!("{at}: {why}"), advice);
+        }
+        Some(Ok(look)) => look,
+    };
+    if look.kind != FileKind::Directory {
+        let advice = format!("move it away: mv {0} {0}.old", dir.path.display());
+        return Finding::problem(NAME, format!("{at} is no directory"), advice);
+    }
+    let is_own = look.uid == facts.uid || facts.uid == 0;
+    if !is_own && !facts.everybody {
+        let text = format!("{at} belongs to user id {} and not to you", look.uid);
+        let advice = format!("sudo chown -R {} {}", facts.uid, dir.path.display());
+        return Finding::problem(NAME, text, advice);
+    }
+    let Some(mode) = look.mode else { return Finding::ok(NAME, format!("{at} is safe")) };
+    let closed = |bits: u32| is_own.then(|| Fix::Mode(dir.path.clone(), mode & !bits));
+    if mode & 0o022 != 0 {
+        let text = format!("others may write to {at} (mode {mode:o}): no server starts there");
+        return Finding::problem(NAME, text, format!("chmod go-w {}", dir.path.display()))
+            .fixed_by(closed(0o022));
+    }
+    let holds_socket = dir.what == "runtime directory";
+    if holds_socket && !facts.everybody && mode & 0o077 != 0 {
+        let text = format!("others may look into {at} (mode {mode:o})");
+        return Finding::warning(NAME, text, format!("chmod 700 {}", dir.path.display()))
+            .fixed_by(closed(0o077));
+    }
+    Finding::ok(NAME, format!("{at} is safe"))
+}
+
+fn network_file_system(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    let advice = "set XDG_STATE_HOME, or name a directory on a local disk with --server DIR/";
+    let problem = |why: &String| Finding::problem("network-file-system", why.clone(), advice);
+    facts.network_file_system.iter().map(problem).collect()
+}
+
+fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "server";
+    let who = |pid: Option<u32>| pid.map_or("unknown".to_owned(), |pid| pid.to_string());
+    let pid = match &facts.holder {
+        Holder::Unknown(why) => {
+            let advice =
+                "see whose it is: ls -l; a server of another user is not for you to look at";
+            return vec![Finding::problem(NAME, format!("who serves is unknown: {why}"), advice)];
+        }
+        Holder::Nobody if facts.is_listening => {
+            let text = "none runs; a service manager holds its socket, and starts one for whoever connects";
+            return vec![Finding::ok(NAME, text)];
+        }
+        Holder::Nobody if places.host => return vec![Finding::ok(NAME, "none runs")],
+        Holder::Nobody => {
+            return vec![Finding::ok(NAME, "none runs; `moot join` and `moot send` start one")];
+        }
+        Holder::Server(pid) => *pid,
+    };
+    match &facts.answer {
+        Some(Answer::Status(status)) => answered(status),
+        Some(Answer::Silence) | None if facts.is_stopped => {
+            let text = format!("process {} was stopped by a signal, and serves nobody", who(pid));
+            vec![Finding::problem(NAME, text, format!("kill -CONT {}", who(pid)))]
+        }
+        Some(Answer::Silence) | None => {
+            let text = format!("process {} holds the lock and does not answer: it hangs", who(pid));
+            let advice = format!(
+                "kill {0}, and if it stays: kill -KILL {0} (nothing acknowledged is lost)",
+                who(pid)
+            );
+            vec![Finding::problem(NAME, text, advice)]
+        }
+        Some(Answer::Failed(why)) => {
+            let text = format!("process {} holds the lock, and can't be asked: {why}", who(pid));
+            let advice = format!(
+                "if it has just begun, look again; else end it (kill {}) and start another: its socket \
+                 may have been removed",
+                who(pid)
+            );
+            vec![Finding::problem(NAME, text, advice)]
+        }
+    }
+}
+
+fn answered(status: &Status) -> Vec<Finding> {
+    let text = format!(
+        "process {} serves, for {} s, {} sessions",
+        status.pid, status.uptime_s, status.sessions
+    );
+    let mut all = vec![Finding::ok("server", text)];
+    // What it says of broadcast is told there.
+    for what in status.degraded.iter().filter(|what| !is_of_broadcast(what)) {
+        let advice = "see the room on its disk (below) and its log";
+        all.push(Finding::problem("server", format!("it is degraded: {what}"), advice));
+    }
+    all
+}
+
+fn is_of_broadcast(what: &str) -> bool {
+    what.starts_with("broadcast is off")
+}
+
+fn status(facts: &Facts) -> Option<&Status> {
+    match &facts.answer {
+        Some(Answer::Status(status)) => Some(status),
+        Some(Answer::Silence | Answer::Failed(_)) | None => None,
+    }
+}
+
+fn version(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    const OWN: &str = env!("CARGO_PKG_VERSION");
+    let Some(status) = status(facts) else { return Vec::new() };
+    if status.version == OWN {
+        return vec![Finding::ok("version", format!("the server is moot {OWN}, as this program"))];
+    }
+    let text = format!("the server is moot {}, and this program is moot {OWN}", status.version);
+    let advice =
+        "end it with `moot stop`; the next one is of this version (as a service: restart it)";
+    vec![Finding::warning("version", text, advice)]
+}
+
+fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "stale-files";
+    if facts.holder != Holder::Nobody || facts.is_listening {
+        return Vec::new();
+    }
+    let left: Vec<&Thing> = facts
+        .things
+        .iter()
+        .filter(|thing| thing.path == places.socket() || thing.path == places.table())
+        .collect();
+    if left.is_empty() {
+        return vec![Finding::ok(NAME, "no server died here")];
+    }
+    let what: Vec<_> = left.iter().map(|thing| thing.path.display().to_string()).collect();
+    let what = what.join(" and ");
+    let is_own = facts.uid == 0 || left.iter().all(|thing| thing.look.uid == facts.uid);
+    let paths = left.iter().map(|thing| thing.path.clone()).collect();
+    let fix = is_own.then_some(Fix::Remove(paths));
+    let finding = if places.host {
+        Finding::problem(
+            NAME,
+            format!(
+                "the host's server is dead and left {what}: commands end with exit code 3, and do \
+                 not use your own server"
+            ),
+            "start it again (systemctl start moot), or as root remove what it left",
+        )
+    } else {
+        Finding::warning(
+            NAME,
+            format!("a server was killed and left {what}; the next one replaces that"),
+            "remove it",
+        )
+    };
+    vec![finding.fixed_by(fix)]
+}
+
+fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    if facts.strays.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<_> = facts.strays.iter().map(|path| path.display().to_string()).collect();
+    let text = format!("servers that were killed while they started left {}", names.join(", "));
+    let fix = Some(Fix::Remove(facts.strays.clone()));
+    vec![Finding::warning("stray-files", text, "remove them").fixed_by(fix)]
+}
+
+fn modes(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    let all: Vec<_> = facts.things.iter().filter_map(|thing| mode(facts, thing)).collect();
+    match all.as_slice() {
+        [] if facts.things.is_empty() => Vec::new(),
+        [] => vec![Finding::ok("permissions", "nobody may do more with its files than should")],
+        _ => all,
+    }
+}
+
+fn mode(facts: &Facts, thing: &Thing) -> Option<Finding> {
+    const NAME: &str = "permissions";
+    let at = format!("the {} {}", thing.what, thing.path.display());
+    if thing.look.kind == FileKind::Other {
+        let advice = "see where it leads, and remove it";
+        return Some(Finding::problem(NAME, format!("{at} is a link or a device"), advice));
+    }
+    let mode = thing.look.mode?;
+    let may = match (facts.everybody && thing.shared, thing.look.kind) {
+        (true, FileKind::Socket) => 0o666,
+        (true, _) => 0o644,
+        (false, _) => 0o600,
+    };
+    let over = mode & 0o777 & !may & !0o100;
+    if over == 0 {
+        return None;
+    }
+    let is_own = thing.look.uid == facts.uid || facts.uid == 0;
+    let text = format!("{at} is open to others (mode {mode:o}, and {may:o} is enough)");
+    let fix = is_own.then(|| Fix::Mode(thing.path.clone(), mode & 0o777 & may));
+    let advice = format!("chmod {:o} {}", mode & 0o777 & may, thing.path.display());
+    Some(Finding::problem(NAME, text, advice).fixed_by(fix))
+}
+
+fn space(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "disk";
+    let at = places.state.display();
+    let found = match &facts.space {
+        None => return Vec::new(),
+        Some(Err(why)) => return vec![Finding::skipped(NAME, format!("{at}: {why}"))],
+        Some(Ok(space)) => space,
+    };
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    let text =
+        format!("{} of {} MiB are free at {at}", mib(found.free_bytes), mib(found.total_bytes));
+    let advice =
+        "make room there, or keep less (`keep` and `bytes_max` under [history] in moot.toml)";
+    vec![match found.free_bytes {
+        free if free < DISK_FREE_BYTES_MIN => Finding::problem(
+            NAME,
+            format!("{text}: what is said is refused when it is full"),
+            advice,
+        ),
+        free if free < DISK_FREE_BYTES_LOW => Finding::warning(NAME, text, advice),
+        _ => Finding::ok(NAME, text),
+    }]
+}
+
+fn history(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    const NAME: &str = "history";
+    vec![match &facts.history {
+        None => Finding::skipped(NAME, "a server has it open"),
+        Some(Ok(Examined::Absent)) => Finding::ok(NAME, "there is none yet"),
+        Some(Ok(Examined::Good)) => Finding::ok(NAME, "it is whole"),
+        Some(Ok(Examined::Long)) => Finding::ok(NAME, "it is whole as far as it was looked at"),
+        Some(Err(e)) if e.is_busy() => Finding::problem(
+            NAME,
+            format!("another program has it locked: {e}"),
+            "end that program (fuser -v names it); a server that starts now would fail",
+        ),
+        Some(Err(e @ HistoryError::Newer { .. })) => {
+            let advice = "use that newer moot, or another directory with --server DIR/";
+            Finding::problem(NAME, e.to_string(), advice)
+        }
+        Some(Err(e @ HistoryError::Damaged { .. })) => {
+            let advice =
+                "move it away with its -wal and -shm files, or put a copy back: see README, Backup";
+            Finding::problem(NAME, e.to_string(), advice)
+        }
+        Some(Err(e)) => Finding::problem(NAME, e.to_string(), "see who may read it: ls -l"),
+    }]
+}
+
+fn log(facts: &Facts, places: &Places) -> Vec<Finding> {
+    let path = places.log();
+    let Some(log) = facts.things.iter().find(|thing| thing.path == path) else {
+        return Vec::new();
+    };
+    let at = path.display();
+    vec![if log.look.bytes > LOG_BYTES_MAX {
+        Finding::warning(
+            "log",
+            format!("{at} has {} bytes, and a server keeps {LOG_BYTES_MAX}", log.look.bytes),
+            format!("something else writes there, or it can't be put aside: mv {at} {at}.old"),
+        )
+    } else if facts.log_was_full {
+        Finding::ok(
+            "log",
+            format!("{at}; it was full before, and what came earlier is in {at}.old"),
+        )
+    } else {
+        Finding::ok("log", at.to_string())
+    }]
+}
+
+fn broadcast(facts: &Facts) -> Finding {
+    const NAME: &str = "broadcast";
+    const ALSO: &str = "nothing is lost by it, what is said goes by session";
+    if facts.config.as_ref().is_ok_and(is_off) {
+        return Finding::ok(NAME, "it is off by configuration");
+    }
+    if let Err(why) = &facts.channel {
+        let advice = match facts.loopback_is_up {
+            Some(false) => "the loopback interface is down: ip link set lo up".to_owned(),
+            Some(true) | None => {
+                "see that no filter drops multicast on lo (nft list ruleset)".to_owned()
+            }
+        };
+        return Finding::warning(NAME, format!("{why}; {ALSO}"), advice);
+    }
+    if facts.shares_network == Some(false) {
+        return Finding::warning(
+            NAME,
+            format!("the server is in another network namespace, and is not heard here; {ALSO}"),
+            "let both have one network (a container: the host's), if speed matters",
+        );
+    }
+    match status(facts) {
+        Some(status) => match status.degraded.iter().find(|what| is_of_broadcast(what)) {
+            Some(why) => Finding::warning(
+                NAME,
+                format!("it works here, and the server found: {why}; {ALSO}"),
+                "restart the server: it tries again",
+            ),
+            None => Finding::ok(NAME, format!("it works; the server uses {}", status.broadcast)),
+        },
+        None => Finding::ok(NAME, "it works"),
+    }
+}
+
+fn is_off(settings: &Settings) -> bool {
+    !settings.broadcast.auto()
+}
+
+fn descriptors(facts: &Facts) -> Finding {
+    const NAME: &str = "descriptors";
+    match facts.descriptors_max {
+        None => Finding::skipped(NAME, "there is no limit on this system"),
+        Some(max) if max < DESCRIPTORS_LOW => Finding::warning(
+            NAME,
+            format!(
+                "a process may have {max} open files: a server started here takes few sessions"
+            ),
+            "raise the hard limit (ulimit -Hn, /etc/security/limits.conf, LimitNOFILE= of a service)",
+        ),
+        Some(max) => Finding::ok(NAME, format!("a process may have {max} open files")),
+    }
+}
+
+fn receive_buffer(facts: &Facts) -> Finding {
+    const NAME: &str = "receive-buffer";
+    match facts.receive_buffer_bytes_max {
+        None => Finding::skipped(NAME, "the system does not tell"),
+        // The kernel doubles what is asked for.
+        Some(max) if max.saturating_mul(2) < WINDOW_CHARGE_BYTES_MIN as u64 => Finding::warning(
+            NAME,
+            format!(
+                "members get {max} bytes of buffer for broadcasts: they miss some, which is sent again"
+            ),
+            "sysctl -w net.core.rmem_max=1048576",
+        ),
+        Some(max) => Finding::ok(NAME, format!("members may have {max} bytes")),
+    }
+}
+
+fn process_watch(facts: &Facts) -> Finding {
+    const NAME: &str = "process-watch";
+    match facts.watches_processes {
+        None => Finding::skipped(NAME, "this system has another way"),
+        Some(true) => Finding::ok(NAME, "the kernel tells at once when a process ends"),
+        Some(false) => Finding::warning(
+            NAME,
+            "the kernel hands out no process descriptors: a killed member is seen when its connection ends",
+            "Linux 5.3 or later has them; in a container they may be filtered (seccomp: pidfd_open)",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::os::{Look, Space};
+
+    fn fixes(finding: &Finding) -> Option<&Path> {
+        match finding.fix.as_ref()? {
+            Fix::Mode(path, _) => Some(path),
+            Fix::Remove(paths) => paths.first().map(PathBuf::as_path),
+        }
+    }
+
+    fn healthy() -> Facts {
+        let places = Places { runtime: "/r".into(), state: "/s".into(), host: false };
+        Facts {
+            places: Ok(places),
+            named: false,
+            uid: 1000,
+            user: Some("ann".to_owned()),
+            runtime_wish: RuntimeWish::Good("/r".into()),
+            everybody: false,
+            dirs: Vec::new(),
+            network_file_system: None,
+            holder: Holder::Nobody,
+            is_stopped: false,
+            answer: None,
+            is_listening: false,
+            things: Vec::new(),
+            strays: Vec::new(),
+            config: Ok(Settings::default()),
+            channel: Ok(()),
+            loopback_is_up: Some(true),
+            shares_network: None,
+            descriptors_max: Some(1 << 20),
+            receive_buffer_bytes_max: Some(212_992),
+            watches_processes: Some(true),
+            space: Some(Ok(Space { free_bytes: 1 << 40, total_bytes: 1 << 41 })),
+            history: Some(Ok(Examined::Good)),
+            log_was_full: false,
+        }
+    }
+
+    #[track_caller]
+    fn only(facts: &Facts, name: &str, state: State, words: &str) -> Finding {
+        let wrong: Vec<_> = all(facts).into_iter().filter(Finding::is_open).collect();
+        let [finding] = wrong.as_slice() else { panic!("{wrong:#?}") };
+        assert_eq!((finding.name, finding.state), (name, state), "{finding:?}");
+        assert!(finding.text.contains(words) || finding.advice.contains(words), "{finding:?}");
+        assert!(!finding.advice.is_empty(), "what is to be done about it?");
+        finding.clone()
+    }
+
+    fn thing(path: &str, mode: u32) -> Thing {
+        let look = Look { kind: FileKind::File, uid: 1000, mode: Some(mode), bytes: 5 };
+        Thing { what: "thing", path: path.into(), look, shared: true }
+    }
+
+    #[test]
+    fn a_healthy_machine_has_nothing_wrong() {
+        assert!(all(&healthy()).iter().all(|finding| !finding.is_open()));
+    }
+
+    #[test]
+    fn what_no_test_can_make_is_told_as_well() {
+        let nfs = Facts { network_file_system: Some("/s is on NFS".to_owned()), ..healthy() };
+        only(&nfs, "network-file-system", State::Problem, "XDG_STATE_HOME");
+        let buffer = Facts { receive_buffer_bytes_max: Some(65_536), ..healthy() };
+        only(&buffer, "receive-buffer", State::Warning, "sysctl");
+        let old = Facts { watches_processes: Some(false), ..healthy() };
+        only(&old, "process-watch", State::Warning, "Linux 5.3");
+        let space = Space { free_bytes: DISK_FREE_BYTES_LOW - 1, total_bytes: 1 << 40 };
+        let low = Facts { space: Some(Ok(space)), ..healthy() };
+        only(&low, "disk", State::Warning, "127 of");
+        let filtered = Facts { channel: Err("silent".to_owned()), ..healthy() };
+        only(&filtered, "broadcast", State::Warning, "nft");
+        let container = Facts { shares_network: Some(false), ..healthy() };
+        only(&container, "broadcast", State::Warning, "namespace");
+    }
+
+    #[test]
+    fn a_dead_hosts_server_is_a_problem_and_ones_own_is_none() {
+        let things = vec![thing("/r/socket", 0o600), thing("/r/presence", 0o600)];
+        let own = Facts { things: things.clone(), ..healthy() };
+        let finding = only(&own, "stale-files", State::Warning, "/r/socket and /r/presence");
+        assert_eq!(fixes(&finding), Some(Path::new("/r/socket")));
+        let places = Places { host: true, ..healthy().places.unwrap() };
+        let host = Facts { places: Ok(places), things: things.clone(), uid: 1, ..healthy() };
+        let host = Facts { everybody: true, ..host };
+        let finding = only(&host, "stale-files", State::Problem, "exit code 3");
+        assert_eq!(finding.fix, None, "it is another user's");
+        let activated = Facts { is_listening: true, things, ..healthy() };
+        assert!(all(&activated).iter().all(|finding| !finding.is_open()), "nothing is stale");
+    }
+
+    #[test]
+    fn files_of_a_hosts_server_may_be_seen_but_not_its_history() {
+        let shared = thing("/r/presence", 0o644);
+        let own = Thing { shared: false, ..thing("/s/history.db", 0o644) };
+        let both = vec![shared, own];
+        let host = Facts {
+            everybody: true,
+            holder: Holder::Server(Some(1)),
+            answer: Some(Answer::Silence),
+            things: both,
+            ..healthy()
+        };
+        let wrong: Vec<_> = all(&host).into_iter().filter(|f| f.name == "permissions").collect();
+        assert_eq!(wrong.len(), 1);
+        assert_eq!(wrong[0].fix, Some(Fix::Mode("/s/history.db".into(), 0o600)));
+    }
+}

@@ -1,0 +1,260 @@
+//! What there is to be seen, without a word of judgement. Nothing is started, written or held.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    command::{args::Global, status},
+    config::Settings,
+    history::{self, Examined, HistoryError},
+    limits::{DOCTOR_ANSWER_MS, DOCTOR_HISTORY_MS},
+    os::{self, FileKind, LockState, Look, PlaceError, Places, RuntimeWish, Space},
+    presence::TABLE_BYTES,
+    server::Status,
+};
+
+/// A directory of the server.
+#[derive(Debug, Clone)]
+pub(super) struct Dir {
+    pub(super) what: &'static str,
+    pub(super) path: PathBuf,
+    /// None if there is none; an error in words.
+    pub(super) look: Option<Result<Look, String>>,
+    /// Why others could take its place.
+    pub(super) unsafe_above: Option<String>,
+}
+
+/// A file of the server that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Thing {
+    pub(super) what: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) look: Look,
+    /// Whether a host's server shows it to everybody.
+    pub(super) shared: bool,
+}
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    Server(Option<u32>),
+    Unknown(String),
+}
+
+/// What a server said when it was asked.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    Status(Box<Status>),
+    /// Nothing in time.
+    Silence,
+    /// Another reason.
+    Failed(String),
+}
+
+/// Everything that was found out.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) places: Result<Places, PlaceError>,
+    /// The server was named; the environment decides nothing.
+    pub(super) named: bool,
+    pub(super) uid: u32,
+    pub(super) user: Option<String>,
+    pub(super) runtime_wish: RuntimeWish,
+    pub(super) everybody: bool,
+    pub(super) dirs: Vec<Dir>,
+    pub(super) network_file_system: Option<String>,
+    pub(super) holder: Holder,
+    pub(super) is_stopped: bool,
+    /// None if there is nobody to ask.
+    pub(super) answer: Option<Answer>,
+    /// A service manager listens at the socket in place of a server.
+    pub(super) is_listening: bool,
+    pub(super) things: Vec<Thing>,
+    pub(super) strays: Vec<PathBuf>,
+    pub(super) config: Result<Settings, String>,
+    pub(super) channel: Result<(), String>,
+    pub(super) loopback_is_up: Option<bool>,
+    pub(super) shares_network: Option<bool>,
+    pub(super) descriptors_max: Option<u64>,
+    pub(super) receive_buffer_bytes_max: Option<u64>,
+    pub(super) watches_processes: Option<bool>,
+    pub(super) space: Option<Result<Space, String>>,
+    /// None if a server has it open.
+    pub(super) history: Option<Result<Examined, HistoryError>>,
+    pub(super) log_was_full: bool,
+}
+
+impl Facts {
+    pub(super) fn gather(global: &Global) -> Self {
+        let places = os::resolve(global.server.as_deref(), &os::Env::from_process());
+        let mut facts = Self::of_machine(global, places);
+        if let Ok(places) = &facts.places {
+            let places = places.clone();
+            facts.look_at_places(&places);
+        }
+        facts
+    }
+
+    /// What does not depend on a server.
+    fn of_machine(global: &Global, places: Result<Places, PlaceError>) -> Self {
+        let host = places.as_ref().is_ok_and(|places| places.host);
+        let config = Settings::load(global.config.as_deref(), &os::config_path(host));
+        Self {
+            named: global.server.is_some() || host,
+            uid: os::own_uid(),
+            user: os::user_name(os::own_uid()).map(|name| name.to_string()),
+            runtime_wish: os::runtime_wish(),
+            everybody: host,
+            dirs: Vec::new(),
+            network_file_system: None,
+            holder: Holder::Nobody,
+            is_stopped: false,
+            answer: None,
+            is_listening: false,
+            things: Vec::new(),
+            strays: Vec::new(),
+            config: config.map_err(|e| e.to_string()),
+            channel: os::self_test().map_err(|fault| fault.to_string()),
+            loopback_is_up: os::loopback_is_up(),
+            shares_network: None,
+            descriptors_max: os::descriptors_max(),
+            receive_buffer_bytes_max: os::receive_buffer_bytes_max(),
+            watches_processes: os::watches_processes(),
+            space: None,
+            history: None,
+            log_was_full: false,
+            places,
+        }
+    }
+
+    fn look_at_places(&mut self, places: &Places) {
+        self.dirs = vec![dir("state directory", &places.state)];
+        if places.runtime != places.state {
+            self.dirs.push(dir("runtime directory", &places.runtime));
+        }
+        if let Err(e) = existing(&places.state).map_or(Ok(()), |above| os::check_local(&above)) {
+            self.network_file_system = Some(e.to_string());
+        }
+        self.space =
+            existing(&places.state).map(|above| os::space_at(&above).map_err(|e| e.to_string()));
+        self.things = things(places);
+        // Whoever made the lock said with its mode for whom the server is.
+        let lock = self.things.iter().find(|thing| thing.path == places.lock());
+        self.everybody |= lock.is_some_and(|lock| lock.look.mode.is_some_and(|m| m & 0o004 != 0));
+        self.holder = holder(places);
+        match self.holder {
+            Holder::Server(pid) => self.ask(places, pid),
+            Holder::Nobody => self.look_at_remains(places),
+            Holder::Unknown(_) => {}
+        }
+        self.log_was_full = beside(&places.log(), ".old").exists();
+    }
+
+    /// Only where a server holds the lock: else a service manager could start one for it.
+    fn ask(&mut self, places: &Places, pid: Option<u32>) {
+        let answer = match status::ask(places, Duration::from_millis(DOCTOR_ANSWER_MS)) {
+            Ok(status) => Answer::Status(status.into()),
+            Err(e) if status::is_silence(&e) => Answer::Silence,
+            Err(e) => Answer::Failed(e.to_string()),
+        };
+        let said = match &answer {
+            Answer::Status(status) => Some(status.pid),
+            Answer::Silence | Answer::Failed(_) => None,
+        };
+        self.answer = Some(answer);
+        if let Some(pid) = said.or(pid) {
+            self.is_stopped = os::is_stopped(pid);
+            self.shares_network = os::shares_network_with(pid);
+        }
+    }
+
+    fn look_at_remains(&mut self, places: &Places) {
+        self.is_listening = os::is_listening(&places.socket());
+        self.strays = strays(places);
+        let found = history::examine(&places.history(), Duration::from_millis(DOCTOR_HISTORY_MS));
+        // One that started meanwhile wrote what did not fit.
+        self.history = (!os::is_served(places)).then_some(found);
+    }
+}
+
+fn dir(what: &'static str, path: &Path) -> Dir {
+    // A link is followed: it may lead to where there is room.
+    let real = fs::canonicalize(path);
+    let look = match real.and_then(|real| os::look_at(&real)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        other => Some(other.map_err(|e| e.to_string())),
+    };
+    let owner = match &look {
+        Some(Ok(look)) => look.uid,
+        Some(Err(_)) | None => os::own_uid(),
+    };
+    // Of one that is not there yet, those that are.
+    let above = if look.is_some() { Some(path.to_owned()) } else { existing(path) };
+    let unsafe_above = above.and_then(|above| match os::check_safe(&above, owner) {
+        Err(e @ PlaceError::Unsafe { .. }) => Some(e.to_string()),
+        Ok(()) | Err(_) => None,
+    });
+    Dir { what, path: path.to_owned(), look, unsafe_above }
+}
+
+/// The path itself, or what is nearest above it.
+fn existing(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find(|above| above.exists()).map(Path::to_owned)
+}
+
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(more);
+    name.into()
+}
+
+fn things(places: &Places) -> Vec<Thing> {
+    let history = places.history();
+    let index = history.with_file_name("search.db");
+    let all = [
+        ("socket", places.socket(), true),
+        ("presence table", places.table(), true),
+        ("lock", places.lock(), true),
+        ("log", places.log(), false),
+        ("log", beside(&places.log(), ".old"), false),
+        ("history", beside(&history, "-wal"), false),
+        ("history", beside(&history, "-shm"), false),
+        ("history", history, false),
+        ("search index", beside(&index, "-wal"), false),
+        ("search index", beside(&index, "-shm"), false),
+        ("search index", index, false),
+    ];
+    all.into_iter()
+        .filter_map(|(what, path, shared)| {
+            let look = os::look_at(&path).ok()?;
+            Some(Thing { what, path, look, shared })
+        })
+        .collect()
+}
+
+fn holder(places: &Places) -> Holder {
+    match os::query(&places.lock()) {
+        Ok(LockState::Absent | LockState::Free(_)) => Holder::Nobody,
+        Ok(LockState::Held(note)) => Holder::Server(note.map(|note| note.pid)),
+        Err(e) => Holder::Unknown(format!("{}: {e}", places.lock().display())),
+    }
+}
+
+/// What servers had on its way into its place when they were killed.
+fn strays(places: &Places) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(&places.runtime) else { return Vec::new() };
+    let is_stray = |path: &PathBuf| {
+        let Ok(look) = os::look_at(path) else { return false };
+        let is_table = look.kind == FileKind::File && look.bytes == TABLE_BYTES;
+        let is_socket = look.kind == FileKind::Socket;
+        // On Windows both are named by a file, and so is what is on its way.
+        let is_pointer = look.mode.is_none() && look.bytes < 256;
+        (os::is_hidden_name(&places.table(), path) && (is_table || is_pointer))
+            || (os::is_hidden_name(&places.socket(), path) && (is_socket || is_pointer))
+    };
+    entries.flatten().map(|entry| entry.path()).filter(is_stray).collect()
+}

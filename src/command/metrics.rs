@@ -1,0 +1,156 @@
+//! `moot status --metrics`: the server's state in the text form that Prometheus reads.
+//!
+//! Users have no metrics of their own: there could be thousands of them. Names once given stay.
+
+use std::fmt::Write;
+
+use crate::server::Status;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The text, each line ended. Without a server only that there is none.
+pub(super) fn metrics(status: Option<&Status>) -> String {
+    let mut text = Text(String::new());
+    let up = u64::from(status.is_some());
+    text.put(Kind::Gauge, "moot_up", "Whether the server answered.", &[], up);
+    let Some(status) = status else { return text.0 };
+    let degraded = u64::from(!status.degraded.is_empty());
+    text.put(
+        Kind::Gauge,
+        "moot_build_info",
+        "The server's version, as a label.",
+        &[("version", &status.version)],
+        1,
+    );
+    text.put(
+        Kind::Gauge,
+        "moot_broadcast_info",
+        "How broadcasts go out (multicast, mailslot, session), as a label.",
+        &[("channel", &status.broadcast)],
+        1,
+    );
+    for (kind, name, help, value) in [
+        (Kind::Gauge, "moot_uptime_seconds", "Time since the server began.", status.uptime_s),
+        (Kind::Gauge, "moot_degraded", "Whether something is not as it should be.", degraded),
+        (Kind::Gauge, "moot_sessions", "Sessions, visitors included.", status.sessions),
+        (Kind::Gauge, "moot_members", "Sessions that listen.", status.members),
+        (Kind::Gauge, "moot_rooms", "Public rooms.", status.rooms),
+        (Kind::Counter, "moot_messages_total", "Messages numbered.", status.messages),
+        (
+            Kind::Counter,
+            "moot_broadcast_datagrams_total",
+            "Datagrams handed to the broadcast channel.",
+            status.broadcast_sent,
+        ),
+        (
+            Kind::Counter,
+            "moot_repaired_messages_total",
+            "Messages sent again by session because a member lacked them.",
+            status.repaired,
+        ),
+        (Kind::Gauge, "moot_lagging", "Memberships that lag behind.", status.lagging),
+        (
+            Kind::Gauge,
+            "moot_deaf",
+            "Memberships served by session although there is a channel.",
+            status.deaf,
+        ),
+        (
+            Kind::Gauge,
+            "moot_history_enabled",
+            "Whether messages are kept on disk.",
+            u64::from(status.history),
+        ),
+        (
+            Kind::Gauge,
+            "moot_history_messages",
+            "Messages in the history, about.",
+            status.history_messages,
+        ),
+        (Kind::Gauge, "moot_history_bytes", "Bytes of the history in use.", status.history_bytes),
+    ] {
+        text.put(kind, name, help, &[], value);
+    }
+    text.0
+}
+
+struct Text(String);
+
+impl Text {
+    fn put(&mut self, kind: Kind, name: &str, help: &str, labels: &[(&str, &str)], value: u64) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = match labels.as_slice() {
+            [] => String::new(),
+            labels => format!("{{{}}}", labels.join(",")),
+        };
+        // Writing to a string does not fail.
+        let _ =
+            write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}\n");
+    }
+}
+
+/// As a label's value is written. What came from a server of another version may be anything.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_parse::{Scrape, Value};
+
+    use super::*;
+
+    fn status() -> Status {
+        let json = serde_json::json!({
+            "pid": 1, "version": "1.\"0\\\n", "uptime_s": 7, "dir": "/x", "sessions": 3, "members": 2,
+            "rooms": 1, "messages": u64::MAX, "broadcast": "multicast", "broadcast_sent": 5,
+            "repaired": 6, "lagging": 0, "history_messages": 8, "history_bytes": 9,
+            "degraded": ["x"],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn parsed(text: &str) -> Scrape {
+        Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn a_parser_reads_all_of_it_with_kinds_and_help() {
+        let text = metrics(Some(&status()));
+        let scrape = parsed(&text);
+        let samples = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(scrape.samples.len(), samples, "each line is understood");
+        for sample in &scrape.samples {
+            let counts = matches!(sample.value, Value::Counter(_));
+            assert_eq!(counts, sample.metric.ends_with("_total"), "{}", sample.metric);
+            assert!(counts || matches!(sample.value, Value::Gauge(_)), "{}", sample.metric);
+            assert!(scrape.docs.contains_key(&sample.metric), "{} has no help", sample.metric);
+            assert!(sample.metric.starts_with("moot_"));
+        }
+    }
+
+    #[test]
+    fn a_label_that_means_harm_stays_one_line() {
+        let text = metrics(Some(&status()));
+        assert!(text.contains("moot_build_info{version=\"1.\\\"0\\\\\\n\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn without_a_server_it_is_down_and_nothing_else_is_said() {
+        let scrape = parsed(&metrics(None));
+        assert_eq!(scrape.samples.len(), 1);
+        assert_eq!(
+            (&*scrape.samples[0].metric, &scrape.samples[0].value),
+            ("moot_up", &Value::Gauge(0.0))
+        );
+    }
+}

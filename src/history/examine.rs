@@ -1,0 +1,92 @@
+//! A look at a history by somebody who looks for what is wrong: nothing is written, not even beside it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{HistoryError, schema};
+
+/// Steps of SQLite between two looks at the time.
+const STEPS: i32 = 10_000;
+/// How long another program may hold the database.
+const BUSY: Duration = Duration::from_millis(200);
+
+/// What is known of a history after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examined {
+    /// There is none.
+    Absent,
+    /// Its pages fit each other.
+    Good,
+    /// It can be used as far as it was looked at in the time given.
+    Long,
+}
+
+/// Looks at a history that no server has open.
+///
+/// # Errors
+/// See [`HistoryError`].
+pub fn examine(path: &Path, time: Duration) -> Result<Examined, HistoryError> {
+    let failed = |e| HistoryError::of(path, e);
+    if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+        return Ok(Examined::Absent);
+    }
+    let mut connection = open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    schema::version(&connection, path)?;
+    let until = Instant::now() + time;
+    connection.progress_handler(STEPS, Some(move || Instant::now() > until)).map_err(failed)?;
+    let said: Result<String, _> =
+        connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0));
+    match said.map_err(failed) {
+        Ok(word) if word == "ok" => Ok(Examined::Good),
+        Ok(why) => Err(HistoryError::Damaged { path: path.to_owned(), why }),
+        Err(HistoryError::Slow) => Ok(Examined::Long),
+        Err(e) => Err(e),
+    }
+}
+
+/// What was put away cleanly has no other files beside it: then it is read as it is, and none are made.
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let is_clean = ["-wal", "-shm"].iter().all(|more| {
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(more);
+        !PathBuf::from(beside).exists()
+    });
+    match path.to_str().filter(|path| is_clean && path.starts_with('/')) {
+        Some(path) => {
+            let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let address = format!("file:{path}?immutable=1");
+            Connection::open_with_flags(address, flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+        None => Connection::open_with_flags(path, flags),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{History, Options};
+
+    const TIME: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_good_one_a_damaged_one_and_none_are_told_apart_and_nothing_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h?%.db");
+        assert_eq!(examine(&path, TIME).unwrap(), Examined::Absent);
+        drop(History::open(&path, Options::default(), Box::new(|_| ())).unwrap());
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        let before = files();
+        assert_eq!(examine(&path, TIME).unwrap(), Examined::Good);
+        assert_eq!(files(), before);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..12_000].fill(0x5a);
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(examine(&path, TIME), Err(HistoryError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,216 @@
+//! The service manager: what it wants to know, the socket that it hands over, its log (sd_notify(3),
+//! sd_listen_fds(3), systemd.exec(5)).
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::FileTypeExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use nix::sys::{
+    socket::{SockType, UnixAddr, getsockname, getsockopt, sockopt},
+    stat::fstat,
+};
+use sd_notify::NotifyState;
+
+/// What a service manager says to a service; nobody else is to hear it.
+const VARIABLES: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+/// How long the manager may take to hear that the server is ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Who started this process, if it wants to know how it is.
+///
+/// The crate's own `notify` makes a socket for each word: it could not say that the server lives once
+/// descriptors have run out, and would have it killed. Nor does it know abstract names. So the socket is
+/// kept here.
+#[derive(Debug, Default)]
+pub struct ServiceManager {
+    notify: Option<(UnixDatagram, SocketAddr)>,
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// As the environment says, which is emptied of it; with the sockets that were handed over.
+    /// To be called before this process has threads that look at the environment.
+    ///
+    /// # Errors
+    /// If what is handed over can't be.
+    pub fn from_environment() -> io::Result<(Self, Option<HandedOver>)> {
+        let notify = env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok());
+        let watchdog = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
+        let handed = sd_notify::listen_fds().map(|fds| fds.collect::<Vec<_>>());
+        for name in VARIABLES {
+            // SAFETY: the only other thread by now is the one that waits for signals; it does not look
+            // at the environment.
+            unsafe { env::remove_var(name) };
+        }
+        let handed_over = match handed.map_err(told)?.as_slice() {
+            [] => None,
+            [fd] => Some(HandedOver(*fd)),
+            many => {
+                let text = format!("{} were handed over, and a server has one socket", many.len());
+                return Err(io::Error::other(text));
+            }
+        };
+        Ok((Self { notify, watchdog }, handed_over))
+    }
+
+    /// How long it waits for a sign of life before it ends this process; none: for ever.
+    #[must_use]
+    pub fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Clients can connect.
+    pub fn ready(&self, status: &str) {
+        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        // Nothing that is said later is worth to be waited for.
+        let _ = self.notify.as_ref().map(|(socket, _)| socket.set_nonblocking(true));
+    }
+
+    /// A sign of life, and how it is if that has changed.
+    pub fn alive(&self, status: Option<&str>) {
+        let life = self.watchdog.map(|_| NotifyState::Watchdog);
+        let states: Vec<_> = life.into_iter().chain(status.map(NotifyState::Status)).collect();
+        if !states.is_empty() {
+            self.tell(&states);
+        }
+    }
+
+    /// The server is about to end.
+    pub fn stopping(&self) {
+        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    }
+
+    /// Whoever started this server finds out in another way if it can't be told.
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        let Some((socket, to)) = &self.notify else { return };
+        let words: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let _ = socket.send_to_addr(words.as_bytes(), to);
+    }
+}
+
+fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let to = match name.as_bytes() {
+        #[cfg(target_os = "linux")]
+        [b'@', name @ ..] => {
+            use std::os::linux::net::SocketAddrExt;
+            SocketAddr::from_abstract_name(name)?
+        }
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(READY_WITHIN))?;
+    Ok((socket, to))
+}
+
+fn told(e: io::Error) -> io::Error {
+    let text = match e.raw_os_error() {
+        Some(libc::EBADF) => "LISTEN_FDS names descriptors that are not open".to_owned(),
+        _ => e.to_string(),
+    };
+    io::Error::other(text)
+}
+
+/// A descriptor that a service manager handed over, not looked at yet.
+#[derive(Debug)]
+pub struct HandedOver(RawFd);
+
+impl HandedOver {
+    /// The socket, if it is one that takes sessions at this very path.
+    ///
+    /// # Errors
+    /// What else it is.
+    pub(super) fn listener(self, path: &Path) -> io::Result<OwnedFd> {
+        // SAFETY: the service manager opened it for this process, and it was open a moment ago.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0) };
+        check(fd, path).map_err(io::Error::other)?;
+        // SAFETY: as above; it is handed on once, since `self` is used up.
+        Ok(unsafe { OwnedFd::from_raw_fd(self.0) })
+    }
+}
+
+fn check(fd: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
+    let Ok(kind) = getsockopt(&fd, sockopt::SockType) else {
+        return Err("it is no socket".to_owned());
+    };
+    let Ok(name) = getsockname::<UnixAddr>(fd.as_raw_fd()) else {
+        return Err("it is no Unix socket; the unit's ListenStream= is a path".to_owned());
+    };
+    if kind != SockType::Stream {
+        return Err("it is no stream socket; the unit needs ListenStream=".to_owned());
+    }
+    if !is_listening(fd) {
+        return Err("it does not listen; the unit needs Accept=no".to_owned());
+    }
+    let Some(bound) = name.path() else {
+        let text = format!("it has no path; the unit needs ListenStream={}", path.display());
+        return Err(text);
+    };
+    if !same_place(bound, path) {
+        return Err(format!(
+            "it listens at {}, and this server's socket is {}; name that one in ListenStream=",
+            bound.display(),
+            path.display()
+        ));
+    }
+    if !path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
+        return Err(format!("{} has gone; start the socket unit anew", path.display()));
+    }
+    Ok(())
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false)
+}
+
+/// Can't be asked here: accepting will tell.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+fn is_listening(_fd: BorrowedFd<'_>) -> bool {
+    true
+}
+
+/// Whether two paths name one file, whatever links lead to its directory.
+fn same_place(a: &Path, b: &Path) -> bool {
+    let real =
+        |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()));
+    a == b || real(a).is_some_and(|a| real(b) == Some(a))
+}
+
+/// What a service manager says to this process is not meant for one that it starts.
+pub(super) fn keep_from(command: &mut Command) {
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+}
+
+/// Whether standard error leads to the journal, which knows the time and the process by itself and takes
+/// a level before each line.
+#[must_use]
+pub fn errors_go_to_journal() -> bool {
+    let named = env::var("JOURNAL_STREAM").ok();
+    let Some((device, inode)) = named.as_deref().and_then(|name| name.split_once(':')) else {
+        return false;
+    };
+    let Ok(stat) = fstat(io::stderr().as_fd()) else { return false };
+    device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino)
+}

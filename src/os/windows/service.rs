@@ -1,0 +1,52 @@
+//! The service manager: it asks in another way here, and hands nothing over.
+
+use std::{io, path::Path, time::Duration};
+
+/// Who started this process, if it wants to know how it is.
+#[derive(Debug, Default)]
+pub struct ServiceManager(());
+
+impl ServiceManager {
+    /// Nobody.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn from_environment() -> io::Result<(Self, Option<HandedOver>)> {
+        Ok((Self(()), None))
+    }
+
+    /// How long it waits for a sign of life.
+    #[must_use]
+    pub fn watchdog(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Clients can connect.
+    pub fn ready(&self, _status: &str) {}
+
+    /// A sign of life.
+    pub fn alive(&self, _status: Option<&str>) {}
+
+    /// The server is about to end.
+    pub fn stopping(&self) {}
+}
+
+/// Something that a service manager handed over: there is none.
+#[derive(Debug, Clone, Copy)]
+pub enum HandedOver {}
+
+impl super::Acceptor {
+    /// Takes sessions at a socket that was handed over.
+    ///
+    /// # Errors
+    /// None: there is none.
+    pub fn take_over(handed: HandedOver, _path: &Path) -> io::Result<Self> {
+        match handed {}
+    }
+}
+
+/// Whether standard error leads to a journal that wants levels.
+#[must_use]
+pub fn errors_go_to_journal() -> bool {
+    false
+}
