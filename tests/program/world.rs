@@ -30,6 +30,12 @@ pub fn user_name(uid: u32) -> String {
     moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
 }
 
+/// Says that something could not be tried here, and why.
+#[cfg(unix)]
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 /// Whether the broadcast channel is on in this run of the tests.
 pub fn broadcast() -> &'static str {
     match std::env::var("MOOT_TEST_BROADCAST").as_deref() {
