@@ -1,12 +1,9 @@
 //! `doctor`: each thing that can go wrong on a host, made wrong, found and explained.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use moot::{
-    os::{Lock, LockNote},
-    wire::frame::{self, Kind},
-};
-use serde_json::{Value, json};
+use moot::os::{Lock, LockNote};
+use serde_json::Value;
 
 use crate::world::{Done, World, eventually, exists};
 
@@ -172,48 +169,24 @@ fn a_log_beyond_its_bound_is_told() {
     told.has("log", "warning", "server.log");
 }
 
-// A pipe's name is random here: who pretends to be a server has to have one of the system's making.
-#[cfg(unix)]
-#[test]
-fn a_server_of_another_version_says_so_itself() {
-    use std::{io::Write, os::unix::net::UnixListener};
-    let world = used();
-    let note = LockNote { pid: std::process::id(), runtime_dir: world.dir.clone() };
-    let _lock = Lock::acquire(&world.dir.join("lock"), false, &note).unwrap();
-    let listener = UnixListener::bind(world.dir.join("socket")).unwrap();
-    let other = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let status = json!({
-            "pid": std::process::id(), "version": "9.9.9", "uptime_s": 1, "dir": "/", "sessions": 0,
-            "rooms": 0, "messages": 0, "broadcast": "session", "broadcast_sent": 0, "repaired": 0,
-            "lagging": 0, "history_messages": 0, "history_bytes": 0, "news": true,
-            "degraded": ["the history can't be written: what is said is refused"],
-        });
-        let mut bytes = Vec::new();
-        let body = status.to_string().into_bytes();
-        frame::put(&mut bytes, Kind::StatusReply, |to| to.extend_from_slice(&body));
-        stream.write_all(&bytes).unwrap();
-        stream
-    });
-    let told = doctor(&world);
-    told.has("version", "warning", "9.9.9");
-    told.has("server", "problem", "can't be written");
-    drop(other.join().unwrap());
-}
-
 // Modes, owners, sockets, limits of processes, mounts.
 #[cfg(unix)]
 mod posix {
     use std::{
+        io::Write,
         os::unix::{
             fs::{PermissionsExt, chown},
             net::UnixListener,
         },
+        path::Path,
         process::Stdio,
     };
 
+    use moot::wire::frame::{self, Kind};
+    use serde_json::json;
+
     use super::*;
-    use crate::world::{OTHER_UID, is_root};
+    use crate::world::{OTHER_UID, is_root, skipped};
 
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
@@ -230,6 +203,32 @@ mod posix {
         let mut command = world.command("/bin/sh".as_ref(), &["-c", &script]);
         command.stdin(Stdio::null());
         Told::of(&Done::of(command, None))
+    }
+
+    #[test]
+    fn a_server_of_another_version_says_so_itself() {
+        let world = used();
+        let note = LockNote { pid: std::process::id(), runtime_dir: world.dir.clone() };
+        let _lock = Lock::acquire(&world.dir.join("lock"), false, &note).unwrap();
+        let listener = UnixListener::bind(world.dir.join("socket")).unwrap();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let status = json!({
+                "pid": std::process::id(), "version": "9.9.9", "uptime_s": 1, "dir": "/", "sessions": 0,
+                "rooms": 0, "messages": 0, "broadcast": "session", "broadcast_sent": 0, "repaired": 0,
+                "lagging": 0, "history_messages": 0, "history_bytes": 0, "news": true,
+                "degraded": ["the history can't be written: what is said is refused"],
+            });
+            let mut bytes = Vec::new();
+            let body = status.to_string().into_bytes();
+            frame::put(&mut bytes, Kind::StatusReply, |to| to.extend_from_slice(&body));
+            stream.write_all(&bytes).unwrap();
+            stream
+        });
+        let told = doctor(&world);
+        told.has("version", "warning", "9.9.9");
+        told.has("server", "problem", "can't be written");
+        drop(other.join().unwrap());
     }
 
     #[test]
@@ -287,7 +286,7 @@ mod posix {
             Told::of(&Done::of(command, None))
         };
         if exists(Path::new("/run/moot/socket")) {
-            super::world::say("skipped: a host's server runs here");
+            skipped("a host's server runs here");
             return;
         }
         ask(None).has("runtime-directory", "warning", "not set");
@@ -354,7 +353,7 @@ mod posix {
         let mut command = world.command("python3".as_ref(), &["-c", &script]);
         command.stdin(Stdio::piped());
         if std::process::Command::new("python3").arg("--version").output().is_err() {
-            super::world::say("skipped: python3 is not installed");
+            skipped("python3 is not installed");
             return;
         }
         let mut other = crate::world::Process::spawn(command);
@@ -365,7 +364,7 @@ mod posix {
     #[test]
     fn what_needs_root_to_be_made_wrong_is_told() {
         if !is_root() {
-            super::world::say("skipped: needs root");
+            skipped("needs root");
             return;
         }
         // Another user's directory.
@@ -384,7 +383,7 @@ mod posix {
         let done = std::process::Command::new("unshare").args([flag, "true"]).output();
         let can = is_root() && done.is_ok_and(|done| done.status.success());
         if !can {
-            super::world::say("skipped: needs root and unshare(1)");
+            skipped("needs root and unshare(1)");
         }
         can
     }

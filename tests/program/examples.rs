@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::world::{Done, PATIENCE, Process, World, eventually, is_root, say};
+use super::world::{Done, PATIENCE, Process, World, eventually, is_root, skipped};
 
 const PEOPLE: [(&str, u32); 4] =
     [("ann", 61_001), ("bob", 61_002), ("carol", 61_003), ("eve", 61_004)];
@@ -313,7 +313,7 @@ fn possible() -> bool {
     };
     let possible = is_root() && private();
     if !possible {
-        say("not root on Linux: the examples were not run");
+        skipped("not root on Linux: the examples were not run");
     }
     possible
 }
@@ -326,7 +326,7 @@ fn has_tools(line: &str) -> bool {
     };
     let missing = TOOLS.iter().find(|tool| absent(tool));
     if let Some(tool) = missing {
-        say(&format!("`{tool}` is missing, not run: {line}"));
+        skipped(&format!("`{tool}` is missing, not run: {line}"));
     }
     missing.is_none()
 }

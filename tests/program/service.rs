@@ -17,7 +17,9 @@ use std::{
 
 use crate::{
     machine,
-    world::{Done, OTHER_UID, PATIENCE, Process, THIRD_UID, World, eventually, exists, is_root},
+    world::{
+        Done, OTHER_UID, PATIENCE, Process, THIRD_UID, World, eventually, exists, is_root, skipped,
+    },
 };
 
 /// Runs a program with its standard input as descriptor 3, as a service manager hands a socket over.
@@ -270,7 +272,7 @@ fn the_journal_gets_levels_and_a_file_gets_times() {
 #[test]
 fn a_hosts_server_runs_as_a_user_of_its_own_and_takes_roots_socket() {
     if !is_root() {
-        super::world::say("skipped: needs root");
+        skipped("needs root");
         return;
     }
     let world = World::new();
@@ -328,7 +330,7 @@ fn units(world: &World) -> PathBuf {
 fn has_systemd_analyze() -> bool {
     let there = Command::new("systemd-analyze").arg("--version").output().is_ok();
     if !there {
-        super::world::say("skipped: systemd-analyze is not installed");
+        skipped("systemd-analyze is not installed");
     }
     there
 }

@@ -1,13 +1,10 @@
 //! `status` for collectors and for people who keep looking.
 
-use std::{
-    collections::HashMap,
-    process::{Command, Stdio},
-};
+use std::collections::HashMap;
 
 use prometheus_parse::{Scrape, Value};
 
-use crate::world::{Done, Process, World};
+use crate::world::{Process, World, eventually};
 
 /// What a collector reads.
 #[track_caller]
@@ -73,9 +70,7 @@ fn who_watches_goes_on_while_the_server_is_away() {
     assert_eq!(watcher.next("the first")["pid"], server.pid());
     assert_eq!(watcher.next("a second later")["type"], "status");
     world.end(&mut server);
-    crate::world::eventually("it says that there is none", || {
-        watcher.errors().contains(r#""code":3"#)
-    });
+    eventually("it says that there is none", || watcher.errors().contains(r#""code":3"#));
     let server = world.serve();
     let is_new = |watcher: &mut Process| watcher.next("again")["pid"] == server.pid();
     while !is_new(&mut watcher) {}
@@ -90,8 +85,11 @@ fn who_watches_goes_on_while_the_server_is_away() {
 #[cfg(unix)]
 #[test]
 fn on_a_terminal_it_is_drawn_in_place() {
+    use std::process::{Command, Stdio};
+
+    use crate::world::{Done, skipped};
     if Command::new("script").arg("--version").output().is_err() {
-        super::world::say("skipped: script(1) is not installed");
+        skipped("script(1) is not installed");
         return;
     }
     let world = World::new();

@@ -30,6 +30,12 @@ pub fn user_name(uid: u32) -> String {
     moot::os::user_name(uid).map_or_else(|| format!("#{uid}"), |name| name.to_string())
 }
 
+/// Says that something could not be tried here, and why.
+#[cfg(unix)]
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 /// Whether the broadcast channel is on in this run of the tests.
 pub fn broadcast() -> &'static str {
     match std::env::var("MOOT_TEST_BROADCAST").as_deref() {
@@ -440,12 +446,6 @@ fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     lines
-}
-
-/// Tells whoever runs the tests what was not tried.
-#[cfg(unix)]
-pub fn say(what: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 /// Whether a path exists.

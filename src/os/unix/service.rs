@@ -62,7 +62,7 @@ impl ServiceManager {
             // at the environment.
             unsafe { env::remove_var(name) };
         }
-        let handed_over = match handed.map_err(told)?.as_slice() {
+        let handed_over = match handed.map_err(|e| told(&e))?.as_slice() {
             [] => None,
             [fd] => Some(HandedOver(*fd)),
             many => {
@@ -122,7 +122,7 @@ fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, to))
 }
 
-fn told(e: io::Error) -> io::Error {
+fn told(e: &io::Error) -> io::Error {
     let text = match e.raw_os_error() {
         Some(libc::EBADF) => "LISTEN_FDS names descriptors that are not open".to_owned(),
         _ => e.to_string(),
