@@ -56,11 +56,8 @@ fn help_of_a_command_has_its_flags_and_examples() {
     let world = World::new();
     let help = world.run(&["help", "send"]).ok().out;
     assert_eq!(help, world.run(&["send", "--help"]).ok().out);
-    for part in [
-        "Usage: moot send [OPTIONS] <TARGET> [TEXT]...",
-        "--require <N>",
-        "Examples:\n  moot send ",
-    ] {
+    for part in [" send [OPTIONS] <TARGET> [TEXT]...\n", "--require <N>", "Examples:\n  moot send "]
+    {
         assert!(help.contains(part), "{part}: {help}");
     }
     let inner = world.run(&["room", "topic", "--help"]).ok().out;
