@@ -84,13 +84,19 @@ fn ten_workers_share_a_sum() {
     drop(workers);
 }
 
+/// Waits for a file, or for the end of the test, which may have killed whoever waits for this.
+fn until_there(gate: &Path) -> String {
+    let world = gate.parent().unwrap().display();
+    format!("until [ -e {} ] || [ ! -d {world} ]; do sleep 0.01; done", gate.display())
+}
+
 /// Answerers that note each request that they begin, and wait for a file before they reply.
 fn noting(world: &World, label: &str, gate: &str) -> Process {
     let (notes, gate) = (world.path("notes"), world.path(gate));
     let script = format!(
-        "read -r text; echo \"$text $MOOT_ATTEMPT\" >> {}; until [ -e {} ]; do sleep 0.01; done; echo \"done $text\"",
+        "read -r text; echo \"$text $MOOT_ATTEMPT\" >> {}; {}; echo \"done $text\"",
         notes.display(),
-        gate.display()
+        until_there(&gate)
     );
     answer(world, &["work", "--as", label, "--queue", "q", "--exec", "sh", "-c", &script])
 }
@@ -276,11 +282,7 @@ fn so_many_programs_run_at_a_time_and_no_more() {
     let world = World::new();
     let _server = world.serve();
     let (noted, gate) = (world.path("noted"), world.path("gate"));
-    let script = format!(
-        "echo + >> {0}; until [ -e {1} ]; do sleep 0.01; done; echo - >> {0}",
-        noted.display(),
-        gate.display()
-    );
+    let script = format!("echo + >> {0}; {1}; echo - >> {0}", noted.display(), until_there(&gate));
     let mut listener =
         world.listen(&["dev", "--jobs", "3", "--count", "8", "--exec", "sh", "-c", &script]);
     for n in 0..8 {
@@ -302,11 +304,7 @@ fn more_than_a_program_keeps_up_with_waits_at_the_server() {
     let world = World::new();
     let _server = world.serve();
     let (began, gate) = (world.path("began"), world.path("gate"));
-    let script = format!(
-        "read -r n; until [ -e {} ]; do sleep 0.01; done; echo $n >> {}",
-        gate.display(),
-        began.display()
-    );
+    let script = format!("read -r n; {}; echo $n >> {}", until_there(&gate), began.display());
     let count = moot::limits::EXEC_WAITING_MAX + 200;
     let all: Vec<_> = (0..count).map(|n| n.to_string()).collect();
     let mut listener = world.listen(&[
