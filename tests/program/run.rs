@@ -318,7 +318,11 @@ mod posix {
         let world = World::new();
         let _server = world.serve();
         let script = "trap 'echo woke; exit 3' CONT; echo ready; while :; do sleep 0.01; done";
-        let mut run = world.script(&["dev"], script);
+        let mut command = world.run_command(&["dev"], &sh(script));
+        // In a group that no shell looks after, the kernel stops nobody by that signal.
+        command.process_group(0);
+        let mut run = Process::spawn(command);
+        assert_eq!(run.line("its first line"), "ready");
         let state = |pid: u32| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             stat.rsplit(") ").next().unwrap().chars().next().unwrap_or('-')
@@ -340,10 +344,7 @@ mod posix {
         let _server = world.serve();
         // What this process has from elsewhere is there in both cases.
         let alone = |command: &[&str]| {
-            let mut alone = Command::new(command[0]);
-            alone.args(&command[1..]).stdin(Stdio::null());
-            alone.stdout(Stdio::piped()).stderr(Stdio::piped());
-            Done::of(alone, None).ok().out
+            Done::of(world.command(command[0].as_ref(), &command[1..]), None).ok().out
         };
         let masks = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
         let descriptors = ["ls", "/proc/self/fd"];
