@@ -318,6 +318,8 @@ pub const REQUESTS_PER_USER_MAX: usize = 1_024;
 pub const REQUESTS_MAX: usize = 16_384;
 /// Queues, and answerers without one, that all requests together were offered to.
 pub const REQUEST_GROUPS_MAX: usize = 131_072;
+/// The same of the requests of one account.
+pub const REQUEST_GROUPS_PER_USER_MAX: usize = 16_384;
 /// Sessions that answer in one room.
 pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
 /// Requests that one answerer works on at a time.
@@ -333,6 +335,7 @@ pub const ASKER_AWAY_MS_MAX: u64 = 10_000;
 /// A request that is asked again after a break is offered only then: who has done it says so before.
 pub const REASK_AFTER_MS: u64 = 3_000;
 
+const _: () = assert!(ANSWER_JOBS_MAX < REQUESTS_DONE_KEPT_MAX);
 // Those lists go into a frame, with up to nine bytes a number.
 const _: () = assert!((REQUESTS_DONE_KEPT_MAX + ANSWER_JOBS_MAX) * 9 + 256 < FRAME_BYTES_MAX);
 

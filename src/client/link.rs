@@ -59,6 +59,8 @@ pub struct Sent {
     pub id: MessageId,
     /// Other sessions that get it.
     pub members: u32,
+    /// Which of what this client instance said it is: they rise by one.
+    pub counter: u64,
 }
 
 /// One session of this process with the server.

@@ -513,6 +513,25 @@ impl Member {
         self.state.say(to, reply_to, text)
     }
 
+    /// Counters ([`Member::say`]) of what was refused since this was last asked: more than [`Wake::Refused`]
+    /// tells.
+    pub fn take_refused(&mut self) -> Vec<u64> {
+        self.state.take_refused()
+    }
+
+    /// What the numbers of a room that it follows belong to; if that changes, they mean something else.
+    #[must_use]
+    pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
+        self.state.numbering_of(room)
+    }
+
+    /// Lets the server know that this process lives, without reading what it has to say: for who takes no
+    /// more just now.
+    pub fn say_alive(&mut self) {
+        self.state.say_alive();
+        self.settle();
+    }
+
     /// The number of a room that it follows, in this run of the server.
     #[must_use]
     pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {

@@ -237,7 +237,8 @@ impl Link {
             match self.wait()? {
                 Told::Ack(ack) => {
                     let run = self.welcome()?.run;
-                    return Ok(Sent { id: id_of(stream, &ack, run), members: ack.members });
+                    let (members, counter) = (ack.members, ack.first);
+                    return Ok(Sent { id: id_of(stream, &ack, run), members, counter });
                 }
                 Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
                 Told::Event(Event::Spelled(room)) => stream = StreamName::Room(room),

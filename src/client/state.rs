@@ -134,6 +134,8 @@ pub(super) struct State {
     wakes: VecDeque<Queued>,
     unacked: VecDeque<Unacked>,
     counter: u64,
+    /// Counters of what was refused, until somebody asks.
+    refused: Vec<u64>,
     serial: u32,
     jitter: u64,
     /// Bytes of a frame that is not complete yet.
@@ -181,6 +183,7 @@ impl State {
             wakes: VecDeque::new(),
             unacked: VecDeque::new(),
             counter: 0,
+            refused: Vec::new(),
             serial: 0,
             jitter: seed | 1,
             partial: Vec::new(),
@@ -384,7 +387,14 @@ impl State {
             Frame::Reply { serial, result } => self.take_reply(serial, result)?,
             Frame::Ack(ack) => self.take_ack(&ack),
             Frame::Nack { first, count, refusal } => {
-                self.unacked.retain(|u| !(first..first + u64::from(count)).contains(&u.counter));
+                let refused = first..first.saturating_add(count.into());
+                self.unacked.retain(|unacked| {
+                    let is_refused = refused.contains(&unacked.counter);
+                    if is_refused && self.refused.len() < UNACKED_SUBMITS_MAX {
+                        self.refused.push(unacked.counter);
+                    }
+                    !is_refused
+                });
                 self.queue(Queued::Refused(refusal));
             }
             Frame::Event(event) => self.take_event(now, event),
@@ -587,6 +597,19 @@ impl State {
             StreamName::Room(room) => Some(room.clone()),
             StreamName::Direct(_) | StreamName::Announcements => None,
         }
+    }
+
+    /// Counters of what was refused since this was last asked.
+    pub(super) fn take_refused(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// What the numbers of a room that is followed belong to: another history, or another run of a room
+    /// without one, has others.
+    pub(super) fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
+        let name = StreamName::Room(room.clone());
+        let stream = self.streams.values().find(|stream| stream.name == name)?;
+        Some((stream.stored, if stream.stored { self.epoch } else { self.run.0 }))
     }
 
     /// The number of a room that is followed, in this run.
@@ -840,7 +863,7 @@ impl State {
             }
             let run = (!ack.stored).then_some(self.run);
             let id = MessageId { stream, run, seq: ack.seq + at };
-            self.queue(Queued::Sent(Sent { id, members: ack.members }));
+            self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
         }
     }
 
@@ -871,6 +894,13 @@ impl State {
             None => Request::Deaf { stream: tag },
         };
         self.ask_silently(&request);
+    }
+
+    /// A sign of life.
+    pub(super) fn say_alive(&mut self) {
+        if self.live.is_some() && self.out.is_empty() {
+            frame::put(&mut self.out, Kind::Pong, |_| {});
+        }
     }
 
     /// Asks for what is missing and reports what was delivered, when it is time.

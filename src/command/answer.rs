@@ -16,13 +16,13 @@ use super::{
 use crate::{
     chat::{
         member::Kind,
-        message::Message,
+        message::{Message, MessageId},
         names::Target,
         text::written_out,
         verbs::{Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
     },
     client::{Address, Event, Follows, Mailbox, Member, Wake},
-    limits::{REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
+    limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
 /// What stands at the end of a reply that was too long.
@@ -66,6 +66,7 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
         asked: HashMap::new(),
         held: Vec::new(),
         done: VecDeque::new(),
+        numbering: None,
         count: 0,
     };
     let exit = loop {
@@ -90,6 +91,8 @@ enum Asked {
     Answering,
     Take(u64),
     Page(u64),
+    /// How it went.
+    Told(u64),
     Nothing,
 }
 
@@ -101,10 +104,25 @@ struct Held {
     /// The server's word that it is ours.
     taken: bool,
     message: Option<Message>,
-    /// Another one has it by now.
+    /// Its whole name, once it was read.
+    id: Option<MessageId>,
+    /// The program was begun.
+    begun: bool,
+    /// Another one has it by now, or nobody waits any more.
     lost: bool,
-    /// What to tell once its reply stands.
+    /// How the program ended.
+    end: Option<End>,
+}
+
+/// What a program made of a request.
+struct End {
     failure: Option<String>,
+    /// The reply; none if there is nothing to say.
+    text: Option<String>,
+    /// The server knows how it went: the reply may follow.
+    told: bool,
+    /// The reply's counter, once it is said.
+    counter: Option<u64>,
 }
 
 struct Answerer<'a> {
@@ -117,6 +135,8 @@ struct Answerer<'a> {
     held: Vec<Held>,
     /// Numbers of those that have their reply, the newest last.
     done: VecDeque<u64>,
+    /// What those numbers belong to.
+    numbering: Option<(bool, u32)>,
     count: u64,
 }
 
@@ -128,28 +148,31 @@ impl Answerer<'_> {
                 let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
                 self.answered(context, &asked, answer)
             }
+            Wake::Sent(sent) => self.stands(context, sent.counter),
             Wake::Refused(refusal) => {
                 context.out.warn(&format!("a reply was not taken: {}", refusal.text));
+                let refused = self.member.take_refused();
+                self.not_taken(&refused);
                 Ok(())
             }
             Wake::NotFollowed(Follow::Room(_), refusal) => Err(refusal.into()),
             Wake::Ended(e) => Err(e.into()),
-            Wake::NotFollowed(..) | Wake::Sent(_) | Wake::Extra(_) | Wake::TimedOut => Ok(()),
+            Wake::NotFollowed(..) | Wake::Extra(_) | Wake::TimedOut => Ok(()),
         }
     }
 
     fn take_event(&mut self, context: &mut Context, event: Event) -> Result<(), Failure> {
         match event {
             Event::Ready { .. } => {
+                self.renumber(context);
                 self.answer_in();
                 self.ready = Some(event);
             }
             Event::Offer { stream, seq, before, .. } => self.offered(stream, seq, before),
-            Event::Message(message) => self.said(context, &message)?,
             Event::End { .. } => {
                 // What was offered, or not confirmed, is offered anew.
                 self.asked.clear();
-                self.held.retain(|held| held.taken);
+                self.held.retain(|held| held.begun);
                 if context.global.json {
                     context.out.event(&event, false)?;
                     context.out.flush()?;
@@ -166,15 +189,37 @@ impl Answerer<'_> {
         Ok(())
     }
 
-    /// Says that it answers, what it works on, and what it has done.
+    /// Numbers of another history, or of another run of a room without one, mean other requests.
+    fn renumber(&mut self, context: &Context) {
+        let now = self.member.numbering_of(&self.args.room);
+        let before = std::mem::replace(&mut self.numbering, now);
+        if before.is_none() || before == now {
+            return;
+        }
+        self.done.clear();
+        self.held.retain(|held| held.end.is_none());
+        for held in self.held.iter_mut().filter(|held| !held.lost) {
+            held.lost = true;
+            let id = format!("{}:{}", self.args.room, held.seq);
+            context.out.warn(&format!("{id} is not known to the server any more"));
+            // Another one may have that number now; none has this.
+            held.seq = 0;
+        }
+    }
+
+    /// Says that it answers, what it works on, and what it has done. A reply that is on its way comes
+    /// before that.
     fn answer_in(&mut self) {
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
+        let is_said = |held: &&Held| held.end.as_ref().is_some_and(|end| end.counter.is_some());
+        let (said, open): (Vec<_>, Vec<_>) =
+            self.held.iter().filter(|held| !held.lost).partition(is_said);
         let answering = Answering {
             stream,
             queue: self.args.queue.clone(),
             jobs: self.args.exec.jobs(),
-            holding: self.held.iter().filter(|held| !held.lost).map(|held| held.seq).collect(),
-            done: self.done.iter().copied().collect(),
+            holding: open.iter().map(|held| held.seq).collect(),
+            done: self.done.iter().copied().chain(said.iter().map(|held| held.seq)).collect(),
         };
         let serial = self.member.ask(&Request::Answer(answering));
         self.asked.insert(serial, Asked::Answering);
@@ -186,7 +231,7 @@ impl Answerer<'_> {
         if self.args.count.is_some_and(|count| self.count + open >= count) {
             return;
         }
-        if self.held.iter().any(|held| held.seq == seq) {
+        if self.done.contains(&seq) || self.held.iter().any(|held| held.seq == seq) {
             return;
         }
         let serial = self.member.ask(&Request::Take { stream, seq });
@@ -194,8 +239,17 @@ impl Answerer<'_> {
         let target = Target::Room(self.args.room.clone());
         let serial = self.member.ask(&Request::Page { target, first: seq, last: seq });
         self.asked.insert(serial, Asked::Page(seq));
-        let (taken, message, lost, failure) = (false, None, false, None);
-        self.held.push(Held { seq, before, taken, message, lost, failure });
+        let (taken, begun, lost) = (false, false, false);
+        self.held.push(Held {
+            seq,
+            before,
+            taken,
+            message: None,
+            id: None,
+            begun,
+            lost,
+            end: None,
+        });
     }
 
     fn answered(
@@ -210,6 +264,10 @@ impl Answerer<'_> {
                     held.lost = true;
                     let id = format!("{}:{}", self.args.room, held.seq);
                     context.out.warn(&format!("{id} was given to another one during the break"));
+                }
+                // How those went that ended meanwhile.
+                for at in 0..self.held.len() {
+                    self.tell(at);
                 }
                 let Some(ready) = self.ready.take() else { return Ok(()) };
                 if !context.global.json {
@@ -228,6 +286,9 @@ impl Answerer<'_> {
                 }
                 self.begin(context, *seq)
             }
+            // It is asked again after a break.
+            (Asked::Told(_), Err(_)) if !self.member.is_connected() => Ok(()),
+            (Asked::Told(seq), result) => self.told(context, *seq, result.is_ok()),
             // It came too late, or nobody waits any more.
             (Asked::Take(seq), Err(_)) => {
                 self.held.retain(|held| held.seq != *seq);
@@ -242,6 +303,7 @@ impl Answerer<'_> {
                     self.can_not_read(context, *seq, "it is not kept any more");
                     return Ok(());
                 }
+                held.id = message.as_ref().map(|message| message.id.clone());
                 held.message = message;
                 self.begin(context, *seq)
             }
@@ -258,17 +320,22 @@ impl Answerer<'_> {
     /// Who asks should not wait for what can't be read.
     fn can_not_read(&mut self, context: &Context, seq: u64, why: &str) {
         context.out.warn(&format!("{}:{seq} can't be read: {why}", self.args.room));
-        let taken = self.held.iter().any(|held| held.seq == seq && held.taken);
-        self.held.retain(|held| held.seq != seq);
-        if taken {
-            self.tell(seq, true, true);
+        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return };
+        if !self.held[at].taken {
+            self.held.remove(at);
+            return;
         }
+        self.held[at].begun = true;
+        let failure = Some(why.to_owned());
+        self.held[at].end = Some(End { failure, text: None, told: false, counter: None });
+        self.tell(at);
     }
 
     /// Runs the program once the request is ours and was read.
     fn begin(&mut self, context: &Context, seq: u64) -> Result<(), Failure> {
         let Some(held) = self.held.iter_mut().find(|held| held.seq == seq) else { return Ok(()) };
         let (true, Some(message)) = (held.taken, held.message.take()) else { return Ok(()) };
+        held.begun = true;
         let attempt = held.before + 1;
         if held.before > 0 {
             let text = format!(
@@ -286,11 +353,12 @@ impl Answerer<'_> {
     fn ended(&mut self, context: &mut Context, outcome: &Outcome) -> Result<(), Failure> {
         self.runner.ended();
         let failure = outcome.failure();
-        let (id, seq) = (outcome.message.id.clone(), outcome.message.id.seq);
+        let id = &outcome.message.id;
         if let Some(why) = &failure {
             context.out.warn(&format!("{}: {why} ({id})", self.runner.name()));
         }
-        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
+        let of_it = |held: &Held| held.id.as_ref() == Some(id);
+        let Some(at) = self.held.iter().position(of_it) else { return Ok(()) };
         if self.held[at].lost {
             self.held.remove(at);
             return Ok(());
@@ -299,46 +367,86 @@ impl Answerer<'_> {
         if cut {
             context.out.warn(&format!("the reply to {id} is too long and was cut"));
         }
-        self.held[at].failure.clone_from(&failure);
-        // Told first, so that who asks knows what to think of the reply.
-        if failure.is_some() || text.is_empty() {
-            self.tell(seq, failure.is_some(), text.is_empty());
+        // How it went is told first, so that who asks knows what to think of the reply.
+        let told = failure.is_none() && !text.is_empty();
+        let text = (!text.is_empty()).then_some(text);
+        self.held[at].end = Some(End { failure, text, told, counter: None });
+        match told {
+            true => self.say(at),
+            false => self.tell(at),
         }
-        if text.is_empty() {
-            return self.over(context, seq);
-        }
-        self.member.say(Address::Room(self.args.room.clone()), Some(seq), text);
         Ok(())
     }
 
-    fn tell(&mut self, seq: u64, failed: bool, silent: bool) {
+    /// Tells how it went, unless that is known; after a break it is told again.
+    fn tell(&mut self, at: usize) {
+        let held = &self.held[at];
+        let Some(end) = held.end.as_ref().filter(|end| !end.told && !held.lost) else { return };
+        let (failed, silent, seq) = (end.failure.is_some(), end.text.is_none(), held.seq);
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
-        let answered = Request::Answered { stream, seq, failed, silent };
-        let serial = self.member.ask(&answered);
-        self.asked.insert(serial, Asked::Nothing);
+        let serial = self.member.ask(&Request::Answered { stream, seq, failed, silent });
+        self.asked.insert(serial, Asked::Told(seq));
     }
 
-    /// Something was said in the room: perhaps a reply of this process, which stands now.
-    fn said(&mut self, context: &mut Context, message: &Message) -> Result<(), Failure> {
-        let own = message.from.pid == std::process::id()
-            && message.from.user.as_str() == self.member.user();
-        match message.reply_to {
-            Some(seq) if own && message.notice.is_none() => self.over(context, seq),
-            Some(_) | None => Ok(()),
+    /// The server knows how it went; if it is another one's by now, there is nothing more to be said.
+    fn told(&mut self, context: &mut Context, seq: u64, is_ours: bool) -> Result<(), Failure> {
+        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
+        let Some(end) = &mut self.held[at].end else { return Ok(()) };
+        end.told = true;
+        match (&end.text, is_ours) {
+            (Some(_), true) => {
+                self.say(at);
+                Ok(())
+            }
+            (None, true) => self.over(context, at),
+            (_, false) => {
+                self.held.remove(at);
+                Ok(())
+            }
         }
     }
 
-    fn over(&mut self, context: &mut Context, seq: u64) -> Result<(), Failure> {
-        let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
+    fn say(&mut self, at: usize) {
+        let held = &mut self.held[at];
+        let Some(end) = held.end.as_mut().filter(|end| end.counter.is_none()) else { return };
+        let Some(text) = end.text.clone() else { return };
+        let to = Address::Room(self.args.room.clone());
+        end.counter = Some(self.member.say(to, Some(held.seq), text));
+    }
+
+    fn said_as(&self, counter: u64) -> Option<usize> {
+        let is_it = |held: &Held| held.end.as_ref().is_some_and(|end| end.counter == Some(counter));
+        self.held.iter().position(is_it)
+    }
+
+    /// A reply stands.
+    fn stands(&mut self, context: &mut Context, counter: u64) -> Result<(), Failure> {
+        self.said_as(counter).map_or(Ok(()), |at| self.over(context, at))
+    }
+
+    /// Replies that the server does not take: who asks is told that there is none.
+    fn not_taken(&mut self, counters: &[u64]) {
+        for at in counters.iter().filter_map(|counter| self.said_as(*counter)).collect::<Vec<_>>() {
+            if let Some(end) = &mut self.held[at].end {
+                let failure = end.failure.take().or(Some("the reply was not taken".to_owned()));
+                *end = End { failure, text: None, told: false, counter: None };
+            }
+            self.tell(at);
+        }
+    }
+
+    fn over(&mut self, context: &mut Context, at: usize) -> Result<(), Failure> {
         let held = self.held.remove(at);
-        if self.done.len() >= REQUESTS_DONE_KEPT_MAX {
+        let seq = held.seq;
+        if self.done.len() >= REQUESTS_DONE_KEPT_MAX - ANSWER_JOBS_MAX {
             self.done.pop_front();
         }
         self.done.push_back(seq);
         self.count += 1;
         let id = format!("{}:{seq}", self.args.room);
+        let failure = held.end.and_then(|end| end.failure);
         if context.global.json {
-            let answered = json::answered(&id, held.before + 1, held.failure.as_deref());
+            let answered = json::answered(&id, held.before + 1, failure.as_deref());
             context.out.json(&answered)?;
         } else if context.global.verbose {
             context.out.note(&format!("answered {id}"));

@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{
     chat::{
-        member::{Kind, Member as Somebody, SessionId},
+        member::{Kind, Member as Somebody},
         message::{Message, MessageId, StreamName},
         names::Target,
-        verbs::{Begin, Follow, Refusal, Reply, Request},
+        text::Text,
+        verbs::{Begin, Follow, Refusal, RefusalCode, Reply, Request},
     },
-    client::{Address, Event, Follows, Member, Wake},
+    client::{Address, Event, Follows, LinkError, Member, Wake},
     limits::{ASK_MS_DEFAULT, REQUESTS_DONE_KEPT_MAX},
 };
 
@@ -38,6 +39,7 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
     let mut asker = Asker {
         member,
         args,
+        text,
         stream,
         counter: 0,
         id: None,
@@ -51,7 +53,7 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
         printed: 0,
         exit: Exit::Done,
     };
-    asker.say(text.as_str())?;
+    asker.say(deadline)?;
     let exit = loop {
         if let Some(exit) = asker.print(context)? {
             break exit;
@@ -77,10 +79,10 @@ enum Answer {
 }
 
 impl Answer {
-    fn session(&self) -> SessionId {
+    fn by(&self) -> &Somebody {
         match self {
-            Self::Said(message) => message.from.session,
-            Self::Silent(by) => by.session,
+            Self::Said(message) => &message.from,
+            Self::Silent(by) => by,
         }
     }
 }
@@ -88,6 +90,7 @@ impl Answer {
 struct Asker<'a> {
     member: Member,
     args: &'a AskArgs,
+    text: Text,
     stream: StreamName,
     /// Of the request among what this member says.
     counter: u64,
@@ -103,14 +106,15 @@ struct Asker<'a> {
     replies: Vec<Answer>,
     /// When the first of them came.
     came: Option<Instant>,
-    /// Sessions that could not do it.
-    failed: Vec<SessionId>,
+    /// Users and processes that could not do it: a session may be another one after a break.
+    failed: Vec<(u32, u32)>,
     printed: u64,
     exit: Exit,
 }
 
 impl Asker<'_> {
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
+    fn say(&mut self, deadline: Instant) -> Result<(), Failure> {
+        let text = self.text.as_str();
         match &self.args.target {
             Target::Room(room) => {
                 self.counter = self.member.say(Address::Room(room.clone()), None, text.to_owned());
@@ -119,7 +123,7 @@ impl Asker<'_> {
             target @ Target::User { user, label } => {
                 let opened = self.member.ask(&Request::Open { target: target.clone() });
                 loop {
-                    match self.member.wait::<()>(None, None) {
+                    match self.member.wait::<()>(None, Some(deadline)) {
                         Wake::Reply(serial, Ok(Reply::Opened(info))) if serial == opened => {
                             let (with, label) = (user.clone(), label.clone());
                             let to = Address::Direct { stream: info.tag, with, label };
@@ -128,6 +132,7 @@ impl Asker<'_> {
                         }
                         Wake::Reply(_, Err(refusal)) => return Err(refusal.into()),
                         Wake::Ended(e) => return Err(e.into()),
+                        Wake::TimedOut => return Err(LinkError::TimedOut.into()),
                         _ => {}
                     }
                 }
@@ -180,6 +185,15 @@ impl Asker<'_> {
             Ok(_) => {}
             // It is asked again after the break.
             Err(_) if !self.member.is_connected() => return Ok(()),
+            // A room without history forgot it with the server's last run: it is said anew.
+            Err(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
+                if let Target::Room(room) = &self.args.target {
+                    self.id = None;
+                    let text = self.text.as_str().to_owned();
+                    self.counter = self.member.say(Address::Room(room.clone()), None, text);
+                }
+                return Ok(());
+            }
             Err(refusal) => return Err(refusal.into()),
         }
         self.is_asked = true;
@@ -192,8 +206,8 @@ impl Asker<'_> {
                 self.take_message(message);
             }
             Event::Answered { by, failed, silent, .. } => {
-                if failed && !self.failed.contains(&by.session) {
-                    self.failed.push(by.session);
+                if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
+                    self.failed.push((by.uid, by.pid));
                 }
                 if silent {
                     self.replies.push(Answer::Silent(by));
@@ -235,7 +249,8 @@ impl Asker<'_> {
         }
         self.came = None;
         for answer in std::mem::take(&mut self.replies) {
-            let failed = self.failed.contains(&answer.session());
+            let by = answer.by();
+            let failed = self.failed.contains(&(by.uid, by.pid));
             if context.global.json {
                 let object = match &answer {
                     Answer::Said(message) => json::reply(message, failed),
@@ -251,10 +266,6 @@ impl Asker<'_> {
             }
             if failed {
                 self.exit = Exit::Failed;
-                let by = match &answer {
-                    Answer::Said(message) => &message.from,
-                    Answer::Silent(by) => by,
-                };
                 context.out.warn(&format!("{by} (pid {}) could not do it", by.pid));
             }
             self.printed += 1;

@@ -3,10 +3,14 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    io::{self, Read, Write},
-    process::{Command, ExitStatus, Stdio},
-    sync::Arc,
+    io::{self, Write},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,8 +23,14 @@ use super::{
 use crate::{
     chat::message::{Message, MessageId, StreamName},
     client::Postbox,
-    limits::{EXEC_WAITING_BYTES_MAX, EXEC_WAITING_MAX, TEXT_BYTES_MAX},
+    limits::{EXEC_WAITING_BYTES_MAX, EXEC_WAITING_MAX, RUN_DRAIN_MS, TEXT_BYTES_MAX},
+    os::{ChildPipe, PipeWaker},
 };
+
+/// What is read at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// How often whoever reads a pipe is woken until he has noticed.
+const WAKE_EVERY: Duration = Duration::from_millis(10);
 
 /// One message for the program.
 #[derive(Debug, Clone)]
@@ -176,23 +186,77 @@ fn run(mut command: Command, job: Job, capture: bool) -> Outcome {
             return outcome;
         }
     };
-    let text = format!("{}\n", outcome.message.text);
-    let (input, output) = (child.stdin.take(), child.stdout.take());
+    let fed = feed(child.stdin.take(), &outcome.message.text);
+    let output = child.stdout.take().map(ChildPipe::new).transpose();
+    let ended = match output {
+        Ok(None) => child.wait(),
+        Ok(Some((pipe, waker))) => read_and_wait(&mut child, pipe, &waker, &mut outcome),
+        Err(e) => {
+            // What it writes can't be read: its reply would be empty.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(e)
+        }
+    };
+    outcome.status = fed.and(ended);
+    outcome
+}
+
+/// Gives a program its message, from a thread of its own: it may write before it reads, need not read at all,
+/// and whoever it begins may keep the pipe open.
+fn feed(input: Option<ChildStdin>, text: &str) -> io::Result<()> {
+    let Some(mut input) = input else { return Ok(()) };
+    let text = format!("{text}\n");
+    let feed = move || drop(input.write_all(text.as_bytes()));
+    thread::Builder::new().name("moot-feed".to_owned()).spawn(feed).map(drop)
+}
+
+/// Reads what a program writes until that ends, or a moment longer than the program runs: what it began may
+/// have the pipe open for ever.
+fn read_and_wait(
+    child: &mut Child,
+    pipe: ChildPipe,
+    waker: &PipeWaker,
+    outcome: &mut Outcome,
+) -> io::Result<ExitStatus> {
+    let has_ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        // It may write before it reads, and need not read at all.
-        let feed = move || input.map(|mut input| input.write_all(text.as_bytes()));
-        let fed = thread::Builder::new().spawn_scoped(scope, feed);
-        if let Some(mut output) = output {
-            let most = TEXT_BYTES_MAX as u64 + 2;
-            let read = output.by_ref().take(most).read_to_end(&mut outcome.output);
-            outcome.cut = io::copy(&mut output, &mut io::sink()).is_ok_and(|rest| rest > 0);
-            if let Err(e) = read.and(fed.map(drop)) {
-                outcome.status = Err(e);
+        let read = || read_output(pipe, &has_ended, outcome);
+        let reader = thread::Builder::new().name("moot-out".to_owned()).spawn_scoped(scope, read);
+        let ended = child.wait();
+        has_ended.store(true, Ordering::SeqCst);
+        let reader = reader?;
+        while !reader.is_finished() {
+            waker.wake();
+            thread::sleep(WAKE_EVERY);
+        }
+        ended
+    })
+}
+
+fn read_output(mut pipe: ChildPipe, has_ended: &AtomicBool, outcome: &mut Outcome) {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut until: Option<Instant> = None;
+    loop {
+        if until.is_none() && has_ended.load(Ordering::SeqCst) {
+            until = Some(Instant::now() + Duration::from_millis(RUN_DRAIN_MS));
+        }
+        let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match pipe.read(&mut buffer, wait) {
+            Ok(None) if wait.is_some_and(|wait| wait.is_zero()) => return,
+            Ok(None) => {}
+            Ok(Some(0)) | Err(_) => return,
+            Ok(Some(bytes)) => {
+                let room = (TEXT_BYTES_MAX + 2).saturating_sub(outcome.output.len());
+                outcome.output.extend_from_slice(&buffer[..bytes.min(room)]);
+                outcome.cut |= bytes > room;
+                // Somebody goes on writing.
+                if wait.is_some_and(|wait| wait.is_zero()) {
+                    return;
+                }
             }
         }
-    });
-    outcome.status = child.wait();
-    outcome
+    }
 }
 
 /// What a program is told of its message.

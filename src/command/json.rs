@@ -459,7 +459,7 @@ mod tests {
         same(&event(&Event::End { reason: "x".into() }), r#"{"type":"end","reason":"x"}"#);
         let id = MessageId { stream: StreamName::Room(dev()), run: None, seq: 42 };
         same(
-            &sent(&Sent { id, members: 7 }),
+            &sent(&Sent { id, members: 7, counter: 1 }),
             r#"{"type":"sent","id":"dev:42","room":"dev","seq":42,"members":7}"#,
         );
         let missing = vec![Missing { name: "bob".into(), pid: 77, state: "unresponsive".into() }];

@@ -24,9 +24,13 @@ use crate::{
     },
     client::{Event, Follows, LinkError, Mailbox, Member, Wake},
     command::interrupt::{self, Leave},
+    limits::PING_AFTER_MS,
     os::Places,
     session::Connection,
 };
+
+/// A session from which nothing is read shows so often that its process lives.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_millis(PING_AFTER_MS / 2);
 
 /// What the other threads hand over.
 enum Input {
@@ -104,7 +108,13 @@ pub(super) fn listen(
         let until = [deadline, idle_at].into_iter().flatten().min();
         // What the program can't keep up with is not read: the server keeps it.
         let wake = if enough || listener.is_full() {
-            inputs.recv_until(until).map_or(Wake::TimedOut, Wake::Extra)
+            let look = Instant::now() + SIGN_OF_LIFE_EVERY;
+            let waited = inputs.recv_until(Some(until.map_or(look, |until| until.min(look))));
+            if waited.is_err() && until.is_none_or(|until| until > look) {
+                member.say_alive();
+                continue;
+            }
+            waited.map_or(Wake::TimedOut, Wake::Extra)
         } else {
             member.wait(Some(&inputs), until)
         };

@@ -223,7 +223,8 @@ impl Sender {
         let run = self.link.welcome()?.run;
         for at in 0..u64::from(ack.count) {
             let one = crate::chat::hub::Ack { seq: ack.seq + at, ..*ack };
-            let sent = Sent { id: id_of(self.stream(), &one, run), members: ack.members };
+            let counter = ack.first + at;
+            let sent = Sent { id: id_of(self.stream(), &one, run), members: ack.members, counter };
             context.out.json(&json::sent(&sent))?;
         }
         Ok(())

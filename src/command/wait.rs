@@ -11,6 +11,7 @@ use super::{
 use crate::{
     chat::{names::RoomName, roster::Row},
     client::Link,
+    limits::REASK_AFTER_MS,
     os::{self, ProcessWatch},
     presence::{ReadError, ServerState, Snapshot},
 };
@@ -88,30 +89,44 @@ fn until(
         }
     };
     let since = Instant::now();
-    let mut look = Look { whom, room, link: None, asked: None, said: Vec::new() };
+    let mut look =
+        Look { whom, room, link: None, asked: None, said: None, server: None, is_another: false };
     let mut seen: Vec<Seen> = Vec::new();
-    if look.rows(context)?.is_none() {
+    if let (Some(room), false) = (room, here) {
+        // Of a room that is not there, or not for this user, nobody is gone.
+        let mut link = context.link()?;
+        rooms::members(&mut link, room)?;
+        link.quit();
+    }
+    if look.rows(context)?.is_none() && !os::is_served(&context.places()?) {
         return Err(context.no_server()?);
     }
     loop {
         let found = look.rows(context)?;
-        if here {
-            if let Some(rows) = found.as_deref().filter(|rows| !rows.is_empty()) {
+        match (&found, here) {
+            (Some(rows), true) if !rows.is_empty() => {
                 show_rows(context, rows)?;
                 return Ok(Exit::Done);
             }
-        } else {
-            // In a room it is enough to have left it; else the process has to be gone.
-            for row in found.iter().flatten().filter(|_| room.is_none()) {
-                if !seen.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
-                    let watch = ProcessWatch::of_process(row.pid, row.start).ok();
-                    seen.push(Seen { pid: row.pid, start: row.start, watch });
-                }
-            }
-            seen.retain(|seen| !seen.has_ended());
-            if seen.is_empty() && found.as_ref().is_none_or(Vec::is_empty) {
+            (_, true) => {}
+            // In a room it is enough to have left it, and nothing is known while there is no server.
+            (Some(rows), false) if room.is_some() && rows.is_empty() && look.is_settled() => {
                 show_gone(context, whom, room)?;
                 return Ok(Exit::Done);
+            }
+            (_, false) if room.is_some() => {}
+            (rows, false) => {
+                for row in rows.iter().flatten() {
+                    if !seen.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
+                        let watch = ProcessWatch::of_process(row.pid, row.start).ok();
+                        seen.push(Seen { pid: row.pid, start: row.start, watch });
+                    }
+                }
+                seen.retain(|seen| !seen.has_ended());
+                if seen.is_empty() && rows.as_ref().is_none_or(Vec::is_empty) {
+                    show_gone(context, whom, room)?;
+                    return Ok(Exit::Done);
+                }
             }
         }
         if context.is_late(since) {
@@ -128,7 +143,11 @@ struct Look<'a> {
     /// For rooms of which the table says nothing.
     link: Option<Link>,
     asked: Option<Instant>,
-    said: Vec<Row>,
+    said: Option<Vec<Row>>,
+    /// The server's process, and since when it is this one.
+    server: Option<(u64, Instant)>,
+    /// It is not the first one.
+    is_another: bool,
 }
 
 impl Look<'_> {
@@ -139,11 +158,18 @@ impl Look<'_> {
             Err(ReadError::NoServer { .. }) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
+        if self.server.is_none_or(|(pid, _)| pid != snapshot.pid) {
+            self.is_another = self.server.is_some();
+            self.server = Some((snapshot.pid, Instant::now()));
+        }
         let mut rows = snapshot.rows;
         if let Some(room) = self.room {
             if !rows.iter().any(|row| row.rooms.contains(room)) {
                 // It is empty, or private, or not there yet.
-                rows = self.ask(context, room);
+                match self.ask(context, room) {
+                    Some(said) => rows = said,
+                    None => return Ok(None),
+                }
             }
             rows.retain(|row| row.rooms.contains(room));
         }
@@ -159,28 +185,32 @@ impl Look<'_> {
         Ok(Some(rows))
     }
 
-    fn ask(&mut self, context: &Context, room: &RoomName) -> Vec<Row> {
+    /// Whether all have had time to come back to a server that began anew.
+    fn is_settled(&self) -> bool {
+        let back_after = Duration::from_millis(REASK_AFTER_MS);
+        !self.is_another || self.server.is_some_and(|(_, since)| since.elapsed() >= back_after)
+    }
+
+    /// What the server says; none if it does not answer.
+    fn ask(&mut self, context: &Context, room: &RoomName) -> Option<Vec<Row>> {
         if self.asked.is_some_and(|at| at.elapsed() < ASK_EVERY) {
             return self.said.clone();
         }
         self.asked = Some(Instant::now());
+        self.said = None;
         if self.link.is_none() {
             self.link = context.link().ok();
         }
-        let members = self.link.as_mut().map(|link| {
-            link.set_deadline(Some(context.deadline()));
-            rooms::members(link, room)
-        });
-        self.said = match members {
-            Some(Ok(members)) => members.into_iter().map(|info| who::row(info, room)).collect(),
-            Some(Err(failure)) => {
-                // Nobody is in a room that is not there; after anything else it is asked anew.
-                if failure.exit != Exit::Absent {
-                    self.link = None;
-                }
-                Vec::new()
+        let link = self.link.as_mut()?;
+        link.set_deadline(Some(context.deadline()));
+        self.said = match rooms::members(link, room) {
+            Ok(members) => Some(members.into_iter().map(|info| who::row(info, room)).collect()),
+            // Nobody is in a room that is not there.
+            Err(failure) if failure.exit == Exit::Absent => Some(Vec::new()),
+            Err(_) => {
+                self.link = None;
+                None
             }
-            None => Vec::new(),
         };
         self.said.clone()
     }

@@ -125,11 +125,19 @@ fn wait_gone_follows_the_process_and_not_only_its_session() {
     world.run(&["wait", "--gone", &of_job, "--timeout", "200ms"]).exits(124);
     let mut waiting = Process::spawn(world.moot(&["wait", "--gone", &of_job, "--json"]));
     let mut in_room = Process::spawn(world.moot(&["wait", "den", "--gone", &of_job, "--json"]));
+    world.run(&["wait", "nowhere", "--gone", &of_job]).exits(5);
     // It is seen to wait by what it has seen: the row is there until the server ends.
     world.run(&["wait", "--gone", &of_job, "--timeout", "300ms"]).exits(124);
     world.end(&mut server);
-    // The session is gone, and the process is not.
+    // The session is gone, and the process is not; nothing is known of rooms.
+    assert!(waiting.child.try_wait().unwrap().is_none());
+    assert!(in_room.child.try_wait().unwrap().is_none());
+    let mut server = world.serve();
+    world.run(&["wait", "den", "--here", &of_job]).ok();
+    assert!(in_room.child.try_wait().unwrap().is_none(), "it came back");
+    job.say("/part den");
     assert_eq!(in_room.next("gone from the room")["room"], "den");
+    world.end(&mut server);
     assert!(waiting.child.try_wait().unwrap().is_none());
     job.kill();
     let gone = waiting.next("gone");

@@ -326,3 +326,77 @@ fn more_than_a_program_keeps_up_with_waits_at_the_server() {
     done.sort_unstable();
     assert_eq!(done, (0..count).collect::<Vec<_>>());
 }
+
+/// What happens to a program that ends while there is no server: its word is known afterwards.
+#[test]
+fn what_a_program_makes_of_a_request_is_known_after_a_restart_too() {
+    for (history, text, code) in
+        [("on", "say", 0), ("off", "say", 0), ("on", "empty", 0), ("on", "fails", 1)]
+    {
+        let world = World::new();
+        let mut server = world.serve_with(&["--history", history]);
+        let (began, gate) = (world.path("began"), world.path("gate"));
+        let script = format!(
+            "read -r text; echo $text >> {}; {}; case $text in empty) ;; fails) echo no; exit 3 ;; *) echo \"$text\" ;; esac",
+            began.display(),
+            until_there(&gate)
+        );
+        let mut worker = answer(&world, &["work", "--queue", "q", "--exec", "sh", "-c", &script]);
+        let mut asker = ask(&world, &["work", text]);
+        eventually("it is begun", || lines(&began).len() == 1);
+        server.kill();
+        std::fs::write(&gate, "").unwrap();
+        let _server = world.serve_with(&["--history", history]);
+        let reply = asker.next("a reply");
+        assert_eq!(asker.code(), code, "{text}: {}", asker.errors());
+        assert_eq!(reply["failed"], code == 1, "{text}");
+        // It has its hands free for the next one.
+        let done = world.run(&["ask", "work", "another", "--timeout", "25s"]).ok();
+        assert_eq!(done.out, "another\n");
+        let begun = lines(&began);
+        let anew = history == "off";
+        assert_eq!(begun.len(), if anew { 3 } else { 2 }, "{text}: {begun:?}");
+        worker.kill();
+    }
+}
+
+#[test]
+fn what_a_program_leaves_behind_keeps_nobody_waiting() {
+    let world = World::new();
+    let _server = world.serve();
+    let (gate, script) = (world.path("gate"), "echo hi; (GATE) & exit 0");
+    let script = script.replace("GATE", &until_there(&gate));
+    let _answerer = answer(&world, &["dev", "--exec", "sh", "-c", &script]);
+    assert_eq!(world.run(&["ask", "dev", "x"]).ok().out, "hi\n");
+    assert_eq!(world.run(&["ask", "dev", "y"]).ok().out, "hi\n");
+}
+
+#[test]
+fn who_may_not_reply_any_more_is_waited_for_no_more() {
+    if !super::world::is_root() {
+        super::world::skipped("needs root");
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    world.run(&["room", "create", "work"]).ok();
+    let (began, gate) = (world.path("began"), world.path("gate"));
+    std::fs::write(&began, "").unwrap();
+    std::fs::set_permissions(&began, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let script = format!(
+        "read -r text; echo $text >> {}; {}; echo done",
+        began.display(),
+        until_there(&gate)
+    );
+    let other = super::world::OTHER_UID;
+    let args = ["answer", "--json", "work", "--queue", "q", "--exec", "sh", "-c", &script];
+    let _muted = Process::ready(world.moot_as(other, &args));
+    let mut asker = ask(&world, &["work", "x"]);
+    eventually("it is begun", || lines(&began).len() == 1);
+    let user = format!("@{}", super::world::user_name(other));
+    world.run(&["room", "mute", "work", &user]).ok();
+    std::fs::write(&gate, "").unwrap();
+    let reply = asker.next("an end");
+    assert_eq!((&reply["text"], &reply["failed"]), (&"".into(), &true.into()));
+    assert_eq!(asker.code(), 1);
+}

@@ -22,8 +22,8 @@ use crate::{
     },
     limits::{
         ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, ASKER_AWAY_MS_MAX, HOLDER_AWAY_MS_MAX,
-        OFFER_MS_MAX, REASK_AFTER_MS, REQUEST_GROUPS_MAX, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX,
-        REQUESTS_PER_USER_MAX,
+        OFFER_MS_MAX, REASK_AFTER_MS, REQUEST_GROUPS_MAX, REQUEST_GROUPS_PER_USER_MAX,
+        REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX, REQUESTS_PER_USER_MAX,
     },
 };
 
@@ -47,8 +47,8 @@ enum Standing {
     Taken { by: SessionId, instance: InstanceKey, before: u32 },
     /// The connection of who works on it broke; it may come back.
     Away { who: Box<Member>, instance: InstanceKey, before: u32, until_us: u64 },
-    /// It has its reply.
-    Done,
+    /// It has its reply, of this one.
+    Done { instance: InstanceKey },
 }
 
 /// A request that somebody waits for.
@@ -61,6 +61,8 @@ struct Open {
     kept_until_us: u64,
     /// Not offered before.
     not_before_us: u64,
+    /// What the asker is told once he is back.
+    untold: Vec<Event>,
     groups: BTreeMap<Group, Standing>,
 }
 
@@ -76,11 +78,19 @@ struct Answerer {
     offered: u64,
 }
 
+/// What the requests of an account are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Load {
+    requests: usize,
+    /// Queues, and answerers without one, that these were offered to.
+    groups: usize,
+}
+
 /// All requests and answerers.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     open: BTreeMap<(StreamTag, u64), Open>,
-    of_account: FxHashMap<AccountId, usize>,
+    of_account: FxHashMap<AccountId, Load>,
     answerers: BTreeMap<StreamTag, Vec<Answerer>>,
     /// Rooms where something may be offered now.
     due: BTreeSet<StreamTag>,
@@ -102,13 +112,44 @@ impl Asking {
 
     fn remove(&mut self, tag: StreamTag, seq: u64) {
         let Some(open) = self.open.remove(&(tag, seq)) else { return };
-        self.groups -= open.groups.len();
-        if let Some(count) = self.of_account.get_mut(&open.account) {
-            *count -= 1;
-            if *count == 0 {
+        self.count_groups(open.account, open.groups.len(), 0);
+        if let Some(load) = self.of_account.get_mut(&open.account) {
+            load.requests -= 1;
+            if *load == Load::default() {
                 self.of_account.remove(&open.account);
             }
         }
+    }
+
+    /// The groups of an account's requests are others now.
+    fn count_groups(&mut self, account: AccountId, fewer: usize, more: usize) {
+        self.groups = self.groups + more - fewer;
+        if let Some(load) = self.of_account.get_mut(&account) {
+            load.groups = load.groups + more - fewer;
+        }
+    }
+
+    /// Whether a request of an account may be offered to one group more.
+    fn may_grow(&self, account: AccountId) -> bool {
+        let of_account = self.of_account.get(&account).map_or(0, |load| load.groups);
+        self.groups < REQUEST_GROUPS_MAX && of_account < REQUEST_GROUPS_PER_USER_MAX
+    }
+
+    /// An answerer works on a request, or has done so.
+    fn note(&mut self, id: SessionId, tag: StreamTag, seq: u64, is_done: bool) {
+        let of_room = self.answerers.get_mut(&tag);
+        let answerer = of_room.and_then(|all| all.iter_mut().find(|a| a.session == id));
+        let Some(answerer) = answerer else { return };
+        answerer.holding.retain(|of| *of != seq);
+        let (list, most) = match is_done {
+            true => (&mut answerer.done, REQUESTS_DONE_KEPT_MAX),
+            false => (&mut answerer.holding, ANSWER_JOBS_MAX),
+        };
+        list.retain(|of| *of != seq);
+        if list.len() >= most {
+            list.remove(0);
+        }
+        list.push(seq);
     }
 
     /// What the answerers of a room said of a request before it was known.
@@ -120,10 +161,10 @@ impl Asking {
     ) -> BTreeMap<Group, Standing> {
         let mut groups = BTreeMap::new();
         for answerer in self.answerers.get(&tag).into_iter().flatten() {
+            let Some(instance) = sessions(answerer.session) else { continue };
             let standing = if answerer.done.contains(&seq) {
-                Standing::Done
+                Standing::Done { instance }
             } else if answerer.holding.contains(&seq) {
-                let Some(instance) = sessions(answerer.session) else { continue };
                 Standing::Taken { by: answerer.session, instance, before: 0 }
             } else {
                 continue;
@@ -133,6 +174,9 @@ impl Asking {
         groups
     }
 }
+
+/// What an asker who is away is told later, at most.
+const UNTOLD_MAX: usize = 64;
 
 /// The client instance of a session.
 type Sessions<'a> = dyn Fn(SessionId) -> Option<InstanceKey> + 'a;
@@ -150,7 +194,7 @@ impl Hub {
         let (asker, account) = (session.instance, session.account);
         let Some((tag, seq)) = self.instances.submitted(asker, counter) else {
             let text = "the request is not known to this run of the server; ask again";
-            return refuse(RefusalCode::Failed, text);
+            return refuse(RefusalCode::UnknownSubmit, text);
         };
         if !matches!(self.stream(tag).topic, Topic::Room { .. }) {
             return refuse(RefusalCode::Input, "requests are taken by answerers in rooms only");
@@ -162,22 +206,30 @@ impl Hub {
         let reply = Reply::Asked { answerers: u32::try_from(answerers).unwrap_or(u32::MAX) };
         if let Some(open) = self.asking.open.get_mut(&(tag, seq)) {
             open.session = Some(id);
+            for event in std::mem::take(&mut open.untold) {
+                self.send(id, event);
+            }
             return Ok(reply);
         }
-        let of_account = self.asking.of_account.get(&account).copied().unwrap_or(0);
-        if self.asking.open.len() >= REQUESTS_MAX || of_account >= REQUESTS_PER_USER_MAX {
+        let load = self.asking.of_account.get(&account).copied().unwrap_or_default();
+        let is_full =
+            self.asking.open.len() >= REQUESTS_MAX || load.requests >= REQUESTS_PER_USER_MAX;
+        if is_full || !self.asking.may_grow(account) {
+            let requests = load.requests;
             let text =
-                format!("{of_account} requests of this user wait for replies, and no more may");
+                format!("{requests} requests of this user wait for replies, and no more may");
             return refuse(RefusalCode::Failed, text);
         }
         let instance_of = |id| self.sessions.get(&id).map(|session| session.instance);
         let groups = self.asking.known_of(tag, seq, &instance_of);
         // After a restart those who work on it, or have done so, come back first.
         let not_before_us = if again { now.mono_us + REASK_AFTER_MS * 1000 } else { 0 };
-        let open = Open { account, session: Some(id), kept_until_us: 0, not_before_us, groups };
-        self.asking.groups += open.groups.len();
+        let untold = Vec::new();
+        let session = Some(id);
+        let open = Open { account, session, kept_until_us: 0, not_before_us, untold, groups };
+        self.asking.of_account.entry(account).or_default().requests += 1;
+        self.asking.count_groups(account, 0, open.groups.len());
         self.asking.open.insert((tag, seq), open);
-        *self.asking.of_account.entry(account).or_default() += 1;
         self.asking.due.insert(tag);
         Ok(reply)
     }
@@ -204,44 +256,55 @@ impl Hub {
         if holding.len() > ANSWER_JOBS_MAX || done.len() > REQUESTS_DONE_KEPT_MAX {
             return refuse(RefusalCode::Input, "that is more than an answerer can have done");
         }
+        let group = queue.map_or(Group::Own(instance), Group::Queue);
         let answerers = self.asking.answerers.entry(tag).or_default();
+        if answerers.iter().any(|one| one.session == id && one.group != group) {
+            return refuse(RefusalCode::Input, "a session answers in a room under one name");
+        }
         answerers.retain(|answerer| answerer.session != id);
         if answerers.len() >= ANSWERERS_PER_ROOM_MAX {
             let text = format!("a room has at most {ANSWERERS_PER_ROOM_MAX} answerers");
             return refuse(RefusalCode::Failed, text);
         }
-        let group = queue.map_or(Group::Own(instance), Group::Queue);
-        let (mut lost, mut looked_at, mut new_groups) = (Vec::new(), 0, 0);
+        let (mut lost, mut looked_at, mut grown) = (Vec::new(), 0, Vec::new());
+        let (mut left, loads) =
+            (REQUEST_GROUPS_MAX.saturating_sub(self.asking.groups), self.asking.of_account.clone());
         for (seq, open) in self.asking.in_room(tag) {
             looked_at += 1;
             let held = holding.contains(&seq);
             let standing = open.groups.get(&group);
             let new = match standing {
-                Some(Standing::Done) if held => {
-                    lost.push(seq);
-                    continue;
-                }
                 Some(
-                    Standing::Taken { instance: of, .. } | Standing::Away { instance: of, .. },
+                    Standing::Done { instance: of }
+                    | Standing::Taken { instance: of, .. }
+                    | Standing::Away { instance: of, .. },
                 ) if held && *of != instance => {
                     lost.push(seq);
                     continue;
                 }
+                Some(Standing::Done { .. }) => continue,
                 // An offer that another one has not taken is taken back.
                 _ if held => {
                     Standing::Taken { by: id, instance, before: standing.map_or(0, before) }
                 }
-                _ if done.contains(&seq) => Standing::Done,
+                _ if done.contains(&seq) => Standing::Done { instance },
                 Some(Standing::Away { instance: of, before, .. }) if *of == instance => {
                     Standing::Waiting { before: *before }
                 }
                 _ => continue,
             };
+            let of_account = loads.get(&open.account).map_or(0, |load| load.groups);
+            if standing.is_none() && (left == 0 || of_account >= REQUEST_GROUPS_PER_USER_MAX) {
+                continue;
+            }
             if open.groups.insert(group.clone(), new).is_none() {
-                new_groups += 1;
+                left -= 1;
+                grown.push(open.account);
             }
         }
-        self.asking.groups += new_groups;
+        for account in grown {
+            self.asking.count_groups(account, 0, 1);
+        }
         // Each of them was looked at.
         self.charge_told(id, looked_at);
         let answerer = Answerer { session: id, group, jobs, holding, done, offered: 0 };
@@ -267,6 +330,7 @@ impl Hub {
             return refuse(RefusalCode::Absent, "the request is no longer to be taken");
         };
         *standing = Standing::Taken { by: id, instance, before: before(standing) };
+        self.asking.note(id, tag, seq, false);
         Ok(Reply::Done)
     }
 
@@ -278,26 +342,43 @@ impl Hub {
         failed: bool,
         silent: bool,
     ) -> Result<Reply, Refusal> {
-        let Some(open) = self.asking.open.get_mut(&(tag, seq)) else { return Ok(Reply::Done) };
-        let Some(standing) = open.groups.values_mut().find(|s| is_holder(s, id)) else {
+        let instance = self.sessions[&id].instance;
+        let by = (*self.sessions[&id].member).clone();
+        let Some(open) = self.asking.open.get_mut(&(tag, seq)) else {
+            if silent {
+                self.asking.note(id, tag, seq, true);
+            }
+            return Ok(Reply::Done);
+        };
+        let Some(standing) = open.groups.values_mut().find(|s| is_of(s, instance)) else {
             return refuse(RefusalCode::Absent, "the request is another one's by now");
         };
         if silent {
-            *standing = Standing::Done;
+            *standing = Standing::Done { instance };
             self.asking.due.insert(tag);
         }
-        let by = (*self.sessions[&id].member).clone();
-        if let Some(asker) = open.session {
-            self.send(asker, Event::Answered { stream: tag, seq, by, failed, silent });
+        let event = Event::Answered { stream: tag, seq, by, failed, silent };
+        match open.session {
+            Some(asker) => self.send(asker, event),
+            None => keep_untold(&mut open.untold, event),
+        }
+        if silent {
+            self.asking.note(id, tag, seq, true);
         }
         Ok(Reply::Done)
     }
 
     /// A session replied to a message: if it is a request that it holds, that is done.
     pub(super) fn replied(&mut self, id: SessionId, tag: StreamTag, seq: u64) {
+        if self.asking.answerers.is_empty() && self.asking.open.is_empty() {
+            return;
+        }
+        let Some(instance) = self.sessions.get(&id).map(|session| session.instance) else { return };
+        self.asking.note(id, tag, seq, true);
         let Some(open) = self.asking.open.get_mut(&(tag, seq)) else { return };
-        if let Some(standing) = open.groups.values_mut().find(|s| is_holder(s, id)) {
-            *standing = Standing::Done;
+        // Over a break too: what it said before comes again before it says what it works on.
+        if let Some(standing) = open.groups.values_mut().find(|s| is_of(s, instance)) {
+            *standing = Standing::Done { instance };
             self.asking.due.insert(tag);
         }
     }
@@ -313,13 +394,16 @@ impl Hub {
         };
         let now_us = self.last_tick_us;
         let asking = &mut self.asking;
+        let mut gone = None;
         if let Some(answerers) = asking.answerers.get_mut(&tag) {
-            answerers.retain(|answerer| answerer.session != id);
+            let at = answerers.iter().position(|answerer| answerer.session == id);
+            let group = at.map(|at| answerers.swap_remove(at).group);
+            gone = group.filter(|of| answerers.iter().all(|other| other.group != *of));
             if answerers.is_empty() {
                 asking.answerers.remove(&tag);
             }
         }
-        let (mut over, mut told, mut ended) = (Vec::new(), Vec::new(), 0);
+        let (mut over, mut told, mut shrunk) = (Vec::new(), Vec::new(), Vec::new());
         for (seq, open) in asking.in_room(tag) {
             if open.session == Some(id) {
                 open.session = None;
@@ -341,28 +425,41 @@ impl Hub {
                     }
                     Standing::Taken { by, before, .. } if *by == id => {
                         *standing = Standing::Waiting { before: *before + 1 };
-                        told.extend(open.session.map(|asker| (asker, seq)));
+                        let by = member.clone();
+                        let event = Event::Abandoned { stream: tag, seq, by, cause };
+                        match open.session {
+                            Some(asker) => told.push((asker, event)),
+                            None => keep_untold(&mut open.untold, event),
+                        }
                     }
                     Standing::Waiting { .. }
                     | Standing::Offered { .. }
                     | Standing::Taken { .. }
                     | Standing::Away { .. }
-                    | Standing::Done => {}
+                    | Standing::Done { .. } => {}
                 }
             }
+            // Nobody else answers for it; of a queue that nobody answers for any more nothing is known.
+            let before = open.groups.len();
             if !may_come_back {
-                // Nobody else answers for it.
-                ended += usize::from(open.groups.remove(&Group::Own(instance)).is_some());
+                open.groups.remove(&Group::Own(instance));
             }
+            if let Some(group) = &gone
+                && matches!(open.groups.get(group), Some(Standing::Waiting { before: 0 }))
+            {
+                open.groups.remove(group);
+            }
+            shrunk.push((open.account, before - open.groups.len()));
         }
-        asking.groups -= ended;
+        for (account, fewer) in shrunk {
+            asking.count_groups(account, fewer, 0);
+        }
         for seq in over {
             asking.remove(tag, seq);
         }
         asking.due.insert(tag);
-        for (asker, seq) in told {
-            let by = member.clone();
-            self.send(asker, Event::Abandoned { stream: tag, seq, by, cause });
+        for (asker, event) in told {
+            self.send(asker, event);
         }
     }
 
@@ -396,14 +493,19 @@ impl Hub {
                         *standing = Standing::Waiting { before: *before };
                     }
                     Standing::Away { who, before, until_us, .. } if *until_us <= now.mono_us => {
-                        told.extend(open.session.map(|asker| (asker, *tag, *seq, who.clone())));
+                        let (stream, seq, by) = (*tag, *seq, (**who).clone());
+                        let event = Event::Abandoned { stream, seq, by, cause: EndCause::Closed };
+                        match open.session {
+                            Some(asker) => told.push((asker, event)),
+                            None => keep_untold(&mut open.untold, event),
+                        }
                         *standing = Standing::Waiting { before: *before + 1 };
                     }
                     Standing::Waiting { .. }
                     | Standing::Offered { .. }
                     | Standing::Taken { .. }
                     | Standing::Away { .. }
-                    | Standing::Done => continue,
+                    | Standing::Done { .. } => continue,
                 }
                 self.asking.due.insert(*tag);
             }
@@ -411,9 +513,8 @@ impl Hub {
         for (tag, seq) in over {
             self.asking.remove(tag, seq);
         }
-        for (asker, stream, seq, who) in told {
-            let cause = EndCause::Closed;
-            self.send(asker, Event::Abandoned { stream, seq, by: *who, cause });
+        for (asker, event) in told {
+            self.send(asker, event);
         }
     }
 
@@ -446,7 +547,9 @@ impl Hub {
                 free.entry(answerer.group.clone()).or_default().push(one);
             }
         }
-        let (mut offers, mut groups) = (Vec::new(), self.asking.groups);
+        let mut offers = Vec::new();
+        let mut left = REQUEST_GROUPS_MAX.saturating_sub(self.asking.groups);
+        let mut loads = std::mem::take(&mut self.asking.of_account);
         for (seq, open) in self.asking.in_room(tag) {
             if free.is_empty() {
                 break;
@@ -455,9 +558,10 @@ impl Hub {
                 continue;
             }
             let mut used_up = Vec::new();
+            let load = loads.entry(open.account).or_default();
             for (group, ones) in &mut free {
                 let before = match open.groups.get(group) {
-                    None if groups >= REQUEST_GROUPS_MAX => continue,
+                    None if left == 0 || load.groups >= REQUEST_GROUPS_PER_USER_MAX => continue,
                     None => 0,
                     Some(Standing::Waiting { before }) => *before,
                     Some(_) => continue,
@@ -473,7 +577,8 @@ impl Hub {
                 let until_us = now.mono_us + OFFER_MS_MAX * 1000;
                 let standing = Standing::Offered { to: one.session, before, until_us };
                 if open.groups.insert(group.clone(), standing).is_none() {
-                    groups += 1;
+                    left -= 1;
+                    load.groups += 1;
                 }
                 offers.push((one.session, seq, before));
                 if one.has >= one.jobs {
@@ -487,7 +592,8 @@ impl Hub {
                 free.remove(&group);
             }
         }
-        self.asking.groups = groups;
+        self.asking.of_account = loads;
+        self.asking.groups = REQUEST_GROUPS_MAX - left;
         for (session, seq, before) in offers {
             self.asking.offers += 1;
             let turn = self.asking.offers;
@@ -508,8 +614,20 @@ struct Free {
     jobs: usize,
 }
 
-fn is_holder(standing: &Standing, id: SessionId) -> bool {
-    matches!(standing, Standing::Taken { by, .. } if *by == id)
+/// Whether a client instance has it, or has done it.
+fn is_of(standing: &Standing, instance: InstanceKey) -> bool {
+    match standing {
+        Standing::Taken { instance: of, .. }
+        | Standing::Away { instance: of, .. }
+        | Standing::Done { instance: of } => *of == instance,
+        Standing::Waiting { .. } | Standing::Offered { .. } => false,
+    }
+}
+
+fn keep_untold(untold: &mut Vec<Event>, event: Event) {
+    if untold.len() < UNTOLD_MAX {
+        untold.push(event);
+    }
 }
 
 /// How many had it before.
@@ -519,7 +637,7 @@ fn before(standing: &Standing) -> u32 {
         | Standing::Offered { before, .. }
         | Standing::Taken { before, .. }
         | Standing::Away { before, .. } => *before,
-        Standing::Done => 0,
+        Standing::Done { .. } => 0,
     }
 }
 
@@ -764,6 +882,70 @@ mod tests {
         room.enter(12, 2);
         room.answer(12, Some("q"), &[], &[]);
         assert_eq!(room.offers(), [(12, seq, 0)], "it never began");
+    }
+
+    #[test]
+    fn a_reply_that_comes_again_after_a_break_is_the_reply() {
+        let mut room = Room::new(3);
+        room.answer(2, Some("q"), &[], &[]);
+        let seq = room.ask(false);
+        room.offers();
+        room.take(2, seq);
+        room.close(2, EndCause::Closed);
+        room.enter(12, 2);
+        // It is submitted before anything else is said.
+        room.say(12, Some(seq));
+        assert!(room.answer(12, Some("q"), &[], &[seq]).is_empty());
+        room.answer(3, Some("q"), &[], &[]);
+        room.after_ms(HOLDER_AWAY_MS_MAX * 2);
+        assert_eq!(room.offers(), []);
+        let next = room.ask(false);
+        assert_eq!(room.offers().len(), 1, "{next} has both of them free");
+        // Also where the server knew nothing of the request: it is asked again.
+        let mut room = Room::new(2);
+        let seq = room.say(1, None);
+        room.say(2, Some(seq));
+        room.answer(2, Some("q"), &[], &[seq]);
+        room.request(1, Request::Ask { counter: seq, again: true }).unwrap();
+        room.after_ms(REASK_AFTER_MS);
+        assert_eq!(room.offers(), []);
+    }
+
+    #[test]
+    fn what_an_asker_missed_during_a_break_is_told_when_it_is_back() {
+        let mut room = Room::new(2);
+        room.answer(2, Some("q"), &[], &[]);
+        let seq = room.ask(false);
+        room.offers();
+        room.take(2, seq);
+        room.close(1, EndCause::Closed);
+        let answered = Request::Answered { stream: room.tag, seq, failed: true, silent: true };
+        room.request(2, answered).unwrap();
+        room.events();
+        room.enter(11, 1);
+        room.request(11, Request::Ask { counter: seq, again: true }).unwrap();
+        let told = room.events();
+        let is_told = |e: &Event| matches!(e, Event::Answered { failed: true, silent: true, .. });
+        assert!(told.iter().any(|(to, e)| *to == 11 && is_told(e)), "{told:?}");
+    }
+
+    #[test]
+    fn nobody_answers_under_name_after_name() {
+        let mut room = Room::new(3);
+        room.answer(2, Some("q"), &[], &[]);
+        let other = Answering {
+            stream: room.tag,
+            queue: Some(Label::new("r").unwrap()),
+            jobs: 1,
+            holding: Vec::new(),
+            done: Vec::new(),
+        };
+        assert!(room.request(2, Request::Answer(other)).is_err());
+        // Of a queue that nobody has answered for, and nobody is left to, nothing is kept.
+        room.ask(false);
+        assert_eq!(room.offers().len(), 1);
+        room.close(2, EndCause::Quit);
+        assert_eq!(room.hub.asking.groups, 0);
     }
 
     #[test]

@@ -334,7 +334,7 @@ impl Hub {
         // Many short texts are as much work as few long ones.
         let account = self.sessions[&id].account;
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
-        let mut again = Vec::new();
+        let (mut again, mut replied) = (Vec::new(), Vec::new());
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stream = &mut self.streams[tag.0 as usize];
         let mut known = self.instances.known.get_mut(&instance);
@@ -348,6 +348,7 @@ impl Hub {
                 && known.was_submitted(counter)
             {
                 again.push(counter);
+                replied.extend(line.reply_to);
                 continue;
             } else {
                 let numbered = stream.numbered + new.len() as u64;
@@ -360,6 +361,7 @@ impl Hub {
                 self.out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
                 continue;
             }
+            replied.extend(line.reply_to);
             new.push((counter, line.reply_to, all.len()..all.len() + line.text.len()));
             all.push_str(line.text);
         }
@@ -387,7 +389,7 @@ impl Hub {
         for counter in again {
             self.answer_again(id, instance, counter);
         }
-        for to in submit.lines.iter().filter_map(|line| line.reply_to) {
+        for to in replied {
             self.replied(id, tag, to);
         }
         self.hold_back(id, tag);

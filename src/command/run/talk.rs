@@ -133,6 +133,8 @@ impl Talker {
 
     fn take_event(&self, member: &mut Member, standing: &mut Standing, event: &Event) {
         match event {
+            // Where it was thrown out it says nothing more.
+            Event::Ready { .. } if standing.is_silent => {}
             Event::Ready { .. } => {
                 standing.was_ready = true;
                 standing.is_unreachable = false;
