@@ -63,7 +63,13 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
         let until = if soon { deadline.min(Instant::now() + LOOK_AGAIN) } else { deadline };
         match asker.member.wait(Some(&interrupted), Some(until)) {
             Wake::Extra(why) => break why.map_or(Exit::Interrupted, interrupt::Leave::exit),
-            Wake::TimedOut if deadline <= Instant::now() => break Exit::TimedOut,
+            Wake::TimedOut if deadline <= Instant::now() => {
+                let (came, wanted) = (asker.printed, args.replies);
+                let text = format!("{came} of {wanted} replies came in time");
+                context.out.flush()?;
+                asker.member.quit();
+                return Err(Failure::new(Exit::TimedOut, text));
+            }
             wake => asker.take(context, wake)?,
         }
     };
@@ -240,7 +246,9 @@ impl Asker<'_> {
     /// Prints replies once all that came with them was seen; gives the exit code once there are enough.
     fn print(&mut self, context: &mut Context) -> Result<Option<Exit>, Failure> {
         // How an answerer fared is told before its reply, by another way.
-        if self.replies.is_empty() {
+        // After a break it is first told what it missed.
+        let is_behind = self.came_back || self.asked.is_some();
+        if self.replies.is_empty() || (is_behind && self.member.is_connected()) {
             return Ok(None);
         }
         let came = *self.came.get_or_insert_with(Instant::now);
@@ -258,11 +266,11 @@ impl Asker<'_> {
                 };
                 context.out.json(&object)?;
             } else {
-                let text = match &answer {
-                    Answer::Said(message) => message.text.as_str(),
-                    Answer::Silent(_) => "",
-                };
-                context.out.raw(text)?;
+                match &answer {
+                    Answer::Said(message) => context.out.raw(&message.text)?,
+                    Answer::Silent(_) if !failed => context.out.raw("")?,
+                    Answer::Silent(_) => {}
+                }
             }
             if failed {
                 self.exit = Exit::Failed;

@@ -123,6 +123,10 @@ pub(super) fn listen(
                 let is_end = matches!(event, Event::End { .. });
                 let before = listener.printed;
                 listener.show(context, &event)?;
+                if matches!(event, Event::Ready { .. }) {
+                    // Before any program of a backlog is run.
+                    context.out.flush()?;
+                }
                 if listener.printed > before {
                     idle_at = idle.map(|idle| Instant::now() + idle);
                     // Once it has enough, nothing more is taken.

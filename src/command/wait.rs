@@ -89,9 +89,24 @@ fn until(
         }
     };
     let since = Instant::now();
-    let mut look =
-        Look { whom, room, link: None, asked: None, said: None, server: None, is_another: false };
+    let mut look = Look {
+        whom,
+        room,
+        link: None,
+        asked: None,
+        said: None,
+        server: None,
+        is_another: false,
+        is_warned: false,
+    };
     let mut seen: Vec<Seen> = Vec::new();
+    let mut was_here = false;
+    if look.rows(context)?.is_none_or(|rows| rows.is_empty())
+        && os::user_id(whom.user.as_str()).is_none()
+    {
+        let text = format!("there is no user {} on this host", whom.user);
+        return Err(Failure::new(Exit::Absent, text));
+    }
     if let (Some(room), false) = (room, here) {
         // Of a room that is not there, or not for this user, nobody is gone.
         let mut link = context.link()?;
@@ -117,13 +132,15 @@ fn until(
             (_, false) if room.is_some() => {}
             (rows, false) => {
                 for row in rows.iter().flatten() {
+                    was_here = true;
                     if !seen.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
                         let watch = ProcessWatch::of_process(row.pid, row.start).ok();
                         seen.push(Seen { pid: row.pid, start: row.start, watch });
                     }
                 }
                 seen.retain(|seen| !seen.has_ended());
-                if seen.is_empty() && rows.as_ref().is_none_or(Vec::is_empty) {
+                // While there is no server, those who are known to have been here have to do.
+                if seen.is_empty() && rows.as_ref().map_or(was_here, Vec::is_empty) {
                     show_gone(context, whom, room)?;
                     return Ok(Exit::Done);
                 }
@@ -148,12 +165,20 @@ struct Look<'a> {
     server: Option<(u64, Instant)>,
     /// It is not the first one.
     is_another: bool,
+    /// It was told that it does not respond.
+    is_warned: bool,
 }
 
 impl Look<'_> {
     fn rows(&mut self, context: &Context) -> Result<Option<Vec<Row>>, Failure> {
         let snapshot = match Snapshot::read(&context.places()?) {
-            Ok(snapshot) if snapshot.server == ServerState::Dead => return Ok(None),
+            Ok(snapshot) if snapshot.server != ServerState::Alive => {
+                if snapshot.server == ServerState::NotResponding && !self.is_warned {
+                    self.is_warned = true;
+                    context.out.warn("server not responding");
+                }
+                return Ok(None);
+            }
             Ok(snapshot) => snapshot,
             Err(ReadError::NoServer { .. }) => return Ok(None),
             Err(e) => return Err(e.into()),

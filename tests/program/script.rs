@@ -119,6 +119,8 @@ fn wait_gone_follows_the_process_and_not_only_its_session() {
     let mut server = world.serve();
     let mut job = world.join(&["den", "--as", "job"]);
     let user = world.who(&[]).0[0]["user"].as_str().unwrap().to_owned();
+    world.run(&["wait", "--gone", "@no-such-user"]).exits(5);
+    world.run(&["wait", "--here", "@no-such-user"]).exits(5);
     let (of_job, of_none) = (format!("@{user}/job"), format!("@{user}/none"));
     let none = world.run(&["wait", "--gone", &of_none, "--json"]).ok();
     assert_eq!(none.objects()[0]["type"], "gone");

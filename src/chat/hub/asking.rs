@@ -74,6 +74,8 @@ struct Answerer {
     /// What it works on and what it has done of requests that the hub has not heard of yet.
     holding: Vec<u64>,
     done: Vec<u64>,
+    /// How requests went that nobody has asked again yet: number, failed, silent.
+    ended: Vec<(u64, bool, bool)>,
     /// When it was last offered something, so that all have their turn.
     offered: u64,
 }
@@ -231,7 +233,24 @@ impl Hub {
         self.asking.count_groups(account, 0, open.groups.len());
         self.asking.open.insert((tag, seq), open);
         self.asking.due.insert(tag);
+        self.tell_ended(id, tag, seq);
         Ok(reply)
+    }
+
+    /// Tells an asker that is back how its request went before the server knew of it.
+    fn tell_ended(&mut self, asker: SessionId, tag: StreamTag, seq: u64) {
+        let mut told = Vec::new();
+        for answerer in self.asking.answerers.get_mut(&tag).into_iter().flatten() {
+            let Some(at) = answerer.ended.iter().position(|(of, ..)| *of == seq) else { continue };
+            let (_, failed, silent) = answerer.ended.swap_remove(at);
+            told.push((answerer.session, failed, silent));
+        }
+        for (session, failed, silent) in told {
+            let Some(by) = self.sessions.get(&session).map(|s| (*s.member).clone()) else {
+                continue;
+            };
+            self.send(asker, Event::Answered { stream: tag, seq, by, failed, silent });
+        }
     }
 
     /// A session answers requests of a room from now on.
@@ -307,7 +326,8 @@ impl Hub {
         }
         // Each of them was looked at.
         self.charge_told(id, looked_at);
-        let answerer = Answerer { session: id, group, jobs, holding, done, offered: 0 };
+        let ended = Vec::new();
+        let answerer = Answerer { session: id, group, jobs, holding, done, ended, offered: 0 };
         self.asking.answerers.entry(tag).or_default().push(answerer);
         self.asking.due.insert(tag);
         Ok(Reply::Answering { lost })
@@ -345,6 +365,11 @@ impl Hub {
         let instance = self.sessions[&id].instance;
         let by = (*self.sessions[&id].member).clone();
         let Some(open) = self.asking.open.get_mut(&(tag, seq)) else {
+            let of_room = self.asking.answerers.get_mut(&tag);
+            let answerer = of_room.and_then(|all| all.iter_mut().find(|a| a.session == id));
+            if let Some(answerer) = answerer.filter(|a| a.ended.len() < ANSWER_JOBS_MAX) {
+                answerer.ended.push((seq, failed, silent));
+            }
             if silent {
                 self.asking.note(id, tag, seq, true);
             }

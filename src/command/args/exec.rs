@@ -146,7 +146,12 @@ pub(super) fn gather(command: &Command, args: Vec<OsString>) -> Vec<OsString> {
         }
         let mut literal = all;
         while let Some(next) = rest.clone().next() {
-            literal |= next == "--";
+            if !literal && next == "--" {
+                // From here on everything is the program's.
+                literal = true;
+                rest.next();
+                continue;
+            }
             if !literal && is_known(&known, &next) {
                 break;
             }
@@ -237,7 +242,7 @@ mod tests {
             (&["--timeout", "5s", "listen", "dev", "--exec=a b", "--json"], &["a", "b"]),
             (&["listen", "dev", "--exec", "curl", "--silent", "url"], &["curl", "--silent", "url"]),
             (&["listen", "dev", "--exec", "--", "grep", "--color", "x"], &["grep", "--color", "x"]),
-            (&["listen", "dev", "--exec", "grep", "--", "--json"], &["grep", "--", "--json"]),
+            (&["listen", "dev", "--exec", "grep", "--", "--json"], &["grep", "--json"]),
             (&["listen", "--announcements", "--exec", "say", "it"], &["say", "it"]),
             (&["listen", "--count", "1", "dev", "--exec", "a", "-v"], &["a", "-v"]),
         ] {

@@ -301,7 +301,7 @@ pub(super) struct ListenArgs {
     #[command(flatten)]
     pub(super) exec: ExecArgs,
     /// End with exit code 1 once the program of --exec fails
-    #[arg(long)]
+    #[arg(long, requires = "exec")]
     pub(super) fail_fast: bool,
     /// End with exit code 3 when the server ends
     #[arg(long)]
@@ -842,6 +842,7 @@ fn tell(e: &clap::Error, json: bool) -> ExitCode {
 fn in_one_line(rendered: &str) -> String {
     let text = rendered.trim_start_matches("error: ");
     let lines = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:"));
+    let lines = lines.filter(|l| !l.starts_with("For more information"));
     lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

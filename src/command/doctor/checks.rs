@@ -214,7 +214,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
         Some(Ok(look)) => look,
     };
     if look.kind != FileKind::Directory {
-        let advice = format!("move it away: mv {0} {0}.old", dir.path.display());
+        let advice = "name a directory with --server DIR/, or move away what is there";
         return Finding::problem(NAME, format!("{at} is no directory"), advice);
     }
     let is_own = look.uid == facts.uid || facts.uid == 0;
@@ -225,6 +225,11 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     }
     let Some(mode) = look.mode else { return Finding::ok(NAME, format!("{at} is safe")) };
     let closed = |bits: u32| is_own.then(|| Fix::Mode(dir.path.clone(), mode & !bits));
+    if mode & 0o022 != 0 && mode & 0o7000 != 0 {
+        // A place that several share on purpose.
+        let text = format!("others may write to {at} (mode {mode:o}): no server starts there");
+        return Finding::problem(NAME, text, "name a directory of your own with --server DIR/");
+    }
     if mode & 0o022 != 0 {
         let text = format!("others may write to {at} (mode {mode:o}): no server starts there");
         return Finding::problem(NAME, text, format!("chmod go-w {}", dir.path.display()))

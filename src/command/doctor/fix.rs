@@ -28,6 +28,10 @@ impl<'a> Fixer<'a> {
 
     pub(super) fn fix(&self, finding: &mut Finding) {
         let done = match &finding.fix {
+            // Whose directory it is decides who may close it.
+            Some(Fix::Mode(path, _)) if path.is_dir() && !path.join("lock").exists() => {
+                Err("nothing in it is of a server".to_owned())
+            }
             Some(Fix::Mode(path, mode)) => os::set_mode(path, *mode).map_err(|e| e.to_string()),
             Some(Fix::Remove(paths)) => self.remove(paths),
             None => return,

@@ -26,6 +26,17 @@ pub(super) fn run(context: &mut Context, args: &DoctorArgs) -> Result<Exit, Fail
     if args.fix {
         let fixer = Fixer::new(&facts);
         findings.iter_mut().for_each(|finding| fixer.fix(finding));
+        // What is left is what is seen now; what could not be done says why.
+        let after = checks::all(&Facts::gather(&context.global));
+        let (done, open): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|finding| finding.state == State::Fixed);
+        let left = after.into_iter().map(|new| {
+            let same = |old: &&Finding| old.name == new.name && old.text == new.text;
+            open.iter().find(same).cloned().unwrap_or(new)
+        });
+        let is_news = |new: &Finding| new.is_open() || done.iter().all(|old| old.name != new.name);
+        findings = left.filter(is_news).collect();
+        findings.splice(0..0, done);
     }
     for finding in &findings {
         match context.global.json {

@@ -205,11 +205,38 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
 ];
 
 /// What else is to be said of a command, after its examples.
-const REMARKS: &[(&str, &str)] = &[(
-    "bench",
-    "It works in a room of its own, which it deletes at its end. Each member checks that it gets every \
-     message, and in order.",
-)];
+const REMARKS: &[(&str, &str)] = &[
+    (
+        "bench",
+        "It works in a room of its own, which it deletes at its end. Each member checks that it gets every \
+         message, and in order.",
+    ),
+    (
+        "listen",
+        "CMD is one word that is split at spaces ('prog -x \"a b\"'). Where the target stands before --exec, \
+         the words after the program are its arguments, up to the next option of moot; after `--` all of \
+         them are. It has MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, MOOT_SEQ, MOOT_TS, MOOT_FROM, \
+         MOOT_USER, MOOT_LABEL, MOOT_UID, MOOT_PID, MOOT_SESSION, MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, \
+         MOOT_LEVEL and MOOT_SERVER in its environment.",
+    ),
+    (
+        "answer",
+        "CMD is written as for `listen`, and has the same environment, with MOOT_QUEUE, and in MOOT_ATTEMPT \
+         how many have taken the request, itself included. Whoever may speak in a room may answer there.",
+    ),
+    (
+        "wait",
+        "Standard output has nothing but what was waited for: with --json, `ready` and other events go to \
+         standard error. --gone and --here look at who is a member; a program that only sends is none.",
+    ),
+    (
+        "run",
+        "It ends with the command's exit code, or 128 and the number of the signal that killed it; 124 when \
+         its time is out, 125 if moot failed, 126 if the command can't be executed, 127 if there is none. At \
+         the time limit the command is asked to end, and killed 3 s later; what it began itself is not. The \
+         command has MOOT_SERVER and MOOT_ROOM in its environment.",
+    ),
+];
 
 /// Exit codes of every command.
 pub(super) const EXIT_CODES: &[(u8, &str)] = &[

@@ -48,7 +48,7 @@ pub(super) fn started(title: &str, pid: u32) -> String {
 
 /// What the server says if `run` ends without a word.
 pub(super) fn will(title: &str) -> String {
-    format!("{title}: ended without a word (moot run was killed)")
+    format!("{title}: nobody knows how it ended, since `moot run` did not end by itself")
 }
 
 pub(super) fn result(title: &str, outcome: &Outcome, took: Duration) -> String {

@@ -221,7 +221,12 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
             return Err(PlaceError::Unsafe { path: dir.clone(), why });
         }
         if meta.mode() & 0o022 != 0 {
-            let why = "others may write to it; chmod go-w".to_owned();
+            let why = match meta.mode() & 0o7000 {
+                0 => "others may write to it; chmod go-w",
+                // A place that several share on purpose.
+                _ => "others may write to it; name a directory of your own",
+            };
+            let why = why.to_owned();
             return Err(PlaceError::Unsafe { path: dir.clone(), why });
         }
         check_safe(dir, owner)?;
