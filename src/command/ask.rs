@@ -50,6 +50,7 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
         replies: Vec::new(),
         came: None,
         failed: Vec::new(),
+        silent: Vec::new(),
         printed: 0,
         exit: Exit::Done,
     };
@@ -114,6 +115,8 @@ struct Asker<'a> {
     came: Option<Instant>,
     /// Users and processes that could not do it: a session may be another one after a break.
     failed: Vec<(u32, u32)>,
+    /// The same of those that had nothing to say.
+    silent: Vec<(u32, u32)>,
     printed: u64,
     exit: Exit,
 }
@@ -215,7 +218,12 @@ impl Asker<'_> {
                 if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
                     self.failed.push((by.uid, by.pid));
                 }
-                if silent {
+                // After a break it may be told once more.
+                let process = (by.uid, by.pid);
+                if silent && !self.silent.contains(&process) {
+                    if self.silent.len() < REQUESTS_DONE_KEPT_MAX {
+                        self.silent.push(process);
+                    }
                     self.replies.push(Answer::Silent(by));
                 }
             }

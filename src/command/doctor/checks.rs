@@ -297,7 +297,7 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
 
 fn answered(status: &Status) -> Vec<Finding> {
     let text = format!(
-        "process {} serves, for {} s, {} sessions",
+        "process {} serves, for {} s; sessions: {}",
         status.pid, status.uptime_s, status.sessions
     );
     let mut all = vec![Finding::ok("server", text)];
