@@ -200,7 +200,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // One that a command started in the background, and that nobody ended.
-        if let Ok(LockState::Held(Some(note))) = moot::os::query(&self.dir.join("lock")) {
+        // A lock of this process itself may be held for an instant longer, by a child that is just begun.
+        if let Ok(LockState::Held(Some(note))) = moot::os::query(&self.dir.join("lock"))
+            && note.pid != std::process::id()
+        {
             kill(note.pid, "KILL");
         }
     }
