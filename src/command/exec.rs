@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{
     args::Program,
@@ -221,16 +221,22 @@ fn read_and_wait(
 ) -> io::Result<ExitStatus> {
     let has_ended = AtomicBool::new(false);
     thread::scope(|scope| {
-        let read = || read_output(pipe, &has_ended, outcome);
+        let (tell, is_read) = bounded::<()>(0);
+        let read = || {
+            read_output(pipe, &has_ended, outcome);
+            // The other end learns of it.
+            drop(tell);
+        };
         let reader = thread::Builder::new().name("moot-out".to_owned()).spawn_scoped(scope, read);
         let ended = child.wait();
         has_ended.store(true, Ordering::SeqCst);
-        let reader = reader?;
-        while !reader.is_finished() {
+        reader?;
+        loop {
             waker.wake();
-            thread::sleep(WAKE_EVERY);
+            if is_read.recv_timeout(WAKE_EVERY) == Err(RecvTimeoutError::Disconnected) {
+                return ended;
+            }
         }
-        ended
     })
 }
 

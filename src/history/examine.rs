@@ -57,7 +57,13 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
         beside.push(more);
         !PathBuf::from(beside).exists()
     });
-    match path.to_str().filter(|path| is_clean && path.starts_with('/')) {
+    // As an address has it: `/C:/dir/history.db` where paths begin with a drive.
+    let written = match std::path::MAIN_SEPARATOR {
+        '/' => path.to_str().map(str::to_owned),
+        separator => path.to_str().map(|path| format!("/{}", path.replace(separator, "/"))),
+    };
+    let is_plain = |path: &String| path.starts_with('/') && !path.starts_with("//");
+    match written.filter(|path| is_clean && is_plain(path)) {
         Some(path) => {
             let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
             let address = format!("file:{path}?immutable=1");

@@ -383,9 +383,8 @@ impl Hub {
             self.asking.due.insert(tag);
         }
         let event = Event::Answered { stream: tag, seq, by, failed, silent };
-        match open.session {
-            Some(asker) => self.send(asker, event),
-            None => keep_untold(&mut open.untold, event),
+        if let Some((asker, event)) = now_or_later(open.session, &mut open.untold, event) {
+            self.send(asker, event);
         }
         if silent {
             self.asking.note(id, tag, seq, true);
@@ -452,10 +451,7 @@ impl Hub {
                         *standing = Standing::Waiting { before: *before + 1 };
                         let by = member.clone();
                         let event = Event::Abandoned { stream: tag, seq, by, cause };
-                        match open.session {
-                            Some(asker) => told.push((asker, event)),
-                            None => keep_untold(&mut open.untold, event),
-                        }
+                        told.extend(now_or_later(open.session, &mut open.untold, event));
                     }
                     Standing::Waiting { .. }
                     | Standing::Offered { .. }
@@ -520,10 +516,7 @@ impl Hub {
                     Standing::Away { who, before, until_us, .. } if *until_us <= now.mono_us => {
                         let (stream, seq, by) = (*tag, *seq, (**who).clone());
                         let event = Event::Abandoned { stream, seq, by, cause: EndCause::Closed };
-                        match open.session {
-                            Some(asker) => told.push((asker, event)),
-                            None => keep_untold(&mut open.untold, event),
-                        }
+                        told.extend(now_or_later(open.session, &mut open.untold, event));
                         *standing = Standing::Waiting { before: *before + 1 };
                     }
                     Standing::Waiting { .. }
@@ -574,6 +567,7 @@ impl Hub {
         }
         let mut offers = Vec::new();
         let mut left = REQUEST_GROUPS_MAX.saturating_sub(self.asking.groups);
+        let mut grown = 0;
         let mut loads = std::mem::take(&mut self.asking.of_account);
         for (seq, open) in self.asking.in_room(tag) {
             if free.is_empty() {
@@ -603,6 +597,7 @@ impl Hub {
                 let standing = Standing::Offered { to: one.session, before, until_us };
                 if open.groups.insert(group.clone(), standing).is_none() {
                     left -= 1;
+                    grown += 1;
                     load.groups += 1;
                 }
                 offers.push((one.session, seq, before));
@@ -618,7 +613,7 @@ impl Hub {
             }
         }
         self.asking.of_account = loads;
-        self.asking.groups = REQUEST_GROUPS_MAX - left;
+        self.asking.groups += grown;
         for (session, seq, before) in offers {
             self.asking.offers += 1;
             let turn = self.asking.offers;
@@ -649,10 +644,16 @@ fn is_of(standing: &Standing, instance: InstanceKey) -> bool {
     }
 }
 
-fn keep_untold(untold: &mut Vec<Event>, event: Event) {
-    if untold.len() < UNTOLD_MAX {
-        untold.push(event);
+/// What is to be sent to an asker; kept for him while his connection is broken.
+fn now_or_later(
+    asker: Option<SessionId>,
+    untold: &mut Vec<Event>,
+    event: Event,
+) -> Option<(SessionId, Event)> {
+    if asker.is_none() && untold.len() < UNTOLD_MAX {
+        untold.push(event.clone());
     }
+    asker.map(|asker| (asker, event))
 }
 
 /// How many had it before.
@@ -1045,6 +1046,20 @@ mod tests {
         assert_eq!(refused.code, RefusalCode::Failed);
         room.close(1, EndCause::Quit);
         assert!(room.hub.asking.is_idle());
+    }
+
+    #[test]
+    fn what_is_known_already_may_go_over_the_bound_of_groups_and_is_counted_right() {
+        let mut room = Room::new(3);
+        let seq = room.say(1, None);
+        room.hub.asking.groups = REQUEST_GROUPS_MAX - 1;
+        room.answer(2, Some("a"), &[], &[seq]);
+        room.answer(3, Some("b"), &[], &[seq]);
+        room.request(1, Request::Ask { counter: seq, again: true }).unwrap();
+        assert_eq!(room.hub.asking.groups, REQUEST_GROUPS_MAX + 1);
+        room.offers();
+        room.hub.close(room.now, SessionId(1), EndCause::Quit);
+        assert_eq!(room.hub.asking.groups, REQUEST_GROUPS_MAX - 1);
     }
 
     #[test]

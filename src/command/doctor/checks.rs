@@ -220,8 +220,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     let is_own = look.uid == facts.uid || facts.uid == 0;
     if !is_own && !facts.everybody {
         let text = format!("{at} belongs to user id {} and not to you", look.uid);
-        let advice = format!("sudo chown -R {} {}", facts.uid, dir.path.display());
-        return Finding::problem(NAME, text, advice);
+        return Finding::problem(NAME, text, "name a directory of your own with --server DIR/");
     }
     let Some(mode) = look.mode else { return Finding::ok(NAME, format!("{at} is safe")) };
     let closed = |bits: u32| is_own.then(|| Fix::Mode(dir.path.clone(), mode & !bits));
