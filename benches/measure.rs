@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
+
 use moot::{
     chat::{
         hub::{Line, Submit, SubmitTo},
@@ -30,7 +32,7 @@ fn main() {
     }
     // `cargo bench` adds --bench, `cargo test --benches` adds nothing.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all: [(&str, fn()); 8] = [
+    let all: [(&str, fn()); 9] = [
         ("send", send),
         ("latency", latency),
         ("memory", memory),
@@ -39,6 +41,7 @@ fn main() {
         ("million", million),
         ("badge", badge),
         ("flood", flood),
+        ("screen", screen),
     ];
     for (name, measure) in all {
         if wanted.is_empty() || wanted.iter().any(|w| w == name) {
@@ -703,5 +706,176 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                 link.ask(&page)?;
             }
         }
+    }
+}
+
+/// The screen in a pseudo-terminal: how fast it begins, how fast a key is seen while 5,000 messages a second
+/// come into the room that it shows, and what it uses while nothing happens.
+fn screen() {
+    const RATE: u64 = 5_000;
+    const KEYS: usize = 400;
+    const SECONDS: u64 = 15;
+    let server = Server::start();
+    // The room has something to show.
+    let mut link = server.link(1);
+    for counter in 1..=200 {
+        submit(&mut link, counter, &format!("message {counter} of before"));
+    }
+    let mut starts: Vec<f64> = (0..20)
+        .map(|_| {
+            let since = Instant::now();
+            let mut terminal = Pty::open(&server.dir());
+            terminal.wait_for("message 200 of before");
+            let took = since.elapsed().as_secs_f64() * 1e3;
+            terminal.leave();
+            took
+        })
+        .collect();
+    let (median, worst) = quantiles(&mut starts);
+    say(&format!("screen: first frame with the room after {median:.1} ms (99 %: {worst:.1} ms)"));
+
+    let mut terminal = Pty::open(&server.dir());
+    terminal.wait_for("message 200 of before");
+    let idle = Duration::from_secs(10);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = cpu_ms(terminal.pid());
+    std::thread::sleep(idle);
+    let used = cpu_ms(terminal.pid()) - before;
+    say(&format!("screen: {used} ms of processor in {} idle seconds", idle.as_secs()));
+
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = {
+        let (stop, dir) = (stop.clone(), server.dir());
+        std::thread::spawn(move || {
+            let server = dir.join("socket");
+            let connection = Connection::open(&server, Duration::from_secs(5)).unwrap();
+            let mut link = Link::open(connection, &Hello::new(None, Kind::Script, [9; 16]));
+            link.welcome().unwrap();
+            let since = Instant::now();
+            let mut counter = 1;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let due = (since.elapsed().as_secs_f64() * RATE as f64) as u64;
+                while counter <= due {
+                    submit(&mut link, counter, "a line of a build that says a lot, as builds do");
+                    counter += 1;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            (counter - 1) as f64 / since.elapsed().as_secs_f64()
+        })
+    };
+    let since = Instant::now();
+    let mut echoes: Vec<f64> = Vec::new();
+    while echoes.len() < KEYS && since.elapsed().as_secs() < SECONDS * 2 {
+        // Letters that the flood has not; the row is emptied when it is full.
+        let letter = ["Q", "Z", "X", "W"][echoes.len() % 4];
+        if echoes.len().is_multiple_of(40) {
+            terminal.keys("\x15");
+            terminal.wait_until(|rows| !rows.ends_with(['Q', 'Z', 'X', 'W']));
+        }
+        let before = terminal.input();
+        let pressed = Instant::now();
+        terminal.keys(letter);
+        let wanted = format!("{before}{letter}");
+        terminal.wait_until(|input| input == wanted);
+        echoes.push(pressed.elapsed().as_secs_f64() * 1e3);
+        std::thread::sleep(Duration::from_millis(SECONDS * 1000 / KEYS as u64));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let rate = flood.join().unwrap();
+    let (median, worst) = quantiles(&mut echoes);
+    say(&format!(
+        "screen: key to echo {median:.1} ms (99 %: {worst:.1} ms) under {rate:.0} messages a second"
+    ));
+    say(&format!("screen: {} KiB of memory after that", pid_kib(terminal.pid(), "VmRSS:")));
+    terminal.leave();
+}
+
+fn pid_kib(pid: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(key)).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Processor time of a process, ms, in the clock's ticks of 10 ms.
+fn cpu_ms(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_ascii_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    (ticks(11) + ticks(12)) * 10
+}
+
+/// `moot join` in a terminal of 80 × 24.
+struct Pty {
+    master: Box<dyn MasterPty + Send>,
+    keyboard: Box<dyn Write + Send>,
+    child: Box<dyn portable_pty::Child + Send + Sync>,
+    output: std::sync::mpsc::Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+impl Pty {
+    fn open(dir: &Path) -> Self {
+        let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_moot"));
+        command.args(["join", "dev"]);
+        command.env("MOOT_SERVER", dir);
+        command.env("TERM", "xterm-256color");
+        command.env("XDG_STATE_HOME", dir.with_file_name("state"));
+        command.env("XDG_CONFIG_HOME", dir.with_file_name("config"));
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let (to, output) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(bytes @ 1..) = std::io::Read::read(&mut reader, &mut buffer) {
+                if to.send(buffer[..bytes].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let keyboard = pair.master.take_writer().unwrap();
+        let screen = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 0);
+        Self { master: pair.master, keyboard, child, output, screen }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.process_id().unwrap()
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn take(&mut self) {
+        let bytes = self.output.recv_timeout(Duration::from_secs(30)).expect("the screen hangs");
+        self.screen.process(&bytes);
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        while !self.screen.screen().contents().contains(text) {
+            self.take();
+        }
+    }
+
+    /// The last row: what is typed.
+    fn input(&self) -> String {
+        let rows = self.screen.screen().rows(0, 80).collect::<Vec<_>>();
+        let last = rows.last().map(|row| row.trim_end().to_owned()).unwrap_or_default();
+        last.trim_start_matches('>').trim_start().to_owned()
+    }
+
+    fn wait_until(&mut self, is: impl Fn(&str) -> bool) {
+        while !is(&self.input()) {
+            self.take();
+        }
+    }
+
+    fn leave(mut self) {
+        self.keys("\x15\x04");
+        let _ = self.child.wait();
+        drop(self.master);
     }
 }

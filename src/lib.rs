@@ -19,4 +19,6 @@ pub mod session;
 pub mod client;
 pub mod server;
 
+pub mod tui;
+
 pub mod command;

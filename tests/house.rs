@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["wire", "os", "config"],
     &["session", "broadcast", "presence", "history"],
     &["server", "client"],
+    &["tui"],
     &["command"],
 ];
 /// Folders whose code decides and does no I/O, reads no clock, starts no thread.
@@ -24,6 +25,20 @@ const PURE: &[&str] = &[
     "command/run/batch.rs",
     "command/metrics.rs",
     "command/doctor/checks.rs",
+    "tui/chord.rs",
+    "tui/cells.rs",
+    "tui/complete.rs",
+    "tui/editor/",
+    "tui/frame.rs",
+    "tui/hangul.rs",
+    "tui/keys.rs",
+    "tui/model/",
+    "tui/nearest.rs",
+    "tui/paint.rs",
+    "tui/scrollback.rs",
+    "tui/slash/",
+    "tui/text.rs",
+    "tui/view/",
 ];
 const IMPURE_WORDS: &[&str] = &[
     "std::net",
@@ -50,6 +65,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("libc::", &["os/"]),
     ("signal_hook::", &["os/"]),
     ("sd_notify::", &["os/"]),
+    ("crossterm::", &["tui/"]),
+    ("ratatui::", &["tui/"]),
     ("clap::", &["command/args/", "command/manual/"]),
     ("clap_complete::", &["command/manual/completion.rs"]),
     ("clap_mangen::", &["command/manual/page.rs"]),

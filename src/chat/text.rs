@@ -185,28 +185,30 @@ pub fn written_out(bytes: &[u8]) -> String {
 /// Whether a text speaks to a user: `@name` with no letter or digit around it.
 #[must_use]
 pub fn mentions(text: &str, user: &str) -> bool {
+    mentions_in(text, user).next().is_some()
+}
+
+/// Where a text speaks to a user, as byte ranges with the `@`, in order.
+#[must_use]
+pub fn mention_ranges(text: &str, user: &str) -> Vec<Range<usize>> {
+    mentions_in(text, user).collect()
+}
+
+fn mentions_in(text: &str, user: &str) -> impl Iterator<Item = Range<usize>> {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    let mut rest = text;
-    let mut before = None;
-    while let Some(at) = rest.find('@') {
-        let lead = rest[..at].chars().next_back().or(before);
-        let after = &rest[at + 1..];
-        if let Some(tail) = after.strip_prefix(user) {
-            let ends = match tail.chars().next() {
-                None => true,
-                // `@ann.` at the end of a sentence is ann; `@ann.b` is somebody else.
-                Some('.') => !tail[1..].chars().next().is_some_and(word),
-                // Korean writes particles without a space: `@ann님` is ann.
-                Some(c) => !word(c) || (user.is_ascii() && !c.is_ascii()),
-            };
-            if ends && !lead.is_some_and(word) {
-                return true;
-            }
-        }
-        before = Some('@');
-        rest = after;
-    }
-    false
+    text.match_indices('@').filter_map(move |(at, _)| {
+        let after = &text[at + 1..];
+        let tail = after.strip_prefix(user)?;
+        let ends = match tail.chars().next() {
+            None => true,
+            // `@ann.` at the end of a sentence is ann; `@ann.b` is somebody else.
+            Some('.') => !tail[1..].chars().next().is_some_and(word),
+            // Korean writes particles without a space: `@ann님` is ann.
+            Some(c) => !word(c) || (user.is_ascii() && !c.is_ascii()),
+        };
+        let begins = !text[..at].chars().next_back().is_some_and(word);
+        (begins && ends).then(|| at..text.len() - tail.len())
+    })
 }
 
 #[cfg(test)]
@@ -253,5 +255,13 @@ mod tests {
         for no in ["ann", "@anna", "x@ann", "@ann-b", "@ann.b", "@", "@@", "mail@ann.org"] {
             assert!(!mentions(no, "ann"), "{no}");
         }
+    }
+
+    #[test]
+    fn a_mention_is_found_where_it_stands() {
+        assert_eq!(mention_ranges("ask @ann, @ann님, @anna. @ann", "ann"), [4..8, 10..14, 26..30]);
+        assert_eq!(mention_ranges("철수 @철수! @철수", "철수"), [7..14, 16..23]);
+        assert_eq!(mention_ranges("@@ann @ann", "ann"), [1..5, 6..10]);
+        assert!(mention_ranges("ann", "ann").is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         batch::MessageRef,
         hub::Now,
         member::Kind as MemberKind,
-        message::Message,
+        message::{Message, StreamName},
         names::RoomName,
         verbs::{Follow, Page, Refusal, Reply, Request, StreamTag},
     },
@@ -536,6 +536,12 @@ impl Member {
     #[must_use]
     pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
         self.state.tag_of(room)
+    }
+
+    /// The messages of the answer to [`Request::Page`], in order, of a stream that it follows.
+    #[must_use]
+    pub fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
+        self.state.messages_of_page(name, page)
     }
 
     /// A message of a room that it follows, out of the answer to [`Request::Page`].

@@ -498,6 +498,7 @@ impl State {
         self.wakes.extend(early);
         if another_run {
             self.readdress_direct();
+            self.give_up_replies();
         }
         self.resubmit();
     }
@@ -616,6 +617,18 @@ impl State {
     pub(super) fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
         let name = StreamName::Room(room.clone());
         self.streams.iter().find(|(_, s)| s.name == name).map(|(tag, _)| StreamTag(*tag))
+    }
+
+    /// The messages of a page of a stream that is followed.
+    pub(super) fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
+        let Some((tag, _)) = self.streams.iter().find(|(_, s)| s.name == *name) else {
+            return Vec::new();
+        };
+        let messages = Reader::new(&page.body).into_iter().flatten().flatten();
+        messages
+            .filter(|message| (page.first..=page.last).contains(&message.seq))
+            .filter_map(|message| self.message(*tag, &message))
+            .collect()
     }
 
     /// A message of a room that is followed, out of a page of it.
@@ -814,19 +827,52 @@ impl State {
     /// if that conversation is followed; else it is told as lost, and never goes to whoever has the old
     /// number now.
     fn readdress_direct(&mut self) {
-        let before = self.unacked.len();
+        let mut lost = Vec::new();
         let followed: FxHashMap<_, _> =
             self.streams.iter().map(|(tag, stream)| (&stream.name, StreamTag(*tag))).collect();
         self.unacked.retain_mut(|unacked| match &mut unacked.to {
             Address::Room(_) => true,
             Address::Direct { stream, with, .. } => {
                 let now = followed.get(&StreamName::Direct(with.clone()));
-                now.map(|now| *stream = *now).is_some()
+                match now {
+                    Some(now) => *stream = *now,
+                    None => lost.push(unacked.counter),
+                }
+                now.is_some()
             }
         });
-        for _ in self.unacked.len()..before {
+        for counter in lost {
+            if self.refused.len() < UNACKED_SUBMITS_MAX {
+                self.refused.push(counter);
+            }
             let text = "a direct message was not delivered: the server started anew";
             self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));
+        }
+    }
+
+    /// In a room without history another run gives the numbers anew: a reply that was on its way would be one
+    /// to whatever has that number now.
+    fn give_up_replies(&mut self) {
+        let begun_anew: HashSet<_> = self
+            .streams
+            .values()
+            .filter(|stream| !stream.stored)
+            .map(|stream| &stream.name)
+            .collect();
+        let mut given_up = Vec::new();
+        self.unacked.retain(|unacked| {
+            let Address::Room(room) = &unacked.to else { return true };
+            let is_lost =
+                unacked.reply_to.is_some() && begun_anew.contains(&StreamName::Room(room.clone()));
+            given_up.extend(is_lost.then_some(unacked.counter));
+            !is_lost
+        });
+        for counter in given_up {
+            if self.refused.len() < UNACKED_SUBMITS_MAX {
+                self.refused.push(counter);
+            }
+            let text = "what it replies to is gone with the server's last run";
+            self.queue(Queued::Refused(Refusal::new(RefusalCode::Absent, text)));
         }
     }
 
@@ -932,15 +978,16 @@ impl State {
         self.wishes.clear();
         self.silent.clear();
         self.keys = None;
-        for serial in std::mem::take(&mut self.asked) {
-            self.unanswered(serial);
-        }
         if live.is_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
             self.before_run = self.run;
             self.before_epoch = self.epoch;
             // A try to come back that failed is not told each time.
             self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+        }
+        // Behind the news of the end, so that everybody knows why.
+        for serial in std::mem::take(&mut self.asked) {
+            self.unanswered(serial);
         }
         self.streams.clear();
         self.cancelled.clear();

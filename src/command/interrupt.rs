@@ -11,7 +11,7 @@ use std::{
 use super::exit::{Exit, Failure};
 use crate::{
     client::{Mailbox, Postbox},
-    os,
+    os, tui,
 };
 
 /// How long a command that says good-bye may take before it is ended: it may hang on a full pipe.
@@ -111,6 +111,11 @@ pub(super) fn leave_to_child() {
     MODE.store(LEFT_TO_CHILD, Ordering::SeqCst);
 }
 
+/// The same while a program has the terminal, and not after that.
+pub(super) fn leave_to_child_for_now(on: bool) {
+    MODE.store(if on { LEFT_TO_CHILD } else { SAYS_GOOD_BYE }, Ordering::SeqCst);
+}
+
 fn hand(why: Leave) -> bool {
     wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }
@@ -140,5 +145,6 @@ pub fn interrupt() {
         std::thread::sleep(if mode == CLEANS_UP { GRACE_TO_CLEAN_UP } else { GRACE });
     }
     // Nobody catches it, the caller hangs, or it was asked twice.
+    tui::restore();
     std::process::exit(Exit::Interrupted.code().into());
 }

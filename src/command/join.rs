@@ -1,4 +1,5 @@
-//! `moot join` in line mode: what is typed goes to the first room, what is said is printed.
+//! `moot join`: on a terminal the screen; else line mode, where what is typed goes to the first room and what is
+//! said is printed.
 
 use std::{
     collections::HashMap,
@@ -8,25 +9,25 @@ use std::{
 };
 
 use super::{
-    args::{JoinArgs, Somebody, check_will},
+    args::{JoinArgs, check_will},
     connect::Context,
     exit::{Exit, Failure},
     interrupt::{self, Leave},
     json,
     output::Output,
-    render,
+    render, screen,
 };
 use crate::{
     chat::{
-        member::{Kind, Level},
+        member::Kind,
         message::NoticeId,
         names::{RoomName, Target},
-        rules::Role,
         text::{Text, TextError},
         verbs::{Announce, Begin, Follow, Refusal, Reply, Request, RoomInfo},
     },
     client::{Address, Event, Follows, Mailbox, Member, Postbox, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
+    tui::slash::{self, Line, Slash},
 };
 
 /// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a server
@@ -37,32 +38,18 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Lines that the reading thread may be ahead.
 const LINES_AHEAD: usize = 16;
 
-const HELP: &str = "\
-/help               this
-/join ROOM          listen to one more room and talk there
-/part [ROOM]        leave a room
-/msg @USER TEXT     say something to one user
-/who                who is in the room
-/rooms              all rooms
-/topic TEXT         set the room's topic
-/away [TEXT] /back  say that you are away, or back
-/announce TEXT      tell everybody
-/ack [ID]           say that you have seen an announcement; without ID, the last one that asked
-/invite @USER       let somebody into the room, or tell him of it
-/kick @USER         take somebody out of the room; /ban and /unban, for good
-/mute @USER         let somebody say nothing more there; /unmute ends it
-/op @USER           make somebody an operator of the room; /deop ends it
-/quit               leave
-//TEXT              says /TEXT";
-
 /// What the threads that read input and signals hand over.
 enum Input {
-    Line(Result<String, TextError>),
+    Typed(Result<String, TextError>),
     End,
     Leave(Leave),
 }
 
 pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failure> {
+    let settings = match screen::is_possible(context) {
+        true => Some(screen::settings(args)?),
+        false => None,
+    };
     let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
     let rooms = match args.rooms.as_slice() {
@@ -83,7 +70,10 @@ pub(super) fn run(context: &mut Context, args: &JoinArgs) -> Result<Exit, Failur
         will: args.will.clone(),
     };
     let deadline = Some(context.deadline());
-    let member = Member::join(connection, places, context.hello(kind)?, follows, deadline)?;
+    let member = Member::join(connection, places.clone(), context.hello(kind)?, follows, deadline)?;
+    if let Some(settings) = settings {
+        return screen::run(context, args, settings, rooms, (member, places), interrupted);
+    }
     let failed = |e| Failure::new(Exit::Failed, format!("can't wait for input: {e}"));
     let (to_loop, inputs) = Mailbox::new(LINES_AHEAD).map_err(failed)?;
     interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
@@ -123,7 +113,7 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
                     return;
                 }
             };
-            if !to.send(Input::Line(line)) {
+            if !to.send(Input::Typed(line)) {
                 return;
             }
         }
@@ -207,10 +197,10 @@ impl Chat {
                 Wake::NotFollowed(follow, refusal) => self.not_followed(context, &follow, &refusal),
                 Wake::Ended(e) => return Err(e.into()),
                 Wake::Reply(serial, result) => self.answered(context, serial, result)?,
-                Wake::Extra(Some(Input::Line(_))) if self.ended => {}
-                Wake::Extra(Some(Input::Line(Ok(line)))) => self.take_line(context, line)?,
-                Wake::Extra(Some(Input::Line(Err(TextError::Empty)))) => {}
-                Wake::Extra(Some(Input::Line(Err(e)))) => {
+                Wake::Extra(Some(Input::Typed(_))) if self.ended => {}
+                Wake::Extra(Some(Input::Typed(Ok(line)))) => self.take_line(context, &line)?,
+                Wake::Extra(Some(Input::Typed(Err(TextError::Empty)))) => {}
+                Wake::Extra(Some(Input::Typed(Err(e)))) => {
                     self.exit = Exit::Usage;
                     context.out.warn(&e.to_string());
                 }
@@ -326,13 +316,17 @@ impl Chat {
         Ok(())
     }
 
-    fn take_line(&mut self, context: &mut Context, line: String) -> Result<(), Failure> {
-        if let Some(text) = line.strip_prefix("//") {
-            self.say(context, format!("/{text}"));
-        } else if let Some(command) = line.strip_prefix('/') {
-            return self.command(context, command);
-        } else {
-            self.say(context, line);
+    fn take_line(&mut self, context: &mut Context, line: &str) -> Result<(), Failure> {
+        let outcome = match slash::parse_line_mode(line) {
+            Ok(Line::Say(text)) => {
+                self.say(context, text);
+                Ok(())
+            }
+            Ok(Line::Do(command)) => self.command(context, command),
+            Err(e) => Err(e),
+        };
+        if let Err(text) = outcome {
+            context.out.warn(&text);
         }
         Ok(())
     }
@@ -346,55 +340,70 @@ impl Chat {
         }
     }
 
-    fn command(&mut self, context: &mut Context, line: &str) -> Result<(), Failure> {
-        let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
-        let outcome = match verb {
-            "help" => {
-                context.out.note(HELP);
-                Ok(())
-            }
-            "quit" => {
+    fn command(&mut self, context: &mut Context, command: Slash) -> Result<(), String> {
+        let only_on_screen = || Err("that is for the screen (moot join on a terminal)".to_owned());
+        match command {
+            Slash::Help(None) => context.out.note(&slash::help(true)),
+            Slash::Help(Some(info)) => context.out.note(&slash::help_of(info)),
+            Slash::Quit => {
                 self.quits = true;
                 self.ended = true;
-                Ok(())
             }
-            "join" => self.join(rest),
-            "part" => self.part(rest),
-            "msg" => self.message(rest),
-            "who" => self.who(context, rest),
-            "rooms" => {
+            Slash::Join(room) => self.join(room),
+            Slash::Part(room) => self.part(room)?,
+            Slash::Message { to, text: Some(text) } => self.message(to, text)?,
+            Slash::Message { to, text: None } => return Err(format!("what shall {to} be told?")),
+            Slash::Me(text) => self.say(context, text),
+            Slash::Reply { seq, text } => self.reply(seq, text)?,
+            Slash::Who(room) => self.who(context, room)?,
+            Slash::Rooms => {
                 self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms(Vec::new()));
-                Ok(())
             }
-            "topic" => self.topic(rest),
-            "away" => {
-                let text = if rest.is_empty() { "away" } else { rest }.to_owned();
+            Slash::Topic(topic) => {
+                let topic = topic.ok_or("/topic TEXT sets the room's topic")?;
+                let room = self.here()?;
+                self.ask(&Request::Topic { room, topic }, Asked::Nothing);
+            }
+            Slash::Away(text) => {
+                let text = text.unwrap_or_else(|| "away".to_owned());
                 let label = context.global.label.clone();
                 self.ask(&Request::Away { label, text }, Asked::Nothing);
-                Ok(())
             }
-            "back" => {
+            Slash::Back => {
                 let label = context.global.label.clone();
                 self.ask(&Request::Back { label }, Asked::Nothing);
-                Ok(())
             }
-            "announce" => self.announce(rest),
-            "ack" => self.ack(rest),
-            "invite" => self.rule(rest, Role::Invited, true),
-            "kick" => self.kick(rest),
-            "ban" => self.rule(rest, Role::Banned, true),
-            "unban" => self.rule(rest, Role::Banned, false),
-            "mute" => self.rule(rest, Role::Muted, true),
-            "unmute" => self.rule(rest, Role::Muted, false),
-            "op" => self.rule(rest, Role::Operator, true),
-            "deop" => self.rule(rest, Role::Operator, false),
-            _ => Err(format!("there is no /{verb}; /help lists what there is, //text says /text")),
-        };
-        if let Err(text) = outcome {
-            context.out.warn(&text);
+            Slash::Announce { level, ack, retain, text } => {
+                let announce = Announce { ack, retain, ..Announce::new(level, text) };
+                self.ask(&Request::Announce(announce), Asked::Nothing);
+            }
+            // Without an id: the last one that asked for it.
+            Slash::Ack(id) => {
+                let last = id.or(self.to_ack);
+                let id = last.ok_or("nothing was announced that asks to be acknowledged")?;
+                self.ask(&Request::AckNotice { id }, Asked::Nothing);
+            }
+            Slash::Role { user, role, on } => {
+                let room = self.here()?;
+                self.ask(&Request::Role { room, user, role, on }, Asked::Nothing);
+            }
+            Slash::Kick { user, label } => {
+                let room = self.here()?;
+                self.ask(&Request::KickFromRoom { room, user, label }, Asked::Nothing);
+            }
+            Slash::Notify(_)
+            | Slash::Bell(_)
+            | Slash::Ignore(_)
+            | Slash::Unignore(_)
+            | Slash::Clear
+            | Slash::Read
+            | Slash::Search(_) => return only_on_screen(),
         }
         Ok(())
+    }
+
+    fn here(&self) -> Result<RoomName, String> {
+        self.current.clone().ok_or_else(|| "you are in no room".to_owned())
     }
 
     fn ask(&mut self, request: &Request, what: Asked) {
@@ -402,22 +411,16 @@ impl Chat {
         self.asked.insert(serial, what);
     }
 
-    fn join(&mut self, room: &str) -> Result<(), String> {
-        let room = RoomName::new(room).map_err(|e| e.to_string())?;
+    fn join(&mut self, room: RoomName) {
         if !self.rooms.contains(&room) {
             self.rooms.push(room.clone());
             self.member.follow(Follow::Room(room.clone()));
         }
         self.current = Some(room);
-        Ok(())
     }
 
-    fn part(&mut self, room: &str) -> Result<(), String> {
-        let room = match (room, &self.current) {
-            ("", Some(current)) => current.clone(),
-            ("", None) => return Err("you are in no room".to_owned()),
-            (room, _) => RoomName::new(room).map_err(|e| e.to_string())?,
-        };
+    fn part(&mut self, room: Option<RoomName>) -> Result<(), String> {
+        let room = room.map_or_else(|| self.here(), Ok)?;
         if !self.member.part(&room, true) {
             return Err(format!("you are not in {room}"));
         }
@@ -425,65 +428,21 @@ impl Chat {
         Ok(())
     }
 
-    fn message(&mut self, rest: &str) -> Result<(), String> {
-        let (to, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let to = if to.starts_with('@') { to.to_owned() } else { format!("@{to}") };
-        let target: Target = to.parse().map_err(|e| format!("{to}: {e}"))?;
-        let text = text.trim_start();
-        Text::check(text).map_err(|e| e.to_string())?;
+    fn message(&mut self, target: Target, text: String) -> Result<(), String> {
+        Text::check(&text).map_err(|e| e.to_string())?;
         let open = Request::Open { target: target.clone() };
-        self.ask(&open, Asked::Open(target, text.to_owned()));
+        self.ask(&open, Asked::Open(target, text));
         Ok(())
     }
 
-    fn topic(&mut self, text: &str) -> Result<(), String> {
-        let room = self.current.clone().ok_or("you are in no room")?;
-        self.ask(&Request::Topic { room, topic: text.to_owned() }, Asked::Nothing);
+    fn reply(&mut self, seq: u64, text: String) -> Result<(), String> {
+        let room = self.here()?;
+        self.member.say(Address::Room(room), Some(seq), text);
         Ok(())
     }
 
-    /// Without an id: the last one that asked for it.
-    fn ack(&mut self, id: &str) -> Result<(), String> {
-        let id = match id {
-            "" => self.to_ack.ok_or("nothing was announced that asks to be acknowledged")?,
-            id => id.parse().map_err(|e| format!("{id:?}: {e}"))?,
-        };
-        self.ask(&Request::AckNotice { id }, Asked::Nothing);
-        Ok(())
-    }
-
-    /// A rule about a user in the room where one talks.
-    fn rule(&mut self, user: &str, role: Role, on: bool) -> Result<(), String> {
-        let room = self.current.clone().ok_or("you are in no room")?;
-        let user = somebody(user)?.user;
-        self.ask(&Request::Role { room, user, role, on }, Asked::Nothing);
-        Ok(())
-    }
-
-    fn kick(&mut self, user: &str) -> Result<(), String> {
-        let room = self.current.clone().ok_or("you are in no room")?;
-        let Somebody { user, label } = somebody(user)?;
-        self.ask(&Request::KickFromRoom { room, user, label }, Asked::Nothing);
-        Ok(())
-    }
-
-    fn announce(&mut self, text: &str) -> Result<(), String> {
-        let text = Text::new(text).map_err(|e| e.to_string())?;
-        let request = Request::Announce(Announce::new(Level::Notice, text));
-        self.ask(&request, Asked::Nothing);
-        Ok(())
-    }
-
-    fn who(&mut self, context: &mut Context, room: &str) -> Result<(), String> {
-        let room = match room {
-            "" => self.current.clone(),
-            room => Some(RoomName::new(room).map_err(|e| e.to_string())?),
-        };
+    fn who(&mut self, context: &mut Context, room: Option<RoomName>) -> Result<(), String> {
+        let room = room.or_else(|| self.current.clone());
         super::who::in_chat(context, room.as_ref()).map_err(|e| e.text)
     }
-}
-
-fn somebody(written: &str) -> Result<Somebody, String> {
-    let written = if written.starts_with('@') { written.to_owned() } else { format!("@{written}") };
-    written.parse().map_err(|e| format!("{written}: {e}"))
 }

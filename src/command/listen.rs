@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    args::{ListenArgs, ListenTarget, check_will},
+    args::{ListenArgs, ListenTarget, Program, check_will},
     connect::Context,
     exec::{self, Job, Outcome, Runner},
     exit::{Exit, Failure},
@@ -39,27 +39,19 @@ enum Input {
 }
 
 pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Failure> {
-    let (connection, places) = {
-        checked(args)?;
-        context.connect_or_start()?
-    };
-    listen(context, args, connection, places, false)
-}
-
-/// What can be refused before anything is begun.
-pub(super) fn checked(args: &ListenArgs) -> Result<(), Failure> {
-    let targets: HashSet<_> = args.targets.iter().collect();
-    let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
-    check_will(args.will.as_ref(), rooms)?;
-    args.exec.program().map(drop)
+    let rooms = args.targets.iter().filter(|t| matches!(t, ListenTarget::Room(_)));
+    check_will(args.will.as_ref(), rooms.collect::<HashSet<_>>().len())?;
+    let program = args.exec.program()?;
+    let (connection, places) = context.connect_or_start()?;
+    listen(context, args, program.as_ref(), (connection, places), false)
 }
 
 /// Listens; `waits`: for one thing, and prints nothing else.
 pub(super) fn listen(
     context: &mut Context,
     args: &ListenArgs,
-    connection: Connection,
-    places: Places,
+    program: Option<&Program>,
+    (connection, places): (Connection, Places),
     waits: bool,
 ) -> Result<Exit, Failure> {
     let targets: HashSet<_> = args.targets.iter().collect();
@@ -70,10 +62,10 @@ pub(super) fn listen(
     let (to_loop, inputs) = Mailbox::new(args.exec.jobs() as usize + 1)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't wait for input: {e}")))?;
     interrupt::forward(interrupted, to_loop.clone(), Input::Leave)?;
-    let runner = args.exec.program()?.map(|program| {
+    let runner = program.map(|program| {
         let work =
-            exec::work(&program, &context.environment(&places), false, &to_loop, Input::Ended);
-        Runner::new(&program, args.exec.jobs(), work)
+            exec::work(program, &context.environment(&places), false, &to_loop, Input::Ended);
+        Runner::new(program, args.exec.jobs(), work)
     });
     let begin_of = match &args.since {
         None => Vec::new(),

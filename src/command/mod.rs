@@ -21,6 +21,7 @@ mod past;
 mod render;
 mod rooms;
 mod run;
+mod screen;
 mod send;
 mod serve;
 mod status;

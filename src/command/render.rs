@@ -15,6 +15,7 @@ use crate::{
     },
     client::Event,
     server::Status,
+    tui::slash::action_of,
 };
 
 /// Missing members that a receipt names in text; JSON names all.
@@ -100,7 +101,8 @@ fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Str
 fn message(message: &Message, style: &Style) -> String {
     let time = painted(style, "2", &format!("[{}]", clock(message.wall_us)));
     let name = painted(style, "1", &message.from.to_string());
-    let mut text = indented(&message.text);
+    let action = message.notice.is_none().then(|| action_of(&message.text)).flatten();
+    let mut text = indented(action.unwrap_or(&message.text));
     if let Some(cause) = message.will {
         text += &painted(style, "2", &format!(" ({})", cause.word()));
     }
@@ -108,14 +110,20 @@ fn message(message: &Message, style: &Style) -> String {
         let hint = format!(" (to be acknowledged: moot notices ack {})", message.id.seq);
         text += &painted(style, "2", &hint);
     }
+    // What somebody does reads as a sentence; no name begins with the star.
+    let said = match action {
+        Some(_) => format!("* {name} {text}"),
+        None => format!("{name}: {text}"),
+    };
     match (&message.notice, &message.id.stream) {
-        (Some(notice), _) => format!("{time} {} {name}: {text}", weight(notice, style)),
+        (Some(notice), _) => format!("{time} {} {said}", weight(notice, style)),
         (None, StreamName::Direct(with)) => {
             let to = if *with == message.from.user { "you".to_owned() } else { with.to_string() };
-            format!("{time} {name} → {to}: {text}")
+            let star = if action.is_some() { "* " } else { "" };
+            format!("{time} {star}{name} → {to}: {text}")
         }
-        (None, StreamName::Room(room)) if style.rooms => format!("{time} {room}  {name}: {text}"),
-        (None, StreamName::Room(_) | StreamName::Announcements) => format!("{time} {name}: {text}"),
+        (None, StreamName::Room(room)) if style.rooms => format!("{time} {room}  {said}"),
+        (None, StreamName::Room(_) | StreamName::Announcements) => format!("{time} {said}"),
     }
 }
 
@@ -387,6 +395,28 @@ mod tests {
         let lines: Vec<_> = line.lines().collect();
         assert!(lines[0].ends_with("ann: hi"));
         assert_eq!(lines[1], "        [09:00] bob: \\u{1b}[2Jgone");
+    }
+
+    #[test]
+    fn who_does_something_is_told_from_who_says_something() {
+        let shown = |message: Message, style| event(&Event::Message(message), style);
+        assert!(shown(said("/me waves"), &PLAIN).ends_with("] * ann waves"));
+        let named = Style { color: false, rooms: true };
+        assert!(shown(said("/me waves"), &named).ends_with("] dev  * ann waves"));
+        assert!(
+            shown(said("/me waves\n* bob too"), &PLAIN).ends_with("* ann waves\n        * bob too")
+        );
+        assert!(shown(said("* bob waves"), &PLAIN).ends_with("] ann: * bob waves"));
+        assert!(shown(said("/mean it"), &PLAIN).ends_with("] ann: /mean it"));
+        let mut direct = said("/me waves");
+        direct.id.stream = StreamName::Direct(UserName::new("ann").unwrap());
+        assert!(shown(direct, &PLAIN).ends_with("] * ann → you: waves"));
+        let mut announced = said("/me waves");
+        let level = Level::Notice;
+        let notice =
+            Notice { level, room: None, expires_wall_us: None, retained: false, ack: false };
+        announced.notice = Some(notice);
+        assert!(shown(announced, &PLAIN).ends_with("ann: /me waves"));
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
     // What nobody serves, nobody will say.
     let connection = context.connect()?;
     let places = context.places()?;
-    listen::listen(context, &listen, connection, places, true)
+    listen::listen(context, &listen, None, (connection, places), true)
 }
 
 /// A process that was here.

@@ -1,5 +1,7 @@
 //! What the operator decides: a TOML file over the defaults of `limits`, each value within its bounds.
 
+pub mod screen;
+
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
@@ -223,23 +225,10 @@ impl Settings {
     /// # Errors
     /// See [`ConfigError`]. A file that was named has to exist.
     pub fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
-        let path = named.unwrap_or(fall_back);
-        let failed = |source| ConfigError::Io { path: path.to_owned(), source };
-        let file = match std::fs::File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
-                return Ok(Self::default());
-            }
-            Err(e) => return Err(failed(e)),
-        };
-        let mut text = String::new();
-        let read = file.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text);
-        let bytes = read.map_err(failed)?;
-        if bytes as u64 > limits::CONFIG_BYTES_MAX {
-            let text = format!("longer than {} bytes", limits::CONFIG_BYTES_MAX);
-            return Err(ConfigError::Syntax { path: path.to_owned(), text });
+        match read(named, fall_back)? {
+            Some(text) => Self::parse(&text, named.unwrap_or(fall_back)),
+            None => Ok(Self::default()),
         }
-        Self::parse(&text, path)
     }
 
     /// Takes settings from a text; `path` is named in errors.
@@ -347,6 +336,25 @@ impl Settings {
             text => duration(text).map(Some),
         }
     }
+}
+
+/// The text of the file that was named, else of the usual one; none if that does not exist.
+fn read(named: Option<&Path>, fall_back: &Path) -> Result<Option<String>, ConfigError> {
+    let path = named.unwrap_or(fall_back);
+    let failed = |source| ConfigError::Io { path: path.to_owned(), source };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => return Ok(None),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut text = String::new();
+    let read = file.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text);
+    let bytes = read.map_err(failed)?;
+    if bytes as u64 > limits::CONFIG_BYTES_MAX {
+        let text = format!("longer than {} bytes", limits::CONFIG_BYTES_MAX);
+        return Err(ConfigError::Syntax { path: path.to_owned(), text });
+    }
+    Ok(Some(text))
 }
 
 /// Not a duration.

@@ -18,6 +18,7 @@
 //! | `random` | random numbers |
 //! | `service` | the service manager: what it is told, what it hands over |
 //! | `stream` | sessions: where a server listens, and the client's end |
+//! | `terminal` | the terminal that this process was started in |
 //! | `user` | the user database |
 
 mod health;

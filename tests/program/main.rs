@@ -26,6 +26,9 @@ mod examples;
 mod fair;
 #[cfg(unix)]
 mod rules;
+// Pseudo-terminals.
+#[cfg(unix)]
+mod screen;
 // Descriptors that a service manager hands over, and its sockets.
 #[cfg(unix)]
 mod service;

@@ -71,7 +71,7 @@ pub(super) struct Global {
     /// One JSON object a line
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Lines in place of the terminal interface
+    /// Lines in place of the screen
     #[arg(long, global = true)]
     pub(super) plain: bool,
     /// Only results and errors
@@ -151,7 +151,7 @@ impl From<Dur> for Duration {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Chat: say what is typed, show what is said
+    /// Chat: on a terminal the screen, else say what is typed and show what is said
     Join(JoinArgs),
     /// Say something, once
     Send(SendArgs),
@@ -224,13 +224,13 @@ pub(super) enum Verb {
 /// `join`
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
-    /// Rooms to be in; lines go to the first
+    /// Rooms to be in; the first one is shown, or is where lines go
     #[arg(value_name = "ROOM")]
     pub(super) rooms: Vec<RoomName>,
     /// Show so many messages of before
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) last: u64,
-    /// Only look; standard input is not read
+    /// Only look: nothing is said
     #[arg(long)]
     pub(super) read_only: bool,
     /// What the server says in these rooms for this session, if it dies without leaving
@@ -239,6 +239,9 @@ pub(super) struct JoinArgs {
     /// What this session is: person on a terminal, else script
     #[arg(long, value_enum)]
     pub(super) kind: Option<KindArg>,
+    /// Settings of the screen, in place of screen.toml in the configuration directory
+    #[arg(long, value_name = "FILE")]
+    pub(super) settings: Option<PathBuf>,
 }
 
 /// `send`

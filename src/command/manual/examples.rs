@@ -15,8 +15,9 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "join",
         &[
-            "moot join                          # the room lobby",
-            "moot join dev ops --last 50        # what you type goes to dev",
+            "moot join                          # the screen, in the room lobby; F1 helps",
+            "moot join dev ops --last 50        # dev is shown, or gets what you type",
+            "moot join --plain dev              # lines in place of the screen",
             "moot join jobs --will 'the runner on node 7 is gone'",
             "printf '%s\\n' hello /quit | moot join dev",
         ],
@@ -206,6 +207,15 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
 
 /// What else is to be said of a command, after its examples.
 const REMARKS: &[(&str, &str)] = &[
+    (
+        "join",
+        "Where input and output are a terminal, it opens the screen: rooms, messages, members and an input, with a \
+         draft a room that is kept. F1 shows its keys and commands, Ctrl-D or /quit leaves. Its settings are in \
+         screen.toml in the configuration directory; config/screen.toml of the source has all of them with their \
+         defaults. With --plain or --json, without a terminal and on a dumb one it is line mode: each line of \
+         standard input is said, but for commands; /help lists them. What begins with / is never said by a slip; \
+         //text says /text.",
+    ),
     (
         "bench",
         "It works in a room of its own, which it deletes at its end. Each member checks that it gets every \

@@ -24,6 +24,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("MOOT_SERVER", "Which server, as --server: a name, or a directory if it has a slash."),
     ("MOOT_AS", "The label, as --as."),
     ("NO_COLOR", "If it is not empty, nothing is coloured."),
+    ("PAGER, VISUAL, EDITOR", "What the screen opens to read a message, and to write one."),
     (
         "XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME",
         "Where your own server has its socket, its history and its configuration.",
@@ -46,6 +47,8 @@ const FILES: &[(&str, &str)] = &[
         "$XDG_CONFIG_HOME/moot/moot.toml",
         "Its configuration (without that variable ~/.config/moot/moot.toml).",
     ),
+    ("$XDG_CONFIG_HOME/moot/screen.toml", "Settings of the screen that `moot join` opens."),
+    ("$XDG_STATE_HOME/moot/screen", "Drafts, and what was set for a room on the screen."),
 ];
 
 /// What the page of these words is called.

@@ -1,7 +1,7 @@
 //! Where servers live: which directories, whether they are safe, which server a command means.
 
 use std::{
-    env, fs,
+    env, fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -196,6 +196,22 @@ pub fn config_path(system: bool) -> PathBuf {
     let config = absolute("XDG_CONFIG_HOME");
     let config = config.or_else(|| absolute("HOME").or_else(home).map(|h| h.join(".config")));
     config.unwrap_or_else(|| "/etc".into()).join("moot/moot.toml")
+}
+
+/// Where a user's own screens keep what they keep between two runs.
+///
+/// # Errors
+/// [`PlaceError::NoHome`].
+pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
+    Ok(env.state_home()?.join("moot/screen"))
+}
+
+/// Makes a directory if there is none, and all above it, for this user alone.
+///
+/// # Errors
+/// From the system.
+pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Whether a server holds the lock of these places.

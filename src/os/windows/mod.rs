@@ -15,12 +15,13 @@ mod process_end;
 mod security;
 mod service;
 mod stream;
+mod terminal;
 mod user;
 
 pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
-pub use files::{is_out_of_descriptors, make_private, owner_of};
+pub use files::{hidden_name, is_out_of_descriptors, make_private, owner_of};
 pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
 pub use lock::{Lock, query};
@@ -33,6 +34,7 @@ pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };
+pub use terminal::*;
 pub use user::{is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.

@@ -122,6 +122,23 @@ pub fn config_path(system: bool) -> PathBuf {
     base.map_or_else(|| PathBuf::from("C:\\"), PathBuf::from).join("moot\\moot.toml")
 }
 
+/// Where a user's own screens keep what they keep between two runs.
+///
+/// # Errors
+/// [`PlaceError::NoHome`].
+pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
+    let base = env.local.as_ref().ok_or(PlaceError::NoHome)?;
+    Ok(base.join("moot").join("screen"))
+}
+
+/// Makes a directory if there is none, and all above it, for this user and the system alone.
+///
+/// # Errors
+/// From the system.
+pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+    make_dir(dir, false)
+}
+
 /// Whether a server holds the lock of these places.
 #[must_use]
 pub fn is_served(places: &Places) -> bool {

@@ -1,0 +1,106 @@
+//! The terminal that this process was started in, and what a user has beside it.
+
+use std::{
+    env,
+    fs::File,
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGTERM};
+
+/// How long a stop is waited for: the time in which a signal reaches a thread.
+const STOP_LOOKS: u32 = 100;
+const STOP_LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// The editor of somebody who has not said which.
+pub const EDITOR: &str = "vi";
+/// The pagers of somebody who has not said which: the first that there is.
+pub const PAGERS: &[&str] = &["less", "more"];
+
+/// Standard output without the lock and the buffer of the standard library: whoever leaves the terminal
+/// does not wait for a thread that hangs in it.
+pub type TerminalOutput = File;
+
+/// Standard output.
+///
+/// # Errors
+/// If descriptors have run out.
+pub fn terminal_output() -> io::Result<TerminalOutput> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+/// Waits until nothing is at the other end of the terminal any more; false if that can't be known.
+#[must_use]
+pub fn wait_until_terminal_is_gone() -> bool {
+    let out = io::stdout();
+    loop {
+        // That is told without being asked for.
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+            Ok(_) => {
+                let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+                return fds[0].revents().is_some_and(|is| is.intersects(gone));
+            }
+        }
+    }
+}
+
+/// Stops this process and the others of its job, as Ctrl-Z does, until the shell lets them go on.
+pub fn suspend() {
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let Ok(watch) = signal_hook::flag::register(SIGCONT, Arc::clone(&goes_on)) else { return };
+    // Of a group that no shell looks after nothing is stopped; then nobody could let it go on.
+    let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+    // The kernel may give that to another thread, and stop this one a moment later. It is over once the
+    // process was told to go on; after a while without that it was not stopped at all.
+    for _ in 0..STOP_LOOKS {
+        if goes_on.load(Ordering::SeqCst) {
+            break;
+        }
+        thread::sleep(STOP_LOOK_EVERY);
+    }
+    signal_hook::low_level::unregister(watch);
+}
+
+/// Whether SIGTERM or SIGHUP came since [`note_wish_to_end`].
+static TOLD_TO_END: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on it is noted when this process is told to end, whatever else is done about it.
+pub fn note_wish_to_end() {
+    TOLD_TO_END.get_or_init(|| {
+        let told = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGHUP] {
+            // It calls the handler that is there as well. Without it nothing is noted.
+            let _ = signal_hook::flag::register(signal, Arc::clone(&told));
+        }
+        told
+    });
+}
+
+/// Whether it was.
+#[must_use]
+pub fn was_told_to_end() -> bool {
+    TOLD_TO_END.get().is_some_and(|told| told.load(Ordering::SeqCst))
+}
+
+/// Whether this session has a desktop that could show notifications.
+#[must_use]
+pub fn has_desktop() -> bool {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    cfg!(target_os = "macos") || is_set("WAYLAND_DISPLAY") || is_set("DISPLAY")
+}

@@ -1,0 +1,43 @@
+//! The console that this process was started in, and what a user has beside it.
+
+use std::io;
+
+/// The editor of somebody who has not said which.
+pub const EDITOR: &str = "notepad";
+/// The pagers of somebody who has not said which: the first that there is.
+pub const PAGERS: &[&str] = &["less", "more.com"];
+
+/// Standard output: the standard library knows how a console is told what is not ASCII.
+pub type TerminalOutput = io::Stdout;
+
+/// Standard output.
+///
+/// # Errors
+/// Never.
+pub fn terminal_output() -> io::Result<TerminalOutput> {
+    Ok(io::stdout())
+}
+
+/// A console that is closed ends its processes.
+#[must_use]
+pub fn wait_until_terminal_is_gone() -> bool {
+    false
+}
+
+/// Nothing is stopped by a key here.
+pub fn suspend() {}
+
+/// From now on it would be noted when this process is told to end; here it is ended without that.
+pub fn note_wish_to_end() {}
+
+/// Whether it was.
+#[must_use]
+pub fn was_told_to_end() -> bool {
+    false
+}
+
+/// Whether this session has a desktop that could show notifications.
+#[must_use]
+pub fn has_desktop() -> bool {
+    true
+}

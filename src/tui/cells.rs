@@ -1,0 +1,597 @@
+//! A frame as the bytes that make the terminal show it: only what differs from the last one.
+
+use std::{collections::HashMap, fmt::Write as _, sync::Arc};
+
+use ratatui::{
+    buffer::{Buffer, Cell},
+    layout::Rect,
+    style::{Color, Modifier, Style},
+};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::frame::Frame;
+
+/// Longest link, once written as a terminal wants it; what is longer is text and nothing more. Terminals
+/// take about as much.
+const LINK_BYTES_MAX: usize = 2_000;
+/// Links that are remembered; with more, all are forgotten and the screen is written anew.
+const LINKS_MAX: usize = 4_096;
+
+/// From here on a terminal that knows it shows nothing until all has come.
+const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
+const END: &str = "\x1b[?2026l";
+/// All cells empty, in the terminal's own colours.
+const CLEAR: &str = "\x1b[0m\x1b[2J";
+const PLAIN: &str = "\x1b[0m";
+const NO_LINK: &str = "\x1b]8;;\x1b\\";
+
+/// What the terminal shows, and what it is to show next.
+#[derive(Debug)]
+pub(super) struct Cells {
+    shown: Buffer,
+    next: Buffer,
+    /// Where the cursor is; the outer none: not known, and neither is anything else.
+    cursor: Option<Option<(u16, u16)>>,
+    links: Option<Links>,
+}
+
+impl Cells {
+    /// Nothing is known of the terminal yet. Without `links` no text leads anywhere.
+    pub(super) fn new(size: (u16, u16), links: bool) -> Self {
+        let empty = Buffer::empty(Rect::new(0, 0, size.0, size.1));
+        let links = links.then(Links::default);
+        Self { shown: empty.clone(), next: empty, cursor: None, links }
+    }
+
+    /// Columns and rows.
+    pub(super) fn size(&self) -> (u16, u16) {
+        (self.next.area.width, self.next.area.height)
+    }
+
+    /// The terminal has another size now: what it made of its contents is not known.
+    pub(super) fn resize(&mut self, size: (u16, u16)) {
+        *self = Self::new(size, self.links.is_some());
+    }
+
+    /// Something else wrote to the terminal: the next frame is written as a whole.
+    pub(super) fn forget(&mut self) {
+        self.cursor = None;
+    }
+
+    /// What is to be written so that the terminal shows this frame; nothing if it does already.
+    pub(super) fn draw(&mut self, frame: &Frame) -> String {
+        if self.links.as_ref().is_some_and(|links| links.urls.len() >= LINKS_MAX) {
+            self.links = Some(Links::default());
+            self.forget();
+        }
+        self.next.reset();
+        fill(&mut self.next, frame, self.links.as_mut());
+        let cursor = frame
+            .cursor
+            .filter(|&(column, row)| column < self.next.area.width && row < self.next.area.height);
+        let is_known = self.cursor.is_some();
+        if !is_known {
+            self.shown.reset();
+        }
+        let mut changes = String::new();
+        write_changes(&mut changes, &self.shown, &self.next, self.links.as_ref());
+        let mut out = String::new();
+        if !changes.is_empty() || !is_known {
+            let clear = if is_known { "" } else { CLEAR };
+            let shows = cursor.map(place_cursor).unwrap_or_default();
+            out = [BEGIN, clear, &changes, &shows, END].concat();
+        } else if self.cursor != Some(cursor) {
+            out = cursor.map_or_else(|| "\x1b[?25l".to_owned(), place_cursor);
+        }
+        std::mem::swap(&mut self.shown, &mut self.next);
+        self.cursor = Some(cursor);
+        out
+    }
+}
+
+fn place_cursor((column, row): (u16, u16)) -> String {
+    format!("\x1b[{};{}H\x1b[?25h", u32::from(row) + 1, u32::from(column) + 1)
+}
+
+/// Puts a frame into cells. What does not fit is cut, never half a character.
+fn fill(cells: &mut Buffer, frame: &Frame, mut links: Option<&mut Links>) {
+    for (row, y) in frame.rows.iter().zip(0..cells.area.height) {
+        let mut x = 0;
+        for span in &row.spans {
+            let mark = match (&span.link, links.as_deref_mut()) {
+                (Some(url), Some(links)) => links.mark(url),
+                _ => None,
+            };
+            x = put(cells, (x, y), &span.text, span.style, mark.unwrap_or(Color::Reset));
+        }
+    }
+}
+
+/// Puts a text into a row of cells, and says in which column it ends. The colour of the underline is the
+/// mark of a link (see [`Links`]).
+fn put(cells: &mut Buffer, (mut x, y): (u16, u16), text: &str, style: Style, mark: Color) -> u16 {
+    for cluster in text.graphemes(true) {
+        // Whoever made the frame has seen to it that nothing commands the terminal; this is the last gate.
+        if cluster.contains(char::is_control) {
+            continue;
+        }
+        let columns = columns_of(cluster);
+        if columns == 0 {
+            continue;
+        }
+        let Some(end) = x.checked_add(columns).filter(|end| *end <= cells.area.width) else {
+            return cells.area.width;
+        };
+        let cell = &mut cells[(x, y)];
+        cell.set_symbol(cluster).set_style(style);
+        cell.underline_color = mark;
+        x = end;
+    }
+    x
+}
+
+fn write_changes(out: &mut String, shown: &Buffer, next: &Buffer, links: Option<&Links>) {
+    let mut writer = Writer { out, links, at: None, pen: String::new(), link: None };
+    for y in 0..next.area.height {
+        write_row(&mut writer, shown, next, y);
+    }
+    writer.finish();
+}
+
+/// Here and not by [`Buffer::diff_iter`], which leaves it to the terminal what becomes of the second half of a
+/// wide character whose first half is written over: they do not agree.
+fn write_row(writer: &mut Writer<'_>, shown: &Buffer, next: &Buffer, y: u16) {
+    let end = text_end(next, y);
+    // Up to here it is not sure what the terminal shows.
+    let mut unsure = 0;
+    let mut x = 0;
+    while x < end {
+        let cell = &next[(x, y)];
+        let behind = x.saturating_add(columns_of(cell.symbol()));
+        if x < unsure || *cell != shown[(x, y)] {
+            writer.put((x, y), cell);
+            for column in x..behind.min(next.area.width) {
+                unsure = unsure.max(reach_of(column, &shown[(column, y)]));
+            }
+            unsure = unsure.max(reach_of(x, cell));
+        }
+        x = behind;
+    }
+    if (x..next.area.width).any(|x| x < unsure || shown[(x, y)] != Cell::EMPTY) {
+        writer.clear_rest((x, y));
+    }
+}
+
+/// Behind which column a row has nothing but the terminal's own ground.
+fn text_end(cells: &Buffer, y: u16) -> u16 {
+    let last = (0..cells.area.width).rev().find(|x| cells[(*x, y)] != Cell::EMPTY);
+    last.map_or(0, |x| x.saturating_add(columns_of(cells[(x, y)].symbol())))
+}
+
+fn columns_of(cluster: &str) -> u16 {
+    u16::try_from(cluster.width()).unwrap_or(u16::MAX)
+}
+
+/// Behind which column a character ends in whichever terminal takes most for it.
+fn reach_of(x: u16, cell: &Cell) -> u16 {
+    let cluster = cell.symbol();
+    let mut columns = cluster.width();
+    if !has_sure_width(cluster) {
+        columns = columns.max(cluster.chars().filter_map(|c| c.width_cjk()).sum());
+    }
+    x.saturating_add(u16::try_from(columns).unwrap_or(u16::MAX))
+}
+
+/// Writes cells; knows what the terminal was told last.
+struct Writer<'a> {
+    out: &'a mut String,
+    links: Option<&'a Links>,
+    /// Where the next character would go; none if that is not sure.
+    at: Option<(u16, u16)>,
+    pen: String,
+    /// Number of the link in force.
+    link: Option<usize>,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, (x, y): (u16, u16), cell: &Cell) {
+        let leads_to = self.links.and_then(|links| links.of(cell.underline_color));
+        self.go_to((x, y));
+        self.set_link(leads_to);
+        self.set_pen(pen_of(cell));
+        let (text, columns) = (cell.symbol(), columns_of(cell.symbol()));
+        let is_sure = has_sure_width(text);
+        if !is_sure && columns > 1 {
+            // Where it is drawn narrow, nothing else is to stand in its right half.
+            let _ = write!(self.out, "{:columns$}\x1b[{columns}D", "", columns = columns.into());
+        }
+        self.out.push_str(text);
+        self.at = is_sure.then(|| (x.saturating_add(columns), y));
+    }
+
+    /// Nothing to the end of the row. No spaces: who copies a row would get them.
+    fn clear_rest(&mut self, place: (u16, u16)) {
+        self.go_to(place);
+        self.set_link(None);
+        self.set_pen(String::new());
+        self.out.push_str("\x1b[K");
+    }
+
+    fn finish(&mut self) {
+        self.set_link(None);
+        self.set_pen(String::new());
+    }
+
+    fn go_to(&mut self, place: (u16, u16)) {
+        if self.at != Some(place) {
+            // Writing to a string does not fail, here and elsewhere.
+            let _ = write!(self.out, "\x1b[{};{}H", u32::from(place.1) + 1, u32::from(place.0) + 1);
+            self.at = Some(place);
+        }
+    }
+
+    fn set_pen(&mut self, pen: String) {
+        if pen != self.pen {
+            self.out.push_str(if pen.is_empty() { PLAIN } else { &pen });
+            self.pen = pen;
+        }
+    }
+
+    fn set_link(&mut self, link: Option<(usize, &str)>) {
+        let number = link.map(|(number, _)| number);
+        if number == self.link {
+            return;
+        }
+        match link {
+            Some((number, url)) => {
+                let _ = write!(self.out, "\x1b]8;id={number:x};{url}\x1b\\");
+            }
+            None => self.out.push_str(NO_LINK),
+        }
+        self.link = number;
+    }
+}
+
+/// Whether all terminals agree on how many columns this takes. After what they do not agree on, the place
+/// is said anew, so that a row stays straight.
+fn has_sure_width(cluster: &str) -> bool {
+    if cluster.len() == 1 {
+        return true;
+    }
+    let mut chars = cluster.chars();
+    let is_letter = chars.next().is_some_and(char::is_alphanumeric) && chars.next().is_none();
+    is_letter && cluster.width() == cluster.width_cjk()
+}
+
+/// Everything about the looks of a cell, beginning from none; empty if there is nothing. Named colours go
+/// in the short form, which terminals of 8 and 16 colours know.
+fn pen_of(cell: &Cell) -> String {
+    const ATTRIBUTES: [(Modifier, &str); 9] = [
+        (Modifier::BOLD, ";1"),
+        (Modifier::DIM, ";2"),
+        (Modifier::ITALIC, ";3"),
+        (Modifier::UNDERLINED, ";4"),
+        (Modifier::SLOW_BLINK, ";5"),
+        (Modifier::RAPID_BLINK, ";6"),
+        (Modifier::REVERSED, ";7"),
+        (Modifier::HIDDEN, ";8"),
+        (Modifier::CROSSED_OUT, ";9"),
+    ];
+    let mut pen = String::new();
+    for (_, code) in ATTRIBUTES.iter().filter(|(one, _)| cell.modifier.contains(*one)) {
+        pen.push_str(code);
+    }
+    push_colour(&mut pen, cell.fg, 30);
+    push_colour(&mut pen, cell.bg, 40);
+    if pen.is_empty() { pen } else { format!("\x1b[0{pen}m") }
+}
+
+/// `base`: 30 for the text, 40 for the ground.
+fn push_colour(pen: &mut String, colour: Color, base: u8) {
+    let _ = match colour {
+        Color::Reset => Ok(()),
+        Color::Rgb(red, green, blue) => write!(pen, ";{};2;{red};{green};{blue}", base + 8),
+        Color::Indexed(number) => write!(pen, ";{};5;{number}", base + 8),
+        Color::Black => write!(pen, ";{base}"),
+        Color::Red => write!(pen, ";{}", base + 1),
+        Color::Green => write!(pen, ";{}", base + 2),
+        Color::Yellow => write!(pen, ";{}", base + 3),
+        Color::Blue => write!(pen, ";{}", base + 4),
+        Color::Magenta => write!(pen, ";{}", base + 5),
+        Color::Cyan => write!(pen, ";{}", base + 6),
+        Color::Gray => write!(pen, ";{}", base + 7),
+        Color::DarkGray => write!(pen, ";{}", base + 60),
+        Color::LightRed => write!(pen, ";{}", base + 61),
+        Color::LightGreen => write!(pen, ";{}", base + 62),
+        Color::LightYellow => write!(pen, ";{}", base + 63),
+        Color::LightBlue => write!(pen, ";{}", base + 64),
+        Color::LightMagenta => write!(pen, ";{}", base + 65),
+        Color::LightCyan => write!(pen, ";{}", base + 66),
+        Color::White => write!(pen, ";{}", base + 67),
+    };
+}
+
+/// Where linked cells lead to. Cells have no links; they have a colour of the underline that is not used
+/// otherwise, so it carries a link's number, and a change of link is a change of the cell.
+#[derive(Debug, Default)]
+struct Links {
+    numbers: HashMap<Arc<str>, u32>,
+    /// By number, as terminals want them.
+    urls: Vec<String>,
+}
+
+impl Links {
+    /// The mark of a link; none if it is too long. The same in every frame.
+    fn mark(&mut self, url: &Arc<str>) -> Option<Color> {
+        let number = match self.numbers.get(url) {
+            Some(number) => *number,
+            None => {
+                let encoded = encoded(url)?;
+                let number = u32::try_from(self.urls.len()).ok().filter(|n| n >> 24 == 0)?;
+                self.urls.push(encoded);
+                self.numbers.insert(Arc::clone(url), number);
+                number
+            }
+        };
+        let [_, red, green, blue] = number.to_be_bytes();
+        Some(Color::Rgb(red, green, blue))
+    }
+
+    /// Number and address of what a mark stands for.
+    fn of(&self, mark: Color) -> Option<(usize, &str)> {
+        let Color::Rgb(red, green, blue) = mark else { return None };
+        let number = u32::from_be_bytes([0, red, green, blue]) as usize;
+        self.urls.get(number).map(|url| (number, url.as_str()))
+    }
+}
+
+/// A URL with nothing in it that could end or break the sequence that it stands in.
+fn encoded(url: &str) -> Option<String> {
+    let mut out = String::with_capacity(url.len());
+    for byte in url.bytes() {
+        match byte {
+            0x21..=0x7e => out.push(char::from(byte)),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+        if out.len() > LINK_BYTES_MAX {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::frame::{Row, Span},
+        *,
+    };
+
+    fn nonzero(number: u16) -> std::num::NonZeroU16 {
+        number.try_into().unwrap()
+    }
+
+    /// A terminal of that size, and what it was told.
+    struct Seen {
+        cells: Cells,
+        screen: vt100::Parser,
+        last: String,
+    }
+
+    impl Seen {
+        fn new(columns: u16, rows: u16) -> Self {
+            let cells = Cells::new((columns, rows), true);
+            Self {
+                cells,
+                screen: vt100::Parser::new(nonzero(rows), nonzero(columns), 0),
+                last: String::new(),
+            }
+        }
+
+        fn draw(&mut self, frame: &Frame) {
+            self.last = self.cells.draw(frame);
+            self.screen.process(self.last.as_bytes());
+        }
+
+        fn rows(&self) -> Vec<String> {
+            let screen = self.screen.screen();
+            screen.rows(0, screen.size().1.get()).collect()
+        }
+    }
+
+    fn frame(rows: &[&str]) -> Frame {
+        let rows = rows.iter().map(|text| Row::of(*text, Style::new())).collect();
+        Frame { rows, cursor: None }
+    }
+
+    fn linked(text: &str, url: &str) -> Frame {
+        let mut row = Row::of("see ", Style::new());
+        row.push(text, Style::new());
+        row.spans[1].link = Some(url.into());
+        row.push(" now", Style::new());
+        Frame { rows: vec![row], cursor: None }
+    }
+
+    #[test]
+    fn a_frame_is_shown_and_only_changes_are_written_after_it() {
+        let mut seen = Seen::new(20, 3);
+        seen.draw(&frame(&["one", "two", "three"]));
+        assert_eq!(seen.rows(), ["one", "two", "three"]);
+        seen.draw(&frame(&["one", "two", "three"]));
+        assert_eq!(seen.last, "");
+        seen.draw(&frame(&["one", "tWo", "three"]));
+        assert_eq!(seen.last, format!("{BEGIN}\x1b[2;2HW{END}"));
+        seen.draw(&frame(&["one"]));
+        assert_eq!(seen.rows(), ["one", "", ""]);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_are_never_halved() {
+        let mut seen = Seen::new(6, 3);
+        seen.draw(&frame(&["한글한글", "a한b", "e\u{301}한국어"]));
+        assert_eq!(seen.rows(), ["한글한", "a한b", "e\u{301}한국"]);
+        // What replaces one that was wide leaves nothing of it, and the other way round.
+        seen.draw(&frame(&["a글한", "한b", "ab"]));
+        assert_eq!(seen.rows(), ["a글한", "한b", "ab"]);
+        seen.draw(&frame(&["abcdef", "a한b", "한글한"]));
+        assert_eq!(seen.rows(), ["abcdef", "a한b", "한글한"]);
+    }
+
+    #[test]
+    fn a_row_stays_straight_after_what_terminals_do_not_agree_on() {
+        let mut seen = Seen::new(20, 2);
+        seen.draw(&frame(&["👩‍👩‍👧x|", "가각갂"]));
+        assert!(seen.last.contains("👧\x1b[1;3Hx|"), "{:?}", seen.last);
+        assert!(seen.last.contains("가각갂"), "{:?}", seen.last);
+        // Its neighbour is as it was, and may have been drawn over.
+        seen.draw(&frame(&["👨‍👩‍👧x|", "가각갂"]));
+        assert!(seen.last.contains("👧\x1b[1;3Hx|"), "{:?}", seen.last);
+        seen.draw(&frame(&["❤\u{fe0f}y", ""]));
+        assert!(seen.last.contains("1;1H  \x1b[2D❤\u{fe0f}\x1b[1;3Hy"), "{:?}", seen.last);
+    }
+
+    #[test]
+    fn colours_and_attributes_come_and_go() {
+        let mut seen = Seen::new(20, 1);
+        let mut row = Row::of("r", Style::new().fg(Color::LightRed).add_modifier(Modifier::BOLD));
+        row.push("p", Style::new());
+        row.push("i", Style::new().bg(Color::Indexed(200)));
+        row.push("t", Style::new().fg(Color::Rgb(1, 2, 3)));
+        seen.draw(&Frame { rows: vec![row], cursor: None });
+        let want = "\x1b[0;1;91mr\x1b[0mp\x1b[0;48;5;200mi\x1b[0;38;2;1;2;3mt\x1b[0m";
+        assert!(seen.last.contains(want), "{:?}", seen.last);
+        let cell = |column| seen.screen.screen().cell(0, column).unwrap().clone();
+        assert!(cell(0).bold() && !cell(1).bold());
+        assert_eq!(cell(2).bgcolor(), vt100::Color::Idx(200));
+        assert_eq!(cell(3).fgcolor(), vt100::Color::Rgb(1, 2, 3));
+    }
+
+    #[test]
+    fn a_link_reaches_the_terminal_and_a_changed_one_is_written_again() {
+        let mut seen = Seen::new(20, 1);
+        seen.draw(&linked("here", "https://a.example/한"));
+        let link = "\x1b]8;id=0;https://a.example/%ED%95%9C\x1b\\here\x1b";
+        assert!(seen.last.contains(link), "{:?}", seen.last);
+        assert_eq!(seen.rows(), ["see here now"]);
+        seen.draw(&linked("here", "https://a.example/한"));
+        assert_eq!(seen.last, "");
+        seen.draw(&linked("here", "https://b.example"));
+        let link = "\x1b]8;id=1;https://b.example\x1b\\here\x1b]8;;\x1b\\";
+        assert_eq!(seen.last, format!("{BEGIN}\x1b[1;5H{link}{END}"));
+        assert!(!seen.last.contains("58"), "the mark is no colour");
+    }
+
+    #[test]
+    fn a_link_commands_nothing_and_has_an_end() {
+        assert_eq!(encoded("https://x/\x1b\\\x07 y").unwrap(), "https://x/%1B\\%07%20y");
+        assert!(encoded(&"x".repeat(LINK_BYTES_MAX)).is_some());
+        assert!(encoded(&"x".repeat(LINK_BYTES_MAX + 1)).is_none());
+        let mut seen = Seen::new(20, 1);
+        seen.draw(&linked("here", &"x".repeat(LINK_BYTES_MAX + 1)));
+        assert!(!seen.last.contains("\x1b]8") && seen.rows() == ["see here now"]);
+        let mut without = Cells::new((20, 1), false);
+        assert!(!without.draw(&linked("here", "https://a.example")).contains("\x1b]8"));
+    }
+
+    #[test]
+    fn links_are_forgotten_before_they_are_too_many() {
+        let mut seen = Seen::new(20, 1);
+        for number in 0..=LINKS_MAX {
+            seen.draw(&linked("here", &format!("https://a.example/{number}")));
+        }
+        assert_eq!(seen.cells.links.as_ref().unwrap().urls.len(), 1);
+        let link = format!("id=0;https://a.example/{LINKS_MAX}\x1b\\here");
+        assert!(seen.last.contains(&link) && seen.last.contains(CLEAR), "{:?}", seen.last);
+    }
+
+    #[test]
+    fn the_cursor_goes_where_it_is_wanted() {
+        let mut seen = Seen::new(10, 2);
+        let with = |cursor| Frame { cursor, ..frame(&["a", "b"]) };
+        seen.draw(&with(Some((3, 1))));
+        assert_eq!(seen.screen.screen().cursor_position(), (1, 3));
+        assert!(!seen.screen.screen().hide_cursor());
+        seen.draw(&with(Some((4, 1))));
+        assert_eq!(seen.last, "\x1b[2;5H\x1b[?25h");
+        seen.draw(&with(None));
+        assert!(seen.screen.screen().hide_cursor());
+        // A place that is not there hides it.
+        seen.draw(&with(Some((10, 0))));
+        assert_eq!(seen.last, "");
+    }
+
+    #[test]
+    fn what_is_not_known_is_written_as_a_whole() {
+        let mut seen = Seen::new(10, 2);
+        seen.draw(&frame(&["one", "two"]));
+        seen.screen.process(b"\x1b[1;1Hgarbage");
+        seen.cells.forget();
+        seen.draw(&frame(&["one", "two"]));
+        assert_eq!(seen.rows(), ["one", "two"]);
+        seen.cells.resize((5, 4));
+        seen.screen.screen_mut().set_size(nonzero(4), nonzero(5));
+        seen.draw(&frame(&["longer than it is", "b", "c", "d", "more than there are"]));
+        assert_eq!(seen.rows(), ["longe", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn control_characters_do_not_get_through() {
+        let mut seen = Seen::new(20, 1);
+        seen.draw(&frame(&["a\x1b[31mb\u{9b}c\x07"]));
+        assert_eq!(seen.rows(), ["a[31mbc"]);
+    }
+
+    fn span() -> impl Strategy<Value = Span> {
+        let pieces = ["a", "bc", " ", "   ", "한", "글자", "é", "e\u{301}", "❤\u{fe0f}", "…", "😀"];
+        let text = prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..4);
+        let colour = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
+        let link = prop::option::of(Just("https://a.example".into()));
+        (text, colour.clone(), colour, any::<bool>(), link).prop_map(
+            |(text, fg, bg, turned, link)| {
+                let turned = if turned { Modifier::REVERSED } else { Modifier::empty() };
+                Span {
+                    text: text.concat(),
+                    style: Style::new().fg(fg).bg(bg).add_modifier(turned),
+                    link,
+                }
+            },
+        )
+    }
+
+    fn frames() -> impl Strategy<Value = Vec<Frame>> {
+        let row = prop::collection::vec(span(), 0..4).prop_map(|spans| Row { spans });
+        let rows = prop::collection::vec(row, 0..4);
+        let cursor = prop::option::of((0..10_u16, 0..3_u16));
+        let frame = (rows, cursor).prop_map(|(rows, cursor)| Frame { rows, cursor });
+        prop::collection::vec(frame, 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn changes_lead_to_what_the_whole_frame_would_show(frames in frames()) {
+            let mut seen = Seen::new(8, 3);
+            for frame in &frames {
+                seen.draw(frame);
+                let mut fresh = Seen::new(8, 3);
+                fresh.draw(frame);
+                prop_assert_eq!(looks(&seen), looks(&fresh), "{:?}", seen.last);
+            }
+        }
+    }
+
+    /// Text, colours and whether they are turned, of each cell; nothing is a space.
+    fn looks(seen: &Seen) -> Vec<(String, vt100::Color, vt100::Color, bool)> {
+        let places = (0..3).flat_map(|row| (0..8).map(move |column| (row, column)));
+        let look = |(row, column)| {
+            let cell = seen.screen.screen().cell(row, column).unwrap();
+            let text = if cell.has_contents() { cell.contents() } else { " " };
+            (text.to_owned(), cell.fgcolor(), cell.bgcolor(), cell.inverse())
+        };
+        places.map(look).collect()
+    }
+}

@@ -1,0 +1,529 @@
+//! Completion: what stands under the cursor, which names fit it, and in which order.
+//!
+//! Names fit by the keys that type them, not by their code points: a Hangul syllable that is still being
+//! composed (`갭`, on the way to `개발`) finds its word, and so do its first consonants (`ㄱㅂ`).
+
+use std::{cmp::Reverse, ops::Range};
+
+use caseless::Caseless as _;
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::slash::ArgKind;
+
+/// What is completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `/name`, where the line begins.
+    Command,
+    /// The name of a command, as an argument.
+    CommandName,
+    /// `@name` in running text.
+    Mention,
+    /// A word of running text: a member, who is mentioned, or a room.
+    Word,
+    /// A member as an argument; with `@` if one is there already.
+    User,
+    /// A room as an argument.
+    Room,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    Nothing,
+}
+
+/// What stands under the cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// What is replaced, up to the cursor.
+    pub(super) range: Range<usize>,
+    pub(super) kind: Kind,
+}
+
+/// What can be completed where the cursor stands. `commands` are named without their slash.
+pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -> Place {
+    let before = &text[..cursor];
+    let start = before.rfind(char::is_whitespace).map_or(0, |at| at + width_at(before, at));
+    if before.starts_with('/') && !text.starts_with("//") {
+        if start == 0 {
+            return Place { range: 0..cursor, kind: Kind::Command };
+        }
+        let (name, rest) = before.split_once(char::is_whitespace).unwrap_or((before, ""));
+        let known = commands.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name[1..]));
+        let is_first = rest.trim_start().len() == cursor - start;
+        let word = &text[start..cursor];
+        let kind = match known.map_or(ArgKind::Nothing, |(_, kind)| *kind) {
+            ArgKind::Nothing if mention_sign(word).is_none() => Kind::Nothing,
+            ArgKind::Room if is_first => Kind::Room,
+            ArgKind::User if is_first => Kind::User,
+            ArgKind::Command if is_first => Kind::CommandName,
+            ArgKind::Choice(of) if is_first && !word.starts_with('@') => Kind::Choice(of),
+            ArgKind::Choice(of) if word.starts_with('-') => Kind::Choice(of),
+            _ => return running(text, start, cursor),
+        };
+        return Place { range: start..cursor, kind };
+    }
+    running(text, start, cursor)
+}
+
+/// What a word of running text, from `start` on, can become.
+fn running(text: &str, start: usize, cursor: usize) -> Place {
+    let word = &text[start..cursor];
+    if let Some(at) = mention_sign(word) {
+        return Place { range: start + at..cursor, kind: Kind::Mention };
+    }
+    // Names begin with a letter or a digit: `(dev` may become `(development`.
+    let letters = word.find(char::is_alphanumeric).unwrap_or(word.len());
+    let kind = match (letters == word.len(), word.is_empty()) {
+        (true, false) => Kind::Nothing,
+        // Who is spoken to stands first.
+        _ if starts_line(text, start) => Kind::Mention,
+        _ => Kind::Word,
+    };
+    Place { range: start + letters..cursor, kind }
+}
+
+/// Where the mention begins that the word ends with; `mail@ann` is none.
+fn mention_sign(word: &str) -> Option<usize> {
+    let at = word.rfind('@')?;
+    (!word[..at].ends_with(char::is_alphanumeric)).then_some(at)
+}
+
+fn starts_line(text: &str, start: usize) -> bool {
+    text[..start].trim_end_matches([' ', '\t']).chars().next_back().is_none_or(|c| c == '\n')
+}
+
+fn width_at(text: &str, at: usize) -> usize {
+    text[at..].chars().next().map_or(0, char::len_utf8)
+}
+
+/// A completion that goes on: one of several is in the text, and the next one may take its place. Any
+/// other key ends it.
+#[derive(Debug, Clone)]
+pub(super) struct Completion {
+    /// What is in the text now, at first what was typed.
+    range: Range<usize>,
+    /// As they are listed.
+    names: Vec<String>,
+    /// As they are put in.
+    texts: Vec<String>,
+    /// Which one is in the text.
+    now: Option<usize>,
+}
+
+/// A name, and how it is put in.
+type Offer<'a> = (&'a str, String);
+
+impl Completion {
+    /// What fits at the cursor; none if nothing does. `members` come in the order in which they spoke
+    /// last, and names that fit as well as each other keep their order.
+    pub(super) fn begin(
+        text: &str,
+        cursor: usize,
+        commands: &[(&str, ArgKind)],
+        members: &[String],
+        rooms: &[String],
+    ) -> Option<Self> {
+        let place = word_at(text, cursor, commands);
+        let typed = &text[place.range.clone()];
+        let members = || members.iter().map(String::as_str);
+        let rooms = || rooms.iter().map(String::as_str);
+        let commands = || commands.iter().map(|(name, _)| *name);
+        let mention = |name| (name, format!("@{name} "));
+        let argument = |name| (name, format!("{name} "));
+        let offers: Vec<Offer<'_>> = match place.kind {
+            Kind::Command => commands().map(|name| (name, format!("/{name} "))).collect(),
+            Kind::CommandName => commands().map(argument).collect(),
+            Kind::Mention => members().map(mention).collect(),
+            Kind::User if typed.starts_with('@') => members().map(mention).collect(),
+            Kind::User => members().map(argument).collect(),
+            Kind::Room => rooms().map(argument).collect(),
+            Kind::Choice(of) => of.iter().copied().map(argument).collect(),
+            Kind::Word => {
+                let rooms = rooms().map(|name| (name, name.to_owned()));
+                members().map(mention).chain(rooms).collect()
+            }
+            Kind::Nothing => return None,
+        };
+        let query = match place.kind {
+            Kind::Command | Kind::CommandName => typed.trim_start_matches('/'),
+            Kind::Mention | Kind::User => typed.trim_start_matches('@'),
+            Kind::Word | Kind::Room | Kind::Choice(_) | Kind::Nothing => typed,
+        };
+        Self::of(query, &offers, place.range, &text[cursor..])
+    }
+
+    /// What fits of `offers`, in the place of `range`, with that text behind it.
+    fn of(query: &str, offers: &[Offer<'_>], range: Range<usize>, behind: &str) -> Option<Self> {
+        let order = ranked(query, offers.iter().map(|(name, _)| *name));
+        if order.is_empty() {
+            return None;
+        }
+        // A space that is there already is used, so that the cursor comes to stand behind it.
+        let spaced = offers.iter().all(|(_, text)| text.ends_with(' '));
+        let takes_space = spaced && behind.starts_with(' ');
+        let ends = behind.is_empty() || takes_space;
+        let text = |nth: usize| {
+            let text = offers[nth].1.as_str();
+            if ends { text } else { text.trim_end() }.to_owned()
+        };
+        Some(Self {
+            range: range.start..range.end + usize::from(takes_space),
+            names: order.iter().map(|nth| offers[*nth].0.to_owned()).collect(),
+            texts: order.iter().map(|nth| text(*nth)).collect(),
+            now: None,
+        })
+    }
+
+    /// The next one, at first the best: what to replace, and with what.
+    pub(super) fn next(&mut self) -> (Range<usize>, String) {
+        self.turn(self.now.map_or(0, |now| (now + 1) % self.texts.len()))
+    }
+
+    /// The one before, at first the last.
+    pub(super) fn back(&mut self) -> (Range<usize>, String) {
+        let last = self.texts.len() - 1;
+        self.turn(self.now.map_or(last, |now| now.checked_sub(1).unwrap_or(last)))
+    }
+
+    /// All that fit, in their order, and which of them is in the text.
+    pub(super) fn shown(&self) -> (&[String], usize) {
+        (&self.names, self.now.unwrap_or(0))
+    }
+
+    fn turn(&mut self, to: usize) -> (Range<usize>, String) {
+        self.now = Some(to);
+        let text = self.texts[to].clone();
+        let start = self.range.start;
+        let replaced = std::mem::replace(&mut self.range, start..start + text.len());
+        (replaced, text)
+    }
+}
+
+/// Which of the names fit what was typed, best first: those that begin with it, then those that have its
+/// letters in that order. What fits equally well keeps its order; nothing typed fits all.
+pub(super) fn fuzzy(query: &str, names: &[String]) -> Vec<usize> {
+    let query: String = query.split_whitespace().collect();
+    ranked(&query, names.iter().map(String::as_str))
+}
+
+/// How well a name fits; less is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// Begins with what was typed.
+    Begins,
+    /// Begins with the keys that were typed.
+    BeginsByKeys,
+    /// Has them in that order, with a score.
+    Has(Reverse<u16>),
+}
+
+fn ranked<'a>(query: &str, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let mut query = Query::new(query);
+    let fit = names.enumerate().filter_map(|(nth, name)| Some((query.fit(name)?, nth)));
+    let mut found: Vec<_> = fit.collect();
+    found.sort();
+    found.into_iter().map(|(_, nth)| nth).collect()
+}
+
+/// What was typed, in the forms that names are compared with.
+struct Query {
+    folded: String,
+    keys: Vec<char>,
+    matcher: Matcher,
+}
+
+impl Query {
+    fn new(typed: &str) -> Self {
+        // Case is folded before, and letters without their accents are keys of their own.
+        let mut config = Config::DEFAULT;
+        config.ignore_case = false;
+        config.normalize = false;
+        Self { folded: folded(typed), keys: keys(typed), matcher: Matcher::new(config) }
+    }
+
+    fn fit(&mut self, name: &str) -> Option<Fit> {
+        if folded(name).starts_with(&self.folded) {
+            return Some(Fit::Begins);
+        }
+        let keys = keys(name);
+        if keys.starts_with(&self.keys) {
+            return Some(Fit::BeginsByKeys);
+        }
+        if !has_in_order(&keys, &self.keys) {
+            return None;
+        }
+        // Letters are given one by one, since this crate's own way keeps only the first of a cluster.
+        let (name, typed) = (Utf32Str::Unicode(&keys), Utf32Str::Unicode(&self.keys));
+        self.matcher.fuzzy_match(name, typed).map(|score| Fit::Has(Reverse(score)))
+    }
+}
+
+/// Whether `keys` has what was typed in that order, vowels directly behind their consonant: otherwise one
+/// syllable of Hangul would fit almost every name.
+fn has_in_order(keys: &[char], typed: &[char]) -> bool {
+    let mut rest = keys;
+    let syllables = typed.chunk_by(|_, next| is_vowel(*next));
+    syllables.into_iter().all(|part| {
+        let found = rest.windows(part.len()).position(|window| window == part);
+        rest = found.map_or(&[], |at| &rest[at + part.len()..]);
+        found.is_some()
+    })
+}
+
+fn is_vowel(key: char) -> bool {
+    ('ㅏ'..='ㅣ').contains(&key)
+}
+
+/// As names are compared: without case, composed.
+fn folded(text: &str) -> String {
+    text.nfd().default_case_fold().nfc().collect()
+}
+
+/// The letters and marks of a text without case, Hangul as the keys that type it.
+fn keys(text: &str) -> Vec<char> {
+    let mut keys = Vec::with_capacity(text.len());
+    for c in text.nfd().default_case_fold().nfd() {
+        match c {
+            '\u{1100}'..='\u{1112}' => push_jamo(&mut keys, nth_of(INITIALS, c, '\u{1100}')),
+            '\u{1161}'..='\u{1175}' => push_jamo(&mut keys, nth_of(VOWELS, c, '\u{1161}')),
+            '\u{11a8}'..='\u{11c2}' => push_jamo(&mut keys, nth_of(FINALS, c, '\u{11a8}')),
+            other => push_jamo(&mut keys, other),
+        }
+    }
+    keys
+}
+
+/// The letters of Hangul as keyboards type them, in the order in which Unicode has them as parts of
+/// syllables (chapter 3.12 of the standard).
+const INITIALS: &str = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ";
+const VOWELS: &str = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ";
+const FINALS: &str = "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ";
+
+fn nth_of(letters: &str, c: char, first: char) -> char {
+    letters.chars().nth((c as usize) - (first as usize)).unwrap_or(c)
+}
+
+/// Those that no keyboard has a key for, as the two that they are typed with.
+fn push_jamo(keys: &mut Vec<char>, letter: char) {
+    let pair = match letter {
+        'ㄳ' => "ㄱㅅ",
+        'ㄵ' => "ㄴㅈ",
+        'ㄶ' => "ㄴㅎ",
+        'ㄺ' => "ㄹㄱ",
+        'ㄻ' => "ㄹㅁ",
+        'ㄼ' => "ㄹㅂ",
+        'ㄽ' => "ㄹㅅ",
+        'ㄾ' => "ㄹㅌ",
+        'ㄿ' => "ㄹㅍ",
+        'ㅀ' => "ㄹㅎ",
+        'ㅄ' => "ㅂㅅ",
+        'ㅘ' => "ㅗㅏ",
+        'ㅙ' => "ㅗㅐ",
+        'ㅚ' => "ㅗㅣ",
+        'ㅝ' => "ㅜㅓ",
+        'ㅞ' => "ㅜㅔ",
+        'ㅟ' => "ㅜㅣ",
+        'ㅢ' => "ㅡㅣ",
+        other => return keys.push(other),
+    };
+    keys.extend(pair.chars());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FLAGS: &[&str] = &["--level", "--ack"];
+    const COMMANDS: &[(&str, ArgKind)] = &[
+        ("help", ArgKind::Command),
+        ("join", ArgKind::Room),
+        ("msg", ArgKind::User),
+        ("me", ArgKind::Words),
+        ("quit", ArgKind::Nothing),
+        ("announce", ArgKind::Choice(FLAGS)),
+    ];
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Completes at `|`.
+    fn begin(text: &str) -> Option<Completion> {
+        let cursor = text.find('|').unwrap();
+        let members = names(&["bob", "Ann", "ann/ci", "강민", "개발자", "Ömer"]);
+        let rooms = names(&["dev", "개발팀", "Development", "ops"]);
+        Completion::begin(&text.replace('|', ""), cursor, COMMANDS, &members, &rooms)
+    }
+
+    /// What is put in one after the other.
+    fn texts(text: &str) -> Vec<String> {
+        begin(text).map_or(Vec::new(), |completion| completion.texts)
+    }
+
+    /// The text after so many turns, with `|` for the cursor.
+    fn after(text: &str, turns: usize) -> String {
+        let mut completion = begin(text).unwrap();
+        let mut text = text.replace('|', "");
+        for turn in 1..=turns {
+            let (range, with) = completion.next();
+            let end = range.start + with.len();
+            text.replace_range(range, &with);
+            if turn == turns {
+                text.insert(end, '|');
+            }
+        }
+        text
+    }
+
+    fn kind(text: &str) -> Kind {
+        let cursor = text.find('|').unwrap();
+        word_at(&text.replace('|', ""), cursor, COMMANDS).kind
+    }
+
+    #[test]
+    fn what_is_completed_depends_on_where_it_stands() {
+        for (text, expected) in [
+            ("/|", Kind::Command),
+            ("/jo|", Kind::Command),
+            ("|/jo", Kind::Mention),
+            ("/join |", Kind::Room),
+            ("/JOIN de|", Kind::Room),
+            ("/join dev |", Kind::Word),
+            ("/msg an|", Kind::User),
+            ("/msg @an|", Kind::User),
+            ("/msg ann see @b|", Kind::Mention),
+            ("/msg ann see de|", Kind::Word),
+            ("/help jo|", Kind::CommandName),
+            ("/me an|", Kind::Word),
+            ("/quit an|", Kind::Nothing),
+            ("/nothing an|", Kind::Nothing),
+            ("/announce |", Kind::Choice(FLAGS)),
+            ("/announce --ack --l|", Kind::Choice(FLAGS)),
+            ("/announce --ack an|", Kind::Word),
+            ("/announce @an|", Kind::Mention),
+            ("/nothing @an|", Kind::Mention),
+            ("//jo|", Kind::Mention),
+            ("|", Kind::Mention),
+            ("an|", Kind::Mention),
+            ("one\nan|", Kind::Mention),
+            ("hi an|", Kind::Word),
+            ("hi (an|", Kind::Word),
+            ("hi (@an|", Kind::Mention),
+            ("mail@an|", Kind::Mention),
+            ("hi ...|", Kind::Nothing),
+        ] {
+            assert_eq!(kind(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_mentioned_and_a_room_is_named() {
+        assert_eq!(after("an|", 1), "@Ann |");
+        assert_eq!(after("hi @BO|", 1), "hi @bob |");
+        assert_eq!(after("see de|", 1), "see dev|");
+        assert_eq!(after("see (개|", 1), "see (@개발자 |", "members first");
+        assert_eq!(after("/join ops|", 1), "/join ops |");
+        assert_eq!(after("/msg bo|", 1), "/msg bob |");
+        assert_eq!(after("/msg @bo|", 1), "/msg @bob |");
+        assert_eq!(after("/j|", 1), "/join |");
+        assert_eq!(after("/help q|", 1), "/help quit |");
+        assert_eq!(after("/announce --a|", 1), "/announce --ack |");
+    }
+
+    #[test]
+    fn a_space_is_not_doubled_and_no_word_is_torn_off() {
+        assert_eq!(after("@bo| hello", 1), "@bob |hello");
+        assert_eq!(after("@bo|님", 1), "@bob|님");
+        assert_eq!(after("@bo|\nhello", 1), "@bob|\nhello");
+        assert_eq!(after("@a| hello", 2), "@ann/ci |hello");
+    }
+
+    #[test]
+    fn tab_goes_round_and_shift_tab_goes_back() {
+        assert_eq!(after("@an|", 1), "@Ann |");
+        assert_eq!(after("@an|", 2), "@ann/ci |");
+        assert_eq!(after("@an|", 3), "@Ann |");
+        let mut back = begin("@an|").unwrap();
+        assert_eq!(back.shown(), (names(&["Ann", "ann/ci"]).as_slice(), 0));
+        assert_eq!(back.back(), (0..3, "@ann/ci ".to_owned()));
+        assert_eq!(back.shown().1, 1);
+        assert_eq!(back.back(), (0..8, "@Ann ".to_owned()));
+        assert_eq!(back.back(), (0..5, "@ann/ci ".to_owned()));
+        assert_eq!(back.next(), (0..8, "@Ann ".to_owned()));
+    }
+
+    #[test]
+    fn who_spoke_last_comes_first_and_beginnings_before_the_rest() {
+        let all = ["@bob ", "@Ann ", "@ann/ci ", "@강민 ", "@개발자 ", "@Ömer "];
+        assert_eq!(texts("@|"), all);
+        assert_eq!(texts("/join d|"), ["dev ", "Development "]);
+        assert_eq!(texts("@ci|"), ["@ann/ci "], "the label alone");
+        assert_eq!(texts("@nn|"), ["@Ann ", "@ann/ci "]);
+        assert_eq!(texts("/join dp|"), ["Development "]);
+        assert_eq!(texts("/join xyz|"), [""; 0]);
+        assert!(begin("@xyz|").is_none());
+    }
+
+    #[test]
+    fn half_a_syllable_finds_its_word() {
+        for typed in ["ㄱ", "개", "갭", "개바", "개발", "개발ㅌ", "개발티", "ㄱㅂ", "ㄱㅂㅌ"]
+        {
+            let found = texts(&format!("/join {typed}|"));
+            assert_eq!(found, ["개발팀 "], "{typed}");
+        }
+        assert_eq!(texts("@가|"), ["@강민 "], "and not ㄱ…ㅏ");
+        assert_eq!(texts("@발ㅈ|"), ["@개발자 "]);
+        assert_eq!(texts("@바|"), ["@개발자 "]);
+        assert_eq!(texts("@ㄱ|"), ["@강민 ", "@개발자 "]);
+        let pairs = names(&["괜찮아", "읽기", "값"]);
+        for (typed, nth) in [("고", 0), ("괜차", 0), ("괜찬", 0), ("일", 1), ("읽", 1), ("갑", 2)]
+        {
+            assert_eq!(fuzzy(typed, &pairs), [nth], "{typed}");
+        }
+        let decomposed: String = "개발".nfd().collect();
+        assert_eq!(texts(&format!("/join {decomposed}|")), ["개발팀 "]);
+        assert_eq!(fuzzy("각", &names(&["가게", "각자"])), [1, 0], "whole syllables first");
+    }
+
+    #[test]
+    fn case_and_accents_need_not_be_typed() {
+        assert_eq!(texts("@ö|"), ["@Ömer "]);
+        assert_eq!(texts("@Ö|"), ["@Ömer "]);
+        assert_eq!(texts("@om|"), ["@Ömer "]);
+        assert_eq!(fuzzy("STRASSE", &names(&["Straße"])), [0]);
+    }
+
+    #[test]
+    fn the_switcher_has_the_best_first_and_all_before_anything_is_typed() {
+        let rooms = names(&["ops", "dev-web", "web", "ann/ci", "weather-bot"]);
+        assert_eq!(fuzzy("", &rooms), [0, 1, 2, 3, 4]);
+        assert_eq!(fuzzy("  ", &rooms), [0, 1, 2, 3, 4]);
+        assert_eq!(fuzzy("we", &rooms), [2, 4, 1]);
+        assert_eq!(fuzzy("wb", &rooms).len(), 3);
+        assert_eq!(fuzzy("a ci", &rooms), [3]);
+        assert_eq!(fuzzy("zz", &rooms), [0; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_completed_anywhere(
+            text in "[/@(]{0,2}([a-c개갭ㄱ발é\u{301}👩\u{200d} \n]|join |msg ){0,12}",
+            at in 0usize..40,
+            name in "[a-c개발é\u{301}/]{0,4}",
+            turns in proptest::collection::vec(any::<bool>(), 0..6),
+        ) {
+            let mut text = text;
+            let cursor = text.floor_char_boundary(at);
+            let all = [name];
+            if let Some(mut completion) = Completion::begin(&text, cursor, COMMANDS, &all, &all) {
+                for back in turns {
+                    let (range, with) = if back { completion.back() } else { completion.next() };
+                    text.replace_range(range, &with);
+                    prop_assert!(completion.shown().1 < completion.shown().0.len());
+                }
+            }
+        }
+    }
+}

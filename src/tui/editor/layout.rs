@@ -1,0 +1,308 @@
+//! The input as rows of a given width, and which place in the text is shown where.
+
+use std::borrow::Cow;
+
+use ratatui::buffer::CellWidth as _;
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use crate::chat::text::shown;
+
+/// A tab goes to the next multiple of so many columns.
+const TAB_COLUMNS: usize = 4;
+/// What lone combining marks are shown on, as in Unicode's own charts: a terminal would put them on the
+/// letter before, or drop them.
+const MARK_HOLDER: char = '◌';
+
+/// The input as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tui) struct Layout {
+    /// At least one; none wider than the columns that were given.
+    pub(in crate::tui) rows: Vec<String>,
+    /// Column and row; always within the columns, and on one of the rows.
+    pub(in crate::tui) cursor: (usize, usize),
+    /// What the cursor can do in each row.
+    stops: Vec<Stops>,
+    columns: usize,
+}
+
+/// Where clusters begin in one row, as bytes of the text and columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Stops {
+    places: Vec<(usize, usize)>,
+    /// The line ends here, and the last place is its end; otherwise it goes on in the next row.
+    ends_line: bool,
+}
+
+impl Layout {
+    /// Lays a text out, broken at spaces where that is possible.
+    pub(super) fn of(text: &str, cursor: usize, columns: usize) -> Self {
+        let columns = columns.max(1);
+        let mut setter = Setter { columns, ..Setter::default() };
+        let mut at = 0;
+        for line in text.split('\n') {
+            setter.line(at, line);
+            at += line.len() + 1;
+        }
+        let mut layout = Self { rows: setter.rows, cursor: (0, 0), stops: setter.stops, columns };
+        layout.find_cursor(cursor);
+        layout
+    }
+
+    /// The place in the text that is shown in that row, at that column or before it; none if the cursor
+    /// can't stand there, since all of it belongs to what began above.
+    pub(super) fn place(&self, column: usize, row: usize) -> Option<usize> {
+        let places = &self.stops[row].places;
+        let last = column.min(self.columns - 1);
+        let first = || places.iter().find(|place| place.1 < self.columns);
+        let place = places.iter().rfind(|place| place.1 <= last).or_else(first);
+        place.map(|place| place.0)
+    }
+
+    fn find_cursor(&mut self, byte: usize) {
+        let found = self.stops.iter().enumerate().find_map(|(row, stops)| {
+            let nth = stops.places.iter().position(|place| place.0 == byte)?;
+            Some((row, nth, stops.places[nth].1))
+        });
+        let Some((row, nth, column)) = found else { return };
+        if column < self.columns {
+            self.cursor = (column, row);
+            return;
+        }
+        // Behind the last column, so it stands in the next row, where what is typed will appear.
+        self.cursor = (0, row + 1);
+        let stops = &mut self.stops[row];
+        if stops.ends_line {
+            stops.places.remove(nth);
+            let further = Stops { places: vec![(byte, 0)], ends_line: true };
+            self.stops.insert(row + 1, further);
+            self.rows.insert(row + 1, String::new());
+        }
+    }
+}
+
+/// Sets one cluster after the other.
+#[derive(Debug, Default)]
+struct Setter {
+    columns: usize,
+    rows: Vec<String>,
+    stops: Vec<Stops>,
+    /// The row in the making.
+    row: String,
+    places: Vec<(usize, usize)>,
+    column: usize,
+    /// Where that row can be broken.
+    break_at: Option<Break>,
+    /// The row ends with a space that it has no column for.
+    hangs: bool,
+}
+
+/// How far a row has come.
+#[derive(Debug, Clone, Copy)]
+struct Break {
+    bytes: usize,
+    places: usize,
+    column: usize,
+}
+
+impl Setter {
+    /// A line of the text, which begins at byte `at` of it.
+    fn line(&mut self, at: usize, line: &str) {
+        for (offset, cluster) in line.grapheme_indices(true) {
+            if matches!(cluster, " " | "\t") {
+                self.space(at + offset, cluster);
+            } else {
+                self.cluster(at + offset, cluster);
+            }
+        }
+        self.places.push((at + line.len(), self.column));
+        self.end_row(true);
+    }
+
+    /// A space breaks no row: behind the last column it hangs, and the next word begins a row.
+    fn space(&mut self, at: usize, space: &str) {
+        if self.column == self.columns && self.hangs {
+            self.end_row(false);
+        }
+        self.places.push((at, self.column));
+        let room = self.columns - self.column;
+        self.hangs = room == 0;
+        let wanted = if space == "\t" { TAB_COLUMNS - self.column % TAB_COLUMNS } else { 1 };
+        self.row.extend(std::iter::repeat_n(' ', wanted.min(room)));
+        self.column += wanted.min(room);
+        self.may_break();
+    }
+
+    fn cluster(&mut self, at: usize, cluster: &str) {
+        let text = visible(cluster);
+        // Chinese and Japanese are broken anywhere; Korean is written with spaces, and emoji are words.
+        let anywhere = columns_of(cluster) > 1 && !cluster.starts_with(is_hangul);
+        if anywhere {
+            self.may_break();
+        }
+        let mut place = Some(at);
+        // Several if it is written out.
+        for piece in text.graphemes(true) {
+            // One that is wider than any row can't be shown.
+            let piece = if columns_of(piece) > self.columns { "…" } else { piece };
+            self.make_room(columns_of(piece));
+            self.places.extend(place.take().map(|at| (at, self.column)));
+            self.row.push_str(piece);
+            self.column += columns_of(piece);
+        }
+        if anywhere {
+            self.may_break();
+        }
+    }
+
+    fn may_break(&mut self) {
+        let (bytes, places) = (self.row.len(), self.places.len());
+        // The row before must not be left empty.
+        self.break_at = (places > 0).then_some(Break { bytes, places, column: self.column });
+    }
+
+    /// Begins a new row if so many columns are not left, with the word that does not fit as a whole.
+    fn make_room(&mut self, columns: usize) {
+        while self.column + columns > self.columns {
+            match self.break_at.take() {
+                Some(at) => self.break_row(at),
+                None => self.end_row(false),
+            }
+        }
+    }
+
+    fn break_row(&mut self, at: Break) {
+        let row = self.row.split_off(at.bytes);
+        let places = self.places.split_off(at.places);
+        let column = self.column - at.column;
+        self.end_row(false);
+        self.places = places.into_iter().map(|(byte, column)| (byte, column - at.column)).collect();
+        (self.row, self.column) = (row, column);
+    }
+
+    fn end_row(&mut self, ends_line: bool) {
+        self.rows.push(std::mem::take(&mut self.row));
+        let places = std::mem::take(&mut self.places);
+        self.stops.push(Stops { places, ends_line });
+        self.column = 0;
+        self.break_at = None;
+        self.hangs = false;
+    }
+}
+
+/// A cluster as it can be shown.
+fn visible(cluster: &str) -> Cow<'_, str> {
+    let safe = shown(cluster, false);
+    if columns_of(&safe) > 0 {
+        return safe;
+    }
+    let held = format!("{MARK_HOLDER}{cluster}");
+    if held.graphemes(true).count() == 1 {
+        return held.into();
+    }
+    cluster.escape_unicode().to_string().into()
+}
+
+/// Columns of safe text, as the screen's cells count them.
+fn columns_of(text: &str) -> usize {
+    text.graphemes(true).map(|cluster| usize::from(cluster.cell_width())).sum()
+}
+
+fn is_hangul(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Layout {
+        /// Checks what holds for every layout.
+        pub(in crate::tui::editor) fn check(&self, text: &str, columns: usize) {
+            let columns = columns.max(1);
+            let (column, row) = self.cursor;
+            assert!(column < columns && row < self.rows.len(), "{text:?} in {columns}: {self:?}");
+            assert_eq!(self.rows.len(), self.stops.len());
+            for row in &self.rows {
+                assert!(columns_of(row) <= columns, "{text:?} in {columns}: {row:?}");
+                assert!(!row.contains(crate::chat::text::is_unsafe_to_show), "{row:?}");
+            }
+            let places = self.stops.iter().map(|stops| stops.places.len()).sum::<usize>();
+            let lines = text.split('\n').map(|line| line.graphemes(true).count() + 1);
+            assert_eq!(places, lines.sum::<usize>(), "each cluster and each end has one place");
+        }
+    }
+
+    fn rows(text: &str, columns: usize) -> Vec<String> {
+        Layout::of(text, 0, columns).rows
+    }
+
+    /// Column and row of the cursor at `|`.
+    fn cursor(text: &str, columns: usize) -> (usize, usize) {
+        let (cursor, text) = (text.find('|').unwrap(), text.replace('|', ""));
+        let layout = Layout::of(&text, cursor, columns);
+        layout.check(&text, columns);
+        layout.cursor
+    }
+
+    #[test]
+    fn rows_break_at_spaces_and_long_words_anywhere() {
+        assert_eq!(rows("", 10), [""]);
+        assert_eq!(rows("one two three", 8), ["one two ", "three"]);
+        assert_eq!(rows("one two three", 7), ["one two", "three"]);
+        assert_eq!(rows("one two three", 6), ["one ", "two ", "three"]);
+        assert_eq!(rows("a abcdefghij b", 4), ["a ", "abcd", "efgh", "ij b"]);
+        assert_eq!(rows("one\n\ntwo\n", 8), ["one", "", "two", ""]);
+        assert_eq!(rows("회의는 내일입니다", 10), ["회의는 ", "내일입니다"]);
+        assert_eq!(rows("ok 会議は明日です", 10), ["ok 会議は", "明日です"]);
+        assert_eq!(rows("ab👩\u{200d}👧cd", 3), ["ab", "👩\u{200d}👧", "cd"]);
+        assert_eq!(rows("x", 0), ["x"]);
+        assert_eq!(rows("한a", 1), ["…", "a"]);
+    }
+
+    #[test]
+    fn the_cursor_behind_a_full_row_is_in_the_next() {
+        assert_eq!(cursor("abc|", 4), (3, 0));
+        assert_eq!(cursor("abcd|", 4), (0, 1));
+        assert_eq!(Layout::of("abcd", 4, 4).rows, ["abcd", ""]);
+        assert_eq!(Layout::of("abcd", 3, 4).rows, ["abcd"]);
+        assert_eq!(Layout::of("abcd\nx", 4, 4).rows, ["abcd", "", "x"]);
+        assert_eq!(Layout::of("abcd\nx", 5, 4).rows, ["abcd", "x"]);
+        assert_eq!(cursor("abcd |", 4), (0, 1));
+        assert_eq!(cursor("abcd| e", 4), (0, 1));
+        assert_eq!(cursor("abcd |e", 4), (0, 1));
+        assert_eq!(cursor("abcd e|", 4), (1, 1));
+        assert_eq!(cursor("한글|", 4), (0, 1));
+        assert_eq!(cursor("a한|글", 4), (0, 1), "where the wide letter had to go");
+        assert_eq!(cursor("one|\ntwo", 8), (3, 0));
+        assert_eq!(cursor("one\n|two", 8), (0, 1));
+        assert_eq!(cursor("one two|", 6), (3, 1));
+    }
+
+    #[test]
+    fn wide_and_combined_characters_are_measured_as_shown() {
+        assert_eq!(cursor("한글|", 20), (4, 0));
+        assert_eq!(cursor("\u{1112}\u{1161}\u{11ab}|", 20), (2, 0));
+        assert_eq!(cursor("👩\u{200d}👩\u{200d}👧|", 20), (2, 0));
+        assert_eq!(cursor("🇰🇷|", 20), (2, 0));
+        assert_eq!(cursor("e\u{301}|", 20), (1, 0));
+        assert_eq!(cursor("a\tb|", 20), (5, 0));
+        assert_eq!(rows("a\tb", 20), ["a   b"]);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_or_drop_is_made_visible() {
+        assert_eq!(rows("a\u{202e}b", 20), ["a\\u{202e}b"]);
+        assert_eq!(rows("a\u{202e}b", 4), ["a\\u{", "202e", "}b"]);
+        assert_eq!(cursor("\u{202e}|", 20), (8, 0));
+        assert_eq!(rows("\u{301}a", 20), ["◌\u{301}a"]);
+        assert_eq!(rows("\u{1161}", 20), ["\\u{1161}"]);
+        assert_eq!(cursor("\u{200d}|", 20), (1, 0));
+    }
+
+    #[test]
+    fn a_long_text_without_spaces_is_laid_out_in_one_go() {
+        let text = "가".repeat(crate::limits::TEXT_BYTES_MAX / 3);
+        let layout = Layout::of(&text, text.len(), 80);
+        assert_eq!(layout.rows.len(), (text.len() / 3).div_ceil(40));
+    }
+}

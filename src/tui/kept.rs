@@ -1,0 +1,336 @@
+//! What the screen keeps between two runs: drafts, and what was set for a room or against somebody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::os;
+
+/// Drafts that are kept.
+const DRAFTS_MAX: usize = 256;
+/// Bytes of one.
+const DRAFT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of all of them.
+const DRAFTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a file that is read: drafts as JSON (a control character takes six bytes), and the rest.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How often another screen is waited for that is just saving, and how long each time.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// What is kept, by the name of the room (or whatever else the screen calls it).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Kept {
+    /// What was typed and not sent.
+    pub(super) drafts: BTreeMap<String, String>,
+    /// When the bell rings, where it was set.
+    pub(super) bell: BTreeMap<String, String>,
+    /// When the desktop notifies, where it was set.
+    pub(super) notify: BTreeMap<String, String>,
+    /// Whose messages are not shown.
+    pub(super) ignored: BTreeSet<String>,
+}
+
+/// Names of what this screen changed, set or taken away. All else is left to the user's other screens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// Of [`Kept::drafts`].
+    pub(super) drafts: BTreeSet<String>,
+    /// Of [`Kept::bell`].
+    pub(super) bell: BTreeSet<String>,
+    /// Of [`Kept::notify`].
+    pub(super) notify: BTreeSet<String>,
+    /// Of [`Kept::ignored`].
+    pub(super) ignored: BTreeSet<String>,
+}
+
+/// Where it is kept for a member of that label at the server of that directory, within the directory of
+/// all screens ([`os::screen_dir`]).
+pub(super) fn path_of(screens: &Path, server: &Path, label: Option<&str>) -> PathBuf {
+    let server = server.as_os_str().as_encoded_bytes();
+    // Neither of them has a zero byte.
+    let all = [server, b"\0", label.unwrap_or_default().as_bytes()].concat();
+    screens.join(format!("{:016x}.json", fnv1a(&all)))
+}
+
+/// FNV-1a of 64 bits: the same in every version of the program, and only this user chooses what goes in.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// What was kept there; and what is to be said to the user, if something could not be read. What is damaged
+/// is put aside.
+pub(super) fn load(path: &Path) -> (Kept, Option<String>) {
+    let why = match read(path) {
+        Ok(kept) => return (kept, None),
+        Err(e) => e,
+    };
+    let note = match why.kind() {
+        io::ErrorKind::InvalidData => {
+            let aside = path.with_extension("bad");
+            match fs::rename(path, &aside) {
+                Ok(()) => format!("it is damaged, and was put aside as {}: {why}", aside.display()),
+                Err(e) => format!("it is damaged ({why}), and can't be put aside: {e}"),
+            }
+        }
+        _ => why.to_string(),
+    };
+    (Kept::default(), Some(format!("drafts and settings of rooms, {}: {note}", path.display())))
+}
+
+/// Keeps what this screen touched; all else stays as it is kept, so that of two screens of one user the last
+/// to save decides for each name by itself. Nothing is written if nothing changes, nothing stays if nothing
+/// is kept. What is there is whole at any time, whenever the program ends.
+///
+/// Returns the names of drafts that are left out, since there is no room for them. (After another screen
+/// that hangs while it saves is waited for 200 ms; then two may save at once, and what one of them touched
+/// may be as it was.)
+///
+/// # Errors
+/// From the system, and then what is there stays; also if that could not be read and not be put aside.
+pub(super) fn save(path: &Path, kept: &Kept, touched: &Touched) -> io::Result<Vec<String>> {
+    if let Some(dir) = path.parent() {
+        os::make_private_dir(dir)?;
+    }
+    let lock = locked(path)?;
+    let there = match read(path) {
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            fs::rename(path, path.with_extension("bad"))?;
+            Kept::default()
+        }
+        there => there?,
+    };
+    let mut all = merged(there.clone(), kept, touched);
+    let left_out = bounded(&mut all.drafts, &touched.drafts);
+    if all != there {
+        replace(path, &all)?;
+    }
+    drop(lock);
+    Ok(left_out)
+}
+
+fn read(path: &Path) -> io::Result<Kept> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// One that saves at a time. None if somebody hangs with it, or the file system has no locks.
+fn locked(path: &Path) -> io::Result<Option<File>> {
+    let beside = path.with_extension("lock");
+    os::make_private(&beside)?;
+    let file = File::options().append(true).open(&beside)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(_)) => break,
+        }
+    }
+    Ok(None)
+}
+
+fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
+    if *kept == Kept::default() {
+        return fs::remove_file(path);
+    }
+    // In a directory of this user's: there is nobody who should not guess it. What a killed one left is
+    // written over some day.
+    let hidden = path.with_extension(format!("{}.new", std::process::id()));
+    let write = || {
+        os::make_private(&hidden)?;
+        fs::write(&hidden, serde_json::to_vec_pretty(kept).map_err(io::Error::other)?)?;
+        fs::rename(&hidden, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&hidden);
+    })
+}
+
+fn merged(there: Kept, ours: &Kept, touched: &Touched) -> Kept {
+    let mut ignored = there.ignored;
+    for name in &touched.ignored {
+        match ours.ignored.get(name) {
+            Some(name) => ignored.insert(name.clone()),
+            None => ignored.remove(name),
+        };
+    }
+    Kept {
+        drafts: merged_map(there.drafts, &ours.drafts, &touched.drafts),
+        bell: merged_map(there.bell, &ours.bell, &touched.bell),
+        notify: merged_map(there.notify, &ours.notify, &touched.notify),
+        ignored,
+    }
+}
+
+fn merged_map(
+    mut there: BTreeMap<String, String>,
+    ours: &BTreeMap<String, String>,
+    touched: &BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    for name in touched {
+        match ours.get(name) {
+            Some(value) => there.insert(name.clone(), value.clone()),
+            None => there.remove(name),
+        };
+    }
+    there
+}
+
+/// Takes out what there is no room for: drafts that are too long, then the largest, this screen's own last.
+fn bounded(drafts: &mut BTreeMap<String, String>, own: &BTreeSet<String>) -> Vec<String> {
+    let mut order: Vec<_> =
+        drafts.iter().map(|(name, draft)| (name.clone(), draft.len())).collect();
+    order.sort_by_key(|(name, bytes)| (!own.contains(name), *bytes));
+    let (mut count, mut bytes) = (0, 0);
+    let mut left_out = Vec::new();
+    for (name, more) in order {
+        let fits = more <= DRAFT_BYTES_MAX && bytes + more <= DRAFTS_BYTES_MAX;
+        if fits && count < DRAFTS_MAX {
+            (count, bytes) = (count + 1, bytes + more);
+        } else {
+            drafts.remove(&name);
+            left_out.push(name);
+        }
+    }
+    left_out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = path_of(&dir.path().join("moot/screen"), Path::new("/srv/moot"), None);
+        (dir, path)
+    }
+
+    fn draft(room: &str, text: &str) -> (Kept, Touched) {
+        let (mut kept, mut touched) = (Kept::default(), Touched::default());
+        kept.drafts.insert(room.to_owned(), text.to_owned());
+        touched.drafts.insert(room.to_owned());
+        (kept, touched)
+    }
+
+    fn saved(path: &Path, (kept, touched): &(Kept, Touched)) -> Vec<String> {
+        save(path, kept, touched).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_and_nothing_kept_is_no_file() {
+        let (_dir, path) = place();
+        assert_eq!(load(&path), (Kept::default(), None));
+        let (mut kept, mut touched) = draft("ops", "두 줄\n\u{1b}");
+        kept.ignored.insert("bob".into());
+        kept.bell.insert("ops".into(), "all".into());
+        kept.notify.insert("ops".into(), "off".into());
+        touched.ignored.insert("bob".into());
+        touched.bell.insert("ops".into());
+        touched.notify.insert("ops".into());
+        assert!(saved(&path, &(kept.clone(), touched.clone())).is_empty());
+        assert_eq!(load(&path), (kept, None));
+        saved(&path, &(Kept::default(), touched));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_two_screens_each_changes_what_it_touched() {
+        let (_dir, path) = place();
+        saved(&path, &draft("ops", "from one"));
+        saved(&path, &draft("dev", "from another"));
+        let both = load(&path).0;
+        assert_eq!(both.drafts["ops"], "from one");
+        assert_eq!(both.drafts["dev"], "from another");
+        // What the first sent in the meantime goes; the other's stays.
+        saved(&path, &(Kept::default(), draft("ops", "").1));
+        let left = load(&path).0;
+        assert_eq!(
+            left.drafts.into_iter().collect::<Vec<_>>(),
+            [("dev".into(), "from another".into())]
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_if_it_says_the_same() {
+        let (_dir, path) = place();
+        saved(&path, &draft("ops", "text"));
+        let compact = serde_json::to_vec(&load(&path).0).unwrap();
+        fs::write(&path, &compact).unwrap();
+        saved(&path, &draft("ops", "text"));
+        assert_eq!(fs::read(&path).unwrap(), compact, "it was not written again");
+        saved(&path, &draft("ops", "other"));
+        assert_ne!(fs::read(&path).unwrap(), compact);
+    }
+
+    #[test]
+    fn what_is_damaged_is_put_aside_and_said() {
+        let (_dir, path) = place();
+        saved(&path, &draft("ops", "text"));
+        for bad in ["{\"drafts\": {\"ops\": \"te", "{\"drafts\": 5}"] {
+            fs::write(&path, bad).unwrap();
+            let (kept, note) = load(&path);
+            assert_eq!(kept, Kept::default());
+            assert!(note.unwrap().contains(".bad"));
+            assert_eq!(fs::read_to_string(path.with_extension("bad")).unwrap(), bad);
+        }
+        fs::write(&path, "{").unwrap();
+        saved(&path, &draft("ops", "text"));
+        assert_eq!(load(&path).0.drafts["ops"], "text");
+        // What a later version adds is no damage.
+        fs::write(&path, "{\"drafts\": {\"a\": \"b\"}, \"more\": 1}").unwrap();
+        assert_eq!(load(&path).1, None);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_named_and_the_rest_is_kept() {
+        let (_dir, path) = place();
+        let (mut kept, mut touched) = draft("long", &"x".repeat(DRAFT_BYTES_MAX + 1));
+        for number in 0..=DRAFTS_MAX {
+            kept.drafts.insert(format!("{number:03}"), "x".repeat(number + 1));
+        }
+        touched.drafts.extend(kept.drafts.keys().cloned());
+        assert_eq!(saved(&path, &(kept, touched)), ["256", "long"]);
+        assert_eq!(load(&path).0.drafts.len(), DRAFTS_MAX);
+        // One more: that of this screen stays.
+        assert_eq!(saved(&path, &draft("new", &"y".repeat(1_000))), ["255"]);
+        assert_eq!(load(&path).0.drafts["new"].len(), 1_000);
+    }
+
+    #[test]
+    fn each_server_and_label_has_its_own_file() {
+        let dir = Path::new("/state");
+        let of = |server: &str, label| path_of(dir, Path::new(server), label);
+        assert_eq!(of("/a", None), of("/a", None));
+        assert_ne!(of("/a", None), of("/b", None));
+        assert_ne!(of("/a", None), of("/a", Some("x")));
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8, "as its authors say");
+        assert_eq!(of("/a", None).parent(), Some(dir));
+    }
+
+    #[test]
+    fn somebody_who_hangs_while_saving_holds_nobody_up_for_long() {
+        let (_dir, path) = place();
+        saved(&path, &draft("ops", "text"));
+        let held = locked(&path).unwrap().unwrap();
+        saved(&path, &draft("ops", "other"));
+        assert_eq!(load(&path).0.drafts["ops"], "other");
+        drop(held);
+    }
+}

@@ -1,0 +1,666 @@
+//! The screen of `moot join` on a terminal: rooms, messages, an input; what a person lives in.
+//!
+//! The `model` takes keys and events, and says what is to be done; the `view` makes rows of it; neither
+//! does I/O or knows the time. `terminal` is the only one that touches the terminal. This file is the loop
+//! between them and the session, on one thread: another one reads keys (`terminal::read_keys`), and stands
+//! still while a pager or an editor has the terminal.
+
+mod cells;
+mod chord;
+mod complete;
+mod editor;
+mod frame;
+mod hangul;
+mod kept;
+mod keys;
+mod model;
+mod nearest;
+mod outside;
+mod paint;
+mod scrollback;
+pub(crate) mod slash;
+mod terminal;
+mod text;
+mod view;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossterm::event::{Event as Key, KeyEventKind, MouseButton, MouseEventKind};
+use jiff::tz::TimeZone;
+
+pub(crate) use self::terminal::restore;
+use self::{
+    kept::Kept,
+    keys::Keys,
+    model::{Asked, Effect, Look, Model, Options, Present, When},
+    paint::{Depth, Paint},
+    terminal::{GoOn, Terminal, Wish},
+};
+use crate::{
+    chat::{
+        message::{Message, StreamName},
+        names::{Label, RoomName},
+        verbs::{Reply, Request},
+    },
+    client::{Event, LinkError, Mailbox, Member, Postbox, Wake},
+    config::screen::{Joins, NotifyBy, ScreenSettings},
+    os::{self, Places},
+    presence::Snapshot,
+};
+
+/// How often the screen is drawn at most while much is said. A key is shown at once.
+const FRAME_EVERY: Duration = Duration::from_millis(33);
+/// What little happens after a pause is shown at once as well: so much of that is saved up.
+const FRAMES_SAVED: Duration = Duration::from_millis(33 * 5);
+/// How long one who leaves waits for what was said to stand.
+const STANDS_WITHIN: Duration = Duration::from_millis(300);
+/// What is pressed or comes besides, waiting for the loop.
+pub(crate) const INPUTS_MAX: usize = 16;
+
+/// What comes to the loop besides the session.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// From the terminal; none once it is gone.
+    Keys(Vec<Key>),
+    /// A signal, or nobody is there any more.
+    Leave,
+    /// The pager or the editor has ended: what became of the text.
+    Back(Result<Option<String>, String>),
+}
+
+/// Shows a message on the desktop.
+pub(crate) type Show = Box<dyn FnMut(&Message)>;
+
+/// What the screen needs from its caller.
+pub(crate) struct Setup {
+    /// What is set in the file.
+    pub(crate) settings: ScreenSettings,
+    /// Where the server lives.
+    pub(crate) places: Places,
+    /// As it is named to the user.
+    pub(crate) server: String,
+    /// Of `--as`.
+    pub(crate) label: Option<Label>,
+    /// To begin with; the first one is shown.
+    pub(crate) rooms: Vec<RoomName>,
+    /// Other rooms that the name follows are not opened.
+    pub(crate) only_named: bool,
+    /// Nothing is said.
+    pub(crate) read_only: bool,
+    /// `--color`: always, never; else as the terminal and the settings say.
+    pub(crate) color: Option<bool>,
+    /// When to end.
+    pub(crate) until: Option<Instant>,
+    /// Shows a message on the desktop, if there is one.
+    pub(crate) notifier: Option<Show>,
+    /// Says whether signals are the affair of a program that has the terminal now.
+    pub(crate) signals_to_child: fn(bool),
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("rooms", &self.rooms).finish_non_exhaustive()
+    }
+}
+
+/// How the screen ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// As its user wished.
+    Quit,
+    /// By Ctrl-C or a signal.
+    Interrupted,
+    /// The time that was given is over.
+    TimedOut,
+    /// The server will not have it again.
+    Refused(LinkError),
+}
+
+/// What is to be said once the terminal is as it was.
+#[derive(Debug)]
+pub(crate) struct Farewell {
+    /// How it ended.
+    pub(crate) end: End,
+    /// Something that the user has to know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why there is no screen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScreenError {
+    /// A key of the settings.
+    #[error("{0}")]
+    Settings(String),
+    /// The terminal.
+    #[error("the terminal: {0}")]
+    Terminal(#[from] io::Error),
+}
+
+fn now() -> When {
+    When { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
+}
+
+/// Checks what the settings say of keys, before anything is begun.
+///
+/// # Errors
+/// If a name or a key is not known, or a key does two things.
+pub(crate) fn check(settings: &ScreenSettings) -> Result<(), String> {
+    Keys::new(&settings.keys).map(drop)
+}
+
+/// Shows the screen until its user leaves.
+///
+/// # Errors
+/// If the terminal can't be used, or the settings are wrong.
+pub(crate) fn run(
+    member: Member,
+    setup: Setup,
+    inputs: &Mailbox<Input>,
+    to_loop: Postbox<Input>,
+) -> Result<Farewell, ScreenError> {
+    let mut notes = Vec::new();
+    let label = setup.label.as_ref().map(Label::as_str);
+    // Without a home nothing can be kept.
+    let kept_at = os::screen_dir(&os::Env::from_process())
+        .ok()
+        // Who only reads has no drafts.
+        .filter(|_| !setup.read_only)
+        .map(|screens| kept::path_of(&screens, setup.places.directory(), label));
+    let kept = match &kept_at {
+        Some(path) => {
+            let (kept, note) = kept::load(path);
+            notes.extend(note);
+            kept
+        }
+        None => Kept::default(),
+    };
+    let options = options(&setup)?;
+    let links = options.look.links;
+    let mouse = options.mouse;
+    let me = match &setup.label {
+        None => member.user().to_owned(),
+        Some(label) => format!("{}/{label}", member.user()),
+    };
+    let mut options = options;
+    member.user().clone_into(&mut options.look.user);
+    let mut model = Model::new(now(), options, me, &setup.rooms, kept);
+    model.welcome();
+    os::note_wish_to_end();
+    let terminal = Terminal::enter(Wish { mouse, links })?;
+    let (columns, rows) = terminal.size();
+    model.resize(columns, rows);
+    let go_on = terminal::read_keys(to_loop.clone(), Input::Keys)?;
+    let screen = Screen {
+        member,
+        model,
+        terminal,
+        go_on,
+        to_loop,
+        kept_at,
+        asked: HashMap::new(),
+        said: HashMap::new(),
+        is_outside: false,
+        editing: None,
+        held: Vec::new(),
+        ends: None,
+        by_terminal: setup.settings.notify.by == NotifyBy::Terminal,
+        shown_title: String::new(),
+        notes,
+        setup,
+    };
+    screen.run(inputs)
+}
+
+fn options(setup: &Setup) -> Result<Options, ScreenError> {
+    let settings = &setup.settings;
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let wish = match setup.color {
+        Some(false) => "none",
+        Some(true) | None => settings.colors.depth.word(),
+    };
+    let no_color = env("NO_COLOR").is_some() && setup.color != Some(true);
+    let depth = Depth::detect(wish, no_color, env("TERM").as_deref(), env("COLORTERM").as_deref());
+    Ok(Options {
+        keys: Keys::new(&settings.keys).map_err(ScreenError::Settings)?,
+        look: Look {
+            paint: Paint::new(depth, settings.colors.names),
+            zone: TimeZone::system(),
+            time_format: settings.times.format.clone(),
+            date_format: settings.times.date.clone(),
+            plain: false,
+            links: settings.colors.links,
+            hide_moves: settings.history.joins == Joins::Hide,
+            user: String::new(),
+            words: Vec::new(),
+        },
+        rooms_panel: settings.panels.rooms,
+        members_panel: settings.panels.members,
+        rooms_columns: settings.panels.rooms_columns.into(),
+        members_columns: settings.panels.members_columns.into(),
+        bell: settings.bell.when,
+        notify: settings.notify.when,
+        paste_lines: settings.input.paste_lines.into(),
+        mouse: settings.input.mouse,
+        lines: usize::try_from(settings.history.lines).unwrap_or(usize::MAX),
+        only_named: setup.only_named,
+        read_only: setup.read_only,
+        label: setup.label.clone(),
+        server: setup.server.clone(),
+    })
+}
+
+struct Screen {
+    member: Member,
+    model: Model,
+    terminal: Terminal,
+    go_on: GoOn,
+    to_loop: Postbox<Input>,
+    /// Where drafts are kept.
+    kept_at: Option<PathBuf>,
+    /// Requests whose answers are waited for, and since when, monotonic microseconds.
+    asked: HashMap<u32, (Asked, u64)>,
+    /// Counters of what was said, with the model's tokens, and since when they wait, monotonic microseconds.
+    said: HashMap<u64, (u64, u64)>,
+    /// A pager or editor has the terminal.
+    is_outside: bool,
+    /// The room and the text that the editor has.
+    editing: Option<(StreamName, String)>,
+    /// Keys that came together with the one that gave the terminal away.
+    held: Vec<Key>,
+    /// How it ends, once the terminal is here again.
+    ends: Option<End>,
+    by_terminal: bool,
+    shown_title: String,
+    notes: Vec<String>,
+    setup: Setup,
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A mistake in the program does not cost what was typed.
+        if thread::panicking() {
+            self.keep();
+        }
+    }
+}
+
+impl Screen {
+    fn run(mut self, inputs: &Mailbox<Input>) -> Result<Farewell, ScreenError> {
+        let done = self.turn_until_end(inputs);
+        // First of all its user has his terminal again.
+        restore();
+        self.model.tell_marks();
+        while let Some(effect) = self.model.take_effect() {
+            if let Effect::Ask(request, _) = effect {
+                self.member.ask(&request);
+            }
+        }
+        self.wait_until_it_stands();
+        self.model.keep_orphans();
+        self.keep();
+        if self.member.unacked() > 0 {
+            let count = self.member.unacked();
+            let s = if count == 1 { "" } else { "s" };
+            self.notes.push(format!("{count} message{s} could not be sent; kept as drafts"));
+        }
+        self.member.say_good_bye();
+        done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })
+    }
+
+    /// What was said just before is on its way: a moment more, and it is no draft.
+    fn wait_until_it_stands(&mut self) {
+        let until = Instant::now() + STANDS_WITHIN;
+        while self.member.unacked() > 0 && self.member.is_connected() {
+            match self.member.wait::<()>(None, Some(until)) {
+                Wake::Sent(sent) => {
+                    if let Some((token, _)) = self.said.remove(&sent.counter) {
+                        self.model.sent(now(), token, sent.id.seq);
+                    }
+                }
+                Wake::Refused(_) => {
+                    for counter in self.member.take_refused().into_iter().rev() {
+                        if let Some((token, _)) = self.said.remove(&counter) {
+                            self.model.unsaid(token);
+                        }
+                    }
+                }
+                Wake::TimedOut | Wake::Ended(_) => return,
+                Wake::Event(_) | Wake::NotFollowed(..) | Wake::Reply(..) | Wake::Extra(_) => {}
+            }
+        }
+    }
+
+    fn turn_until_end(&mut self, inputs: &Mailbox<Input>) -> Result<End, ScreenError> {
+        let begins = Instant::now();
+        let mut frame_at = begins.checked_sub(FRAMES_SAVED).unwrap_or(begins);
+        let mut is_stale = true;
+        loop {
+            let at = now();
+            let said = self.said.values().map(|(_, since)| *since);
+            let waits = self.asked.values().map(|(_, since)| *since).chain(said).min();
+            self.model.waits_since_us = waits.filter(|_| self.member.is_connected());
+            self.model.tick(at);
+            while let Some(effect) = self.model.take_effect() {
+                if let Some(end) = self.act(effect)? {
+                    return Ok(end);
+                }
+            }
+            is_stale |= self.model.take_changed();
+            let until_frame = match is_stale && !self.is_outside {
+                false => None,
+                true if frame_at <= Instant::now() => {
+                    self.draw()?;
+                    is_stale = false;
+                    let drawn = Instant::now();
+                    let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
+                    frame_at = frame_at.max(earliest) + FRAME_EVERY;
+                    None
+                }
+                true => Some(frame_at),
+            };
+            let due = self.model.deadline_us(at).map(|due_us| {
+                Instant::now() + Duration::from_micros(due_us.saturating_sub(os::monotonic_us()))
+            });
+            let until = [until_frame, due, self.setup.until].into_iter().flatten().min();
+            match self.member.wait(Some(inputs), until) {
+                Wake::Extra(None | Some(Input::Leave)) => return Ok(End::Interrupted),
+                Wake::Extra(Some(Input::Keys(keys))) => {
+                    if keys.is_empty() {
+                        // The terminal is gone.
+                        return Ok(End::Interrupted);
+                    }
+                    self.held = keys;
+                    self.take_keys(&mut is_stale)?;
+                    // What a key does is shown at once.
+                    frame_at = frame_at.min(Instant::now());
+                }
+                Wake::Extra(Some(Input::Back(outcome))) => {
+                    self.come_back(outcome)?;
+                    if let Some(end) = self.ends.take() {
+                        return Ok(end);
+                    }
+                    self.take_keys(&mut is_stale)?;
+                    is_stale = true;
+                    frame_at = frame_at.min(Instant::now());
+                }
+                Wake::Event(event) => {
+                    if let Event::Ready { .. } = event {
+                        // How long there was no server is no lag.
+                        for (_, since_us) in self.said.values_mut() {
+                            *since_us = os::monotonic_us();
+                        }
+                    }
+                    self.model.event(now(), event);
+                }
+                Wake::Sent(sent) => {
+                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
+                        let at = now();
+                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                        self.model.sent(at, token, sent.id.seq);
+                    }
+                }
+                Wake::Refused(refusal) => {
+                    // The first one comes back before the others.
+                    for counter in self.member.take_refused().into_iter().rev() {
+                        if let Some((token, _)) = self.said.remove(&counter) {
+                            self.model.unsaid(token);
+                        }
+                    }
+                    self.model.refused(now(), &refusal);
+                }
+                Wake::NotFollowed(follow, refusal) => {
+                    self.model.not_followed(now(), &follow, &refusal);
+                }
+                Wake::Ended(e) if self.is_outside => self.ends = Some(End::Refused(e)),
+                Wake::Ended(e) => return Ok(End::Refused(e)),
+                Wake::Reply(serial, result) => self.answered(serial, result),
+                Wake::TimedOut => {
+                    if self.setup.until.is_some_and(|until| until <= Instant::now()) {
+                        if !self.is_outside {
+                            return Ok(End::TimedOut);
+                        }
+                        self.setup.until = None;
+                        self.ends = Some(End::TimedOut);
+                    }
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        let at = now();
+        match key {
+            Key::Key(key) if key.kind != KeyEventKind::Release => {
+                if cfg!(debug_assertions) && is_panic_key(&key) {
+                    panic!("as a test wished");
+                }
+                self.model.key(at, &key);
+            }
+            Key::Key(_) => {}
+            Key::Paste(text) => self.model.paste(at, &text),
+            Key::Resize(..) => {
+                let (columns, rows) = self.terminal.measure();
+                self.model.resize(columns, rows);
+            }
+            Key::FocusGained => self.model.focus(at, true),
+            Key::FocusLost => self.model.focus(at, false),
+            Key::Mouse(mouse) => match mouse.kind {
+                MouseEventKind::ScrollUp => self.model.wheel(at, true),
+                MouseEventKind::ScrollDown => self.model.wheel(at, false),
+                MouseEventKind::Down(MouseButton::Left) => {
+                    self.model.click(at, mouse.column, mouse.row);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// Takes the keys that came. Once one of them gives the terminal to a program the others wait until it
+    /// is back; if none does, the next ones are read.
+    fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+        let mut keys = std::mem::take(&mut self.held).into_iter();
+        for key in keys.by_ref() {
+            self.key(key);
+            self.hand_on_the_terminal(is_stale)?;
+            if self.is_outside {
+                break;
+            }
+        }
+        self.held = keys.collect();
+        if !self.is_outside {
+            self.go_on.go();
+        }
+        Ok(())
+    }
+
+    /// Does what only a key asks for, and only between two of them.
+    fn hand_on_the_terminal(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+        let mut rest = Vec::new();
+        while let Some(effect) = self.model.take_effect() {
+            match effect {
+                Effect::Suspend => {
+                    self.terminal.suspend_for(os::suspend);
+                    self.take_size();
+                    *is_stale = true;
+                }
+                Effect::Page(text) => self.go_outside(move || {
+                    outside::page(&text).map(|()| None).map_err(|e| e.to_string())
+                })?,
+                Effect::Edit { room, text } => {
+                    self.editing = Some((room, text.clone()));
+                    self.go_outside(move || outside::edit(&text).map_err(|e| e.to_string()))?;
+                }
+                effect => rest.push(effect),
+            }
+        }
+        self.model.put_effects_back(rest);
+        Ok(())
+    }
+
+    /// The terminal is here again, and may have changed meanwhile.
+    fn take_size(&mut self) {
+        let (columns, rows) = self.terminal.measure();
+        self.model.resize(columns, rows);
+        self.shown_title.clear();
+    }
+
+    /// A pager or editor has the terminal; the session goes on meanwhile.
+    fn go_outside(
+        &mut self,
+        work: impl FnOnce() -> Result<Option<String>, String> + Send + 'static,
+    ) -> Result<(), ScreenError> {
+        self.terminal.pause();
+        self.is_outside = true;
+        (self.setup.signals_to_child)(true);
+        let to_loop = self.to_loop.clone();
+        let body = move || {
+            let _ = to_loop.send(Input::Back(work()));
+        };
+        thread::Builder::new().name("moot-outside".to_owned()).spawn(body).map(drop)?;
+        Ok(())
+    }
+
+    fn come_back(&mut self, outcome: Result<Option<String>, String>) -> Result<(), ScreenError> {
+        self.is_outside = false;
+        (self.setup.signals_to_child)(false);
+        self.terminal.resume()?;
+        self.take_size();
+        let editing = self.editing.take();
+        if self.ends.is_none() && os::was_told_to_end() {
+            self.ends = Some(End::Interrupted);
+        }
+        match outcome {
+            Ok(Some(text)) => {
+                if let Some((room, before)) = editing {
+                    self.model.edited(now(), &room, &before, &text);
+                }
+            }
+            Ok(None) => {}
+            Err(e) => self.model.failed(e),
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<(), ScreenError> {
+        let frame = view::frame(&self.model, os::monotonic_us());
+        self.terminal.draw(&frame)?;
+        let title = self.model.title();
+        if title != self.shown_title {
+            self.terminal.title(&title)?;
+            self.shown_title = title;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, effect: Effect) -> Result<Option<End>, ScreenError> {
+        match effect {
+            Effect::Say { token, to, reply_to, text } => {
+                let counter = self.member.say(to, reply_to, text);
+                self.said.insert(counter, (token, os::monotonic_us()));
+            }
+            Effect::Ask(request, asked) => self.ask(&request, asked),
+            Effect::Follow(follow) => self.member.follow(follow),
+            Effect::Part(room) => {
+                self.member.part(&room, true);
+            }
+            Effect::Look(room) => self.look(&room),
+            // Somebody else has the terminal.
+            Effect::Bell | Effect::Copy(_) | Effect::Mouse(_) | Effect::Redraw
+                if self.is_outside => {}
+            Effect::Bell => self.terminal.bell()?,
+            Effect::Notify(message) => match &mut self.setup.notifier {
+                _ if self.by_terminal && self.is_outside => {}
+                _ if self.by_terminal => {
+                    self.terminal.notify(&format!("{}: {}", message.from, message.text))?;
+                }
+                Some(notifier) => notifier(&message),
+                None => {}
+            },
+            Effect::Copy(text) => {
+                if !self.terminal.copy(&text)? {
+                    self.model.failed("that is too long for the clipboard; see it in the pager");
+                }
+            }
+            Effect::Mouse(on) => self.terminal.set_mouse(on)?,
+            Effect::Redraw => self.terminal.redraw()?,
+            Effect::Keep => self.keep(),
+            Effect::Leave { interrupted: true } => return Ok(Some(End::Interrupted)),
+            Effect::Leave { interrupted: false } => return Ok(Some(End::Quit)),
+            // Only keys ask for these (`hand_on_the_terminal`).
+            Effect::Page(_) | Effect::Edit { .. } | Effect::Suspend => {}
+        }
+        Ok(None)
+    }
+
+    fn ask(&mut self, request: &Request, asked: Asked) {
+        let serial = self.member.ask(request);
+        self.asked.insert(serial, (asked, os::monotonic_us()));
+    }
+
+    fn answered(&mut self, serial: u32, result: Result<Reply, crate::chat::verbs::Refusal>) {
+        let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
+        let at = now();
+        // A search takes its time.
+        if result.is_ok() && !matches!(asked, Asked::Hits { .. }) {
+            self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+        }
+        match (asked, result) {
+            (Asked::Page(asked), Ok(Reply::Page(page))) => {
+                let messages = self.member.messages_of_page(&asked.room, &page);
+                self.model.take_page(at, asked, messages, page.last);
+            }
+            (asked, result) => self.model.answered(at, asked, result),
+        }
+    }
+
+    /// Who is in a room, as the presence table has it.
+    fn look(&mut self, room: &RoomName) {
+        // Without a table, or with one that is just being written, the next look will tell.
+        let Ok(snapshot) = Snapshot::read(&self.setup.places) else { return };
+        let now_us = os::monotonic_us();
+        let present = snapshot
+            .rows
+            .into_iter()
+            .filter(|row| !row.visitor && row.rooms.contains(room))
+            .map(|row| {
+                let name = match &row.label {
+                    None => row.user.to_string(),
+                    Some(label) => format!("{}/{label}", row.user),
+                };
+                let present = Present {
+                    name,
+                    kind: row.kind,
+                    state: row.state,
+                    idle_s: 0,
+                    status: row.status.into(),
+                };
+                present.idle_since(now_us, row.active_mono_us)
+            })
+            .collect();
+        self.model.take_members(room, present);
+    }
+
+    fn keep(&mut self) {
+        let Some(path) = &self.kept_at else { return };
+        let (kept, touched) = self.model.kept();
+        let note = match kept::save(path, kept, touched) {
+            Ok(left_out) if left_out.is_empty() => return,
+            Ok(left_out) => format!("too much to be kept: the drafts of {}", left_out.join(", ")),
+            Err(e) => format!("drafts can't be kept in {}: {e}", path.display()),
+        };
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
+/// In programs that are built for tests a key ends the program as a mistake in it would.
+fn is_panic_key(key: &crossterm::event::KeyEvent) -> bool {
+    key.code == crossterm::event::KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
+}

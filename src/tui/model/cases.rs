@@ -1,0 +1,1114 @@
+//! The rules of the screen, case by case.
+
+use std::collections::BTreeMap;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use jiff::tz::TimeZone;
+
+use super::{Alert, Asked, Effect, Loading, Look, Mode, Model, Options, PageAsked, Panel, When};
+use crate::{
+    chat::{
+        member::{EndCause, Kind, Level, Member, SessionId, State},
+        message::{Message, MessageId, Notice, StreamName},
+        names::{RoomName, UserName},
+        verbs::{
+            Channel, GapReason, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
+            StreamInfo, StreamLabel, StreamTag, WhoInfo,
+        },
+    },
+    client::{Address, Event},
+    tui::{
+        kept::Kept,
+        keys::Keys,
+        paint::{Depth, Paint},
+        scrollback::{Line, Place},
+        view,
+    },
+};
+
+fn at(seconds: u64) -> When {
+    When { mono_us: 1_000_000 * (1_000 + seconds), wall_us: 1_760_000_000_000_000 }
+}
+
+fn room(name: &str) -> RoomName {
+    RoomName::new(name).unwrap()
+}
+
+fn options() -> Options {
+    Options {
+        keys: Keys::new(&BTreeMap::new()).unwrap(),
+        look: Look {
+            paint: Paint::new(Depth::None, true),
+            zone: TimeZone::UTC,
+            time_format: "%H:%M".to_owned(),
+            date_format: "%Y-%m-%d".to_owned(),
+            plain: false,
+            links: true,
+            hide_moves: false,
+            user: "ann".to_owned(),
+            words: Vec::new(),
+        },
+        rooms_panel: Panel::Auto,
+        members_panel: Panel::Auto,
+        rooms_columns: 20,
+        members_columns: 22,
+        bell: Alert::Mentions,
+        notify: Alert::Mentions,
+        paste_lines: 20,
+        mouse: true,
+        lines: 1_000,
+        only_named: false,
+        read_only: false,
+        label: None,
+        server: "s".to_owned(),
+    }
+}
+
+/// ann's screen with the rooms dev and ops, connected, looked at.
+struct Screen {
+    model: Model,
+    now: When,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self::with(options(), Kept::default())
+    }
+
+    fn with(options: Options, kept: Kept) -> Self {
+        let rooms = [room("dev"), room("ops")];
+        let model = Model::new(at(0), options, "ann".to_owned(), &rooms, kept);
+        let mut screen = Self { model, now: at(0) };
+        screen.ready(&[("dev", 0), ("ops", 0)]);
+        screen.marks(&[("dev", 0, 0), ("ops", 0, 0)]);
+        screen.model.focus(screen.now, true);
+        screen.effects();
+        screen
+    }
+
+    fn ready(&mut self, heads: &[(&str, u64)]) {
+        let streams = heads.iter().map(|(name, head)| (StreamName::Room(room(name)), *head));
+        let event = Event::Ready { streams: streams.collect(), broadcast: "multicast" };
+        self.model.event(self.now, event);
+    }
+
+    /// Mark and head.
+    fn marks(&mut self, marks: &[(&str, u64, u64)]) {
+        let info = |(name, mark, head): &(&str, u64, u64)| MarkInfo {
+            name: StreamLabel::Room(room(name)),
+            mark: *mark,
+            head: *head,
+            unread: head - mark,
+            mentions: 0,
+            stored: true,
+        };
+        let marks = marks.iter().map(info).collect();
+        self.model.answered(self.now, Asked::Marks(0), Ok(Reply::Marks { marks, more: false }));
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.model.take_effect()).collect()
+    }
+
+    fn key(&mut self, code: KeyCode, modifiers: KeyModifiers) {
+        self.model.key(self.now, &KeyEvent::new(code, modifiers));
+    }
+
+    fn press(&mut self, code: KeyCode) {
+        self.key(code, KeyModifiers::NONE);
+    }
+
+    fn alt(&mut self, c: char) {
+        self.key(KeyCode::Char(c), KeyModifiers::ALT);
+    }
+
+    fn ctrl(&mut self, c: char) {
+        self.key(KeyCode::Char(c), KeyModifiers::CONTROL);
+    }
+
+    fn typed(&mut self, text: &str) {
+        for c in text.chars() {
+            self.press(KeyCode::Char(c));
+        }
+    }
+
+    fn enter(&mut self, text: &str) {
+        self.typed(text);
+        self.press(KeyCode::Enter);
+    }
+
+    fn said(&mut self, in_room: &str, seq: u64, by: &str, text: &str) {
+        let message = message(StreamName::Room(room(in_room)), seq, by, text);
+        self.model.event(self.now, Event::Message(message));
+    }
+
+    /// What has just gone out.
+    fn said_now(&mut self) -> (u64, Address) {
+        let say = |effect| match effect {
+            Effect::Say { token, to, .. } => Some((token, to)),
+            _ => None,
+        };
+        let effects = self.effects();
+        effects.into_iter().find_map(say).expect("something was said")
+    }
+
+    fn room(&self, name: &str) -> &super::Room {
+        self.model.rooms.iter().find(|room| room.title() == name).unwrap()
+    }
+
+    fn shown(&self) -> String {
+        self.model.room().unwrap().title()
+    }
+
+    fn input(&self) -> &str {
+        self.model.editor.text()
+    }
+
+    fn rows(&self) -> Vec<String> {
+        let frame = view::frame(&self.model, self.now.mono_us);
+        frame.rows.iter().map(|row| row.text().trim_end().to_owned()).collect()
+    }
+
+    fn error(&self) -> &str {
+        let hint = self.model.hint.as_ref().expect("something was said");
+        assert!(hint.is_error, "{hint:?}");
+        &hint.text
+    }
+}
+
+fn member(name: &str) -> Member {
+    Member {
+        session: SessionId(7),
+        uid: 1,
+        pid: 1,
+        kind: Kind::Person,
+        user: UserName::new(name).unwrap(),
+        label: None,
+    }
+}
+
+fn message(stream: StreamName, seq: u64, by: &str, text: &str) -> Message {
+    Message {
+        id: MessageId { stream, run: None, seq },
+        wall_us: 1_760_000_000_000_000,
+        from: member(by),
+        reply_to: None,
+        mention: text.contains("@ann"),
+        notice: None,
+        will: None,
+        text: text.to_owned(),
+    }
+}
+
+fn notice(seq: u64, level: Level, ack: bool) -> Event {
+    let mut message = message(StreamName::Announcements, seq, "bob", "the disk is full");
+    message.notice =
+        Some(Notice { level, room: None, expires_wall_us: None, retained: false, ack });
+    Event::Message(message)
+}
+
+fn says(effects: &[Effect]) -> Vec<(String, Option<u64>)> {
+    let say = |effect: &Effect| match effect {
+        Effect::Say { text, reply_to, .. } => Some((text.clone(), *reply_to)),
+        _ => None,
+    };
+    effects.iter().filter_map(say).collect()
+}
+
+fn asks(effects: &[Effect]) -> Vec<&Request> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Ask(request, _) => Some(request),
+            _ => None,
+        })
+        .collect()
+}
+
+// ---- what is typed -------------------------------------------------------------------------------
+
+#[test]
+fn each_room_has_its_own_draft() {
+    let mut screen = Screen::new();
+    screen.typed("for dev");
+    screen.alt('2');
+    assert_eq!((screen.shown().as_str(), screen.input()), ("ops", ""));
+    screen.typed("for ops");
+    screen.alt('1');
+    assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "for dev"));
+    screen.model.resize(40, 10);
+    screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
+    screen.ready(&[("dev", 0), ("ops", 0)]);
+    assert_eq!(screen.input(), "for dev");
+    screen.alt('2');
+    assert_eq!(screen.input(), "for ops");
+    let (kept, touched) = screen.model.kept();
+    assert_eq!(kept.drafts["dev"], "for dev");
+    assert_eq!(kept.drafts["ops"], "for ops");
+    assert!(touched.drafts.contains("dev") && touched.drafts.contains("ops"));
+    let kept = kept.clone();
+    let again = Screen::with(options(), kept);
+    assert_eq!(again.input(), "for dev", "the next time");
+}
+
+#[test]
+fn what_was_said_is_shown_until_it_stands_and_once() {
+    let mut screen = Screen::new();
+    screen.enter("hello");
+    assert_eq!(screen.input(), "");
+    let (token, to) = screen.said_now();
+    assert_eq!(to, Address::Room(room("dev")));
+    assert_eq!(screen.room("dev").pending.len(), 1);
+    assert!(screen.rows().iter().any(|row| row.contains("hello")));
+    screen.said("dev", 1, "ann", "hello");
+    screen.model.sent(screen.now, token, 1);
+    assert!(screen.room("dev").pending.is_empty());
+    assert_eq!(screen.rows().iter().filter(|row| row.contains("hello")).count(), 1);
+    // And the other way round.
+    screen.enter("again");
+    let (token, _) = screen.said_now();
+    screen.model.sent(screen.now, token, 2);
+    screen.said("dev", 2, "ann", "again");
+    assert!(screen.room("dev").pending.is_empty());
+}
+
+#[test]
+fn what_was_refused_stands_in_the_input_again() {
+    let mut screen = Screen::new();
+    screen.enter("first");
+    let (token, _) = screen.said_now();
+    screen.typed("second");
+    screen.model.unsaid(token);
+    assert_eq!(screen.input(), "first\nsecond");
+    assert!(screen.room("dev").pending.is_empty());
+    let refusal = Refusal::new(RefusalCode::Denied, "you are muted");
+    screen.model.refused(screen.now, &refusal);
+    assert_eq!(screen.error(), "you are muted");
+}
+
+#[test]
+fn an_unknown_command_is_refused_and_stays_and_two_slashes_say_one() {
+    let mut screen = Screen::new();
+    screen.enter("/jion ops");
+    assert!(screen.error().contains("/join"), "{}", screen.error());
+    assert_eq!(screen.input(), "/jion ops");
+    assert!(says(&screen.effects()).is_empty());
+    screen.ctrl('u');
+    screen.enter("//jion is no command");
+    assert_eq!(says(&screen.effects()), [("/jion is no command".to_owned(), None)]);
+}
+
+#[test]
+fn several_lines_are_one_message_and_a_long_paste_is_asked_about() {
+    let mut screen = Screen::new();
+    screen.typed("one");
+    screen.key(KeyCode::Enter, KeyModifiers::ALT);
+    screen.typed("two");
+    screen.ctrl('j');
+    screen.model.paste(screen.now, "three\r\nfour");
+    screen.press(KeyCode::Enter);
+    assert_eq!(says(&screen.effects()), [("one\ntwo\nthree\nfour".to_owned(), None)]);
+    let long: String = (0..21).map(|n| format!("line {n}\n")).collect();
+    screen.model.paste(screen.now, &long);
+    assert!(matches!(screen.model.mode, Mode::Paste { .. }));
+    assert!(screen.rows().iter().any(|row| row.contains("line 0")), "{:?}", screen.rows());
+    screen.press(KeyCode::Esc);
+    assert_eq!(screen.input(), "");
+    screen.model.paste(screen.now, &long);
+    screen.press(KeyCode::Enter);
+    assert!(screen.input().starts_with("line 0\nline 1\n"));
+    assert!(says(&screen.effects()).is_empty(), "it is not sent by that");
+}
+
+#[test]
+fn too_long_a_text_and_a_screen_that_only_reads_keep_what_is_typed() {
+    let mut screen = Screen::new();
+    screen.model.options.paste_lines = 10;
+    screen.model.paste(screen.now, &"x".repeat(40_000));
+    screen.press(KeyCode::Enter);
+    assert!(screen.error().contains("40000"), "{}", screen.error());
+    assert_eq!(screen.input().len(), 40_000);
+    screen.ctrl('u');
+    screen.model.options.read_only = true;
+    screen.enter("hello");
+    assert!(screen.error().contains("only reads"));
+    assert_eq!(screen.input(), "hello");
+}
+
+// ---- what is read --------------------------------------------------------------------------------
+
+#[test]
+fn what_comes_elsewhere_is_unread_and_what_one_looks_at_is_not() {
+    let mut screen = Screen::new();
+    screen.said("dev", 1, "bob", "here");
+    screen.said("ops", 1, "bob", "there");
+    screen.said("ops", 2, "bob", "@ann there");
+    screen.said("ops", 3, "ann", "by myself");
+    assert_eq!(screen.room("dev").unread, 0);
+    assert_eq!((screen.room("ops").unread, screen.room("ops").mentions), (2, 1));
+    screen.alt('a');
+    assert_eq!(screen.shown(), "ops");
+    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").first_unread(), Some(1), "the line stays in sight");
+    screen.now = at(5);
+    screen.model.tick(screen.now);
+    let effects = screen.effects();
+    let marks: Vec<_> = asks(&effects)
+        .into_iter()
+        .filter_map(|request| match request {
+            Request::MarkRead { target, seq } => Some((target.to_string(), *seq)),
+            _ => None,
+        })
+        .collect();
+    assert!(marks.contains(&("dev".to_owned(), 1)), "{marks:?}");
+    assert!(marks.contains(&("ops".to_owned(), 3)), "{marks:?}");
+}
+
+#[test]
+fn browsing_and_an_unseen_terminal_mark_nothing_as_read() {
+    let mut screen = Screen::new();
+    for seq in 1..=100 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    assert_eq!(screen.room("dev").read, 100);
+    screen.press(KeyCode::PageUp);
+    screen.said("dev", 101, "bob", "below");
+    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (100, 1));
+    assert!(screen.rows().iter().any(|row| row.contains("1 new below")), "{:?}", screen.rows());
+    screen.press(KeyCode::PageDown);
+    screen.press(KeyCode::PageDown);
+    assert_eq!(screen.room("dev").read, 101, "at the end it is");
+    screen.model.focus(screen.now, false);
+    screen.said("dev", 102, "bob", "nobody sees it");
+    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (101, 1));
+    assert_eq!(screen.room("dev").first_unread(), Some(102));
+    screen.model.focus(screen.now, true);
+    assert_eq!(screen.room("dev").unread, 0);
+    assert_eq!(screen.room("dev").first_unread(), Some(102), "where it began is shown");
+    screen.press(KeyCode::Esc);
+    assert_eq!(screen.room("dev").first_unread(), None);
+}
+
+#[test]
+fn a_key_marks_as_read_what_nobody_looked_at() {
+    let mut screen = Screen::new();
+    for seq in 1..=3 {
+        screen.said("ops", seq, "bob", "text");
+    }
+    screen.alt('R');
+    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.shown(), "dev");
+}
+
+#[test]
+fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
+    let mut screen = Screen::new();
+    screen.model.focus(screen.now, false);
+    for seq in 1..=100 {
+        screen.said("dev", seq, "bob", &format!("text {seq}"));
+    }
+    screen.alt('u');
+    let rows = screen.rows();
+    assert!(rows.iter().any(|row| row.contains("unread")), "{rows:?}");
+    assert!(rows.iter().any(|row| row.ends_with("text 1")), "{rows:?}");
+    // What is further back than memory reaches is asked for.
+    let mut screen = Screen::new();
+    screen.model.rooms[0].back.clear(true);
+    screen.model.rooms[0].marker = 4_000;
+    screen.model.rooms[0].read = 4_000;
+    screen.model.focus(screen.now, false);
+    for seq in 9_990..=10_000 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    screen.effects();
+    screen.alt('u');
+    let effects = screen.effects();
+    let asked: Vec<_> = asks(&effects);
+    assert!(
+        asked.iter().any(|r| matches!(r, Request::Page { first, last, .. }
+            if (*first..=*last).contains(&4_001))),
+        "{asked:?}"
+    );
+}
+
+// ---- scrolling -----------------------------------------------------------------------------------
+
+#[test]
+fn what_is_read_stays_put_while_something_new_comes() {
+    let mut screen = Screen::new();
+    screen.model.options.rooms_panel = Panel::Off;
+    for seq in 1..=200 {
+        screen.said("dev", seq, "bob", &format!("text {seq} of some length"));
+    }
+    screen.press(KeyCode::PageUp);
+    screen.press(KeyCode::PageUp);
+    let texts = |screen: &Screen| -> Vec<String> {
+        screen.rows().into_iter().filter(|row| row.contains("of some length")).collect()
+    };
+    let before = texts(&screen);
+    assert!(!before.is_empty());
+    for seq in 201..=300 {
+        screen.said("dev", seq, "bob", &format!("text {seq} of some length"));
+    }
+    assert_eq!(texts(&screen), before);
+    assert!(screen.rows().iter().any(|row| row.contains("100 new below")));
+    screen.key(KeyCode::End, KeyModifiers::CONTROL);
+    assert!(texts(&screen).last().unwrap().contains("text 300"));
+    assert_eq!(screen.room("dev").place, Place::End);
+}
+
+#[test]
+fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
+    let mut screen = Screen::new();
+    screen.model.rooms[0].back.clear(true);
+    for seq in 1_000..=1_100 {
+        screen.said("dev", seq, "bob", &format!("text {seq}"));
+    }
+    screen.effects();
+    screen.press(KeyCode::PageUp);
+    screen.press(KeyCode::PageUp);
+    screen.press(KeyCode::PageUp);
+    screen.press(KeyCode::PageUp);
+    let before = screen.rows();
+    let mut effects = screen.effects();
+    let page = effects.iter().position(|e| matches!(e, Effect::Ask(Request::Page { .. }, _)));
+    let Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) =
+        effects.remove(page.expect("older ones are asked for"))
+    else {
+        panic!("a page");
+    };
+    assert_eq!((first, last), (800, 999));
+    let older = |from: u64, to: u64| {
+        (from..=to)
+            .map(|seq| message(StreamName::Room(room("dev")), seq, "bob", &format!("text {seq}")))
+            .collect::<Vec<_>>()
+    };
+    screen.model.take_page(screen.now, asked, older(800, 899), 899);
+    let mut effects = screen.effects();
+    let Some(Effect::Ask(Request::Page { first: 900, last: 999, .. }, Asked::Page(asked))) =
+        effects.pop()
+    else {
+        panic!("the rest of the page");
+    };
+    screen.model.take_page(screen.now, asked, older(900, 999), 999);
+    assert_eq!(screen.rows(), before);
+    assert_eq!(screen.room("dev").back.first_seq(), Some(800));
+}
+
+#[test]
+fn a_hole_is_a_line_that_is_seen() {
+    let mut screen = Screen::new();
+    let dev = StreamName::Room(room("dev"));
+    screen.said("dev", 1, "bob", "before");
+    let range = Some((2, 4));
+    screen
+        .model
+        .event(screen.now, Event::Gap { stream: dev.clone(), range, reason: GapReason::Retention });
+    screen.said("dev", 5, "bob", "after");
+    assert!(screen.rows().iter().any(|row| row.contains("3 messages (2 to 4) are gone")));
+    screen.model.event(screen.now, Event::Gap { stream: dev, range: None, reason: GapReason::Run });
+    screen.said("dev", 1, "bob", "another run");
+    assert_eq!(screen.room("dev").head, 1);
+    assert!(screen.rows().iter().any(|row| row.contains("begins anew")));
+}
+
+#[test]
+fn a_flood_leaves_nothing_out_and_memory_is_bounded() {
+    let mut screen = Screen::new();
+    for seq in 1..=5_000 {
+        screen.said("dev", seq, "bob", "a line");
+    }
+    let dev = screen.room("dev");
+    let seqs: Vec<_> = dev.back.iter().filter_map(Line::said).map(|said| said.seq).collect();
+    assert_eq!(seqs, (4_001..=5_000).collect::<Vec<_>>());
+}
+
+// ---- rooms ---------------------------------------------------------------------------------------
+
+#[test]
+fn rooms_keep_their_numbers_and_those_with_mentions_come_first() {
+    let mut screen = Screen::new();
+    screen.enter("/join web");
+    screen.marks(&[("web", 0, 0)]);
+    assert_eq!(screen.shown(), "web");
+    screen.said("ops", 1, "bob", "hi");
+    screen.alt('1');
+    screen.said("web", 1, "bob", "@ann hi");
+    let order: Vec<_> =
+        screen.model.order().iter().map(|at| screen.model.rooms[*at].title()).collect();
+    assert_eq!(order, ["web", "dev", "ops"]);
+    screen.alt('3');
+    assert_eq!(screen.shown(), "web", "by its number, wherever it stands");
+    screen.enter("/part ops");
+    screen.enter("/join new");
+    assert_eq!(screen.room("new").number, 2, "the free one");
+}
+
+#[test]
+fn the_next_unread_is_a_mention_if_there_is_one() {
+    let mut screen = Screen::new();
+    screen.enter("/join web");
+    screen.marks(&[("web", 0, 0)]);
+    screen.alt('1');
+    screen.said("ops", 1, "bob", "hi");
+    screen.said("web", 1, "bob", "@ann hi");
+    screen.alt('a');
+    assert_eq!(screen.shown(), "web");
+    screen.alt('a');
+    assert_eq!(screen.shown(), "ops");
+    screen.alt('a');
+    assert_eq!(screen.shown(), "ops", "nothing else");
+}
+
+#[test]
+fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
+    let mut screen = Screen::new();
+    screen.alt('g');
+    screen.typed("op");
+    assert!(screen.rows().iter().any(|row| row.contains("ops")));
+    screen.press(KeyCode::Enter);
+    assert_eq!(screen.shown(), "ops");
+    screen.press(KeyCode::F(2));
+    screen.typed("brandnew");
+    screen.press(KeyCode::Enter);
+    assert_eq!(screen.shown(), "ops", "no room comes into being by a slip");
+    screen.press(KeyCode::Esc);
+    let info = RoomInfo {
+        name: room("known"),
+        members: 1,
+        last: 0,
+        last_wall_us: None,
+        topic: String::new(),
+        stored: true,
+        private: false,
+        read_only: false,
+    };
+    let rooms = Reply::Rooms { rooms: vec![info], more: false };
+    screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
+    screen.effects();
+    screen.alt('g');
+    screen.typed("know");
+    screen.press(KeyCode::Enter);
+    assert_eq!(screen.shown(), "known");
+    let effects = screen.effects();
+    assert!(effects.iter().any(|e| matches!(e, Effect::Follow(_))), "{effects:?}");
+}
+
+#[test]
+fn leaving_a_room_keeps_what_was_typed_there() {
+    let mut screen = Screen::new();
+    screen.typed("half a sen");
+    screen.alt('2');
+    screen.enter("/part dev");
+    assert_eq!(screen.model.rooms.len(), 1);
+    screen.enter("/join dev");
+    assert_eq!(screen.input(), "half a sen");
+}
+
+#[test]
+fn rooms_that_the_name_follows_are_opened_by_themselves() {
+    let mut screen = Screen::new();
+    screen.marks(&[("web", 3, 9)]);
+    let effects = screen.effects();
+    assert!(effects.iter().any(|e| matches!(e, Effect::Follow(_))), "{effects:?}");
+    assert_eq!((screen.room("web").unread, screen.shown().as_str()), (6, "dev"));
+}
+
+#[test]
+fn a_room_that_one_was_removed_from_closes_and_says_so() {
+    let mut screen = Screen::new();
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: true });
+    assert_eq!(screen.shown(), "ops");
+    assert!(screen.rows().iter().any(|row| row.contains("root banned you from dev")));
+}
+
+// ---- conversations -------------------------------------------------------------------------------
+
+fn opened() -> Reply {
+    let channel: Option<Channel> = None;
+    Reply::Opened(StreamInfo {
+        tag: StreamTag(9),
+        name: StreamLabel::Direct(UserName::new("bob").unwrap()),
+        head: 0,
+        next: 1,
+        new_run: false,
+        stored: true,
+        members: 0,
+        topic: String::new(),
+        channel,
+    })
+}
+
+#[test]
+fn a_direct_message_opens_its_conversation_and_is_said_there() {
+    let mut screen = Screen::new();
+    screen.typed("draft of dev");
+    screen.ctrl('u');
+    screen.enter("/msg @bob psst");
+    assert_eq!(screen.shown(), "@bob");
+    let bob = UserName::new("bob").unwrap();
+    screen.model.answered(screen.now, Asked::Open(bob.clone()), Ok(opened()));
+    assert_eq!(says(&screen.effects()), [("psst".to_owned(), None)]);
+    screen.said("dev", 1, "bob", "elsewhere");
+    let direct = message(StreamName::Direct(bob), 1, "bob", "what?");
+    screen.alt('1');
+    screen.effects();
+    screen.model.focus(screen.now, false);
+    screen.model.event(screen.now, Event::Message(direct));
+    assert_eq!(screen.room("@bob").important(), 1, "all that is said to one is a mention");
+    assert!(screen.effects().iter().any(|e| matches!(e, Effect::Bell)));
+}
+
+#[test]
+fn the_first_word_of_a_conversation_is_heard() {
+    let mut screen = Screen::new();
+    screen.model.focus(screen.now, false);
+    screen.effects();
+    let eve = StreamName::Direct(UserName::new("eve").unwrap());
+    screen.model.event(screen.now, Event::Message(message(eve, 1, "eve", "hello")));
+    assert_eq!((screen.room("@eve").unread, screen.room("@eve").important()), (1, 1));
+    assert!(screen.effects().iter().any(|e| matches!(e, Effect::Bell)));
+}
+
+#[test]
+fn what_came_since_the_server_counted_is_unread_as_well() {
+    let mut screen = Screen::new();
+    for seq in 1..=3 {
+        screen.said("ops", seq, "bob", "text");
+    }
+    screen.said("ops", 4, "bob", "@ann text");
+    // The answer was on its way before the last two.
+    screen.marks(&[("ops", 0, 2)]);
+    assert_eq!((screen.room("ops").unread, screen.room("ops").mentions), (4, 1));
+    screen.marks(&[("ops", 1, 4)]);
+    assert_eq!(screen.room("ops").unread, 3);
+}
+
+#[test]
+fn who_sets_a_topic_sees_it() {
+    let mut screen = Screen::new();
+    screen.enter("/topic what is on fire");
+    let asked = screen.effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(Request::Topic { .. }, asked) => Some(asked),
+        _ => None,
+    });
+    // Others are told by an event, who did it only that it is done.
+    screen.model.answered(screen.now, asked.expect("it was asked for"), Ok(Reply::Done));
+    assert_eq!(screen.room("dev").topic, "what is on fire");
+}
+
+#[test]
+fn what_is_said_to_somebody_without_a_server_waits_for_one() {
+    let mut screen = Screen::new();
+    screen.enter("/msg @bob");
+    screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
+    screen.effects();
+    screen.enter("are you there?");
+    assert!(says(&screen.effects()).is_empty());
+    assert_eq!(screen.input(), "");
+    assert!(screen.rows().iter().any(|row| row.contains("are you there?")));
+    screen.ready(&[("dev", 0), ("ops", 0)]);
+    let effects = screen.effects();
+    assert!(asks(&effects).iter().any(|r| matches!(r, Request::Open { .. })), "{effects:?}");
+    let bob = UserName::new("bob").unwrap();
+    screen.model.answered(screen.now, Asked::Open(bob), Ok(opened()));
+    assert_eq!(says(&screen.effects()), [("are you there?".to_owned(), None)]);
+}
+
+#[test]
+fn what_is_said_to_nobody_comes_back() {
+    let mut screen = Screen::new();
+    screen.enter("/msg @nobdy hello");
+    let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
+    let user = UserName::new("nobdy").unwrap();
+    screen.model.answered(screen.now, Asked::Open(user), Err(refusal));
+    assert_eq!(screen.input(), "hello");
+    assert_eq!(screen.error(), "there is no user nobdy");
+}
+
+// ---- alerts --------------------------------------------------------------------------------------
+
+#[test]
+fn the_bell_rings_as_it_is_wished_for_each_room() {
+    let rings =
+        |screen: &mut Screen| screen.effects().iter().filter(|e| matches!(e, Effect::Bell)).count();
+    let mut screen = Screen::new();
+    screen.said("ops", 1, "bob", "hi");
+    assert_eq!(rings(&mut screen), 0);
+    screen.said("ops", 2, "bob", "@ann hi");
+    assert_eq!(rings(&mut screen), 1);
+    screen.said("ops", 3, "bob", "@ann hi");
+    assert_eq!(rings(&mut screen), 0, "once a second");
+    screen.now = at(5);
+    screen.alt('2');
+    screen.enter("/bell all");
+    screen.alt('1');
+    screen.said("ops", 4, "bob", "hi");
+    assert_eq!(rings(&mut screen), 1);
+    screen.now = at(10);
+    screen.alt('2');
+    screen.enter("/bell off");
+    screen.alt('1');
+    screen.said("ops", 5, "bob", "@ann hi");
+    let effects = screen.effects();
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Bell)));
+    assert!(effects.iter().any(|e| matches!(e, Effect::Notify(_))), "independent of the bell");
+    assert_eq!(screen.model.kept().0.bell["ops"], "off");
+    screen.now = at(20);
+    screen.said("dev", 1, "bob", "@ann you look at it");
+    assert_eq!(rings(&mut screen), 0, "what one looks at does not ring");
+}
+
+#[test]
+fn who_is_ignored_is_not_heard() {
+    let mut screen = Screen::new();
+    screen.enter("/ignore @bob");
+    screen.said("ops", 1, "bob", "@ann hi");
+    assert_eq!(screen.room("ops").unread, 0);
+    assert!(screen.room("ops").back.is_empty());
+    screen.enter("/unignore @bob");
+    screen.said("ops", 2, "bob", "@ann hi");
+    assert_eq!(screen.room("ops").unread, 1);
+}
+
+// ---- announcements -------------------------------------------------------------------------------
+
+#[test]
+fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was_seen() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(1, Level::Info, false));
+    screen.model.event(screen.now, notice(2, Level::Critical, false));
+    let bar = |screen: &Screen| screen.model.notices.shown().to_vec();
+    assert_eq!(bar(&screen).iter().map(|n| n.number).collect::<Vec<_>>(), [2, 1]);
+    assert!(screen.rows().iter().any(|row| row.contains("CRITICAL") && row.contains("disk")));
+    screen.now = at(30);
+    screen.model.tick(screen.now);
+    assert_eq!(bar(&screen).len(), 1);
+    screen.now = at(100_000);
+    screen.model.tick(screen.now);
+    assert_eq!(bar(&screen).len(), 1, "it stays");
+    screen.press(KeyCode::F(8));
+    assert!(bar(&screen).is_empty());
+}
+
+#[test]
+fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(3, Level::Info, true));
+    let effects = screen.effects();
+    assert!(asks(&effects).iter().any(|r| matches!(r, Request::Notice { .. })), "{effects:?}");
+    screen.now = at(100);
+    screen.model.tick(screen.now);
+    assert_eq!(screen.model.notices.shown().len(), 1);
+    screen.press(KeyCode::F(8));
+    let effects = screen.effects();
+    assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
+    assert!(!screen.model.notices.shown()[0].acked);
+    screen.model.answered(screen.now, Asked::Acknowledge(3), Ok(Reply::Done));
+    assert!(screen.model.notices.shown()[0].acked);
+    screen.now = at(200);
+    screen.model.tick(screen.now);
+    assert!(screen.model.notices.shown().is_empty());
+}
+
+// ---- replies, search, the rest -------------------------------------------------------------------
+
+#[test]
+fn a_chosen_message_can_be_replied_to_copied_and_opened() {
+    let mut screen = Screen::new();
+    screen.said("dev", 1, "bob", "first");
+    screen.said("dev", 2, "cid", "second");
+    screen.key(KeyCode::Up, KeyModifiers::CONTROL);
+    screen.key(KeyCode::Up, KeyModifiers::CONTROL);
+    screen.alt('y');
+    screen.alt('p');
+    screen.alt('q');
+    let effects = screen.effects();
+    assert!(effects.iter().any(|e| matches!(e, Effect::Copy(text) if text == "first")));
+    assert!(effects.iter().any(|e| matches!(e, Effect::Page(text) if text.contains("first"))));
+    assert!(screen.rows().iter().any(|row| row.contains("reply to bob")), "{:?}", screen.rows());
+    screen.enter("so be it");
+    assert_eq!(says(&screen.effects()), [("so be it".to_owned(), Some(1))]);
+    assert!(screen.room("dev").quote.is_none());
+}
+
+#[test]
+fn a_search_goes_from_hit_to_hit_and_asks_the_server_for_more() {
+    let mut screen = Screen::new();
+    for seq in 1..=100 {
+        let text = if seq % 10 == 0 { format!("회의 {seq}") } else { format!("text {seq}") };
+        screen.said("dev", seq, "bob", &text);
+    }
+    screen.effects();
+    screen.ctrl('r');
+    screen.typed("회의");
+    let current = |screen: &Screen| match &screen.model.mode {
+        Mode::Search(search) => search.current(),
+        _ => None,
+    };
+    assert_eq!(current(&screen), Some(100));
+    screen.ctrl('r');
+    screen.press(KeyCode::Up);
+    assert_eq!(current(&screen), Some(80));
+    assert!(screen.rows().iter().any(|row| row.contains("회의 80")));
+    screen.ctrl('s');
+    assert_eq!(current(&screen), Some(90));
+    screen.now = at(1);
+    screen.model.tick(screen.now);
+    let effects = screen.effects();
+    assert!(asks(&effects).iter().any(|r| matches!(r, Request::Search { .. })), "{effects:?}");
+    screen.press(KeyCode::Enter);
+    assert!(matches!(screen.model.mode, Mode::Chat));
+    let there = screen.room("dev").place;
+    assert_ne!(there, Place::End);
+    screen.ctrl('r');
+    screen.typed("20");
+    screen.press(KeyCode::Esc);
+    assert_eq!(screen.room("dev").place, there, "back to where one was");
+}
+
+#[test]
+fn who_is_in_a_room_is_asked_of_the_server_and_listed() {
+    let mut screen = Screen::new();
+    screen.enter("/who ops");
+    let effects = screen.effects();
+    let asked = effects.into_iter().find_map(|effect| match effect {
+        Effect::Ask(Request::Who { .. }, asked) => Some(asked),
+        _ => None,
+    });
+    let info = WhoInfo {
+        member: member("bob"),
+        state: State::Away,
+        status: "점심".to_owned(),
+        since_wall_us: 0,
+        active_mono_us: 0,
+    };
+    let reply = Reply::Who { who: vec![info], more: false };
+    screen.model.answered(screen.now, asked.expect("the server is asked"), Ok(reply));
+    assert!(screen.rows().iter().any(|row| row.contains("bob (person, away): 점심")));
+}
+
+fn pages(effects: Vec<Effect>) -> Vec<(u64, u64, PageAsked)> {
+    let page = |effect| match effect {
+        Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
+            Some((first, last, asked))
+        }
+        _ => None,
+    };
+    effects.into_iter().filter_map(page).collect()
+}
+
+#[test]
+fn what_is_further_back_than_memory_reaches_is_asked_for_without_a_hole() {
+    let mut screen = Screen::new();
+    screen.model.options.lines = 100;
+    screen.enter("/join web");
+    screen.marks(&[("web", 0, 0)]);
+    screen.effects();
+    for seq in 201..=220 {
+        screen.said("web", seq, "bob", "text");
+    }
+    screen.model.tick(screen.now);
+    let (first, last, asked) = pages(screen.effects()).remove(0);
+    assert_eq!((first, last), (1, 200));
+    let web = StreamName::Room(room("web"));
+    let older = (1..=200).map(|seq| message(web.clone(), seq, "bob", "text")).collect();
+    screen.model.take_page(screen.now, asked, older, 200);
+    // A flood takes the old ones away again.
+    for seq in 221..=600 {
+        screen.said("web", seq, "bob", "text");
+    }
+    let first = screen.room("web").back.first_seq().unwrap();
+    screen.key(KeyCode::Home, KeyModifiers::CONTROL);
+    let asked = pages(screen.effects());
+    assert_eq!(asked.first().map(|(_, last, _)| *last), Some(first - 1));
+}
+
+#[test]
+fn where_history_can_t_be_read_it_is_said_once_and_not_asked_again() {
+    let mut screen = Screen::new();
+    screen.model.rooms[0].back.clear(true);
+    for seq in 500..=501 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    screen.model.tick(screen.now);
+    let (_, _, asked) = pages(screen.effects()).remove(0);
+    let refusal = Refusal::new(RefusalCode::Failed, "the history can't be read");
+    screen.model.answered(screen.now, Asked::Page(asked), Err(refusal));
+    assert_eq!(screen.error(), "the history can't be read");
+    for _ in 0..3 {
+        screen.model.tick(screen.now);
+    }
+    assert!(pages(screen.effects()).is_empty());
+}
+
+#[test]
+fn what_one_looks_for_and_is_gone_is_not_looked_for_without_end() {
+    let mut screen = Screen::new();
+    screen.model.rooms[0].back.clear(true);
+    for seq in 9_990..=10_000 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    screen.effects();
+    screen.model.rooms[0].loading = None;
+    let now = screen.now;
+    screen.model.go_to(now, 0, 4_000);
+    let (_, _, asked) = pages(screen.effects()).remove(0);
+    screen.model.take_page(screen.now, asked, Vec::new(), 0);
+    let asked = pages(screen.effects());
+    assert!(asked.iter().all(|(first, last, _)| !(*first..=*last).contains(&4_000)), "{asked:?}");
+    assert_eq!(screen.room("dev").place, Place::End);
+}
+
+#[test]
+fn choosing_a_message_further_up_marks_nothing_as_read() {
+    let mut screen = Screen::new();
+    for seq in 1..=100 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    screen.press(KeyCode::PageUp);
+    screen.said("dev", 101, "bob", "below");
+    screen.key(KeyCode::Up, KeyModifiers::CONTROL);
+    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (100, 1));
+    assert_ne!(screen.room("dev").place, Place::End);
+}
+
+#[test]
+fn a_draft_outlives_its_room_however_it_is_spelled() {
+    let mut screen = Screen::new();
+    screen.enter("/part ops");
+    screen.typed("half");
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: false });
+    assert!(screen.model.rooms.is_empty());
+    screen.ctrl('u');
+    screen.enter("/join Dev");
+    assert_eq!(screen.input(), "half");
+    assert_eq!(screen.model.kept().0.drafts["dev"], "half");
+}
+
+#[test]
+fn what_was_on_its_way_when_its_room_closed_is_kept_there_if_it_is_refused() {
+    let mut screen = Screen::new();
+    screen.enter("too late");
+    let (token, _) = screen.said_now();
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: true });
+    screen.model.unsaid(token);
+    assert_eq!(screen.model.kept().0.drafts["dev"], "too late");
+}
+
+#[test]
+fn what_the_editor_gives_back_goes_where_it_was_begun() {
+    let mut screen = Screen::new();
+    screen.typed("secret");
+    screen.alt('e');
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: false });
+    let dev = StreamName::Room(room("dev"));
+    screen.model.edited(screen.now, &dev, "secret", "secret plan");
+    assert_eq!((screen.shown().as_str(), screen.input()), ("ops", ""));
+    assert_eq!(screen.model.kept().0.drafts["dev"], "secret plan");
+}
+
+#[test]
+fn what_comes_back_is_said_again_by_enter_and_never_done() {
+    let mut screen = Screen::new();
+    screen.enter("//part of it");
+    let (token, _) = screen.said_now();
+    screen.model.unsaid(token);
+    assert_eq!(screen.input(), "//part of it");
+    screen.ctrl('u');
+    let target = "@bob/ci".parse().unwrap();
+    let refusal = Refusal::new(RefusalCode::Absent, "nobody");
+    let asked = Asked::OpenAndSay(target, "psst".to_owned());
+    screen.model.answered(screen.now, asked, Err(refusal));
+    assert_eq!(screen.input(), "/msg @bob/ci psst");
+}
+
+#[test]
+fn an_announcement_that_had_its_time_does_not_come_back_with_the_connection() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(2, Level::Critical, false));
+    screen.press(KeyCode::F(8));
+    screen.model.event(screen.now, notice(2, Level::Critical, false));
+    assert!(screen.model.notices.shown().is_empty());
+}
+
+#[test]
+fn marks_are_asked_for_to_their_end() {
+    let mut screen = Screen::new();
+    let mark = |n: u64| MarkInfo {
+        name: StreamLabel::Room(room(&format!("r{n}"))),
+        mark: 0,
+        head: 0,
+        unread: 0,
+        mentions: 0,
+        stored: true,
+    };
+    let page = Reply::Marks { marks: (0..200).map(mark).collect(), more: true };
+    screen.model.answered(screen.now, Asked::Marks(200), Ok(page));
+    let effects = screen.effects();
+    assert!(
+        asks(&effects).iter().any(|r| matches!(r, Request::Unread { skip: 400, .. })),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn who_comes_and_goes_is_one_line() {
+    let mut screen = Screen::new();
+    for name in ["bob", "cid", "dan"] {
+        screen.model.event(screen.now, Event::Joined { room: room("dev"), member: member(name) });
+    }
+    let left = Event::Left { room: room("dev"), member: member("cid"), cause: EndCause::Killed };
+    screen.model.event(screen.now, left);
+    assert_eq!(screen.room("dev").back.len(), 1);
+}
+
+#[test]
+fn a_question_mark_helps_and_twice_is_typed() {
+    let mut screen = Screen::new();
+    screen.typed("?");
+    let rows = screen.rows();
+    let first = rows.iter().position(|row| row.contains("leave")).expect("how to leave");
+    assert!(first <= 2, "{rows:?}");
+    screen.typed("?");
+    assert_eq!(screen.input(), "?");
+    screen.typed(" what");
+    assert_eq!(screen.input(), "? what");
+}
+
+#[test]
+fn without_a_server_it_says_so_and_what_needs_one_is_kept() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, Event::End { reason: "server stopped".to_owned() });
+    assert!(screen.rows().iter().any(|row| row.contains("server stopped")), "{:?}", screen.rows());
+    screen.enter("/topic new");
+    assert_eq!(screen.input(), "/topic new");
+    assert!(screen.error().contains("no connection"));
+    screen.ctrl('u');
+    screen.enter("said all the same");
+    assert_eq!(says(&screen.effects()).len(), 1, "it goes out once there is one");
+}
+
+#[test]
+fn pages_that_nobody_waits_for_any_more_change_nothing() {
+    let mut screen = Screen::new();
+    screen.model.rooms[0].back.clear(true);
+    for seq in 500..=560 {
+        screen.said("dev", seq, "bob", "text");
+    }
+    screen.effects();
+    screen.model.load(0, Loading::Older);
+    let asked = screen.effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(_, Asked::Page(asked)) => Some(asked),
+        _ => None,
+    });
+    screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
+    let before = screen.room("dev").back.len();
+    let late = vec![message(StreamName::Room(room("dev")), 499, "bob", "late")];
+    screen.model.take_page(screen.now, asked.expect("a page"), late, 499);
+    assert_eq!(screen.room("dev").back.len(), before);
+}

@@ -1,0 +1,390 @@
+//! What is sent: texts, and commands that begin with a slash.
+
+use super::{Alert, Asked, Effect, Mode, Model, Pending, Session, When};
+use crate::{
+    chat::{
+        message::{NoticeId, StreamName},
+        names::{RoomName, Target, UserName},
+        text::Text,
+        verbs::{Announce, Follow, Request},
+    },
+    client::Address,
+    limits::UNACKED_SUBMITS_MAX,
+    tui::{
+        scrollback::NoteKind,
+        slash::{self, Line, Slash},
+    },
+};
+
+/// Whether the server is asked for it at once. What is said waits for it, and is not lost.
+fn needs_server(command: &Slash) -> bool {
+    match command {
+        Slash::Rooms
+        | Slash::Who(_)
+        | Slash::Topic(Some(_))
+        | Slash::Away(_)
+        | Slash::Back
+        | Slash::Role { .. }
+        | Slash::Kick { .. }
+        | Slash::Announce { .. }
+        | Slash::Ack(_) => true,
+        // To one label of a user, there is no place where it could wait.
+        Slash::Message { to, text } => {
+            matches!(to, Target::User { label: Some(_), .. }) && text.is_some()
+        }
+        Slash::Help(_)
+        | Slash::Join(_)
+        | Slash::Part(_)
+        | Slash::Me(_)
+        | Slash::Reply { .. }
+        | Slash::Topic(None)
+        | Slash::Notify(_)
+        | Slash::Bell(_)
+        | Slash::Ignore(_)
+        | Slash::Unignore(_)
+        | Slash::Clear
+        | Slash::Read
+        | Slash::Search(_)
+        | Slash::Quit => false,
+    }
+}
+
+impl Model {
+    /// What is typed is said, or done. If it can't be, it stays in the input.
+    pub(super) fn send(&mut self, now: When) {
+        let text = self.editor.text().to_owned();
+        if text.is_empty() {
+            return;
+        }
+        let done = match slash::parse(&text) {
+            Err(e) => Err(e),
+            Ok(Line::Say(text)) => self.say_here(now, text),
+            Ok(Line::Do(command)) => self.run(now, command),
+        };
+        self.keep_soon(now);
+        if let Err(e) = done {
+            // Unless the room was changed: then it is not there any more.
+            self.complain(e);
+        }
+    }
+
+    /// Empties the input, whose text has gone on its way.
+    fn taken(&mut self) {
+        let _ = self.editor.take();
+    }
+
+    fn say_here(&mut self, now: When, text: String) -> Result<(), String> {
+        self.may_say()?;
+        Text::check(&text).map_err(|e| e.to_string())?;
+        let room = self.room().ok_or("you are in no room; /join one")?;
+        let (at, reply_to) = (self.current, room.quote.as_ref().map(|quote| quote.seq));
+        self.taken();
+        match self.rooms[at].name.clone() {
+            StreamName::Room(name) => self.say_to(at, Address::Room(name), reply_to, text),
+            StreamName::Direct(user) => match self.rooms[at].tag {
+                Some(stream) => {
+                    let to = Address::Direct { stream, with: user, label: None };
+                    self.say_to(at, to, reply_to, text);
+                }
+                None => {
+                    let token = self.token();
+                    let pending = Pending { token, reply_to, text, unsent: true, seq: None };
+                    self.rooms[at].pending.push_back(pending);
+                    self.open_conversation(&StreamName::Direct(user));
+                }
+            },
+            StreamName::Announcements => {}
+        }
+        self.rooms[at].quote = None;
+        self.go_to_bottom(now);
+        Ok(())
+    }
+
+    fn may_say(&self) -> Result<(), String> {
+        if self.options.read_only {
+            return Err("this screen only reads (--read-only)".to_owned());
+        }
+        if self.unsaid_count() >= UNACKED_SUBMITS_MAX / 2 {
+            return Err("too much is waiting for the server; what is typed stays here".to_owned());
+        }
+        Ok(())
+    }
+
+    fn unsaid_count(&self) -> usize {
+        self.rooms.iter().map(|room| room.pending.len()).sum()
+    }
+
+    fn token(&mut self) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        token
+    }
+
+    /// Says something in a room, and shows it until it stands.
+    pub(super) fn say_to(&mut self, at: usize, to: Address, reply_to: Option<u64>, text: String) {
+        let token = self.token();
+        let Some(room) = self.rooms.get_mut(at) else { return };
+        let pending = Pending { token, reply_to, text: text.clone(), unsent: false, seq: None };
+        room.pending.push_back(pending);
+        self.effects.push_back(Effect::Say { token, to, reply_to, text });
+        self.changed = true;
+    }
+
+    // ---- commands ----------------------------------------------------------------------------
+
+    fn run(&mut self, now: When, command: Slash) -> Result<(), String> {
+        if let Slash::Quit = command {
+            self.taken();
+            self.effects.push_back(Effect::Leave { interrupted: false });
+            return Ok(());
+        }
+        // What the server is asked needs one; the text stays until there is.
+        if needs_server(&command) && matches!(self.session, Session::Down { .. }) {
+            return Err("there is no connection to the server now".to_owned());
+        }
+        match command {
+            Slash::Me(text) => return self.say_here(now, text),
+            Slash::Reply { seq, text } => return self.reply(now, seq, text),
+            Slash::Message { to, text } => return self.message_to(now, to, text),
+            _ => {}
+        }
+        let known = self.current_room();
+        // Commands that change the room shown leave nothing of themselves in its draft.
+        let line = self.editor.take();
+        let done = self.act(now, command, known.as_ref());
+        if done.is_err() && self.editor.is_empty() {
+            self.editor.set(&line);
+        }
+        done
+    }
+
+    /// The room that is shown, if it is one.
+    fn current_room(&self) -> Option<RoomName> {
+        self.room().and_then(|room| room.room_name()).cloned()
+    }
+
+    fn act(&mut self, now: When, command: Slash, here: Option<&RoomName>) -> Result<(), String> {
+        let in_room = || here.cloned().ok_or_else(|| "this is no room".to_owned());
+        match command {
+            Slash::Help(None) => self.mode = Mode::Help { from: 0 },
+            Slash::Help(Some(info)) => {
+                let help = slash::help_of(info);
+                self.note(now, NoteKind::Info, help.trim_end());
+            }
+            Slash::Join(room) => self.join(now, room),
+            Slash::Part(room) => self.part(now, room)?,
+            Slash::Who(room) => {
+                let room = room.map_or_else(in_room, Ok)?;
+                let asked = Asked::ListMembers(room.clone(), Vec::new());
+                self.ask(Request::Who { room, skip: 0 }, asked);
+            }
+            Slash::Rooms => {
+                let asked = Asked::ListRooms(Vec::new());
+                self.ask(Request::Rooms { skip: 0 }, asked);
+            }
+            Slash::Topic(None) => {
+                let room = self.room().ok_or("you are in no room")?;
+                let text = match room.topic.as_str() {
+                    "" => "there is no topic; /topic TEXT sets one".to_owned(),
+                    topic => format!("topic: {topic}"),
+                };
+                self.note(now, NoteKind::Info, text);
+            }
+            Slash::Topic(Some(topic)) => {
+                let room = in_room()?;
+                let asked = Asked::Topic(room.clone(), topic.clone());
+                self.ask(Request::Topic { room, topic }, asked);
+            }
+            Slash::Away(text) => {
+                let text = text.unwrap_or_else(|| "away".to_owned());
+                let label = self.options.label.clone();
+                self.away = Some(text.clone());
+                self.ask(Request::Away { label, text }, Asked::Nothing);
+            }
+            Slash::Back => {
+                self.away = None;
+                let label = self.options.label.clone();
+                self.ask(Request::Back { label }, Asked::Nothing);
+            }
+            Slash::Role { user, role, on } => {
+                let room = in_room()?;
+                self.ask(Request::Role { room, user, role, on }, Asked::Nothing);
+            }
+            Slash::Kick { user, label } => {
+                let room = in_room()?;
+                self.ask(Request::KickFromRoom { room, user, label }, Asked::Nothing);
+            }
+            Slash::Announce { level, ack, retain, text } => {
+                let announce = Announce { ack, retain, ..Announce::new(level, text) };
+                self.ask(Request::Announce(announce), Asked::Announced);
+            }
+            Slash::Ack(None) => match self.notices.last_to_ack() {
+                Some(number) => self.ask_to_acknowledge(number),
+                None => return Err("nothing was announced that asks to be acknowledged".to_owned()),
+            },
+            Slash::Ack(Some(NoticeId::Number(number))) => self.ask_to_acknowledge(number),
+            Slash::Ack(Some(id @ NoticeId::Scheduled(_))) => {
+                return Err(format!("{id} waits for its time; nobody has seen it"));
+            }
+            Slash::Notify(wish) => self.set_alert(now, wish, false)?,
+            Slash::Bell(wish) => self.set_alert(now, wish, true)?,
+            Slash::Ignore(user) => self.ignore(now, user),
+            Slash::Unignore(user) => {
+                if !self.ignored.remove(user.as_str()) {
+                    return Err(format!("{user} is not ignored"));
+                }
+                self.touched.ignored.insert(user.to_string());
+                self.note(now, NoteKind::Info, format!("{user} is heard again"));
+                self.keep_soon(now);
+            }
+            Slash::Clear => {
+                if let Some(room) = self.room_mut() {
+                    room.back.clear(true);
+                    room.selected = None;
+                    room.go_to_end();
+                    // It comes back when somebody scrolls up.
+                    room.failed = true;
+                }
+            }
+            Slash::Read => self.mark_room_read(now, self.current),
+            Slash::Search(text) => self.begin_search(now, &text),
+            // Done before.
+            Slash::Me(_) | Slash::Reply { .. } | Slash::Message { .. } | Slash::Quit => {}
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    fn ask(&mut self, request: Request, asked: Asked) {
+        self.effects.push_back(Effect::Ask(request, asked));
+    }
+
+    pub(super) fn join(&mut self, now: When, room: RoomName) {
+        let name = StreamName::Room(room.clone());
+        let is_new = self.index_of(&name).is_none();
+        let at = self.open(name);
+        if is_new {
+            self.effects.push_back(Effect::Follow(Follow::Room(room)));
+            // What is unread from before is asked for.
+            self.ask_for_marks(0);
+            self.ask_for_rooms();
+        }
+        self.show(now, at);
+    }
+
+    fn part(&mut self, now: When, room: Option<RoomName>) -> Result<(), String> {
+        let name = match room {
+            Some(room) => StreamName::Room(room),
+            None => self.room().ok_or("you are in no room")?.name.clone(),
+        };
+        if self.index_of(&name).is_none() {
+            return Err(format!("you are not in {name}"));
+        }
+        if let StreamName::Room(room) = &name {
+            if matches!(self.session, Session::Down { .. }) {
+                return Err("there is no connection to the server now".to_owned());
+            }
+            self.effects.push_back(Effect::Part(room.clone()));
+        }
+        self.close(now, &name);
+        if self.rooms.is_empty() {
+            self.hint("you are in no room; /join one, or /quit");
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, now: When, seq: u64, text: String) -> Result<(), String> {
+        let room = self.room_mut().ok_or("you are in no room")?;
+        let found = room.back.index_of_seq(seq).and_then(|index| room.back.get(index)?.said());
+        let (name, quoted) = match found {
+            Some(said) if said.seq == seq => (said.name.clone(), said.text.clone()),
+            Some(_) | None => (String::new(), String::new()),
+        };
+        room.quote = Some(super::Quote { seq, name, text: quoted });
+        let said = self.say_here(now, text);
+        if said.is_err()
+            && let Some(room) = self.room_mut()
+        {
+            room.quote = None;
+        }
+        said
+    }
+
+    fn message_to(&mut self, now: When, to: Target, text: Option<String>) -> Result<(), String> {
+        let Target::User { user, label } = to else {
+            return Err("/msg is for people: /msg @ann TEXT".to_owned());
+        };
+        if let Some(text) = &text {
+            self.may_say()?;
+            Text::check(text).map_err(|e| e.to_string())?;
+        }
+        self.taken();
+        match (label, text) {
+            (Some(label), Some(text)) => {
+                let target = Target::User { user, label: Some(label) };
+                let open = Request::Open { target: target.clone() };
+                self.ask(open, Asked::OpenAndSay(target, text));
+            }
+            (_, text) => {
+                let name = StreamName::Direct(user);
+                let at = self.open(name);
+                self.show(now, at);
+                self.load(at, super::Loading::Newest);
+                if let Some(text) = text {
+                    // The draft that waits there is left alone.
+                    let draft = self.editor.swap(crate::tui::editor::Draft::default());
+                    let said = self.say_here(now, text);
+                    self.editor.swap(draft);
+                    return said;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What rings or is shown on the desktop for the room that is shown; none: says what does.
+    fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
+        let otherwise = if bell { self.options.bell } else { self.options.notify };
+        let what = if bell { "the bell rings" } else { "notifications are shown" };
+        let room = self.room_mut().ok_or("you are in no room")?;
+        let (title, name) = (room.title(), room.kept_name());
+        let own = if bell { &mut room.bell } else { &mut room.notify };
+        let Some(wish) = wish else {
+            let text = match own.unwrap_or(otherwise) {
+                Alert::Off => format!("{what} for nothing in {title}"),
+                Alert::Mentions => format!("{what} for mentions in {title}"),
+                Alert::All => format!("{what} for every message in {title}"),
+            };
+            self.note(now, NoteKind::Info, text);
+            return Ok(());
+        };
+        *own = Some(wish);
+        let (kept, touched) = if bell {
+            (&mut self.kept.bell, &mut self.touched.bell)
+        } else {
+            (&mut self.kept.notify, &mut self.touched.notify)
+        };
+        kept.insert(name.clone(), wish.word().to_owned());
+        touched.insert(name);
+        self.keep_soon(now);
+        // Says what holds now.
+        self.set_alert(now, None, bell)
+    }
+
+    fn ignore(&mut self, now: When, user: Option<UserName>) {
+        let text = match user {
+            Some(user) => {
+                self.ignored.insert(user.to_string());
+                self.touched.ignored.insert(user.to_string());
+                self.keep_soon(now);
+                format!("nothing more is shown of what {user} says; /unignore {user} ends it")
+            }
+            None if self.ignored.is_empty() => "nobody is ignored".to_owned(),
+            None => {
+                let names: Vec<_> = self.ignored.iter().cloned().collect();
+                format!("ignored: {}", names.join(", "))
+            }
+        };
+        self.note(now, NoteKind::Info, text);
+    }
+}

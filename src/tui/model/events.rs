@@ -1,0 +1,895 @@
+//! What the server tells: messages, who comes and goes, answers, the end of the session.
+
+use super::{
+    Asked, Effect, Loading, Mode, Model, NAMES_MAX, PAGE_MESSAGES, PageAsked, Pending, Present,
+    Session, When, is_heard, words,
+};
+use crate::{
+    chat::{
+        batch::Reader,
+        member::{Kind, State},
+        message::{Message, NoticeId, StreamName},
+        names::{RoomName, Target, UserName},
+        verbs::{
+            Follow, GapReason, HitInfo, MarkInfo, Refusal, Reply, Request, RoomInfo, StreamLabel,
+            WhoInfo,
+        },
+    },
+    client::{Address, Event},
+    limits::IDLE_AFTER_MS,
+    tui::{
+        scrollback::{Line, NoteKind, Place, Said},
+        slash::action_of,
+    },
+};
+
+/// A text as it has to be typed to be said: one that begins with a slash would be taken for a command.
+pub(super) fn as_typed(text: &str) -> String {
+    if text.starts_with('/') && action_of(text).is_none() {
+        format!("/{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+impl From<WhoInfo> for Present {
+    fn from(info: WhoInfo) -> Self {
+        Self {
+            name: info.member.name(),
+            kind: info.member.kind,
+            state: info.state,
+            idle_s: 0,
+            status: info.status,
+        }
+    }
+}
+
+impl Present {
+    /// Idle is the reader's arithmetic: a person without a key for a while.
+    pub(in crate::tui) fn idle_since(mut self, now_us: u64, active_us: u64) -> Self {
+        self.idle_s = now_us.saturating_sub(active_us) / 1_000_000;
+        let idle = self.idle_s * 1_000 >= IDLE_AFTER_MS && self.kind == Kind::Person;
+        if idle && self.state == State::Online {
+            self.state = State::Idle;
+        }
+        self
+    }
+}
+
+/// Hits that are asked for at a time.
+const HITS: u32 = 100;
+
+fn stream_of(label: &StreamLabel) -> StreamName {
+    StreamName::from(label)
+}
+
+impl Model {
+    /// Something happened.
+    pub(in crate::tui) fn event(&mut self, now: When, event: Event) {
+        match event {
+            Event::Ready { streams, broadcast } => self.ready(now, streams, broadcast),
+            Event::Message(message) => self.message(now, message),
+            Event::Joined { room, member } => {
+                self.note_names(std::iter::once(member.name()));
+                self.moved(now, &room, |room| {
+                    let is_read = room.place != Place::End;
+                    room.back.push_move(now.wall_us, &member, None, is_read);
+                });
+            }
+            Event::Left { room, member, cause } => {
+                self.moved(now, &room, |room| {
+                    let is_read = room.place != Place::End;
+                    room.back.push_move(now.wall_us, &member, Some(cause), is_read);
+                });
+            }
+            Event::Topic { room, topic } => {
+                let text = if topic.is_empty() {
+                    "the topic was removed".to_owned()
+                } else {
+                    format!("topic: {topic}")
+                };
+                if let Some(at) = self.index_of(&StreamName::Room(room)) {
+                    self.rooms[at].topic = topic;
+                    self.rooms[at].note(now.wall_us, NoteKind::Info, text);
+                    self.changed |= at == self.current;
+                }
+            }
+            Event::Deleted { room } => self.lost(now, &room, format!("{room} was deleted")),
+            Event::Removed { room, by, banned } => {
+                let how = if banned { "banned" } else { "removed" };
+                self.lost(now, &room, format!("{by} {how} you from {room}"));
+            }
+            Event::Cancelled { number, by } => {
+                self.notices.remove(number);
+                self.note(now, NoteKind::Info, format!("{by} cancelled announcement !{number}"));
+            }
+            Event::Invited { room, user, by } => {
+                let text = if user.as_str() == self.options.look.user {
+                    format!("{by} invited you to {room} (/join {room})")
+                } else {
+                    format!("{by} invited {user} to {room}")
+                };
+                self.note(now, NoteKind::Info, text);
+            }
+            Event::Gap { stream, range, reason } => self.gap(now, &stream, range, reason),
+            Event::Slowed => self.hint(
+                "slowed down: your user says more at a time than one user may; the rest goes on as it can",
+            ),
+            Event::Abandoned { room, seq, by, cause } => {
+                let text = format!(
+                    "{by} (pid {}) ended before it replied to {room}:{seq} ({})",
+                    by.pid,
+                    cause.word()
+                );
+                self.note(now, NoteKind::Info, text);
+            }
+            Event::Offer { .. } | Event::Answered { .. } => {}
+            Event::End { reason } => {
+                self.session = Session::Down { reason };
+                self.hint("what you say waits for a server; `moot serve` runs one");
+                self.waits_since_us = None;
+                self.lag_us = None;
+                for room in &mut self.rooms {
+                    room.tag = None;
+                    room.opening = false;
+                    room.loading = None;
+                    // Who is there is not known now.
+                    room.members.clear();
+                }
+                self.changed = true;
+            }
+        }
+        self.settle_read(now);
+    }
+
+    fn ready(&mut self, now: When, streams: Vec<(StreamName, u64)>, broadcast: &'static str) {
+        self.session = Session::Up { broadcast };
+        self.changed = true;
+        for (name, head) in streams {
+            match &name {
+                StreamName::Announcements => {}
+                StreamName::Room(_) | StreamName::Direct(_) => {
+                    // A conversation in which nothing was said is none yet.
+                    if head == 0 && matches!(name, StreamName::Direct(_)) {
+                        continue;
+                    }
+                    let at = self.open(name);
+                    let room = &mut self.rooms[at];
+                    // What was said meanwhile is still to come; in another run numbers begin anew.
+                    room.head = if head < room.head { head } else { room.head };
+                    if room.head == 0 && head == 0 {
+                        room.back.note_beginning();
+                    }
+                }
+            }
+        }
+        for room in &mut self.rooms {
+            room.failed = false;
+        }
+        self.ask_for_marks(0);
+        self.ask_for_rooms();
+        self.members_at_us = now.mono_us;
+        let with: Vec<_> = self
+            .rooms
+            .iter()
+            .filter(|room| room.pending.iter().any(|pending| pending.unsent))
+            .map(|room| room.name.clone())
+            .collect();
+        for name in with {
+            self.open_conversation(&name);
+        }
+    }
+
+    pub(super) fn ask_for_marks(&mut self, skip: u32) {
+        let request = Request::Unread { target: None, skip };
+        self.effects.push_back(Effect::Ask(request, Asked::Marks(skip)));
+    }
+
+    pub(super) fn ask_for_rooms(&mut self) {
+        let asked = Asked::Rooms(Vec::new());
+        self.effects.push_back(Effect::Ask(Request::Rooms { skip: 0 }, asked));
+    }
+
+    fn moved(&mut self, now: When, name: &RoomName, push: impl FnOnce(&mut super::Room)) {
+        let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
+        push(&mut self.rooms[at]);
+        if at == self.current {
+            self.changed = true;
+            // Soon, not at once: a hundred who come together are looked at once.
+            self.members_at_us = self.members_at_us.min(now.mono_us + 200_000);
+        }
+    }
+
+    /// A room is there no more.
+    fn lost(&mut self, now: When, room: &RoomName, text: String) {
+        self.close(now, &StreamName::Room(room.clone()));
+        self.note(now, NoteKind::Error, text.clone());
+        if self.rooms.is_empty() {
+            self.complain(text);
+        }
+    }
+
+    fn gap(
+        &mut self,
+        now: When,
+        stream: &StreamName,
+        range: Option<(u64, u64)>,
+        reason: GapReason,
+    ) {
+        let why = match reason {
+            GapReason::Run => "the server started anew",
+            GapReason::Retention => "they were too old to be kept",
+            GapReason::Backlog => "they fell out of the backlog",
+            GapReason::Damage => "the history is damaged there",
+        };
+        let text = match range {
+            None => format!("{stream} begins anew: {why}, and kept no history"),
+            Some((first, last)) if first >= last => format!("message {first} is gone: {why}"),
+            Some((first, last)) => {
+                let count = last.saturating_sub(first).saturating_add(1);
+                format!("{count} messages ({first} to {last}) are gone: {why}")
+            }
+        };
+        let Some(at) = self.index_of(stream) else { return };
+        let room = &mut self.rooms[at];
+        if range.is_none() {
+            // Numbers mean something else from here on.
+            room.head = 0;
+            room.read = 0;
+            room.told_read = 0;
+            room.marker = 0;
+            room.quote = None;
+            room.back.clear(true);
+            room.go_to_end();
+        }
+        room.note(now.wall_us, NoteKind::Gap, text);
+        self.changed |= at == self.current;
+    }
+
+    fn message(&mut self, now: When, message: Message) {
+        if message.notice.is_some() {
+            return self.announcement(now, &message);
+        }
+        if self.is_ignored(&message) {
+            if let Some(at) = self.index_of(&message.id.stream) {
+                self.rooms[at].pass_over(message.id.seq);
+            }
+            return;
+        }
+        let own = message.from.name() == self.me;
+        // All conversations that there were are told at the beginning of a session.
+        let begins = self.index_of(&message.id.stream).is_none();
+        let at = self.open(message.id.stream.clone());
+        let is_looked_at = at == self.current && self.is_looked_at(now);
+        let room = &mut self.rooms[at];
+        let seq = message.id.seq;
+        if begins && room.is_direct() {
+            // A conversation that there was not before: nothing of it is read.
+            room.marks_known = true;
+            (room.read, room.told_read, room.marker) = (seq - 1, seq - 1, seq - 1);
+        }
+        room.head = room.head.max(seq);
+        let is_new = room.marks_known && seq > room.read;
+        let important = room.is_direct() || message.mention;
+        room.note_speaker(&message.from.name());
+        room.pending.retain(|pending| pending.seq != Some(seq));
+        let at_end = room.place == Place::End;
+        let alert = message.clone();
+        let said = Said::of(message, own);
+        // A page of history that reached so far may have been faster.
+        let last = room.back.last_seq().filter(|_| room.back.is_attached());
+        let is_there = last.is_some_and(|last| last >= seq);
+        let pushed = is_there || room.back.push(Line::Said(said), !at_end);
+        if own {
+            room.mark_own(seq);
+        } else if is_looked_at {
+            room.see(seq);
+        } else {
+            if is_new {
+                room.unread += 1;
+                room.mentions += u64::from(alert.mention);
+            }
+            if !at_end || !pushed {
+                room.below += 1;
+            }
+        }
+        if pushed || at == self.current {
+            self.changed = true;
+        }
+        if is_new {
+            // The list of rooms has its counts.
+            self.changed = true;
+        }
+        if !own && is_new && !(is_looked_at && self.focus == Some(true)) {
+            self.alert(now, at, important, alert);
+        }
+        let name = self.rooms[at].speakers.front().cloned();
+        if self.known_names.len() < NAMES_MAX {
+            self.known_names.extend(name);
+        }
+    }
+
+    fn is_ignored(&self, message: &Message) -> bool {
+        !self.ignored.is_empty()
+            && (self.ignored.contains(message.from.user.as_str())
+                || self.ignored.contains(&message.from.name()))
+    }
+
+    /// Rings, and shows it on the desktop, as it is wished for that room.
+    fn alert(&mut self, now: When, at: usize, important: bool, message: Message) {
+        let (bell, notify) = match self.rooms.get(at) {
+            Some(room) => (room.bell, room.notify),
+            None => (None, None),
+        };
+        if is_heard(bell.unwrap_or(self.options.bell), important) {
+            self.ring(now);
+        }
+        if is_heard(notify.unwrap_or(self.options.notify), important) {
+            self.effects.push_back(Effect::Notify(Box::new(message)));
+        }
+    }
+
+    fn ring(&mut self, now: When) {
+        let recent = |at: u64| now.mono_us.saturating_sub(at) < super::BELL_EVERY_US;
+        if !self.rung_at_us.is_some_and(recent) {
+            self.rung_at_us = Some(now.mono_us);
+            self.effects.push_back(Effect::Bell);
+        }
+    }
+
+    fn announcement(&mut self, now: When, message: &Message) {
+        let Some(notice) = &message.notice else { return };
+        let (level, number) = (notice.level, message.id.seq);
+        if !self.notices.add(now.mono_us, message) {
+            return;
+        }
+        self.changed = true;
+        let to = notice.room.as_ref().map(|room| format!(" to {room}")).unwrap_or_default();
+        let text = format!("{}{to}: {}", message.from.name(), message.text);
+        let for_room = notice.room.clone().map(StreamName::Room);
+        let at = for_room.and_then(|name| self.index_of(&name)).unwrap_or(self.current);
+        if let Some(room) = self.rooms.get_mut(at) {
+            room.note(message.wall_us, NoteKind::Notice(level), text);
+        }
+        if notice.ack {
+            // It may be acknowledged already: here before, or by another session of this name.
+            let id = NoticeId::Number(number);
+            self.effects.push_back(Effect::Ask(Request::Notice { id }, Asked::Notice(number)));
+        }
+        if message.from.name() != self.me && self.focus != Some(true) {
+            let important = level >= crate::chat::member::Level::Warning || notice.ack;
+            self.alert(now, at, important, message.clone());
+        }
+    }
+
+    // ---- what was said -----------------------------------------------------------------------
+
+    /// What was said with a token stands with this number.
+    pub(in crate::tui) fn sent(&mut self, now: When, token: u64, seq: u64) {
+        self.orphans.retain(|orphan| orphan.token != token);
+        // It may have been kept as a draft while there was no server.
+        self.keep_soon(now);
+        for room in &mut self.rooms {
+            let Some(pending) = room.pending.iter_mut().find(|p| p.token == token) else {
+                continue;
+            };
+            pending.seq = Some(seq);
+            // It may have come before this did.
+            let is_there = room.back.last_seq().is_some_and(|last| last >= seq);
+            if is_there || !room.back.is_attached() {
+                room.pending.retain(|pending| pending.token != token);
+            }
+            room.head = room.head.max(seq);
+        }
+        self.changed = true;
+        self.settle_read(now);
+    }
+
+    /// What was said with a token was refused: it goes back to where it was typed.
+    pub(in crate::tui) fn unsaid(&mut self, token: u64) {
+        if let Some(found) = self.orphans.iter().position(|orphan| orphan.token == token) {
+            let orphan = self.orphans.remove(found);
+            let hint = format!("what was not said in {} is kept there", orphan.room);
+            self.keep_draft(&orphan.room, &as_typed(&orphan.text));
+            return self.complain(hint);
+        }
+        let at = self.rooms.iter().position(|r| r.pending.iter().any(|p| p.token == token));
+        let Some(at) = at else { return };
+        let room = &mut self.rooms[at];
+        let Some(found) = room.pending.iter().position(|p| p.token == token) else { return };
+        let Some(Pending { text, reply_to, .. }) = room.pending.remove(found) else { return };
+        let typed = match reply_to {
+            Some(seq) => format!("/reply {seq} {text}"),
+            None => as_typed(&text),
+        };
+        self.put_back(at, &typed);
+    }
+
+    /// A text that was not said stands in the input again, before what was typed since.
+    pub(super) fn put_back(&mut self, at: usize, text: &str) {
+        let now = if at == self.current { self.editor.text() } else { self.rooms[at].draft.text() };
+        let both = if now.is_empty() { text.to_owned() } else { format!("{text}\n{now}") };
+        if at == self.current {
+            self.editor.set(&both);
+        } else {
+            self.rooms[at].draft = crate::tui::editor::Draft::of(&both);
+        }
+        self.changed = true;
+    }
+
+    /// The server refused something.
+    pub(in crate::tui) fn refused(&mut self, now: When, refusal: &Refusal) {
+        self.note(now, NoteKind::Error, format!("not done: {}", refusal.text));
+        self.complain(refusal.text.clone());
+    }
+
+    /// Something could not be followed, or not any more.
+    pub(in crate::tui) fn not_followed(&mut self, now: When, follow: &Follow, refusal: &Refusal) {
+        if let Follow::Room(room) = follow {
+            self.lost(now, room, refusal.text.clone());
+        }
+        self.complain(refusal.text.clone());
+    }
+
+    // ---- answers -----------------------------------------------------------------------------
+
+    /// An answer came.
+    pub(in crate::tui) fn answered(
+        &mut self,
+        now: When,
+        asked: Asked,
+        result: Result<Reply, Refusal>,
+    ) {
+        self.changed = true;
+        match (asked, result) {
+            (Asked::Sign, _) => {}
+            (Asked::Page(asked), Err(refusal)) => {
+                if let Some(at) = self.index_of(&asked.room) {
+                    self.rooms[at].loading = None;
+                    self.rooms[at].failed = true;
+                }
+                if matches!(self.session, Session::Up { .. }) {
+                    self.complain(refusal.text);
+                }
+            }
+            // What is only for the looks is not told when there is no connection.
+            (Asked::Marks(_) | Asked::Rooms(_) | Asked::Members(..) | Asked::Notice(_), Err(_)) => {
+            }
+            (Asked::Hits { .. }, Err(refusal)) => {
+                if let Mode::Search(search) = &mut self.mode {
+                    search.waits = false;
+                }
+                self.complain(refusal.text);
+            }
+            (Asked::Open(user), Err(refusal)) => {
+                self.conversation_refused(&StreamName::Direct(user), &refusal);
+            }
+            (Asked::OpenAndSay(target, text), Err(refusal)) => {
+                // Never as what would be said to whoever is in the room that is shown.
+                self.put_back(self.current, &format!("/msg {target} {text}"));
+                self.complain(refusal.text);
+            }
+            (_, Err(refusal)) => self.complain(refusal.text),
+            (Asked::Marks(skip), Ok(Reply::Marks { marks, more })) => {
+                let skip = skip.saturating_add(u32::try_from(marks.len()).unwrap_or(u32::MAX));
+                self.take_marks(now, marks, more.then_some(skip));
+            }
+            (Asked::Rooms(rooms), Ok(Reply::Rooms { rooms: page, more })) => {
+                if let Some(rooms) = self.more_rooms(rooms, page, more, Asked::Rooms) {
+                    self.take_rooms(rooms);
+                }
+            }
+            (Asked::ListRooms(rooms), Ok(Reply::Rooms { rooms: page, more })) => {
+                if let Some(rooms) = self.more_rooms(rooms, page, more, Asked::ListRooms) {
+                    self.list_rooms(now, &rooms);
+                    self.take_rooms(rooms);
+                }
+            }
+            (Asked::Members(name, members), Ok(Reply::Who { who, more })) => {
+                let members =
+                    self.more_members(now, (name.clone(), members), who, more, Asked::Members);
+                if let Some(members) = members {
+                    self.take_members(&name, members);
+                }
+            }
+            (Asked::ListMembers(name, members), Ok(Reply::Who { who, more })) => {
+                let members =
+                    self.more_members(now, (name.clone(), members), who, more, Asked::ListMembers);
+                if let Some(members) = members {
+                    self.list_members(now, &name, &members);
+                }
+            }
+            (Asked::Hits { room, query }, Ok(Reply::Hits { hits, more })) => {
+                let is_here = self.room().is_some_and(|shown| shown.name == room);
+                let more = more || hits.len() >= HITS as usize;
+                if is_here {
+                    self.take_hits(now, &query, &hits, more);
+                }
+            }
+            (Asked::Open(user), Ok(Reply::Opened(info))) => {
+                self.conversation_opened(&StreamName::Direct(user), info.tag);
+            }
+            (Asked::OpenAndSay(target, text), Ok(Reply::Opened(info))) => {
+                if let Target::User { user, label } = target {
+                    let to = Address::Direct { stream: info.tag, with: user.clone(), label };
+                    let at = self.open(StreamName::Direct(user));
+                    self.say_to(at, to, None, text);
+                }
+            }
+            (Asked::Notice(number), Ok(Reply::Notice(info))) => {
+                if info.acked_by_me {
+                    self.notices.acknowledged(now.mono_us, number);
+                }
+            }
+            (Asked::Acknowledge(number), Ok(_)) => self.notices.acknowledged(now.mono_us, number),
+            (Asked::Topic(room, topic), Ok(_)) => self.event(now, Event::Topic { room, topic }),
+            (Asked::Announced, Ok(Reply::Announced { number, members })) => {
+                let s = if members == 1 { "" } else { "s" };
+                self.hint(format!("announced to {members} member{s} as !{number}"));
+            }
+            (_, Ok(_)) => {}
+        }
+    }
+
+    /// Adds a page of rooms; gives them once that was the last one.
+    fn more_rooms(
+        &mut self,
+        mut rooms: Vec<RoomInfo>,
+        page: Vec<RoomInfo>,
+        more: bool,
+        asked: fn(Vec<RoomInfo>) -> Asked,
+    ) -> Option<Vec<RoomInfo>> {
+        rooms.extend(page);
+        if !more {
+            return Some(rooms);
+        }
+        let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+        self.effects.push_back(Effect::Ask(Request::Rooms { skip }, asked(rooms)));
+        None
+    }
+
+    /// Adds a page of members; gives them once that was the last one.
+    fn more_members(
+        &mut self,
+        now: When,
+        (name, mut members): (RoomName, Vec<Present>),
+        page: Vec<WhoInfo>,
+        more: bool,
+        asked: fn(RoomName, Vec<Present>) -> Asked,
+    ) -> Option<Vec<Present>> {
+        members.extend(page.into_iter().map(|info| {
+            let active_us = info.active_mono_us;
+            Present::from(info).idle_since(now.mono_us, active_us)
+        }));
+        if !more {
+            return Some(members);
+        }
+        let skip = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let request = Request::Who { room: name.clone(), skip };
+        self.effects.push_back(Effect::Ask(request, asked(name, members)));
+        None
+    }
+
+    fn list_members(&mut self, now: When, name: &RoomName, members: &[Present]) {
+        let line = |present: &Present| {
+            let mut line =
+                format!("{} ({}, {})", present.name, present.kind.word(), present.state.word());
+            if !present.status.is_empty() {
+                line.push_str(&format!(": {}", present.status));
+            }
+            line
+        };
+        let lines: Vec<_> = members.iter().map(line).collect();
+        self.note(now, NoteKind::Info, format!("in {name}:\n{}", lines.join("\n")));
+    }
+
+    fn take_rooms(&mut self, rooms: Vec<RoomInfo>) {
+        for info in &rooms {
+            if let Some(at) = self.index_of(&StreamName::Room(info.name.clone())) {
+                let room = &mut self.rooms[at];
+                room.topic.clone_from(&info.topic);
+                room.private = info.private;
+                room.read_only = info.read_only;
+                // Rooms are shown as they were created, not as somebody writes them.
+                room.name = StreamName::Room(info.name.clone());
+            }
+        }
+        self.known_rooms = rooms;
+    }
+
+    fn list_rooms(&mut self, now: When, rooms: &[RoomInfo]) {
+        let line = |info: &RoomInfo| {
+            let rules = match (info.private, info.read_only) {
+                (false, false) => "",
+                (true, false) => ", private",
+                (false, true) => ", read-only",
+                (true, true) => ", private, read-only",
+            };
+            let topic =
+                if info.topic.is_empty() { String::new() } else { format!(" · {}", info.topic) };
+            let s = if info.members == 1 { "" } else { "s" };
+            format!("{}: {} member{s}{rules}{topic}", info.name, info.members)
+        };
+        let lines: Vec<_> = rooms.iter().map(line).collect();
+        self.note(now, NoteKind::Info, format!("rooms:\n{}", lines.join("\n")));
+    }
+
+    /// `more`: from where to ask on.
+    fn take_marks(&mut self, now: When, marks: Vec<MarkInfo>, more: Option<u32>) {
+        if let Some(skip) = more {
+            self.ask_for_marks(skip);
+        }
+        for mark in marks {
+            let name = stream_of(&mark.name);
+            let at = match (&name, self.index_of(&name)) {
+                (_, Some(at)) => at,
+                (StreamName::Room(room), None) if !self.options.only_named => {
+                    // What this name follows, it sees.
+                    self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));
+                    self.open(name)
+                }
+                (StreamName::Direct(_), None) if mark.unread > 0 => self.open(name),
+                (_, None) => continue,
+            };
+            let room = &mut self.rooms[at];
+            room.head = room.head.max(mark.head);
+            // What came since the server counted.
+            let (unread, mentions) = room.said_after(mark.head);
+            let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
+            if !room.marks_known {
+                room.marks_known = true;
+                room.marker = mark.mark;
+                room.read = mark.mark;
+                room.told_read = mark.mark;
+                room.unread = unread;
+                room.mentions = mentions;
+            } else if mark.mark >= room.read {
+                // It was read elsewhere, or this is what the server counts.
+                room.read = mark.mark;
+                room.told_read = room.told_read.max(mark.mark);
+                room.unread = unread;
+                room.mentions = mentions;
+            }
+        }
+        // Of what the server keeps no mark, what was said so far is taken as read.
+        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks_known) {
+            room.marks_known = true;
+            room.read = room.head;
+            room.told_read = room.head;
+            room.marker = room.head;
+        }
+        self.settle_read(now);
+    }
+
+    // ---- history -----------------------------------------------------------------------------
+
+    /// Asks for older messages, if there may be some and none are on their way.
+    pub(super) fn load(&mut self, at: usize, loading: Loading) {
+        let connected = matches!(self.session, Session::Up { .. });
+        let Some(room) = self.rooms.get_mut(at) else { return };
+        if room.loading.is_some() || !connected {
+            return;
+        }
+        let Some(target) = room.target() else { return };
+        let (first, last) = match loading {
+            Loading::Older => {
+                let before = room.back.asked_from().unwrap_or(room.head + 1);
+                if room.back.is_at_beginning() || before <= 1 {
+                    room.back.note_beginning();
+                    return;
+                }
+                (before.saturating_sub(PAGE_MESSAGES).max(1), before - 1)
+            }
+            Loading::Newer => {
+                let after = room.back.last_seq().unwrap_or(0);
+                (after + 1, after + PAGE_MESSAGES)
+            }
+            Loading::Around(seq) => {
+                (seq.saturating_sub(PAGE_MESSAGES / 2).max(1), seq + PAGE_MESSAGES / 2)
+            }
+            Loading::Newest => (room.head.saturating_sub(PAGE_MESSAGES).max(1), room.head),
+        };
+        room.loading = Some(loading);
+        let room = room.name.clone();
+        let asked = Asked::Page(PageAsked { room, loading, first, last, got: Vec::new() });
+        self.effects.push_back(Effect::Ask(Request::Page { target, first, last }, asked));
+    }
+
+    /// Messages of a page, in order; `upto`: which number it reaches, 0 if there is nothing.
+    pub(in crate::tui) fn take_page(
+        &mut self,
+        now: When,
+        mut asked: PageAsked,
+        messages: Vec<Message>,
+        upto: u64,
+    ) {
+        let Some(at) = self.index_of(&asked.room) else { return };
+        if self.rooms[at].loading != Some(asked.loading) {
+            return;
+        }
+        asked.got.extend(messages);
+        let last = asked.last.min(self.rooms[at].head.max(asked.first));
+        if upto != 0
+            && upto < last
+            && let Some(target) = self.rooms[at].target()
+        {
+            // As much as goes into one answer; the rest is asked for.
+            let request = Request::Page { target, first: upto + 1, last: asked.last };
+            self.effects.push_back(Effect::Ask(request, Asked::Page(asked)));
+            return;
+        }
+        self.take_span(now, at, asked, upto);
+    }
+
+    /// A span of messages is there, as much of it as there is.
+    fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
+        let PageAsked { loading, first, got: messages, .. } = asked;
+        let (me, ignored) = (self.me.clone(), &self.ignored);
+        let heard = |message: &Message| {
+            !ignored.contains(message.from.user.as_str()) && !ignored.contains(&message.from.name())
+        };
+        let said = |message: Message| {
+            let own = message.from.name() == me;
+            Said::of(message, own)
+        };
+        let messages: Vec<_> = messages.into_iter().filter(heard).map(said).collect();
+        let room = &mut self.rooms[at];
+        room.loading = None;
+        self.changed = true;
+        let head = room.head;
+        match loading {
+            Loading::Older => {
+                let keeps_end = room.place == Place::End;
+                room.back.prepend(messages, first, keeps_end);
+                if first <= 1 || upto == 0 {
+                    room.back.note_beginning();
+                }
+            }
+            Loading::Newer => room.back.append(messages, upto == 0 || upto >= head),
+            Loading::Around(seq) => {
+                room.back.clear(upto >= head);
+                let is_attached = room.back.is_attached();
+                room.back.append(messages, is_attached);
+                room.back.note_reach(first);
+                // That one may be gone; what stands next to it is there, or nothing is.
+                let near = room.back.index_of_seq(seq).or(room.back.len().checked_sub(1));
+                match near {
+                    Some(index) => self.go_to_line(now, at, index),
+                    None => {
+                        self.rooms[at].back.clear(true);
+                        self.rooms[at].go_to_end();
+                        self.load(at, Loading::Newest);
+                        self.hint("what was said there is gone");
+                        return;
+                    }
+                }
+            }
+            Loading::Newest => {
+                room.back.prepend(messages, first, true);
+                if first <= 1 || upto == 0 {
+                    room.back.note_beginning();
+                }
+                room.go_to_end();
+                self.settle_read(now);
+            }
+        }
+        self.fill(at);
+    }
+
+    // ---- search ------------------------------------------------------------------------------
+
+    fn take_hits(&mut self, now: When, query: &str, hits: &[HitInfo], more: bool) {
+        let Mode::Search(search) = &mut self.mode else { return };
+        if search.query.text() != query {
+            return;
+        }
+        search.waits = false;
+        search.more_before = if more { hits.first().map(|hit| hit.id) } else { None };
+        let seqs = hits.iter().filter_map(|hit| {
+            let mut messages = Reader::new(&hit.body).ok()?;
+            messages.next()?.ok().map(|message| message.seq)
+        });
+        let had = search.current();
+        search.add(seqs.collect::<Vec<_>>());
+        if had.is_none() {
+            self.show_hit(now, None);
+        }
+    }
+
+    /// Asks the server for what is typed, once nobody types for a moment.
+    pub(super) fn search_when_due(&mut self, now: When) {
+        let Mode::Search(search) = &mut self.mode else { return };
+        if search.ask_at_us.is_none_or(|at| at > now.mono_us) {
+            return;
+        }
+        search.ask_at_us = None;
+        let query = search.query.text().to_owned();
+        if words(&query).is_empty() {
+            return;
+        }
+        search.waits = true;
+        self.ask_for_hits(query, 0);
+    }
+
+    pub(super) fn ask_for_hits(&mut self, query: String, before: u64) {
+        let Some(room) = self.room() else { return };
+        let (Some(target), room) = (room.target(), room.name.clone()) else { return };
+        let request = Request::Search {
+            text: query.clone(),
+            target: Some(target),
+            from: None,
+            since_us: None,
+            before,
+            limit: HITS,
+        };
+        self.effects.push_back(Effect::Ask(request, Asked::Hits { room, query }));
+    }
+
+    // ---- conversations -----------------------------------------------------------------------
+
+    /// Asks for the number of a conversation, so that something can be said there.
+    pub(super) fn open_conversation(&mut self, name: &StreamName) {
+        let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
+        if self.rooms[at].opening || matches!(self.session, Session::Down { .. }) {
+            return;
+        }
+        self.rooms[at].opening = true;
+        let target = Target::User { user: user.clone(), label: None };
+        let asked = Asked::Open(user.clone());
+        self.effects.push_back(Effect::Ask(Request::Open { target }, asked));
+    }
+
+    fn conversation_opened(&mut self, name: &StreamName, tag: crate::chat::verbs::StreamTag) {
+        let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
+        let room = &mut self.rooms[at];
+        room.tag = Some(tag);
+        room.opening = false;
+        room.marks_known = true;
+        let to = Address::Direct { stream: tag, with: user.clone(), label: None };
+        let mut waiting = Vec::new();
+        for pending in room.pending.iter_mut().filter(|pending| pending.unsent) {
+            pending.unsent = false;
+            waiting.push((pending.token, pending.reply_to, pending.text.clone()));
+        }
+        for (token, reply_to, text) in waiting {
+            self.effects.push_back(Effect::Say { token, to: to.clone(), reply_to, text });
+        }
+    }
+
+    fn conversation_refused(&mut self, name: &StreamName, refusal: &Refusal) {
+        let Some(at) = self.index_of(name) else { return };
+        self.rooms[at].opening = false;
+        // Without a connection it waits for one.
+        if matches!(self.session, Session::Down { .. }) {
+            return;
+        }
+        let tokens: Vec<_> = self.rooms[at]
+            .pending
+            .iter()
+            .filter(|pending| pending.unsent)
+            .map(|pending| pending.token)
+            .collect();
+        for token in tokens.into_iter().rev() {
+            self.unsaid(token);
+        }
+        self.complain(refusal.text.clone());
+        // Nobody of that name: the conversation that was opened for it goes again.
+        if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 {
+            let text = if at == self.current {
+                self.editor.text().to_owned()
+            } else {
+                self.rooms[at].draft.text().to_owned()
+            };
+            if text.is_empty() {
+                let name = name.clone();
+                let now = When { mono_us: self.key_at_us, wall_us: 0 };
+                self.close(now, &name);
+            }
+        }
+    }
+
+    /// The user of a name, for completion and switching.
+    pub(super) fn user_of(name: &str) -> Option<UserName> {
+        UserName::new(name.split('/').next().unwrap_or(name)).ok()
+    }
+}

@@ -1,0 +1,282 @@
+//! One room or conversation: its lines, where one looks, what is read, what is typed.
+
+use std::collections::VecDeque;
+
+use crate::{
+    chat::{
+        member::{Kind, State},
+        message::StreamName,
+        names::{RoomName, Target},
+        verbs::StreamTag,
+    },
+    config::screen::NotifyWish as Alert,
+    tui::{
+        editor::Draft,
+        scrollback::{Line, Note, NoteKind, Place, Scrollback},
+    },
+};
+
+/// Names of those who spoke last, for completion.
+const SPEAKERS_MAX: usize = 50;
+
+/// Whether a message makes itself heard.
+pub(in crate::tui) fn is_heard(alert: Alert, important: bool) -> bool {
+    match alert {
+        Alert::Off => false,
+        Alert::Mentions => important,
+        Alert::All => true,
+    }
+}
+
+/// Somebody who is in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tui) struct Present {
+    /// `ann` or `ann/ci`.
+    pub(in crate::tui) name: String,
+    pub(in crate::tui) kind: Kind,
+    pub(in crate::tui) state: State,
+    /// Since the last own message or key, seconds.
+    pub(in crate::tui) idle_s: u64,
+    /// What was said with `away`.
+    pub(in crate::tui) status: String,
+}
+
+/// A text that is not acknowledged yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tui) struct Pending {
+    pub(in crate::tui) token: u64,
+    pub(in crate::tui) reply_to: Option<u64>,
+    pub(in crate::tui) text: String,
+    /// It waits for the conversation to be opened.
+    pub(in crate::tui) unsent: bool,
+    /// It has this number; it goes once the message itself is there.
+    pub(in crate::tui) seq: Option<u64>,
+}
+
+/// The message that what is typed replies to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tui) struct Quote {
+    pub(in crate::tui) seq: u64,
+    pub(in crate::tui) name: String,
+    pub(in crate::tui) text: String,
+}
+
+/// What is to be done once a page of history has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::tui) enum Loading {
+    Older,
+    Newer,
+    /// The window goes to where this message is.
+    Around(u64),
+    /// Back to the newest.
+    Newest,
+}
+
+/// A room or conversation.
+#[derive(Debug)]
+pub(in crate::tui) struct Room {
+    pub(in crate::tui) name: StreamName,
+    /// What it is chosen by (`Alt-1`); stays as long as it is open. From 1.
+    pub(in crate::tui) number: usize,
+    pub(in crate::tui) back: Scrollback,
+    pub(in crate::tui) place: Place,
+    /// Messages that came since one looks elsewhere than at the end.
+    pub(in crate::tui) below: usize,
+    /// Number of the newest message.
+    pub(in crate::tui) head: u64,
+    /// Everything up to this number is read.
+    pub(in crate::tui) read: u64,
+    /// What the server was told of that.
+    pub(in crate::tui) told_read: u64,
+    /// Unread begins after this number, as the line in the room shows it.
+    pub(in crate::tui) marker: u64,
+    /// The server said what is read.
+    pub(in crate::tui) marks_known: bool,
+    pub(in crate::tui) unread: u64,
+    pub(in crate::tui) mentions: u64,
+    pub(in crate::tui) topic: String,
+    pub(in crate::tui) private: bool,
+    pub(in crate::tui) read_only: bool,
+    /// What is typed and not sent, while another room is shown.
+    pub(in crate::tui) draft: Draft,
+    pub(in crate::tui) quote: Option<Quote>,
+    pub(in crate::tui) pending: VecDeque<Pending>,
+    pub(in crate::tui) members: Vec<Present>,
+    /// Who spoke last, the last one first.
+    pub(in crate::tui) speakers: VecDeque<String>,
+    /// None: as everywhere.
+    pub(in crate::tui) bell: Option<Alert>,
+    pub(in crate::tui) notify: Option<Alert>,
+    pub(in crate::tui) loading: Option<Loading>,
+    /// History could not be read, or is not wanted: it is not asked for by itself any more.
+    pub(in crate::tui) failed: bool,
+    /// The chosen line.
+    pub(in crate::tui) selected: Option<i64>,
+    /// Of a conversation: its number in this run of the server.
+    pub(in crate::tui) tag: Option<StreamTag>,
+    /// Of a conversation: it is being opened.
+    pub(in crate::tui) opening: bool,
+}
+
+impl Room {
+    pub(in crate::tui) fn new(name: StreamName, number: usize, lines: usize) -> Self {
+        Self {
+            name,
+            number,
+            back: Scrollback::new(lines),
+            place: Place::End,
+            below: 0,
+            head: 0,
+            read: 0,
+            told_read: 0,
+            marker: 0,
+            marks_known: false,
+            unread: 0,
+            mentions: 0,
+            topic: String::new(),
+            private: false,
+            read_only: false,
+            draft: Draft::default(),
+            quote: None,
+            pending: VecDeque::new(),
+            members: Vec::new(),
+            speakers: VecDeque::new(),
+            bell: None,
+            notify: None,
+            loading: None,
+            failed: false,
+            selected: None,
+            tag: None,
+            opening: false,
+        }
+    }
+
+    /// How many messages of others there are after a number, and how many of them are mentions.
+    pub(in crate::tui) fn said_after(&self, seq: u64) -> (u64, u64) {
+        let others = self.back.iter().rev().filter_map(Line::said);
+        let others = others.take_while(|said| said.seq > seq).filter(|said| !said.own);
+        others.fold((0, 0), |(all, mentions), said| (all + 1, mentions + u64::from(said.mention)))
+    }
+
+    /// As people write it: `dev`, `@ann`.
+    pub(in crate::tui) fn title(&self) -> String {
+        self.name.to_string()
+    }
+
+    pub(in crate::tui) fn is_direct(&self) -> bool {
+        matches!(self.name, StreamName::Direct(_))
+    }
+
+    /// What its draft and its settings are kept by: the same however the room is spelled.
+    pub(in crate::tui) fn kept_name(&self) -> String {
+        match &self.name {
+            StreamName::Room(room) => room.key().to_owned(),
+            StreamName::Direct(_) | StreamName::Announcements => self.name.to_string(),
+        }
+    }
+
+    /// The room, if it is one.
+    pub(in crate::tui) fn room_name(&self) -> Option<&RoomName> {
+        match &self.name {
+            StreamName::Room(room) => Some(room),
+            StreamName::Direct(_) | StreamName::Announcements => None,
+        }
+    }
+
+    /// How the server is asked for it.
+    pub(in crate::tui) fn target(&self) -> Option<Target> {
+        match &self.name {
+            StreamName::Room(room) => Some(Target::Room(room.clone())),
+            StreamName::Direct(user) => Some(Target::User { user: user.clone(), label: None }),
+            StreamName::Announcements => None,
+        }
+    }
+
+    /// Whether one looks at its end.
+    pub(in crate::tui) fn is_at_end(&self) -> bool {
+        self.place == Place::End && self.back.is_attached()
+    }
+
+    /// What is unread counts as a mention in a conversation: all of it is said to one.
+    pub(in crate::tui) fn important(&self) -> u64 {
+        if self.is_direct() { self.unread } else { self.mentions }
+    }
+
+    /// The number of the first unread message that is in memory, for the line before it. What this name
+    /// said itself is not unread.
+    pub(in crate::tui) fn first_unread(&self) -> Option<u64> {
+        let first = self.back.first_seq()?;
+        if !self.marks_known || (first > self.marker + 1 && !self.back.is_at_beginning()) {
+            // It begins further up than what is in memory.
+            return None;
+        }
+        let unread = |line: &Line| line.said().is_some_and(|s| s.seq > self.marker && !s.own);
+        self.back.iter().find(|line| unread(line)).and_then(Line::said).map(|said| said.seq)
+    }
+
+    pub(in crate::tui) fn note(&mut self, wall_us: i64, kind: NoteKind, text: impl Into<String>) {
+        let is_read = self.place != Place::End;
+        self.back.push(Line::Note(Note { wall_us, kind, text: text.into() }), is_read);
+    }
+
+    pub(in crate::tui) fn note_speaker(&mut self, name: &str) {
+        self.speakers.retain(|known| known != name);
+        self.speakers.push_front(name.to_owned());
+        self.speakers.truncate(SPEAKERS_MAX);
+    }
+
+    /// Everything is read up to a number; what is left is counted in the lines that are in memory.
+    pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
+        if seq <= self.read && self.unread == 0 {
+            return;
+        }
+        self.read = self.read.max(seq);
+        if self.read >= self.head {
+            self.unread = 0;
+            self.mentions = 0;
+        }
+    }
+
+    /// Somebody saw it come.
+    pub(in crate::tui) fn see(&mut self, seq: u64) {
+        let was_new = self.marker >= self.read && self.unread == 0;
+        self.mark_read(seq);
+        if was_new {
+            self.marker = self.read;
+        }
+    }
+
+    /// Something that is not shown.
+    pub(in crate::tui) fn pass_over(&mut self, seq: u64) {
+        self.head = self.head.max(seq);
+        if self.marks_known && self.unread == 0 && self.read + 1 >= seq {
+            let was_new = self.marker >= self.read;
+            self.read = self.read.max(seq);
+            if was_new {
+                self.marker = self.read;
+            }
+        }
+    }
+
+    /// What this name said itself is read, if all before it is.
+    pub(in crate::tui) fn mark_own(&mut self, seq: u64) {
+        if self.unread == 0 && self.marks_known {
+            let was_new = self.marker >= self.read;
+            self.read = self.read.max(seq);
+            if was_new {
+                self.marker = self.read;
+            }
+        }
+    }
+
+    /// What unread begins with stands where one left.
+    pub(in crate::tui) fn leave(&mut self) {
+        self.marker = self.marker.max(self.read);
+        self.selected = None;
+    }
+
+    pub(in crate::tui) fn go_to_end(&mut self) {
+        self.place = Place::End;
+        self.below = 0;
+    }
+}

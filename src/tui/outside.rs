@@ -1,0 +1,253 @@
+//! Programs of the user's choice that run in the terminal in place of the screen: pager and editor.
+
+use std::{
+    env, fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{chat::text::shown, os};
+
+/// What is read from the editor at most.
+const EDITED_BYTES_MAX: u64 = 1024 * 1024;
+/// A pager that ended sooner was not read by anybody.
+const UNREAD: Duration = Duration::from_millis(300);
+
+/// Shows a text in the user's pager (`PAGER`, else whichever there is). What could command the terminal is
+/// written out.
+///
+/// # Errors
+/// If there is none; the error names it.
+pub(super) fn page(text: &str) -> io::Result<()> {
+    let begun = Instant::now();
+    let pager = run_pager(&shown(text, true))?;
+    if begun.elapsed() < UNREAD || pager.is_named("more") {
+        // It does not wait at the end of a text (`cat`, `more`): the screen would cover it at once.
+        wait_for_enter()?;
+    }
+    Ok(())
+}
+
+/// Lets the user change a text in an editor (`VISUAL`, `EDITOR`, else the system's). None if the editor
+/// failed, or the text is as it was. One line end at the end is dropped: most editors put it there.
+///
+/// # Errors
+/// If there is no editor, or what it wrote can't be read; then it is kept, and the error says where.
+pub(super) fn edit(text: &str) -> io::Result<Option<String>> {
+    let editor = Words::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(Words::of(os::EDITOR));
+    edit_with(text, &place_for_text(), |file| editor.command().arg(file).status())
+        .map_err(|e| editor.named(e))
+}
+
+/// A program and its first arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Words {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl Words {
+    fn of(program: &str) -> Self {
+        Self { program: program.to_owned(), arguments: Vec::new() }
+    }
+
+    /// The first of these variables that says something.
+    fn of_variables(names: &[&str]) -> Option<Self> {
+        names.iter().find_map(|name| Self::parse(&env::var(name).ok()?))
+    }
+
+    /// As a shell would divide it (`code --wait`). What is a file as a whole is a program with spaces or
+    /// backslashes in its path.
+    fn parse(line: &str) -> Option<Self> {
+        if Path::new(line).is_file() {
+            return Some(Self::of(line));
+        }
+        let mut words = shlex::split(line)?.into_iter();
+        Some(Self { program: words.next()?, arguments: words.collect() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        command
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        Path::new(&self.program).file_stem().is_some_and(|stem| stem == name)
+    }
+
+    fn named(&self, e: io::Error) -> io::Error {
+        match e.kind() {
+            io::ErrorKind::NotFound => {
+                io::Error::new(e.kind(), format!("{}: no such program", self.program))
+            }
+            _ => e,
+        }
+    }
+}
+
+fn run_pager(text: &str) -> io::Result<Words> {
+    if let Some(pager) = Words::of_variables(&["PAGER"]) {
+        return feed(&pager, text).map(|()| pager.clone()).map_err(|e| pager.named(e));
+    }
+    for pager in os::PAGERS.iter().copied().map(Words::of) {
+        match feed(&pager, text) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            done => return done.map(|()| pager),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "no pager was found; say which in PAGER"))
+}
+
+/// Runs a pager with a text on its standard input. Keys it takes from the terminal itself.
+fn feed(pager: &Words, text: &str) -> io::Result<()> {
+    let mut command = pager.command();
+    if pager.is_named("less") {
+        // Who has it set to end with a short text would see nothing of that.
+        command.arg("-+F");
+    }
+    let mut child = command.stdin(Stdio::piped()).spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // Somebody who has seen enough ends it before it has read all.
+        let _ = input.write_all(text.as_bytes());
+        if !text.ends_with('\n') {
+            let _ = input.write_all(b"\n");
+        }
+    }
+    child.wait().map(drop)
+}
+
+fn wait_for_enter() -> io::Result<()> {
+    let mut out = os::terminal_output()?;
+    write!(out, "\n[Enter: back to the screen] ")?;
+    out.flush()?;
+    let mut input = os::standard_input()?;
+    let mut byte = [0];
+    while input.read(&mut byte)? == 1 && !matches!(byte[0], b'\n' | b'\r') {}
+    Ok(())
+}
+
+/// Where a text lies while it is edited: among what ends with this login, else with all that is temporary.
+fn place_for_text() -> PathBuf {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    runtime.filter(|dir| dir.is_dir()).unwrap_or_else(env::temp_dir)
+}
+
+fn edit_with(
+    text: &str,
+    dir: &Path,
+    run: impl FnOnce(&Path) -> io::Result<ExitStatus>,
+) -> io::Result<Option<String>> {
+    let file = os::hidden_name(&dir.join("moot-message"))?;
+    let begun = os::make_private(&file).and_then(|()| fs::write(&file, text));
+    let status = begun.and_then(|()| run(&file));
+    let edited = match status {
+        Ok(status) if status.success() => read_back(&file).map(Some).map_err(|e| {
+            let path = file.display();
+            io::Error::new(e.kind(), format!("what was written is kept in {path}: {e}"))
+        })?,
+        Ok(_) => None,
+        Err(e) => {
+            let _ = fs::remove_file(&file);
+            return Err(e);
+        }
+    };
+    let _ = fs::remove_file(&file);
+    Ok(edited.filter(|edited| edited != text))
+}
+
+fn read_back(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(file)?.take(EDITED_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > EDITED_BYTES_MAX {
+        let why = format!("it has more than {EDITED_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    let text = text.replace("\r\n", "\n");
+    Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a program ends that did what it was asked, or did not.
+    fn ended(well: bool) -> ExitStatus {
+        let own = env::current_exe().unwrap();
+        let option = if well { "--help" } else { "--no-such-option" };
+        let mut command = Command::new(own);
+        command.arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
+    }
+
+    fn is_empty(dir: &Path) -> bool {
+        fs::read_dir(dir).unwrap().next().is_none()
+    }
+
+    #[test]
+    fn words_are_divided_as_a_shell_does_and_a_file_is_one_word() {
+        let words = Words::parse("code --wait 'a b'").unwrap();
+        assert_eq!((words.program.as_str(), words.arguments.len()), ("code", 2));
+        assert_eq!(words.arguments[1], "a b");
+        assert_eq!(Words::parse(""), None);
+        assert_eq!(Words::parse("vi 'open"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("my editor");
+        fs::write(&path, "").unwrap();
+        assert_eq!(Words::parse(path.to_str().unwrap()), Some(Words::of(path.to_str().unwrap())));
+        assert!(
+            Words::of("/usr/bin/less").is_named("less") && !Words::of("lesser").is_named("less")
+        );
+    }
+
+    #[test]
+    fn what_was_written_comes_back_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let edited = edit_with("안녕", dir.path(), |file| {
+            assert_eq!(fs::read_to_string(file).unwrap(), "안녕");
+            assert_ne!(file, dir.path().join("moot-message"), "nobody guesses it");
+            fs::write(file, "안녕\r\n하세요\n\n").unwrap();
+            Ok(ended(true))
+        });
+        assert_eq!(edited.unwrap().as_deref(), Some("안녕\n하세요\n"));
+        assert!(is_empty(dir.path()));
+    }
+
+    #[test]
+    fn a_text_as_it_was_and_an_editor_that_failed_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let same = edit_with("text", dir.path(), |file| {
+            // As `vi` does with a text that has no line end.
+            fs::write(file, "text\n").map(|()| ended(true))
+        });
+        assert_eq!(same.unwrap(), None);
+        let failed =
+            edit_with("text", dir.path(), |file| fs::write(file, "half").map(|()| ended(false)));
+        assert_eq!(failed.unwrap(), None);
+        let absent = edit_with("text", dir.path(), |_| Err(io::ErrorKind::NotFound.into()));
+        assert!(absent.is_err() && is_empty(dir.path()));
+    }
+
+    #[test]
+    fn what_cant_be_read_back_is_kept_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for bad in [b"\xff\xfe".to_vec(), vec![b'x'; 1024 * 1024 + 1]] {
+            let mut at = PathBuf::new();
+            let e = edit_with("text", dir.path(), |file| {
+                at = file.to_owned();
+                fs::write(file, &bad).map(|()| ended(true))
+            });
+            let e = e.unwrap_err().to_string();
+            assert!(e.contains(at.to_str().unwrap()), "{e}");
+            assert_eq!(fs::read(&at).unwrap(), bad);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let e = Words::of("no-such-editor").named(io::ErrorKind::NotFound.into());
+        assert!(e.to_string().contains("no-such-editor"));
+        assert!(feed(&Words::of("no-such-pager-of-moot"), "text").is_err());
+    }
+}

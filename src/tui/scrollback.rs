@@ -1,0 +1,458 @@
+//! The lines of one room that are in memory: a window over all that was said there, bounded, extended at both
+//! ends as somebody scrolls.
+
+use std::collections::VecDeque;
+
+use crate::chat::{
+    member::{EndCause, Kind, Level, Member},
+    message::Message,
+};
+
+/// Lines that scrolling may have beyond the bound, so that what is being read is not taken away.
+const SLACK: usize = 2;
+/// Names that a folded line of joins and leaves keeps.
+const FOLDED_MAX: usize = 50;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A message.
+    Said(Said),
+    /// Who came and went, one after the other.
+    Moves(Moves),
+    /// Something that happened.
+    Note(Note),
+}
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) seq: u64,
+    /// Microseconds since 1970.
+    pub(super) wall_us: i64,
+    /// `ann` or `ann/ci`.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// Said by this name.
+    pub(super) own: bool,
+    pub(super) mention: bool,
+    pub(super) reply_to: Option<u64>,
+    /// Said by the server for a session that ended.
+    pub(super) will: Option<EndCause>,
+    pub(super) text: String,
+}
+
+/// Who came and went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Moves {
+    pub(super) wall_us: i64,
+    /// In order; the same name may come and go.
+    pub(super) all: VecDeque<Move>,
+    /// Those that are no longer named.
+    pub(super) more: usize,
+}
+
+/// Somebody came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Move {
+    pub(super) name: String,
+    /// None: came.
+    pub(super) left: Option<EndCause>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) wall_us: i64,
+    pub(super) kind: NoteKind,
+    /// May have several lines; made safe where it is shown.
+    pub(super) text: String,
+}
+
+/// What kind of note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoteKind {
+    /// Topics, invitations, connections.
+    Info,
+    /// Messages that can't be shown.
+    Gap,
+    /// Something was refused.
+    Error,
+    /// An announcement.
+    Notice(Level),
+}
+
+impl Line {
+    /// When, microseconds since 1970.
+    pub(super) fn wall_us(&self) -> i64 {
+        match self {
+            Self::Said(said) => said.wall_us,
+            Self::Moves(moves) => moves.wall_us,
+            Self::Note(note) => note.wall_us,
+        }
+    }
+
+    pub(super) fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Said(said) => Some(said),
+            Self::Moves(_) | Self::Note(_) => None,
+        }
+    }
+}
+
+impl Said {
+    /// A message as it is shown to a name.
+    pub(super) fn of(message: Message, own: bool) -> Self {
+        Self {
+            seq: message.id.seq,
+            wall_us: message.wall_us,
+            name: message.from.name(),
+            kind: message.from.kind,
+            own,
+            mention: message.mention && !own,
+            reply_to: message.reply_to,
+            will: message.will,
+            text: message.text,
+        }
+    }
+}
+
+/// Where somebody looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Place {
+    /// At the end, and goes on with it.
+    #[default]
+    End,
+    /// The lowest row that is seen: a row (from 0) of a line.
+    At {
+        /// Which line.
+        id: i64,
+        /// Which of its rows.
+        row: usize,
+    },
+}
+
+/// The lines of one room that are in memory. Each has an id; ids rise by one from line to line, and stay
+/// when lines are added at either end.
+#[derive(Debug)]
+pub(super) struct Scrollback {
+    lines: VecDeque<Line>,
+    /// Id of the first line.
+    first_id: i64,
+    /// Lines that are kept.
+    bound: usize,
+    /// What is said now is added; otherwise the window ends before the newest message.
+    attached: bool,
+    /// Nothing older can be read.
+    at_beginning: bool,
+    /// Everything from this number on was asked for, shown or not.
+    reach: Option<u64>,
+}
+
+impl Scrollback {
+    pub(super) fn new(bound: usize) -> Self {
+        Self {
+            lines: VecDeque::new(),
+            first_id: 0,
+            bound,
+            attached: true,
+            at_beginning: false,
+            reach: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Line> {
+        self.lines.get(index)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Line> {
+        self.lines.iter()
+    }
+
+    pub(super) fn id_of(&self, index: usize) -> i64 {
+        self.first_id + i64::try_from(index).unwrap_or(i64::MAX / 2)
+    }
+
+    /// Where a line stands; the nearest one if it is gone.
+    pub(super) fn index_of(&self, id: i64) -> usize {
+        let index = usize::try_from(id - self.first_id).unwrap_or(0);
+        index.min(self.lines.len().saturating_sub(1))
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached
+    }
+
+    pub(super) fn is_at_beginning(&self) -> bool {
+        self.at_beginning
+    }
+
+    pub(super) fn note_beginning(&mut self) {
+        self.at_beginning = true;
+    }
+
+    pub(super) fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// Before which number there is more to ask for; none if nothing is here.
+    pub(super) fn asked_from(&self) -> Option<u64> {
+        [self.first_seq(), self.reach].into_iter().flatten().min()
+    }
+
+    /// Everything from this number on was asked for.
+    pub(super) fn note_reach(&mut self, first: u64) {
+        self.reach = Some(first);
+    }
+
+    /// Where a line stands, if it is still there.
+    pub(super) fn find(&self, id: i64) -> Option<usize> {
+        let index = usize::try_from(id - self.first_id).ok()?;
+        (index < self.lines.len()).then_some(index)
+    }
+
+    /// Number of the oldest message in memory.
+    pub(super) fn first_seq(&self) -> Option<u64> {
+        self.lines.iter().find_map(Line::said).map(|said| said.seq)
+    }
+
+    /// Number of the newest message in memory.
+    pub(super) fn last_seq(&self) -> Option<u64> {
+        self.lines.iter().rev().find_map(Line::said).map(|said| said.seq)
+    }
+
+    /// Where the message of a number stands, or the one after it if that is gone; none if it is not within
+    /// the window.
+    pub(super) fn index_of_seq(&self, seq: u64) -> Option<usize> {
+        if self.first_seq().is_none_or(|first| seq < first) {
+            return None;
+        }
+        // Notes stand among the messages: the search goes by the number at or before each line.
+        let at = self.lines.iter().rposition(|line| line.said().is_some_and(|s| s.seq <= seq))?;
+        let is_it = self.lines[at].said().is_some_and(|said| said.seq == seq);
+        if is_it {
+            return Some(at);
+        }
+        (at + 1..self.lines.len()).find(|&next| self.lines[next].said().is_some())
+    }
+
+    /// Adds what is said now. False if the window is elsewhere.
+    pub(super) fn push(&mut self, line: Line, is_read: bool) -> bool {
+        if !self.attached {
+            return false;
+        }
+        self.lines.push_back(line);
+        self.trim_front(is_read);
+        true
+    }
+
+    /// Adds that somebody came or went, to the line before if that says such things as well.
+    pub(super) fn push_move(
+        &mut self,
+        wall_us: i64,
+        member: &Member,
+        left: Option<EndCause>,
+        is_read: bool,
+    ) {
+        if !self.attached {
+            return;
+        }
+        let one = Move { name: member.name(), left };
+        if !matches!(self.lines.back(), Some(Line::Moves(_))) {
+            self.lines.push_back(Line::Moves(Moves { wall_us, ..Moves::default() }));
+            self.trim_front(is_read);
+        }
+        if let Some(Line::Moves(moves)) = self.lines.back_mut() {
+            if moves.all.len() == FOLDED_MAX {
+                moves.all.pop_front();
+                moves.more += 1;
+            }
+            moves.wall_us = wall_us;
+            moves.all.push_back(one);
+        }
+    }
+
+    /// The oldest lines go. While somebody reads further up they stay a while longer.
+    fn trim_front(&mut self, is_read: bool) {
+        let bound = if is_read { self.bound * SLACK } else { self.bound };
+        while self.lines.len() > bound {
+            self.lines.pop_front();
+            self.first_id += 1;
+            self.at_beginning = false;
+            self.reach = None;
+        }
+    }
+
+    /// Adds older messages, oldest first, at the beginning; those that are there already are left out. What
+    /// is too much then goes at the end of the window; with `keeps_end` the oldest of them are not taken.
+    pub(super) fn prepend(&mut self, mut older: Vec<Said>, first: u64, keeps_end: bool) {
+        if let Some(first) = self.first_seq() {
+            older.retain(|said| said.seq < first);
+        }
+        self.reach = Some(first);
+        let room = (self.bound * SLACK).saturating_sub(self.lines.len());
+        if keeps_end && older.len() > room {
+            older.drain(..older.len() - room);
+            self.reach = None;
+        }
+        for said in older.into_iter().rev() {
+            self.lines.push_front(Line::Said(said));
+            self.first_id -= 1;
+        }
+        while self.lines.len() > self.bound * SLACK {
+            self.lines.pop_back();
+            self.attached = false;
+        }
+    }
+
+    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message.
+    pub(super) fn append(&mut self, newer: Vec<Said>, reaches_end: bool) {
+        let last = self.last_seq().unwrap_or(0);
+        self.lines.extend(newer.into_iter().filter(|said| said.seq > last).map(Line::Said));
+        self.attached |= reaches_end;
+        self.trim_front(true);
+    }
+
+    /// Empties the window; with `attached` it goes on with what is said now.
+    pub(super) fn clear(&mut self, attached: bool) {
+        self.first_id += i64::try_from(self.lines.len()).unwrap_or(0);
+        self.lines.clear();
+        self.attached = attached;
+        self.at_beginning = false;
+        self.reach = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{member::SessionId, names::UserName};
+
+    fn said(seq: u64) -> Said {
+        Said {
+            seq,
+            wall_us: 0,
+            name: "ann".to_owned(),
+            kind: Kind::Person,
+            own: false,
+            mention: false,
+            reply_to: None,
+            will: None,
+            text: seq.to_string(),
+        }
+    }
+
+    fn filled(bound: usize, seqs: impl Iterator<Item = u64>) -> Scrollback {
+        let mut back = Scrollback::new(bound);
+        for seq in seqs {
+            back.push(Line::Said(said(seq)), false);
+        }
+        back
+    }
+
+    fn seqs(back: &Scrollback) -> Vec<u64> {
+        back.iter().filter_map(Line::said).map(|said| said.seq).collect()
+    }
+
+    fn member(name: &str) -> Member {
+        Member {
+            session: SessionId(1),
+            uid: 1,
+            pid: 1,
+            kind: Kind::Person,
+            user: UserName::new(name).unwrap(),
+            label: None,
+        }
+    }
+
+    #[test]
+    fn ids_stay_when_lines_are_added_at_either_end_or_taken_away() {
+        let mut back = filled(10, 11..=15);
+        let id = back.id_of(2);
+        back.prepend((5..=12).map(said).collect(), 5, false);
+        assert_eq!(seqs(&back), (5..=15).collect::<Vec<_>>(), "what was there is not doubled");
+        assert_eq!(back.get(back.index_of(id)).unwrap().said().unwrap().seq, 13);
+        for seq in 16..=22 {
+            back.push(Line::Said(said(seq)), false);
+        }
+        assert_eq!(back.len(), 10);
+        assert_eq!(back.get(back.index_of(id)).unwrap().said().unwrap().seq, 13);
+        assert_eq!(back.index_of(id - 100), 0, "what is gone is the oldest that is there");
+    }
+
+    #[test]
+    fn what_is_being_read_stays_longer_and_memory_is_bounded_all_the_same() {
+        let mut back = filled(10, 1..=10);
+        for seq in 11..=1_000 {
+            back.push(Line::Said(said(seq)), true);
+            assert!(back.len() <= 20);
+        }
+        assert_eq!(back.len(), 20);
+    }
+
+    #[test]
+    fn a_window_that_grew_too_far_back_ends_before_the_newest_message() {
+        let mut back = filled(10, 91..=100);
+        back.prepend((81..=90).map(said).collect(), 81, false);
+        assert!(back.is_attached());
+        back.prepend((71..=80).map(said).collect(), 71, false);
+        assert!(!back.is_attached());
+        assert_eq!(seqs(&back), (71..=90).collect::<Vec<_>>());
+        assert!(!back.push(Line::Said(said(101)), true), "elsewhere");
+        back.append((91..=101).map(said).collect(), true);
+        assert!(back.is_attached());
+        assert_eq!(back.last_seq(), Some(101));
+    }
+
+    #[test]
+    fn what_was_taken_away_is_asked_for_again() {
+        let mut back = filled(100, 201..=220);
+        back.prepend((1..=200).map(said).collect(), 1, true);
+        assert_eq!(back.asked_from(), Some(21), "as many as may be here, the newest of them");
+        let mut back = filled(100, 150..=160);
+        back.prepend((100..=149).map(said).collect(), 100, false);
+        assert_eq!(back.asked_from(), Some(100));
+        for seq in 161..=500 {
+            back.push(Line::Said(said(seq)), false);
+        }
+        assert_eq!(back.asked_from(), Some(401));
+    }
+
+    #[test]
+    fn numbers_are_found_among_notes_and_where_some_are_gone() {
+        let mut back = filled(100, [3, 4, 7].into_iter());
+        let note = Note { wall_us: 0, kind: NoteKind::Info, text: "topic".to_owned() };
+        back.push(Line::Note(note), false);
+        back.push(Line::Said(said(8)), false);
+        assert_eq!(back.index_of_seq(2), None);
+        assert_eq!(back.index_of_seq(3), Some(0));
+        assert_eq!(back.index_of_seq(5), Some(2), "the next one");
+        assert_eq!(back.index_of_seq(8), Some(4));
+        assert_eq!(back.index_of_seq(9), None);
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_one_line_until_something_is_said() {
+        let mut back = Scrollback::new(100);
+        back.push_move(1, &member("ann"), None, false);
+        back.push_move(2, &member("bob"), None, false);
+        back.push_move(3, &member("ann"), Some(EndCause::Quit), false);
+        assert_eq!(back.len(), 1);
+        back.push(Line::Said(said(1)), false);
+        back.push_move(4, &member("cid"), None, false);
+        assert_eq!(back.len(), 3);
+        for _ in 0..FOLDED_MAX + 5 {
+            back.push_move(5, &member("dan"), None, false);
+        }
+        let Some(Line::Moves(moves)) = back.get(2) else { panic!("moves") };
+        assert_eq!((moves.all.len(), moves.more), (FOLDED_MAX, 6));
+    }
+}

@@ -1,0 +1,216 @@
+//! The commands by name: help, completion, and what was meant by one that there is none of.
+
+use std::fmt::Write as _;
+
+use super::begin;
+use crate::tui::{hangul, nearest::nearest};
+
+/// What stands first behind a command, for completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ArgKind {
+    /// A room.
+    Room,
+    /// `@user`.
+    User,
+    /// A command.
+    Command,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// Free text.
+    Words,
+    /// Nothing.
+    Nothing,
+}
+
+/// A command, for help and completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommandInfo {
+    /// Without the `/`.
+    pub(crate) name: &'static str,
+    /// As the usage line has them.
+    pub(crate) args: &'static str,
+    /// One line.
+    pub(crate) about: &'static str,
+    /// What completes behind it.
+    pub(crate) arg: ArgKind,
+    /// It is there in line mode as well.
+    pub(crate) line_mode: bool,
+}
+
+impl CommandInfo {
+    /// `/join ROOM`
+    pub(crate) fn usage(&self) -> String {
+        match self.args {
+            "" => format!("/{}", self.name),
+            args => format!("/{} {args}", self.name),
+        }
+    }
+
+    /// What is said of arguments that do not fit.
+    pub(super) fn wrong(&self) -> String {
+        format!("it is written {}: {}", self.usage(), self.about)
+    }
+}
+
+const WISHES: ArgKind = ArgKind::Choice(&["off", "mentions", "all"]);
+const FLAGS: ArgKind = ArgKind::Choice(&["--level", "--ack", "--retain"]);
+
+const fn both(
+    name: &'static str,
+    args: &'static str,
+    about: &'static str,
+    arg: ArgKind,
+) -> CommandInfo {
+    CommandInfo { name, args, about, arg, line_mode: true }
+}
+
+const fn screen(
+    name: &'static str,
+    args: &'static str,
+    about: &'static str,
+    arg: ArgKind,
+) -> CommandInfo {
+    CommandInfo { name, args, about, arg, line_mode: false }
+}
+
+/// All commands, in the order of the help.
+pub(crate) const COMMANDS: &[CommandInfo] = &[
+    both("help", "[COMMAND]", "this, or one command", ArgKind::Command),
+    both("join", "ROOM", "listen to one more room and talk there", ArgKind::Room),
+    both("part", "[ROOM]", "leave a room", ArgKind::Room),
+    both("msg", "@USER [TEXT]", "say something to one user", ArgKind::User),
+    both("me", "TEXT", "say what you do: \"* ann waves\"", ArgKind::Words),
+    screen("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Words),
+    both("who", "[ROOM]", "who is in the room", ArgKind::Room),
+    both("rooms", "", "all rooms", ArgKind::Nothing),
+    both(
+        "topic",
+        "[TEXT|--clear]",
+        "show the room's topic, set or remove it",
+        ArgKind::Choice(&["--clear"]),
+    ),
+    both("away", "[TEXT]", "say that you are away", ArgKind::Words),
+    both("back", "", "say that you are back", ArgKind::Nothing),
+    both("announce", "[--level L] [--ack] [--retain] TEXT", "tell everybody", FLAGS),
+    both("ack", "[ID]", "say that you have seen an announcement", ArgKind::Words),
+    both("invite", "@USER", "let somebody into the room, or tell him of it", ArgKind::User),
+    both("kick", "@USER", "take somebody out of the room", ArgKind::User),
+    both("ban", "@USER", "keep somebody out of the room", ArgKind::User),
+    both("unban", "@USER", "let him in again", ArgKind::User),
+    both("mute", "@USER", "let somebody say nothing more in the room", ArgKind::User),
+    both("unmute", "@USER", "let him speak again", ArgKind::User),
+    both("op", "@USER", "make somebody an operator of the room", ArgKind::User),
+    both("deop", "@USER", "he is one no more", ArgKind::User),
+    screen("notify", "[off|mentions|all]", "what of this room the desktop shows", WISHES),
+    screen("bell", "[off|mentions|all]", "what of this room rings the bell", WISHES),
+    screen("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::User),
+    screen("unignore", "@USER", "show it again", ArgKind::User),
+    screen("read", "", "all here is read", ArgKind::Nothing),
+    screen("search", "[TEXT]", "search in the room", ArgKind::Words),
+    screen("clear", "", "empty the screen of this room; nothing is lost", ArgKind::Nothing),
+    both("quit", "", "leave moot", ArgKind::Nothing),
+];
+
+/// What fingers from elsewhere type. They are told, and nothing is done.
+const MEANT: &[(&str, &str)] = &[
+    ("bye", "quit"),
+    ("channels", "rooms"),
+    ("close", "part"),
+    ("dm", "msg"),
+    ("exit", "quit"),
+    ("find", "search"),
+    ("j", "join"),
+    ("leave", "part"),
+    ("list", "rooms"),
+    ("logout", "quit"),
+    ("members", "who"),
+    ("names", "who"),
+    ("notice", "announce"),
+    ("query", "msg"),
+    ("tell", "msg"),
+    ("users", "who"),
+    ("w", "msg"),
+    ("wall", "announce"),
+    ("wc", "part"),
+    ("whisper", "msg"),
+    ("win", "rooms"),
+];
+
+/// All commands with what they do.
+pub(crate) fn help(line_mode: bool) -> String {
+    let mut out = String::new();
+    for command in COMMANDS.iter().filter(|command| command.line_mode || !line_mode) {
+        help_line(&mut out, &command.usage(), command.about);
+    }
+    help_line(&mut out, "//TEXT", "says /TEXT");
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// Columns of the usage; a longer one has what it does in the next line.
+const USAGE_COLUMNS: usize = 28;
+
+fn help_line(out: &mut String, usage: &str, about: &str) {
+    // Writing to a string does not fail.
+    let _ = match usage.len() < USAGE_COLUMNS {
+        true => writeln!(out, "{usage:USAGE_COLUMNS$}{about}"),
+        false => writeln!(out, "{usage}\n{:USAGE_COLUMNS$}{about}", ""),
+    };
+}
+
+/// One command with what it does.
+pub(crate) fn help_of(command: &CommandInfo) -> String {
+    let more = match command.name {
+        "announce" => {
+            "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain shows it \
+             to those who come later"
+        }
+        "ack" => "; without ID, the last one that asked for it",
+        "msg" => "; on the screen, without TEXT, opens the conversation",
+        _ => "",
+    };
+    format!("{}: {}{more}", command.usage(), command.about)
+}
+
+/// What is said of a command that there is none of.
+pub(super) fn unknown(word: &str, line_mode: bool) -> String {
+    let here = || COMMANDS.iter().filter(|c| c.line_mode || !line_mode).map(|c| c.name);
+    let elsewhere = |word: &str| {
+        let meant = MEANT.iter().find(|(typed, _)| typed.eq_ignore_ascii_case(word));
+        meant.map(|(_, meant)| *meant).filter(|meant| here().any(|name| name == *meant))
+    };
+    // Typed with the Korean layout on, which nobody sees before it is typed.
+    let latin = hangul::latin_keys(word);
+    let typed = latin.as_deref().unwrap_or(word);
+    let near = if typed.chars().any(|c| c != '?') { elsewhere(typed) } else { Some("help") };
+    let word = begin(word);
+    match near.or_else(|| nearest(typed, here())) {
+        Some(near) => format!("there is no /{word}; did you mean /{near}? (//{word} says /{word})"),
+        None => format!("there is no /{word}; /help lists what there is, //{word} says /{word}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_types_a_word_from_elsewhere_is_told_a_command() {
+        for (typed, meant) in MEANT {
+            assert!(COMMANDS.iter().any(|command| command.name == *meant), "{meant}");
+            assert!(!COMMANDS.iter().any(|command| command.name == *typed), "{typed}");
+        }
+    }
+
+    #[test]
+    fn no_command_is_named_that_is_not_there() {
+        assert!(unknown("find", false).contains("/search"));
+        assert!(!unknown("find", true).contains("/search"));
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal() {
+        assert!(help(true).lines().chain(help(false).lines()).all(|line| line.len() < 80));
+        assert!(help(true).ends_with("says /TEXT"));
+    }
+}

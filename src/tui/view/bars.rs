@@ -1,0 +1,436 @@
+//! The rows around the messages: title, announcements, words to the user, status.
+
+use ratatui::style::Style;
+
+use super::{Layout, bar, fit, one_line, pad, panels, safe};
+use crate::{
+    chat::{member::Level, text::shown},
+    tui::{
+        frame::Row,
+        keys::Action,
+        model::{Mode, Model, NoticeLine, Room, Search, Session},
+        paint::Role,
+        text,
+    },
+};
+
+/// Rows of a critical announcement.
+const CRITICAL_ROWS: usize = 2;
+/// An answer that is out for longer is told.
+const LATE_US: u64 = 1_000_000;
+
+fn style(model: &Model, role: Role) -> Style {
+    model.options.look.paint.style(role)
+}
+
+/// What stands at the right edge of a row of so many columns, if it fits.
+fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
+    let wide = text::width(right);
+    if !right.is_empty() && row.width() + wide < columns {
+        pad(&mut row, columns - wide);
+        row.push(right, style);
+    }
+    row
+}
+
+// The title.
+
+/// `dev · topic`, and how many are there.
+pub(super) fn title_row(model: &Model, columns: usize) -> Row {
+    let title = style(model, Role::Title);
+    let Some(room) = model.room() else {
+        return bar(Row::of(" moot", title), title, columns);
+    };
+    let members = match room.members.len() {
+        0 => String::new(),
+        1 => "1 member ".to_owned(),
+        all => format!("{all} members "),
+    };
+    let mut text = format!(" {}", room.title());
+    let is: Vec<_> = [(room.private, "private"), (room.read_only, "read-only")]
+        .into_iter()
+        .filter_map(|(is, word)| is.then_some(word))
+        .collect();
+    if !is.is_empty() {
+        text = format!("{text} ({})", is.join(", "));
+    }
+    // On a narrow screen the topic goes first.
+    let left = columns.saturating_sub(text::width(&members) + 1);
+    if !room.topic.is_empty() {
+        text = format!("{text} · {}", one_line(&room.topic, columns));
+    }
+    let text = text::cut(&text, if left < columns / 2 { columns } else { left });
+    bar(with_right(Row::of(text, title), &members, columns, title), title, columns)
+}
+
+// Announcements.
+
+/// At most `rows` rows of announcements, the heaviest first.
+pub(super) fn notice_rows(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
+    let plain = model.options.look.plain;
+    // For copying, only what must not be missed stays in sight.
+    let is_shown = |notice: &&NoticeLine| !plain || notice.level == Level::Critical;
+    let all: Vec<_> = model.notices.shown().iter().filter(is_shown).collect();
+    let mut out: Vec<Row> = Vec::new();
+    for (nth, notice) in all.iter().enumerate() {
+        let left = rows.saturating_sub(out.len());
+        if left == 0 {
+            break;
+        }
+        let behind = all.len() - nth - 1;
+        let mut one = notice_text(model, notice, columns, left, 0);
+        if one.len() == left && behind > 0 {
+            one = notice_text(model, notice, columns, left, behind);
+        }
+        out.extend(one);
+    }
+    out
+}
+
+/// One announcement, what is to be done, and how many there are more.
+fn notice_text(
+    model: &Model,
+    notice: &NoticeLine,
+    columns: usize,
+    rows: usize,
+    more: usize,
+) -> Vec<Row> {
+    let style = style(model, Role::Level(notice.level));
+    let level = notice.level.word().to_uppercase();
+    let room = notice.room.as_ref().map(|room| format!(" {}", safe(room))).unwrap_or_default();
+    let name = safe(&notice.name);
+    let key = model.options.keys.shown(Action::Acknowledge);
+    let mut todo = match (notice.acked, notice.ack || notice.level == Level::Critical) {
+        (true, _) => " ✓ seen".to_owned(),
+        (false, true) => format!(" {key}: seen"),
+        (false, false) => String::new(),
+    };
+    if more > 0 {
+        todo = format!("{todo} +{more} more");
+    }
+    let text = format!(" {level}{room} {name}: {}", one_line(&notice.text, 4 * columns));
+    let first = columns.saturating_sub(text::width(&todo)).max(1);
+    let rows = if notice.level == Level::Critical { rows.min(CRITICAL_ROWS) } else { 1 };
+    let cut = split(&text, first, columns, rows);
+    let mut out: Vec<_> = cut.into_iter().map(|text| Row::of(text, style)).collect();
+    if let Some(row) = out.first_mut() {
+        *row = with_todo(std::mem::take(row), &todo, columns, style);
+    }
+    out.into_iter().map(|row| bar(row, style, columns)).collect()
+}
+
+fn with_todo(mut row: Row, todo: &str, columns: usize, style: Style) -> Row {
+    let wide = text::width(todo);
+    if wide > 0 && wide < columns {
+        pad(&mut row, columns - wide);
+        row.push(todo, style);
+    }
+    row
+}
+
+/// A text as at most so many rows; the last one is cut.
+fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
+    if rows < 2 {
+        return vec![text::cut(text, first).into_owned()];
+    }
+    let ranges = text::wrap(text, first, columns.saturating_sub(1));
+    let mut out = Vec::new();
+    for (at, range) in ranges.iter().take(rows).enumerate() {
+        let (lead, columns) = if at == 0 { ("", first) } else { (" ", columns) };
+        let is_last = at + 1 == rows;
+        let end = if is_last { text.len() } else { range.end };
+        out.push(text::cut(&format!("{lead}{}", &text[range.start..end]), columns).into_owned());
+    }
+    out
+}
+
+// Above the input.
+
+/// A word to the user, else what completes, else what can be done with the chosen message.
+pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
+    if let Some(hint) = &model.hint {
+        let style = style(model, if hint.is_error { Role::Error } else { Role::Dim });
+        let safe = shown(&hint.text, true);
+        let rows = text::wrap(&safe, columns, columns);
+        return rows
+            .into_iter()
+            .map(|range| Row::of(text::cut(&safe[range], columns), style))
+            .collect();
+    }
+    if let Some(completion) = &model.completion {
+        let (names, at) = completion.shown();
+        if names.len() > 1 {
+            return vec![choices_row(model, names, at, columns)];
+        }
+        return Vec::new();
+    }
+    let is_chosen = model.room().is_some_and(|room| room.selected.is_some());
+    if is_chosen && matches!(model.mode, Mode::Chat) && !model.options.look.plain {
+        let keys = &model.options.keys;
+        let can = [
+            (Action::Reply, "reply"),
+            (Action::Pager, "pager"),
+            (Action::Copy, "copy"),
+            (Action::Escape, "back"),
+        ];
+        let said = can.map(|(action, word)| format!("{} {word}", keys.shown(action)));
+        let mut text = said.join(" · ");
+        // By what `/reply` and other programs know it, and the whole name of who said it.
+        if let Some(room) = model.room()
+            && let Some(index) = room.selected.and_then(|id| room.back.find(id))
+            && let Some(said) = room.back.get(index).and_then(|line| line.said())
+        {
+            text.push_str(&format!(" · {} by {}", said.seq, shown(&said.name, false)));
+        }
+        return vec![Row::of(text::cut(&text, columns), style(model, Role::Dim))];
+    }
+    Vec::new()
+}
+
+/// Names in a row around the one that is chosen.
+fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Row {
+    let (dim, current) = (style(model, Role::Dim), style(model, Role::Current));
+    let wide = |name: &str| text::width(&safe(name)) + 2;
+    // As many before it as leave it in sight, and then those after it.
+    let mut from = at.min(names.len().saturating_sub(1));
+    let mut left = columns.saturating_sub(wide(names.get(from).map_or("", String::as_str)) + 2);
+    while from > 0 && wide(&names[from - 1]) <= left / 2 {
+        from -= 1;
+        left -= wide(&names[from]);
+    }
+    let mut row = Row::default();
+    if from > 0 {
+        row.push("… ", dim);
+    }
+    for (nth, name) in names.iter().enumerate().skip(from) {
+        row.push(safe(name), if nth == at { current } else { dim });
+        row.push("  ", dim);
+        if row.width() > columns {
+            break;
+        }
+    }
+    fit(row, columns)
+}
+
+/// What is replied to.
+pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
+    let quote = model.room()?.quote.as_ref()?;
+    let end = format!(" ({}: not)", model.options.keys.shown(Action::Escape));
+    let text = format!("reply to {}: {}", safe(&quote.name), one_line(&quote.text, columns));
+    let text = text::cut(&text, columns.saturating_sub(text::width(&end)));
+    Some(fit(Row::of(format!("{text}{end}"), style(model, Role::Dim)), columns))
+}
+
+// The status.
+
+/// A part of the status bar; on a narrow screen those with the highest number go first.
+struct Part {
+    text: String,
+    goes: usize,
+}
+
+/// Who one is, where, and how the connection does.
+pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
+    let columns = model.columns;
+    let is_down = matches!(model.session, Session::Down { .. });
+    let style = style(model, if is_down { Role::BarAlert } else { Role::Bar });
+    let mut parts = parts(model, at, now_us);
+    let server = format!("{} ", safe(&model.options.server));
+    let wide = |parts: &[Part]| {
+        parts.iter().map(|part| text::width(&part.text)).sum::<usize>() + 3 * parts.len() - 2
+    };
+    while parts.len() > 1 && wide(&parts) > columns {
+        let last = (0..parts.len()).max_by_key(|at| parts[*at].goes).unwrap_or(0);
+        parts.remove(last);
+    }
+    let said: Vec<_> = parts.into_iter().map(|part| part.text).collect();
+    let row = fit(Row::of(format!(" {}", said.join(" · ")), style), columns);
+    bar(with_right(row, &server, columns, style), style, columns)
+}
+
+fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
+    let part = |text: String, goes| Part { text, goes };
+    let mut parts = Vec::new();
+    if let Session::Down { reason } = &model.session {
+        let reason = match reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({})", one_line(reason, model.columns)),
+        };
+        parts.push(part(format!("no server: reconnecting{reason}"), 0));
+    }
+    match &model.mode {
+        Mode::Search(search) => parts.push(part(found(model, search), 1)),
+        Mode::Chat if model.options.look.plain => {
+            let key = model.options.keys.shown(Action::Plain);
+            parts.push(part(format!("plain view for copying; {key} goes back"), 1));
+        }
+        Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => {}
+    }
+    let away = if model.away.is_some() { " (away)" } else { "" };
+    parts.push(part(format!("{}{away}", safe(&model.me)), 3));
+    // The title has the room as well.
+    parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
+    let activity = if at.rooms.is_none() { panels::activity(model) } else { String::new() };
+    if !activity.is_empty() {
+        let activity = text::cut(&activity, model.columns.saturating_sub(2)).into_owned();
+        parts.push(part(activity, 2));
+    }
+    if let Session::Up { broadcast } = model.session {
+        parts.push(part(format!("connected {broadcast}"), 5));
+        parts.extend(
+            lag(model, now_us).map(|(text, is_late)| part(text, if is_late { 1 } else { 6 })),
+        );
+    }
+    parts
+}
+
+/// How long an answer takes, and whether one is late.
+fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
+    let waits_us = model.waits_since_us.map_or(0, |since| now_us.saturating_sub(since));
+    if waits_us > LATE_US {
+        return Some((format!("lag > {} s", waits_us / 1_000_000), true));
+    }
+    let text = match model.lag_us? {
+        us @ 0..10_000 => format!("lag {}.{} ms", us / 1_000, us % 1_000 / 100),
+        us @ 10_000..1_000_000 => format!("lag {} ms", us / 1_000),
+        us => format!("lag {}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    };
+    Some((text, false))
+}
+
+fn found(model: &Model, search: &Search) -> String {
+    let hits = search.hits.len();
+    let text = match search.at {
+        _ if search.query.text().trim().is_empty() => "search: type what you look for".to_owned(),
+        _ if hits == 0 && search.waits => "search: looking".to_owned(),
+        _ if hits == 0 => "search: nothing found".to_owned(),
+        at => {
+            // The newest is the first that is shown.
+            let nth = at.map_or(0, |at| hits - at.min(hits - 1));
+            let more = if search.more_before.is_some() || search.waits { "+" } else { "" };
+            format!("search: {nth} of {hits}{more}")
+        }
+    };
+    let keys = &model.options.keys;
+    let (older, newer) = (keys.shown(Action::Search), keys.shown(Action::SearchNewer));
+    format!("{text} · {older} older · {newer} newer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::*, *};
+    use crate::tui::model::{Hint, Quote};
+
+    #[test]
+    fn the_title_gives_way_to_how_many_are_there() {
+        let mut screen = Screen::new();
+        screen.model.rooms[0].topic = "배포는 금요일에 하지 않는다, whatever they say".into();
+        screen.model.rooms[0].private = true;
+        screen.join(&["ann", "bob"]);
+        let row = title_row(&screen.model, 40).text();
+        assert_eq!(row, " dev (private) · 배포는 금요… 2 members ");
+        let row = title_row(&screen.model, 80).text();
+        assert_eq!(
+            row.trim_end(),
+            " dev (private) · 배포는 금요일에 하지 않는다, whatever they say       2 members"
+        );
+    }
+
+    #[test]
+    fn announcements_say_their_weight_and_what_is_to_be_done() {
+        let mut screen = Screen::new();
+        screen.notice(1, Level::Info, false, "coffee");
+        screen.notice(2, Level::Warning, true, "disk full");
+        screen.notice(
+            3,
+            Level::Critical,
+            false,
+            "the machine stops in five minutes, save your work",
+        );
+        screen.notice(4, Level::Notice, false, "hello");
+        let key = screen.model.options.keys.shown(Action::Acknowledge);
+        let rows = texts(&notice_rows(&screen.model, 40, 3));
+        let first =
+            format!(" CRITICAL root: the machine{:pad$} {key}: seen", "", pad = 6 - key.len());
+        assert_eq!(
+            rows[0].split_whitespace().collect::<Vec<_>>(),
+            first.split_whitespace().collect::<Vec<_>>()
+        );
+        assert_eq!(rows.len(), 3);
+        assert!(rows[1].starts_with(" stops in five minutes, save your work"), "{}", rows[1]);
+        assert!(rows[2].starts_with(" WARNING root: disk fu… "), "{}", rows[2]);
+        assert!(rows[2].ends_with("+2 more"), "{}", rows[2]);
+        screen.model.notices.acknowledged(0, 2);
+        let rows = texts(&notice_rows(&screen.model, 60, 3));
+        assert!(rows[2].contains("✓ seen"), "{}", rows[2]);
+        assert!(texts(&notice_rows(&screen.model, 40, 1))[0].ends_with("+3 more"));
+        assert!(notice_rows(&screen.model, 40, 0).is_empty());
+    }
+
+    #[test]
+    fn the_status_says_who_where_and_how_and_drops_what_there_is_no_room_for() {
+        let mut screen = Screen::new();
+        screen.model.lag_us = Some(230);
+        screen.model.away = Some("lunch".into());
+        let layout = super::super::layout(&screen.model);
+        let row = status_row(&screen.model, &layout, 0).text();
+        assert_eq!(
+            row,
+            format!("{:75}main ", " me (away) · dev · connected multicast · lag 0.2 ms")
+        );
+        screen.model.waits_since_us = Some(0);
+        let row = status_row(&screen.model, &layout, 3_200_000).text();
+        assert!(row.contains("lag > 3 s"), "{row}");
+        screen.model.columns = 24;
+        let row = status_row(&screen.model, &layout, 0).text();
+        assert_eq!(row.trim_end(), " me (away) · dev   main");
+        screen.model.session = Session::Down { reason: "the server ended".into() };
+        screen.model.columns = 60;
+        let row = status_row(&screen.model, &layout, 0).text();
+        assert_eq!(row.trim_end(), " no server: reconnecting (the server ended) · me (away)");
+    }
+
+    #[test]
+    fn on_narrow_screens_the_status_has_what_is_unread_elsewhere() {
+        let mut screen = Screen::new();
+        screen.open("ops");
+        screen.model.rooms[1].unread = 4;
+        screen.resize(40, 10);
+        let row = screen.rows()[8].clone();
+        assert!(row.starts_with(" me · dev · 2:ops 4"), "{row}");
+    }
+
+    #[test]
+    fn a_long_word_to_the_user_is_shown_whole() {
+        let mut screen = Screen::new();
+        screen.resize(40, 10);
+        screen.model.hint = Some(Hint {
+            text: "there is no /jion; did you mean /join? It is written so".into(),
+            is_error: true,
+        });
+        let rows = screen.rows();
+        assert_eq!(rows[6..8], ["there is no /jion; did you mean /join?", "It is written so"]);
+    }
+
+    #[test]
+    fn what_is_replied_to_stands_above_the_input() {
+        let mut screen = Screen::new();
+        let text = "a text\nof two lines which is longer than the screen is wide".to_owned();
+        screen.model.rooms[0].quote = Some(Quote { seq: 1, name: "ann".into(), text });
+        let key = screen.model.options.keys.shown(Action::Escape);
+        let row = quote_row(&screen.model, 40).unwrap();
+        assert!(row.text().starts_with("reply to ann: a text of two"), "{}", row.text());
+        assert!(row.text().ends_with(&format!("… ({key}: not)")), "{}", row.text());
+    }
+
+    #[test]
+    fn the_chosen_name_of_a_completion_is_in_sight() {
+        let screen = Screen::new();
+        let names: Vec<_> = (10..40).map(|n| format!("name{n}")).collect();
+        for at in 0..names.len() {
+            let row = choices_row(&screen.model, &names, at, 30);
+            assert!(row.text().contains(&names[at]), "{at}: {}", row.text());
+            assert!(row.width() <= 30);
+        }
+    }
+}

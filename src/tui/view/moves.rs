@@ -1,0 +1,124 @@
+//! Who came and went, in as few words as say it.
+
+use std::fmt::Write as _;
+
+use crate::{
+    chat::member::EndCause,
+    tui::scrollback::{Move, Moves},
+};
+
+/// Names of one kind of move that are written out.
+const NAMES_MAX: usize = 5;
+
+/// What became of a name in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Came,
+    Left(EndCause),
+    CameAndWent,
+    WentAndCame,
+}
+
+/// `→ ann, bob joined · ← cid left (killed)`: each name once.
+pub(super) fn text(moves: &Moves) -> String {
+    let mut groups: Vec<(End, Vec<&str>)> = Vec::new();
+    for (name, end) in ends(moves) {
+        match groups.iter_mut().find(|(known, _)| *known == end) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((end, vec![name])),
+        }
+    }
+    groups.sort_by_key(|(end, _)| order(*end));
+    let mut said: Vec<_> = groups.iter().map(|(end, names)| group(*end, names)).collect();
+    if moves.more > 0 {
+        said.push(format!("{} more before", moves.more));
+    }
+    said.join(" · ")
+}
+
+/// Names in the order in which they are first met.
+fn ends(moves: &Moves) -> Vec<(&str, End)> {
+    let mut seen: Vec<(&Move, &Move)> = Vec::new();
+    for one in &moves.all {
+        match seen.iter_mut().find(|(first, _)| first.name == one.name) {
+            Some((_, last)) => *last = one,
+            None => seen.push((one, one)),
+        }
+    }
+    let end = |first: &Move, last: &Move| match (first.left, last.left) {
+        (None, None) => End::Came,
+        (Some(_), Some(cause)) => End::Left(cause),
+        (None, Some(_)) => End::CameAndWent,
+        (Some(_), None) => End::WentAndCame,
+    };
+    seen.into_iter().map(|(first, last)| (first.name.as_str(), end(first, last))).collect()
+}
+
+fn order(end: End) -> usize {
+    match end {
+        End::Came => 0,
+        End::WentAndCame => 1,
+        End::Left(_) => 2,
+        End::CameAndWent => 3,
+    }
+}
+
+fn group(end: End, names: &[&str]) -> String {
+    let names = listed(names);
+    match end {
+        End::Came => format!("→ {names} joined"),
+        End::Left(EndCause::Quit) => format!("← {names} left"),
+        End::Left(cause) => format!("← {names} left ({})", cause.word()),
+        End::CameAndWent => format!("↔ {names} came and went"),
+        End::WentAndCame => format!("↔ {names} left and came back"),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let shown = names.len().min(NAMES_MAX);
+    let mut out = names[..shown].join(", ");
+    if names.len() > shown {
+        // Writing to a string does not fail.
+        let _ = write!(out, " and {} more", names.len() - shown);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(all: &[(&str, Option<EndCause>)]) -> String {
+        let one =
+            |(name, left): &(&str, Option<EndCause>)| Move { name: (*name).into(), left: *left };
+        text(&Moves { wall_us: 0, all: all.iter().map(one).collect(), more: 0 })
+    }
+
+    #[test]
+    fn each_name_is_said_once() {
+        let (quit, killed) = (Some(EndCause::Quit), Some(EndCause::Killed));
+        assert_eq!(said(&[("ann", None), ("bob", None)]), "→ ann, bob joined");
+        assert_eq!(
+            said(&[("cid", killed), ("ann", None), ("bob", quit), ("dan", quit)]),
+            "→ ann joined · ← cid left (killed) · ← bob, dan left"
+        );
+        assert_eq!(
+            said(&[
+                ("ann", None),
+                ("ann", quit),
+                ("bob", quit),
+                ("bob", None),
+                ("ann", None),
+                ("ann", quit)
+            ]),
+            "↔ bob left and came back · ↔ ann came and went"
+        );
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let names: Vec<_> = (1..=12).map(|n| n.to_string()).collect();
+        let all: Vec<_> = names.iter().map(|name| (name.as_str(), None)).collect();
+        assert_eq!(said(&all), "→ 1, 2, 3, 4, 5 and 7 more joined");
+    }
+}

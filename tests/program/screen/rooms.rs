@@ -1,0 +1,163 @@
+//! The list of rooms: what is unread where, mentions first, and the ways from one to the next.
+
+use super::{
+    LARGE, SIZES, SMALL, USUAL, begin, join,
+    keys::{ALT_DOWN, ALT_UP, ENTER, ESCAPE, alt, click, f},
+    me, says,
+    term::{Term, column_of},
+};
+use crate::world::{OTHER_UID, World, is_root, skipped, user_name};
+
+/// Waits until this room is shown.
+fn wait_in(term: &Term, room: &str) {
+    term.wait(&format!("{room} is shown"), |screen| {
+        let title = screen.rows(0, screen.size().1.get()).next().unwrap_or_default();
+        title.split(' ').any(|word| word == room)
+    });
+}
+
+#[test]
+fn what_is_unread_is_counted_and_mentions_stand_out() {
+    for size in [USUAL, LARGE] {
+        let (world, _server) = begin();
+        let term = join(&world, &["dev", "ops", "noise"], size);
+        for _ in 0..3 {
+            says(&world, "bob", "noise", "blah");
+        }
+        says(&world, "bob", "ops", &format!("@{} come here", me()));
+        says(&world, "bob", "ops", "please");
+        term.wait_row("the noise", |row| row.contains("noise") && row.contains('3'));
+        term.wait_row("a mention", |row| row.contains("ops") && row.contains("@1"));
+        // Mentions first.
+        term.wait_rows("the room with a mention above the other", |rows| {
+            let at = |room: &str| rows.iter().position(|row| row.contains(room));
+            at("ops") < at("noise")
+        });
+    }
+}
+
+#[test]
+fn keys_go_from_room_to_room() {
+    for size in SIZES {
+        let (world, _server) = begin();
+        let mut term = join(&world, &["dev", "ops", "noise"], size);
+        wait_in(&term, "dev");
+        for (keys, room) in [
+            (alt('2'), "ops"),
+            (alt('3'), "noise"),
+            (alt('1'), "dev"),
+            (ALT_DOWN.to_owned(), "ops"),
+            (ALT_UP.to_owned(), "dev"),
+        ] {
+            term.keys(&keys);
+            wait_in(&term, room);
+        }
+        // To what is unread; to mentions before anything else.
+        says(&world, "bob", "ops", "a word");
+        says(&world, "bob", "noise", &format!("@{}: a word", me()));
+        term.keys("x");
+        term.wait_input("x");
+        for room in ["noise", "ops"] {
+            term.keys(&alt('a'));
+            wait_in(&term, room);
+        }
+    }
+}
+
+#[test]
+fn a_few_letters_find_a_room() {
+    for size in SIZES {
+        let (world, _server) = begin();
+        world.run(&["room", "create", "elsewhere"]).ok();
+        let mut term = join(&world, &["dev", "operations", "빌드"], size);
+        for (typed, room) in [("opr", "operations"), ("빌", "빌드"), ("DE", "dev")] {
+            term.keys(&alt('g'));
+            term.settle();
+            term.keys(typed);
+            term.wait_row(room, |row| row.contains(room));
+            term.keys(ENTER);
+            wait_in(&term, room);
+        }
+        term.keys(f(2));
+        term.keys("opera");
+        term.settle();
+        term.keys(ESCAPE);
+        term.settle();
+        wait_in(&term, "dev");
+        term.wait_input("");
+    }
+}
+
+#[test]
+fn rooms_can_be_clicked() {
+    let (world, _server) = begin();
+    let mut term = join(&world, &["dev", "operations"], USUAL);
+    let (row, line) = term.row("the room", |row| row.contains("operations"));
+    let column = column_of(&line, "operations");
+    term.keys(&click((u16::try_from(column).unwrap(), row)));
+    wait_in(&term, "operations");
+}
+
+#[test]
+fn direct_messages_are_among_the_rooms() {
+    let (world, _server) = begin();
+    let mut term = join(&world, &["dev"], USUAL);
+    says(&world, "bob", &format!("@{}", me()), "psst");
+    let title = format!("@{}", me());
+    term.wait_row("the conversation", |row| row.contains(&title));
+    term.keys(&alt('a'));
+    wait_in(&term, &title);
+    term.wait_text("psst");
+    term.say("what?");
+    term.wait_text("what?");
+    // It can be begun from here.
+    term.keys(&alt('1'));
+    wait_in(&term, "dev");
+    term.say(&format!("/msg @{} more", me()));
+    term.keys(&alt('2'));
+    term.wait_text("more");
+}
+
+#[test]
+fn direct_messages_between_two_users() {
+    if !is_root() {
+        skipped("two users need root");
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    let (root, other) = (me(), user_name(OTHER_UID));
+    let home = world.path("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    let home = home.to_str().unwrap().to_owned();
+    let env = [("HOME", home.as_str())];
+    let mut at_root = join(&world, &["dev"], USUAL);
+    let mut at_other = Term::open_with(&world, &["dev"], USUAL, &env, Some(OTHER_UID));
+    at_other.wait_input("");
+    at_root.say(&format!("/msg @{other} a word"));
+    at_other.wait_row("a mention", |row| row.contains(&root) && row.contains("@1"));
+    at_other.keys(&alt('a'));
+    at_other.wait_text("a word");
+    at_other.say("an answer");
+    at_root.keys(&alt('2'));
+    at_root.wait_text("an answer");
+}
+
+#[test]
+fn the_list_can_be_put_away() {
+    let (world, _server) = begin();
+    let mut term = join(&world, &["dev", "operations"], USUAL);
+    term.wait_text("operations");
+    term.keys(f(5));
+    term.wait_gone("operations");
+    term.keys(f(5));
+    term.wait_text("operations");
+    // Where there is little room it is there for who asks for it.
+    let mut term = join(&world, &["dev", "operations"], SMALL);
+    term.wait_text("member");
+    assert!(!term.text().contains("operations"));
+    term.keys(f(5));
+    term.wait_text("operations");
+    term.wait_input("");
+}
