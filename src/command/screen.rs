@@ -12,7 +12,10 @@ use super::{
 use crate::{
     chat::names::RoomName,
     client::{Mailbox, Member},
-    config::screen::{NotifyBy, ScreenSettings},
+    config::{
+        TomlFile as _,
+        screen::{NotifyBy, ScreenSettings},
+    },
     os::{self, Places},
     tui::{self, End, Farewell, Input, ScreenError, Setup},
 };

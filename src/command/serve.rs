@@ -9,7 +9,7 @@ use super::{
     interrupt,
 };
 use crate::{
-    config::Settings,
+    config::{Settings, TomlFile as _},
     os::{self, Places},
     server::{self, Log, Options, ServerError, Stop},
 };

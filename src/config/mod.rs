@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{chat::names::UserName, limits};
 
@@ -218,13 +218,21 @@ impl Default for Limits {
     }
 }
 
-impl Settings {
-    /// Reads the file that was named, else the one of this kind of server if it exists, else takes the
-    /// defaults.
-    ///
-    /// # Errors
-    /// See [`ConfigError`]. A file that was named has to exist.
-    pub fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
+/// A value that is not allowed: its key, itself as it is written, and what would be allowed.
+pub(crate) struct Wrong {
+    key: &'static str,
+    value: String,
+    why: String,
+}
+
+/// Settings over defaults, as a TOML file has them.
+pub(crate) trait TomlFile: Default + DeserializeOwned {
+    /// Whether each value is within its bounds.
+    fn check(&self) -> Result<(), Wrong>;
+
+    /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A file that
+    /// was named has to exist.
+    fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
         match read(named, fall_back)? {
             Some(text) => Self::parse(&text, named.unwrap_or(fall_back)),
             None => Ok(Self::default()),
@@ -232,22 +240,25 @@ impl Settings {
     }
 
     /// Takes settings from a text; `path` is named in errors.
-    ///
-    /// # Errors
-    /// See [`ConfigError`].
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let settings: Self = toml::from_str(text).map_err(|e| ConfigError::Syntax {
             path: path.to_owned(),
             text: e.to_string().trim_end().to_owned(),
         })?;
-        settings.check(path)?;
+        let wrong = |Wrong { key, value, why }| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            value,
+            why,
+        };
+        settings.check().map_err(wrong)?;
         Ok(settings)
     }
+}
 
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let wrong = |key, value: String, why: String| {
-            Err(ConfigError::Value { path: path.to_owned(), key, value, why })
-        };
+impl TomlFile for Settings {
+    fn check(&self) -> Result<(), Wrong> {
+        let wrong = |key, value, why| Err(Wrong { key, value, why });
         let (l, d) = (&self.limits, Limits::default());
         let ranges = [
             ("limits.sessions", l.sessions, 1, limits::SESSIONS_MAX),
@@ -325,7 +336,9 @@ impl Settings {
         }
         Ok(())
     }
+}
 
+impl Settings {
     /// After how long without sessions the server ends.
     ///
     /// # Errors

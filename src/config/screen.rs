@@ -12,7 +12,7 @@ use serde::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use super::ConfigError;
+use super::{TomlFile, Wrong};
 
 /// Columns of the terminal from which on the list of rooms is there by itself.
 pub const ROOMS_PANEL_FROM: usize = 70;
@@ -347,35 +347,11 @@ impl ScreenSettings {
     pub fn beside(config: &Path) -> PathBuf {
         config.with_file_name("screen.toml")
     }
+}
 
-    /// Reads the file that was named, else the usual one if it exists, else takes the defaults.
-    ///
-    /// # Errors
-    /// See [`ConfigError`]. A file that was named has to exist.
-    pub fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
-        match super::read(named, fall_back)? {
-            Some(text) => Self::parse(&text, named.unwrap_or(fall_back)),
-            None => Ok(Self::default()),
-        }
-    }
-
-    /// Takes settings from a text; `path` is named in errors.
-    ///
-    /// # Errors
-    /// See [`ConfigError`].
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let settings: Self = toml::from_str(text).map_err(|e| ConfigError::Syntax {
-            path: path.to_owned(),
-            text: e.to_string().trim_end().to_owned(),
-        })?;
-        let wrong =
-            |(key, value, why)| ConfigError::Value { path: path.to_owned(), key, value, why };
-        settings.check().map_err(wrong)?;
-        Ok(settings)
-    }
-
-    /// The key, its value and what would be allowed, if one is not.
-    fn check(&self) -> Result<(), (&'static str, String, String)> {
+impl TomlFile for ScreenSettings {
+    fn check(&self) -> Result<(), Wrong> {
+        let wrong = |key, value, why| Err(Wrong { key, value, why });
         let panel = (u32::from(PANEL_COLUMNS.0), u32::from(PANEL_COLUMNS.1));
         let paste = (u32::from(PASTE_LINES.0), u32::from(PASTE_LINES.1));
         let ranges = [
@@ -386,7 +362,7 @@ impl ScreenSettings {
         ];
         for (key, value, (min, max)) in ranges {
             if !(min..=max).contains(&value) {
-                return Err((key, value.to_string(), format!("{min} to {max} is allowed")));
+                return wrong(key, value.to_string(), format!("{min} to {max} is allowed"));
             }
         }
         let formats = [
@@ -394,11 +370,13 @@ impl ScreenSettings {
             ("times.date", &self.times.date, DATE_COLUMNS_MAX),
         ];
         for (key, format, columns_max) in formats {
-            check_format(format, columns_max).map_err(|why| (key, format!("{format:?}"), why))?;
+            if let Err(why) = check_format(format, columns_max) {
+                return wrong(key, format!("{format:?}"), why);
+            }
         }
         if self.times.date.trim().is_empty() {
             let why = "a date line needs a date, such as \"%Y-%m-%d\"".to_owned();
-            return Err(("times.date", format!("{:?}", self.times.date), why));
+            return wrong("times.date", format!("{:?}", self.times.date), why);
         }
         Ok(())
     }

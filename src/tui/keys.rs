@@ -395,7 +395,7 @@ mod tests {
     use crossterm::event::{KeyCode, KeyModifiers};
 
     use super::*;
-    use crate::config::screen::ScreenSettings;
+    use crate::config::{TomlFile as _, screen::ScreenSettings};
 
     const CTRL: KeyModifiers = KeyModifiers::CONTROL;
     const ALT: KeyModifiers = KeyModifiers::ALT;

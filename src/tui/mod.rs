@@ -180,19 +180,16 @@ pub(crate) fn run(
         }
         None => Kept::default(),
     };
-    let options = options(&setup)?;
-    let links = options.look.links;
-    let mouse = options.mouse;
+    let options = options(&setup, member.user())?;
+    let wish = Wish { mouse: options.mouse, links: options.look.links };
     let me = match &setup.label {
         None => member.user().to_owned(),
         Some(label) => format!("{}/{label}", member.user()),
     };
-    let mut options = options;
-    member.user().clone_into(&mut options.look.user);
     let mut model = Model::new(now(), options, me, &setup.rooms, kept);
     model.welcome();
     os::note_wish_to_end();
-    let terminal = Terminal::enter(Wish { mouse, links })?;
+    let terminal = Terminal::enter(wish)?;
     let (columns, rows) = terminal.size();
     model.resize(columns, rows);
     let go_on = terminal::read_keys(to_loop.clone(), Input::Keys)?;
@@ -217,7 +214,7 @@ pub(crate) fn run(
     screen.run(inputs)
 }
 
-fn options(setup: &Setup) -> Result<Options, ScreenError> {
+fn options(setup: &Setup, user: &str) -> Result<Options, ScreenError> {
     let settings = &setup.settings;
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let wish = match setup.color {
@@ -236,7 +233,7 @@ fn options(setup: &Setup) -> Result<Options, ScreenError> {
             plain: false,
             links: settings.colors.links,
             hide_moves: settings.history.joins == Joins::Hide,
-            user: String::new(),
+            user: user.to_owned(),
             words: Vec::new(),
         },
         rooms_panel: settings.panels.rooms,
@@ -635,6 +632,7 @@ impl Screen {
                 };
                 let present = Present {
                     name,
+                    sessions: 1,
                     kind: row.kind,
                     state: row.state,
                     idle_s: 0,

@@ -3,13 +3,20 @@
 
 use std::collections::VecDeque;
 
-use crate::chat::{
-    member::{EndCause, Kind, Level, Member},
-    message::Message,
+use crate::{
+    chat::{
+        member::{EndCause, Kind, Level, Member},
+        message::Message,
+    },
+    limits::TEXT_BYTES_MAX,
 };
 
-/// Lines that scrolling may have beyond the bound, so that what is being read is not taken away.
+/// How many times the bound scrolling may have, so that what is being read is not taken away.
 const SLACK: usize = 2;
+/// Bytes of a line on average, which bounds those of all lines: somebody may say nothing but long texts.
+const LINE_BYTES: usize = 2 * 1024;
+/// Below that bytes are not bounded however few lines are: a page of the longest texts fits.
+const BYTES_MIN: usize = 200 * TEXT_BYTES_MAX;
 /// Names that a folded line of joins and leaves keeps.
 const FOLDED_MAX: usize = 50;
 
@@ -98,6 +105,28 @@ impl Line {
             Self::Moves(_) | Self::Note(_) => None,
         }
     }
+
+    /// Adds a move to a line of moves.
+    fn add_move(&mut self, at_us: i64, one: Move) {
+        let Self::Moves(Moves { wall_us, all, more }) = self else { return };
+        if all.len() == FOLDED_MAX {
+            all.pop_front();
+            *more += 1;
+        }
+        *wall_us = at_us;
+        all.push_back(one);
+    }
+
+    /// What it takes in memory, but for what all lines take.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Said(said) => said.bytes(),
+            Self::Moves(moves) => {
+                moves.all.iter().map(|one| size_of::<Move>() + one.name.len()).sum()
+            }
+            Self::Note(note) => note.text.len(),
+        }
+    }
 }
 
 impl Said {
@@ -114,6 +143,10 @@ impl Said {
             will: message.will,
             text: message.text,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.name.len() + self.text.len()
     }
 }
 
@@ -139,6 +172,8 @@ pub(super) struct Scrollback {
     lines: VecDeque<Line>,
     /// Id of the first line.
     first_id: i64,
+    /// Of all lines.
+    bytes: usize,
     /// Lines that are kept.
     bound: usize,
     /// What is said now is added; otherwise the window ends before the newest message.
@@ -154,6 +189,7 @@ impl Scrollback {
         Self {
             lines: VecDeque::new(),
             first_id: 0,
+            bytes: 0,
             bound,
             attached: true,
             at_beginning: false,
@@ -203,6 +239,25 @@ impl Scrollback {
         self.bound
     }
 
+    fn bytes_bound(&self) -> usize {
+        (self.bound * LINE_BYTES).max(BYTES_MIN)
+    }
+
+    fn is_over(&self, times: usize) -> bool {
+        self.lines.len() > self.bound * times || self.bytes > self.bytes_bound() * times
+    }
+
+    /// Whether at least one more message could be taken at the beginning.
+    pub(super) fn has_room(&self) -> bool {
+        self.lines.len() < self.bound * SLACK
+            && self.bytes + TEXT_BYTES_MAX <= self.bytes_bound() * SLACK
+    }
+
+    fn push_back(&mut self, line: Line) {
+        self.bytes += line.bytes();
+        self.lines.push_back(line);
+    }
+
     /// Before which number there is more to ask for; none if nothing is here.
     pub(super) fn asked_from(&self) -> Option<u64> {
         [self.first_seq(), self.reach].into_iter().flatten().min()
@@ -245,12 +300,12 @@ impl Scrollback {
     }
 
     /// Adds what is said now. False if the window is elsewhere.
-    pub(super) fn push(&mut self, line: Line, is_read: bool) -> bool {
+    pub(super) fn push(&mut self, line: Line, is_scrolled: bool) -> bool {
         if !self.attached {
             return false;
         }
-        self.lines.push_back(line);
-        self.trim_front(is_read);
+        self.push_back(line);
+        self.trim_front(is_scrolled);
         true
     }
 
@@ -260,31 +315,29 @@ impl Scrollback {
         wall_us: i64,
         member: &Member,
         left: Option<EndCause>,
-        is_read: bool,
+        is_scrolled: bool,
     ) {
         if !self.attached {
             return;
         }
         let one = Move { name: member.name(), left };
         if !matches!(self.lines.back(), Some(Line::Moves(_))) {
-            self.lines.push_back(Line::Moves(Moves { wall_us, ..Moves::default() }));
-            self.trim_front(is_read);
+            self.push_back(Line::Moves(Moves { wall_us, ..Moves::default() }));
         }
-        if let Some(Line::Moves(moves)) = self.lines.back_mut() {
-            if moves.all.len() == FOLDED_MAX {
-                moves.all.pop_front();
-                moves.more += 1;
-            }
-            moves.wall_us = wall_us;
-            moves.all.push_back(one);
+        if let Some(line) = self.lines.back_mut() {
+            let before = line.bytes();
+            line.add_move(wall_us, one);
+            self.bytes = self.bytes + line.bytes() - before;
         }
+        self.trim_front(is_scrolled);
     }
 
     /// The oldest lines go. While somebody reads further up they stay a while longer.
-    fn trim_front(&mut self, is_read: bool) {
-        let bound = if is_read { self.bound * SLACK } else { self.bound };
-        while self.lines.len() > bound {
-            self.lines.pop_front();
+    fn trim_front(&mut self, is_scrolled: bool) {
+        let times = if is_scrolled { SLACK } else { 1 };
+        while self.is_over(times) {
+            let Some(line) = self.lines.pop_front() else { return };
+            self.bytes -= line.bytes();
             self.first_id += 1;
             self.at_beginning = false;
             self.reach = None;
@@ -298,17 +351,18 @@ impl Scrollback {
             older.retain(|said| said.seq < first);
         }
         self.reach = Some(first);
-        let room = (self.bound * SLACK).saturating_sub(self.lines.len());
-        if keeps_end && older.len() > room {
-            older.drain(..older.len() - room);
-            self.reach = None;
-        }
         for said in older.into_iter().rev() {
+            self.bytes += said.bytes();
             self.lines.push_front(Line::Said(said));
             self.first_id -= 1;
+            if keeps_end && self.is_over(SLACK) {
+                self.trim_front(true);
+                return;
+            }
         }
-        while self.lines.len() > self.bound * SLACK {
-            self.lines.pop_back();
+        while self.is_over(SLACK) {
+            let Some(line) = self.lines.pop_back() else { return };
+            self.bytes -= line.bytes();
             self.attached = false;
         }
     }
@@ -316,7 +370,10 @@ impl Scrollback {
     /// Adds newer messages, oldest first, at the end of a window that is not at the newest message.
     pub(super) fn append(&mut self, newer: Vec<Said>, reaches_end: bool) {
         let last = self.last_seq().unwrap_or(0);
-        self.lines.extend(newer.into_iter().filter(|said| said.seq > last).map(Line::Said));
+        newer
+            .into_iter()
+            .filter(|said| said.seq > last)
+            .for_each(|s| self.push_back(Line::Said(s)));
         self.attached |= reaches_end;
         self.trim_front(true);
     }
@@ -325,6 +382,7 @@ impl Scrollback {
     pub(super) fn clear(&mut self, attached: bool) {
         self.first_id += i64::try_from(self.lines.len()).unwrap_or(0);
         self.lines.clear();
+        self.bytes = 0;
         self.attached = attached;
         self.at_beginning = false;
         self.reach = None;
@@ -396,6 +454,39 @@ mod tests {
             assert!(back.len() <= 20);
         }
         assert_eq!(back.len(), 20);
+    }
+
+    #[test]
+    fn long_texts_are_fewer_lines() {
+        let long = |seq| Said { text: "x".repeat(TEXT_BYTES_MAX), ..said(seq) };
+        let mut back = Scrollback::new(10);
+        for seq in 1_000..1_500 {
+            back.push(Line::Said(long(seq)), false);
+            let held: usize = back.iter().map(Line::bytes).sum();
+            assert_eq!(held, back.bytes);
+            assert!(held <= BYTES_MIN);
+        }
+        assert_eq!(back.len(), 10, "few lines");
+        let mut back = Scrollback::new(10_000);
+        for seq in 1_000..2_000 {
+            back.push(Line::Said(long(seq)), false);
+        }
+        let fits = 10_000 * LINE_BYTES / long(1).bytes();
+        assert_eq!((back.len(), back.last_seq()), (fits, Some(1_999)));
+        // While the end is looked at, older ones are taken as long as there is room for them.
+        let first = back.first_seq().unwrap();
+        while back.has_room() {
+            let next = back.asked_from().unwrap();
+            back.prepend((next - 200..next).map(long).collect(), next - 200, true);
+        }
+        assert!(back.is_attached() && back.first_seq().unwrap() < first);
+        assert!(back.len().abs_diff(2 * fits) <= 1, "{}", back.len());
+        // Somebody who scrolls up has them in place of the newest.
+        let next = back.first_seq().unwrap();
+        back.prepend((next - 200..next).map(long).collect(), next - 200, false);
+        assert_eq!(back.first_seq(), Some(next - 200));
+        assert!(!back.is_attached() && back.len().abs_diff(2 * fits) <= 1);
+        assert_eq!(back.bytes, back.iter().map(Line::bytes).sum::<usize>());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::frame::{Row, Span};
 use crate::chat::text::mention_ranges;
 
 /// Columns from one tab stop to the next.
-const TAB_COLUMNS: usize = 4;
+pub(super) const TAB_COLUMNS: usize = 4;
 /// Stands for what was cut off.
 const CUT: &str = "…";
 /// Carries a mark that has no letter to stand on.
@@ -79,7 +79,7 @@ fn is_ascii(cluster: &str) -> bool {
 
 /// A cluster as it is drawn. A mark without a letter stands on a dotted circle: ratatui leaves out what
 /// takes no column, and people should see that something is there.
-fn drawn(cluster: &str) -> Cow<'_, str> {
+pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
     if is_ascii(cluster) {
         return cluster.into();
     }
@@ -293,7 +293,7 @@ fn is_ideograph(c: char) -> bool {
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
 }
 
-fn is_hangul(c: char) -> bool {
+pub(super) fn is_hangul(c: char) -> bool {
     matches!(c, '가'..='힣' | '\u{1100}'..='\u{11ff}' | '\u{3131}'..='\u{318e}'
         | '\u{a960}'..='\u{a97f}' | '\u{d7b0}'..='\u{d7ff}')
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     command::{args::Global, status},
-    config::Settings,
+    config::{Settings, TomlFile as _},
     history::{self, Examined, HistoryError},
     limits::{DOCTOR_ANSWER_MS, DOCTOR_HISTORY_MS},
     os::{self, FileKind, LockState, Look, PlaceError, Places, RuntimeWish, Space},

@@ -2,16 +2,12 @@
 
 use std::borrow::Cow;
 
-use ratatui::buffer::CellWidth as _;
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use crate::chat::text::shown;
-
-/// A tab goes to the next multiple of so many columns.
-const TAB_COLUMNS: usize = 4;
-/// What lone combining marks are shown on, as in Unicode's own charts: a terminal would put them on the
-/// letter before, or drop them.
-const MARK_HOLDER: char = '◌';
+use crate::{
+    chat::text::shown,
+    tui::text::{TAB_COLUMNS, drawn, is_hangul, width},
+};
 
 /// The input as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +131,7 @@ impl Setter {
     fn cluster(&mut self, at: usize, cluster: &str) {
         let text = visible(cluster);
         // Chinese and Japanese are broken anywhere; Korean is written with spaces, and emoji are words.
-        let anywhere = columns_of(cluster) > 1 && !cluster.starts_with(is_hangul);
+        let anywhere = width(cluster) > 1 && !cluster.starts_with(is_hangul);
         if anywhere {
             self.may_break();
         }
@@ -143,11 +139,11 @@ impl Setter {
         // Several if it is written out.
         for piece in text.graphemes(true) {
             // One that is wider than any row can't be shown.
-            let piece = if columns_of(piece) > self.columns { "…" } else { piece };
-            self.make_room(columns_of(piece));
+            let piece = if width(piece) > self.columns { "…" } else { piece };
+            self.make_room(width(piece));
             self.places.extend(place.take().map(|at| (at, self.column)));
             self.row.push_str(piece);
-            self.column += columns_of(piece);
+            self.column += width(piece);
         }
         if anywhere {
             self.may_break();
@@ -191,24 +187,10 @@ impl Setter {
 
 /// A cluster as it can be shown.
 fn visible(cluster: &str) -> Cow<'_, str> {
-    let safe = shown(cluster, false);
-    if columns_of(&safe) > 0 {
-        return safe;
+    match shown(cluster, false) {
+        Cow::Borrowed(safe) => drawn(safe),
+        written_out => written_out,
     }
-    let held = format!("{MARK_HOLDER}{cluster}");
-    if held.graphemes(true).count() == 1 {
-        return held.into();
-    }
-    cluster.escape_unicode().to_string().into()
-}
-
-/// Columns of safe text, as the screen's cells count them.
-fn columns_of(text: &str) -> usize {
-    text.graphemes(true).map(|cluster| usize::from(cluster.cell_width())).sum()
-}
-
-fn is_hangul(c: char) -> bool {
-    matches!(c, '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}')
 }
 
 #[cfg(test)]
@@ -223,7 +205,7 @@ mod tests {
             assert!(column < columns && row < self.rows.len(), "{text:?} in {columns}: {self:?}");
             assert_eq!(self.rows.len(), self.stops.len());
             for row in &self.rows {
-                assert!(columns_of(row) <= columns, "{text:?} in {columns}: {row:?}");
+                assert!(width(row) <= columns, "{text:?} in {columns}: {row:?}");
                 assert!(!row.contains(crate::chat::text::is_unsafe_to_show), "{row:?}");
             }
             let places = self.stops.iter().map(|stops| stops.places.len()).sum::<usize>();
@@ -295,7 +277,7 @@ mod tests {
         assert_eq!(rows("a\u{202e}b", 4), ["a\\u{", "202e", "}b"]);
         assert_eq!(cursor("\u{202e}|", 20), (8, 0));
         assert_eq!(rows("\u{301}a", 20), ["◌\u{301}a"]);
-        assert_eq!(rows("\u{1161}", 20), ["\\u{1161}"]);
+        assert_eq!(rows("\u{1161}", 20), ["◌"]);
         assert_eq!(cursor("\u{200d}|", 20), (1, 0));
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 
-use super::{Alert, Asked, Effect, Loading, Look, Mode, Model, Options, PageAsked, Panel, When};
+use super::{
+    Alert, Asked, Effect, Loading, Look, Mode, Model, Options, PageAsked, Panel, Present, When,
+};
 use crate::{
     chat::{
         member::{EndCause, Kind, Level, Member, SessionId, State},
@@ -34,34 +36,41 @@ fn room(name: &str) -> RoomName {
     RoomName::new(name).unwrap()
 }
 
-fn options() -> Options {
-    Options {
-        keys: Keys::new(&BTreeMap::new()).unwrap(),
-        look: Look {
-            paint: Paint::new(Depth::None, true),
-            zone: TimeZone::UTC,
-            time_format: "%H:%M".to_owned(),
-            date_format: "%Y-%m-%d".to_owned(),
-            plain: false,
-            links: true,
-            hide_moves: false,
-            user: "ann".to_owned(),
-            words: Vec::new(),
-        },
-        rooms_panel: Panel::Auto,
-        members_panel: Panel::Auto,
-        rooms_columns: 20,
-        members_columns: 22,
-        bell: Alert::Mentions,
-        notify: Alert::Mentions,
-        paste_lines: 20,
-        mouse: true,
-        lines: 1_000,
-        only_named: false,
-        read_only: false,
-        label: None,
-        server: "s".to_owned(),
+impl Options {
+    /// The defaults for a user, in black and white and at Greenwich.
+    pub(in crate::tui) fn of_defaults(user: &str) -> Self {
+        Self {
+            keys: Keys::new(&BTreeMap::new()).unwrap(),
+            look: Look {
+                paint: Paint::new(Depth::None, true),
+                zone: TimeZone::UTC,
+                time_format: "%H:%M".to_owned(),
+                date_format: "%Y-%m-%d %a".to_owned(),
+                plain: false,
+                links: true,
+                hide_moves: false,
+                user: user.to_owned(),
+                words: Vec::new(),
+            },
+            rooms_panel: Panel::Auto,
+            members_panel: Panel::Auto,
+            rooms_columns: 20,
+            members_columns: 22,
+            bell: Alert::Mentions,
+            notify: Alert::Mentions,
+            paste_lines: 20,
+            mouse: true,
+            lines: 1_000,
+            only_named: false,
+            read_only: false,
+            label: None,
+            server: "main".to_owned(),
+        }
     }
+}
+
+fn options() -> Options {
+    Options::of_defaults("ann")
 }
 
 /// ann's screen with the rooms dev and ops, connected, looked at.
@@ -1111,4 +1120,33 @@ fn pages_that_nobody_waits_for_any_more_change_nothing() {
     let late = vec![message(StreamName::Room(room("dev")), 499, "bob", "late")];
     screen.model.take_page(screen.now, asked.expect("a page"), late, 499);
     assert_eq!(screen.room("dev").back.len(), before);
+}
+
+#[test]
+fn somebody_with_several_terminals_is_one_who_is_there_if_any_of_them_is() {
+    let mut screen = Screen::new();
+    let one = |name: &str, kind, state, idle_s| Present {
+        name: name.to_owned(),
+        sessions: 1,
+        kind,
+        state,
+        idle_s,
+        status: String::new(),
+    };
+    let sessions = vec![
+        one("bob", Kind::Person, State::Idle, 900),
+        one("bob", Kind::Script, State::Online, 0),
+        one("ann", Kind::Person, State::Unresponsive, 0),
+        one("bob", Kind::Person, State::Idle, 700),
+        one("ann", Kind::Person, State::Online, 5),
+    ];
+    screen.model.take_members(&room("dev"), sessions);
+    let members = &screen.model.rooms[0].members;
+    let seen: Vec<_> =
+        members.iter().map(|p| (p.name.as_str(), p.sessions, p.state, p.idle_s)).collect();
+    assert_eq!(
+        seen,
+        [("ann", 2, State::Online, 5), ("bob", 2, State::Idle, 700), ("bob", 1, State::Online, 0)]
+    );
+    assert_eq!(screen.model.rooms[0].sessions(), 5);
 }

@@ -1,5 +1,7 @@
 //! What the server tells: messages, who comes and goes, answers, the end of the session.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use super::{
     Asked, Effect, Loading, Mode, Model, NAMES_MAX, PAGE_MESSAGES, PageAsked, Pending, Present,
     Session, When, is_heard, words,
@@ -7,7 +9,7 @@ use super::{
 use crate::{
     chat::{
         batch::Reader,
-        member::{Kind, State},
+        member::{EndCause, Kind, Member, State},
         message::{Message, NoticeId, StreamName},
         names::{RoomName, Target, UserName},
         verbs::{
@@ -36,6 +38,7 @@ impl From<WhoInfo> for Present {
     fn from(info: WhoInfo) -> Self {
         Self {
             name: info.member.name(),
+            sessions: 1,
             kind: info.member.kind,
             state: info.state,
             idle_s: 0,
@@ -56,6 +59,34 @@ impl Present {
     }
 }
 
+/// Sessions as people see them: somebody with three terminals is one, and is there if any of them is.
+pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present> {
+    let presence = |present: &Present| {
+        let rank = match present.state {
+            State::Online => 0,
+            State::Idle => 1,
+            State::Away => 2,
+            State::Unresponsive => 3,
+            State::Unknown => 4,
+        };
+        (rank, present.idle_s)
+    };
+    let mut all = BTreeMap::<_, Present>::new();
+    for one in sessions {
+        match all.entry((one.name.clone(), one.kind.word())) {
+            Entry::Vacant(free) => drop(free.insert(one)),
+            Entry::Occupied(mut known) => {
+                let sessions = known.get().sessions + one.sessions;
+                if presence(&one) < presence(known.get()) {
+                    known.insert(one);
+                }
+                known.get_mut().sessions = sessions;
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
 /// Hits that are asked for at a time.
 const HITS: u32 = 100;
 
@@ -71,17 +102,9 @@ impl Model {
             Event::Message(message) => self.message(now, message),
             Event::Joined { room, member } => {
                 self.note_names(std::iter::once(member.name()));
-                self.moved(now, &room, |room| {
-                    let is_read = room.place != Place::End;
-                    room.back.push_move(now.wall_us, &member, None, is_read);
-                });
+                self.moved(now, &room, &member, None);
             }
-            Event::Left { room, member, cause } => {
-                self.moved(now, &room, |room| {
-                    let is_read = room.place != Place::End;
-                    room.back.push_move(now.wall_us, &member, Some(cause), is_read);
-                });
-            }
+            Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
             Event::Topic { room, topic } => {
                 let text = if topic.is_empty() {
                     "the topic was removed".to_owned()
@@ -156,7 +179,7 @@ impl Model {
                     let at = self.open(name);
                     let room = &mut self.rooms[at];
                     // What was said meanwhile is still to come; in another run numbers begin anew.
-                    room.head = if head < room.head { head } else { room.head };
+                    room.head = room.head.min(head);
                     if room.head == 0 && head == 0 {
                         room.back.note_beginning();
                     }
@@ -190,9 +213,12 @@ impl Model {
         self.effects.push_back(Effect::Ask(Request::Rooms { skip: 0 }, asked));
     }
 
-    fn moved(&mut self, now: When, name: &RoomName, push: impl FnOnce(&mut super::Room)) {
+    /// Somebody came to a room, or left it.
+    fn moved(&mut self, now: When, name: &RoomName, who: &Member, left: Option<EndCause>) {
         let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
-        push(&mut self.rooms[at]);
+        let room = &mut self.rooms[at];
+        let is_scrolled = room.place != Place::End;
+        room.back.push_move(now.wall_us, who, left, is_scrolled);
         if at == self.current {
             self.changed = true;
             // Soon, not at once: a hundred who come together are looked at once.
@@ -266,7 +292,8 @@ impl Model {
         if begins && room.is_direct() {
             // A conversation that there was not before: nothing of it is read.
             room.marks_known = true;
-            (room.read, room.told_read, room.marker) = (seq - 1, seq - 1, seq - 1);
+            let before = seq.saturating_sub(1);
+            (room.read, room.told_read, room.marker) = (before, before, before);
         }
         room.head = room.head.max(seq);
         let is_new = room.marks_known && seq > room.read;
@@ -462,7 +489,7 @@ impl Model {
                 self.complain(refusal.text);
             }
             (Asked::Open(user), Err(refusal)) => {
-                self.conversation_refused(&StreamName::Direct(user), &refusal);
+                self.conversation_refused(now, &StreamName::Direct(user), &refusal);
             }
             (Asked::OpenAndSay(target, text), Err(refusal)) => {
                 // Never as what would be said to whoever is in the room that is shown.
@@ -496,7 +523,7 @@ impl Model {
                 let members =
                     self.more_members(now, (name.clone(), members), who, more, Asked::ListMembers);
                 if let Some(members) = members {
-                    self.list_members(now, &name, &members);
+                    self.list_members(now, &name, members);
                 }
             }
             (Asked::Hits { room, query }, Ok(Reply::Hits { hits, more })) => {
@@ -570,16 +597,19 @@ impl Model {
         None
     }
 
-    fn list_members(&mut self, now: When, name: &RoomName, members: &[Present]) {
+    fn list_members(&mut self, now: When, name: &RoomName, members: Vec<Present>) {
         let line = |present: &Present| {
             let mut line =
                 format!("{} ({}, {})", present.name, present.kind.word(), present.state.word());
+            if present.sessions > 1 {
+                line.push_str(&format!(" ×{}", present.sessions));
+            }
             if !present.status.is_empty() {
                 line.push_str(&format!(": {}", present.status));
             }
             line
         };
-        let lines: Vec<_> = members.iter().map(line).collect();
+        let lines: Vec<_> = folded(members).iter().map(line).collect();
         self.note(now, NoteKind::Info, format!("in {name}:\n{}", lines.join("\n")));
     }
 
@@ -856,7 +886,7 @@ impl Model {
         }
     }
 
-    fn conversation_refused(&mut self, name: &StreamName, refusal: &Refusal) {
+    fn conversation_refused(&mut self, now: When, name: &StreamName, refusal: &Refusal) {
         let Some(at) = self.index_of(name) else { return };
         self.rooms[at].opening = false;
         // Without a connection it waits for one.
@@ -881,9 +911,7 @@ impl Model {
                 self.rooms[at].draft.text().to_owned()
             };
             if text.is_empty() {
-                let name = name.clone();
-                let now = When { mono_us: self.key_at_us, wall_us: 0 };
-                self.close(now, &name);
+                self.close(now, name);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What is typed: keys, pastes, the wheel; and what the keys do.
 
+use std::collections::HashSet;
+
 use crossterm::event::KeyEvent;
 
 use super::{
@@ -457,7 +459,7 @@ impl Model {
     /// Who may be meant, who spoke here last first.
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let here = self.room().into_iter().flat_map(|room| {
             room.speakers.iter().chain(room.members.iter().map(|present| &present.name))
         });
@@ -469,20 +471,12 @@ impl Model {
         names
     }
 
+    /// Those that are open, then all others that are known.
     fn room_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .rooms
-            .iter()
-            .filter_map(|room| room.room_name())
-            .map(ToString::to_string)
-            .collect();
-        for info in &self.known_rooms {
-            let name = info.name.to_string();
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        let open = self.rooms.iter().filter_map(|room| room.room_name());
+        let known = self.known_rooms.iter().map(|info| &info.name);
+        let mut seen = HashSet::new();
+        open.chain(known).filter(|name| seen.insert(*name)).map(ToString::to_string).collect()
     }
 
     // ---- help --------------------------------------------------------------------------------
@@ -542,24 +536,11 @@ impl Model {
             .into_iter()
             .map(|at| Choice { name: self.rooms[at].title(), open: true })
             .collect();
-        let is_known = |choices: &[Choice], name: &str| choices.iter().any(|c| c.name == name);
-        for name in self.room_names() {
-            if !is_known(&choices, &name) {
-                choices.push(Choice { name, open: false });
-            }
-        }
-        let mut users: Vec<_> = self
-            .known_names
-            .iter()
-            .filter_map(|name| Self::user_of(name))
-            .map(|user| format!("@{user}"))
-            .collect();
-        users.dedup();
-        for name in users {
-            if !is_known(&choices, &name) {
-                choices.push(Choice { name, open: false });
-            }
-        }
+        let mut seen: HashSet<_> = choices.iter().map(|choice| choice.name.clone()).collect();
+        let users = self.known_names.iter().filter_map(|name| Self::user_of(name));
+        let others = self.room_names().into_iter().chain(users.map(|user| format!("@{user}")));
+        let others = others.filter(|name| seen.insert(name.clone()));
+        choices.extend(others.map(|name| Choice { name, open: false }));
         choices
     }
 

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::tz::TimeZone;
 
-use self::events::as_typed;
+use self::events::{as_typed, folded};
 pub(super) use self::{
     notices::{NoticeLine, Notices},
     room::{Loading, Pending, Present, Quote, Room, is_heard},
@@ -287,7 +287,7 @@ pub(super) struct Hint {
 /// When something happened or happens.
 pub(super) type When = Now;
 
-/// How long after the last key drafts are kept on disk.
+/// How long after a key drafts are on disk at the latest.
 const KEEP_AFTER_US: u64 = 1_000_000;
 /// How often the server is told what is read.
 const MARKS_EVERY_US: u64 = 500_000;
@@ -604,9 +604,9 @@ impl Model {
         }
     }
 
-    /// Who is in a room.
-    pub(super) fn take_members(&mut self, name: &RoomName, mut members: Vec<Present>) {
-        members.sort_by(|a, b| a.name.cmp(&b.name));
+    /// Who is in a room, session by session.
+    pub(super) fn take_members(&mut self, name: &RoomName, sessions: Vec<Present>) {
+        let members = folded(sessions);
         self.note_names(members.iter().map(|present| present.name.clone()));
         // It may have been said elsewhere.
         if let Some(me) = members.iter().find(|p| p.name == self.me && p.kind == Kind::Person) {

@@ -28,11 +28,12 @@ pub(in crate::tui) fn is_heard(alert: Alert, important: bool) -> bool {
     }
 }
 
-/// Somebody who is in a room.
+/// Somebody who is in a room: all sessions of a name that are of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Present {
     /// `ann` or `ann/ci`.
     pub(in crate::tui) name: String,
+    pub(in crate::tui) sessions: usize,
     pub(in crate::tui) kind: Kind,
     pub(in crate::tui) state: State,
     /// Since the last own message or key, seconds.
@@ -158,6 +159,11 @@ impl Room {
         others.fold((0, 0), |(all, mentions), said| (all + 1, mentions + u64::from(said.mention)))
     }
 
+    /// Sessions that are in it, as they are counted elsewhere.
+    pub(in crate::tui) fn sessions(&self) -> usize {
+        self.members.iter().map(|present| present.sessions).sum()
+    }
+
     /// As people write it: `dev`, `@ann`.
     pub(in crate::tui) fn title(&self) -> String {
         self.name.to_string()
@@ -215,8 +221,8 @@ impl Room {
     }
 
     pub(in crate::tui) fn note(&mut self, wall_us: i64, kind: NoteKind, text: impl Into<String>) {
-        let is_read = self.place != Place::End;
-        self.back.push(Line::Note(Note { wall_us, kind, text: text.into() }), is_read);
+        let is_scrolled = self.place != Place::End;
+        self.back.push(Line::Note(Note { wall_us, kind, text: text.into() }), is_scrolled);
     }
 
     pub(in crate::tui) fn note_speaker(&mut self, name: &str) {
@@ -225,7 +231,7 @@ impl Room {
         self.speakers.truncate(SPEAKERS_MAX);
     }
 
-    /// Everything is read up to a number; what is left is counted in the lines that are in memory.
+    /// Everything is read up to a number. What is unread behind it keeps its count, unless nothing is.
     pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
         if seq <= self.read && self.unread == 0 {
             return;

@@ -170,7 +170,7 @@ impl Model {
         }
         let wanted = (self.height * AHEAD_PAGES).min(room.back.bound());
         if room.back.first_seq().is_some() {
-            if room.back.len() < wanted {
+            if room.back.len() < wanted && room.back.has_room() {
                 self.load(at, Loading::Older);
             }
         } else if room.head > 0 {
@@ -178,9 +178,13 @@ impl Model {
         }
     }
 
-    /// To the oldest line in memory, and on from there.
+    /// To the oldest line in memory; what is older is asked for.
     pub(super) fn go_to_top(&mut self, now: When) {
-        self.scroll(now, isize::MIN / 2);
+        let Some((rows, pane_rows)) = self.rows() else { return };
+        let first = (0..rows.room.back.len()).find(|index| rows.of(*index) > 0);
+        let bottom = first.and_then(|index| rows.down(At { index, row: 0 }, pane_rows - 1));
+        self.put_bottom(now, bottom);
+        self.load(self.current, Loading::Older);
     }
 
     /// To the newest message.

@@ -55,6 +55,7 @@ impl CommandInfo {
 const WISHES: ArgKind = ArgKind::Choice(&["off", "mentions", "all"]);
 const FLAGS: ArgKind = ArgKind::Choice(&["--level", "--ack", "--retain"]);
 
+/// One that is there on the screen and in line mode.
 const fn both(
     name: &'static str,
     args: &'static str,
@@ -64,13 +65,11 @@ const fn both(
     CommandInfo { name, args, about, arg, line_mode: true }
 }
 
-const fn screen(
-    name: &'static str,
-    args: &'static str,
-    about: &'static str,
-    arg: ArgKind,
-) -> CommandInfo {
-    CommandInfo { name, args, about, arg, line_mode: false }
+impl CommandInfo {
+    /// One that has nothing to work on in line mode.
+    const fn on_screen(self) -> Self {
+        Self { line_mode: false, ..self }
+    }
 }
 
 /// All commands, in the order of the help.
@@ -80,7 +79,8 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("part", "[ROOM]", "leave a room", ArgKind::Room),
     both("msg", "@USER [TEXT]", "say something to one user", ArgKind::User),
     both("me", "TEXT", "say what you do: \"* ann waves\"", ArgKind::Words),
-    screen("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Words),
+    both("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Words)
+        .on_screen(),
     both("who", "[ROOM]", "who is in the room", ArgKind::Room),
     both("rooms", "", "all rooms", ArgKind::Nothing),
     both(
@@ -101,13 +101,15 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("unmute", "@USER", "let him speak again", ArgKind::User),
     both("op", "@USER", "make somebody an operator of the room", ArgKind::User),
     both("deop", "@USER", "he is one no more", ArgKind::User),
-    screen("notify", "[off|mentions|all]", "what of this room the desktop shows", WISHES),
-    screen("bell", "[off|mentions|all]", "what of this room rings the bell", WISHES),
-    screen("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::User),
-    screen("unignore", "@USER", "show it again", ArgKind::User),
-    screen("read", "", "all here is read", ArgKind::Nothing),
-    screen("search", "[TEXT]", "search in the room", ArgKind::Words),
-    screen("clear", "", "empty the screen of this room; nothing is lost", ArgKind::Nothing),
+    both("notify", "[off|mentions|all]", "what of this room the desktop shows", WISHES).on_screen(),
+    both("bell", "[off|mentions|all]", "what of this room rings the bell", WISHES).on_screen(),
+    both("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::User)
+        .on_screen(),
+    both("unignore", "@USER", "show it again", ArgKind::User).on_screen(),
+    both("read", "", "all here is read", ArgKind::Nothing).on_screen(),
+    both("search", "[TEXT]", "search in the room", ArgKind::Words).on_screen(),
+    both("clear", "", "empty the screen of this room; nothing is lost", ArgKind::Nothing)
+        .on_screen(),
     both("quit", "", "leave moot", ArgKind::Nothing),
 ];
 

@@ -41,7 +41,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let Some(room) = model.room() else {
         return bar(Row::of(" moot", title), title, columns);
     };
-    let members = match room.members.len() {
+    let members = match room.sessions() {
         0 => String::new(),
         1 => "1 member ".to_owned(),
         all => format!("{all} members "),

@@ -21,11 +21,11 @@ use super::{
     scrollback::Place,
     text,
 };
-use crate::chat::text::shown;
+use crate::{
+    chat::text::shown,
+    config::screen::{MEMBERS_PANEL_FROM, ROOMS_PANEL_FROM},
+};
 
-/// Columns from which on the panels are there by themselves.
-const ROOMS_FROM: usize = 70;
-const MEMBERS_FROM: usize = 110;
 /// Columns that messages have at least beside a panel that somebody asked for.
 const PANE_COLUMNS_MIN: usize = 20;
 /// Columns of a panel at least.
@@ -122,9 +122,10 @@ fn panels(model: &Model, at: &mut Layout) {
         left -= if fits { size + 1 } else { 0 };
         fits.then_some(size)
     };
-    at.rooms = take(wanted(model.options.rooms_panel, ROOMS_FROM), model.options.rooms_columns);
+    let rooms = wanted(model.options.rooms_panel, ROOMS_PANEL_FROM);
+    at.rooms = take(rooms, model.options.rooms_columns);
     let is_room = model.room().is_some_and(|room| !room.is_direct());
-    let members = is_room && wanted(model.options.members_panel, MEMBERS_FROM);
+    let members = is_room && wanted(model.options.members_panel, MEMBERS_PANEL_FROM);
     at.members = take(members, model.options.members_columns);
     let beside = at.rooms.map_or(0, |size| size + 1) + at.members.map_or(0, |size| size + 1);
     at.pane_columns = columns - beside;

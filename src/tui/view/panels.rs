@@ -97,7 +97,7 @@ pub(super) fn activity(model: &Model) -> String {
 pub(super) fn members(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let Some(room) = model.room() else { return Vec::new() };
     let style = model.options.look.paint.style(Role::Panel);
-    let head = format!("members {}", room.members.len());
+    let head = format!("members {}", room.sessions());
     let mut out = vec![Row::of(text::cut(&head, columns), style)];
     let mut all: Vec<_> = room.members.iter().collect();
     all.sort_by_key(|present| rank(present.kind));
@@ -125,8 +125,11 @@ fn member_row(model: &Model, present: &Present, columns: usize) -> Row {
     let (dim, away) = (paint.style(Role::Dim), paint.style(Role::Away));
     let name = safe(&present.name);
     let mut said = String::new();
+    if present.sessions > 1 {
+        said = format!(" ×{}", present.sessions);
+    }
     if present.kind != Kind::Person {
-        said = format!(" {}", present.kind.word());
+        said = format!("{said} {}", present.kind.word());
     }
     match present.state {
         State::Online => {}
@@ -185,6 +188,7 @@ mod tests {
         let mut screen = Screen::new();
         let one = |name: &str, kind, state, idle_s, status: &str| Present {
             name: name.into(),
+            sessions: 1,
             kind,
             state,
             idle_s,
@@ -197,13 +201,21 @@ mod tests {
             one("bot", Kind::Agent, State::Unresponsive, 0, ""),
             one("철수", Kind::Person, State::Online, 0, ""),
         ];
+        screen.model.rooms[0].members[0].sessions = 3;
         assert_eq!(
             texts(&members(&screen.model, 22, 10)),
-            ["members 5", "ann away: at lunch", "bob 12m", "철수", "bot agent ?", "backup script"]
+            [
+                "members 7",
+                "ann away: at lunch",
+                "bob 12m",
+                "철수",
+                "bot agent ?",
+                "backup ×3 script"
+            ]
         );
         assert_eq!(
             texts(&members(&screen.model, 10, 4)),
-            ["members 5", "ann away:…", "bob 12m", "+3 more"]
+            ["members 7", "ann away:…", "bob 12m", "+3 more"]
         );
     }
 }

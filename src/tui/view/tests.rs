@@ -1,8 +1,5 @@
 //! Whole screens, and what all of them keep: no row is wider than the screen, the input is always there.
 
-use std::collections::BTreeMap;
-
-use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,9 +11,7 @@ use crate::{
     },
     tui::{
         kept::Kept,
-        keys::Keys,
-        model::{Alert, Hint, Look, Options, Pending, Present, Room, Session, When},
-        paint::{Depth, Paint},
+        model::{Hint, Options, Pending, Present, Room, Session, When},
         scrollback::{Line, Said},
     },
 };
@@ -34,42 +29,12 @@ pub(super) fn texts(rows: &[Row]) -> Vec<String> {
     rows.iter().map(Row::text).collect()
 }
 
-fn options() -> Options {
-    let look = Look {
-        paint: Paint::new(Depth::None, true),
-        zone: TimeZone::UTC,
-        time_format: "%H:%M".into(),
-        date_format: "%Y-%m-%d %a".into(),
-        plain: false,
-        links: true,
-        hide_moves: false,
-        user: "me".into(),
-        words: Vec::new(),
-    };
-    Options {
-        keys: Keys::new(&BTreeMap::new()).unwrap(),
-        look,
-        rooms_panel: Panel::Auto,
-        members_panel: Panel::Auto,
-        rooms_columns: 20,
-        members_columns: 22,
-        bell: Alert::Mentions,
-        notify: Alert::Mentions,
-        paste_lines: 20,
-        mouse: true,
-        lines: 1_000,
-        only_named: false,
-        read_only: false,
-        label: None,
-        server: "main".into(),
-    }
-}
-
 impl Screen {
     pub(super) fn new() -> Self {
         let rooms = [RoomName::new("dev").unwrap()];
         let now = When::default();
-        let mut model = Model::new(now, options(), "me".into(), &rooms, Kept::default());
+        let mut model =
+            Model::new(now, Options::of_defaults("me"), "me".into(), &rooms, Kept::default());
         model.session = Session::Up { broadcast: "multicast" };
         Self { model, clock_us: NINE_US }
     }
@@ -127,6 +92,7 @@ impl Screen {
     pub(super) fn join(&mut self, names: &[&str]) {
         let present = |name: &&str| Present {
             name: (*name).into(),
+            sessions: 1,
             kind: Kind::Person,
             state: State::Online,
             idle_s: 0,

@@ -132,6 +132,15 @@ impl Term {
         });
     }
 
+    /// Presses keys and waits each time until exactly this is typed and not sent.
+    #[track_caller]
+    fn steps<'a>(&mut self, steps: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (keys, text) in steps {
+            self.keys(keys);
+            self.wait_input(text);
+        }
+    }
+
     /// Waits until it is ready for keys, and knows what is unread.
     #[track_caller]
     fn wait_begun(&self, size: Size) {

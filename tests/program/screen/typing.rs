@@ -177,7 +177,7 @@ fn keys_of_readline_do_what_fingers_expect() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     // (A space at the end is not seen.)
-    let steps: [(&str, &str); 18] = [
+    term.steps([
         ("one two three", "one two three"),
         (&ctrl('w'), "one two"),
         (&ctrl('a'), "one two"),
@@ -196,13 +196,8 @@ fn keys_of_readline_do_what_fingers_expect() {
         (&ctrl('u'), ""),
         ("한글", "한글"),
         (LEFT, "한글"),
-    ];
-    for (keys, shown) in steps {
-        term.keys(keys);
-        term.wait_input(shown);
-    }
-    term.keys("x");
-    term.wait_input("한x글");
+        ("x", "한x글"),
+    ]);
     term.keys(ENTER);
     eventually_said(&world, "dev", "한x글");
 }
@@ -215,16 +210,13 @@ fn what_was_sent_is_recalled_and_what_was_not_comes_back() {
     term.wait_input("");
     term.say("second");
     eventually_said(&world, "dev", "second");
-    term.keys("third");
-    term.wait_input("third");
-    term.keys(UP);
-    term.wait_input("second");
-    term.keys(&ctrl('p'));
-    term.wait_input("first");
-    term.keys(&ctrl('n'));
-    term.wait_input("second");
-    term.keys(DOWN);
-    term.wait_input("third");
+    term.steps([
+        ("third", "third"),
+        (UP, "second"),
+        (&ctrl('p'), "first"),
+        (&ctrl('n'), "second"),
+        (DOWN, "third"),
+    ]);
 }
 
 #[test]
