@@ -153,6 +153,8 @@ fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
 /// What an answer from the server is for.
 enum Asked {
     Nothing,
+    /// What is told once it is done.
+    Done(String),
     Rooms(Vec<RoomInfo>),
     Open(Target, String),
 }
@@ -288,6 +290,7 @@ impl Chat {
         let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
         match (result, asked) {
             (Err(refusal), _) => self.refused(context, &refusal),
+            (Ok(_), Asked::Done(text)) => context.out.note(&text),
             (Ok(Reply::Rooms { rooms: page, more }), Asked::Rooms(mut rooms)) => {
                 rooms.extend(page);
                 if more {
@@ -385,11 +388,13 @@ impl Chat {
             }
             Slash::Role { user, role, on } => {
                 let room = self.here()?;
-                self.ask(&Request::Role { room, user, role, on }, Asked::Nothing);
+                let told = slash::ruled(&user, role, on, &room).map_or(Asked::Nothing, Asked::Done);
+                self.ask(&Request::Role { room, user, role, on }, told);
             }
             Slash::Kick { user, label } => {
                 let room = self.here()?;
-                self.ask(&Request::KickFromRoom { room, user, label }, Asked::Nothing);
+                let told = Asked::Done(slash::kicked(&user, label.as_ref(), &room));
+                self.ask(&Request::KickFromRoom { room, user, label }, told);
             }
             Slash::Notify(_)
             | Slash::Bell(_)

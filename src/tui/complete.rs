@@ -57,7 +57,16 @@ pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -
             ArgKind::User if is_first => Kind::User,
             ArgKind::Command if is_first => Kind::CommandName,
             ArgKind::Choice(of) if is_first && !word.starts_with('@') => Kind::Choice(of),
-            ArgKind::Choice(of) if word.starts_with('-') => Kind::Choice(of),
+            ArgKind::Flags { with_word, words, .. }
+                if text[..start].split_whitespace().next_back() == Some(with_word) =>
+            {
+                Kind::Choice(words)
+            }
+            ArgKind::Flags { all, .. }
+                if word.starts_with('-') || (is_first && !word.starts_with('@')) =>
+            {
+                Kind::Choice(all)
+            }
             _ => return running(text, start, cursor),
         };
         return Place { range: start..cursor, kind };
@@ -336,13 +345,15 @@ mod tests {
     use super::*;
 
     const FLAGS: &[&str] = &["--level", "--ack"];
+    const LEVELS: &[&str] = &["info", "warning"];
     const COMMANDS: &[(&str, ArgKind)] = &[
         ("help", ArgKind::Command),
         ("join", ArgKind::Room),
         ("msg", ArgKind::User),
         ("me", ArgKind::Words),
         ("quit", ArgKind::Nothing),
-        ("announce", ArgKind::Choice(FLAGS)),
+        ("announce", ArgKind::Flags { all: FLAGS, with_word: "--level", words: LEVELS }),
+        ("bell", ArgKind::Choice(&["off", "all"])),
     ];
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -402,6 +413,11 @@ mod tests {
             ("/announce |", Kind::Choice(FLAGS)),
             ("/announce --ack --l|", Kind::Choice(FLAGS)),
             ("/announce --ack an|", Kind::Word),
+            ("/announce --level |", Kind::Choice(LEVELS)),
+            ("/announce --ack --level wa|", Kind::Choice(LEVELS)),
+            ("/announce --level warning an|", Kind::Word),
+            ("/bell |", Kind::Choice(&["off", "all"])),
+            ("/bell off |", Kind::Word),
             ("/announce @an|", Kind::Mention),
             ("/nothing @an|", Kind::Mention),
             ("//jo|", Kind::Mention),

@@ -208,11 +208,13 @@ impl Model {
             }
             Slash::Role { user, role, on } => {
                 let room = in_room()?;
-                self.ask(Request::Role { room, user, role, on }, Asked::Nothing);
+                let told = slash::ruled(&user, role, on, &room).map_or(Asked::Nothing, Asked::Done);
+                self.ask(Request::Role { room, user, role, on }, told);
             }
             Slash::Kick { user, label } => {
                 let room = in_room()?;
-                self.ask(Request::KickFromRoom { room, user, label }, Asked::Nothing);
+                let told = Asked::Done(slash::kicked(&user, label.as_ref(), &room));
+                self.ask(Request::KickFromRoom { room, user, label }, told);
             }
             Slash::Announce { level, ack, retain, text } => {
                 let announce = Announce { ack, retain, ..Announce::new(level, text) };

@@ -470,6 +470,7 @@ impl Model {
         self.changed = true;
         match (asked, result) {
             (Asked::Sign, _) => {}
+            (Asked::Done(text), Ok(_)) => self.note(now, NoteKind::Info, text),
             (Asked::Page(asked), Err(refusal)) => {
                 if let Some(at) = self.index_of(&asked.room) {
                     self.rooms[at].loading = None;

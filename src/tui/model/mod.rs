@@ -88,6 +88,8 @@ pub(super) enum Effect {
 pub(super) enum Asked {
     /// Only a refusal is to be told.
     Nothing,
+    /// What is told once it is done.
+    Done(String),
     /// That somebody is there; how long the answer takes is the lag.
     Sign,
     Rooms(Vec<RoomInfo>),

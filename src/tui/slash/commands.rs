@@ -16,6 +16,15 @@ pub(crate) enum ArgKind {
     Command,
     /// One of these.
     Choice(&'static [&'static str]),
+    /// Flags before a text, and what stands behind one of them.
+    Flags {
+        /// All of them.
+        all: &'static [&'static str],
+        /// The one with a word behind it.
+        with_word: &'static str,
+        /// Which words.
+        words: &'static [&'static str],
+    },
     /// Free text.
     Words,
     /// Nothing.
@@ -53,7 +62,11 @@ impl CommandInfo {
 }
 
 const WISHES: ArgKind = ArgKind::Choice(&["off", "mentions", "all"]);
-const FLAGS: ArgKind = ArgKind::Choice(&["--level", "--ack", "--retain"]);
+const FLAGS: ArgKind = ArgKind::Flags {
+    all: &["--level", "--ack", "--retain"],
+    with_word: "--level",
+    words: &["info", "notice", "warning", "critical"],
+};
 
 /// One that is there on the screen and in line mode.
 const fn both(
@@ -195,6 +208,7 @@ pub(super) fn unknown(word: &str, line_mode: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::member::Level;
 
     #[test]
     fn who_types_a_word_from_elsewhere_is_told_a_command() {
@@ -208,6 +222,12 @@ mod tests {
     fn no_command_is_named_that_is_not_there() {
         assert!(unknown("find", false).contains("/search"));
         assert!(!unknown("find", true).contains("/search"));
+    }
+
+    #[test]
+    fn the_words_behind_level_are_all_levels() {
+        let ArgKind::Flags { words, .. } = FLAGS else { panic!("flags") };
+        assert_eq!(words, Level::ALL.map(Level::word));
     }
 
     #[test]

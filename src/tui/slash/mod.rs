@@ -119,6 +119,26 @@ pub(crate) fn parse_line_mode(line: &str) -> Result<Line, String> {
     read(line, true)
 }
 
+/// What is told once a rule about a user stands; an invitation is told by an event.
+pub(crate) fn ruled(user: &UserName, role: Role, on: bool, room: &RoomName) -> Option<String> {
+    Some(match (role, on) {
+        (Role::Invited, true) => return None,
+        (Role::Invited, false) => format!("{user} is not invited to {room} any more"),
+        (Role::Operator, true) => format!("{user} is an operator of {room}"),
+        (Role::Operator, false) => format!("{user} is no operator of {room} any more"),
+        (Role::Banned, true) => format!("{user} is banned from {room}"),
+        (Role::Banned, false) => format!("{user} may come to {room} again"),
+        (Role::Muted, true) => format!("{user} is muted in {room}"),
+        (Role::Muted, false) => format!("{user} may speak in {room} again"),
+    })
+}
+
+/// What is told once somebody was taken out of a room.
+pub(crate) fn kicked(user: &UserName, label: Option<&Label>, room: &RoomName) -> String {
+    let label = label.map(|label| format!("/{label}")).unwrap_or_default();
+    format!("{user}{label} was taken out of {room}")
+}
+
 /// What somebody does, if a text says so: `waves` of `/me waves` (XEP-0245). It may have been sent as
 /// `//me waves`; that looks the same.
 pub(crate) fn action_of(text: &str) -> Option<&str> {

@@ -127,9 +127,17 @@ fn those_who_rule_a_room_do_it_from_here() {
     let mut term = join(&world, &["dev"], USUAL);
     let other = user_name(OTHER_UID);
     let audit = || world.run(&["status", "--audit"]).ok().out;
-    for act in ["ban", "unban", "mute", "unmute", "op", "deop"] {
+    for (act, told) in [
+        ("ban", "is banned from dev"),
+        ("unban", "may come to dev again"),
+        ("mute", "is muted in dev"),
+        ("unmute", "may speak in dev again"),
+        ("op", "is an operator of dev"),
+        ("deop", "is no operator of dev any more"),
+    ] {
         term.say(&format!("/{act} @{other}"));
-        eventually(act, || audit().contains(&format!("{act} @{other} in dev")));
+        term.wait_text(&format!("{other} {told}"));
+        assert!(audit().contains(&format!("{act} @{other} in dev")));
     }
     term.say(&format!("/invite @{other}"));
     term.wait_rows("it is told", |rows| {
