@@ -11,6 +11,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const USER_BYTES_MAX: usize = 64;
 /// Longest text of a message or an announcement.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Bytes that the input of the screen takes: some more than a text may have, so that a long one can be
+/// shortened there.
+pub const INPUT_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 /// Longest topic of a room.
 pub const TOPIC_BYTES_MAX: usize = 1024;
 /// Longest status text of `away`.

@@ -424,9 +424,14 @@ impl State {
         let follow = live.joining.remove(at).map(|(_, follow)| follow);
         let last = live.joining.is_empty() && !live.is_ready;
         match (result, follow) {
-            (Ok(Reply::Joined(infos)), _) => {
+            (Ok(Reply::Joined(infos)), follow) => {
                 for info in infos {
                     self.add(&info);
+                }
+                if let Some(Follow::Room(room)) = follow
+                    && !self.follows.follow.contains(&Follow::Room(room.clone()))
+                {
+                    self.part(&room, true);
                 }
             }
             (Ok(_), _) | (Err(_), None) => {
@@ -790,16 +795,19 @@ impl State {
         }
     }
 
-    /// Stops following a room; `forget`: the name does not follow it any more either.
+    /// Stops following a room; `forget`: the name does not follow it any more either. False if it is not
+    /// followed. One that is just being joined is left once it is.
     pub(super) fn part(&mut self, room: &RoomName, forget: bool) -> bool {
-        let name = StreamName::Room(room.clone());
-        let Some(tag) = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t) else {
-            return false;
-        };
-        self.drop_stream(tag);
+        let before = self.follows.follow.len();
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
-        self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
-        true
+        let was_wanted = self.follows.follow.len() < before;
+        let name = StreamName::Room(room.clone());
+        let found = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t);
+        if let Some(tag) = found {
+            self.drop_stream(tag);
+            self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
+        }
+        was_wanted || found.is_some()
     }
 
     fn drop_stream(&mut self, tag: u32) {
@@ -850,7 +858,7 @@ impl State {
         }
     }
 
-    /// In a room without history another run gives the numbers anew: a reply that was on its way would be one
+    /// In a room or conversation without history another run gives the numbers anew: a reply that was on its way would be one
     /// to whatever has that number now.
     fn give_up_replies(&mut self) {
         let begun_anew: HashSet<_> = self
@@ -861,9 +869,11 @@ impl State {
             .collect();
         let mut given_up = Vec::new();
         self.unacked.retain(|unacked| {
-            let Address::Room(room) = &unacked.to else { return true };
-            let is_lost =
-                unacked.reply_to.is_some() && begun_anew.contains(&StreamName::Room(room.clone()));
+            let name = match &unacked.to {
+                Address::Room(room) => StreamName::Room(room.clone()),
+                Address::Direct { with, .. } => StreamName::Direct(with.clone()),
+            };
+            let is_lost = unacked.reply_to.is_some() && begun_anew.contains(&name);
             given_up.extend(is_lost.then_some(unacked.counter));
             !is_lost
         });

@@ -156,6 +156,8 @@ enum Asked {
     /// What is told once it is done.
     Done(String),
     Rooms(Vec<RoomInfo>),
+    /// The topic of a room; so many rooms were looked through.
+    Topic(RoomName, u32),
     Open(Target, String),
 }
 
@@ -306,6 +308,19 @@ impl Chat {
                     context.out.json(&json::room(room, 0))?;
                 }
             }
+            (Ok(Reply::Rooms { rooms, more }), Asked::Topic(room, before)) => {
+                let topic = rooms.iter().find(|info| info.name == room).map(|info| &info.topic);
+                match topic {
+                    None if more => {
+                        let skip = before + u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+                        self.ask(&Request::Rooms { skip }, Asked::Topic(room, skip));
+                    }
+                    Some(topic) if !topic.is_empty() => {
+                        context.out.note(&format!("topic: {topic}"))
+                    }
+                    _ => context.out.note("there is no topic; /topic TEXT sets one"),
+                }
+            }
             (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {
                 let to = Address::Direct { stream: info.tag, with: user, label };
                 self.member.say(to, None, text);
@@ -362,8 +377,11 @@ impl Chat {
             Slash::Rooms => {
                 self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms(Vec::new()));
             }
-            Slash::Topic(topic) => {
-                let topic = topic.ok_or("/topic TEXT sets the room's topic")?;
+            Slash::Topic(None) => {
+                let room = self.here()?;
+                self.ask(&Request::Rooms { skip: 0 }, Asked::Topic(room, 0));
+            }
+            Slash::Topic(Some(topic)) => {
                 let room = self.here()?;
                 self.ask(&Request::Topic { room, topic }, Asked::Nothing);
             }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::os;
 
-/// Drafts that are kept.
+/// Rooms whose drafts are kept.
 const DRAFTS_MAX: usize = 256;
-/// Bytes of one.
+/// Bytes of one room.
 const DRAFT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of all of them.
 const DRAFTS_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -31,6 +31,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 pub(super) struct Kept {
     /// What was typed and not sent.
     pub(super) drafts: BTreeMap<String, String>,
+    /// What was sent and does not stand, the oldest first. Never a part of the draft: a text and a command
+    /// that are put together would be said as one.
+    pub(super) unsaid: BTreeMap<String, Vec<String>>,
     /// When the bell rings, where it was set.
     pub(super) bell: BTreeMap<String, String>,
     /// When the desktop notifies, where it was set.
@@ -42,7 +45,7 @@ pub(super) struct Kept {
 /// Names of what this screen changed, set or taken away. All else is left to the user's other screens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Touched {
-    /// Of [`Kept::drafts`].
+    /// Of [`Kept::drafts`] and [`Kept::unsaid`].
     pub(super) drafts: BTreeSet<String>,
     /// Of [`Kept::bell`].
     pub(super) bell: BTreeSet<String>,
@@ -110,7 +113,7 @@ pub(super) fn save(path: &Path, kept: &Kept, touched: &Touched) -> io::Result<Ve
         there => there?,
     };
     let mut all = merged(there.clone(), kept, touched);
-    let left_out = bounded(&mut all.drafts, &touched.drafts);
+    let left_out = bounded(&mut all, &touched.drafts);
     if all != there {
         replace(path, &all)?;
     }
@@ -173,17 +176,18 @@ fn merged(there: Kept, ours: &Kept, touched: &Touched) -> Kept {
     }
     Kept {
         drafts: merged_map(there.drafts, &ours.drafts, &touched.drafts),
+        unsaid: merged_map(there.unsaid, &ours.unsaid, &touched.drafts),
         bell: merged_map(there.bell, &ours.bell, &touched.bell),
         notify: merged_map(there.notify, &ours.notify, &touched.notify),
         ignored,
     }
 }
 
-fn merged_map(
-    mut there: BTreeMap<String, String>,
-    ours: &BTreeMap<String, String>,
+fn merged_map<T: Clone>(
+    mut there: BTreeMap<String, T>,
+    ours: &BTreeMap<String, T>,
     touched: &BTreeSet<String>,
-) -> BTreeMap<String, String> {
+) -> BTreeMap<String, T> {
     for name in touched {
         match ours.get(name) {
             Some(value) => there.insert(name.clone(), value.clone()),
@@ -193,10 +197,17 @@ fn merged_map(
     there
 }
 
-/// Takes out what there is no room for: drafts that are too long, then the largest, this screen's own last.
-fn bounded(drafts: &mut BTreeMap<String, String>, own: &BTreeSet<String>) -> Vec<String> {
-    let mut order: Vec<_> =
-        drafts.iter().map(|(name, draft)| (name.clone(), draft.len())).collect();
+/// Takes out what there is no room for: what is too long for one room, then the largest, this screen's own
+/// last.
+fn bounded(kept: &mut Kept, own: &BTreeSet<String>) -> Vec<String> {
+    let mut sizes = BTreeMap::<&String, usize>::new();
+    for (name, draft) in &kept.drafts {
+        *sizes.entry(name).or_default() += draft.len();
+    }
+    for (name, unsaid) in &kept.unsaid {
+        *sizes.entry(name).or_default() += unsaid.iter().map(String::len).sum::<usize>();
+    }
+    let mut order: Vec<_> = sizes.into_iter().map(|(name, bytes)| (name.clone(), bytes)).collect();
     order.sort_by_key(|(name, bytes)| (!own.contains(name), *bytes));
     let (mut count, mut bytes) = (0, 0);
     let mut left_out = Vec::new();
@@ -205,7 +216,8 @@ fn bounded(drafts: &mut BTreeMap<String, String>, own: &BTreeSet<String>) -> Vec
         if fits && count < DRAFTS_MAX {
             (count, bytes) = (count + 1, bytes + more);
         } else {
-            drafts.remove(&name);
+            kept.drafts.remove(&name);
+            kept.unsaid.remove(&name);
             left_out.push(name);
         }
     }
@@ -238,6 +250,7 @@ mod tests {
         let (_dir, path) = place();
         assert_eq!(load(&path), (Kept::default(), None));
         let (mut kept, mut touched) = draft("ops", "두 줄\n\u{1b}");
+        kept.unsaid.insert("ops".into(), vec!["/two".into(), "one\n".into()]);
         kept.ignored.insert("bob".into());
         kept.bell.insert("ops".into(), "all".into());
         kept.notify.insert("ops".into(), "off".into());

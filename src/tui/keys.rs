@@ -177,6 +177,19 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 impl Action {
+    /// Whether it leads to another room.
+    pub(super) fn goes_elsewhere(self) -> bool {
+        matches!(
+            self,
+            Self::Room(_)
+                | Self::PreviousRoom
+                | Self::NextRoom
+                | Self::NextUnread
+                | Self::PreviousUnread
+                | Self::Switch
+        )
+    }
+
     fn all() -> impl Iterator<Item = Self> {
         GROUPS.iter().flat_map(|(_, actions)| actions.iter().copied())
     }

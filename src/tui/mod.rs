@@ -187,7 +187,10 @@ pub(crate) fn run(
         Some(label) => format!("{}/{label}", member.user()),
     };
     let mut model = Model::new(now(), options, me, &setup.rooms, kept);
-    model.welcome();
+    match notes.first() {
+        Some(note) => model.failed(note.as_str()),
+        None => model.welcome(),
+    }
     os::note_wish_to_end();
     let terminal = Terminal::enter(wish)?;
     let (columns, rows) = terminal.size();
@@ -290,7 +293,8 @@ impl Drop for Screen {
 impl Screen {
     fn run(mut self, inputs: &Mailbox<Input>) -> Result<Farewell, ScreenError> {
         let done = self.turn_until_end(inputs);
-        // First of all its user has his terminal again.
+        // Who is told to end has little time.
+        self.keep();
         restore();
         self.model.tell_marks();
         while let Some(effect) = self.model.take_effect() {
@@ -299,12 +303,13 @@ impl Screen {
             }
         }
         self.wait_until_it_stands();
+        let count = self.model.unsaid_count();
         self.model.keep_orphans();
         self.keep();
-        if self.member.unacked() > 0 {
-            let count = self.member.unacked();
+        if count > 0 {
             let s = if count == 1 { "" } else { "s" };
-            self.notes.push(format!("{count} message{s} could not be sent; kept as drafts"));
+            let kept = if self.kept_at.is_some() { "kept as drafts" } else { "and lost" };
+            self.notes.push(format!("{count} message{s} may not have been said; {kept}"));
         }
         self.member.say_good_bye();
         done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })
@@ -526,8 +531,7 @@ impl Screen {
     fn come_back(&mut self, outcome: Result<Option<String>, String>) -> Result<(), ScreenError> {
         self.is_outside = false;
         (self.setup.signals_to_child)(false);
-        self.terminal.resume()?;
-        self.take_size();
+        let resumed = self.terminal.resume();
         let editing = self.editing.take();
         if self.ends.is_none() && os::was_told_to_end() {
             self.ends = Some(End::Interrupted);
@@ -541,6 +545,8 @@ impl Screen {
             Ok(None) => {}
             Err(e) => self.model.failed(e),
         }
+        resumed?;
+        self.take_size();
         Ok(())
     }
 
@@ -620,6 +626,7 @@ impl Screen {
     fn look(&mut self, room: &RoomName) {
         // Without a table, or with one that is just being written, the next look will tell.
         let Ok(snapshot) = Snapshot::read(&self.setup.places) else { return };
+        self.model.server_is(snapshot.server);
         let now_us = os::monotonic_us();
         let present = snapshot
             .rows
@@ -648,11 +655,18 @@ impl Screen {
         let Some(path) = &self.kept_at else { return };
         let (kept, touched) = self.model.kept();
         let note = match kept::save(path, kept, touched) {
-            Ok(left_out) if left_out.is_empty() => return,
-            Ok(left_out) => format!("too much to be kept: the drafts of {}", left_out.join(", ")),
+            Ok(left_out) => {
+                self.model.is_kept(&left_out);
+                if left_out.is_empty() {
+                    return;
+                }
+                format!("too much to be kept: what was typed in {}", left_out.join(", "))
+            }
             Err(e) => format!("drafts can't be kept in {}: {e}", path.display()),
         };
-        if !self.notes.contains(&note) {
+        let is_new = !self.notes.contains(&note);
+        self.model.not_kept(now(), is_new.then_some(note.as_str()));
+        if is_new {
             self.notes.push(note);
         }
     }

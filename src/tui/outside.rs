@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{chat::text::shown, os};
+use crate::{chat::text::shown, limits::INPUT_BYTES_MAX, os};
 
 /// What is read from the editor at most.
-const EDITED_BYTES_MAX: u64 = 1024 * 1024;
+const EDITED_BYTES_MAX: u64 = INPUT_BYTES_MAX as u64;
 /// A pager that ended sooner was not read by anybody.
 const UNREAD: Duration = Duration::from_millis(300);
 
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_cant_be_read_back_is_kept_and_named() {
         let dir = tempfile::tempdir().unwrap();
-        for bad in [b"\xff\xfe".to_vec(), vec![b'x'; 1024 * 1024 + 1]] {
+        for bad in [b"\xff\xfe".to_vec(), vec![b'x'; INPUT_BYTES_MAX + 1]] {
             let mut at = PathBuf::new();
             let e = edit_with("text", dir.path(), |file| {
                 at = file.to_owned();

@@ -161,7 +161,9 @@ impl Paint {
             // Without colours other names are bold, and this one is the one that is not.
             Role::Me if self.depth == Depth::None => plain,
             Role::Me | Role::Title | Role::Unread | Role::Level(Level::Notice) => plain.bold(),
-            Role::Bar | Role::Found | Role::Selected | Role::Current => plain.reversed(),
+            Role::Bar | Role::Selected | Role::Current => plain.reversed(),
+            // In the chosen message as well.
+            Role::Found => plain.bold().underlined().reversed(),
             Role::Link => self.toned(&BLUE, Modifier::UNDERLINED),
             Role::Marker | Role::Error => self.toned(&RED, Modifier::BOLD),
             Role::Mention => self.toned(&PINK, Modifier::BOLD | Modifier::REVERSED),
@@ -380,6 +382,11 @@ mod tests {
             let modifiers = |role| paint.style(role).add_modifier;
             assert_ne!(modifiers(Role::UnreadMention), modifiers(Role::Unread));
             assert_ne!(modifiers(Role::UnreadMention), modifiers(Role::Current));
+            // One within the other.
+            assert_ne!(
+                modifiers(Role::Selected) | modifiers(Role::Found),
+                modifiers(Role::Selected)
+            );
             let levels: HashSet<_> =
                 Level::ALL.map(|level| paint.style(Role::Level(level))).into_iter().collect();
             assert_eq!(levels.len(), Level::ALL.len(), "{depth:?}");
@@ -388,7 +395,6 @@ mod tests {
         let styles = roles().into_iter().map(|role| paint.style(role)).chain([paint.name("ann")]);
         assert!({ styles }.all(|style| style.fg.is_none() && style.bg.is_none()));
         assert_eq!(paint.style(Role::Mention), plain.bold().reversed());
-        assert_eq!(paint.style(Role::Found), plain.reversed());
         assert_eq!(paint.style(Role::Me), plain);
     }
 

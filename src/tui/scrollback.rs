@@ -17,6 +17,8 @@ const SLACK: usize = 2;
 const LINE_BYTES: usize = 2 * 1024;
 /// Below that bytes are not bounded however few lines are: a page of the longest texts fits.
 const BYTES_MIN: usize = 200 * TEXT_BYTES_MAX;
+/// Holes that are remembered; the oldest are forgotten first.
+const GAPS_MAX: usize = 100;
 /// Names that a folded line of joins and leaves keeps.
 const FOLDED_MAX: usize = 50;
 
@@ -182,6 +184,11 @@ pub(super) struct Scrollback {
     at_beginning: bool,
     /// Everything from this number on was asked for, shown or not.
     reach: Option<u64>,
+    /// The same up to this number, of a window that is elsewhere than at the newest message.
+    reach_end: Option<u64>,
+    /// What is missing for good: the last number of each hole, and what is said of it. It comes back with
+    /// the lines around it.
+    gaps: VecDeque<(u64, Note)>,
 }
 
 impl Scrollback {
@@ -194,6 +201,8 @@ impl Scrollback {
             attached: true,
             at_beginning: false,
             reach: None,
+            reach_end: None,
+            gaps: VecDeque::new(),
         }
     }
 
@@ -263,6 +272,11 @@ impl Scrollback {
         [self.first_seq(), self.reach].into_iter().flatten().min()
     }
 
+    /// After which number there is more to ask for.
+    pub(super) fn asked_to(&self) -> u64 {
+        self.last_seq().max(self.reach_end).unwrap_or(0)
+    }
+
     /// Everything from this number on was asked for.
     pub(super) fn note_reach(&mut self, first: u64) {
         self.reach = Some(first);
@@ -290,7 +304,7 @@ impl Scrollback {
         if self.first_seq().is_none_or(|first| seq < first) {
             return None;
         }
-        // Notes stand among the messages: the search goes by the number at or before each line.
+        // From the newest on: that is where somebody looks for most.
         let at = self.lines.iter().rposition(|line| line.said().is_some_and(|s| s.seq <= seq))?;
         let is_it = self.lines[at].said().is_some_and(|said| said.seq == seq);
         if is_it {
@@ -299,14 +313,30 @@ impl Scrollback {
         (at + 1..self.lines.len()).find(|&next| self.lines[next].said().is_some())
     }
 
-    /// Adds what is said now. False if the window is elsewhere.
+    /// Adds what is said now. False if the window is elsewhere. While somebody reads further up the window
+    /// grows for a while, and then ends where it is: what is read is not taken away.
     pub(super) fn push(&mut self, line: Line, is_scrolled: bool) -> bool {
         if !self.attached {
             return false;
         }
         self.push_back(line);
-        self.trim_front(is_scrolled);
-        true
+        self.trim(is_scrolled);
+        self.attached
+    }
+
+    /// Adds that messages up to a number are missing.
+    pub(super) fn push_gap(&mut self, last: u64, note: Note, is_scrolled: bool) {
+        self.gaps.push_back((last, note.clone()));
+        if self.gaps.len() > GAPS_MAX {
+            self.gaps.pop_front();
+        }
+        self.push(Line::Note(note), is_scrolled);
+    }
+
+    /// What is missing between two messages.
+    fn gaps_between(&self, after: u64, before: u64) -> Vec<Note> {
+        let here = self.gaps.iter().filter(|(last, _)| (after..before).contains(last));
+        here.map(|(_, note)| note.clone()).collect()
     }
 
     /// Adds that somebody came or went, to the line before if that says such things as well.
@@ -329,12 +359,19 @@ impl Scrollback {
             line.add_move(wall_us, one);
             self.bytes = self.bytes + line.bytes() - before;
         }
-        self.trim_front(is_scrolled);
+        self.trim(is_scrolled);
     }
 
-    /// The oldest lines go. While somebody reads further up they stay a while longer.
-    fn trim_front(&mut self, is_scrolled: bool) {
-        let times = if is_scrolled { SLACK } else { 1 };
+    fn trim(&mut self, is_scrolled: bool) {
+        if is_scrolled {
+            self.trim_back();
+        } else {
+            self.trim_front(1);
+        }
+    }
+
+    /// The oldest lines go.
+    fn trim_front(&mut self, times: usize) {
         while self.is_over(times) {
             let Some(line) = self.lines.pop_front() else { return };
             self.bytes -= line.bytes();
@@ -344,38 +381,71 @@ impl Scrollback {
         }
     }
 
-    /// Adds older messages, oldest first, at the beginning; those that are there already are left out. What
-    /// is too much then goes at the end of the window; with `keeps_end` the oldest of them are not taken.
-    pub(super) fn prepend(&mut self, mut older: Vec<Said>, first: u64, keeps_end: bool) {
-        if let Some(first) = self.first_seq() {
-            older.retain(|said| said.seq < first);
-        }
-        self.reach = Some(first);
-        for said in older.into_iter().rev() {
-            self.bytes += said.bytes();
-            self.lines.push_front(Line::Said(said));
-            self.first_id -= 1;
-            if keeps_end && self.is_over(SLACK) {
-                self.trim_front(true);
-                return;
-            }
-        }
+    /// The newest lines go; they are asked for again when somebody comes there.
+    fn trim_back(&mut self) {
         while self.is_over(SLACK) {
             let Some(line) = self.lines.pop_back() else { return };
             self.bytes -= line.bytes();
             self.attached = false;
+            self.reach_end = None;
         }
     }
 
-    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message.
-    pub(super) fn append(&mut self, newer: Vec<Said>, reaches_end: bool) {
-        let last = self.last_seq().unwrap_or(0);
-        newer
-            .into_iter()
-            .filter(|said| said.seq > last)
-            .for_each(|s| self.push_back(Line::Said(s)));
+    fn push_front(&mut self, line: Line) {
+        self.bytes += line.bytes();
+        self.lines.push_front(line);
+        self.first_id -= 1;
+    }
+
+    /// Adds older messages, oldest first, at the beginning; those that are there already are left out. What
+    /// is too much then goes at the end of the window; with `keeps_end` the oldest of them are not taken.
+    pub(super) fn prepend(&mut self, mut older: Vec<Said>, first: u64, keeps_end: bool) {
+        let known = self.first_seq();
+        older.retain(|said| known.is_none_or(|known| said.seq < known));
+        // What stands before the first message may say already what is missing there.
+        let there: Vec<_> = self.lines.iter().take_while(|line| line.said().is_none()).collect();
+        let is_there = |note: &Note| there.contains(&&Line::Note(note.clone()));
+        let mut lines = Vec::new();
+        let mut before = known;
+        for said in older.into_iter().rev() {
+            if let Some(before) = before {
+                let missing = self.gaps_between(said.seq, before);
+                lines.extend(
+                    missing.into_iter().filter(|note| !is_there(note)).map(Line::Note).rev(),
+                );
+            }
+            before = Some(said.seq);
+            lines.push(Line::Said(said));
+        }
+        if let Some(before) = before.filter(|before| first < *before) {
+            let missing = self.gaps_between(first, before);
+            lines.extend(missing.into_iter().filter(|note| !is_there(note)).map(Line::Note).rev());
+        }
+        self.reach = Some(first);
+        for line in lines {
+            self.push_front(line);
+            if keeps_end && self.is_over(SLACK) {
+                return self.trim_front(SLACK);
+            }
+        }
+        self.trim_back();
+    }
+
+    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message; all up
+    /// to `last` were asked for.
+    pub(super) fn append(&mut self, newer: Vec<Said>, last: u64, reaches_end: bool) {
+        let known = self.asked_to();
+        let mut after = known;
+        for said in newer.into_iter().filter(|said| said.seq > known) {
+            for note in self.gaps_between(after, said.seq) {
+                self.push_back(Line::Note(note));
+            }
+            after = said.seq;
+            self.push_back(Line::Said(said));
+        }
         self.attached |= reaches_end;
-        self.trim_front(true);
+        self.reach_end = (!self.attached).then_some(last);
+        self.trim_front(SLACK);
     }
 
     /// Empties the window; with `attached` it goes on with what is said now.
@@ -386,6 +456,13 @@ impl Scrollback {
         self.attached = attached;
         self.at_beginning = false;
         self.reach = None;
+        self.reach_end = None;
+    }
+
+    /// The same where numbers mean something else from here on.
+    pub(super) fn begin_anew(&mut self) {
+        self.clear(true);
+        self.gaps.clear();
     }
 }
 
@@ -447,13 +524,72 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_read_stays_longer_and_memory_is_bounded_all_the_same() {
+    fn what_is_being_read_is_not_taken_away_and_memory_is_bounded_all_the_same() {
         let mut back = filled(10, 1..=10);
         for seq in 11..=1_000 {
-            back.push(Line::Said(said(seq)), true);
-            assert!(back.len() <= 20);
+            let pushed = back.push(Line::Said(said(seq)), true);
+            assert_eq!(pushed, seq <= 20);
         }
-        assert_eq!(back.len(), 20);
+        assert_eq!(seqs(&back), (1..=20).collect::<Vec<_>>());
+        assert_eq!((back.is_attached(), back.asked_to()), (false, 20));
+        // Whoever reads on gets the next ones.
+        back.append((21..=30).map(said).collect(), 30, false);
+        assert_eq!(seqs(&back), (11..=30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_not_shown_is_not_asked_for_again() {
+        let mut back = filled(10, 1..=25);
+        back.clear(false);
+        back.append((101..=105).map(said).collect(), 105, false);
+        back.append(Vec::new(), 305, false);
+        assert_eq!(back.asked_to(), 305);
+        back.append(vec![said(310)], 400, true);
+        assert_eq!(seqs(&back), [101, 102, 103, 104, 105, 310]);
+        assert!(back.is_attached());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_wherever_the_window_goes() {
+        let gap = |text: &str| Note { wall_us: 0, kind: NoteKind::Gap, text: text.to_owned() };
+        let shown = |back: &Scrollback| -> Vec<String> {
+            let text = |line: &Line| match line {
+                Line::Said(said) => said.text.clone(),
+                Line::Note(note) => note.text.clone(),
+                Line::Moves(_) => String::new(),
+            };
+            back.iter().map(text).collect()
+        };
+        let mut back = filled(100, 1..=3);
+        back.push_gap(6, gap("gap 4-6"), false);
+        for seq in 7..=9 {
+            back.push(Line::Said(said(seq)), false);
+        }
+        let all = ["1", "2", "3", "gap 4-6", "7", "8", "9"];
+        assert_eq!(shown(&back), all);
+        // Emptied, and loaded from the end.
+        back.clear(true);
+        back.prepend(vec![said(8), said(9)], 8, true);
+        back.prepend([1, 2, 3, 7].map(said).into(), 1, true);
+        assert_eq!(shown(&back), all);
+        // In pages that end and begin where it is.
+        for first in [4, 5, 6, 7] {
+            back.clear(true);
+            back.prepend((7..=9).map(said).collect(), first, true);
+            back.prepend((1..=3).map(said).collect(), 1, true);
+            assert_eq!(shown(&back), all, "{first}");
+        }
+        // And forwards.
+        back.clear(false);
+        back.append((1..=3).map(said).collect(), 4, false);
+        back.append((7..=9).map(said).collect(), 9, true);
+        assert_eq!(shown(&back), all);
+        // Elsewhere while it is told.
+        back.clear(false);
+        back.append((1..=3).map(said).collect(), 3, false);
+        back.push_gap(11, gap("gap 10-11"), true);
+        back.append([7, 8, 9, 12].map(said).into(), 12, true);
+        assert_eq!(shown(&back)[3..], ["gap 4-6", "7", "8", "9", "gap 10-11", "12"]);
     }
 
     #[test]
@@ -498,7 +634,7 @@ mod tests {
         assert!(!back.is_attached());
         assert_eq!(seqs(&back), (71..=90).collect::<Vec<_>>());
         assert!(!back.push(Line::Said(said(101)), true), "elsewhere");
-        back.append((91..=101).map(said).collect(), true);
+        back.append((91..=101).map(said).collect(), 101, true);
         assert!(back.is_attached());
         assert_eq!(back.last_seq(), Some(101));
     }

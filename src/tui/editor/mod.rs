@@ -93,14 +93,19 @@ impl Editor {
         self.draft.cursor()
     }
 
-    /// What would be lost if everything ended now: what is being written, also while something that was
-    /// sent before is only looked at.
-    pub(super) fn unsent(&self) -> &str {
-        if self.is_recalled_as_sent() {
-            self.left.get(&self.history.len()).map_or("", Draft::text)
-        } else {
-            self.text()
-        }
+    /// What is being written, also while something that was sent before is looked at.
+    pub(super) fn written(&self) -> &str {
+        self.left.get(&self.history.len()).unwrap_or(&self.draft).text()
+    }
+
+    /// What was made of recalled texts and not sent, the oldest first.
+    pub(super) fn remade(&self) -> Vec<String> {
+        let here =
+            (self.shown < self.history.len() && !self.is_recalled_as_sent()).then_some(&self.draft);
+        let above = self.left.range(..self.shown).map(|(_, draft)| draft);
+        let below = self.left.range(self.shown..self.history.len()).map(|(_, draft)| draft);
+        let texts = above.chain(here).chain(below).map(Draft::text);
+        texts.filter(|text| !text.trim().is_empty()).map(str::to_owned).collect()
     }
 
     /// Puts another text in place of all; can be taken back.
@@ -109,36 +114,30 @@ impl Editor {
         self.draft.change(0..self.text().len(), &cleaned(text));
     }
 
-    /// Empties it and gives the text, which can be recalled.
+    /// Gives the text, which can be recalled. The input is empty then, or has what was being written while
+    /// something else was recalled and sent.
     pub(super) fn take(&mut self) -> String {
         self.begin();
         let text = mem::take(&mut self.draft).into_text();
-        let unsent = self.left.remove(&self.history.len());
-        // It is nowhere else, so that it is recalled before what was sent in its place.
-        if let Some(unsent) = unsent {
-            self.remember(unsent.into_text());
+        self.draft = self.left.remove(&self.history.len()).unwrap_or_default();
+        // What was made of other recalled texts is nowhere else.
+        for left in mem::take(&mut self.left).into_values() {
+            self.remember(left.into_text());
         }
         self.remember(text.clone());
-        self.end_recall();
+        self.shown = self.history.len();
         text
     }
 
-    /// Another room: gives what was being written here.
-    pub(super) fn swap(&mut self, draft: Draft) -> Draft {
+    /// Another room: gives what was being written here, and what was made of recalled texts.
+    pub(super) fn swap(&mut self, draft: Draft) -> (Draft, Vec<String>) {
         self.begin();
-        let unsent = self.left.remove(&self.history.len());
-        let recalled_as_sent = self.is_recalled_as_sent();
+        let remade = self.remade();
         let current = mem::replace(&mut self.draft, draft);
-        let given = match unsent {
-            Some(unsent) if recalled_as_sent => unsent,
-            Some(unsent) => {
-                self.remember(unsent.into_text());
-                current
-            }
-            None => current,
-        };
-        self.end_recall();
-        given
+        let written = self.left.remove(&self.history.len()).unwrap_or(current);
+        self.left.clear();
+        self.shown = self.history.len();
+        (written, remade)
     }
 
     /// Something typed or pasted.
@@ -157,6 +156,11 @@ impl Editor {
         if is_one {
             self.last = Last::Typed;
         }
+    }
+
+    /// One character typed.
+    pub(super) fn insert_char(&mut self, c: char) {
+        self.insert(c.encode_utf8(&mut [0; 4]));
     }
 
     /// Puts one text in place of a part, the cursor behind it. One that replaces that one in turn is the
@@ -293,11 +297,6 @@ impl Editor {
             self.left.insert(self.shown, left);
         }
         self.shown = nth;
-    }
-
-    fn end_recall(&mut self) {
-        self.left.clear();
-        self.shown = self.history.len();
     }
 
     fn remember(&mut self, text: String) {
@@ -482,13 +481,15 @@ mod tests {
         editor.insert("not yet");
         editor.apply(Edit::Left);
         editor.history_back();
-        assert_eq!((seen(&editor).as_str(), editor.unsent()), ("two|", "not yet"));
+        assert_eq!((seen(&editor).as_str(), editor.written()), ("two|", "not yet"));
+        assert!(editor.remade().is_empty());
         editor.insert("!");
-        assert_eq!(editor.unsent(), "two!");
+        assert_eq!((editor.written(), editor.remade()), ("not yet", vec!["two!".to_owned()]));
         editor.history_back();
         assert_eq!(seen(&editor), "one|");
         editor.history_back();
         assert_eq!(seen(&editor), "one|");
+        assert_eq!((editor.written(), editor.remade()), ("not yet", vec!["two!".to_owned()]));
         editor.history_forward();
         assert_eq!(seen(&editor), "two!|", "what was changed is still there");
         editor.history_forward();
@@ -507,8 +508,14 @@ mod tests {
         editor.history_back();
         editor.insert("!");
         assert_eq!(editor.take(), "one!");
-        assert!(editor.is_empty());
-        for expected in ["one!", "not yet", "one"] {
+        assert_eq!(editor.text(), "not yet", "it is written on");
+        editor.history_back();
+        editor.insert("?");
+        editor.history_back();
+        editor.insert(".");
+        assert_eq!(editor.take(), "one.");
+        assert_eq!(editor.text(), "not yet");
+        for expected in ["one.", "one!?", "one!", "one"] {
             editor.history_back();
             assert_eq!(editor.text(), expected);
         }
@@ -532,22 +539,23 @@ mod tests {
         send(&mut editor, "sent");
         editor.insert("for dev");
         editor.apply(Edit::Left);
-        let dev = editor.swap(Draft::default());
+        let (dev, _) = editor.swap(Draft::default());
         assert_eq!((seen(&editor).as_str(), dev.text()), ("|", "for dev"));
         editor.insert("for ops");
         editor.history_back();
-        let ops = editor.swap(dev);
+        let (ops, remade) = editor.swap(dev);
         assert_eq!(ops.text(), "for ops", "a recalled text is not what was being written");
+        assert!(remade.is_empty());
         assert_eq!(seen(&editor), "for de|v");
         editor.apply(Edit::Undo);
         assert!(editor.is_empty());
         editor.apply(Edit::Redo);
         editor.history_back();
         editor.insert("!");
-        let changed = editor.swap(ops);
-        assert_eq!(changed.text(), "sent!");
+        let (dev, remade) = editor.swap(ops);
+        assert_eq!((dev.text(), remade), ("for dev", vec!["sent!".to_owned()]), "neither is lost");
         editor.history_back();
-        assert_eq!(editor.text(), "for dev", "nor lost for what was made of a recalled one");
+        assert_eq!(editor.text(), "sent");
     }
 
     #[test]

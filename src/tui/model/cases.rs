@@ -12,7 +12,7 @@ use crate::{
     chat::{
         member::{EndCause, Kind, Level, Member, SessionId, State},
         message::{Message, MessageId, Notice, StreamName},
-        names::{RoomName, UserName},
+        names::{Label, RoomName, UserName},
         verbs::{
             Channel, GapReason, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
             StreamInfo, StreamLabel, StreamTag, WhoInfo,
@@ -186,13 +186,15 @@ impl Screen {
 }
 
 fn member(name: &str) -> Member {
+    let (name, label) =
+        name.split_once('/').map_or((name, None), |(user, label)| (user, Some(label)));
     Member {
         session: SessionId(7),
         uid: 1,
         pid: 1,
         kind: Kind::Person,
         user: UserName::new(name).unwrap(),
-        label: None,
+        label: label.map(|label| Label::new(label).unwrap()),
     }
 }
 
@@ -286,13 +288,278 @@ fn what_was_refused_stands_in_the_input_again() {
     let mut screen = Screen::new();
     screen.enter("first");
     let (token, _) = screen.said_now();
-    screen.typed("second");
     screen.model.unsaid(token);
-    assert_eq!(screen.input(), "first\nsecond");
+    assert_eq!(screen.input(), "first");
     assert!(screen.room("dev").pending.is_empty());
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted");
     screen.model.refused(screen.now, &refusal);
-    assert_eq!(screen.error(), "you are muted");
+    assert!(screen.rows().iter().any(|row| row.contains("not done: you are muted")));
+}
+
+#[test]
+fn what_was_refused_is_never_put_together_with_what_is_typed() {
+    let mut screen = Screen::new();
+    screen.enter("hello all");
+    let (token, _) = screen.said_now();
+    screen.typed("/msg @root a secret");
+    screen.model.unsaid(token);
+    assert_eq!(screen.input(), "/msg @root a secret");
+    assert!(screen.rows().iter().any(|row| row.contains("1 not said")));
+    let kept = screen.model.kept().0;
+    assert_eq!(
+        (&kept.drafts["dev"][..], &kept.unsaid["dev"][..]),
+        ("/msg @root a secret", &["hello all".to_owned()][..])
+    );
+    let kept = kept.clone();
+    // Afterwards it comes back.
+    screen.ctrl('u');
+    screen.press(KeyCode::Up);
+    assert_eq!(screen.input(), "hello all");
+    assert!(screen.room("dev").unsaid.is_empty());
+    // And so it does on the next screen.
+    let mut screen = Screen::with(options(), kept);
+    assert_eq!(screen.input(), "/msg @root a secret");
+    screen.ctrl('u');
+    screen.press(KeyCode::Up);
+    assert_eq!(screen.input(), "hello all");
+}
+
+#[test]
+fn what_is_kept_is_touched_no_more() {
+    let mut screen = Screen::new();
+    screen.typed("x");
+    assert!(screen.model.kept().1.drafts.contains("dev"));
+    screen.model.is_kept(&[]);
+    // Another screen decides from here on.
+    assert!(screen.model.kept().1.drafts.is_empty());
+    screen.typed("y");
+    assert!(screen.model.kept().1.drafts.contains("dev"));
+    screen.model.is_kept(&["dev".to_owned()]);
+    assert!(screen.model.kept().1.drafts.contains("dev"), "for that there was no room");
+}
+
+#[test]
+fn what_is_typed_in_no_room_stays_in_the_input_and_is_kept() {
+    let kept = Kept { drafts: [("web".to_owned(), "web's".to_owned())].into(), ..Kept::default() };
+    let mut screen = Screen::with(options(), kept);
+    screen.enter("/part");
+    screen.enter("/part");
+    assert!(screen.model.rooms.is_empty());
+    screen.typed("half a sen");
+    let kept = screen.model.kept().0.clone();
+    assert_eq!(kept.drafts[""], "half a sen");
+    screen.said("web", 1, "bob", "hi");
+    assert_eq!(screen.input(), "half a sen");
+    assert_eq!(screen.model.kept().0.drafts["web"], "half a sen");
+    assert_eq!(screen.model.kept().0.unsaid["web"], ["web's"]);
+    assert!(!screen.model.kept().0.drafts.contains_key(""));
+    let mut screen = Screen::with(options(), kept);
+    assert_eq!(screen.input(), "half a sen");
+    assert_eq!(screen.model.kept().0.drafts["dev"], "half a sen");
+}
+
+#[test]
+fn who_passes_through_a_room_has_not_read_it() {
+    let mut screen = Screen::new();
+    screen.said("ops", 1, "bob", "one");
+    screen.now = at(10);
+    screen.alt('2');
+    screen.now.mono_us += 300_000;
+    screen.model.tick(screen.now);
+    screen.alt('1');
+    assert_eq!((screen.room("ops").unread, screen.room("ops").first_unread()), (1, Some(1)));
+    // Who stays has.
+    screen.alt('2');
+    screen.model.tick(screen.now);
+    let due = screen.model.deadline_us(screen.now).unwrap();
+    assert!(due <= screen.now.mono_us + 1_000_000);
+    screen.now.mono_us += 1_000_000;
+    screen.model.tick(screen.now);
+    assert_eq!(screen.room("ops").unread, 0);
+    // And who types there.
+    screen.alt('1');
+    screen.said("ops", 2, "bob", "two");
+    screen.alt('2');
+    screen.typed("x");
+    assert_eq!(screen.room("ops").unread, 0);
+}
+
+#[test]
+fn what_the_server_counted_is_not_counted_twice() {
+    let mut screen = Screen::new();
+    screen.marks(&[("web", 4, 10)]);
+    assert_eq!(screen.room("web").unread, 6);
+    screen.effects();
+    for seq in 1..=10 {
+        screen.said("web", seq, "bob", "@ann hi");
+    }
+    assert_eq!(screen.room("web").unread, 6);
+    let rings = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Bell));
+    assert!(!rings(&screen.effects()), "it was said before");
+    screen.said("web", 11, "bob", "@ann hi");
+    assert_eq!(screen.room("web").unread, 7);
+    assert!(rings(&screen.effects()));
+}
+
+#[test]
+fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
+    let mut screen = Screen::new();
+    screen.enter("/ignore @bob");
+    screen.model.rooms[0].back.clear(true);
+    screen.marks(&[("dev", 2_300, 2_300)]);
+    let mut pages = 0;
+    loop {
+        screen.model.tick(screen.now);
+        let page = screen.effects().into_iter().find_map(|effect| match effect {
+            Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
+                Some((first, last, asked))
+            }
+            _ => None,
+        });
+        let Some((first, last, asked)) = page else { break };
+        pages += 1;
+        assert!(pages < 30, "{first} to {last}");
+        let messages = (first..=last)
+            .map(|seq| message(StreamName::Room(room("dev")), seq, "bob", "hay"))
+            .collect();
+        screen.model.take_page(screen.now, asked, messages, last);
+    }
+    assert!(pages > 1);
+}
+
+#[test]
+fn a_mark_that_did_not_come_through_is_told_again() {
+    let mut screen = Screen::new();
+    screen.said("dev", 1, "bob", "here");
+    screen.now = at(5);
+    screen.model.tick(screen.now);
+    let refusal = Refusal::new(RefusalCode::Failed, "there is no connection to the server now");
+    let told = |effects: Vec<Effect>| {
+        let mut marks = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Ask(Request::MarkRead { seq, .. }, asked) => Some((seq, asked)),
+            _ => None,
+        });
+        marks.next()
+    };
+    let (seq, asked) = told(screen.effects()).unwrap();
+    assert_eq!(seq, 1);
+    screen.model.answered(screen.now, asked, Err(refusal));
+    assert_eq!(screen.model.hint, None);
+    screen.marks(&[("dev", 0, 1)]);
+    screen.now = at(10);
+    screen.model.tick(screen.now);
+    assert_eq!(told(screen.effects()).unwrap().0, 1);
+}
+
+#[test]
+fn what_is_refused_of_a_command_comes_back() {
+    let mut screen = Screen::new();
+    screen.enter("/topic 새 주제");
+    let asked = screen.effects().into_iter().find_map(|effect| match effect {
+        Effect::Ask(Request::Topic { .. }, asked) => Some(asked),
+        _ => None,
+    });
+    let refusal = Refusal::new(RefusalCode::Denied, "you do not lead dev");
+    screen.model.answered(screen.now, asked.clone().unwrap(), Err(refusal.clone()));
+    assert_eq!((screen.input(), screen.error()), ("/topic 새 주제", "you do not lead dev"));
+    // Not over something else, and not in another room.
+    screen.ctrl('u');
+    screen.alt('2');
+    screen.model.answered(screen.now, asked.unwrap(), Err(refusal));
+    assert_eq!(screen.input(), "");
+}
+
+#[test]
+fn who_only_reads_tells_nobody_anything() {
+    let mut screen = Screen::with(Options { read_only: true, ..options() }, Kept::default());
+    for line in [
+        "hello",
+        "/announce hi",
+        "/topic x",
+        "/kick @bob",
+        "/ban @bob",
+        "/me waves",
+        "/msg @bob hi",
+    ] {
+        screen.effects();
+        screen.enter(line);
+        assert!(screen.error().contains("only reads"), "{line}");
+        let tells = |effect: &Effect| match effect {
+            Effect::Ask(_, asked) => *asked != Asked::Sign,
+            effect => matches!(effect, Effect::Say { .. }),
+        };
+        assert!(!screen.effects().iter().any(tells), "{line}");
+        screen.ctrl('u');
+    }
+}
+
+#[test]
+fn nobody_ignores_himself() {
+    let mut screen = Screen::new();
+    screen.enter("/ignore @ann");
+    assert!(screen.error().contains("is you"));
+    screen.ctrl('u');
+    screen.enter("/ignore @ann/bot");
+    screen.said("dev", 1, "ann/bot", "beep");
+    screen.said("dev", 2, "ann", "myself");
+    let rows = screen.rows();
+    assert!(
+        rows.iter().any(|row| row.contains("myself"))
+            && !rows.iter().any(|row| row.contains("beep"))
+    );
+}
+
+#[test]
+fn a_long_paste_is_refused_and_its_last_line_end_is_no_part_of_it() {
+    let mut screen = Screen::new();
+    screen.model.paste(screen.now, "one\r\ntwo\r\n");
+    assert_eq!(screen.input(), "one\ntwo");
+    screen.model.paste(screen.now, &"x".repeat(1_000_000));
+    assert_eq!(screen.input(), "one\ntwo");
+    assert!(screen.error().contains("1000000 bytes"));
+}
+
+#[test]
+fn a_word_that_is_no_error_goes_by_itself() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, Event::End { reason: "it ended".to_owned() });
+    assert!(screen.model.hint.is_some());
+    screen.ready(&[("dev", 0), ("ops", 0)]);
+    assert_eq!(screen.model.hint, None, "it is not so any more");
+    screen.press(KeyCode::F(8));
+    screen.model.tick(screen.now);
+    let due = screen.model.deadline_us(screen.now).unwrap();
+    assert!(due > screen.now.mono_us, "nothing turns without end");
+    screen.now.mono_us += 15_000_001;
+    screen.model.tick(screen.now);
+    assert_eq!(screen.model.hint, None);
+}
+
+#[test]
+fn one_esc_ends_a_reply() {
+    let mut screen = Screen::new();
+    screen.said("dev", 1, "bob", "hello");
+    screen.key(KeyCode::Up, KeyModifiers::CONTROL);
+    screen.alt('q');
+    screen.typed("yes");
+    assert!(screen.room("dev").quote.is_some());
+    screen.press(KeyCode::Esc);
+    assert!(screen.room("dev").quote.is_none());
+    assert_eq!(screen.input(), "yes");
+}
+
+#[test]
+fn a_panel_that_was_turned_twice_goes_on_by_itself() {
+    let mut screen = Screen::new();
+    screen.model.resize(100, 30);
+    for key in [5, 6] {
+        screen.press(KeyCode::F(key));
+        screen.press(KeyCode::F(key));
+    }
+    assert_eq!(
+        (screen.model.options.rooms_panel, screen.model.options.members_panel),
+        (Panel::Auto, Panel::Auto)
+    );
 }
 
 #[test]
@@ -627,9 +894,34 @@ fn rooms_that_the_name_follows_are_opened_by_themselves() {
 fn a_room_that_one_was_removed_from_closes_and_says_so() {
     let mut screen = Screen::new();
     let by = UserName::new("root").unwrap();
-    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: true });
-    assert_eq!(screen.shown(), "ops");
-    assert!(screen.rows().iter().any(|row| row.contains("root banned you from dev")));
+    screen.model.event(screen.now, Event::Removed { room: room("ops"), by, banned: true });
+    assert_eq!((screen.shown().as_str(), screen.model.rooms.len()), ("dev", 1));
+    assert!(screen.rows().iter().any(|row| row.contains("root banned you from ops")));
+}
+
+#[test]
+fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
+    let mut screen = Screen::new();
+    screen.typed("the secret pl");
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: false });
+    screen.typed("an");
+    screen.effects();
+    screen.press(KeyCode::Enter);
+    assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "the secret plan"));
+    assert!(screen.error().contains("not in dev"));
+    assert!(screen.rows()[0].contains("you are not in it"));
+    let effects = screen.effects();
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Say { .. })), "{effects:?}");
+    // It goes once one goes elsewhere, and its draft is kept.
+    screen.alt('2');
+    assert_eq!((screen.shown().as_str(), screen.model.rooms.len()), ("ops", 1));
+    assert_eq!(screen.model.kept().0.drafts["dev"], "the secret plan");
+    // To come back is to be asked for.
+    screen.effects();
+    screen.enter("/join dev");
+    assert_eq!(screen.input(), "the secret plan");
+    assert!(screen.effects().iter().any(|effect| matches!(effect, Effect::Follow(_))));
 }
 
 // ---- conversations -------------------------------------------------------------------------------
@@ -732,8 +1024,10 @@ fn what_is_said_to_nobody_comes_back() {
     let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
     let user = UserName::new("nobdy").unwrap();
     screen.model.answered(screen.now, Asked::Open(user), Err(refusal));
-    assert_eq!(screen.input(), "hello");
+    // The name can be mended.
+    assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "/msg @nobdy hello"));
     assert_eq!(screen.error(), "there is no user nobdy");
+    assert_eq!(screen.model.rooms.len(), 2);
 }
 
 // ---- alerts --------------------------------------------------------------------------------------
@@ -797,8 +1091,27 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     screen.now = at(100_000);
     screen.model.tick(screen.now);
     assert_eq!(bar(&screen).len(), 1, "it stays");
+    screen.effects();
+    screen.press(KeyCode::F(8));
+    // On the user's other screens it goes as well.
+    let effects = screen.effects();
+    assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
+    screen.model.answered(screen.now, Asked::Acknowledge(2), Ok(Reply::Done));
+    assert!(bar(&screen)[0].acked);
     screen.press(KeyCode::F(8));
     assert!(bar(&screen).is_empty());
+}
+
+#[test]
+fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(1, Level::Warning, true));
+    screen.model.event(screen.now, notice(2, Level::Warning, true));
+    let refusal = Refusal::new(RefusalCode::Absent, "there is no announcement !2");
+    screen.model.answered(screen.now, Asked::Acknowledge(2), Err(refusal.clone()));
+    assert_eq!(screen.model.notices.shown().iter().map(|n| n.number).collect::<Vec<_>>(), [1]);
+    screen.model.answered(screen.now, Asked::Notice(1), Err(refusal));
+    assert!(screen.model.notices.shown().is_empty());
 }
 
 #[test]
@@ -986,12 +1299,11 @@ fn choosing_a_message_further_up_marks_nothing_as_read() {
 #[test]
 fn a_draft_outlives_its_room_however_it_is_spelled() {
     let mut screen = Screen::new();
-    screen.enter("/part ops");
     screen.typed("half");
+    screen.alt('2');
     let by = UserName::new("root").unwrap();
     screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: false });
-    assert!(screen.model.rooms.is_empty());
-    screen.ctrl('u');
+    assert_eq!(screen.model.rooms.len(), 1);
     screen.enter("/join Dev");
     assert_eq!(screen.input(), "half");
     assert_eq!(screen.model.kept().0.drafts["dev"], "half");
@@ -1013,12 +1325,15 @@ fn what_the_editor_gives_back_goes_where_it_was_begun() {
     let mut screen = Screen::new();
     screen.typed("secret");
     screen.alt('e');
-    let by = UserName::new("root").unwrap();
-    screen.model.event(screen.now, Event::Removed { room: room("dev"), by, banned: false });
     let dev = StreamName::Room(room("dev"));
+    screen.model.close(screen.now, &dev);
     screen.model.edited(screen.now, &dev, "secret", "secret plan");
     assert_eq!((screen.shown().as_str(), screen.input()), ("ops", ""));
-    assert_eq!(screen.model.kept().0.drafts["dev"], "secret plan");
+    let kept = screen.model.kept().0;
+    assert_eq!(
+        (&kept.drafts["dev"], &kept.unsaid["dev"]),
+        (&"secret".into(), &vec!["secret plan".into()])
+    );
 }
 
 #[test]
@@ -1029,19 +1344,29 @@ fn what_comes_back_is_said_again_by_enter_and_never_done() {
     screen.model.unsaid(token);
     assert_eq!(screen.input(), "//part of it");
     screen.ctrl('u');
-    let target = "@bob/ci".parse().unwrap();
+    screen.enter("/msg @bob/ci psst");
+    let asks: Vec<_> = screen
+        .effects()
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Ask(Request::Open { .. }, asked) => Some(asked),
+            _ => None,
+        })
+        .collect();
+    let [asked] = asks.as_slice() else { panic!("{asks:?}") };
+    // Until then it is a draft.
+    assert_eq!(screen.model.kept().0.unsaid["@bob"], ["/msg @bob/ci psst"]);
     let refusal = Refusal::new(RefusalCode::Absent, "nobody");
-    let asked = Asked::OpenAndSay(target, "psst".to_owned());
-    screen.model.answered(screen.now, asked, Err(refusal));
-    assert_eq!(screen.input(), "/msg @bob/ci psst");
+    screen.model.answered(screen.now, asked.clone(), Err(refusal));
+    assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "/msg @bob/ci psst"));
 }
 
 #[test]
 fn an_announcement_that_had_its_time_does_not_come_back_with_the_connection() {
     let mut screen = Screen::new();
-    screen.model.event(screen.now, notice(2, Level::Critical, false));
+    screen.model.event(screen.now, notice(2, Level::Warning, false));
     screen.press(KeyCode::F(8));
-    screen.model.event(screen.now, notice(2, Level::Critical, false));
+    screen.model.event(screen.now, notice(2, Level::Warning, false));
     assert!(screen.model.notices.shown().is_empty());
 }
 

@@ -4,7 +4,7 @@ use super::{Alert, Asked, Effect, Mode, Model, Pending, Session, When};
 use crate::{
     chat::{
         message::{NoticeId, StreamName},
-        names::{RoomName, Target, UserName},
+        names::{Label, RoomName, Target, UserName},
         text::Text,
         verbs::{Announce, Follow, Request},
     },
@@ -28,13 +28,10 @@ fn needs_server(command: &Slash) -> bool {
         | Slash::Kick { .. }
         | Slash::Announce { .. }
         | Slash::Ack(_) => true,
-        // To one label of a user, there is no place where it could wait.
-        Slash::Message { to, text } => {
-            matches!(to, Target::User { label: Some(_), .. }) && text.is_some()
-        }
         Slash::Help(_)
         | Slash::Join(_)
         | Slash::Part(_)
+        | Slash::Message { .. }
         | Slash::Me(_)
         | Slash::Reply { .. }
         | Slash::Topic(None)
@@ -46,6 +43,15 @@ fn needs_server(command: &Slash) -> bool {
         | Slash::Read
         | Slash::Search(_)
         | Slash::Quit => false,
+    }
+}
+
+/// Whether others see or hear of it: nothing for who only reads.
+fn says(command: &Slash) -> bool {
+    match command {
+        Slash::Topic(topic) => topic.is_some(),
+        Slash::Announce { .. } | Slash::Role { .. } | Slash::Kick { .. } => true,
+        _ => false,
     }
 }
 
@@ -76,28 +82,46 @@ impl Model {
     fn say_here(&mut self, now: When, text: String) -> Result<(), String> {
         self.may_say()?;
         Text::check(&text).map_err(|e| e.to_string())?;
-        let room = self.room().ok_or("you are in no room; /join one")?;
-        let (at, reply_to) = (self.current, room.quote.as_ref().map(|quote| quote.seq));
-        self.taken();
-        match self.rooms[at].name.clone() {
-            StreamName::Room(name) => self.say_to(at, Address::Room(name), reply_to, text),
-            StreamName::Direct(user) => match self.rooms[at].tag {
-                Some(stream) => {
-                    let to = Address::Direct { stream, with: user, label: None };
-                    self.say_to(at, to, reply_to, text);
-                }
-                None => {
-                    let token = self.token();
-                    let pending = Pending { token, reply_to, text, unsent: true, seq: None };
-                    self.rooms[at].pending.push_back(pending);
-                    self.open_conversation(&StreamName::Direct(user));
-                }
-            },
-            StreamName::Announcements => {}
+        let room = self.room_mut().ok_or("you are in no room; /join one")?;
+        if room.gone {
+            let room = room.title();
+            return Err(format!("you are not in {room}; /join {room} asks to be let in"));
         }
-        self.rooms[at].quote = None;
-        self.go_to_bottom(now);
+        let reply_to = room.quote.take().map(|quote| quote.seq);
+        self.taken();
+        self.say_in(now, self.current, None, reply_to, text);
         Ok(())
+    }
+
+    /// Says something in a room, or to one label of whom a conversation is with, and shows it until it
+    /// stands.
+    fn say_in(
+        &mut self,
+        now: When,
+        at: usize,
+        label: Option<Label>,
+        reply_to: Option<u64>,
+        text: String,
+    ) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let room = &mut self.rooms[at];
+        let to = match (&room.name, room.tag) {
+            (StreamName::Room(name), _) => Some(Address::Room(name.clone())),
+            // Whether somebody of that label is there is asked each time.
+            (StreamName::Direct(user), Some(stream)) if label.is_none() => {
+                Some(Address::Direct { stream, with: user.clone(), label: None })
+            }
+            (StreamName::Direct(_) | StreamName::Announcements, _) => None,
+        };
+        let unsent = to.is_none();
+        let pending = Pending { token, label, reply_to, text: text.clone(), unsent, seq: None };
+        room.pending.push_back(pending);
+        match to {
+            Some(to) => self.effects.push_back(Effect::Say { token, to, reply_to, text }),
+            None => self.open_conversation(at),
+        }
+        self.go_to_bottom(now);
     }
 
     fn may_say(&self) -> Result<(), String> {
@@ -108,26 +132,6 @@ impl Model {
             return Err("too much is waiting for the server; what is typed stays here".to_owned());
         }
         Ok(())
-    }
-
-    fn unsaid_count(&self) -> usize {
-        self.rooms.iter().map(|room| room.pending.len()).sum()
-    }
-
-    fn token(&mut self) -> u64 {
-        let token = self.next_token;
-        self.next_token += 1;
-        token
-    }
-
-    /// Says something in a room, and shows it until it stands.
-    pub(super) fn say_to(&mut self, at: usize, to: Address, reply_to: Option<u64>, text: String) {
-        let token = self.token();
-        let Some(room) = self.rooms.get_mut(at) else { return };
-        let pending = Pending { token, reply_to, text: text.clone(), unsent: false, seq: None };
-        room.pending.push_back(pending);
-        self.effects.push_back(Effect::Say { token, to, reply_to, text });
-        self.changed = true;
     }
 
     // ---- commands ----------------------------------------------------------------------------
@@ -151,9 +155,13 @@ impl Model {
         let known = self.current_room();
         // Commands that change the room shown leave nothing of themselves in its draft.
         let line = self.editor.take();
+        self.typed = Some(line.clone());
         let done = self.act(now, command, known.as_ref());
-        if done.is_err() && self.editor.is_empty() {
+        self.typed = None;
+        if done.is_err() {
+            let parked = self.editor.text().to_owned();
             self.editor.set(&line);
+            self.set_aside(self.current, "", parked);
         }
         done
     }
@@ -164,6 +172,9 @@ impl Model {
     }
 
     fn act(&mut self, now: When, command: Slash, here: Option<&RoomName>) -> Result<(), String> {
+        if says(&command) {
+            self.may_say()?;
+        }
         let in_room = || here.cloned().ok_or_else(|| "this is no room".to_owned());
         match command {
             Slash::Help(None) => self.mode = Mode::Help { from: 0 },
@@ -230,13 +241,14 @@ impl Model {
             }
             Slash::Notify(wish) => self.set_alert(now, wish, false)?,
             Slash::Bell(wish) => self.set_alert(now, wish, true)?,
-            Slash::Ignore(user) => self.ignore(now, user),
-            Slash::Unignore(user) => {
-                if !self.ignored.remove(user.as_str()) {
-                    return Err(format!("{user} is not ignored"));
+            Slash::Ignore(who) => self.ignore(now, who)?,
+            Slash::Unignore(who) => {
+                let name = name_of(&who);
+                if !self.ignored.remove(&name) {
+                    return Err(format!("{name} is not ignored"));
                 }
-                self.touched.ignored.insert(user.to_string());
-                self.note(now, NoteKind::Info, format!("{user} is heard again"));
+                self.note(now, NoteKind::Info, format!("{name} is heard again"));
+                self.touched.ignored.insert(name);
                 self.keep_soon(now);
             }
             Slash::Clear => {
@@ -257,15 +269,22 @@ impl Model {
         Ok(())
     }
 
+    /// Asks for what a command wants.
     fn ask(&mut self, request: Request, asked: Asked) {
+        let room = self.room().map(|room| room.name.clone());
+        let asked = match &self.typed {
+            Some(line) => Asked::Typed(line.clone(), room, Box::new(asked)),
+            None => asked,
+        };
         self.effects.push_back(Effect::Ask(request, asked));
     }
 
     pub(super) fn join(&mut self, now: When, room: RoomName) {
         let name = StreamName::Room(room.clone());
-        let is_new = self.index_of(&name).is_none();
+        let is_new = self.index_of(&name).is_none_or(|at| self.rooms[at].gone);
         let at = self.open(name);
         if is_new {
+            (self.rooms[at].gone, self.rooms[at].failed) = (false, false);
             self.effects.push_back(Effect::Follow(Follow::Room(room)));
             // What is unread from before is asked for.
             self.ask_for_marks(0);
@@ -279,10 +298,12 @@ impl Model {
             Some(room) => StreamName::Room(room),
             None => self.room().ok_or("you are in no room")?.name.clone(),
         };
-        if self.index_of(&name).is_none() {
+        let Some(at) = self.index_of(&name) else {
             return Err(format!("you are not in {name}"));
-        }
-        if let StreamName::Room(room) = &name {
+        };
+        if let StreamName::Room(room) = &name
+            && !self.rooms[at].gone
+        {
             if matches!(self.session, Session::Down { .. }) {
                 return Err("there is no connection to the server now".to_owned());
             }
@@ -321,27 +342,23 @@ impl Model {
             Text::check(text).map_err(|e| e.to_string())?;
         }
         self.taken();
-        match (label, text) {
-            (Some(label), Some(text)) => {
-                let target = Target::User { user, label: Some(label) };
-                let open = Request::Open { target: target.clone() };
-                self.ask(open, Asked::OpenAndSay(target, text));
-            }
-            (_, text) => {
-                let name = StreamName::Direct(user);
-                let at = self.open(name);
-                self.show(now, at);
-                self.load(at, super::Loading::Newest);
-                if let Some(text) = text {
-                    // The draft that waits there is left alone.
-                    let draft = self.editor.swap(crate::tui::editor::Draft::default());
-                    let said = self.say_here(now, text);
-                    self.editor.swap(draft);
-                    return said;
-                }
-            }
+        let at = self.go_to_user(now, user);
+        if let Some(text) = text {
+            self.say_in(now, at, label, None, text);
         }
         Ok(())
+    }
+
+    /// To the conversation with a user.
+    pub(super) fn go_to_user(&mut self, now: When, user: UserName) -> usize {
+        let name = StreamName::Direct(user);
+        if self.index_of(&name).is_none() {
+            // What was said there before is asked for.
+            self.ask_for_marks(0);
+        }
+        let at = self.open(name);
+        self.show(now, at);
+        at
     }
 
     /// What rings or is shown on the desktop for the room that is shown; none: says what does.
@@ -373,13 +390,22 @@ impl Model {
         self.set_alert(now, None, bell)
     }
 
-    fn ignore(&mut self, now: When, user: Option<UserName>) {
-        let text = match user {
-            Some(user) => {
-                self.ignored.insert(user.to_string());
-                self.touched.ignored.insert(user.to_string());
+    fn ignore(&mut self, now: When, who: Option<(UserName, Option<Label>)>) -> Result<(), String> {
+        let text = match who {
+            Some(who) => {
+                let name = name_of(&who);
+                let own = &self.options.look.user;
+                if name == self.me || name == *own {
+                    return Err(format!(
+                        "{name} is you; /ignore @{own}/LABEL hides another one of yours"
+                    ));
+                }
+                let text =
+                    format!("nothing more is shown of what {name} says; /unignore {name} ends it");
+                self.touched.ignored.insert(name.clone());
+                self.ignored.insert(name);
                 self.keep_soon(now);
-                format!("nothing more is shown of what {user} says; /unignore {user} ends it")
+                text
             }
             None if self.ignored.is_empty() => "nobody is ignored".to_owned(),
             None => {
@@ -388,5 +414,14 @@ impl Model {
             }
         };
         self.note(now, NoteKind::Info, text);
+        Ok(())
+    }
+}
+
+/// `ann` or `ann/ci`.
+fn name_of((user, label): &(UserName, Option<Label>)) -> String {
+    match label {
+        None => user.to_string(),
+        Some(label) => format!("{user}/{label}"),
     }
 }

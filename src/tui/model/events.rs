@@ -1,6 +1,6 @@
 //! What the server tells: messages, who comes and goes, answers, the end of the session.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Asked, Effect, Loading, Mode, Model, NAMES_MAX, PAGE_MESSAGES, PageAsked, Pending, Present,
@@ -9,30 +9,18 @@ use super::{
 use crate::{
     chat::{
         batch::Reader,
-        member::{EndCause, Kind, Member, State},
+        member::{EndCause, Kind, Level, Member, State},
         message::{Message, NoticeId, StreamName},
         names::{RoomName, Target, UserName},
         verbs::{
-            Follow, GapReason, HitInfo, MarkInfo, Refusal, Reply, Request, RoomInfo, StreamLabel,
-            WhoInfo,
+            Follow, GapReason, HitInfo, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
+            StreamTag, WhoInfo,
         },
     },
     client::{Address, Event},
     limits::IDLE_AFTER_MS,
-    tui::{
-        scrollback::{Line, NoteKind, Place, Said},
-        slash::action_of,
-    },
+    tui::scrollback::{Line, Note, NoteKind, Place, Said},
 };
-
-/// A text as it has to be typed to be said: one that begins with a slash would be taken for a command.
-pub(super) fn as_typed(text: &str) -> String {
-    if text.starts_with('/') && action_of(text).is_none() {
-        format!("/{text}")
-    } else {
-        text.to_owned()
-    }
-}
 
 impl From<WhoInfo> for Present {
     fn from(info: WhoInfo) -> Self {
@@ -87,12 +75,19 @@ pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present
     all.into_values().collect()
 }
 
+/// Whether somebody does not want to see it. What one says oneself is always shown.
+fn is_ignored(ignored: &BTreeSet<String>, me: &str, message: &Message) -> bool {
+    if ignored.is_empty() {
+        return false;
+    }
+    let name = message.from.name();
+    name != me && (ignored.contains(message.from.user.as_str()) || ignored.contains(&name))
+}
+
+/// Said while there is no session.
+const NO_SERVER: &str = "what you say waits for a server; `moot serve` runs one";
 /// Hits that are asked for at a time.
 const HITS: u32 = 100;
-
-fn stream_of(label: &StreamLabel) -> StreamName {
-    StreamName::from(label)
-}
 
 impl Model {
     /// Something happened.
@@ -149,7 +144,7 @@ impl Model {
             Event::Offer { .. } | Event::Answered { .. } => {}
             Event::End { reason } => {
                 self.session = Session::Down { reason };
-                self.hint("what you say waits for a server; `moot serve` runs one");
+                self.hint(NO_SERVER);
                 self.waits_since_us = None;
                 self.lag_us = None;
                 for room in &mut self.rooms {
@@ -167,6 +162,7 @@ impl Model {
 
     fn ready(&mut self, now: When, streams: Vec<(StreamName, u64)>, broadcast: &'static str) {
         self.session = Session::Up { broadcast };
+        self.hint.take_if(|hint| hint.text == NO_SERVER);
         self.changed = true;
         for (name, head) in streams {
             match &name {
@@ -192,14 +188,8 @@ impl Model {
         self.ask_for_marks(0);
         self.ask_for_rooms();
         self.members_at_us = now.mono_us;
-        let with: Vec<_> = self
-            .rooms
-            .iter()
-            .filter(|room| room.pending.iter().any(|pending| pending.unsent))
-            .map(|room| room.name.clone())
-            .collect();
-        for name in with {
-            self.open_conversation(&name);
+        for at in 0..self.rooms.len() {
+            self.open_conversation(at);
         }
     }
 
@@ -226,12 +216,24 @@ impl Model {
         }
     }
 
-    /// A room is there no more.
+    /// This name is in a room no more. The one that is shown stays: under a sentence in the making there
+    /// must not suddenly be another room.
     fn lost(&mut self, now: When, room: &RoomName, text: String) {
-        self.close(now, &StreamName::Room(room.clone()));
-        self.note(now, NoteKind::Error, text.clone());
-        if self.rooms.is_empty() {
-            self.complain(text);
+        let name = StreamName::Room(room.clone());
+        match self.index_of(&name) {
+            Some(at) if at == self.current && !self.rooms[at].gone => {
+                let room = &mut self.rooms[at];
+                room.gone = true;
+                room.failed = true;
+                room.members.clear();
+                room.note(now.wall_us, NoteKind::Error, text);
+                self.changed = true;
+            }
+            Some(_) => {
+                self.close(now, &name);
+                self.note(now, NoteKind::Error, text);
+            }
+            None => self.note(now, NoteKind::Error, text),
         }
     }
 
@@ -264,11 +266,22 @@ impl Model {
             room.read = 0;
             room.told_read = 0;
             room.marker = 0;
+            room.before = 0;
             room.quote = None;
-            room.back.clear(true);
+            room.settle(u64::MAX);
+            room.pending.iter_mut().for_each(|pending| pending.reply_to = None);
+            room.back.begin_anew();
             room.go_to_end();
         }
-        room.note(now.wall_us, NoteKind::Gap, text);
+        match range {
+            Some((_, last)) => {
+                room.settle(last);
+                let is_scrolled = room.place != Place::End;
+                let note = Note { wall_us: now.wall_us, kind: NoteKind::Gap, text };
+                room.back.push_gap(last, note, is_scrolled);
+            }
+            None => room.note(now.wall_us, NoteKind::Gap, text),
+        }
         self.changed |= at == self.current;
     }
 
@@ -276,7 +289,7 @@ impl Model {
         if message.notice.is_some() {
             return self.announcement(now, &message);
         }
-        if self.is_ignored(&message) {
+        if is_ignored(&self.ignored, &self.me, &message) {
             if let Some(at) = self.index_of(&message.id.stream) {
                 self.rooms[at].pass_over(message.id.seq);
             }
@@ -295,11 +308,14 @@ impl Model {
             let before = seq.saturating_sub(1);
             (room.read, room.told_read, room.marker) = (before, before, before);
         }
+        // What was counted by the server is not counted again, and what was said before this screen came
+        // is no news.
+        let counts = room.marks_known && seq > room.read && seq > room.head;
+        let is_news = room.marks_known && seq > room.read && seq > room.before;
         room.head = room.head.max(seq);
-        let is_new = room.marks_known && seq > room.read;
         let important = room.is_direct() || message.mention;
         room.note_speaker(&message.from.name());
-        room.pending.retain(|pending| pending.seq != Some(seq));
+        room.settle(seq);
         let at_end = room.place == Place::End;
         let alert = message.clone();
         let said = Said::of(message, own);
@@ -312,7 +328,7 @@ impl Model {
         } else if is_looked_at {
             room.see(seq);
         } else {
-            if is_new {
+            if counts {
                 room.unread += 1;
                 room.mentions += u64::from(alert.mention);
             }
@@ -320,26 +336,15 @@ impl Model {
                 room.below += 1;
             }
         }
-        if pushed || at == self.current {
-            self.changed = true;
-        }
-        if is_new {
-            // The list of rooms has its counts.
-            self.changed = true;
-        }
-        if !own && is_new && !(is_looked_at && self.focus == Some(true)) {
+        // The list of rooms has its counts.
+        self.changed |= pushed || counts || at == self.current;
+        if !own && is_news && !(is_looked_at && self.focus == Some(true)) {
             self.alert(now, at, important, alert);
         }
         let name = self.rooms[at].speakers.front().cloned();
         if self.known_names.len() < NAMES_MAX {
             self.known_names.extend(name);
         }
-    }
-
-    fn is_ignored(&self, message: &Message) -> bool {
-        !self.ignored.is_empty()
-            && (self.ignored.contains(message.from.user.as_str())
-                || self.ignored.contains(&message.from.name()))
     }
 
     /// Rings, and shows it on the desktop, as it is wished for that room.
@@ -378,13 +383,13 @@ impl Model {
         if let Some(room) = self.rooms.get_mut(at) {
             room.note(message.wall_us, NoteKind::Notice(level), text);
         }
-        if notice.ack {
+        if notice.ack || level == Level::Critical {
             // It may be acknowledged already: here before, or by another session of this name.
             let id = NoticeId::Number(number);
             self.effects.push_back(Effect::Ask(Request::Notice { id }, Asked::Notice(number)));
         }
         if message.from.name() != self.me && self.focus != Some(true) {
-            let important = level >= crate::chat::member::Level::Warning || notice.ack;
+            let important = level >= Level::Warning || notice.ack;
             self.alert(now, at, important, message.clone());
         }
     }
@@ -417,45 +422,31 @@ impl Model {
         if let Some(found) = self.orphans.iter().position(|orphan| orphan.token == token) {
             let orphan = self.orphans.remove(found);
             let hint = format!("what was not said in {} is kept there", orphan.room);
-            self.keep_draft(&orphan.room, &as_typed(&orphan.text));
+            self.keep_unsaid(&orphan.room, orphan.text);
             return self.complain(hint);
         }
         let at = self.rooms.iter().position(|r| r.pending.iter().any(|p| p.token == token));
         let Some(at) = at else { return };
         let room = &mut self.rooms[at];
         let Some(found) = room.pending.iter().position(|p| p.token == token) else { return };
-        let Some(Pending { text, reply_to, .. }) = room.pending.remove(found) else { return };
-        let typed = match reply_to {
-            Some(seq) => format!("/reply {seq} {text}"),
-            None => as_typed(&text),
-        };
-        self.put_back(at, &typed);
+        let Some(pending) = room.pending.remove(found) else { return };
+        let typed = pending.as_typed(&room.name);
+        self.put_back(at, typed);
     }
 
-    /// A text that was not said stands in the input again, before what was typed since.
-    pub(super) fn put_back(&mut self, at: usize, text: &str) {
-        let now = if at == self.current { self.editor.text() } else { self.rooms[at].draft.text() };
-        let both = if now.is_empty() { text.to_owned() } else { format!("{text}\n{now}") };
-        if at == self.current {
-            self.editor.set(&both);
-        } else {
-            self.rooms[at].draft = crate::tui::editor::Draft::of(&both);
-        }
-        self.changed = true;
-    }
-
-    /// The server refused something.
+    /// The server refused what was said; that is a line, since it may come while something else is typed.
     pub(in crate::tui) fn refused(&mut self, now: When, refusal: &Refusal) {
         self.note(now, NoteKind::Error, format!("not done: {}", refusal.text));
-        self.complain(refusal.text.clone());
     }
 
     /// Something could not be followed, or not any more.
     pub(in crate::tui) fn not_followed(&mut self, now: When, follow: &Follow, refusal: &Refusal) {
-        if let Follow::Room(room) = follow {
-            self.lost(now, room, refusal.text.clone());
+        match follow {
+            Follow::Room(room) => self.lost(now, room, refusal.text.clone()),
+            Follow::With(_) | Follow::AllDirect | Follow::ToMe | Follow::Announcements => {
+                self.complain(refusal.text.clone());
+            }
         }
-        self.complain(refusal.text.clone());
     }
 
     // ---- answers -----------------------------------------------------------------------------
@@ -469,7 +460,14 @@ impl Model {
     ) {
         self.changed = true;
         match (asked, result) {
-            (Asked::Sign, _) => {}
+            (Asked::Sign | Asked::Read, _) => {}
+            (Asked::Typed(line, room, asked), result) => {
+                let is_here = self.room().map(|room| &room.name) == room.as_ref();
+                if result.is_err() && is_here && self.editor.is_empty() {
+                    self.editor.set(&line);
+                }
+                self.answered(now, *asked, result);
+            }
             (Asked::Done(text), Ok(_)) => self.note(now, NoteKind::Info, text),
             (Asked::Page(asked), Err(refusal)) => {
                 if let Some(at) = self.index_of(&asked.room) {
@@ -481,7 +479,11 @@ impl Model {
                 }
             }
             // What is only for the looks is not told when there is no connection.
-            (Asked::Marks(_) | Asked::Rooms(_) | Asked::Members(..) | Asked::Notice(_), Err(_)) => {
+            (Asked::Marks(_) | Asked::Rooms(_) | Asked::Members(..), Err(_)) => {}
+            (Asked::Notice(number), Err(refusal)) => {
+                if refusal.code == RefusalCode::Absent {
+                    self.notices.remove(number);
+                }
             }
             (Asked::Hits { .. }, Err(refusal)) => {
                 if let Mode::Search(search) = &mut self.mode {
@@ -492,9 +494,22 @@ impl Model {
             (Asked::Open(user), Err(refusal)) => {
                 self.conversation_refused(now, &StreamName::Direct(user), &refusal);
             }
-            (Asked::OpenAndSay(target, text), Err(refusal)) => {
-                // Never as what would be said to whoever is in the room that is shown.
-                self.put_back(self.current, &format!("/msg {target} {text}"));
+            // Without a connection it waits for one.
+            (Asked::OpenFor(..), Err(_)) if matches!(self.session, Session::Down { .. }) => {}
+            (Asked::OpenFor(user, token), Err(refusal)) => {
+                self.complain(refusal.text);
+                match self.index_of(&StreamName::Direct(user)) {
+                    Some(at) if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 => {
+                        self.close_unknown(now, at);
+                    }
+                    _ => self.unsaid(token),
+                }
+            }
+            (Asked::Acknowledge(number), Err(refusal)) => {
+                if refusal.code == RefusalCode::Absent {
+                    // It is over, or was of another run.
+                    self.notices.remove(number);
+                }
                 self.complain(refusal.text);
             }
             (_, Err(refusal)) => self.complain(refusal.text),
@@ -537,12 +552,9 @@ impl Model {
             (Asked::Open(user), Ok(Reply::Opened(info))) => {
                 self.conversation_opened(&StreamName::Direct(user), info.tag);
             }
-            (Asked::OpenAndSay(target, text), Ok(Reply::Opened(info))) => {
-                if let Target::User { user, label } = target {
-                    let to = Address::Direct { stream: info.tag, with: user.clone(), label };
-                    let at = self.open(StreamName::Direct(user));
-                    self.say_to(at, to, None, text);
-                }
+            (Asked::OpenFor(user, token), Ok(Reply::Opened(info))) => {
+                let name = StreamName::Direct(user);
+                self.conversation_is(&name, info.tag, |pending| pending.token == token);
             }
             (Asked::Notice(number), Ok(Reply::Notice(info))) => {
                 if info.acked_by_me {
@@ -651,7 +663,7 @@ impl Model {
             self.ask_for_marks(skip);
         }
         for mark in marks {
-            let name = stream_of(&mark.name);
+            let name = StreamName::from(&mark.name);
             let at = match (&name, self.index_of(&name)) {
                 (_, Some(at)) => at,
                 (StreamName::Room(room), None) if !self.options.only_named => {
@@ -669,19 +681,24 @@ impl Model {
             let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
             if !room.marks_known {
                 room.marks_known = true;
+                room.before = mark.head;
                 room.marker = mark.mark;
                 room.read = mark.mark;
-                room.told_read = mark.mark;
                 room.unread = unread;
                 room.mentions = mentions;
             } else if mark.mark >= room.read {
                 // It was read elsewhere, or this is what the server counts.
                 room.read = mark.mark;
-                room.told_read = room.told_read.max(mark.mark);
                 room.unread = unread;
                 room.mentions = mentions;
+                if at != self.current {
+                    room.marker = room.marker.max(mark.mark);
+                }
             }
+            // What it was told and forgot with the connection is told again.
+            room.told_read = mark.mark;
         }
+        self.tell_marks_soon(now);
         // Of what the server keeps no mark, what was said so far is taken as read.
         for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks_known) {
             room.marks_known = true;
@@ -712,12 +729,14 @@ impl Model {
                 (before.saturating_sub(PAGE_MESSAGES).max(1), before - 1)
             }
             Loading::Newer => {
-                let after = room.back.last_seq().unwrap_or(0);
+                let after = room.back.asked_to();
                 (after + 1, after + PAGE_MESSAGES)
             }
             Loading::Around(seq) => {
                 (seq.saturating_sub(PAGE_MESSAGES / 2).max(1), seq + PAGE_MESSAGES / 2)
             }
+            // Nothing was said, or nobody knows yet what.
+            Loading::Newest if room.head == 0 => return,
             Loading::Newest => (room.head.saturating_sub(PAGE_MESSAGES).max(1), room.head),
         };
         room.loading = Some(loading);
@@ -754,11 +773,9 @@ impl Model {
 
     /// A span of messages is there, as much of it as there is.
     fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
-        let PageAsked { loading, first, got: messages, .. } = asked;
-        let (me, ignored) = (self.me.clone(), &self.ignored);
-        let heard = |message: &Message| {
-            !ignored.contains(message.from.user.as_str()) && !ignored.contains(&message.from.name())
-        };
+        let PageAsked { loading, first, last, got: messages, .. } = asked;
+        let me = self.me.clone();
+        let heard = |message: &Message| !is_ignored(&self.ignored, &me, message);
         let said = |message: Message| {
             let own = message.from.name() == me;
             Said::of(message, own)
@@ -766,8 +783,11 @@ impl Model {
         let messages: Vec<_> = messages.into_iter().filter(heard).map(said).collect();
         let room = &mut self.rooms[at];
         room.loading = None;
+        room.barren = if messages.is_empty() { room.barren + 1 } else { 0 };
         self.changed = true;
         let head = room.head;
+        // Up to where everything is here; nothing is there behind what is gone.
+        let reached = if upto == 0 { last } else { upto };
         match loading {
             Loading::Older => {
                 let keeps_end = room.place == Place::End;
@@ -776,11 +796,11 @@ impl Model {
                     room.back.note_beginning();
                 }
             }
-            Loading::Newer => room.back.append(messages, upto == 0 || upto >= head),
+            Loading::Newer => room.back.append(messages, reached, reached >= head),
             Loading::Around(seq) => {
-                room.back.clear(upto >= head);
+                room.back.clear(reached >= head);
                 let is_attached = room.back.is_attached();
-                room.back.append(messages, is_attached);
+                room.back.append(messages, reached, is_attached);
                 room.back.note_reach(first);
                 // That one may be gone; what stands next to it is there, or nothing is.
                 let near = room.back.index_of_seq(seq).or(room.back.len().checked_sub(1));
@@ -858,32 +878,49 @@ impl Model {
 
     // ---- conversations -----------------------------------------------------------------------
 
-    /// Asks for the number of a conversation, so that something can be said there.
-    pub(super) fn open_conversation(&mut self, name: &StreamName) {
-        let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
-        if self.rooms[at].opening || matches!(self.session, Session::Down { .. }) {
+    /// Asks for the number of a conversation that something waits for.
+    pub(super) fn open_conversation(&mut self, at: usize) {
+        let room = &mut self.rooms[at];
+        let StreamName::Direct(user) = &room.name else { return };
+        if matches!(self.session, Session::Down { .. }) {
             return;
         }
-        self.rooms[at].opening = true;
-        let target = Target::User { user: user.clone(), label: None };
-        let asked = Asked::Open(user.clone());
-        self.effects.push_back(Effect::Ask(Request::Open { target }, asked));
+        for pending in room.pending.iter().filter(|pending| pending.unsent) {
+            if pending.label.is_none() && std::mem::replace(&mut room.opening, true) {
+                continue;
+            }
+            let asked = match &pending.label {
+                None => Asked::Open(user.clone()),
+                Some(_) => Asked::OpenFor(user.clone(), pending.token),
+            };
+            let target = Target::User { user: user.clone(), label: pending.label.clone() };
+            self.effects.push_back(Effect::Ask(Request::Open { target }, asked));
+        }
     }
 
-    fn conversation_opened(&mut self, name: &StreamName, tag: crate::chat::verbs::StreamTag) {
+    fn conversation_opened(&mut self, name: &StreamName, tag: StreamTag) {
+        let Some(at) = self.index_of(name) else { return };
+        self.rooms[at].opening = false;
+        self.conversation_is(name, tag, |pending| pending.label.is_none());
+    }
+
+    /// A conversation has this number: what waited for it is said.
+    fn conversation_is(
+        &mut self,
+        name: &StreamName,
+        tag: StreamTag,
+        is_for: impl Fn(&Pending) -> bool,
+    ) {
         let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
         let room = &mut self.rooms[at];
         room.tag = Some(tag);
-        room.opening = false;
         room.marks_known = true;
-        let to = Address::Direct { stream: tag, with: user.clone(), label: None };
-        let mut waiting = Vec::new();
-        for pending in room.pending.iter_mut().filter(|pending| pending.unsent) {
+        for pending in room.pending.iter_mut().filter(|p| p.unsent && is_for(p)) {
             pending.unsent = false;
-            waiting.push((pending.token, pending.reply_to, pending.text.clone()));
-        }
-        for (token, reply_to, text) in waiting {
-            self.effects.push_back(Effect::Say { token, to: to.clone(), reply_to, text });
+            let (token, reply_to, text) = (pending.token, pending.reply_to, pending.text.clone());
+            let to =
+                Address::Direct { stream: tag, with: user.clone(), label: pending.label.clone() };
+            self.effects.push_back(Effect::Say { token, to, reply_to, text });
         }
     }
 
@@ -894,26 +931,34 @@ impl Model {
         if matches!(self.session, Session::Down { .. }) {
             return;
         }
-        let tokens: Vec<_> = self.rooms[at]
-            .pending
-            .iter()
-            .filter(|pending| pending.unsent)
-            .map(|pending| pending.token)
-            .collect();
-        for token in tokens.into_iter().rev() {
-            self.unsaid(token);
-        }
+        let is_for = |pending: &&Pending| pending.unsent && pending.label.is_none();
+        let tokens: Vec<_> =
+            self.rooms[at].pending.iter().filter(is_for).map(|p| p.token).collect();
         self.complain(refusal.text.clone());
-        // Nobody of that name: the conversation that was opened for it goes again.
         if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 {
-            let text = if at == self.current {
-                self.editor.text().to_owned()
-            } else {
-                self.rooms[at].draft.text().to_owned()
+            return self.close_unknown(now, at);
+        }
+        tokens.into_iter().for_each(|token| self.unsaid(token));
+    }
+
+    /// A conversation with somebody who is not there is none: what was to be said comes back as it was typed,
+    /// so that the name can be mended.
+    fn close_unknown(&mut self, now: When, at: usize) {
+        let name = self.rooms[at].name.clone();
+        let pending = std::mem::take(&mut self.rooms[at].pending);
+        let has_draft = match at == self.current {
+            true => !self.editor.is_empty(),
+            false => !self.rooms[at].draft.text().is_empty(),
+        };
+        if !has_draft {
+            self.close(now, &name);
+        }
+        for pending in pending {
+            let typed = match &pending.label {
+                Some(_) => pending.as_typed(&name),
+                None => format!("/msg {name} {}", pending.text),
             };
-            if text.is_empty() {
-                self.close(now, name);
-            }
+            self.put_back(self.current, typed);
         }
     }
 

@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use crossterm::event::KeyEvent;
 
 use super::{
-    ACTIVE_EVERY_US, Asked, Choice, Effect, Loading, Mode, Model, Panel, Quote, Search, Session,
-    When, has_all, words,
+    ACTIVE_EVERY_US, Asked, Choice, Effect, Mode, Model, Panel, Quote, Search, Session, When,
+    has_all, words,
 };
 use crate::{
     chat::{message::StreamName, names::Target, verbs::Request},
+    config::screen::{MEMBERS_PANEL_FROM, ROOMS_PANEL_FROM},
+    limits::INPUT_BYTES_MAX,
     tui::{
         chord::char_of,
         complete::{self, Completion},
@@ -24,6 +26,23 @@ use crate::{
 const WHEEL_ROWS: isize = 3;
 /// After the last letter of a search, how long until the server is asked.
 const SEARCH_AFTER_US: u64 = 200_000;
+
+/// What a panel's key makes of it. Where it is what there would be anyway, that goes on with the size of the
+/// terminal.
+fn turned(there: bool, by_itself: bool) -> Panel {
+    match there {
+        _ if there != by_itself => Panel::Auto,
+        true => Panel::Off,
+        false => Panel::On,
+    }
+}
+
+fn too_long(text: &str) -> String {
+    format!(
+        "{} bytes are more than the input takes ({INPUT_BYTES_MAX}); nothing was put in",
+        text.len()
+    )
+}
 
 impl Model {
     /// Whether the terminal is looked at.
@@ -73,6 +92,9 @@ impl Model {
             self.effects.push_back(effect);
             return;
         }
+        if !action.is_some_and(Action::goes_elsewhere) {
+            self.looks_from_us = self.looks_from_us.min(now.mono_us);
+        }
         match &self.mode {
             Mode::Chat => self.chat_key(now, action, typed),
             Mode::Help { .. } => self.help_key(now, action, typed),
@@ -88,6 +110,9 @@ impl Model {
         self.somebody_is_there(now);
         self.changed = true;
         self.completion = None;
+        // Whatever the terminal has between lines. The last line's end is no part of what was meant.
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let text = text.strip_suffix('\n').unwrap_or(&text);
         match &mut self.mode {
             Mode::Switch { query, .. } => {
                 query.insert(text.lines().next().unwrap_or_default());
@@ -97,12 +122,18 @@ impl Model {
                 search.query.insert(text.lines().next().unwrap_or_default());
                 self.search_again(now);
             }
-            Mode::Paste { text: before } => before.push_str(text),
+            Mode::Paste { text: before, .. } => {
+                if before.len() + text.len() > INPUT_BYTES_MAX {
+                    return self.complain(too_long(text));
+                }
+                before.push_str(text);
+            }
             Mode::Chat | Mode::Help { .. } => {
-                // Whatever the terminal has between lines.
-                let lines = text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
-                if lines > self.options.paste_lines {
-                    self.mode = Mode::Paste { text: text.to_owned() };
+                if self.editor.text().len() + text.len() > INPUT_BYTES_MAX {
+                    return self.complain(too_long(text));
+                }
+                if text.lines().count() > self.options.paste_lines {
+                    self.mode = Mode::Paste { text: text.to_owned(), from: 0 };
                 } else {
                     self.mode = Mode::Chat;
                     self.editor.insert(text);
@@ -124,7 +155,12 @@ impl Model {
             Mode::Chat | Mode::Search(_) => {
                 self.scroll(now, if up { -WHEEL_ROWS } else { WHEEL_ROWS });
             }
-            Mode::Switch { .. } | Mode::Paste { .. } => {}
+            Mode::Paste { text, from } => {
+                let last = text.lines().count().saturating_sub(1);
+                *from = if up { from.saturating_sub(3) } else { (*from + 3).min(last) };
+                self.changed = true;
+            }
+            Mode::Switch { .. } => {}
         }
     }
 
@@ -159,10 +195,7 @@ impl Model {
         match action {
             Action::Edit(edit) => self.edit(now, edit),
             Action::Send => self.send(now),
-            Action::NewLine => {
-                self.editor.insert("\n");
-                self.keep_soon(now);
-            }
+            Action::NewLine => self.insert(now, '\n'),
             Action::Complete => self.complete(false),
             Action::CompleteBack => self.complete(true),
             Action::Up => self.up(),
@@ -197,11 +230,13 @@ impl Model {
             Action::Acknowledge => self.acknowledge(),
             Action::RoomsPanel => {
                 let there = view::layout(self).rooms.is_some();
-                self.options.rooms_panel = if there { Panel::Off } else { Panel::On };
+                let by_itself = self.columns >= ROOMS_PANEL_FROM;
+                self.options.rooms_panel = turned(there, by_itself);
             }
             Action::MembersPanel => {
                 let there = view::layout(self).members.is_some();
-                self.options.members_panel = if there { Panel::Off } else { Panel::On };
+                let by_itself = self.columns >= MEMBERS_PANEL_FROM;
+                self.options.members_panel = turned(there, by_itself);
                 self.members_at_us = now.mono_us;
             }
             Action::Plain => self.set_plain(!self.options.look.plain),
@@ -228,8 +263,14 @@ impl Model {
             self.mode = Mode::Help { from: 0 };
             return;
         }
-        let mut bytes = [0; 4];
-        self.editor.insert(c.encode_utf8(&mut bytes));
+        self.insert(now, c);
+    }
+
+    fn insert(&mut self, now: When, c: char) {
+        if self.editor.text().len() >= INPUT_BYTES_MAX {
+            return self.complain(format!("the input takes {INPUT_BYTES_MAX} bytes"));
+        }
+        self.editor.insert_char(c);
         self.keep_soon(now);
     }
 
@@ -243,6 +284,9 @@ impl Model {
     }
 
     fn up(&mut self) {
+        if self.offer_unsaid() {
+            return;
+        }
         let columns = self.input_columns();
         if !self.editor.up(columns) {
             self.editor.history_back();
@@ -290,11 +334,18 @@ impl Model {
     /// The key for announcements: says that the heaviest one was seen.
     pub(super) fn acknowledge(&mut self) {
         let Some(notice) = self.notices.next() else {
-            return self.hint("there is no announcement to acknowledge");
+            if !self.notices.clear() {
+                self.hint("there is no announcement to acknowledge");
+            }
+            self.changed = true;
+            return;
         };
-        let (number, ack) = (notice.number, notice.ack);
-        if ack {
+        let number = notice.number;
+        // That of others' screens goes as well.
+        if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
             self.ask_to_acknowledge(number);
+        } else if notice.ack {
+            self.hint("there is no connection to the server now");
         } else {
             self.notices.remove(number);
         }
@@ -323,6 +374,8 @@ impl Model {
         let quote = Quote { seq: said.seq, name: said.name.clone(), text: said.text.clone() };
         if let Some(room) = self.room_mut() {
             room.quote = Some(quote);
+            // What Esc undoes next is the reply.
+            room.selected = None;
         }
     }
 
@@ -347,8 +400,7 @@ impl Model {
         }
     }
 
-    /// What came back from the editor: for the room it was written in, whatever is shown by now. What was
-    /// put there meanwhile stays behind it.
+    /// What came back from the editor: for the room it was written in, whatever is shown by now.
     pub(in crate::tui) fn edited(
         &mut self,
         now: When,
@@ -356,30 +408,34 @@ impl Model {
         before: &str,
         text: &str,
     ) {
-        let behind = |there: &str| match there {
-            there if there == before || there.is_empty() => text.to_owned(),
-            there => format!("{text}\n{there}"),
-        };
         match self.index_of(room) {
             Some(at) if at == self.current => {
-                let text = behind(self.editor.text());
-                self.editor.set(&text);
+                let there = self.editor.text().to_owned();
+                self.editor.set(text);
+                self.set_aside(at, before, there);
             }
             Some(at) => {
-                let text = behind(self.rooms[at].draft.text());
-                self.rooms[at].draft = Draft::of(&text);
+                let there = std::mem::replace(&mut self.rooms[at].draft, Draft::of(text));
+                self.set_aside(at, before, there.text().to_owned());
             }
             None => {
                 let name = super::Room::new(room.clone(), 0, 1).kept_name();
-                let there = self.kept.drafts.get(&name).map_or("", String::as_str);
-                let text = behind(there);
-                self.kept.drafts.insert(name.clone(), text);
-                self.touched.drafts.insert(name);
+                self.keep_unsaid(&name, text.to_owned());
                 self.complain(format!("{room} is not open; what you wrote is kept there"));
             }
         }
         self.keep_soon(now);
         self.changed = true;
+    }
+
+    /// What was put into the input while the editor had it waits until that is done with.
+    pub(super) fn set_aside(&mut self, at: usize, before: &str, there: String) {
+        if !there.is_empty()
+            && there != before
+            && let Some(room) = self.rooms.get_mut(at)
+        {
+            room.unsaid.push_front(there);
+        }
     }
 
     /// Something outside the screen could not be done.
@@ -397,7 +453,10 @@ impl Model {
     }
 
     fn step(&mut self, now: When, forward: bool) {
-        let order = self.order();
+        // By number, not as the list has them now: what is read moves in the list, and one would not come
+        // round.
+        let mut order: Vec<_> = (0..self.rooms.len()).collect();
+        order.sort_by_key(|at| self.rooms[*at].number);
         let Some(here) = order.iter().position(|at| *at == self.current) else { return };
         let count = order.len();
         let next = if forward { (here + 1) % count } else { (here + count - 1) % count };
@@ -428,7 +487,12 @@ impl Model {
                 (room.important() == 0, distance(room.number))
             });
         match unread {
-            Some(at) => self.show(now, at),
+            Some(at) => {
+                self.show(now, at);
+                // Whoever goes from one to the next wants to see what is unread, and not to come round again.
+                self.looks_from_us = now.mono_us;
+                self.settle_read(now);
+            }
             None => self.hint("nothing else is unread"),
         }
     }
@@ -499,9 +563,7 @@ impl Model {
                 self.mode = Mode::Chat;
                 // A question that begins with its mark is typed by typing that twice.
                 if let Some(c) = typed.filter(|c| *c != 'q') {
-                    let mut bytes = [0; 4];
-                    self.editor.insert(c.encode_utf8(&mut bytes));
-                    self.keep_soon(now);
+                    self.insert(now, c);
                 }
             }
         }
@@ -558,8 +620,7 @@ impl Model {
         match action {
             None => {
                 if let Some(c) = typed {
-                    let mut bytes = [0; 4];
-                    query.insert(c.encode_utf8(&mut bytes));
+                    query.insert_char(c);
                     self.choose_again();
                 }
             }
@@ -595,9 +656,7 @@ impl Model {
         match written.parse::<Target>() {
             Ok(Target::Room(room)) => self.join(now, room),
             Ok(Target::User { user, .. }) => {
-                let at = self.open(StreamName::Direct(user));
-                self.show(now, at);
-                self.load(at, Loading::Newest);
+                self.go_to_user(now, user);
             }
             Err(e) => self.complain(format!("{written}: {e}")),
         }
@@ -624,8 +683,7 @@ impl Model {
         match action {
             None => {
                 if let Some(c) = typed {
-                    let mut bytes = [0; 4];
-                    search.query.insert(c.encode_utf8(&mut bytes));
+                    search.query.insert_char(c);
                     self.search_again(now);
                 }
             }
@@ -671,6 +729,11 @@ impl Model {
                 .collect(),
             None => Vec::new(),
         };
+        if found.is_empty()
+            && let Some(room) = self.room_mut()
+        {
+            room.selected = None;
+        }
         if let Mode::Search(search) = &mut self.mode {
             search.add(found);
         }
@@ -688,12 +751,15 @@ impl Model {
             (Some(true), Some(at)) => Some((at + 1).min(search.hits.len().saturating_sub(1))),
             (Some(false), Some(0)) => {
                 // Older ones may be known to the server.
-                if let Some(before) = search.more_before.take() {
-                    search.waits = true;
-                    let query = search.query.text().to_owned();
-                    self.ask_for_hits(query, before);
-                }
-                return;
+                let Some(before) = search.more_before.take() else {
+                    if !search.waits {
+                        self.hint("that is the oldest");
+                    }
+                    return;
+                };
+                search.waits = true;
+                let query = search.query.text().to_owned();
+                return self.ask_for_hits(query, before);
             }
             (Some(false), Some(at)) => Some(at - 1),
         };
@@ -706,8 +772,14 @@ impl Model {
     // ---- a long paste ------------------------------------------------------------------------
 
     fn paste_key(&mut self, now: When, action: Option<Action>) {
-        let Mode::Paste { text } = &self.mode else { return };
+        let page = usize::try_from(self.page()).unwrap_or(1);
+        let Mode::Paste { text, from } = &mut self.mode else { return };
+        let last = text.lines().count().saturating_sub(1);
         match action {
+            Some(Action::PageUp) => *from = from.saturating_sub(page),
+            Some(Action::PageDown) => *from = (*from + page).min(last),
+            Some(Action::Up | Action::LineUp) => *from = from.saturating_sub(1),
+            Some(Action::Down | Action::LineDown) => *from = (*from + 1).min(last),
             Some(Action::Send) => {
                 let text = text.clone();
                 self.mode = Mode::Chat;

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::tz::TimeZone;
 
-use self::events::{as_typed, folded};
+use self::events::folded;
 pub(super) use self::{
     notices::{NoticeLine, Notices},
     room::{Loading, Pending, Present, Quote, Room, is_heard},
@@ -34,10 +34,11 @@ use crate::{
         hub::Now,
         member::{Kind, State},
         message::{Message, StreamName},
-        names::{Label, RoomName, Target, UserName},
+        names::{Label, RoomName, UserName},
         verbs::{Follow, Request, RoomInfo},
     },
     client::Address,
+    presence::ServerState,
 };
 
 /// What the caller is to do.
@@ -90,8 +91,12 @@ pub(super) enum Asked {
     Nothing,
     /// What is told once it is done.
     Done(String),
+    /// For a command, which comes back to where it was typed if it is refused.
+    Typed(String, Option<StreamName>, Box<Asked>),
     /// That somebody is there; how long the answer takes is the lag.
     Sign,
+    /// It is told what is read; if that does not come through, it is told again ([`Asked::Marks`]).
+    Read,
     Rooms(Vec<RoomInfo>),
     /// All rooms, to be listed in the room that is shown.
     ListRooms(Vec<RoomInfo>),
@@ -104,8 +109,8 @@ pub(super) enum Asked {
     },
     /// The conversation with a user.
     Open(UserName),
-    /// Text to say to one label of a user, once the conversation is open.
-    OpenAndSay(Target, String),
+    /// The same for one text, which is for one label of the user.
+    OpenFor(UserName, u64),
     /// Members of a private room.
     Members(RoomName, Vec<Present>),
     /// Members of a room, to be listed in the room that is shown.
@@ -160,6 +165,8 @@ pub(super) enum Mode {
     /// A long text was pasted: into the input or not.
     Paste {
         text: String,
+        /// From which line on it is shown.
+        from: usize,
     },
 }
 
@@ -237,6 +244,8 @@ pub(super) struct Model {
     pub(super) lag_us: Option<u64>,
     /// Something was asked at this time and not answered, monotonic microseconds.
     pub(super) waits_since_us: Option<u64>,
+    /// The server has not shown a sign of life for a while, as the presence table has it.
+    pub(super) is_hung: bool,
     /// `ann` or `ann/ci`.
     pub(super) me: String,
     pub(super) away: Option<String>,
@@ -244,6 +253,8 @@ pub(super) struct Model {
     focus: Option<bool>,
     /// Said until the next key, above the input.
     pub(super) hint: Option<Hint>,
+    /// A word that is no error goes by itself at this time.
+    hint_until_us: Option<u64>,
     /// All rooms of the server that may be seen.
     known_rooms: Vec<RoomInfo>,
     /// Names that were seen, for completion.
@@ -252,6 +263,8 @@ pub(super) struct Model {
     kept: Kept,
     /// Drafts changed; they are kept at this time.
     keep_at_us: Option<u64>,
+    /// The command that is being done, as it was typed.
+    typed: Option<String>,
     /// What was changed here.
     touched: Touched,
     /// Marks go to the server at this time.
@@ -261,6 +274,9 @@ pub(super) struct Model {
     /// The server was told at this time that somebody is there.
     active_at_us: Option<u64>,
     key_at_us: u64,
+    /// Whoever passes through a room on the way to another one has not read it: somebody looks at the one
+    /// that is shown from this time on.
+    looks_from_us: u64,
     rung_at_us: Option<u64>,
     next_token: u64,
     effects: VecDeque<Effect>,
@@ -276,6 +292,7 @@ struct Orphan {
     token: u64,
     /// What the room's draft is kept by.
     room: String,
+    /// As it would have to be typed.
     text: String,
 }
 
@@ -291,16 +308,24 @@ pub(super) type When = Now;
 
 /// How long after a key drafts are on disk at the latest.
 const KEEP_AFTER_US: u64 = 1_000_000;
+/// When what could not be kept is tried again.
+const KEEP_AGAIN_US: u64 = 30_000_000;
 /// How often the server is told what is read.
 const MARKS_EVERY_US: u64 = 500_000;
 /// How often the members' panel is looked after while somebody is there.
 const MEMBERS_EVERY_US: u64 = 10_000_000;
 /// How often the server is told that somebody is there.
 const ACTIVE_EVERY_US: u64 = 60_000_000;
+/// How long a word to the user stands.
+const HINT_US: u64 = 15_000_000;
+/// How long one is in a room that is only passed through.
+const GLANCE_US: u64 = 1_000_000;
 /// Without a key for so long nobody is taken to look at a terminal that does not say whether it is looked at.
 const LOOKS_FOR_US: u64 = 300_000_000;
 /// The bell rings so often at most.
 const BELL_EVERY_US: u64 = 1_000_000;
+/// What is typed in no room is kept by this.
+const NOWHERE: &str = "";
 /// Messages that are asked for at a time.
 const PAGE_MESSAGES: u64 = 200;
 /// Names that are known for completion.
@@ -330,20 +355,24 @@ impl Model {
             session: Session::Down { reason: String::new() },
             lag_us: None,
             waits_since_us: None,
+            is_hung: false,
             me,
             away: None,
             focus: None,
             hint: None,
+            hint_until_us: None,
             known_rooms: Vec::new(),
             known_names: BTreeSet::new(),
             ignored,
             kept,
             keep_at_us: None,
+            typed: None,
             touched: Touched::default(),
             marks_at_us: None,
             members_at_us: now.mono_us,
             active_at_us: None,
             key_at_us: now.mono_us,
+            looks_from_us: now.mono_us,
             rung_at_us: None,
             next_token: 1,
             effects: VecDeque::new(),
@@ -353,10 +382,11 @@ impl Model {
         for room in rooms {
             model.open(StreamName::Room(room.clone()));
         }
+        model.offer_unsaid();
         model
     }
 
-    /// For who is here for the first time.
+    /// For who does not know the keys.
     pub(super) fn welcome(&mut self) {
         let help = self.options.keys.shown(Action::Help);
         self.hint(format!("{help} or ? helps, /quit leaves"));
@@ -418,12 +448,11 @@ impl Model {
         let mut room = Room::new(name, number, self.options.lines);
         let title = room.kept_name();
         let kept = self.kept.drafts.get(&title);
-        let mut draft = kept.map_or_else(Draft::default, |draft| Draft::of(draft));
-        // The draft of the room that is shown is in the input.
+        room.draft = kept.map_or_else(Draft::default, |draft| Draft::of(draft));
+        room.unsaid.extend(self.kept.unsaid.get(&title).into_iter().flatten().cloned());
         if self.rooms.is_empty() {
-            draft = self.editor.swap(draft);
+            self.begin_input(&mut room);
         }
-        room.draft = draft;
         let wish = |words: &std::collections::BTreeMap<String, String>| {
             words.get(&title).and_then(|word| Alert::of_word(word))
         };
@@ -432,6 +461,22 @@ impl Model {
         self.rooms.push(room);
         self.changed = true;
         self.rooms.len() - 1
+    }
+
+    /// The draft of the first room is in the input, unless something was typed while there was none.
+    fn begin_input(&mut self, room: &mut Room) {
+        if self.editor.is_empty()
+            && let Some(typed) = self.kept.drafts.get(NOWHERE)
+        {
+            self.editor.set(typed);
+        }
+        self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
+        if self.editor.is_empty() {
+            let _ = self.editor.swap(std::mem::take(&mut room.draft));
+        } else {
+            let draft = std::mem::take(&mut room.draft);
+            room.unsaid.extend((!draft.text().is_empty()).then(|| draft.text().to_owned()));
+        }
     }
 
     /// Shows a room.
@@ -444,17 +489,24 @@ impl Model {
             self.end_search();
         }
         let next = std::mem::take(&mut self.rooms[at].draft);
-        let draft = self.editor.swap(next);
+        let (draft, remade) = self.editor.swap(next);
+        let mut gone = None;
         if let Some(room) = self.room_mut() {
             room.draft = draft;
+            room.unsaid.extend(remade);
             room.leave();
             let name = room.name.clone();
+            gone = room.gone.then(|| name.clone());
             self.last_shown = Some(name);
         }
         self.current = at;
         self.changed = true;
         self.members_at_us = now.mono_us;
-        self.settle_read(now);
+        self.looks_from_us = now.mono_us + GLANCE_US;
+        self.offer_unsaid();
+        if let Some(gone) = gone {
+            self.close(now, &gone);
+        }
     }
 
     /// A room is there no more.
@@ -466,8 +518,9 @@ impl Model {
             if self.rooms.len() > 1 {
                 self.show(now, other);
             } else {
-                let draft = self.editor.swap(Draft::default());
+                let (draft, remade) = self.editor.swap(Draft::default());
                 self.rooms[at].draft = draft;
+                self.rooms[at].unsaid.extend(remade);
             }
         }
         let gone = self.rooms.remove(at);
@@ -476,20 +529,16 @@ impl Model {
         }
         // What was typed there is kept for when it is opened again.
         let room = gone.kept_name();
-        self.touched.drafts.insert(room.clone());
-        if gone.draft.text().is_empty() {
-            self.kept.drafts.remove(&room);
-        } else {
-            self.kept.drafts.insert(room.clone(), gone.draft.text().to_owned());
-        }
-        for pending in gone.pending {
+        let mut unsaid = Vec::from(gone.unsaid);
+        for pending in &gone.pending {
+            let text = pending.as_typed(&gone.name);
             if pending.unsent {
-                self.keep_draft(&room, &as_typed(&pending.text));
+                unsaid.push(text);
             } else if pending.seq.is_none() {
-                let (token, text) = (pending.token, pending.text);
-                self.orphans.push(Orphan { token, room: room.clone(), text });
+                self.orphans.push(Orphan { token: pending.token, room: room.clone(), text });
             }
         }
+        self.keep_text(room, gone.draft.text().to_owned(), unsaid);
         self.changed = true;
     }
 
@@ -498,6 +547,7 @@ impl Model {
         let focused =
             self.focus.unwrap_or(now.mono_us.saturating_sub(self.key_at_us) < LOOKS_FOR_US);
         focused
+            && self.looks_from_us <= now.mono_us
             && matches!(self.mode, Mode::Chat)
             && self.room().is_some_and(|room| room.is_at_end())
     }
@@ -540,7 +590,7 @@ impl Model {
             {
                 room.told_read = room.read;
                 let request = Request::MarkRead { target, seq: room.read };
-                self.effects.push_back(Effect::Ask(request, Asked::Nothing));
+                self.effects.push_back(Effect::Ask(request, Asked::Read));
             }
         }
     }
@@ -560,6 +610,10 @@ impl Model {
         if self.members_at_us <= now.mono_us {
             self.look_after_members(now);
         }
+        if self.looks_from_us.checked_add(GLANCE_US) > Some(now.mono_us) {
+            self.settle_read(now);
+        }
+        self.end_hint(now);
         if self.waits_since_us.is_some() {
             // The bar says for how long.
             self.changed = true;
@@ -583,6 +637,8 @@ impl Model {
             self.keep_at_us,
             awake.then_some(self.members_at_us),
             self.waits_since_us.map(|_| now.mono_us + 1_000_000),
+            Some(self.looks_from_us).filter(|at| *at > now.mono_us),
+            self.hint_until_us,
             search,
         ]
         .into_iter()
@@ -621,6 +677,13 @@ impl Model {
         }
     }
 
+    /// How the server does, as the presence table has it.
+    pub(super) fn server_is(&mut self, state: ServerState) {
+        let is_hung = state == ServerState::NotResponding;
+        self.changed |= is_hung != self.is_hung;
+        self.is_hung = is_hung;
+    }
+
     fn note_names(&mut self, names: impl Iterator<Item = String>) {
         for name in names {
             if self.known_names.len() < NAMES_MAX {
@@ -633,59 +696,139 @@ impl Model {
         self.keep_at_us.get_or_insert(now.mono_us + KEEP_AFTER_US);
     }
 
-    /// Adds to the draft of a room that is not open.
-    fn keep_draft(&mut self, room: &str, text: &str) {
-        let draft = self.kept.drafts.entry(room.to_owned()).or_default();
-        if !draft.is_empty() {
-            draft.push('\n');
+    /// A text of a room, which is closed or open by now, that was not said.
+    fn keep_unsaid(&mut self, room: &str, text: String) {
+        match self.rooms.iter().position(|open| open.kept_name() == room) {
+            Some(at) => self.put_back(at, text),
+            None => {
+                self.kept.unsaid.entry(room.to_owned()).or_default().push(text);
+                self.touched.drafts.insert(room.to_owned());
+            }
         }
-        draft.push_str(text);
-        self.touched.drafts.insert(room.to_owned());
+    }
+
+    /// A text that was not said stands in the input again; while something else is typed there it waits for
+    /// that.
+    fn put_back(&mut self, at: usize, text: String) {
+        let Some(room) = self.rooms.get_mut(at) else { return };
+        room.unsaid.push_back(text);
+        self.changed = true;
+        if at == self.current {
+            self.offer_unsaid();
+        } else if room.draft.text().is_empty() {
+            let first = room.unsaid.pop_front();
+            room.draft = first.map_or_else(Draft::default, |text| Draft::of(&text));
+        }
+    }
+
+    /// What was not said comes into the input of the room that is shown, if nothing is typed there; true if
+    /// something came.
+    fn offer_unsaid(&mut self) -> bool {
+        if !self.editor.is_empty() {
+            return false;
+        }
+        let Some(text) = self.room_mut().and_then(|room| room.unsaid.pop_front()) else {
+            return false;
+        };
+        self.editor.set(&text);
+        self.changed = true;
+        true
     }
 
     /// What does not stand when one leaves is kept with its room.
     pub(super) fn keep_orphans(&mut self) {
         for Orphan { room, text, .. } in std::mem::take(&mut self.orphans) {
-            self.keep_draft(&room, &as_typed(&text));
+            self.keep_unsaid(&room, text);
         }
     }
 
     /// What is to be kept until the next time, and the rooms of which this screen knows better than others.
     pub(super) fn kept(&mut self) -> (&Kept, &Touched) {
+        if self.rooms.is_empty() {
+            self.keep_text(NOWHERE.to_owned(), self.editor.written().to_owned(), Vec::new());
+        }
         for at in 0..self.rooms.len() {
             let room = &self.rooms[at];
-            let title = room.kept_name();
-            let text = if at == self.current { self.editor.unsent() } else { room.draft.text() };
-            let mut text = text.to_owned();
+            let is_shown = at == self.current;
+            let written = if is_shown { self.editor.written() } else { room.draft.text() };
+            let mut unsaid = Vec::from_iter(room.unsaid.iter().cloned());
+            if is_shown {
+                unsaid.extend(self.editor.remade());
+            }
             // What was said and does not stand is not lost either.
-            for pending in room.pending.iter().filter(|pending| pending.seq.is_none()) {
-                if !text.is_empty() {
-                    text.push('\n');
-                }
-                text.push_str(&as_typed(&pending.text));
-            }
-            let known = self.kept.drafts.get(&title).map_or("", String::as_str);
-            if known != text {
-                self.touched.drafts.insert(title.clone());
-            }
-            if text.is_empty() {
-                self.kept.drafts.remove(&title);
-            } else {
-                self.kept.drafts.insert(title, text);
-            }
+            let pending = room.pending.iter().filter(|pending| pending.seq.is_none());
+            unsaid.extend(pending.map(|pending| pending.as_typed(&room.name)));
+            self.keep_text(room.kept_name(), written.to_owned(), unsaid);
         }
         self.kept.ignored.clone_from(&self.ignored);
         (&self.kept, &self.touched)
     }
 
+    fn keep_text(&mut self, name: String, draft: String, unsaid: Vec<String>) {
+        let is_known = self.kept.drafts.get(&name).map_or("", String::as_str) == draft
+            && self.kept.unsaid.get(&name).map_or(&[][..], Vec::as_slice) == unsaid;
+        if is_known {
+            return;
+        }
+        self.touched.drafts.insert(name.clone());
+        match draft.is_empty() {
+            true => drop(self.kept.drafts.remove(&name)),
+            false => drop(self.kept.drafts.insert(name.clone(), draft)),
+        }
+        match unsaid.is_empty() {
+            true => drop(self.kept.unsaid.remove(&name)),
+            false => drop(self.kept.unsaid.insert(name, unsaid)),
+        }
+    }
+
+    /// It is kept, but for the drafts of these rooms. From now on others may know better.
+    pub(super) fn is_kept(&mut self, left_out: &[String]) {
+        self.touched = Touched::default();
+        self.touched.drafts.extend(left_out.iter().cloned());
+    }
+
+    /// It could not be kept; that is told, and tried again later.
+    pub(super) fn not_kept(&mut self, now: When, why: Option<&str>) {
+        if let Some(why) = why {
+            self.complain(why);
+        }
+        self.keep_at_us = Some(now.mono_us + KEEP_AGAIN_US);
+    }
+
+    /// Texts that were said and do not stand.
+    pub(super) fn unsaid_count(&self) -> usize {
+        let pending = self.rooms.iter().flat_map(|room| &room.pending);
+        let pending = pending.filter(|pending| pending.seq.is_none()).count();
+        pending
+            + self.orphans.len()
+            + self.rooms.iter().map(|room| room.unsaid.len()).sum::<usize>()
+    }
+
     fn hint(&mut self, text: impl Into<String>) {
         self.hint = Some(Hint { text: text.into(), is_error: false });
+        self.hint_until_us = None;
         self.changed = true;
     }
 
     fn complain(&mut self, text: impl Into<String>) {
         self.hint = Some(Hint { text: text.into(), is_error: true });
+        self.hint_until_us = None;
         self.changed = true;
+    }
+
+    /// What is no error has its time.
+    fn end_hint(&mut self, now: When) {
+        let ends = self.hint.as_ref().is_some_and(|hint| !hint.is_error);
+        match self.hint_until_us.filter(|_| ends) {
+            None if ends => self.hint_until_us = Some(now.mono_us + HINT_US),
+            None => self.hint_until_us = None,
+            Some(until) if until <= now.mono_us => {
+                self.hint = None;
+                self.hint_until_us = None;
+                self.changed = true;
+            }
+            Some(_) => {}
+        }
     }
 
     /// Something for the user in the room that is shown.

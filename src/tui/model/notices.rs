@@ -27,6 +27,14 @@ pub(in crate::tui) struct NoticeLine {
     expires_wall_us: Option<i64>,
 }
 
+impl NoticeLine {
+    /// Whether the server is told that it was seen: whoever asks for that wants to know, and what is critical
+    /// stays on all screens of a user until then.
+    pub(in crate::tui) fn is_acknowledged(&self) -> bool {
+        self.ack || self.level == Level::Critical
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Notices {
@@ -76,6 +84,11 @@ impl Notices {
     /// Takes one out; true if it was there.
     pub(in crate::tui) fn remove(&mut self, number: u64) -> bool {
         self.keep(|notice| notice.number != number)
+    }
+
+    /// Takes all out that were acknowledged; true if there were any.
+    pub(in crate::tui) fn clear(&mut self) -> bool {
+        self.keep(|notice| !notice.acked)
     }
 
     /// It was acknowledged, here or elsewhere: it says so for a short time, and goes.

@@ -6,13 +6,14 @@ use crate::{
     chat::{
         member::{Kind, State},
         message::StreamName,
-        names::{RoomName, Target},
+        names::{Label, RoomName, Target},
         verbs::StreamTag,
     },
     config::screen::NotifyWish as Alert,
     tui::{
         editor::Draft,
         scrollback::{Line, Note, NoteKind, Place, Scrollback},
+        slash::action_of,
     },
 };
 
@@ -46,12 +47,30 @@ pub(in crate::tui) struct Present {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct Pending {
     pub(in crate::tui) token: u64,
+    /// To one label of a user.
+    pub(in crate::tui) label: Option<Label>,
     pub(in crate::tui) reply_to: Option<u64>,
     pub(in crate::tui) text: String,
     /// It waits for the conversation to be opened.
     pub(in crate::tui) unsent: bool,
     /// It has this number; it goes once the message itself is there.
     pub(in crate::tui) seq: Option<u64>,
+}
+
+impl Pending {
+    /// As it has to be typed to be said in that room.
+    pub(super) fn as_typed(&self, room: &StreamName) -> String {
+        let text = &self.text;
+        match (self.reply_to, &self.label) {
+            (Some(seq), _) => format!("/reply {seq} {text}"),
+            (None, Some(label)) => format!("/msg {room}/{label} {text}"),
+            // It would be taken for a command.
+            (None, None) if text.starts_with('/') && action_of(text).is_none() => {
+                format!("/{text}")
+            }
+            (None, None) => text.clone(),
+        }
+    }
 }
 
 /// The message that what is typed replies to.
@@ -93,13 +112,20 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) marker: u64,
     /// The server said what is read.
     pub(in crate::tui) marks_known: bool,
+    /// Up to this number it was said before this screen came.
+    pub(in crate::tui) before: u64,
     pub(in crate::tui) unread: u64,
     pub(in crate::tui) mentions: u64,
     pub(in crate::tui) topic: String,
     pub(in crate::tui) private: bool,
     pub(in crate::tui) read_only: bool,
+    /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is typed goes
+    /// nowhere else.
+    pub(in crate::tui) gone: bool,
     /// What is typed and not sent, while another room is shown.
     pub(in crate::tui) draft: Draft,
+    /// What was sent and refused while something else was typed, as it has to be typed; the oldest first.
+    pub(in crate::tui) unsaid: VecDeque<String>,
     pub(in crate::tui) quote: Option<Quote>,
     pub(in crate::tui) pending: VecDeque<Pending>,
     pub(in crate::tui) members: Vec<Present>,
@@ -111,6 +137,8 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) loading: Option<Loading>,
     /// History could not be read, or is not wanted: it is not asked for by itself any more.
     pub(in crate::tui) failed: bool,
+    /// Pages one after the other of which nothing is shown.
+    pub(in crate::tui) barren: usize,
     /// The chosen line.
     pub(in crate::tui) selected: Option<i64>,
     /// Of a conversation: its number in this run of the server.
@@ -132,12 +160,15 @@ impl Room {
             told_read: 0,
             marker: 0,
             marks_known: false,
+            before: 0,
             unread: 0,
             mentions: 0,
             topic: String::new(),
             private: false,
             read_only: false,
+            gone: false,
             draft: Draft::default(),
+            unsaid: VecDeque::new(),
             quote: None,
             pending: VecDeque::new(),
             members: Vec::new(),
@@ -146,6 +177,7 @@ impl Room {
             notify: None,
             loading: None,
             failed: false,
+            barren: 0,
             selected: None,
             tag: None,
             opening: false,
@@ -211,13 +243,17 @@ impl Room {
     /// The number of the first unread message that is in memory, for the line before it. What this name
     /// said itself is not unread.
     pub(in crate::tui) fn first_unread(&self) -> Option<u64> {
-        let first = self.back.first_seq()?;
-        if !self.marks_known || (first > self.marker + 1 && !self.back.is_at_beginning()) {
-            // It begins further up than what is in memory.
+        if !self.marks_known || !self.has_marker() {
             return None;
         }
         let unread = |line: &Line| line.said().is_some_and(|s| s.seq > self.marker && !s.own);
         self.back.iter().find(|line| unread(line)).and_then(Line::said).map(|said| said.seq)
+    }
+
+    /// Whether unread does not begin further up than what is in memory.
+    pub(in crate::tui) fn has_marker(&self) -> bool {
+        self.back.is_at_beginning()
+            || self.back.first_seq().is_some_and(|first| first <= self.marker + 1)
     }
 
     pub(in crate::tui) fn note(&mut self, wall_us: i64, kind: NoteKind, text: impl Into<String>) {
@@ -252,8 +288,14 @@ impl Room {
         }
     }
 
+    /// What was said with this number or before it stands, or never comes.
+    pub(in crate::tui) fn settle(&mut self, seq: u64) {
+        self.pending.retain(|pending| pending.seq.is_none_or(|stands| stands > seq));
+    }
+
     /// Something that is not shown.
     pub(in crate::tui) fn pass_over(&mut self, seq: u64) {
+        self.settle(seq);
         self.head = self.head.max(seq);
         if self.marks_known && self.unread == 0 && self.read + 1 >= seq {
             let was_new = self.marker >= self.read;

@@ -10,6 +10,9 @@ use crate::tui::{
 /// Lines from either end of the window at which more is asked for.
 const AHEAD_LINES: usize = 40;
 
+/// Pages of which nothing is shown after which nothing more is asked for by itself.
+const BARREN_PAGES_MAX: usize = 10;
+
 /// Pages that are in memory before anybody scrolls.
 const AHEAD_PAGES: usize = 3;
 
@@ -169,7 +172,11 @@ impl Model {
             return;
         }
         let wanted = (self.height * AHEAD_PAGES).min(room.back.bound());
-        if room.back.first_seq().is_some() {
+        // Of one who is not to be heard there may be thousands; the rest is for who scrolls.
+        if room.barren > BARREN_PAGES_MAX {
+            return;
+        }
+        if room.back.asked_from().is_some() {
             if room.back.len() < wanted && room.back.has_room() {
                 self.load(at, Loading::Older);
             }
@@ -265,10 +272,8 @@ impl Model {
         if room.marker >= room.head {
             return self.hint("nothing is unread here");
         }
-        let is_here = room.back.first_seq().is_some_and(|first| first <= room.marker + 1)
-            || room.back.is_at_beginning();
         match room.first_unread().and_then(|seq| room.back.index_of_seq(seq)) {
-            Some(index) if is_here => {
+            Some(index) => {
                 let Some((rows, pane_rows)) = self.rows() else { return };
                 let has = rows.of(index).max(1);
                 let top = At { index, row: 0 };
@@ -277,7 +282,7 @@ impl Model {
                 let bottom = rows.down(top, below);
                 self.put_bottom(now, bottom);
             }
-            _ => {
+            None => {
                 let seq = room.marker + 1;
                 self.go_to(now, at, seq);
             }

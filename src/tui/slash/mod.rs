@@ -95,10 +95,10 @@ pub(crate) enum Slash {
     Notify(Option<NotifyWish>),
     /// What of this room rings the bell; none: say what does.
     Bell(Option<NotifyWish>),
-    /// Hide what a user says; none: say who is ignored.
-    Ignore(Option<UserName>),
+    /// Hide what a user says, or one label of his; none: say who is ignored.
+    Ignore(Option<(UserName, Option<Label>)>),
     /// Show it again.
-    Unignore(UserName),
+    Unignore((UserName, Option<Label>)),
     /// Empty the screen of this room; nothing is lost.
     Clear,
     /// All in this room is read.
@@ -227,8 +227,8 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "notify" => Slash::Notify(wish(command, rest)?),
         "bell" => Slash::Bell(wish(command, rest)?),
         "ignore" if rest.is_empty() => Slash::Ignore(None),
-        "ignore" => Slash::Ignore(Some(user(command, rest)?)),
-        "unignore" => Slash::Unignore(user(command, rest)?),
+        "ignore" => Slash::Ignore(Some(somebody(command, rest)?)),
+        "unignore" => Slash::Unignore(somebody(command, rest)?),
         "search" => Slash::Search(rest.to_owned()),
         // What they do not expect could be what was meant.
         _ if !rest.is_empty() => return Err(wrong()),
@@ -474,8 +474,8 @@ mod tests {
         let label = Some(Label::new("ci").unwrap());
         assert_eq!(command("/kick @ann/ci"), Slash::Kick { user: ann(), label });
         assert_eq!(command("/ignore"), Slash::Ignore(None));
-        assert_eq!(command("/ignore @ann"), Slash::Ignore(Some(ann())));
-        assert_eq!(command("/unignore ann"), Slash::Unignore(ann()));
+        assert_eq!(command("/ignore @ann"), Slash::Ignore(Some((ann(), None))));
+        assert_eq!(command("/unignore ann"), Slash::Unignore((ann(), None)));
         refused("/unignore", &["/unignore @USER"]);
     }
 

@@ -47,10 +47,14 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
         all => format!("{all} members "),
     };
     let mut text = format!(" {}", room.title());
-    let is: Vec<_> = [(room.private, "private"), (room.read_only, "read-only")]
-        .into_iter()
-        .filter_map(|(is, word)| is.then_some(word))
-        .collect();
+    let is: Vec<_> = [
+        (room.gone, "you are not in it"),
+        (room.private, "private"),
+        (room.read_only, "read-only"),
+    ]
+    .into_iter()
+    .filter_map(|(is, word)| is.then_some(word))
+    .collect();
     if !is.is_empty() {
         text = format!("{text} ({})", is.join(", "));
     }
@@ -100,10 +104,13 @@ fn notice_text(
     let room = notice.room.as_ref().map(|room| format!(" {}", safe(room))).unwrap_or_default();
     let name = safe(&notice.name);
     let key = model.options.keys.shown(Action::Acknowledge);
-    let mut todo = match (notice.acked, notice.ack || notice.level == Level::Critical) {
-        (true, _) => " ✓ seen".to_owned(),
-        (false, true) => format!(" {key}: seen"),
-        (false, false) => String::new(),
+    // The key is for one of them.
+    let is_next = model.notices.next().is_some_and(|next| next.number == notice.number);
+    let mut todo = match notice.acked {
+        true => " ✓ seen".to_owned(),
+        false if is_next => format!(" {key}: seen"),
+        false if notice.ack => " unseen".to_owned(),
+        false => String::new(),
     };
     if more > 0 {
         todo = format!("{todo} +{more} more");
@@ -173,15 +180,15 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
             (Action::Copy, "copy"),
             (Action::Escape, "back"),
         ];
-        let said = can.map(|(action, word)| format!("{} {word}", keys.shown(action)));
-        let mut text = said.join(" · ");
+        let mut said = can.map(|(action, word)| format!("{} {word}", keys.shown(action))).to_vec();
         // By what `/reply` and other programs know it, and the whole name of who said it.
         if let Some(room) = model.room()
             && let Some(index) = room.selected.and_then(|id| room.back.find(id))
-            && let Some(said) = room.back.get(index).and_then(|line| line.said())
+            && let Some(chosen) = room.back.get(index).and_then(|line| line.said())
         {
-            text.push_str(&format!(" · {} by {}", said.seq, shown(&said.name, false)));
+            said.insert(0, format!("{} by {}", chosen.seq, shown(&chosen.name, false)));
         }
+        let text = said.join(" · ");
         return vec![Row::of(text::cut(&text, columns), style(model, Role::Dim))];
     }
     Vec::new()
@@ -232,8 +239,8 @@ struct Part {
 /// Who one is, where, and how the connection does.
 pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let columns = model.columns;
-    let is_down = matches!(model.session, Session::Down { .. });
-    let style = style(model, if is_down { Role::BarAlert } else { Role::Bar });
+    let is_alert = model.is_hung || matches!(model.session, Session::Down { .. });
+    let style = style(model, if is_alert { Role::BarAlert } else { Role::Bar });
     let mut parts = parts(model, at, now_us);
     let server = format!("{} ", safe(&model.options.server));
     let wide = |parts: &[Part]| {
@@ -251,6 +258,7 @@ pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
 fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     let part = |text: String, goes| Part { text, goes };
     let mut parts = Vec::new();
+    let is_down = matches!(model.session, Session::Down { .. });
     if let Session::Down { reason } = &model.session {
         let reason = match reason.as_str() {
             "" => String::new(),
@@ -265,6 +273,14 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
             parts.push(part(format!("plain view for copying; {key} goes back"), 1));
         }
         Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => {}
+    }
+    let unsaid = model.room().map_or(0, |room| room.unsaid.len());
+    if unsaid > 0 {
+        let key = model.options.keys.shown(Action::Up);
+        parts.push(part(format!("{unsaid} not said: {key} in an empty input"), 1));
+    }
+    if model.is_hung && !is_down {
+        parts.push(part("server not responding".to_owned(), 0));
     }
     let away = if model.away.is_some() { " (away)" } else { "" };
     parts.push(part(format!("{}{away}", safe(&model.me)), 3));
@@ -358,7 +374,7 @@ mod tests {
         );
         assert_eq!(rows.len(), 3);
         assert!(rows[1].starts_with(" stops in five minutes, save your work"), "{}", rows[1]);
-        assert!(rows[2].starts_with(" WARNING root: disk fu… "), "{}", rows[2]);
+        assert!(rows[2].starts_with(" WARNING root: disk full  unseen"), "{}", rows[2]);
         assert!(rows[2].ends_with("+2 more"), "{}", rows[2]);
         screen.model.notices.acknowledged(0, 2);
         let rows = texts(&notice_rows(&screen.model, 60, 3));

@@ -129,14 +129,17 @@ fn marker_row(look: &Look, columns: usize) -> Row {
 /// The same line as [`Room::first_unread`] finds, without looking at all lines.
 fn is_first_unread(room: &Room, index: usize) -> bool {
     let is_unread = |said: &Said| said.seq > room.marker && !said.own;
-    if !room.marks_known && room.marker == 0 {
+    if !room.marks_known {
         return false;
     }
     if !room.back.get(index).and_then(Line::said).is_some_and(is_unread) {
         return false;
     }
     let before = (0..index).rev().filter_map(|at| room.back.get(at).and_then(Line::said));
-    before.into_iter().find(|said| !said.own).is_none_or(|before| before.seq <= room.marker)
+    match before.into_iter().find(|said| !said.own) {
+        Some(before) => before.seq <= room.marker,
+        None => room.has_marker(),
+    }
 }
 
 fn zoned(look: &Look, wall_us: i64) -> Zoned {

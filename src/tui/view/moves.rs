@@ -48,7 +48,9 @@ fn ends(moves: &Moves) -> Vec<(&str, End)> {
     let end = |first: &Move, last: &Move| match (first.left, last.left) {
         (None, None) => End::Came,
         (Some(_), Some(cause)) => End::Left(cause),
-        (None, Some(_)) => End::CameAndWent,
+        (None, Some(EndCause::Quit | EndCause::Closed)) => End::CameAndWent,
+        // Why somebody had to go is not folded away.
+        (None, Some(cause)) => End::Left(cause),
         (Some(_), None) => End::WentAndCame,
     };
     seen.into_iter().map(|(first, last)| (first.name.as_str(), end(first, last))).collect()

@@ -29,7 +29,7 @@ pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
             all.into_iter().skip(from).take(height).map(row).collect()
         }
         Mode::Switch { names, at, .. } => switch(model, names, *at, height),
-        Mode::Paste { text } => paste(model, text, height),
+        Mode::Paste { text, from } => paste(model, text, *from, height),
     };
     Some(rows)
 }
@@ -140,14 +140,13 @@ fn choice_row(model: &Model, choice: &Choice) -> Row {
 
 // A long paste.
 
-fn paste(model: &Model, pasted: &str, height: usize) -> Vec<Row> {
+fn paste(model: &Model, pasted: &str, from: usize, height: usize) -> Vec<Row> {
     let style = |role| model.options.look.paint.style(role);
-    let unified = pasted.replace("\r\n", "\n").replace('\r', "\n");
     let keys = &model.options.keys;
     let (enter, escape) = (keys.shown(Action::Send), keys.shown(Action::Escape));
     let question = format!(
         "{} lines, {} bytes: {enter} puts them into the input, {escape} drops them",
-        thousands(unified.lines().count()),
+        thousands(pasted.lines().count()),
         thousands(pasted.len()),
     );
     let ranges = text::wrap(&question, model.columns, model.columns);
@@ -156,7 +155,7 @@ fn paste(model: &Model, pasted: &str, height: usize) -> Vec<Row> {
     };
     let mut rows: Vec<_> = ranges.into_iter().map(row).collect();
     let left = height.saturating_sub(rows.len());
-    for line in unified.lines().take(left) {
+    for line in pasted.lines().skip(from).take(left) {
         let end = line.floor_char_boundary(8 * model.columns);
         let line = shown(&line[..end], true).replace('\t', "    ");
         rows.push(Row::of(text::cut(&line, model.columns), style(Role::Text)));
@@ -240,12 +239,14 @@ mod tests {
     fn a_long_paste_is_asked_about_with_its_first_lines() {
         let mut screen = Screen::new();
         let text =
-            (0..37).map(|n| format!("line {n}\tx\r\n")).collect::<String>() + &"x".repeat(1_000);
-        screen.model.mode = Mode::Paste { text: text.clone() };
+            (0..37).map(|n| format!("line {n}\tx\n")).collect::<String>() + &"x".repeat(1_000);
+        screen.model.mode = Mode::Paste { text: text.clone(), from: 0 };
         let rows = screen.rows();
         let expected = format!("38 lines, {} bytes: ", thousands(text.len()));
         assert!(rows[1].starts_with(&expected), "{}", rows[1]);
         assert_eq!(rows[2], "line 0    x");
+        screen.model.mode = Mode::Paste { text: text.clone(), from: 30 };
+        assert_eq!(screen.rows()[2], "line 30    x");
         assert_eq!(screen.frame().cursor, None);
     }
 

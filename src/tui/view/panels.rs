@@ -45,7 +45,8 @@ fn room_row(model: &Model, at: usize, columns: usize) -> Row {
         _ => Role::Panel,
     };
     let style = model.options.look.paint.style(role);
-    let number = format!("{} ", room.number);
+    let digits = model.rooms.iter().map(|room| room.number).max().unwrap_or(0).to_string().len();
+    let number = format!("{:digits$} ", room.number);
     let counts = counts(room.important(), room.unread - room.important().min(room.unread));
     let title = room.title();
     let left = columns.saturating_sub(text::width(&number) + text::width(&counts));

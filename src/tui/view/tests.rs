@@ -85,7 +85,8 @@ impl Screen {
 
     pub(super) fn pend(&mut self, text: &str) {
         let text = text.to_owned();
-        let pending = Pending { token: 1, reply_to: None, text, unsent: false, seq: None };
+        let pending =
+            Pending { token: 1, label: None, reply_to: None, text, unsent: false, seq: None };
         self.model.rooms[0].pending.push_back(pending);
     }
 
@@ -152,7 +153,7 @@ fn busy() -> Screen {
         "철수",
         "네, 봤습니다. 아주 긴 문장을 써서 줄이 넘어가는지 확인해 봅시다. 괜찮은가요?",
     );
-    screen.model.rooms[0].marker = 2;
+    (screen.model.rooms[0].marker, screen.model.rooms[0].marks_known) = (2, true);
     let mention = screen.said("bob", "@me look 👩‍👩‍👧");
     screen.put(Said { mention: true, reply_to: Some(1), ..mention });
     screen.say("me", "/me looks");
