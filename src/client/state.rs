@@ -1023,15 +1023,8 @@ mod tests {
     use super::*;
     use crate::{chat::member::Kind as MemberKind, wire::frame::PROTOCOL_VERSION};
 
-    #[test]
-    fn what_was_asked_without_a_session_is_not_asked_in_the_next_one() {
-        let room = RoomName::new("dev").unwrap();
-        let follow = vec![Follow::Room(room.clone())];
-        let follows = Follows { follow, ..Follows::default() };
-        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
-        let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
-        assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
-        state.begin(&Welcome {
+    fn welcome() -> Welcome {
+        Welcome {
             protocol: PROTOCOL_VERSION,
             version: String::new(),
             run: RunId(1),
@@ -1042,7 +1035,50 @@ mod tests {
             broadcast: "session".to_owned(),
             epoch: 0,
             source_port: None,
-        });
+        }
+    }
+
+    #[test]
+    fn a_room_that_is_left_while_it_is_joined_is_not_followed() {
+        let room = RoomName::new("dev").unwrap();
+        let hello = Hello::new(None, MemberKind::Person, [1; 16]);
+        let mut state = State::new(hello, Follows::default());
+        state.begin(&welcome());
+        state.follow(Follow::Room(room.clone()));
+        assert!(state.part(&room, true));
+        assert!(!state.part(&room, true), "once");
+        let (serial, _) = state.live.as_ref().unwrap().joining[0].clone();
+        state.out.clear();
+        let info = StreamInfo {
+            tag: StreamTag(5),
+            name: StreamLabel::Room(room.clone()),
+            head: 0,
+            next: 1,
+            new_run: false,
+            stored: true,
+            members: 1,
+            topic: String::new(),
+            channel: None,
+        };
+        state.take_reply(serial, Ok(Reply::Joined(vec![info]))).unwrap();
+        assert_eq!(state.tag_of(&room), None);
+        let first = frame::parse(&state.out).unwrap().unwrap();
+        let (_, request) = control::read_request(first.body).unwrap();
+        assert!(
+            matches!(request, Request::Part { stream: StreamTag(5), forget: true }),
+            "{request:?}"
+        );
+    }
+
+    #[test]
+    fn what_was_asked_without_a_session_is_not_asked_in_the_next_one() {
+        let room = RoomName::new("dev").unwrap();
+        let follow = vec![Follow::Room(room.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
+        assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
+        state.begin(&welcome());
         let first = frame::parse(&state.out).unwrap().unwrap();
         let (_, request) = control::read_request(first.body).unwrap();
         assert!(matches!(request, Request::Join { .. }), "{request:?}");
