@@ -10,7 +10,7 @@ use ratatui::{
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::frame::Frame;
+use super::{frame::Frame, text::cluster_columns};
 
 /// Longest link, once written as a terminal wants it; what is longer is text and nothing more. Terminals
 /// take about as much.
@@ -170,13 +170,13 @@ fn text_end(cells: &Buffer, y: u16) -> u16 {
 }
 
 fn columns_of(cluster: &str) -> u16 {
-    u16::try_from(cluster.width()).unwrap_or(u16::MAX)
+    u16::try_from(cluster_columns(cluster)).unwrap_or(u16::MAX)
 }
 
 /// Behind which column a character ends in whichever terminal takes most for it.
 fn reach_of(x: u16, cell: &Cell) -> u16 {
     let cluster = cell.symbol();
-    let mut columns = cluster.width();
+    let mut columns = cluster_columns(cluster);
     if !has_sure_width(cluster) {
         columns = columns.max(cluster.chars().filter_map(|c| c.width_cjk()).sum());
     }
@@ -261,7 +261,7 @@ fn has_sure_width(cluster: &str) -> bool {
     }
     let mut chars = cluster.chars();
     let is_letter = chars.next().is_some_and(char::is_alphanumeric) && chars.next().is_none();
-    is_letter && cluster.width() == cluster.width_cjk()
+    is_letter && cluster_columns(cluster) == cluster.width_cjk()
 }
 
 /// Everything about the looks of a cell, beginning from none; empty if there is nothing. Named colours go
@@ -364,13 +364,26 @@ fn encoded(url: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::{
         super::frame::{Row, Span},
         *,
     };
+
+    /// In which column each of the rows ends on a terminal of that width; none if it is past the edge.
+    pub(in crate::tui) fn ends(rows: &[Row], columns: u16) -> Vec<Option<usize>> {
+        let mut rows = rows.to_vec();
+        rows.iter_mut().for_each(|row| row.push("|", Style::new()));
+        let height = u16::try_from(rows.len()).unwrap();
+        let mut seen = Seen::new(columns, height);
+        seen.draw(&Frame { rows, cursor: None });
+        let screen = seen.screen.screen();
+        let is_mark = |row, column| screen.cell(row, column).is_some_and(|c| c.contents() == "|");
+        let end = |row| (0..columns).rev().find(|column| is_mark(row, *column)).map(usize::from);
+        (0..height).map(end).collect()
+    }
 
     fn nonzero(number: u16) -> std::num::NonZeroU16 {
         number.try_into().unwrap()
@@ -547,7 +560,8 @@ mod tests {
     }
 
     fn span() -> impl Strategy<Value = Span> {
-        let pieces = ["a", "bc", " ", "   ", "한", "글자", "é", "e\u{301}", "❤\u{fe0f}", "…", "😀"];
+        let pieces =
+            ["a", "bc", " ", "   ", "한", "글자", "é", "e\u{301}", "❤\u{fe0f}", "…", "😀", "ｶﾞ"];
         let text = prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..4);
         let colour = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
         let link = prop::option::of(Just("https://a.example".into()));

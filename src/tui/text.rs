@@ -5,17 +5,18 @@ use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use caseless::Caseless;
 use linkify::{Link, LinkFinder, LinkKind};
-use ratatui::{buffer::CellWidth, style::Style};
+use ratatui::style::Style;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
 
 use super::frame::{Row, Span};
 use crate::chat::text::mention_ranges;
 
 /// Columns from one tab stop to the next.
-pub(super) const TAB_COLUMNS: usize = 4;
+const TAB_COLUMNS: usize = 4;
 /// Stands for what was cut off.
-const CUT: &str = "…";
+pub(super) const CUT: &str = "…";
 /// Carries a mark that has no letter to stand on.
 const CARRIER: &str = "◌";
 /// Schemes of addresses that become links. No others: a click must not start any program there is.
@@ -63,13 +64,18 @@ pub(super) fn width(text: &str) -> usize {
     text.graphemes(true).map(columns).sum()
 }
 
-/// Columns of one cluster when drawn: those that ratatui counts, and at least one, since what it would
-/// leave out is made visible by [`drawn`].
+/// Columns that a cluster takes as it stands; none if nothing of it would be seen. Whatever measures goes by
+/// this, and so does what puts clusters into cells: a row is as wide as it was taken for.
+pub(super) fn cluster_columns(cluster: &str) -> usize {
+    if is_ascii(cluster) { 1 } else { cluster.width() }
+}
+
+/// Columns of one cluster as [`drawn`] makes it visible: at least one.
 fn columns(cluster: &str) -> usize {
-    if is_ascii(cluster) || cluster.contains(char::is_control) {
+    if cluster.contains(char::is_control) {
         return 1;
     }
-    usize::from(cluster.cell_width()).max(1)
+    cluster_columns(cluster).max(1)
 }
 
 /// Most clusters: there is nothing to find out about them.
@@ -77,8 +83,8 @@ fn is_ascii(cluster: &str) -> bool {
     matches!(cluster.as_bytes(), [b' '..=b'~'])
 }
 
-/// A cluster as it is drawn. A mark without a letter stands on a dotted circle: ratatui leaves out what
-/// takes no column, and people should see that something is there.
+/// A cluster as it is drawn. A mark without a letter stands on a dotted circle: what takes no column is left
+/// out of the cells, and people should see that something is there.
 pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
     if is_ascii(cluster) {
         return cluster.into();
@@ -87,11 +93,11 @@ pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
         // Safe texts have none but line ends and tabs, where one line was expected.
         return " ".into();
     }
-    if cluster.cell_width() > 0 {
+    if cluster_columns(cluster) > 0 {
         return cluster.into();
     }
     let carried = format!("{CARRIER}{cluster}");
-    let one = carried.graphemes(true).nth(1).is_none() && carried.cell_width() == 1;
+    let one = carried.graphemes(true).nth(1).is_none() && cluster_columns(&carried) == 1;
     // A lone filler or half a syllable does not join it.
     if one { carried.into() } else { CARRIER.into() }
 }
@@ -152,7 +158,10 @@ pub(super) fn wrap(text: &str, first: usize, rest: usize) -> Vec<Range<usize>> {
     for (at, cluster) in text.grapheme_indices(true) {
         let end = at + cluster.len();
         let space = is_space(cluster);
-        if cluster.ends_with('\n') || space || word.as_ref().is_some_and(|w| w.ends_at(cluster)) {
+        if cluster.ends_with('\n')
+            || space
+            || word.as_ref().is_some_and(|w| breaks_between(w.last, cluster))
+        {
             word.take().into_iter().for_each(|word| wrapper.word(&word));
         }
         if cluster.ends_with('\n') {
@@ -172,7 +181,7 @@ pub(super) fn wrap(text: &str, first: usize, rest: usize) -> Vec<Range<usize>> {
 }
 
 /// Whether a row may end at a cluster; the spaces that forbid it are letters here.
-fn is_space(cluster: &str) -> bool {
+pub(super) fn is_space(cluster: &str) -> bool {
     let blank = |c: char| c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}');
     let mut chars = cluster.chars();
     chars.next().is_some_and(blank) && chars.next().is_none()
@@ -185,13 +194,11 @@ struct Word {
     last: char,
 }
 
-impl Word {
-    /// Whether `next` may stand on another row. Chinese and Japanese write without spaces; Korean does not.
-    fn ends_at(&self, next: &str) -> bool {
-        let before =
-            is_ideograph(self.last) || matches!(self.last, '、' | '。' | '，' | '」' | '』');
-        before && next.starts_with(is_ideograph)
-    }
+/// Whether a row may end between a character and the cluster behind it. Chinese and Japanese write without
+/// spaces; Korean does not.
+pub(super) fn breaks_between(last: char, next: &str) -> bool {
+    let before = is_ideograph(last) || matches!(last, '、' | '。' | '，' | '」' | '』');
+    before && next.starts_with(is_ideograph)
 }
 
 /// The row that is being filled, and those before it.
@@ -284,7 +291,7 @@ impl<'a> Wrapper<'a> {
 }
 
 /// Columns of a space at a column.
-fn space_columns(space: &str, column: usize) -> usize {
+pub(super) fn space_columns(space: &str, column: usize) -> usize {
     if space == "\t" { TAB_COLUMNS - column % TAB_COLUMNS } else { columns(space) }
 }
 
@@ -574,9 +581,9 @@ mod tests {
     use std::{hint::black_box, iter::repeat_n};
 
     use proptest::prelude::*;
-    use ratatui::{buffer::Buffer, layout::Rect};
 
     use super::*;
+    use crate::tui::cells::tests::ends;
 
     const FAMILY: &str = "👩‍👩‍👧";
 
@@ -623,13 +630,13 @@ mod tests {
             ("❤️", 2),
             ("नमस्ते", 4),
             ("ｱｲｳ", 3),
+            ("ｶﾞｷﾞｸﾞ ﾊﾟ", 9),
+            ("か\u{3099}", 2),
             ("…", 1),
             ("Ａ", 2),
         ] {
             assert_eq!(width(text), columns, "{text}");
-            let mut screen = Buffer::empty(Rect::new(0, 0, 20, 1));
-            let (end, _) = screen.set_stringn(0, 0, text, 20, Style::new());
-            assert_eq!(usize::from(end), columns, "{text} on the screen");
+            assert_eq!(ends(&[Row::of(text, Style::new())], 20), [Some(columns)], "{text}");
         }
     }
 
@@ -871,6 +878,7 @@ mod tests {
             Just("🇰🇷".to_owned()),
             Just("👩\u{200d}👩\u{200d}👩\u{200d}👩".to_owned()),
             Just("क्ष्ष्ष".to_owned()),
+            "[ｶﾊﾞﾟ]{1,4}",
             Just("https://a.kr/한글/b".to_owned()),
             Just("@ann".to_owned()),
             any::<char>().prop_map(String::from),
@@ -895,13 +903,9 @@ mod tests {
                 let limit = if index == 0 { first } else { rest };
                 let text = row.text();
                 prop_assert!(width(&text) <= limit.max(1), "{text:?}");
-                let mut screen = Buffer::empty(Rect::new(0, 0, 99, 1));
-                let mut end = 0;
-                for span in &row.spans {
-                    end = screen.set_stringn(end, 0, &span.text, 99, span.style).0;
-                }
-                prop_assert_eq!(usize::from(end), width(&text), "{:?} on the screen", text);
             }
+            let widths: Vec<_> = rows.iter().map(|row| Some(row.width())).collect();
+            prop_assert_eq!(ends(&rows, 99), widths, "{:?} on the screen", rows);
         }
 
         #[test]

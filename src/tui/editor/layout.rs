@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::{
-    chat::text::shown,
-    tui::text::{TAB_COLUMNS, drawn, is_hangul, width},
+    chat::text::{is_unsafe_to_show, shown},
+    tui::text::{CUT, breaks_between, drawn, is_space, space_columns, width},
 };
 
 /// The input as it is shown.
@@ -86,6 +86,8 @@ struct Setter {
     row: String,
     places: Vec<(usize, usize)>,
     column: usize,
+    /// What the word ends with that is being set; none between words.
+    last: Option<char>,
     /// Where that row can be broken.
     break_at: Option<Break>,
     /// The row ends with a space that it has no column for.
@@ -104,7 +106,8 @@ impl Setter {
     /// A line of the text, which begins at byte `at` of it.
     fn line(&mut self, at: usize, line: &str) {
         for (offset, cluster) in line.grapheme_indices(true) {
-            if matches!(cluster, " " | "\t") {
+            // What would be written out is a word, whatever it is.
+            if cluster == "\t" || is_space(cluster) && !cluster.contains(is_unsafe_to_show) {
                 self.space(at + offset, cluster);
             } else {
                 self.cluster(at + offset, cluster);
@@ -112,6 +115,7 @@ impl Setter {
         }
         self.places.push((at + line.len(), self.column));
         self.end_row(true);
+        self.last = None;
     }
 
     /// A space breaks no row: behind the last column it hangs, and the next word begins a row.
@@ -122,31 +126,28 @@ impl Setter {
         self.places.push((at, self.column));
         let room = self.columns - self.column;
         self.hangs = room == 0;
-        let wanted = if space == "\t" { TAB_COLUMNS - self.column % TAB_COLUMNS } else { 1 };
-        self.row.extend(std::iter::repeat_n(' ', wanted.min(room)));
-        self.column += wanted.min(room);
+        let wanted = space_columns(space, self.column).min(room);
+        self.row.extend(std::iter::repeat_n(' ', wanted));
+        self.column += wanted;
+        self.last = None;
         self.may_break();
     }
 
     fn cluster(&mut self, at: usize, cluster: &str) {
         let text = visible(cluster);
-        // Chinese and Japanese are broken anywhere; Korean is written with spaces, and emoji are words.
-        let anywhere = width(cluster) > 1 && !cluster.starts_with(is_hangul);
-        if anywhere {
+        if self.last.is_some_and(|last| breaks_between(last, cluster)) {
             self.may_break();
         }
+        self.last = cluster.chars().next_back();
         let mut place = Some(at);
         // Several if it is written out.
         for piece in text.graphemes(true) {
             // One that is wider than any row can't be shown.
-            let piece = if width(piece) > self.columns { "…" } else { piece };
+            let piece = if width(piece) > self.columns { CUT } else { piece };
             self.make_room(width(piece));
             self.places.extend(place.take().map(|at| (at, self.column)));
             self.row.push_str(piece);
             self.column += width(piece);
-        }
-        if anywhere {
-            self.may_break();
         }
     }
 
@@ -195,7 +196,10 @@ fn visible(cluster: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use ratatui::style::Style;
+
     use super::*;
+    use crate::tui::{cells::tests::ends, frame::Row, text::wrap};
 
     impl Layout {
         /// Checks what holds for every layout.
@@ -206,7 +210,7 @@ mod tests {
             assert_eq!(self.rows.len(), self.stops.len());
             for row in &self.rows {
                 assert!(width(row) <= columns, "{text:?} in {columns}: {row:?}");
-                assert!(!row.contains(crate::chat::text::is_unsafe_to_show), "{row:?}");
+                assert!(!row.contains(is_unsafe_to_show), "{row:?}");
             }
             let places = self.stops.iter().map(|stops| stops.places.len()).sum::<usize>();
             let lines = text.split('\n').map(|line| line.graphemes(true).count() + 1);
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!(rows("one\n\ntwo\n", 8), ["one", "", "two", ""]);
         assert_eq!(rows("회의는 내일입니다", 10), ["회의는 ", "내일입니다"]);
         assert_eq!(rows("ok 会議は明日です", 10), ["ok 会議は", "明日です"]);
-        assert_eq!(rows("ab👩\u{200d}👧cd", 3), ["ab", "👩\u{200d}👧", "cd"]);
+        assert_eq!(rows("ab👩\u{200d}👧cd", 3), ["ab", "👩\u{200d}👧c", "d"]);
         assert_eq!(rows("x", 0), ["x"]);
         assert_eq!(rows("한a", 1), ["…", "a"]);
     }
@@ -269,6 +273,26 @@ mod tests {
         assert_eq!(cursor("e\u{301}|", 20), (1, 0));
         assert_eq!(cursor("a\tb|", 20), (5, 0));
         assert_eq!(rows("a\tb", 20), ["a   b"]);
+        for text in ["ｶﾞｷﾞｸﾞ ﾊﾟ|", "か\u{3099}\u{3000}x|", "❤\u{fe0f}\t한|"] {
+            let end = cursor(text, 20).0;
+            let row = Row::of(&rows(&text.replace('|', ""), 20)[0], Style::new());
+            assert_eq!(ends(&[row], 20), [Some(end)], "{text}");
+        }
+        assert_eq!(cursor("ｶﾞｷﾞｸﾞ ﾊﾟ|", 20), (9, 0));
+    }
+
+    #[test]
+    fn the_input_breaks_where_the_message_will() {
+        for text in
+            ["日本語。文", "ok会議は明日", "👍👍👍", "가나다라", "会議\u{3000}明日", "日本ok"]
+        {
+            for columns in 4..8 {
+                let rows = rows(text, columns);
+                let said = wrap(text, columns, columns).into_iter().map(|range| &text[range]);
+                let rows: Vec<_> = rows.iter().map(|row| row.trim_end()).collect();
+                assert_eq!(rows, said.collect::<Vec<_>>(), "{text} in {columns}");
+            }
+        }
     }
 
     #[test]

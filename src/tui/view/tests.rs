@@ -10,6 +10,7 @@ use crate::{
         names::{RoomName, UserName},
     },
     tui::{
+        cells::tests::ends,
         kept::Kept,
         model::{Hint, Options, Pending, Present, Room, Session, When},
         scrollback::{Line, Said},
@@ -302,7 +303,7 @@ fn a_click_finds_the_room_that_is_shown_there() {
 proptest! {
     #[test]
     fn no_row_is_wider_than_the_screen(
-        all in prop::collection::vec("[a-z가-힣 \n\t👩‍\u{301}\u{1b}\u{202e}漢가]{0,60}", 1..8),
+        all in prop::collection::vec("[a-z가-힣 \n\t👩‍\u{301}\u{1b}\u{202e}漢가ｶﾞﾟ]{0,60}", 1..8),
         columns in 1..120_u16,
         height in 1..40_u16,
         row in 0..5_usize,
@@ -323,8 +324,9 @@ proptest! {
             screen.model.rooms[0].place = place;
             let frame = screen.frame();
             prop_assert_eq!(frame.rows.len(), usize::from(height));
-            for row in &frame.rows {
-                prop_assert!(row.width() <= usize::from(columns), "{:?}", row.text());
+            for (row, end) in frame.rows.iter().zip(ends(&frame.rows, columns + 20)) {
+                prop_assert_eq!(end, Some(row.width()), "{:?}", row.text());
+                prop_assert!(row.width() <= columns.into(), "{:?}", row.text());
                 prop_assert!(!row.text().contains(char::is_control), "{:?}", row.text());
             }
             let (column, row) = frame.cursor.unwrap();
