@@ -9,7 +9,7 @@ use caseless::Caseless as _;
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::slash::ArgKind;
+use super::{hangul, slash::ArgKind};
 
 /// What is completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub(super) enum Kind {
     Nothing,
 }
 
+impl Kind {
+    /// What was typed for it can only be a name: Hangul that fits none was typed with the Korean layout on.
+    /// In running text it may be what is to be said.
+    fn is_name(self, typed: &str) -> bool {
+        match self {
+            Self::Word | Self::Nothing => false,
+            Self::Mention => typed.starts_with('@'),
+            Self::Command | Self::CommandName | Self::User | Self::Room | Self::Choice(_) => true,
+        }
+    }
+}
+
 /// What stands under the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -48,7 +60,7 @@ pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -
             return Place { range: 0..cursor, kind: Kind::Command };
         }
         let (name, rest) = before.split_once(char::is_whitespace).unwrap_or((before, ""));
-        let known = commands.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name[1..]));
+        let known = commands.iter().find(|(known, _)| hangul::types(&name[1..], known));
         let is_first = rest.trim_start().len() == cursor - start;
         let word = &text[start..cursor];
         let kind = match known.map_or(ArgKind::Nothing, |(_, kind)| *kind) {
@@ -158,7 +170,9 @@ impl Completion {
             Kind::Mention | Kind::User => typed.trim_start_matches('@'),
             Kind::Word | Kind::Room | Kind::Choice(_) | Kind::Nothing => typed,
         };
-        Self::of(query, &offers, place.range, &text[cursor..])
+        let latin = if place.kind.is_name(typed) { hangul::latin_keys(query) } else { None };
+        let of = |query: &str| Self::of(query, &offers, place.range.clone(), &text[cursor..]);
+        of(query).or_else(|| of(&latin?))
     }
 
     /// What fits of `offers`, in the place of `range`, with that text behind it.
@@ -209,10 +223,15 @@ impl Completion {
 }
 
 /// Which of the names fit what was typed, best first: those that begin with it, then those that have its
-/// letters in that order. What fits equally well keeps its order; nothing typed fits all.
+/// letters in that order. What fits equally well keeps its order; nothing typed fits all. Hangul that fits
+/// none is taken for the Latin letters on its keys.
 pub(super) fn fuzzy(query: &str, names: &[String]) -> Vec<usize> {
     let query: String = query.split_whitespace().collect();
-    ranked(&query, names.iter().map(String::as_str))
+    let fit = |query: &str| ranked(query, names.iter().map(String::as_str));
+    match fit(&query) {
+        none if none.is_empty() => hangul::latin_keys(&query).map_or(none, |latin| fit(&latin)),
+        fit => fit,
+    }
 }
 
 /// How well a name fits; less is better.
@@ -290,52 +309,7 @@ fn folded(text: &str) -> String {
 
 /// The letters and marks of a text without case, Hangul as the keys that type it.
 fn keys(text: &str) -> Vec<char> {
-    let mut keys = Vec::with_capacity(text.len());
-    for c in text.nfd().default_case_fold().nfd() {
-        match c {
-            '\u{1100}'..='\u{1112}' => push_jamo(&mut keys, nth_of(INITIALS, c, '\u{1100}')),
-            '\u{1161}'..='\u{1175}' => push_jamo(&mut keys, nth_of(VOWELS, c, '\u{1161}')),
-            '\u{11a8}'..='\u{11c2}' => push_jamo(&mut keys, nth_of(FINALS, c, '\u{11a8}')),
-            other => push_jamo(&mut keys, other),
-        }
-    }
-    keys
-}
-
-/// The letters of Hangul as keyboards type them, in the order in which Unicode has them as parts of
-/// syllables (chapter 3.12 of the standard).
-const INITIALS: &str = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ";
-const VOWELS: &str = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ";
-const FINALS: &str = "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ";
-
-fn nth_of(letters: &str, c: char, first: char) -> char {
-    letters.chars().nth((c as usize) - (first as usize)).unwrap_or(c)
-}
-
-/// Those that no keyboard has a key for, as the two that they are typed with.
-fn push_jamo(keys: &mut Vec<char>, letter: char) {
-    let pair = match letter {
-        'ㄳ' => "ㄱㅅ",
-        'ㄵ' => "ㄴㅈ",
-        'ㄶ' => "ㄴㅎ",
-        'ㄺ' => "ㄹㄱ",
-        'ㄻ' => "ㄹㅁ",
-        'ㄼ' => "ㄹㅂ",
-        'ㄽ' => "ㄹㅅ",
-        'ㄾ' => "ㄹㅌ",
-        'ㄿ' => "ㄹㅍ",
-        'ㅀ' => "ㄹㅎ",
-        'ㅄ' => "ㅂㅅ",
-        'ㅘ' => "ㅗㅏ",
-        'ㅙ' => "ㅗㅐ",
-        'ㅚ' => "ㅗㅣ",
-        'ㅝ' => "ㅜㅓ",
-        'ㅞ' => "ㅜㅔ",
-        'ㅟ' => "ㅜㅣ",
-        'ㅢ' => "ㅡㅣ",
-        other => return keys.push(other),
-    };
-    keys.extend(pair.chars());
+    hangul::letters(text.nfd().default_case_fold().nfd()).collect()
 }
 
 #[cfg(test)]
@@ -402,6 +376,7 @@ mod tests {
             ("/join |", Kind::Room),
             ("/JOIN de|", Kind::Room),
             ("/join dev |", Kind::Word),
+            ("/ㅓㅐㅑㅜ de|", Kind::Room),
             ("/msg an|", Kind::User),
             ("/msg @an|", Kind::User),
             ("/msg ann see @b|", Kind::Mention),
@@ -480,6 +455,20 @@ mod tests {
         assert_eq!(texts("/join dp|"), ["Development "]);
         assert_eq!(texts("/join xyz|"), [""; 0]);
         assert!(begin("@xyz|").is_none());
+    }
+
+    #[test]
+    fn what_was_typed_with_the_korean_layout_on_is_found_where_names_are_written() {
+        assert_eq!(texts("/ㅓㅐ|"), ["/join "]);
+        assert_eq!(texts("/벼|"), ["/quit "]);
+        assert_eq!(texts("/help ㅠㄷ|"), ["bell "]);
+        assert_eq!(texts("/ㅓㅐㅑㅜ ㅐㅔㄴ|"), ["ops "]);
+        assert_eq!(texts("/join 개|"), ["개발팀 "], "what fits as it is comes alone");
+        assert_eq!(texts("@ㅠㅐ|"), ["@bob "]);
+        assert!(begin("see ㅐㅔㄴ|").is_none(), "what may be said is left as it is");
+        assert!(begin("ㅠㅐ|").is_none());
+        assert_eq!(fuzzy("ㅐㅔㄴ", &names(&["dev", "ops"])), [1]);
+        assert_eq!(fuzzy("@ㅠㅐㅠ", &names(&["dev", "@bob"])), [1]);
     }
 
     #[test]

@@ -3,64 +3,80 @@
 //! Who writes Korean and presses Alt-A, or types a command without switching the layout first, sends
 //! Hangul; what was meant is known, as each letter has its place on the keyboard.
 
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::text::is_hangul;
+
+/// The letters that have a key, and the Latin ones on it; with Shift those behind the space.
+const LETTERS: &str = "ㅂㅈㄷㄱㅅㅛㅕㅑㅐㅔㅁㄴㅇㄹㅎㅗㅓㅏㅣㅋㅌㅊㅍㅠㅜㅡ ㅃㅉㄸㄲㅆㅒㅖ";
+const LATIN: &str = "qwertyuiopasdfghjklzxcvbnm QWERTOP";
+
 /// Initial consonants of a syllable, vowels, final consonants: in the order in which Unicode composes
-/// syllables of them (chapter 3.12), each as the Latin keys that type it.
-const INITIALS: [&str; 19] =
-    ["r", "R", "s", "e", "E", "f", "a", "q", "Q", "t", "T", "d", "w", "W", "c", "z", "x", "v", "g"];
-const VOWELS: [&str; 21] = [
-    "k", "o", "i", "O", "j", "p", "u", "P", "h", "hk", "ho", "hl", "y", "n", "nj", "np", "nl", "b",
-    "m", "ml", "l",
-];
-const FINALS: [&str; 28] = [
-    "", "r", "R", "rt", "s", "sw", "sg", "e", "f", "fr", "fa", "fq", "ft", "fx", "fv", "fg", "a",
-    "q", "qt", "t", "T", "d", "w", "c", "z", "x", "v", "g",
-];
-/// The compatibility letters from U+3131 on: what a key sends that is not composed.
-const LETTERS: [&str; 51] = [
-    "r", "R", "rt", "s", "sw", "sg", "e", "E", "f", "fr", "fa", "fq", "ft", "fx", "fv", "fg", "a",
-    "q", "Q", "qt", "t", "T", "d", "w", "W", "c", "z", "x", "v", "g", "k", "o", "i", "O", "j", "p",
-    "u", "P", "h", "hk", "ho", "hl", "y", "n", "nj", "np", "nl", "b", "m", "ml", "l",
-];
-const FIRST_LETTER: u32 = 0x3131;
-const FIRST_SYLLABLE: u32 = 0xac00;
+/// syllables of them (chapter 3.12), each as the letters that type it.
+const INITIALS: &str = "ㄱ ㄲ ㄴ ㄷ ㄸ ㄹ ㅁ ㅂ ㅃ ㅅ ㅆ ㅇ ㅈ ㅉ ㅊ ㅋ ㅌ ㅍ ㅎ";
+const VOWELS: &str = "ㅏ ㅐ ㅑ ㅒ ㅓ ㅔ ㅕ ㅖ ㅗ ㅗㅏ ㅗㅐ ㅗㅣ ㅛ ㅜ ㅜㅓ ㅜㅔ ㅜㅣ ㅠ ㅡ ㅡㅣ ㅣ";
+const FINALS: &str = "ㄱ ㄲ ㄱㅅ ㄴ ㄴㅈ ㄴㅎ ㄷ ㄹ ㄹㄱ ㄹㅁ ㄹㅂ ㄹㅅ ㄹㅌ ㄹㅍ ㄹㅎ ㅁ ㅂ ㅂㅅ ㅅ ㅆ ㅇ ㅈ ㅊ ㅋ ㅌ ㅍ ㅎ";
+const PARTS: [(&str, char); 3] =
+    [(INITIALS, '\u{1100}'), (VOWELS, '\u{1161}'), (FINALS, '\u{11a8}')];
+
+/// A text as the letters that type it, Hangul taken apart: `값이` as `ㄱㅏㅂㅅㅇㅣ`.
+pub(super) fn letters(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
+    text.flat_map(|c| {
+        let mut letters = Vec::with_capacity(4);
+        // Letters that stand alone are the same parts of syllables by compatibility.
+        let parts = is_hangul(c).then(|| std::iter::once(c).nfkd());
+        for part in parts.into_iter().flatten() {
+            match typed(part) {
+                Some(typed) => letters.extend(typed.chars()),
+                None => letters.push(part),
+            }
+        }
+        if letters.is_empty() {
+            letters.push(c);
+        }
+        letters
+    })
+}
+
+/// What types a part of a syllable.
+fn typed(part: char) -> Option<&'static str> {
+    // Alone, these two of the final consonants are initial ones of long ago.
+    match part {
+        '\u{111a}' => return Some("ㄹㅎ"),
+        '\u{1121}' => return Some("ㅂㅅ"),
+        _ => {}
+    }
+    PARTS.iter().find_map(|(all, first)| {
+        let nth = u32::from(part).checked_sub(u32::from(*first))?;
+        all.split(' ').nth(usize::try_from(nth).ok()?)
+    })
+}
 
 /// The Latin letter on the key that sends this letter of Hangul.
 pub(super) fn latin_key(c: char) -> Option<char> {
-    let keys = letter(c)?;
-    let mut keys = keys.chars();
-    let key = keys.next()?;
-    // Those of two keys come from no key.
-    keys.next().is_none().then_some(key)
+    LETTERS
+        .chars()
+        .zip(LATIN.chars())
+        .find(|(letter, key)| *letter == c && *key != ' ')
+        .map(|(_, key)| key)
 }
 
 /// The Latin keys of a word typed with the Korean layout on; none if there is no Hangul in it.
 pub(super) fn latin_keys(word: &str) -> Option<String> {
     let mut found = false;
-    let mut keys = String::new();
-    for c in word.chars() {
-        let parts = letter(c).map(|keys| [keys, "", ""]).or_else(|| syllable(c));
-        found |= parts.is_some();
-        match parts {
-            Some(parts) => keys.extend(parts),
-            None => keys.push(c),
-        }
-    }
+    let latin = |letter| {
+        let key = latin_key(letter);
+        found |= key.is_some();
+        key.unwrap_or(letter)
+    };
+    let keys = letters(word.chars()).map(latin).collect();
     found.then_some(keys)
 }
 
-fn letter(c: char) -> Option<&'static str> {
-    LETTERS.get(index(c, FIRST_LETTER)?).copied()
-}
-
-fn syllable(c: char) -> Option<[&'static str; 3]> {
-    let at = index(c, FIRST_SYLLABLE)?;
-    let (rest, last) = (at / FINALS.len(), at % FINALS.len());
-    let (first, vowel) = (rest / VOWELS.len(), rest % VOWELS.len());
-    Some([INITIALS.get(first)?, VOWELS[vowel], FINALS[last]])
-}
-
-fn index(c: char, first: u32) -> Option<usize> {
-    u32::from(c).checked_sub(first).and_then(|at| usize::try_from(at).ok())
+/// Whether a word is this name in ASCII, on either layout and in any case.
+pub(super) fn types(word: &str, name: &str) -> bool {
+    let is_name = |keys: &str| keys.eq_ignore_ascii_case(name);
+    is_name(word) || latin_keys(word).is_some_and(|keys| is_name(&keys))
 }
 
 #[cfg(test)]
@@ -76,7 +92,7 @@ mod tests {
             let keys: String = korean.chars().filter_map(latin_key).collect();
             assert_eq!(keys, latin);
         }
-        for c in ['a', '가', 'ㄳ', 'ㅘ', 'ㅥ', '\u{3130}', 'é'] {
+        for c in ['a', ' ', '가', 'ㄳ', 'ㅘ', 'ㅥ', '\u{3130}', 'é'] {
             assert_eq!(latin_key(c), None, "{c}");
         }
     }
@@ -85,16 +101,45 @@ mod tests {
     fn a_word_typed_on_the_wrong_layout_is_read() {
         for (typed, meant) in [
             ("ㅓㅐㅑㅜ", "join"),
-            ("조ㅐ", "who"),
+            ("좨", "who"),
             ("벼ㅑㅅ", "quit"),
             ("ㅡㄴㅎ", "msg"),
             ("ㅗ디ㅔ", "help"),
+            ("ㅔㅁㄱㅅ", "part"),
             ("ㅔㅁㄳ", "part"),
-            ("몸ㅛ", "ahay"),
+            ("개ㅐㅡㄴ", "rooms"),
+            ("칟ㅁㄱ", "clear"),
+            ("ㅜㅐ샤료", "notify"),
+            ("ㅑㅜ퍗ㄷ", "invite"),
+            ("ㄴㄷㅁㄱ초", "search"),
         ] {
             assert_eq!(latin_keys(typed).as_deref(), Some(meant), "{typed}");
+            assert!(types(typed, meant), "{typed}");
+            let apart: String = typed.nfd().collect();
+            assert_eq!(latin_keys(&apart).as_deref(), Some(meant), "{typed} in parts");
         }
         assert_eq!(latin_keys("join"), None);
+        assert!(types("JOIN", "join") && !types("jion", "join") && !types("ㅓㅑㅐㅜ", "join"));
         assert_eq!(latin_keys("힣").as_deref(), Some("glg"), "the last syllable");
+    }
+
+    #[test]
+    fn syllables_come_apart_into_the_letters_that_type_them() {
+        let apart = |text: &str| letters(text.chars()).collect::<String>();
+        assert_eq!(apart("값이"), "ㄱㅏㅂㅅㅇㅣ");
+        assert_eq!(apart("왜 ㄳ"), "ㅇㅗㅐ ㄱㅅ");
+        assert_eq!(apart("의뢰 궤 둬 쉬 과"), "ㅇㅡㅣㄹㅗㅣ ㄱㅜㅔ ㄷㅜㅓ ㅅㅜㅣ ㄱㅗㅏ");
+        assert_eq!(
+            apart("몫앉않닭삶밟곬핥읊싫"),
+            "ㅁㅗㄱㅅㅇㅏㄴㅈㅇㅏㄴㅎㄷㅏㄹㄱㅅㅏㄹㅁㅂㅏㄹㅂㄱㅗㄹㅅㅎㅏㄹㅌㅇㅡㄹㅍㅅㅣㄹㅎ"
+        );
+        assert_eq!(apart("café"), "café", "and nothing else does");
+        assert_eq!(apart("\u{3164}\u{317f}").chars().count(), 2, "what no key types stays");
+        for c in '가'..='힣' {
+            assert!(letters(std::iter::once(c)).all(|c| latin_key(c).is_some()), "{c}");
+        }
+        for c in 'ㄱ'..='ㅣ' {
+            assert!(letters(std::iter::once(c)).all(|c| latin_key(c).is_some()), "{c}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 
 use self::commands::unknown;
 pub(crate) use self::commands::{ArgKind, COMMANDS, CommandInfo, help, help_of};
+use super::hangul;
 use crate::{
     chat::{
         member::Level,
@@ -156,11 +157,9 @@ fn read(line: &str, line_mode: bool) -> Result<Line, String> {
     {
         return Err(format!("/{} is no command; /{} says it", begin(word), begin(line)));
     }
-    let name = word.to_ascii_lowercase();
-    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
-        return Err(unknown(word, line_mode));
-    };
+    let Some(command) = named(word) else { return Err(unknown(word, line_mode)) };
     if line_mode && !command.line_mode {
+        let name = command.name;
         return Err(format!(
             "/{name} is of the screen, and this is line mode; /help lists what there is"
         ));
@@ -170,6 +169,11 @@ fn read(line: &str, line_mode: bool) -> Result<Line, String> {
         return Err(command.wrong());
     }
     Ok(Line::Do(slash))
+}
+
+/// The command of that name, typed on either layout.
+fn named(word: &str) -> Option<&'static CommandInfo> {
+    COMMANDS.iter().find(|command| hangul::types(word, command.name))
 }
 
 /// Beginning of what was typed, to be named in an error.
@@ -243,8 +247,7 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
 
 fn help_on(name: &str) -> Result<&'static CommandInfo, String> {
     let name = name.strip_prefix('/').unwrap_or(name);
-    let known = COMMANDS.iter().find(|command| command.name.eq_ignore_ascii_case(name));
-    known.ok_or_else(|| unknown(name, false))
+    named(name).ok_or_else(|| unknown(name, false))
 }
 
 fn checked(text: String) -> Result<String, String> {
@@ -412,9 +415,22 @@ mod tests {
         refused("/query ann", &["did you mean /msg?"]);
         refused("/?", &["did you mean /help?"]);
         refused("/j dev", &["did you mean /join?"]);
-        refused("/ㅓㅐㅑㅜ dev", &["did you mean /join?"]);
-        refused("/벼ㅑㅅ", &["did you mean /quit?"]);
+        refused("/ㅓㅑㅐㅜ dev", &["no /ㅓㅑㅐㅜ", "did you mean /join?"]);
+        refused("/ㅓ dev", &["did you mean /join?"]);
         assert!(parse(&format!("/{}", "x".repeat(40_000))).unwrap_err().len() < 200);
+    }
+
+    #[test]
+    fn a_command_is_known_on_the_korean_layout() {
+        assert_eq!(command("/개ㅐㅡㄴ"), Slash::Rooms);
+        assert_eq!(command("/좨 dev"), Slash::Who(Some(dev())));
+        assert_eq!(command("/ㅓㅐㅑㅜ 회의"), Slash::Join(RoomName::new("회의").unwrap()));
+        assert_eq!(command("/ㅡㄷ 손을 흔든다"), Slash::Me("/me 손을 흔든다".to_owned()));
+        assert_eq!(command("/ㅗ디ㅔ 벼ㅑㅅ"), command("/help quit"));
+        assert_eq!(parse_line_mode("/벼ㅑㅅ"), Ok(Line::Do(Slash::Quit)));
+        assert!(parse_line_mode("/ㅠ디ㅣ all").unwrap_err().starts_with("/bell is of the screen"));
+        assert_eq!(said("벼ㅑㅅ"), "벼ㅑㅅ");
+        assert_eq!(said("//벼ㅑㅅ"), "/벼ㅑㅅ");
     }
 
     #[test]
