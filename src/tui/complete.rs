@@ -3,7 +3,7 @@
 //! Names fit by the keys that type them, not by their code points: a Hangul syllable that is still being
 //! composed (`갭`, on the way to `개발`) finds its word, and so do its first consonants (`ㄱㅂ`).
 
-use std::{cmp::Reverse, ops::Range};
+use std::{cmp::Reverse, collections::HashSet, ops::Range};
 
 use caseless::Caseless as _;
 use nucleo_matcher::{Config, Matcher, Utf32Str};
@@ -23,9 +23,13 @@ pub(super) enum Kind {
     /// A word of running text: a member, who is mentioned, or a room.
     Word,
     /// A member as an argument; with `@` if one is there already.
+    Member,
+    /// A user as an argument, whatever his labels.
     User,
     /// A room as an argument.
     Room,
+    /// An announcement that asks to be acknowledged.
+    Notice,
     /// One of these.
     Choice(&'static [&'static str]),
     Nothing,
@@ -38,9 +42,27 @@ impl Kind {
         match self {
             Self::Word | Self::Nothing => false,
             Self::Mention => typed.starts_with('@'),
-            Self::Command | Self::CommandName | Self::User | Self::Room | Self::Choice(_) => true,
+            Self::Command
+            | Self::CommandName
+            | Self::Member
+            | Self::User
+            | Self::Room
+            | Self::Notice
+            | Self::Choice(_) => true,
         }
     }
+}
+
+/// What names there are, each kind in the order in which it is offered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// Without their slash.
+    pub(super) commands: &'a [(&'a str, ArgKind)],
+    /// With their labels; who spoke last comes first.
+    pub(super) members: &'a [String],
+    pub(super) rooms: &'a [String],
+    /// Announcements that ask to be acknowledged: `!3`.
+    pub(super) notices: &'a [String],
 }
 
 /// What stands under the cursor.
@@ -66,7 +88,10 @@ pub(super) fn word_at(text: &str, cursor: usize, commands: &[(&str, ArgKind)]) -
         let kind = match known.map_or(ArgKind::Nothing, |(_, kind)| *kind) {
             ArgKind::Nothing if mention_sign(word).is_none() => Kind::Nothing,
             ArgKind::Room if is_first => Kind::Room,
+            ArgKind::Member if is_first => Kind::Member,
             ArgKind::User if is_first => Kind::User,
+            ArgKind::Notice if is_first => Kind::Notice,
+            ArgKind::Number if is_first => Kind::Nothing,
             ArgKind::Command if is_first => Kind::CommandName,
             ArgKind::Choice(of) if is_first && !word.starts_with('@') => Kind::Choice(of),
             ArgKind::Flags { with_word, words, .. }
@@ -135,29 +160,25 @@ pub(super) struct Completion {
 type Offer<'a> = (&'a str, String);
 
 impl Completion {
-    /// What fits at the cursor; none if nothing does. `members` come in the order in which they spoke
-    /// last, and names that fit as well as each other keep their order.
-    pub(super) fn begin(
-        text: &str,
-        cursor: usize,
-        commands: &[(&str, ArgKind)],
-        members: &[String],
-        rooms: &[String],
-    ) -> Option<Self> {
-        let place = word_at(text, cursor, commands);
+    /// What fits at the cursor; none if nothing does. Names that fit as well as each other keep their order.
+    pub(super) fn begin(text: &str, cursor: usize, names: &Names<'_>) -> Option<Self> {
+        let place = word_at(text, cursor, names.commands);
         let typed = &text[place.range.clone()];
-        let members = || members.iter().map(String::as_str);
-        let rooms = || rooms.iter().map(String::as_str);
-        let commands = || commands.iter().map(|(name, _)| *name);
+        let (kind, behind) = (place.kind, &text[cursor..]);
+        let members = || names.members.iter().map(String::as_str);
+        let rooms = || names.rooms.iter().map(String::as_str);
+        let commands = || names.commands.iter().map(|(name, _)| *name);
         let mention = |name| (name, format!("@{name} "));
         let argument = |name| (name, format!("{name} "));
-        let offers: Vec<Offer<'_>> = match place.kind {
+        let named = if typed.starts_with('@') { mention } else { argument };
+        let offers: Vec<Offer<'_>> = match kind {
             Kind::Command => commands().map(|name| (name, format!("/{name} "))).collect(),
             Kind::CommandName => commands().map(argument).collect(),
             Kind::Mention => members().map(mention).collect(),
-            Kind::User if typed.starts_with('@') => members().map(mention).collect(),
-            Kind::User => members().map(argument).collect(),
+            Kind::Member => members().map(named).collect(),
+            Kind::User => users(names.members).into_iter().map(named).collect(),
             Kind::Room => rooms().map(argument).collect(),
+            Kind::Notice => names.notices.iter().map(|id| argument(id)).collect(),
             Kind::Choice(of) => of.iter().copied().map(argument).collect(),
             Kind::Word => {
                 let rooms = rooms().map(|name| (name, name.to_owned()));
@@ -165,13 +186,13 @@ impl Completion {
             }
             Kind::Nothing => return None,
         };
-        let query = match place.kind {
+        let query = match kind {
             Kind::Command | Kind::CommandName => typed.trim_start_matches('/'),
-            Kind::Mention | Kind::User => typed.trim_start_matches('@'),
-            Kind::Word | Kind::Room | Kind::Choice(_) | Kind::Nothing => typed,
+            Kind::Mention | Kind::Member | Kind::User => typed.trim_start_matches('@'),
+            Kind::Word | Kind::Room | Kind::Notice | Kind::Choice(_) | Kind::Nothing => typed,
         };
-        let latin = if place.kind.is_name(typed) { hangul::latin_keys(query) } else { None };
-        let of = |query: &str| Self::of(query, &offers, place.range.clone(), &text[cursor..]);
+        let latin = if kind.is_name(typed) { hangul::latin_keys(query) } else { None };
+        let of = |query: &str| Self::of(query, &offers, place.range.clone(), behind);
         of(query).or_else(|| of(&latin?))
     }
 
@@ -220,6 +241,14 @@ impl Completion {
         let replaced = std::mem::replace(&mut self.range, start..start + text.len());
         (replaced, text)
     }
+}
+
+/// Users of the names, each once.
+fn users(members: &[String]) -> Vec<&str> {
+    let mut seen = HashSet::new();
+    let users =
+        members.iter().map(|name| name.split_once('/').map_or(name.as_str(), |(user, _)| user));
+    users.filter(|user| seen.insert(*user)).collect()
 }
 
 /// Which of the names fit what was typed, best first: those that begin with it, then those that have its
@@ -323,7 +352,10 @@ mod tests {
     const COMMANDS: &[(&str, ArgKind)] = &[
         ("help", ArgKind::Command),
         ("join", ArgKind::Room),
-        ("msg", ArgKind::User),
+        ("msg", ArgKind::Member),
+        ("ban", ArgKind::User),
+        ("ack", ArgKind::Notice),
+        ("reply", ArgKind::Number),
         ("me", ArgKind::Words),
         ("quit", ArgKind::Nothing),
         ("announce", ArgKind::Flags { all: FLAGS, with_word: "--level", words: LEVELS }),
@@ -337,9 +369,13 @@ mod tests {
     /// Completes at `|`.
     fn begin(text: &str) -> Option<Completion> {
         let cursor = text.find('|').unwrap();
-        let members = names(&["bob", "Ann", "ann/ci", "강민", "개발자", "Ömer"]);
-        let rooms = names(&["dev", "개발팀", "Development", "ops"]);
-        Completion::begin(&text.replace('|', ""), cursor, COMMANDS, &members, &rooms)
+        let names = Names {
+            commands: COMMANDS,
+            members: &names(&["bob", "Ann", "ann/ci", "강민", "개발자", "Ömer"]),
+            rooms: &names(&["dev", "개발팀", "Development", "ops"]),
+            notices: &names(&["!12", "!7"]),
+        };
+        Completion::begin(&text.replace('|', ""), cursor, &names)
     }
 
     /// What is put in one after the other.
@@ -377,8 +413,14 @@ mod tests {
             ("/JOIN de|", Kind::Room),
             ("/join dev |", Kind::Word),
             ("/ㅓㅐㅑㅜ de|", Kind::Room),
-            ("/msg an|", Kind::User),
-            ("/msg @an|", Kind::User),
+            ("/msg an|", Kind::Member),
+            ("/msg @an|", Kind::Member),
+            ("/ban an|", Kind::User),
+            ("/ack |", Kind::Notice),
+            ("/reply |", Kind::Nothing),
+            ("/reply 4|", Kind::Nothing),
+            ("/reply 42 an|", Kind::Word),
+            ("/reply 42 @an|", Kind::Mention),
             ("/msg ann see @b|", Kind::Mention),
             ("/msg ann see de|", Kind::Word),
             ("/help jo|", Kind::CommandName),
@@ -458,6 +500,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_for_a_user_and_words_are_for_a_member() {
+        assert_eq!(texts("/msg ann|"), ["Ann ", "ann/ci "]);
+        assert_eq!(texts("/ban ann|"), ["Ann ", "ann "]);
+        assert_eq!(texts("/ban @ann|"), ["@Ann ", "@ann "]);
+        assert!(begin("/ban @ann/|").is_none());
+        assert_eq!(users(&names(&["bob/ci", "ann", "bob", "ann/db"])), ["bob", "ann"]);
+    }
+
+    #[test]
+    fn a_number_is_not_a_name() {
+        assert_eq!(texts("/ack |"), ["!12 ", "!7 "]);
+        assert_eq!(texts("/ack 7|"), ["!7 "]);
+        assert!(begin("/reply |").is_none());
+        assert!(begin("/reply bo|").is_none());
+        assert_eq!(texts("/reply 42 bo|"), ["@bob "]);
+    }
+
+    #[test]
     fn what_was_typed_with_the_korean_layout_on_is_found_where_names_are_written() {
         assert_eq!(texts("/ㅓㅐ|"), ["/join "]);
         assert_eq!(texts("/벼|"), ["/quit "]);
@@ -522,7 +582,8 @@ mod tests {
             let mut text = text;
             let cursor = text.floor_char_boundary(at);
             let all = [name];
-            if let Some(mut completion) = Completion::begin(&text, cursor, COMMANDS, &all, &all) {
+            let names = Names { commands: COMMANDS, members: &all, rooms: &all, notices: &all };
+            if let Some(mut completion) = Completion::begin(&text, cursor, &names) {
                 for back in turns {
                     let (range, with) = if back { completion.back() } else { completion.next() };
                     text.replace_range(range, &with);

@@ -871,6 +871,59 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
 }
 
 #[test]
+fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
+    let mut screen = Screen::new();
+    let asked = |screen: &mut Screen| {
+        let effects = screen.effects();
+        asks(&effects).iter().filter(|ask| matches!(ask, Request::Rooms { .. })).count()
+    };
+    screen.typed("/join se");
+    screen.press(KeyCode::Tab);
+    assert_eq!(screen.input(), "/join se");
+    assert_eq!(asked(&mut screen), 1);
+    let info = RoomInfo {
+        name: room("secret"),
+        members: 1,
+        last: 0,
+        last_wall_us: None,
+        topic: String::new(),
+        stored: true,
+        private: false,
+        read_only: false,
+    };
+    let rooms = Reply::Rooms { rooms: vec![info], more: false };
+    screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
+    screen.press(KeyCode::Tab);
+    assert_eq!(screen.input(), "/join secret ");
+    assert_eq!(asked(&mut screen), 0, "it was asked a moment ago");
+    screen.now = at(6);
+    screen.ctrl('u');
+    screen.typed("/join o");
+    screen.press(KeyCode::Tab);
+    assert_eq!(asked(&mut screen), 1);
+    screen.now = at(20);
+    screen.ctrl('u');
+    screen.typed("/msg x");
+    screen.press(KeyCode::Tab);
+    assert_eq!(asked(&mut screen), 0, "a member is no room");
+}
+
+#[test]
+fn what_asks_to_be_acknowledged_is_offered_behind_ack() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(1, Level::Critical, true));
+    screen.model.event(screen.now, notice(2, Level::Notice, false));
+    screen.model.event(screen.now, notice(3, Level::Notice, true));
+    screen.typed("/ack ");
+    screen.press(KeyCode::Tab);
+    assert_eq!(screen.input(), "/ack !1 ", "the heaviest first, as the bar has it");
+    screen.press(KeyCode::Tab);
+    assert_eq!(screen.input(), "/ack !3 ");
+    screen.press(KeyCode::Tab);
+    assert_eq!(screen.input(), "/ack !1 ");
+}
+
+#[test]
 fn leaving_a_room_keeps_what_was_typed_there() {
     let mut screen = Screen::new();
     screen.typed("half a sen");

@@ -14,7 +14,7 @@ use crate::{
     limits::INPUT_BYTES_MAX,
     tui::{
         chord::char_of,
-        complete::{self, Completion},
+        complete::{self, Completion, Kind, Names},
         editor::{Draft, Edit, Editor},
         keys::Action,
         scrollback::Line,
@@ -24,6 +24,8 @@ use crate::{
 
 /// Rows that the wheel moves.
 const WHEEL_ROWS: isize = 3;
+/// How often Tab asks for the rooms that there are.
+const ROOMS_EVERY_US: u64 = 5_000_000;
 /// After the last letter of a search, how long until the server is asked.
 const SEARCH_AFTER_US: u64 = 200_000;
 
@@ -195,9 +197,9 @@ impl Model {
         match action {
             Action::Edit(edit) => self.edit(now, edit),
             Action::Send => self.send(now),
-            Action::NewLine => self.insert(now, '\n'),
-            Action::Complete => self.complete(false),
-            Action::CompleteBack => self.complete(true),
+Action::NewLine => self.insert(now, '\n'),
+            Action::Complete => self.complete(now, false),
+            Action::CompleteBack => self.complete(now, true),
             Action::Up => self.up(),
             Action::Down => self.down(),
             Action::HistoryBack => self.editor.history_back(),
@@ -499,25 +501,44 @@ impl Model {
 
     // ---- completion --------------------------------------------------------------------------
 
-    fn complete(&mut self, back: bool) {
+    fn complete(&mut self, now: When, back: bool) {
         if self.completion.is_none() {
-            let members = self.names();
-            let rooms = self.room_names();
-            let commands: Vec<_> =
-                slash::COMMANDS.iter().map(|info| (info.name, info.arg)).collect();
-            self.completion = Completion::begin(
-                self.editor.text(),
-                self.editor.cursor(),
-                &commands,
-                &members,
-                &rooms,
-            );
+            self.begin_completion(now);
         }
         let Some(completion) = &mut self.completion else {
             return self.hint("nothing fits");
         };
         let (range, text) = if back { completion.back() } else { completion.next() };
         self.editor.replace(range, &text);
+    }
+
+    fn begin_completion(&mut self, now: When) {
+        let commands: Vec<_> = slash::COMMANDS.iter().map(|info| (info.name, info.arg)).collect();
+        let (text, cursor) = (self.editor.text(), self.editor.cursor());
+        let kind = complete::word_at(text, cursor, &commands).kind;
+        let open = self.notices.shown().iter().filter(|notice| notice.ack && !notice.acked);
+        let notices: Vec<_> = open
+            .map(|notice| crate::chat::message::NoticeId::Number(notice.number).to_string())
+            .collect();
+        let names = Names {
+            commands: &commands,
+            members: &self.names(),
+            rooms: &self.room_names(),
+            notices: &notices,
+        };
+        let completion = Completion::begin(text, cursor, &names);
+        let wants_rooms = match kind {
+            Kind::Room => true,
+            Kind::Word => completion.is_none(),
+            _ => false,
+        };
+        self.completion = completion;
+        let is_old = |at: u64| now.mono_us.saturating_sub(at) >= ROOMS_EVERY_US;
+        if wants_rooms && self.rooms_asked_us.is_none_or(is_old) {
+            // One that was made meanwhile is known to the next Tab.
+            self.rooms_asked_us = Some(now.mono_us);
+            self.ask_for_rooms();
+        }
     }
 
     /// Who may be meant, who spoke here last first.

@@ -257,6 +257,8 @@ pub(super) struct Model {
     hint_until_us: Option<u64>,
     /// All rooms of the server that may be seen.
     known_rooms: Vec<RoomInfo>,
+    /// Tab asked for them at this time, monotonic microseconds.
+    rooms_asked_us: Option<u64>,
     /// Names that were seen, for completion.
     known_names: BTreeSet<String>,
     ignored: BTreeSet<String>,
@@ -362,6 +364,7 @@ impl Model {
             hint: None,
             hint_until_us: None,
             known_rooms: Vec::new(),
+            rooms_asked_us: None,
             known_names: BTreeSet::new(),
             ignored,
             kept,

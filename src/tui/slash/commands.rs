@@ -10,8 +10,14 @@ use crate::tui::{hangul, nearest::nearest};
 pub(crate) enum ArgKind {
     /// A room.
     Room,
-    /// `@user`.
+    /// `@user` or `@user/label`.
+    Member,
+    /// `@user`: all that he is, so a label is refused.
     User,
+    /// An announcement: `!3`.
+    Notice,
+    /// The number of a message, and then free text.
+    Number,
     /// A command.
     Command,
     /// One of these.
@@ -90,9 +96,9 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("help", "[COMMAND]", "this, or one command", ArgKind::Command),
     both("join", "ROOM", "listen to one more room and talk there", ArgKind::Room),
     both("part", "[ROOM]", "leave a room", ArgKind::Room),
-    both("msg", "@USER [TEXT]", "say something to one user", ArgKind::User),
+    both("msg", "@USER [TEXT]", "say something to one user", ArgKind::Member),
     both("me", "TEXT", "say what you do: \"* ann waves\"", ArgKind::Words),
-    both("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Words)
+    both("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Number)
         .on_screen(),
     both("who", "[ROOM]", "who is in the room", ArgKind::Room),
     both("rooms", "", "all rooms", ArgKind::Nothing),
@@ -105,9 +111,9 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("away", "[TEXT]", "say that you are away", ArgKind::Words),
     both("back", "", "say that you are back", ArgKind::Nothing),
     both("announce", "[--level L] [--ack] [--retain] TEXT", "tell everybody", FLAGS),
-    both("ack", "[ID]", "say that you have seen an announcement", ArgKind::Words),
+    both("ack", "[ID]", "say that you have seen an announcement", ArgKind::Notice),
     both("invite", "@USER", "let somebody into the room, or tell him of it", ArgKind::User),
-    both("kick", "@USER", "take somebody out of the room", ArgKind::User),
+    both("kick", "@USER", "take somebody out of the room", ArgKind::Member),
     both("ban", "@USER", "keep somebody out of the room", ArgKind::User),
     both("unban", "@USER", "let him in again", ArgKind::User),
     both("mute", "@USER", "let somebody say nothing more in the room", ArgKind::User),
