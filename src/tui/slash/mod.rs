@@ -198,22 +198,24 @@ fn text_of(rest: &str) -> &str {
 fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String> {
     let wrong = || command.wrong();
     let some = || (!rest.is_empty()).then(|| rest.to_owned());
-    let role = |role, on| user(command, rest).map(|user| Slash::Role { user, role, on });
+    let name = || one_word(command, rest);
+    let role = |role, on| user(command, name()?).map(|user| Slash::Role { user, role, on });
     Ok(match command.name {
-        "help" => Slash::Help(some().map(|name| help_on(&name)).transpose()?),
-        "join" => Slash::Join(room(command, rest)?),
-        "part" => Slash::Part(maybe_room(command, rest)?),
+        "help" if rest.is_empty() => Slash::Help(None),
+        "help" => Slash::Help(Some(help_on(name()?)?)),
+        "join" => Slash::Join(room(command, name()?)?),
+        "part" => Slash::Part(maybe_room(command, name()?)?),
         "msg" => message(command, rest)?,
         "me" => Slash::Me(checked(format!("/me {}", some().ok_or_else(wrong)?))?),
         "reply" => reply(command, rest)?,
-        "who" => Slash::Who(maybe_room(command, rest)?),
+        "who" => Slash::Who(maybe_room(command, name()?)?),
         "topic" => Slash::Topic(match rest {
             "--clear" => Some(String::new()),
             _ => some(),
         }),
         "away" => Slash::Away(some()),
         "announce" => announce(command, rest)?,
-        "ack" => Slash::Ack(match rest {
+        "ack" => Slash::Ack(match name()? {
             "" => None,
             id => Some(id.parse().map_err(|e| format!("{:?}: {e}", begin(id)))?),
         }),
@@ -225,14 +227,14 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "op" => role(Role::Operator, true)?,
         "deop" => role(Role::Operator, false)?,
         "kick" => {
-            let (user, label) = somebody(command, rest)?;
+            let (user, label) = somebody(command, name()?)?;
             Slash::Kick { user, label }
         }
         "notify" => Slash::Notify(wish(command, rest)?),
         "bell" => Slash::Bell(wish(command, rest)?),
         "ignore" if rest.is_empty() => Slash::Ignore(None),
-        "ignore" => Slash::Ignore(Some(somebody(command, rest)?)),
-        "unignore" => Slash::Unignore(somebody(command, rest)?),
+        "ignore" => Slash::Ignore(Some(somebody(command, name()?)?)),
+        "unignore" => Slash::Unignore(somebody(command, name()?)?),
         "search" => Slash::Search(rest.to_owned()),
         // What they do not expect could be what was meant.
         _ if !rest.is_empty() => return Err(wrong()),
@@ -248,6 +250,11 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
 fn help_on(name: &str) -> Result<&'static CommandInfo, String> {
     let name = name.strip_prefix('/').unwrap_or(name);
     named(name).ok_or_else(|| unknown(name, false))
+}
+
+/// What stands behind a command that takes one name.
+fn one_word<'a>(command: &CommandInfo, rest: &'a str) -> Result<&'a str, String> {
+    if rest.contains(char::is_whitespace) { Err(command.wrong()) } else { Ok(rest) }
 }
 
 fn checked(text: String) -> Result<String, String> {
@@ -431,6 +438,21 @@ mod tests {
         assert!(parse_line_mode("/ㅠ디ㅣ all").unwrap_err().starts_with("/bell is of the screen"));
         assert_eq!(said("벼ㅑㅅ"), "벼ㅑㅅ");
         assert_eq!(said("//벼ㅑㅅ"), "/벼ㅑㅅ");
+    }
+
+    #[test]
+    fn who_writes_more_than_one_name_is_told_how_it_is_written() {
+        for line in ["/ban @nobody extra", "/invite bob, ann", "/unignore ann bob", "/kick ann bob"]
+        {
+            let name = line[1..].split(' ').next().unwrap();
+            refused(line, &[&format!("it is written /{name} @USER: ")]);
+        }
+        refused("/join dev ops", &["it is written /join ROOM: "]);
+        refused("/part dev ops", &["it is written /part [ROOM]: "]);
+        refused("/who dev ops", &["it is written /who [ROOM]: "]);
+        refused("/ignore ann bob", &["it is written /ignore [@USER]: "]);
+        refused("/ack !3 !4", &["it is written /ack [ID]: "]);
+        refused("/help join part", &["it is written /help [COMMAND]: "]);
     }
 
     #[test]
