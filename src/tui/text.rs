@@ -180,6 +180,22 @@ pub(super) fn wrap(text: &str, first: usize, rest: usize) -> Vec<Range<usize>> {
     wrapper.rows
 }
 
+/// Columns of what is written or pressed, before what it does.
+const LEFT_COLUMNS: usize = 28;
+
+/// What is written or pressed, and what it does, side by side in so many columns. A left side that is too
+/// long has rows of its own.
+pub(super) fn entry(left: &str, about: &str, columns: usize) -> Vec<String> {
+    let whole = wrap(left, columns, columns);
+    let mut rows: Vec<String> = whole.into_iter().map(|row| left[row].to_owned()).collect();
+    let beside = columns.saturating_sub(LEFT_COLUMNS);
+    for (nth, range) in wrap(about, beside, beside).into_iter().enumerate() {
+        let left = rows.pop_if(|row| nth == 0 && width(row) < LEFT_COLUMNS).unwrap_or_default();
+        rows.push(filled(&left, LEFT_COLUMNS) + &about[range]);
+    }
+    rows
+}
+
 /// Whether a row may end at a cluster; the spaces that forbid it are letters here.
 pub(super) fn is_space(cluster: &str) -> bool {
     let blank = |c: char| c.is_whitespace() && !matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}');
@@ -661,6 +677,20 @@ mod tests {
         assert_eq!(filled("철수와 영희", 6), "철수… ");
         assert_eq!(filled("한", 1), "…");
         assert_eq!(filled("한", 0), "");
+    }
+
+    #[test]
+    fn what_is_too_long_for_its_column_stands_above_the_other() {
+        let blank = " ".repeat(LEFT_COLUMNS);
+        assert_eq!(entry("Alt-Y", "copy its text", 60), [format!("{:28}copy its text", "Alt-Y")]);
+        for left in ["/announce [--level L] TEXT ..", "Alt-Enter, Ctrl-J, Shift-Enter"] {
+            assert_eq!(entry(left, "a new line", 60), [left, &format!("{blank}a new line")]);
+        }
+        assert_eq!(
+            entry("Tab", "complete a name, a room", 40),
+            [format!("{:28}complete a", "Tab"), format!("{blank}name, a room")]
+        );
+        assert_eq!(entry("", "", 40), [blank]);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! The commands by name: help, completion, and what was meant by one that there is none of.
 
-use std::fmt::Write as _;
-
 use super::begin;
-use crate::tui::{hangul, nearest::nearest};
+use crate::tui::{hangul, nearest::nearest, text::entry};
 
 /// What stands first behind a command, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +130,9 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("quit", "", "leave moot", ArgKind::Nothing),
 ];
 
+/// Columns of the help where nobody knows how many there are.
+const HELP_COLUMNS: usize = 79;
+
 /// What fingers from elsewhere type. They are told, and nothing is done.
 const MEANT: &[(&str, &str)] = &[
     ("bye", "quit"),
@@ -159,24 +160,15 @@ const MEANT: &[(&str, &str)] = &[
 
 /// All commands with what they do.
 pub(crate) fn help(line_mode: bool) -> String {
-    let mut out = String::new();
-    for command in COMMANDS.iter().filter(|command| command.line_mode || !line_mode) {
-        help_line(&mut out, &command.usage(), command.about);
-    }
-    help_line(&mut out, "//TEXT", "says /TEXT");
-    out.truncate(out.trim_end().len());
-    out
+    let rows = entries(line_mode).flat_map(|(usage, about)| entry(&usage, about, HELP_COLUMNS));
+    rows.collect::<Vec<_>>().join("\n")
 }
 
-/// Columns of the usage; a longer one has what it does in the next line.
-const USAGE_COLUMNS: usize = 28;
-
-fn help_line(out: &mut String, usage: &str, about: &str) {
-    // Writing to a string does not fail.
-    let _ = match usage.len() < USAGE_COLUMNS {
-        true => writeln!(out, "{usage:USAGE_COLUMNS$}{about}"),
-        false => writeln!(out, "{usage}\n{:USAGE_COLUMNS$}{about}", ""),
-    };
+/// How each command is written, and what it does.
+pub(in crate::tui) fn entries(line_mode: bool) -> impl Iterator<Item = (String, &'static str)> {
+    let here = COMMANDS.iter().filter(move |command| command.line_mode || !line_mode);
+    let commands = here.map(|command| (command.usage(), command.about));
+    commands.chain([("//TEXT".to_owned(), "says /TEXT")])
 }
 
 /// One command with what it does.
@@ -240,5 +232,6 @@ mod tests {
     fn the_help_fits_a_terminal() {
         assert!(help(true).lines().chain(help(false).lines()).all(|line| line.len() < 80));
         assert!(help(true).ends_with("says /TEXT"));
+        assert!(help(true).contains("\n/announce [--level L] [--ack] [--retain] TEXT\n"));
     }
 }

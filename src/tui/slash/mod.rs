@@ -5,6 +5,7 @@
 
 mod commands;
 
+pub(super) use self::commands::entries;
 use self::commands::unknown;
 pub(crate) use self::commands::{ArgKind, COMMANDS, CommandInfo, help, help_of};
 use super::hangul;

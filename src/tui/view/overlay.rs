@@ -12,10 +12,10 @@ use crate::{
     },
 };
 
-/// Columns of commands and keys before what they do.
-const LEFT_COLUMNS: usize = 28;
-/// Columns from which on these are columns.
+/// Columns from which on commands and keys stand beside what they do.
 const COLUMNS_FROM: usize = 60;
+/// Columns before them.
+const INDENT: usize = 2;
 
 /// At most so many rows, if something lies over the room.
 pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
@@ -55,10 +55,7 @@ fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
     let first = format!("/quit, {} leave moot. {escape} closes this help.", leave.join(" or "));
     let mut rows: Vec<_> = wrapped(&first, columns, 0).map(|text| (Role::Title, text)).collect();
     rows.extend(heading("Commands"));
-    for command in slash::COMMANDS {
-        rows.extend(entry(&command.usage(), command.about, columns));
-    }
-    rows.extend(entry("//TEXT", "says TEXT with a / before it", columns));
+    rows.extend(slash::entries(false).flat_map(|(usage, about)| entry(&usage, about, columns)));
     for (title, entries) in keys.help() {
         rows.extend(heading(title));
         rows.extend(entries.iter().flat_map(|(keys, about)| entry(keys, about, columns)));
@@ -70,16 +67,15 @@ fn heading(title: &str) -> [(Role, String); 2] {
     [(Role::Text, String::new()), (Role::Help, title.to_owned())]
 }
 
-/// What is written or pressed, and what it does; in two columns where there is room for them.
-fn entry(left: &str, about: &str, columns: usize) -> impl Iterator<Item = (Role, String)> {
-    let (text, indent) = if columns < COLUMNS_FROM {
-        (format!("  {left}: {about}"), 4)
-    } else if text::width(left) < LEFT_COLUMNS {
-        (format!("  {} {about}", text::filled(left, LEFT_COLUMNS - 1)), LEFT_COLUMNS + 2)
+/// What is written or pressed, and what it does; side by side where there is room for them.
+fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
+    let rows: Vec<_> = if columns < COLUMNS_FROM {
+        wrapped(&format!("  {left}: {about}"), columns, 4).collect()
     } else {
-        (format!("  {left}  {about}"), LEFT_COLUMNS + 2)
+        let rows = text::entry(left, about, columns - INDENT);
+        rows.into_iter().map(|row| " ".repeat(INDENT) + &row).collect()
     };
-    wrapped(&text, columns, indent).map(|text| (Role::Text, text)).collect::<Vec<_>>().into_iter()
+    rows.into_iter().map(|row| (Role::Text, row)).collect()
 }
 
 /// Rows of our own words; those after the first are moved in.
@@ -215,6 +211,19 @@ mod tests {
         assert!(all.iter().all(|row| text::width(row) <= 40), "{all:?}");
         assert_eq!(all[0], "/quit, Ctrl-D or Ctrl-C leave moot. Esc");
         assert_eq!(all[1], "closes this help.");
+    }
+
+    #[test]
+    fn both_helps_say_the_same_of_each_command() {
+        let screen = Screen::new();
+        let rows = help(&screen.model.options.keys, 81);
+        let rows: Vec<_> = rows.iter().map(|(_, row)| row.as_str()).collect();
+        for line in slash::help(false).lines() {
+            assert!(rows.contains(&format!("  {line}").as_str()), "{line}");
+        }
+        let at = rows.iter().position(|row| row.contains("Shift-Enter")).unwrap();
+        assert_eq!(rows[at], "  Alt-Enter, Ctrl-J, Shift-Enter");
+        assert_eq!(rows[at + 1], format!("{:30}a new line", ""));
     }
 
     #[test]
