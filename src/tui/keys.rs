@@ -330,9 +330,22 @@ impl Keys {
             }
         }
         match NEEDED.into_iter().find(|action| keys.shown(*action).is_empty()) {
-            Some(action) => Err(format!("keys.{}: it needs a key", action.name())),
+            Some(action) if given.contains_key(action.name()) => {
+                Err(format!("keys.{}: it needs a key", action.name()))
+            }
+            Some(action) => Err(keys.all_taken(action)),
             None => Ok(keys),
         }
+    }
+
+    /// Who has the keys of an action that has none left.
+    fn all_taken(&self, action: Action) -> String {
+        let taken = action.entry().1.iter().filter_map(|written| {
+            let other = self.by_chord.get(&Chord::parse(written).ok()?)?;
+            Some(format!("keys.{} has taken {written:?}", other.name()))
+        });
+        let taken = taken.collect::<Vec<_>>().join(", ");
+        format!("keys.{}: it needs a key, and {taken}", action.name())
     }
 
     fn bind(&mut self, chord: Chord, action: Action) {
@@ -562,7 +575,7 @@ mod tests {
             assert!(with(&[(needed, &[])]).unwrap_err().contains(needed));
         }
         let taken = with(&[("switch", &["enter"])]).unwrap_err();
-        assert!(taken.contains("keys.send: it needs a key"), "{taken}");
+        assert_eq!(taken, "keys.send: it needs a key, and keys.switch has taken \"enter\"");
     }
 
     #[test]
