@@ -197,7 +197,7 @@ impl Model {
         match action {
             Action::Edit(edit) => self.edit(now, edit),
             Action::Send => self.send(now),
-Action::NewLine => self.insert(now, '\n'),
+            Action::NewLine => self.insert(now, '\n'),
             Action::Complete => self.complete(now, false),
             Action::CompleteBack => self.complete(now, true),
             Action::Up => self.up(),

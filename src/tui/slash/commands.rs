@@ -120,9 +120,9 @@ pub(crate) const COMMANDS: &[CommandInfo] = &[
     both("deop", "@USER", "he is one no more", ArgKind::User),
     both("notify", "[off|mentions|all]", "what of this room the desktop shows", WISHES).on_screen(),
     both("bell", "[off|mentions|all]", "what of this room rings the bell", WISHES).on_screen(),
-    both("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::User)
+    both("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::Member)
         .on_screen(),
-    both("unignore", "@USER", "show it again", ArgKind::User).on_screen(),
+    both("unignore", "@USER", "show it again", ArgKind::Member).on_screen(),
     both("read", "", "all here is read", ArgKind::Nothing).on_screen(),
     both("search", "[TEXT]", "search in the room", ArgKind::Words).on_screen(),
     both("clear", "", "empty the screen of this room; nothing is lost", ArgKind::Nothing)
