@@ -250,9 +250,9 @@ pub enum NotifyBy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Times {
-    /// The time before a line, as strftime writes it; empty: none.
+    /// The time before a line, as strftime writes it, in at most 20 columns; empty: none.
     pub format: String,
-    /// The date above a day's first line.
+    /// The date above a day's first line, as strftime writes it, in at most 36 columns.
     pub date: String,
 }
 
@@ -268,7 +268,7 @@ impl Default for Times {
 pub struct Input {
     /// A paste of more lines is asked about.
     pub paste_lines: u16,
-    /// The wheel scrolls and a click selects.
+    /// The wheel scrolls, and a click in the list opens that room.
     pub mouse: bool,
 }
 
