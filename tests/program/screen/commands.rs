@@ -1,9 +1,8 @@
 //! Commands that begin with a slash.
 
 use super::{
-    SIZES, USUAL, begin, eventually_said, join,
-    keys::{ENTER, alt, ctrl},
-    me, member, said, says,
+    SIZES, USUAL, begin, eventually_said, join, join_as_other, keys::ctrl, me, member, said, says,
+    wait_in,
 };
 use crate::world::{OTHER_UID, World, eventually, is_root, skipped, user_name};
 
@@ -69,9 +68,11 @@ fn away_and_back() {
         member(&world, &me())
             .is_some_and(|row| row["status"] == "at lunch" || row["state"] == "away")
     });
-    term.wait_text("away");
+    // In the status bar.
+    term.wait_text(&format!("{} (away)", me()));
     term.say("/back");
     eventually("back", || member(&world, &me()).is_some_and(|row| row["state"] != "away"));
+    term.wait_gone("(away)");
 }
 
 #[test]
@@ -198,15 +199,32 @@ fn quit_leaves() {
 #[test]
 fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
     let (world, _server) = begin();
-    world.run(&["room", "create", "--read-only", "news"]).ok();
     let mut term = join(&world, &["dev"], USUAL);
-    term.say("/msg @nobody-of-that-name hello");
-    term.wait_text("nobody-of-that-name");
-    term.keys(&ctrl('u'));
-    term.keys(&alt('1'));
-    term.keys("on");
-    term.wait_rows("it goes on", |rows| {
-        super::term::Term::input(rows).is_some_and(|text| text.ends_with("on"))
+    let line = "/msg @nobody-of-that-name hello";
+    term.say(line);
+    term.wait_above("there is no user nobody-of-that-name");
+    // Whole, and where one came from: `hello` alone would be said to everybody there.
+    term.wait_input(line);
+    wait_in(&term, "dev");
+    term.wait_rows("no room beside dev", |rows| !rows.iter().any(|row| row.starts_with("2 ")));
+    assert!(said(&world, "dev").is_empty());
+}
+
+#[test]
+fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
+    if !is_root() {
+        skipped("two users need root");
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    world.run(&["room", "create", "--read-only", "news"]).ok();
+    let mut term = join_as_other(&world, &["news"]);
+    term.say("may I?");
+    term.wait_above("news is read-only");
+    term.wait_input("may I?");
+    term.wait_rows("nothing waits to be said", |rows| {
+        rows.iter().filter(|row| row.contains("may I?")).count() == 1
     });
-    term.keys(ENTER);
+    assert!(said(&world, "news").is_empty());
 }

@@ -1,7 +1,7 @@
 //! How what is said looks: times, names, links, replies; wide letters; what others wrote to do harm.
 
 use super::{
-    SIZES, SMALL, USUAL, begin, eventually_said, join, join_with,
+    LARGE, SIZES, SMALL, USUAL, begin, eventually_said, join, join_with,
     keys::{BACKSPACE, CTRL_UP, DELETE, ENTER, LEFT, alt, ctrl, f},
     me, says,
     term::{Term, column_of},
@@ -129,21 +129,40 @@ fn links_can_be_clicked_where_they_are_broken_as_well() {
 }
 
 #[test]
-fn a_plain_view_has_no_frames() {
-    let (world, _server) = begin();
-    let mut term = join(&world, &["dev", "operations"], USUAL);
-    let long = "word ".repeat(30);
-    says(&world, "bob", "dev", &format!("begin {long}end."));
-    term.wait_text("end.");
-    term.wait_text("operations");
-    term.keys(f(7));
-    term.wait_gone("operations");
-    // Each row of it begins at the edge.
-    let (at, row) = term.row("the end", |row| row.contains("end."));
-    assert!(row.starts_with("word") || row.starts_with("end."), "{row}");
-    assert!(!term.rows()[usize::from(at) - 1].contains('│'));
-    term.keys(f(7));
-    term.wait_text("operations");
+fn a_plain_view_has_what_was_said_and_nothing_else() {
+    for size in [USUAL, LARGE] {
+        let (world, _server) = begin();
+        world.run(&["room", "create", "dev"]).ok();
+        world.run(&["room", "topic", "dev", "what is up"]).ok();
+        let mut term = join(&world, &["dev", "operations"], size);
+        let long = format!("begin {}end.", "word ".repeat(70));
+        says(&world, "bob", "dev", &long);
+        says(&world, "bob", "dev", "short");
+        term.wait_above("short");
+        // What it goes without.
+        let (title, members) = (" dev · what is up", "members 1");
+        term.wait_rows("all around it", |rows| {
+            let has = |text: &str| rows.iter().any(|row| row.contains(text));
+            rows[0].starts_with(title) && has("operations") && has(members) == (size == LARGE)
+        });
+        term.row("a time", |row| row.contains("short") && time_in(row).is_some());
+        term.keys(f(7));
+        term.wait_text("plain view");
+        let rows = term.rows();
+        // The status and the input are below it.
+        let prompt = Term::prompt(&rows).unwrap();
+        let shown: Vec<_> = rows[..prompt - 1].iter().filter(|row| !row.is_empty()).collect();
+        assert!(shown.len() >= 3, "{rows:#?}");
+        for row in &shown {
+            assert!(!row.starts_with(' ') && time_in(row).is_none(), "{row}");
+        }
+        // From edge to edge: names, texts, and not a word more.
+        let all = shown.into_iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        assert_eq!(all, format!("{0}/bob: {long} {0}/bob: short", me()));
+        term.keys(f(7));
+        term.wait_text("operations");
+        term.wait_text(title);
+    }
 }
 
 #[test]
@@ -208,15 +227,17 @@ fn what_others_write_commands_nothing() {
         let term = join(&world, &["dev"], size);
         let evil = "a\x1b[2J\x1b]0;stolen\x07\x1b[31mb\u{202e}c\u{9b}1md\x08\x08e\rf\u{200b}g";
         says(&world, "bob", "dev", evil);
-        for shown in ["\\u{1b}[2J", "\\u{202e}", "\\u{9b}", "\\u{200b}"] {
-            term.wait(shown, |screen| {
+        for shown in
+            ["\\u{1b}[2J", "\\u{7}", "b\\u{202e}c", "c\\u{9b}1m", "\\u{8}\\u{8}", "f\\u{200b}g"]
+        {
+            term.wait_rows(shown, |rows| {
                 // It may be broken over rows.
-                let rows = screen.rows(0, screen.size().1.get());
-                let all: String = rows.map(|row| row.replace([' ', '│'], "")).collect();
-                all.contains(shown) || all.contains("u{1b}")
+                rows.concat().replace(' ', "").contains(shown)
             });
         }
         term.settle();
+        let output = String::from_utf8_lossy(&term.output()).into_owned();
+        assert!(!output.contains(['\u{202e}', '\u{9b}', '\u{200b}']), "{output:?}");
         assert_eq!(term.bells(), 0);
         assert!(!term.title().contains("stolen"));
         term.wait_input("");

@@ -25,7 +25,7 @@ use self::{
     keys::ctrl,
     term::{Size, Term},
 };
-use super::world::{Process, World, eventually, user_name};
+use super::world::{OTHER_UID, Process, World, eventually, user_name};
 
 /// What most terminals begin with.
 const USUAL: Size = (80, 24);
@@ -59,10 +59,11 @@ fn says_lines(world: &World, label: &str, target: &str, lines: impl Iterator<Ite
     world.run_with_input(&["send", "--as", label, "--lines", target], lines.as_bytes()).ok();
 }
 
-/// What was said in a room, the oldest first.
+/// What was said in a room or a conversation, the oldest first.
 fn said(world: &World, room: &str) -> Vec<String> {
     let messages = world.run(&["history", "--json", room]).ok().objects();
-    let texts = messages.iter().filter(|message| message["type"] == "message");
+    let is_said = |message: &&Value| message["type"] == "message" || message["type"] == "direct";
+    let texts = messages.iter().filter(is_said);
     texts.map(|message| message["text"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -98,6 +99,27 @@ fn join_with(world: &World, rooms: &[&str], size: Size, settings: &str) -> Term 
     join(world, rooms, size)
 }
 
+/// The screen of another user, with a home that is that user's own; it takes root.
+#[track_caller]
+fn join_as_other(world: &World, rooms: &[&str]) -> Term {
+    let home = world.path("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    let env = [("HOME", home.to_str().unwrap())];
+    let term = Term::open_with(world, rooms, USUAL, &env, Some(OTHER_UID));
+    term.wait_begun(USUAL);
+    term
+}
+
+/// Waits until this room is shown.
+#[track_caller]
+fn wait_in(term: &Term, room: &str) {
+    term.wait(&format!("{room} is shown"), |screen| {
+        let title = screen.rows(0, screen.size().1.get()).next().unwrap_or_default();
+        title.split(' ').any(|word| word == room)
+    });
+}
+
 /// A program that a test has others run: a script of a shell.
 fn script(path: &Path, lines: &str) {
     use std::os::unix::fs::PermissionsExt;
@@ -117,9 +139,14 @@ fn member(world: &World, name: &str) -> Option<Value> {
 }
 
 impl Term {
+    /// The row of the input's prompt.
+    fn prompt(rows: &[String]) -> Option<usize> {
+        rows.iter().rposition(|row| *row == ">" || row.starts_with("> "))
+    }
+
     /// What is typed and not sent: rows of the input, from its prompt on.
     fn input(rows: &[String]) -> Option<String> {
-        let from = rows.iter().rposition(|row| *row == ">" || row.starts_with("> "))?;
+        let from = Self::prompt(rows)?;
         let rows = rows[from..].iter().map(|row| row.get(2..).unwrap_or_default().trim_end());
         Some(rows.collect::<Vec<_>>().join("\n"))
     }
@@ -129,6 +156,15 @@ impl Term {
     fn wait_input(&self, text: &str) {
         self.wait_rows(&format!("{text:?} in the input"), |rows| {
             Self::input(rows).as_deref() == Some(text)
+        });
+    }
+
+    /// Waits until this stands above the input, where it may have been typed.
+    #[track_caller]
+    fn wait_above(&self, text: &str) {
+        self.wait_rows(&format!("{text:?} above the input"), |rows| {
+            let prompt = Self::prompt(rows).unwrap_or(0);
+            rows[..prompt].iter().any(|row| row.contains(text))
         });
     }
 

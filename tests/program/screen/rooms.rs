@@ -1,33 +1,30 @@
 //! The list of rooms: what is unread where, mentions first, and the ways from one to the next.
 
 use super::{
-    LARGE, SIZES, SMALL, USUAL, begin, join,
+    LARGE, SIZES, SMALL, USUAL, begin, eventually_said, join, join_as_other,
     keys::{ALT_DOWN, ALT_UP, ENTER, ESCAPE, alt, click, f},
     me, says,
-    term::{Term, column_of},
+    term::column_of,
+    wait_in,
 };
 use crate::world::{OTHER_UID, World, is_root, skipped, user_name};
-
-/// Waits until this room is shown.
-fn wait_in(term: &Term, room: &str) {
-    term.wait(&format!("{room} is shown"), |screen| {
-        let title = screen.rows(0, screen.size().1.get()).next().unwrap_or_default();
-        title.split(' ').any(|word| word == room)
-    });
-}
 
 #[test]
 fn what_is_unread_is_counted_and_mentions_stand_out() {
     for size in [USUAL, LARGE] {
         let (world, _server) = begin();
         let term = join(&world, &["dev", "ops", "noise"], size);
-        for _ in 0..3 {
+        for _ in 0..5 {
             says(&world, "bob", "noise", "blah");
         }
         says(&world, "bob", "ops", &format!("@{} come here", me()));
         says(&world, "bob", "ops", "please");
-        term.wait_row("the noise", |row| row.contains("noise") && row.contains('3'));
-        term.wait_row("a mention", |row| row.contains("ops") && row.contains("@1"));
+        // Its number, its name, and how many.
+        let is = |row: &str, room: &[&str]| {
+            row.split_whitespace().take(room.len()).eq(room.iter().copied())
+        };
+        term.wait_row("the noise", |row| is(row, &["3", "noise", "5"]));
+        term.wait_row("a mention", |row| is(row, &["2", "ops", "@1", "1"]));
         // Mentions first.
         term.wait_rows("the room with a mention above the other", |rows| {
             let at = |room: &str| rows.iter().position(|row| row.contains(room));
@@ -109,13 +106,21 @@ fn direct_messages_are_among_the_rooms() {
     wait_in(&term, &title);
     term.wait_text("psst");
     term.say("what?");
-    term.wait_text("what?");
-    // It can be begun from here.
+    term.wait_above("what?");
+    eventually_said(&world, &title, "what?");
     term.keys(&alt('1'));
     wait_in(&term, "dev");
-    term.say(&format!("/msg @{} more", me()));
-    term.keys(&alt('2'));
-    term.wait_text("more");
+    term.say(&format!("/msg {title} more"));
+    wait_in(&term, &title);
+    term.wait_above("more");
+    eventually_said(&world, &title, "more");
+    // One with somebody to whom nothing was said yet begins here.
+    let other = format!("@{}", user_name(OTHER_UID));
+    assert!(!term.text().contains(&other));
+    term.say(&format!("/msg {other} the first word"));
+    wait_in(&term, &other);
+    term.wait_above("the first word");
+    eventually_said(&world, &other, "the first word");
 }
 
 #[test]
@@ -127,14 +132,8 @@ fn direct_messages_between_two_users() {
     let world = World::new();
     let _server = world.serve_with(&["--system"]);
     let (root, other) = (me(), user_name(OTHER_UID));
-    let home = world.path("home");
-    std::fs::create_dir(&home).unwrap();
-    std::os::unix::fs::chown(&home, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
-    let home = home.to_str().unwrap().to_owned();
-    let env = [("HOME", home.as_str())];
     let mut at_root = join(&world, &["dev"], USUAL);
-    let mut at_other = Term::open_with(&world, &["dev"], USUAL, &env, Some(OTHER_UID));
-    at_other.wait_input("");
+    let mut at_other = join_as_other(&world, &["dev"]);
     at_root.say(&format!("/msg @{other} a word"));
     at_other.wait_row("a mention", |row| row.contains(&root) && row.contains("@1"));
     at_other.keys(&alt('a'));
