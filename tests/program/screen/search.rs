@@ -4,7 +4,7 @@ use super::{
     SIZES, USUAL, begin, eventually_said, join,
     keys::{CTRL_END, CTRL_UP, DOWN, ENTER, ESCAPE, UP, alt, ctrl},
     said, says, says_lines, script,
-    term::Term,
+    term::{Term, column_of},
 };
 use crate::world::{World, eventually};
 
@@ -51,21 +51,34 @@ fn what_was_said_is_found_however_far_back() {
     }
 }
 
+/// All that tells a cell's look from that of others.
+fn look(cell: &vt100::Cell) -> ([bool; 5], [vt100::Color; 2]) {
+    let marks = [cell.bold(), cell.dim(), cell.italic(), cell.underline(), cell.inverse()];
+    (marks, [cell.fgcolor(), cell.bgcolor()])
+}
+
 #[test]
-fn what_is_found_stands_out() {
-    let (world, _server) = begin();
-    says(&world, "bob", "dev", "hay and Needle and hay");
-    let mut term = join(&world, &["dev"], USUAL);
-    term.wait_text("hay and");
-    term.keys(&ctrl('r'));
-    term.settle();
-    term.keys("needle");
-    term.wait("it stands out", |screen| {
-        let (rows, columns) = screen.size();
-        let cells = (0..rows.get()).flat_map(|row| (0..columns.get()).map(move |c| (row, c)));
-        let mut cells = cells.filter_map(|(row, column)| screen.cell(row, column));
-        cells.any(|cell| cell.contents() == "N" && cell.inverse())
-    });
+fn what_is_found_stands_out_in_the_chosen_message_and_in_others() {
+    for (name, value) in [("COLORTERM", "truecolor"), ("NO_COLOR", "1")] {
+        let (world, _server) = begin();
+        says(&world, "bob", "dev", "hay and Needle one");
+        says(&world, "bob", "dev", "hay and Needle two");
+        let mut term = join_with_env(&world, &[(name, value)]);
+        term.wait_text("Needle two");
+        term.keys(&ctrl('r'));
+        term.settle();
+        term.keys("needle");
+        term.wait_text("1 of 2");
+        let hit = |nth: &str| {
+            let (row, line) = term.row(nth, |row| row.contains(&format!("Needle {nth}")));
+            let at = |text| u16::try_from(column_of(&line, text)).unwrap();
+            [at("Needle"), at("and")].map(|column| look(&term.cell(column, row)))
+        };
+        let ([found, beside], [chosen_found, chosen_beside]) = (hit("one"), hit("two"));
+        assert!(beside != chosen_beside, "the newest is chosen");
+        assert!(found != beside, "{name}: found, and not chosen");
+        assert!(chosen_found != chosen_beside, "{name}: found, and chosen");
+    }
 }
 
 #[test]
