@@ -4,7 +4,7 @@ use super::{
     SIZES, USUAL, begin, eventually_said, join, join_as_other, keys::ctrl, me, member, said, says,
     wait_in,
 };
-use crate::world::{OTHER_UID, World, eventually, is_root, skipped, user_name};
+use crate::world::{OTHER_UID, THIRD_UID, World, eventually, is_root, skipped, user_name};
 
 #[test]
 fn an_unknown_one_is_refused_and_two_slashes_say_one() {
@@ -227,4 +227,24 @@ fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
         rows.iter().filter(|row| row.contains("may I?")).count() == 1
     });
     assert!(said(&world, "news").is_empty());
+}
+
+#[test]
+fn what_one_may_not_do_comes_back_into_the_input() {
+    if !is_root() {
+        skipped("two users need root");
+        return;
+    }
+    let world = World::new();
+    let _server = world.serve_with(&["--system"]);
+    world.run(&["room", "create", "dev"]).ok();
+    let mut term = join_as_other(&world, &["dev"]);
+    for command in ["/op", "/kick"] {
+        let line = format!("{command} @{}", user_name(THIRD_UID));
+        term.say(&line);
+        term.wait_above(&format!("only {}", me()));
+        term.wait_input(&line);
+        term.keys(&ctrl('u'));
+        term.wait_input("");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     LARGE, SIZES, SMALL, USUAL, begin, eventually_said, join, join_with,
-    keys::{BACKSPACE, CTRL_UP, DELETE, ENTER, LEFT, alt, ctrl, f},
+    keys::{BACKSPACE, CTRL_UP, DELETE, ENTER, ESCAPE, LEFT, alt, ctrl, f},
     me, says,
     term::{Term, column_of},
 };
@@ -109,6 +109,26 @@ fn a_reply_is_shown_with_its_quote() {
             reply.is_some() && quote.is_some_and(|quote| quote + 1 == reply.unwrap())
         });
     }
+}
+
+#[test]
+fn escape_once_ends_a_reply_and_what_is_typed_stays() {
+    let (world, _server) = begin();
+    let mut term = join(&world, &["dev"], USUAL);
+    says(&world, "bob", "dev", "shall we?");
+    term.wait_text("shall we?");
+    term.keys(CTRL_UP);
+    term.keys(&alt('q'));
+    term.wait_text("reply to");
+    term.keys("no reply");
+    term.wait_input("no reply");
+    term.keys(ESCAPE);
+    term.wait_gone("reply to");
+    term.wait_input("no reply");
+    term.keys(ENTER);
+    eventually_said(&world, "dev", "no reply");
+    let messages = world.run(&["history", "--json", "dev"]).ok().objects();
+    assert!(messages[1]["reply_to"].is_null(), "{}", messages[1]);
 }
 
 #[test]

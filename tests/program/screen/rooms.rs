@@ -4,7 +4,7 @@ use super::{
     LARGE, SIZES, SMALL, USUAL, begin, eventually_said, join, join_as_other,
     keys::{ALT_DOWN, ALT_UP, ENTER, ESCAPE, alt, click, f},
     me, says,
-    term::column_of,
+    term::{Size, column_of},
     wait_in,
 };
 use crate::world::{OTHER_UID, World, is_root, skipped, user_name};
@@ -159,4 +159,34 @@ fn the_list_can_be_put_away() {
     term.keys(f(5));
     term.wait_text("operations");
     term.wait_input("");
+}
+
+#[test]
+fn a_panels_key_pressed_twice_leaves_it_to_the_terminals_size() {
+    for size in SIZES {
+        let (world, _server) = begin();
+        let mut term = join(&world, &["dev", "operations"], size);
+        let _bob = world.join(&["--as", "bob", "--kind", "agent", "dev"]);
+        let there = |size: Size| (size.0 >= 70, size.0 >= 110);
+        let shows = |rows: &[String], (rooms, members): (bool, bool)| {
+            let has = |text: &str| rows.iter().any(|row| row.contains(text));
+            (has("operations"), has(" agent")) == (rooms, members)
+        };
+        term.wait_rows("as at first", |rows| shows(rows, there(size)));
+        let (rooms, members) = there(size);
+        for (key, turned) in [(f(5), (!rooms, members)), (f(6), (rooms, !members))] {
+            term.keys(key);
+            term.wait_rows("the other way", |rows| shows(rows, turned));
+            term.keys(key);
+            term.wait_rows("as it was", |rows| shows(rows, (rooms, members)));
+        }
+        for other in [SMALL, LARGE, USUAL] {
+            term.resize(other);
+            term.wait_rows(&format!("panels as they come in {} columns", other.0), |rows| {
+                // What was drawn before has not both where they belong.
+                let (title, prompt) = (&rows[0], &rows[rows.len() - 1]);
+                title.starts_with(" dev") && prompt == ">" && shows(rows, there(other))
+            });
+        }
+    }
 }

@@ -37,6 +37,19 @@ fn it_comes_back_by_itself_and_fills_the_hole() {
 }
 
 #[test]
+fn what_was_told_of_a_missing_server_goes_when_there_is_one() {
+    const TOLD: &str = "what you say waits for a server";
+    let (world, mut server) = begin();
+    let term = join(&world, &["dev"], USUAL);
+    server.kill();
+    term.wait_text(TOLD);
+    let _server = world.serve();
+    term.wait_gone(AWAY);
+    // Without a key.
+    term.wait_gone(TOLD);
+}
+
+#[test]
 fn what_can_not_be_shown_is_a_line() {
     let world = World::with_config("[history]\nenabled = false\n");
     let mut server = world.serve();
