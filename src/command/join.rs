@@ -316,7 +316,7 @@ impl Chat {
                         self.ask(&Request::Rooms { skip }, Asked::Topic(room, skip));
                     }
                     Some(topic) if !topic.is_empty() => {
-                        context.out.note(&format!("topic: {topic}"))
+                        context.out.note(&format!("topic: {topic}"));
                     }
                     _ => context.out.note("there is no topic; /topic TEXT sets one"),
                 }

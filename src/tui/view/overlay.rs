@@ -254,7 +254,7 @@ mod tests {
         let expected = format!("38 lines, {} bytes: ", thousands(text.len()));
         assert!(rows[1].starts_with(&expected), "{}", rows[1]);
         assert_eq!(rows[2], "line 0    x");
-        screen.model.mode = Mode::Paste { text: text.clone(), from: 30 };
+        screen.model.mode = Mode::Paste { text, from: 30 };
         assert_eq!(screen.rows()[2], "line 30    x");
         assert_eq!(screen.frame().cursor, None);
     }
