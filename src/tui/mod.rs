@@ -326,7 +326,7 @@ impl Screen {
                     }
                 }
                 Wake::Refused(_) => {
-                    for counter in self.member.take_refused().into_iter().rev() {
+                    for counter in self.member.take_refused() {
                         if let Some((token, _)) = self.said.remove(&counter) {
                             self.model.unsaid(token);
                         }
@@ -408,8 +408,7 @@ impl Screen {
                     }
                 }
                 Wake::Refused(refusal) => {
-                    // The first one comes back before the others.
-                    for counter in self.member.take_refused().into_iter().rev() {
+                    for counter in self.member.take_refused() {
                         if let Some((token, _)) = self.said.remove(&counter) {
                             self.model.unsaid(token);
                         }
@@ -572,7 +571,7 @@ impl Screen {
             Effect::Part(room) => {
                 self.member.part(&room, true);
             }
-            Effect::Look(room) => self.look(&room),
+            Effect::Look(room) => self.look(room.as_ref()),
             // Somebody else has the terminal.
             Effect::Bell | Effect::Copy(_) | Effect::Mouse(_) | Effect::Redraw
                 if self.is_outside => {}
@@ -622,11 +621,12 @@ impl Screen {
         }
     }
 
-    /// Who is in a room, as the presence table has it.
-    fn look(&mut self, room: &RoomName) {
+    /// How the server does, and who is in a room, as the presence table has it.
+    fn look(&mut self, room: Option<&RoomName>) {
         // Without a table, or with one that is just being written, the next look will tell.
         let Ok(snapshot) = Snapshot::read(&self.setup.places) else { return };
         self.model.server_is(snapshot.server);
+        let Some(room) = room else { return };
         let now_us = os::monotonic_us();
         let present = snapshot
             .rows

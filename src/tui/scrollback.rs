@@ -431,11 +431,16 @@ impl Scrollback {
         self.trim_back();
     }
 
-    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message; all up
-    /// to `last` were asked for.
-    pub(super) fn append(&mut self, newer: Vec<Said>, last: u64, reaches_end: bool) {
+    /// Adds newer messages, oldest first, at the end of a window that is not at the newest message; all from
+    /// `first` to `last` were asked for.
+    pub(super) fn append(
+        &mut self,
+        newer: Vec<Said>,
+        (first, last): (u64, u64),
+        reaches_end: bool,
+    ) {
         let known = self.asked_to();
-        let mut after = known;
+        let mut after = known.max(first.saturating_sub(1));
         for said in newer.into_iter().filter(|said| said.seq > known) {
             for note in self.gaps_between(after, said.seq) {
                 self.push_back(Line::Note(note));
@@ -533,7 +538,7 @@ mod tests {
         assert_eq!(seqs(&back), (1..=20).collect::<Vec<_>>());
         assert_eq!((back.is_attached(), back.asked_to()), (false, 20));
         // Whoever reads on gets the next ones.
-        back.append((21..=30).map(said).collect(), 30, false);
+        back.append((21..=30).map(said).collect(), (21, 30), false);
         assert_eq!(seqs(&back), (11..=30).collect::<Vec<_>>());
     }
 
@@ -541,10 +546,10 @@ mod tests {
     fn what_is_not_shown_is_not_asked_for_again() {
         let mut back = filled(10, 1..=25);
         back.clear(false);
-        back.append((101..=105).map(said).collect(), 105, false);
-        back.append(Vec::new(), 305, false);
+        back.append((101..=105).map(said).collect(), (101, 105), false);
+        back.append(Vec::new(), (106, 305), false);
         assert_eq!(back.asked_to(), 305);
-        back.append(vec![said(310)], 400, true);
+        back.append(vec![said(310)], (306, 400), true);
         assert_eq!(seqs(&back), [101, 102, 103, 104, 105, 310]);
         assert!(back.is_attached());
     }
@@ -581,14 +586,18 @@ mod tests {
         }
         // And forwards.
         back.clear(false);
-        back.append((1..=3).map(said).collect(), 4, false);
-        back.append((7..=9).map(said).collect(), 9, true);
+        back.append((1..=3).map(said).collect(), (1, 4), false);
+        back.append((7..=9).map(said).collect(), (5, 9), true);
         assert_eq!(shown(&back), all);
+        // Only what is missing there, wherever it begins.
+        back.clear(false);
+        back.append((8..=9).map(said).collect(), (8, 9), true);
+        assert_eq!(shown(&back), ["8", "9"]);
         // Elsewhere while it is told.
         back.clear(false);
-        back.append((1..=3).map(said).collect(), 3, false);
+        back.append((1..=3).map(said).collect(), (1, 3), false);
         back.push_gap(11, gap("gap 10-11"), true);
-        back.append([7, 8, 9, 12].map(said).into(), 12, true);
+        back.append([7, 8, 9, 12].map(said).into(), (4, 12), true);
         assert_eq!(shown(&back)[3..], ["gap 4-6", "7", "8", "9", "gap 10-11", "12"]);
     }
 
@@ -634,7 +643,7 @@ mod tests {
         assert!(!back.is_attached());
         assert_eq!(seqs(&back), (71..=90).collect::<Vec<_>>());
         assert!(!back.push(Line::Said(said(101)), true), "elsewhere");
-        back.append((91..=101).map(said).collect(), 101, true);
+        back.append((91..=101).map(said).collect(), (91, 101), true);
         assert!(back.is_attached());
         assert_eq!(back.last_seq(), Some(101));
     }

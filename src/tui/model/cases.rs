@@ -19,6 +19,7 @@ use crate::{
         },
     },
     client::{Address, Event},
+    presence::ServerState,
     tui::{
         kept::Kept,
         keys::Keys,
@@ -1527,4 +1528,107 @@ fn somebody_with_several_terminals_is_one_who_is_there_if_any_of_them_is() {
         [("ann", 2, State::Online, 5), ("bob", 2, State::Idle, 700), ("bob", 1, State::Online, 0)]
     );
     assert_eq!(screen.model.rooms[0].sessions(), 5);
+}
+
+fn removed(screen: &mut Screen, name: &str) {
+    let by = UserName::new("root").unwrap();
+    screen.model.event(screen.now, Event::Removed { room: room(name), by, banned: false });
+}
+
+#[test]
+fn a_room_that_one_was_removed_from_closes_alone_wherever_it_stands() {
+    for (gone, other) in [("dev", "ops"), ("ops", "dev")] {
+        let mut screen = Screen::new();
+        screen.enter("/join web");
+        screen.enter(&format!("/join {gone}"));
+        removed(&mut screen, gone);
+        screen.typed("half");
+        screen.ctrl('a');
+        screen.ctrl('k');
+        screen.enter("/part");
+        let names: Vec<_> = screen.model.rooms.iter().map(super::Room::title).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names.contains(&other.to_owned()) && names.contains(&"web".to_owned()));
+    }
+    let mut screen = Screen::new();
+    screen.enter("/part ops");
+    removed(&mut screen, "dev");
+    screen.enter("/part");
+    assert!(screen.model.rooms.is_empty());
+}
+
+#[test]
+fn from_a_room_that_one_was_removed_from_one_writes_to_whom_one_names() {
+    for gone in ["dev", "ops"] {
+        let mut screen = Screen::new();
+        screen.enter(&format!("/join {gone}"));
+        removed(&mut screen, gone);
+        screen.effects();
+        screen.enter("/msg @root a secret");
+        assert_eq!((screen.shown().as_str(), screen.model.rooms.len()), ("@root", 2));
+        let effects = screen.effects();
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Say { .. })), "{effects:?}");
+        let pending = &screen.room("@root").pending;
+        assert_eq!(pending.iter().map(|p| p.text.as_str()).collect::<Vec<_>>(), ["a secret"]);
+    }
+}
+
+#[test]
+fn a_room_that_is_joined_again_is_begun_anew() {
+    let mut screen = Screen::new();
+    for seq in 1..=5 {
+        screen.said("dev", seq, "bob", "before");
+    }
+    removed(&mut screen, "dev");
+    screen.enter("/join dev");
+    screen.marks(&[("dev", 0, 1)]);
+    screen.said("dev", 1, "bob", "another room of that name");
+    let rows = screen.rows();
+    assert!(rows.iter().any(|row| row.contains("another room")), "{rows:?}");
+    assert!(!rows.iter().any(|row| row.contains("before")), "{rows:?}");
+    // One that is not asked for again stays away.
+    screen.alt('2');
+    removed(&mut screen, "dev");
+    screen.marks(&[("dev", 0, 1)]);
+    assert_eq!(screen.model.rooms.len(), 1);
+}
+
+#[test]
+fn a_command_in_no_room_is_done_once() {
+    let mut screen = Screen::new();
+    screen.enter("/part");
+    screen.enter("/part");
+    screen.typed("/join web");
+    screen.model.kept();
+    screen.press(KeyCode::Enter);
+    assert_eq!((screen.shown().as_str(), screen.input()), ("web", ""));
+    assert!(screen.room("web").unsaid.is_empty());
+    assert!(!screen.model.kept().0.drafts.contains_key(""));
+}
+
+#[test]
+fn what_is_said_to_nobody_comes_back_in_no_room_too() {
+    let mut screen = Screen::new();
+    screen.enter("/part");
+    screen.enter("/part");
+    screen.enter("/msg @nobdy hello");
+    let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
+    let user = UserName::new("nobdy").unwrap();
+    screen.model.answered(screen.now, Asked::Open(user), Err(refusal));
+    assert_eq!(screen.input(), "/msg @nobdy hello");
+    assert!(screen.model.rooms.is_empty());
+    assert_eq!(screen.model.kept().0.drafts[""], "/msg @nobdy hello");
+}
+
+#[test]
+fn how_the_server_does_is_looked_at_in_conversations_as_well() {
+    let mut screen = Screen::new();
+    screen.enter("/msg @bob");
+    screen.now = at(60);
+    screen.model.tick(screen.now);
+    assert!(screen.effects().iter().any(|effect| matches!(effect, Effect::Look(None))));
+    screen.model.server_is(ServerState::NotResponding);
+    assert!(screen.rows().iter().any(|row| row.contains("server not responding")));
+    screen.ready(&[("dev", 0), ("ops", 0)]);
+    assert!(!screen.model.is_hung);
 }

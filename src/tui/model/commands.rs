@@ -280,12 +280,22 @@ impl Model {
     }
 
     pub(super) fn join(&mut self, now: When, room: RoomName) {
+        let wish = Follow::Room(room.clone());
         let name = StreamName::Room(room.clone());
         let is_new = self.index_of(&name).is_none_or(|at| self.rooms[at].gone);
         let at = self.open(name);
         if is_new {
-            (self.rooms[at].gone, self.rooms[at].failed) = (false, false);
-            self.effects.push_back(Effect::Follow(Follow::Room(room)));
+            self.left.remove(room.key());
+            let room = &mut self.rooms[at];
+            if std::mem::take(&mut room.gone) {
+                // It may be another one of that name by now.
+                room.failed = false;
+                room.marks_known = false;
+                (room.unread, room.mentions) = (0, 0);
+                room.begin_anew();
+                self.members_at_us = now.mono_us;
+            }
+            self.effects.push_back(Effect::Follow(wish));
             // What is unread from before is asked for.
             self.ask_for_marks(0);
             self.ask_for_rooms();
@@ -358,7 +368,8 @@ impl Model {
         }
         let at = self.open(name);
         self.show(now, at);
-        at
+        // It may have moved up, if the room that was shown has closed.
+        self.current
     }
 
     /// What rings or is shown on the desktop for the room that is shown; none: says what does.

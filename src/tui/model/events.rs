@@ -162,6 +162,7 @@ impl Model {
 
     fn ready(&mut self, now: When, streams: Vec<(StreamName, u64)>, broadcast: &'static str) {
         self.session = Session::Up { broadcast };
+        self.is_hung = false;
         self.hint.take_if(|hint| hint.text == NO_SERVER);
         self.changed = true;
         for (name, head) in streams {
@@ -220,6 +221,7 @@ impl Model {
     /// must not suddenly be another room.
     fn lost(&mut self, now: When, room: &RoomName, text: String) {
         let name = StreamName::Room(room.clone());
+        self.left.insert(room.key().to_owned());
         match self.index_of(&name) {
             Some(at) if at == self.current && !self.rooms[at].gone => {
                 let room = &mut self.rooms[at];
@@ -261,17 +263,7 @@ impl Model {
         let Some(at) = self.index_of(stream) else { return };
         let room = &mut self.rooms[at];
         if range.is_none() {
-            // Numbers mean something else from here on.
-            room.head = 0;
-            room.read = 0;
-            room.told_read = 0;
-            room.marker = 0;
-            room.before = 0;
-            room.quote = None;
-            room.settle(u64::MAX);
-            room.pending.iter_mut().for_each(|pending| pending.reply_to = None);
-            room.back.begin_anew();
-            room.go_to_end();
+            room.begin_anew();
         }
         match range {
             Some((_, last)) => {
@@ -666,7 +658,9 @@ impl Model {
             let name = StreamName::from(&mark.name);
             let at = match (&name, self.index_of(&name)) {
                 (_, Some(at)) => at,
-                (StreamName::Room(room), None) if !self.options.only_named => {
+                (StreamName::Room(room), None)
+                    if !self.options.only_named && !self.left.contains(room.key()) =>
+                {
                     // What this name follows, it sees.
                     self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));
                     self.open(name)
@@ -796,11 +790,11 @@ impl Model {
                     room.back.note_beginning();
                 }
             }
-            Loading::Newer => room.back.append(messages, reached, reached >= head),
+            Loading::Newer => room.back.append(messages, (first, reached), reached >= head),
             Loading::Around(seq) => {
                 room.back.clear(reached >= head);
                 let is_attached = room.back.is_attached();
-                room.back.append(messages, reached, is_attached);
+                room.back.append(messages, (first, reached), is_attached);
                 room.back.note_reach(first);
                 // That one may be gone; what stands next to it is there, or nothing is.
                 let near = room.back.index_of_seq(seq).or(room.back.len().checked_sub(1));

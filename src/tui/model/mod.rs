@@ -57,8 +57,8 @@ pub(super) enum Effect {
     Follow(Follow),
     /// Leaves a room for good.
     Part(RoomName),
-    /// Looks into the presence table for who is in a room.
-    Look(RoomName),
+    /// Looks into the presence table for how the server does, and for who is in a room.
+    Look(Option<RoomName>),
     Bell,
     /// Shows a message on the desktop.
     Notify(Box<Message>),
@@ -255,6 +255,8 @@ pub(super) struct Model {
     pub(super) hint: Option<Hint>,
     /// A word that is no error goes by itself at this time.
     hint_until_us: Option<u64>,
+    /// Rooms that this name was removed from, by key: they do not open by themselves.
+    left: BTreeSet<String>,
     /// All rooms of the server that may be seen.
     known_rooms: Vec<RoomInfo>,
     /// Tab asked for them at this time, monotonic microseconds.
@@ -363,6 +365,7 @@ impl Model {
             focus: None,
             hint: None,
             hint_until_us: None,
+            left: BTreeSet::new(),
             known_rooms: Vec::new(),
             rooms_asked_us: None,
             known_names: BTreeSet::new(),
@@ -382,6 +385,9 @@ impl Model {
             orphans: Vec::new(),
             changed: true,
         };
+        if let Some(typed) = model.kept.drafts.get(NOWHERE) {
+            model.editor.set(typed);
+        }
         for room in rooms {
             model.open(StreamName::Room(room.clone()));
         }
@@ -468,17 +474,13 @@ impl Model {
 
     /// The draft of the first room is in the input, unless something was typed while there was none.
     fn begin_input(&mut self, room: &mut Room) {
-        if self.editor.is_empty()
-            && let Some(typed) = self.kept.drafts.get(NOWHERE)
-        {
-            self.editor.set(typed);
-        }
+        room.unsaid.extend(self.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
         self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
+        let draft = std::mem::take(&mut room.draft);
         if self.editor.is_empty() {
-            let _ = self.editor.swap(std::mem::take(&mut room.draft));
-        } else {
-            let draft = std::mem::take(&mut room.draft);
-            room.unsaid.extend((!draft.text().is_empty()).then(|| draft.text().to_owned()));
+            let _ = self.editor.swap(draft);
+        } else if !draft.text().is_empty() {
+            room.unsaid.push_back(draft.text().to_owned());
         }
     }
 
@@ -519,6 +521,8 @@ impl Model {
             let last = self.last_shown.as_ref().and_then(|name| self.index_of(name));
             let other = last.filter(|other| *other != at).unwrap_or(usize::from(at == 0));
             if self.rooms.len() > 1 {
+                // It is closed here.
+                self.rooms[at].gone = false;
                 self.show(now, other);
             } else {
                 let (draft, remade) = self.editor.swap(Draft::default());
@@ -652,16 +656,16 @@ impl Model {
     /// Asks for who is in the room that is shown: what the presence table says of it, or the server.
     fn look_after_members(&mut self, now: When) {
         self.members_at_us = now.mono_us + MEMBERS_EVERY_US;
-        let Some(room) = self.room() else { return };
-        let Some(name) = room.room_name().cloned() else { return };
         if matches!(self.session, Session::Down { .. }) {
             return;
         }
-        if room.private {
-            let asked = Asked::Members(name.clone(), Vec::new());
-            self.effects.push_back(Effect::Ask(Request::Who { room: name, skip: 0 }, asked));
-        } else {
-            self.effects.push_back(Effect::Look(name));
+        let room = self.room().filter(|room| !room.gone);
+        let name = room.and_then(|room| room.room_name()).cloned();
+        let is_private = room.is_some_and(|room| room.private);
+        self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
+        if let Some(room) = name.filter(|_| is_private) {
+            let asked = Asked::Members(room.clone(), Vec::new());
+            self.effects.push_back(Effect::Ask(Request::Who { room, skip: 0 }, asked));
         }
     }
 
@@ -713,9 +717,17 @@ impl Model {
     /// A text that was not said stands in the input again; while something else is typed there it waits for
     /// that.
     fn put_back(&mut self, at: usize, text: String) {
-        let Some(room) = self.rooms.get_mut(at) else { return };
-        room.unsaid.push_back(text);
         self.changed = true;
+        let Some(room) = self.rooms.get_mut(at) else {
+            if self.editor.is_empty() {
+                self.editor.set(&text);
+            } else {
+                self.kept.unsaid.entry(NOWHERE.to_owned()).or_default().push(text);
+                self.touched.drafts.insert(NOWHERE.to_owned());
+            }
+            return;
+        };
+        room.unsaid.push_back(text);
         if at == self.current {
             self.offer_unsaid();
         } else if room.draft.text().is_empty() {
@@ -748,7 +760,8 @@ impl Model {
     /// What is to be kept until the next time, and the rooms of which this screen knows better than others.
     pub(super) fn kept(&mut self) -> (&Kept, &Touched) {
         if self.rooms.is_empty() {
-            self.keep_text(NOWHERE.to_owned(), self.editor.written().to_owned(), Vec::new());
+            let unsaid = self.kept.unsaid.get(NOWHERE).cloned().unwrap_or_default();
+            self.keep_text(NOWHERE.to_owned(), self.editor.written().to_owned(), unsaid);
         }
         for at in 0..self.rooms.len() {
             let room = &self.rooms[at];

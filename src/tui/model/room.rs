@@ -288,6 +288,19 @@ impl Room {
         }
     }
 
+    /// Numbers mean something else from here on.
+    pub(in crate::tui) fn begin_anew(&mut self) {
+        (self.head, self.read, self.told_read) = (0, 0, 0);
+        (self.marker, self.before) = (0, 0);
+        self.quote = None;
+        self.loading = None;
+        self.barren = 0;
+        self.settle(u64::MAX);
+        self.pending.iter_mut().for_each(|pending| pending.reply_to = None);
+        self.back.begin_anew();
+        self.go_to_end();
+    }
+
     /// What was said with this number or before it stands, or never comes.
     pub(in crate::tui) fn settle(&mut self, seq: u64) {
         self.pending.retain(|pending| pending.seq.is_none_or(|stands| stands > seq));

@@ -90,7 +90,8 @@ fn pending(model: &Model, room: &Room, columns: usize) -> Vec<Row> {
         return Vec::new();
     }
     let is_down = matches!(model.session, Session::Down { .. });
-    let open = room.pending.iter().filter(|pending| pending.seq.is_none());
+    // Who was removed is not told any more what he said just before that.
+    let open = room.pending.iter().filter(|pending| pending.seq.is_none() || room.gone);
     let rows = open.flat_map(|pending| {
         let waits = is_down || pending.unsent;
         lines::pending_rows(&model.options.look, &model.me, pending, waits, columns)
