@@ -280,12 +280,12 @@ impl Model {
     }
 
     pub(super) fn join(&mut self, now: When, room: RoomName) {
+        self.left.remove(room.key());
         let wish = Follow::Room(room.clone());
-        let name = StreamName::Room(room.clone());
+        let name = StreamName::Room(room);
         let is_new = self.index_of(&name).is_none_or(|at| self.rooms[at].gone);
         let at = self.open(name);
         if is_new {
-            self.left.remove(room.key());
             let room = &mut self.rooms[at];
             if std::mem::take(&mut room.gone) {
                 // It may be another one of that name by now.
