@@ -1147,7 +1147,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     assert_eq!(bar(&screen).len(), 1, "it stays");
     screen.effects();
     screen.press(KeyCode::F(8));
-    // On the user's other screens it goes as well.
+    // So that others of this name know.
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     screen.model.answered(screen.now, Asked::Acknowledge(2), Ok(Reply::Done));
@@ -1631,4 +1631,23 @@ fn how_the_server_does_is_looked_at_in_conversations_as_well() {
     assert!(screen.rows().iter().any(|row| row.contains("server not responding")));
     screen.ready(&[("dev", 0), ("ops", 0)]);
     assert!(!screen.model.is_hung);
+}
+
+#[test]
+fn what_was_acknowledged_elsewhere_is_asked_for_when_somebody_looks() {
+    let mut screen = Screen::new();
+    screen.model.event(screen.now, notice(1, Level::Critical, false));
+    screen.model.event(screen.now, notice(2, Level::Info, false));
+    screen.effects();
+    screen.model.focus(screen.now, false);
+    screen.model.focus(screen.now, true);
+    let effects = screen.effects();
+    let asked: Vec<_> = asks(&effects)
+        .into_iter()
+        .filter_map(|request| match request {
+            Request::Notice { id } => Some(id.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, ["!1"]);
 }

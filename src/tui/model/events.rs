@@ -377,13 +377,17 @@ impl Model {
         }
         if notice.ack || level == Level::Critical {
             // It may be acknowledged already: here before, or by another session of this name.
-            let id = NoticeId::Number(number);
-            self.effects.push_back(Effect::Ask(Request::Notice { id }, Asked::Notice(number)));
+            self.ask_for_notice(number);
         }
         if message.from.name() != self.me && self.focus != Some(true) {
             let important = level >= Level::Warning || notice.ack;
             self.alert(now, at, important, message.clone());
         }
+    }
+
+    pub(super) fn ask_for_notice(&mut self, number: u64) {
+        let request = Request::Notice { id: NoticeId::Number(number) };
+        self.effects.push_back(Effect::Ask(request, Asked::Notice(number)));
     }
 
     // ---- what was said -----------------------------------------------------------------------

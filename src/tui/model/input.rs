@@ -53,8 +53,11 @@ impl Model {
         if focus {
             self.members_at_us = now.mono_us;
             if matches!(self.session, Session::Up { .. }) {
-                // What was read elsewhere meanwhile is not unread here.
+                // What was read elsewhere meanwhile is not unread here, and what was seen is seen.
                 self.ask_for_marks(0);
+                let open = self.notices.shown().iter().filter(|n| n.is_acknowledged() && !n.acked);
+                let numbers: Vec<_> = open.map(|notice| notice.number).collect();
+                numbers.into_iter().for_each(|number| self.ask_for_notice(number));
             }
             self.settle_read(now);
         } else if let Some(room) = self.room_mut() {
@@ -343,7 +346,7 @@ impl Model {
             return;
         };
         let number = notice.number;
-        // That of others' screens goes as well.
+        // Other screens of this name learn of it when somebody looks at them.
         if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
             self.ask_to_acknowledge(number);
         } else if notice.ack {

@@ -29,7 +29,7 @@ pub(in crate::tui) struct NoticeLine {
 
 impl NoticeLine {
     /// Whether the server is told that it was seen: whoever asks for that wants to know, and what is critical
-    /// stays on all screens of a user until then.
+    /// is said once to a name, on whichever of its screens.
     pub(in crate::tui) fn is_acknowledged(&self) -> bool {
         self.ack || self.level == Level::Critical
     }
