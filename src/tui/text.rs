@@ -342,6 +342,15 @@ pub(super) fn links(text: &str) -> Vec<Range<usize>> {
     };
     found.extend(links_of(text, false).into_iter().filter(|link| !is_known(link)));
     found.sort_by_key(|link| link.start);
+    // An address of mail may be found within another one, and begin where that ends.
+    let mut end = 0;
+    found.retain(|link| {
+        let is_behind = link.start >= end;
+        if is_behind {
+            end = link.end;
+        }
+        is_behind
+    });
     found
 }
 
@@ -772,6 +781,8 @@ mod tests {
             ["https://a.kr/x?y=1#z", "http://b.org/c_(d)", "ftp://c.org"]
         );
         assert_eq!(linked("mailto:ann@a.kr and ann@a.kr"), ["mailto:ann@a.kr"]);
+        let nested = links("http://mailto:/@한.http://");
+        assert!(nested.is_sorted_by(|one, next| one.end <= next.start), "{nested:?}");
         assert_eq!(linked("file:///tmp/x.log!"), ["file:///tmp/x.log"]);
         assert_eq!(linked("HTTPS://A.KR/X"), ["HTTPS://A.KR/X"]);
         assert_eq!(linked("http://localhost:8080/a"), ["http://localhost:8080/a"]);

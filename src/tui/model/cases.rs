@@ -407,7 +407,7 @@ fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
     let mut screen = Screen::new();
     screen.enter("/ignore @bob");
     screen.model.rooms[0].back.clear(true);
-    screen.marks(&[("dev", 2_300, 2_300)]);
+    screen.marks(&[("dev", 23_000, 23_000)]);
     let mut pages = 0;
     loop {
         screen.model.tick(screen.now);
@@ -1650,4 +1650,35 @@ fn what_was_acknowledged_elsewhere_is_asked_for_when_somebody_looks() {
         })
         .collect();
     assert_eq!(asked, ["!1"]);
+}
+
+#[test]
+fn what_stands_and_never_comes_waits_for_nothing() {
+    let mut screen = Screen::new();
+    let mut stands = |screen: &mut Screen, seq| {
+        screen.enter("mine");
+        let (token, _) = screen.said_now();
+        screen.model.sent(screen.now, token, seq);
+        assert_eq!(screen.room("dev").pending.len(), 1);
+    };
+    // It was in a hole.
+    stands(&mut screen, 3);
+    let (stream, reason) = (StreamName::Room(room("dev")), GapReason::Backlog);
+    screen
+        .model
+        .event(screen.now, Event::Gap { stream: stream.clone(), range: Some((1, 4)), reason });
+    assert!(screen.room("dev").pending.is_empty());
+    // Others came behind it.
+    stands(&mut screen, 6);
+    screen.said("dev", 7, "bob", "later");
+    assert!(screen.room("dev").pending.is_empty());
+    // The numbers are those of another run.
+    stands(&mut screen, 9);
+    let gap = Event::Gap { stream, range: None, reason: GapReason::Run };
+    screen.model.event(screen.now, gap);
+    assert!(screen.room("dev").pending.is_empty());
+    // Who is removed is not told what he said just before; it is seen all the same.
+    stands(&mut screen, 1);
+    removed(&mut screen, "dev");
+    assert!(screen.rows().iter().any(|row| row.contains("mine")));
 }

@@ -460,18 +460,23 @@ mod tests {
 
     #[test]
     fn the_marker_stands_where_the_room_says_that_unread_starts() {
-        let mut screen = Screen::new();
-        for seq in 1..=9_u64 {
-            screen.say(if seq % 3 == 0 { "me" } else { "ann" }, "x");
-        }
-        screen.model.rooms[0].marks_known = true;
-        for marker in 0..=9 {
-            screen.model.rooms[0].marker = marker;
-            let room = &screen.model.rooms[0];
-            let marked = (0..9).filter(|at| is_first_unread(room, *at));
-            let marked: Vec<_> =
-                marked.map(|at| room.back.get(at).unwrap().said().unwrap().seq).collect();
-            assert_eq!(marked, Vec::from_iter(room.first_unread()), "{marker}");
+        // The window may begin further down than unread does; then there is none.
+        for first in [1, 5] {
+            let mut screen = Screen::new();
+            for seq in first..=9_u64 {
+                let said = screen.said(if seq % 3 == 0 { "me" } else { "ann" }, "x");
+                screen.put(Said { seq, ..said });
+            }
+            screen.model.rooms[0].marks_known = true;
+            for marker in 0..=9 {
+                screen.model.rooms[0].marker = marker;
+                let room = &screen.model.rooms[0];
+                let marked = (0..room.back.len()).filter(|at| is_first_unread(room, *at));
+                let marked: Vec<_> =
+                    marked.map(|at| room.back.get(at).unwrap().said().unwrap().seq).collect();
+                assert_eq!(marked, Vec::from_iter(room.first_unread()), "{first} {marker}");
+                assert!(marker + 1 >= first || marked.is_empty(), "{first} {marker}");
+            }
         }
     }
 

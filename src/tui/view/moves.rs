@@ -100,6 +100,11 @@ mod tests {
     fn each_name_is_said_once() {
         let (quit, killed) = (Some(EndCause::Quit), Some(EndCause::Killed));
         assert_eq!(said(&[("ann", None), ("bob", None)]), "→ ann, bob joined");
+        let kicked = Some(EndCause::Kicked);
+        assert_eq!(
+            said(&[("ann", None), ("bob", None), ("ann", kicked), ("bob", quit)]),
+            "← ann left (kicked) · ↔ bob came and went"
+        );
         assert_eq!(
             said(&[("cid", killed), ("ann", None), ("bob", quit), ("dan", quit)]),
             "→ ann joined · ← cid left (killed) · ← bob, dan left"
