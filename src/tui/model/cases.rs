@@ -1655,7 +1655,7 @@ fn what_was_acknowledged_elsewhere_is_asked_for_when_somebody_looks() {
 #[test]
 fn what_stands_and_never_comes_waits_for_nothing() {
     let mut screen = Screen::new();
-    let mut stands = |screen: &mut Screen, seq| {
+    let stands = |screen: &mut Screen, seq| {
         screen.enter("mine");
         let (token, _) = screen.said_now();
         screen.model.sent(screen.now, token, seq);
