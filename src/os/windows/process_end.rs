@@ -1,11 +1,15 @@
 //! The end of another process as an event: its handle becomes signalled.
 
 use std::{
+    collections::BTreeMap,
     ffi::c_void,
     io,
     os::windows::io::{AsRawHandle, OwnedHandle},
-    ptr::null_mut,
-    sync::{Arc, Mutex, PoisonError},
+    ptr::{null_mut, without_provenance_mut},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -33,8 +37,19 @@ struct Ended {
 #[derive(Debug)]
 pub struct ProcessEnd(Option<Wait>);
 
+/// What is waited for, by number. The system's callback is given a number and not the state: Wine has been
+/// seen to call it after the registration was gone, and then it has to find nothing.
+static WATCHED: Mutex<BTreeMap<usize, Arc<Mutex<Ended>>>> = Mutex::new(BTreeMap::new());
+static NEXT: AtomicUsize = AtomicUsize::new(1);
+
+fn watched() -> MutexGuard<'static, BTreeMap<usize, Arc<Mutex<Ended>>>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[derive(Debug)]
 struct Wait {
+    /// Its number in [`WATCHED`].
+    number: usize,
     state: Arc<Mutex<Ended>>,
     registration: HANDLE,
     /// Open as long as it is waited for.
@@ -73,14 +88,15 @@ impl ProcessWatch {
     }
 }
 
-/// Called on a thread of the system's pool.
+/// Called on a thread of the system's pool, with a number.
 unsafe extern "system" fn on_end(context: *mut c_void, _timed_out: bool) {
-    let state = context.cast::<Mutex<Ended>>();
-    // SAFETY: `Wait` holds the state until it has unregistered, which waits for this call.
-    let state = unsafe { &*state };
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    state.ended = true;
-    if let Some(waker) = state.waker.take() {
+    let Some(state) = watched().get(&context.addr()).map(Arc::clone) else { return };
+    let waker = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ended = true;
+        state.waker.take()
+    };
+    if let Some(waker) = waker {
         waker.wake();
     }
 }
@@ -93,23 +109,26 @@ impl ProcessEnd {
     pub fn of_peer(_pipe: PeerRef<'_>, pid: u32) -> io::Result<Self> {
         let process = open_process(pid)?;
         let state = Arc::new(Mutex::new(Ended::default()));
-        let context: *const Mutex<Ended> = Arc::as_ptr(&state);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        watched().insert(number, Arc::clone(&state));
         let mut registration = null_mut();
-        // SAFETY: handle and state live until the registration is gone.
+        // SAFETY: the handle lives until the registration is gone; the callback takes a number.
         let done = unsafe {
             RegisterWaitForSingleObject(
                 &raw mut registration,
                 process.as_raw_handle(),
                 Some(on_end),
-                context.cast(),
+                without_provenance_mut(number),
                 INFINITE,
                 WT_EXECUTEONLYONCE,
             )
         };
         if done == 0 {
-            return Err(io::Error::last_os_error());
+            let why = io::Error::last_os_error();
+            watched().remove(&number);
+            return Err(why);
         }
-        Ok(Self(Some(Wait { state, registration, _process: process })))
+        Ok(Self(Some(Wait { number, state, registration, _process: process })))
     }
 
     /// One that never tells, where a process can't be watched.
@@ -134,6 +153,7 @@ impl ProcessEnd {
 
 impl Drop for Wait {
     fn drop(&mut self) {
+        watched().remove(&self.number);
         // SAFETY: it was registered once and is unregistered once; with this event the call returns only
         // when no callback runs any more.
         unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
