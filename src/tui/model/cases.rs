@@ -199,6 +199,20 @@ fn member(name: &str) -> Member {
     }
 }
 
+/// A public room with one member, in which nothing was said.
+fn info(name: &str) -> RoomInfo {
+    RoomInfo {
+        name: room(name),
+        members: 1,
+        last: 0,
+        last_wall_us: None,
+        topic: String::new(),
+        stored: true,
+        private: false,
+        read_only: false,
+    }
+}
+
 fn message(stream: StreamName, seq: u64, by: &str, text: &str) -> Message {
     Message {
         id: MessageId { stream, run: None, seq },
@@ -850,17 +864,7 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
     screen.press(KeyCode::Enter);
     assert_eq!(screen.shown(), "ops", "no room comes into being by a slip");
     screen.press(KeyCode::Esc);
-    let info = RoomInfo {
-        name: room("known"),
-        members: 1,
-        last: 0,
-        last_wall_us: None,
-        topic: String::new(),
-        stored: true,
-        private: false,
-        read_only: false,
-    };
-    let rooms = Reply::Rooms { rooms: vec![info], more: false };
+    let rooms = Reply::Rooms { rooms: vec![info("known")], more: false };
     screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
     screen.effects();
     screen.alt('g');
@@ -882,17 +886,7 @@ fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
     screen.press(KeyCode::Tab);
     assert_eq!(screen.input(), "/join se");
     assert_eq!(asked(&mut screen), 1);
-    let info = RoomInfo {
-        name: room("secret"),
-        members: 1,
-        last: 0,
-        last_wall_us: None,
-        topic: String::new(),
-        stored: true,
-        private: false,
-        read_only: false,
-    };
-    let rooms = Reply::Rooms { rooms: vec![info], more: false };
+    let rooms = Reply::Rooms { rooms: vec![info("secret")], more: false };
     screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
     screen.press(KeyCode::Tab);
     assert_eq!(screen.input(), "/join secret ");

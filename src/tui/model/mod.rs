@@ -617,7 +617,8 @@ impl Model {
         if self.members_at_us <= now.mono_us {
             self.look_after_members(now);
         }
-        if self.looks_from_us.checked_add(GLANCE_US) > Some(now.mono_us) {
+        // Once whoever stayed is no longer passing through; after that events and keys do it.
+        if now.mono_us < self.looks_from_us.saturating_add(GLANCE_US) {
             self.settle_read(now);
         }
         self.end_hint(now);
