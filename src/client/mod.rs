@@ -3,7 +3,7 @@
 //! Begin with [`Server::find`]: it has the everyday verbs. [`Link`] is one session for questions and
 //! submits, without threads; [`Link::messages`] and [`Link::search`] read what was said before.
 //! [`Member`] listens: it keeps its streams in order over session and broadcast, and reconnects by
-//! itself. The commands are made of these, and of nothing else.
+//! itself; [`state`] is the same without I/O. The commands are made of these, and of nothing else.
 
 mod crowd;
 mod event;
@@ -13,7 +13,7 @@ mod member;
 mod past;
 mod server;
 mod start;
-mod state;
+pub mod state;
 
 pub use crowd::Crowd;
 pub use event::Event;

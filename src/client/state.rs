@@ -1,4 +1,10 @@
-//! A member's state: what its session and its broadcast channel bring goes in, what is to be shown and what is to be written comes out. No I/O.
+//! The member without I/O: bytes of its session and datagrams of its channel go in, what to show and what to write comes out.
+//!
+//! [`Member`](super::Member) is a [`State`] with sockets and a clock. A program with an event loop of its own
+//! can drive one in the same way, and so does the simulation: [`State::begin`] when a session begins,
+//! [`State::take_bytes`] and [`State::take_datagram`] for what comes, [`State::next_wake`] until there is
+//! nothing more to show, [`State::tick`] at [`State::tick_at_us`]; then the wishes are carried out and `out`
+//! is written. [`State::end`] when the session is gone.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -50,7 +56,7 @@ pub struct Follows {
 }
 
 #[derive(Debug)]
-pub(super) struct Stream {
+struct Stream {
     name: StreamName,
     inbox: Inbox,
     stored: bool,
@@ -84,13 +90,20 @@ pub enum Address {
     },
 }
 
+/// Something for the caller, in order; [`Wake`](super::Wake) describes each.
 #[derive(Debug)]
-pub(super) enum Queued {
+pub enum Queued {
+    /// An event to show.
     Event(Event),
+    /// A submit is acknowledged.
     Sent(Sent),
+    /// A submit is refused; [`State::take_refused`] returns its counter.
     Refused(Refusal),
+    /// A stream is not followed, or no longer.
     NotFollowed(Follow, Refusal),
+    /// The server does not admit this member any longer.
     Ended(LinkError),
+    /// Answer to the request with this serial number.
     Reply(u32, Result<Reply, Refusal>),
 }
 
@@ -104,9 +117,9 @@ struct Live {
     is_ready: bool,
 }
 
-/// What the owner of the sockets is to do.
+/// A task for the owner of the sockets; [`State::heard`] reports the result of the first.
 #[derive(Debug)]
-pub(super) enum Wish {
+pub enum Wish {
     /// Join the broadcast channel of a stream.
     Hear(StreamTag, Channel),
     /// Leave it.
@@ -114,11 +127,12 @@ pub(super) enum Wish {
 }
 
 /// Called for each message in place of an event.
-pub(super) type Tap = Box<dyn FnMut(&MessageRef<'_>) + Send>;
+pub type Tap = Box<dyn FnMut(&MessageRef<'_>) + Send>;
 
-/// Everything that a member knows.
-pub(super) struct State {
-    pub(super) hello: Hello,
+/// A member's streams, submits and session. See the head of this file.
+pub struct State {
+    /// Handshake of its sessions.
+    pub hello: Hello,
     follows: Follows,
     live: Option<Live>,
     run: RunId,
@@ -142,9 +156,10 @@ pub(super) struct State {
     partial: Vec<u8>,
     /// Keys of the broadcast channel, if this session has one.
     keys: Option<Keys>,
-    pub(super) wishes: Vec<Wish>,
+    /// Tasks for the owner of the sockets.
+    pub wishes: Vec<Wish>,
     /// To be written to the session.
-    pub(super) out: Vec<u8>,
+    pub out: Vec<u8>,
     /// Requests whose answers nobody waits for.
     silent: HashSet<u32>,
     /// Requests whose answers the caller waits for.
@@ -156,8 +171,9 @@ pub(super) struct State {
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
     /// What is refused in the first session is told as in any other, and does not end it.
-    pub(super) bears_refusals: bool,
-    pub(super) tap: Option<Tap>,
+    pub bears_refusals: bool,
+    /// Takes the messages of rooms in place of events.
+    pub tap: Option<Tap>,
 }
 
 impl std::fmt::Debug for State {
@@ -167,7 +183,8 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
-    pub(super) fn new(hello: Hello, follows: Follows) -> Self {
+    /// A member without a session.
+    pub fn new(hello: Hello, follows: Follows) -> Self {
         let seed = u64::from_le_bytes(hello.instance.0[..8].try_into().unwrap_or_default());
         Self {
             hello,
@@ -200,43 +217,49 @@ impl State {
         }
     }
 
-    pub(super) fn user(&self) -> &str {
+    /// Name of the current user, as the server's kernel says.
+    pub fn user(&self) -> &str {
         &self.user
     }
 
     /// Whether everything is joined.
-    pub(super) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.live.as_ref().is_some_and(|live| live.is_ready)
     }
 
-    pub(super) fn unacked(&self) -> usize {
+    /// Number of submits that are not acknowledged yet.
+    pub fn unacked(&self) -> usize {
         self.unacked.len()
     }
 
-    pub(super) fn unacked_bytes(&self) -> usize {
+    /// Bytes of those texts.
+    pub fn unacked_bytes(&self) -> usize {
         self.unacked.iter().map(|u| u.text.len()).sum()
     }
 
-    pub(super) fn has_shown_all(&self) -> bool {
+    /// Returns true if every known message was shown, the member's own texts included.
+    pub fn has_shown_all(&self) -> bool {
         let shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
         self.is_ready() && self.wakes.is_empty() && self.streams.values().all(shown)
     }
 
-    pub(super) fn next_wake(&mut self) -> Option<Queued> {
+    /// Removes and returns the oldest thing to show.
+    pub fn next_wake(&mut self) -> Option<Queued> {
         self.wakes.pop_front()
     }
 
-    pub(super) fn has_wakes(&self) -> bool {
+    /// Returns true if something is to be shown.
+    pub fn has_wakes(&self) -> bool {
         !self.wakes.is_empty()
     }
 
     /// To be told before anything that comes later.
-    pub(super) fn tell(&mut self, queued: Queued) {
+    pub fn tell(&mut self, queued: Queued) {
         self.wakes.push_back(queued);
     }
 
     /// A session begins: asks to follow everything, from where each stream stands.
-    pub(super) fn begin(&mut self, welcome: &Welcome) {
+    pub fn begin(&mut self, welcome: &Welcome) {
         self.user.clone_from(&welcome.user);
         self.run = welcome.run;
         self.epoch = welcome.epoch;
@@ -315,7 +338,10 @@ impl State {
     // ---- what comes --------------------------------------------------------------------------
 
     /// Takes bytes of the session, whole frames or not.
-    pub(super) fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
+    ///
+    /// # Errors
+    /// If they are not the server's frames, or the server ends the session: [`State::end`] is due.
+    pub fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
         if !self.partial.is_empty() {
             // Only what that frame lacks is copied; what follows is read where it stands.
             loop {
@@ -340,7 +366,7 @@ impl State {
     }
 
     /// Takes a datagram of the broadcast channel; what the server did not seal is dropped.
-    pub(super) fn take_datagram(&mut self, now: Now, datagram: &mut [u8]) {
+    pub fn take_datagram(&mut self, now: Now, datagram: &mut [u8]) {
         let Some(keys) = self.keys.take() else { return };
         if let Some(body) = keys.open(datagram) {
             self.take_body(now, Via::Broadcast, body);
@@ -606,26 +632,26 @@ impl State {
     }
 
     /// Counters of what was refused since this was last asked.
-    pub(super) fn take_refused(&mut self) -> Vec<u64> {
+    pub fn take_refused(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.refused)
     }
 
     /// What the numbers of a room that is followed belong to: another history, or another run of a room
     /// without one, has others.
-    pub(super) fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
+    pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         let name = StreamName::Room(room.clone());
         let stream = self.streams.values().find(|stream| stream.name == name)?;
         Some((stream.stored, if stream.stored { self.epoch } else { self.run.0 }))
     }
 
     /// The number of a room that is followed, in this run.
-    pub(super) fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
+    pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
         let name = StreamName::Room(room.clone());
         self.streams.iter().find(|(_, s)| s.name == name).map(|(tag, _)| StreamTag(*tag))
     }
 
     /// The messages of a page of a stream that is followed.
-    pub(super) fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
+    pub fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
         let Some((tag, _)) = self.streams.iter().find(|(_, s)| s.name == *name) else {
             return Vec::new();
         };
@@ -637,12 +663,7 @@ impl State {
     }
 
     /// A message of a room that is followed, out of a page of it.
-    pub(super) fn message_of_page(
-        &self,
-        room: &RoomName,
-        page: &Page,
-        seq: u64,
-    ) -> Option<Message> {
+    pub fn message_of_page(&self, room: &RoomName, page: &Page, seq: u64) -> Option<Message> {
         let tag = self.tag_of(room)?;
         let mut messages = Reader::new(&page.body).into_iter().flatten().flatten();
         let found = messages.find(|message| message.seq == seq)?;
@@ -756,7 +777,7 @@ impl State {
     // ---- what is said ------------------------------------------------------------------------
 
     /// Queues a request; its answer comes with this serial number.
-    pub(super) fn ask(&mut self, request: &Request) -> u32 {
+    pub fn ask(&mut self, request: &Request) -> u32 {
         let serial = self.put(request);
         if self.live.is_some() {
             self.asked.insert(serial);
@@ -788,7 +809,7 @@ impl State {
     }
 
     /// Follows something more; its messages come like the others.
-    pub(super) fn follow(&mut self, follow: Follow) {
+    pub fn follow(&mut self, follow: Follow) {
         self.follows.follow.push(follow.clone());
         if self.live.is_some() {
             self.ask_to_follow(follow);
@@ -797,7 +818,7 @@ impl State {
 
     /// Stops following a room; `forget`: the name does not follow it any more either. False if it is not
     /// followed. One that is just being joined is left once it is.
-    pub(super) fn part(&mut self, room: &RoomName, forget: bool) -> bool {
+    pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
         let before = self.follows.follow.len();
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
         let was_wanted = self.follows.follow.len() < before;
@@ -821,7 +842,7 @@ impl State {
     /// Says something; gives its counter. It is submitted again after a broken connection, and stored once.
     ///
     /// The caller keeps `unacked` below its limit.
-    pub(super) fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         self.counter += 1;
         self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
@@ -936,7 +957,7 @@ impl State {
     }
 
     /// Tells the server whether joining the broadcast channel of a stream went.
-    pub(super) fn heard(
+    pub fn heard(
         &mut self,
         tag: StreamTag,
         channel: &Channel,
@@ -953,14 +974,14 @@ impl State {
     }
 
     /// A sign of life.
-    pub(super) fn say_alive(&mut self) {
+    pub fn say_alive(&mut self) {
         if self.live.is_some() && self.out.is_empty() {
             frame::put(&mut self.out, Kind::Pong, |_| {});
         }
     }
 
     /// Asks for what is missing and reports what was delivered, when it is time.
-    pub(super) fn tick(&mut self, now_us: u64) {
+    pub fn tick(&mut self, now_us: u64) {
         for stream in self.streams.values_mut() {
             if let Some((first, last)) = stream.inbox.repair_due(now_us) {
                 control::put_repair(&mut self.out, stream.inbox.tag(), first, last);
@@ -972,17 +993,17 @@ impl State {
     }
 
     /// Whether [`State::tick`] would ask for what is missing.
-    pub(super) fn is_repair_due(&self, now_us: u64) -> bool {
+    pub fn is_repair_due(&self, now_us: u64) -> bool {
         self.streams.values().any(|stream| stream.inbox.is_repair_due(now_us))
     }
 
     /// When [`State::tick`] has something to do, if nothing comes.
-    pub(super) fn tick_at_us(&self) -> Option<u64> {
+    pub fn tick_at_us(&self) -> Option<u64> {
         self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()
     }
 
     /// The session is gone; whether everything had been joined.
-    pub(super) fn end(&mut self, reason: &str) -> bool {
+    pub fn end(&mut self, reason: &str) -> bool {
         let Some(live) = self.live.take() else { return false };
         self.out.clear();
         self.wishes.clear();
