@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use super::{Hub, Now, quota::AccountId, request::refuse, stream::Topic, submit::InstanceKey};
+use super::{Hub, Now, instances::InstanceKey, quota::AccountId, request::refuse, stream::Topic};
 use crate::{
     chat::{
         member::{EndCause, Member, SessionId, State},

@@ -18,6 +18,7 @@ mod audit;
 #[cfg(test)]
 mod cases;
 mod flow;
+mod instances;
 mod notices;
 mod quota;
 mod reading;
@@ -55,11 +56,11 @@ use super::{
 };
 use crate::limits;
 use asking::Asking;
+use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use session::Session;
 use stream::Stream;
-use submit::Instances;
 
 /// Both clocks at one instant, read once a turn by the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Action, Hub, Now,
+    instances::InstanceKey,
     quota::AccountId,
     stream::{Topic, Way},
-    submit::{EntryDraft, InstanceKey},
+    submit::EntryDraft,
 };
 use crate::{
     chat::{
