@@ -3,6 +3,8 @@
 //! Modules in reading order, from the bottom of the house up; see `ARCHITECTURE.md`. Programs that want
 //! to take part use [`client`].
 
+#[doc(hidden)]
+pub mod faults;
 pub mod limits;
 
 pub mod chat;

@@ -7,7 +7,7 @@ use std::{
 
 /// Floors from the bottom up. A file imports its own folder and strictly lower floors.
 const FLOORS: &[&[&str]] = &[
-    &["limits"],
+    &["limits", "faults"],
     &["chat"],
     &["wire", "os", "config"],
     &["session", "broadcast", "presence", "history"],

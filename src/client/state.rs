@@ -29,6 +29,7 @@ use crate::{
             Request, StreamInfo, StreamLabel, StreamTag,
         },
     },
+    faults::{Fault, planted},
     limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
     os::{BROADCAST_WORD, Slot},
     wire::{
@@ -313,7 +314,11 @@ impl State {
         };
         match (known, follow) {
             // An older history was put back: a number that there never was is answered with a gap.
-            (Some(stream), _) if stream.stored && self.epoch != self.before_epoch => {
+            (Some(stream), _)
+                if stream.stored
+                    && self.epoch != self.before_epoch
+                    && !planted(Fault::ClientIgnoresEpoch) =>
+            {
                 Begin::After { run: self.before_run, seq: u64::MAX }
             }
             (Some(stream), _) => {

@@ -26,6 +26,7 @@ use crate::{
         text::mentions,
         verbs::StreamTag,
     },
+    faults::{Fault, planted},
     limits::{INSTANCES_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
 };
 
@@ -185,6 +186,8 @@ impl Reader {
             let sql =
                 "SELECT m.text, s.uid, s.label FROM messages m JOIN senders s ON s.id = m.sender
                        WHERE m.stream = ? AND m.seq >= ? ORDER BY m.seq";
+            let after = after + u64::from(planted(Fault::UnreadOneTooFew));
+            let after = after + u64::from(planted(Fault::UnreadOneTooFew));
             let from = first_of(connection, id)?.max(after + 1);
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query(params![id, from])?;

@@ -27,6 +27,7 @@ use crate::{
         member::{EndCause, Member, SessionId},
         names::Label,
     },
+    faults::{Fault, planted},
     limits::{
         AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
         HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
@@ -294,7 +295,9 @@ fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<
     });
     let known = u32::try_from(fact(connection, "epoch")?).unwrap_or(0).max(1);
     let epoch = match noted {
-        Some((epoch, before)) if newest < before => epoch.max(known) + 1,
+        Some((epoch, before)) if newest < before && !planted(Fault::OlderHistoryKeepsEpoch) => {
+            epoch.max(known) + 1
+        }
         Some((epoch, _)) => epoch.max(known),
         None => known,
     };

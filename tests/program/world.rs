@@ -88,6 +88,8 @@ impl World {
     pub fn command(&self, program: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         machine::isolate(&mut command, self.temp.path());
+        // A planted fault is in every process of the world.
+        command.envs(std::env::var("MOOT_FAULT").map(|fault| ("MOOT_FAULT", fault)));
         command.args(args).env("MOOT_SERVER", &self.dir).current_dir(self.temp.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -26,6 +26,7 @@ use crate::{
             RefusalCode, Reply, StreamTag, Wait,
         },
     },
+    faults::{Fault, planted},
     limits::{
         NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICE_RECORD_EVERY_MS, NOTICES_KEPT_MAX,
         NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_ACKS_PER_USER_MAX,
@@ -314,7 +315,8 @@ impl Hub {
     fn put_on_its_way(&mut self, now: Now, account: AccountId, mut announcing: Announcing) {
         announcing.state.wall_us = now.wall_us;
         // Decided here: the room may be another one, or gone, when it is published.
-        announcing.secret = announcing.only.is_some_and(|tag| self.is_closed(tag));
+        announcing.secret = !planted(Fault::PrivateAnnouncementToAll)
+            && announcing.only.is_some_and(|tag| self.is_closed(tag));
         let state = &announcing.state;
         let draft = EntryDraft {
             from: Arc::clone(&state.from),
@@ -327,7 +329,9 @@ impl Hub {
         };
         let number = self.number(now, ANNOUNCEMENTS, account, draft);
         announcing.state.number = Some(number);
-        if let Some(schedule) = announcing.state.schedule {
+        if let Some(schedule) = announcing.state.schedule
+            && !planted(Fault::ScheduledTwice)
+        {
             self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
         // Until it is published nobody knows whom it was for.
@@ -390,7 +394,9 @@ impl Hub {
             let result = Err(Refusal::new(RefusalCode::Failed, why));
             self.out.push(Action::Send(session, Frame::Reply { serial, result }));
         }
-        if let Some(schedule) = schedule {
+        if let Some(schedule) = schedule
+            && !planted(Fault::FailedScheduleLost)
+        {
             announcing.state.number = None;
             self.records.push(Record::Notice(Box::new(announcing.state.clone())));
             let not_before_us = now.mono_us + RECORDS_RETRY_MS * 1000;
@@ -419,6 +425,7 @@ impl Hub {
             })
             .collect();
         all.sort_by_key(|a| a.member.session);
+        all.truncate(all.len() - usize::from(planted(Fault::RecipientLeftOut) && !all.is_empty()));
         all
     }
 
@@ -496,6 +503,9 @@ impl Hub {
 
     /// A room is deleted: what was or is to be announced to it goes with it.
     pub(super) fn forget_notices_of(&mut self, room: &RoomName, tag: StreamTag) {
+        if planted(Fault::DeletedRoomKeepsAnnouncements) {
+            return;
+        }
         let of_room = |state: &NoticeState| state.room.as_ref() == Some(room);
         let posted = self.notices.iter().filter(|(_, p)| of_room(&p.state));
         for number in posted.map(|(number, _)| *number).collect::<Vec<_>>() {
@@ -554,6 +564,7 @@ impl Hub {
         let mut covered = Vec::new();
         for (number, posted) in &mut self.notices {
             if posted.state.room.as_ref() == Some(room)
+                && !planted(Fault::LeaverStaysRecipient)
                 && let Some(at) = posted.by_session.get(&id)
                 && !posted.state.addressees[*at].reached
             {

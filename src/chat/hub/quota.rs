@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chat::member::{Peer, SessionId},
+    faults::{Fault, planted},
     limits::{COMPETES_MS, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX, TURN_BYTES_MIN},
 };
 
@@ -99,7 +100,8 @@ pub(super) struct Account {
 impl Account {
     /// Whether its user says more than he may.
     fn is_over_rate(&self, now_us: u64) -> bool {
-        self.messages.is_empty(now_us) || self.bytes.is_empty(now_us)
+        (self.messages.is_empty(now_us) || self.bytes.is_empty(now_us))
+            && !planted(Fault::RateLimitNeverSlows)
     }
 
     /// Whether it has anything now.
@@ -126,7 +128,7 @@ impl Account {
     pub(super) fn charge_stall(&mut self, now_us: u64, stalled_us: u64) -> bool {
         self.leak(now_us);
         self.stall_us = (self.stall_us + stalled_us).min(STALL_WINDOW_MS * 1000);
-        self.stall_us > STALL_BUDGET_MS * 1000
+        self.stall_us > STALL_BUDGET_MS * 1000 && !planted(Fault::StallBudgetNeverSpent)
     }
 
     /// Whether its members may hold windows again.
@@ -273,7 +275,7 @@ impl Accounts {
         let mut slowed = std::mem::take(&mut self.slowed);
         slowed.retain(|(id, session, since_us)| {
             let over = self.is_over_rate(now_us, *id);
-            if !over {
+            if !over && !planted(Fault::SlowedSessionNeverResumed) {
                 free.push((*session, now_us.saturating_sub(*since_us)));
             }
             over
@@ -292,7 +294,7 @@ impl Accounts {
 
     /// Whether something may be sent again to sessions of an account now.
     pub(super) fn may_repair(&mut self, now_us: u64, id: AccountId) -> bool {
-        !self.of(id).repairs.is_empty(now_us)
+        !self.of(id).repairs.is_empty(now_us) || planted(Fault::RepairBytesUnbounded)
     }
 
     pub(super) fn count_repair(&mut self, now_us: u64, id: AccountId, bytes: usize) {
@@ -310,6 +312,7 @@ impl Accounts {
     /// Whether an account has as much in flight as it may.
     pub(super) fn is_full(&mut self, id: AccountId) -> bool {
         self.of(id).in_flight_bytes >= self.in_flight_bytes_max
+            && !planted(Fault::AccountBytesUnbounded)
     }
 
     /// The same; then the session waits.
@@ -326,6 +329,9 @@ impl Accounts {
 
     /// Sessions that waited and may go on.
     pub(super) fn take_freed(&mut self) -> Vec<SessionId> {
+        if planted(Fault::AccountWaitersNeverResumed) {
+            self.freed.clear();
+        }
         std::mem::take(&mut self.freed)
     }
 

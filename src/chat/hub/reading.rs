@@ -17,6 +17,7 @@ use crate::{
             MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
         },
     },
+    faults::{Fault, planted},
     limits::{FRAME_HEADER_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX},
 };
 
@@ -173,6 +174,7 @@ impl Hub {
             return refuse(RefusalCode::Denied, "the session has ended");
         };
         match stream {
+            StreamKey::Room(_) if planted(Fault::RemovedUserGetsAnswer) => Ok(()),
             StreamKey::Room(room) => {
                 let target = Target::Room(room.clone());
                 self.readable(session.member.session, &target).map(drop)
@@ -448,7 +450,7 @@ impl Hub {
         let seq = seq.min(self.stream(tag).backlog.head());
         let key = (uid, label, tag);
         match self.marks.get_mut(&key) {
-            Some(mark) if *mark >= seq => return Ok(()),
+            Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
             Some(mark) => *mark = seq,
             None => {
                 let of_user = |hub: &Self| hub.marks.keys().filter(|k| k.0 == uid).count();

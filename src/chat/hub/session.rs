@@ -17,6 +17,7 @@ use crate::{
         text::Text,
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{
         AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
         UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
@@ -171,15 +172,17 @@ impl Hub {
         let will = self.forget_will(id);
         let Some(session) = self.sessions.get(&id) else { return };
         let mut rooms = 0;
+        let most = if planted(Fault::WillInFirstRoomOnly) { 1 } else { WILL_ROOMS_MAX };
         for (tag, _) in session.subs.clone() {
             self.part(id, tag, cause);
             match cause {
-                EndCause::Killed | EndCause::Closed | EndCause::Unresponsive => {
-                    if rooms < WILL_ROOMS_MAX && self.say_will(now, id, tag, will.as_ref(), cause) {
+                EndCause::Quit if !planted(Fault::WillAfterQuit) => {}
+                EndCause::Quit | EndCause::Killed | EndCause::Closed | EndCause::Unresponsive => {
+                    if rooms < most && self.say_will(now, id, tag, will.as_ref(), cause) {
                         rooms += 1;
                     }
                 }
-                EndCause::Quit | EndCause::Kicked | EndCause::Server => {}
+                EndCause::Kicked | EndCause::Server => {}
             }
         }
         let Some(session) = self.sessions.remove(&id) else { return };

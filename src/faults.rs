@@ -1,0 +1,109 @@
+//! Faults to plant on purpose, each of which breaks one promise: `tests/faults` demands that a test notices.
+//!
+//! A switch sits where its rule is kept: `if planted(Fault::…)` takes the rule out. Without the feature
+//! `faults` a switch is the constant `false`, so that nothing of it is left in the program.
+
+// No fault is ever shipped.
+#[cfg(all(feature = "faults", not(debug_assertions)))]
+compile_error!("the feature `faults` is for tests: build it with debug assertions");
+
+macro_rules! faults {
+    ($($fault:ident $promise:literal)*) => {
+        /// A fault that can be planted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $(#[doc = $promise] $fault,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$fault,)*];
+        }
+    };
+}
+
+// One line a fault, with the promise that it breaks: `tests/faults` reads them.
+faults! {
+    // Acknowledgement, order and storage.
+    AckBeforeCommit "An acknowledged message is stored."
+    OrderLostInDividedCommit "A divided transaction keeps the order of a room."
+    RepeatedSubmitUnanswered "A repeated submit is answered."
+    OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
+    AckToFirstSession "Acks go to the newest session of a client instance."
+    FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."
+    FailedChangeReportedSaved "A change is reported as saved after its commit only."
+    FailedChangeDropped "A change whose commit failed is saved later."
+    SubmitsNotRestored "A repeated submit is recognized after a restart of the server."
+    DeletedNumbersReused "Numbers of a deleted room are not given again."
+    OlderHistoryKeepsEpoch "The epoch rises when an older history is put back."
+    ClientIgnoresEpoch "A member starts over when the epoch has risen."
+
+    // Delivery.
+    HeadUpdateNotSent "Loss at the tail is noticed by a head update."
+    RepairOneShort "A repair sends each missing number."
+    FetchCursorOneTooFar "After a fetch the cursor is at the next number."
+    HearingNeverJudged "A member that stops hearing the channel is served by session."
+    LaggingMemberNeverReturns "A member that caught up holds the window again."
+    PausedMemberStaysInWindow "A paused member that is slow steps aside."
+    WindowIgnored "No more is in flight than the window allows."
+    StallBudgetNeverSpent "An account may keep windows full for a bounded time."
+
+    // Shares of an account.
+    AccountBytesUnbounded "Bytes in flight of an account are bounded."
+    StreamBytesUnbounded "Bytes in flight of a stream are bounded."
+    RepairBytesUnbounded "Bytes that an account has sent again are bounded per second."
+    AccountWaitersNeverResumed "Sessions that wait for their account are resumed."
+    RateLimitNeverSlows "A sender over the rate limit waits."
+    SlowedSessionNeverResumed "A sender that waited for the rate limit is resumed."
+
+    // Rooms, roles and removal.
+    ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
+    KeysNeverChange "A user removed from a room opens no later datagram."
+    RemovedUserGetsAnswer "An answer of the store is not given to a user removed meanwhile."
+    RemovedUserGetsFetch "A fetch is not given to a session removed meanwhile."
+    BannedRoomAnnouncedByBroadcast "A banned user gets no announcement to the room."
+    PrivateAnnouncementToAll "An announcement to a private room is for its members."
+    FollowForgottenAtRestart "Follows survive a restart of the server."
+
+    // Announcements and last wills.
+    WillInFirstRoomOnly "A last will is sent in each room of the member."
+    WillAfterQuit "A last will is not sent after a clean end."
+    LeaverStaysRecipient "A receipt does not wait for a member that left the room."
+    RecipientLeftOut "A receipt counts each member present at publication."
+    FailedScheduleLost "A scheduled announcement whose commit failed is tried again."
+    ScheduledTwice "A scheduled announcement is published once."
+    RetainedShownAgain "A retained announcement is not shown again after a reconnect."
+    DeletedRoomKeepsAnnouncements "Announcements to a deleted room go with it."
+
+    // Jobs.
+    KilledWorkerKeepsJob "The job of a killed worker is offered to another worker."
+    AwayWorkerNotAwaited "A worker whose connection broke has time to come back."
+    OfferNeverExpires "An offer that is not claimed goes to another worker."
+
+    // Reading.
+    ReadMarkGoesBack "A read mark only rises."
+    UnreadOneTooFew "Unread messages are counted exactly."
+}
+
+/// Returns true if this process runs with the fault: `MOOT_FAULT` names it.
+#[cfg(feature = "faults")]
+#[must_use]
+pub fn planted(fault: Fault) -> bool {
+    use std::sync::LazyLock;
+    static PLANTED: LazyLock<Option<Fault>> = LazyLock::new(|| {
+        let name = std::env::var("MOOT_FAULT").ok()?;
+        // `will-after-quit` is `WillAfterQuit`.
+        let wanted = name.replace('-', "");
+        let found = Fault::ALL.iter().find(|of| format!("{of:?}").eq_ignore_ascii_case(&wanted));
+        Some(*found.unwrap_or_else(|| panic!("MOOT_FAULT={name}: there is no such fault")))
+    });
+    *PLANTED == Some(fault)
+}
+
+/// Returns false: without the feature `faults` no fault is planted.
+#[cfg(not(feature = "faults"))]
+#[must_use]
+#[inline]
+pub const fn planted(_: Fault) -> bool {
+    false
+}
