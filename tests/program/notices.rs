@@ -208,6 +208,20 @@ fn a_last_will_is_said_when_the_process_dies_and_only_then() {
     assert!(told.contains("the build died (killed)"), "{told}");
 }
 
+#[test]
+fn will_of_a_killed_member_is_sent_in_each_room() {
+    let world = World::new();
+    let _server = world.serve();
+    let rooms = ["dev", "ops", "qa"];
+    let mut heard = rooms.map(|room| world.listen(&[room]));
+    let mut ann = world.listen(&[&["--will", "the build died"][..], &rooms].concat());
+    ann.kill();
+    for (heard, room) in heard.iter_mut().zip(rooms) {
+        let will = heard.next_of("message");
+        assert_eq!((&will["room"], &will["text"]), (&room.into(), &"the build died".into()));
+    }
+}
+
 /// Signals that stop a process are not everywhere.
 #[cfg(unix)]
 #[test]

@@ -22,9 +22,13 @@ mod instances;
 mod notices;
 mod quota;
 mod reading;
+#[cfg(test)]
+mod removal;
 mod request;
 mod restored;
 mod rooms;
+#[cfg(test)]
+mod scene;
 mod session;
 mod stream;
 mod submit;

@@ -202,8 +202,6 @@ pub(super) struct Announcing {
     asked: Option<(SessionId, u32)>,
     /// Only to those in this room.
     only: Option<StreamTag>,
-    /// And nobody else is told of it.
-    secret: bool,
     wait: Wait,
     report_at: u32,
 }
@@ -302,11 +300,7 @@ impl Hub {
         }
         let asked = Some((id, serial));
         let (wait, report_at) = (announce.wait, announce.report_at);
-        self.put_on_its_way(
-            now,
-            account,
-            Announcing { state, asked, only, secret: false, wait, report_at },
-        );
+        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
         self.hold_back(id, ANNOUNCEMENTS);
         Ok(None)
     }
@@ -314,9 +308,6 @@ impl Hub {
     /// Numbers an announcement and has it stored, with what is to be kept of it.
     fn put_on_its_way(&mut self, now: Now, account: AccountId, mut announcing: Announcing) {
         announcing.state.wall_us = now.wall_us;
-        // Decided here: the room may be another one, or gone, when it is published.
-        announcing.secret = !planted(Fault::PrivateAnnouncementToAll)
-            && announcing.only.is_some_and(|tag| self.is_closed(tag));
         let state = &announcing.state;
         let draft = EntryDraft {
             from: Arc::clone(&state.from),
@@ -432,7 +423,7 @@ impl Hub {
     /// An announcement is published: whoever is a member now counts.
     pub(super) fn announced(&mut self, number: u64) {
         let Some(announcing) = self.announcing.remove(&number) else { return };
-        let Announcing { mut state, asked, only, secret: _, wait, report_at } = announcing;
+        let Announcing { mut state, asked, only, wait, report_at } = announcing;
         let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
         let own = asked.map(|(id, _)| self.process_of(id));
         state.addressees = self.addressees(own, only);
@@ -929,10 +920,11 @@ impl Hub {
         }
     }
 
-    /// The private room that an announcement on its way is for.
+    /// Returns the room of an announcement that is kept from all others when it is published: whoever was removed
+    /// since it was numbered is one of them. The room stays as long as an announcement to it is on its way.
     pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
-        let announcing = self.announcing.get(&number)?;
-        announcing.only.filter(|_| announcing.secret)
+        let only = self.announcing.get(&number)?.only;
+        only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
     }
 
     // ---- time --------------------------------------------------------------------------------
@@ -964,8 +956,7 @@ impl Hub {
             };
             let account = AccountId::User(state.from.uid);
             let (wait, report_at) = (Wait::Reached, 0);
-            let secret = false;
-            let announcing = Announcing { state, asked: None, only, secret, wait, report_at };
+            let announcing = Announcing { state, asked: None, only, wait, report_at };
             self.put_on_its_way(now, account, announcing);
         }
         if now.mono_us.saturating_sub(self.notices_kept_us) >= NOTICE_RECORD_EVERY_MS * 1000 {
@@ -1045,4 +1036,87 @@ pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
         text: "",
     };
     builder.push(headroom, &draft);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        hub::{
+            Report,
+            scene::{ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session},
+        },
+        verbs::{Begin, Follow, Request},
+    };
+
+    /// Three members of the room who listen to announcements by session.
+    fn scene() -> Scene {
+        let mut scene = Scene::with_rules(false, |rules| rules.broadcast = false);
+        for uid in [ANN, MIA, EVE] {
+            scene.request(uid, join(Follow::Announcements, Begin::Now)).unwrap();
+            scene.request(uid, join_room("den")).unwrap();
+        }
+        scene
+    }
+
+    fn is_covered(scene: &Scene, uid: u32) -> bool {
+        let covered = Frame::Event(Event::Covered { number: 1 });
+        scene.sent.iter().any(|(to, frame)| *to == session(uid) && *frame == covered)
+    }
+
+    #[test]
+    fn member_that_left_and_came_back_is_not_waited_for() {
+        let mut scene = scene();
+        let reply = scene.request(ANN, Request::Announce(announce(Some(den()), "news")));
+        assert_eq!(reply, Ok(Reply::Announced { number: 1, members: 2 }));
+        let stream = scene.tag();
+        scene.request(MIA, Request::Part { stream, forget: false }).unwrap();
+        scene.request(MIA, join_room("den")).unwrap();
+        assert!(!is_covered(&scene, ANN), "eve has not reported it");
+        let report = Report { stream: ANNOUNCEMENTS, delivered: 1, by_broadcast: 0, datagrams: 0 };
+        scene.hub.report(scene.now, session(EVE), &report);
+        scene.settle();
+        assert!(is_covered(&scene, ANN), "nobody else will report it");
+        let receipt = scene.request(ANN, Request::Receipt { id: NoticeId::Number(1), skip: 0 });
+        let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
+        assert_eq!((receipt.members, receipt.reached), (2, 1));
+        assert_eq!((&*receipt.missing[0].name, &*receipt.missing[0].state), ("mia", "gone"));
+    }
+
+    #[test]
+    fn receipt_names_each_member_of_the_room_and_nobody_else() {
+        let mut scene = scene();
+        scene.request(SAM, join(Follow::Announcements, Begin::Now)).unwrap();
+        scene.request(ANN, Request::Announce(announce(Some(den()), "news"))).unwrap();
+        let receipt = scene.request(ANN, Request::Receipt { id: NoticeId::Number(1), skip: 0 });
+        let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
+        let missing: Vec<_> = receipt.missing.iter().map(|m| &*m.name).collect();
+        assert_eq!((receipt.members, missing), (2, vec!["mia", "eve"]));
+    }
+
+    #[test]
+    fn scheduled_announcement_waits_over_a_failed_commit() {
+        let mut scene = scene();
+        let at_us = Some(scene.now.wall_us + 500_000);
+        let later = Announce { at_us, ..announce(None, "news") };
+        scene.request(ANN, Request::Announce(later)).unwrap();
+        scene.store = Store::Fails;
+        scene.pass(900);
+        let waiting = scene.request(ANN, Request::Notice { id: NoticeId::Scheduled(1) });
+        let Ok(Reply::Notice(info)) = waiting else { panic!("{waiting:?}") };
+        assert_eq!(info.standing, NoticeStanding::Waiting);
+        assert!(!scene.can_read(session(MIA), "news"));
+        scene.store = Store::Commits;
+        scene.saved.clear();
+        scene.pass(RECORDS_RETRY_MS + 100);
+        assert!(scene.can_read(session(MIA), "news"));
+        // What is saved says that it waits no longer, or it would be published again after a restart.
+        let id = NoticeId::Scheduled(1);
+        let gone = Record::NoticeGone(id);
+        let waits = |of: &Record| matches!(of, Record::Notice(state) if state.id() == id);
+        let last = scene.saved.iter().rfind(|record| waits(record) || **record == gone);
+        assert_eq!(last, Some(&gone));
+        scene.pass(2_000);
+        assert_eq!(scene.hub.stream(ANNOUNCEMENTS).numbered, 1, "published once");
+    }
 }
