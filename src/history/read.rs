@@ -187,7 +187,6 @@ impl Reader {
                 "SELECT m.text, s.uid, s.label FROM messages m JOIN senders s ON s.id = m.sender
                        WHERE m.stream = ? AND m.seq >= ? ORDER BY m.seq";
             let after = after + u64::from(planted(Fault::UnreadOneTooFew));
-            let after = after + u64::from(planted(Fault::UnreadOneTooFew));
             let from = first_of(connection, id)?.max(after + 1);
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query(params![id, from])?;

@@ -23,6 +23,8 @@ mod notices;
 mod quota;
 mod reading;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod removal;
 mod request;
 mod restored;

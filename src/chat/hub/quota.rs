@@ -304,6 +304,11 @@ impl Accounts {
 
     // ---- sessions ----------------------------------------------------------------------------
 
+    /// Returns the sessions of an account.
+    pub(super) fn sessions_of(&self, id: AccountId) -> usize {
+        self.accounts.get(&id).map_or(0, |account| account.sessions)
+    }
+
     /// Accounts with sessions, one aside.
     pub(super) fn others(&self, id: AccountId) -> usize {
         self.accounts.iter().filter(|(of, a)| **of != id && a.sessions > 0).count()

@@ -446,7 +446,6 @@ impl Hub {
         tag: StreamTag,
         seq: u64,
     ) -> Result<(), Refusal> {
-        self.unread_changed = true;
         let seq = seq.min(self.stream(tag).backlog.head());
         let key = (uid, label, tag);
         match self.marks.get_mut(&key) {
@@ -463,6 +462,7 @@ impl Hub {
                 self.marks.insert(key.clone(), seq);
             }
         }
+        self.unread_changed = true;
         if self.is_stored(tag) {
             let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
             self.records.push(super::Record::Mark { uid, label, stream, seq });

@@ -512,15 +512,14 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Takes the roles that let a user into a room, or lead it; whether he had one.
-    fn take_roles(&mut self, name: &RoomName, uid: u32, tag: StreamTag) -> bool {
-        let Topic::Room { rules, .. } = &mut self.stream_mut(tag).topic else { return false };
+    /// Takes the roles that let a user into a room, or lead it.
+    fn take_roles(&mut self, name: &RoomName, uid: u32, tag: StreamTag) {
+        let Topic::Room { rules, .. } = &mut self.stream_mut(tag).topic else { return };
         let had = |role: &Role| rules.set(uid, *role, false) == Some(true);
         let gone: Vec<Role> = [Role::Invited, Role::Operator].into_iter().filter(had).collect();
         for role in &gone {
             self.records.push(Record::Role { room: name.clone(), uid, role: *role, on: false });
         }
-        !gone.is_empty()
     }
 
     /// Creators and the server's operators stand above a room's rules; nobody shuts himself out.
@@ -576,12 +575,15 @@ impl Hub {
         };
         let name = name.clone();
         let shuts = rules.private && label.is_none() && uid != *creator_uid;
-        let was_invited = shuts && self.take_roles(&name, uid, tag);
-        let removed = self.shut_out(id, uid, tag, label, false);
-        if removed == 0 && !was_invited {
+        let is_invited = shuts && rules.admits(uid);
+        if !is_invited && self.sessions_in(uid, tag, label).is_empty() {
             let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
             return refuse(RefusalCode::Absent, format!("{who} is not in {name}"));
         }
+        if shuts {
+            self.take_roles(&name, uid, tag);
+        }
+        self.shut_out(id, uid, tag, label, false);
         self.audit(now, own, format!("kick @{user} from {name}"));
         Ok(Reply::Done)
     }
@@ -595,25 +597,23 @@ impl Hub {
         tag: StreamTag,
         label: Option<&Label>,
         banned: bool,
-    ) -> usize {
+    ) {
         self.charge_told(by, self.stream(tag).members as usize);
         let by = self.called(self.sessions[&by].peer.uid);
+        for id in self.sessions_in(uid, tag, label) {
+            self.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
+            self.part(id, tag, EndCause::Kicked);
+        }
+        self.new_key(tag);
+    }
+
+    /// Returns the sessions of a user, or of one label of theirs, in a room.
+    fn sessions_in(&self, uid: u32, tag: StreamTag, label: Option<&Label>) -> Vec<SessionId> {
         let is_meant = |s: &Session| {
             s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
-        let sessions: Vec<_> = self
-            .stream(tag)
-            .subs
-            .iter()
-            .map(|(_, sub)| sub.session)
-            .filter(|id| self.sessions.get(id).is_some_and(|s| is_meant(s)))
-            .collect();
-        for id in &sessions {
-            self.send(*id, Event::Removed { stream: tag, by: by.clone(), banned });
-            self.part(*id, tag, EndCause::Kicked);
-        }
-        self.new_key(tag);
-        sessions.len()
+        let sessions = self.stream(tag).subs.iter().map(|(_, sub)| sub.session);
+        sessions.filter(|id| self.sessions.get(id).is_some_and(|s| is_meant(s))).collect()
     }
 
     /// Has what is published in a stream from now on sealed with another key.

@@ -108,7 +108,7 @@ impl Hub {
         hello: Hello,
     ) -> Result<(), Refusal> {
         let account = AccountId::of(&peer, self.rules.host);
-        let of_account = self.accounts.of(account).sessions;
+        let of_account = self.accounts.sessions_of(account);
         if self.sessions.len() >= self.rules.sessions_max {
             let max = self.rules.sessions_max;
             let text = format!("the server has {max} sessions and takes no more; try again later");
@@ -513,4 +513,65 @@ impl Hub {
 /// The longest prefix of a text with at most so many bytes.
 fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{
+        hub::{
+            Frame, SubmitTo,
+            scene::{EVE, HEAD, MIA, Scene, Store, join, join_room, room, session},
+        },
+        verbs::{Begin, Follow, Request},
+    };
+
+    /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
+    fn rooms_with_will(cause: EndCause) -> usize {
+        let mut scene = Scene::new(false);
+        let rooms: Vec<_> = (0..=WILL_ROOMS_MAX).map(|n| format!("room-{n}")).collect();
+        scene.request(MIA, join(Follow::Announcements, Begin::Now)).unwrap();
+        for room in &rooms {
+            scene.request(EVE, join_room(room)).unwrap();
+            scene.request(MIA, join_room(room)).unwrap();
+        }
+        let text = Some(Text::new("gone").unwrap());
+        scene.request(MIA, Request::Will { text }).unwrap();
+        scene.hub.close(scene.now, session(MIA), cause);
+        scene.settle();
+        let head = |name: &String| {
+            let tag = scene.hub.room_tag(&room(name)).unwrap();
+            scene.hub.stream(tag).backlog.head()
+        };
+        let heads: Vec<_> = rooms.iter().map(head).collect();
+        assert!(heads.iter().all(|head| *head <= 1), "{heads:?}");
+        assert!(heads.is_sorted_by(|a, b| a >= b), "the first rooms have it: {heads:?}");
+        heads.iter().sum::<u64>() as usize
+    }
+
+    #[test]
+    fn will_of_a_killed_member_is_sent_in_each_of_its_rooms() {
+        assert_eq!(rooms_with_will(EndCause::Killed), WILL_ROOMS_MAX);
+        assert_eq!(rooms_with_will(EndCause::Closed), WILL_ROOMS_MAX);
+        assert_eq!(rooms_with_will(EndCause::Quit), 0);
+        assert_eq!(rooms_with_will(EndCause::Kicked), 0);
+    }
+
+    #[test]
+    fn ack_goes_to_the_newest_of_overlapping_sessions() {
+        let mut scene = Scene::new(false);
+        let (old, new, to) = (session(MIA), SessionId(99), SubmitTo::Stream(scene.tag()));
+        scene.store = Store::Waits;
+        scene.say(old, 1, to.clone(), "once");
+        scene.settle();
+        scene.open(new, MIA);
+        scene.say(new, 1, to, "once");
+        scene.answer_store(Store::Commits);
+        let acks = scene.sent.iter().filter_map(|(to, frame)| match frame {
+            Frame::Ack(ack) => Some((*to, ack.first, ack.seq)),
+            Frame::Nack { .. } => panic!("{frame:?}"),
+            Frame::Reply { .. } | Frame::Event(_) => None,
+        });
+        assert_eq!(acks.collect::<Vec<_>>(), [(new, 1, HEAD + 1)]);
+    }
 }
