@@ -146,15 +146,14 @@ pub struct Parsed<'a> {
 /// # Errors
 /// As soon as the bytes can't become a frame any more.
 pub fn lacks(bytes: &[u8]) -> Result<usize, FrameError> {
-    if let Some(rest) = FRAME_HEADER_BYTES.checked_sub(bytes.len()).filter(|rest| *rest > 0) {
-        return Ok(rest);
-    }
     if parse(bytes)?.is_some() {
         return Ok(0);
     }
-    let mut length = [0; 4];
-    length.copy_from_slice(&bytes[4..FRAME_HEADER_BYTES]);
-    Ok(FRAME_HEADER_BYTES + u32::from_le_bytes(length) as usize - bytes.len())
+    let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else {
+        return Ok(FRAME_HEADER_BYTES - bytes.len());
+    };
+    let [.., a, b, c, d] = *header;
+    Ok(FRAME_HEADER_BYTES + u32::from_le_bytes([a, b, c, d]) as usize - bytes.len())
 }
 
 /// Reads the frame at the beginning of some bytes; none if it is not complete yet.
@@ -208,6 +207,14 @@ mod tests {
         assert!(parse(b"mt\x02\x01\0\0\0\0").unwrap().is_some(), "the handshake is frozen");
         assert_eq!(parse(b"mt\x01\xfe\0\0\0\0"), Err(FrameError::Kind(0xfe)));
         assert!(matches!(parse(b"mt\x01\x10\xff\xff\xff\xff"), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn lacks_of_bytes_that_are_no_frame_is_an_error() {
+        assert_eq!(lacks(b"mt\x01"), Ok(5));
+        assert_eq!(lacks(b"mt\x01\x14\x03\0\0\0a"), Ok(2));
+        assert_eq!(lacks(b"mX"), Err(FrameError::Magic), "two bytes are enough to tell");
+        assert_eq!(lacks(b"mt\x01\xfe\0\0\0\0"), Err(FrameError::Kind(0xfe)));
     }
 
     proptest! {
