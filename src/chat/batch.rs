@@ -222,6 +222,8 @@ impl Head {
         if count as usize > BATCH_MESSAGES_MAX
             || first == 0
             || first.checked_add(count.into()).is_none()
+            // A probe is a head alone.
+            || (count == 0 && body.len() > HEADER_BYTES)
         {
             return Err(Malformed);
         }
@@ -628,6 +630,15 @@ mod tests {
         assert!(!b.push(8, &draft(&ann, &text)));
         assert!(b.bytes().len() - 8 <= BODY_BYTES_MAX);
         assert_eq!(read(&b.bytes()[8..]).len(), 1);
+    }
+
+    #[test]
+    fn probe_with_bytes_behind_it_is_malformed() {
+        let mut b = Builder::default();
+        b.begin(0, StreamTag(1), 2);
+        let probe = b.bytes().to_vec();
+        assert_eq!(Head::read(&probe).map(|head| head.count), Ok(0));
+        assert_eq!(Head::read(&[&probe[..], &[0]].concat()), Err(Malformed));
     }
 
     #[test]
