@@ -930,21 +930,21 @@ impl State {
     }
 
     fn take_ack(&mut self, ack: &Ack) {
-        for at in 0..u64::from(ack.count) {
-            let counter = ack.first + at;
-            let Some(found) = self.unacked.iter().position(|u| u.counter == counter) else {
-                continue;
-            };
-            let Some(unacked) = self.unacked.remove(found) else { continue };
+        // Looked for among its own texts: a server may name any counters.
+        let acked = ack.first..ack.first.saturating_add(ack.count.into());
+        while let Some(found) = self.unacked.iter().position(|u| acked.contains(&u.counter)) {
+            let Some(unacked) = self.unacked.remove(found) else { return };
+            let counter = unacked.counter;
+            let seq = ack.seq.saturating_add(counter - ack.first);
             let stream = match unacked.to {
                 Address::Room(room) => StreamName::Room(room),
                 Address::Direct { with, .. } => StreamName::Direct(with),
             };
             if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
-                followed.acked = followed.acked.max(ack.seq + at);
+                followed.acked = followed.acked.max(seq);
             }
             let run = (!ack.stored).then_some(self.run);
-            let id = MessageId { stream, run, seq: ack.seq + at };
+            let id = MessageId { stream, run, seq };
             self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
         }
     }
@@ -1094,6 +1094,21 @@ mod tests {
             matches!(request, Request::Part { stream: StreamTag(5), forget: true }),
             "{request:?}"
         );
+    }
+
+    #[test]
+    fn ack_of_unknown_counters_changes_nothing() {
+        let mut state =
+            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
+        let room = Address::Room(RoomName::new("dev").unwrap());
+        let counter = state.say(room, None, "hi".to_owned());
+        let ack = |first, seq| Ack { first, count: u32::MAX, seq, members: 0, stored: true };
+        state.take_ack(&ack(counter + 1, 1));
+        state.take_ack(&ack(u64::MAX - 1, 1));
+        assert!(state.unacked() == 1 && !state.has_wakes());
+        state.take_ack(&ack(0, u64::MAX));
+        assert!(matches!(state.next_wake(), Some(Queued::Sent(sent)) if sent.counter == counter));
+        assert_eq!(state.unacked(), 0);
     }
 
     #[test]
