@@ -26,7 +26,8 @@ mod send;
 mod serve;
 mod status;
 mod table;
-mod time;
+#[doc(hidden)]
+pub mod time;
 mod wait;
 mod who;
 

@@ -8,22 +8,21 @@ use crate::{chat::message::MessageId, config};
 
 /// A point in the past, as people write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum When {
+pub enum When {
     /// Microseconds since 1970.
     At(i64),
     /// So long ago.
     Ago(Duration),
     /// At this time of the day, today, where the reader is.
     Today(civil::Time),
-    /// At the beginning of this day, where the reader is.
-    Day(civil::Date),
     /// After a message.
     Id(MessageId),
 }
 
 impl When {
     /// Microseconds since 1970; a message is of no time.
-    pub(super) fn wall_us(&self, now_us: i64) -> i64 {
+    #[must_use]
+    pub fn wall_us(&self, now_us: i64) -> i64 {
         match self {
             Self::At(wall_us) => *wall_us,
             Self::Today(time) => {
@@ -31,10 +30,6 @@ impl When {
                 // A time that a change of the clocks leaves out is the one after it.
                 let at = today.with().time(*time).build().unwrap_or(today);
                 at.timestamp().as_microsecond()
-            }
-            Self::Day(date) => {
-                let at = date.to_zoned(TimeZone::system());
-                at.map_or(now_us, |at| at.timestamp().as_microsecond())
             }
             Self::Ago(ago) => {
                 now_us.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX))
@@ -54,8 +49,14 @@ impl FromStr for When {
         if let Ok(at) = written.parse::<Timestamp>() {
             return Ok(Self::At(at.as_microsecond()));
         }
-        if let Ok(date) = written.parse::<civil::Date>() {
-            return Ok(Self::Day(date));
+        // A civil time is parsed from a longer text as well: an offset or a zone would be passed over.
+        let is_local =
+            written.bytes().all(|b| matches!(b, b'0'..=b'9' | b'-' | b':' | b'.' | b'T' | b' '));
+        if is_local
+            && let Ok(local) = written.parse::<civil::DateTime>()
+            && let Ok(at) = local.to_zoned(TimeZone::system())
+        {
+            return Ok(Self::At(at.timestamp().as_microsecond()));
         }
         // A room may have two letters: `ci:10` is a message.
         let clock = |text: &[u8]| {
@@ -78,22 +79,26 @@ fn timestamp(wall_us: i64) -> Timestamp {
 }
 
 /// RFC 3339 in UTC with microseconds.
-pub(super) fn rfc3339(wall_us: i64) -> String {
+#[must_use]
+pub fn rfc3339(wall_us: i64) -> String {
     timestamp(wall_us).strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 /// Hours and minutes where the reader is.
-pub(super) fn clock(wall_us: i64) -> String {
+#[must_use]
+pub fn clock(wall_us: i64) -> String {
     timestamp(wall_us).to_zoned(TimeZone::system()).strftime("%H:%M").to_string()
 }
 
 /// Date, hours and minutes where the reader is.
-pub(super) fn date_and_clock(wall_us: i64) -> String {
+#[must_use]
+pub fn date_and_clock(wall_us: i64) -> String {
     timestamp(wall_us).to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 /// A duration in its two largest units: `3m`, `2h 5m`, `4d 1h`.
-pub(super) fn short(seconds: u64) -> String {
+#[must_use]
+pub fn short(seconds: u64) -> String {
     let (m, h, d) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |large: u64, a: char, small: u64, b: char| match small {
         0 => format!("{large}{a}"),
@@ -117,7 +122,6 @@ mod tests {
         assert_eq!("2026-11-21T09:00:00Z".parse(), Ok(When::At(1_795_251_600_000_000)));
         assert_eq!("2026-11-21T18:00:00+09:00".parse(), Ok(When::At(1_795_251_600_000_000)));
         assert_eq!("09:30".parse(), Ok(When::Today(civil::time(9, 30, 0, 0))));
-        assert_eq!("2026-11-21".parse(), Ok(When::Day(civil::date(2026, 11, 21))));
         assert!(matches!("dev:42".parse(), Ok(When::Id(_))));
         assert!(matches!("ci:10".parse(), Ok(When::Id(_))), "not a time of day");
         assert!(matches!("dev:3f9a01b2.42".parse(), Ok(When::Id(_))));
@@ -125,6 +129,21 @@ mod tests {
             assert!(bad.parse::<When>().is_err(), "{bad}");
         }
         assert_eq!(When::Ago(Duration::from_secs(1)).wall_us(5_000_000), 4_000_000);
+    }
+
+    #[test]
+    fn date_with_or_without_time_is_the_readers_own() {
+        let here = |local: civil::DateTime| {
+            let at = local.to_zoned(TimeZone::system()).unwrap();
+            Ok(When::At(at.timestamp().as_microsecond()))
+        };
+        let day = civil::date(2026, 11, 21);
+        assert_eq!("2026-11-21".parse(), here(day.at(0, 0, 0, 0)));
+        assert_eq!("2026-11-21T18:30".parse(), here(day.at(18, 30, 0, 0)), "not midnight");
+        assert_eq!("2026-11-21 18:30:05".parse(), here(day.at(18, 30, 5, 0)));
+        for bad in ["2026-11-21T18:30[Asia/Seoul]", "2026-11-21T18:30+99", "2026-11-32"] {
+            assert!(bad.parse::<When>().is_err(), "{bad}: no zone is passed over");
+        }
     }
 
     #[test]
