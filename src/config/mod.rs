@@ -219,19 +219,26 @@ impl Default for Limits {
 }
 
 /// A value that is not allowed: its key, itself as it is written, and what would be allowed.
-pub(crate) struct Wrong {
+#[derive(Debug)]
+pub struct Wrong {
     key: &'static str,
     value: String,
     why: String,
 }
 
 /// Settings over defaults, as a TOML file has them.
-pub(crate) trait TomlFile: Default + DeserializeOwned {
-    /// Whether each value is within its bounds.
+pub trait TomlFile: Default + DeserializeOwned {
+    /// Checks that each value is within its bounds.
+    ///
+    /// # Errors
+    /// Returns the first value that is not.
     fn check(&self) -> Result<(), Wrong>;
 
     /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A file that
     /// was named has to exist.
+    ///
+    /// # Errors
+    /// As [`TomlFile::parse`], and if the file can't be read.
     fn load(named: Option<&Path>, fall_back: &Path) -> Result<Self, ConfigError> {
         match read(named, fall_back)? {
             Some(text) => Self::parse(&text, named.unwrap_or(fall_back)),
@@ -240,6 +247,9 @@ pub(crate) trait TomlFile: Default + DeserializeOwned {
     }
 
     /// Takes settings from a text; `path` is named in errors.
+    ///
+    /// # Errors
+    /// If the text is not TOML, has an unknown key, or a value out of its bounds.
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let settings: Self = toml::from_str(text).map_err(|e| ConfigError::Syntax {
             path: path.to_owned(),

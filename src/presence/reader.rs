@@ -109,9 +109,16 @@ impl Snapshot {
             }
             ReadWordsError::Io(source) => ReadError::Io { path: path.clone(), source },
         })?;
-        let words = memory.words();
-        let header = read_header(words).map_err(|why| ReadError::Damaged { path, why })?;
-        let now_us = os::monotonic_us();
+        Self::of_words(memory.words(), held, os::monotonic_us())
+            .map_err(|why| ReadError::Damaged { path, why })
+    }
+
+    /// Reads a table out of its words, whatever they are; `held`: a server holds the lock.
+    ///
+    /// # Errors
+    /// Returns what is wrong if the words are not a table of this version.
+    pub fn of_words(words: &[AtomicU64], held: bool, now_us: u64) -> Result<Self, String> {
+        let header = read_header(words)?;
         let stale = now_us.saturating_sub(header.heartbeat_us) > HEARTBEAT_STALE_MS * 1000;
         let server = match (held, stale) {
             (false, _) => ServerState::Dead,
@@ -133,7 +140,12 @@ pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {
     let owner = os::owner_of(&places.runtime).ok()?;
     let trusted = |uid| os::acceptable_server(uid, owner, os::own_uid());
     let memory = ReadWords::open(&places.table(), TABLE_WORDS, trusted).ok()?;
-    let words = memory.words();
+    badge_of_words(memory.words(), label)
+}
+
+/// Reads the badge of a label out of a table's words, whatever they are.
+#[must_use]
+pub fn badge_of_words(words: &[AtomicU64], label: Option<&Label>) -> Option<Badge> {
     if words.first()?.load(Ordering::Acquire) != layout::MAGIC {
         return None;
     }

@@ -150,7 +150,7 @@ fn now() -> When {
 ///
 /// # Errors
 /// If a name or a key is not known, or a key does two things.
-pub(crate) fn check(settings: &ScreenSettings) -> Result<(), String> {
+pub fn check(settings: &ScreenSettings) -> Result<(), String> {
     Keys::new(&settings.keys).map(drop)
 }
 
