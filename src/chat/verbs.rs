@@ -14,6 +14,21 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamTag(pub u32);
 
+/// Permanent identity of a room: random, stored with it and never given again. A room that is deleted and created
+/// again under the same name is another room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RoomId(pub u64);
+
+/// What tells a room apart from other rooms of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomIdentity {
+    /// Permanent id.
+    pub id: RoomId,
+    /// The room outlives the server, or must not be created again by a member that comes back (a private room of
+    /// a server without a history). Otherwise a restart forgets all rooms, and members create theirs again.
+    pub lasts: bool,
+}
+
 /// Why a request was not done; an expected answer, not an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -74,6 +89,15 @@ pub enum Begin {
         run: RunId,
         /// Its number.
         seq: u64,
+    },
+    /// As `After`, in the room of that identity and in no other room of its name.
+    Resume {
+        /// Boot in which the message was seen.
+        run: RunId,
+        /// Its sequence number.
+        seq: u64,
+        /// The room.
+        room: RoomId,
     },
 }
 
@@ -477,6 +501,8 @@ pub struct StreamInfo {
     pub topic: String,
     /// Where its broadcasts can be heard, if it has a channel now.
     pub channel: Option<Channel>,
+    /// Of a room: its identity.
+    pub room: Option<RoomIdentity>,
 }
 
 /// What a stream is, in the reader's eyes.

@@ -26,7 +26,7 @@ use crate::{
         text::Text,
         verbs::{
             Begin, Channel, Event as Told, Follow, GapReason, Page, Refusal, RefusalCode, Reply,
-            Request, StreamInfo, StreamLabel, StreamTag,
+            Request, RoomIdentity, StreamInfo, StreamLabel, StreamTag,
         },
     },
     faults::{Fault, planted},
@@ -59,6 +59,8 @@ pub struct Follows {
 #[derive(Debug)]
 struct Stream {
     name: StreamName,
+    /// Of a room: tells it apart from other rooms of its name.
+    room: Option<RoomIdentity>,
     inbox: Inbox,
     stored: bool,
     /// Newest number of an own text.
@@ -71,6 +73,8 @@ struct Stream {
 struct Unacked {
     counter: u64,
     to: Address,
+    /// The room it was written in; none while that room's join is not answered.
+    room: Option<RoomIdentity>,
     reply_to: Option<u64>,
     text: String,
 }
@@ -78,7 +82,7 @@ struct Unacked {
 /// Where a member's own text goes, good over reconnects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A room.
+    /// A room that the member follows, or is joining.
     Room(RoomName),
     /// A conversation that was opened ([`Request::Open`]), and the label it is for.
     Direct {
@@ -314,15 +318,16 @@ impl State {
         };
         match (known, follow) {
             // An older history was put back: a number that there never was is answered with a gap.
-            (Some(stream), _)
-                if stream.stored
-                    && self.epoch != self.before_epoch
-                    && !planted(Fault::ClientIgnoresEpoch) =>
-            {
-                Begin::After { run: self.before_run, seq: u64::MAX }
-            }
             (Some(stream), _) => {
-                Begin::After { run: self.before_run, seq: stream.inbox.next() - 1 }
+                let run = self.before_run;
+                let put_back = stream.stored
+                    && self.epoch != self.before_epoch
+                    && !planted(Fault::ClientIgnoresEpoch);
+                let seq = if put_back { u64::MAX } else { stream.inbox.next() - 1 };
+                match self.lasting(stream.room) {
+                    Some(room) => Begin::Resume { run, seq, room: room.id },
+                    None => Begin::After { run, seq },
+                }
             }
             // What is not known began while there was no session.
             (None, Follow::AllDirect | Follow::ToMe) if self.was_ready => {
@@ -334,6 +339,12 @@ impl State {
                 own.map_or(self.follows.begin, |(_, begin)| *begin)
             }
         }
+    }
+
+    /// Returns the identity of a room if it is still to be found under it: a restart of a server without a history
+    /// forgets its rooms.
+    fn lasting(&self, room: Option<RoomIdentity>) -> Option<RoomIdentity> {
+        room.filter(|room| room.lasts || self.before_run == self.run)
     }
 
     fn before_named(&self, name: &StreamName) -> Option<&Stream> {
@@ -459,6 +470,11 @@ impl State {
                 for info in infos {
                     self.add(&info);
                 }
+                if self.is_ready()
+                    && let Some(Follow::Room(room)) = &follow
+                {
+                    self.submit_waiting(room);
+                }
                 if let Some(Follow::Room(room)) = follow
                     && !self.follows.follow.contains(&Follow::Room(room.clone()))
                 {
@@ -471,7 +487,27 @@ impl State {
             (Err(refusal), _) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
             (Err(refusal), Some(follow)) => {
                 self.follows.follow.retain(|f| *f != follow);
-                self.queue(Queued::NotFollowed(follow, refusal));
+                let resumed = match &follow {
+                    Follow::Room(room) => self
+                        .before_named(&StreamName::Room(room.clone()))
+                        .and_then(|stream| self.lasting(stream.room))
+                        .map(|_| room.clone()),
+                    Follow::With(_) | Follow::AllDirect | Follow::ToMe | Follow::Announcements => {
+                        None
+                    }
+                };
+                match resumed {
+                    // The room itself is gone, whatever has its name now.
+                    Some(room) if refusal.code == RefusalCode::Absent => {
+                        self.queue(Queued::Event(Event::Deleted { room }));
+                    }
+                    _ => {
+                        if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
+                            self.submit_waiting(room);
+                        }
+                        self.queue(Queued::NotFollowed(follow, refusal));
+                    }
+                }
             }
         }
         if last {
@@ -512,7 +548,8 @@ impl State {
         }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
-        let stream = Stream { name, inbox, stored: info.stored, acked: 0, heard_at: None };
+        let (room, stored) = (info.room, info.stored);
+        let stream = Stream { name, room, inbox, stored, acked: 0, heard_at: None };
         self.streams.insert(info.tag.0, stream);
         if let Some(channel) = info.channel {
             self.hear(info.tag, channel);
@@ -520,7 +557,7 @@ impl State {
     }
 
     fn become_ready(&mut self) {
-        let another_run = !self.before.is_empty() && self.before_run != self.run;
+        let another_run = self.was_ready && self.before_run != self.run;
         self.before.clear();
         let Some(live) = &mut self.live else { return };
         live.is_ready = true;
@@ -533,6 +570,9 @@ impl State {
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
         self.wakes.extend(early);
         if another_run {
+            for unacked in &mut self.unacked {
+                unacked.room = unacked.room.filter(|room| room.lasts);
+            }
             self.readdress_direct();
             self.give_up_replies();
         }
@@ -850,8 +890,12 @@ impl State {
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         self.counter += 1;
-        self.unacked.push_back(Unacked { counter: self.counter, to, reply_to, text });
-        if self.live.as_ref().is_some_and(|live| live.is_ready) {
+        let room = match &to {
+            Address::Room(room) => self.identity_of(room),
+            Address::Direct { .. } => None,
+        };
+        self.unacked.push_back(Unacked { counter: self.counter, to, room, reply_to, text });
+        if self.is_ready() {
             self.submit_at(self.unacked.len() - 1);
         }
         self.counter
@@ -876,11 +920,8 @@ impl State {
             }
         });
         for counter in lost {
-            if self.refused.len() < UNACKED_SUBMITS_MAX {
-                self.refused.push(counter);
-            }
-            let text = "a direct message was not delivered: the server started anew";
-            self.queue(Queued::Refused(Refusal::new(RefusalCode::Failed, text)));
+            let text = "a direct message was not delivered: the server restarted";
+            self.give_up(counter, Refusal::new(RefusalCode::Failed, text));
         }
     }
 
@@ -904,29 +945,78 @@ impl State {
             !is_lost
         });
         for counter in given_up {
-            if self.refused.len() < UNACKED_SUBMITS_MAX {
-                self.refused.push(counter);
-            }
-            let text = "what it replies to is gone with the server's last run";
-            self.queue(Queued::Refused(Refusal::new(RefusalCode::Absent, text)));
+            let text = "the reply was not sent: the server restarted, and its message is gone";
+            self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
         }
     }
 
     fn resubmit(&mut self) {
-        for at in 0..self.unacked.len() {
-            self.submit_at(at);
+        self.submit_from(0, |_| true);
+    }
+
+    /// Submits the texts that waited for the answer to the join of a room.
+    fn submit_waiting(&mut self, room: &RoomName) {
+        let waits = |unacked: &Unacked| {
+            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
+        };
+        self.submit_from(0, waits);
+    }
+
+    /// Submits the texts from a place on that are meant.
+    fn submit_from(&mut self, mut at: usize, is_meant: impl Fn(&Unacked) -> bool) {
+        while let Some(unacked) = self.unacked.get(at) {
+            if !is_meant(unacked) || self.submit_at(at) {
+                at += 1;
+            }
         }
     }
 
-    fn submit_at(&mut self, at: usize) {
+    /// Submits a text to the room it was written in, never to another room of that name. Removes and reports it if it
+    /// was written in no room; false then.
+    fn submit_at(&mut self, at: usize) -> bool {
         let unacked = &self.unacked[at];
         let (to, to_label) = match &unacked.to {
-            Address::Room(room) => (SubmitTo::Room(room.clone()), None),
             Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
+            Address::Room(name) => match unacked.room.or_else(|| self.identity_of(name)) {
+                Some(room) => {
+                    self.unacked[at].room = Some(room);
+                    (SubmitTo::Known(room.id), None)
+                }
+                None if self.is_joining(name) => return true,
+                None => {
+                    let text =
+                        format!("the message was not sent: this session does not follow {name}");
+                    let counter = unacked.counter;
+                    self.unacked.remove(at);
+                    self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
+                    return false;
+                }
+            },
         };
+        let unacked = &self.unacked[at];
         let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
         let submit = Submit { first: unacked.counter, to, to_label, lines };
         control::put_submit(&mut self.out, &submit);
+        true
+    }
+
+    /// Returns the identity of a room that is followed, or was until the connection broke.
+    fn identity_of(&self, room: &RoomName) -> Option<RoomIdentity> {
+        let mut all = self.streams.values().chain(&self.before);
+        all.find(|s| matches!(&s.name, StreamName::Room(of) if of == room))?.room
+    }
+
+    fn is_joining(&self, room: &RoomName) -> bool {
+        let is_it = |(_, follow): &(u32, Follow)| matches!(follow, Follow::Room(of) if of == room);
+        self.live.as_ref().is_some_and(|live| live.joining.iter().any(is_it))
+    }
+
+    /// Reports a text that is not submitted (again).
+    fn give_up(&mut self, counter: u64, refusal: Refusal) {
+        if self.refused.len() < UNACKED_SUBMITS_MAX {
+            self.refused.push(counter);
+        }
+        self.queue(Queued::Refused(refusal));
     }
 
     fn take_ack(&mut self, ack: &Ack) {
@@ -1047,7 +1137,10 @@ fn has_expired(message: &Message, now_us: i64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chat::member::Kind as MemberKind, wire::frame::PROTOCOL_VERSION};
+    use crate::{
+        chat::{member::Kind as MemberKind, verbs::RoomId},
+        wire::frame::PROTOCOL_VERSION,
+    };
 
     fn welcome() -> Welcome {
         Welcome {
@@ -1085,6 +1178,7 @@ mod tests {
             members: 1,
             topic: String::new(),
             channel: None,
+            room: None,
         };
         state.take_reply(serial, Ok(Reply::Joined(vec![info]))).unwrap();
         assert_eq!(state.tag_of(&room), None);
@@ -1124,5 +1218,137 @@ mod tests {
         let (_, request) = control::read_request(first.body).unwrap();
         assert!(matches!(request, Request::Join { .. }), "{request:?}");
         assert_eq!(first.bytes, state.out.len(), "and nothing else");
+    }
+
+    /// A state that follows a room, whose id is 7, and is ready.
+    fn ready_in(room: &RoomName, lasts: bool) -> State {
+        let follow = vec![Follow::Room(room.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        state.begin(&welcome());
+        answer_join(&mut state, Ok(info(room, 7, lasts)));
+        state
+    }
+
+    fn info(room: &RoomName, id: u64, lasts: bool) -> StreamInfo {
+        StreamInfo {
+            tag: StreamTag(id as u32),
+            name: StreamLabel::Room(room.clone()),
+            head: 0,
+            next: 1,
+            new_run: false,
+            stored: lasts,
+            members: 1,
+            topic: String::new(),
+            channel: None,
+            room: Some(RoomIdentity { id: RoomId(id), lasts }),
+        }
+    }
+
+    fn answer_join(state: &mut State, answer: Result<StreamInfo, Refusal>) {
+        let (serial, _) = state.live.as_ref().unwrap().joining[0].clone();
+        state.take_reply(serial, answer.map(|info| Reply::Joined(vec![info]))).unwrap();
+    }
+
+    /// Breaks the session and begins one of the next boot.
+    fn reconnect(state: &mut State) {
+        state.end("lost");
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+    }
+
+    /// Where the next submits go; empties the output.
+    fn submits(state: &mut State) -> Vec<SubmitTo> {
+        let (mut all, out) = (Vec::new(), std::mem::take(&mut state.out));
+        let mut rest = &out[..];
+        while let Some(parsed) = frame::parse(rest).unwrap() {
+            if parsed.kind == Kind::Submit {
+                all.push(control::read_submit(parsed.body).unwrap().to);
+            }
+            rest = &rest[parsed.bytes..];
+        }
+        all
+    }
+
+    fn wakes(state: &mut State) -> Vec<Queued> {
+        std::iter::from_fn(|| state.next_wake()).collect()
+    }
+
+    #[test]
+    fn texts_go_to_the_room_they_were_written_in() {
+        let room = RoomName::new("dev").unwrap();
+        let to = Address::Room(room.clone());
+        let mut state = ready_in(&room, true);
+        submits(&mut state);
+        state.say(to.clone(), None, "one".to_owned());
+        assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+        // Written while there is no session.
+        state.end("lost");
+        state.say(to.clone(), None, "two".to_owned());
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        let request = |state: &State| {
+            let first = frame::parse(&state.out).unwrap().unwrap();
+            control::read_request(first.body).unwrap().1
+        };
+        let Request::Join { begin: Begin::Resume { room: of, .. }, .. } = request(&state) else {
+            panic!("{:?}", request(&state));
+        };
+        assert_eq!(of, RoomId(7));
+        // The room is gone: the server is asked about both texts under the old identity, and nothing else.
+        answer_join(&mut state, Err(Refusal::new(RefusalCode::Absent, "there is no room dev")));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Known(RoomId(7)); 2]);
+        let is_deleted =
+            |w: &Queued| matches!(w, Queued::Event(Event::Deleted { room: of }) if *of == room);
+        assert_eq!(wakes(&mut state).iter().filter(|w| is_deleted(w)).count(), 1);
+        // What is written now was written in no room.
+        let counter = state.say(to, None, "three".to_owned());
+        assert_eq!(submits(&mut state), []);
+        assert_eq!(state.take_refused(), [counter]);
+        assert!(matches!(wakes(&mut state)[..], [Queued::Refused(_)]));
+    }
+
+    #[test]
+    fn server_without_history_gets_its_rooms_again() {
+        let room = RoomName::new("dev").unwrap();
+        let mut state = ready_in(&room, false);
+        state.say(Address::Room(room.clone()), None, "one".to_owned());
+        reconnect(&mut state);
+        submits(&mut state);
+        answer_join(&mut state, Ok(info(&room, 8, false)));
+        assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(8))]);
+    }
+
+    #[test]
+    fn text_waits_for_the_join_of_its_room() {
+        let (dev, ops) = (RoomName::new("dev").unwrap(), RoomName::new("ops").unwrap());
+        for joins in [true, false] {
+            let mut state = ready_in(&dev, true);
+            submits(&mut state);
+            state.follow(Follow::Room(ops.clone()));
+            let counter = state.say(Address::Room(ops.clone()), None, "one".to_owned());
+            assert_eq!(submits(&mut state), []);
+            let refusal = Refusal::new(RefusalCode::Denied, "you are banned from ops");
+            answer_join(&mut state, if joins { Ok(info(&ops, 9, true)) } else { Err(refusal) });
+            match joins {
+                true => assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(9))]),
+                false => assert_eq!(state.take_refused(), [counter]),
+            }
+        }
+    }
+
+    #[test]
+    fn direct_message_of_earlier_boot_is_not_sent_again() {
+        // A member that follows nothing has no stream that tells the boots apart.
+        let mut state =
+            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
+        state.begin(&welcome());
+        state.become_ready();
+        let with = UserName::new("bob").unwrap();
+        let to = Address::Direct { stream: StreamTag(9), with, label: None };
+        let counter = state.say(to, None, "hi".to_owned());
+        reconnect(&mut state);
+        state.out.clear();
+        state.become_ready();
+        assert_eq!(submits(&mut state), []);
+        assert_eq!(state.take_refused(), [counter]);
     }
 }

@@ -275,6 +275,7 @@ mod tests {
         kept.commit(vec![Record::RoomGone { name: room("dev"), head: many }], Vec::new()).unwrap();
         let again = Record::Room {
             name: room("dev"),
+            id: crate::chat::verbs::RoomId(7),
             creator_uid: 1,
             history: true,
             topic: String::new(),

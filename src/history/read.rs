@@ -24,7 +24,7 @@ use crate::{
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
         text::mentions,
-        verbs::StreamTag,
+        verbs::{RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{INSTANCES_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
@@ -375,7 +375,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut restored = Restored::default();
     let mut keys: HashMap<i64, StreamKey> = HashMap::new();
     let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
-        private, read_only FROM streams";
+        private, read_only, room_id FROM streams";
     let mut roles = connection.prepare("SELECT uid, role FROM roles WHERE stream = ?")?;
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
@@ -402,6 +402,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 }
                 restored.rooms.push(RestoredRoom {
                     name,
+                    id: RoomId(row.get::<_, i64>(13)?.cast_unsigned()),
                     creator_uid,
                     history,
                     topic,

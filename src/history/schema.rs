@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use super::HistoryError;
 
 /// Version of the tables below.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 /// Says that a SQLite file is a history of moot ("moot").
 const APPLICATION_ID: i64 = 0x6d6f_6f74;
 
@@ -33,6 +33,7 @@ CREATE TABLE streams (
   purge INTEGER NOT NULL DEFAULT 0,  -- messages up to this number are still to be removed
   private INTEGER NOT NULL DEFAULT 0,
   read_only INTEGER NOT NULL DEFAULT 0,
+  room_id INTEGER NOT NULL DEFAULT 0, -- permanent id of the room that has this name now
   UNIQUE (kind, key)
 );
 CREATE TABLE roles (              -- what users are in rooms
@@ -144,6 +145,10 @@ CREATE TABLE removed (id INTEGER PRIMARY KEY);
 CREATE INDEX messages_by_room_announced_to ON messages (substr(notice, 11)) WHERE notice IS NOT NULL;
 DROP TABLE search;
 DELETE FROM facts WHERE key = 'indexed';
+",
+    "
+ALTER TABLE streams ADD COLUMN room_id INTEGER NOT NULL DEFAULT 0;
+UPDATE streams SET room_id = random() WHERE kind = 0;
 ",
 ];
 

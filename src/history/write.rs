@@ -840,7 +840,8 @@ impl Page<'_> {
             StreamKey::Room(name) => name.as_str(),
             StreamKey::Conversation(..) | StreamKey::Announcements => "",
         };
-        let sql = "INSERT INTO streams (kind, key, name, creator, history) VALUES (?, ?, ?, -1, 1)
+        let sql = "INSERT INTO streams (kind, key, name, creator, history, room_id)
+                   VALUES (?, ?, ?, -1, 1, random())
                    ON CONFLICT DO UPDATE SET kind = kind RETURNING id";
         let id = self
             .transaction
@@ -853,13 +854,14 @@ impl Page<'_> {
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.shared.step()?;
         match record {
-            Record::Room { name, creator_uid, history, topic, private, read_only } => {
+            Record::Room { name, id, creator_uid, history, topic, private, read_only } => {
                 let sql = "INSERT INTO streams
-                           (kind, key, name, creator, history, topic, private, read_only)
-                           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+                           (kind, key, name, creator, history, topic, private, read_only, room_id)
+                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
                            name = excluded.name, creator = excluded.creator,
                            history = excluded.history, topic = excluded.topic,
-                           private = excluded.private, read_only = excluded.read_only, gone = 0";
+                           private = excluded.private, read_only = excluded.read_only,
+                           room_id = excluded.room_id, gone = 0";
                 self.transaction.prepare_cached(sql)?.execute(params![
                     KIND_ROOM,
                     name.key(),
@@ -868,7 +870,8 @@ impl Page<'_> {
                     history,
                     topic,
                     private,
-                    read_only
+                    read_only,
+                    id.0.cast_signed()
                 ])?;
                 Ok(())
             }

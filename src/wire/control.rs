@@ -14,7 +14,7 @@ use crate::{
         hub::{Ack, Frame, Line, Report, Submit, SubmitTo},
         names::{Label, RoomName},
         text::Text,
-        verbs::{Event, Refusal, Reply, Request, StreamTag},
+        verbs::{Event, Refusal, Reply, Request, RoomId, StreamTag},
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -148,6 +148,7 @@ fn end(rest: &Cursor<'_>) -> Result<(), Malformed> {
 
 const TO_STREAM: u8 = 0;
 const TO_ROOM: u8 = 1;
+const TO_KNOWN: u8 = 2;
 
 /// Bytes of a text in a submit beside the text itself, at most.
 pub const LINE_OVERHEAD_BYTES: usize = 16;
@@ -164,6 +165,10 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
             SubmitTo::Room(room) => {
                 body.push(TO_ROOM);
                 put_name(body, room.as_str());
+            }
+            SubmitTo::Known(room) => {
+                body.push(TO_KNOWN);
+                put_number(body, room.0);
             }
         }
         put_name(body, submit.to_label.as_ref().map_or("", Label::as_str));
@@ -186,6 +191,7 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let to = match rest.array::<1>()? {
         [TO_STREAM] => SubmitTo::Stream(StreamTag(small(rest.number()?)?)),
         [TO_ROOM] => SubmitTo::Room(RoomName::new(rest.name()?).map_err(|_| Malformed)?),
+        [TO_KNOWN] => SubmitTo::Known(RoomId(rest.number()?)),
         _ => return Err(Malformed),
     };
     let to_label = match rest.name()? {
@@ -307,6 +313,11 @@ mod tests {
             },
         );
         assert_eq!(body(&b), b"\x01\x01\x03dev\x00\x02\x00\x02hi\xac\x02\x03\xea\xb0\x80");
+        b.clear();
+        let lines = vec![Line { reply_to: None, text: "hi" }];
+        let to = SubmitTo::Known(RoomId(300));
+        put_submit(&mut b, &Submit { first: 1, to, to_label: None, lines });
+        assert_eq!(body(&b), b"\x01\x02\xac\x02\x00\x01\x00\x02hi");
         b.clear();
         let report = Report { stream: StreamTag(2), delivered: 300, by_broadcast: 1, datagrams: 0 };
         put_report(&mut b, &report);

@@ -21,6 +21,8 @@ mod server_end;
 mod status;
 // Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
 #[cfg(unix)]
+mod deletion;
+#[cfg(unix)]
 mod examples;
 #[cfg(unix)]
 mod fair;

@@ -74,7 +74,8 @@ impl Hub {
             Hearing::Unproven { .. } => true,
             Hearing::Proven => sub.way == Way::Broadcast,
         };
-        self.stream(tag).subs.iter().map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
+        let subs = self.known_stream(tag).into_iter().flat_map(|stream| &stream.subs);
+        subs.map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
     }
 
     /// Whether broadcast reaches this member, by what it reports.
@@ -251,7 +252,9 @@ impl Hub {
         session.fetching = false;
         let key = session.sub_key(tag);
         self.wake(id);
-        let sub = &mut self.streams[tag.0 as usize].subs[key?];
+        // Without a subscription the stream itself may be gone.
+        let key = key?;
+        let sub = &mut self.streams[tag.0 as usize].subs[key];
         sub.fetching = false;
         let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
         sub.passed(upto);
@@ -270,16 +273,13 @@ impl Hub {
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
-        for at in 0..self.streams.len() {
-            let stream = &mut self.streams[at];
-            let tag = stream.tag;
-            if stream.subs.is_empty() && stream.waiting.is_empty() {
-                continue;
-            }
+        let is_used = |s: &&Stream| !s.subs.is_empty() || !s.waiting.is_empty();
+        let used: Vec<_> = self.streams.iter().filter(is_used).map(|s| s.tag).collect();
+        for tag in used {
             self.tick_window(now, tag);
             self.tick_heads(now, tag);
             self.tick_probes(now, tag);
-            let stream = &self.streams[at];
+            let stream = self.stream(tag);
             if !stream.waiting.is_empty() || !stream.ready.is_empty() || stream.probe_is_due(now) {
                 self.mark_dirty(tag);
             }

@@ -18,6 +18,8 @@ mod audit;
 #[cfg(test)]
 mod cases;
 mod flow;
+#[cfg(test)]
+mod identity_cases;
 mod instances;
 mod notices;
 mod quota;
@@ -33,10 +35,12 @@ mod rooms;
 mod scene;
 mod session;
 mod stream;
+mod streams;
 mod submit;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::RandomState,
     rc::Rc,
 };
 
@@ -58,7 +62,7 @@ use super::{
     names::{Label, RoomName, UserName},
     roster::{Counters, Row},
     rules::{Policy, Rights},
-    verbs::{Channel, ChannelKey, Event, Refusal, Reply, StreamTag},
+    verbs::{Channel, ChannelKey, Event, Refusal, Reply, RoomId, StreamTag},
 };
 use crate::limits;
 use asking::Asking;
@@ -67,6 +71,7 @@ use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use session::Session;
 use stream::Stream;
+use streams::Streams;
 
 /// Both clocks at one instant, read once a turn by the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -256,8 +261,13 @@ pub struct Hub {
     rules: Rules,
     /// Boxed: a table of many has empty places, which cost little then.
     sessions: FxHashMap<SessionId, Box<Session>>,
-    streams: Vec<Stream>,
+    streams: Streams,
     rooms: HashMap<RoomName, StreamTag>,
+    /// The same by their permanent ids.
+    room_ids: FxHashMap<RoomId, StreamTag>,
+    /// Where permanent ids of rooms come from: keyed by the system's randomness, so no client can guess one.
+    fresh_ids: RandomState,
+    rooms_made: u64,
     pairs: FxHashMap<(u32, u32), StreamTag>,
     users: HashMap<UserName, u32>,
     user_names: FxHashMap<u32, UserName>,
@@ -280,8 +290,6 @@ pub struct Hub {
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
     /// Newest numbers of deleted rooms, also of those that are there again: they are not given again.
     gone_rooms: HashMap<RoomName, u64>,
-    /// Their numbers in this run, to be used again under the same name.
-    gone_tags: HashMap<RoomName, StreamTag>,
     /// To be kept with the next transaction.
     records: Vec<Record>,
     /// What the running transaction keeps, or the one that failed; then it is tried again.
@@ -335,8 +343,11 @@ impl Hub {
         Self {
             rules,
             sessions: FxHashMap::default(),
-            streams: vec![announcements],
+            streams: Streams::new(announcements),
             rooms: HashMap::new(),
+            room_ids: FxHashMap::default(),
+            fresh_ids: RandomState::new(),
+            rooms_made: 0,
             pairs: FxHashMap::default(),
             users: HashMap::new(),
             user_names: FxHashMap::default(),
@@ -352,7 +363,6 @@ impl Hub {
             uses: 0,
             marks: BTreeMap::new(),
             gone_rooms: HashMap::new(),
-            gone_tags: HashMap::new(),
             records: Vec::new(),
             records_running: Vec::new(),
             retry_records_us: 0,
@@ -409,14 +419,16 @@ impl Hub {
         self.delete_ending();
         self.offer_requests(now);
         for tag in std::mem::take(&mut self.rekeyed) {
-            if self.stream(tag).channel.is_some() {
+            if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
                 self.out.push(Action::NewKey(tag));
             }
         }
         self.commit_next();
         let mut dirty = std::mem::take(&mut self.dirty_streams);
         for tag in dirty.drain(..) {
-            self.stream_mut(tag).dirty = false;
+            // A room may have been deleted meanwhile.
+            let Some(stream) = self.streams.get_mut(tag) else { continue };
+            stream.dirty = false;
             self.publish(now, tag);
         }
         if !self.urgent_notices.is_empty() {
@@ -623,11 +635,11 @@ impl Hub {
     }
 
     fn known_stream(&self, tag: StreamTag) -> Option<&Stream> {
-        self.streams.get(tag.0 as usize)
+        self.streams.get(tag)
     }
 
     fn mark_dirty(&mut self, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let Some(stream) = self.streams.get_mut(tag) else { return };
         if !stream.dirty {
             stream.dirty = true;
             self.dirty_streams.push(tag);
@@ -649,7 +661,8 @@ impl Hub {
 
     /// A broadcast channel was opened, or could not be (any more).
     pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
-        let stream = self.stream_mut(tag);
+        // The room may have been deleted before the channel was open.
+        let Some(stream) = self.streams.get_mut(tag) else { return };
         stream.channel_asked = channel.is_some();
         stream.channel = channel;
         if channel.is_some() {
@@ -668,12 +681,15 @@ impl Hub {
     /// A stream's channel has no key any more: it goes by session, until nobody listens to it.
     pub fn channel_lost(&mut self, tag: StreamTag) {
         self.channel_opened(tag, None);
-        self.stream_mut(tag).channel_asked = true;
+        if let Some(stream) = self.streams.get_mut(tag) {
+            stream.channel_asked = true;
+        }
     }
 
     /// A stream's channel has another key: its members are told, by session, before anything else.
     pub fn channel_key(&mut self, tag: StreamTag, key: ChannelKey) {
-        if let Some(channel) = &mut self.stream_mut(tag).channel {
+        let channel = self.streams.get_mut(tag).and_then(|stream| stream.channel.as_mut());
+        if let Some(channel) = channel {
             channel.key = key;
             self.tell_channel(tag);
         }

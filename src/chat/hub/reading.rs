@@ -505,7 +505,9 @@ impl Hub {
         let mut at = 0;
         while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
             let announcing = self.announcing.values().any(|a| a.is_for(tag));
-            if self.stream(tag).in_flight_bytes > 0 || announcing {
+            // It may have been deleted for another user who asked as well.
+            let in_flight = self.known_stream(tag).map_or(0, |stream| stream.in_flight_bytes);
+            if in_flight > 0 || announcing {
                 at += 1;
                 continue;
             }
@@ -516,12 +518,9 @@ impl Hub {
     }
 
     fn delete_now(&mut self, tag: StreamTag) {
-        // It may have been deleted by somebody else who asked as well.
-        let Topic::Room { name, creator_uid, .. } = &self.stream(tag).topic else { return };
-        let (name, creator_uid) = (name.clone(), *creator_uid);
-        if self.rooms.get(&name) != Some(&tag) {
-            return;
-        }
+        let Some(stream) = self.known_stream(tag) else { return };
+        let Topic::Room { name, id, .. } = &stream.topic else { return };
+        let (name, id) = (name.clone(), *id);
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
@@ -537,14 +536,12 @@ impl Hub {
         }
         self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
-        let (numbered, bytes) = (self.stream(tag).numbered, self.rules.backlog_bytes_max);
-        // What it kept in memory goes.
-        self.streams[tag.0 as usize] =
-            super::Stream::room(tag, name.clone(), creator_uid, false, bytes);
+        self.room_ids.remove(&id);
+        let numbered = self.stream(tag).numbered;
+        self.streams.remove(tag);
         let head = self.gone_rooms.entry(name.clone()).or_default();
         *head = numbered.max(*head);
         let head = *head;
-        self.gone_tags.insert(name.clone(), tag);
         self.following.retain(|_, followed| {
             followed.rooms.retain(|r| *r != name);
             !followed.rooms.is_empty()
@@ -673,6 +670,7 @@ mod tests {
         let mut restored = crate::chat::hub::Restored::default();
         restored.rooms.push(crate::chat::hub::RestoredRoom {
             name: room.clone(),
+            id: crate::chat::verbs::RoomId(7),
             creator_uid: 2,
             history: false,
             topic: String::new(),

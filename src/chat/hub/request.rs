@@ -13,8 +13,8 @@ use crate::{
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
         verbs::{
-            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, StreamInfo,
-            StreamTag,
+            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomIdentity,
+            StreamInfo, StreamTag,
         },
     },
     limits::{
@@ -41,7 +41,10 @@ impl Hub {
         if !self.sessions.contains_key(&id) {
             return;
         }
-        let goes_on = matches!(request, Request::Join { begin: Begin::After { .. }, .. });
+        let goes_on = matches!(
+            request,
+            Request::Join { begin: Begin::After { .. } | Begin::Resume { .. }, .. }
+        );
         let result = if self.waiting_replies(id) >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
@@ -163,16 +166,22 @@ impl Hub {
 
     // ---- streams -----------------------------------------------------------------------------
 
-    pub(super) fn next_tag(&self) -> StreamTag {
-        // Rooms and conversations are bounded far below that.
-        StreamTag(u32::try_from(self.streams.len()).expect("streams are bounded"))
+    /// Returns the id for a new stream.
+    ///
+    /// # Errors
+    /// If all ids of this boot are used up.
+    pub(super) fn free_tag(&self) -> Result<StreamTag, Refusal> {
+        self.streams.free_tag().ok_or_else(|| {
+            let text = "the server has used up its stream numbers; restart it";
+            Refusal::new(RefusalCode::Failed, text)
+        })
     }
 
     /// Each stream may keep less as the server has more of them.
     pub(super) fn share_backlog(&mut self) {
         let share = self.rules.backlog_total_bytes_max / self.streams.len();
         let share = share.max(BACKLOG_BYTES_MIN).min(self.rules.backlog_bytes_max);
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             let most = match stream.topic {
                 Topic::Conversation { .. } => BACKLOG_BYTES_MAX / 16,
                 Topic::Room { .. } | Topic::Announcements => self.rules.backlog_bytes_max,
@@ -247,8 +256,8 @@ impl Hub {
             );
             return refuse(RefusalCode::Failed, text);
         }
-        let tag = self.next_tag();
-        self.streams.push(Stream::conversation(tag, low, high));
+        let tag = self.free_tag()?;
+        self.streams.insert(Stream::conversation(tag, low, high));
         self.pairs.insert((low, high), tag);
         self.share_backlog();
         self.follow_new_conversation(tag, low, high);
@@ -270,7 +279,8 @@ impl Hub {
         let ids: Vec<_> =
             self.sessions.iter().filter(|(_, s)| follows(s)).map(|(id, _)| *id).collect();
         for id in ids {
-            if self.subscribe(id, tag, Begin::Now, 0).is_ok() {
+            if self.may_subscribe(id, Some(tag)).is_ok() {
+                self.subscribe(id, tag, Begin::Now, 0);
                 let info = self.info(id, tag, Some(1), false);
                 self.send(id, Event::Opened(info));
             }
@@ -291,10 +301,17 @@ impl Hub {
         let now_us = now.mono_us;
         match follow {
             Follow::Room(room) => {
-                let tag = self.room_for(id, &room)?;
-                self.may_read(self.sessions[&id].peer.uid, tag)?;
+                let found = self.room_to_join(id, &room, begin)?;
+                self.may_subscribe(id, found)?;
                 if keep {
-                    self.keep_following(id, &room)?;
+                    self.may_follow(id, &room)?;
+                }
+                let tag = match found {
+                    Some(tag) => tag,
+                    None => self.room_for(id, &room)?,
+                };
+                if keep {
+                    self.keep_following(id, &room);
                 }
                 let info = self.join_stream(id, tag, begin, now_us)?;
                 self.welcome(id, tag, membership);
@@ -303,7 +320,8 @@ impl Hub {
             Follow::Announcements => {
                 let info = self.join_stream(id, ANNOUNCEMENTS, begin, now_us)?;
                 // Who comes back gets what he missed in its order, and what is retained with it.
-                let comes_back = matches!(begin, Begin::After { .. }) && !info.new_run;
+                let resumes = matches!(begin, Begin::After { .. } | Begin::Resume { .. });
+                let comes_back = resumes && !info.new_run;
                 if let Some(session) = self.sessions.get_mut(&id) {
                     session.comes_back = comes_back;
                 }
@@ -315,6 +333,8 @@ impl Hub {
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;
                 let own = self.sessions[&id].peer.uid;
+                let pair = (own.min(other), own.max(other));
+                self.may_subscribe(id, self.pairs.get(&pair).copied())?;
                 let tag = self.conversation(own, other)?;
                 self.follow_directs(id, Some(other));
                 self.join_stream(id, tag, begin, now_us).map(|info| Reply::Joined(vec![info]))
@@ -335,6 +355,53 @@ impl Hub {
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
             }
         }
+    }
+
+    /// Returns the room that a join means, if it exists; none if the join creates it. A member that comes back never
+    /// creates a room: the room may have been deleted, and its name may belong to another user by now.
+    fn room_to_join(
+        &self,
+        id: SessionId,
+        room: &RoomName,
+        begin: Begin,
+    ) -> Result<Option<StreamTag>, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let tag = match begin {
+            Begin::Resume { room: of, .. } => {
+                let same = self.rooms.get(room).copied() == self.room_of_id(uid, of);
+                self.known_room(uid, room)
+                    .and_then(|tag| if same { Ok(tag) } else { no_room(room) })?
+            }
+            // Without a history a restart forgets all rooms; members create theirs again.
+            Begin::After { .. } if self.rules.persistent => self.known_room(uid, room)?,
+            Begin::Now | Begin::Last(_) | Begin::After { .. } => {
+                match self.rooms.get(room).copied() {
+                    Some(tag) if self.exists_for(uid, tag) => tag,
+                    Some(_) | None => {
+                        self.may_make(uid, room)?;
+                        self.may_join_rooms(uid)?;
+                        return if self.rooms.contains_key(room) {
+                            no_room(room)
+                        } else {
+                            Ok(None)
+                        };
+                    }
+                }
+            }
+        };
+        self.may_read(uid, tag).map(|()| Some(tag))
+    }
+
+    /// Whether a session may follow one stream more; the stream itself, if it exists.
+    fn may_subscribe(&self, id: SessionId, tag: Option<StreamTag>) -> Result<(), Refusal> {
+        let session = &self.sessions[&id];
+        let follows_it = tag.is_some_and(|tag| session.sub_key(tag).is_some());
+        if follows_it || session.subs.len() < STREAMS_PER_SESSION_MAX {
+            return Ok(());
+        }
+        let text =
+            format!("a session follows at most {STREAMS_PER_SESSION_MAX} rooms and conversations");
+        refuse(RefusalCode::Failed, text)
     }
 
     fn follow_directs(&mut self, id: SessionId, with: Option<u32>) {
@@ -362,27 +429,22 @@ impl Hub {
             let next = self.stream(tag).subs[key].acked + 1;
             return Ok(self.info(id, tag, Some(next), false));
         }
-        let (next, new_run) = self.subscribe(id, tag, begin, now_us)?;
+        self.may_subscribe(id, Some(tag))?;
+        let (next, new_run) = self.subscribe(id, tag, begin, now_us);
         Ok(self.info(id, tag, Some(next), new_run))
     }
 
-    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering.
+    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering. The caller has
+    /// asked [`Hub::may_subscribe`].
     fn subscribe(
         &mut self,
         id: SessionId,
         tag: StreamTag,
         begin: Begin,
         now_us: u64,
-    ) -> Result<(u64, bool), Refusal> {
+    ) -> (u64, bool) {
         let (run, stored) = (self.rules.run, self.is_stored(tag));
-        let session = &self.sessions[&id];
-        if session.subs.len() >= STREAMS_PER_SESSION_MAX {
-            let text = format!(
-                "a session follows at most {STREAMS_PER_SESSION_MAX} rooms and conversations"
-            );
-            return refuse(RefusalCode::Failed, text);
-        }
-        let account = session.account;
+        let account = self.sessions[&id].account;
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
         // A backlog is work that whoever wants it has to share out; less than what he says himself, since it
@@ -396,7 +458,7 @@ impl Hub {
         self.accounts.charge(account, usize::try_from(backlog).unwrap_or(0) / 4);
         self.mark_row(id);
         self.settle_channel(tag);
-        Ok((seen + 1, new_run))
+        (seen + 1, new_run)
     }
 
     /// Tells the members of a room that somebody came.
@@ -421,9 +483,12 @@ impl Hub {
     ) -> StreamInfo {
         let stream = self.stream(tag);
         let head = stream.backlog.head();
-        let topic = match &stream.topic {
-            Topic::Room { topic, .. } => topic.clone(),
-            Topic::Announcements | Topic::Conversation { .. } => String::new(),
+        let (topic, room) = match &stream.topic {
+            Topic::Room { topic, id, rules, .. } => {
+                let lasts = self.rules.persistent || rules.private;
+                (topic.clone(), Some(RoomIdentity { id: *id, lasts }))
+            }
+            Topic::Announcements | Topic::Conversation { .. } => (String::new(), None),
         };
         StreamInfo {
             tag,
@@ -436,6 +501,7 @@ impl Hub {
             topic,
             // Who does not listen has no use for its key.
             channel: stream.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
+            room,
         }
     }
 
@@ -482,30 +548,46 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    fn keep_following(&mut self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
+    /// Whether the name of a session may follow one room more.
+    fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
+        let session = &self.sessions[&id];
+        let uid = session.peer.uid;
+        let names = || self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
+        match self.following.get(&(uid, session.member.label.clone())) {
+            Some(followed)
+                if followed.rooms.len() >= FOLLOWED_PER_NAME_MAX
+                    && !followed.rooms.contains(room) =>
+            {
+                let text =
+                    format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
+                refuse(RefusalCode::Failed, text)
+            }
+            None if names().count() >= FOLLOWING_NAMES_PER_USER_MAX
+                && self.oldest_name(uid).is_none() =>
+            {
+                let text = format!(
+                    "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
+                );
+                refuse(RefusalCode::Failed, text)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Has the name of a session follow a room. The caller has asked [`Hub::may_follow`].
+    fn keep_following(&mut self, id: SessionId, room: &RoomName) {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
         let key = (uid, label.clone());
-        let names = |hub: &Self| hub.following.keys().filter(|(of, _)| *of == uid).count();
-        if !self.following.contains_key(&key)
-            && names(self) >= FOLLOWING_NAMES_PER_USER_MAX
-            && !self.forget_oldest_name(uid)
-        {
-            let text = format!(
-                "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
-            );
-            return refuse(RefusalCode::Failed, text);
+        let names = self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
+        if !self.following.contains_key(&key) && names.count() >= FOLLOWING_NAMES_PER_USER_MAX {
+            self.forget_oldest_name(uid);
         }
         self.uses += 1;
         let followed = self.following.entry(key).or_default();
         followed.used = self.uses;
         if followed.rooms.contains(room) {
-            return Ok(());
-        }
-        if followed.rooms.len() >= FOLLOWED_PER_NAME_MAX {
-            let text =
-                format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
-            return refuse(RefusalCode::Failed, text);
+            return;
         }
         followed.rooms.push(room.clone());
         self.records.push(super::Record::Follow {
@@ -519,7 +601,6 @@ impl Hub {
             let head = self.stream(tag).backlog.head();
             let _ = self.set_mark(uid, label, tag, head);
         }
-        Ok(())
     }
 
     fn forget_following(&mut self, id: SessionId, room: &RoomName) -> bool {
@@ -539,9 +620,9 @@ impl Hub {
         found
     }
 
-    /// Forgets what the label of a user follows and has read that was used least lately and has no
-    /// session now: labels come and go (`--as ci-4711`). The person's own name is never forgotten.
-    pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
+    /// Returns the label of a user that was used least lately and has no session now: labels come and go
+    /// (`--as ci-4711`). The person's own name is never forgotten.
+    fn oldest_name(&self, uid: u32) -> Option<Label> {
         let here: Vec<&Label> = self
             .sessions
             .values()
@@ -559,8 +640,12 @@ impl Hub {
             let last = last_use.entry(label).or_default();
             *last = used.max(*last);
         }
-        let oldest = last_use.into_iter().min_by_key(|(_, used)| *used);
-        let Some(label) = oldest.map(|(label, _)| label.clone()) else { return false };
+        last_use.into_iter().min_by_key(|(_, used)| *used).map(|(label, _)| label.clone())
+    }
+
+    /// Forgets what the oldest name of a user follows and has read; false if there is none to forget.
+    pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
+        let Some(label) = self.oldest_name(uid) else { return false };
         self.following.remove(&(uid, Some(label.clone())));
         self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
         self.records.push(super::Record::NameGone { uid, label });

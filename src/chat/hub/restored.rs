@@ -8,6 +8,7 @@ use crate::{
         message::NoticeId,
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
+        verbs::RoomId,
     },
     limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX},
 };
@@ -28,6 +29,8 @@ pub struct Span {
 pub struct RestoredRoom {
     /// Its name, as it was created.
     pub name: RoomName,
+    /// Permanent id.
+    pub id: RoomId,
     /// Who made it.
     pub creator_uid: u32,
     /// Whether its messages are stored.
@@ -89,6 +92,8 @@ pub enum Record {
     Room {
         /// Its name.
         name: RoomName,
+        /// Permanent id; a room that is created again under the same name has another.
+        id: RoomId,
         /// Who made it.
         creator_uid: u32,
         /// Whether its messages are stored.
@@ -239,12 +244,12 @@ impl Hub {
     #[must_use]
     pub fn restored(rules: Rules, restored: Restored) -> Self {
         let mut hub = Self::new(rules);
-        hub.streams[0].restore(restored.announcements);
+        hub.stream_mut(super::ANNOUNCEMENTS).restore(restored.announcements);
         for room in restored.rooms {
-            let tag = hub.next_tag();
+            let Some(tag) = hub.streams.free_tag() else { break };
             let bytes = hub.rules.backlog_bytes_max;
-            let RestoredRoom { name, creator_uid, history, topic, rules, span } = room;
-            let mut stream = Stream::room(tag, name.clone(), creator_uid, history, bytes);
+            let RestoredRoom { name, id, creator_uid, history, topic, rules, span } = room;
+            let mut stream = Stream::room(tag, (name.clone(), id), creator_uid, history, bytes);
             stream.set_topic(topic);
             stream.set_rules(rules);
             if history {
@@ -254,14 +259,15 @@ impl Hub {
                 // deleted, are not given again all the same.
                 hub.gone_rooms.insert(name.clone(), span.head);
             }
-            hub.streams.push(stream);
+            hub.streams.insert(stream);
             hub.rooms.insert(name, tag);
+            hub.room_ids.insert(id, tag);
         }
         for (low, high, span) in restored.conversations {
-            let tag = hub.next_tag();
+            let Some(tag) = hub.streams.free_tag() else { break };
             let mut stream = Stream::conversation(tag, low, high);
             stream.restore(span);
-            hub.streams.push(stream);
+            hub.streams.insert(stream);
             hub.pairs.insert((low, high), tag);
         }
         hub.gone_rooms.extend(restored.gone_rooms);
@@ -306,6 +312,7 @@ mod tests {
     fn made(name: &str, topic: &str) -> Record {
         Record::Room {
             name: room(name),
+            id: RoomId(1),
             creator_uid: 1,
             history: true,
             topic: topic.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    hash::BuildHasher as _,
     sync::Arc,
 };
 
@@ -17,7 +18,7 @@ use crate::{
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
         rules::{Policy, Rights, Role, RoomRules},
-        verbs::{Event, Refusal, RefusalCode, Reply, RoomInfo, StreamTag, WhoInfo},
+        verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
 };
@@ -121,6 +122,11 @@ impl Hub {
         }
     }
 
+    /// Returns the room of a permanent id, if it still exists for this user.
+    pub(super) fn room_of_id(&self, uid: u32, id: RoomId) -> Option<StreamTag> {
+        self.room_ids.get(&id).copied().filter(|tag| self.exists_for(uid, *tag))
+    }
+
     /// Whether a user may be in a room and read it.
     pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, creator, rules)) = self.room_rules(tag) else {
@@ -129,15 +135,11 @@ impl Hub {
         if !self.exists_for(uid, tag) {
             return no_room(name);
         }
-        let rights = self.rights_of(uid);
-        if !rights.join && !rights.operator {
-            let who = Policy::words(&self.rules.policy.join);
-            return refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"));
-        }
+        self.may_join_rooms(uid)?;
         if uid == creator || rules.admits(uid) {
             return Ok(());
         }
-        if rules.has(uid, Role::Banned) && !rights.operator {
+        if rules.has(uid, Role::Banned) && !self.is_operator(uid) {
             let text =
                 format!("you are banned from {name}; {} could let you in", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
@@ -151,6 +153,16 @@ impl Hub {
             return refuse(RefusalCode::Denied, text);
         }
         Ok(())
+    }
+
+    /// Whether the server's policy allows a user to be in rooms.
+    pub(super) fn may_join_rooms(&self, uid: u32) -> Result<(), Refusal> {
+        let rights = self.rights_of(uid);
+        if rights.join || rights.operator {
+            return Ok(());
+        }
+        let who = Policy::words(&self.rules.policy.join);
+        refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"))
     }
 
     /// Whether a user may say something in a room.
@@ -251,26 +263,25 @@ impl Hub {
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
+        let tag = self.free_tag()?;
         let bytes = self.rules.backlog_bytes_max;
-        let reused = self.gone_tags.remove(room);
-        let tag = reused.unwrap_or_else(|| self.next_tag());
-        let mut stream = Stream::room(tag, room.clone(), uid, new.history, bytes);
+        self.rooms_made += 1;
+        let id = RoomId(self.fresh_ids.hash_one(self.rooms_made));
+        let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
         // Numbers of a deleted room of that name are not given again.
         let head = self.gone_rooms.get(room).copied().unwrap_or(0);
         stream.restore(super::Span { head, first: head + 1, newest_us: None });
-        match reused {
-            Some(tag) => self.streams[tag.0 as usize] = stream,
-            None => self.streams.push(stream),
-        }
+        self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
+        self.room_ids.insert(id, tag);
         self.record_room(tag);
         self.share_backlog();
         Ok(tag)
     }
 
     /// Whether a user may bring a room of this name into being, as far as he may know.
-    fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
+    pub(super) fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
         let rights = self.rights_of(uid);
         if !rights.create_rooms && !rights.operator {
             let who = Policy::words(&self.rules.policy.create_rooms);
@@ -283,11 +294,6 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         self.may_make_rooms(uid)?;
-        let gone = self.streams.len() - all - self.pairs.len() - 1;
-        if !self.gone_tags.contains_key(room) && all + gone >= self.rules.rooms_max {
-            let text = "too many rooms were made and deleted in this run of the server";
-            return refuse(RefusalCode::Failed, text);
-        }
         // Until that is kept, what was said in it is still to be found under its name.
         let is_it =
             |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
@@ -332,9 +338,12 @@ impl Hub {
     }
 
     fn record_room(&mut self, tag: StreamTag) {
-        if let Topic::Room { name, creator_uid, history, topic, rules } = &self.stream(tag).topic {
+        if let Topic::Room { name, id, creator_uid, history, topic, rules } =
+            &self.stream(tag).topic
+        {
             let record = Record::Room {
                 name: name.clone(),
+                id: *id,
                 creator_uid: *creator_uid,
                 history: *history,
                 topic: topic.clone(),

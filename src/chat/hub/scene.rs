@@ -16,7 +16,8 @@ use crate::{
         rules::{Role, RoomRules},
         text::Text,
         verbs::{
-            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, Reply, Request, StreamTag,
+            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, Reply, Request, RoomId,
+            StreamTag,
         },
     },
     limits::FRAME_HEADER_BYTES,
@@ -108,6 +109,7 @@ impl Scene {
             roles.set(uid, Role::Invited, true);
         }
         let den = RestoredRoom {
+            id: RoomId(1),
             name: den(),
             creator_uid: ANN,
             history: true,

@@ -15,7 +15,7 @@ use crate::{
         message::RunId,
         names::RoomName,
         rules::RoomRules,
-        verbs::{Channel, Event, StreamTag},
+        verbs::{Channel, Event, RoomId, StreamTag},
     },
     limits::{
         BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
@@ -29,6 +29,7 @@ pub(super) enum Topic {
     Announcements,
     Room {
         name: RoomName,
+        id: RoomId,
         topic: String,
         creator_uid: u32,
         history: bool,
@@ -283,13 +284,13 @@ impl Stream {
 
     pub(super) fn room(
         tag: StreamTag,
-        name: RoomName,
+        (name, id): (RoomName, RoomId),
         creator_uid: u32,
         history: bool,
         backlog_bytes_max: usize,
     ) -> Self {
         let rules = Box::default();
-        let topic = Topic::Room { name, topic: String::new(), creator_uid, history, rules };
+        let topic = Topic::Room { name, id, topic: String::new(), creator_uid, history, rules };
         Self::new(tag, topic, 0, backlog_bytes_max)
     }
 
@@ -495,9 +496,15 @@ pub(super) fn cursor_of(
             (head.saturating_sub(n).max(oldest.saturating_sub(1)).min(head), false)
         }
         // A number that was never given: an older history was put back.
-        Begin::After { seq, .. } if stored && seq > head => (head, true),
-        Begin::After { run: seen_in, seq } if stored || seen_in == run => (seq.min(head), false),
-        Begin::After { .. } => (stream.backlog.start() - 1, true),
+        Begin::After { seq, .. } | Begin::Resume { seq, .. } if stored && seq > head => {
+            (head, true)
+        }
+        Begin::After { run: seen_in, seq } | Begin::Resume { run: seen_in, seq, .. }
+            if stored || seen_in == run =>
+        {
+            (seq.min(head), false)
+        }
+        Begin::After { .. } | Begin::Resume { .. } => (stream.backlog.start() - 1, true),
     }
 }
 

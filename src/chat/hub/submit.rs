@@ -20,7 +20,7 @@ use crate::{
         message::Notice,
         names::{Label, RoomName},
         text::{SharedText, Text},
-        verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
+        verbs::{Event, Refusal, RefusalCode, Reply, RoomId, StreamTag},
     },
     limits::{
         COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN, DATAGRAM_HEADER_BYTES,
@@ -39,6 +39,8 @@ pub enum SubmitTo {
     Stream(StreamTag),
     /// A room by name; it comes into being by this.
     Room(RoomName),
+    /// The room of that identity, and no other room of its name.
+    Known(RoomId),
 }
 
 /// One text of a submit.
@@ -223,16 +225,24 @@ impl Hub {
                 }
                 Ok(tag)
             }
+            SubmitTo::Known(room) => {
+                let uid = self.sessions[&id].peer.uid;
+                let Some(tag) = self.room_of_id(uid, *room) else {
+                    let text = "the room was deleted; the message was not sent";
+                    return Err(Refusal::new(RefusalCode::Absent, text));
+                };
+                self.may_speak(uid, tag).map(|()| tag)
+            }
             SubmitTo::Stream(tag) => {
                 let uid = self.sessions[&id].peer.uid;
                 match self.known_stream(*tag).map(|s| &s.topic) {
-                    Some(Topic::Room { .. }) => self.may_speak(uid, *tag).map(|()| *tag),
+                    Some(Topic::Room { .. }) if self.exists_for(uid, *tag) => {
+                        self.may_speak(uid, *tag).map(|()| *tag)
+                    }
                     Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {
                         Ok(*tag)
                     }
-                    Some(Topic::Announcements | Topic::Conversation { .. }) | None => {
-                        Err(Refusal::new(RefusalCode::Absent, "no such stream"))
-                    }
+                    Some(_) | None => Err(Refusal::new(RefusalCode::Absent, "no such stream")),
                 }
             }
         }
@@ -251,7 +261,12 @@ impl Hub {
             return self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
         };
         // What is not published yet is acknowledged when it is, to the session of that time.
-        if seq <= self.stream(tag).backlog.head() {
+        // The room may have been deleted since: it was stored all the same.
+        let Some(stream) = self.known_stream(tag) else {
+            let ack = Ack { first: counter, count: 1, seq, members: 0, stored: true };
+            return self.out.push(Action::Send(id, Frame::Ack(ack)));
+        };
+        if seq <= stream.backlog.head() {
             let (members, stored) = (self.others(tag, id), self.is_stored(tag));
             let ack = Ack { first: counter, count: 1, seq, members, stored };
             self.out.push(Action::Send(id, Frame::Ack(ack)));

@@ -986,6 +986,7 @@ fn opened() -> Reply {
         members: 0,
         topic: String::new(),
         channel,
+        room: None,
     })
 }
 

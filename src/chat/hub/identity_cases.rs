@@ -1,0 +1,221 @@
+//! A room's name may belong to another room later: nothing that was meant for the one reaches the other.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
+
+use super::*;
+use crate::{
+    chat::{
+        member::{Kind, Peer},
+        verbs::{Begin, Follow, RefusalCode, Request, RoomIdentity, StreamInfo},
+    },
+    limits::FRAME_HEADER_BYTES,
+};
+
+const NOW: Now = Now { mono_us: 1, wall_us: 1 };
+const ANN: SessionId = SessionId(1);
+const BOB: SessionId = SessionId(2);
+
+struct House {
+    hub: Hub,
+    counter: u64,
+}
+
+impl House {
+    fn new(persistent: bool) -> Self {
+        let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+        (rules.store, rules.persistent) = (persistent, persistent);
+        Self::of(Hub::new(rules))
+    }
+
+    fn of(mut hub: Hub) -> Self {
+        for (id, user) in [(ANN, "ann"), (BOB, "bob")] {
+            let uid = id.0 as u32;
+            let peer = Peer { uid, user: UserName::new(user).unwrap(), pid: uid, start: 0 };
+            let hello = Hello { label: None, kind: Kind::Person, instance: [uid as u8; 16] };
+            hub.open(NOW, id, peer, hello).unwrap();
+        }
+        Self { hub, counter: 0 }
+    }
+
+    /// Ends the turn and commits; returns the frames for sessions.
+    fn settle(&mut self) -> Vec<(SessionId, Frame)> {
+        let mut frames = Vec::new();
+        self.hub.end_turn(NOW);
+        while self.hub.has_actions() {
+            let actions: Vec<_> = self.hub.actions().collect();
+            for action in actions {
+                if let Action::Send(to, frame) = action {
+                    frames.push((to, frame));
+                } else if matches!(action, Action::Store(..)) {
+                    self.hub.stored(NOW);
+                }
+            }
+        }
+        frames
+    }
+
+    #[track_caller]
+    fn ask(&mut self, id: SessionId, request: Request) -> Result<Reply, Refusal> {
+        self.hub.request(NOW, id, 7, request);
+        let answer = self.settle().into_iter().find_map(|(to, frame)| match frame {
+            Frame::Reply { serial: 7, result } if to == id => Some(result),
+            Frame::Reply { .. } | Frame::Event(_) | Frame::Ack(_) | Frame::Nack { .. } => None,
+        });
+        answer.expect("one answer")
+    }
+
+    fn join(&mut self, id: SessionId, begin: Begin) -> Result<StreamInfo, Refusal> {
+        let follow = Follow::Room(dev());
+        let join = Request::Join { follow, begin, membership: false, keep: false };
+        self.ask(id, join).map(|reply| match reply {
+            Reply::Joined(mut infos) => infos.remove(0),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn create(&mut self, id: SessionId, private: bool) {
+        let create = Request::CreateRoom { room: dev(), history: true, private, read_only: false };
+        self.ask(id, create).unwrap();
+    }
+
+    fn delete(&mut self, id: SessionId) {
+        self.ask(id, Request::DeleteRoom { room: dev() }).unwrap();
+    }
+
+    /// Submits a text; returns its number, or the refusal.
+    fn submit(&mut self, id: SessionId, to: SubmitTo, counter: u64) -> Result<u64, Refusal> {
+        let lines = vec![Line { reply_to: None, text: "a secret" }];
+        self.hub.submit(NOW, id, &Submit { first: counter, to, to_label: None, lines });
+        let answer = self.settle().into_iter().find_map(|(to, frame)| match frame {
+            Frame::Ack(ack) if to == id => Some(Ok(ack.seq)),
+            Frame::Nack { refusal, .. } if to == id => Some(Err(refusal)),
+            Frame::Reply { .. } | Frame::Event(_) | Frame::Ack(_) | Frame::Nack { .. } => None,
+        });
+        answer.expect("one answer")
+    }
+
+    fn say(&mut self, id: SessionId, to: SubmitTo) -> Result<u64, Refusal> {
+        self.counter += 1;
+        self.submit(id, to, self.counter)
+    }
+
+    fn head(&self) -> u64 {
+        self.hub.stream(self.hub.room_tag(&dev()).unwrap()).numbered
+    }
+}
+
+fn dev() -> RoomName {
+    RoomName::new("dev").unwrap()
+}
+
+fn resume(info: &StreamInfo) -> Begin {
+    Begin::Resume { run: RunId(1), seq: info.head, room: info.room.unwrap().id }
+}
+
+#[test]
+fn deleted_room_does_not_return_by_resume_or_submit() {
+    for (persistent, private) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut house = House::new(persistent);
+        house.create(ANN, private);
+        let info = house.join(ANN, Begin::Now).unwrap();
+        let id = info.room.unwrap().id;
+        house.delete(ANN);
+        let refusal = house.join(ANN, resume(&info)).unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::Absent);
+        for to in [SubmitTo::Known(id), SubmitTo::Stream(info.tag)] {
+            assert_eq!(house.say(ANN, to).unwrap_err().code, RefusalCode::Absent);
+        }
+        if persistent {
+            let after = Begin::After { run: RunId(1), seq: info.head };
+            assert_eq!(house.join(ANN, after).unwrap_err().code, RefusalCode::Absent);
+        }
+        assert_eq!(house.hub.room_tag(&dev()), None, "{persistent} {private}");
+    }
+}
+
+#[test]
+fn other_room_of_same_name_gets_nothing() {
+    for private in [true, false] {
+        let mut house = House::new(true);
+        house.create(ANN, private);
+        let info = house.join(ANN, Begin::Now).unwrap();
+        house.say(ANN, SubmitTo::Stream(info.tag)).unwrap();
+        house.delete(ANN);
+        house.create(BOB, false);
+        let before = house.head();
+        let again = house.join(BOB, Begin::Now).unwrap();
+        assert_ne!(again.tag, info.tag);
+        assert_ne!(again.room.unwrap().id, info.room.unwrap().id);
+        for to in [SubmitTo::Known(info.room.unwrap().id), SubmitTo::Stream(info.tag)] {
+            house.say(ANN, to).unwrap_err();
+        }
+        house.join(ANN, resume(&info)).unwrap_err();
+        assert_eq!(house.head(), before, "nothing of the old room is in the new one");
+        assert_eq!(house.say(BOB, SubmitTo::Known(again.room.unwrap().id)), Ok(before + 1));
+    }
+}
+
+#[test]
+fn id_of_hidden_room_is_answered_as_unknown_id() {
+    let mut house = House::new(true);
+    house.create(ANN, true);
+    let info = house.join(ANN, Begin::Now).unwrap();
+    let id = info.room.unwrap().id;
+    let guess = RoomId(id.0 ^ 1);
+    let unknown = house.say(BOB, SubmitTo::Known(guess)).unwrap_err();
+    assert_eq!(house.say(BOB, SubmitTo::Known(id)).unwrap_err(), unknown);
+    let never = house.say(BOB, SubmitTo::Stream(StreamTag(info.tag.0 + 1))).unwrap_err();
+    assert_eq!(house.say(BOB, SubmitTo::Stream(info.tag)).unwrap_err(), never);
+    let wrong = Begin::Resume { run: RunId(1), seq: 0, room: guess };
+    let unknown = house.join(BOB, wrong).unwrap_err();
+    assert_eq!(house.join(BOB, resume(&info)).unwrap_err(), unknown);
+}
+
+#[test]
+fn room_keeps_its_id_over_a_restart() {
+    let mut rules = House::new(true).hub.rules;
+    rules.run = RunId(2);
+    let mut restored = Restored::default();
+    restored.rooms.push(RestoredRoom {
+        name: dev(),
+        id: RoomId(77),
+        creator_uid: 1,
+        history: true,
+        topic: String::new(),
+        rules: Default::default(),
+        span: Span { head: 5, first: 1, newest_us: None },
+    });
+    let mut house = House::of(Hub::restored(rules, restored));
+    let begin = Begin::Resume { run: RunId(1), seq: 3, room: RoomId(77) };
+    let info = house.join(ANN, begin).unwrap();
+    assert_eq!((info.next, info.new_run), (4, false));
+    assert_eq!(info.room, Some(RoomIdentity { id: RoomId(77), lasts: true }));
+    assert_eq!(house.say(BOB, SubmitTo::Known(RoomId(77))), Ok(6));
+}
+
+#[test]
+fn rooms_made_and_deleted_leave_no_streams() {
+    let mut house = House::new(false);
+    for _ in 0..3 * limits::ROOMS_MAX {
+        house.create(BOB, false);
+        house.delete(BOB);
+    }
+    assert_eq!(house.hub.streams.len(), 1);
+    assert!(house.hub.room_ids.is_empty());
+    house.create(ANN, false);
+}
+
+#[test]
+fn refused_join_creates_and_follows_nothing() {
+    let mut house = House::new(true);
+    for at in 0..limits::STREAMS_PER_SESSION_MAX {
+        let follow = Follow::Room(RoomName::new(&format!("r{at}")).unwrap());
+        let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
+        house.ask(BOB, join).unwrap();
+    }
+    let follow = Follow::Room(dev());
+    let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
+    assert_eq!(house.ask(BOB, join).unwrap_err().code, RefusalCode::Failed);
+    assert_eq!(house.hub.room_tag(&dev()), None);
+    assert!(!house.hub.following[&(2, None)].rooms.contains(&dev()));
+}
