@@ -1,6 +1,11 @@
 //! What a session may ask and what it is told: the control messages, free of how they travel.
 
-use serde::{Deserialize, Serialize};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 
 use super::{
     member::{EndCause, Level, Member, SessionId, State},
@@ -9,6 +14,30 @@ use super::{
     rules::Role,
     text::Text,
 };
+
+/// Reads a list item by item. serde reserves memory by the length that a list declares, up to 1 MiB, before it
+/// reads the first item.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Items<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = items.next_element()? {
+                all.push(item);
+            }
+            Ok(all)
+        }
+    }
+
+    from.deserialize_seq(Items(PhantomData))
+}
 
 /// Number of a stream (room, conversation, announcements) within one run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -357,8 +386,10 @@ pub struct Answering {
     /// How many it works on at a time.
     pub jobs: u32,
     /// Those that it has taken and not replied to yet, after a break.
+    #[serde(deserialize_with = "list")]
     pub holding: Vec<u64>,
     /// Those that it has replied to lately, after a break.
+    #[serde(deserialize_with = "list")]
     pub done: Vec<u64>,
 }
 
@@ -477,6 +508,7 @@ pub struct NoticeInfo {
     /// Names that acknowledged it, also of those who came later.
     pub acks: u32,
     /// The first of them; in lists none.
+    #[serde(deserialize_with = "list")]
     pub acked_by: Vec<String>,
 }
 
@@ -537,9 +569,9 @@ pub struct ChannelKey {
     pub bytes: [u8; 32],
 }
 
-impl std::fmt::Debug for ChannelKey {
+impl fmt::Debug for ChannelKey {
     // Keys must not reach a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelKey").field("number", &self.number).finish_non_exhaustive()
     }
 }
@@ -618,6 +650,7 @@ pub struct ReceiptInfo {
     /// Different names of which one session acknowledged.
     pub users_acked: u32,
     /// Some of those not reached.
+    #[serde(deserialize_with = "list")]
     pub missing: Vec<Missing>,
     /// Where to ask on, if there are more.
     pub next: Option<u32>,
@@ -640,6 +673,7 @@ pub struct SpanInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Page {
     /// The body; it may begin before `first` and end after `last`.
+    #[serde(deserialize_with = "list")]
     pub body: Vec<u8>,
     /// First number that is there.
     pub first: u64,
@@ -655,6 +689,7 @@ pub struct HitInfo {
     /// Its id over all streams.
     pub id: u64,
     /// A body with this message only.
+    #[serde(deserialize_with = "list")]
     pub body: Vec<u8>,
 }
 
@@ -683,10 +718,11 @@ pub enum Reply {
     /// To `Open`: where to submit.
     Opened(StreamInfo),
     /// To `Join`: the streams that are followed by it now (several for direct messages).
-    Joined(Vec<StreamInfo>),
+    Joined(#[serde(deserialize_with = "list")] Vec<StreamInfo>),
     /// To `Rooms`.
     Rooms {
         /// Some rooms.
+        #[serde(deserialize_with = "list")]
         rooms: Vec<RoomInfo>,
         /// Ask again from there.
         more: bool,
@@ -694,6 +730,7 @@ pub enum Reply {
     /// To `Who`.
     Who {
         /// Some members.
+        #[serde(deserialize_with = "list")]
         who: Vec<WhoInfo>,
         /// Ask again from there.
         more: bool,
@@ -701,6 +738,7 @@ pub enum Reply {
     /// To `Audit`.
     Audit {
         /// Some acts.
+        #[serde(deserialize_with = "list")]
         entries: Vec<AuditInfo>,
         /// Ask again from there.
         more: bool,
@@ -731,6 +769,7 @@ pub enum Reply {
     /// To `Notices`.
     Notices {
         /// Some of them.
+        #[serde(deserialize_with = "list")]
         notices: Vec<NoticeInfo>,
         /// Ask again from there.
         more: bool,
@@ -748,6 +787,7 @@ pub enum Reply {
     /// To `Search`: oldest first; more may be found before the first of them.
     Hits {
         /// Some messages.
+        #[serde(deserialize_with = "list")]
         hits: Vec<HitInfo>,
         /// Ask again before the oldest of these.
         more: bool,
@@ -755,6 +795,7 @@ pub enum Reply {
     /// To `Unread`.
     Marks {
         /// Some streams.
+        #[serde(deserialize_with = "list")]
         marks: Vec<MarkInfo>,
         /// Ask again from there.
         more: bool,
@@ -767,6 +808,7 @@ pub enum Reply {
     /// To `Answer`.
     Answering {
         /// Of what it holds, that which another one has by now.
+        #[serde(deserialize_with = "list")]
         lost: Vec<u64>,
     },
 }
@@ -825,10 +867,11 @@ pub enum Event {
         reason: GapReason,
     },
     /// Newest numbers of streams that changed.
-    Heads(Vec<(StreamTag, u64)>),
+    Heads(#[serde(deserialize_with = "list")] Vec<(StreamTag, u64)>),
     /// An announcement of before that is still to be seen, as a body.
     Retained {
         /// The body: one message.
+        #[serde(deserialize_with = "list")]
         body: Vec<u8>,
     },
     /// An announcement was taken back.
