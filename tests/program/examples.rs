@@ -9,6 +9,8 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Mutex,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -31,6 +33,9 @@ const GO_ON: [&str; 6] =
     ["moot join", "moot listen", "tail -F", "moot serve", "moot answer", "moot bench"];
 /// But not with one of these.
 const ENDS: [&str; 4] = ["--count", "--check", "/quit", "| head"];
+
+/// Pages of the manual whose examples run at the same time.
+const TOWNS_AT_A_TIME: usize = 4;
 
 /// What has to have been done before a line with this part.
 const BEFORE: [(&str, &str); 4] = [
@@ -161,7 +166,7 @@ impl Town {
                 return Err(format!("does not end\n{}", running.said()));
             }
             self.do_our_part(line);
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         };
         running.end();
         let (said, wanted) = (running.said(), stated_code(line));
@@ -256,7 +261,7 @@ impl Running {
             if signal == "-TERM" {
                 let until = Instant::now() + Duration::from_secs(5);
                 while self.ended().is_none() && Instant::now() < until {
-                    std::thread::sleep(Duration::from_millis(3));
+                    thread::sleep(Duration::from_millis(3));
                 }
             }
         }
@@ -399,22 +404,39 @@ fn the_manual_s_examples_do_what_they_say() {
     let mut pages: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     pages.sort();
-    let mut failed = Vec::new();
-    for page in pages.iter().map(|page| page.to_str().unwrap().trim_end_matches(".1")) {
-        let mut help = vec!["help"];
-        help.extend(page.split('-').skip(1));
-        let help = world.run(&help).ok().out;
-        let (_, examples) = help.split_once("Examples:\n").unwrap();
-        let lines: Vec<_> = examples.lines().take_while(|line| line.starts_with("  ")).collect();
-        assert!(!lines.is_empty(), "{page}: {help}");
-        let numbered = lines.iter().any(|line| line.contains("moot drop "));
-        let mut town = if numbered { Town::new() } else { Town::lively() };
-        for line in lines.iter().map(|line| line.trim()).filter(|line| has_tools(line)) {
-            if let Err(why) = town.run(line) {
-                failed.push(format!("{page}: {line}\n{why}"));
+    let examples =
+        pages.iter().map(|page| page.to_str().unwrap().trim_end_matches(".1")).map(|page| {
+            let mut help = vec!["help"];
+            help.extend(page.split('-').skip(1));
+            let help = world.run(&help).ok().out;
+            let (_, examples) = help.split_once("Examples:\n").unwrap();
+            let lines = examples.lines().take_while(|line| line.starts_with("  "));
+            let lines: Vec<_> = lines.map(|line| line.trim().to_owned()).collect();
+            assert!(!lines.is_empty(), "{page}: {help}");
+            (page, lines)
+        });
+    // Each page has a town of its own, and most lines wait for something.
+    let waiting: Mutex<Vec<_>> = Mutex::new(examples.collect());
+    let failed = Mutex::new(Vec::new());
+    let run_pages = || {
+        loop {
+            let next = waiting.lock().unwrap().pop();
+            let Some((page, lines)) = next else { return };
+            let numbered = lines.iter().any(|line| line.contains("moot drop "));
+            let mut town = if numbered { Town::new() } else { Town::lively() };
+            for line in lines.iter().filter(|line| has_tools(line)) {
+                if let Err(why) = town.run(line) {
+                    failed.lock().unwrap().push(format!("{page}: {line}\n{why}"));
+                }
             }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..TOWNS_AT_A_TIME {
+            scope.spawn(run_pages);
+        }
+    });
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
