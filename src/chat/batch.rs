@@ -100,7 +100,10 @@ impl Builder {
             self.base_us = draft.wall_us;
             self.bytes[headroom + 16..headroom + 24].copy_from_slice(&draft.wall_us.to_le_bytes());
         }
-        self.put(draft);
+        // Times in a body are not before its base: after a clock was set back, another body begins.
+        let offset_us = draft.wall_us.checked_sub(self.base_us).map(u64::try_from);
+        let Some(Ok(offset_us)) = offset_us else { return false };
+        self.put(draft, offset_us);
         if self.count > 0 && self.bytes.len() - headroom > BODY_BYTES_MAX {
             self.bytes.truncate(before);
             self.senders.truncate(senders_before);
@@ -111,7 +114,7 @@ impl Builder {
         true
     }
 
-    fn put(&mut self, draft: &Draft<'_>) {
+    fn put(&mut self, draft: &Draft<'_>, offset_us: u64) {
         let known = self.senders.iter().position(|s| *s == draft.from.session);
         let mut flags = 0;
         let to = &mut self.bytes;
@@ -129,7 +132,7 @@ impl Builder {
             self.senders.len() - 1
         });
         put_number(to, index as u64);
-        put_number(to, u64::try_from(draft.wall_us - self.base_us).unwrap_or(0));
+        put_number(to, offset_us);
         if let Some(reply_to) = draft.reply_to {
             flags |= FLAG_REPLY;
             put_number(to, reply_to);
@@ -570,6 +573,24 @@ mod tests {
             assert_eq!(later, rest, "from a number on");
         }
         one_by_one
+    }
+
+    #[test]
+    fn time_before_the_base_begins_another_body() {
+        let ann = member(1, None);
+        let mut b = Builder::default();
+        b.begin(0, StreamTag(7), 1);
+        assert!(b.push(0, &draft(&ann, "one")));
+        assert!(b.push(0, &Draft { wall_us: 1_000_001, ..draft(&ann, "two") }));
+        for wall_us in [999_999, -5, i64::MIN] {
+            assert!(!b.push(0, &Draft { wall_us, ..draft(&ann, "the clock was set back") }));
+        }
+        assert!(b.push(0, &Draft { wall_us: i64::MAX, ..draft(&ann, "and forth") }));
+        let times: Vec<_> = read(b.bytes()).iter().map(|message| message.wall_us).collect();
+        assert_eq!(times, [1_000_000, 1_000_001, i64::MAX]);
+        b.begin(0, StreamTag(7), 4);
+        assert!(b.push(0, &Draft { wall_us: i64::MIN, ..draft(&ann, "a body has any base") }));
+        assert_eq!(read(b.bytes())[0].wall_us, i64::MIN);
     }
 
     #[test]
