@@ -43,11 +43,84 @@ pub enum Released {
     },
 }
 
-#[derive(Debug)]
-enum Held {
-    Body(Vec<u8>),
-    Gap(GapReason),
+/// What came before its turn. A number that is in a body and in a gap is shown.
+#[derive(Debug, Default)]
+struct Held {
+    /// Bodies by their first number, with their last. None lies within another: in order of their first
+    /// numbers they are in order of their last ones, too.
+    bodies: BTreeMap<u64, (u64, Vec<u8>)>,
+    /// Gaps by their first number. None overlaps another.
+    gaps: BTreeMap<u64, (u64, GapReason)>,
+    bytes: usize,
 }
+
+impl Held {
+    /// Counts numbers of a range that are in no body.
+    fn lacks(&self, first: u64, last: u64) -> u64 {
+        let (mut next, mut lacking) = (first, 0);
+        for (&from, (upto, _)) in self.bodies.range(..=last) {
+            if *upto >= next {
+                lacking += from.saturating_sub(next);
+                next = upto + 1;
+            }
+        }
+        lacking + (last + 1).saturating_sub(next)
+    }
+
+    /// Keeps a body, unless there is too much, or all of it is there: then it is asked for later.
+    fn put_body(&mut self, first: u64, last: u64, body: &[u8]) -> bool {
+        if self.bytes + body.len() > INBOX_HELD_BYTES_MAX {
+            return false;
+        }
+        if self.bodies.range(..=first).next_back().is_some_and(|(_, (upto, _))| *upto >= last) {
+            return false;
+        }
+        let within = |(_, (upto, _)): &(&u64, &(u64, Vec<u8>))| *upto <= last;
+        while let Some(&old) = self.bodies.range(first..).next().filter(within).map(|(at, _)| at) {
+            self.drop_body(old);
+        }
+        self.bytes += body.len();
+        self.bodies.insert(first, (last, body.to_vec()));
+        true
+    }
+
+    fn drop_body(&mut self, first: u64) -> Option<(u64, Vec<u8>)> {
+        let (last, body) = self.bodies.remove(&first)?;
+        self.bytes -= body.len();
+        Some((last, body))
+    }
+
+    /// Keeps those numbers of a gap that are in none yet.
+    fn put_gap(&mut self, first: u64, last: u64, reason: GapReason) {
+        let before = self.gaps.range(..=first).next_back();
+        let mut next = before.map_or(first, |(_, (upto, _))| first.max(upto + 1));
+        while next <= last && self.bytes + GAP_BYTES <= INBOX_HELD_BYTES_MAX {
+            let known = self.gaps.range(next..=last).next().map(|(from, (upto, _))| (*from, *upto));
+            let (from, upto) = known.unwrap_or((last + 1, last));
+            if next < from {
+                self.bytes += GAP_BYTES;
+                self.gaps.insert(next, (from - 1, reason));
+            }
+            next = upto + 1;
+        }
+    }
+
+    fn drop_gap(&mut self, first: u64) {
+        if self.gaps.remove(&first).is_some() {
+            self.bytes -= GAP_BYTES;
+        }
+    }
+
+    /// First number that is held.
+    fn first(&self) -> Option<u64> {
+        let body = self.bodies.first_key_value().map(|(first, _)| *first);
+        let gap = self.gaps.first_key_value().map(|(first, _)| *first);
+        body.into_iter().chain(gap).min()
+    }
+}
+
+/// What a held gap counts for.
+const GAP_BYTES: usize = 64;
 
 /// Order, doubles and holes of one stream.
 #[derive(Debug)]
@@ -56,8 +129,7 @@ pub struct Inbox {
     /// Number to be shown next.
     next: u64,
     head: u64,
-    held: BTreeMap<u64, (u64, Held)>,
-    held_bytes: usize,
+    held: Held,
     /// When to ask for the hole at `next`, and whether that is a second try.
     ask_at_us: Option<u64>,
     by_broadcast: u64,
@@ -81,8 +153,7 @@ impl Inbox {
             tag,
             next,
             head,
-            held: BTreeMap::new(),
-            held_bytes: 0,
+            held: Held::default(),
             ask_at_us: None,
             by_broadcast: 0,
             datagrams: 0,
@@ -137,91 +208,65 @@ impl Inbox {
         if head.count == 0 || head.last() < self.next {
             return Ok(None);
         }
-        if via == Via::Broadcast && !self.held.contains_key(&head.first) {
-            self.by_broadcast += head.last() + 1 - head.first.max(self.next);
+        let new = self.held.lacks(head.first.max(self.next), head.last());
+        let from = (head.first <= self.next).then_some(self.next);
+        let is_kept = from.is_some() || self.held.put_body(head.first, head.last(), body);
+        if via == Via::Broadcast && is_kept {
+            self.by_broadcast += new;
         }
-        if head.first <= self.next {
-            let from = self.next;
+        if from.is_some() {
             self.advance(now_us, head.last() + 1, jitter_us);
-            return Ok(Some(from));
         }
-        self.hold(head.first, head.last(), Held::Body(body.to_vec()), body.len());
-        self.want(now_us, jitter_us);
-        Ok(None)
+        Ok(from)
     }
 
-    /// The server says that these numbers will never come.
+    /// Takes the server's word that these numbers will never come. [`Inbox::release`] is to be called after
+    /// that.
     pub fn gap(&mut self, first: u64, last: u64, reason: GapReason) {
+        // As in a body: one more is a number, too.
+        let (first, last) = (first.max(self.next), last.min(u64::MAX - 1));
         self.head = self.head.max(last);
-        if last >= self.next {
-            self.hold(first, last, Held::Gap(reason), 0);
+        if first <= last {
+            self.held.put_gap(first, last, reason);
         }
     }
 
     /// What had to wait and can be shown now.
     pub fn release(&mut self, now_us: u64, jitter_us: u64) -> Option<Released> {
-        loop {
-            let (&first, &(last, _)) = self.held.first_key_value()?;
-            if first > self.next {
-                return None;
-            }
-            let (_, held) = self.held.remove(&first)?;
-            if let Held::Body(body) = &held {
-                self.held_bytes -= body.len();
-            }
-            if last < self.next {
-                continue;
-            }
-            let from = self.next;
-            match held {
-                Held::Body(body) => {
-                    self.advance(now_us, last + 1, jitter_us);
-                    return Some(Released::Body { body, from });
-                }
-                Held::Gap(reason) => {
-                    // What came by another way after all is shown, not called lost.
-                    let upto = self.held.keys().next().map_or(last, |f| last.min(f - 1));
-                    if upto < last {
-                        self.hold(upto + 1, last, Held::Gap(reason), 0);
-                    }
-                    if upto < from {
-                        continue;
-                    }
-                    self.advance(now_us, upto + 1, jitter_us);
-                    return Some(Released::Gap { first: from, last: upto, reason });
-                }
+        let from = self.next;
+        while let Some((&first, &(last, _))) = self.held.bodies.first_key_value()
+            && first <= from
+        {
+            let (_, body) = self.held.drop_body(first)?;
+            if last >= from {
+                self.advance(now_us, last + 1, jitter_us);
+                return Some(Released::Body { body, from });
             }
         }
+        while let Some((&first, &(last, reason))) = self.held.gaps.first_key_value()
+            && first <= from
+        {
+            self.held.drop_gap(first);
+            if last >= from {
+                // What came by another way after all is shown, not called lost.
+                let body = self.held.bodies.first_key_value();
+                let upto = body.map_or(last, |(first, _)| last.min(first - 1));
+                if upto < last {
+                    self.held.put_gap(upto + 1, last, reason);
+                }
+                self.advance(now_us, upto + 1, jitter_us);
+                return Some(Released::Gap { first: from, last: upto, reason });
+            }
+        }
+        // What is missing before the first that is held is asked for, whatever brought that.
+        self.want(now_us, jitter_us);
+        None
     }
 
     /// The server names the newest number.
     pub fn note_head(&mut self, now_us: u64, head: u64, jitter_us: u64) {
         self.head = self.head.max(head);
         self.want(now_us, jitter_us);
-    }
-
-    fn hold(&mut self, first: u64, last: u64, held: Held, bytes: usize) {
-        // Too much out of order: dropped here and asked for later.
-        if self.held_bytes + bytes > INBOX_HELD_BYTES_MAX {
-            return;
-        }
-        let is_gap = matches!(held, Held::Gap(_));
-        match self.held.get(&first) {
-            // Of two with the same beginning the longer one stays; bodies win over gaps.
-            Some((_, Held::Body(_))) if is_gap => {
-                let after = self.held.get(&first).map_or(last, |(l, _)| *l) + 1;
-                if after <= last {
-                    self.hold(after, last, held, bytes);
-                }
-                return;
-            }
-            Some((l, Held::Body(_))) if *l >= last => return,
-            Some(_) | None => {}
-        }
-        if let Some((_, Held::Body(old))) = self.held.insert(first, (last, held)) {
-            self.held_bytes -= old.len();
-        }
-        self.held_bytes += bytes;
     }
 
     fn advance(&mut self, now_us: u64, next: u64, jitter_us: u64) {
@@ -252,10 +297,8 @@ impl Inbox {
         if !self.is_repair_due(now_us) {
             return None;
         }
-        let last = match self.held.first_key_value() {
-            Some((first, _)) if *first > self.next => first - 1,
-            Some(_) | None => self.head,
-        };
+        let held = self.held.first().filter(|first| *first > self.next);
+        let last = held.map_or(self.head, |first| first - 1);
         self.ask_at_us = Some(now_us + REPAIR_RETRY_MS * 1000);
         Some((self.next, last))
     }
@@ -304,6 +347,8 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::chat::{
         batch::{Builder, Draft},
@@ -406,5 +451,134 @@ mod tests {
         let want = Report { stream: StreamTag(1), delivered: 3, by_broadcast: 2, datagrams: 1 };
         assert_eq!(i.report_due(REPORT_EVERY_MS * 1000), Some(want));
         assert_eq!(i.report_due(u64::MAX), None);
+    }
+
+    #[test]
+    fn held_gap_outlives_a_shorter_body_at_its_start() {
+        let mut i = inbox();
+        i.gap(5, 9, GapReason::Retention);
+        assert_eq!(take(&mut i, Via::Broadcast, 5, 1), None);
+        assert_eq!(take(&mut i, Via::Session, 1, 4), Some(1));
+        assert_eq!(released(&mut i), [(5, 5), (6, 9)]);
+    }
+
+    #[test]
+    fn hole_before_a_gap_is_asked_for() {
+        let mut i = inbox();
+        i.gap(5, 9, GapReason::Retention);
+        assert_eq!(released(&mut i), []);
+        assert_eq!(i.repair_due(0), Some((1, 4)));
+    }
+
+    #[test]
+    fn last_number_of_all_ends_nothing_badly() {
+        let mut i = inbox();
+        i.gap(2, u64::MAX, GapReason::Run);
+        i.gap(2, u64::MAX, GapReason::Run);
+        i.gap(9, 3, GapReason::Run);
+        assert_eq!(released(&mut i), []);
+        assert_eq!(i.repair_due(0), Some((1, 1)));
+        i.gap(1, 1, GapReason::Run);
+        assert_eq!(released(&mut i), [(1, 1), (2, u64::MAX - 1)]);
+    }
+
+    #[test]
+    fn more_than_may_be_held_is_asked_for_again() {
+        let mut i = inbox();
+        let big = body(2, 1_000);
+        for at in 0..=(INBOX_HELD_BYTES_MAX / big.len()) as u64 {
+            assert_eq!(take(&mut i, Via::Session, 2 + at * 1_000, 1_000), None);
+        }
+        assert!(i.held.bytes <= INBOX_HELD_BYTES_MAX);
+        for at in 0..100_000 {
+            i.gap(10_000_000 + 2 * at, 10_000_000 + 2 * at, GapReason::Run);
+        }
+        assert!(i.held.bytes <= INBOX_HELD_BYTES_MAX && i.held.gaps.len() < 70_000);
+        assert_eq!(take(&mut i, Via::Session, 1, 1), Some(1), "its turn always comes");
+        let shown = released(&mut i);
+        assert_eq!(i.held.bytes, i.held.gaps.len() * GAP_BYTES, "all bodies were given");
+        assert_eq!(shown.first().map(|(first, _)| *first), Some(2));
+        assert_eq!(i.repair_due(LATE_US).map(|(first, _)| first), Some(i.next()));
+    }
+
+    /// Later than any try.
+    const LATE_US: u64 = 1_000_000_000;
+
+    /// Numbers of the model below.
+    const MODEL: u64 = 24;
+
+    /// What is known of a number.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Known {
+        Body { by_broadcast: bool },
+        Gap,
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Arrivals of any numbers, in any order, by both ways, against a set of numbers.
+        #[test]
+        fn inbox_shows_each_number_once_and_in_order(
+            arrivals in prop::collection::vec((1..=MODEL, 1..=MODEL, 0..3_u8), 0..60)
+        ) {
+            let mut i = inbox();
+            let mut known = [None; MODEL as usize + 2];
+            let (mut next, mut by_broadcast) = (1, 0);
+            let (mut shown, mut expected) = (Vec::new(), Vec::new());
+            for (turn, (first, count, how)) in (1..).zip(arrivals) {
+                let last = (first + count - 1).min(MODEL);
+                let via = if how == 1 { Via::Broadcast } else { Via::Session };
+                if how == 0 {
+                    i.gap(first, last, GapReason::Run);
+                } else if let Some(from) = take(&mut i, via, first, last + 1 - first) {
+                    shown.extend((from..=last).map(|seq| (seq, true)));
+                }
+                while let Some(released) = i.release(0, 0) {
+                    match released {
+                        Released::Body { body, from } => {
+                            let head = Head::read(&body).unwrap();
+                            prop_assert!(head.first <= from);
+                            shown.extend((from..=head.last()).map(|seq| (seq, true)));
+                        }
+                        Released::Gap { first, last, .. } => {
+                            prop_assert!(first <= last);
+                            shown.extend((first..=last).map(|seq| (seq, false)));
+                        }
+                    }
+                }
+                for seq in first.max(next)..=last {
+                    let of = &mut known[seq as usize];
+                    match (how, &of) {
+                        (0, None) => *of = Some(Known::Gap),
+                        (0, Some(_)) | (_, Some(Known::Body { .. })) => {}
+                        _ => *of = Some(Known::Body { by_broadcast: how == 1 }),
+                    }
+                }
+                while let Some(of) = known[next as usize] {
+                    expected.push((next, of != Known::Gap));
+                    next += 1;
+                }
+                by_broadcast = known[..].iter().flatten()
+                    .filter(|of| **of == Known::Body { by_broadcast: true }).count() as u64;
+                prop_assert_eq!(&shown, &expected);
+                prop_assert_eq!(i.next(), next);
+                let held = i.held.bodies.values().map(|(_, body)| body.len()).sum::<usize>();
+                prop_assert_eq!(i.held.bytes, held + i.held.gaps.len() * GAP_BYTES);
+                let asked = i.repair_due(turn * LATE_US);
+                let missing = (next..).take_while(|n| known.get(*n as usize).is_some_and(Option::is_none));
+                match asked {
+                    Some((first, last)) => {
+                        prop_assert_eq!(first, next);
+                        prop_assert!(missing.take_while(|n| *n <= last).last() == Some(last));
+                    }
+                    None => prop_assert!(known[next as usize..].iter().all(Option::is_none)),
+                }
+            }
+            if let Some(report) = i.report_due(u64::MAX) {
+                prop_assert_eq!(report.delivered, next - 1);
+                prop_assert_eq!(report.by_broadcast, by_broadcast);
+            }
+        }
     }
 }
