@@ -83,6 +83,8 @@ pub const REQUESTS_PER_TURN_MAX: usize = 64;
 pub const ECHO_BYTES_MAX: usize = 200;
 /// Look-ups in the user database that one user id may have under way.
 pub const LOOKUPS_PER_USER_MAX: usize = 2;
+/// Look-ups in the user database at a time, of all users.
+pub const LOOKUPS_MAX: usize = 4;
 /// How long a connection's end waits for the word that its process ended too (closed or killed?).
 pub const END_CAUSE_MS_MAX: u64 = 20;
 
@@ -142,6 +144,23 @@ pub const REPORT_BYTES: usize = 62 * 1024;
 pub const REPAIR_DELAY_MS_MAX: u64 = 8;
 /// A range asked for and not answered is asked for again after so long.
 pub const REPAIR_RETRY_MS: u64 = 1_000;
+/// A member that is served by session and misses the same number for so long is sent it again; twice as long
+/// each time. Its second question tells.
+pub const MISSED_AFTER_MS: u64 = 500;
+/// A member that is served by session and has not reported the head is told it after so long without anything.
+pub const STALLED_AFTER_MS: u64 = 2_000;
+/// Such members are looked for so often.
+pub const STALL_LOOK_EVERY_MS: u64 = 1_000;
+/// Numbers that one fetch from the history asks for; a quarter after each failure.
+pub const FETCH_NUMBERS_MAX: u64 = 4_096;
+/// Pause after a fetch that failed; doubles each time.
+pub const FETCH_PAUSE_MS_MIN: u64 = 500;
+/// Longest such pause.
+pub const FETCH_PAUSE_MS_MAX: u64 = 10_000;
+/// A single number that could not be read so often is given up.
+pub const FETCH_TRIES_MAX: u32 = 12;
+const _: () = assert!(MISSED_AFTER_MS < REPAIR_RETRY_MS);
+const _: () = assert!(FETCH_NUMBERS_MAX >> FETCH_TRIES_MAX <= 1);
 /// Messages out of order that one inbox holds.
 pub const INBOX_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Window over which the share of messages that came by broadcast is judged.
@@ -150,7 +169,7 @@ pub const HEALTH_WINDOW_MS: u64 = 5_000;
 pub const PROBE_AT_ONCE_MEMBERS_MAX: usize = 32;
 /// ... it is sent at most so often.
 pub const PROBES_EVERY_MS: u64 = 20;
-/// Joins and leaves are told in rooms of up to so many members; above, `who` tells.
+/// Members of one room that are notified of joins and leaves; if more want that, none is, and `who` tells.
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
@@ -244,6 +263,8 @@ pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
 pub const HISTORY_JOBS_MAX: usize = 4;
 /// Messages that one step of retention takes.
 pub const HISTORY_CHUNK_ROWS: usize = 500;
+/// Messages of a time still to come that one step of retention looks beyond.
+pub const HISTORY_AHEAD_ROWS: usize = 4_000;
 /// Messages that one step of indexing takes.
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
 /// The traces of what was removed go from the index at most so often.
@@ -266,6 +287,8 @@ pub const SUBMITS_FORGET_MS: u64 = 60_000;
 pub const QUESTION_MS_MAX: u64 = 5_000;
 /// Questions about the past that are answered at a time; one of each user id.
 pub const QUESTIONS_MAX: usize = 3;
+/// Fetches of older messages for members that fell behind, at a time.
+pub const FETCHES_MAX: usize = 4;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.

@@ -72,6 +72,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("clap_mangen::", &["command/manual/page.rs"]),
     ("ctrlc::", &["main.rs"]),
     ("tokio::", &["server/", "session/", "os/"]),
+    ("spawn_blocking", &["server/threads.rs"]),
     ("toml::", &["config/"]),
     ("rusqlite::", &["history/"]),
 ];

@@ -39,6 +39,10 @@ pub struct Found {
     pub first: u64,
     /// Last number that is there; 0 if nothing is.
     pub last: u64,
+    /// Last number that was looked for: what is not there up to it will not come.
+    pub upto: u64,
+    /// Oldest number that is kept: what is missing above it is damaged.
+    pub oldest: u64,
 }
 
 /// Steps of SQLite between looks at the clock: about a millisecond.
@@ -96,10 +100,10 @@ impl Reader {
     }
 
     /// Messages `first` to `last` of a stream, as many as fit into about `bytes_max`. Announcements for other
-    /// rooms than these are withheld.
+    /// rooms than these are withheld. A message that can't be read costs no other.
     ///
     /// # Errors
-    /// From the database.
+    /// From the database, if nothing could be read.
     pub fn fetch(
         &self,
         stream: &StreamKey,
@@ -110,21 +114,43 @@ impl Reader {
         rooms: Option<&[RoomName]>,
     ) -> Result<Found, HistoryError> {
         self.with(|connection| {
-            let Some(id) = stream_id(connection, stream)? else { return Ok(Found::default()) };
-            let sql =
-                format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
-            // What is older is being removed.
-            let first = first.max(first_of(connection, id)?);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![id, first, last])?;
+            // One snapshot: what retention removes meanwhile is not taken for damage.
+            let snapshot = connection.unchecked_transaction()?;
+            let Some(id) = stream_id(&snapshot, stream)? else {
+                return Ok(Found { upto: last, oldest: u64::MAX, ..Found::default() });
+            };
+            let oldest = first_of(&snapshot, id)?;
             let mut encoder = Encoder::new(tag, headroom, rooms);
-            while let Some(row) = rows.next()? {
-                if encoder.bytes() >= bytes_max {
-                    break;
+            let mut range = Range { id, next: first.max(oldest), last, bytes_max };
+            let upto = loop {
+                match encoder.push_range(&snapshot, &mut range) {
+                    Ok(()) => break range.next - 1,
+                    // The messages on a damaged page are passed over one by one.
+                    Err(e) if is_damaged_row(&e) => {
+                        range.next += 1;
+                        let mut looks = 1;
+                        while range.next <= last && looks < DAMAGED_LOOKS_MAX {
+                            let mut one = Range { last: range.next, ..range };
+                            match encoder.push_range(&snapshot, &mut one) {
+                                Ok(()) => {
+                                    range.next = one.next;
+                                    break;
+                                }
+                                Err(e) if is_damaged_row(&e) => range.next += 1,
+                                Err(_) => break,
+                            }
+                            looks += 1;
+                        }
+                        if looks == DAMAGED_LOOKS_MAX {
+                            break range.next - 1;
+                        }
+                    }
+                    // What was read until now is given.
+                    Err(_) if range.next > first.max(oldest) => break range.next - 1,
+                    Err(e) => return Err(e),
                 }
-                encoder.push(row)?;
-            }
-            Ok(encoder.finish())
+            };
+            Ok(Found { upto: upto.max(first), oldest, ..encoder.finish() })
         })
     }
 
@@ -168,8 +194,8 @@ impl Reader {
         })
     }
 
-    /// How many messages after a number somebody did not say himself, and how many of them mention him;
-    /// counted up to a bound.
+    /// Counts messages after a number that are unread for a handle, and those of them that mention its user, up
+    /// to a bound.
     ///
     /// # Errors
     /// From the database.
@@ -180,11 +206,10 @@ impl Reader {
         (uid, label): (u32, Option<&Label>),
         user: &str,
     ) -> Result<(u64, u64), HistoryError> {
-        let label = label.map_or("", Label::key);
         self.with(|connection| {
             let Some(id) = stream_id(connection, stream)? else { return Ok((0, 0)) };
-            let sql =
-                "SELECT m.text, s.uid, s.label FROM messages m JOIN senders s ON s.id = m.sender
+            let sql = "SELECT m.text, s.uid, s.label, m.to_label
+                       FROM messages m JOIN senders s ON s.id = m.sender
                        WHERE m.stream = ? AND m.seq >= ? ORDER BY m.seq";
             let after = after + u64::from(planted(Fault::UnreadOneTooFew));
             let from = first_of(connection, id)?.max(after + 1);
@@ -194,9 +219,12 @@ impl Reader {
             while unread < UNREAD_MAX
                 && let Some(row) = rows.next()?
             {
-                let of: Option<String> = row.get(2)?;
-                let of = of.and_then(|l| Label::new(&l).ok());
-                if row.get::<_, u32>(1)? == uid && of.as_ref().map_or("", Label::key) == label {
+                let name = |at| -> rusqlite::Result<Option<Label>> {
+                    let name: Option<String> = row.get(at)?;
+                    Ok(name.and_then(|name| Label::new(&name).ok()))
+                };
+                let from = (row.get(1)?, name(2)?);
+                if !stream.counts((from.0, from.1.as_ref()), name(3)?.as_ref(), (uid, label)) {
                     continue;
                 }
                 unread += 1;
@@ -214,6 +242,24 @@ impl Reader {
         let index = index::path_of(&self.path);
         self.with(|connection| search::search(connection, query, &index, &self.shared))
     }
+}
+
+/// Messages that are looked for one by one in a damaged part of the history for one answer.
+const DAMAGED_LOOKS_MAX: usize = 4_096;
+
+/// Returns true if an error is of what was read, not of the reading: SQLite found its page damaged, or a
+/// column has what was never written.
+fn is_damaged_row(e: &rusqlite::Error) -> bool {
+    index::is_damaged(e) || e.sqlite_error_code().is_none()
+}
+
+/// Numbers of a stream that are still to be read.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    id: i64,
+    next: u64,
+    last: u64,
+    bytes_max: usize,
 }
 
 fn first_of(connection: &Connection, stream: i64) -> rusqlite::Result<u64> {
@@ -264,6 +310,22 @@ impl<'a> Encoder<'a> {
 
     fn bytes(&self) -> usize {
         self.bytes + self.builder.bytes().len()
+    }
+
+    /// Adds messages of a range until there are enough; `range.next` is where it stopped, also if it fails.
+    fn push_range(&mut self, connection: &Connection, range: &mut Range) -> rusqlite::Result<()> {
+        let sql = format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![range.id, range.next, range.last])?;
+        while self.bytes() < range.bytes_max {
+            let Some(row) = rows.next()? else {
+                range.next = range.next.max(range.last + 1);
+                break;
+            };
+            self.push(row)?;
+            range.next = self.next;
+        }
+        Ok(())
     }
 
     pub(super) fn push(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use super::{
     conn::{self, Conn},
     core::Core,
+    threads::Work,
 };
 use crate::{
     chat::{member::Peer, names::UserName, rules::Rights},
@@ -119,7 +120,7 @@ async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
         return *admitted;
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
-    let asked = tokio::task::spawn_blocking(move || {
+    let ask = move || {
         let named = |list: &[String]| {
             list.iter().any(|who| match who.strip_prefix('%') {
                 Some(group) => os::is_in_group(&user, group),
@@ -139,8 +140,8 @@ async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
             join: may(&policy.join),
         };
         (rights.operator || may(&allow), rights)
-    });
-    let Ok((admitted, rights)) = asked.await else { return false };
+    };
+    let Ok((admitted, rights)) = core.threads.run(Work::LookUp, ask).await else { return false };
     core.inner.borrow_mut().hub.set_rights(uid, rights);
     let mut standings = core.standings.borrow_mut();
     if standings.len() > CONNECTING_USERS_MAX {
@@ -155,7 +156,7 @@ async fn name_of(core: &Core, uid: u32) -> UserName {
     if let Some(name) = core.inner.borrow().names.get(&uid) {
         return name.clone();
     }
-    let found = tokio::task::spawn_blocking(move || os::user_name(uid)).await;
+    let found = core.threads.run(Work::LookUp, move || os::user_name(uid)).await;
     let name = found.ok().flatten().unwrap_or_else(|| UserName::of_uid(uid));
     core.inner.borrow_mut().names.insert(uid, name.clone());
     name

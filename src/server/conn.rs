@@ -11,10 +11,10 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::core::{Core, count_output, no_waker, now};
-use super::{past, status};
+use super::{past, status, threads::Work};
 use crate::{
     chat::{
-        hub::Frame,
+        hub::{Chunk, Frame},
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
         verbs::{Follow, Refusal, RefusalCode, Request},
@@ -158,6 +158,17 @@ impl Conn {
     fn forget_output(&self, owed: &mut FxHashMap<u32, usize>) {
         *self.output.borrow_mut() = Output::default();
         count_output(owed, self);
+    }
+
+    /// Puts messages and events that it is owed into its output.
+    pub(super) fn put_chunks(&self, chunks: impl IntoIterator<Item = Chunk>) {
+        let mut output = self.output.borrow_mut();
+        for chunk in chunks {
+            match chunk {
+                Chunk::Batch(frame) => output.share(frame),
+                Chunk::Event(event) => output.put(|bytes| control::put_event(bytes, &event)),
+            }
+        }
     }
 
     /// What it asked was answered: it is heard again.
@@ -436,7 +447,7 @@ impl Conn {
                 .map_err(|e| e.to_string()),
             Kind::Repair if open => control::read_repair(body)
                 .map(|(tag, first, last)| {
-                    core.inner.borrow_mut().hub.repair(self.id, tag, first, last);
+                    core.inner.borrow_mut().hub.repair(now(), self.id, tag, first, last);
                 })
                 .map_err(|e| e.to_string()),
             Kind::Pong if open => Ok(()),
@@ -648,7 +659,7 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 /// Asks the user database, which may be slow or far away, on another thread.
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
     let name = user.clone();
-    let found = tokio::task::spawn_blocking(move || os::user_id(name.as_str())).await;
+    let found = core.threads.run(Work::LookUp, move || os::user_id(name.as_str())).await;
     core.count_lookup(conn.uid(), false);
     conn.end_question();
     if let Ok(Some(uid)) = found {

@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{Options, conn::Conn, log::Log, past};
+use super::{Options, conn::Conn, log::Log, past, threads::Threads};
 use crate::{
     broadcast,
     chat::{
@@ -68,8 +68,8 @@ pub(super) struct Core {
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     /// Look-ups under way, by user id.
     lookups: RefCell<HashMap<u32, usize>>,
-    /// Questions about the past: one of a user id at a time, and a few of all.
-    questions: Arc<Semaphore>,
+    pub(super) threads: Threads,
+    /// Questions about the past: one of a user id at a time.
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
@@ -141,7 +141,7 @@ impl Core {
             half_open: RefCell::new(HashMap::new()),
             connects: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
-            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            threads: Threads::new(),
             questions_of: RefCell::new(HashMap::new()),
             look_ups_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
@@ -173,12 +173,10 @@ impl Core {
 
     /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
     /// server one user's questions wait for each other, not for those of others.
-    pub(super) async fn question_turn(&self, uid: u32) -> [Option<OwnedSemaphorePermit>; 2] {
+    pub(super) async fn question_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
         let at_once = if self.system { 1 } else { QUESTIONS_MAX };
-        let of_user = turns_of(&self.questions_of, uid, at_once);
         // They are never closed.
-        let own = of_user.acquire_owned().await.ok();
-        [own, Arc::clone(&self.questions).acquire_owned().await.ok()]
+        turns_of(&self.questions_of, uid, at_once).acquire_owned().await.ok()
     }
 
     /// Waits until it may be looked up who a user is; it may as long as the value is kept. Connections of one
@@ -433,13 +431,7 @@ impl Inner {
         let mut chunks = std::mem::take(&mut self.chunks);
         let more = self.hub.pull(now(), conn.id, PULL_BYTES, &mut chunks);
         conn.hungry.set(more);
-        let mut output = conn.output.borrow_mut();
-        for chunk in chunks.drain(..) {
-            match chunk {
-                Chunk::Batch(frame) => output.share(frame),
-                Chunk::Event(event) => output.put(|bytes| control::put_event(bytes, &event)),
-            }
-        }
+        conn.put_chunks(chunks.drain(..));
         self.chunks = chunks;
     }
 }

@@ -13,6 +13,7 @@ mod log;
 mod manager;
 mod past;
 mod status;
+mod threads;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,7 +26,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use self::{core::Core, manager::Manager};
+use self::{core::Core, manager::Manager, threads::Threads};
 pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
@@ -37,7 +38,7 @@ use crate::{
     },
     config::Settings,
     history::{self, History, HistoryError},
-    limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS, QUESTIONS_MAX},
+    limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
     os::{self, Lock, LockError, LockNote, Places},
     presence::Table,
     session::Listener,
@@ -143,8 +144,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        // Questions about the past take a few of them; the others are for fetches and look-ups.
-        .max_blocking_threads(QUESTIONS_MAX + 5)
+        .max_blocking_threads(Threads::MAX)
         .thread_name("moot-lookup")
         .build()
         .map_err(io_error("can't start the event loop"))?;

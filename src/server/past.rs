@@ -7,24 +7,23 @@ use tokio::sync::mpsc::Receiver;
 use super::{
     conn::Conn,
     core::{Core, now},
+    threads::Work,
 };
 use crate::{
     chat::{
-        hub::{Fetch, Frame, Question, StreamKey},
+        hub::{Fetch, Fetched, Frame, Question, StreamKey},
         names::{Label, UserName},
-        verbs::{GapReason, HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
     history::{Found, HistoryError, Reader},
     limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
     os,
     presence::Badge,
-    wire::{control, frame},
+    wire::frame,
 };
 
 /// Bytes of older messages read for a session at a time.
 const FETCH_BYTES: usize = 2 * FRAME_BYTES_MAX;
-/// How long to wait after the store could not be read.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Bytes of hits in one answer.
 const HITS_BYTES: usize = 40_000;
 
@@ -46,54 +45,43 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 /// Reads older messages for a session and writes them to it.
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
-    let Fetch { session, tag, stream, first, last, rooms } = fetch;
-    let of_rooms = rooms.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let rooms = of_rooms.as_deref();
+    let Fetch { tag, first, last, .. } = fetch;
+    let (stream, rooms) = (fetch.stream.clone(), fetch.rooms.clone());
+    let read = move || {
+        let rooms = rooms.as_deref();
         reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
-    });
-    let (found, reason) = match found.await {
-        Ok(Ok(found)) => (found, GapReason::Retention),
+    };
+    let found = match core.threads.run(Work::Fetch, read).await {
         Ok(Err(e @ HistoryError::Damaged { .. })) => {
-            // Trying again would give the same.
+            // Not even the stream can be found. Trying again would give the same.
             core.log.warn(&e.to_string());
-            (Found::default(), GapReason::Damage)
+            Some(Found { upto: last, ..Found::default() })
         }
-        failed => {
-            match failed {
-                Ok(Err(e)) => core.log.warn(&e.to_string()),
-                Err(e) if !e.is_panic() => return,
-                Ok(Ok(_)) | Err(_) => core.log.warn("reading the history failed"),
-            }
-            tokio::time::sleep(RETRY_AFTER).await;
-            core.inner.borrow_mut().hub.fetch_failed(session, tag);
-            core.turn_due.notify_one();
-            return;
+        Ok(found) => found.map_err(|e| core.log.warn(&e.to_string())).ok(),
+        // The server ends.
+        Err(e) if !e.is_panic() => return,
+        Err(_) => {
+            core.log.warn("reading the history failed");
+            None
         }
     };
     let mut inner = core.inner.borrow_mut();
-    // What was read for rooms that it has left meanwhile is not for it any more: it is read anew.
-    if rooms.is_some_and(|rooms| !inner.hub.is_in_all(session, &rooms)) {
-        inner.hub.fetch_failed(session, tag);
-        drop(inner);
-        core.turn_due.notify_one();
-        return;
-    }
-    let events = inner.hub.fetched(session, tag, (found.first, found.last), (first, last), reason);
+    let Some(found) = found else {
+        inner.hub.fetch_failed(now(), &fetch);
+        return inner.act(&core);
+    };
+    let frames = found.bodies.into_iter().map(|mut body| {
+        let header = frame::batch_header(body.len() - FRAME_HEADER_BYTES);
+        body[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        body.into()
+    });
+    let found = Fetched { frames: frames.collect(), upto: found.upto, oldest: found.oldest };
+    let chunks = inner.hub.fetched(now(), &fetch, found);
     // Who was removed meanwhile gets nothing of it.
-    if let Some(events) = events
-        && let Some(conn) = inner.conns.get(&session).map(Rc::clone)
+    if let Some(chunks) = chunks
+        && let Some(conn) = inner.conns.get(&fetch.session).map(Rc::clone)
     {
-        let mut output = conn.output.borrow_mut();
-        for event in events {
-            output.put(|bytes| control::put_event(bytes, &event));
-        }
-        for mut body in found.bodies {
-            let header = frame::batch_header(body.len() - FRAME_HEADER_BYTES);
-            body[..FRAME_HEADER_BYTES].copy_from_slice(&header);
-            output.share(body.into());
-        }
-        drop(output);
+        conn.put_chunks(chunks);
         inner.pump(&conn);
     }
     inner.act(&core);
@@ -106,7 +94,7 @@ pub(super) async fn answer(core: Rc<Core>, conn: Rc<Conn>, serial: u32, question
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
             let turn = core.question_turn(conn.uid()).await;
-            let asked = tokio::task::spawn_blocking(move || ask(&reader, question)).await;
+            let asked = core.threads.run(Work::Question, move || ask(&reader, question)).await;
             drop(turn);
             match asked {
                 Ok(Ok(answer)) => core.name_hits(&conn, answer),
@@ -138,7 +126,13 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
     let plain = |reply| Answer { reply, streams: Vec::new() };
     match question {
         Question::Page { stream, tag, first, last } => {
-            let found = reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None)?;
+            let read =
+                |first| reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None);
+            let mut found = read(first)?;
+            while found.bodies.is_empty() && found.upto < last {
+                // A part that is damaged is passed over.
+                found = read(found.upto + 1)?;
+            }
             // One body an answer; the rest is asked for again.
             let page = found.bodies.into_iter().next().map(|body| {
                 let head = crate::chat::batch::Head::read(&body);
@@ -233,14 +227,14 @@ pub(super) async fn badges(core: Rc<Core>) {
         let user = user.map_or_else(String::new, |user| user.to_string());
         let reader = core.history.as_ref().map(crate::history::History::reader);
         let since = std::time::Instant::now();
-        let counted = tokio::task::spawn_blocking(move || {
+        let count_all = move || {
             let count = |(marks, label): (Vec<_>, Option<Label>)| {
                 let badge = count(reader.as_deref(), uid, label.as_ref(), &user, marks);
                 (label, badge)
             };
             names.into_iter().map(count).collect::<Vec<_>>()
-        });
-        match counted.await {
+        };
+        match core.threads.run(Work::Badges, count_all).await {
             Ok(counted) => {
                 let person = counted.iter().find(|(label, _)| label.is_none());
                 core.unread_mail.set(person.map_or(0, |(_, badge)| badge.direct));

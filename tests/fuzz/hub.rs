@@ -6,14 +6,14 @@ use moot::{
     chat::{
         batch::Reader,
         hub::{
-            Action, Chunk, Fetch, Frame, Hello, Hub, NoticeState, Now, Record, Report, Restored,
-            Rules,
+            Action, Chunk, Fetch, Fetched, Frame, Hello, Hub, NoticeState, Now, Record, Report,
+            Restored, Rules,
         },
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
         roster::Row,
-        verbs::{Announce, Channel, ChannelKey, Follow, GapReason, Request},
+        verbs::{Announce, Channel, ChannelKey, Follow, Request},
     },
     limits::FRAME_HEADER_BYTES,
     wire::{control, frame},
@@ -146,7 +146,7 @@ impl Shell {
             }
             (22, Some(id)) => {
                 let (tag, first, last) = tape.value()?;
-                self.hub.repair(id, tag, first, last);
+                self.hub.repair(self.now, id, tag, first, last);
             }
             (23, Some(id)) => self.hub.heard(self.now, id),
             (24 | 25, _) => self.stored(tape.chance(6)),
@@ -183,18 +183,18 @@ impl Shell {
         }
         let fetch = self.fetches.swap_remove(tape.below(self.fetches.len()));
         if tape.chance(1) {
-            self.hub.fetch_failed(fetch.session, fetch.tag);
+            self.hub.fetch_failed(self.now, &fetch);
             return;
         }
-        let wanted = (fetch.first, fetch.last);
-        let found = match tape.chance(2) {
-            true => (0, 0),
-            false => (fetch.first, fetch.first + (fetch.last - fetch.first) / 2),
+        let upto = match tape.chance(2) {
+            true => fetch.last,
+            false => fetch.first + (fetch.last - fetch.first) / 2,
         };
-        let events =
-            self.hub.fetched(fetch.session, fetch.tag, found, wanted, GapReason::Retention);
-        for event in events.into_iter().flatten() {
-            frame_again(&Frame::Event(event));
+        let found = Fetched { frames: Vec::new(), upto, oldest: tape.byte().into() };
+        for chunk in self.hub.fetched(self.now, &fetch, found).into_iter().flatten() {
+            if let Chunk::Event(event) = chunk {
+                frame_again(&Frame::Event(event));
+            }
         }
     }
 

@@ -1,23 +1,20 @@
 //! A world from a seed: one hub, some clients, a network that loses, doubles, delays and breaks.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use moot::{
     chat::{
         batch::Builder,
         charge::charge_bytes,
         hub::{
-            Action, Chunk, Entry, Fetch, Frame, Hello, Hub, Line, Now, Rules, StreamKey, Submit,
-            SubmitTo,
+            Action, Chunk, Entry, Fetch, Fetched, Frame, Hello, Hub, Line, Now, Rules, StreamKey,
+            Submit, SubmitTo,
         },
         inbox::Via,
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::{Channel, ChannelKey, GapReason, Request, StreamTag},
+        verbs::{Channel, ChannelKey, Request, StreamTag},
     },
     wire::frame::batch_header,
 };
@@ -292,7 +289,7 @@ impl World {
                 match up {
                     Up::Request(serial, request) => self.hub.request(now, session, serial, request),
                     Up::Report(report) => self.hub.report(now, session, &report),
-                    Up::Repair(tag, first, last) => self.hub.repair(session, tag, first, last),
+                    Up::Repair(tag, first, last) => self.hub.repair(now, session, tag, first, last),
                     Up::Pong => {}
                     Up::Submit { counter, room, text } => {
                         let lines = vec![Line { reply_to: None, text: &text }];
@@ -432,7 +429,7 @@ impl World {
         self.fetching = waiting;
         for (_, fetch) in due {
             if !self.quiet && self.random.permille(50) {
-                self.hub.fetch_failed(fetch.session, fetch.tag);
+                self.hub.fetch_failed(self.now(), &fetch);
                 continue;
             }
             let few = fetch.last.min(fetch.first + self.random.below(20));
@@ -447,13 +444,14 @@ impl World {
                 last = *seq;
             }
             assert!(last > 0, "everything is on the disk: {fetch:?}");
-            let (span, wanted) = ((fetch.first, last), (fetch.first, fetch.last));
-            let events =
-                self.hub.fetched(fetch.session, fetch.tag, span, wanted, GapReason::Retention);
-            let body: Rc<[u8]> = builder.bytes().into();
-            if let (Some(events), Some(client)) = (events, self.client_of(fetch.session)) {
-                assert!(events.is_empty(), "nothing is gone: {events:?}");
-                client.output.push_back(Down::Batch(body));
+            let frames = vec![builder.bytes().into()];
+            let found = Fetched { frames, upto: last, oldest: 1 };
+            let chunks = self.hub.fetched(self.now(), &fetch, found);
+            if let (Some(chunks), Some(client)) = (chunks, self.client_of(fetch.session)) {
+                for chunk in chunks {
+                    let Chunk::Batch(body) = chunk else { panic!("nothing is gone: {chunk:?}") };
+                    client.output.push_back(Down::Batch(body));
+                }
             }
             self.act();
         }

@@ -1,10 +1,10 @@
 //! Flow: what members reported, who holds the window, who is served how, and what each is owed.
 
 use super::{
-    Action, Chunk, Fetch, Hub, Now,
+    Action, Chunk, Fetch, Fetched, Hub, Now,
     quota::AccountId,
     request::gap,
-    stream::{Hearing, Stream, Sub, Way},
+    stream::{Hearing, Missed, Stream, Sub, Way},
 };
 use crate::{
     chat::{
@@ -13,9 +13,10 @@ use crate::{
         verbs::{Event, GapReason, StreamTag},
     },
     limits::{
+        FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FETCH_TRIES_MAX,
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
-        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, PROBE_AT_ONCE_MEMBERS_MAX,
-        PROBES_EVERY_MS, REPORT_EVERY_MS, RETRY_PAUSE_MS_MAX,
+        LAGGING_TOGETHER_AFTER_MS, MISSED_AFTER_MS, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS,
+        REPORT_EVERY_MS, RETRY_PAUSE_MS_MAX, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
     },
 };
 
@@ -53,8 +54,7 @@ impl Hub {
             sub.acked_flow.bytes = sub.acked_flow.bytes.max(flow.bytes);
             sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
             sub.progress_us = now.mono_us;
-            sub.next_push = sub.next_push.max(delivered + 1);
-            sub.repair = sub.repair.filter(|(_, last)| *last > delivered);
+            sub.passed((1, delivered));
             if held && stream.went_on(way, stood) && stream.blocked_since_us.is_some() {
                 self.mark_dirty(tag);
             }
@@ -114,7 +114,8 @@ impl Hub {
                 let all = all.saturating_sub(aside - sub.health_aside);
                 let by_broadcast = report.by_broadcast.saturating_sub(sub.health_by_broadcast);
                 sub.restart_health(now, report, aside);
-                if all >= HEALTH_MESSAGES_MIN && by_broadcast * 2 < all {
+                // A client may report any number.
+                if all >= HEALTH_MESSAGES_MIN && by_broadcast < all.div_ceil(2) {
                     let probe_at_us = now.mono_us + sub.next_pause_us();
                     sub.hearing = Hearing::Unproven { probe_at_us };
                     stream.set_way(key, Way::Session);
@@ -141,20 +142,29 @@ impl Hub {
         stream.forget_floor();
     }
 
-    /// A member asks for numbers that it misses.
-    pub fn repair(&mut self, id: SessionId, tag: StreamTag, first: u64, last: u64) {
+    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before, but not for
+    /// numbers before its membership began.
+    pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = &mut self.streams[tag.0 as usize];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
-        let (first, last) = (first.max(sub.acked + 1), last.min(head));
+        let (first, last) = (first.max(sub.since), last.min(head));
         if first > last {
             return;
         }
-        // By session nothing is lost, only on its way.
-        if sub.way == Way::Broadcast {
-            let (f, l) = sub.repair.unwrap_or((first, last));
-            sub.repair = Some((f.min(first), l.max(last)));
+        match sub.way {
+            Way::Broadcast => {
+                let (f, l) = sub.repair.unwrap_or((first, last));
+                sub.repair = Some((f.min(first), l.max(last)));
+            }
+            // By session a number is rather on its way than lost: what the member misses for some time
+            // although it was sent is sent again.
+            Way::Session => {
+                if first < sub.next_push && sub.fetching.is_none() && sub.misses(now, first) {
+                    sub.next_push = first;
+                }
+            }
         }
         self.wake(id);
     }
@@ -184,24 +194,18 @@ impl Hub {
             let stream = &mut self.streams[tag.0 as usize];
             stream.pull_membership(key, &mut left, out);
             let account = stream.subs[key].account;
-            let broadcast = stream.subs[key].way == Way::Broadcast;
             // What is sent again has its bounds, so that nobody's questions crowd others out.
-            if broadcast && !self.accounts.may_repair(now.mono_us, account) {
+            if stream.subs[key].repeats() && !self.accounts.may_repair(now.mono_us, account) {
                 stream.pull_head(now, key, out);
                 continue;
             }
             let is_in = |room| session.subs.iter().any(|(tag, _)| *tag == room);
             let Pulled { repaired, repaired_bytes, fetch } =
-                stream.pull_messages(key, is_in, &mut left, out);
+                stream.pull_messages(now, key, is_in, &mut left, out);
             stream.pull_head(now, key, out);
-            if broadcast && repaired > 0 {
-                self.counters.repaired += repaired;
-                self.accounts.count_repair(now.mono_us, account, repaired_bytes);
-                self.used(uid).repaired += repaired;
-            }
+            self.count_repaired(now, (account, uid), repaired, repaired_bytes);
             if let Some((first, last)) = fetch {
-                more = true;
-                self.fetch(id, tag, key, first, last, out);
+                more |= self.fetch(now, id, tag, key, (first, last), out);
             }
             if left == 0 {
                 break;
@@ -210,66 +214,151 @@ impl Hub {
         more || left == 0
     }
 
-    /// What fell behind the backlog is read from the store, where there is one.
+    fn count_repaired(
+        &mut self,
+        now: Now,
+        (account, uid): (AccountId, u32),
+        messages: u64,
+        bytes: usize,
+    ) {
+        if messages > 0 {
+            self.counters.repaired += messages;
+            self.accounts.count_repair(now.mono_us, account, bytes);
+            self.used(uid).repaired += messages;
+        }
+    }
+
+    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns true if the
+    /// member's cursor moved on at once.
     fn fetch(
         &mut self,
+        now: Now,
         id: SessionId,
         tag: StreamTag,
         key: usize,
-        first: u64,
-        last: u64,
+        (first, last): (u64, u64),
         out: &mut Vec<Chunk>,
-    ) {
+    ) -> bool {
         if !self.is_stored(tag) {
             let stream = &mut self.streams[tag.0 as usize];
             out.push(Chunk::Event(gap(tag, first, last, GapReason::Backlog)));
-            stream.subs[key].passed(last);
-            return;
+            stream.subs[key].passed((first, last));
+            return true;
         }
         let stream = self.stream_key(tag);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        // One at a time: what a session causes in the store is bounded.
-        if !session.fetching {
-            session.fetching = true;
-            self.streams[tag.0 as usize].subs[key].fetching = true;
-            let rooms = (tag == super::ANNOUNCEMENTS).then(|| self.rooms_of(id));
-            self.out.push(Action::Fetch(Fetch { session: id, tag, stream, first, last, rooms }));
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let sub = &mut self.streams[tag.0 as usize].subs[key];
+        // One at a time: what a session causes in the store is bounded. Its answer wakes the session.
+        if session.fetching || now.mono_us < sub.fetch_after_us {
+            return false;
         }
+        self.last_fetch += 1;
+        let number = self.last_fetch;
+        session.fetching = true;
+        sub.fetching = Some(number);
+        let last = last.min(first.saturating_add(sub.fetch_numbers() - 1));
+        let rooms = (tag == super::ANNOUNCEMENTS).then(|| self.rooms_of(id));
+        self.out.push(Action::Fetch(Fetch {
+            number,
+            session: id,
+            tag,
+            stream,
+            first,
+            last,
+            rooms,
+        }));
+        false
     }
 
-    /// What a session wanted from the store was read: messages `first` to `last`, to be written to it
-    /// after the events given here; or none, if it may not have them any more. Nothing there (0, 0) of
-    /// what was wanted up to `wanted` means that it was removed.
-    pub fn fetched(
-        &mut self,
-        id: SessionId,
-        tag: StreamTag,
-        (first, last): (u64, u64),
-        wanted: (u64, u64),
-        reason: GapReason,
-    ) -> Option<Vec<Event>> {
-        let session = self.sessions.get_mut(&id)?;
+    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its membership ended,
+    /// whatever began since.
+    fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Sub> {
+        let session = self.sessions.get_mut(&fetch.session)?;
         session.fetching = false;
-        let key = session.sub_key(tag);
-        self.wake(id);
+        let key = session.sub_key(fetch.tag);
+        self.wake(fetch.session);
         // Without a subscription the stream itself may be gone.
         let key = key?;
-        let sub = &mut self.streams[tag.0 as usize].subs[key];
-        sub.fetching = false;
-        let (upto, lost) = if last == 0 { (wanted.1, wanted.1) } else { (last, first - 1) };
-        sub.passed(upto);
-        let lost = (lost >= wanted.0).then(|| gap(tag, wanted.0, lost, reason));
-        Some(lost.into_iter().collect())
+        let sub = &mut self.streams[fetch.tag.0 as usize].subs[key];
+        sub.fetching.take_if(|number| *number == fetch.number)?;
+        Some(sub)
     }
 
-    /// The store could not be read: it is tried again.
-    pub fn fetch_failed(&mut self, id: SessionId, tag: StreamTag) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.fetching = false;
-        if let Some(key) = session.sub_key(tag) {
-            self.streams[tag.0 as usize].subs[key].fetching = false;
+    /// Takes the answer of the store. Returns what is to be written to the session, in order: messages, and
+    /// a gap for each number that is not there; none if the membership that wanted them has ended.
+    pub fn fetched(&mut self, now: Now, fetch: &Fetch, found: Fetched) -> Option<Vec<Chunk>> {
+        // What was read for rooms that it has left meanwhile is not for it any more: it is read again.
+        let rooms = fetch.rooms.as_deref().unwrap_or_default();
+        let is_in_all = self.is_in_all(fetch.session, rooms);
+        if found.upto < fetch.first {
+            self.fetch_failed(now, fetch);
+            return None;
         }
-        self.wake(id);
+        let sub = self.end_fetch(fetch).filter(|_| is_in_all)?;
+        let account = sub.account;
+        let sent = if sub.way == Way::Broadcast { u64::MAX } else { sub.sent };
+        let upto = found.upto.min(fetch.last);
+        sub.passed((fetch.first, upto));
+        sub.fetch_failures = sub.fetch_failures.saturating_sub(1);
+        let (mut chunks, mut next, mut again) = (Vec::new(), fetch.first, (0, 0));
+        let gap_before = |chunks: &mut Vec<Chunk>, next: u64, end: u64| {
+            let (oldest, last) = (found.oldest.clamp(next, end), end - 1);
+            if next < oldest {
+                let gone = gap(fetch.tag, next, oldest - 1, GapReason::Retention);
+                chunks.push(Chunk::Event(gone));
+            }
+            if oldest < end {
+                chunks.push(Chunk::Event(gap(fetch.tag, oldest, last, GapReason::Damage)));
+            }
+        };
+        for frame in found.frames {
+            let Ok(head) = Head::read(&frame[FRAME_HEADER_BYTES..]) else { continue };
+            if head.last() < next {
+                continue;
+            }
+            gap_before(&mut chunks, next, head.first.max(next));
+            next = head.last() + 1;
+            if head.first <= sent {
+                again = (again.0 + u64::from(head.count), again.1 + frame.len());
+            }
+            chunks.push(Chunk::Batch(frame));
+        }
+        gap_before(&mut chunks, next, (upto + 1).max(next));
+        let uid = self.sessions.get(&fetch.session).map_or(0, |session| session.peer.uid);
+        self.count_repaired(now, (account, uid), again.0, again.1);
+        Some(chunks)
+    }
+
+    /// The store could not be read, or not in time: it is tried again after a pause, with fewer numbers. A
+    /// single one that can't be read in the end is given up.
+    pub fn fetch_failed(&mut self, now: Now, fetch: &Fetch) {
+        let Some(sub) = self.end_fetch(fetch) else { return };
+        let gives_up = fetch.first == fetch.last && sub.fetch_failures + 1 >= FETCH_TRIES_MAX;
+        if gives_up {
+            sub.passed((fetch.first, fetch.last));
+            // The next one is tried as often.
+            sub.fetch_failures = FETCH_TRIES_MAX / 2;
+        } else {
+            sub.fetch_failures = (sub.fetch_failures + 1).min(FETCH_TRIES_MAX);
+            let pause_ms = FETCH_PAUSE_MS_MIN << sub.fetch_failures.saturating_sub(1).min(16);
+            sub.fetch_after_us = now.mono_us + pause_ms.min(FETCH_PAUSE_MS_MAX) * 1000;
+            let due = (sub.fetch_after_us, fetch.session);
+            self.fetches_due.insert(due);
+        }
+        if gives_up {
+            let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
+            self.send(fetch.session, lost);
+        }
+    }
+
+    /// Wakes sessions whose fetches failed, after their pause.
+    pub(super) fn tick_fetches(&mut self, now: Now) {
+        while let Some((_, session)) =
+            self.fetches_due.first().copied().filter(|(due_us, _)| *due_us <= now.mono_us)
+        {
+            self.fetches_due.pop_first();
+            self.wake(session);
+        }
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
@@ -318,7 +407,7 @@ impl Hub {
         for (key, account, progress_us, shuts) in owing {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
             let session = self.streams[tag.0 as usize].subs[key].session;
-            if self.sessions.get(&session).is_some_and(|s| s.paused) {
+            if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
                 // What it acknowledges may stand behind what it says, which is not read now: it steps
                 // aside, and that is not its fault.
                 if stalled {
@@ -342,20 +431,30 @@ impl Hub {
         }
     }
 
-    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise.
+    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise. Members
+    /// that are served by session are looked at seldom: what they were sent is rather on its way.
     fn tick_heads(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag.0 as usize];
-        if stream.broadcast_subs == 0 {
+        let looks =
+            now.mono_us.saturating_sub(stream.stalls_looked_us) >= STALL_LOOK_EVERY_MS * 1000;
+        if looks {
+            stream.stalls_looked_us = now.mono_us;
+        } else if stream.broadcast_subs == 0 {
             return;
         }
         let head = stream.backlog.head();
         let mut wake = Vec::new();
         let busy_since_us = stream.busy_since_us;
         for (_, sub) in &mut stream.subs {
-            // Who reports does not need to be told.
-            let since_us = sub.head_told_us.max(sub.progress_us).max(busy_since_us);
-            let quiet = now.mono_us.saturating_sub(since_us) >= HEADS_EVERY_MS * 1000;
-            if sub.way == Way::Broadcast && sub.acked < head && quiet {
+            let (since_us, quiet_ms) = match sub.way {
+                // Who reports does not need to be told.
+                Way::Broadcast => (busy_since_us, HEADS_EVERY_MS),
+                Way::Session if looks && sub.fetching.is_none() => (sub.sent_us, STALLED_AFTER_MS),
+                Way::Session => continue,
+            };
+            let since_us = sub.head_told_us.max(sub.progress_us).max(since_us);
+            let quiet = now.mono_us.saturating_sub(since_us) >= quiet_ms * 1000;
+            if sub.acked < head && quiet {
                 sub.head_due = true;
                 wake.push(sub.session);
             }
@@ -407,17 +506,44 @@ struct Pulled {
 }
 
 impl Sub {
-    /// Everything up to here was given to it by another way, or is gone.
-    fn passed(&mut self, upto: u64) {
+    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is before
+    /// them stays: what lies between is still owed.
+    fn passed(&mut self, (first, last): (u64, u64)) {
+        let over = |next: u64| if (first..=last).contains(&next) { last + 1 } else { next };
+        self.next_push = over(self.next_push);
+        self.repair = self.repair.map(|(f, l)| (over(f), l)).filter(|(f, l)| f <= l);
+    }
+
+    /// Returns true if it is to be sent what it was sent before.
+    fn repeats(&self) -> bool {
         match self.way {
-            Way::Session => self.next_push = self.next_push.max(upto + 1),
-            Way::Broadcast => {
-                self.repair = self
-                    .repair
-                    .map(|(first, last)| (first.max(upto + 1), last))
-                    .filter(|(first, last)| first <= last);
+            Way::Broadcast => true,
+            Way::Session => self.next_push <= self.sent,
+        }
+    }
+
+    /// Returns true if it has missed this number for some time, although it was sent; longer each time.
+    fn misses(&mut self, now: Now, first: u64) -> bool {
+        match &mut self.missed {
+            Some(missed) if missed.first == first => {
+                let due = now.mono_us.saturating_sub(missed.since_us) >= missed.pause_ms * 1000;
+                if due {
+                    missed.since_us = now.mono_us;
+                    missed.pause_ms = (missed.pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
+                }
+                due
+            }
+            missed => {
+                let (since_us, pause_ms) = (now.mono_us, MISSED_AFTER_MS);
+                *missed = Some(Missed { first, since_us, pause_ms });
+                false
             }
         }
+    }
+
+    /// How many numbers are read for it at a time: fewer after each failure.
+    fn fetch_numbers(&self) -> u64 {
+        (FETCH_NUMBERS_MAX >> (2 * self.fetch_failures).min(63)).max(1)
     }
 
     fn restart_health(&mut self, now: Now, report: &Report, aside: u64) {
@@ -454,9 +580,6 @@ impl Stream {
     }
 
     fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
-        if self.members as usize > MEMBERSHIP_TOLD_MEMBERS_MAX {
-            return;
-        }
         while *left > 0 {
             let Some(told) = self.subs[key].membership else { return };
             let Some((next, event)) = self.membership_after(told) else { return };
@@ -496,6 +619,7 @@ impl Stream {
     /// others get its number.
     fn pull_messages(
         &mut self,
+        now: Now,
         key: usize,
         is_in: impl Fn(StreamTag) -> bool,
         left: &mut usize,
@@ -504,7 +628,7 @@ impl Stream {
         let (head, start) = (self.backlog.head(), self.backlog.start());
         let sub = &mut self.subs[key];
         let mut pulled = Pulled { repaired: 0, repaired_bytes: 0, fetch: None };
-        if sub.fetching {
+        if sub.fetching.is_some() {
             return pulled;
         }
         let (mut next, last) = match (sub.way, sub.repair) {
@@ -521,8 +645,12 @@ impl Stream {
                 Some((room, withheld)) if !is_in(*room) => withheld,
                 Some(_) | None => &segment.frame,
             };
-            // What never went by broadcast is not sent again.
-            if sub.way == Way::Broadcast && segment.secret.is_none() {
+            let again = match sub.way {
+                // What never went by broadcast is not sent again.
+                Way::Broadcast => segment.secret.is_none(),
+                Way::Session => next <= sub.sent,
+            };
+            if again {
                 pulled.repaired += segment.last + 1 - next;
                 pulled.repaired_bytes += frame.len();
             }
@@ -531,7 +659,13 @@ impl Stream {
             out.push(Chunk::Batch(std::rc::Rc::clone(frame)));
         }
         match sub.way {
-            Way::Session => sub.next_push = next,
+            Way::Session => {
+                if next > sub.next_push {
+                    sub.sent_us = now.mono_us;
+                }
+                sub.next_push = next;
+                sub.sent = sub.sent.max(next - 1);
+            }
             Way::Broadcast => {
                 sub.repair = (next <= last).then_some((next, last));
             }

@@ -19,6 +19,8 @@ mod audit;
 mod cases;
 mod flow;
 #[cfg(test)]
+mod flow_cases;
+#[cfg(test)]
 mod identity_cases;
 mod instances;
 mod notices;
@@ -69,7 +71,7 @@ use asking::Asking;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
-use session::Session;
+use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
 
@@ -210,7 +212,8 @@ pub enum Action {
     /// Commit these records and messages in one transaction, then call [`Hub::stored`] or
     /// [`Hub::store_failed`].
     Store(Vec<Record>, Vec<Entry>),
-    /// Read older messages for a session from the store, then call [`Hub::fetched`].
+    /// Read older messages for a session from the store, then call [`Hub::fetched`] or
+    /// [`Hub::fetch_failed`].
     Fetch(Fetch),
     /// End a session's connection, and say why: the hub has forgotten it already.
     End(SessionId, String),
@@ -222,9 +225,12 @@ pub enum Action {
     RowGone(SessionId),
 }
 
-/// Older messages that a session is owed and that are no longer in the backlog.
+/// Older messages that a session is owed and that are no longer in the backlog. Each has one answer:
+/// [`Hub::fetched`] or [`Hub::fetch_failed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
+    /// Its own number, never given again: the answer belongs to the membership that waits for it.
+    pub number: u64,
     /// For whom.
     pub session: SessionId,
     /// Of which stream.
@@ -237,6 +243,17 @@ pub struct Fetch {
     pub last: u64,
     /// Of announcements: those for other rooms than these are withheld.
     pub rooms: Option<Vec<RoomName>>,
+}
+
+/// Messages that the store found for a [`Fetch`].
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// Batch frames in order. A number between them that is in none is not there.
+    pub frames: Vec<Rc<[u8]>>,
+    /// Last number that was looked for; the first wanted one at least.
+    pub upto: u64,
+    /// Oldest number that is kept: what is missing below it was removed, above it damaged.
+    pub oldest: u64,
 }
 
 /// What [`Hub::pull`] gives for a session's output.
@@ -261,8 +278,10 @@ pub struct Hub {
     rules: Rules,
     /// Boxed: a table of many has empty places, which cost little then.
     sessions: FxHashMap<SessionId, Box<Session>>,
+    /// The same in order of their users.
+    by_user: BTreeSet<(u32, SessionId)>,
     streams: Streams,
-    rooms: HashMap<RoomName, StreamTag>,
+    rooms: BTreeMap<RoomName, StreamTag>,
     /// The same by their permanent ids.
     room_ids: FxHashMap<RoomId, StreamTag>,
     /// Where permanent ids of rooms come from: keyed by the system's randomness, so no client can guess one.
@@ -298,6 +317,8 @@ pub struct Hub {
     /// Answers that are given once what they tell of is kept.
     replies: Vec<(SessionId, u32, Reply)>,
     replies_running: Vec<(SessionId, u32, Reply)>,
+    /// Requests that are answered later, of those or of rooms to be deleted, by session.
+    replies_of: FxHashMap<SessionId, usize>,
     /// Rooms to be deleted once nothing is under way in them, and who is told.
     deleting: Vec<(StreamTag, SessionId, u32)>,
     /// Something was said or read since badges were counted.
@@ -321,6 +342,10 @@ pub struct Hub {
     wall_us: i64,
     /// Streams that get another key before anything more is published.
     rekeyed: BTreeSet<StreamTag>,
+    /// Number of the newest fetch.
+    last_fetch: u64,
+    /// When sessions whose fetches failed try again, microseconds.
+    fetches_due: BTreeSet<(u64, SessionId)>,
     committing: VecDeque<StreamTag>,
     commit_running: bool,
     dirty_streams: Vec<StreamTag>,
@@ -343,8 +368,9 @@ impl Hub {
         Self {
             rules,
             sessions: FxHashMap::default(),
+            by_user: BTreeSet::new(),
             streams: Streams::new(announcements),
-            rooms: HashMap::new(),
+            rooms: BTreeMap::new(),
             room_ids: FxHashMap::default(),
             fresh_ids: RandomState::new(),
             rooms_made: 0,
@@ -368,6 +394,7 @@ impl Hub {
             retry_records_us: 0,
             replies: Vec::new(),
             replies_running: Vec::new(),
+            replies_of: FxHashMap::default(),
             deleting: Vec::new(),
             unread_changed: true,
             asking: Asking::default(),
@@ -380,6 +407,8 @@ impl Hub {
             notices_open: 0,
             wall_us: 0,
             rekeyed: BTreeSet::new(),
+            last_fetch: 0,
+            fetches_due: BTreeSet::new(),
             committing: VecDeque::new(),
             commit_running: false,
             dirty_streams: Vec::new(),
@@ -409,12 +438,7 @@ impl Hub {
         self.accounts.next_turn(now.mono_us);
         self.wall_us = now.wall_us;
         for id in self.accounts.take_freed() {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            // It may wait for a stream as well.
-            if session.paused && !self.streams.iter().any(|s| s.waiting.contains(&id)) {
-                session.paused = false;
-                self.out.push(Action::Resume(id));
-            }
+            self.let_go(id, Wait::Account);
         }
         self.delete_ending();
         self.offer_requests(now);
@@ -444,6 +468,7 @@ impl Hub {
     pub fn tick(&mut self, now: Now) {
         self.tick_sessions(now);
         self.tick_streams(now);
+        self.tick_fetches(now);
         self.tick_notices(now);
         self.tick_asking(now);
         self.tick_usage(now);
@@ -534,28 +559,44 @@ impl Hub {
     /// Whether a session waits until its stream or account has room again.
     #[must_use]
     pub fn is_paused(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).is_some_and(|s| s.paused)
+        self.sessions.get(&id).is_some_and(|s| s.waits.is_some())
     }
 
     /// Whether a submit of this session has to wait; the shell reads on after
     /// [`Action::Resume`].
     pub fn must_wait(&mut self, now: Now, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
-        if session.paused {
+        if session.waits.is_some() {
             return true;
         }
         let account = session.account;
         if self.accounts.must_wait(account, id) {
-            session.paused = true;
+            session.waits = Some(Wait::Account);
         } else if self.accounts.must_slow_down(now.mono_us, account, id) {
-            session.paused = true;
+            session.waits = Some(Wait::Rate);
             let told_us = std::mem::replace(&mut session.slowed_told_us, now.mono_us);
             if told_us == 0 || now.mono_us.saturating_sub(told_us) >= limits::COMPETES_MS * 1000 {
                 self.send(id, Event::Slowed);
             }
             return true;
         }
-        session.paused
+        session.waits.is_some()
+    }
+
+    /// Has a session read again, if this is what it waited for.
+    fn let_go(&mut self, id: SessionId, from: Wait) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.waits == Some(from)
+        {
+            session.waits = None;
+            self.out.push(Action::Resume(id));
+        }
+    }
+
+    /// Sessions of a user.
+    fn sessions_of(&self, uid: u32) -> impl Iterator<Item = &Session> {
+        let ids = self.by_user.range((uid, SessionId(0))..=(uid, SessionId(u64::MAX)));
+        ids.filter_map(|(_, id)| self.sessions.get(id).map(AsRef::as_ref))
     }
 
     /// Whether more of what a session sends may be taken in this turn: each account has its share.
@@ -609,11 +650,10 @@ impl Hub {
     /// Lets those go on who waited long enough, and forgets what was long ago.
     fn tick_usage(&mut self, now: Now) {
         for (id, waited_us) in self.accounts.take_slowed(now.mono_us) {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(session) = self.sessions.get(&id) else { continue };
             let uid = session.peer.uid;
-            session.paused = false;
             self.used(uid).slowed_ms += waited_us / 1000;
-            self.out.push(Action::Resume(id));
+            self.let_go(id, Wait::Rate);
         }
         if now.mono_us.saturating_sub(self.usage_halved_us) >= limits::USAGE_HALVES_MS * 1000 {
             self.usage_halved_us = now.mono_us;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::{
     ANNOUNCEMENTS, Hub, Now, StreamKey,
-    request::{no_room, refuse},
+    request::{no_room, of_user, refuse},
+    session::Wait,
     stream::Topic,
 };
 use crate::{
@@ -88,6 +89,26 @@ pub struct SearchQuestion {
     pub before: u64,
     /// How many at most.
     pub limit: u32,
+}
+
+impl StreamKey {
+    /// Returns true if a message counts as unread for a handle: another one said it, and in a conversation it
+    /// is not addressed to another label of the user.
+    #[must_use]
+    pub fn counts(
+        &self,
+        from: (u32, Option<&Label>),
+        to_label: Option<&Label>,
+        handle: (u32, Option<&Label>),
+    ) -> bool {
+        let addressed = match self {
+            Self::Room(_) | Self::Announcements => true,
+            // The user's own messages name a label of the other user.
+            Self::Conversation(low, high) if low != high && from.0 == handle.0 => true,
+            Self::Conversation(..) => to_label.is_none() || to_label == handle.1,
+        };
+        addressed && from != handle
+    }
 }
 
 impl Hub {
@@ -309,10 +330,9 @@ impl Hub {
     /// Names of a user id that have something to read, for their badges.
     #[must_use]
     pub fn readers(&self, uid: u32, most: usize) -> Vec<Option<Label>> {
-        let following = self.following.range((uid, None)..).take_while(|((u, _), _)| *u == uid);
+        let following = of_user(&self.following, (uid, None), |key| key.0);
         let following = following.filter_map(|((_, label), _)| label.clone());
-        let here = self.sessions.values().filter(|s| s.peer.uid == uid);
-        let here = here.filter_map(|s| s.member.label.clone());
+        let here = self.sessions_of(uid).filter_map(|s| s.member.label.clone());
         let labels: std::collections::BTreeSet<Label> = here.chain(following).collect();
         let labels = labels.into_iter().map(Some);
         // The person is always one: mail is for everybody.
@@ -400,9 +420,10 @@ impl Hub {
         user: &str,
         looks: &mut u64,
     ) {
-        let backlog = &self.stream(tag).backlog;
-        let is_own = |of: &MessageRef<'_>| {
-            of.from.uid == uid && Label::new(of.from.label).ok().as_ref() == label
+        let (backlog, key) = (&self.stream(tag).backlog, &self.stream(tag).key);
+        let counts = |of: &MessageRef<'_>| {
+            let (from, to) = (Label::new(of.from.label).ok(), Label::new(of.to_label).ok());
+            key.counts((of.from.uid, from.as_ref()), to.as_ref(), (uid, label))
         };
         let mut at = backlog.start().max(info.mark + 1);
         while *looks > 0
@@ -410,7 +431,7 @@ impl Hub {
         {
             let body = &segment.frame[FRAME_HEADER_BYTES..];
             for message in Reader::new(body).into_iter().flatten().flatten() {
-                if message.seq > info.mark && !is_own(&message) {
+                if message.seq > info.mark && counts(&message) {
                     info.unread += 1;
                     info.mentions +=
                         u64::from(message.text.read().is_ok_and(|text| mentions(text, user)));
@@ -452,8 +473,8 @@ impl Hub {
             Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
             Some(mark) => *mark = seq,
             None => {
-                let of_user = |hub: &Self| hub.marks.keys().filter(|k| k.0 == uid).count();
-                if of_user(self) >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid) {
+                let marks = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0).count();
+                if marks >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid) {
                     let text = format!(
                         "this user has {MARKS_PER_USER_MAX} read marks, which is the limit"
                     );
@@ -492,6 +513,7 @@ impl Hub {
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
         self.deleting.push((tag, id, serial));
+        self.count_waiting(id, true);
         Ok(())
     }
 
@@ -512,6 +534,7 @@ impl Hub {
                 continue;
             }
             self.deleting.remove(at);
+            self.count_waiting(id, false);
             self.delete_now(tag);
             self.reply_when_kept(id, serial, Reply::Done);
         }
@@ -529,10 +552,7 @@ impl Hub {
         self.asking_room_gone(tag);
         // Who waits to say something there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.paused = false;
-                self.out.push(super::Action::Resume(id));
-            }
+            self.let_go(id, Wait::Stream(tag));
         }
         self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
@@ -645,6 +665,7 @@ mod tests {
         assert_eq!((hub.room_tag(&room), replies(&mut hub)), (None, vec![]));
         hub.stored(NOW);
         assert_eq!(replies(&mut hub), [(7, None)]);
+        assert!(hub.replies_of.is_empty());
         // The refused text has no number.
         say(&mut hub, 3, &room, "two");
         assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 2);
@@ -656,7 +677,9 @@ mod tests {
         let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
         hub.end_turn(NOW);
+        assert_eq!(hub.waiting_replies(SessionId(1)), 1);
         hub.store_failed(NOW, "disk full");
+        assert!(hub.replies_of.is_empty());
         let told = replies(&mut hub);
         assert!(told[0].1.as_ref().is_some_and(|text| text.contains("disk full")), "{told:?}");
         hub.tick(Now { mono_us: 10_000_000, wall_us: 1 });

@@ -3,7 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
 use super::{
-    ANNOUNCEMENTS, Frame, StreamKey, SubmitTo,
+    ANNOUNCEMENTS, Fetched, Frame, StreamKey, SubmitTo,
     scene::{
         ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, announce, den, join, join_room, role, session,
         user,
@@ -13,7 +13,7 @@ use crate::chat::{
     member::SessionId,
     names::Target,
     rules::Role,
-    verbs::{Begin, Event, Follow, GapReason, Request},
+    verbs::{Begin, Event, Follow, Request},
 };
 
 const NEEDLE: &str = "needle";
@@ -95,8 +95,8 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
             let fetch = scene.fetches.pop().expect("a fetch");
             remove(&mut scene, how);
             scene.settle();
-            let all = (fetch.first, fetch.last);
-            scene.hub.fetched(mia, tag, all, all, GapReason::Retention).is_some()
+            let found = Fetched { upto: fetch.last, oldest: 1, ..Fetched::default() };
+            scene.hub.fetched(scene.now, &fetch, found).is_some()
         }
         "announcements from the store" => {
             let rooms = scene.hub.rooms_of(mia);

@@ -225,13 +225,13 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let called =
             |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
-        let here = |s: &&super::session::Session| s.peer.uid == uid && s.listens() && called(s);
+        let here = |s: &&super::session::Session| s.listens() && called(s);
         if self.rules.store && self.rules.persistent {
             // It is kept until it is read.
             return Ok(());
         }
         let to = Target::User { user: user.clone(), label: label.cloned() };
-        let mut sessions = self.sessions.values().map(AsRef::as_ref).filter(here).peekable();
+        let mut sessions = self.sessions_of(uid).filter(here).peekable();
         if sessions.peek().is_none() {
             return refuse(RefusalCode::Absent, format!("{to} is not here"));
         }
@@ -266,18 +266,9 @@ impl Hub {
 
     /// Those who follow all their conversations follow a new one as well.
     fn follow_new_conversation(&mut self, tag: StreamTag, low: u32, high: u32) {
-        let follows = |s: &super::session::Session| {
-            let uid = s.peer.uid;
-            let other = if uid == low { high } else { low };
-            (uid == low || uid == high)
-                && match &s.directs {
-                    Directs::None => false,
-                    Directs::All => true,
-                    Directs::With(users) => users.contains(&other),
-                }
-        };
-        let ids: Vec<_> =
-            self.sessions.iter().filter(|(_, s)| follows(s)).map(|(id, _)| *id).collect();
+        let of_low = self.sessions_of(low).filter(|s| s.directs.take_from(high));
+        let of_high = self.sessions_of(high).filter(|s| low != high && s.directs.take_from(low));
+        let ids: Vec<_> = of_low.chain(of_high).map(|s| s.member.session).collect();
         for id in ids {
             if self.may_subscribe(id, Some(tag)).is_ok() {
                 self.subscribe(id, tag, Begin::Now, 0);
@@ -464,10 +455,11 @@ impl Hub {
     /// Tells the members of a room that somebody came.
     fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
-        let next = self.stream(tag).membership_next();
-        let sub = &mut self.stream_mut(tag).subs[key];
-        let arrives = !std::mem::replace(&mut sub.welcomed, true);
-        sub.membership = sub.membership.or(membership.then_some(next));
+        let stream = self.stream_mut(tag);
+        let arrives = !std::mem::replace(&mut stream.subs[key].welcomed, true);
+        if membership {
+            stream.watch(key);
+        }
         if arrives {
             let event = joined(tag, &self.sessions[&id].member);
             self.tell_membership(tag, id, event);
@@ -623,17 +615,14 @@ impl Hub {
     /// Returns the label of a user that was used least lately and has no session now: labels come and go
     /// (`--as ci-4711`). The person's own name is never forgotten.
     fn oldest_name(&self, uid: u32) -> Option<Label> {
-        let here: Vec<&Label> = self
-            .sessions
-            .values()
-            .filter(|s| s.peer.uid == uid)
-            .filter_map(|s| s.member.label.as_ref())
-            .collect();
-        let following = self.following.iter().map(|((of, label), f)| (*of, label, f.used));
-        let marked = self.marks.keys().map(|(of, label, _)| (*of, label, 0));
-        let names = following.chain(marked).filter(|(of, ..)| *of == uid);
+        let here: Vec<&Label> =
+            self.sessions_of(uid).filter_map(|session| session.member.label.as_ref()).collect();
+        let following = of_user(&self.following, (uid, None), |key| key.0);
+        let following = following.map(|((_, label), followed)| (label, followed.used));
+        let marked = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0);
+        let marked = marked.map(|((_, label, _), _)| (label, 0));
         let mut last_use: BTreeMap<&Label, u64> = BTreeMap::new();
-        for (_, label, used) in names {
+        for (label, used) in following.chain(marked) {
             let Some(label) = label.as_ref().filter(|label| !here.contains(label)) else {
                 continue;
             };
@@ -660,6 +649,16 @@ impl Hub {
             false => refuse(RefusalCode::Failed, format!("{name} does not follow {room}")),
         }
     }
+}
+
+/// Entries of one user in a map that is ordered by users.
+pub(super) fn of_user<'a, K: Ord, V>(
+    map: &'a BTreeMap<K, V>,
+    first: K,
+    uid_of: impl Fn(&K) -> u32 + 'a,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    let uid = uid_of(&first);
+    map.range(first..).take_while(move |(key, _)| uid_of(key) == uid)
 }
 
 /// What a member is told of numbers that are no longer there.

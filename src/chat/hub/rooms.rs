@@ -378,10 +378,8 @@ impl Hub {
 
     pub(super) fn rooms_from(&self, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
-        let mut names: Vec<_> =
-            self.rooms.iter().filter(|(_, tag)| self.exists_for(uid, **tag)).collect();
-        names.sort();
-        let mut rest = names.into_iter().skip(skip as usize);
+        let known = self.rooms.iter().filter(|(_, tag)| self.exists_for(uid, **tag));
+        let mut rest = known.skip(skip as usize);
         let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
             let stream = self.stream(*tag);
             let (topic, private, read_only) = match &stream.topic {
@@ -634,7 +632,7 @@ impl Hub {
     fn tell_invited(&mut self, id: SessionId, uid: u32, tag: StreamTag) {
         let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return };
         let (user, by) = (self.called(uid), self.called(self.sessions[&id].peer.uid));
-        let invited = self.sessions.values().filter(|s| s.peer.uid == uid && s.listens());
+        let invited = self.sessions_of(uid).filter(|s| s.listens());
         let invited = invited.map(|s| s.member.session);
         let subs = self.stream(tag).subs.iter();
         let there = subs.filter(|(_, s)| s.membership.is_some()).map(|(_, s)| s.session);
@@ -660,17 +658,10 @@ impl Hub {
         self.may_end(own, uid)?;
         let is_meant = |s: &&Session| {
             // Not the one that asks.
-            s.peer.uid == uid
-                && s.member.session != id
-                && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
+            s.member.session != id && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
-        let sessions: Vec<_> = self
-            .sessions
-            .values()
-            .map(AsRef::as_ref)
-            .filter(is_meant)
-            .map(|s| s.member.session)
-            .collect();
+        let sessions: Vec<_> =
+            self.sessions_of(uid).filter(is_meant).map(|s| s.member.session).collect();
         let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
         if sessions.is_empty() {
             return refuse(RefusalCode::Absent, format!("{who} has no session here"));

@@ -54,6 +54,17 @@ impl Directs {
     }
 }
 
+/// Why a sender waits. Only that lets it go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A stream has too much in flight.
+    Stream(StreamTag),
+    /// Its account has too much in flight.
+    Account,
+    /// Its user says too much a second.
+    Rate,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) member: Arc<Member>,
@@ -66,7 +77,8 @@ pub(super) struct Session {
     /// Where the next pull begins, so that no stream starves the others.
     pub(super) pull_from: usize,
     pub(super) woken: bool,
-    pub(super) paused: bool,
+    /// Why nothing is read from it at present.
+    pub(super) waits: Option<Wait>,
     /// Older messages are being read from the store for it.
     pub(super) fetching: bool,
     /// It came back: what is retained was shown to it before.
@@ -146,7 +158,7 @@ impl Hub {
             directs: Directs::None,
             pull_from: 0,
             woken: false,
-            paused: false,
+            waits: None,
             fetching: false,
             comes_back: false,
             retained_given: BTreeSet::new(),
@@ -159,6 +171,7 @@ impl Hub {
             unresponsive: false,
             row_dirty: false,
         };
+        self.by_user.insert((session.peer.uid, id));
         self.sessions.insert(id, Box::new(session));
         self.mark_row(id);
         Ok(())
@@ -186,6 +199,7 @@ impl Hub {
             }
         }
         let Some(session) = self.sessions.remove(&id) else { return };
+        self.by_user.remove(&(session.peer.uid, id));
         self.instances.detach(session.instance, id, cause == EndCause::Quit);
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
@@ -309,24 +323,13 @@ impl Hub {
         if !matches!(stream.topic, Topic::Room { .. }) {
             return;
         }
-        if stream.members as usize > MEMBERSHIP_TOLD_MEMBERS_MAX {
+        let watchers = stream.watchers();
+        if watchers > MEMBERSHIP_TOLD_MEMBERS_MAX {
             return;
         }
-        stream.keep_membership(event);
+        let wake = stream.keep_membership(event, except);
         // Whoever comes and goes pays for all who are told.
-        let members = stream.members as usize;
-        self.charge_told(except, members);
-        let stream = self.stream_mut(tag);
-        let next = stream.membership_next();
-        let mut wake = Vec::new();
-        for (_, sub) in &mut stream.subs {
-            match &mut sub.membership {
-                // Its own arrival is no news to it.
-                Some(told) if sub.session == except => *told = next,
-                Some(_) => wake.push(sub.session),
-                None => {}
-            }
-        }
+        self.charge_told(except, watchers);
         for session in wake {
             self.wake(session);
         }
@@ -362,7 +365,7 @@ impl Hub {
                 continue;
             }
             // Nor does one that the server does not read from.
-            if session.paused {
+            if session.waits.is_some() {
                 session.pinged_us = None;
                 session.heard_us = now.mono_us;
                 continue;
@@ -410,7 +413,7 @@ impl Hub {
                 self.away.insert((uid, label), cut(text, STATUS_BYTES_MAX).into());
             }
         }
-        let of_user = self.sessions.iter().filter(|(_, s)| s.peer.uid == uid).map(|(id, _)| *id);
+        let of_user = self.sessions_of(uid).map(|session| session.member.session);
         for id in of_user.collect::<Vec<_>>() {
             self.mark_row(id);
         }

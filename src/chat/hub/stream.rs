@@ -1,6 +1,9 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use slab::Slab;
 
@@ -62,16 +65,33 @@ pub(super) enum Hearing {
     Proven,
 }
 
+/// A number that a member misses although it was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missed {
+    pub(super) first: u64,
+    /// When it was first asked for, or last sent again.
+    pub(super) since_us: u64,
+    /// How long it has to be missed before it is sent again.
+    pub(super) pause_ms: u64,
+}
+
 /// One member of a stream: cursors, nothing queued.
 #[derive(Debug)]
 pub(super) struct Sub {
     pub(super) session: SessionId,
     pub(super) account: AccountId,
+    /// First number that this membership is owed.
+    pub(super) since: u64,
     /// Everything up to here was delivered, says the member.
     pub(super) acked: u64,
     pub(super) acked_flow: Flow,
     /// Next number to push while it is served by session.
     pub(super) next_push: u64,
+    /// Highest number that was pushed, and when something was last.
+    pub(super) sent: u64,
+    pub(super) sent_us: u64,
+    /// What it last missed while it was served by session.
+    pub(super) missed: Option<Missed>,
     pub(super) way: Way,
     pub(super) hearing: Hearing,
     /// Half of its receive buffer, in charge.
@@ -96,8 +116,12 @@ pub(super) struct Sub {
     pub(super) membership: Option<u64>,
     /// The others were told that it came.
     pub(super) welcomed: bool,
-    /// Older messages are being read from the store for it.
-    pub(super) fetching: bool,
+    /// Number of the fetch that reads older messages from the store for it.
+    pub(super) fetching: Option<u64>,
+    /// Fetches that failed, fewer by one for each that did not.
+    pub(super) fetch_failures: u32,
+    /// Nothing is fetched for it before.
+    pub(super) fetch_after_us: u64,
 }
 
 impl Sub {
@@ -105,9 +129,13 @@ impl Sub {
         Self {
             session,
             account,
+            since: seen + 1,
             acked: seen,
             acked_flow: Flow::default(),
             next_push: seen + 1,
+            sent: seen,
+            sent_us: now_us,
+            missed: None,
             way: Way::Session,
             hearing: Hearing::None,
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
@@ -126,7 +154,9 @@ impl Sub {
             health_aside: 0,
             membership: None,
             welcomed: false,
-            fetching: false,
+            fetching: None,
+            fetch_failures: 0,
+            fetch_after_us: 0,
         }
     }
 
@@ -195,6 +225,8 @@ pub(super) struct Stream {
     pub(super) probed_us: u64,
     pub(super) next_probe_us: u64,
     pub(super) probe_pause_ms: u64,
+    /// When members that are served by session were last looked at for stalls.
+    pub(super) stalls_looked_us: u64,
     pub(super) dirty: bool,
     /// Begin of the present burst: of what is older than a heads' period, everything was told.
     pub(super) busy_since_us: u64,
@@ -213,6 +245,8 @@ pub(super) struct Stream {
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
     membership: VecDeque<Event>,
     membership_next: u64,
+    /// Members that want to know, by their keys.
+    watching: BTreeSet<usize>,
 }
 
 impl Stream {
@@ -244,6 +278,7 @@ impl Stream {
             probed_us: 0,
             next_probe_us: 0,
             probe_pause_ms: RETRY_PAUSE_MS_MIN,
+            stalls_looked_us: 0,
             dirty: false,
             busy_since_us: 0,
             published_us: 0,
@@ -255,6 +290,7 @@ impl Stream {
             window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
             membership: VecDeque::new(),
             membership_next: 0,
+            watching: BTreeSet::new(),
         }
     }
 
@@ -345,6 +381,7 @@ impl Stream {
 
     pub(super) fn remove(&mut self, key: usize) -> Sub {
         let sub = self.subs.remove(key);
+        self.watching.remove(&key);
         self.members -= 1;
         if sub.way == Way::Broadcast {
             self.broadcast_subs -= 1;
@@ -457,18 +494,37 @@ impl Stream {
                 || (sub.way == Way::Broadcast && charge >= self.window_charge / 2))
     }
 
-    /// Keeps a join, a leave or a new topic for those who want to know.
-    pub(super) fn keep_membership(&mut self, event: Event) {
+    /// Notifies a member of joins, leaves and topics from now on.
+    pub(super) fn watch(&mut self, key: usize) {
+        if self.watching.insert(key) {
+            self.subs[key].membership = Some(self.membership_next);
+        }
+    }
+
+    /// Members that want to know who joins and leaves.
+    pub(super) fn watchers(&self) -> usize {
+        self.watching.len()
+    }
+
+    /// Keeps a join, a leave or a new topic for those who want to know; returns them, without the session that
+    /// did it.
+    pub(super) fn keep_membership(&mut self, event: Event, except: SessionId) -> Vec<SessionId> {
         if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
             self.membership.pop_front();
         }
         self.membership.push_back(event);
         self.membership_next += 1;
-    }
-
-    /// Number of the next membership event.
-    pub(super) fn membership_next(&self) -> u64 {
-        self.membership_next
+        let mut wake = Vec::new();
+        for key in &self.watching {
+            let sub = &mut self.subs[*key];
+            if sub.session == except {
+                // Its own arrival is no news to it.
+                sub.membership = Some(self.membership_next);
+            } else {
+                wake.push(sub.session);
+            }
+        }
+        wake
     }
 
     /// The membership event after `told`, and its number; older ones that are gone are passed over.

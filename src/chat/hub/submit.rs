@@ -10,6 +10,7 @@ use super::{
     notices::withheld,
     quota::AccountId,
     restored::still_to_be_kept,
+    session::Wait,
     stream::{Stream, Topic, Way},
 };
 use crate::{
@@ -321,8 +322,8 @@ impl Hub {
     pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX;
-        if full && !session.paused {
-            session.paused = true;
+        if full && session.waits.is_none() {
+            session.waits = Some(Wait::Stream(tag));
             self.streams[tag.0 as usize].waiting.push_back(id);
             self.out.push(Action::Pause(id));
         }
@@ -336,17 +337,19 @@ impl Hub {
         {
             return;
         }
-        let mut served: Vec<AccountId> = Vec::new();
+        let (mut served, mut free): (Vec<AccountId>, _) = (Vec::new(), Vec::new());
         for _ in 0..stream.waiting.len() {
             let Some(id) = stream.waiting.pop_front() else { break };
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(session) = self.sessions.get(&id) else { continue };
             if served.contains(&session.account) {
                 stream.waiting.push_back(id);
                 continue;
             }
             served.push(session.account);
-            session.paused = false;
-            self.out.push(Action::Resume(id));
+            free.push(id);
+        }
+        for id in free {
+            self.let_go(id, Wait::Stream(tag));
         }
     }
 
@@ -409,6 +412,7 @@ impl Hub {
         self.commit_running = false;
         self.records_running.clear();
         for (id, serial, reply) in std::mem::take(&mut self.replies_running) {
+            self.count_waiting(id, false);
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
         }
         for tag in std::mem::take(&mut self.committing) {
@@ -430,6 +434,7 @@ impl Hub {
         self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
         self.records_running = still_to_be_kept(std::mem::take(&mut self.records_running));
         for (id, serial, _) in std::mem::take(&mut self.replies_running) {
+            self.count_waiting(id, false);
             let text = format!("it is so for now, but not kept yet: {why}");
             let result = Err(Refusal::new(RefusalCode::Failed, text));
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
@@ -466,15 +471,25 @@ impl Hub {
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
         } else if !new && self.commit_running {
             self.replies_running.push((id, serial, reply));
+            self.count_waiting(id, true);
         } else {
             self.replies.push((id, serial, reply));
+            self.count_waiting(id, true);
         }
     }
 
     /// Requests of a session that are answered later.
     pub(super) fn waiting_replies(&self, id: SessionId) -> usize {
-        let replies = self.replies.iter().chain(&self.replies_running).map(|(of, ..)| of);
-        replies.chain(self.deleting.iter().map(|(_, of, _)| of)).filter(|of| **of == id).count()
+        self.replies_of.get(&id).copied().unwrap_or(0)
+    }
+
+    /// Counts a request of a session that is answered later, or was.
+    pub(super) fn count_waiting(&mut self, id: SessionId, waits: bool) {
+        let count = self.replies_of.entry(id).or_default();
+        *count = if waits { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            self.replies_of.remove(&id);
+        }
     }
 
     /// What could not be kept is tried again, also when nothing is said.
