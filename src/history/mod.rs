@@ -288,6 +288,120 @@ mod tests {
         assert!(found.bodies.is_empty());
     }
 
+    /// Commits messages with these times, one of each, and waits until retention has left so many.
+    fn retained(keep: Duration, times_us: impl Iterator<Item = i64>, left: u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { keep: Some(keep), bytes_max: None };
+        let options = Options { retention, ..Options::default() };
+        let (tell, done) = mpsc::channel();
+        let done_box = Box::new(move |result| drop(tell.send(result)));
+        let (history, _) = History::open(&dir.path().join("h.db"), options, done_box).unwrap();
+        let dev = stream("dev");
+        let entries = (1..).zip(times_us);
+        let entries = entries
+            .map(|(seq, wall_us)| Entry { wall_us, ..entry(&dev, seq, 5, "ann", "text") })
+            .collect();
+        history.commit(Vec::new(), entries, crate::os::wall_us());
+        done.recv().unwrap().unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while history.messages() > left {
+            assert!(std::time::Instant::now() < until, "{} are left", history.messages());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(history.messages(), left);
+    }
+
+    #[test]
+    fn retention_goes_on_behind_messages_of_a_time_to_come() {
+        let now_us = crate::os::wall_us();
+        let (hour, years) = (Duration::from_secs(3_600), 300_000_000_000_000);
+        let (far, old) = (now_us + years, now_us - 2 * 3_600_000_000);
+        let ahead = crate::limits::HISTORY_AHEAD_ROWS + 2 * crate::limits::HISTORY_CHUNK_ROWS;
+        let many = |us: i64, count: usize| std::iter::repeat_n(us, count);
+        // As old as the next one of a time that has passed.
+        retained(hour, many(far, ahead).chain(many(old, 10)).chain(many(now_us, 3)), 3);
+        // What is as young stays, and what has no such message behind it.
+        let young = crate::limits::HISTORY_CHUNK_ROWS + 10;
+        retained(hour, many(old, 10).chain(many(far, young)), young as u64);
+        let between = many(old, 5).chain(many(far, young)).chain(many(now_us, 2));
+        retained(hour, between.chain(many(far, 5)), young as u64 + 7);
+    }
+
+    #[test]
+    fn submit_of_a_time_to_come_is_not_kept_until_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        let (now_us, far_us) = (crate::os::wall_us(), i64::MAX);
+        kept.history.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")], far_us);
+        kept.done.recv().unwrap().unwrap();
+        drop(kept);
+        // It is looked at when nothing else is to be done.
+        let kept = open(dir.path());
+        let db = rusqlite::Connection::open(dir.path().join("h.db")).unwrap();
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        let time = || db.query_row("SELECT ts FROM submits", (), |row| row.get::<_, i64>(0));
+        while time().unwrap() == far_us {
+            assert!(std::time::Instant::now() < until, "it stays");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(time().unwrap() >= now_us, "it counts from now on");
+        assert_eq!(kept.loaded.restored.submits.len(), 1);
+    }
+
+    #[test]
+    fn search_finds_everything_though_the_index_was_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        let entries = (1..=50).map(|seq| entry(&dev, seq, 5, "ann", "needle in hay")).collect();
+        kept.commit(Vec::new(), entries).unwrap();
+        assert_eq!(found(&kept, "needle"), 50);
+        // Another one, behind the back of the thread that fills it, and not full yet.
+        let index = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+        index.busy_timeout(Duration::from_secs(5)).unwrap();
+        index.execute("DELETE FROM search WHERE rowid > 10", ()).unwrap();
+        index.execute("UPDATE facts SET value = 10 WHERE key = 'indexed'", ()).unwrap();
+        assert_eq!(found(&kept, "needle"), 50);
+    }
+
+    #[test]
+    fn direct_message_to_a_label_is_unread_for_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path());
+        let label = |name: &str| Some(crate::chat::names::Label::new(name).unwrap());
+        let (pair, alone) = (StreamKey::Conversation(1, 2), StreamKey::Conversation(1, 1));
+        let said = |stream: &StreamKey, seq, uid, own: Option<&str>, to: Option<&str>| {
+            let mut entry = entry(stream, seq, 10 * u64::from(uid) + seq, "ann", "hello");
+            let from = Arc::make_mut(&mut entry.from);
+            (from.uid, from.label) = (uid, own.and_then(label));
+            Entry { to_label: to.and_then(label), ..entry }
+        };
+        let entries = vec![
+            said(&pair, 1, 2, None, Some("ci")),
+            said(&pair, 2, 2, None, None),
+            said(&pair, 3, 2, None, Some("CI")),
+            // A label of the other user, whatever it is called.
+            said(&pair, 4, 1, Some("bot"), Some("ci")),
+            said(&alone, 1, 1, Some("bot"), Some("ci")),
+        ];
+        kept.commit(Vec::new(), entries).unwrap();
+        let unread = |stream: &StreamKey, name: Option<&str>| {
+            let name = name.and_then(label);
+            let of = (1, name.as_ref());
+            kept.history.reader().unread(stream, 0, of, "nobody").unwrap().0
+        };
+        for (name, of_pair, of_alone) in
+            [(Some("ci"), 4, 1), (Some("other"), 2, 0), (Some("bot"), 1, 0), (None, 2, 0)]
+        {
+            assert_eq!(
+                (unread(&pair, name), unread(&alone, name)),
+                (of_pair, of_alone),
+                "{name:?}"
+            );
+        }
+    }
+
     #[test]
     fn retention_keeps_up_with_talk_that_never_pauses_and_leaves_no_senders() {
         let dir = tempfile::tempdir().unwrap();
@@ -317,6 +431,74 @@ mod tests {
         let count = |row: &rusqlite::Row<'_>| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?));
         let (senders, messages) = db.query_row(sql, (), count).unwrap();
         assert!(senders <= messages + crate::limits::SENDER_LEASE_IDS + 64, "{senders} {messages}");
+    }
+
+    /// Numbers of a stream that are read, and its times, whatever the question begins with.
+    fn read_from(kept: &Kept, stream: &StreamKey, first: u64, last: u64) -> Vec<(u64, i64)> {
+        let (reader, mut next, mut all) = (kept.history.reader(), first, Vec::new());
+        while next <= last {
+            let found = reader.fetch(stream, StreamTag(1), (next, last), 0, 10_000, None).unwrap();
+            assert!((next..=last).contains(&found.upto), "{next} {last} {}", found.upto);
+            for body in found.bodies {
+                let messages = batch::Reader::new(&body).unwrap().map(Result::unwrap);
+                all.extend(messages.map(|message| (message.seq, message.wall_us)));
+            }
+            next = found.upto + 1;
+        }
+        all
+    }
+
+    #[test]
+    fn time_of_a_message_is_the_same_in_each_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dev, kept) = (stream("dev"), open(dir.path()));
+        let entries = (1..=50).map(|seq: u64| {
+            // The clock is set back now and then.
+            let wall_us = 1_000_000 * (seq % 7).cast_signed() - 500_000 * seq.cast_signed();
+            Entry { wall_us, ..entry(&dev, seq, 5, "ann", "text") }
+        });
+        let entries: Vec<_> = entries.collect();
+        let said: Vec<_> = entries.iter().map(|entry| (entry.seq, entry.wall_us)).collect();
+        kept.commit(Vec::new(), entries).unwrap();
+        for first in 1..=50 {
+            assert_eq!(read_from(&kept, &dev, first, 50), said[first as usize - 1..]);
+        }
+    }
+
+    #[test]
+    fn damaged_page_costs_only_its_own_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, dev) = (dir.path().join("h.db"), stream("dev"));
+        let kept = open(dir.path());
+        let entries = (1..=5_000).map(|seq| entry(&dev, seq, 5, "ann", "some text")).collect();
+        kept.commit(Vec::new(), entries).unwrap();
+        drop(kept);
+        let db = rusqlite::Connection::open(&path).unwrap();
+        // Bytes that are not a text, in one row.
+        let sql = "UPDATE messages SET text = CAST(x'ff' AS TEXT) WHERE seq = 4000";
+        db.execute(sql, ()).unwrap();
+        let page = |sql: &str| db.query_row(sql, (), |row| row.get::<_, u64>(0)).unwrap();
+        let of_rows = "SELECT pageno FROM dbstat WHERE name = 'messages' AND pagetype = 'leaf'
+                       ORDER BY path LIMIT 1 OFFSET 20";
+        let of_index = "SELECT pageno FROM dbstat WHERE name = 'messages_by_number'
+                        AND pagetype = 'leaf' ORDER BY path LIMIT 1 OFFSET 3";
+        let pages = [page(of_rows), page(of_index)];
+        drop(db);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for page in pages {
+            let at = (page as usize - 1) * 4096;
+            bytes[at..at + 4096].fill(0xff);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let kept = open(dir.path());
+        let read: Vec<u64> =
+            read_from(&kept, &dev, 1, 5_000).into_iter().map(|(seq, _)| seq).collect();
+        assert!(read.is_sorted_by(|a, b| a < b) && read.last() == Some(&5_000));
+        let lost: Vec<u64> = (1..=5_000).filter(|seq| !read.contains(seq)).collect();
+        assert!(lost.contains(&4_000) && !lost.contains(&3_999) && !lost.contains(&4_001));
+        assert!((10..1_000).contains(&lost.len()), "two pages of rows: {}", lost.len());
+        let ends = lost.windows(2).filter(|pair| pair[0] + 1 < pair[1]).count();
+        assert!(ends <= 2, "three places are damaged: {lost:?}");
     }
 
     #[test]

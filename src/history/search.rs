@@ -85,34 +85,35 @@ pub(super) fn search(
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let streams = allowed(connection, query)?;
-    if streams.is_empty() {
-        return Ok(Vec::new());
-    }
     let limit = (query.limit as usize).min(SEARCH_HITS_MAX);
-    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit };
     let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
     let long: Vec<String> = words
         .iter()
         .filter(|word| word.chars().count() >= 3)
         .map(|word| format!("\"{}\"", word.replace('"', "\"\"")))
         .collect();
-    let indexed = shared.indexed.load(Ordering::Relaxed).cast_signed();
     // Without the index, whatever is wrong with it, everything is looked through.
-    let indexed = match !long.is_empty() && indexed > 0 && attach(connection, index) {
-        true => indexed,
-        false => 0,
+    let attached =
+        !long.is_empty() && shared.indexed.load(Ordering::Relaxed) > 0 && attach(connection, index);
+    // One view of messages and index: up to which message it knows them is asked of this very index, since
+    // another one may just have taken its place.
+    let view = connection.unchecked_transaction()?;
+    let streams = allowed(&view, query)?;
+    if streams.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit };
+    let found = match attached {
+        true => search.by_index(&view, &long.join(" AND "), before),
+        false => search.look_through(&view, 0, before),
     };
-    search.look_through(connection, indexed, before)?;
-    if indexed > 0
-        && let Err(e) = search.look_up(connection, &long.join(" AND "), before, indexed)
-    {
-        if !is_damaged(&e) {
+    if let Err(e) = found {
+        if !attached || !is_damaged(&e) {
             return Err(e);
         }
         shared.index_damaged.store(true, Ordering::Relaxed);
         search.hits.clear();
-        search.look_through(connection, 0, before)?;
+        search.look_through(&view, 0, before)?;
     }
     let mut hits = search.hits;
     hits.reverse();
@@ -139,6 +140,19 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// What the index does not know yet, without it, and then what it knows.
+    fn by_index(
+        &mut self,
+        connection: &Connection,
+        words: &str,
+        before: i64,
+    ) -> rusqlite::Result<()> {
+        let sql = "SELECT coalesce(max(value), 0) FROM found.facts WHERE key = 'indexed'";
+        let indexed = connection.query_row(sql, (), |row| row.get(0))?;
+        self.look_through(connection, indexed, before)?;
+        self.look_up(connection, words, before, indexed)
+    }
+
     /// What is newer than `after`, newest first, without the index.
     fn look_through(
         &mut self,

@@ -29,9 +29,10 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
-        HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
-        SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
+        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_AHEAD_ROWS, HISTORY_CHUNK_ROWS,
+        HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS,
+        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS,
+        UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -167,7 +168,8 @@ impl History {
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
         // Counting a million rows takes a while; ids have few holes.
-        let span = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM messages";
+        let span = "SELECT coalesce((SELECT max(id) FROM messages)
+                    - (SELECT min(id) FROM messages) + 1, 0)";
         shared.messages.store(count(span).map_err(failed)?, Ordering::Relaxed);
         shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
         *shared.by_user() = by_user(&connection).map_err(failed)?;
@@ -192,6 +194,7 @@ impl History {
             noted_id: next_id,
             epoch: loaded.epoch,
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
+            ahead: Ahead::default(),
             behind: false,
             removing: false,
             rows: 0,
@@ -350,11 +353,10 @@ const DELETED: &str = "SELECT m.id, m.stream, m.seq, m.ts
     FROM messages m JOIN streams s ON s.id = m.stream
     WHERE m.stream = ? AND m.seq <= s.purge ORDER BY m.seq LIMIT ?";
 
-/// Of consecutive messages those that were said before some time, of each stream the first ones only.
-/// Where a clock was set back, messages have times that are still to come: they are as old as what was
-/// said after them.
-fn too_old(mut rows: Vec<Old>, now_us: i64, until_us: i64) -> Vec<Old> {
-    let mut after_us = i64::MAX;
+/// Returns those of consecutive messages that were said before some time, of each stream the first ones only.
+/// Where a clock was set back, messages have times that are still to come: they are as old as the next message
+/// that has none; after the last row that is `after_us`.
+fn too_old(mut rows: Vec<Old>, mut after_us: i64, now_us: i64, until_us: i64) -> Vec<Old> {
     for row in rows.iter_mut().rev() {
         if row.ts > now_us {
             row.ts = after_us;
@@ -369,6 +371,15 @@ fn too_old(mut rows: Vec<Old>, now_us: i64, until_us: i64) -> Vec<Old> {
         !kept.contains(&row.stream)
     });
     rows
+}
+
+/// The next message after some whose times are still to come: looked for once, not for each of them.
+#[derive(Debug, Default)]
+struct Ahead {
+    /// Messages up to this id were looked at.
+    looked: i64,
+    /// Its id and time, once it is found.
+    found: Option<(i64, i64)>,
 }
 
 /// A run of counters of one client instance, as it stands in `submits`.
@@ -414,6 +425,7 @@ struct Writer {
     noted_id: u64,
     epoch: u32,
     times: Times,
+    ahead: Ahead,
     /// There was more to remove than was removed.
     behind: bool,
     /// Something was removed in this pause.
@@ -677,7 +689,15 @@ impl Writer {
             let oldest = self.rows(OLDEST, 0, 1)?;
             let is_due = oldest.iter().any(|row| row.ts < until_us || row.ts > now_us);
             let old = if is_due { self.rows(OLDEST, 0, rows_max)? } else { Vec::new() };
-            let old = too_old(old, now_us, until_us);
+            let mut after_us = i64::MAX;
+            if let Some(last) = old.last().filter(|row| row.ts > now_us) {
+                match self.time_after(last.id, now_us)? {
+                    Some(time_us) => after_us = time_us,
+                    // It is looked for in small steps.
+                    None => return Ok(true),
+                }
+            }
+            let old = too_old(old, after_us, now_us, until_us);
             if self.remove(&old)? > 0 {
                 return Ok(true);
             }
@@ -685,12 +705,35 @@ impl Writer {
         let every = Duration::from_millis(SUBMITS_FORGET_MS);
         if self.times.forgot.is_none_or(|at| at.elapsed() >= every) {
             self.times.forgot = Some(Instant::now());
-            let forget = os::wall_us() - SUBMITS_KEPT_MS.cast_signed() * 1000;
-            self.connection
-                .prepare_cached("DELETE FROM submits WHERE ts < ?")?
-                .execute([forget])?;
+            let now_us = os::wall_us();
+            let forget = now_us - SUBMITS_KEPT_MS.cast_signed() * 1000;
+            // A time that is still to come, of a clock that was wrong, counts from now on.
+            for (sql, us) in [
+                ("UPDATE submits SET ts = ?1 WHERE ts > ?1", now_us),
+                ("DELETE FROM submits WHERE ts < ?1", forget),
+            ] {
+                self.connection.prepare_cached(sql)?.execute([us])?;
+            }
         }
         Ok(false)
+    }
+
+    /// Time of the first message after an id that is not still to come; `i64::MAX` if there is none, nothing
+    /// if it was not found yet.
+    fn time_after(&mut self, id: i64, now_us: i64) -> rusqlite::Result<Option<i64>> {
+        let is_next = |(at, us): &(i64, i64)| *at > id && *us <= now_us;
+        if let Some((_, us)) = self.ahead.found.filter(is_next) {
+            return Ok(Some(us));
+        }
+        let from = self.ahead.looked.max(id);
+        let rows = self.rows(OLDEST, from + 1, HISTORY_AHEAD_ROWS as u64)?;
+        self.ahead.found = rows.iter().find(|row| row.ts <= now_us).map(|row| (row.id, row.ts));
+        let last = rows.last().map_or(from, |row| row.id);
+        self.ahead.looked = self.ahead.found.map_or(last, |(at, _)| at);
+        Ok(match self.ahead.found {
+            Some((_, us)) => Some(us),
+            None => (rows.len() < HISTORY_AHEAD_ROWS).then_some(i64::MAX),
+        })
     }
 
     /// Removes what was said in deleted rooms. Nobody can read it any more; a room of the same name may
@@ -1134,7 +1177,7 @@ mod tests {
     fn left(rows: &[(i64, u64, i64)], now_us: i64, until_us: i64) -> Vec<u64> {
         let rows =
             rows.iter().map(|(stream, seq, ts)| Old { id: 0, stream: *stream, seq: *seq, ts: *ts });
-        too_old(rows.collect(), now_us, until_us).into_iter().map(|old| old.seq).collect()
+        too_old(rows.collect(), i64::MAX, now_us, until_us).into_iter().map(|old| old.seq).collect()
     }
 
     #[test]
