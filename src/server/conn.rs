@@ -594,9 +594,10 @@ impl Conn {
             None => return inner.hub.request(now(), self.id, serial, request),
             Some(Ok(Err(question))) => {
                 self.looking_up.set(true);
+                let asked = inner.hub.next_stream();
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));
-                tokio::task::spawn_local(past::answer(core, conn, serial, question));
+                tokio::task::spawn_local(past::answer(core, conn, serial, question, asked));
                 return;
             }
             Some(Ok(Ok(reply))) => Ok(reply),

@@ -13,7 +13,7 @@ use crate::{
     chat::{
         hub::{Fetch, Fetched, Frame, Question, StreamKey},
         names::{Label, UserName},
-        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel, StreamTag},
     },
     history::{Found, HistoryError, Reader},
     limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
@@ -88,16 +88,22 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
 }
 
 /// Answers a question of a session; meanwhile nothing more is taken from it.
-pub(super) async fn answer(core: Rc<Core>, conn: Rc<Conn>, serial: u32, question: Question) {
+pub(super) async fn answer(
+    core: Rc<Core>,
+    conn: Rc<Conn>,
+    serial: u32,
+    question: Question,
+    asked: StreamTag,
+) {
     let reader = core.history.as_ref().map(crate::history::History::reader);
     let result = match reader {
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
             let turn = core.question_turn(conn.uid()).await;
-            let asked = core.threads.run(Work::Question, move || ask(&reader, question)).await;
+            let answered = core.threads.run(Work::Question, move || ask(&reader, question)).await;
             drop(turn);
-            match asked {
-                Ok(Ok(answer)) => core.name_hits(&conn, answer),
+            match answered {
+                Ok(Ok(answer)) => core.name_hits(&conn, answer, asked),
                 Ok(Err(e)) => {
                     if !matches!(e, HistoryError::Slow) {
                         core.log.warn(&e.to_string());
@@ -184,18 +190,18 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
 impl Core {
     /// Calls the streams of hits by the names that the asker knows. What he may not read any more is left
     /// out.
-    fn name_hits(&self, conn: &Conn, answer: Answer) -> Result<Reply, Refusal> {
+    fn name_hits(&self, conn: &Conn, answer: Answer, asked: StreamTag) -> Result<Reply, Refusal> {
         let Answer { mut reply, streams } = answer;
         let inner = self.inner.borrow();
         let Reply::Hits { hits, .. } = &mut reply else {
             for stream in &streams {
-                inner.hub.still_reads(conn.id, stream)?;
+                inner.hub.still_reads(conn.id, stream, asked)?;
             }
             return Ok(reply);
         };
         let found = std::mem::take(hits).into_iter().zip(streams);
         for (mut hit, stream) in found {
-            if inner.hub.still_reads(conn.id, &stream).is_err() {
+            if inner.hub.still_reads(conn.id, &stream, asked).is_err() {
                 continue;
             }
             hit.name = match stream {

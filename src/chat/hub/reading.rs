@@ -189,8 +189,20 @@ impl Hub {
         }
     }
 
-    /// Whether a session may still read a stream, when an answer about it comes.
-    pub fn still_reads(&self, id: SessionId, stream: &StreamKey) -> Result<(), Refusal> {
+    /// Returns the id of the next stream: a stream with it, or a higher one, began after a question of now.
+    #[must_use]
+    pub fn next_stream(&self) -> StreamTag {
+        self.streams.free_tag().unwrap_or(StreamTag(u32::MAX))
+    }
+
+    /// Whether a session may still read a stream, when an answer about it comes. A room that was made after the
+    /// question has the name of another one.
+    pub fn still_reads(
+        &self,
+        id: SessionId,
+        stream: &StreamKey,
+        asked: StreamTag,
+    ) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(&id) else {
             return refuse(RefusalCode::Denied, "the session has ended");
         };
@@ -198,7 +210,8 @@ impl Hub {
             StreamKey::Room(_) if planted(Fault::RemovedUserGetsAnswer) => Ok(()),
             StreamKey::Room(room) => {
                 let target = Target::Room(room.clone());
-                self.readable(session.member.session, &target).map(drop)
+                let tag = self.readable(session.member.session, &target)?;
+                if tag < asked { Ok(()) } else { no_room(room) }
             }
             StreamKey::Conversation(..) | StreamKey::Announcements => Ok(()),
         }
@@ -669,6 +682,25 @@ mod tests {
         // The refused text has no number.
         say(&mut hub, 3, &room, "two");
         assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 2);
+    }
+
+    #[test]
+    fn answer_about_a_room_is_not_for_the_next_of_its_name() {
+        let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
+        say(&mut hub, 1, &room, "one");
+        hub.end_turn(NOW);
+        hub.stored(NOW);
+        let key = StreamKey::Room(room.clone());
+        let asked = hub.next_stream();
+        hub.still_reads(SessionId(1), &key, asked).unwrap();
+        hub.request(NOW, SessionId(2), 7, Request::DeleteRoom { room: room.clone() });
+        hub.end_turn(NOW);
+        hub.stored(NOW);
+        hub.still_reads(SessionId(1), &key, asked).unwrap_err();
+        say(&mut hub, 2, &room, "another room");
+        assert!(hub.room_tag(&room).is_some());
+        hub.still_reads(SessionId(1), &key, asked).unwrap_err();
+        hub.still_reads(SessionId(1), &key, hub.next_stream()).unwrap();
     }
 
     #[test]

@@ -107,9 +107,10 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
         "answer from the store" => {
             let page = Request::Page { target: Target::Room(den()), first: 1, last: HEAD };
             assert!(matches!(scene.hub.question(mia, &page), Some(Ok(Err(_)))));
+            let asked = scene.hub.next_stream();
             remove(&mut scene, how);
             scene.settle();
-            scene.hub.still_reads(mia, &StreamKey::Room(den())).is_ok()
+            scene.hub.still_reads(mia, &StreamKey::Room(den()), asked).is_ok()
         }
         "announcement numbered this turn" => {
             scene.ask(EVE, Request::Announce(announce(Some(den()), NEEDLE)));
