@@ -149,6 +149,8 @@ impl Inbox {
     /// An inbox that shows numbers from `next` on, in a stream whose newest is `head`.
     #[must_use]
     pub fn new(tag: StreamTag, next: u64, head: u64, eager: bool) -> Self {
+        // Numbers begin at 1, whatever a server says.
+        let next = next.max(1);
         Self {
             tag,
             next,
@@ -157,7 +159,7 @@ impl Inbox {
             ask_at_us: None,
             by_broadcast: 0,
             datagrams: 0,
-            reported: next.saturating_sub(1),
+            reported: next - 1,
             reported_datagrams: 0,
             reported_us: 0,
             due_since_us: None,
@@ -401,6 +403,13 @@ mod tests {
             });
         }
         out
+    }
+
+    #[test]
+    fn inbox_that_begins_at_zero_begins_at_one() {
+        let mut i = Inbox::new(StreamTag(1), 0, 0, false);
+        assert_eq!((i.next(), i.report_due(u64::MAX)), (1, None));
+        assert_eq!(take(&mut i, Via::Session, 1, 1), Some(1));
     }
 
     #[test]
