@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "presence", run: presence, seeds: Vec::new },
     Target { name: "settings", run: settings, seeds: setting_seeds },
     Target { name: "receipts", run: receipts, seeds: receipt_seeds },
+    Target { name: "inbox", run: inbox, seeds: Vec::new },
     Target { name: "member", run: member::run, seeds: Vec::new },
     Target { name: "hub", run: hub::run, seeds: Vec::new },
 ];
@@ -765,12 +766,12 @@ fn receipt_seeds() -> Vec<Vec<u8>> {
 
 /// Bodies and gaps in any order: each number is shown once and in order, or is part of a gap; a number that
 /// came is not part of a gap; and nothing waits for a number that is there.
-#[allow(dead_code)]
 fn inbox(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
-    let (tag, first) = (StreamTag(1), 1 + tape.below(4) as u64);
-    let mut inbox = Inbox::new(tag, first, first - 1 + tape.below(3) as u64, tape.chance(4));
-    let (mut next, mut now_us) = (first, 1);
+    let (tag, first) = (StreamTag(1), tape.below(4) as u64);
+    let mut inbox = Inbox::new(tag, first, tape.below(6) as u64, tape.chance(4));
+    // Numbers begin at 1.
+    let (mut next, mut now_us) = (first.max(1), 1);
     let (mut bodies, mut gaps) = (BTreeSet::new(), BTreeSet::new());
     while !tape.is_empty() {
         let (from, count) = (1 + tape.below(60) as u64, tape.below(9) as u64);
