@@ -25,7 +25,7 @@ macro_rules! faults {
 // One line a fault, with the promise that it breaks: `tests/faults` reads them.
 faults! {
     // Acknowledgement, order and storage.
-    AckBeforeCommit "An acknowledged message is stored."
+    AckWithoutCommit "An acknowledged message is stored."
     OrderLostInDividedCommit "A divided transaction keeps the order of a room."
     RepeatedSubmitUnanswered "A repeated submit is answered."
     OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
@@ -35,6 +35,7 @@ faults! {
     FailedChangeDropped "A change whose commit failed is saved later."
     SubmitsNotRestored "A repeated submit is recognized after a restart of the server."
     DeletedNumbersReused "Numbers of a deleted room are not given again."
+    FutureTimesStopRetention "Retention goes on behind messages with a time to come."
     OlderHistoryKeepsEpoch "The epoch rises when an older history is put back."
     ClientIgnoresEpoch "A member starts over when the epoch has risen."
 
@@ -42,6 +43,7 @@ faults! {
     HeadUpdateNotSent "Loss at the tail is noticed by a head update."
     RepairOneShort "A repair sends each missing number."
     FetchCursorOneTooFar "After a fetch the cursor is at the next number."
+    FetchOfAnotherMembership "A fetch belongs to one membership."
     HearingNeverJudged "A member that stops hearing the channel is served by session."
     LaggingMemberNeverReturns "A member that caught up holds the window again."
     PausedMemberStaysInWindow "A paused member that is slow steps aside."
@@ -64,6 +66,9 @@ faults! {
     BannedRoomAnnouncedByBroadcast "A banned user gets no announcement to the room."
     PrivateAnnouncementToAll "An announcement to a private room is for its members."
     FollowForgottenAtRestart "Follows survive a restart of the server."
+
+    DeletedRoomComesBack "A member that comes back never creates a room."
+    AnswerOfEarlierRoom "An answer about a deleted room is not given to readers of its successor."
 
     // Announcements and last wills.
     WillInFirstRoomOnly "A last will is sent in each room of the member."

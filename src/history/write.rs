@@ -690,7 +690,10 @@ impl Writer {
             let is_due = oldest.iter().any(|row| row.ts < until_us || row.ts > now_us);
             let old = if is_due { self.rows(OLDEST, 0, rows_max)? } else { Vec::new() };
             let mut after_us = i64::MAX;
-            if let Some(last) = old.last().filter(|row| row.ts > now_us) {
+            if let Some(last) = old
+                .last()
+                .filter(|row| row.ts > now_us && !planted(Fault::FutureTimesStopRetention))
+            {
                 match self.time_after(last.id, now_us)? {
                     Some(time_us) => after_us = time_us,
                     // It is looked for in small steps.

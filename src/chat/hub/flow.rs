@@ -12,6 +12,7 @@ use crate::{
         member::SessionId,
         verbs::{Event, GapReason, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FETCH_TRIES_MAX,
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
@@ -107,7 +108,7 @@ impl Hub {
             }
             Hearing::Proven => {
                 let passed = now.mono_us.saturating_sub(sub.health_since_us);
-                if passed < HEALTH_WINDOW_MS * 1000 {
+                if passed < HEALTH_WINDOW_MS * 1000 || planted(Fault::HearingNeverJudged) {
                     return;
                 }
                 let all = report.delivered.saturating_sub(sub.health_delivered);
@@ -130,7 +131,7 @@ impl Hub {
         let stream = &mut self.streams[tag.0 as usize];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
-        let caught_up = sub.acked == head;
+        let caught_up = sub.acked == head && !planted(Fault::LaggingMemberNeverReturns);
         if sub.in_window || !caught_up || now.mono_us < sub.rejoin_at_us {
             return;
         }
@@ -149,7 +150,8 @@ impl Hub {
         let stream = &mut self.streams[tag.0 as usize];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
-        let (first, last) = (first.max(sub.since), last.min(head));
+        let last = last.min(head) - u64::from(planted(Fault::RepairOneShort) && first < last);
+        let first = first.max(sub.since);
         if first > last {
             return;
         }
@@ -280,6 +282,10 @@ impl Hub {
         // Without a subscription the stream itself may be gone.
         let key = key?;
         let sub = &mut self.streams[fetch.tag.0 as usize].subs[key];
+        if planted(Fault::FetchOfAnotherMembership) {
+            sub.fetching = None;
+            return Some(sub);
+        }
         sub.fetching.take_if(|number| *number == fetch.number)?;
         Some(sub)
     }
@@ -294,11 +300,15 @@ impl Hub {
             self.fetch_failed(now, fetch);
             return None;
         }
-        let sub = self.end_fetch(fetch).filter(|_| is_in_all)?;
+        let sub = self.end_fetch(fetch).filter(|_| is_in_all);
+        if sub.is_none() && planted(Fault::RemovedUserGetsFetch) {
+            return Some(found.frames.into_iter().map(Chunk::Batch).collect());
+        }
+        let sub = sub?;
         let account = sub.account;
         let sent = if sub.way == Way::Broadcast { u64::MAX } else { sub.sent };
         let upto = found.upto.min(fetch.last);
-        sub.passed((fetch.first, upto));
+        sub.passed((fetch.first, upto + u64::from(planted(Fault::FetchCursorOneTooFar))));
         sub.fetch_failures = sub.fetch_failures.saturating_sub(1);
         let (mut chunks, mut next, mut again) = (Vec::new(), fetch.first, (0, 0));
         let gap_before = |chunks: &mut Vec<Chunk>, next: u64, end: u64| {
@@ -410,7 +420,7 @@ impl Hub {
             if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
                 // What it acknowledges may stand behind what it says, which is not read now: it steps
                 // aside, and that is not its fault.
-                if stalled {
+                if stalled && !planted(Fault::PausedMemberStaysInWindow) {
                     self.streams[tag.0 as usize].step_aside(now, key);
                     self.mark_dirty(tag);
                 }
@@ -454,7 +464,7 @@ impl Hub {
             };
             let since_us = sub.head_told_us.max(sub.progress_us).max(since_us);
             let quiet = now.mono_us.saturating_sub(since_us) >= quiet_ms * 1000;
-            if sub.acked < head && quiet {
+            if sub.acked < head && quiet && !planted(Fault::HeadUpdateNotSent) {
                 sub.head_due = true;
                 wake.push(sub.session);
             }

@@ -17,6 +17,7 @@ use crate::{
             StreamInfo, StreamTag,
         },
     },
+    faults::{Fault, planted},
     limits::{
         BACKLOG_BYTES_MAX, BACKLOG_BYTES_MIN, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
         FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX, RETRY_PAUSE_MS_MIN,
@@ -85,7 +86,7 @@ impl Hub {
         for (tag, new_run) in joined {
             // What it goes on with after a break it was shown before.
             let comes_back = self.sessions.get(&id).is_some_and(|s| s.comes_back);
-            if new_run || !(goes_on && comes_back) {
+            if new_run || !(goes_on && comes_back) || planted(Fault::RetainedShownAgain) {
                 self.give_retained(now, id, (tag != ANNOUNCEMENTS).then_some(tag));
             }
         }
@@ -357,6 +358,7 @@ impl Hub {
         begin: Begin,
     ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
+        let begin = if planted(Fault::DeletedRoomComesBack) { Begin::Now } else { begin };
         let tag = match begin {
             Begin::Resume { room: of, .. } => {
                 let same = self.rooms.get(room).copied() == self.room_of_id(uid, of);

@@ -10,6 +10,7 @@ use crate::{
         rules::{Role, RoomRules},
         verbs::RoomId,
     },
+    faults::{Fault, planted},
     limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX},
 };
 
@@ -275,7 +276,9 @@ impl Hub {
         for notice in restored.notices {
             hub.restore_notice(notice);
         }
-        for (uid, label, room) in restored.follows {
+        for (uid, label, room) in
+            restored.follows.into_iter().skip(usize::from(planted(Fault::FollowForgottenAtRestart)))
+        {
             hub.following.entry((uid, label)).or_default().rooms.push(room);
         }
         for (uid, label, stream, seq) in restored.marks {
@@ -283,7 +286,8 @@ impl Hub {
                 hub.marks.insert((uid, label, tag), seq);
             }
         }
-        for submits in restored.submits {
+        for submits in restored.submits.into_iter().filter(|_| !planted(Fault::SubmitsNotRestored))
+        {
             if let Some(tag) = hub.tag_of(&submits.stream) {
                 hub.instances.restore(&submits, tag);
             }

@@ -20,6 +20,7 @@ use crate::{
         rules::{Policy, Rights, Role, RoomRules},
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
+    faults::{Fault, planted},
     limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
 };
 
@@ -271,6 +272,7 @@ impl Hub {
         stream.set_rules(RoomRules::new(new.private, new.read_only));
         // Numbers of a deleted room of that name are not given again.
         let head = self.gone_rooms.get(room).copied().unwrap_or(0);
+        let head = if planted(Fault::DeletedNumbersReused) { 0 } else { head };
         stream.restore(super::Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
@@ -313,8 +315,11 @@ impl Hub {
 
     /// Whether what is announced to a room is not for everybody: it goes by session, to those who are in it.
     pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
-        self.room_rules(tag)
-            .is_none_or(|(_, _, rules)| rules.private || rules.with(Role::Banned).next().is_some())
+        self.room_rules(tag).is_none_or(|(_, _, rules)| {
+            rules.private
+                || (rules.with(Role::Banned).next().is_some()
+                    && !planted(Fault::BannedRoomAnnouncedByBroadcast))
+        })
     }
 
     /// Whether a user may make one more room: his share shrinks as others have theirs.
@@ -625,7 +630,9 @@ impl Hub {
 
     /// Has what is published in a stream from now on sealed with another key.
     pub(super) fn new_key(&mut self, tag: StreamTag) {
-        self.rekeyed.insert(tag);
+        if !planted(Fault::KeysNeverChange) {
+            self.rekeyed.insert(tag);
+        }
     }
 
     /// Tells who is invited, and those who are there: they see who lets himself or others in.
@@ -712,7 +719,9 @@ impl Hub {
         let reason = format!("kicked by {}", self.called(by));
         let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();
         self.close(now, session, EndCause::Kicked);
-        for tag in streams.into_iter().filter(|_| turned_out) {
+        for tag in
+            streams.into_iter().filter(|_| turned_out && !planted(Fault::ServerKickKeepsKeys))
+        {
             self.new_key(tag);
         }
         self.out.push(Action::End(session, reason));

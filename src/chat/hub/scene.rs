@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, Chunk, Fetch, Frame, Hello, Hub, Line, Now, Record, Report, Restored, RestoredRoom,
-    Rules, Span, Submit, SubmitTo,
+    RestoredSubmits, Rules, Span, StreamKey, Submit, SubmitTo,
 };
 use crate::{
     chat::{
@@ -96,8 +96,9 @@ pub(super) fn announce(to: Option<RoomName>, text: &str) -> Announce {
 }
 
 impl Scene {
-    /// A stored room `den` of `ann`, with `mia`, `eve` and `max` as members if it is private; each user has a
-    /// session, and nobody has joined anything.
+    /// A hub after a restart, with a stored room `den` of `ann`: `mia` and `eve` follow it, the newest message is
+    /// of `max`, and these three are invited if it is private. Each user has a session, and no session has joined
+    /// anything.
     pub(super) fn new(private: bool) -> Self {
         Self::with_rules(private, |_| {})
     }
@@ -117,7 +118,19 @@ impl Scene {
             rules: roles,
             span: Span { head: HEAD, first: 1, newest_us: Some(1) },
         };
-        let restored = Restored { rooms: vec![den], ..Restored::default() };
+        let restored = Restored {
+            rooms: vec![den],
+            follows: [MIA, EVE].map(|uid| (uid, None, self::den())).into(),
+            submits: vec![RestoredSubmits {
+                uid: MAX,
+                instance: [MAX as u8 + 1; 16],
+                counter: 1,
+                count: 1,
+                stream: StreamKey::Room(self::den()),
+                seq: HEAD,
+            }],
+            ..Restored::default()
+        };
         let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
         (rules.store, rules.persistent, rules.host) = (true, true, true);
         rules.broadcast_members_min = 1;

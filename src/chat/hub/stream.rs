@@ -20,6 +20,7 @@ use crate::{
         rules::RoomRules,
         verbs::{Channel, Event, RoomId, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{
         BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
         RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
@@ -346,6 +347,7 @@ impl Stream {
     /// Whether its messages are committed before they are published.
     pub(super) fn is_committed(&self, store: bool) -> bool {
         store
+            && !planted(Fault::AckWithoutCommit)
             && match self.topic {
                 Topic::Room { history, .. } => history,
                 Topic::Announcements | Topic::Conversation { .. } => true,
@@ -409,7 +411,7 @@ impl Stream {
     /// Whether one more body of this charge may be in flight. Only what members acknowledged, or the
     /// leaving of a member from the window, opens it; no timer does.
     pub(super) fn window_is_open(&mut self, charge: usize) -> bool {
-        if self.fits(charge) {
+        if self.fits(charge) || planted(Fault::WindowIgnored) {
             return true;
         }
         self.measure();
