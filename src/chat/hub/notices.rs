@@ -849,9 +849,10 @@ impl Hub {
     /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a room.
     pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
         let Some(session) = self.sessions.get(&id) else { return };
-        if session.sub_key(ANNOUNCEMENTS).is_none() {
-            return;
-        }
+        let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
+        // The stream itself brings what comes after the cursor of a new subscription.
+        let seen =
+            if room.is_none() { self.stream(ANNOUNCEMENTS).subs[key].acked } else { u64::MAX };
         let had = &session.retained_given;
         let given = |posted: &&Posted| {
             let of = posted.state.room.as_ref().map(|name| self.rooms.get(name).copied());
@@ -862,7 +863,10 @@ impl Hub {
             };
             let open = posted.state.retained && posted.state.is_open(now.wall_us);
             let is_new = !posted.by_session.contains_key(&id)
-                && posted.state.number.is_some_and(|number| !had.contains(&number));
+                && posted
+                    .state
+                    .number
+                    .is_some_and(|number| number <= seen && !had.contains(&number));
             fits && open && is_new
         };
         let mut builder = Builder::default();
