@@ -1,318 +1,194 @@
-//! A member and sender as the product's client is: an inbox a stream, submits that are sent again.
+//! A member and sender: the product's own state without I/O, in a process that stops, breaks and is killed.
 
-use std::collections::{HashMap, VecDeque};
+use std::{collections::VecDeque, rc::Rc};
 
-use moot::chat::{
-    batch::{Head, Reader},
-    hub::{Frame, Report},
-    inbox::{Inbox, Released, Via},
-    member::SessionId,
-    message::RunId,
-    names::RoomName,
-    verbs::{Announce, Begin, Event, Follow, Reply, Request, StreamInfo, StreamLabel, StreamTag},
+use moot::{
+    chat::{
+        member::{Kind, SessionId},
+        message::NoticeId,
+        names::{Label, RoomName, UserName},
+        text::Text,
+        verbs::{Begin, Follow, Request},
+    },
+    client::state::{Address, Follows, State},
+    wire::hello::Hello,
 };
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::checker::Checker;
+use crate::checker::{Place, Process, TextId};
 
-/// From a client to the server, in order.
-#[derive(Debug, Clone)]
-pub enum Up {
-    Request(u32, Request),
-    Submit { counter: u64, room: RoomName, text: String },
-    Report(Report),
-    Repair(StreamTag, u64, u64),
-    Pong,
-}
-
-/// From the server to a client, in order.
-#[derive(Debug, Clone)]
-pub enum Down {
-    Frame(Frame),
-    Batch(std::rc::Rc<[u8]>),
-}
-
-pub struct Stream {
-    pub place: String,
-    pub inbox: Inbox,
+/// What a request was for; each gets one answer.
+#[derive(Debug)]
+pub enum Ask {
+    /// Opens a conversation, to submit a text there.
+    Open {
+        with: u32,
+        label: Option<&'static str>,
+        bytes: usize,
+    },
+    Announce(TextId),
+    Other,
 }
 
 pub struct Client {
-    pub id: usize,
+    pub at: usize,
     pub uid: u32,
-    pub instance: [u8; 16],
-    pub rooms: Vec<RoomName>,
+    pub label: Option<&'static str>,
+    /// How many processes it had.
+    pub life: u32,
+    pub state: State,
     pub session: Option<SessionId>,
+    pub connects_at_us: u64,
     /// Not scheduled: it neither reads nor writes.
     pub stopped: bool,
-    /// Hears no datagram.
+    /// Gets no datagram.
     pub deaf: bool,
-    pub down_until_us: u64,
-    /// The server does not read from it.
-    pub paused: bool,
-    pub up: VecDeque<(u64, Up)>,
-    pub down: VecDeque<(u64, Down)>,
-    /// The server's output for it, and whether it has more.
-    pub output: VecDeque<Down>,
-    pub hungry: bool,
-    pub datagrams: Vec<(u64, Vec<u8>)>,
-    pub streams: HashMap<u32, Stream>,
-    positions: HashMap<String, u64>,
-    pub unacked: VecDeque<(u64, RoomName, String)>,
-    counter: u64,
-    serial: u32,
-    jitter: u64,
+    /// Broadcast groups that it joined.
+    pub groups: FxHashSet<u32>,
+    pub datagrams: VecDeque<(u64, Rc<[u8]>)>,
+    pub datagrams_charge: usize,
+    /// Rooms that it is to follow.
+    pub rooms: Vec<RoomName>,
+    pub follows_all_direct: bool,
+    pub will: Option<TextId>,
+    pub asks: FxHashMap<u32, Ask>,
+    /// Texts by counters.
+    pub submitted: FxHashMap<u64, TextId>,
+    /// Announcements of the present session.
     pub announced: Vec<u64>,
-    pub receipts_answered: usize,
+    /// Streams of the present session.
+    pub places: FxHashMap<Place, u32>,
+    /// Streams that are new in this session, until it is ready: one that breaks earlier never began.
+    pub new_places: Vec<Place>,
 }
 
-/// Headroom of a frame before its body.
-pub const HEADER: usize = 8;
+/// Process id of a process.
+pub fn pid_of(process: Process) -> u32 {
+    100 + process
+}
+
+pub fn user_name(uid: u32) -> UserName {
+    UserName::new(&format!("user{uid}")).expect("a name")
+}
+
+pub fn uid_of(user: &UserName) -> u32 {
+    let digits = user.as_str().trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.parse().expect("a user of this world")
+}
 
 impl Client {
-    pub fn new(id: usize, uid: u32, rooms: Vec<RoomName>) -> Self {
-        let mut instance = [0; 16];
-        instance[0] = u8::try_from(id + 1).unwrap();
+    pub fn new(at: usize, uid: u32, label: Option<&'static str>, rooms: Vec<RoomName>) -> Self {
+        let hello = Hello::new(None, Kind::Script, [1; 16]);
         Self {
-            id,
+            at,
             uid,
-            instance,
-            rooms,
+            label,
+            life: 0,
+            state: State::new(hello, Follows::default()),
             session: None,
+            connects_at_us: 0,
             stopped: false,
             deaf: false,
-            down_until_us: 0,
-            paused: false,
-            up: VecDeque::new(),
-            down: VecDeque::new(),
-            output: VecDeque::new(),
-            hungry: false,
-            datagrams: Vec::new(),
-            streams: HashMap::new(),
-            positions: HashMap::new(),
-            unacked: VecDeque::new(),
-            counter: 0,
-            serial: 0,
-            jitter: id as u64 * 1_000,
+            groups: FxHashSet::default(),
+            datagrams: VecDeque::new(),
+            datagrams_charge: 0,
+            rooms,
+            follows_all_direct: true,
+            will: None,
+            asks: FxHashMap::default(),
+            submitted: FxHashMap::default(),
             announced: Vec::new(),
-            receipts_answered: 0,
+            places: FxHashMap::default(),
+            new_places: Vec::new(),
         }
     }
 
-    fn ask(&mut self, now_us: u64, request: Request) {
-        self.serial += 1;
-        self.up.push_back((now_us, Up::Request(self.serial, request)));
+    /// The process that it is now.
+    pub fn process(&self) -> Process {
+        self.at as u32 * 1_000 + self.life
     }
 
-    /// A new session: follows everything from where it stands, and submits again what is open.
-    pub fn connected(&mut self, now_us: u64, session: SessionId, run: RunId, last: u64) {
-        self.session = Some(session);
-        let mut follows: Vec<_> = self.rooms.iter().cloned().map(Follow::Room).collect();
-        follows.extend([Follow::Announcements, Follow::AllDirect]);
-        for follow in follows {
-            let place = match &follow {
-                Follow::Room(room) => room.to_string(),
-                _ => "!".to_owned(),
-            };
-            let begin = match (self.positions.get(&place), &follow) {
-                (_, Follow::AllDirect) => Begin::Last(1_000_000),
-                (Some(next), _) => Begin::After { run, seq: next - 1 },
-                (None, _) => Begin::Last(last),
-            };
-            self.ask(now_us, Request::Join { follow, begin, membership: true, keep: true });
-        }
-        for (counter, room, text) in self.unacked.clone() {
-            self.up.push_back((now_us, Up::Submit { counter, room, text }));
-        }
+    pub fn pid(&self) -> u32 {
+        pid_of(self.process())
     }
 
-    /// The session broke.
-    pub fn disconnected(&mut self) {
-        self.session = None;
-        // Receipts belong to the session that announced.
-        self.announced.clear();
-        for stream in self.streams.values() {
-            self.positions.insert(stream.place.clone(), stream.inbox.next());
-        }
-        self.streams.clear();
-        self.up.clear();
-        self.down.clear();
-        self.output.clear();
-        self.datagrams.clear();
-        self.hungry = false;
-        self.paused = false;
-    }
-
-    pub fn say(&mut self, now_us: u64, room: RoomName, text: String) {
-        self.counter += 1;
-        self.unacked.push_back((self.counter, room.clone(), text.clone()));
-        if self.session.is_some() {
-            self.up.push_back((now_us, Up::Submit { counter: self.counter, room, text }));
-        }
-    }
-
-    pub fn announce(&mut self, now_us: u64, text: &str) {
-        let text = moot::chat::text::Text::new(text).unwrap();
-        let level = moot::chat::member::Level::Notice;
-        self.ask(now_us, Request::Announce(Announce::new(level, text)));
-    }
-
-    pub fn ask_receipt(&mut self, now_us: u64, number: u64) {
-        self.ask(
-            now_us,
-            Request::Receipt { id: moot::chat::message::NoticeId::Number(number), skip: 0 },
-        );
-    }
-
-    pub fn take(&mut self, now_us: u64, down: Down, checker: &mut Checker) {
-        match down {
-            Down::Batch(frame) => self.take_body(now_us, Via::Session, &frame[HEADER..], checker),
-            Down::Frame(Frame::Reply { result, .. }) => {
-                let reply = match result {
-                    Ok(reply) => reply,
-                    Err(refusal) => {
-                        // An announcement that could not be stored, or an old one.
-                        let old = refusal.text.contains("no receipt");
-                        assert!(old || refusal.text == "disk full", "refused: {refusal:?}");
-                        self.receipts_answered += usize::from(old);
-                        return;
-                    }
-                };
-                match reply {
-                    Reply::Joined(infos) => {
-                        for info in &infos {
-                            self.joined(now_us, info, checker);
-                        }
-                    }
-                    Reply::Announced { number, .. } => self.announced.push(number),
-                    Reply::Receipt(receipt) => {
-                        assert_eq!(receipt.next, None, "all fit into one answer");
-                        let missing = receipt.missing.len() as u32;
-                        assert_eq!(receipt.members, receipt.reached + missing, "{receipt:?}");
-                        for missing in &receipt.missing {
-                            assert_eq!(missing.state, "gone", "all that are here were reached");
-                        }
-                        self.receipts_answered += 1;
-                    }
-                    _ => {}
-                }
-            }
-            Down::Frame(Frame::Ack(ack)) => {
-                for at in 0..u64::from(ack.count) {
-                    let counter = ack.first + at;
-                    if let Some(i) = self.unacked.iter().position(|(c, ..)| *c == counter) {
-                        let (_, room, text) = self.unacked.remove(i).unwrap();
-                        checker.acks(&text, room.as_str(), ack.seq + at);
-                    }
-                }
-            }
-            Down::Frame(Frame::Nack { first, count, refusal }) => {
-                for counter in first..first + u64::from(count) {
-                    if let Some(i) = self.unacked.iter().position(|(c, ..)| *c == counter) {
-                        let (_, _, text) = self.unacked.remove(i).unwrap();
-                        checker.refuses(&text, &format!("{refusal:?}"));
-                    }
-                }
-            }
-            Down::Frame(Frame::Event(event)) => self.take_event(now_us, event, checker),
-        }
-    }
-
-    fn joined(&mut self, now_us: u64, info: &StreamInfo, checker: &mut Checker) {
-        let place = match &info.name {
-            StreamLabel::Room(room) => room.to_string(),
-            StreamLabel::Announcements => "!".to_owned(),
-            StreamLabel::Direct(_) => return,
+    /// Begins another process: nothing of the last one is known to it.
+    pub fn start(&mut self, last: u64, will: Option<(TextId, &str)>) {
+        self.life += 1;
+        let mut instance = [0; 16];
+        instance[..4].copy_from_slice(&(self.process() + 1).to_le_bytes());
+        instance[8] = 1;
+        let label = self.label.map(|label| Label::new(label).expect("a name"));
+        let hello = Hello::new(label, Kind::Script, instance);
+        let mut follow: Vec<_> = self.rooms.iter().cloned().map(Follow::Room).collect();
+        follow.push(Follow::Announcements);
+        follow.push(if self.follows_all_direct { Follow::AllDirect } else { Follow::ToMe });
+        let follows = Follows {
+            follow,
+            begin: if last == 0 { Begin::Now } else { Begin::Last(last) },
+            begin_of: Vec::new(),
+            membership: true,
+            keep: self.at.is_multiple_of(2),
+            will: will.map(|(_, text)| Text::new(text).expect("a text")),
         };
-        assert!(!info.new_run);
-        let next = self.positions.get(&place).map_or(info.next, |n| (*n).max(info.next));
-        checker.begins(self.id, &place, info.next);
-        let inbox = Inbox::new(info.tag, next, info.head, place == "!");
-        self.streams.insert(info.tag.0, Stream { place, inbox });
-        if info.channel.is_some() {
-            self.hears(now_us, info.tag);
-        }
+        self.will = will.map(|(text, _)| text);
+        self.state = State::new(hello, follows);
+        self.state.bears_refusals = true;
+        self.stopped = false;
+        self.asks.clear();
+        self.submitted.clear();
+        self.forget_session();
     }
 
-    fn hears(&mut self, now_us: u64, stream: StreamTag) {
-        let charge_bytes = crate::world::RECEIVE_BUFFER as u64;
-        self.ask(now_us, Request::Listening { stream, charge_bytes, slot: [0; 16] });
+    /// The session is gone; the process goes on.
+    pub fn forget_session(&mut self) {
+        self.session = None;
+        self.announced.clear();
+        self.places.clear();
+        self.new_places.clear();
+        self.groups.clear();
+        self.datagrams.clear();
+        self.datagrams_charge = 0;
     }
 
-    fn take_event(&mut self, now_us: u64, event: Event, checker: &mut Checker) {
-        match event {
-            Event::Ping => self.up.push_back((now_us, Up::Pong)),
-            Event::Heads(heads) => {
-                for (tag, head) in heads {
-                    if let Some(stream) = self.streams.get_mut(&tag.0) {
-                        stream.inbox.note_head(now_us, head, self.jitter);
-                    }
-                }
-            }
-            Event::Gap { stream, first, last, reason } => {
-                if let Some(s) = self.streams.get_mut(&stream.0) {
-                    s.inbox.gap(first, last, reason);
-                    self.release(now_us, stream.0, checker);
-                }
-            }
-            Event::Channel { stream, .. } => self.hears(now_us, stream),
-            Event::Joined { .. }
-            | Event::Left { .. }
-            | Event::Opened(_)
-            | Event::Covered { .. }
-            | Event::Topic { .. }
-            | Event::Spelled(_)
-            | Event::Offer { .. }
-            | Event::Answered { .. }
-            | Event::Abandoned { .. }
-            | Event::Deleted { .. }
-            | Event::Removed { .. }
-            | Event::Retained { .. }
-            | Event::Slowed
-            | Event::Cancelled { .. }
-            | Event::Invited { .. }
-            | Event::Bye { .. } => {}
-        }
+    pub fn ask(&mut self, request: &Request, ask: Ask) {
+        let serial = self.state.ask(request);
+        self.asks.insert(serial, ask);
     }
 
-    pub fn take_body(&mut self, now_us: u64, via: Via, body: &[u8], checker: &mut Checker) {
-        let tag = Head::read(body).unwrap().tag.0;
-        self.jitter = (self.jitter * 31 + 7) % 8_000;
-        let Some(stream) = self.streams.get_mut(&tag) else { return };
-        if let Some(from) = stream.inbox.take(now_us, via, body, self.jitter).unwrap() {
-            show(self.id, &stream.place, body, from, checker);
-            self.release(now_us, tag, checker);
-        }
+    pub fn ask_receipt(&mut self, number: u64) {
+        let request = Request::Receipt { id: NoticeId::Number(number), skip: 0 };
+        self.ask(&request, Ask::Other);
     }
 
-    fn release(&mut self, now_us: u64, tag: u32, checker: &mut Checker) {
-        let Some(stream) = self.streams.get_mut(&tag) else { return };
-        while let Some(released) = stream.inbox.release(now_us, self.jitter) {
-            match released {
-                Released::Body { body, from } => show(self.id, &stream.place, &body, from, checker),
-                Released::Gap { first, last, .. } => {
-                    checker.gap(self.id, &stream.place, first, last);
-                }
-            }
-        }
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, number: TextId, bytes: usize) {
+        let counter = self.state.say(to, reply_to, text_of(number, bytes));
+        self.submitted.insert(counter, number);
     }
 
-    pub fn tick(&mut self, now_us: u64) {
-        for stream in self.streams.values_mut() {
-            if let Some((first, last)) = stream.inbox.repair_due(now_us) {
-                self.up.push_back((now_us, Up::Repair(stream.inbox.tag(), first, last)));
-            }
-            if let Some(report) = stream.inbox.report_due(now_us) {
-                self.up.push_back((now_us, Up::Report(report)));
-            }
+    pub fn is_idle(&self) -> bool {
+        self.session.is_some()
+            && self.state.is_ready()
+            && self.state.unacked() == 0
+            && self.asks.is_empty()
+    }
+
+    /// When it has something to do, if nothing more comes; `down`: when its session brings something.
+    pub fn due_us(&self, down: Option<u64>) -> Option<u64> {
+        if self.stopped {
+            return None;
         }
+        if self.session.is_none() {
+            return Some(self.connects_at_us);
+        }
+        let datagram = self.datagrams.front().map(|(due, _)| *due);
+        [down, datagram, self.state.tick_at_us()].into_iter().flatten().min()
     }
 }
 
-fn show(id: usize, place: &str, body: &[u8], from: u64, checker: &mut Checker) {
-    for message in Reader::new(body).unwrap() {
-        let message = message.unwrap();
-        if message.seq >= from {
-            checker.shows(id, place, message.seq, message.text.read().unwrap());
-        }
-    }
+/// A text that begins with its number, of about so many bytes.
+pub fn text_of(number: TextId, bytes: usize) -> String {
+    let mut text = format!("{number} ");
+    text.extend(std::iter::repeat_n('x', bytes));
+    text
 }

@@ -15,13 +15,28 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `bound`.
+    /// Less than `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        if bound == 0 { 0 } else { self.next() % bound }
     }
 
-    /// True so many times in a thousand.
+    /// True `chance` times in a thousand.
     pub fn permille(&mut self, chance: u64) -> bool {
         self.below(1000) < chance
+    }
+
+    /// An index of a list that is not empty.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    /// An index, drawn by weight; none if all weights are 0.
+    pub fn weighted(&mut self, weights: &[u64]) -> Option<usize> {
+        let mut at = self.below(weights.iter().sum());
+        weights.iter().position(|weight| {
+            let found = at < *weight;
+            at = at.saturating_sub(*weight);
+            found
+        })
     }
 }

@@ -1,553 +1,1188 @@
-//! A world from a seed: one hub, some clients, a network that loses, doubles, delays and breaks.
+//! A world from a seed: one server, some clients, and everything that goes wrong between them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use moot::{
     chat::{
-        batch::Builder,
         charge::charge_bytes,
-        hub::{
-            Action, Chunk, Entry, Fetch, Fetched, Frame, Hello, Hub, Line, Now, Rules, StreamKey,
-            Submit, SubmitTo,
-        },
-        inbox::Via,
-        member::{EndCause, Kind, Peer, SessionId},
-        message::RunId,
-        names::{RoomName, UserName},
-        verbs::{Channel, ChannelKey, Request, StreamTag},
+        hub::{Hello, Hub, Now, Rates},
+        member::{EndCause, Kind, Level, Peer, SessionId},
+        message::{Message, RunId, StreamName},
+        names::{Label, RoomName, Target},
+        rules::Role,
+        text::Text,
+        verbs::{Announce, Follow, RefusalCode, Reply, Request},
     },
-    wire::frame::batch_header,
+    client::{
+        Event, LinkError,
+        state::{Address, Queued, Wish},
+    },
+    wire::{frame::PROTOCOL_VERSION, hello::Welcome},
 };
 
 use crate::{
-    checker::Checker,
-    client::{Client, Down, HEADER, Up},
+    checker::{Checker, Fate, Key, Place, To},
+    client::{Ask, Client, text_of, uid_of, user_name},
+    disk::Disk,
     random::Random,
+    rooms::{OPERATOR, Rooms},
+    server::{Conn, RECEIVE_BUFFER, Server, Up, page, rules_of},
+    tally::{Seen, Tally},
 };
 
-/// Receive buffer of a member's channel, in charge.
-pub const RECEIVE_BUFFER: usize = 128 * 1024;
-/// Frames that a session's socket takes before it is full.
-const SOCKET_FRAMES: usize = 12;
-const STEP_US: u64 = 1_000;
-const RUN: RunId = RunId(7);
+/// Wall clock of the world's beginning.
+const WALL_US: i64 = 1_700_000_000_000_000;
+/// Events of one world are this far apart at least.
+const GRID_US: u64 = 50;
+/// Once all faults have ended, every reader has everything within this time.
+const HEALED_WITHIN_US: u64 = 3_000_000;
+/// The longest pause before a lagging or deaf member is tried again, and a little more.
+const LONGEST_PAUSE_US: u64 = 61_000_000;
+/// Bytes that a client's socket to the server takes.
+const UP_BYTES: usize = 200_000;
 
-struct Faults {
-    loss: u64,
-    doubling: u64,
-    delay_us: u64,
-    breaks: u64,
-    stops: u64,
-    deafness: u64,
-    store_fails: u64,
+const LABELS: [Option<&str>; 3] = [None, Some("ci"), Some("bot")];
+
+#[derive(Debug)]
+pub struct Faults {
+    pub loss: u64,
+    pub doubling: u64,
+    pub delay_us: u64,
+    pub session_delay_us: u64,
+    pub store_fails: u64,
+    pub store_delay_us: u64,
+    pub channel: u64,
 }
 
+/// What may happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Say,
+    SayLong,
+    SayMuch,
+    Flood,
+    SayDirect,
+    Announce,
+    Schedule,
+    AskReceipt,
+    Break,
+    KillProcess,
+    Quit,
+    Stop,
+    Deafen,
+    Restart,
+    Part,
+    Follow,
+    Moderate,
+    ServerKick,
+    Delete,
+    Page,
+    Retain,
+    FillDisk,
+    Idle,
+}
+
+/// Each with its weight in an average world.
+const ACTS: [(Act, u64); 23] = [
+    (Act::Say, 100),
+    (Act::SayLong, 6),
+    (Act::SayMuch, 10),
+    (Act::Flood, 1),
+    (Act::SayDirect, 14),
+    (Act::Announce, 8),
+    (Act::Schedule, 2),
+    (Act::AskReceipt, 3),
+    (Act::Break, 8),
+    (Act::KillProcess, 3),
+    (Act::Quit, 1),
+    (Act::Stop, 8),
+    (Act::Deafen, 4),
+    (Act::Restart, 2),
+    (Act::Part, 3),
+    (Act::Follow, 5),
+    (Act::Moderate, 6),
+    (Act::ServerKick, 1),
+    (Act::Delete, 1),
+    (Act::Page, 3),
+    (Act::Retain, 2),
+    (Act::FillDisk, 1),
+    (Act::Idle, 2),
+];
+
 pub struct World {
-    random: Random,
+    pub random: Random,
     trace: bool,
-    now_us: u64,
-    hub: Hub,
-    clients: Vec<Client>,
-    rooms: Vec<RoomName>,
-    sessions: HashMap<SessionId, usize>,
-    next_session: u64,
-    tags: HashMap<u32, String>,
-    storing: Option<(u64, Vec<Entry>)>,
-    /// What the store has, by stream and number.
-    disk: HashMap<StreamKey, BTreeMap<u64, Entry>>,
-    fetching: Vec<(u64, Fetch)>,
-    checker: Checker,
-    faults: Faults,
-    quiet: bool,
-    chatter: u64,
-    said: u64,
-    tick_at_us: u64,
+    pub now_us: u64,
+    pub wall_us: i64,
+    pub rules: WorldRules,
+    pub server: Server,
+    pub clients: Vec<Client>,
+    names: Vec<RoomName>,
+    pub rooms: Rooms,
+    pub disk: Disk,
+    pub disk_full_until_us: u64,
+    pub checker: Checker,
+    pub faults: Faults,
+    /// All faults have ended.
+    pub quiet: bool,
+    pub is_stored: bool,
+    pub keys: u32,
+    pub channels_failed: bool,
+    weights: Vec<u64>,
     last: u64,
+    boots: u32,
+    pub tally: Tally,
+}
+
+/// How the server of a world is set up, over all its boots.
+#[derive(Debug)]
+pub struct WorldRules {
+    host: bool,
+    broadcast: bool,
+    members_min: usize,
+    small_backlog: bool,
+    in_flight: Option<usize>,
+    pub rates: Rates,
 }
 
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let store = random.permille(400);
-        let small_backlog = random.permille(200);
-        let mut rules = Rules::new(RUN, 0, batch_header);
-        rules.host = random.permille(500);
-        rules.broadcast = random.permille(850);
-        rules.broadcast_members_min = 1 + random.below(4) as usize;
-        rules.store = store;
-        let persistent = store && random.permille(700);
-        rules.persistent = persistent;
-        if small_backlog {
-            rules.backlog_bytes_max = 3_000;
-        }
-        if random.permille(300) {
-            rules.in_flight_bytes_per_user_max = 4_000;
-        }
-        let names = ["alpha", "beta", "memory"];
-        let rooms: Vec<_> = names.iter().map(|r| RoomName::new(r).unwrap()).collect();
+        let is_stored = random.permille(700);
+        let rules = WorldRules {
+            host: random.permille(500),
+            broadcast: random.permille(850),
+            members_min: 1 + random.index(4),
+            small_backlog: random.permille(250),
+            in_flight: random.permille(250).then(|| 2_000 + random.index(8_000)),
+            rates: match random.below(10) {
+                0 => Rates { messages: 20 + random.below(80), ..Rates::default() },
+                1 => Rates { repair_bytes: 20_000 + random.below(50_000), ..Rates::default() },
+                _ => Rates::default(),
+            },
+        };
         let bad = random.permille(800);
         let mut chance = |max: u64| if bad { random.below(max) } else { 0 };
         let faults = Faults {
             loss: chance(400),
             doubling: chance(100),
             delay_us: chance(20_000),
-            breaks: chance(8),
-            stops: chance(6),
-            deafness: chance(4),
-            store_fails: chance(200),
+            session_delay_us: chance(3_000),
+            store_fails: chance(150),
+            store_delay_us: 1 + chance(8_000),
+            channel: chance(40) / 2,
         };
-        let count = 3 + random.below(6) as usize;
+        let names: Vec<_> = ["alpha", "beta", "gamma", "memory", "secret"]
+            .iter()
+            .map(|name| RoomName::new(name).expect("a name"))
+            .collect();
+        let weights = ACTS.iter().map(|(act, weight)| {
+            let often = [0, 1, 1, 2, 4][random.index(5)];
+            match act {
+                Act::Say => 100,
+                _ => weight * often,
+            }
+        });
+        let weights = weights.collect();
+        let count = 3 + random.index(5);
         let clients = (0..count)
-            .map(|id| {
-                let of: Vec<_> = rooms.iter().filter(|_| random.permille(700)).cloned().collect();
-                Client::new(id, 1000 + (id as u32 % 3), of)
+            .map(|at| {
+                let uid = if at == 0 { OPERATOR } else { 1_000 + at as u32 % 3 };
+                let rooms =
+                    names.iter().filter(|_| at == 0 || random.permille(700)).cloned().collect();
+                let mut client = Client::new(at, uid, LABELS[random.index(3)], rooms);
+                client.follows_all_direct = random.permille(700);
+                client
             })
             .collect();
-        let chatter = 20 + random.below(400);
         let last = if random.permille(300) { 5 } else { 0 };
-        Self {
+        let run = RunId(seed as u32 ^ 0x5eed);
+        let hub = Hub::new(rules_of(run));
+        let mut checker = Checker::new();
+        checker.backlog_is_small = rules.small_backlog;
+        let mut world = Self {
+            random,
             trace,
             now_us: 1_000_000,
-            hub: Hub::new(rules),
+            wall_us: WALL_US,
+            rules,
+            server: Server::new(hub, run),
             clients,
-            rooms,
-            sessions: HashMap::new(),
-            next_session: 1,
-            tags: HashMap::new(),
-            storing: None,
-            disk: HashMap::new(),
-            fetching: Vec::new(),
-            checker: Checker::new(small_backlog, persistent, store),
+            names,
+            rooms: Rooms::default(),
+            disk: Disk::default(),
+            disk_full_until_us: 0,
+            checker,
             faults,
             quiet: false,
-            chatter,
-            said: 0,
-            tick_at_us: 0,
+            is_stored,
+            keys: 0,
+            channels_failed: false,
+            weights,
             last,
-            random,
+            boots: 0,
+            tally: Tally::default(),
+        };
+        world.tell(|| format!("stored {is_stored}, {:?}, {:?}", world.rules, world.faults));
+        world.boot();
+        for at in 0..world.clients.len() {
+            world.start_process(at);
         }
+        world
     }
 
-    fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall_us: self.now_us.cast_signed() }
+    pub fn now(&self) -> Now {
+        Now { mono_us: self.now_us, wall_us: self.wall_us + self.now_us.cast_signed() }
     }
 
-    #[expect(clippy::print_stdout, reason = "for whoever plays a seed again")]
-    fn tell(&self, what: impl FnOnce() -> String) {
+    #[expect(clippy::print_stdout, reason = "for a person who plays a seed again")]
+    pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>9} {}", self.now_us, what());
         }
     }
 
-    pub fn run(&mut self) {
-        self.make_memory_room();
-        let steps = 300 + self.random.below(500);
-        for _ in 0..steps {
-            self.disturb();
-            self.chat();
-            self.step();
+    // ---- the server's life -------------------------------------------------------------------
+
+    /// A server begins with what the store has.
+    fn boot(&mut self) {
+        self.boots += 1;
+        let run = RunId(self.server.run.0.wrapping_add(1));
+        let mut rules = rules_of(run);
+        rules.host = self.rules.host;
+        rules.broadcast = self.rules.broadcast;
+        rules.broadcast_members_min = self.rules.members_min;
+        (rules.store, rules.persistent) = (self.is_stored, self.is_stored);
+        if self.rules.small_backlog {
+            rules.backlog_bytes_max = 3_000;
         }
-        self.heal();
-        let deadline_us = self.now_us + 2_000_000;
-        while !self.is_settled() {
-            assert!(self.now_us < deadline_us, "2 s after all faults ended: {}", self.unsettled());
-            self.step();
+        if let Some(bytes) = self.rules.in_flight {
+            rules.in_flight_bytes_per_user_max = bytes;
         }
-        self.check_receipts();
+        rules.rates = self.rules.rates;
+        let restored = self.disk.restored();
+        let talked: Vec<_> = restored.conversations.iter().flat_map(|(a, b, _)| [*a, *b]).collect();
+        self.server = Server::new(Hub::restored(rules, restored), run);
+        for uid in talked {
+            self.server.hub.learn_user(user_name(uid), uid);
+        }
+        self.tell(|| format!("the server begins, boot {:08x}", run.0));
+        if !self.is_stored || self.boots == 1 {
+            self.create_rooms();
+        }
     }
 
-    /// One room is not stored, in every world.
-    fn make_memory_room(&mut self) {
-        let session = self.open(usize::MAX, 1000);
-        let room = self.rooms[2].clone();
-        self.hub.request(
-            self.now(),
-            session,
-            1,
-            Request::CreateRoom { room, history: false, private: false, read_only: false },
-        );
-        self.hub.close(self.now(), session, EndCause::Quit);
-        self.hub.end_turn(self.now());
+    /// Two rooms that do not come into being by their first use: one in memory, one private.
+    fn create_rooms(&mut self) {
+        let id = self.server.next_session();
+        let peer = Peer { uid: OPERATOR, user: user_name(OPERATOR), pid: 1, start: 1 };
+        let hello = Hello { label: None, kind: Kind::Script, instance: [0; 16] };
+        let now = self.now();
+        for uid in 1_000..1_003 {
+            self.server.hub.learn_user(user_name(uid), uid);
+        }
+        self.server.hub.open(now, id, peer, hello).expect("the first session");
+        for (room, history, private) in [(3, false, false), (4, true, true)] {
+            let room = self.names[room].clone();
+            self.rooms.creates(&room, OPERATOR, private, false);
+            self.rooms.stores(&room, history);
+            let read_only = false;
+            let request = Request::CreateRoom { room, history, private, read_only };
+            self.server.hub.request(now, id, 1, request);
+        }
+        for uid in 1_000..1_002 {
+            let room = self.names[4].clone();
+            self.rooms.sets(&room, uid, Role::Invited, true, self.now_us);
+            let request =
+                Request::Role { room, user: user_name(uid), role: Role::Invited, on: true };
+            self.server.hub.request(now, id, 2, request);
+        }
+        self.server.hub.close(now, id, EndCause::Quit);
+        self.server.hub.end_turn(now);
         self.act();
+        if let Some((_, records, entries)) = self.server.storing.take() {
+            self.commit(records, entries);
+            self.server.hub.stored(now);
+            self.act();
+        }
     }
 
-    fn open(&mut self, client: usize, uid: u32) -> SessionId {
-        let session = SessionId(self.next_session);
-        self.next_session += 1;
-        let user = UserName::new(&format!("user{uid}")).unwrap();
-        let instance = self.clients.get(client).map_or([0xff; 16], |c| c.instance);
-        let peer = Peer { uid, user, pid: client as u32, start: client as u64 };
-        let hello = Hello { label: None, kind: Kind::Script, instance };
-        self.hub.open(self.now(), session, peer, hello).unwrap();
-        session
+    fn restart(&mut self) {
+        self.tell(|| "the server is killed".to_owned());
+        self.kill_server();
+        if !self.is_stored {
+            self.checker.forgets_schedules();
+        }
+        self.boot();
+    }
+
+    // ---- clients' lives ----------------------------------------------------------------------
+
+    fn start_process(&mut self, at: usize) {
+        let will = self.random.permille(600);
+        let client = &mut self.clients[at];
+        let process = client.process() + 1;
+        self.checker.begins_process(process, client.uid);
+        let will = will.then(|| self.checker.says(To::Will));
+        let text = will.map(|number| text_of(number, 3));
+        client.start(self.last, will.zip(text.as_deref()));
+        client.connects_at_us = self.now_us + self.random.below(20_000);
     }
 
     fn connect(&mut self, at: usize) {
-        let uid = self.clients[at].uid;
-        let session = self.open(at, uid);
-        self.sessions.insert(session, at);
-        self.tell(|| format!("client {at} connects as session {}", session.0));
-        self.clients[at].connected(self.now_us, session, RUN, self.last);
+        let client = &self.clients[at];
+        let (uid, pid, process) = (client.uid, client.pid(), client.process());
+        let overlaps = self.server.conns.iter().any(|conn| conn.process == process);
+        let peer = Peer { uid, user: user_name(uid), pid, start: u64::from(pid) };
+        let id = self.server.next_session();
+        let now = self.now();
+        let hello = client.state.hello.clone();
+        if self.server.hub.open(now, id, peer, hello.for_hub()).is_err() {
+            self.clients[at].connects_at_us = self.now_us + 50_000;
+            return;
+        }
+        self.tell(|| format!("client {at} (process {process}) connects as session {}", id.0));
+        if overlaps {
+            self.tally.count(Seen::Overlap);
+        }
+        let socket_bytes = if self.random.permille(300) { 20_000 } else { 200_000 };
+        let welcome = Welcome {
+            protocol: PROTOCOL_VERSION,
+            version: String::new(),
+            run: self.server.run,
+            session: id.0,
+            pid: 1,
+            user: user_name(uid).to_string(),
+            uid,
+            broadcast: "multicast".to_owned(),
+            epoch: 1,
+            source_port: self.rules.broadcast.then_some(1),
+        };
+        let client = &mut self.clients[at];
+        self.server.conns.push(Conn::new(id, client, socket_bytes));
+        client.session = Some(id);
+        client.state.begin(&welcome);
+        self.after_input(at);
     }
 
-    fn disconnect(&mut self, at: usize) {
-        let Some(session) = self.clients[at].session else { return };
-        self.tell(|| format!("client {at} loses session {}", session.0));
-        self.sessions.remove(&session);
-        let cause = [EndCause::Closed, EndCause::Killed][self.random.below(2) as usize];
-        self.hub.close(self.now(), session, cause);
-        self.clients[at].disconnected();
-        self.clients[at].down_until_us = self.now_us + self.random.below(100_000);
+    /// A client's connection broke; its process goes on.
+    pub fn break_client(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let Some(id) = client.session else { return };
+        if !client.state.end("broken") {
+            let process = client.process();
+            for place in client.new_places.drain(..) {
+                self.checker.leaves(process, place);
+            }
+        }
+        client.forget_session();
+        client.connects_at_us = self.now_us + 1_000 + self.random.below(200_000);
+        if let Some(conn) = self.server.conn_mut(id) {
+            conn.attached = false;
+            conn.down.clear();
+            conn.down_bytes = 0;
+        }
+        self.drain(at);
+    }
+
+    /// The server sees the end of a session later, or soon.
+    fn end_up(&mut self, id: SessionId, cause: EndCause) {
+        let late = if self.quiet { 0 } else { self.random.below(400_000) };
+        let within = if self.random.permille(500) { late } else { late % 2_000 };
+        if let Some(conn) = self.server.conn_mut(id) {
+            let due = conn.up.back().map_or(0, |(due, _)| *due).max(self.now_us + within);
+            conn.up.push_back((due, Up::End(cause)));
+        }
+    }
+
+    fn kill_process(&mut self, at: usize) {
+        let session = self.clients[at].session;
+        self.break_client(at);
+        if let Some(id) = session {
+            self.end_up(id, EndCause::Killed);
+        }
+        let lost: Vec<_> = self.clients[at].submitted.values().copied().collect();
+        for text in lost {
+            self.checker.loses_sight(text);
+        }
+        self.start_process(at);
+    }
+
+    fn quit(&mut self, at: usize) {
+        let Some(id) = self.clients[at].session else { return };
+        self.clients[at].ask(&Request::Quit, Ask::Other);
+        self.after_input(at);
+        self.kill_process_quietly(at, id);
+    }
+
+    fn kill_process_quietly(&mut self, at: usize, id: SessionId) {
+        self.break_client(at);
+        self.end_up(id, EndCause::Closed);
+        let lost: Vec<_> = self.clients[at].submitted.values().copied().collect();
+        for text in lost {
+            self.checker.loses_sight(text);
+        }
+        self.start_process(at);
+    }
+
+    // ---- what comes to a client --------------------------------------------------------------
+
+    fn take_down(&mut self, at: usize) {
+        let client = &self.clients[at];
+        if client.stopped {
+            return;
+        }
+        let Some(id) = client.session else { return };
+        let now = self.now();
+        loop {
+            let Some(conn) = self.server.conn_mut(id) else {
+                // The server ended it, and it has read the goodbye.
+                return self.break_client(at);
+            };
+            if conn.down.front().is_none_or(|(due, _)| *due > now.mono_us) {
+                break;
+            }
+            let Some((_, piece)) = conn.down.pop_front() else { break };
+            conn.down_bytes -= piece.bytes.len();
+            let client = &mut self.clients[at];
+            let process = client.process();
+            for begins in &piece.begins {
+                let client = &mut self.clients[at];
+                let label =
+                    (begins.is_direct && !client.follows_all_direct).then_some(client.label);
+                if self.checker.begins(process, begins.place, begins.first, label)
+                    && !client.state.is_ready()
+                {
+                    client.new_places.push(begins.place);
+                }
+                client.places.insert(begins.place, begins.incarnation);
+                let (key, first) = (self.checker.key(begins.place).clone(), begins.first);
+                self.tell(|| format!("process {process} begins {key:?} at {first}"));
+            }
+            let half =
+                if self.random.permille(100) { self.random.index(piece.bytes.len()) } else { 0 };
+            let (first, rest) = piece.bytes.split_at(half);
+            let state = &mut self.clients[at].state;
+            let taken = state.take_bytes(now, first).and_then(|()| state.take_bytes(now, rest));
+            self.drain(at);
+            match taken {
+                Ok(()) => {}
+                Err(LinkError::Refused(_)) => {
+                    // It was turned out, and is not to come back: another process does.
+                    self.tell(|| format!("client {at} is turned out"));
+                    return self.kill_process_quietly(at, id);
+                }
+                Err(e) => panic!("client {at}: {e}"),
+            }
+        }
+        while let Some((due, _)) = self.clients[at].datagrams.front()
+            && *due <= now.mono_us
+        {
+            let client = &mut self.clients[at];
+            let Some((_, datagram)) = client.datagrams.pop_front() else { break };
+            client.datagrams_charge -= charge_bytes(datagram.len());
+            let mut bytes = datagram.to_vec();
+            client.state.take_datagram(now, &mut bytes);
+            self.drain(at);
+        }
+        self.clients[at].state.tick(now.mono_us);
+        self.after_input(at);
+    }
+
+    /// Carries out a client's wishes and writes what it has to say.
+    fn after_input(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        for wish in std::mem::take(&mut client.state.wishes) {
+            match wish {
+                Wish::Hear(tag, channel) => {
+                    client.groups.insert(tag.0);
+                    client.state.heard(tag, &channel, Some(RECEIVE_BUFFER as u64), [0; 16]);
+                }
+                Wish::Leave(tag) => {
+                    client.groups.remove(&tag);
+                }
+            }
+        }
+        let Some(id) = client.session else { return };
+        if client.state.out.is_empty() {
+            return;
+        }
+        let delay =
+            if self.quiet { 10 } else { 10 + self.random.below(self.faults.session_delay_us) };
+        let Some(conn) = self.server.conn_mut(id) else { return };
+        if conn.up_bytes >= UP_BYTES {
+            return;
+        }
+        let bytes = std::mem::take(&mut client.state.out);
+        let due = conn.up.back().map_or(0, |(due, _)| *due).max(self.now_us + delay);
+        conn.up_bytes += bytes.len();
+        conn.up.push_back((due, Up::Bytes(bytes)));
+    }
+
+    fn place(&mut self, uid: u32, stream: &StreamName, run: Option<RunId>) -> Place {
+        let key = match stream {
+            StreamName::Room(room) => Key::Room(room.clone(), run),
+            StreamName::Direct(user) => {
+                let other = uid_of(user);
+                Key::Pair(uid.min(other), uid.max(other), run)
+            }
+            StreamName::Announcements => Key::Announcements(run),
+        };
+        self.checker.place(key)
+    }
+
+    /// The place of a stream that a client follows now.
+    fn followed_place(&mut self, at: usize, stream: &StreamName) -> Place {
+        let stored = match stream {
+            StreamName::Room(room) => self.rooms.is_stored(room, self.is_stored),
+            StreamName::Direct(_) | StreamName::Announcements => self.is_stored,
+        };
+        let run = (!stored).then_some(self.server.run);
+        self.place(self.clients[at].uid, stream, run)
+    }
+
+    fn drain(&mut self, at: usize) {
+        let mut codes = Vec::new();
+        while let Some(queued) = self.clients[at].state.next_wake() {
+            match queued {
+                Queued::Event(event) => self.take_event(at, event),
+                Queued::Sent(sent) => {
+                    let client = &mut self.clients[at];
+                    let uid = client.uid;
+                    let text = client.submitted.remove(&sent.counter).expect("one ack for a text");
+                    let place = self.place(uid, &sent.id.stream, sent.id.run);
+                    self.checker.acks(text, place, sent.id.seq);
+                }
+                Queued::Refused(refusal) => {
+                    self.tally.count(Seen::Refused);
+                    codes.push(refusal);
+                }
+                Queued::NotFollowed(follow, _) => {
+                    self.clients[at].rooms.retain(|room| Follow::Room(room.clone()) != follow);
+                }
+                Queued::Ended(e) => panic!("client {at} ended: {e}"),
+                Queued::Reply(serial, result) => {
+                    let ask =
+                        self.clients[at].asks.remove(&serial).expect("one answer to a request");
+                    self.take_answer(at, ask, result);
+                }
+            }
+        }
+        let unknown = codes.iter().any(|refusal| refusal.code == RefusalCode::UnknownSubmit);
+        for counter in self.clients[at].state.take_refused() {
+            let text = self.clients[at].submitted.remove(&counter).expect("one refusal for a text");
+            let is_stored = self.checker.said(text).is_home();
+            if unknown || (STORED_IS_REFUSED && is_stored) {
+                self.checker.loses_sight(text);
+            } else {
+                self.checker.refuses(text, &format!("{codes:?}"));
+            }
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        at: usize,
+        ask: Ask,
+        result: Result<Reply, moot::chat::verbs::Refusal>,
+    ) {
+        let client = &mut self.clients[at];
+        let uid = client.uid;
+        let connected = client.session.is_some();
+        match (ask, result) {
+            (Ask::Open { with, label, bytes }, Ok(Reply::Opened(info))) => {
+                self.tally.count(Seen::Direct);
+                let number = self.checker.says(To::Pair(uid, with, label));
+                let label = label.map(|label| Label::new(label).expect("a name"));
+                let to = Address::Direct { stream: info.tag, with: user_name(with), label };
+                self.clients[at].say(to, None, number, bytes);
+            }
+            (Ask::Announce(text), Ok(Reply::Announced { number, .. })) => {
+                client.announced.push(number);
+                let place = self.followed_place(at, &StreamName::Announcements);
+                self.checker.acks(text, place, number);
+            }
+            (Ask::Announce(text), Ok(Reply::Scheduled { .. })) => {
+                self.tally.count(Seen::Scheduled);
+                let said = self.checker.said_mut(text);
+                (said.promised, said.fate) = (true, Fate::Unknown);
+            }
+            (Ask::Announce(text), Err(refusal)) => {
+                // A scheduled one is active, though not stored yet; and the sender of any other can't know
+                // once its session is gone.
+                let scheduled = self.checker.said(text).not_before_us != i64::MIN;
+                if connected && !scheduled {
+                    self.checker.refuses(text, &refusal.text);
+                } else {
+                    self.checker.loses_sight(text);
+                }
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn take_event(&mut self, at: usize, event: Event) {
+        let process = self.clients[at].process();
+        match event {
+            Event::Message(message) => self.show(at, &message),
+            Event::Gap { stream, range: Some((first, last)), .. } => {
+                self.tally.count(Seen::Gap);
+                let place = self.followed_place(at, &stream);
+                self.checker.gap(process, place, first, last);
+            }
+            Event::Removed { room, .. } | Event::Deleted { room } => {
+                self.tell(|| format!("client {at} is out of {room}"));
+                let place = self.followed_place(at, &StreamName::Room(room.clone()));
+                self.checker.leaves(process, place);
+                self.clients[at].places.remove(&place);
+                self.clients[at].rooms.retain(|of| *of != room);
+            }
+            Event::Ready { .. }
+            | Event::Gap { .. }
+            | Event::Joined { .. }
+            | Event::Left { .. }
+            | Event::Topic { .. }
+            | Event::Cancelled { .. }
+            | Event::Invited { .. }
+            | Event::Slowed
+            | Event::Offer { .. }
+            | Event::Answered { .. }
+            | Event::Abandoned { .. }
+            | Event::End { .. } => {}
+        }
+    }
+
+    fn show(&mut self, at: usize, message: &Message) {
+        let (process, uid) = (self.clients[at].process(), self.clients[at].uid);
+        let run = match &message.id.stream {
+            // Announcements are named without their boot.
+            StreamName::Announcements => (!self.is_stored).then_some(self.server.run),
+            StreamName::Room(_) | StreamName::Direct(_) => message.id.run,
+        };
+        let place = self.place(uid, &message.id.stream, run);
+        let wall_us = message.wall_us - self.wall_us;
+        self.tell(|| format!("process {process} shows {}", message.id));
+        let (seq, text) = (message.id.seq, message.text.as_str());
+        // A retained one comes beside the stream's order to members that are new, in a room above all.
+        let retained = message.notice.as_ref().filter(|notice| notice.retained);
+        let beside = |room: &Option<_>| room.is_some() || self.checker.is_past(process, place, seq);
+        if retained.is_some_and(|notice| beside(&notice.room)) {
+            self.checker.shows_retained(place, seq, text);
+        } else {
+            self.checker.shows(process, place, seq, text, wall_us);
+        }
+    }
+
+    // ---- what happens ------------------------------------------------------------------------
+
+    pub fn run(&mut self) {
+        let acts = 100 + self.random.below(150);
+        for _ in 0..acts {
+            self.disturb();
+            let pause = match self.random.below(1_000) {
+                0..600 => self.random.below(1_500),
+                600..900 => self.random.below(25_000),
+                900..985 => self.random.below(400_000),
+                985..998 => self.random.below(6_000_000),
+                _ => self.random.below(LONGEST_PAUSE_US),
+            };
+            self.pass(pause);
+        }
+        self.heal();
+        self.settle();
+        self.check_receipts();
+        self.bring_back();
+        if self.random.permille(50) {
+            self.judge_deafness();
+        }
+    }
+
+    /// Virtual time passes; nothing new is begun.
+    fn pass(&mut self, us: u64) {
+        let until = self.now_us + us;
+        while self.step(until) {}
+        self.now_us = until;
+    }
+
+    /// One instant at which something is due, until a time; false if nothing is.
+    fn step(&mut self, until_us: u64) -> bool {
+        let now_us = self.now_us;
+        let mut due = self.server.due_us(now_us);
+        for client in &self.clients {
+            let conn = client.session.and_then(|id| self.server.conn(id));
+            let down = match (client.session, conn) {
+                (Some(_), None) => Some(now_us),
+                (_, conn) => conn.and_then(|conn| conn.down.front()).map(|(due, _)| *due),
+            };
+            due = due.min(client.due_us(down).unwrap_or(u64::MAX));
+        }
+        let at = due.max(now_us + 1).next_multiple_of(GRID_US);
+        if at > until_us {
+            return false;
+        }
+        self.now_us = at;
+        for at in 0..self.clients.len() {
+            let client = &self.clients[at];
+            if client.session.is_none() && !client.stopped && client.connects_at_us <= self.now_us {
+                self.connect(at);
+            }
+        }
+        self.serve();
+        for at in 0..self.clients.len() {
+            self.take_down(at);
+        }
+        true
+    }
+
+    /// A client that can do something now.
+    fn any_client(&mut self) -> Option<usize> {
+        let at = self.random.index(self.clients.len());
+        (!self.clients[at].stopped).then_some(at)
+    }
+
+    fn any_room(&mut self) -> RoomName {
+        self.names[self.random.index(self.names.len())].clone()
     }
 
     fn disturb(&mut self) {
-        for at in 0..self.clients.len() {
-            if self.random.permille(self.faults.breaks) {
-                self.disconnect(at);
+        let Some(drawn) = self.random.weighted(&self.weights) else { return };
+        let act = ACTS[drawn].0;
+        match act {
+            Act::Say => self.say(1, 8),
+            Act::SayLong => self.say(1, 9_000),
+            Act::SayMuch => {
+                let count = 5 + self.random.below(25);
+                let bytes = if self.random.permille(200) { 3_000 } else { 60 };
+                self.say(count, bytes);
             }
-            if self.random.permille(self.faults.stops) {
+            Act::Flood => {
+                if let Some(at) = self.any_client()
+                    && self.random.permille(50)
+                {
+                    self.flood(at);
+                }
+            }
+            Act::SayDirect => self.say_direct(),
+            Act::Announce => self.announce(false),
+            Act::Schedule => self.announce(true),
+            Act::AskReceipt => {
+                if let Some(at) = self.any_client()
+                    && let Some(number) = self.clients[at].announced.last().copied()
+                {
+                    self.clients[at].ask_receipt(number);
+                    self.after_input(at);
+                }
+            }
+            Act::Break => {
+                let at = self.random.index(self.clients.len());
+                if let Some(id) = self.clients[at].session {
+                    self.tell(|| format!("client {at} loses session {}", id.0));
+                    self.tally.count(Seen::Break);
+                    self.break_client(at);
+                    if !LATE_SUBMITS && let Some(conn) = self.server.conn_mut(id) {
+                        conn.forget_input();
+                    }
+                    self.end_up(id, EndCause::Closed);
+                }
+            }
+            Act::KillProcess => {
+                let at = self.random.index(self.clients.len());
+                self.tell(|| format!("client {at} is killed"));
+                self.tally.count(Seen::KilledProcess);
+                self.kill_process(at);
+            }
+            Act::Quit => {
+                if let Some(at) = self.any_client() {
+                    self.tell(|| format!("client {at} quits"));
+                    self.tally.count(Seen::Quit);
+                    self.quit(at);
+                }
+            }
+            Act::Stop => {
+                let at = self.random.index(self.clients.len());
                 self.clients[at].stopped ^= true;
+                self.tally.count(Seen::Stopped);
                 self.tell(|| format!("client {at} stopped: {}", self.clients[at].stopped));
             }
-            if self.random.permille(self.faults.deafness) {
+            Act::Deafen => {
+                let at = self.random.index(self.clients.len());
                 self.clients[at].deaf ^= true;
+                self.tally.count(Seen::Deaf);
                 self.tell(|| format!("client {at} deaf: {}", self.clients[at].deaf));
+            }
+            Act::Restart => self.restart(),
+            Act::Part => self.part(),
+            Act::Follow => self.follow(),
+            Act::Moderate => self.moderate(),
+            Act::ServerKick => {
+                let user = user_name(1_000 + self.random.below(3) as u32);
+                self.operator_asks(&Request::Kick { user, label: None });
+            }
+            Act::Delete => {
+                if DELETES {
+                    let room = self.names[self.random.index(3)].clone();
+                    self.operator_asks(&Request::DeleteRoom { room });
+                }
+            }
+            Act::Page => {
+                if let Some(at) = self.any_client() {
+                    let room = self.any_room();
+                    let place = self.room_place(&room);
+                    let last = self.checker.newest(place);
+                    self.clients[at].ask(&page(&room, last.max(1)), Ask::Other);
+                    self.after_input(at);
+                }
+            }
+            Act::Retain => {
+                if self.is_stored && !self.disk.streams.is_empty() {
+                    self.tally.count(Seen::Retention);
+                    let at = self.random.index(self.disk.streams.len());
+                    let count = 1 + self.random.index(12);
+                    let (key, first) = self.disk.retain(at, count);
+                    self.tell(|| format!("{key:?} is kept from {first}"));
+                    self.checker.retains(crate::server::key_of(&key), first);
+                }
+            }
+            Act::FillDisk => self.disk_full_until_us = self.now_us + self.random.below(4_000_000),
+            Act::Idle => {
+                let us = self.random.below(3_000_000);
+                self.pass(us);
             }
         }
     }
 
-    fn chat(&mut self) {
-        for at in 0..self.clients.len() {
+    fn say(&mut self, count: u64, bytes: u64) {
+        let Some(at) = self.any_client() else { return };
+        let room = self.any_room();
+        self.say_in(at, &room, count, bytes);
+    }
+
+    fn say_in(&mut self, at: usize, room: &RoomName, count: u64, bytes: u64) {
+        let place = self.room_place(room);
+        for _ in 0..count {
             let client = &self.clients[at];
-            if client.stopped || client.paused || client.unacked.len() >= 60 {
-                continue;
+            if client.state.unacked() >= 60 {
+                break;
             }
-            if self.random.permille(self.chatter) {
-                let room = self.rooms[self.random.below(3) as usize].clone();
-                self.said += 1;
-                let long = if self.random.permille(20) { 9_000 } else { 5 };
-                let text =
-                    format!("{} {}", self.said, "x".repeat(self.random.below(long) as usize));
-                self.clients[at].say(self.now_us, room, text);
-            }
-            if self.clients[at].session.is_some() && self.random.permille(3) {
-                self.said += 1;
-                let text = format!("announcement {}", self.said);
-                self.clients[at].announce(self.now_us, &text);
-            }
+            let incarnation = client.places.get(&place).map(|incarnation| (place, *incarnation));
+            let to = To::Room(room.clone(), incarnation);
+            let number = self.checker.says(to);
+            let bytes = self.random.index(bytes as usize);
+            self.tell(|| format!("client {at} submits {number} to {room}"));
+            self.clients[at].say(Address::Room(room.clone()), None, number, bytes);
+        }
+        self.after_input(at);
+    }
+
+    /// More than one stream may have in flight.
+    fn flood(&mut self, at: usize) {
+        let room = self.any_room();
+        let place = self.room_place(&room);
+        for _ in 0..50 {
+            let incarnation = self.clients[at].places.get(&place).map(|i| (place, *i));
+            let number = self.checker.says(To::Room(room.clone(), incarnation));
+            self.clients[at].say(Address::Room(room.clone()), None, number, 30_000);
+        }
+        self.after_input(at);
+    }
+
+    fn say_direct(&mut self) {
+        let Some(at) = self.any_client() else { return };
+        let with = 1_000 + self.random.below(3) as u32;
+        let label = LABELS[self.random.index(3)];
+        self.say_to(at, with, label);
+    }
+
+    fn say_to(&mut self, at: usize, with: u32, label: Option<&'static str>) {
+        let bytes = self.random.index(40);
+        let target_label = label.map(|label| Label::new(label).expect("a name"));
+        let target = Target::User { user: user_name(with), label: target_label };
+        self.clients[at].ask(&Request::Open { target }, Ask::Open { with, label, bytes });
+        self.after_input(at);
+    }
+
+    fn announce(&mut self, scheduled: bool) {
+        if let Some(at) = self.any_client() {
+            self.announce_by(at, scheduled);
         }
     }
+
+    fn announce_by(&mut self, at: usize, scheduled: bool) {
+        let room = (!scheduled && self.random.permille(500)).then(|| self.any_room());
+        let to = room.clone().map_or(To::All, To::Members);
+        let number = self.checker.says(to);
+        let text = Text::new(&text_of(number, 4)).expect("a text");
+        let mut announce = Announce::new(Level::Notice, text);
+        announce.retain = self.random.permille(200);
+        announce.expires_us =
+            self.random.permille(300).then(|| 500_000 + self.random.below(5_000_000));
+        let said = self.checker.said_mut(number);
+        said.may_be_hidden = announce.expires_us.is_some();
+        if scheduled {
+            let at_us = (self.now_us + 500_000 + self.random.below(5_000_000)).cast_signed();
+            announce.at_us = Some(self.wall_us + at_us);
+            said.not_before_us = at_us;
+        }
+        if room.is_some() {
+            self.tally.count(Seen::RoomAnnouncement);
+        }
+        announce.room = room;
+        self.tell(|| format!("client {at} announces {number}"));
+        self.clients[at].ask(&Request::Announce(announce), Ask::Announce(number));
+        self.after_input(at);
+    }
+
+    fn operator_asks(&mut self, request: &Request) {
+        self.tell(|| format!("the operator asks {request:?}"));
+        if self.clients[0].stopped || self.clients[0].session.is_none() {
+            return;
+        }
+        self.clients[0].ask(request, Ask::Other);
+        self.after_input(0);
+    }
+
+    fn moderate(&mut self) {
+        let room = self.any_room();
+        let user = user_name(1_000 + self.random.below(3) as u32);
+        let role = |role, on| Request::Role { room: room.clone(), user: user.clone(), role, on };
+        let request = match self.random.below(10) {
+            0 | 1 => Request::KickFromRoom { room, user, label: None },
+            2 => role(Role::Banned, true),
+            3..6 => role(Role::Banned, false),
+            6 => role(Role::Invited, false),
+            7 | 8 => role(Role::Invited, true),
+            _ => {
+                self.tally.count(Seen::Mute);
+                role(Role::Muted, self.random.permille(500))
+            }
+        };
+        self.operator_asks(&request);
+    }
+
+    fn part(&mut self) {
+        let Some(at) = self.any_client() else { return };
+        if !self.clients[at].state.is_ready() || self.clients[at].rooms.is_empty() {
+            return;
+        }
+        let which = self.random.index(self.clients[at].rooms.len());
+        let room = self.clients[at].rooms[which].clone();
+        let place = self.room_place(&room);
+        if !self.clients[at].places.contains_key(&place) {
+            return;
+        }
+        self.clients[at].rooms.remove(which);
+        self.tell(|| format!("client {at} leaves {room}"));
+        self.clients[at].state.part(&room, true);
+        self.clients[at].places.remove(&place);
+        self.checker.leaves(self.clients[at].process(), place);
+        if self.random.permille(300) {
+            self.follow_room(at, room);
+        }
+        self.after_input(at);
+    }
+
+    fn follow(&mut self) {
+        let Some(at) = self.any_client() else { return };
+        let room = self.any_room();
+        self.follow_room(at, room);
+        self.after_input(at);
+    }
+
+    fn follow_room(&mut self, at: usize, room: RoomName) {
+        let client = &mut self.clients[at];
+        if client.rooms.contains(&room) || !client.state.is_ready() {
+            return;
+        }
+        client.rooms.push(room.clone());
+        client.state.follow(Follow::Room(room));
+    }
+
+    // ---- the end -----------------------------------------------------------------------------
 
     fn heal(&mut self) {
         self.tell(|| "all faults end".to_owned());
         self.quiet = true;
+        self.disk_full_until_us = 0;
         for client in &mut self.clients {
             client.stopped = false;
             client.deaf = false;
-            client.down_until_us = 0;
+            client.connects_at_us = client.connects_at_us.min(self.now_us + 10_000);
         }
     }
 
-    fn step(&mut self) {
-        self.now_us += STEP_US;
+    fn settle(&mut self) {
+        // Repairs of what was lost before may be throttled.
+        let within_us = HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
+        let (mut deadline_us, mut before) = (self.now_us + within_us, u64::MAX);
+        // Small limits make senders wait for each other: there each step has that time.
+        let rules = &self.rules;
+        let is_slow = rules.in_flight.is_some() || rules.small_backlog || rules.rates.messages > 0;
+        while let Some(open) = self.unsettled() {
+            let unacked = self.clients.iter().map(|client| client.state.unacked() as u64);
+            let left = unacked.sum::<u64>() + self.behind();
+            if is_slow && left < before {
+                deadline_us = self.now_us + within_us;
+                before = left;
+            }
+            assert!(self.now_us < deadline_us, "after all faults ended: {open}");
+            if !self.step(deadline_us) {
+                self.now_us = deadline_us;
+            }
+        }
+    }
+
+    /// Messages that readers do not have yet.
+    fn behind(&self) -> u64 {
+        let of = |client: &Client| {
+            let process = client.process();
+            client.places.keys().map(|place| self.checker.behind(process, *place)).sum::<u64>()
+        };
+        self.clients.iter().map(of).sum()
+    }
+
+    fn unsettled(&mut self) -> Option<String> {
         for at in 0..self.clients.len() {
             let client = &self.clients[at];
-            if client.session.is_none() && !client.stopped && client.down_until_us <= self.now_us {
-                self.connect(at);
+            if !client.is_idle() {
+                return Some(format!(
+                    "client {at}: session {:?}, ready {}, {} unacked {:?}, asks {:?}",
+                    client.session,
+                    client.state.is_ready(),
+                    client.state.unacked(),
+                    client.submitted,
+                    client.asks
+                ));
             }
-        }
-        self.take_up();
-        self.hub.end_turn(self.now());
-        self.act();
-        self.store();
-        self.fetch();
-        if self.now_us >= self.tick_at_us {
-            self.hub.tick(self.now());
-            self.act();
-            self.tick_at_us = self.now_us + self.hub.tick_after_ms() * 1000;
-        }
-        for at in 0..self.clients.len() {
-            self.pump(at);
-            self.act();
-            self.take_down(at);
-        }
-    }
-
-    /// What clients sent arrives, in order, unless the server does not read.
-    fn take_up(&mut self) {
-        for at in 0..self.clients.len() {
-            let mut taken = 0;
-            while taken < 20
-                && !self.clients[at].paused
-                && self.clients[at].up.front().is_some_and(|(due, _)| *due <= self.now_us)
-            {
-                let (_, up) = self.clients[at].up.pop_front().unwrap();
-                taken += 1;
-                let session = self.clients[at].session.unwrap();
-                let now = self.now();
-                self.hub.heard(now, session);
-                match up {
-                    Up::Request(serial, request) => self.hub.request(now, session, serial, request),
-                    Up::Report(report) => self.hub.report(now, session, &report),
-                    Up::Repair(tag, first, last) => self.hub.repair(now, session, tag, first, last),
-                    Up::Pong => {}
-                    Up::Submit { counter, room, text } => {
-                        let lines = vec![Line { reply_to: None, text: &text }];
-                        let to = SubmitTo::Room(room);
-                        let submit = Submit { first: counter, to, to_label: None, lines };
-                        self.hub.submit(now, session, &submit);
-                    }
-                }
-                self.act();
+            if !client.state.has_shown_all() {
+                return Some(format!("client {at} has not shown all"));
             }
-        }
-    }
-
-    fn act(&mut self) {
-        while self.hub.has_actions() {
-            let actions: Vec<_> = self.hub.actions().collect();
-            for action in actions {
-                self.carry_out(action);
-            }
-        }
-    }
-
-    fn client_of(&mut self, session: SessionId) -> Option<&mut Client> {
-        let at = *self.sessions.get(&session)?;
-        self.clients.get_mut(at)
-    }
-
-    fn carry_out(&mut self, action: Action) {
-        match action {
-            Action::Send(session, frame) => {
-                if let Frame::Reply { result: Ok(reply), .. } = &frame {
-                    self.note_tags(reply);
-                }
-                if let Some(client) = self.client_of(session) {
-                    client.output.push_back(Down::Frame(frame));
-                }
-            }
-            Action::Wake(session) => {
-                if let Some(client) = self.client_of(session) {
-                    client.hungry = true;
-                }
-            }
-            Action::Pause(session) => {
-                if let Some(client) = self.client_of(session) {
-                    client.paused = true;
-                }
-            }
-            Action::Resume(session) => {
-                if let Some(client) = self.client_of(session) {
-                    client.paused = false;
-                }
-            }
-            Action::Publish(tag, frame) => self.publish(tag, &frame),
-            Action::OpenChannel(tag) => {
-                let port = self.random.permille(900).then_some(4242);
-                let key = ChannelKey { number: 1, bytes: [0; 32] };
-                let channel = port.map(|port| Channel { group: [239, 255, 0, 1], port, key });
-                self.hub.channel_opened(tag, channel);
-            }
-            Action::Fetch(fetch) => {
-                self.fetching.push((self.now_us + self.random.below(5_000), fetch));
-            }
-            Action::Store(_, entries) => {
-                assert!(self.storing.is_none(), "one transaction at a time");
-                self.storing = Some((self.now_us + self.random.below(8_000), entries));
-            }
-            Action::NewKey(_)
-            | Action::CloseChannel(_)
-            | Action::End(..)
-            | Action::Log(_)
-            | Action::Row(_)
-            | Action::RowGone(_) => {}
-        }
-    }
-
-    fn note_tags(&mut self, reply: &moot::chat::verbs::Reply) {
-        use moot::chat::verbs::{Reply, StreamLabel};
-        if let Reply::Joined(infos) = reply {
-            for info in infos {
-                if let StreamLabel::Room(room) = &info.name {
-                    self.tags.insert(info.tag.0, room.to_string());
+            let process = client.process();
+            for place in client.places.keys() {
+                if let Some(seq) = self.checker.lacks(process, *place) {
+                    let key = self.checker.key(*place);
+                    return Some(format!("client {at} lacks {seq} of {key:?}"));
                 }
             }
         }
+        if let Some(number) = self.server.uncovered(&self.checker.published) {
+            return Some(format!("the announcer of !{number} waits"));
+        }
+        if let Some((text, key)) = self.checker.will_that_is_due()
+            && self.rules.in_flight.is_none()
+            && self.rules.rates.messages == 0
+        {
+            return Some(format!("will {text} is not in {key:?}"));
+        }
+        if !self.is_stored {
+            // One that no member was there to see can't be found.
+            return None;
+        }
+        let missed = self.checker.missed(self.now_us.cast_signed() - 1_500_000);
+        missed.map(|text| format!("the scheduled announcement {text} did not come"))
     }
 
-    fn publish(&mut self, _tag: StreamTag, frame: &[u8]) {
-        let body = &frame[HEADER..];
-        let charge = charge_bytes(body.len() + 32);
-        for client in &mut self.clients {
-            let (loss, doubling) =
-                if self.quiet { (0, 0) } else { (self.faults.loss, self.faults.doubling) };
-            if client.session.is_none() || client.deaf || self.random.permille(loss) {
-                continue;
-            }
-            let held: usize =
-                client.datagrams.iter().map(|(_, b)| charge_bytes(b.len() + 32)).sum();
-            if held + charge > RECEIVE_BUFFER {
-                continue;
-            }
-            let copies = 1 + u64::from(self.random.permille(doubling));
-            for _ in 0..copies {
-                let delay = if self.faults.delay_us > 0 && !self.quiet {
-                    self.random.below(self.faults.delay_us)
-                } else {
-                    0
-                };
-                client.datagrams.push((self.now_us + delay, body.to_vec()));
-            }
-        }
-    }
-
-    fn store(&mut self) {
-        if self.storing.as_ref().is_none_or(|(due, _)| *due > self.now_us) {
-            return;
-        }
-        let (_, entries) = self.storing.take().unwrap();
-        if !self.quiet && self.random.permille(self.faults.store_fails) {
-            self.tell(|| format!("the store refuses {} messages", entries.len()));
-            self.hub.store_failed(self.now(), "disk full");
-        } else {
-            for entry in &entries {
-                self.checker.commits(&entry.text);
-                let stream = self.disk.entry(StreamKey::clone(&entry.stream)).or_default();
-                stream.insert(entry.seq, entry.clone());
-            }
-            self.hub.stored(self.now());
-        }
-        self.act();
-    }
-
-    /// The store's readers: older messages for those that fell behind the backlog, a few at a time.
-    fn fetch(&mut self) {
-        let (due, waiting) = std::mem::take(&mut self.fetching)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(due, _)| *due <= self.now_us);
-        self.fetching = waiting;
-        for (_, fetch) in due {
-            if !self.quiet && self.random.permille(50) {
-                self.hub.fetch_failed(self.now(), &fetch);
-                continue;
-            }
-            let few = fetch.last.min(fetch.first + self.random.below(20));
-            let mut builder = Builder::default();
-            builder.begin(HEADER, fetch.tag, fetch.first);
-            let stream = &self.disk[&fetch.stream];
-            let mut last = 0;
-            for (seq, entry) in stream.range(fetch.first..=few) {
-                if !builder.push(HEADER, &entry.draft()) {
-                    break;
-                }
-                last = *seq;
-            }
-            assert!(last > 0, "everything is on the disk: {fetch:?}");
-            let frames = vec![builder.bytes().into()];
-            let found = Fetched { frames, upto: last, oldest: 1 };
-            let chunks = self.hub.fetched(self.now(), &fetch, found);
-            if let (Some(chunks), Some(client)) = (chunks, self.client_of(fetch.session)) {
-                for chunk in chunks {
-                    let Chunk::Batch(body) = chunk else { panic!("nothing is gone: {chunk:?}") };
-                    client.output.push_back(Down::Batch(body));
-                }
-            }
-            self.act();
-        }
-    }
-
-    /// The shell's rule: pull only while there is room, write what the socket takes.
-    fn pump(&mut self, at: usize) {
-        let now = self.now();
-        loop {
-            let client = &mut self.clients[at];
-            let Some(session) = client.session else { return };
-            if client.hungry && client.output.len() < SOCKET_FRAMES {
-                let mut chunks = Vec::new();
-                client.hungry = self.hub.pull(now, session, 8_000, &mut chunks);
-                client.output.extend(chunks.into_iter().map(|chunk| match chunk {
-                    Chunk::Batch(frame) => Down::Batch(frame),
-                    Chunk::Event(event) => Down::Frame(Frame::Event(event)),
-                }));
-            }
-            let room = SOCKET_FRAMES.saturating_sub(client.down.len());
-            if room == 0 || client.output.is_empty() {
-                return;
-            }
-            let delay = if self.quiet { 0 } else { self.random.below(3_000) };
-            let due = client.down.back().map_or(0, |(due, _)| *due).max(now.mono_us + delay);
-            let written = room.min(client.output.len());
-            client.down.extend(client.output.drain(..written).map(|down| (due, down)));
-        }
-    }
-
-    fn take_down(&mut self, at: usize) {
-        let client = &mut self.clients[at];
-        if client.stopped || client.session.is_none() {
-            return;
-        }
-        while client.down.front().is_some_and(|(due, _)| *due <= self.now_us) {
-            let (_, down) = client.down.pop_front().unwrap();
-            client.take(self.now_us, down, &mut self.checker);
-        }
-        let mut at = 0;
-        while at < client.datagrams.len() {
-            if client.datagrams[at].0 <= self.now_us {
-                let (_, body) = client.datagrams.remove(at);
-                client.take_body(self.now_us, Via::Broadcast, &body, &mut self.checker);
-            } else {
-                at += 1;
-            }
-        }
-        client.tick(self.now_us);
-    }
-
-    fn places(&self, client: &Client) -> Vec<String> {
-        let rooms = client.rooms.iter().map(ToString::to_string);
-        rooms.chain(["!".to_owned()]).collect()
-    }
-
-    fn is_settled(&self) -> bool {
-        self.unsettled().is_empty()
-    }
-
-    fn unsettled(&self) -> String {
-        let mut open = Vec::new();
-        for client in &self.clients {
-            if client.session.is_none() || client.streams.len() < client.rooms.len() + 1 {
-                open.push(format!("client {} has not joined", client.id));
-            }
-            if !client.unacked.is_empty() {
-                open.push(format!("client {} waits for {:?}", client.id, client.unacked.front()));
-            }
-            for place in self.places(client) {
-                let (seen, newest) =
-                    (self.checker.seen(client.id, &place), self.checker.newest(&place));
-                if seen != Some(newest) && newest > 0 {
-                    open.push(format!("client {} saw {seen:?} of {newest} in {place}", client.id));
-                }
-            }
-        }
-        open.join("; ")
-    }
-
-    /// Once everybody has everything, a receipt counts as missing only who is gone.
+    /// Receipts are compared with the book as they come.
     fn check_receipts(&mut self) {
-        // Reports go out a moment after the messages were shown.
-        for _ in 0..100 {
-            self.step();
+        for at in 0..self.clients.len() {
+            for number in self.clients[at].announced.clone() {
+                self.clients[at].ask_receipt(number);
+            }
+            self.after_input(at);
         }
-        for client in &mut self.clients {
-            for number in client.announced.clone() {
-                client.ask_receipt(self.now_us, number);
+        self.settle();
+    }
+
+    /// Members that lag or do not hear are tried again after their pause, and then nobody is left behind.
+    fn bring_back(&mut self) {
+        let counters = self.server.hub.counters();
+        if counters.lagging > 0 {
+            self.tally.count(Seen::Lagging);
+        }
+        if counters.lagging == 0 && (counters.deaf == 0 || self.channels_failed) {
+            return;
+        }
+        self.pass(LONGEST_PAUSE_US);
+        let everywhere = self.say_everywhere();
+        self.settle();
+        self.pass(LONGEST_PAUSE_US);
+        let after = self.server.hub.counters();
+        if everywhere {
+            assert_eq!(after.lagging, 0, "members that lag after their longest pause");
+        }
+        if !self.channels_failed {
+            assert_eq!(after.deaf, 0, "members that do not hear after their longest pause");
+        }
+        if counters.lagging > 0 {
+            self.tally.count(Seen::LaggingAgain);
+        }
+        if counters.deaf > 0 {
+            self.tally.count(Seen::BroadcastAgain);
+        }
+    }
+
+    /// Submits a message to each stream; returns false if nobody may in one of them.
+    fn say_everywhere(&mut self) -> bool {
+        let mut all: BTreeMap<Place, bool> = BTreeMap::new();
+        for at in 0..self.clients.len() {
+            let uid = self.clients[at].uid;
+            for place in self.clients[at].places.keys().copied().collect::<Vec<_>>() {
+                if all.get(&place).copied().unwrap_or(false) {
+                    continue;
+                }
+                let key = self.checker.key(place).clone();
+                let may = match &key {
+                    Key::Room(room, _) => self.rooms.may_speak(room, uid),
+                    Key::Pair(..) | Key::Announcements(_) => true,
+                };
+                all.insert(place, may);
+                match key {
+                    Key::Room(room, _) if may => self.say_in(at, &room, 1, 8),
+                    Key::Room(..) => {}
+                    Key::Pair(low, high, _) => {
+                        self.say_to(at, if low == uid { high } else { low }, None);
+                    }
+                    Key::Announcements(_) => self.announce_by(at, false),
+                }
             }
         }
-        for _ in 0..100 {
-            self.step();
+        all.values().all(|may| *may)
+    }
+
+    /// A member that gets no datagram any longer is served by session after a while.
+    fn judge_deafness(&mut self) {
+        let has_channel = self.rules.broadcast && !self.channels_failed;
+        let deaf = self.server.hub.counters().deaf;
+        let Some(at) = (1..self.clients.len()).find(|at| !self.clients[*at].rooms.is_empty())
+        else {
+            return;
+        };
+        let room = self.clients[at].rooms[0].clone();
+        if !has_channel || deaf > 0 || room == self.names[4] || self.rules.members_min > 2 {
+            return;
         }
-        for client in &self.clients {
-            assert_eq!(client.receipts_answered, client.announced.len(), "client {}", client.id);
+        if !self.clients[0].rooms.contains(&room) {
+            return;
         }
+        self.clients[at].deaf = true;
+        for _ in 0..45 {
+            self.say_in(0, &room, 1, 8);
+            self.pass(300_000);
+        }
+        self.settle();
+        self.pass(300_000);
+        assert!(
+            self.server.hub.counters().deaf > 0,
+            "client {at} hears nothing, and it is not seen"
+        );
+        self.tally.count(Seen::DeafJudged);
+        self.clients[at].deaf = false;
+        self.bring_back();
     }
 }
+
+/// Rooms are deleted and created again.
+pub const DELETES: bool = true;
+/// A stored text that is submitted again is judged again.
+const STORED_IS_REFUSED: bool = true;
+/// The server reads submits of a session after its successor has submitted them again.
+const LATE_SUBMITS: bool = false;
