@@ -145,6 +145,11 @@ impl Instances {
         self.known.get(&key)?.find(counter)
     }
 
+    /// The session that speaks for an instance now.
+    pub(super) fn session_of(&self, key: InstanceKey) -> Option<SessionId> {
+        self.known.get(&key)?.session
+    }
+
     pub(super) fn attach(&mut self, key: InstanceKey, session: SessionId) {
         let instance = self.known.entry(key).or_default();
         instance.session = Some(session);

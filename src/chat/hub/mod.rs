@@ -117,6 +117,10 @@ pub struct Rules {
     pub backlog_total_bytes_max: usize,
     /// Bytes of one account taken and not yet published.
     pub in_flight_bytes_per_user_max: usize,
+    /// Maximum states of all jobs: one for each queue that was offered a job.
+    pub job_states_max: usize,
+    /// Maximum states of the jobs of one account.
+    pub job_states_per_user_max: usize,
     /// What one account may have a second.
     pub rates: Rates,
     /// Writes the header of a batch frame for a body of so many bytes.
@@ -143,6 +147,8 @@ impl Rules {
             backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
             backlog_total_bytes_max: limits::BACKLOG_TOTAL_BYTES_MAX,
             in_flight_bytes_per_user_max: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+            job_states_max: limits::REQUEST_GROUPS_MAX,
+            job_states_per_user_max: limits::REQUEST_GROUPS_PER_USER_MAX,
             rates: Rates::default(),
             batch_header,
         }
@@ -323,7 +329,7 @@ pub struct Hub {
     deleting: Vec<(StreamTag, SessionId, u32)>,
     /// Something was said or read since badges were counted.
     unread_changed: bool,
-    /// Requests that wait for replies, and who answers.
+    /// Jobs and workers.
     asking: Asking,
     /// Announcements that are not published yet.
     announcing: BTreeMap<u64, Announcing>,
@@ -338,7 +344,8 @@ pub struct Hub {
     notices_kept_us: u64,
     /// How many were open when that was last looked at.
     notices_open: usize,
-    /// Wall clock of the last turn.
+    /// Both clocks of the last turn.
+    turn_us: u64,
     wall_us: i64,
     /// Streams that get another key before anything more is published.
     rekeyed: BTreeSet<StreamTag>,
@@ -365,6 +372,7 @@ impl Hub {
     pub fn new(rules: Rules) -> Self {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
         let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
+        let asking = Asking::new(&rules);
         Self {
             rules,
             sessions: FxHashMap::default(),
@@ -397,7 +405,7 @@ impl Hub {
             replies_of: FxHashMap::default(),
             deleting: Vec::new(),
             unread_changed: true,
-            asking: Asking::default(),
+            asking,
             announcing: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next_schedule: 1,
@@ -405,6 +413,7 @@ impl Hub {
             urgent_notices: BTreeSet::new(),
             notices_kept_us: 0,
             notices_open: 0,
+            turn_us: 0,
             wall_us: 0,
             rekeyed: BTreeSet::new(),
             last_fetch: 0,
@@ -436,12 +445,11 @@ impl Hub {
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
     pub fn end_turn(&mut self, now: Now) {
         self.accounts.next_turn(now.mono_us);
-        self.wall_us = now.wall_us;
+        (self.turn_us, self.wall_us) = (now.mono_us, now.wall_us);
         for id in self.accounts.take_freed() {
             self.let_go(id, Wait::Account);
         }
         self.delete_ending();
-        self.offer_requests(now);
         for tag in std::mem::take(&mut self.rekeyed) {
             if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
                 self.out.push(Action::NewKey(tag));
@@ -455,6 +463,7 @@ impl Hub {
             stream.dirty = false;
             self.publish(now, tag);
         }
+        self.offer_jobs(now);
         if !self.urgent_notices.is_empty() {
             self.commit_next();
         }

@@ -56,6 +56,13 @@ impl Hub {
                 Ok(Some(reply)) => return self.reply_when_kept(id, serial, reply),
                 Err(refusal) => Err(refusal),
             }
+        } else if let Request::Ask { counter, again } = request {
+            match self.ask_for(now, id, serial, (counter, again)) {
+                // Answered once the message is published.
+                Ok(None) => return,
+                Ok(Some(reply)) => Ok(reply),
+                Err(refusal) => Err(refusal),
+            }
         } else if let Request::DeleteRoom { room } = request {
             match self.delete_room(now, id, serial, &room) {
                 Ok(()) => return,
@@ -133,7 +140,9 @@ impl Hub {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, None).map(|()| Reply::Done)
             }
-            Request::Announce(_) | Request::DeleteRoom { .. } => Ok(Reply::Done),
+            Request::Announce(_) | Request::Ask { .. } | Request::DeleteRoom { .. } => {
+                Ok(Reply::Done)
+            }
             Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
             Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
             Request::Notice { id: of } => self.notice(now, id, of),
@@ -156,7 +165,6 @@ impl Hub {
                 Ok(Reply::Done)
             }
             Request::Quit => Ok(Reply::Done),
-            Request::Ask { counter, again } => self.ask_for(now, id, counter, again),
             Request::Answer(answering) => self.answer_in(id, answering),
             Request::Take { stream, seq } => self.take(id, stream, seq),
             Request::Answered { stream, seq, failed, silent } => {

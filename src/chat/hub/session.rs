@@ -341,9 +341,15 @@ impl Hub {
         session.heard_us = now.mono_us;
         session.pinged_us = None;
         if session.unresponsive {
-            session.unresponsive = false;
-            self.mark_row(id);
+            self.set_unresponsive(id, false);
         }
+    }
+
+    fn set_unresponsive(&mut self, id: SessionId, unresponsive: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.unresponsive = unresponsive;
+        self.mark_row(id);
+        self.set_worker_responsive(id, !unresponsive);
     }
 
     /// A deliberate act of whoever sits there: an own message, a key.
@@ -379,7 +385,6 @@ impl Hub {
                     if !session.unresponsive
                         && now.mono_us.saturating_sub(at) >= UNRESPONSIVE_AFTER_MS * 1000 =>
                 {
-                    session.unresponsive = true;
                     silent.push(*id);
                 }
                 None | Some(_) => {}
@@ -389,7 +394,7 @@ impl Hub {
             self.send(id, Event::Ping);
         }
         for id in silent {
-            self.mark_row(id);
+            self.set_unresponsive(id, true);
         }
     }
 

@@ -364,6 +364,11 @@ impl Stream {
                 && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
     }
 
+    /// Newest number that can't be taken back.
+    pub(super) fn committed(&self) -> u64 {
+        self.numbered - self.uncommitted.len() as u64
+    }
+
     pub(super) fn lagging_count(&self) -> usize {
         self.subs.iter().filter(|(_, s)| !s.in_window).count()
     }

@@ -152,7 +152,10 @@ impl Hub {
                 && known.was_submitted(counter)
             {
                 again.push(counter);
-                replied.extend(line.reply_to);
+                let of_room = known.find(counter).filter(|(of, _)| *of == tag);
+                if of_room.is_some_and(|(_, seq)| seq <= stream.committed()) {
+                    replied.extend(line.reply_to);
+                }
                 continue;
             } else {
                 let numbered = stream.numbered + new.len() as u64;
@@ -165,7 +168,9 @@ impl Hub {
                 self.out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
                 continue;
             }
-            replied.extend(line.reply_to);
+            if !to_store {
+                replied.extend(line.reply_to);
+            }
             new.push((counter, line.reply_to, all.len()..all.len() + line.text.len()));
             all.push_str(line.text);
         }
@@ -194,7 +199,7 @@ impl Hub {
             self.answer_again(id, instance, counter);
         }
         for to in replied {
-            self.replied(id, tag, to);
+            self.replied(instance, tag, to);
         }
         self.hold_back(id, tag);
     }
@@ -418,12 +423,18 @@ impl Hub {
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             let committed = stream.committing;
+            let reply = |pending: &Pending| Some((pending.instance()?.0, pending.entry.reply_to?));
+            let replies: Vec<_> =
+                stream.uncommitted.iter().take(committed).filter_map(reply).collect();
             stream.ready.extend(stream.uncommitted.drain(..committed));
             stream.committing = 0;
             if !stream.uncommitted.is_empty() {
                 self.committing.push_back(tag);
             }
             self.mark_dirty(tag);
+            for (instance, to) in replies {
+                self.replied(instance, tag, to);
+            }
         }
         self.end_turn(now);
     }
@@ -445,6 +456,7 @@ impl Hub {
             let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
             stream.numbered -= refused.len() as u64;
             self.release(tag, &refused);
+            self.jobs_not_stored(tag, why);
             for pending in refused {
                 self.counters.messages -= 1;
                 if tag == ANNOUNCEMENTS {
@@ -527,6 +539,7 @@ impl Hub {
         self.probe(now, tag);
         if self.stream(tag).backlog.head() > before {
             self.wake_pulling(tag);
+            self.jobs_published(now, tag);
         }
         self.let_go_on(tag);
     }
