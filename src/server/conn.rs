@@ -10,7 +10,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::core::{Core, count_output, no_waker, now};
+use super::core::{Core, count_output, no_waker};
 use super::{past, status, threads::Work};
 use crate::{
     chat::{
@@ -42,6 +42,17 @@ enum Phase {
     Open,
 }
 
+/// Time limit of an unfinished handshake, frame or good-bye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// Nothing is unfinished.
+    None,
+    /// The time begins at the next look at the timers.
+    New,
+    /// The time began at this time of the hub, microseconds.
+    Since(u64),
+}
+
 /// One connection and its state.
 pub(super) struct Conn {
     pub(super) id: SessionId,
@@ -57,8 +68,7 @@ pub(super) struct Conn {
     phase: Cell<Phase>,
     /// A frame that is not complete yet.
     partial: RefCell<Vec<u8>>,
-    /// When its first byte, or the connection, came; none while nothing is due.
-    due_since_us: Cell<Option<u64>>,
+    limit: Cell<Limit>,
     /// Said good-bye, or is to end for a reason of ours.
     ending: Cell<Option<EndCause>>,
     /// A question of it waits for the user database: what it says next waits as well, so that answers
@@ -90,7 +100,7 @@ impl Conn {
             touched: Cell::new(false),
             phase: Cell::new(Phase::New),
             partial: RefCell::default(),
-            due_since_us: Cell::new(Some(os::monotonic_us())),
+            limit: Cell::new(Limit::New),
             ending: Cell::new(None),
             looking_up: Cell::new(false),
             held: Cell::new(false),
@@ -116,11 +126,17 @@ impl Conn {
 
     /// Ends it if its handshake or a frame takes too long.
     pub(super) fn check_time(&self, now_us: u64) {
+        if self.limit.get() == Limit::New {
+            self.limit.set(Limit::Since(now_us));
+        }
         let max_ms = if self.is_half_open() { HANDSHAKE_MS_MAX } else { FRAME_MS_MAX };
-        let late = |since: u64| now_us.saturating_sub(since) > max_ms * 1000;
+        let is_late = match self.limit.get() {
+            Limit::None | Limit::New => false,
+            Limit::Since(us) => now_us.saturating_sub(us) > max_ms * 1000,
+        };
         if self.ending.get().is_some() {
             // It does not even take its good-bye.
-            if self.due_since_us.get().is_some_and(late) {
+            if is_late {
                 self.broken.set(true);
                 self.wake();
             }
@@ -128,22 +144,17 @@ impl Conn {
         }
         // While it is not read, what is incomplete is our doing.
         let read = !self.paused.get() && !self.unread.get() && !self.held.get();
-        if read && self.due_since_us.get().is_some_and(late) {
+        if read && is_late {
             let what = if self.is_half_open() { "the handshake" } else { "a frame" };
             self.good_bye(&format!("{what} was not finished in time"));
         }
     }
 
-    /// Whatever is due has its whole time from now on.
-    pub(super) fn restart_time(&self, now_us: u64) {
-        self.due_since_us.set(self.due_since_us.get().map(|_| now_us));
-    }
-
     /// It is read again: whatever is incomplete has its whole time from now on.
     pub(super) fn resume(&self) {
         self.paused.set(false);
-        if !self.is_half_open() {
-            self.restart_time(os::monotonic_us());
+        if !self.is_half_open() && self.limit.get() != Limit::None {
+            self.limit.set(Limit::New);
         }
         self.wake();
     }
@@ -193,7 +204,7 @@ impl Conn {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
         });
         self.ending.set(self.ending.get().or(Some(EndCause::Server)));
-        self.due_since_us.set(Some(os::monotonic_us()));
+        self.limit.set(Limit::New);
         self.wake();
     }
 
@@ -270,7 +281,7 @@ impl Drop for Guard<'_> {
         if let Some(channel) = &mut inner.channel {
             channel.remove_slot(self.conn.id.0);
         }
-        inner.hub.close(now(), self.conn.id, self.cause.get());
+        inner.hub.close(self.core.now(), self.conn.id, self.cause.get());
         self.core.turn_due.notify_one();
     }
 }
@@ -293,11 +304,11 @@ fn poll(
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
     }
     // First make room, then read: what is read may want an answer.
-    core.inner.borrow_mut().pump(conn);
+    core.inner.borrow_mut().pump(core, conn);
     if let Poll::Ready(cause) = read(core, conn, cx) {
         return Poll::Ready(conn.ending.get().unwrap_or(cause));
     }
-    core.inner.borrow_mut().pump(conn);
+    core.inner.borrow_mut().pump(core, conn);
     if core.inner.borrow().hub.has_actions() {
         core.turn_due.notify_one();
     }
@@ -364,9 +375,9 @@ impl Conn {
         if !self.is_half_open() && self.ending.get().is_none() {
             // Each frame has its time; before the session begins there is one for everything.
             if partial.is_empty() {
-                self.due_since_us.set(None);
-            } else if taken > 0 || self.due_since_us.get().is_none() {
-                self.due_since_us.set(Some(os::monotonic_us()));
+                self.limit.set(Limit::None);
+            } else if taken > 0 || self.limit.get() == Limit::None {
+                self.limit.set(Limit::New);
             }
         }
         if partial.is_empty() {
@@ -402,7 +413,8 @@ impl Conn {
                         || (open && !signs && !inner.hub.has_credit(self.id))
                         || (asks && inner.hub.is_paused(self.id));
                     // The hub says when it may go on.
-                    let paused = !out_of_turn && submits && inner.hub.must_wait(now(), self.id);
+                    let paused =
+                        !out_of_turn && submits && inner.hub.must_wait(core.now(), self.id);
                     drop(inner);
                     if out_of_turn || paused {
                         self.held.set(true);
@@ -413,7 +425,12 @@ impl Conn {
                     if open {
                         let cost =
                             parsed.bytes + if asks { REQUEST_COST_BYTES } else { FRAME_COST_BYTES };
-                        core.inner.borrow_mut().hub.spend(now(), self.id, cost, asks || submits);
+                        core.inner.borrow_mut().hub.spend(
+                            core.now(),
+                            self.id,
+                            cost,
+                            asks || submits,
+                        );
                     }
                     self.take_frame(core, &parsed);
                     questions += usize::from(asks);
@@ -440,14 +457,14 @@ impl Conn {
             Kind::Status if open || !self.asked.replace(true) => self.take_status(core),
             Kind::Request if open => self.take_request(core, body),
             Kind::Submit if open => control::read_submit(body)
-                .map(|submit| core.inner.borrow_mut().hub.submit(now(), self.id, &submit))
+                .map(|submit| core.inner.borrow_mut().hub.submit(core.now(), self.id, &submit))
                 .map_err(|e| e.to_string()),
             Kind::Report if open => control::read_report(body)
-                .map(|report| core.inner.borrow_mut().hub.report(now(), self.id, &report))
+                .map(|report| core.inner.borrow_mut().hub.report(core.now(), self.id, &report))
                 .map_err(|e| e.to_string()),
             Kind::Repair if open => control::read_repair(body)
                 .map(|(tag, first, last)| {
-                    core.inner.borrow_mut().hub.repair(now(), self.id, tag, first, last);
+                    core.inner.borrow_mut().hub.repair(core.now(), self.id, tag, first, last);
                 })
                 .map_err(|e| e.to_string()),
             Kind::Pong if open => Ok(()),
@@ -469,7 +486,7 @@ impl Conn {
             | Kind::Event => Err("a frame that is not expected here".to_owned()),
         };
         if open {
-            core.inner.borrow_mut().hub.heard(now(), self.id);
+            core.inner.borrow_mut().hub.heard(core.now(), self.id);
         }
         if let Err(e) = read {
             core.log.warn(&format!("session of {}: {e}", self.peer.user));
@@ -495,7 +512,9 @@ impl Conn {
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
-        if let Err(refusal) = inner.hub.open(now(), self.id, self.peer.clone(), hello.for_hub()) {
+        if let Err(refusal) =
+            inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
+        {
             self.refuse(if refusal.code == RefusalCode::Denied { 4 } else { 1 }, refusal.text);
             return Ok(());
         }
@@ -557,7 +576,7 @@ impl Conn {
         let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
         if request == Request::Quit {
             self.ending.set(Some(EndCause::Quit));
-            self.due_since_us.set(Some(os::monotonic_us()));
+            self.limit.set(Limit::New);
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
@@ -591,7 +610,7 @@ impl Conn {
     fn answer(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
         let mut inner = core.inner.borrow_mut();
         let result = match inner.hub.question(self.id, &request) {
-            None => return inner.hub.request(now(), self.id, serial, request),
+            None => return inner.hub.request(core.now(), self.id, serial, request),
             Some(Ok(Err(question))) => {
                 self.looking_up.set(true);
                 let asked = inner.hub.next_stream();

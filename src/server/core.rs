@@ -6,6 +6,7 @@ use std::{
     rc::{Rc, Weak},
     sync::Arc,
     task::Waker,
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -15,7 +16,7 @@ use super::{Options, conn::Conn, log::Log, past, threads::Threads};
 use crate::{
     broadcast,
     chat::{
-        hub::{Action, Bucket, Chunk, Frame, Hub, Now, Restored, Rules},
+        hub::{Action, Bucket, Chunk, Clock, Frame, Hub, Now, Restored, Rules},
         member::SessionId,
         message::RunId,
         names::UserName,
@@ -23,10 +24,7 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{
-        AWAY_MS, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX,
-        TICK_BUSY_MS,
-    },
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX},
     os,
     presence::Table,
     wire::control,
@@ -75,10 +73,7 @@ pub(super) struct Core {
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, bool)>>,
     next_session: Cell<u64>,
-    ticking_slowly: Cell<bool>,
-    /// The last look at the timers, and how long after it the next one was due.
-    ticked_us: Cell<u64>,
-    tick_due_ms: Cell<u64>,
+    clock: Cell<Clock>,
 }
 
 pub(super) struct Inner {
@@ -92,10 +87,6 @@ pub(super) struct Inner {
     actions: Vec<Action>,
     chunks: Vec<Chunk>,
     touched: Vec<SessionId>,
-}
-
-pub(super) fn now() -> Now {
-    Now { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
 }
 
 impl Core {
@@ -146,10 +137,20 @@ impl Core {
             look_ups_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
-            ticking_slowly: Cell::new(true),
-            ticked_us: Cell::new(os::monotonic_us()),
-            tick_due_ms: Cell::new(0),
+            clock: Cell::new(Clock::new(os::monotonic_us())),
         })
+    }
+
+    /// The time of the hub and of its sessions.
+    pub(super) fn now(&self) -> Now {
+        self.with_clock(|clock, mono_us| clock.now(Now { mono_us, wall_us: os::wall_us() }))
+    }
+
+    fn with_clock<T>(&self, with: impl FnOnce(&mut Clock, u64) -> T) -> T {
+        let mut clock = self.clock.get();
+        let result = with(&mut clock, os::monotonic_us());
+        self.clock.set(clock);
+        result
     }
 
     pub(super) fn next_session(&self) -> SessionId {
@@ -197,38 +198,33 @@ impl Core {
     /// Ends a turn of the hub and does what it says.
     pub(super) fn turn(&self) {
         let mut inner = self.inner.borrow_mut();
-        inner.hub.end_turn(now());
+        inner.hub.end_turn(self.now());
         inner.act(self);
         if !self.system && inner.hub.take_unread_changed() {
             self.badges_due.notify_one();
         }
-        if self.ticking_slowly.get() && inner.hub.tick_after_ms() <= TICK_BUSY_MS {
-            self.ticking_slowly.set(false);
+        let after_ms = inner.hub.tick_after_ms();
+        if self.with_clock(|clock, now_us| clock.hasten(now_us, after_ms)) {
             self.busy.notify_one();
         }
     }
 
-    pub(super) fn tick(&self) {
+    /// Looks at the timers; the next look follows after `wait_ms_max` at the latest.
+    pub(super) fn tick(&self, wait_ms_max: u64) {
         let mut inner = self.inner.borrow_mut();
-        inner.hub.tick(now());
+        let now = self.now();
+        inner.hub.tick(now);
         inner.act(self);
-        let now_us = os::monotonic_us();
-        // While the server itself did not run, nobody was late.
-        let due_us = self.ticked_us.replace(now_us) + self.tick_due_ms.get() * 1000;
-        let was_away = now_us.saturating_sub(due_us) > AWAY_MS * 1000;
         for conn in inner.conns.values() {
-            if was_away {
-                conn.restart_time(now_us);
-            }
-            conn.check_time(now_us);
+            conn.check_time(now.mono_us);
         }
+        let after_ms = inner.hub.tick_after_ms().min(wait_ms_max);
+        self.with_clock(|clock, now_us| clock.looked(now_us, after_ms));
     }
 
-    pub(super) fn tick_after_ms(&self) -> u64 {
-        let after = self.inner.borrow().hub.tick_after_ms();
-        self.ticking_slowly.set(after > TICK_BUSY_MS);
-        self.tick_due_ms.set(after);
-        after
+    /// Time until the next look at the timers.
+    pub(super) fn until_tick(&self) -> Duration {
+        Duration::from_micros(self.with_clock(|clock, now_us| clock.left_us(now_us)))
     }
 
     pub(super) fn heartbeat(&self, now_us: u64) {
@@ -245,7 +241,9 @@ impl Core {
     /// no mail waits.
     pub(super) fn is_idle(&self) -> bool {
         let inner = self.inner.borrow();
-        inner.conns.is_empty() && !inner.hub.has_open_notices(now()) && self.unread_mail.get() == 0
+        inner.conns.is_empty()
+            && !inner.hub.has_open_notices(self.now())
+            && self.unread_mail.get() == 0
     }
 
     /// Has everything kept that the hub would keep sooner or later.
@@ -258,11 +256,11 @@ impl Core {
     pub(super) async fn until_kept(&self) {
         let kept = async {
             while self.inner.borrow().hub.is_keeping() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         // Where the store fails it can't be helped.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), kept).await;
+        let _ = tokio::time::timeout(Duration::from_millis(300), kept).await;
     }
 
     /// Tells every session that the server ends, and gives them a moment to take it.
@@ -273,11 +271,11 @@ impl Core {
         }
         let all_gone = async {
             while !self.inner.borrow().conns.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         // Whoever does not take it finds the connection closed.
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), all_gone).await;
+        let _ = tokio::time::timeout(Duration::from_millis(300), all_gone).await;
     }
 }
 
@@ -306,7 +304,7 @@ impl Inner {
                 let Some(conn) = self.conns.get(id).map(Rc::clone) else { continue };
                 if conn.touched.get() && (conn.hungry.get() || !listeners) {
                     conn.touched.set(false);
-                    self.pump(&conn);
+                    self.pump(core, &conn);
                 }
             }
         }
@@ -354,9 +352,9 @@ impl Inner {
                 }
             }
             Action::Store(records, entries) => match &core.history {
-                Some(history) => history.commit(records, entries, now().wall_us),
+                Some(history) => history.commit(records, entries, os::wall_us()),
                 // Without a history nothing is to be stored (`Rules::store` is off).
-                None => self.hub.stored(now()),
+                None => self.hub.stored(core.now()),
             },
             Action::End(id, reason) => {
                 if let Some(conn) = self.conns.get(&id) {
@@ -364,7 +362,9 @@ impl Inner {
                 }
             }
             Action::Log(what) => core.log.note(&what),
-            Action::Row(row) => {
+            Action::Row(mut row) => {
+                // Other processes compare it with the machine's clock.
+                row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);
                 if let Err(e) = self.table.put(&row) {
                     core.log.warn(&format!("presence table: {e}"));
                 }
@@ -413,11 +413,11 @@ impl Inner {
     }
 
     /// Fills and writes a session's output until the socket is full or nothing is owed.
-    pub(super) fn pump(&mut self, conn: &Conn) {
+    pub(super) fn pump(&mut self, core: &Core, conn: &Conn) {
         let waker = conn.waker.borrow().clone();
         loop {
             if conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX {
-                self.pull(conn);
+                self.pull(core, conn);
             }
             let goes_on = !conn.output.borrow().is_empty() && conn.write(&waker);
             count_output(&mut self.owed, conn);
@@ -427,9 +427,9 @@ impl Inner {
         }
     }
 
-    fn pull(&mut self, conn: &Conn) {
+    fn pull(&mut self, core: &Core, conn: &Conn) {
         let mut chunks = std::mem::take(&mut self.chunks);
-        let more = self.hub.pull(now(), conn.id, PULL_BYTES, &mut chunks);
+        let more = self.hub.pull(core.now(), conn.id, PULL_BYTES, &mut chunks);
         conn.hungry.set(more);
         conn.put_chunks(chunks.drain(..));
         self.chunks = chunks;

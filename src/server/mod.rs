@@ -308,12 +308,12 @@ async fn turns(core: Rc<Core>) {
 async fn ticks(core: Rc<Core>, manager: &Manager) {
     let mut heartbeat_us = 0;
     loop {
-        let wait = Duration::from_millis(core.tick_after_ms().min(manager.wait_ms_max()));
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(core.until_tick()) => {}
+            // The next look is nearer now; no number of wake-ups puts it off.
             () = core.busy.notified() => continue,
         }
-        core.tick();
+        core.tick(manager.wait_ms_max());
         let now_us = os::monotonic_us();
         if now_us.saturating_sub(heartbeat_us) >= HEARTBEAT_EVERY_MS * 1000 {
             heartbeat_us = now_us;

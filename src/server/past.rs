@@ -4,11 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc::Receiver;
 
-use super::{
-    conn::Conn,
-    core::{Core, now},
-    threads::Work,
-};
+use super::{conn::Conn, core::Core, threads::Work};
 use crate::{
     chat::{
         hub::{Fetch, Fetched, Frame, Question, StreamKey},
@@ -32,10 +28,10 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
     while let Some(result) = done.recv().await {
         let mut inner = core.inner.borrow_mut();
         match result {
-            Ok(()) => inner.hub.stored(now()),
+            Ok(()) => inner.hub.stored(core.now()),
             Err(why) => {
                 core.log.warn(&why);
-                inner.hub.store_failed(now(), &why);
+                inner.hub.store_failed(core.now(), &why);
             }
         }
         inner.act(&core);
@@ -67,7 +63,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     };
     let mut inner = core.inner.borrow_mut();
     let Some(found) = found else {
-        inner.hub.fetch_failed(now(), &fetch);
+        inner.hub.fetch_failed(core.now(), &fetch);
         return inner.act(&core);
     };
     let frames = found.bodies.into_iter().map(|mut body| {
@@ -76,13 +72,13 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
         body.into()
     });
     let found = Fetched { frames: frames.collect(), upto: found.upto, oldest: found.oldest };
-    let chunks = inner.hub.fetched(now(), &fetch, found);
+    let chunks = inner.hub.fetched(core.now(), &fetch, found);
     // Who was removed meanwhile gets nothing of it.
     if let Some(chunks) = chunks
         && let Some(conn) = inner.conns.get(&fetch.session).map(Rc::clone)
     {
         conn.put_chunks(chunks);
-        inner.pump(&conn);
+        inner.pump(&core, &conn);
     }
     inner.act(&core);
 }

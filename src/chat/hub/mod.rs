@@ -17,6 +17,7 @@ mod asking;
 mod audit;
 #[cfg(test)]
 mod cases;
+mod clock;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
@@ -49,6 +50,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 pub use audit::Audit;
+pub use clock::Clock;
 pub use flow::Report;
 pub use notices::NoticeState;
 pub use quota::{Bucket, Rates, Usage};
@@ -75,10 +77,10 @@ use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
 
-/// Both clocks at one instant, read once a turn by the shell.
+/// Both clocks at one instant, as [`Clock`] gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Monotonic clock, microseconds.
+    /// Monotonic clock without spans in which the server did not run, microseconds.
     pub mono_us: u64,
     /// Wall clock, microseconds since 1970.
     pub wall_us: i64,
