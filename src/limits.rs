@@ -87,6 +87,8 @@ pub const LOOKUPS_PER_USER_MAX: usize = 2;
 pub const LOOKUPS_MAX: usize = 4;
 /// How long a connection's end waits for the word that its process ended too (closed or killed?).
 pub const END_CAUSE_MS_MAX: u64 = 20;
+/// Bytes that are read for a good-bye when a session's process has ended: more than a socket holds.
+pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
 const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);

@@ -21,7 +21,8 @@ use crate::{
     },
     limits::{
         ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX,
-        LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
+        LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES,
+        REQUESTS_PER_TURN_MAX,
     },
     os,
     session::{Accepted, Output},
@@ -248,6 +249,7 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
         // end does not come while a child of it holds the session.
         conn.forget_output(&mut core.inner.borrow_mut().owed);
         let _ = tokio::time::timeout(wait, poll_fn(|cx| last_words(&core, &conn, cx))).await;
+        conn.look_for_quit(&core);
         cause = conn.ending.get().unwrap_or(cause);
     }
     if cause == EndCause::Closed {
@@ -384,6 +386,42 @@ impl Conn {
             partial = Vec::new();
         }
         self.partial.replace(partial);
+    }
+
+    /// Reads what is left for a good-bye alone. It counts whatever the server had no time to take before
+    /// it: the session was paused, or its account had used its turn.
+    fn look_for_quit(&self, core: &Core) {
+        if self.is_half_open() || self.ending.get().is_some() {
+            return;
+        }
+        let mut rest = self.partial.take();
+        let mut buffer = core.read_buffer.borrow_mut();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut left = LAST_WORDS_BYTES_MAX;
+        loop {
+            let mut passed = 0;
+            loop {
+                let parsed = match frame::parse(&rest[passed..]) {
+                    Ok(Some(parsed)) => parsed,
+                    Ok(None) => break,
+                    Err(_) => return,
+                };
+                passed += parsed.bytes;
+                let is_request = parsed.kind == Kind::Request;
+                let is_quit = |(_, request): (u32, Request)| request == Request::Quit;
+                if is_request && control::read_request(parsed.body).is_ok_and(is_quit) {
+                    return self.ending.set(Some(EndCause::Quit));
+                }
+            }
+            rest.drain(..passed);
+            match self.socket.borrow_mut().poll_read(&mut cx, &mut buffer) {
+                Poll::Ready(Ok(bytes)) if bytes > 0 && bytes <= left => {
+                    left -= bytes;
+                    rest.extend_from_slice(&buffer[..bytes]);
+                }
+                Poll::Ready(_) | Poll::Pending => return,
+            }
+        }
     }
 
     /// Whether so much waits to be written that nothing more is taken from it.
