@@ -41,18 +41,29 @@ pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
             // Those who are here already are served in between.
             tokio::task::yield_now().await;
         }
+        if reserve.is_none() {
+            // The first descriptor that is free goes aside: without it no caller gets an answer.
+            reserve = Reserve::open().ok();
+            if reserve.is_none() {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        }
         match listener.0.accept().await {
             Ok(socket) => match socket.peer() {
                 Ok(ids) => admit(&core, socket, ids),
                 Err(e) => core.log.warn(&format!("a client can't be identified: {e}")),
             },
             Err(e) if os::is_out_of_descriptors(&e) => {
-                // Give the caller an answer (closed) in place of silence, with the one kept aside.
-                core.log.warn("out of file descriptors: a connection was closed");
+                // The caller that waits now, if there is one, gets an answer by the descriptor kept aside,
+                // which is back before anything else runs. A later caller may find free ones.
                 drop(reserve.take());
-                drop(listener.0.accept().await);
-                tokio::time::sleep(PAUSE).await;
+                if let Some(Ok(socket)) = listener.0.accept_waiting().await {
+                    core.log.warn("out of file descriptors: a connection was closed");
+                    turn_away(&socket, "the server is out of file descriptors; try again later");
+                }
                 reserve = Reserve::open().ok();
+                tokio::time::sleep(PAUSE).await;
             }
             Err(e) => {
                 core.log.warn(&format!("accept: {e}"));

@@ -1,9 +1,10 @@
 //! The server's end: a listening socket that appears in place whole, and accepted connections.
 
 use std::{
+    future::{Future as _, poll_fn},
     io,
     path::Path,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -39,6 +40,16 @@ impl Listener {
     /// From the system; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<Accepted> {
         self.0.accept().await.map(Accepted)
+    }
+
+    /// A connection that waits already; none if there is none.
+    pub async fn accept_waiting(&self) -> Option<io::Result<Accepted>> {
+        let mut accept = pin!(self.accept());
+        poll_fn(|cx| match accept.as_mut().poll(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Takes it out of its place, if it is still this one that stands there.
