@@ -6,6 +6,7 @@
 mod checker;
 mod client;
 mod disk;
+mod jobs;
 mod random;
 mod rooms;
 mod server;
