@@ -1,6 +1,6 @@
 //! Requests and replies: `ask`, `answer`, queues, and what becomes of a request when its answerer ends.
 
-use super::world::{Process, World};
+use super::world::{Process, World, eventually};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
 
@@ -103,4 +103,23 @@ fn another_one_of_the_queue_takes_over_when_an_answerer_is_killed() {
     assert_eq!(asker.code(), 0);
     assert!(asker.errors().contains(r#""type":"abandoned""#), "{}", asker.errors());
     assert_eq!(second.next_of("answered")["attempt"], 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn stopped_worker_gets_the_waiting_job_when_it_goes_on() {
+    let world = World::new();
+    let _server = world.serve();
+    let worker = answer(&world, &["work", "--exec", MOOT, "--version"]);
+    worker.signal("STOP");
+    eventually("the worker is unresponsive", || {
+        let (rows, _) = world.who(&[]);
+        rows.iter().any(|row| row["pid"] == worker.pid() && row["state"] == "unresponsive")
+    });
+    let mut asker = ask(&world, &["work", "which version?"]);
+    // When a later job has timed out, the first waits in the server.
+    world.run(&["ask", "work", "later", "--timeout", "500ms"]).exits(124);
+    worker.signal("CONT");
+    assert_eq!(asker.next("a reply")["text"], format!("moot {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(asker.code(), 0);
 }

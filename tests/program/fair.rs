@@ -88,3 +88,22 @@ fn what_one_user_has_in_the_history_is_bounded() {
     world.run(&["room", "delete", "dev"]).ok();
     eventually("room again", || send(OTHER_UID, "dev").code == 0);
 }
+
+#[test]
+fn good_bye_of_a_paused_session_is_found() {
+    if !is_root() {
+        return;
+    }
+    let world = World::with_config("[limits]\nmessages_per_second_per_user = 100\n");
+    let _server = world.serve_with(&["--system"]);
+    let mut watcher = world.join(&["dev"]);
+    let mut talker = world.moot_as(OTHER_UID, &["join", "--json", "--no-start", "dev"]);
+    talker.stdin(std::process::Stdio::piped());
+    let mut talker = Process::ready(talker);
+    for n in 0..1_000 {
+        talker.say(&format!("line {n}"));
+    }
+    talker.next_of("slowed");
+    talker.signal("TERM");
+    assert_eq!(watcher.next_of("left")["reason"], "quit");
+}

@@ -729,6 +729,10 @@ impl World {
                     self.tally.lost += 1;
                     self.clients[at].held.remove(&seq);
                 }
+                let (Some(tag), Some(queue)) = (self.clients[at].tag, queue) else { return };
+                for seq in self.clients[at].held.keys() {
+                    self.book.kept((tag, *seq), queue, instance);
+                }
             }
             (Asked::Answer, other) => panic!("no worker: {other:?}"),
             (Asked::Take(seq), Ok(_)) => {
@@ -926,6 +930,13 @@ impl Book {
         let of_job = of_job.take_while(|((of, _), _)| *of == key).map(|(_, holder)| holder);
         for holder in of_job.filter(|holder| holder.instance == instance) {
             holder.is_done = true;
+        }
+    }
+
+    /// A worker that is back has a job, and no other worker of the queue.
+    fn kept(&mut self, key: Key, queue: Queue, instance: [u8; 16]) {
+        if let Some(holder) = self.holders.get_mut(&(key, queue)).filter(|holder| !holder.is_done) {
+            holder.instance = instance;
         }
     }
 
