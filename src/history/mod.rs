@@ -265,6 +265,23 @@ mod tests {
     }
 
     #[test]
+    fn ended_writer_thread_refuses_each_commit_and_is_failing() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "one")]).unwrap();
+        kept.history.panic_next();
+        for _ in 0..3 {
+            let why = kept.commit(Vec::new(), vec![entry(&dev, 2, 5, "ann", "two")]).unwrap_err();
+            assert!(why.contains("restart the server"), "{why}");
+            assert!(kept.history.is_failing());
+        }
+        assert_eq!(kept.texts(&dev).len(), 1);
+        drop(kept);
+        assert_eq!(open(dir.path()).loaded.restored.rooms[0].span.head, 1);
+    }
+
+    #[test]
     fn a_deleted_room_is_unreadable_while_it_is_still_being_removed() {
         let dir = tempfile::tempdir().unwrap();
         let dev = stream("dev");

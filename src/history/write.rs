@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -75,12 +76,16 @@ pub(super) struct Shared {
     /// For tests: which of the next statements fails as on a full disk; 0 for none.
     #[cfg(test)]
     pub(super) fails_at: AtomicU64,
+    /// For tests: the next statement panics.
+    #[cfg(test)]
+    pub(super) panics: AtomicBool,
 }
 
 impl Shared {
     /// Where tests make statements fail.
     #[cfg(test)]
     fn step(&self) -> rusqlite::Result<()> {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a test asked for it");
         let count = |left: u64| left.checked_sub(1);
         match self.fails_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
             Ok(1) => {
@@ -203,7 +208,16 @@ impl History {
         };
         let thread = std::thread::Builder::new()
             .name("moot-history".to_owned())
-            .spawn(move || writer.run(&waiting, &done))
+            .spawn(move || {
+                let run = AssertUnwindSafe(|| writer.run(&waiting, &done));
+                if catch_unwind(run).is_err() {
+                    // The caller waits for an answer to each transaction, and gets it.
+                    writer.shared.failing.store(true, Ordering::Relaxed);
+                    let refuse = || done(Err(THREAD_ENDED.to_owned()));
+                    refuse();
+                    waiting.iter().for_each(|_| refuse());
+                }
+            })
             .map_err(|e| HistoryError::Sql {
                 path: path.to_owned(),
                 source: rusqlite::Error::ToSqlConversionFailure(e.into()),
@@ -235,6 +249,11 @@ impl History {
     pub(super) fn newest_for_tests(&self) -> u64 {
         let newest = "SELECT coalesce(max(id), 0) FROM messages";
         self.reader.with(|db| db.query_row(newest, (), |row| row.get(0))).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(super) fn panic_next(&self) {
+        self.shared.panics.store(true, Ordering::SeqCst);
     }
 
     #[cfg(test)]
@@ -520,6 +539,10 @@ const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 const CHECKPOINT_ROWS: u64 = 4_096;
 /// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
 const WAL_FRAMES_LONG: i64 = 16 * 1024;
+
+/// The answer to each transaction after the writer's thread panicked.
+const THREAD_ENDED: &str =
+    "the history can't be written: its thread ended because of a fault; restart the server";
 
 /// Cached ids beyond which a cache is begun anew.
 const CACHED_MAX: usize = 65_536;
