@@ -244,10 +244,14 @@ const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
 
 /// Messages a client may have submitted and not yet seen acknowledged.
 pub const UNACKED_SUBMITS_MAX: usize = 1_024;
-/// Client instances whose last submits are remembered.
-pub const INSTANCES_MAX: usize = 65_536;
-/// Ended instances of one user id together have at most so many runs of counters.
-pub const INSTANCE_RANGES_PER_USER_MAX: usize = 65_536;
+/// Runs of counters on record of client instances without a session, each instance counted as one more.
+pub const ENDED_INSTANCE_RUNS_MAX: usize = 131_072;
+/// Users whose dropped instances are told apart from those of others.
+pub const FORGOTTEN_USERS_MAX: usize = 4_096;
+/// Ended instances that wait to be removed from the history with its next transaction.
+pub const QUIT_INSTANCES_MAX: usize = 4_096;
+/// Users whose names are known.
+pub const USERS_KNOWN_MAX: usize = 65_536;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 /// Rooms in which one session's last will is said, at most.

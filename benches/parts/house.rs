@@ -87,7 +87,7 @@ impl House {
         let peer = Peer { uid: 1000 + number, user, pid: 4000 + number, start: id.0 };
         let mut instance = [0; 16];
         instance[..8].copy_from_slice(&id.0.to_le_bytes());
-        let hello = Hello { label: None, kind: Kind::Script, instance };
+        let hello = Hello::new(None, Kind::Script, instance);
         self.hub.open(self.now, id, peer, hello).unwrap();
     }
 

@@ -46,7 +46,8 @@ pub enum Wake<T> {
     Event(Event),
     /// A submit stands.
     Sent(Sent),
-    /// A submit was refused.
+    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was stored: it is
+    /// not submitted again, and the text says which message it is.
     Refused(Refusal),
     /// Something more could not be followed, or not any more; everything else goes on.
     NotFollowed(Follow, Refusal),

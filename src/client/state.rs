@@ -77,7 +77,37 @@ struct Unacked {
     room: Option<RoomIdentity>,
     reply_to: Option<u64>,
     text: String,
+    /// Wall clock when it was first submitted, microseconds since 1970.
+    since_us: Option<i64>,
 }
+
+impl Unacked {
+    fn stream(&self) -> StreamName {
+        match &self.to {
+            Address::Room(room) => StreamName::Room(room.clone()),
+            Address::Direct { with, .. } => StreamName::Direct(with.clone()),
+        }
+    }
+
+    /// The refusal if the server can't tell what became of it.
+    fn unknown(&self) -> Refusal {
+        let stream = self.stream();
+        let line = self.text.lines().next().unwrap_or_default();
+        let mut text: String = line.chars().take(EXCERPT_CHARS).collect();
+        if text.len() < self.text.len() {
+            text.push('…');
+        }
+        let text = format!(
+            "can't tell whether a message to {stream} was stored (\"{text}\"): the connection broke, \
+             and the server no longer knows; look with `moot history {stream}` before sending the \
+             text again"
+        );
+        Refusal::new(RefusalCode::UnknownSubmit, text)
+    }
+}
+
+/// Characters of a text that a refusal quotes.
+const EXCERPT_CHARS: usize = 60;
 
 /// Where a member's own text goes, good over reconnects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +183,10 @@ pub struct State {
     wakes: VecDeque<Queued>,
     unacked: VecDeque<Unacked>,
     counter: u64,
+    /// Highest counter that was submitted.
+    submitted: u64,
+    /// Wall clock when something last came, microseconds since 1970.
+    wall_us: i64,
     /// Counters of what was refused, until somebody asks.
     refused: Vec<u64>,
     serial: u32,
@@ -205,6 +239,8 @@ impl State {
             wakes: VecDeque::new(),
             unacked: VecDeque::new(),
             counter: 0,
+            submitted: 0,
+            wall_us: 0,
             refused: Vec::new(),
             serial: 0,
             jitter: seed | 1,
@@ -358,6 +394,7 @@ impl State {
     /// # Errors
     /// If they are not the server's frames, or the server ends the session: [`State::end`] is due.
     pub fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
+        self.wall_us = now.wall_us;
         if !self.partial.is_empty() {
             // Only what that frame lacks is copied; what follows is read where it stands.
             loop {
@@ -383,6 +420,7 @@ impl State {
 
     /// Takes a datagram of the broadcast channel; what the server did not seal is dropped.
     pub fn take_datagram(&mut self, now: Now, datagram: &mut [u8]) {
+        self.wall_us = now.wall_us;
         let Some(keys) = self.keys.take() else { return };
         if let Some(body) = keys.open(datagram) {
             self.take_body(now, Via::Broadcast, body);
@@ -430,14 +468,25 @@ impl State {
             Frame::Ack(ack) => self.take_ack(&ack),
             Frame::Nack { first, count, refusal } => {
                 let refused = first..first.saturating_add(count.into());
+                let is_unknown = refusal.code == RefusalCode::UnknownSubmit;
+                let mut refusals = Vec::new();
                 self.unacked.retain(|unacked| {
                     let is_refused = refused.contains(&unacked.counter);
                     if is_refused && self.refused.len() < UNACKED_SUBMITS_MAX {
                         self.refused.push(unacked.counter);
                     }
+                    // Each may be stored: the user learns which they are.
+                    if is_refused && is_unknown {
+                        refusals.push(unacked.unknown());
+                    }
                     !is_refused
                 });
-                self.queue(Queued::Refused(refusal));
+                if !is_unknown {
+                    refusals.push(refusal);
+                }
+                for refusal in refusals {
+                    self.queue(Queued::Refused(refusal));
+                }
             }
             Frame::Event(event) => self.take_event(now, event),
         }
@@ -894,7 +943,8 @@ impl State {
             Address::Room(room) => self.identity_of(room),
             Address::Direct { .. } => None,
         };
-        self.unacked.push_back(Unacked { counter: self.counter, to, room, reply_to, text });
+        let (counter, since_us) = (self.counter, None);
+        self.unacked.push_back(Unacked { counter, to, room, reply_to, text, since_us });
         if self.is_ready() {
             self.submit_at(self.unacked.len() - 1);
         }
@@ -936,11 +986,7 @@ impl State {
             .collect();
         let mut given_up = Vec::new();
         self.unacked.retain(|unacked| {
-            let name = match &unacked.to {
-                Address::Room(room) => StreamName::Room(room.clone()),
-                Address::Direct { with, .. } => StreamName::Direct(with.clone()),
-            };
-            let is_lost = unacked.reply_to.is_some() && begun_anew.contains(&name);
+            let is_lost = unacked.reply_to.is_some() && begun_anew.contains(&unacked.stream());
             given_up.extend(is_lost.then_some(unacked.counter));
             !is_lost
         });
@@ -993,7 +1039,9 @@ impl State {
                 }
             },
         };
-        let unacked = &self.unacked[at];
+        let unacked = &mut self.unacked[at];
+        unacked.since_us.get_or_insert(self.wall_us);
+        self.submitted = self.submitted.max(unacked.counter);
         let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
         let submit = Submit { first: unacked.counter, to, to_label, lines };
         control::put_submit(&mut self.out, &submit);
@@ -1026,10 +1074,7 @@ impl State {
             let Some(unacked) = self.unacked.remove(found) else { return };
             let counter = unacked.counter;
             let seq = ack.seq.saturating_add(counter - ack.first);
-            let stream = match unacked.to {
-                Address::Room(room) => StreamName::Room(room),
-                Address::Direct { with, .. } => StreamName::Direct(with),
-            };
+            let stream = unacked.stream();
             if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
                 followed.acked = followed.acked.max(seq);
             }
@@ -1100,6 +1145,10 @@ impl State {
     /// The session is gone; whether everything had been joined.
     pub fn end(&mut self, reason: &str) -> bool {
         let Some(live) = self.live.take() else { return false };
+        // In the next session the server may no longer know what this one submitted.
+        self.hello.submitted = self.submitted;
+        let since_us = self.unacked.iter().filter_map(|unacked| unacked.since_us).min();
+        self.hello.submitted_since_us = since_us.unwrap_or(self.wall_us);
         self.out.clear();
         self.wishes.clear();
         self.silent.clear();
@@ -1271,6 +1320,46 @@ mod tests {
 
     fn wakes(state: &mut State) -> Vec<Queued> {
         std::iter::from_fn(|| state.next_wake()).collect()
+    }
+
+    #[test]
+    fn unknown_submit_is_reported_and_never_repeated() {
+        let room = RoomName::new("dev").unwrap();
+        let mut state = ready_in(&room, true);
+        let say = |state: &mut State, text: &str| {
+            state.say(Address::Room(room.clone()), None, text.to_owned());
+        };
+        let come = |state: &mut State, wall_us| {
+            state.take_bytes(Now { mono_us: 1, wall_us }, &[]).unwrap();
+        };
+        let stated = |state: &State| (state.hello.submitted, state.hello.submitted_since_us);
+        assert_eq!(stated(&state), (0, 0));
+        come(&mut state, 50);
+        say(&mut state, "one");
+        come(&mut state, 60);
+        say(&mut state, "two\nlines");
+        reconnect(&mut state);
+        assert_eq!(stated(&state), (2, 50));
+        // What is said meanwhile was not submitted before.
+        say(&mut state, "three");
+        come(&mut state, 70);
+        answer_join(&mut state, Ok(info(&room, 7, true)));
+        assert_eq!(submits(&mut state).len(), 3);
+        wakes(&mut state);
+        let refusal = Refusal::new(RefusalCode::UnknownSubmit, "too old");
+        let mut bytes = Vec::new();
+        control::put_frame(&mut bytes, Frame::Nack { first: 1, count: 2, refusal });
+        state.take_bytes(Now { mono_us: 1, wall_us: 80 }, &bytes).unwrap();
+        for (text, wake) in ["\"one\"", "\"two…\""].iter().zip(wakes(&mut state)) {
+            let Queued::Refused(refusal) = wake else { panic!("{wake:?}") };
+            assert_eq!(refusal.code, RefusalCode::UnknownSubmit);
+            assert!(refusal.text.contains(text) && refusal.text.contains("moot history dev"));
+        }
+        assert_eq!(state.take_refused(), [1, 2]);
+        reconnect(&mut state);
+        assert_eq!(stated(&state), (3, 70));
+        answer_join(&mut state, Ok(info(&room, 7, true)));
+        assert_eq!(submits(&mut state).len(), 1, "only the third");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
         message::{Message, MessageId},
         names::Target,
         text::written_out,
-        verbs::{Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
+        verbs::{Answering, Begin, Follow, Refusal, RefusalCode, Reply, Request, StreamTag},
     },
     client::{Address, Event, Follows, Mailbox, Member, Wake},
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
@@ -150,7 +150,11 @@ impl Answerer<'_> {
             }
             Wake::Sent(sent) => self.stands(context, sent.counter),
             Wake::Refused(refusal) => {
-                context.out.warn(&format!("a reply was not taken: {}", refusal.text));
+                match refusal.code {
+                    // It may have been.
+                    RefusalCode::UnknownSubmit => context.out.warn(&refusal.text),
+                    _ => context.out.warn(&format!("a reply was not taken: {}", refusal.text)),
+                }
                 let refused = self.member.take_refused();
                 self.not_taken(&refused);
                 Ok(())

@@ -282,6 +282,76 @@ mod tests {
     }
 
     #[test]
+    fn submits_that_no_client_repeats_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (dev, ops) = (stream("dev"), stream("ops"));
+        let kept = open(dir.path());
+        // In two rooms by turns.
+        let many = 6 * crate::limits::UNACKED_SUBMITS_MAX as u64;
+        let entries = (1..=many).map(|counter| {
+            let stream = if counter % 2 == 0 { &dev } else { &ops };
+            let submit = Some(([7; 16], counter));
+            Entry { submit, ..entry(stream, counter.div_ceil(2), 5, "ann", "text") }
+        });
+        kept.commit(Vec::new(), entries.collect()).unwrap();
+        let other = Entry { submit: Some(([8; 16], 1)), ..entry(&dev, many, 6, "ann", "other") };
+        kept.commit(Vec::new(), vec![other]).unwrap();
+        drop(kept);
+        let kept = open(dir.path());
+        let submits = &kept.loaded.restored.submits;
+        assert!(submits.len() <= 2 + 2 * crate::limits::UNACKED_SUBMITS_MAX, "{}", submits.len());
+        let newest = submits.iter().map(|submits| submits.counter).max();
+        assert_eq!(newest, Some(many));
+        // An instance that said good-bye.
+        let gone = Record::InstanceGone { uid: 1, instance: [7; 16] };
+        kept.commit(vec![gone], Vec::new()).unwrap();
+        drop(kept);
+        let submits = open(dir.path()).loaded.restored.submits;
+        let left: Vec<_> = submits.iter().map(|s| (s.instance, s.counter, s.wall_us > 0)).collect();
+        assert_eq!(left, [([8; 16], 1, true)]);
+    }
+
+    #[test]
+    fn loaded_submits_are_shared_fairly_by_users() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let many = crate::limits::ENDED_INSTANCE_RUNS_MAX as u64;
+        let mut db = rusqlite::Connection::open(dir.path().join("h.db")).unwrap();
+        let transaction = db.transaction().unwrap();
+        transaction
+            .execute("INSERT INTO streams (kind, key, name, creator, history) VALUES (0, 'dev', 'dev', 1, 1)", ())
+            .unwrap();
+        let sql = "INSERT INTO submits VALUES (?, ?, 1, 1, (SELECT id FROM streams), 1, ?)";
+        let mut insert = transaction.prepare(sql).unwrap();
+        let mut add = |uid: u32, number: u64, ts: u64| {
+            let mut instance = [1; 16];
+            instance[..8].copy_from_slice(&number.to_le_bytes());
+            insert.execute(rusqlite::params![uid, instance, ts]).unwrap();
+        };
+        for number in 0..5 {
+            add(1, number, 1);
+        }
+        for number in 0..many {
+            add(2, number, 10 + number);
+            add(3, number, 10 + number);
+        }
+        drop(insert);
+        transaction.commit().unwrap();
+        drop(db);
+        let restored = open(dir.path()).loaded.restored;
+        let of = |uid| restored.submits.iter().filter(|s| s.uid == uid).count() as u64;
+        assert_eq!(of(1), 5, "however old, and however many others have");
+        assert_eq!(of(2) + of(3) + 5, many);
+        assert!(of(2).abs_diff(of(3)) <= 1);
+        let cut: Vec<_> = restored.submits_cut.iter().map(|(uid, _)| *uid).collect();
+        assert_eq!(cut, [2, 3]);
+        for (uid, oldest_us) in restored.submits_cut {
+            let mut of_user = restored.submits.iter().filter(|s| s.uid == uid);
+            assert_eq!(of_user.next().unwrap().wall_us, oldest_us);
+        }
+    }
+
+    #[test]
     fn a_deleted_room_is_unreadable_while_it_is_still_being_removed() {
         let dir = tempfile::tempdir().unwrap();
         let dev = stream("dev");

@@ -27,7 +27,7 @@ use crate::{
         verbs::{RoomId, StreamTag},
     },
     faults::{Fault, planted},
-    limits::{INSTANCES_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
+    limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
 };
 
 /// A part of a stream.
@@ -432,6 +432,50 @@ fn unpack_notice(bytes: &[u8]) -> Option<Notice> {
     })
 }
 
+/// Loads the submits that may come again, as many of each user as there is room for, the newest.
+fn load_submits(
+    connection: &Connection,
+    keys: &HashMap<i64, StreamKey>,
+    restored: &mut Restored,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT uid, count(*) FROM submits GROUP BY uid ORDER BY count(*)";
+    let mut counts = connection.prepare(sql)?;
+    let counts =
+        counts.query_map((), |row| Ok((row.get::<_, u32>(0)?, row.get::<_, usize>(1)?)))?;
+    let counts: Vec<_> = counts.collect::<Result<_, _>>()?;
+    let sql = "SELECT instance, counter, count, stream, seq, ts FROM submits
+               WHERE uid = ? ORDER BY ts DESC LIMIT ?";
+    let mut select = connection.prepare(sql)?;
+    let mut left = ENDED_INSTANCE_RUNS_MAX;
+    for (at, (uid, count)) in counts.iter().copied().enumerate() {
+        // What users with fewer leave is shared by those with more.
+        let most = left / (counts.len() - at);
+        let from = restored.submits.len();
+        let mut rows = select.query(params![uid, most])?;
+        while let Some(row) = rows.next()? {
+            let Some(stream) = keys.get(&row.get(3)?) else { continue };
+            restored.submits.push(RestoredSubmits {
+                uid,
+                instance: row.get(0)?,
+                counter: row.get(1)?,
+                count: row.get(2)?,
+                stream: stream.clone(),
+                seq: row.get(4)?,
+                wall_us: row.get(5)?,
+            });
+        }
+        let of_user = &mut restored.submits[from..];
+        if count > most {
+            let oldest_us = of_user.last().map_or(i64::MAX, |submits| submits.wall_us);
+            restored.submits_cut.push((uid, oldest_us));
+        }
+        left -= of_user.len();
+        // Oldest first, as they came.
+        of_user.reverse();
+    }
+    Ok(())
+}
+
 /// Everything of the last run that goes on.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut restored = Restored::default();
@@ -449,6 +493,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 // Names were checked before they were written; what else stands there is left alone.
                 let Ok(name) = RoomName::new(&name) else { continue };
                 if row.get(10)? {
+                    keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
                     restored.gone_rooms.push((name, span.head));
                     continue;
                 }
@@ -528,22 +573,6 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             restored.marks.push((row.get(0)?, label(row.get(1)?), stream.clone(), row.get(3)?));
         }
     }
-    let sql =
-        "SELECT instance, counter, count, stream, seq, uid FROM submits ORDER BY ts DESC LIMIT ?";
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([INSTANCES_MAX as u64])?;
-    while let Some(row) = rows.next()? {
-        let Some(stream) = keys.get(&row.get(3)?) else { continue };
-        restored.submits.push(RestoredSubmits {
-            uid: row.get(5)?,
-            instance: row.get(0)?,
-            counter: row.get(1)?,
-            count: row.get(2)?,
-            stream: stream.clone(),
-            seq: row.get(4)?,
-        });
-    }
-    // Oldest first, as they came.
-    restored.submits.reverse();
+    load_submits(connection, &keys, &mut restored)?;
     Ok(Loaded { restored, epoch: 0 })
 }

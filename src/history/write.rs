@@ -1031,6 +1031,12 @@ impl Page<'_> {
                 }
                 Ok(())
             }
+            Record::InstanceGone { uid, instance } => {
+                self.runs.remove(&(*uid, *instance));
+                let sql = "DELETE FROM submits WHERE uid = ? AND instance = ?";
+                let values = params![uid, instance];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
+            }
             Record::Mark { uid, label, stream, seq } => {
                 let id = self.stream(stream)?;
                 let sql = "INSERT INTO marks VALUES (?, ?, ?, ?)
@@ -1160,6 +1166,14 @@ impl Page<'_> {
             && let Some(run) = self.runs.get(&instance).copied()
         {
             self.write_run(instance, run)?;
+        }
+        // What a client can't submit again is not needed.
+        let bound = new.counter.saturating_sub(2 * UNACKED_SUBMITS_MAX as u64);
+        if bound > 0 {
+            self.shared.step()?;
+            let sql = "DELETE FROM submits WHERE uid = ? AND instance = ? AND counter < ?";
+            let values = params![instance.0, instance.1, bound];
+            self.transaction.prepare_cached(sql)?.execute(values)?;
         }
         self.runs.insert(instance, new);
         self.changed_runs.insert(instance);

@@ -7,7 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::PROTOCOL_VERSION;
 use crate::{
-    chat::{hub::Hello as HubHello, member::Kind, message::RunId, names::Label},
+    chat::{
+        hub::{EarlierSubmits, Hello as HubHello},
+        member::Kind,
+        message::RunId,
+        names::Label,
+    },
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
 };
 
@@ -28,6 +33,14 @@ pub struct Hello {
     /// Its client instance, 32 hexadecimal digits.
     #[serde(default)]
     pub instance: Hex<16>,
+    /// Highest counter that this client instance submitted in earlier sessions; 0 if none.
+    #[serde(default)]
+    pub submitted: u64,
+    /// Wall clock when the oldest of them without an answer was first submitted, microseconds since 1970;
+    /// 0: unknown. A server that does not know the instance answers those as unknown, unless it has a record
+    /// of everything since then.
+    #[serde(default)]
+    pub submitted_since_us: i64,
 }
 
 fn script() -> Kind {
@@ -39,13 +52,22 @@ impl Hello {
     #[must_use]
     pub fn new(label: Option<Label>, kind: Kind, instance: [u8; 16]) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { protocol: PROTOCOL_VERSION, version, label, kind, instance: Hex(instance) }
+        Self {
+            protocol: PROTOCOL_VERSION,
+            version,
+            label,
+            kind,
+            instance: Hex(instance),
+            submitted: 0,
+            submitted_since_us: 0,
+        }
     }
 
     /// The part that the hub wants to know.
     #[must_use]
     pub fn for_hub(self) -> HubHello {
-        HubHello { label: self.label, kind: self.kind, instance: self.instance.0 }
+        let earlier = EarlierSubmits { highest: self.submitted, since_us: self.submitted_since_us };
+        HubHello { label: self.label, kind: self.kind, instance: self.instance.0, earlier }
     }
 }
 
@@ -187,11 +209,13 @@ mod tests {
         };
         let mut bytes = Vec::new();
         put(&mut bytes, &hello);
-        let golden = r#"{"protocol":1,"version":"0.1.0","label":"봇","kind":"agent","instance":"abababababababababababababababab"}"#;
+        let golden = r#"{"protocol":1,"version":"0.1.0","label":"봇","kind":"agent","instance":"abababababababababababababababab","submitted":0,"submitted_since_us":0}"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), golden);
         assert_eq!(read::<Hello>(&bytes), Ok(hello));
         let of_the_future = br#"{"protocol":9,"colour":"red","version":"9.0"}"#;
         assert_eq!(read::<Hello>(of_the_future).unwrap().protocol, 9);
+        let old = br#"{"protocol":1,"instance":"abababababababababababababababab"}"#;
+        assert_eq!(read::<Hello>(old).unwrap().for_hub().earlier, EarlierSubmits::default());
         assert!(read::<Hello>(b"{}").is_err());
         assert!(read::<Hello>(br#"{"protocol":1,"instance":"xyz"}"#).is_err());
         assert!(read::<Hello>(br#"{"protocol":1,"label":"a b"}"#).is_err(), "labels are checked");

@@ -85,7 +85,7 @@ impl Shell {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         let peer = Peer { uid, user: user(uid), pid: self.next_session as u32 % 4, start: 0 };
-        if self.hub.open(self.now, id, peer, Hello { label, kind, instance }).is_ok() {
+        if self.hub.open(self.now, id, peer, Hello::new(label, kind, instance)).is_ok() {
             self.sessions.push(id);
         }
     }

@@ -116,10 +116,12 @@ impl Disk {
             && run.count < UNACKED_SUBMITS_MAX as u64
         {
             run.count += 1;
+            run.wall_us = entry.wall_us;
             return;
         }
         let stream = StreamKey::clone(&entry.stream);
-        let run = RestoredSubmits { uid, instance, counter, count: 1, stream, seq: entry.seq };
+        let (seq, wall_us) = (entry.seq, entry.wall_us);
+        let run = RestoredSubmits { uid, instance, counter, count: 1, stream, seq, wall_us };
         self.submits.push(run);
     }
 
@@ -139,6 +141,9 @@ impl Disk {
                 }
             }
             Record::Audit(_) => {}
+            Record::InstanceGone { uid, instance } => {
+                self.submits.retain(|s| (s.uid, s.instance) != (uid, instance));
+            }
             Record::Notice(state) => {
                 self.notices.insert(state.id().to_string(), *state);
             }

@@ -954,7 +954,7 @@ impl Book {
 }
 
 fn hello(instance: [u8; 16]) -> Hello {
-    Hello { label: None, kind: Kind::Script, instance }
+    Hello::new(None, Kind::Script, instance)
 }
 
 fn number(name: &str) -> Option<u64> {

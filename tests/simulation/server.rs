@@ -950,6 +950,7 @@ impl World {
                 | Record::NoticeGone(_)
                 | Record::Follow { .. }
                 | Record::NameGone { .. }
+                | Record::InstanceGone { .. }
                 | Record::Mark { .. } => {}
             }
         }

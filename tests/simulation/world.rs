@@ -276,7 +276,7 @@ impl World {
     fn create_rooms(&mut self) {
         let id = self.server.next_session();
         let peer = Peer { uid: OPERATOR, user: user_name(OPERATOR), pid: 1, start: 1 };
-        let hello = Hello { label: None, kind: Kind::Script, instance: [0; 16] };
+        let hello = Hello::new(None, Kind::Script, [0; 16]);
         let now = self.now();
         for uid in 1_000..1_003 {
             self.server.hub.learn_user(user_name(uid), uid);

@@ -29,7 +29,7 @@ fn hub(private: bool, read_only: bool) -> Hub {
     hub.set_rights(1, Rights::OPERATOR);
     for (uid, user) in (0..).zip(USERS) {
         let peer = Peer { uid, user: UserName::new(user).unwrap(), pid: 100 + uid, start: 0 };
-        let hello = Hello { label: None, kind: Kind::Person, instance: [uid as u8 + 1; 16] };
+        let hello = Hello::new(None, Kind::Person, [uid as u8 + 1; 16]);
         hub.open(NOW, session(uid), peer, hello).unwrap();
     }
     let create = Request::CreateRoom { room: room(), history: true, private, read_only };

@@ -121,7 +121,7 @@ mod tests {
             for id in 1..=3 {
                 let user = UserName::new("ann").unwrap();
                 let peer = Peer { uid: 1, user, pid: id as u32, start: 0 };
-                let hello = Hello { label: None, kind: Kind::Script, instance: [id as u8; 16] };
+                let hello = Hello::new(None, Kind::Script, [id as u8; 16]);
                 let now = server.now();
                 server.hub.open(now, SessionId(id), peer, hello).unwrap();
                 let follow = Follow::Room(RoomName::new("dev").unwrap());

@@ -721,7 +721,7 @@ mod tests {
         for number in 1..=members {
             let user = UserName::new("ann").unwrap();
             let peer = Peer { uid: 1, user, pid: number as u32, start: 0 };
-            let hello = Hello { label: None, kind: Kind::Script, instance: [0; 16] };
+            let hello = Hello::new(None, Kind::Script, [0; 16]);
             hub.open(at(1), SessionId(number), peer, hello).unwrap();
             let follow = Follow::Room(RoomName::new("dev").unwrap());
             let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };

@@ -68,7 +68,7 @@ impl World {
         for number in 1..=members {
             let user = UserName::new(&format!("user{number}")).unwrap();
             let peer = Peer { uid: number as u32, user, pid: number as u32, start: 0 };
-            let hello = Hello { label: None, kind: Kind::Script, instance: [0; 16] };
+            let hello = Hello::new(None, Kind::Script, [0; 16]);
             world.hub.open(at(1), SessionId(number), peer, hello).unwrap();
             world.join(1, number, Begin::Now);
         }

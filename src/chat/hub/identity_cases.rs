@@ -31,7 +31,7 @@ impl House {
         for (id, user) in [(ANN, "ann"), (BOB, "bob")] {
             let uid = id.0 as u32;
             let peer = Peer { uid, user: UserName::new(user).unwrap(), pid: uid, start: 0 };
-            let hello = Hello { label: None, kind: Kind::Person, instance: [uid as u8; 16] };
+            let hello = Hello::new(None, Kind::Person, [uid as u8; 16]);
             hub.open(NOW, id, peer, hello).unwrap();
         }
         Self { hub, counter: 0 }

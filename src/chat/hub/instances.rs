@@ -1,208 +1,672 @@
-//! Client instances: the counters that each has submitted, so that a repeated submit is recognized.
+//! Client instances: the counters that each submitted, so that a repeated submit is recognized.
+//!
+//! A submit is looked up here before anything else ([`Instances::recall`]); only its new lines are judged
+//! and numbered. A counter that can't be recognized is answered *unknown* and never numbered again.
+//!
+//! An instance without a session stays on record until its user holds more runs of counters than any other
+//! user and the record is full. The record of a user is complete from some time on
+//! ([`Instances::is_complete`]): if an instance is not on record and its open submits are younger, none of
+//! them was numbered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use super::submit::{Line, Submit};
 use crate::{
     chat::{member::SessionId, verbs::StreamTag},
-    limits::{INSTANCE_RANGES_PER_USER_MAX, INSTANCES_MAX, UNACKED_SUBMITS_MAX},
+    limits::{
+        ENDED_INSTANCE_RUNS_MAX, FORGOTTEN_USERS_MAX, QUIT_INSTANCES_MAX, SUBMITS_KEPT_MS,
+        UNACKED_SUBMITS_MAX,
+    },
 };
 
-/// Submits with consecutive counters that got consecutive numbers.
-#[derive(Debug, Clone, Copy)]
-struct Range {
+/// A client instance of one user: no user can submit for the instance of another user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct InstanceKey {
+    uid: u32,
+    id: InstanceId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum InstanceId {
+    /// Chosen by the client and the same over its reconnects.
+    Named([u8; 16]),
+    /// Session of a client that named no instance. It ends with the session and is not stored: session
+    /// numbers repeat in the next boot.
+    Session(SessionId),
+}
+
+impl InstanceKey {
+    pub(super) fn of(uid: u32, instance: [u8; 16], session: SessionId) -> Self {
+        let id = match instance == [0; 16] {
+            true => InstanceId::Session(session),
+            false => InstanceId::Named(instance),
+        };
+        Self { uid, id }
+    }
+
+    /// The name under which its submits are stored; none if they are not.
+    pub(super) fn stored_as(self) -> Option<[u8; 16]> {
+        match self.id {
+            InstanceId::Named(instance) => Some(instance),
+            InstanceId::Session(_) => None,
+        }
+    }
+}
+
+/// The submits of a client instance in its earlier sessions, as the client states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EarlierSubmits {
+    /// Highest counter; 0 if there was none.
+    pub highest: u64,
+    /// Wall clock when the oldest open one was first submitted, microseconds since 1970; 0 if unknown.
+    pub since_us: i64,
+}
+
+/// Submits with consecutive counters that got consecutive sequence numbers in one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
     counter: u64,
     count: u64,
     stream: StreamTag,
     seq: u64,
 }
 
-/// A client instance, of one user id: nobody can speak for the instance of another user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct InstanceKey {
-    pub(super) uid: u32,
-    pub(super) instance: [u8; 16],
-}
-
-impl InstanceKey {
-    /// Who does not name its instance has one of its own for each session.
-    pub(super) fn of(uid: u32, instance: [u8; 16], session: SessionId) -> Self {
-        if instance != [0; 16] {
-            return Self { uid, instance };
-        }
-        let mut instance = [0; 16];
-        instance[8..].copy_from_slice(&session.0.to_le_bytes());
-        Self { uid, instance }
+impl Run {
+    fn end(&self) -> u64 {
+        self.counter.saturating_add(self.count)
     }
 }
 
+/// Place of an instance without a session on the record of its user.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    order: u64,
+    weight: usize,
+    /// Wall clock of its end, not before its last submit.
+    at_us: i64,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Instance {
+struct Instance {
     /// The session that speaks for it now.
-    pub(super) session: Option<SessionId>,
-    /// Highest counter that this session submitted, or submitted again.
-    pub(super) submitted: u64,
-    /// Nothing is known any more of counters up to here.
+    session: Option<SessionId>,
+    /// Highest counter that this session submitted, new or again.
+    submitted: u64,
+    /// Counters up to here are never new.
     forgotten: u64,
-    /// Nothing was ever numbered above it.
-    highest: u64,
-    recent: VecDeque<Range>,
+    /// Counters up to here may have been numbered by an earlier boot; where that boot's messages are
+    /// lost, they are not new either.
+    of_earlier_boot: u64,
+    /// By counter, without overlap.
+    runs: VecDeque<Run>,
+    /// While it has no session.
+    place: Option<Place>,
 }
 
 impl Instance {
-    /// Whether a counter was submitted before: numbered, or too long ago to tell.
-    pub(super) fn was_submitted(&mut self, counter: u64) -> bool {
-        self.submitted = self.submitted.max(counter);
-        counter <= self.forgotten || self.find(counter).is_some()
+    fn find(&self, counter: u64) -> Option<(StreamTag, u64)> {
+        let after = self.runs.partition_point(|run| run.counter <= counter);
+        let run = self.runs.get(after.checked_sub(1)?)?;
+        (counter < run.end()).then(|| (run.stream, run.seq + (counter - run.counter)))
     }
 
-    /// What became of a counter: its stream and number.
-    pub(super) fn find(&self, counter: u64) -> Option<(StreamTag, u64)> {
-        if counter > self.highest {
-            return None;
-        }
-        let hit = |r: &&Range| (r.counter..r.counter + r.count).contains(&counter);
-        self.recent.iter().rev().find(hit).map(|r| (r.stream, r.seq + (counter - r.counter)))
+    fn is_new(&self, counter: u64, persistent: bool) -> bool {
+        counter > self.forgotten && (persistent || counter > self.of_earlier_boot)
     }
 
-    pub(super) fn note(&mut self, counter: u64, stream: StreamTag, seq: u64) {
-        self.highest = self.highest.max(counter);
-        if let Some(r) = self.recent.back_mut()
-            && r.stream == stream
-            && r.counter + r.count == counter
-            && r.seq + r.count == seq
-        {
-            r.count += 1;
-        } else {
-            self.recent.push_back(Range { counter, count: 1, stream, seq });
+    fn add(&mut self, run: Run) {
+        let at = self.runs.partition_point(|other| other.counter < run.counter);
+        match at.checked_sub(1).and_then(|before| self.runs.get_mut(before)) {
+            Some(before)
+                if before.stream == run.stream
+                    && before.end() == run.counter
+                    && before.seq + before.count == run.seq =>
+            {
+                before.count += run.count;
+            }
+            Some(_) | None => self.runs.insert(at, run),
         }
-        // A client has at most so many unacknowledged: older ones are never asked for again.
-        let bound = counter.saturating_sub(UNACKED_SUBMITS_MAX as u64);
-        let old = |r: &Range| r.counter.saturating_add(r.count) <= bound;
-        while let Some(range) = self
-            .recent
-            .front()
-            .copied()
-            .filter(|range| old(range) || self.recent.len() > UNACKED_SUBMITS_MAX)
-        {
-            self.forget_oldest(range);
+        // A client has at most that many open submits: older ones are never submitted again.
+        let bound = run.end().saturating_sub(1 + UNACKED_SUBMITS_MAX as u64);
+        self.forgotten = self.forgotten.max(bound);
+        while self.runs.front().is_some_and(|run| run.end() <= bound + 1) {
+            self.runs.pop_front();
         }
     }
 
-    fn forget_oldest(&mut self, range: Range) {
-        self.forgotten = self.forgotten.max(range.counter.saturating_add(range.count) - 1);
-        self.recent.pop_front();
-    }
-
-    /// Forgets what a failed commit took back, so that it can be submitted anew. Others that came
-    /// after it, for rooms that are not stored, may stand.
-    pub(super) fn forget(&mut self, counter: u64) {
-        let hit = |r: &Range| (r.counter..r.counter + r.count).contains(&counter);
-        let Some(at) = self.recent.iter().rposition(hit) else { return };
-        let range = self.recent[at];
-        let before = counter - range.counter;
-        let after = range.count - before - 1;
-        self.recent[at].count = before;
+    /// Takes a counter out again; later ones may have been numbered in other streams.
+    fn remove(&mut self, counter: u64) {
+        let Some(at) = self.runs.partition_point(|run| run.counter <= counter).checked_sub(1)
+        else {
+            return;
+        };
+        let run = self.runs[at];
+        if counter >= run.end() {
+            return;
+        }
+        let before = counter - run.counter;
+        let after = run.count - before - 1;
+        self.runs[at].count = before;
         if after > 0 {
-            let rest = Range {
-                counter: counter + 1,
-                count: after,
-                stream: range.stream,
-                seq: range.seq + before + 1,
-            };
-            self.recent.insert(at + 1, rest);
+            let (counter, seq) = (counter + 1, run.seq + before + 1);
+            self.runs.insert(at + 1, Run { counter, count: after, seq, ..run });
         }
         if before == 0 {
-            self.recent.remove(at);
+            self.runs.remove(at);
         }
+    }
+
+    /// Returns true if a later session with the same instance could tell that it was forgotten.
+    fn knows_something(&self) -> bool {
+        !self.runs.is_empty() || self.forgotten > 0
     }
 }
 
-/// What became of the last submits of each client instance.
+/// A line that was submitted before and is numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Again {
+    pub(super) counter: u64,
+    pub(super) stream: StreamTag,
+    pub(super) seq: u64,
+    pub(super) reply_to: Option<u64>,
+}
+
+/// Lines that were not submitted before, each with its counter. Only [`Instances::recall`] makes them: no line
+/// is judged before it was looked up.
+#[derive(Debug)]
+pub(super) struct NewLines<'a>(Vec<(u64, Line<'a>)>);
+
+impl<'a> NewLines<'a> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Line<'a>)> + '_ {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(u64, &Line<'a>) -> bool) {
+        self.0.retain(|(counter, line)| stays(*counter, line));
+    }
+}
+
+/// The lines of one submit, each in one of three.
+#[derive(Debug)]
+pub(super) struct Recalled<'a> {
+    pub(super) again: Vec<Again>,
+    /// Counters that are too old to tell.
+    pub(super) unknown: Vec<u64>,
+    pub(super) new: NewLines<'a>,
+}
+
+/// The counters of all client instances.
 #[derive(Debug, Default)]
 pub(super) struct Instances {
-    pub(super) known: HashMap<InstanceKey, Box<Instance>>,
-    /// With what each weighs: one, and its runs of counters.
-    ended: VecDeque<(InstanceKey, usize)>,
-    ended_of_user: HashMap<u32, usize>,
+    known: HashMap<InstanceKey, Box<Instance>>,
+    ended: Ended,
+    /// Wall clock of the first session of this boot: nothing was numbered by it before.
+    started_us: Option<i64>,
+    /// Wall-clock time of the last submit that a dropped instance can have had, by user.
+    dropped: HashMap<u32, i64>,
+    /// The same of the users who are not in `dropped`.
+    dropped_of_others: Option<i64>,
+    /// Instances that ended with a good-bye: what the store has of them is not needed.
+    quit: Vec<(u32, [u8; 16])>,
+}
+
+/// Instances without a session, by user and in the order of their ends.
+#[derive(Debug, Default)]
+struct Ended {
+    order: BTreeMap<(u32, u64), InstanceKey>,
+    next: u64,
+    weight_of: HashMap<u32, usize>,
+    by_weight: BTreeSet<(usize, u32)>,
+    weight: usize,
+}
+
+impl Ended {
+    /// Puts an instance at the end of its user's list.
+    fn put(&mut self, key: InstanceKey, weight: usize, at_us: i64) -> Place {
+        self.next += 1;
+        self.order.insert((key.uid, self.next), key);
+        self.weigh(key.uid, 0, weight);
+        Place { order: self.next, weight, at_us }
+    }
+
+    fn take(&mut self, key: InstanceKey, place: Place) {
+        self.order.remove(&(key.uid, place.order));
+        self.weigh(key.uid, place.weight, 0);
+    }
+
+    fn weigh(&mut self, uid: u32, less: usize, more: usize) {
+        let of_user = self.weight_of.entry(uid).or_default();
+        self.by_weight.remove(&(*of_user, uid));
+        *of_user = *of_user + more - less;
+        self.weight = self.weight + more - less;
+        match *of_user {
+            0 => drop(self.weight_of.remove(&uid)),
+            of_user => drop(self.by_weight.insert((of_user, uid))),
+        }
+    }
+
+    /// The instance to drop: the oldest of the user who holds most.
+    fn excess(&self) -> Option<InstanceKey> {
+        if self.weight <= ENDED_INSTANCE_RUNS_MAX {
+            return None;
+        }
+        let (_, uid) = self.by_weight.last()?;
+        self.order.range((*uid, 0)..=(*uid, u64::MAX)).next().map(|(_, key)| *key)
+    }
 }
 
 impl Instances {
-    /// What the last run knew.
-    pub(super) fn restore(&mut self, submits: &super::RestoredSubmits, stream: StreamTag) {
-        let key = InstanceKey { uid: submits.uid, instance: submits.instance };
-        let is_new = !self.known.contains_key(&key);
-        let instance = self.known.entry(key).or_default();
-        let (counter, count, seq) = (submits.counter, submits.count, submits.seq);
-        instance.recent.push_back(Range { counter, count, stream, seq });
-        instance.highest = instance.highest.max(counter.saturating_add(count));
-        if is_new {
-            self.remember(key);
+    /// Adds submits that an earlier boot stored at a wall-clock time. `stream`: none if it is gone.
+    pub(super) fn restore(
+        &mut self,
+        (uid, instance): (u32, [u8; 16]),
+        (counter, count, seq): (u64, u64, u64),
+        stream: Option<StreamTag>,
+        wall_us: i64,
+    ) {
+        let key = InstanceKey { uid, id: InstanceId::Named(instance) };
+        let known = self.known.entry(key).or_default();
+        let at_us = known.place.map_or(wall_us, |place| place.at_us.max(wall_us));
+        match stream {
+            Some(stream) => known.add(Run { counter, count, stream, seq }),
+            None => known.forgotten = known.forgotten.max(counter.saturating_add(count) - 1),
         }
+        self.end(key, at_us);
     }
 
-    /// Stream and number of what an instance submitted under a counter, if that is known.
-    pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamTag, u64)> {
-        self.known.get(&key)?.find(counter)
+    /// Notes that submits of a user up to a wall-clock time are not on record.
+    pub(super) fn forget(&mut self, uid: u32, until_us: i64) {
+        let full = self.dropped.len() >= FORGOTTEN_USERS_MAX;
+        if full && !self.dropped.contains_key(&uid) {
+            let newest = self.dropped.drain().map(|(_, at_us)| at_us).max();
+            self.dropped_of_others = self.dropped_of_others.max(newest);
+        }
+        let of_user = self.dropped.entry(uid).or_insert(until_us);
+        *of_user = (*of_user).max(until_us);
     }
 
-    /// The session that speaks for an instance now.
-    pub(super) fn session_of(&self, key: InstanceKey) -> Option<SessionId> {
-        self.known.get(&key)?.session
+    /// Returns true if each numbered submit of a user from a time on is on record. A persistent record holds
+    /// what earlier boots stored, for a day; any other begins with this boot.
+    fn is_complete(&self, uid: u32, since_us: i64, wall_us: i64, persistent: bool) -> bool {
+        let begins_us = match persistent {
+            true => wall_us.saturating_sub(SUBMITS_KEPT_MS.cast_signed() * 1000),
+            false => self.started_us.unwrap_or(i64::MAX),
+        };
+        let dropped_us = self.dropped.get(&uid).copied().max(self.dropped_of_others);
+        since_us > 0
+            && since_us >= begins_us
+            && dropped_us.is_none_or(|dropped_us| since_us > dropped_us)
     }
 
-    pub(super) fn attach(&mut self, key: InstanceKey, session: SessionId) {
+    /// A session speaks for an instance from now on.
+    pub(super) fn attach(
+        &mut self,
+        wall_us: i64,
+        key: InstanceKey,
+        session: SessionId,
+        earlier: EarlierSubmits,
+        persistent: bool,
+    ) {
+        let started_us = *self.started_us.get_or_insert(wall_us);
+        let is_on_record = self.known.contains_key(&key)
+            || self.is_complete(key.uid, earlier.since_us, wall_us, persistent);
         let instance = self.known.entry(key).or_default();
+        if let Some(place) = instance.place.take() {
+            self.ended.take(key, place);
+        }
+        if !is_on_record {
+            instance.forgotten = earlier.highest;
+        }
+        if earlier.since_us < started_us {
+            instance.of_earlier_boot = instance.of_earlier_boot.max(earlier.highest);
+        }
         instance.session = Some(session);
         instance.submitted = 0;
     }
 
-    /// A session ends. One that said good-bye had all its acknowledgements: nothing to remember.
-    pub(super) fn detach(&mut self, key: InstanceKey, session: SessionId, good_bye: bool) {
+    /// A session ends. An instance that said good-bye has the answer to each of its submits, and one without
+    /// a name can't come back: both are forgotten.
+    pub(super) fn detach(
+        &mut self,
+        wall_us: i64,
+        key: InstanceKey,
+        session: SessionId,
+        good_bye: bool,
+    ) {
         let Some(instance) = self.known.get_mut(&key) else { return };
         if instance.session != Some(session) {
             return;
         }
         instance.session = None;
-        if good_bye || instance.recent.is_empty() {
-            self.known.remove(&key);
-            return;
-        }
-        self.remember(key);
-    }
-
-    fn weight(&self, key: InstanceKey) -> usize {
-        1 + self.known.get(&key).map_or(0, |instance| instance.recent.len())
-    }
-
-    /// Keeps an ended instance for a while: the oldest go when there are too many, or its user has too
-    /// much.
-    fn remember(&mut self, key: InstanceKey) {
-        let weight = self.weight(key);
-        self.ended.push_back((key, weight));
-        *self.ended_of_user.entry(key.uid).or_default() += weight;
-        while self.ended_of_user.get(&key.uid).is_some_and(|w| *w > INSTANCE_RANGES_PER_USER_MAX)
-            && let Some(at) = self.ended.iter().position(|(k, _)| k.uid == key.uid)
-        {
-            self.drop_ended(at);
-        }
-        if self.ended.len() > INSTANCES_MAX {
-            self.drop_ended(0);
+        let stored_as = key.stored_as().filter(|_| instance.knows_something());
+        match stored_as {
+            Some(_) if !good_bye => self.end(key, wall_us),
+            Some(instance) if self.quit.len() < QUIT_INSTANCES_MAX => {
+                self.quit.push((key.uid, instance));
+                self.known.remove(&key);
+            }
+            Some(_) | None => drop(self.known.remove(&key)),
         }
     }
 
-    fn drop_ended(&mut self, at: usize) {
-        let Some((old, weight)) = self.ended.remove(at) else { return };
-        if let Some(of_user) = self.ended_of_user.get_mut(&old.uid) {
-            *of_user -= weight;
-            if *of_user == 0 {
-                self.ended_of_user.remove(&old.uid);
+    /// Returns the instances that said good-bye since this was last called.
+    pub(super) fn take_quit(&mut self) -> Vec<(u32, [u8; 16])> {
+        std::mem::take(&mut self.quit)
+    }
+
+    /// Keeps an instance without a session on record, by its present weight.
+    fn end(&mut self, key: InstanceKey, at_us: i64) {
+        let Some(instance) = self.known.get_mut(&key) else { return };
+        if let Some(place) = instance.place.take() {
+            self.ended.take(key, place);
+        }
+        instance.place = Some(self.ended.put(key, 1 + instance.runs.len(), at_us));
+        while let Some(key) = self.ended.excess() {
+            let dropped = self.known.remove(&key);
+            let Some(place) = dropped.and_then(|instance| instance.place) else { return };
+            self.ended.take(key, place);
+            self.forget(key.uid, place.at_us);
+        }
+    }
+
+    /// Divides a submit of a session. `persistent`: what its destination numbers outlives the boot. Returns
+    /// nothing if the session does not speak for the instance: the client came back and submits again what it
+    /// has no answer to.
+    pub(super) fn recall<'a>(
+        &mut self,
+        key: InstanceKey,
+        session: SessionId,
+        submit: &Submit<'a>,
+        persistent: bool,
+    ) -> Option<Recalled<'a>> {
+        let instance = self.known.get_mut(&key)?;
+        if instance.session != Some(session) {
+            return None;
+        }
+        let (mut again, mut unknown) = (Vec::new(), Vec::new());
+        let mut new = Vec::with_capacity(submit.lines.len());
+        for (counter, line) in (0..).map(|at| submit.first.saturating_add(at)).zip(&submit.lines) {
+            instance.submitted = instance.submitted.max(counter);
+            if let Some((stream, seq)) = instance.find(counter) {
+                again.push(Again { counter, stream, seq, reply_to: line.reply_to });
+            } else if instance.is_new(counter, persistent) {
+                new.push((counter, *line));
+            } else {
+                unknown.push(counter);
             }
         }
-        // It may have come back, or ended once more since.
-        if self.known.get(&old).is_some_and(|i| i.session.is_none())
-            && !self.ended.iter().any(|(k, _)| *k == old)
-        {
-            self.known.remove(&old);
+        Some(Recalled { again, unknown, new: NewLines(new) })
+    }
+
+    /// New lines with consecutive counters were numbered.
+    pub(super) fn numbered(
+        &mut self,
+        key: InstanceKey,
+        (counter, count): (u64, u64),
+        stream: StreamTag,
+        seq: u64,
+    ) {
+        if let Some(instance) = self.known.get_mut(&key) {
+            instance.add(Run { counter, count, stream, seq });
         }
+    }
+
+    /// A line was not stored: its counter is new again. Returns the session that has to be notified; one that
+    /// came back and has not submitted it again will find it new.
+    pub(super) fn not_stored(&mut self, key: InstanceKey, counter: u64) -> Option<SessionId> {
+        let instance = self.known.get_mut(&key)?;
+        instance.remove(counter);
+        if let Some(place) = instance.place {
+            match instance.knows_something() {
+                true => self.end(key, place.at_us),
+                false => {
+                    self.ended.take(key, place);
+                    self.known.remove(&key);
+                }
+            }
+            return None;
+        }
+        instance.session.filter(|_| instance.submitted >= counter)
+    }
+
+    /// Stream and sequence number of a submit, if it is on record.
+    pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamTag, u64)> {
+        self.known.get(&key)?.find(counter)
+    }
+
+    /// The session that speaks for an instance.
+    pub(super) fn session_of(&self, key: InstanceKey) -> Option<SessionId> {
+        self.known.get(&key)?.session
+    }
+
+    /// The counters of all instances, as text.
+    #[cfg(test)]
+    pub(super) fn digest(&self) -> String {
+        let all = self.known.iter().map(|(key, instance)| (*key, &instance.runs));
+        format!("{:?}", all.collect::<BTreeMap<_, _>>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEV: StreamTag = StreamTag(1);
+    const OPS: StreamTag = StreamTag(2);
+    const NEVER: EarlierSubmits = EarlierSubmits { highest: 0, since_us: 0 };
+
+    fn key(uid: u32, number: u64) -> InstanceKey {
+        let mut instance = [1; 16];
+        instance[..8].copy_from_slice(&number.to_le_bytes());
+        InstanceKey::of(uid, instance, SessionId(0))
+    }
+
+    /// The answers to some counters: a sequence number, unknown (`None`), or 0 for a new one.
+    fn recall(
+        instances: &mut Instances,
+        key: InstanceKey,
+        first: u64,
+        count: usize,
+    ) -> Vec<Option<u64>> {
+        let lines = vec![Line { reply_to: None, text: "x" }; count];
+        let to = super::super::SubmitTo::Stream(DEV);
+        let submit = Submit { first, to, to_label: None, lines };
+        let speaks = instances.session_of(key).unwrap();
+        let recalled = instances.recall(key, speaks, &submit, true).unwrap();
+        let again = recalled.again.iter().map(|again| (again.counter, Some(again.seq)));
+        let unknown = recalled.unknown.iter().map(|counter| (*counter, None));
+        let new = recalled.new.iter().map(|(counter, _)| (counter, Some(0)));
+        let all: BTreeMap<_, _> = again.chain(unknown).chain(new).collect();
+        assert_eq!(all.len(), count, "one answer for each counter");
+        all.into_values().collect()
+    }
+
+    /// An instance numbers one message and its connection breaks.
+    fn submit_and_break(instances: &mut Instances, key: InstanceKey, at_us: i64) {
+        instances.attach(at_us, key, SessionId(1), NEVER, true);
+        instances.numbered(key, (1, 1), DEV, 7);
+        instances.detach(at_us, key, SessionId(1), false);
+    }
+
+    #[test]
+    fn counters_too_old_to_tell_are_unknown_and_never_new() {
+        let mut instances = Instances::default();
+        let key = key(1, 1);
+        instances.attach(1, key, SessionId(1), NEVER, true);
+        // In two streams by turns: a run for each.
+        for counter in 1..=3_000 {
+            assert_eq!(recall(&mut instances, key, counter, 1), [Some(0)]);
+            let stream = if counter % 2 == 0 { DEV } else { OPS };
+            instances.numbered(key, (counter, 1), stream, counter + 10);
+        }
+        let kept = UNACKED_SUBMITS_MAX as u64;
+        assert_eq!(recall(&mut instances, key, 1, 2), [None, None]);
+        assert_eq!(recall(&mut instances, key, 3_000 - kept, 2), [None, Some(3_011 - kept)]);
+        assert_eq!(recall(&mut instances, key, 3_000, 2), [Some(3_010), Some(0)]);
+        assert_eq!(instances.known[&key].runs.len(), UNACKED_SUBMITS_MAX);
+        assert_eq!(recall(&mut instances, key, u64::MAX - 1, 1), [Some(0)]);
+    }
+
+    #[test]
+    fn flapping_client_does_not_push_out_others() {
+        let mut instances = Instances::default();
+        let (flapping, other) = (key(1, 1), key(1, 2));
+        submit_and_break(&mut instances, other, 1);
+        instances.attach(2, flapping, SessionId(1), NEVER, true);
+        for counter in 1..=2_000 {
+            let stream = if counter % 2 == 0 { DEV } else { OPS };
+            instances.numbered(flapping, (counter, 1), stream, counter);
+        }
+        for at_us in 3..500 {
+            instances.detach(at_us, flapping, SessionId(1), false);
+            assert_eq!(instances.ended.weight, 2 + 1 + UNACKED_SUBMITS_MAX);
+            instances.attach(at_us, flapping, SessionId(1), NEVER, true);
+            assert_eq!((instances.ended.weight, instances.ended.order.len()), (2, 1));
+        }
+        instances.attach(500, other, SessionId(1), NEVER, true);
+        assert_eq!(recall(&mut instances, other, 1, 1), [Some(7)]);
+        assert_eq!(recall(&mut instances, flapping, 2_000, 1), [Some(2_000)]);
+    }
+
+    #[test]
+    fn full_record_drops_the_oldest_of_the_heaviest_user() {
+        let mut instances = Instances::default();
+        submit_and_break(&mut instances, key(2, 0), 1);
+        let many = ENDED_INSTANCE_RUNS_MAX as u64 / 2;
+        for number in 0..many + 5 {
+            submit_and_break(&mut instances, key(1, number), 10 + number.cast_signed());
+        }
+        assert!(instances.ended.weight <= ENDED_INSTANCE_RUNS_MAX);
+        assert_eq!(instances.known.len(), instances.ended.order.len());
+        let come_back = |instances: &mut Instances, key, since_us| {
+            let earlier = EarlierSubmits { highest: 1, since_us };
+            instances.attach(1_000_000, key, SessionId(1), earlier, true);
+            recall(instances, key, 1, 2)
+        };
+        // What was dropped is unknown, and what comes after it is new.
+        assert_eq!(come_back(&mut instances, key(1, 3), 13), [None, Some(0)]);
+        assert_eq!(come_back(&mut instances, key(1, 100), 110), [Some(7), Some(0)]);
+        assert_eq!(come_back(&mut instances, key(2, 0), 1), [Some(7), Some(0)]);
+        // The server never read these: of this user nothing was dropped, or nothing so young.
+        assert_eq!(come_back(&mut instances, key(2, 5), 5), [Some(0), Some(0)]);
+        assert_eq!(come_back(&mut instances, key(1, many * 2), 500_000), [Some(0), Some(0)]);
+        assert_eq!(come_back(&mut instances, key(1, many * 3), 0), [None, Some(0)]);
+    }
+
+    #[test]
+    fn users_with_dropped_submits_are_bounded() {
+        let mut instances = Instances::default();
+        for uid in 0..3 * FORGOTTEN_USERS_MAX as u32 {
+            instances.forget(uid, i64::from(uid) + 10);
+        }
+        assert!(instances.dropped.len() <= FORGOTTEN_USERS_MAX);
+        let late = 1_000_000;
+        assert!(instances.is_complete(1, late, late, true));
+        assert!(!instances.is_complete(1, 11, late, true), "none is taken for complete");
+    }
+
+    #[test]
+    fn record_without_a_store_begins_with_the_boot() {
+        let mut instances = Instances::default();
+        let (old, new) = (key(1, 1), key(1, 2));
+        let earlier = |since_us| EarlierSubmits { highest: 5, since_us };
+        instances.attach(100, old, SessionId(1), earlier(99), false);
+        assert_eq!(recall(&mut instances, old, 5, 2), [None, Some(0)]);
+        instances.attach(200, new, SessionId(1), earlier(150), false);
+        assert_eq!(recall(&mut instances, new, 5, 2), [Some(0), Some(0)]);
+        // A record of a day, as a store has it.
+        let day_us = SUBMITS_KEPT_MS.cast_signed() * 1000;
+        let mut instances = Instances::default();
+        instances.attach(2 * day_us, old, SessionId(1), earlier(day_us - 1), true);
+        instances.attach(2 * day_us, new, SessionId(1), earlier(day_us), true);
+        assert_eq!(recall(&mut instances, old, 5, 1), [None]);
+        assert_eq!(recall(&mut instances, new, 5, 1), [Some(0)]);
+    }
+
+    #[test]
+    fn instance_that_says_good_bye_leaves_nothing() {
+        let mut instances = Instances::default();
+        for number in 0..10 {
+            instances.attach(1, key(1, number), SessionId(1), NEVER, true);
+            instances.numbered(key(1, number), (1, 1), DEV, 1);
+            instances.detach(1, key(1, number), SessionId(1), true);
+        }
+        assert!(instances.known.is_empty() && instances.ended.order.is_empty());
+        assert_eq!(instances.take_quit().len(), 10);
+        assert!(instances.take_quit().is_empty());
+    }
+
+    #[test]
+    fn unnamed_instance_is_not_stored_and_ends_with_its_session() {
+        let mut instances = Instances::default();
+        let unnamed = InstanceKey::of(1, [0; 16], SessionId(1));
+        assert_eq!(unnamed.stored_as(), None);
+        // It is not the instance of a client that chose those bytes.
+        let mut same = [0; 16];
+        same[8..].copy_from_slice(&1_u64.to_le_bytes());
+        assert_ne!(unnamed, InstanceKey::of(1, same, SessionId(1)));
+        submit_and_break(&mut instances, unnamed, 1);
+        assert!(instances.known.is_empty() && instances.take_quit().is_empty());
+    }
+
+    #[test]
+    fn restored_instances_weigh_their_runs() {
+        let mut instances = Instances::default();
+        for counter in 1..=5_000_u64 {
+            let stream = if counter % 2 == 0 { DEV } else { OPS };
+            let run = (counter, 1, counter);
+            instances.restore((1, [7; 16]), run, Some(stream), counter.cast_signed());
+        }
+        assert_eq!(instances.ended.weight, 1 + UNACKED_SUBMITS_MAX);
+        instances.restore((1, [8; 16]), (4, 3, 1), None, 1);
+        let key = InstanceKey::of(1, [8; 16], SessionId(1));
+        instances.attach(9_000, key, SessionId(1), NEVER, true);
+        // Its room is gone.
+        assert_eq!(recall(&mut instances, key, 6, 2), [None, Some(0)]);
+    }
+
+    #[test]
+    fn failed_submits_of_ended_instances_leave_nothing() {
+        let mut instances = Instances::default();
+        let key = key(1, 1);
+        submit_and_break(&mut instances, key, 1);
+        assert_eq!(instances.not_stored(key, 1), None);
+        assert!(instances.known.is_empty() && instances.ended.order.is_empty());
+        assert_eq!(instances.ended.weight, 0);
+        // In the middle of a run.
+        instances.attach(1, key, SessionId(1), NEVER, true);
+        instances.numbered(key, (1, 5), DEV, 1);
+        assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 3, 4, 5].map(Some));
+        assert_eq!(instances.not_stored(key, 3), Some(SessionId(1)));
+        assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 0, 4, 5].map(Some));
+        instances.numbered(key, (3, 1), OPS, 1);
+        assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 1, 4, 5].map(Some));
+    }
+
+    #[test]
+    fn superseded_session_submits_nothing() {
+        let mut instances = Instances::default();
+        let key = key(1, 1);
+        let lines = vec![Line { reply_to: None, text: "x" }];
+        let to = super::super::SubmitTo::Stream(DEV);
+        let submit = Submit { first: 1, to, to_label: None, lines };
+        let recalls = |instances: &mut Instances, id| {
+            instances.recall(key, SessionId(id), &submit, true).is_some()
+        };
+        instances.attach(1, key, SessionId(1), NEVER, true);
+        assert!(recalls(&mut instances, 1));
+        instances.attach(1, key, SessionId(2), NEVER, true);
+        assert!(!recalls(&mut instances, 1) && recalls(&mut instances, 2));
+        instances.numbered(key, (1, 1), DEV, 1);
+        // What the old connection still held is read after the new one has ended, in any way.
+        instances.detach(1, key, SessionId(2), false);
+        assert!(!recalls(&mut instances, 1));
+        instances.attach(1, key, SessionId(3), NEVER, true);
+        instances.detach(1, key, SessionId(3), true);
+        assert!(!recalls(&mut instances, 1));
     }
 }

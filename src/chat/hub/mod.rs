@@ -33,6 +33,8 @@ mod refusals;
 mod removal;
 mod request;
 mod restored;
+#[cfg(test)]
+mod resubmits;
 mod rooms;
 #[cfg(test)]
 mod scene;
@@ -52,6 +54,7 @@ use rustc_hash::FxHashMap;
 pub use audit::Audit;
 pub use clock::Clock;
 pub use flow::Report;
+pub use instances::EarlierSubmits;
 pub use notices::NoticeState;
 pub use quota::{Bucket, Rates, Usage};
 pub use reading::{Question, SearchQuestion};
@@ -319,9 +322,12 @@ pub struct Hub {
     gone_rooms: HashMap<RoomName, u64>,
     /// To be kept with the next transaction.
     records: Vec<Record>,
-    /// What the running transaction keeps, or the one that failed; then it is tried again.
+    /// Records of the running transaction.
     records_running: Vec<Record>,
+    /// When records that failed are tried again, if no message is.
     retry_records_us: u64,
+    /// Failed transactions since records and messages were last stored together.
+    failures: u32,
     /// Answers that are given once what they tell of is kept.
     replies: Vec<(SessionId, u32, Reply)>,
     replies_running: Vec<(SessionId, u32, Reply)>,
@@ -357,6 +363,8 @@ pub struct Hub {
     fetches_due: BTreeSet<(u64, SessionId)>,
     committing: VecDeque<StreamTag>,
     commit_running: bool,
+    /// The running transaction has all records that there were.
+    is_all_running: bool,
     dirty_streams: Vec<StreamTag>,
     dirty_rows: Vec<SessionId>,
     out: Vec<Action>,
@@ -402,6 +410,7 @@ impl Hub {
             records: Vec::new(),
             records_running: Vec::new(),
             retry_records_us: 0,
+            failures: 0,
             replies: Vec::new(),
             replies_running: Vec::new(),
             replies_of: FxHashMap::default(),
@@ -422,6 +431,7 @@ impl Hub {
             fetches_due: BTreeSet::new(),
             committing: VecDeque::new(),
             commit_running: false,
+            is_all_running: true,
             dirty_streams: Vec::new(),
             dirty_rows: Vec::new(),
             out: Vec::new(),
@@ -457,7 +467,7 @@ impl Hub {
                 self.out.push(Action::NewKey(tag));
             }
         }
-        self.commit_next();
+        self.commit_next(now);
         let mut dirty = std::mem::take(&mut self.dirty_streams);
         for tag in dirty.drain(..) {
             // A room may have been deleted meanwhile.
@@ -467,7 +477,7 @@ impl Hub {
         }
         self.offer_jobs(now);
         if !self.urgent_notices.is_empty() {
-            self.commit_next();
+            self.commit_next(now);
         }
         // Publishing marks nothing dirty itself, so the allocation can be kept.
         if self.dirty_streams.is_empty() {
@@ -483,7 +493,6 @@ impl Hub {
         self.tick_notices(now);
         self.tick_asking(now);
         self.tick_usage(now);
-        self.retry_records(now);
         self.last_tick_us = now.mono_us;
         self.end_turn(now);
     }
@@ -536,7 +545,7 @@ impl Hub {
 
     /// Tells the hub the user id of a name that was looked up.
     pub fn learn_user(&mut self, user: UserName, uid: u32) {
-        if self.users.len() >= limits::INSTANCES_MAX {
+        if self.users.len() >= limits::USERS_KNOWN_MAX {
             let here: std::collections::HashSet<u32> =
                 self.sessions.values().map(|s| s.peer.uid).collect();
             self.users.retain(|_, uid| here.contains(uid));

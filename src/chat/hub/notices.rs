@@ -377,6 +377,7 @@ impl Hub {
             | Record::RoomGone { .. }
             | Record::Follow { .. }
             | Record::NameGone { .. }
+            | Record::InstanceGone { .. }
             | Record::Mark { .. } => true,
         };
         self.records_running.retain(stays);

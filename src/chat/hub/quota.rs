@@ -314,6 +314,13 @@ impl Accounts {
         self.accounts.iter().filter(|(of, a)| **of != id && a.sessions > 0).count()
     }
 
+    /// Bytes in flight of each account that has some.
+    #[cfg(test)]
+    pub(super) fn in_flight(&self) -> Vec<(AccountId, usize)> {
+        let all = self.accounts.iter().map(|(id, account)| (*id, account.in_flight_bytes));
+        all.filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
     /// Whether an account has as much in flight as it may.
     pub(super) fn is_full(&mut self, id: AccountId) -> bool {
         self.of(id).in_flight_bytes >= self.in_flight_bytes_max

@@ -608,7 +608,7 @@ mod tests {
         let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
         for (id, user) in [(1, "ann"), (2, "bob")] {
             let peer = Peer { uid: id, user: UserName::new(user).unwrap(), pid: id, start: 0 };
-            let hello = Hello { label: None, kind: Kind::Person, instance: [id as u8; 16] };
+            let hello = Hello::new(None, Kind::Person, [id as u8; 16]);
             hub.open(NOW, SessionId(id.into()), peer, hello).unwrap();
         }
         hub
@@ -741,7 +741,7 @@ mod tests {
         });
         let mut hub = Hub::restored(kept().rules, restored);
         let peer = Peer { uid: 2, user: UserName::new("bob").unwrap(), pid: 2, start: 0 };
-        let hello = Hello { label: None, kind: Kind::Person, instance: [2; 16] };
+        let hello = Hello::new(None, Kind::Person, [2; 16]);
         hub.open(NOW, SessionId(2), peer, hello).unwrap();
         hub.request(NOW, SessionId(2), 1, Request::DeleteRoom { room: room.clone() });
         hub.end_turn(NOW);
@@ -790,7 +790,7 @@ mod tests {
             let id = SessionId(100 + n);
             let peer = Peer { uid: 1, user: UserName::new("ann").unwrap(), pid: 9, start: 0 };
             let label = Some(Label::new(&format!("ci-{n}")).unwrap());
-            let hello = Hello { label, kind: Kind::Script, instance: [9; 16] };
+            let hello = Hello::new(label, Kind::Script, [9; 16]);
             hub.open(NOW, id, peer, hello).unwrap();
             hub.request(NOW, id, 1, join("dev"));
             hub.close(NOW, id, crate::chat::member::EndCause::Quit);

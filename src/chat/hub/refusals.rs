@@ -472,7 +472,7 @@ table! {
                 let id = SessionId(1_000 + n);
                 let peer = Peer { uid: SAM, user: user(SAM), pid: 999, start: n };
                 let label = Some(Label::new(&format!("ci-{n}")).unwrap());
-                let hello = Hello { label, kind: Kind::Person, instance: [0; 16] };
+                let hello = Hello::new(label, Kind::Person, [0; 16]);
                 scene.hub.open(scene.now, id, peer, hello).unwrap();
                 scene.hub.request(scene.now, id, 1, Request::AckNotice { id: self::id(1) });
             }
@@ -730,7 +730,7 @@ fn refused_session_changes_nothing() {
         }
         let before = scene.hub.digest();
         let peer = Peer { uid: 99, user: stranger(), pid: 9, start: 9 };
-        let hello = Hello { label: None, kind: Kind::Person, instance: [9; 16] };
+        let hello = Hello::new(None, Kind::Person, [9; 16]);
         scene.hub.open(scene.now, SessionId(99), peer, hello).unwrap_err();
         assert_eq!(difference(&before, &scene.hub.digest()), [""; 0], "full: {full}");
         assert!(!scene.hub.has_actions());

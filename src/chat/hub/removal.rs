@@ -208,7 +208,7 @@ announcement with the store       +    +      .      -         .     =
 announcement of the next turn     +    +      .      -         .     .
 arrival of a member               .    .      .      -         .     .
 invitation of a user              .    .      .      -         .     .
-own text, stored before           +    +      -      -         +     .
+own text, stored before           +    +      +      -         +     +
 own new text                      +    +      .      -         +     .
 ",
     );
@@ -232,7 +232,7 @@ announcement with the store       .    .      .      .         .     .
 announcement of the next turn     .    .      .      .         .     .
 arrival of a member               .    .      .      .         .     .
 invitation of a user              .    .      .      .         .     .
-own text, stored before           +    -      -      -         +     .
+own text, stored before           +    +      +      +         +     +
 own new text                      +    .      .      .         +     .
 ",
     );

@@ -59,6 +59,8 @@ pub struct RestoredSubmits {
     pub stream: StreamKey,
     /// Number of the first.
     pub seq: u64,
+    /// Wall clock when they were stored, microseconds since 1970.
+    pub wall_us: i64,
 }
 
 /// Everything that a hub takes over from the run before.
@@ -84,6 +86,8 @@ pub struct Restored {
     pub notices: Vec<NoticeState>,
     /// Submits that may come again, oldest first.
     pub submits: Vec<RestoredSubmits>,
+    /// Users with older submits than those, and the time of the oldest of those.
+    pub submits_cut: Vec<(u32, i64)>,
 }
 
 /// Something to be kept beside the messages, in the same transactions.
@@ -148,6 +152,13 @@ pub enum Record {
         /// The label.
         label: Label,
     },
+    /// A client instance ended with a good-bye: its counters are not needed.
+    InstanceGone {
+        /// User id.
+        uid: u32,
+        /// The client instance.
+        instance: [u8; 16],
+    },
     /// A name has read a stream up to a number.
     Mark {
         /// User id.
@@ -159,6 +170,25 @@ pub enum Record {
         /// The number.
         seq: u64,
     },
+}
+
+impl Record {
+    /// Whether messages of a stream must not be stored without it: they would be read by the wrong users, or
+    /// announced twice.
+    pub(super) fn is_needed_by(&self, stream: &StreamKey) -> bool {
+        match self {
+            Self::Room { name, .. } | Self::RoomGone { name, .. } => {
+                matches!(stream, StreamKey::Room(room) if room == name)
+            }
+            Self::Notice(_) | Self::NoticeGone(_) => *stream == StreamKey::Announcements,
+            Self::Role { .. }
+            | Self::Audit(_)
+            | Self::Follow { .. }
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => false,
+        }
+    }
 }
 
 /// Of records that could not be kept, those that still say something: what a later one says anew, or takes
@@ -191,6 +221,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
                 Record::Notice(state) => About::Notice(state.id()),
                 Record::NoticeGone(id) => About::Notice(*id),
+                // If it is not removed now, its age removes it.
+                Record::InstanceGone { .. } => return false,
                 Record::Audit(act) => {
                     let acts = &mut acts[usize::from(act.office)];
                     *acts += 1;
@@ -229,6 +261,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 }
                 Record::RoomGone { .. }
                 | Record::NameGone { .. }
+                | Record::InstanceGone { .. }
                 | Record::Audit(_)
                 | Record::Notice(_)
                 | Record::NoticeGone(_) => false,
@@ -288,9 +321,12 @@ impl Hub {
         }
         for submits in restored.submits.into_iter().filter(|_| !planted(Fault::SubmitsNotRestored))
         {
-            if let Some(tag) = hub.tag_of(&submits.stream) {
-                hub.instances.restore(&submits, tag);
-            }
+            let RestoredSubmits { uid, instance, counter, count, stream, seq, wall_us } = submits;
+            let tag = hub.tag_of(&stream);
+            hub.instances.restore((uid, instance), (counter, count, seq), tag, wall_us);
+        }
+        for (uid, until_us) in restored.submits_cut {
+            hub.instances.forget(uid, until_us);
         }
         hub.share_backlog();
         hub

@@ -128,6 +128,7 @@ impl Scene {
                 count: 1,
                 stream: StreamKey::Room(self::den()),
                 seq: HEAD,
+                wall_us: 1,
             }],
             ..Restored::default()
         };
@@ -158,7 +159,7 @@ impl Scene {
     /// Opens a session of a user, whose client instance is the same each time.
     pub(super) fn open(&mut self, id: SessionId, uid: u32) {
         let peer = Peer { uid, user: user(uid), pid: 100 + uid, start: 0 };
-        let hello = Hello { label: None, kind: Kind::Person, instance: [uid as u8 + 1; 16] };
+        let hello = Hello::new(None, Kind::Person, [uid as u8 + 1; 16]);
         self.hub.open(self.now, id, peer, hello).unwrap();
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Action, Hub, Now,
-    instances::InstanceKey,
+    instances::{EarlierSubmits, InstanceKey},
     quota::AccountId,
     stream::{Topic, Way},
     submit::EntryDraft,
@@ -33,6 +33,16 @@ pub struct Hello {
     pub kind: Kind,
     /// The client instance: the same over reconnects, so that a submit is stored once.
     pub instance: [u8; 16],
+    /// Its submits in earlier sessions.
+    pub earlier: EarlierSubmits,
+}
+
+impl Hello {
+    /// The first session of a client instance.
+    #[must_use]
+    pub fn new(label: Option<Label>, kind: Kind, instance: [u8; 16]) -> Self {
+        Self { label, kind, instance, earlier: EarlierSubmits::default() }
+    }
 }
 
 /// Which conversations of its user a session follows.
@@ -140,7 +150,7 @@ impl Hub {
         self.accounts.of(account).sessions += 1;
         self.name_user(peer.user.clone(), peer.uid);
         let instance = InstanceKey::of(peer.uid, hello.instance, id);
-        self.instances.attach(instance, id);
+        self.instances.attach(now.wall_us, instance, id, hello.earlier, self.rules.persistent);
         let member = Arc::new(Member {
             session: id,
             uid: peer.uid,
@@ -200,7 +210,8 @@ impl Hub {
         }
         let Some(session) = self.sessions.remove(&id) else { return };
         self.by_user.remove(&(session.peer.uid, id));
-        self.instances.detach(session.instance, id, cause == EndCause::Quit);
+        let good_bye = cause == EndCause::Quit;
+        self.instances.detach(now.wall_us, session.instance, id, good_bye);
         self.accounts.end_session(account);
         self.receipts_session_ended(id);
         self.accounts.forget_slowed(id);

@@ -5,8 +5,8 @@ use std::{rc::Rc, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
-    ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now,
-    instances::InstanceKey,
+    ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now, Record,
+    instances::{Again, InstanceKey, NewLines},
     notices::withheld,
     quota::AccountId,
     restored::still_to_be_kept,
@@ -105,177 +105,240 @@ pub struct Entry {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) entry: Entry,
+    /// The client instance that submitted it, and its counter.
+    submit: Option<(InstanceKey, u64)>,
     account: AccountId,
     bytes: usize,
 }
 
-impl Pending {
-    /// The client instance that submitted it, and its counter.
-    fn instance(&self) -> Option<(InstanceKey, u64)> {
-        let (instance, counter) = self.entry.submit?;
-        Some((InstanceKey { uid: self.entry.from.uid, instance }, counter))
-    }
-}
-
 impl Hub {
-    /// Takes texts of a session. Each is acknowledged or refused, once; those that stand, in order.
+    /// Reads texts of a session. Each gets one answer: an acknowledgement once it is stored, or a refusal.
     pub fn submit(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
         self.active(now, id);
         let Some(session) = self.sessions.get(&id) else { return };
-        let from = Arc::clone(&session.member);
-        let instance = session.instance;
-        let tag = match self.submit_stream(id, submit) {
-            Ok(tag) => tag,
-            Err(refusal) => return self.refuse(id, submit.first, submit.lines.len(), refusal),
-        };
-        if let Err(refusal) = self.may_store(from.uid, tag) {
-            return self.refuse(id, submit.first, submit.lines.len(), refusal);
-        }
-        if self.is_ending(tag) {
-            let refusal = Refusal::new(RefusalCode::Absent, "the room is being deleted");
-            return self.refuse(id, submit.first, submit.lines.len(), refusal);
-        }
+        let (instance, account) = (session.instance, session.account);
         // Many short texts are as much work as few long ones.
-        let account = self.sessions[&id].account;
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
-        let (mut again, mut replied) = (Vec::new(), Vec::new());
+        // What is numbered already is never judged again: only new lines get past this.
+        let persistent = self.is_persistent(&submit.to);
+        let Some(recalled) = self.instances.recall(instance, id, submit, persistent) else {
+            return;
+        };
+        for again in recalled.again {
+            self.acknowledge_again(id, instance, again);
+        }
+        if !recalled.unknown.is_empty() {
+            let text = "can't tell whether the message was stored: it was submitted too long ago, or \
+                        before the server restarted; look in the history before sending it again";
+            let refusal = Refusal::new(RefusalCode::UnknownSubmit, text);
+            self.refuse(id, recalled.unknown.into_iter(), &refusal);
+        }
+        if !recalled.new.is_empty() {
+            self.submit_new(now, id, submit, recalled.new);
+        }
+    }
+
+    /// Numbers the new lines of a submit, or refuses them. A refusal changes nothing.
+    fn submit_new(&mut self, now: Now, id: SessionId, submit: &Submit<'_>, mut new: NewLines<'_>) {
+        let session = &self.sessions[&id];
+        let (from, account) = (Arc::clone(&session.member), session.account);
+        let instance = session.instance;
+        let out = &mut self.out;
+        new.retain(|counter, line| {
+            let Err(why) = Text::check(line.text) else { return true };
+            let refusal = Refusal::new(RefusalCode::Input, why.to_string());
+            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
+            false
+        });
+        if new.is_empty() {
+            return;
+        }
+        let destination = match self.destination(id, &submit.to) {
+            Ok(destination) => destination,
+            Err(refusal) => {
+                return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
+            }
+        };
+        let mut numbered = destination.map_or(0, |tag| self.stream(tag).numbered);
+        let out = &mut self.out;
+        new.retain(|counter, line| {
+            let Some(to) = line.reply_to.filter(|to| *to == 0 || *to > numbered) else {
+                numbered += 1;
+                return true;
+            };
+            let text = format!("there is no message {to} to reply to");
+            let refusal = Refusal::new(RefusalCode::Absent, text);
+            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
+            false
+        });
+        if new.is_empty() {
+            return;
+        }
+        let tag = match (destination, &submit.to) {
+            (Some(tag), _) => Ok(tag),
+            (None, SubmitTo::Room(room)) => self.room_for(id, room),
+            (None, SubmitTo::Stream(_) | SubmitTo::Known(_)) => Err(no_such_stream()),
+        };
+        let tag = match tag {
+            Ok(tag) => tag,
+            Err(refusal) => {
+                return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
+            }
+        };
+        if let (SubmitTo::Room(room), Topic::Room { name, .. }) =
+            (&submit.to, &self.stream(tag).topic)
+            && name.as_str() != room.as_str()
+        {
+            let spelled = Event::Spelled(name.clone());
+            self.send(id, spelled);
+        }
+        // The lines share one text: no more of it is kept than is charged for.
+        let all: String = new.iter().map(|(_, line)| line.text).collect();
+        let all: Arc<str> = all.into();
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stream = &mut self.streams[tag.0 as usize];
-        let mut known = self.instances.known.get_mut(&instance);
-        // Those that are new share one text: no more of it is kept than is charged for.
-        let mut new = Vec::with_capacity(submit.lines.len());
-        let mut all = String::with_capacity(submit.lines.iter().map(|line| line.text.len()).sum());
-        for (counter, line) in (submit.first..).zip(&submit.lines) {
-            let refused = if let Err(refusal) = Text::check(line.text) {
-                Some(Refusal::new(RefusalCode::Input, refusal.to_string()))
-            } else if let Some(known) = &mut known
-                && known.was_submitted(counter)
-            {
-                again.push(counter);
-                let of_room = known.find(counter).filter(|(of, _)| *of == tag);
-                if of_room.is_some_and(|(_, seq)| seq <= stream.committed()) {
-                    replied.extend(line.reply_to);
-                }
-                continue;
-            } else {
-                let numbered = stream.numbered + new.len() as u64;
-                line.reply_to.filter(|to| *to == 0 || *to > numbered).map(|to| {
-                    let text = format!("there is no message {to} to reply to");
-                    Refusal::new(RefusalCode::Absent, text)
-                })
-            };
-            if let Some(refusal) = refused {
-                self.out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
-                continue;
-            }
-            if !to_store {
-                replied.extend(line.reply_to);
-            }
-            new.push((counter, line.reply_to, all.len()..all.len() + line.text.len()));
-            all.push_str(line.text);
-        }
-        let all: Arc<str> = all.into();
-        let mut added = Added::default();
-        if to_store && stream.uncommitted.is_empty() && !new.is_empty() {
+        if to_store && stream.uncommitted.is_empty() {
             self.committing.push_back(tag);
         }
-        for (counter, reply_to, text) in new {
-            if let Some(known) = &mut known {
-                known.note(counter, tag, stream.numbered + 1);
+        let (mut added, mut text_from) = (Added::default(), 0);
+        let (mut first, mut first_seq) = (0, 0);
+        let mut count = 0;
+        for (counter, line) in new.iter() {
+            let text = text_from..text_from + line.text.len();
+            text_from = text.end;
+            if count > 0 && counter != first + count {
+                self.instances.numbered(instance, (first, count), tag, first_seq);
+                count = 0;
             }
+            if count == 0 {
+                (first, first_seq) = (counter, stream.numbered + 1);
+            }
+            count += 1;
             let draft = EntryDraft {
                 from: Arc::clone(&from),
-                reply_to,
+                reply_to: line.reply_to,
                 to_label: submit.to_label.clone(),
                 notice: None,
                 will: None,
                 text: SharedText::part(&all, text),
-                submit: Some((instance.instance, counter)),
+                submit: Some((instance, counter)),
             };
             added.count(stream.number(now, to_store, account, draft));
         }
+        self.instances.numbered(instance, (first, count), tag, first_seq);
         self.count_added(now, tag, account, from.uid, added);
-        for counter in again {
-            self.answer_again(id, instance, counter);
-        }
-        for to in replied {
-            self.replied(instance, tag, to);
+        if !to_store {
+            for to in new.iter().filter_map(|(_, line)| line.reply_to) {
+                self.replied(instance, tag, to);
+            }
         }
         self.hold_back(id, tag);
     }
 
     /// Whether what a user says in a stream may be stored: his part of the history is bounded.
     pub(super) fn may_store(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
-        let used = self.over_history.get(&uid);
-        let Some(used) = used.filter(|_| self.stream(tag).is_committed(self.rules.store)) else {
-            return Ok(());
-        };
+        match self.stream(tag).is_committed(self.rules.store) {
+            true => self.has_history_left(uid),
+            false => Ok(()),
+        }
+    }
+
+    fn has_history_left(&self, uid: u32) -> Result<(), Refusal> {
+        let Some(used) = self.over_history.get(&uid) else { return Ok(()) };
         let text = format!(
-            "what {} said takes {used} bytes of the history, which is as much as one user may have \
-             (history.user_bytes_max); older messages have to go first",
+            "{} has used the history quota ({used} bytes, history.user_bytes_max) until older \
+             messages expire",
             self.called(uid)
         );
         Err(Refusal::new(RefusalCode::Failed, text))
     }
 
-    fn submit_stream(&mut self, id: SessionId, submit: &Submit<'_>) -> Result<StreamTag, Refusal> {
-        match &submit.to {
+    /// Where the new lines of a submit go, if the session may submit there; none: a room that its first
+    /// message creates.
+    fn destination(&mut self, id: SessionId, to: &SubmitTo) -> Result<Option<StreamTag>, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        let tag = match to {
+            SubmitTo::Room(room) if !self.rooms.contains_key(room) => {
+                return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
+                    .map(|()| None);
+            }
             SubmitTo::Room(room) => {
                 let tag = self.room_for(id, room)?;
-                self.may_speak(self.sessions[&id].peer.uid, tag)?;
-                if let Topic::Room { name, .. } = &self.stream(tag).topic
-                    && name.as_str() != room.as_str()
-                {
-                    let spelled = Event::Spelled(name.clone());
-                    self.send(id, spelled);
-                }
-                Ok(tag)
+                self.may_speak(uid, tag)?;
+                tag
             }
             SubmitTo::Known(room) => {
-                let uid = self.sessions[&id].peer.uid;
                 let Some(tag) = self.room_of_id(uid, *room) else {
                     let text = "the room was deleted; the message was not sent";
                     return Err(Refusal::new(RefusalCode::Absent, text));
                 };
-                self.may_speak(uid, tag).map(|()| tag)
+                self.may_speak(uid, tag)?;
+                tag
             }
             SubmitTo::Stream(tag) => {
-                let uid = self.sessions[&id].peer.uid;
                 match self.known_stream(*tag).map(|s| &s.topic) {
                     Some(Topic::Room { .. }) if self.exists_for(uid, *tag) => {
-                        self.may_speak(uid, *tag).map(|()| *tag)
+                        self.may_speak(uid, *tag)?;
                     }
-                    Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {
-                        Ok(*tag)
+                    Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {}
+                    Some(_) | None => return Err(no_such_stream()),
+                }
+                *tag
+            }
+        };
+        self.may_store(uid, tag)?;
+        if self.is_ending(tag) {
+            return Err(Refusal::new(RefusalCode::Absent, "the room is being deleted"));
+        }
+        Ok(Some(tag))
+    }
+
+    /// Whether what is numbered in a destination outlives the boot.
+    fn is_persistent(&self, to: &SubmitTo) -> bool {
+        let tag = match to {
+            SubmitTo::Room(room) => self.rooms.get(room).copied(),
+            SubmitTo::Known(room) => self.room_ids.get(room).copied(),
+            SubmitTo::Stream(tag) => self.known_stream(*tag).map(|_| *tag),
+        };
+        tag.map_or(self.rules.persistent, |tag| self.is_stored(tag))
+    }
+
+    /// Refuses submits, with one frame for consecutive counters.
+    fn refuse(&mut self, id: SessionId, counters: impl Iterator<Item = u64>, refusal: &Refusal) {
+        let mut run: Option<(u64, u32)> = None;
+        for counter in counters.map(Some).chain([None]) {
+            match (&mut run, counter) {
+                (Some((first, count)), Some(counter)) if *first + u64::from(*count) == counter => {
+                    *count += 1;
+                }
+                _ => {
+                    if let Some((first, count)) = run {
+                        let refusal = refusal.clone();
+                        self.out.push(Action::Send(id, Frame::Nack { first, count, refusal }));
                     }
-                    Some(_) | None => Err(Refusal::new(RefusalCode::Absent, "no such stream")),
+                    run = counter.map(|counter| (counter, 1));
                 }
             }
         }
     }
 
-    fn refuse(&mut self, id: SessionId, first: u64, count: usize, refusal: Refusal) {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.out.push(Action::Send(id, Frame::Nack { first, count, refusal }));
-    }
-
-    /// Answers a submit that came before.
-    fn answer_again(&mut self, id: SessionId, instance: InstanceKey, counter: u64) {
-        let known = self.instances.known.get(&instance);
-        let Some((tag, seq)) = known.and_then(|known| known.find(counter)) else {
-            let text = "this message was submitted too long ago to tell whether it was stored";
-            return self.refuse(id, counter, 1, Refusal::new(RefusalCode::UnknownSubmit, text));
-        };
-        // What is not published yet is acknowledged when it is, to the session of that time.
+    /// Acknowledges a submit that came before, whatever its sender may do now.
+    fn acknowledge_again(&mut self, id: SessionId, instance: InstanceKey, again: Again) {
+        let Again { counter, stream: tag, seq, reply_to } = again;
         // The room may have been deleted since: it was stored all the same.
         let Some(stream) = self.known_stream(tag) else {
             let ack = Ack { first: counter, count: 1, seq, members: 0, stored: true };
             return self.out.push(Action::Send(id, Frame::Ack(ack)));
         };
+        let is_committed = seq <= stream.committed();
+        // What is not published yet is acknowledged when it is, to the session of that time.
         if seq <= stream.backlog.head() {
             let (members, stored) = (self.others(tag, id), self.is_stored(tag));
             let ack = Ack { first: counter, count: 1, seq, members, stored };
             self.out.push(Action::Send(id, Frame::Ack(ack)));
+        }
+        if let Some(to) = reply_to.filter(|_| is_committed) {
+            self.replied(instance, tag, to);
         }
     }
 
@@ -364,21 +427,73 @@ impl Hub {
         self.rules.store && (self.commit_running || !self.records.is_empty())
     }
 
-    /// Hands everything that waits for the store to it, as one transaction; one at a time.
-    pub(super) fn commit_next(&mut self) {
-        if !self.commit_running {
-            self.keep_urgent_notices();
-        }
-        let nothing = self.committing.is_empty() && self.records.is_empty();
-        if self.commit_running || (nothing && self.replies.is_empty()) {
+    /// Hands what waits for the store to it, as one transaction; one at a time. After two failures in a row
+    /// records and messages go apart, so that a record that always fails does not stop the messages.
+    pub(super) fn commit_next(&mut self, now: Now) {
+        if self.commit_running {
             return;
         }
+        self.keep_urgent_notices();
         if !self.rules.store {
             // Nothing is kept.
             self.records.clear();
             return;
         }
-        self.replies_running.append(&mut self.replies);
+        let is_due = self.failures == 0 || now.mono_us >= self.retry_records_us;
+        let apart = self.failures >= FAILURES_TOGETHER_MAX;
+        let mut entries = Vec::new();
+        if apart && is_due {
+            // An announcement and its state are stored together.
+            let waits = self.stream(ANNOUNCEMENTS).uncommitted.is_empty();
+            self.part_records(|record| waits || !record.is_needed_by(&StreamKey::Announcements));
+            self.replies_running.append(&mut self.replies);
+        }
+        if apart && self.records_running.is_empty() {
+            let Some(front) = self.committing.front().copied() else { return };
+            let needs_record = |hub: &Self, tag: StreamTag| {
+                let key = &hub.stream(tag).key;
+                hub.records.iter().any(|record| record.is_needed_by(key))
+            };
+            // Streams that need a record go alone: the others do not fail with them.
+            let alone = needs_record(self, front);
+            let goes = self.committing.iter().copied();
+            let goes = goes.filter(|tag| match alone {
+                true => *tag == front,
+                false => !needs_record(self, *tag),
+            });
+            let goes: Vec<_> = goes.collect();
+            let keys: Vec<_> = goes.iter().map(|tag| Arc::clone(&self.stream(*tag).key)).collect();
+            self.part_records(|record| keys.iter().any(|key| record.is_needed_by(key)));
+            entries = self.entries_to_commit(&goes);
+        }
+        if !apart {
+            let records_go = is_due && !self.records.is_empty();
+            if self.committing.is_empty() && !records_go && self.replies.is_empty() {
+                return;
+            }
+            self.records_running.append(&mut self.records);
+            self.replies_running.append(&mut self.replies);
+            let all: Vec<_> = self.committing.iter().copied().collect();
+            entries = self.entries_to_commit(&all);
+        }
+        if !entries.is_empty() {
+            let quit = self.instances.take_quit().into_iter();
+            let gone = |(uid, instance)| Record::InstanceGone { uid, instance };
+            self.records_running.extend(quit.map(gone));
+        }
+        self.is_all_running = self.records.is_empty();
+        self.commit_running = true;
+        self.out.push(Action::Store(self.records_running.clone(), entries));
+    }
+
+    /// Divides the records into those of the next transaction and those that wait.
+    fn part_records(&mut self, goes: impl FnMut(&Record) -> bool) {
+        let records = still_to_be_kept(std::mem::take(&mut self.records));
+        (self.records_running, self.records) = records.into_iter().partition(goes);
+    }
+
+    /// The messages of these streams that go into the next transaction.
+    fn entries_to_commit(&mut self, tags: &[StreamTag]) -> Vec<Entry> {
         let mut entries = Vec::new();
         // While several users speak, nobody waits long for what others said: each has his part of a
         // transaction, over all the rooms where he speaks.
@@ -388,9 +503,8 @@ impl Hub {
             several => (COMMIT_MESSAGES_COMPETING_MAX / several).max(COMMIT_MESSAGES_EACH_MIN),
         };
         let mut left: FxHashMap<AccountId, usize> = FxHashMap::default();
-        for tag in &self.committing {
+        for tag in tags {
             let stream = &mut self.streams[tag.0 as usize];
-            stream.committing = 0;
             for pending in &stream.uncommitted {
                 if share < usize::MAX {
                     let left = left.entry(pending.account).or_insert(share);
@@ -407,27 +521,27 @@ impl Hub {
         }
         // Those who come first now come last the next time.
         self.committing.rotate_left(1.min(self.committing.len()));
-        self.commit_running = true;
-        self.records_running.append(&mut self.records);
-        self.out.push(Action::Store(self.records_running.clone(), entries));
+        entries
     }
 
     /// The store committed what it was handed.
     pub fn stored(&mut self, now: Now) {
         self.commit_running = false;
         self.records_running.clear();
+        if self.is_all_running || self.records.is_empty() {
+            self.failures = 0;
+        }
         for (id, serial, reply) in std::mem::take(&mut self.replies_running) {
             self.count_waiting(id, false);
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
         }
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
-            let committed = stream.committing;
-            let reply = |pending: &Pending| Some((pending.instance()?.0, pending.entry.reply_to?));
+            let committed = std::mem::take(&mut stream.committing);
+            let reply = |pending: &Pending| Some((pending.submit?.0, pending.entry.reply_to?));
             let replies: Vec<_> =
                 stream.uncommitted.iter().take(committed).filter_map(reply).collect();
             stream.ready.extend(stream.uncommitted.drain(..committed));
-            stream.committing = 0;
             if !stream.uncommitted.is_empty() {
                 self.committing.push_back(tag);
             }
@@ -439,40 +553,58 @@ impl Hub {
         self.end_turn(now);
     }
 
-    /// The store failed: nothing of it stands, the numbers are free again, each sender is told.
+    /// The store failed: nothing of the transaction is stored. Its records are tried again, its messages are
+    /// refused.
     pub fn store_failed(&mut self, now: Now, why: &str) {
         self.commit_running = false;
+        self.failures = self.failures.saturating_add(1);
         self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
-        self.records_running = still_to_be_kept(std::mem::take(&mut self.records_running));
+        let mut records = std::mem::take(&mut self.records_running);
+        records.append(&mut self.records);
+        self.records = still_to_be_kept(records);
         for (id, serial, _) in std::mem::take(&mut self.replies_running) {
             self.count_waiting(id, false);
-            let text = format!("it is so for now, but not kept yet: {why}");
+            let text =
+                format!("the change is active but not saved yet ({why}); the server will retry");
             let result = Err(Refusal::new(RefusalCode::Failed, text));
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
         for tag in std::mem::take(&mut self.committing) {
-            let stream = self.stream_mut(tag);
-            stream.committing = 0;
-            let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
-            stream.numbered -= refused.len() as u64;
-            self.release(tag, &refused);
-            self.jobs_not_stored(tag, why);
-            for pending in refused {
-                self.counters.messages -= 1;
-                if tag == ANNOUNCEMENTS {
-                    self.announcing_failed(now, pending.entry.seq, why);
-                }
-                let Some((instance, counter)) = pending.instance() else { continue };
-                let Some(known) = self.instances.known.get_mut(&instance) else { continue };
-                known.forget(counter);
-                // Who came back and has not submitted it again yet will do so, and finds it new.
-                if let Some(session) = known.session.filter(|_| known.submitted >= counter) {
-                    self.refuse(session, counter, 1, Refusal::new(RefusalCode::Failed, why));
-                }
+            // Messages that were not in the transaction wait for the next one.
+            match self.stream(tag).committing {
+                0 => self.committing.push_back(tag),
+                _ => self.take_back(now, tag, why),
             }
-            self.mark_dirty(tag);
         }
         self.end_turn(now);
+    }
+
+    /// Takes back the messages of a stream of which one could not be stored: all that they took (numbers,
+    /// bytes in flight, counters, figures) is as it was before they came, and each sender is notified. Later
+    /// ones go with them, because their numbers follow. Only the rate limit still counts them: a user whose
+    /// messages fail may not send more of them.
+    fn take_back(&mut self, now: Now, tag: StreamTag, why: &str) {
+        let stream = self.stream_mut(tag);
+        stream.committing = 0;
+        let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
+        stream.numbered -= refused.len() as u64;
+        self.release(tag, &refused);
+        self.jobs_not_stored(tag, why);
+        for pending in refused {
+            self.counters.messages -= 1;
+            let used = self.used(pending.entry.from.uid);
+            used.messages = used.messages.saturating_sub(1);
+            used.bytes = used.bytes.saturating_sub(pending.entry.text.len() as u64);
+            if tag == ANNOUNCEMENTS {
+                self.announcing_failed(now, pending.entry.seq, why);
+            }
+            let Some((instance, counter)) = pending.submit else { continue };
+            if let Some(session) = self.instances.not_stored(instance, counter) {
+                let refusal = Refusal::new(RefusalCode::Failed, why);
+                self.refuse(session, std::iter::once(counter), &refusal);
+            }
+        }
+        self.mark_dirty(tag);
     }
 
     /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
@@ -501,14 +633,6 @@ impl Hub {
         *count = if waits { *count + 1 } else { count.saturating_sub(1) };
         if *count == 0 {
             self.replies_of.remove(&id);
-        }
-    }
-
-    /// What could not be kept is tried again, also when nothing is said.
-    pub(super) fn retry_records(&mut self, now: Now) {
-        let due = !self.records_running.is_empty() && now.mono_us >= self.retry_records_us;
-        if !self.commit_running && self.records.is_empty() && due {
-            self.records = std::mem::take(&mut self.records_running);
         }
     }
 
@@ -652,7 +776,7 @@ impl Hub {
         let stored = self.is_stored(tag);
         let mut open: Option<(InstanceKey, Ack)> = None;
         for pending in done {
-            let Some((instance, counter)) = pending.instance() else { continue };
+            let Some((instance, counter)) = pending.submit else { continue };
             match &mut open {
                 Some((of, ack))
                     if *of == instance
@@ -674,9 +798,7 @@ impl Hub {
 
     fn tell_ack(&mut self, tag: StreamTag, ack: Option<(InstanceKey, Ack)>) {
         let Some((instance, mut ack)) = ack else { return };
-        let Some(session) = self.instances.known.get(&instance).and_then(|i| i.session) else {
-            return;
-        };
+        let Some(session) = self.instances.session_of(instance) else { return };
         ack.members = self.others(tag, session);
         self.out.push(Action::Send(session, Frame::Ack(ack)));
     }
@@ -715,6 +837,9 @@ fn pulling(stream: &Stream) -> impl Iterator<Item = SessionId> + '_ {
     stream.subs.iter().map(|(_, sub)| sub).filter(behind).map(|s| s.session)
 }
 
+/// Failed transactions in a row after which records and messages go apart.
+const FAILURES_TOGETHER_MAX: u32 = 2;
+
 /// What was added to a stream.
 #[derive(Default, Clone, Copy)]
 struct Added {
@@ -745,10 +870,10 @@ impl Stream {
             notice: draft.notice,
             will: draft.will,
             text: draft.text,
-            submit: draft.submit,
+            submit: draft.submit.and_then(|(key, counter)| Some((key.stored_as()?, counter))),
         };
         self.in_flight_bytes += bytes;
-        let pending = Pending { entry, account, bytes };
+        let pending = Pending { entry, submit: draft.submit, account, bytes };
         if to_store {
             self.uncommitted.push_back(pending);
         } else {
@@ -766,7 +891,11 @@ pub(super) struct EntryDraft {
     pub(super) notice: Option<Box<Notice>>,
     pub(super) will: Option<EndCause>,
     pub(super) text: SharedText,
-    pub(super) submit: Option<([u8; 16], u64)>,
+    pub(super) submit: Option<(InstanceKey, u64)>,
+}
+
+fn no_such_stream() -> Refusal {
+    Refusal::new(RefusalCode::Absent, "no such stream")
 }
 
 impl Entry {

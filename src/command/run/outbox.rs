@@ -63,6 +63,11 @@ impl Outbox {
         self.said += 1;
     }
 
+    /// The oldest of what was said may be stored or not, and that was reported.
+    pub(super) fn drop_unknown(&mut self) {
+        self.open.pop_front();
+    }
+
     /// Nothing more comes.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()

@@ -8,7 +8,7 @@ use crate::{
         member::Kind,
         names::Target,
         text::Text,
-        verbs::{Follow, Refusal, Reply, Request},
+        verbs::{Follow, Refusal, RefusalCode, Reply, Request},
     },
     client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
     command::{
@@ -63,6 +63,10 @@ impl Talker {
             match member.wait(Some(letters), until) {
                 Wake::Event(event) => self.take_event(&mut member, &mut standing, &event),
                 Wake::Sent(_) => self.shared.lock().stands(),
+                Wake::Refused(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
+                    self.shared.lock().drop_unknown();
+                    self.warn(&refusal.into());
+                }
                 Wake::Refused(refusal) => self.tell_once(&mut standing, refusal),
                 Wake::NotFollowed(_, refusal) => self.fall_silent(&mut standing, &refusal.into()),
                 Wake::Ended(e) => self.fall_silent(&mut standing, &e.into()),

@@ -432,7 +432,12 @@ impl Model {
 
     /// The server refused what was said; that is a line, since it may come while something else is typed.
     pub(in crate::tui) fn refused(&mut self, now: When, refusal: &Refusal) {
-        self.note(now, NoteKind::Error, format!("not done: {}", refusal.text));
+        let text = match refusal.code {
+            // It may be done.
+            RefusalCode::UnknownSubmit => refusal.text.clone(),
+            _ => format!("not done: {}", refusal.text),
+        };
+        self.note(now, NoteKind::Error, text);
     }
 
     /// Something could not be followed, or not any more.

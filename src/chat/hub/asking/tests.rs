@@ -49,7 +49,7 @@ impl Room {
     fn enter(&mut self, number: u64, instance: u8) {
         let user = UserName::new("ann").unwrap();
         let peer = Peer { uid: 1, user, pid: u32::from(instance), start: 0 };
-        let hello = Hello { label: None, kind: Kind::Script, instance: [instance; 16] };
+        let hello = Hello::new(None, Kind::Script, [instance; 16]);
         self.hub.open(self.now, SessionId(number), peer, hello).unwrap();
         let follow = Follow::Room(RoomName::new("dev").unwrap());
         let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
