@@ -511,9 +511,9 @@ fn job_passed_for_a_bound_is_offered_once_there_is_room() {
         [Rules { job_states_max: 1, ..rules() }, Rules { job_states_per_user_max: 1, ..rules() }]
     {
         let mut room = Room::with(bound, 3);
-        // Another session of the sender's process: the same account.
-        room.enter(11, 1);
         let first = room.ask(false);
+        // The next session of the sender's process: the same account.
+        room.enter(11, 1);
         let second = room.say(11, None);
         room.events();
         room.request(11, Request::Ask { counter: second, again: false }).unwrap();
