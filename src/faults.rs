@@ -84,6 +84,11 @@ faults! {
     KilledWorkerKeepsJob "The job of a killed worker is offered to another worker."
     AwayWorkerNotAwaited "A worker whose connection broke has time to come back."
     OfferNeverExpires "An offer that is not claimed goes to another worker."
+    StoppedWorkerForgotten "A worker that answers the server again gets the jobs that wait."
+    EndedJobWakesNoQueue "A job that ends frees its workers for the jobs that wait."
+    BoundNeverReleased "A job passed for a bound is offered once the bound has room."
+    JobBeforePublication "Only a published message becomes a job."
+    FailedReplyCounts "A job is done at the commit of its reply."
 
     // Reading.
     ReadMarkGoesBack "A read mark only rises."

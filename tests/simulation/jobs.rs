@@ -26,6 +26,8 @@ use moot::{
 use crate::random::Random;
 
 const MS: u64 = 1_000;
+/// Worlds of a normal run.
+const SEEDS: u64 = 400;
 /// A job beside a free worker is taken within this time: an offer or two to stopped workers, the pause
 /// before a job that is asked again.
 const PATIENCE_US: u64 = 8_000 * MS;
@@ -967,7 +969,7 @@ fn jobs_reach_free_workers_whatever_breaks() {
         World::new(seed, true).run();
         return;
     }
-    let seeds = number("MOOT_SEEDS").unwrap_or(400);
+    let seeds = number("MOOT_SEEDS").unwrap_or(SEEDS);
     let halves = (0..2).map(|half| {
         std::thread::spawn(move || {
             (half..seeds).step_by(2).map(play).fold([0; 7], |sum, tally| {
@@ -981,7 +983,8 @@ fn jobs_reach_free_workers_whatever_breaks() {
     let halves = halves.into_iter().map(|half| half.join().expect("see the seed above"));
     let sum: [u64; 7] =
         halves.fold([0; 7], |sum, half| std::array::from_fn(|at| sum[at] + half[at]));
-    assert!(sum.iter().all(|count| *count > 0), "something never happened: {sum:?}");
+    let is_all = sum.iter().all(|count| *count > 0);
+    assert!(is_all || seeds < SEEDS, "something never happened: {sum:?}");
 }
 
 fn play(seed: u64) -> Tally {

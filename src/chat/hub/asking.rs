@@ -22,6 +22,7 @@ use crate::{
         member::{EndCause, SessionId},
         verbs::{Answering, Event, Refusal, RefusalCode, Reply, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{
         ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, ASKER_AWAY_MS_MAX, HOLDER_AWAY_MS_MAX,
         OFFER_MS_MAX, REASK_AFTER_MS, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX, REQUESTS_PER_USER_MAX,
@@ -76,7 +77,7 @@ impl Hub {
         if session.sub_key(tag).is_none() {
             return refuse(RefusalCode::Input, format!("join {room} before sending a job to it"));
         }
-        if seq <= self.stream(tag).backlog.head() {
+        if seq <= self.stream(tag).backlog.head() || planted(Fault::JobBeforePublication) {
             return self.open_job(now, id, key, again).map(Some);
         }
         // Its number may still be given to another message. One answer waits for each message in
@@ -353,6 +354,9 @@ impl Hub {
     /// A session answers the server again, or no longer does.
     pub(super) fn set_worker_responsive(&mut self, id: SessionId, responsive: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
+        if responsive && planted(Fault::StoppedWorkerForgotten) {
+            return;
+        }
         for (tag, _) in &session.subs {
             self.asking.board.set_worker(*tag, id, |worker| worker.responsive = responsive);
         }
@@ -390,7 +394,14 @@ impl Hub {
         let is_own = board.worker(tag, id).is_some_and(|worker| *worker.queue() == own);
         let mut abandoned = Vec::new();
         board.remove_worker(tag, id, |seq, state| match state {
-            State::Taken { before, .. } if may_come_back || is_replying(seq) => {
+            State::Taken { .. }
+                if cause == EndCause::Killed && planted(Fault::KilledWorkerKeepsJob) =>
+            {
+                state.clone()
+            }
+            State::Taken { before, .. }
+                if (may_come_back && !planted(Fault::AwayWorkerNotAwaited)) || is_replying(seq) =>
+            {
                 let until_us = now_us + HOLDER_AWAY_MS_MAX * 1000;
                 State::Away { who: Box::new(member.clone()), instance, before: *before, until_us }
             }
@@ -427,8 +438,13 @@ impl Hub {
 
     /// Offers jobs until no queue has both one that waits and a free worker.
     pub(super) fn offer_jobs(&mut self, now: Now) {
-        self.asking.board.unblock();
-        let until_us = now.mono_us + OFFER_MS_MAX * 1000;
+        if !planted(Fault::BoundNeverReleased) {
+            self.asking.board.unblock();
+        }
+        let until_us = match planted(Fault::OfferNeverExpires) {
+            true => u64::MAX,
+            false => now.mono_us + OFFER_MS_MAX * 1000,
+        };
         while let Some((worker, (stream, seq), before)) = self.asking.board.offer(until_us) {
             self.send(worker, Event::Offer { stream, seq, before });
         }

@@ -23,6 +23,7 @@ use crate::{
         text::{SharedText, Text},
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{
         COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN, DATAGRAM_HEADER_BYTES,
         FRAME_COST_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
@@ -227,7 +228,7 @@ impl Hub {
         }
         self.instances.numbered(instance, (first, count), tag, first_seq);
         self.count_added(now, tag, account, from.uid, added);
-        if !to_store {
+        if !to_store || planted(Fault::FailedReplyCounts) {
             for to in new.iter().filter_map(|(_, line)| line.reply_to) {
                 self.replied(instance, tag, to);
             }

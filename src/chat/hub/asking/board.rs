@@ -18,6 +18,7 @@ use crate::{
         names::Label,
         verbs::{Event, StreamTag},
     },
+    faults::{Fault, planted},
     limits::{ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, REQUESTS_DONE_KEPT_MAX},
 };
 
@@ -334,6 +335,9 @@ impl Board {
             if *load == Load::default() {
                 self.loads.remove(&job.account);
             }
+        }
+        if planted(Fault::EndedJobWakesNoQueue) {
+            self.matched.retain(|(tag, _)| *tag != key.0);
         }
         self.drop_empty(key.0);
     }
