@@ -285,7 +285,7 @@ impl World {
         if let Some((_, well, entries)) =
             self.storing.take_if(|(due_us, ..)| *due_us <= self.now_us)
         {
-            self.store_answers(well, entries);
+            self.store_answers(well, &entries);
         }
         if !self.quiet {
             self.disturb();
@@ -398,7 +398,7 @@ impl World {
             self.hub.end_turn(self.now());
             self.carry_out();
             if let Some((_, well, entries)) = self.storing.take() {
-                self.store_answers(well, entries);
+                self.store_answers(well, &entries);
             }
         }
         self.close(id, EndCause::Quit);
@@ -432,7 +432,7 @@ impl World {
 
     // ---- the store ---------------------------------------------------------------------------
 
-    fn store_answers(&mut self, well: bool, entries: Vec<Entry>) {
+    fn store_answers(&mut self, well: bool, entries: &[Entry]) {
         if !well {
             self.tell(|| format!("{} entries are not stored", entries.len()));
             self.tally.failed_commits += 1;
@@ -443,7 +443,7 @@ impl World {
             self.hub.stored(self.now());
             return self.carry_out();
         };
-        for entry in &entries {
+        for entry in entries {
             let Some((instance, counter)) = entry.submit else { continue };
             self.tell(|| format!("{} is stored, in reply to {:?}", entry.seq, entry.reply_to));
             self.book.committed.insert((tag, entry.seq), (instance, counter));
