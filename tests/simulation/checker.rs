@@ -65,13 +65,6 @@ pub struct Said {
     pub promised: bool,
 }
 
-impl Said {
-    /// Whether it has its number.
-    pub fn is_home(&self) -> bool {
-        self.home.is_some()
-    }
-}
-
 #[derive(Debug)]
 struct Stream {
     key: Key,

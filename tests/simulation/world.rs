@@ -571,8 +571,7 @@ impl World {
         let unknown = codes.iter().any(|refusal| refusal.code == RefusalCode::UnknownSubmit);
         for counter in self.clients[at].state.take_refused() {
             let text = self.clients[at].submitted.remove(&counter).expect("one refusal for a text");
-            let is_stored = self.checker.said(text).is_home();
-            if unknown || (STORED_IS_REFUSED && is_stored) {
+            if unknown {
                 self.checker.loses_sight(text);
             } else {
                 self.checker.refuses(text, &format!("{codes:?}"));
@@ -1182,7 +1181,5 @@ impl World {
 
 /// Rooms are deleted and created again.
 pub const DELETES: bool = true;
-/// A stored text that is submitted again is judged again.
-const STORED_IS_REFUSED: bool = true;
 /// The server reads submits of a session after its successor has submitted them again.
 const LATE_SUBMITS: bool = false;
