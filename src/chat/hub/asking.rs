@@ -71,6 +71,9 @@ impl Hub {
             return refuse(RefusalCode::UnknownSubmit, text);
         };
         let (tag, seq) = key;
+        if self.known_stream(tag).is_none() {
+            return refuse(RefusalCode::Absent, "the room of this job was deleted");
+        }
         let Some(room) = self.room_name(tag) else {
             return refuse(RefusalCode::Input, "a job has to be sent to a room");
         };

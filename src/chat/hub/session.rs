@@ -299,7 +299,7 @@ impl Hub {
     }
 
     pub(super) fn room_name(&self, tag: StreamTag) -> Option<RoomName> {
-        match &self.stream(tag).topic {
+        match &self.known_stream(tag)?.topic {
             Topic::Room { name, .. } => Some(name.clone()),
             Topic::Announcements | Topic::Conversation { .. } => None,
         }

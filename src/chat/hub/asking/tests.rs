@@ -666,3 +666,15 @@ fn worker_reports_of_numbers_to_come_are_ignored() {
     assert_eq!(seq, 1);
     assert_eq!(room.offers(), [(2, seq, 0)]);
 }
+
+#[test]
+fn job_in_a_deleted_room_is_refused() {
+    let mut room = Room::new(1);
+    let counter = room.say(1, None);
+    room.hub.end_turn(room.now);
+    let name = RoomName::new("dev").unwrap();
+    room.try_request(1, Request::DeleteRoom { room: name });
+    room.events();
+    let refused = room.request(1, Request::Ask { counter, again: false }).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::Absent);
+}
