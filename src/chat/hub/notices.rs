@@ -1053,6 +1053,7 @@ mod tests {
         },
         verbs::{Begin, Follow, Request},
     };
+    use crate::limits::TEXT_BYTES_MAX;
 
     /// Three members of the room who listen to announcements by session.
     fn scene() -> Scene {
@@ -1097,6 +1098,108 @@ mod tests {
         let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
         let missing: Vec<_> = receipt.missing.iter().map(|m| &*m.name).collect();
         assert_eq!((receipt.members, missing), (2, vec!["mia", "eve"]));
+    }
+
+    #[test]
+    fn acknowledgment_is_counted_by_name_and_ends_the_wait() {
+        let mut scene = scene();
+        let wanted =
+            Announce { ack: true, wait: Wait::Acked, report_at: 1, ..announce(None, "read") };
+        scene.request(ANN, Request::Announce(wanted)).unwrap();
+        let id = NoticeId::Number(1);
+        assert!(!is_covered(&scene, ANN));
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA, None), 1);
+        assert_eq!(scene.request(MIA, Request::AckNotice { id }), Ok(Reply::Done));
+        assert!(is_covered(&scene, ANN));
+        assert_eq!(scene.request(MIA, Request::AckNotice { id }), Ok(Reply::Done), "again");
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA, None), 0);
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, EVE, None), 1);
+        let Ok(Reply::Notice(info)) = scene.request(ANN, Request::Notice { id }) else { panic!() };
+        assert_eq!((info.acked, info.acks, info.acked_by), (1, 1, vec!["mia".to_owned()]));
+    }
+
+    #[test]
+    fn list_of_announcements_comes_in_parts_with_each_once() {
+        let mut scene = scene();
+        let text = "x".repeat(TEXT_BYTES_MAX / 2);
+        for _ in 0..5 {
+            scene.request(ANN, Request::Announce(announce(None, &text))).unwrap();
+        }
+        let (mut ids, mut parts) = (Vec::new(), 0);
+        loop {
+            let skip = ids.len() as u32;
+            let Ok(Reply::Notices { notices, more }) =
+                scene.request(MIA, Request::Notices { skip })
+            else {
+                panic!("no list")
+            };
+            parts += 1;
+            assert!(notices.iter().map(|n| n.text.len()).sum::<usize>() <= LIST_BYTES);
+            ids.extend(notices.into_iter().map(|info| info.id));
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(ids, [5, 4, 3, 2, 1].map(NoticeId::Number));
+        assert_eq!(parts, 3);
+    }
+
+    #[test]
+    fn retained_announcement_is_shown_to_later_members_once() {
+        let mut scene = scene();
+        let stays = |room, text: &str| Announce { retain: true, ..announce(room, text) };
+        assert!(!scene.hub.has_open_notices(scene.now));
+        scene.request(ANN, Request::Announce(stays(None, "to all"))).unwrap();
+        assert!(scene.hub.has_open_notices(scene.now));
+        scene.request(ANN, Request::Announce(stays(Some(den()), "to the room"))).unwrap();
+        scene.request(ANN, Request::Announce(announce(None, "passes"))).unwrap();
+        let shown = |scene: &Scene| {
+            let of = |(to, frame): &(SessionId, Frame)| {
+                let retained = matches!(frame, Frame::Event(Event::Retained { .. }));
+                *to == session(SAM) && retained
+            };
+            scene.sent.iter().filter(|sent| of(sent)).count()
+        };
+        scene.request(SAM, join(Follow::Announcements, Begin::Now)).unwrap();
+        assert_eq!(shown(&scene), 1);
+        scene.request(SAM, join_room("den")).unwrap();
+        assert_eq!(shown(&scene), 1, "the one to the room");
+        let stream = scene.tag();
+        scene.request(SAM, Request::Part { stream, forget: false }).unwrap();
+        scene.request(SAM, join_room("den")).unwrap();
+        assert_eq!(shown(&scene), 0, "not again");
+    }
+
+    #[test]
+    fn member_that_comes_back_learns_of_cancelled_announcements() {
+        let mut scene = scene();
+        for _ in 0..3 {
+            scene.request(ANN, Request::Announce(announce(None, "news"))).unwrap();
+        }
+        for number in [1, 2, 3] {
+            scene.request(ANN, Request::CancelNotice { id: NoticeId::Number(number) }).unwrap();
+        }
+        let begin = Begin::After { run: scene.hub.rules.run, seq: 1 };
+        scene.request(SAM, join(Follow::Announcements, begin)).unwrap();
+        let cancelled = scene.sent.iter().filter_map(|(to, frame)| match frame {
+            Frame::Event(Event::Cancelled { number, .. }) if *to == session(SAM) => Some(*number),
+            Frame::Event(_) | Frame::Reply { .. } | Frame::Ack(_) | Frame::Nack { .. } => None,
+        });
+        assert_eq!(cancelled.collect::<Vec<_>>(), [2, 3], "those after its cursor");
+    }
+
+    #[test]
+    fn operator_sees_no_text_for_a_private_room() {
+        let mut scene = Scene::new(true);
+        scene.request(ANN, Request::Announce(announce(Some(den()), "secret"))).unwrap();
+        let text = |scene: &mut Scene, uid| {
+            let notice = scene.request(uid, Request::Notice { id: NoticeId::Number(1) });
+            let Ok(Reply::Notice(info)) = notice else { panic!("{notice:?}") };
+            info.text
+        };
+        assert_eq!(text(&mut scene, 0), "");
+        assert_eq!(text(&mut scene, ANN), "secret");
+        assert_eq!(text(&mut scene, MIA), "secret");
     }
 
     #[test]

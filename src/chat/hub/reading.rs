@@ -594,7 +594,7 @@ mod tests {
     use crate::chat::{
         hub::{
             Action, Frame, Hello, Line, Now, Report, Rules, Submit, SubmitTo,
-            scene::{EVE, HEAD, MAX, MIA, Scene, session},
+            scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
         },
         member::{Kind, Peer},
         message::RunId,
@@ -759,6 +759,57 @@ mod tests {
         for uid in [MIA, EVE] {
             assert_eq!(scene.hub.followed(uid, None), [scene.tag(), ANNOUNCEMENTS]);
         }
+    }
+
+    #[test]
+    fn conversations_are_followed_by_both_users_and_no_other() {
+        let mut scene = Scene::new(false);
+        let target = Target::User { user: scene::user(EVE), label: None };
+        let Ok(Reply::Opened(info)) = scene.request(MAX, Request::Open { target }) else {
+            panic!("not opened")
+        };
+        let direct = info.tag;
+        assert_eq!(scene.hub.followed(MAX, None), [direct, ANNOUNCEMENTS]);
+        assert_eq!(scene.hub.followed(EVE, None), [scene.tag(), direct, ANNOUNCEMENTS]);
+        assert_eq!(scene.hub.followed(MIA, None), [scene.tag(), ANNOUNCEMENTS]);
+    }
+
+    #[test]
+    fn search_hides_rooms_that_the_user_may_not_read() {
+        let scene = Scene::new(true);
+        let request = Request::Search {
+            text: "x".to_owned(),
+            target: None,
+            from: None,
+            since_us: None,
+            before: 0,
+            limit: 9,
+        };
+        for (uid, hides) in [(scene::SAM, true), (MIA, false)] {
+            let Ok(Err(Question::Search(search))) = scene.hub.search(session(uid), &request) else {
+                panic!("no question")
+            };
+            assert_eq!(search.hidden.contains(&scene::den()), hides, "{uid}");
+        }
+    }
+
+    #[test]
+    fn number_at_a_time_is_found_in_a_room_without_history() {
+        let mut scene = Scene::with_rules(false, |rules| rules.store = false);
+        let to = SubmitTo::Room(scene::room("memory"));
+        let mut times = Vec::new();
+        for counter in 1..=3 {
+            scene.pass(1_000);
+            times.push(scene.now.wall_us);
+            scene.say(session(MIA), counter, to.clone(), "x");
+            scene.settle();
+        }
+        let tag = scene.hub.room_tag(&scene::room("memory")).unwrap();
+        let at = |wall_us| match scene.hub.number_at(tag, wall_us) {
+            Ok(Reply::Number(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([0, times[0], times[0] + 1, times[2], times[2] + 1].map(at), [1, 1, 2, 3, 4]);
     }
 
     #[test]

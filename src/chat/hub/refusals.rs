@@ -726,10 +726,12 @@ fn refused_session_changes_nothing() {
         let rules = &mut scene.hub.rules;
         match full {
             true => rules.sessions_max = 1,
-            false => rules.sessions_per_user_max = 0,
+            false => rules.sessions_per_user_max = 1,
         }
         let before = scene.hub.digest();
-        let peer = Peer { uid: 99, user: stranger(), pid: 9, start: 9 };
+        // A new process; or one that has a session.
+        let pid = if full { 9 } else { 100 + SAM };
+        let peer = Peer { uid: SAM, user: user(SAM), pid, start: 0 };
         let hello = Hello::new(None, Kind::Person, [9; 16]);
         scene.hub.open(scene.now, SessionId(99), peer, hello).unwrap_err();
         assert_eq!(difference(&before, &scene.hub.digest()), [""; 0], "full: {full}");

@@ -727,3 +727,24 @@ impl Hub {
         self.out.push(Action::End(session, reason));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::hub::scene::{ANN, MIA, SAM, Scene, role};
+
+    fn saved_roles(private: bool, uid: u32, given: Role) -> usize {
+        let mut scene = Scene::new(private);
+        scene.request(ANN, role(uid, given, true)).unwrap();
+        scene.request(ANN, role(uid, given, true)).unwrap();
+        scene.saved.iter().filter(|record| matches!(record, Record::Role { .. })).count()
+    }
+
+    #[test]
+    fn role_is_saved_if_it_changes_something() {
+        assert_eq!(saved_roles(false, MIA, Role::Muted), 1, "once");
+        assert_eq!(saved_roles(true, SAM, Role::Invited), 1);
+        assert_eq!(saved_roles(true, MIA, Role::Invited), 0, "was invited before");
+        assert_eq!(saved_roles(false, SAM, Role::Invited), 0, "may join a public room anyway");
+    }
+}

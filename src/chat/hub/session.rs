@@ -540,10 +540,14 @@ mod tests {
     use crate::chat::{
         hub::{
             Frame, SubmitTo,
-            scene::{EVE, HEAD, MIA, Scene, Store, join, join_room, room, session},
+            scene::{
+                ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, join, join_room, role, room, session,
+            },
         },
+        rules::Role,
         verbs::{Begin, Follow, Request},
     };
+    use crate::limits::TEXT_BYTES_MAX;
 
     /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
     fn rooms_with_will(cause: EndCause) -> usize {
@@ -574,6 +578,82 @@ mod tests {
         assert_eq!(rooms_with_will(EndCause::Closed), WILL_ROOMS_MAX);
         assert_eq!(rooms_with_will(EndCause::Quit), 0);
         assert_eq!(rooms_with_will(EndCause::Kicked), 0);
+    }
+
+    #[test]
+    fn will_is_not_sent_where_its_member_may_not_speak() {
+        let mut scene = Scene::new(false);
+        scene.request(MIA, join_room("den")).unwrap();
+        scene.request(MIA, join_room("ops")).unwrap();
+        let text = Some(Text::new("gone").unwrap());
+        scene.request(MIA, Request::Will { text }).unwrap();
+        scene.request(ANN, role(MIA, Role::Muted, true)).unwrap();
+        scene.hub.close(scene.now, session(MIA), EndCause::Killed);
+        scene.settle();
+        let numbered = ["den", "ops"]
+            .map(|name| scene.hub.stream(scene.hub.room_tag(&room(name)).unwrap()).numbered);
+        assert_eq!(numbered, [HEAD, 1]);
+    }
+
+    #[test]
+    fn will_can_be_replaced_when_the_account_has_no_more_bytes() {
+        let mut scene = Scene::new(false);
+        let text = Text::new(&"x".repeat(TEXT_BYTES_MAX)).unwrap();
+        let wills = (WILL_BYTES_PER_ACCOUNT_MAX / TEXT_BYTES_MAX) as u64;
+        for n in 0..wills {
+            scene.open(SessionId(100 + n), MIA);
+            let set = scene.hub.set_will(SessionId(100 + n), Some(text.clone()));
+            assert_eq!(set, Ok(Reply::Done));
+        }
+        assert!(scene.hub.set_will(session(MIA), Some(text.clone())).is_err());
+        assert_eq!(scene.hub.set_will(SessionId(100), Some(text.clone())), Ok(Reply::Done));
+        scene.hub.set_will(SessionId(100), None).unwrap();
+        assert_eq!(scene.hub.set_will(session(MIA), Some(text)), Ok(Reply::Done));
+    }
+
+    /// States of a member, and pings sent to it, after each of some times.
+    #[test]
+    fn silent_member_is_pinged_once_and_unresponsive_until_heard() {
+        let mut scene = Scene::new(false);
+        scene.request(MIA, join_room("den")).unwrap();
+        scene.sent.clear();
+        let pings = |scene: &Scene, uid| {
+            let ping = |(to, frame): &&(SessionId, Frame)| {
+                *to == session(uid) && *frame == Frame::Event(Event::Ping)
+            };
+            scene.sent.iter().filter(ping).count()
+        };
+        let state = |scene: &Scene| scene.hub.state_of(&scene.hub.sessions[&session(MIA)]);
+        scene.pass(PING_AFTER_MS - 100);
+        assert_eq!(pings(&scene, MIA), 0);
+        scene.pass(200);
+        assert_eq!((pings(&scene, MIA), state(&scene)), (1, State::Online));
+        scene.pass(UNRESPONSIVE_AFTER_MS + 100);
+        assert_eq!((pings(&scene, MIA), state(&scene)), (1, State::Unresponsive));
+        scene.hub.heard(scene.now, session(MIA));
+        assert_eq!(state(&scene), State::Online);
+        scene.pass(PING_AFTER_MS + 100);
+        assert_eq!(pings(&scene, MIA), 2);
+        assert_eq!(pings(&scene, SAM), 0, "a visitor owes nothing");
+    }
+
+    #[test]
+    fn channel_is_used_from_a_number_of_members_to_half_of_it() {
+        let mut scene = Scene::with_rules(false, |rules| rules.broadcast_members_min = 4);
+        let members = [ANN, MIA, EVE, MAX];
+        for uid in members {
+            assert!(scene.hub.stream(scene.tag()).channel.is_none());
+            scene.request(uid, join_room("den")).unwrap();
+        }
+        let tag = scene.tag();
+        members.into_iter().for_each(|uid| scene.hears(session(uid), tag));
+        let mut served = Vec::new();
+        for uid in members {
+            served.push(scene.hub.stream(tag).broadcast_subs);
+            scene.request(uid, Request::Part { stream: tag, forget: false }).unwrap();
+        }
+        assert_eq!(served, [4, 3, 2, 0], "of two, both hear it; one alone is served by session");
+        assert!(scene.hub.stream(tag).channel.is_none(), "without members it is closed");
     }
 
     #[test]
