@@ -28,6 +28,7 @@ faults! {
     AckWithoutCommit "An acknowledged message is stored."
     OrderLostInDividedCommit "A divided transaction keeps the order of a room."
     RepeatedSubmitUnanswered "A repeated submit is answered."
+    StoredSubmitJudgedAgain "A stored message is acknowledged whatever its sender may do now."
     OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
     AckToFirstSession "Acks go to the newest session of a client instance."
     FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."

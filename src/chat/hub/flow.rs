@@ -150,7 +150,7 @@ impl Hub {
         let stream = &mut self.streams[tag.0 as usize];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
-        let last = last.min(head) - u64::from(planted(Fault::RepairOneShort) && first < last);
+        let last = last.min(head).saturating_sub(u64::from(planted(Fault::RepairOneShort)));
         let first = first.max(sub.since);
         if first > last {
             return;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use super::submit::{Line, Submit};
 use crate::{
     chat::{member::SessionId, verbs::StreamTag},
+    faults::{Fault, planted},
     limits::{
         ENDED_INSTANCE_RUNS_MAX, FORGOTTEN_USERS_MAX, QUIT_INSTANCES_MAX, SUBMITS_KEPT_MS,
         UNACKED_SUBMITS_MAX,
@@ -111,7 +112,8 @@ impl Instance {
     }
 
     fn is_new(&self, counter: u64, persistent: bool) -> bool {
-        counter > self.forgotten && (persistent || counter > self.of_earlier_boot)
+        (counter > self.forgotten || planted(Fault::OldCounterIsNew))
+            && (persistent || counter > self.of_earlier_boot)
     }
 
     fn add(&mut self, run: Run) {
@@ -324,7 +326,9 @@ impl Instances {
         if earlier.since_us < started_us {
             instance.of_earlier_boot = instance.of_earlier_boot.max(earlier.highest);
         }
-        instance.session = Some(session);
+        if !(planted(Fault::AckToFirstSession) && instance.session.is_some()) {
+            instance.session = Some(session);
+        }
         instance.submitted = 0;
     }
 

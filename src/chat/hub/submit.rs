@@ -125,7 +125,15 @@ impl Hub {
         let Some(recalled) = self.instances.recall(instance, id, submit, persistent) else {
             return;
         };
-        for again in recalled.again {
+        if planted(Fault::StoredSubmitJudgedAgain)
+            && let Err(refusal) = self.destination(id, &submit.to)
+        {
+            let counters = recalled.again.iter().map(|again| again.counter);
+            return self.refuse(id, counters, &refusal);
+        }
+        for again in
+            recalled.again.into_iter().filter(|_| !planted(Fault::RepeatedSubmitUnanswered))
+        {
             self.acknowledge_again(id, instance, again);
         }
         if !recalled.unknown.is_empty() {
@@ -390,7 +398,8 @@ impl Hub {
     /// Stops reading from a sender that has enough in flight.
     pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX;
+        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
+            && !planted(Fault::StreamBytesUnbounded);
         if full && session.waits.is_none() {
             session.waits = Some(Wait::Stream(tag));
             self.streams[tag.0 as usize].waiting.push_back(id);
@@ -511,6 +520,9 @@ impl Hub {
                     let left = left.entry(pending.account).or_insert(share);
                     // What is kept of announcements is in the same transaction as they are.
                     if *left == 0 && *tag != ANNOUNCEMENTS {
+                        if planted(Fault::OrderLostInDividedCommit) {
+                            continue;
+                        }
                         // What comes after it in this room keeps its order.
                         break;
                     }
@@ -561,10 +573,17 @@ impl Hub {
         self.failures = self.failures.saturating_add(1);
         self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
         let mut records = std::mem::take(&mut self.records_running);
+        if planted(Fault::FailedChangeDropped) {
+            records.clear();
+        }
         records.append(&mut self.records);
         self.records = still_to_be_kept(records);
-        for (id, serial, _) in std::mem::take(&mut self.replies_running) {
+        for (id, serial, reply) in std::mem::take(&mut self.replies_running) {
             self.count_waiting(id, false);
+            if planted(Fault::FailedChangeReportedSaved) {
+                self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+                continue;
+            }
             let text =
                 format!("the change is active but not saved yet ({why}); the server will retry");
             let result = Err(Refusal::new(RefusalCode::Failed, text));
@@ -589,7 +608,9 @@ impl Hub {
         stream.committing = 0;
         let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
         stream.numbered -= refused.len() as u64;
-        self.release(tag, &refused);
+        if !planted(Fault::FailedCommitKeepsBytes) {
+            self.release(tag, &refused);
+        }
         self.jobs_not_stored(tag, why);
         for pending in refused {
             self.counters.messages -= 1;
