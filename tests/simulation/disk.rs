@@ -286,6 +286,10 @@ impl Disk {
                         span: stream.span(),
                     });
                 }
+                // Deleted before its own record was ever stored.
+                (StreamKey::Room(name), None) if stream.entries.is_empty() => {
+                    restored.gone_rooms.push((name.clone(), stream.head));
+                }
                 (StreamKey::Room(name), None) => panic!("{name} has messages and no record"),
                 (StreamKey::Conversation(low, high), _) => {
                     restored.conversations.push((*low, *high, stream.span()));

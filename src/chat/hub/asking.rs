@@ -240,7 +240,7 @@ impl Hub {
             Some(_) | None => {}
         }
         // Numbers that were not given yet belong to no job.
-        let head = self.streams[tag.0 as usize].backlog.head();
+        let head = self.streams[tag].backlog.head();
         let is_given = |seq: &u64| (1..=head).contains(seq);
         let (holding, done) = (
             holding.into_iter().filter(is_given).collect::<std::collections::BTreeSet<_>>(),
@@ -387,7 +387,7 @@ impl Hub {
                 false => board.remove(key),
             }
         }
-        let stream = &self.streams[tag.0 as usize];
+        let stream = &self.streams[tag];
         // The reply of a worker that has ended may be on its way to the store: its commit decides.
         let is_replying = |seq| {
             let reply = |entry: &Entry| entry.from.session == id && entry.reply_to == Some(seq);

@@ -42,7 +42,7 @@ impl Hub {
     pub fn report(&mut self, now: Now, id: SessionId, report: &Report) {
         let tag = report.stream;
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let head = stream.backlog.head();
         // A member can't have more than there is, nor less than it had.
         let delivered = report.delivered.min(head);
@@ -128,7 +128,7 @@ impl Hub {
 
     /// A lagging member that has caught up holds the window again, after its pause.
     fn rejoin_window(&mut self, now: Now, tag: StreamTag, key: usize) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
         let caught_up = sub.acked == head && !planted(Fault::LaggingMemberNeverReturns);
@@ -147,7 +147,7 @@ impl Hub {
     /// numbers before its membership began.
     pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
         let last = last.min(head).saturating_sub(u64::from(planted(Fault::RepairOneShort)));
@@ -193,7 +193,7 @@ impl Hub {
         for at in 0..count {
             let Some(session) = self.sessions.get(&id) else { break };
             let Some((tag, key)) = session.subs.get((begin + at) % count).copied() else { break };
-            let stream = &mut self.streams[tag.0 as usize];
+            let stream = &mut self.streams[tag];
             stream.pull_membership(key, &mut left, out);
             let account = stream.subs[key].account;
             // What is sent again has its bounds, so that nobody's questions crowd others out.
@@ -242,14 +242,14 @@ impl Hub {
         out: &mut Vec<Chunk>,
     ) -> bool {
         if !self.is_stored(tag) {
-            let stream = &mut self.streams[tag.0 as usize];
+            let stream = &mut self.streams[tag];
             out.push(Chunk::Event(gap(tag, first, last, GapReason::Backlog)));
             stream.subs[key].passed((first, last));
             return true;
         }
         let stream = self.stream_key(tag);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let sub = &mut self.streams[tag.0 as usize].subs[key];
+        let sub = &mut self.streams[tag].subs[key];
         // One at a time: what a session causes in the store is bounded. Its answer wakes the session.
         if session.fetching || now.mono_us < sub.fetch_after_us {
             return false;
@@ -281,7 +281,7 @@ impl Hub {
         self.wake(fetch.session);
         // Without a subscription the stream itself may be gone.
         let key = key?;
-        let sub = &mut self.streams[fetch.tag.0 as usize].subs[key];
+        let sub = &mut self.streams[fetch.tag].subs[key];
         if planted(Fault::FetchOfAnotherMembership) {
             sub.fetching = None;
             return Some(sub);
@@ -388,7 +388,7 @@ impl Hub {
     /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose
     /// account held it shut for too long altogether, unless everybody is equally slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let Some(blocked_us) = stream.blocked_since_us else { return };
         let owing: Vec<_> = stream
             .subs
@@ -416,12 +416,12 @@ impl Hub {
         let mut charged = Vec::new();
         for (key, account, progress_us, shuts) in owing {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
-            let session = self.streams[tag.0 as usize].subs[key].session;
+            let session = self.streams[tag].subs[key].session;
             if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
                 // What it acknowledges may stand behind what it says, which is not read now: it steps
                 // aside, and that is not its fault.
                 if stalled && !planted(Fault::PausedMemberStaysInWindow) {
-                    self.streams[tag.0 as usize].step_aside(now, key);
+                    self.streams[tag].step_aside(now, key);
                     self.mark_dirty(tag);
                 }
                 continue;
@@ -433,7 +433,7 @@ impl Hub {
                 self.accounts.of(account).charge_stall(now.mono_us, us)
             };
             if stalled || spent {
-                let stream = &mut self.streams[tag.0 as usize];
+                let stream = &mut self.streams[tag];
                 stream.leave_window(now, key);
                 self.wake(session);
                 self.mark_dirty(tag);
@@ -444,7 +444,7 @@ impl Hub {
     /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise. Members
     /// that are served by session are looked at seldom: what they were sent is rather on its way.
     fn tick_heads(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let looks =
             now.mono_us.saturating_sub(stream.stalls_looked_us) >= STALL_LOOK_EVERY_MS * 1000;
         if looks {
@@ -476,7 +476,7 @@ impl Hub {
 
     /// A channel is tried again for those who did not hear it, after their pause.
     fn tick_probes(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if stream.channel.is_none() {
             return;
         }
@@ -491,7 +491,7 @@ impl Hub {
 
     /// Sends an empty datagram for those who are not known to hear the channel.
     pub(super) fn probe(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if !stream.probe_is_due(now) {
             return;
         }

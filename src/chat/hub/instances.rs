@@ -70,6 +70,8 @@ struct Run {
     count: u64,
     stream: StreamTag,
     seq: u64,
+    /// Kept on disk: the ids outlive the boot.
+    stored: bool,
 }
 
 impl Run {
@@ -105,10 +107,11 @@ struct Instance {
 }
 
 impl Instance {
-    fn find(&self, counter: u64) -> Option<(StreamTag, u64)> {
+    fn find(&self, counter: u64) -> Option<(StreamTag, u64, bool)> {
         let after = self.runs.partition_point(|run| run.counter <= counter);
         let run = self.runs.get(after.checked_sub(1)?)?;
-        (counter < run.end()).then(|| (run.stream, run.seq + (counter - run.counter)))
+        let seq = run.seq + counter.checked_sub(run.counter)?;
+        (counter < run.end()).then_some((run.stream, seq, run.stored))
     }
 
     fn is_new(&self, counter: u64, persistent: bool) -> bool {
@@ -170,6 +173,7 @@ pub(super) struct Again {
     pub(super) counter: u64,
     pub(super) stream: StreamTag,
     pub(super) seq: u64,
+    pub(super) stored: bool,
     pub(super) reply_to: Option<u64>,
 }
 
@@ -274,7 +278,7 @@ impl Instances {
         let known = self.known.entry(key).or_default();
         let at_us = known.place.map_or(wall_us, |place| place.at_us.max(wall_us));
         match stream {
-            Some(stream) => known.add(Run { counter, count, stream, seq }),
+            Some(stream) => known.add(Run { counter, count, stream, seq, stored: true }),
             None => known.forgotten = known.forgotten.max(counter.saturating_add(count) - 1),
         }
         self.end(key, at_us);
@@ -395,8 +399,8 @@ impl Instances {
         let mut new = Vec::with_capacity(submit.lines.len());
         for (counter, line) in (0..).map(|at| submit.first.saturating_add(at)).zip(&submit.lines) {
             instance.submitted = instance.submitted.max(counter);
-            if let Some((stream, seq)) = instance.find(counter) {
-                again.push(Again { counter, stream, seq, reply_to: line.reply_to });
+            if let Some((stream, seq, stored)) = instance.find(counter) {
+                again.push(Again { counter, stream, seq, stored, reply_to: line.reply_to });
             } else if instance.is_new(counter, persistent) {
                 new.push((counter, *line));
             } else {
@@ -411,11 +415,11 @@ impl Instances {
         &mut self,
         key: InstanceKey,
         (counter, count): (u64, u64),
-        stream: StreamTag,
+        (stream, stored): (StreamTag, bool),
         seq: u64,
     ) {
         if let Some(instance) = self.known.get_mut(&key) {
-            instance.add(Run { counter, count, stream, seq });
+            instance.add(Run { counter, count, stream, seq, stored });
         }
     }
 
@@ -439,7 +443,7 @@ impl Instances {
 
     /// Stream and sequence number of a submit, if it is on record.
     pub(super) fn submitted(&self, key: InstanceKey, counter: u64) -> Option<(StreamTag, u64)> {
-        self.known.get(&key)?.find(counter)
+        self.known.get(&key)?.find(counter).map(|(stream, seq, _)| (stream, seq))
     }
 
     /// The session that speaks for an instance.
@@ -492,7 +496,7 @@ mod tests {
     /// An instance numbers one message and its connection breaks.
     fn submit_and_break(instances: &mut Instances, key: InstanceKey, at_us: i64) {
         instances.attach(at_us, key, SessionId(1), NEVER, true);
-        instances.numbered(key, (1, 1), DEV, 7);
+        instances.numbered(key, (1, 1), (DEV, true), 7);
         instances.detach(at_us, key, SessionId(1), false);
     }
 
@@ -505,7 +509,7 @@ mod tests {
         for counter in 1..=3_000 {
             assert_eq!(recall(&mut instances, key, counter, 1), [Some(0)]);
             let stream = if counter % 2 == 0 { DEV } else { OPS };
-            instances.numbered(key, (counter, 1), stream, counter + 10);
+            instances.numbered(key, (counter, 1), (stream, true), counter + 10);
         }
         let kept = UNACKED_SUBMITS_MAX as u64;
         assert_eq!(recall(&mut instances, key, 1, 2), [None, None]);
@@ -523,7 +527,7 @@ mod tests {
         instances.attach(2, flapping, SessionId(1), NEVER, true);
         for counter in 1..=2_000 {
             let stream = if counter % 2 == 0 { DEV } else { OPS };
-            instances.numbered(flapping, (counter, 1), stream, counter);
+            instances.numbered(flapping, (counter, 1), (stream, true), counter);
         }
         for at_us in 3..500 {
             instances.detach(at_us, flapping, SessionId(1), false);
@@ -596,7 +600,7 @@ mod tests {
         let mut instances = Instances::default();
         for number in 0..10 {
             instances.attach(1, key(1, number), SessionId(1), NEVER, true);
-            instances.numbered(key(1, number), (1, 1), DEV, 1);
+            instances.numbered(key(1, number), (1, 1), (DEV, true), 1);
             instances.detach(1, key(1, number), SessionId(1), true);
         }
         assert!(instances.known.is_empty() && instances.ended.order.is_empty());
@@ -643,11 +647,11 @@ mod tests {
         assert_eq!(instances.ended.weight, 0);
         // In the middle of a run.
         instances.attach(1, key, SessionId(1), NEVER, true);
-        instances.numbered(key, (1, 5), DEV, 1);
+        instances.numbered(key, (1, 5), (DEV, true), 1);
         assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 3, 4, 5].map(Some));
         assert_eq!(instances.not_stored(key, 3), Some(SessionId(1)));
         assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 0, 4, 5].map(Some));
-        instances.numbered(key, (3, 1), OPS, 1);
+        instances.numbered(key, (3, 1), (OPS, true), 1);
         assert_eq!(recall(&mut instances, key, 1, 5), [1, 2, 1, 4, 5].map(Some));
     }
 
@@ -665,7 +669,7 @@ mod tests {
         assert!(recalls(&mut instances, 1));
         instances.attach(1, key, SessionId(2), NEVER, true);
         assert!(!recalls(&mut instances, 1) && recalls(&mut instances, 2));
-        instances.numbered(key, (1, 1), DEV, 1);
+        instances.numbered(key, (1, 1), (DEV, true), 1);
         // What the old connection still held is read after the new one has ended, in any way.
         instances.detach(1, key, SessionId(2), false);
         assert!(!recalls(&mut instances, 1));

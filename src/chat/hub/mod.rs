@@ -687,11 +687,11 @@ impl Hub {
     }
 
     fn stream(&self, tag: StreamTag) -> &Stream {
-        &self.streams[tag.0 as usize]
+        &self.streams[tag]
     }
 
     fn stream_mut(&mut self, tag: StreamTag) -> &mut Stream {
-        &mut self.streams[tag.0 as usize]
+        &mut self.streams[tag]
     }
 
     fn known_stream(&self, tag: StreamTag) -> Option<&Stream> {

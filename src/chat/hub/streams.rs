@@ -59,16 +59,17 @@ impl Streams {
     }
 }
 
-impl Index<usize> for Streams {
+/// For ids that were looked up in the same call; an id that a client or an earlier turn named may be gone.
+impl Index<StreamTag> for Streams {
     type Output = Stream;
 
-    fn index(&self, tag: usize) -> &Stream {
-        &self.by_tag[&StreamTag(tag as u32)]
+    fn index(&self, tag: StreamTag) -> &Stream {
+        &self.by_tag[&tag]
     }
 }
 
-impl IndexMut<usize> for Streams {
-    fn index_mut(&mut self, tag: usize) -> &mut Stream {
-        self.by_tag.get_mut(&StreamTag(tag as u32)).expect("the stream was looked up")
+impl IndexMut<StreamTag> for Streams {
+    fn index_mut(&mut self, tag: StreamTag) -> &mut Stream {
+        self.by_tag.get_mut(&tag).expect("the stream was looked up")
     }
 }

@@ -205,7 +205,8 @@ impl Hub {
         let all: String = new.iter().map(|(_, line)| line.text).collect();
         let all: Arc<str> = all.into();
         let to_store = self.stream(tag).is_committed(self.rules.store);
-        let stream = &mut self.streams[tag.0 as usize];
+        let stored = self.is_stored(tag);
+        let stream = &mut self.streams[tag];
         if to_store && stream.uncommitted.is_empty() {
             self.committing.push_back(tag);
         }
@@ -216,7 +217,7 @@ impl Hub {
             let text = text_from..text_from + line.text.len();
             text_from = text.end;
             if count > 0 && counter != first + count {
-                self.instances.numbered(instance, (first, count), tag, first_seq);
+                self.instances.numbered(instance, (first, count), (tag, stored), first_seq);
                 count = 0;
             }
             if count == 0 {
@@ -234,7 +235,7 @@ impl Hub {
             };
             added.count(stream.number(now, to_store, account, draft));
         }
-        self.instances.numbered(instance, (first, count), tag, first_seq);
+        self.instances.numbered(instance, (first, count), (tag, stored), first_seq);
         self.count_added(now, tag, account, from.uid, added);
         if !to_store || planted(Fault::FailedReplyCounts) {
             for to in new.iter().filter_map(|(_, line)| line.reply_to) {
@@ -333,16 +334,16 @@ impl Hub {
 
     /// Acknowledges a submit that came before, whatever its sender may do now.
     fn acknowledge_again(&mut self, id: SessionId, instance: InstanceKey, again: Again) {
-        let Again { counter, stream: tag, seq, reply_to } = again;
+        let Again { counter, stream: tag, seq, stored, reply_to } = again;
         // The room may have been deleted since: it was stored all the same.
         let Some(stream) = self.known_stream(tag) else {
-            let ack = Ack { first: counter, count: 1, seq, members: 0, stored: true };
+            let ack = Ack { first: counter, count: 1, seq, members: 0, stored };
             return self.out.push(Action::Send(id, Frame::Ack(ack)));
         };
         let is_committed = seq <= stream.committed();
         // What is not published yet is acknowledged when it is, to the session of that time.
         if seq <= stream.backlog.head() {
-            let (members, stored) = (self.others(tag, id), self.is_stored(tag));
+            let members = self.others(tag, id);
             let ack = Ack { first: counter, count: 1, seq, members, stored };
             self.out.push(Action::Send(id, Frame::Ack(ack)));
         }
@@ -361,7 +362,7 @@ impl Hub {
     ) -> u64 {
         let uid = draft.from.uid;
         let to_store = self.stream(tag).is_committed(self.rules.store);
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if to_store && stream.uncommitted.is_empty() {
             self.committing.push_back(tag);
         }
@@ -398,11 +399,11 @@ impl Hub {
     /// Stops reading from a sender that has enough in flight.
     pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let full = self.streams[tag.0 as usize].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
+        let full = self.streams[tag].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
             && !planted(Fault::StreamBytesUnbounded);
         if full && session.waits.is_none() {
             session.waits = Some(Wait::Stream(tag));
-            self.streams[tag.0 as usize].waiting.push_back(id);
+            self.streams[tag].waiting.push_back(id);
             self.out.push(Action::Pause(id));
         }
     }
@@ -410,7 +411,7 @@ impl Hub {
     /// Reads again from senders that waited: one of each account a turn, so that an account with many
     /// sessions gets no more than one with a single session.
     fn let_go_on(&mut self, tag: StreamTag) {
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if stream.waiting.is_empty() || stream.in_flight_bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2
         {
             return;
@@ -514,7 +515,7 @@ impl Hub {
         };
         let mut left: FxHashMap<AccountId, usize> = FxHashMap::default();
         for tag in tags {
-            let stream = &mut self.streams[tag.0 as usize];
+            let stream = &mut self.streams[*tag];
             for pending in &stream.uncommitted {
                 if share < usize::MAX {
                     let left = left.entry(pending.account).or_insert(share);
@@ -673,7 +674,7 @@ impl Hub {
     pub(super) fn publish(&mut self, now: Now, tag: StreamTag) {
         let before = self.stream(tag).backlog.head();
         // While the window is shut, do not encode again and again what can't go.
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if stream.blocked_since_us.is_some() && !stream.window_is_open(stream.blocked_charge) {
             return;
         }
@@ -692,7 +693,7 @@ impl Hub {
 
     /// Encodes as many ready messages as go into one body; none if nothing is ready.
     fn build(&mut self, tag: StreamTag) -> Option<usize> {
-        let stream = &self.streams[tag.0 as usize];
+        let stream = &self.streams[tag];
         let first = stream.ready.front()?.entry.seq;
         self.builder.begin(FRAME_HEADER_BYTES, tag, first);
         for pending in &stream.ready {
@@ -714,7 +715,7 @@ impl Hub {
 
     fn publish_body(&mut self, now: Now, tag: StreamTag, body_bytes: usize) -> bool {
         let charge = charge_bytes(DATAGRAM_HEADER_BYTES + body_bytes + SEAL_TAG_BYTES);
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         if !stream.window_is_open(charge) {
             stream.blocked_since_us.get_or_insert(now.mono_us);
             stream.blocked_charge = charge;
@@ -726,7 +727,7 @@ impl Hub {
         }
         stream.published_us = now.mono_us;
         self.unread_changed = true;
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let header = (self.rules.batch_header)(body_bytes);
         self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
         let frame: Rc<[u8]> = self.builder.bytes().into();
@@ -742,7 +743,7 @@ impl Hub {
         assert_eq!(first.entry.seq, stream.backlog.head() + 1, "no number is left out");
         let secret = if tag == ANNOUNCEMENTS { self.secret_of(&first.entry) } else { None };
         let is_secret = secret.is_some();
-        let stream = &mut self.streams[tag.0 as usize];
+        let stream = &mut self.streams[tag];
         let last_us = last.entry.wall_us;
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
         if is_secret {
@@ -781,7 +782,7 @@ impl Hub {
     /// A number that does not go on the broadcast channel goes by session, to everybody.
     fn send_by_session(&mut self, tag: StreamTag, seq: u64) {
         let mut wake = Vec::new();
-        for (_, sub) in &mut self.streams[tag.0 as usize].subs {
+        for (_, sub) in &mut self.streams[tag].subs {
             if sub.way == Way::Broadcast {
                 let (first, last) = sub.repair.unwrap_or((seq, seq));
                 sub.repair = Some((first.min(seq), last.max(seq)));
