@@ -73,7 +73,7 @@ fn what_one_user_has_in_the_history_is_bounded() {
     };
     eventually("as much as he may have", || send(OTHER_UID, "dev").code != 0);
     let refused = send(OTHER_UID, "dev").exits(1);
-    assert!(refused.err.contains("of the history"), "{}", refused.err);
+    assert!(refused.err.contains("history quota"), "{}", refused.err);
     // Elsewhere and for others it goes on, also after a restart.
     send(OTHER_UID, "talk").ok();
     send(THIRD_UID, "dev").ok();

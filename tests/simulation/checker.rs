@@ -257,6 +257,11 @@ impl Checker {
         number
     }
 
+    /// Messages published in all streams.
+    pub fn texts_published(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.newest).sum()
+    }
+
     /// The server published numbers up to this one.
     pub fn publishes(&mut self, place: Place, upto: u64) {
         let stream = &mut self.streams[place];

@@ -329,7 +329,9 @@ impl World {
         let tags = conn.streams.clone();
         for place in tags.iter().filter_map(|tag| self.server.tags.get(tag)).copied() {
             let Key::Room(room, _) = self.checker.key(place).clone() else { continue };
-            if self.rooms.may_speak(&room, uid) {
+            // Nothing new is said in a room whose deletion has begun.
+            let is_ending = self.server.deletes.values().any(|ending| *ending == room);
+            if !is_ending && self.rooms.may_speak(&room, uid) {
                 self.checker.owes_will(will, place);
             }
         }

@@ -559,6 +559,11 @@ impl World {
                 }
                 Queued::NotFollowed(follow, _) => {
                     self.clients[at].rooms.retain(|room| Follow::Room(room.clone()) != follow);
+                    if let Follow::Room(room) = follow {
+                        let place = self.followed_place(at, &StreamName::Room(room));
+                        self.checker.leaves(self.clients[at].process(), place);
+                        self.clients[at].places.remove(&place);
+                    }
                 }
                 Queued::Ended(e) => panic!("client {at} ended: {e}"),
                 Queued::Reply(serial, result) => {
@@ -1011,14 +1016,20 @@ impl World {
 
     fn settle(&mut self) {
         // Repairs of what was lost before may be throttled.
-        let within_us = HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
+        let mut within_us =
+            HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
+        if self.clients.iter().any(|client| client.state.unacked() > 20) {
+            // A reader that has a long way to catch up reads a little at a time.
+            within_us *= 4;
+        }
         let (mut deadline_us, mut before) = (self.now_us + within_us, u64::MAX);
         // Small limits make senders wait for each other: there each step has that time.
         let rules = &self.rules;
         let is_slow = rules.in_flight.is_some() || rules.small_backlog || rules.rates.messages > 0;
         while let Some(open) = self.unsettled() {
             let unacked = self.clients.iter().map(|client| client.state.unacked() as u64);
-            let left = unacked.sum::<u64>() + self.behind();
+            let unpublished = u64::MAX / 2 - self.checker.texts_published();
+            let left = unacked.sum::<u64>() + self.behind() + unpublished;
             if is_slow && left < before {
                 deadline_us = self.now_us + within_us;
                 before = left;
