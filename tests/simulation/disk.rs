@@ -27,12 +27,13 @@ pub struct Room {
     pub topic: String,
     pub private: bool,
     pub read_only: bool,
-    pub gone: bool,
 }
 
 pub struct Stream {
     key: StreamKey,
     pub room: Option<Room>,
+    /// A deleted room: only its numbers are known.
+    pub gone: bool,
     pub roles: Vec<(u32, Role)>,
     head: u64,
     /// Oldest number that retention left.
@@ -80,6 +81,7 @@ impl Disk {
         self.streams.push(Stream {
             key: key.clone(),
             room: None,
+            gone: false,
             roles: Vec::new(),
             head: 0,
             first: 1,
@@ -128,10 +130,10 @@ impl Disk {
     fn record(&mut self, record: Record) {
         match record {
             Record::Room { name, id, creator_uid, history, topic, private, read_only } => {
-                let room =
-                    Room { name, id, creator_uid, history, topic, private, read_only, gone: false };
+                let room = Room { name, id, creator_uid, history, topic, private, read_only };
                 let key = StreamKey::Room(room.name.clone());
-                self.stream_mut(&key).room = Some(room);
+                let stream = self.stream_mut(&key);
+                (stream.room, stream.gone) = (Some(room), false);
             }
             Record::Role { room, uid, role, on } => {
                 let roles = &mut self.stream_mut(&StreamKey::Room(room)).roles;
@@ -157,9 +159,8 @@ impl Disk {
                 stream.first = stream.head + 1;
                 stream.entries.clear();
                 stream.roles.clear();
-                if let Some(room) = &mut stream.room {
-                    room.gone = true;
-                }
+                // It may have been created and deleted before anything of it was stored.
+                stream.gone = true;
                 self.follows.retain(|(_, _, of)| *of != name);
                 self.marks.retain(|(_, _, of, _)| *of != key);
                 let announcements = self.stream_mut(&StreamKey::Announcements);
@@ -268,7 +269,7 @@ impl Disk {
         let mut restored = Restored::default();
         for stream in &self.streams {
             match (&stream.key, &stream.room) {
-                (StreamKey::Room(name), Some(room)) if room.gone => {
+                (StreamKey::Room(name), _) if stream.gone => {
                     restored.gone_rooms.push((name.clone(), stream.head));
                 }
                 (StreamKey::Room(name), Some(room)) => {

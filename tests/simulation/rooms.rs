@@ -108,7 +108,7 @@ impl Rooms {
             return;
         }
         for stream in &disk.streams {
-            let Some(row) = stream.room.as_ref().filter(|row| !row.gone) else { continue };
+            let Some(row) = stream.room.as_ref().filter(|_| !stream.gone) else { continue };
             let shut_out_us = before.get(&row.name).map(|room| room.shut_out_us.clone());
             let room = Room {
                 creator: row.creator_uid,

@@ -35,6 +35,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::{
     checker::{Key, Place, Process, Published, TextId},
     client::{pid_of, uid_of},
+    rooms::OPERATOR,
     tally::Seen,
     world::World,
 };
@@ -45,6 +46,8 @@ pub const RECEIVE_BUFFER: usize = 256 * 1024;
 /// What one read takes.
 const READ_BYTES: usize = FRAME_BYTES_MAX;
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
+/// How long an answer of the store takes when its reader is to be removed meanwhile.
+const AIM_US: u64 = 8_000;
 /// A server whose read was cut short goes on after so long.
 const NEXT_TURN_US: u64 = 100;
 
@@ -117,13 +120,6 @@ impl Conn {
             streams: Vec::new(),
             will: None,
         }
-    }
-
-    pub fn forget_input(&mut self) {
-        self.up.clear();
-        self.up_bytes = 0;
-        self.partial.clear();
-        self.held = false;
     }
 
     fn is_full(&self) -> bool {
@@ -438,7 +434,12 @@ impl World {
         match self.server.hub.question(id, request) {
             None => {}
             Some(Ok(Err(question))) => {
-                let due = self.now_us + self.random.below(3_000);
+                let mut due = self.now_us + self.random.below(3_000);
+                if let Question::Page { stream: StreamKey::Room(room), .. } = &question
+                    && self.aims_at(id, room)
+                {
+                    due += AIM_US;
+                }
                 let asked = self.server.hub.next_stream();
                 self.server.answering.push((due, id, serial, question, asked));
                 self.server.conn_mut(id).expect("it is read").looking_up = true;
@@ -457,12 +458,28 @@ impl World {
         if let Request::DeleteRoom { room } = request {
             self.server.deletes.insert((id, serial), room.clone());
         }
+        let removed = self.removed_by(id, uid, request);
         self.server.refusals.clear();
         self.server.hub.request(now, id, serial, request.clone());
         self.act();
         if !self.server.refusals.contains(&(id, serial)) {
             self.book_request(id, uid, request);
+            for (session, process, tag) in removed {
+                self.server.shut_out.insert((process, tag));
+                self.book_leaves(session, StreamTag(tag));
+            }
         }
+    }
+
+    /// Draws whether the operator removes a user from a room while an answer of the store is on its way.
+    fn aims_at(&mut self, id: SessionId, room: &RoomName) -> bool {
+        let uid = self.server.conn(id).map_or(OPERATOR, |conn| conn.uid);
+        let aims = !self.quiet && uid != OPERATOR && self.random.permille(30);
+        if aims {
+            self.tally.count(Seen::Aim);
+            self.aim = Some((room.clone(), uid));
+        }
+        aims
     }
 
     // ---- the book ----------------------------------------------------------------------------
@@ -482,58 +499,44 @@ impl World {
             Request::Role { room, user, role, on } => {
                 let whom = uid_of(user);
                 self.rooms.sets(room, whom, *role, *on, self.now_us);
-                let shuts = matches!((role, on), (Role::Banned, true) | (Role::Invited, false));
-                if shuts {
-                    self.tally.count(if *on { Seen::Ban } else { Seen::Uninvite });
-                    self.book_shuts_out(room, whom);
+                match (role, on) {
+                    (Role::Banned, true) => self.tally.count(Seen::Ban),
+                    (Role::Invited, false) => self.tally.count(Seen::Uninvite),
+                    _ => {}
                 }
             }
             Request::KickFromRoom { room, user, .. } => {
                 self.tally.count(Seen::Kick);
                 let whom = uid_of(user);
                 self.rooms.kicks(room, whom, self.now_us);
-                self.book_shuts_out(room, whom);
             }
-            Request::Kick { user, .. } => {
-                let whom = uid_of(user);
-                self.tally.count(Seen::ServerKick);
-                let ended: Vec<_> = self
-                    .server
-                    .conns
-                    .iter()
-                    .filter(|c| c.uid == whom && c.id != id)
-                    .map(|c| c.id)
-                    .collect();
-                for session in ended {
-                    let Some(conn) = self.server.conn(session) else { continue };
-                    if whom != uid {
-                        let shut: Vec<_> =
-                            conn.streams.iter().map(|tag| (conn.process, *tag)).collect();
-                        self.server.shut_out.extend(shut);
-                    }
-                }
-            }
+            Request::Kick { .. } => self.tally.count(Seen::ServerKick),
             _ => {}
         }
     }
 
-    fn book_shuts_out(&mut self, room: &RoomName, whom: u32) {
-        let place = self.room_place(room);
-        let Some(tag) = self.server.tags.iter().find(|(_, p)| **p == place).map(|(tag, _)| *tag)
-        else {
-            return;
+    /// Subscriptions that a request ends if it is not refused.
+    fn removed_by(
+        &mut self,
+        id: SessionId,
+        uid: u32,
+        request: &Request,
+    ) -> Vec<(SessionId, Process, u32)> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "other requests remove nobody")]
+        let (whom, room) = match request {
+            Request::Role { room, user, role: Role::Banned, on: true }
+            | Request::Role { room, user, role: Role::Invited, on: false }
+            | Request::KickFromRoom { room, user, .. } => (uid_of(user), Some(room)),
+            // Users who end their own sessions keep what they could have had anyway.
+            Request::Kick { user, .. } if uid_of(user) != uid => (uid_of(user), None),
+            _ => return Vec::new(),
         };
-        let of_user: Vec<_> = self
-            .server
-            .conns
-            .iter()
-            .filter(|c| c.uid == whom && c.streams.contains(&tag))
-            .map(|c| (c.id, c.process))
-            .collect();
-        for (session, process) in of_user {
-            self.server.shut_out.insert((process, tag));
-            self.book_leaves(session, StreamTag(tag));
-        }
+        let place = room.map(|room| self.room_place(room));
+        let conns = self.server.conns.iter().filter(|conn| conn.uid == whom && conn.id != id);
+        let all =
+            conns.flat_map(|conn| conn.streams.iter().map(|tag| (conn.id, conn.process, *tag)));
+        let meant = |tag: &u32| place.is_none_or(|of| self.server.tags.get(tag) == Some(&of));
+        all.filter(|(_, _, tag)| meant(tag)).collect()
     }
 
     /// The place of a room that exists now.
@@ -686,7 +689,12 @@ impl World {
             }
             Action::Fetch(fetch) => {
                 self.tally.count(Seen::Fetch);
-                let due = self.now_us + self.random.below(self.faults.store_delay_us);
+                let mut due = self.now_us + self.random.below(self.faults.store_delay_us);
+                if let StreamKey::Room(room) = &fetch.stream
+                    && self.aims_at(fetch.session, &room.clone())
+                {
+                    due += AIM_US;
+                }
                 self.server.fetching.push((due, fetch));
             }
             Action::Store(records, entries) => {
@@ -926,9 +934,7 @@ impl World {
                 || self.random.permille(self.faults.store_fails));
         if fails {
             self.tally.count(Seen::FailedCommit);
-            self.tell(|| {
-                format!("the store refuses {} records, {} messages", records.len(), entries.len())
-            });
+            self.tell(|| format!("the store refuses {} messages, and {records:?}", entries.len()));
             self.checker.forgives_wills();
             self.server.hub.store_failed(now, "disk full");
         } else {
@@ -939,6 +945,7 @@ impl World {
     }
 
     pub fn commit(&mut self, records: Vec<Record>, entries: Vec<Entry>) {
+        self.tell(|| format!("{} messages are stored, and {records:?}", entries.len()));
         for record in &records {
             match record {
                 Record::RoomGone { name, .. } => self.book_deletes(name),
