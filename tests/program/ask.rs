@@ -1,6 +1,6 @@
 //! Requests and replies: `ask`, `answer`, queues, and what becomes of a request when its answerer ends.
 
-use super::world::{Process, World, eventually};
+use super::world::{Process, World};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
 
@@ -112,7 +112,7 @@ fn stopped_worker_gets_the_waiting_job_when_it_goes_on() {
     let _server = world.serve();
     let worker = answer(&world, &["work", "--exec", MOOT, "--version"]);
     worker.signal("STOP");
-    eventually("the worker is unresponsive", || {
+    super::world::eventually("the worker is unresponsive", || {
         let (rows, _) = world.who(&[]);
         rows.iter().any(|row| row["pid"] == worker.pid() && row["state"] == "unresponsive")
     });

@@ -479,10 +479,10 @@ impl Checker {
 
     // ---- wills -------------------------------------------------------------------------------
 
-    /// A session with a will ended without a goodbye in a room.
-    pub fn owes_will(&mut self, text: TextId, place: Place) {
+    /// A session with a will ended without a goodbye in a room; `has_to`: nothing keeps the will from coming.
+    pub fn owes_will(&mut self, text: TextId, place: Place, has_to: bool) {
         let (may, must) = self.wills.entry((text, place)).or_default();
-        (*may, *must) = (*may + 1, *must + 1);
+        (*may, *must) = (*may + 1, *must + u32::from(has_to));
     }
 
     /// What was not committed is lost, and a will is not tried again.

@@ -327,8 +327,8 @@ impl World {
             let Key::Room(room, _) = self.checker.key(place).clone() else { continue };
             // Nothing new is said in a room whose deletion has begun.
             let is_ending = self.server.deletes.values().any(|ending| *ending == room);
-            if !is_ending && self.rooms.may_speak(&room, uid) {
-                self.checker.owes_will(will, place);
+            if self.rooms.may_speak(&room, uid) {
+                self.checker.owes_will(will, place, !is_ending);
             }
         }
     }
