@@ -110,8 +110,8 @@ impl Instance {
     fn find(&self, counter: u64) -> Option<(StreamTag, u64, bool)> {
         let after = self.runs.partition_point(|run| run.counter <= counter);
         let run = self.runs.get(after.checked_sub(1)?)?;
-        let seq = run.seq + counter.checked_sub(run.counter)?;
-        (counter < run.end()).then_some((run.stream, seq, run.stored))
+        let found = |run: &Run| (run.stream, run.seq + (counter - run.counter), run.stored);
+        (counter < run.end()).then(|| found(run))
     }
 
     fn is_new(&self, counter: u64, persistent: bool) -> bool {
