@@ -34,6 +34,7 @@ faults! {
     FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."
     FailedChangeReportedSaved "A change is reported as saved after its commit only."
     FailedChangeDropped "A change whose commit failed is saved later."
+    RoomNamedBeforeCommit "The id of a room that a client has is stored."
     SubmitsNotRestored "A repeated submit is recognized after a restart of the server."
     DeletedNumbersReused "Numbers of a deleted room are not given again."
     FutureTimesStopRetention "Retention goes on behind messages with a time to come."

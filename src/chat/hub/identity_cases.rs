@@ -219,3 +219,57 @@ fn refused_join_creates_and_follows_nothing() {
     assert_eq!(house.hub.room_tag(&dev()), None);
     assert!(!house.hub.following[&(2, None)].rooms.contains(&dev()));
 }
+
+/// Answers among the actions: whose, and whether the room was joined.
+fn joined(hub: &mut Hub) -> Vec<(SessionId, bool)> {
+    let answers = hub.actions().filter_map(|action| match action {
+        Action::Send(to, Frame::Reply { result, .. }) => Some((to, result.is_ok())),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn a_new_room_is_joined_and_opened_once_it_is_stored() {
+    let mut house = House::new(true);
+    let join = |follow| Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
+    let open = Request::Open { target: crate::chat::names::Target::Room(dev()) };
+    house.hub.request(NOW, ANN, 1, join(Follow::Room(dev())));
+    house.hub.request(NOW, BOB, 1, open.clone());
+    house.hub.end_turn(NOW);
+    assert!(house.hub.is_paused(ANN) && house.hub.is_paused(BOB), "later requests wait behind");
+    assert!(house.hub.must_wait(NOW, ANN));
+    assert_eq!(joined(&mut house.hub), []);
+    house.hub.stored(NOW);
+    assert_eq!(joined(&mut house.hub), [(ANN, true), (BOB, true)]);
+    assert!(!house.hub.is_paused(ANN) && !house.hub.is_paused(BOB));
+    house.hub.request(NOW, BOB, 2, join(Follow::Room(dev())));
+    assert_eq!(joined(&mut house.hub), [(BOB, true)], "a stored room is joined at once");
+}
+
+#[test]
+fn a_room_that_can_t_be_stored_is_not_joined() {
+    let mut house = House::new(true);
+    let join = |follow| Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
+    house.hub.request(NOW, ANN, 1, join(Follow::Room(dev())));
+    house.hub.end_turn(NOW);
+    house.hub.store_failed(NOW, "disk full");
+    assert_eq!(joined(&mut house.hub), [(ANN, false)]);
+    assert!(!house.hub.is_paused(ANN));
+    // It is stored at the next attempt, whoever asks for it.
+    house.hub.request(NOW, BOB, 1, join(Follow::Room(dev())));
+    house.hub.close(NOW, ANN, crate::chat::member::EndCause::Closed);
+    assert_eq!(joined(&mut house.hub), []);
+    house.hub.tick(Now { mono_us: 10_000_000, wall_us: 1 });
+    house.hub.stored(NOW);
+    let answers = house.settle().len();
+    assert_eq!(answers, 1, "BOB joined");
+    // What is asked of a room that is deleted before its commit is judged anew.
+    let other = RoomName::new("other").unwrap();
+    house.hub.request(NOW, BOB, 2, join(Follow::Room(other.clone())));
+    house.hub.request(NOW, BOB, 3, Request::DeleteRoom { room: other.clone() });
+    let answers: Vec<_> = house.settle().into_iter().collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert!(house.hub.room_tag(&other).is_none());
+    assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
+}

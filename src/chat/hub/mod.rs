@@ -44,7 +44,7 @@ mod streams;
 mod submit;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     hash::RandomState,
     rc::Rc,
 };
@@ -76,6 +76,7 @@ use asking::Asking;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
+use request::Held;
 use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
@@ -298,6 +299,10 @@ pub struct Hub {
     /// Where permanent ids of rooms come from: keyed by the system's randomness, so no client can guess one.
     fresh_ids: RandomState,
     rooms_made: u64,
+    /// Rooms that were created and are not stored yet.
+    unstored_rooms: HashSet<StreamTag>,
+    /// Requests that wait until their rooms are.
+    held: Vec<Held>,
     pairs: FxHashMap<(u32, u32), StreamTag>,
     users: HashMap<UserName, u32>,
     user_names: FxHashMap<u32, UserName>,
@@ -392,6 +397,8 @@ impl Hub {
             room_ids: FxHashMap::default(),
             fresh_ids: RandomState::new(),
             rooms_made: 0,
+            unstored_rooms: HashSet::new(),
+            held: Vec::new(),
             pairs: FxHashMap::default(),
             users: HashMap::new(),
             user_names: FxHashMap::default(),
@@ -546,8 +553,7 @@ impl Hub {
     /// Tells the hub the user id of a name that was looked up.
     pub fn learn_user(&mut self, user: UserName, uid: u32) {
         if self.users.len() >= limits::USERS_KNOWN_MAX {
-            let here: std::collections::HashSet<u32> =
-                self.sessions.values().map(|s| s.peer.uid).collect();
+            let here: HashSet<u32> = self.sessions.values().map(|s| s.peer.uid).collect();
             self.users.retain(|_, uid| here.contains(uid));
             self.user_names.retain(|uid, _| here.contains(uid));
             self.rights.retain(|uid, _| here.contains(uid));
@@ -677,8 +683,7 @@ impl Hub {
         }
         if now.mono_us.saturating_sub(self.usage_halved_us) >= limits::USAGE_HALVES_MS * 1000 {
             self.usage_halved_us = now.mono_us;
-            let here: std::collections::HashSet<u32> =
-                self.sessions.values().map(|s| s.peer.uid).collect();
+            let here: HashSet<u32> = self.sessions.values().map(|s| s.peer.uid).collect();
             self.usage.retain(|uid, usage| {
                 usage.recent /= 2;
                 usage.recent > 0 || here.contains(uid)

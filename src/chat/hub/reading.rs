@@ -574,6 +574,7 @@ impl Hub {
         self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
         self.room_ids.remove(&id);
+        self.unstored_rooms.remove(&tag);
         let numbered = self.stream(tag).numbered;
         self.streams.remove(tag);
         let head = self.gone_rooms.entry(name.clone()).or_default();

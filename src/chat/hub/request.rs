@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
     rooms::NewRoom,
-    session::Directs,
+    session::{Directs, Wait},
     stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
@@ -36,11 +36,28 @@ pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
     refuse(RefusalCode::Absent, format!("there is no room {room}"))
 }
 
+/// A request that waits for the commit of the room it names.
+#[derive(Debug)]
+pub(super) struct Held {
+    session: SessionId,
+    serial: u32,
+    request: Request,
+    room: StreamTag,
+}
+
 impl Hub {
     /// Answers a request; the answer is among the actions.
     pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
         if !self.sessions.contains_key(&id) {
             return;
+        }
+        match self.room_to_await(id, &request) {
+            Ok(None) => {}
+            Ok(Some(room)) => return self.hold(id, serial, request, room),
+            Err(refusal) => {
+                let result = Err(refusal);
+                return self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+            }
         }
         let goes_on = matches!(
             request,
@@ -204,8 +221,7 @@ impl Hub {
     fn open_target(&mut self, id: SessionId, target: &Target) -> Result<Reply, Refusal> {
         match target {
             Target::Room(room) => {
-                let tag = self.room_for(id, room)?;
-                self.may_speak(self.sessions[&id].peer.uid, tag)?;
+                let tag = self.room_of_open(id, room)?;
                 Ok(Reply::Opened(self.info(id, tag, None, false)))
             }
             Target::User { user, label } => {
@@ -301,15 +317,7 @@ impl Hub {
         let now_us = now.mono_us;
         match follow {
             Follow::Room(room) => {
-                let found = self.room_to_join(id, &room, begin)?;
-                self.may_subscribe(id, found)?;
-                if keep {
-                    self.may_follow(id, &room)?;
-                }
-                let tag = match found {
-                    Some(tag) => tag,
-                    None => self.room_for(id, &room)?,
-                };
+                let tag = self.room_of_join(id, &room, begin, keep)?;
                 if keep {
                     self.keep_following(id, &room);
                 }
@@ -354,6 +362,78 @@ impl Hub {
                 let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
             }
+        }
+    }
+
+    /// Returns the room that a join means, and creates it if the join does.
+    fn room_of_join(
+        &mut self,
+        id: SessionId,
+        room: &RoomName,
+        begin: Begin,
+        keep: bool,
+    ) -> Result<StreamTag, Refusal> {
+        let found = self.room_to_join(id, room, begin)?;
+        self.may_subscribe(id, found)?;
+        if keep {
+            self.may_follow(id, room)?;
+        }
+        match found {
+            Some(tag) => Ok(tag),
+            None => self.room_for(id, room),
+        }
+    }
+
+    /// Returns the room that an open request means, and creates it if the request does.
+    fn room_of_open(&mut self, id: SessionId, room: &RoomName) -> Result<StreamTag, Refusal> {
+        let tag = self.room_for(id, room)?;
+        self.may_speak(self.sessions[&id].peer.uid, tag).map(|()| tag)
+    }
+
+    /// Returns the room whose commit a request has to wait for; creates the room if the request does. The id of a
+    /// room is good for ever once a client has it: a server that ends before the commit must not make the room
+    /// look deleted.
+    fn room_to_await(
+        &mut self,
+        id: SessionId,
+        request: &Request,
+    ) -> Result<Option<StreamTag>, Refusal> {
+        if !self.rules.persistent || planted(Fault::RoomNamedBeforeCommit) {
+            return Ok(None);
+        }
+        let tag = match request {
+            Request::Join { follow: Follow::Room(room), begin, keep, .. } => {
+                self.room_of_join(id, room, *begin, *keep)?
+            }
+            Request::Open { target: Target::Room(room) } => self.room_of_open(id, room)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(tag).filter(|tag| self.unstored_rooms.contains(tag)))
+    }
+
+    /// Keeps a request until its room is stored, and pauses its session: later requests stay behind it.
+    fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamTag) {
+        self.held.push(Held { session: id, serial, request, room });
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.waits = Some(Wait::Commit);
+            self.out.push(Action::Pause(id));
+        }
+    }
+
+    /// Answers the requests that waited for the commit of their rooms, or for its failure.
+    pub(super) fn answer_held(&mut self, now: Now, failed: Option<&str>) {
+        for Held { session: id, serial, request, room } in std::mem::take(&mut self.held) {
+            self.let_go(id, Wait::Commit);
+            let text = match failed {
+                None if self.known_stream(room).is_some() => {
+                    self.request(now, id, serial, request);
+                    continue;
+                }
+                None => "the room was deleted meanwhile".to_owned(),
+                Some(why) => format!("{why}; try again later"),
+            };
+            let result = refuse(RefusalCode::Failed, text);
+            self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
     }
 

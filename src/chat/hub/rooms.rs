@@ -277,6 +277,9 @@ impl Hub {
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
         self.room_ids.insert(id, tag);
+        if self.rules.persistent {
+            self.unstored_rooms.insert(tag);
+        }
         self.record_room(tag);
         self.share_backlog();
         Ok(tag)

@@ -73,6 +73,8 @@ pub(super) enum Wait {
     Account,
     /// Its user says too much a second.
     Rate,
+    /// A request of it waits for the commit of a room.
+    Commit,
 }
 
 #[derive(Debug)]

@@ -541,7 +541,13 @@ impl Hub {
     /// The store committed what it was handed.
     pub fn stored(&mut self, now: Now) {
         self.commit_running = false;
-        self.records_running.clear();
+        for record in self.records_running.drain(..) {
+            if let Record::Room { id, .. } = record
+                && let Some(tag) = self.room_ids.get(&id)
+            {
+                self.unstored_rooms.remove(tag);
+            }
+        }
         if self.is_all_running || self.records.is_empty() {
             self.failures = 0;
         }
@@ -549,6 +555,7 @@ impl Hub {
             self.count_waiting(id, false);
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
         }
+        self.answer_held(now, None);
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             let committed = std::mem::take(&mut stream.committing);
@@ -590,6 +597,7 @@ impl Hub {
             let result = Err(Refusal::new(RefusalCode::Failed, text));
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
+        self.answer_held(now, Some(why));
         for tag in std::mem::take(&mut self.committing) {
             // Messages that were not in the transaction wait for the next one.
             match self.stream(tag).committing {
