@@ -50,6 +50,8 @@ struct Town {
     world: World,
     server: Option<Process>,
     people: Vec<Process>,
+    /// Process ids of the members before the last line.
+    here: Vec<u32>,
 }
 
 impl Town {
@@ -70,7 +72,7 @@ impl Town {
         std::fs::write(world.path("app.log"), "started\nlistening\n").unwrap();
         std::fs::create_dir_all(world.path(".local/state")).unwrap();
         std::os::unix::fs::symlink(&world.dir, world.path(".local/state/moot")).unwrap();
-        let mut town = Self { world, server: None, people: Vec::new() };
+        let mut town = Self { world, server: None, people: Vec::new(), here: Vec::new() };
         town.open();
         town
     }
@@ -121,7 +123,23 @@ impl Town {
             let first = server.line("the server's first line");
             assert!(first.starts_with("listening on "), "{first}");
             self.server = Some(server);
+            let of_those_who_were_here = |member: &mut Process| {
+                let lives = member.child.try_wait().unwrap().is_none();
+                Some(member.pid()).filter(|pid| lives && self.here.contains(pid))
+            };
+            let back: Vec<u32> =
+                self.people.iter_mut().filter_map(of_those_who_were_here).collect();
+            eventually("everybody is back", || {
+                let here = self.pids();
+                back.iter().all(|pid| here.contains(pid))
+            });
         }
+    }
+
+    /// Process ids of the members.
+    fn pids(&self) -> Vec<u32> {
+        let rows = self.world.who(&["--all"]).0;
+        rows.iter().filter_map(|row| row["pid"].as_u64()?.try_into().ok()).collect()
     }
 
     fn close(&mut self) {
@@ -169,6 +187,10 @@ impl Town {
             thread::sleep(Duration::from_millis(20));
         };
         running.end();
+        if line.contains("moot stop") {
+            // It is gone before the next line wants one.
+            self.close();
+        }
         let (said, wanted) = (running.said(), stated_code(line));
         match ended {
             Some(code) if code != wanted => Err(format!("exit code {code}, not {wanted}\n{said}")),
@@ -184,6 +206,7 @@ impl Town {
             self.close();
         } else {
             self.open();
+            self.here = self.pids();
         }
         if let Some((_, number)) = line.split_once("moot drop ") {
             let number: u64 = number.split_whitespace().next().unwrap().parse().unwrap();
