@@ -129,7 +129,7 @@ pub const LAGGING_AFTER_MS: u64 = 100;
 pub const LAGGING_TOGETHER_AFTER_MS: u64 = 500;
 /// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
 pub const STALL_BUDGET_MS: u64 = 100;
-/// Time over which a spent stall budget comes back.
+/// Time over which a stall budget comes back.
 pub const STALL_WINDOW_MS: u64 = 10_000;
 /// First pause before a lagging (or deaf) member is tried again; doubles each time.
 pub const RETRY_PAUSE_MS_MIN: u64 = 1_000;

@@ -17,6 +17,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::checker::{Place, Process, TextId};
 
+/// Bytes that a socket takes before its server reads it.
+const UP_BYTES: usize = 200_000;
+
 /// What a request was for; each gets one answer.
 #[derive(Debug)]
 pub enum Ask {
@@ -106,6 +109,11 @@ impl Client {
     /// The process that it is now.
     pub fn process(&self) -> Process {
         self.at as u32 * 1_000 + self.life
+    }
+
+    /// Whether it has something to write, and its socket takes it.
+    pub fn may_write(&self, up_bytes: usize) -> bool {
+        !self.state.out.is_empty() && up_bytes < UP_BYTES
     }
 
     pub fn pid(&self) -> u32 {

@@ -162,6 +162,7 @@ struct World {
     states_max: usize,
     states_per_sender_max: usize,
     room: u32,
+    is_deleting: bool,
     book: Book,
     tally: Tally,
     /// Chance in a thousand, each step.
@@ -200,6 +201,7 @@ impl World {
             next_instance: 1,
             tick_us: 0,
             room: 1,
+            is_deleting: false,
             book: Book::default(),
             tally: Tally::default(),
             breaks,
@@ -389,6 +391,7 @@ impl World {
 
     fn delete_room(&mut self) {
         self.tell(|| "the room is deleted".to_owned());
+        self.is_deleting = true;
         let id = self.open(0, [0xff; 16]);
         let room = self.room_name();
         self.hub.request(self.now(), id, 1, Request::DeleteRoom { room });
@@ -428,6 +431,7 @@ impl World {
             self.carry_out();
         }
         self.book = Book::default();
+        self.is_deleting = false;
     }
 
     // ---- the store ---------------------------------------------------------------------------
@@ -706,6 +710,9 @@ impl World {
                     }
                 }
             }
+            // All clients begin anew.
+            (Asked::Join | Asked::Answer, Err(refusal))
+                if self.is_deleting && refusal.code == RefusalCode::Absent => {}
             (Asked::Join, other) => panic!("no room to join: {other:?}"),
             (Asked::Ask(counter), result) => {
                 let Some(job) = self.clients[at].jobs.get_mut(&counter) else { return };

@@ -140,6 +140,10 @@ impl Conn {
         if self.is_read() && self.held {
             return Some(now_us + NEXT_TURN_US);
         }
+        if self.attached && !self.output.is_empty() && self.down_bytes < self.socket_bytes {
+            // Its socket can be written again.
+            return Some(now_us);
+        }
         let (due, up) = self.up.front()?;
         let is_taken = self.is_read() || matches!(up, Up::End(EndCause::Killed));
         is_taken.then_some(*due)

@@ -38,8 +38,6 @@ const GRID_US: u64 = 50;
 const HEALED_WITHIN_US: u64 = 2_000_000;
 /// The longest pause before a lagging or deaf member is tried again, and a little more.
 const LONGEST_PAUSE_US: u64 = 61_000_000;
-/// Bytes that a client's socket to the server takes.
-const UP_BYTES: usize = 200_000;
 
 const LABELS: [Option<&str>; 3] = [None, Some("ci"), Some("bot")];
 
@@ -515,7 +513,7 @@ impl World {
         let delay =
             if self.quiet { 10 } else { 10 + self.random.below(self.faults.session_delay_us) };
         let Some(conn) = self.server.conn_mut(id) else { return };
-        if conn.up_bytes >= UP_BYTES {
+        if !client.may_write(conn.up_bytes) {
             return;
         }
         let bytes = std::mem::take(&mut client.state.out);
@@ -723,6 +721,9 @@ impl World {
                 (Some(_), None) => Some(now_us),
                 (_, conn) => conn.and_then(|conn| conn.down.front()).map(|(due, _)| *due),
             };
+            if !client.stopped && conn.is_some_and(|conn| client.may_write(conn.up_bytes)) {
+                due = due.min(now_us);
+            }
             due = due.min(client.due_us(down).unwrap_or(u64::MAX));
         }
         let at = due.max(now_us + 1).next_multiple_of(GRID_US);
@@ -1024,12 +1025,7 @@ impl World {
 
     fn settle(&mut self) {
         // Repairs of what was lost before may be throttled.
-        let mut within_us =
-            HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
-        if self.clients.iter().any(|client| client.state.unacked() > 20) {
-            // A reader that has a long way to catch up reads a little at a time.
-            within_us *= 4;
-        }
+        let within_us = HEALED_WITHIN_US * if self.rules.rates.repair_bytes > 0 { 10 } else { 1 };
         let (mut deadline_us, mut before) = (self.now_us + within_us, u64::MAX);
         // Small limits make senders wait for each other: there each step has that time.
         let rules = &self.rules;
@@ -1178,7 +1174,8 @@ impl World {
         if !has_channel || deaf > 0 || room == self.names[4] || self.rules.members_min > 2 {
             return;
         }
-        if !self.clients[0].rooms.contains(&room) {
+        let may_speak = self.rooms.may_speak(&room, self.clients[0].uid);
+        if !self.clients[0].rooms.contains(&room) || !may_speak {
             return;
         }
         self.clients[at].deaf = true;

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chat::member::{Peer, SessionId},
     faults::{Fault, planted},
-    limits::{COMPETES_MS, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX, TURN_BYTES_MIN},
+    limits::{
+        COMPETES_MS, RETRY_PAUSE_MS_MAX, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX,
+        TURN_BYTES_MIN,
+    },
 };
 
 /// How much one of several may have of something: with what is free and what he has already, as if all
@@ -114,20 +117,23 @@ impl Account {
         let buckets = [self.messages, self.bytes, self.repairs];
         buckets.iter().any(|b| b.paid_at_ns > now_us * 1000)
             || self.active_us > now_us.saturating_sub(COMPETES_MS * 1000)
-            || self.stall_at_us > now_us.saturating_sub(STALL_WINDOW_MS * 1000)
+            || self.stalled_us(now_us) > 0
+    }
+
+    /// Charged stall time that is not given back yet, microseconds.
+    fn stalled_us(&self, now_us: u64) -> u64 {
+        let passed = now_us.saturating_sub(self.stall_at_us);
+        self.stall_us.saturating_sub(passed.saturating_mul(STALL_BUDGET_MS) / STALL_WINDOW_MS)
     }
 
     fn leak(&mut self, now_us: u64) {
-        let passed = now_us.saturating_sub(self.stall_at_us);
-        let leaked = passed.saturating_mul(STALL_BUDGET_MS) / STALL_WINDOW_MS;
-        self.stall_us = self.stall_us.saturating_sub(leaked);
-        self.stall_at_us = now_us;
+        (self.stall_us, self.stall_at_us) = (self.stalled_us(now_us), now_us);
     }
 
     /// Charges time for which its members held a window shut; true once the budget is spent.
     pub(super) fn charge_stall(&mut self, now_us: u64, stalled_us: u64) -> bool {
         self.leak(now_us);
-        self.stall_us = (self.stall_us + stalled_us).min(STALL_WINDOW_MS * 1000);
+        self.stall_us = (self.stall_us + stalled_us).min(STALL_DEBT_MS_MAX * 1000);
         self.stall_us > STALL_BUDGET_MS * 1000 && !planted(Fault::StallBudgetNeverSpent)
     }
 
@@ -137,6 +143,9 @@ impl Account {
         self.stall_us <= STALL_BUDGET_MS * 1000 / 2
     }
 }
+
+/// Charged stall time at most: what is spent is back after the longest pause of a lagging member.
+const STALL_DEBT_MS_MAX: u64 = STALL_BUDGET_MS * RETRY_PAUSE_MS_MAX / STALL_WINDOW_MS;
 
 /// What each user may have a second; 0: without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -419,5 +428,9 @@ mod tests {
         assert!(account.charge_stall(1_060_000, 60_000));
         assert!(!account.may_stall(1_100_000));
         assert!(account.may_stall(11_000_000));
+        // However long it was, what is spent is back after the longest pause of a member.
+        account.charge_stall(12_000_000, 3_600_000_000);
+        assert!(!account.may_stall(13_000_000));
+        assert!(account.may_stall(12_000_000 + RETRY_PAUSE_MS_MAX * 1000));
     }
 }

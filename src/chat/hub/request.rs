@@ -46,19 +46,21 @@ pub(super) struct Held {
 }
 
 impl Hub {
-    /// Answers a request; the answer is among the actions.
+    /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
     pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
         if !self.sessions.contains_key(&id) {
             return;
         }
         match self.room_to_await(id, &request) {
-            Ok(None) => {}
-            Ok(Some(room)) => return self.hold(id, serial, request, room),
+            Ok(None) => self.request_now(now, id, serial, request),
+            Ok(Some(room)) => self.hold(id, serial, request, room),
             Err(refusal) => {
-                let result = Err(refusal);
-                return self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+                self.out.push(Action::Send(id, Frame::Reply { serial, result: Err(refusal) }));
             }
         }
+    }
+
+    fn request_now(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
         let goes_on = matches!(
             request,
             Request::Join { begin: Begin::After { .. } | Begin::Resume { .. }, .. }
@@ -398,7 +400,9 @@ impl Hub {
         id: SessionId,
         request: &Request,
     ) -> Result<Option<StreamTag>, Refusal> {
-        if !self.rules.persistent || planted(Fault::RoomNamedBeforeCommit) {
+        // While the store fails, rooms are used before they are stored.
+        let may_wait = self.rules.persistent && self.failures == 0;
+        if !may_wait || planted(Fault::RoomNamedBeforeCommit) {
             return Ok(None);
         }
         let tag = match request {
@@ -420,20 +424,19 @@ impl Hub {
         }
     }
 
-    /// Answers the requests that waited for the commit of their rooms, or for its failure.
-    pub(super) fn answer_held(&mut self, now: Now, failed: Option<&str>) {
+    /// Answers the requests that waited for the commit of their rooms: it is done, or it failed.
+    pub(super) fn answer_held(&mut self, now: Now) {
         for Held { session: id, serial, request, room } in std::mem::take(&mut self.held) {
             self.let_go(id, Wait::Commit);
-            let text = match failed {
-                None if self.known_stream(room).is_some() => {
-                    self.request(now, id, serial, request);
-                    continue;
-                }
-                None => "the room was deleted meanwhile".to_owned(),
-                Some(why) => format!("{why}; try again later"),
-            };
-            let result = refuse(RefusalCode::Failed, text);
-            self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+            if !self.sessions.contains_key(&id) {
+                continue;
+            }
+            if self.known_stream(room).is_some() {
+                self.request_now(now, id, serial, request);
+            } else {
+                let result = refuse(RefusalCode::Absent, "the room was deleted meanwhile");
+                self.out.push(Action::Send(id, Frame::Reply { serial, result }));
+            }
         }
     }
 

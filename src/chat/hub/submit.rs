@@ -555,7 +555,7 @@ impl Hub {
             self.count_waiting(id, false);
             self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
         }
-        self.answer_held(now, None);
+        self.answer_held(now);
         for tag in std::mem::take(&mut self.committing) {
             let stream = self.stream_mut(tag);
             let committed = std::mem::take(&mut stream.committing);
@@ -597,7 +597,7 @@ impl Hub {
             let result = Err(Refusal::new(RefusalCode::Failed, text));
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
-        self.answer_held(now, Some(why));
+        self.answer_held(now);
         for tag in std::mem::take(&mut self.committing) {
             // Messages that were not in the transaction wait for the next one.
             match self.stream(tag).committing {
