@@ -1269,6 +1269,20 @@ mod tests {
         assert_eq!(first.bytes, state.out.len(), "and nothing else");
     }
 
+    #[test]
+    fn whole_conversations_are_told_from_messages_to_one_label() {
+        let (bob, carol) = (UserName::new("bob").unwrap(), UserName::new("carol").unwrap());
+        let followed = |follow| {
+            let follows = Follows { follow: vec![follow], ..Follows::default() };
+            let state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+            state.follows_all_of(&bob)
+        };
+        assert!(followed(Follow::AllDirect) && followed(Follow::With(bob.clone())));
+        assert!(!followed(Follow::With(carol)) && !followed(Follow::ToMe));
+        assert!(!followed(Follow::Announcements));
+        assert!(!followed(Follow::Room(RoomName::new("bob").unwrap())));
+    }
+
     /// A state that follows a room, whose id is 7, and is ready.
     fn ready_in(room: &RoomName, lasts: bool) -> State {
         let follow = vec![Follow::Room(room.clone())];

@@ -20,7 +20,8 @@ use crate::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FRAME_HEADER_BYTES,
         HEADS_EVERY_MS, HEALTH_WINDOW_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX, LAGGING_AFTER_MS,
         LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, MISSED_AFTER_MS, REPAIR_RETRY_MS,
-        REPORT_EVERY_MS, RETRY_PAUSE_MS_MIN, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
+        REPORT_EVERY_MS, RETRY_PAUSE_MS_MIN, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS, TICK_BUSY_MS,
+        TICK_IDLE_MS,
     },
 };
 
@@ -37,6 +38,8 @@ struct World {
     commits: bool,
     counters: BTreeMap<u64, u64>,
     fetches: Vec<Fetch>,
+    /// Datagrams handed to the channel.
+    published: u64,
     paused: Vec<u64>,
     resumed: Vec<u64>,
     events: Vec<(u64, Event)>,
@@ -61,6 +64,7 @@ impl World {
             commits: true,
             counters: BTreeMap::new(),
             fetches: Vec::new(),
+            published: 0,
             paused: Vec::new(),
             resumed: Vec::new(),
             events: Vec::new(),
@@ -138,6 +142,7 @@ impl World {
                 self.hub.stored(at(ms));
             }
             Action::Fetch(fetch) => self.fetches.push(fetch),
+            Action::Publish(..) => self.published += 1,
             Action::Pause(id) => self.paused.push(id.0),
             Action::Resume(id) => self.resumed.push(id.0),
             _ => {}
@@ -700,4 +705,31 @@ fn stream_with_too_much_in_flight_pauses_its_senders() {
     let mut resumed = world.resumed.clone();
     resumed.sort_unstable();
     assert_eq!(resumed, [1, 2]);
+}
+
+// ---- what the server counts and looks at ---------------------------------------------------------
+
+#[test]
+fn every_datagram_is_counted_probes_too() {
+    let mut world = World::in_memory(4);
+    world.go_by_broadcast(4);
+    let before = world.published;
+    assert!(before > 0, "the channel was probed");
+    assert_eq!(world.hub.counters().broadcast_sent, before);
+    world.say(2, 1, 2, 10);
+    assert_eq!(world.published, before + 2);
+    assert_eq!(world.hub.counters().broadcast_sent, before + 2);
+}
+
+#[test]
+fn timers_are_looked_at_often_while_a_datagram_may_be_lost_only() {
+    let mut world = World::in_memory(4);
+    world.go_by_broadcast(4);
+    assert_eq!(world.hub.tick_after_ms(), TICK_IDLE_MS);
+    world.say(2, 1, 1, 10);
+    assert_eq!(world.hub.tick_after_ms(), TICK_BUSY_MS, "the last datagram may be lost");
+    for number in 1..=4 {
+        world.report_heard(3, number, 1);
+    }
+    assert_eq!(world.hub.tick_after_ms(), TICK_IDLE_MS);
 }

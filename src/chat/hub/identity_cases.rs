@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     chat::{
         member::{Kind, Peer},
+        rules::Role,
         verbs::{Begin, Follow, RefusalCode, Request, RoomIdentity, StreamInfo},
     },
     limits::FRAME_HEADER_BYTES,
@@ -270,7 +271,35 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     let refused = |(_, frame): &(SessionId, Frame)| {
         matches!(frame, Frame::Reply { serial: 2, result: Err(_) })
     };
-    assert!(house.settle().iter().any(|frame| refused(frame)));
+    assert!(house.settle().iter().any(refused));
     assert!(house.hub.room_tag(&other).is_none());
     assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
+}
+
+#[test]
+fn a_ban_takes_every_role_and_an_unban_gives_none_back() {
+    let mut house = House::new(true);
+    house.create(ANN, true);
+    let user = UserName::new("bob").unwrap();
+    let role = |role, on| Request::Role { room: dev(), user: user.clone(), role, on };
+    for given in [Role::Invited, Role::Operator] {
+        house.ask(ANN, role(given, true)).unwrap();
+    }
+    house.hub.request(NOW, ANN, 7, role(Role::Banned, true));
+    house.hub.end_turn(NOW);
+    let records = house.hub.actions().find_map(|action| match action {
+        Action::Store(records, _) => Some(records),
+        _ => None,
+    });
+    let mut taken = Vec::new();
+    for record in records.unwrap() {
+        if let Record::Role { uid: 2, role, on: false, .. } = record {
+            taken.push(role);
+        }
+    }
+    assert_eq!(taken, [Role::Invited, Role::Operator], "and that is stored");
+    house.hub.stored(NOW);
+    house.settle();
+    house.ask(ANN, role(Role::Banned, false)).unwrap();
+    house.join(BOB, Begin::Now).unwrap_err();
 }

@@ -1101,6 +1101,54 @@ mod tests {
     }
 
     #[test]
+    fn an_announcement_is_open_while_it_is_retained_or_to_be_acknowledged() {
+        for (retained, ack, cancels, open) in [
+            (false, false, false, false),
+            (true, false, false, true),
+            (false, true, false, true),
+            (true, true, true, false),
+        ] {
+            let mut scene = scene();
+            let news = Announce { retain: retained, ack, ..announce(None, "news") };
+            scene.request(ANN, Request::Announce(news)).unwrap();
+            if cancels {
+                let id = NoticeId::Number(1);
+                scene.request(ANN, Request::CancelNotice { id }).unwrap();
+            }
+            let is_open =
+                scene.hub.notices.values().any(|posted| posted.state.is_open(scene.now.wall_us));
+            assert_eq!(is_open, open, "retained {retained}, ack {ack}, cancelled {cancels}");
+        }
+    }
+
+    #[test]
+    fn retained_ones_are_given_up_to_where_a_subscription_begins() {
+        let mut scene = scene();
+        for text in ["first", "second"] {
+            let news = Announce { retain: true, ..announce(None, text) };
+            scene.request(ANN, Request::Announce(news)).unwrap();
+        }
+        let retained = |scene: &Scene| {
+            let mut numbers = Vec::new();
+            for (to, frame) in &scene.sent {
+                if *to == session(SAM)
+                    && let Frame::Event(Event::Retained { body }) = frame
+                {
+                    let messages = crate::chat::batch::Reader::new(body).unwrap();
+                    numbers.extend(messages.map(|message| message.unwrap().seq));
+                }
+            }
+            numbers
+        };
+        scene.request(SAM, join(Follow::Announcements, Begin::Now)).unwrap();
+        assert_eq!(retained(&scene), [1, 2]);
+        let news = Announce { retain: true, ..announce(None, "third") };
+        scene.request(ANN, Request::Announce(news)).unwrap();
+        scene.request(SAM, join_room("den")).unwrap();
+        assert!(!retained(&scene).contains(&3), "it came with the others of the stream");
+    }
+
+    #[test]
     fn acknowledgment_is_counted_by_name_and_ends_the_wait() {
         let mut scene = scene();
         let wanted =

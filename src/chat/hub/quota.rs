@@ -422,6 +422,19 @@ mod tests {
     }
 
     #[test]
+    fn accounts_that_speak_are_counted_apart_from_those_that_ask() {
+        let mut accounts = Accounts::new(1, Rates::default());
+        let (speaks, asks) = (AccountId::User(1), AccountId::User(2));
+        accounts.note_active(1_000_000, asks);
+        accounts.note_active(1_000_000, speaks);
+        accounts.count_messages(1_000_000, speaks, 1, 10);
+        accounts.next_turn(1_100_000);
+        assert_eq!((accounts.competing, accounts.speaking()), (2, 1));
+        accounts.next_turn(1_200_000 + COMPETES_MS * 1000);
+        assert_eq!((accounts.competing, accounts.speaking()), (0, 0), "that was long ago");
+    }
+
+    #[test]
     fn a_stall_budget_comes_back_with_time() {
         let mut account = Account::default();
         assert!(!account.charge_stall(1_000_000, 60_000));

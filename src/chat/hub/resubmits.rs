@@ -156,6 +156,29 @@ const REFUSALS: [&str; 13] = [
     "reply, no room",
 ];
 
+/// Submits a counter of an earlier boot, whose messages are lost where nothing is stored.
+#[test]
+fn a_submit_of_a_boot_whose_messages_are_lost_is_unknown() {
+    for persistent in [false, true] {
+        let rules = Rules { store: true, persistent, ..rules() };
+        let mut world = World::new(Hub::new(rules), 1_000_000);
+        let earlier = EarlierSubmits { highest: 3, since_us: 500_000 };
+        let id = world.open(ANN, 1, earlier);
+        let say = |world: &mut World, counter| {
+            let to = SubmitTo::Room(room("dev"));
+            world.submit(id, counter, to, vec![Line { reply_to: None, text: "once" }]);
+            world.store_all();
+            world.answers_to(id)
+        };
+        // A stored history would have it.
+        let (third, fourth) = match persistent {
+            true => (Answer::Acknowledged(1), Answer::Acknowledged(2)),
+            false => (Answer::Refused(RefusalCode::UnknownSubmit), Answer::Acknowledged(1)),
+        };
+        assert_eq!((say(&mut world, 3), say(&mut world, 4)), (vec![third], vec![fourth]));
+    }
+}
+
 /// Submits a counter again in the face of a refusal; returns all answers that the new session gets.
 fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
     let counter = 2_000;
