@@ -53,6 +53,7 @@ faults! {
     StallBudgetNeverSpent "An account may keep windows full for a bounded time."
 
     // Shares of an account.
+    EffectsNotCharged "A request is charged with all that it causes."
     AccountBytesUnbounded "Bytes in flight of an account are bounded."
     StreamBytesUnbounded "Bytes in flight of a stream are bounded."
     RepairBytesUnbounded "Bytes that an account has sent again are bounded per second."

@@ -209,8 +209,18 @@ pub const TURN_BYTES_MIN: usize = 8 * 1024;
 pub const FRAME_COST_BYTES: usize = 64;
 /// The same of a request.
 pub const REQUEST_COST_BYTES: usize = 4 * 1024;
-/// What each member costs of it that is told of a join or leave.
+/// What each member costs that is told of something.
 pub const TOLD_COST_BYTES: usize = 64;
+/// What each thing costs that was only looked at: a message, a member, a room.
+pub const LOOK_COST_BYTES: usize = 16;
+/// What each changed row of the presence table costs.
+pub const ROW_COST_BYTES: usize = 2 * 1024;
+/// What each record costs that is to be stored.
+pub const RECORD_COST_BYTES: usize = 512;
+/// Changed rows that one turn writes beside those of the sessions that changed them.
+pub const LATE_ROWS_PER_TURN: usize = 64;
+/// Streams that sessions are taken out of in one turn because their user was kicked.
+pub const KICK_STREAMS_PER_TURN: usize = 256;
 /// Who said or asked something within so long competes with the others.
 pub const COMPETES_MS: u64 = 1_000;
 /// Messages of one transaction while several compete: nobody waits long for those of others.
@@ -307,6 +317,8 @@ pub const READERS_MAX: usize = 2;
 pub const MARKS_PER_USER_MAX: usize = 4_096;
 /// Messages of one stream that are counted as unread at most; more are as many.
 pub const UNREAD_MAX: u64 = 10_000;
+/// `@`s of one text that may mention somebody.
+pub const MENTIONS_LOOKED_MAX: usize = 128;
 
 // ---- announcements ---------------------------------------------------------------------------
 

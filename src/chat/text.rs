@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-use crate::limits::TEXT_BYTES_MAX;
+use crate::limits::{MENTIONS_LOOKED_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// Why a text can't be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -182,7 +182,8 @@ pub fn written_out(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether a text speaks to a user: `@name` with no letter or digit around it.
+/// Whether a text speaks to a user: `@name` with no letter or digit around it, among its first
+/// `MENTIONS_LOOKED_MAX` `@`s.
 #[must_use]
 pub fn mentions(text: &str, user: &str) -> bool {
     mentions_in(text, user).next().is_some()
@@ -194,9 +195,24 @@ pub fn mention_ranges(text: &str, user: &str) -> Vec<Range<usize>> {
     mentions_in(text, user).collect()
 }
 
+/// Copies what [`mentions`] looks at: the `@`s of a text with what follows them. It is short, and gives the same
+/// answer for every name; none if the text has no `@`.
+#[must_use]
+pub fn mention_excerpt(text: &str) -> Option<Box<str>> {
+    let (mut excerpt, mut upto) = (String::new(), 0);
+    for (at, _) in text.match_indices('@').take(MENTIONS_LOOKED_MAX) {
+        let before = text[..at].char_indices().next_back().map_or(0, |(before, _)| before);
+        // The longest name, and the two characters behind it that tell where it ends.
+        let end = text.floor_char_boundary(at + 1 + NAME_BYTES_MAX + 8).max(upto);
+        excerpt.push_str(&text[before.max(upto)..end]);
+        upto = end;
+    }
+    (!excerpt.is_empty()).then(|| excerpt.into())
+}
+
 fn mentions_in(text: &str, user: &str) -> impl Iterator<Item = Range<usize>> {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    text.match_indices('@').filter_map(move |(at, _)| {
+    text.match_indices('@').take(MENTIONS_LOOKED_MAX).filter_map(move |(at, _)| {
         let after = &text[at + 1..];
         let tail = after.strip_prefix(user)?;
         let ends = match tail.chars().next() {
@@ -254,6 +270,28 @@ mod tests {
         }
         for no in ["ann", "@anna", "x@ann", "@ann-b", "@ann.b", "@", "@@", "mail@ann.org"] {
             assert!(!mentions(no, "ann"), "{no}");
+        }
+    }
+
+    #[test]
+    fn mentions_are_looked_for_among_the_first_only() {
+        let text = "@ann ".repeat(MENTIONS_LOOKED_MAX) + "@bob";
+        assert!(mentions(&text, "ann") && !mentions(&text, "bob"));
+        let many = "@".repeat(TEXT_BYTES_MAX);
+        assert!(mention_excerpt(&many).unwrap().len() <= MENTIONS_LOOKED_MAX + NAME_BYTES_MAX + 8);
+        assert_eq!(mention_excerpt("nobody is named"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_excerpt_mentions_whom_the_text_mentions(
+            parts in proptest::collection::vec("(@| |\\.|-|a|ann|anna|님|철수|x{60,80})", 0..300),
+        ) {
+            let text = parts.concat();
+            let excerpt = mention_excerpt(&text).unwrap_or_default();
+            for user in ["a", "ann", "anna", "철수", &"x".repeat(64)] {
+                assert_eq!(mentions(&excerpt, user), mentions(&text, user), "{user} in {text}");
+            }
         }
     }
 

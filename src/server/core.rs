@@ -200,6 +200,9 @@ impl Core {
         let mut inner = self.inner.borrow_mut();
         inner.hub.end_turn(self.now());
         inner.act(self);
+        if inner.hub.has_more() {
+            self.turn_due.notify_one();
+        }
         if !self.system && inner.hub.take_unread_changed() {
             self.badges_due.notify_one();
         }

@@ -190,7 +190,7 @@ impl Hub {
             ));
         }
         // Each of them was looked at.
-        self.charge_told(id, workers);
+        self.looked_at(workers);
         Ok(reply)
     }
 
@@ -274,7 +274,7 @@ impl Hub {
             board.set_state((tag, seq), &queue, Some(state));
         }
         // Each of them was looked at.
-        self.charge_told(id, looked_at);
+        self.looked_at(looked_at);
         Ok(Reply::Answering { lost })
     }
 

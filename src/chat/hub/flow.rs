@@ -40,6 +40,10 @@ const HEALTH_MESSAGES_MIN: u64 = 8;
 impl Hub {
     /// Takes a report: it opens windows, ends repairs, proves the broadcast channel.
     pub fn report(&mut self, now: Now, id: SessionId, report: &Report) {
+        self.charged(id, |hub| hub.report_now(now, id, report));
+    }
+
+    fn report_now(&mut self, now: Now, id: SessionId, report: &Report) {
         let tag = report.stream;
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = &mut self.streams[tag];
@@ -95,7 +99,6 @@ impl Hub {
                     sub.restart_health(now, report, aside);
                     if worth_it && sub.in_window {
                         stream.set_way(key, Way::Broadcast);
-                        stream.forget_floor();
                     }
                 }
             }
@@ -103,7 +106,6 @@ impl Hub {
                 sub.restart_health(now, report, aside);
                 if worth_it && sub.in_window {
                     stream.set_way(key, Way::Broadcast);
-                    stream.forget_floor();
                 }
             }
             Hearing::Proven => {
@@ -140,7 +142,7 @@ impl Hub {
         }
         sub.in_window = true;
         sub.acked_flow = stream.backlog.flow();
-        stream.forget_floor();
+        stream.hold(key, [true; 2]);
     }
 
     /// Sends numbers again that a member misses. Its word is taken, whatever it reported before, but not for
@@ -573,20 +575,15 @@ impl Stream {
     }
 
     fn leave_window(&mut self, now: Now, key: usize) {
-        self.set_way(key, Way::Session);
+        self.leave(key);
         let sub = &mut self.subs[key];
-        sub.in_window = false;
         sub.rejoin_at_us = now.mono_us + sub.next_pause_us();
-        self.forget_floor();
     }
 
     /// Leaves the window without a pause.
     fn step_aside(&mut self, now: Now, key: usize) {
-        self.set_way(key, Way::Session);
-        let sub = &mut self.subs[key];
-        sub.in_window = false;
-        sub.rejoin_at_us = now.mono_us;
-        self.forget_floor();
+        self.leave(key);
+        self.subs[key].rejoin_at_us = now.mono_us;
     }
 
     fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {

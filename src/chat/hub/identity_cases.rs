@@ -233,14 +233,25 @@ fn joined(hub: &mut Hub) -> Vec<(SessionId, bool)> {
 #[test]
 fn a_new_room_is_joined_and_opened_once_it_is_stored() {
     let mut house = House::new(true);
+    // Another room is on its way to the store.
+    let create = Request::CreateRoom {
+        room: RoomName::new("other").unwrap(),
+        history: true,
+        private: false,
+        read_only: false,
+    };
+    house.hub.request(NOW, BOB, 1, create);
+    house.hub.end_turn(NOW);
     let join = |follow| Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
     let open = Request::Open { target: crate::chat::names::Target::Room(dev()) };
     house.hub.request(NOW, ANN, 1, join(Follow::Room(dev())));
-    house.hub.request(NOW, BOB, 1, open.clone());
+    house.hub.request(NOW, BOB, 1, open);
     house.hub.end_turn(NOW);
     assert!(house.hub.is_paused(ANN) && house.hub.is_paused(BOB), "later requests wait behind");
     assert!(house.hub.must_wait(NOW, ANN));
     assert_eq!(joined(&mut house.hub), []);
+    house.hub.stored(NOW);
+    assert_eq!(joined(&mut house.hub), [(BOB, true)], "the other room alone is stored");
     house.hub.stored(NOW);
     assert_eq!(joined(&mut house.hub), [(ANN, true), (BOB, true)]);
     assert!(!house.hub.is_paused(ANN) && !house.hub.is_paused(BOB));

@@ -18,6 +18,8 @@ mod audit;
 #[cfg(test)]
 mod cases;
 mod clock;
+#[cfg(test)]
+mod effort;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
@@ -44,6 +46,7 @@ mod streams;
 mod submit;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     hash::RandomState,
     rc::Rc,
@@ -71,12 +74,16 @@ use super::{
     rules::{Policy, Rights},
     verbs::{Channel, ChannelKey, Event, Refusal, Reply, RoomId, StreamTag},
 };
-use crate::limits;
+use crate::{
+    faults::{Fault, planted},
+    limits,
+};
 use asking::Asking;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use request::Held;
+use rooms::Kick;
 use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
@@ -372,6 +379,12 @@ pub struct Hub {
     is_all_running: bool,
     dirty_streams: Vec<StreamTag>,
     dirty_rows: Vec<SessionId>,
+    /// Rows that are written over several turns: a user may have many sessions.
+    late_rows: VecDeque<SessionId>,
+    /// Things that were looked at since the server began.
+    looked: Cell<usize>,
+    /// Sessions that kicks still have to end.
+    kicks: VecDeque<Kick>,
     out: Vec<Action>,
     counters: Counters,
     last_tick_us: u64,
@@ -441,6 +454,9 @@ impl Hub {
             is_all_running: true,
             dirty_streams: Vec::new(),
             dirty_rows: Vec::new(),
+            late_rows: VecDeque::new(),
+            looked: Cell::new(0),
+            kicks: VecDeque::new(),
             out: Vec::new(),
             counters: Counters::default(),
             last_tick_us: 0,
@@ -468,6 +484,8 @@ impl Hub {
         for id in self.accounts.take_freed() {
             self.let_go(id, Wait::Account);
         }
+        self.end_kicked(now);
+        self.mark_late_rows();
         self.delete_ending();
         for tag in std::mem::take(&mut self.rekeyed) {
             if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
@@ -507,11 +525,17 @@ impl Hub {
     /// How long the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
-        let slowed = self.accounts.has_slowed();
-        match slowed || self.streams.iter().any(Stream::needs_watching) {
+        let soon = self.has_more() || self.accounts.has_slowed();
+        match soon || self.streams.iter().any(Stream::needs_watching) {
             true => limits::TICK_BUSY_MS,
             false => limits::TICK_IDLE_MS,
         }
+    }
+
+    /// Whether something was put off to the next turn, so that others have their part of this one.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        !self.late_rows.is_empty() || !self.kicks.is_empty()
     }
 
     /// Counters for `status` and the presence table.
@@ -631,11 +655,37 @@ impl Hub {
         self.accounts.has_credit(session.account)
     }
 
-    /// Charges a session for so many others that are told what it did.
-    fn charge_told(&mut self, id: SessionId, told: usize) {
-        if let Some(session) = self.sessions.get(&id) {
-            self.accounts.charge(session.account, told * limits::TOLD_COST_BYTES);
+    /// Does what a session asked for, and charges its account with all that this caused: what was told to
+    /// whomever, what is to be stored, which rows changed, and what was looked at.
+    fn charged<T>(&mut self, id: SessionId, act: impl FnOnce(&mut Self) -> T) -> T {
+        let account = self.sessions.get(&id).map(|session| session.account);
+        let before = self.caused_bytes();
+        let result = act(self);
+        if let Some(account) = account
+            && !planted(Fault::EffectsNotCharged)
+        {
+            self.accounts.charge(account, self.caused_bytes() - before);
         }
+        result
+    }
+
+    /// What was caused since the server began, in the bytes that it costs of a turn. It only rises while a
+    /// request is answered.
+    fn caused_bytes(&self) -> usize {
+        self.out.len() * limits::TOLD_COST_BYTES
+            + (self.dirty_rows.len() + self.late_rows.len()) * limits::ROW_COST_BYTES
+            + self.records.len() * limits::RECORD_COST_BYTES
+            + self.looked.get() * limits::LOOK_COST_BYTES
+    }
+
+    /// Counts sessions that will be told something in a later turn.
+    fn told(&self, sessions: usize) {
+        self.looked_at(sessions * (limits::TOLD_COST_BYTES / limits::LOOK_COST_BYTES));
+    }
+
+    /// Counts things that are looked at for a request beyond a few.
+    fn looked_at(&self, things: usize) {
+        self.looked.set(self.looked.get().saturating_add(things));
     }
 
     /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something.

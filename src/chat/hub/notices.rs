@@ -252,7 +252,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         // Whom it is for is found out for each anew.
-        self.charge_told(id, self.stream(ANNOUNCEMENTS).members as usize);
+        self.told(self.stream(ANNOUNCEMENTS).members as usize);
         if announce.dry_run {
             let own = Some(self.process_of(id));
             let addressees = self.addressees(own, only);
@@ -840,7 +840,6 @@ impl Hub {
                 Some(tag) => tag.is_some_and(|tag| self.sessions[id].sub_key(tag).is_some()),
             })
             .collect();
-        self.charge_told(id, told.len());
         for session in told {
             self.send(session, Event::Cancelled { number, by: by.clone() });
         }

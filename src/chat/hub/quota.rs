@@ -127,7 +127,8 @@ impl Account {
     }
 
     fn leak(&mut self, now_us: u64) {
-        (self.stall_us, self.stall_at_us) = (self.stalled_us(now_us), now_us);
+        let at_us = now_us.max(self.stall_at_us);
+        (self.stall_us, self.stall_at_us) = (self.stalled_us(at_us), at_us);
     }
 
     /// Charges time for which its members held a window shut; true once the budget is spent.
@@ -196,6 +197,12 @@ impl Accounts {
     /// Whether more may be taken from an account in this turn.
     pub(super) fn has_credit(&mut self, id: AccountId) -> bool {
         self.credit(id).credit > 0
+    }
+
+    /// What an account has left of this turn; less than nothing if it took more.
+    #[cfg(test)]
+    pub(super) fn left(&mut self, id: AccountId) -> i64 {
+        self.credit(id).credit
     }
 
     /// Takes from an account's share of this turn.

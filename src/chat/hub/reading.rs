@@ -19,7 +19,9 @@ use crate::{
         },
     },
     faults::{Fault, planted},
-    limits::{FRAME_HEADER_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX},
+    limits::{
+        FRAME_HEADER_BYTES, LOOK_COST_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX,
+    },
 };
 
 /// Streams in one answer of what is unread; the caller asks again for more.
@@ -120,6 +122,14 @@ impl Hub {
         request: &Request,
     ) -> Option<Result<Result<Reply, Question>, Refusal>> {
         self.sessions.get(&id)?;
+        self.charged(id, |hub| hub.question_now(id, request))
+    }
+
+    fn question_now(
+        &mut self,
+        id: SessionId,
+        request: &Request,
+    ) -> Option<Result<Result<Reply, Question>, Refusal>> {
         match request {
             Request::Span { target } => {
                 Some(self.readable(id, target).map(|tag| self.span(id, tag)))
@@ -281,6 +291,7 @@ impl Hub {
                     return Ok(Reply::Number(message.seq));
                 }
             }
+            self.looked_at(usize::try_from(segment.last + 1 - segment.first).unwrap_or(usize::MAX));
             at = segment.last + 1;
         }
         Ok(Reply::Number(backlog.head() + 1))
@@ -376,6 +387,7 @@ impl Hub {
         let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
+        self.looked_at(self.pairs.len());
         let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
         let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
         pairs.sort_unstable();
@@ -428,7 +440,7 @@ impl Hub {
     }
 
     /// Rooms without history are counted here. Once `looks` messages were looked at, the rest counts by its
-    /// numbers, own messages with others.
+    /// numbers, own messages with others. No text is read: whom it mentions was noted when it was published.
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
@@ -437,7 +449,8 @@ impl Hub {
         user: &str,
         looks: &mut u64,
     ) {
-        let (backlog, key) = (&self.stream(tag).backlog, &self.stream(tag).key);
+        let stream = self.stream(tag);
+        let (backlog, key) = (&stream.backlog, &stream.key);
         let counts = |of: &MessageRef<'_>| {
             let (from, to) = (Label::new(of.from.label).ok(), Label::new(of.to_label).ok());
             key.counts((of.from.uid, from.as_ref()), to.as_ref(), (uid, label))
@@ -447,14 +460,18 @@ impl Hub {
             && let Some(segment) = backlog.holding(at)
         {
             let body = &segment.frame[FRAME_HEADER_BYTES..];
+            let messages = segment.last + 1 - segment.first;
+            self.looked_at(usize::try_from(messages).unwrap_or(usize::MAX));
             for message in Reader::new(body).into_iter().flatten().flatten() {
                 if message.seq > info.mark && counts(&message) {
                     info.unread += 1;
-                    info.mentions +=
-                        u64::from(message.text.read().is_ok_and(|text| mentions(text, user)));
+                    if let Some(excerpt) = stream.mentions_of(message.seq) {
+                        self.looked_at(excerpt.len() / LOOK_COST_BYTES);
+                        info.mentions += u64::from(mentions(excerpt, user));
+                    }
                 }
             }
-            *looks = looks.saturating_sub(segment.last + 1 - segment.first);
+            *looks = looks.saturating_sub(messages);
             at = segment.last + 1;
         }
         let rest = (backlog.head() + 1).saturating_sub(at);
@@ -527,6 +544,7 @@ impl Hub {
                 format!("only {by}, who made {room}, or an operator of the server may delete it");
             return refuse(RefusalCode::Denied, text);
         }
+        self.told(self.stream(tag).members as usize);
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
         self.deleting.push((tag, id, serial));

@@ -51,13 +51,13 @@ impl Hub {
         if !self.sessions.contains_key(&id) {
             return;
         }
-        match self.room_to_await(id, &request) {
-            Ok(None) => self.request_now(now, id, serial, request),
-            Ok(Some(room)) => self.hold(id, serial, request, room),
+        self.charged(id, |hub| match hub.room_to_await(id, &request) {
+            Ok(None) => hub.request_now(now, id, serial, request),
+            Ok(Some(room)) => hub.hold(id, serial, request, room),
             Err(refusal) => {
-                self.out.push(Action::Send(id, Frame::Reply { serial, result: Err(refusal) }));
+                hub.out.push(Action::Send(id, Frame::Reply { serial, result: Err(refusal) }));
             }
-        }
+        });
     }
 
     fn request_now(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
@@ -84,6 +84,12 @@ impl Hub {
             }
         } else if let Request::DeleteRoom { room } = request {
             match self.delete_room(now, id, serial, &room) {
+                Ok(()) => return,
+                Err(refusal) => Err(refusal),
+            }
+        } else if let Request::Kick { user, label } = request {
+            match self.kick(now, id, serial, (&user, label.as_ref())) {
+                // Answered once all sessions have ended.
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             }
@@ -140,7 +146,6 @@ impl Hub {
             Request::KickFromRoom { room, user, label } => {
                 self.kick_from_room(now, id, &room, (&user, label.as_ref()))
             }
-            Request::Kick { user, label } => self.kick(now, id, (&user, label.as_ref())),
             Request::Drop { session } => self.drop_session(now, id, session),
             Request::Audit { skip } => self.audit_from(id, skip),
             Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
@@ -159,9 +164,11 @@ impl Hub {
                 let uid = self.sessions[&id].peer.uid;
                 self.set_away(uid, label, None).map(|()| Reply::Done)
             }
-            Request::Announce(_) | Request::Ask { .. } | Request::DeleteRoom { .. } => {
-                Ok(Reply::Done)
-            }
+            // Answered by way of `request_now`.
+            Request::Announce(_)
+            | Request::Ask { .. }
+            | Request::DeleteRoom { .. }
+            | Request::Kick { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
             Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
             Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
             Request::Notice { id: of } => self.notice(now, id, of),
@@ -207,6 +214,7 @@ impl Hub {
 
     /// Each stream may keep less as the server has more of them.
     pub(super) fn share_backlog(&mut self) {
+        self.looked_at(self.streams.len());
         let share = self.rules.backlog_total_bytes_max / self.streams.len();
         let share = share.max(BACKLOG_BYTES_MIN).min(self.rules.backlog_bytes_max);
         for stream in self.streams.iter_mut() {
@@ -276,6 +284,7 @@ impl Hub {
         if let Some(tag) = self.pairs.get(&(low, high)) {
             return Ok(*tag);
         }
+        self.looked_at(self.pairs.len());
         let of = |uid: u32| self.pairs.keys().filter(|(l, h)| *l == uid || *h == uid).count();
         if of(a) >= CONVERSATIONS_PER_USER_MAX {
             let text = format!(
@@ -426,13 +435,19 @@ impl Hub {
 
     /// Answers the requests that waited for the commit of their rooms: it is done, or it failed.
     pub(super) fn answer_held(&mut self, now: Now) {
-        for Held { session: id, serial, request, room } in std::mem::take(&mut self.held) {
+        for held in std::mem::take(&mut self.held) {
+            // Another transaction may have been under way when the room was created.
+            if self.failures == 0 && self.unstored_rooms.contains(&held.room) {
+                self.held.push(held);
+                continue;
+            }
+            let Held { session: id, serial, request, room } = held;
             self.let_go(id, Wait::Commit);
             if !self.sessions.contains_key(&id) {
                 continue;
             }
             if self.known_stream(room).is_some() {
-                self.request_now(now, id, serial, request);
+                self.charged(id, |hub| hub.request_now(now, id, serial, request));
             } else {
                 let result = refuse(RefusalCode::Absent, "the room was deleted meanwhile");
                 self.out.push(Action::Send(id, Frame::Reply { serial, result }));
@@ -529,13 +544,14 @@ impl Hub {
     ) -> (u64, bool) {
         let (run, stored) = (self.rules.run, self.is_stored(tag));
         let account = self.sessions[&id].account;
+        // A new session of an account that kept windows shut is no way around its budget.
+        let may_stall = self.accounts.of(account).may_stall(now_us);
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
         // A backlog is work that whoever wants it has to share out; less than what he says himself, since it
         // is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
-        let key = stream.add(Sub::new(id, account, seen, now_us));
-        stream.forget_floor();
+        let key = stream.add(Sub::new((id, account), seen, now_us, may_stall));
         if let Some(session) = self.sessions.get_mut(&id) {
             session.subs.push((tag, key));
         }
@@ -604,7 +620,6 @@ impl Hub {
                 stream.probe_due = true;
                 stream.probe_pause_ms = RETRY_PAUSE_MS_MIN;
                 stream.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
-                stream.forget_floor();
                 self.mark_dirty(tag);
             }
             None => {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, Hub, Now, Record,
+    Action, Frame, Hub, Now, Record,
     request::{no_room, refuse},
     session::Session,
     stream::{Stream, Topic},
@@ -21,7 +21,7 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
-    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
+    limits::{KICK_STREAMS_PER_TURN, ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
 };
 
 /// Room lines in one answer; the caller asks again for more.
@@ -42,6 +42,15 @@ pub(super) struct NewRoom {
 impl NewRoom {
     /// As rooms are that come into being by their first use.
     pub(super) const PUBLIC: Self = Self { history: true, private: false, read_only: false };
+}
+
+/// Sessions of a user that are to be ended by an operator's word, and who is told when they are.
+#[derive(Debug)]
+pub(super) struct Kick {
+    by: u32,
+    turned_out: bool,
+    sessions: Vec<SessionId>,
+    asked: (SessionId, u32),
 }
 
 impl Hub {
@@ -327,6 +336,7 @@ impl Hub {
 
     /// Whether a user may make one more room: his share shrinks as others have theirs.
     fn may_make_rooms(&self, uid: u32) -> Result<(), Refusal> {
+        self.looked_at(self.rooms.len());
         let mut of_users = std::collections::HashMap::new();
         for tag in self.rooms.values() {
             if let Topic::Room { creator_uid, .. } = self.stream(*tag).topic {
@@ -386,6 +396,7 @@ impl Hub {
 
     pub(super) fn rooms_from(&self, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
+        self.looked_at(self.rooms.len());
         let known = self.rooms.iter().filter(|(_, tag)| self.exists_for(uid, **tag));
         let mut rest = known.skip(skip as usize);
         let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
@@ -416,6 +427,7 @@ impl Hub {
 
     /// Rooms that a user may not read: what is found there is not for him.
     pub(super) fn unreadable_rooms(&self, uid: u32) -> HashSet<RoomName> {
+        self.looked_at(self.rooms.len());
         let hidden = self.rooms.iter().filter(|(_, tag)| self.may_read(uid, **tag).is_err());
         hidden.map(|(name, _)| name.clone()).collect()
     }
@@ -430,6 +442,7 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         let tag = self.known_room(uid, room)?;
         self.may_read(uid, tag)?;
+        self.looked_at(self.stream(tag).members as usize);
         let mut sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, s)| s.session).collect();
         sessions.sort_unstable();
         let mut rest = sessions.into_iter().skip(skip as usize);
@@ -613,7 +626,6 @@ impl Hub {
         label: Option<&Label>,
         banned: bool,
     ) {
-        self.charge_told(by, self.stream(tag).members as usize);
         let by = self.called(self.sessions[&by].peer.uid);
         for id in self.sessions_in(uid, tag, label) {
             self.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
@@ -627,6 +639,7 @@ impl Hub {
         let is_meant = |s: &Session| {
             s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
+        self.looked_at(self.stream(tag).members as usize);
         let sessions = self.stream(tag).subs.iter().map(|(_, sub)| sub.session);
         sessions.filter(|id| self.sessions.get(id).is_some_and(|s| is_meant(s))).collect()
     }
@@ -647,22 +660,22 @@ impl Hub {
         let subs = self.stream(tag).subs.iter();
         let there = subs.filter(|(_, s)| s.membership.is_some()).map(|(_, s)| s.session);
         let told: BTreeSet<SessionId> = invited.chain(there).collect();
-        for id in &told {
+        for id in told {
             let (room, user, by) = (room.clone(), user.clone(), by.clone());
-            self.send(*id, Event::Invited { room, user, by });
+            self.send(id, Event::Invited { room, user, by });
         }
-        self.charge_told(id, told.len());
     }
 
     // ---- ending sessions ---------------------------------------------------------------------
 
-    /// Ends sessions of a user.
+    /// Ends sessions of a user, many of them over several turns; answered when all have ended.
     pub(super) fn kick(
         &mut self,
         now: Now,
         id: SessionId,
+        serial: u32,
         (user, label): (&UserName, Option<&Label>),
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<(), Refusal> {
         let own = self.sessions[&id].peer.uid;
         let uid = self.uid_of(user)?;
         self.may_end(own, uid)?;
@@ -679,10 +692,31 @@ impl Hub {
         if uid != own {
             self.audit(now, own, format!("kick {who} (sessions: {})", sessions.len()));
         }
-        for session in sessions {
-            self.end_by(now, own, session, uid != own);
+        let kick = Kick { by: own, turned_out: uid != own, sessions, asked: (id, serial) };
+        self.kicks.push_back(kick);
+        self.end_kicked(now);
+        Ok(())
+    }
+
+    /// Ends sessions of users who were kicked, as many as one turn may.
+    pub(super) fn end_kicked(&mut self, now: Now) {
+        let mut left = KICK_STREAMS_PER_TURN;
+        while left > 0
+            && let Some(kick) = self.kicks.front_mut()
+        {
+            let (by, turned_out, (asked, serial)) = (kick.by, kick.turned_out, kick.asked);
+            let Some(session) = kick.sessions.pop() else {
+                self.kicks.pop_front();
+                let result = Ok(Reply::Done);
+                self.out.push(Action::Send(asked, Frame::Reply { serial, result }));
+                continue;
+            };
+            // Some may have ended by themselves.
+            if let Some(streams) = self.sessions.get(&session).map(|s| s.subs.len()) {
+                left = left.saturating_sub(streams + 1);
+                self.end_by(now, by, session, turned_out);
+            }
         }
-        Ok(Reply::Done)
     }
 
     /// Ends one session.

@@ -6,6 +6,7 @@ use super::{
     Action, Hub, Now,
     instances::{EarlierSubmits, InstanceKey},
     quota::AccountId,
+    request::of_user,
     stream::{Topic, Way},
     submit::EntryDraft,
 };
@@ -19,8 +20,8 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        AWAY_PER_USER_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
-        UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
+        AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS,
+        STATUS_BYTES_MAX, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
     },
 };
 
@@ -107,6 +108,7 @@ pub(super) struct Session {
     pinged_us: Option<u64>,
     unresponsive: bool,
     row_dirty: bool,
+    row_late: bool,
 }
 
 impl Session {
@@ -182,6 +184,7 @@ impl Hub {
             pinged_us: None,
             unresponsive: false,
             row_dirty: false,
+            row_late: false,
         };
         self.by_user.insert((session.peer.uid, id));
         self.sessions.insert(id, Box::new(session));
@@ -192,6 +195,10 @@ impl Hub {
     /// Ends a session. Those who share a room with it are told why, and hear its last will if it did not
     /// leave of its own accord.
     pub fn close(&mut self, now: Now, id: SessionId, cause: EndCause) {
+        self.charged(id, |hub| hub.close_now(now, id, cause));
+    }
+
+    fn close_now(&mut self, now: Now, id: SessionId, cause: EndCause) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let account = session.account;
         let will = self.forget_will(id);
@@ -317,7 +324,6 @@ impl Hub {
         self.asking_parted(id, tag, cause);
         let stream = self.stream_mut(tag);
         stream.remove(key);
-        stream.forget_floor();
         self.mark_dirty(tag);
         if let Some(room) = self.room_name(tag) {
             self.receipts_left_room(id, &room);
@@ -332,7 +338,7 @@ impl Hub {
 
     /// Tells a change of a room's membership to those members that want to know.
     pub(super) fn tell_membership(&mut self, tag: StreamTag, except: SessionId, event: Event) {
-        let stream = self.stream_mut(tag);
+        let stream = self.stream(tag);
         if !matches!(stream.topic, Topic::Room { .. }) {
             return;
         }
@@ -340,12 +346,11 @@ impl Hub {
         if watchers > MEMBERSHIP_TOLD_MEMBERS_MAX {
             return;
         }
-        let wake = stream.keep_membership(event, except);
+        let own = self.sessions.get(&except).and_then(|session| session.sub_key(tag));
+        self.stream_mut(tag).keep_membership(event, own);
+        self.mark_dirty(tag);
         // Whoever comes and goes pays for all who are told.
-        self.charge_told(except, watchers);
-        for session in wake {
-            self.wake(session);
-        }
+        self.told(watchers);
     }
 
     /// Any sign of life.
@@ -418,24 +423,48 @@ impl Hub {
         label: Option<Label>,
         text: Option<&str>,
     ) -> Result<(), Refusal> {
-        match text {
-            None => {
-                self.away.remove(&(uid, label));
-            }
-            Some(text) => {
-                let of_user = self.away.range((uid, None)..=(uid + 1, None)).count();
-                if of_user >= AWAY_PER_USER_MAX && !self.away.contains_key(&(uid, label.clone())) {
-                    let text = format!("this user has {of_user} away texts, which is the limit");
-                    return Err(Refusal::new(RefusalCode::Failed, text));
-                }
-                self.away.insert((uid, label), cut(text, STATUS_BYTES_MAX).into());
-            }
+        let name = (uid, label);
+        let text = text.map(|text| cut(text, STATUS_BYTES_MAX));
+        if self.away.get(&name).map(AsRef::as_ref) == text {
+            return Ok(());
         }
-        let of_user = self.sessions_of(uid).map(|session| session.member.session);
-        for id in of_user.collect::<Vec<_>>() {
-            self.mark_row(id);
+        let of_user = of_user(&self.away, (uid, None), |key| key.0).count();
+        match text {
+            None => drop(self.away.remove(&name)),
+            Some(_) if of_user >= AWAY_PER_USER_MAX && !self.away.contains_key(&name) => {
+                let text = format!("this user has {of_user} away texts, which is the limit");
+                return Err(Refusal::new(RefusalCode::Failed, text));
+            }
+            Some(text) => drop(self.away.insert(name, text.into())),
+        }
+        let sessions: Vec<_> = self.sessions_of(uid).map(|s| s.member.session).collect();
+        for (at, id) in sessions.into_iter().enumerate() {
+            match at < LATE_ROWS_PER_TURN {
+                true => self.mark_row(id),
+                // They follow in the next turns, before rows that change again.
+                false => self.mark_row_late(id),
+            }
         }
         Ok(())
+    }
+
+    fn mark_row_late(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !std::mem::replace(&mut session.row_late, true)
+        {
+            self.late_rows.push_back(id);
+        }
+    }
+
+    /// Has some of the rows written that were put off.
+    pub(super) fn mark_late_rows(&mut self) {
+        for _ in 0..LATE_ROWS_PER_TURN {
+            let Some(id) = self.late_rows.pop_front() else { return };
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.row_late = false;
+                self.mark_row(id);
+            }
+        }
     }
 
     pub(super) fn away_text(&self, session: &Session) -> Option<&str> {

@@ -18,6 +18,7 @@ use crate::{
         message::RunId,
         names::RoomName,
         rules::RoomRules,
+        text::mention_excerpt,
         verbs::{Channel, Event, RoomId, StreamTag},
     },
     faults::{Fault, planted},
@@ -126,7 +127,13 @@ pub(super) struct Sub {
 }
 
 impl Sub {
-    pub(super) fn new(session: SessionId, account: AccountId, seen: u64, now_us: u64) -> Self {
+    /// A cursor behind `seen`; `in_window`: it holds the window from the beginning.
+    pub(super) fn new(
+        (session, account): (SessionId, AccountId),
+        seen: u64,
+        now_us: u64,
+        in_window: bool,
+    ) -> Self {
         Self {
             session,
             account,
@@ -144,9 +151,9 @@ impl Sub {
             head_due: false,
             head_told: seen,
             head_told_us: now_us,
-            in_window: true,
+            in_window,
             progress_us: now_us,
-            rejoin_at_us: 0,
+            rejoin_at_us: now_us,
             pause_ms: RETRY_PAUSE_MS_MIN,
             datagrams: 0,
             health_since_us: now_us,
@@ -202,6 +209,8 @@ pub(super) struct Stream {
     /// The same, good for ever.
     pub(super) key: Arc<StreamKey>,
     pub(super) backlog: Backlog,
+    /// What mentions somebody in a room that is not stored: number, and the `@`s of the text.
+    mentions: VecDeque<(u64, Box<str>)>,
     /// Oldest number that the store has, where messages are stored.
     pub(super) first: u64,
     /// Wall clock of the newest message of the last run.
@@ -248,6 +257,7 @@ pub(super) struct Stream {
     membership_next: u64,
     /// Members that want to know, by their keys.
     watching: BTreeSet<usize>,
+    has_membership_news: bool,
 }
 
 impl Stream {
@@ -262,6 +272,7 @@ impl Stream {
             topic,
             key: Arc::new(key),
             backlog: Backlog::new(head, backlog_bytes_max),
+            mentions: VecDeque::new(),
             first: head + 1,
             newest_us: None,
             numbered: head,
@@ -292,6 +303,7 @@ impl Stream {
             membership: VecDeque::new(),
             membership_next: 0,
             watching: BTreeSet::new(),
+            has_membership_news: false,
         }
     }
 
@@ -364,6 +376,21 @@ impl Stream {
                 && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
     }
 
+    /// Notes whom a text of the backlog mentions, so that counting reads no text.
+    pub(super) fn note_mentions(&mut self, seq: u64, text: &str) {
+        let start = self.backlog.start();
+        while self.mentions.front().is_some_and(|(seq, _)| *seq < start) {
+            self.mentions.pop_front();
+        }
+        self.mentions.extend(mention_excerpt(text).map(|excerpt| (seq, excerpt)));
+    }
+
+    /// The `@`s of a text that was noted.
+    pub(super) fn mentions_of(&self, seq: u64) -> Option<&str> {
+        let at = self.mentions.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some(&self.mentions[at].1)
+    }
+
     /// Newest number that can't be taken back.
     pub(super) fn committed(&self) -> u64 {
         self.numbered - self.uncommitted.len() as u64
@@ -383,10 +410,13 @@ impl Stream {
         // A backlog that it asked for is not in flight to it: it must not shut the window.
         sub.acked_flow = self.backlog.flow();
         self.members += 1;
-        self.subs.insert(sub)
+        let key = self.subs.insert(sub);
+        self.hold(key, [true; 2]);
+        key
     }
 
     pub(super) fn remove(&mut self, key: usize) -> Sub {
+        self.release(key, [true; 2]);
         let sub = self.subs.remove(key);
         self.watching.remove(&key);
         self.members -= 1;
@@ -404,9 +434,11 @@ impl Stream {
             (Way::Session, Way::Broadcast) => {
                 sub.serve_by_broadcast(head);
                 self.broadcast_subs += 1;
+                self.hold(key, [false, true]);
             }
             (Way::Broadcast, Way::Session) => {
-                sub.serve_by_session();
+                self.release(key, [false, true]);
+                self.subs[key].serve_by_session();
                 self.broadcast_subs -= 1;
             }
             (Way::Session, Way::Session) | (Way::Broadcast, Way::Broadcast) => {}
@@ -474,9 +506,45 @@ impl Stream {
         last
     }
 
-    /// Forgets what was measured: a member came, or its buffer is smaller.
-    pub(super) fn forget_floor(&mut self) {
-        self.measure();
+    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a lower bound.
+    pub(super) fn hold(&mut self, key: usize, counts: [bool; 2]) {
+        let sub = &self.subs[key];
+        if !sub.in_window {
+            return;
+        }
+        let by_charge = counts[1] && sub.way == Way::Broadcast;
+        if counts[0] && sub.acked_flow.bytes < self.floor.bytes {
+            (self.floor.bytes, self.holders[0]) = (sub.acked_flow.bytes, 0);
+        }
+        if by_charge && sub.acked_flow.charge < self.floor.charge {
+            (self.floor.charge, self.holders[1]) = (sub.acked_flow.charge, 0);
+        }
+        if by_charge {
+            self.window_charge = self.window_charge.min(sub.window_charge);
+        }
+        let holds = holds(sub.way, sub.acked_flow, self.floor);
+        for at in [0, 1] {
+            self.holders[at] += usize::from(counts[at] && holds[at]);
+        }
+    }
+
+    /// A member of the window counts no longer. What was measured stays: it is measured anew once it keeps the
+    /// window shut.
+    fn release(&mut self, key: usize, counts: [bool; 2]) {
+        let sub = &self.subs[key];
+        let holds = holds(sub.way, sub.acked_flow, self.floor);
+        for at in [0, 1] {
+            if sub.in_window && counts[at] && holds[at] {
+                self.holders[at] = self.holders[at].saturating_sub(1);
+            }
+        }
+    }
+
+    /// Takes a member out of the window.
+    pub(super) fn leave(&mut self, key: usize) {
+        self.release(key, [true, false]);
+        self.set_way(key, Way::Session);
+        self.subs[key].in_window = false;
     }
 
     /// Whether a member has not acknowledged everything.
@@ -513,25 +581,30 @@ impl Stream {
         self.watching.len()
     }
 
-    /// Keeps a join, a leave or a new topic for those who want to know; returns them, without the session that
-    /// did it.
-    pub(super) fn keep_membership(&mut self, event: Event, except: SessionId) -> Vec<SessionId> {
+    /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end of the turn.
+    /// `own`: the member that did it is not told.
+    pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
         if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
             self.membership.pop_front();
         }
         self.membership.push_back(event);
         self.membership_next += 1;
-        let mut wake = Vec::new();
-        for key in &self.watching {
-            let sub = &mut self.subs[*key];
-            if sub.session == except {
-                // Its own arrival is no news to it.
-                sub.membership = Some(self.membership_next);
-            } else {
-                wake.push(sub.session);
-            }
+        self.has_membership_news = true;
+        if let Some(sub) = own.and_then(|key| self.subs.get_mut(key))
+            && let Some(told) = &mut sub.membership
+            && *told + 1 == self.membership_next
+        {
+            // Its own arrival is no news to it.
+            *told = self.membership_next;
         }
-        wake
+    }
+
+    /// Members to be woken for joins and leaves since this was asked.
+    pub(super) fn take_membership_news(&mut self) -> Vec<SessionId> {
+        if !std::mem::take(&mut self.has_membership_news) {
+            return Vec::new();
+        }
+        self.watching.iter().map(|key| self.subs[*key].session).collect()
     }
 
     /// The membership event after `told`, and its number; older ones that are gone are passed over.

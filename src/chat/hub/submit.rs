@@ -115,6 +115,10 @@ pub(super) struct Pending {
 impl Hub {
     /// Reads texts of a session. Each gets one answer: an acknowledgement once it is stored, or a refusal.
     pub fn submit(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
+        self.charged(id, |hub| hub.submit_now(now, id, submit));
+    }
+
+    fn submit_now(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
         self.active(now, id);
         let Some(session) = self.sessions.get(&id) else { return };
         let (instance, account) = (session.instance, session.account);
@@ -684,7 +688,7 @@ impl Hub {
         // While the window is shut, do not encode again and again what can't go.
         let stream = &mut self.streams[tag];
         if stream.blocked_since_us.is_some() && !stream.window_is_open(stream.blocked_charge) {
-            return;
+            return self.wake_watching(tag);
         }
         while let Some(body_bytes) = self.build(tag) {
             if !self.publish_body(now, tag, body_bytes) {
@@ -692,11 +696,19 @@ impl Hub {
             }
         }
         self.probe(now, tag);
+        self.wake_watching(tag);
         if self.stream(tag).backlog.head() > before {
             self.wake_pulling(tag);
             self.jobs_published(now, tag);
         }
         self.let_go_on(tag);
+    }
+
+    /// Wakes those who want to know of joins and leaves, once for all of a turn.
+    fn wake_watching(&mut self, tag: StreamTag) {
+        for session in self.stream_mut(tag).take_membership_news() {
+            self.wake(session);
+        }
     }
 
     /// Encodes as many ready messages as go into one body; none if nothing is ready.
@@ -754,6 +766,12 @@ impl Hub {
         let stream = &mut self.streams[tag];
         let last_us = last.entry.wall_us;
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
+        if !self.is_stored(tag) {
+            for pending in done {
+                self.stream_mut(tag).note_mentions(pending.entry.seq, &pending.entry.text);
+            }
+        }
+        let stream = &mut self.streams[tag];
         if is_secret {
             stream.aside += 1;
             self.send_by_session(tag, last.entry.seq);
