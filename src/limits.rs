@@ -266,6 +266,8 @@ const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 /// Rooms in which one session's last will is said, at most.
 pub const WILL_ROOMS_MAX: usize = 8;
+/// Last wills that are said again because their commit failed.
+pub const WILLS_UNSAID_MAX: usize = 1_024;
 /// Bytes of last wills of one account.
 pub const WILL_BYTES_PER_ACCOUNT_MAX: usize = 256 * 1024;
 

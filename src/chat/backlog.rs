@@ -119,6 +119,7 @@ impl Backlog {
             if let Some((of, withheld)) = &segment.secret
                 && *of == room
             {
+                self.bytes = self.bytes + withheld.len() - segment.frame.len();
                 segment.frame = Rc::clone(withheld);
             }
         }
@@ -184,6 +185,20 @@ mod tests {
         assert_eq!(log.start(), 4, "the first segment went");
         assert!(log.holding(3).is_none());
         assert_eq!(log.head(), 20);
+    }
+
+    #[test]
+    fn what_is_withheld_later_frees_its_bytes() {
+        let mut log = Backlog::new(0, 10_000);
+        for number in 1..=100 {
+            log.push(number, frame(1_000), 832, 0, Some((StreamTag(7), frame(50))));
+            log.forget_secrets(StreamTag(7));
+        }
+        assert_eq!(
+            log.bytes(),
+            (50 + ENTRY_BYTES) * 100 - (50 + ENTRY_BYTES) * (log.start() - 1) as usize
+        );
+        assert!(log.start() < 40, "most are held: {}", log.start());
     }
 
     #[test]

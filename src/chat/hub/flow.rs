@@ -455,9 +455,13 @@ impl Hub {
             return;
         }
         let head = stream.backlog.head();
-        let mut wake = Vec::new();
+        let (mut wake, mut outside) = (Vec::new(), Vec::new());
         let busy_since_us = stream.busy_since_us;
-        for (_, sub) in &mut stream.subs {
+        for (key, sub) in &mut stream.subs {
+            if looks && !sub.in_window {
+                // Where nothing is said, nothing is reported either.
+                outside.push(key);
+            }
             let (since_us, quiet_ms) = match sub.way {
                 // Who reports does not need to be told.
                 Way::Broadcast => (busy_since_us, HEADS_EVERY_MS),
@@ -473,6 +477,9 @@ impl Hub {
         }
         for session in wake {
             self.wake(session);
+        }
+        for key in outside {
+            self.rejoin_window(now, tag, key);
         }
     }
 

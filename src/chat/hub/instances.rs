@@ -100,6 +100,8 @@ struct Instance {
     /// Counters up to here may have been numbered by an earlier boot; where that boot's messages are
     /// lost, they are not new either.
     of_earlier_boot: u64,
+    /// An earlier boot stored something of it.
+    is_restored: bool,
     /// By counter, without overlap.
     runs: VecDeque<Run>,
     /// While it has no session.
@@ -276,6 +278,7 @@ impl Instances {
     ) {
         let key = InstanceKey { uid, id: InstanceId::Named(instance) };
         let known = self.known.entry(key).or_default();
+        known.is_restored = true;
         let at_us = known.place.map_or(wall_us, |place| place.at_us.max(wall_us));
         match stream {
             Some(stream) => known.add(Run { counter, count, stream, seq, stored: true }),
@@ -318,14 +321,16 @@ impl Instances {
         persistent: bool,
     ) {
         let started_us = *self.started_us.get_or_insert(wall_us);
-        let is_on_record = self.known.contains_key(&key)
-            || self.is_complete(key.uid, earlier.since_us, wall_us, persistent);
+        // Of what an earlier boot stored, a part may have been loaded.
+        let is_known = self.known.get(&key).is_some_and(|instance| !instance.is_restored);
+        let is_on_record =
+            is_known || self.is_complete(key.uid, earlier.since_us, wall_us, persistent);
         let instance = self.known.entry(key).or_default();
         if let Some(place) = instance.place.take() {
             self.ended.take(key, place);
         }
         if !is_on_record {
-            instance.forgotten = earlier.highest;
+            instance.forgotten = instance.forgotten.max(earlier.highest);
         }
         if earlier.since_us < started_us {
             instance.of_earlier_boot = instance.of_earlier_boot.max(earlier.highest);
@@ -635,6 +640,23 @@ mod tests {
         instances.attach(9_000, key, SessionId(1), NEVER, true);
         // Its room is gone.
         assert_eq!(recall(&mut instances, key, 6, 2), [None, Some(0)]);
+    }
+
+    #[test]
+    fn partly_restored_instance_is_not_taken_for_the_whole() {
+        let mut instances = Instances::default();
+        // Counter 6 was loaded; what was stored up to the wall clock 500 was not.
+        instances.restore((1, [7; 16]), (6, 1, 60), Some(DEV), 600);
+        instances.forget(1, 500);
+        let key = InstanceKey::of(1, [7; 16], SessionId(1));
+        instances.attach(
+            1_000,
+            key,
+            SessionId(1),
+            EarlierSubmits { highest: 6, since_us: 400 },
+            true,
+        );
+        assert_eq!(recall(&mut instances, key, 5, 3), [None, Some(60), Some(0)]);
     }
 
     #[test]

@@ -87,6 +87,7 @@ use rooms::Kick;
 use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
+use submit::Pending;
 
 /// Both clocks at one instant, as [`Clock`] gives them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -336,6 +337,8 @@ pub struct Hub {
     records: Vec<Record>,
     /// Records of the running transaction.
     records_running: Vec<Record>,
+    /// Last wills whose commits failed, and their rooms.
+    unsaid_wills: Vec<(StreamTag, Pending)>,
     /// When records that failed are tried again, if no message is.
     retry_records_us: u64,
     /// Failed transactions since records and messages were last stored together.
@@ -429,6 +432,7 @@ impl Hub {
             gone_rooms: HashMap::new(),
             records: Vec::new(),
             records_running: Vec::new(),
+            unsaid_wills: Vec::new(),
             retry_records_us: 0,
             failures: 0,
             replies: Vec::new(),
@@ -518,6 +522,7 @@ impl Hub {
         self.tick_notices(now);
         self.tick_asking(now);
         self.tick_usage(now);
+        self.say_unsaid_wills(now);
         self.last_tick_us = now.mono_us;
         self.end_turn(now);
     }

@@ -14,10 +14,11 @@ use super::{
 use crate::{
     chat::{
         member::{EndCause, Kind, Peer, SessionId},
-        message::RunId,
+        message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
         rules::{Rights, Role, RoomRules},
-        verbs::{RefusalCode, Request, RoomId, StreamTag},
+        text::Text,
+        verbs::{Announce, Begin, Follow, RefusalCode, Request, RoomId, StreamTag},
     },
     limits::FRAME_HEADER_BYTES,
 };
@@ -628,6 +629,69 @@ fn failed_commit_gives_back_all_that_its_messages_took() {
     world.submit(ann, 2, to(), vec![line("three")]);
     world.store_all();
     assert_eq!(world.answers_to(ann), [Answer::Acknowledged(3)]);
+}
+
+#[test]
+fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
+    let rules = Rules { in_flight_bytes_per_user_max: 1_000, host: true, ..rules() };
+    let mut world = World::new(Hub::new(rules), 1);
+    let none = EarlierSubmits::default;
+    let (ann, other) = (world.open(ANN, 1, none()), world.open(ANN, 2, none()));
+    let follow = Follow::Room(room("den"));
+    let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+    world.ask(ann, join);
+    world.store_all();
+    world.ask(ann, Request::Will { text: Some(Text::new("gone").unwrap()) });
+    let text = "x".repeat(2_000);
+    world.submit(other, 1, SubmitTo::Room(room("ops")), vec![Line { reply_to: None, text: &text }]);
+    world.close(ann, EndCause::Killed);
+    let wills = |entries: &[Entry]| entries.iter().filter(|entry| entry.will.is_some()).count();
+    assert_eq!(wills(&world.store(Ok(())).unwrap().1), 0, "its room comes after the other one");
+    assert_eq!(wills(&world.store(Err("disk full")).unwrap().1), 1);
+    assert!(world.storing.is_none());
+    world.now.mono_us += 2_000_000;
+    world.hub.tick(world.now);
+    world.look();
+    assert_eq!(wills(&world.store(Ok(())).unwrap().1), 1);
+    assert!(world.hub.unsaid_wills.is_empty());
+}
+
+#[test]
+fn change_is_answered_with_its_own_record_only() {
+    let mut world = World::new(Hub::new(rules()), 1);
+    let ann = world.open(ANN, 1, EarlierSubmits::default());
+    let say = |world: &mut World, counter| {
+        world.now.mono_us += 10_000;
+        let lines = vec![Line { reply_to: None, text: "hi" }];
+        world.submit(ann, counter, SubmitTo::Room(room("den")), lines);
+    };
+    // Two failures: records and messages go apart from now on.
+    for counter in 1..=2 {
+        say(&mut world, counter);
+        world.store(Err("broken")).unwrap();
+    }
+    world.now.mono_us += 2_000_000;
+    // While another one is on its way, the records of announcements wait for it; others do not.
+    world.hub.request(world.now, ann, 6, Request::Announce(super::scene::announce(None, "now")));
+    let follow = Follow::Room(room("den"));
+    let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
+    world.hub.request(world.now, ann, 5, join);
+    let announce = Announce { at_us: Some(1_000_000_000), ..super::scene::announce(None, "later") };
+    world.hub.request(world.now, ann, 7, Request::Announce(announce));
+    world.turn();
+    let waits = |world: &World| {
+        let mut replies = world.hub.replies.iter().chain(&world.hub.replies_running);
+        replies.any(|(_, serial, _)| *serial == 7)
+    };
+    let is_its = |record: &Record| {
+        matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)))
+    };
+    let mut stored = false;
+    while let Some((records, _)) = world.store(Ok(())) {
+        stored |= records.iter().any(is_its);
+        assert!(stored || waits(&world), "answered before it is stored");
+    }
+    assert!(stored && !waits(&world));
 }
 
 #[test]

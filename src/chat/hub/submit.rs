@@ -27,7 +27,7 @@ use crate::{
     limits::{
         COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN, DATAGRAM_HEADER_BYTES,
         FRAME_COST_BYTES, FRAME_HEADER_BYTES, HEADS_EVERY_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX,
-        RECORDS_RETRY_MS, SEAL_TAG_BYTES,
+        RECORDS_RETRY_MS, SEAL_TAG_BYTES, WILLS_UNSAID_MAX,
     },
 };
 
@@ -460,8 +460,14 @@ impl Hub {
         if apart && is_due {
             // An announcement and its state are stored together.
             let waits = self.stream(ANNOUNCEMENTS).uncommitted.is_empty();
-            self.part_records(|record| waits || !record.is_needed_by(&StreamKey::Announcements));
-            self.replies_running.append(&mut self.replies);
+            // So are a room's end and that of its announcements.
+            self.part_records(|record| {
+                let is_gone = matches!(record, Record::RoomGone { .. });
+                waits || !(is_gone || record.is_needed_by(&StreamKey::Announcements))
+            });
+            if self.records.is_empty() {
+                self.replies_running.append(&mut self.replies);
+            }
         }
         if apart && self.records_running.is_empty() {
             let Some(front) = self.committing.front().copied() else { return };
@@ -590,7 +596,12 @@ impl Hub {
         }
         records.append(&mut self.records);
         self.records = still_to_be_kept(records);
-        for (id, serial, reply) in std::mem::take(&mut self.replies_running) {
+        // What waits for records of its own may wait long: the store fails.
+        let mut replies = std::mem::take(&mut self.replies_running);
+        if self.failures >= FAILURES_TOGETHER_MAX {
+            replies.append(&mut self.replies);
+        }
+        for (id, serial, reply) in replies {
             self.count_waiting(id, false);
             if planted(Fault::FailedChangeReportedSaved) {
                 self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
@@ -633,6 +644,10 @@ impl Hub {
             if tag == ANNOUNCEMENTS {
                 self.announcing_failed(now, pending.entry.seq, why);
             }
+            if pending.entry.will.is_some() && self.unsaid_wills.len() < WILLS_UNSAID_MAX {
+                self.unsaid_wills.push((tag, pending));
+                continue;
+            }
             let Some((instance, counter)) = pending.submit else { continue };
             if let Some(session) = self.instances.not_stored(instance, counter) {
                 let refusal = Refusal::new(RefusalCode::Failed, why);
@@ -640,6 +655,29 @@ impl Hub {
             }
         }
         self.mark_dirty(tag);
+    }
+
+    /// Says last wills again whose commits failed: nobody else will.
+    pub(super) fn say_unsaid_wills(&mut self, now: Now) {
+        if self.unsaid_wills.is_empty() || now.mono_us < self.retry_records_us {
+            return;
+        }
+        for (tag, pending) in std::mem::take(&mut self.unsaid_wills) {
+            if self.known_stream(tag).is_none() || self.is_ending(tag) {
+                continue;
+            }
+            let Pending { entry, account, .. } = pending;
+            let draft = EntryDraft {
+                from: entry.from,
+                reply_to: None,
+                to_label: None,
+                notice: None,
+                will: entry.will,
+                text: entry.text,
+                submit: None,
+            };
+            self.number(now, tag, account, draft);
+        }
     }
 
     /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
