@@ -53,6 +53,7 @@ faults! {
     StallBudgetNeverSpent "An account may keep windows full for a bounded time."
 
     // Shares of an account.
+    ReceiptsStoredWhole "What a report has stored does not grow with the members."
     EffectsNotCharged "A request is charged with all that it causes."
     AccountBytesUnbounded "Bytes in flight of an account are bounded."
     StreamBytesUnbounded "Bytes in flight of a stream are bounded."

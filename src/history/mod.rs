@@ -144,6 +144,51 @@ mod tests {
         Kept { history, done, loaded }
     }
 
+    #[test]
+    fn a_receipt_is_put_together_with_its_announcement_and_removed_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let addressee = |uid| {
+            let member = Member { uid, ..Member::nobody() };
+            serde_json::json!({"member": member, "reached": false, "acked": false, "gone": null})
+        };
+        let state = serde_json::json!({
+            "number": 1, "schedule": null, "wall_us": 1, "from": Member::nobody(),
+            "level": "info", "room": null, "expires_after_us": null, "retained": true, "ack": true,
+            "text": "news", "cancelled_by": null, "addressees": [addressee(2), addressee(3)],
+            "forgotten": false, "acks": [],
+        });
+        let acked =
+            |uid: u32| serde_json::json!({"uid": uid, "label": null, "name": "x", "wall_us": 5});
+        let receipt = |steps: &str, acks: Vec<serde_json::Value>| {
+            let receipt = serde_json::json!({"number": 1, "steps": steps, "acks": acks});
+            Record::Receipt(serde_json::from_value(receipt).unwrap())
+        };
+        let notice = Record::Notice(serde_json::from_value(state.clone()).unwrap());
+        let kept = open(dir.path());
+        let other = serde_json::json!({"number": 10});
+        let mut of_another = state.clone();
+        of_another["number"] = other["number"].clone();
+        let of_another = Record::Notice(serde_json::from_value(of_another).unwrap());
+        kept.commit(vec![notice, of_another, receipt("ba", vec![acked(2)])], Vec::new()).unwrap();
+        kept.commit(vec![receipt("df", vec![acked(3)])], Vec::new()).unwrap();
+        drop(kept);
+        let kept = open(dir.path());
+        let loaded = serde_json::to_value(&kept.loaded.restored.notices).unwrap();
+        assert_eq!(loaded[0]["acks"].as_array().unwrap().len(), 2);
+        assert_eq!(loaded[0]["addressees"][0]["acked"], true);
+        assert_eq!(loaded[0]["addressees"][1]["gone"], "ended");
+        assert_eq!(loaded[1]["addressees"][0]["reached"], false, "another announcement");
+        let gone = Record::NoticeGone(crate::chat::message::NoticeId::Number(1));
+        kept.commit(vec![gone], Vec::new()).unwrap();
+        drop(kept);
+        let rows = rusqlite::Connection::open(dir.path().join("h.db")).unwrap().query_row(
+            "SELECT count(*) FROM notices",
+            (),
+            |row| row.get::<_, u64>(0),
+        );
+        assert_eq!(rows, Ok(1));
+    }
+
     impl Kept {
         fn commit(&self, records: Vec<Record>, entries: Vec<Entry>) -> Result<(), String> {
             self.history.commit(records, entries, crate::os::wall_us());

@@ -18,9 +18,12 @@ use super::{
 use crate::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Audit, Restored, RestoredRoom, RestoredSubmits, SearchQuestion, Span, StreamKey},
+        hub::{
+            Audit, NoticeState, Receipt, Restored, RestoredRoom, RestoredSubmits, SearchQuestion,
+            Span, StreamKey,
+        },
         member::{EndCause, Kind, Level, Member, SessionId},
-        message::Notice,
+        message::{Notice, NoticeId},
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
         text::mentions,
@@ -552,11 +555,20 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         let (wall_us, act, office) = (row.get(0)?, row.get(3)?, row.get(4)?);
         restored.audit.push(Audit { wall_us, uid, by, act, office });
     }
-    let mut statement = connection.prepare("SELECT state FROM notices")?;
+    // Receipts come behind their announcements.
+    let mut statement = connection.prepare("SELECT state FROM notices ORDER BY key")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         // What can't be read is of no use to anybody.
-        restored.notices.extend(serde_json::from_str(row.get_ref(0)?.as_str()?).ok());
+        let text = row.get_ref(0)?.as_str()?;
+        if let Ok(state) = serde_json::from_str::<NoticeState>(text) {
+            restored.notices.push(state);
+        } else if let Ok(receipt) = serde_json::from_str::<Receipt>(text)
+            && let Some(state) = restored.notices.last_mut()
+            && state.id() == NoticeId::Number(receipt.number)
+        {
+            state.take_receipt(receipt);
+        }
     }
     let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;

@@ -26,6 +26,7 @@ use crate::{
     chat::{
         hub::{Audit, Entry, Record, StreamKey},
         member::{EndCause, Member, SessionId},
+        message::NoticeId,
         names::Label,
     },
     faults::{Fault, planted},
@@ -920,6 +921,13 @@ impl Page<'_> {
         Ok(id)
     }
 
+    /// Removes an announcement and its receipt: the receipt's keys begin with its own and a space.
+    fn remove_notice(&mut self, id: NoticeId) -> rusqlite::Result<()> {
+        let sql = "DELETE FROM notices
+                   WHERE key = ?1 OR (key >= ?1 || ' ' AND key < ?1 || '!')";
+        self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
+    }
+
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.shared.step()?;
         match record {
@@ -958,11 +966,20 @@ impl Page<'_> {
                 let text = serde_json::to_string(&**state)
                     .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
                 let values = params![state.id().to_string(), text];
+                self.remove_notice(state.id())?;
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
             }
-            Record::NoticeGone(id) => {
-                let sql = "DELETE FROM notices WHERE key = ?";
-                self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
+            Record::NoticeGone(id) => self.remove_notice(*id),
+            Record::Receipt(receipt) => {
+                let id = NoticeId::Number(receipt.number);
+                for (key, part) in receipt.parts() {
+                    let text = serde_json::to_string(&part)
+                        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+                    let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
+                    let values = params![format!("{id} {key}"), text];
+                    self.transaction.prepare_cached(sql)?.execute(values)?;
+                }
+                Ok(())
             }
             Record::Audit(Audit { wall_us, uid, by, act, office }) => {
                 let sql = "INSERT INTO audit (ts, uid, user, act, office) VALUES (?, ?, ?, ?, ?)";

@@ -10,6 +10,7 @@ use moot::{
             StreamKey,
         },
         member::Member,
+        message::NoticeId,
         names::{Label, RoomName},
         rules::{Role, RoomRules},
         verbs::{RoomId, StreamTag},
@@ -148,6 +149,12 @@ impl Disk {
             }
             Record::Notice(state) => {
                 self.notices.insert(state.id().to_string(), *state);
+            }
+            Record::Receipt(receipt) => {
+                let id = NoticeId::Number(receipt.number).to_string();
+                if let Some(state) = self.notices.get_mut(&id) {
+                    state.take_receipt(*receipt);
+                }
             }
             Record::NoticeGone(id) => {
                 self.notices.remove(&id.to_string());

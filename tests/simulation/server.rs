@@ -961,6 +961,7 @@ impl World {
                 | Record::Audit(_)
                 | Record::Notice(_)
                 | Record::NoticeGone(_)
+                | Record::Receipt(_)
                 | Record::Follow { .. }
                 | Record::NameGone { .. }
                 | Record::InstanceGone { .. }

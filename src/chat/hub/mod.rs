@@ -58,7 +58,7 @@ pub use audit::Audit;
 pub use clock::Clock;
 pub use flow::Report;
 pub use instances::EarlierSubmits;
-pub use notices::NoticeState;
+pub use notices::{NoticeState, Receipt};
 pub use quota::{Bucket, Rates, Usage};
 pub use reading::{Question, SearchQuestion};
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};

@@ -148,6 +148,82 @@ impl NoticeState {
     }
 }
 
+/// What became of an announcement since it was stored whole: small, however many it was for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Number of the announcement.
+    pub number: u64,
+    /// A letter for each addressee: what it reported, and how it ended.
+    steps: String,
+    /// Acknowledgments since the last one that was stored.
+    acks: Vec<Acked>,
+}
+
+impl Receipt {
+    /// The parts that are stored apart: one for what all reported, and one for each acknowledgment. Each has a key
+    /// among those of the same announcement.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(String, Self)> {
+        let part = |steps: &str, acks| Self { number: self.number, steps: steps.to_owned(), acks };
+        let ack = |acked: &Acked| {
+            let label = acked.label.as_ref().map_or("", Label::as_str);
+            (format!("{} {label}", acked.uid), part("", vec![acked.clone()]))
+        };
+        let steps = (String::new(), part(&self.steps, Vec::new()));
+        [steps].into_iter().chain(self.acks.iter().map(ack)).collect()
+    }
+}
+
+impl Addressee {
+    const STEPS: u8 = 4;
+
+    fn step(&self) -> char {
+        let gone = match self.gone {
+            None => 0,
+            Some(Gone::Ended) => 1,
+            Some(Gone::Unknown) => 2,
+        };
+        let step = u8::from(self.reached) | u8::from(self.acked) << 1;
+        char::from(b'a' + gone * Self::STEPS + step)
+    }
+
+    /// Takes a step over; what was known already stays.
+    fn take_step(&mut self, step: u8) {
+        let step = step.saturating_sub(b'a');
+        self.reached |= step & 1 != 0;
+        self.acked |= step & 2 != 0;
+        self.gone = self.gone.or(match step / Self::STEPS {
+            1 => Some(Gone::Ended),
+            2 => Some(Gone::Unknown),
+            _ => None,
+        });
+    }
+}
+
+impl NoticeState {
+    /// Takes over what was stored apart.
+    pub fn take_receipt(&mut self, receipt: Receipt) {
+        for (addressee, step) in self.addressees.iter_mut().zip(receipt.steps.bytes()) {
+            addressee.take_step(step);
+        }
+        for acked in receipt.acks {
+            if !self.is_acked_by(acked.uid, acked.label.as_ref()) {
+                self.acks.push(acked);
+            }
+        }
+    }
+}
+
+/// What is to be stored of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unstored {
+    Nothing,
+    /// Steps, and acknowledgments.
+    Receipt,
+    /// All.
+    All,
+}
+
 /// Who waits for a receipt, and for what.
 #[derive(Debug, Clone, Copy)]
 struct Watch {
@@ -163,11 +239,96 @@ pub(super) struct Posted {
     /// Where each session stands among the addressees.
     by_session: HashMap<SessionId, usize>,
     watch: Option<Watch>,
-    /// It changed since it was last kept.
-    dirty: bool,
+    /// Since it was last stored.
+    unstored: Unstored,
+    acks_stored: usize,
+    /// Addressees that have it, acknowledged it, and may still get it.
+    reached: u32,
+    acked: u32,
+    open: u32,
 }
 
 impl Posted {
+    fn new(state: NoticeState, watch: Option<Watch>, unstored: Unstored) -> Self {
+        let count = |is: fn(&Addressee) -> bool| {
+            state.addressees.iter().filter(|addressee| is(addressee)).count() as u32
+        };
+        Self {
+            reached: count(|a| a.reached),
+            acked: count(|a| a.acked),
+            open: count(|a| !a.reached && a.gone.is_none()),
+            acks_stored: if unstored == Unstored::Nothing { state.acks.len() } else { 0 },
+            state,
+            by_session: HashMap::new(),
+            watch,
+            unstored,
+        }
+    }
+
+    fn changed(&mut self) {
+        if self.unstored == Unstored::Nothing {
+            self.unstored = Unstored::Receipt;
+        }
+    }
+
+    /// A session reported it; returns true if it is news.
+    fn reach(&mut self, session: SessionId) -> bool {
+        let Some(at) = self.by_session.get(&session) else { return false };
+        let addressee = &mut self.state.addressees[*at];
+        if addressee.reached {
+            return false;
+        }
+        addressee.reached = true;
+        self.reached += 1;
+        self.open -= u32::from(addressee.gone.is_none());
+        self.changed();
+        true
+    }
+
+    /// It will not reach a session any more; returns true if it has not.
+    fn lose(&mut self, session: SessionId) -> bool {
+        let Some(at) = self.by_session.remove(&session) else { return false };
+        let addressee = &mut self.state.addressees[at];
+        if addressee.reached {
+            return false;
+        }
+        self.open -= u32::from(addressee.gone.is_none());
+        addressee.gone = Some(Gone::Ended);
+        self.changed();
+        true
+    }
+
+    /// A name acknowledged it.
+    fn ack(&mut self, acked: Acked) {
+        for addressee in &mut self.state.addressees {
+            let is_same =
+                addressee.member.uid == acked.uid && addressee.member.label == acked.label;
+            if is_same && !addressee.acked {
+                addressee.acked = true;
+                self.acked += 1;
+            }
+        }
+        self.state.acks.push(acked);
+        self.changed();
+    }
+
+    /// What is to be stored now, if it changed.
+    fn take_unstored(&mut self) -> Option<Record> {
+        let acks = self.acks_stored;
+        self.acks_stored = self.state.acks.len();
+        match std::mem::replace(&mut self.unstored, Unstored::Nothing) {
+            Unstored::Nothing => None,
+            Unstored::Receipt if !planted(Fault::ReceiptsStoredWhole) => {
+                Some(Record::Receipt(Box::new(Receipt {
+                    number: self.state.number.unwrap_or(0),
+                    steps: self.state.addressees.iter().map(Addressee::step).collect(),
+                    acks: self.state.acks[acks..].to_vec(),
+                })))
+            }
+            Unstored::Receipt | Unstored::All => Some(Record::Notice(Box::new(self.state.clone()))),
+        }
+    }
+
     fn acks_of(&self, uid: u32) -> usize {
         self.state.acks.iter().filter(|acked| acked.uid == uid).count()
     }
@@ -175,13 +336,9 @@ impl Posted {
     fn is_covered(&self, watch: &Watch) -> bool {
         let all = self.state.addressees.len() as u32;
         match watch.wait {
-            Wait::Reached => {
-                let open = |a: &Addressee| !a.reached && a.gone.is_none();
-                self.state.reached() >= watch.report_at.min(all)
-                    || !self.state.addressees.iter().any(open)
-            }
+            Wait::Reached => self.reached >= watch.report_at.min(all) || self.open == 0,
             // Who is gone may still acknowledge from another session of that name.
-            Wait::Acked => self.state.acked() >= watch.report_at.min(all),
+            Wait::Acked => self.acked >= watch.report_at.min(all),
         }
     }
 }
@@ -378,6 +535,7 @@ impl Hub {
             | Record::Follow { .. }
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }
+            | Record::Receipt(_)
             | Record::Mark { .. } => true,
         };
         self.records_running.retain(stays);
@@ -436,7 +594,8 @@ impl Hub {
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
         let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
-        self.notices.insert(number, Posted { state, by_session, watch, dirty: true });
+        let posted = Posted { by_session, ..Posted::new(state, watch, Unstored::All) };
+        self.notices.insert(number, posted);
         // Whom it was for is kept at once.
         self.urgent_notices.insert(number);
         self.unread_changed = true;
@@ -476,8 +635,9 @@ impl Hub {
             }
             sessions -= posted.state.addressees.len();
             posted.state.addressees = Vec::new();
-            posted.by_session = HashMap::new();
-            (posted.state.forgotten, posted.dirty) = (true, true);
+            posted.state.forgotten = true;
+            let watch = posted.watch.take();
+            *posted = Posted::new(posted.state.clone(), watch, Unstored::All);
             covered.extend(posted.watch.take().map(|watch| (*number, watch.session)));
         }
         for (number, session) in covered {
@@ -517,11 +677,7 @@ impl Hub {
     pub(super) fn receipts_reached(&mut self, id: SessionId, after: u64, upto: u64) {
         let mut covered = Vec::new();
         for (number, posted) in self.notices.range_mut(after + 1..=upto) {
-            if let Some(at) = posted.by_session.get(&id)
-                && !posted.state.addressees[*at].reached
-            {
-                posted.state.addressees[*at].reached = true;
-                posted.dirty = true;
+            if posted.reach(id) {
                 covered.push(*number);
             }
         }
@@ -537,13 +693,8 @@ impl Hub {
             if posted.watch.is_some_and(|watch| watch.session == id) {
                 posted.watch = None;
             }
-            if let Some(at) = posted.by_session.remove(&id) {
-                let addressee = &mut posted.state.addressees[at];
-                if !addressee.reached {
-                    addressee.gone = Some(Gone::Ended);
-                    posted.dirty = true;
-                    covered.push(*number);
-                }
+            if posted.lose(id) {
+                covered.push(*number);
             }
         }
         for number in covered {
@@ -557,12 +708,8 @@ impl Hub {
         for (number, posted) in &mut self.notices {
             if posted.state.room.as_ref() == Some(room)
                 && !planted(Fault::LeaverStaysRecipient)
-                && let Some(at) = posted.by_session.get(&id)
-                && !posted.state.addressees[*at].reached
+                && posted.lose(id)
             {
-                posted.state.addressees[*at].gone = Some(Gone::Ended);
-                posted.by_session.remove(&id);
-                posted.dirty = true;
                 covered.push(*number);
             }
         }
@@ -771,12 +918,7 @@ impl Hub {
         if posted.state.is_acked_by(uid, label.as_ref()) {
             return Ok(Reply::Done);
         }
-        for addressee in &mut posted.state.addressees {
-            addressee.acked |= addressee.member.uid == uid && addressee.member.label == label;
-        }
-        let name = member.name();
-        posted.state.acks.push(Acked { uid, label, name, wall_us: now.wall_us });
-        posted.dirty = true;
+        posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
         self.urgent_notices.insert(number);
         self.unread_changed = true;
         self.tell_covered(number);
@@ -822,7 +964,7 @@ impl Hub {
             NoticeStanding::Open | NoticeStanding::Waiting => {}
         }
         posted.state.cancelled_by = Some(by.clone());
-        posted.dirty = true;
+        posted.unstored = Unstored::All;
         let watch = posted.watch.take();
         if let Some(watch) = watch {
             // Nobody will acknowledge it any more.
@@ -977,19 +1119,21 @@ impl Hub {
     /// Has what somebody waits for kept with the next transaction, once however often it changed.
     pub(super) fn keep_urgent_notices(&mut self) {
         for number in std::mem::take(&mut self.urgent_notices) {
-            if let Some(posted) = self.notices.get_mut(&number) {
-                posted.dirty = false;
-                self.records.push(Record::Notice(Box::new(posted.state.clone())));
-            }
+            let posted = self.notices.get_mut(&number);
+            self.records.extend(posted.and_then(Posted::take_unstored));
+        }
+    }
+
+    /// A receipt could not be stored: the announcement is stored whole again.
+    pub(super) fn receipt_failed(&mut self, number: u64) {
+        if let Some(posted) = self.notices.get_mut(&number) {
+            posted.unstored = Unstored::All;
         }
     }
 
     /// Has what changed in receipts kept.
     pub fn keep_notices(&mut self) {
-        for posted in self.notices.values_mut().filter(|p| p.dirty) {
-            posted.dirty = false;
-            self.records.push(Record::Notice(Box::new(posted.state.clone())));
-        }
+        self.records.extend(self.notices.values_mut().filter_map(Posted::take_unstored));
     }
 
     /// Whether there is an announcement that still has to be made, or to be shown to who comes.
@@ -1013,9 +1157,7 @@ impl Hub {
         }
         match (state.number, state.schedule) {
             (Some(number), _) => {
-                let posted =
-                    Posted { state, by_session: HashMap::new(), watch: None, dirty: false };
-                self.notices.insert(number, posted);
+                self.notices.insert(number, Posted::new(state, None, Unstored::Nothing));
             }
             (None, Some(schedule)) => {
                 self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
@@ -1050,6 +1192,7 @@ mod tests {
             Report,
             scene::{ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session},
         },
+        member::EndCause,
         verbs::{Begin, Follow, Request},
     };
     use crate::limits::TEXT_BYTES_MAX;
@@ -1097,6 +1240,74 @@ mod tests {
         let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
         let missing: Vec<_> = receipt.missing.iter().map(|m| &*m.name).collect();
         assert_eq!((receipt.members, missing), (2, vec!["mia", "eve"]));
+    }
+
+    /// What the store has of the first announcement, put together.
+    fn stored(scene: &Scene) -> NoticeState {
+        let mut stored: Option<NoticeState> = None;
+        for record in &scene.saved {
+            match record {
+                Record::Notice(state) => stored = Some((**state).clone()),
+                Record::Receipt(receipt) => {
+                    for (_, part) in receipt.parts() {
+                        let json = serde_json::to_string(&part).unwrap();
+                        let part = serde_json::from_str(&json).unwrap();
+                        stored.as_mut().unwrap().take_receipt(part);
+                    }
+                }
+                Record::Room { .. }
+                | Record::Role { .. }
+                | Record::Audit(_)
+                | Record::RoomGone { .. }
+                | Record::NoticeGone(_)
+                | Record::Follow { .. }
+                | Record::NameGone { .. }
+                | Record::InstanceGone { .. }
+                | Record::Mark { .. } => {}
+            }
+        }
+        stored.unwrap()
+    }
+
+    #[test]
+    fn a_report_stores_little_and_what_is_stored_adds_up() {
+        let mut scene = scene();
+        for number in 0..200 {
+            scene.open(SessionId(100 + number), EVE);
+            let follow = Follow::Announcements;
+            let join = join(follow, Begin::Now);
+            scene.hub.request(scene.now, SessionId(100 + number), 1, join);
+        }
+        scene.settle();
+        let news = Announce { ack: true, ..announce(None, "news") };
+        scene.request(ANN, Request::Announce(news)).unwrap();
+        let whole = scene.saved.len();
+        let steps = |scene: &mut Scene, step: u64| match step {
+            0..=99 => {
+                let report =
+                    Report { stream: ANNOUNCEMENTS, delivered: 1, by_broadcast: 0, datagrams: 0 };
+                scene.hub.report(scene.now, SessionId(100 + step), &report);
+            }
+            100..=149 => scene.hub.close(scene.now, SessionId(100 + step), EndCause::Closed),
+            _ => {
+                let id = NoticeId::Number(1);
+                let uid = if step % 2 == 0 { MIA } else { EVE };
+                scene.request(uid, Request::AckNotice { id }).unwrap();
+            }
+        };
+        for step in 0..160 {
+            steps(&mut scene, step);
+            scene.hub.keep_notices();
+            scene.settle();
+            assert_eq!(stored(&scene), scene.hub.notices[&1].state, "after step {step}");
+        }
+        for record in &scene.saved[whole..] {
+            let Record::Receipt(receipt) = record else { continue };
+            let bytes = serde_json::to_string(receipt).unwrap().len();
+            assert!(bytes < 600, "{bytes} bytes for one of 202 members");
+        }
+        let wholes = scene.saved[whole..].iter().filter(|r| matches!(r, Record::Notice(_)));
+        assert_eq!(wholes.count(), 0, "stored whole once");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Audit, Hub, NoticeState, Rules, StreamKey, stream::Stream};
+use super::{Audit, Hub, NoticeState, Receipt, Rules, StreamKey, stream::Stream};
 use crate::{
     chat::{
         message::NoticeId,
@@ -127,6 +127,8 @@ pub enum Record {
     Notice(Box<NoticeState>),
     /// One that nobody wants to know of any more.
     NoticeGone(NoticeId),
+    /// What became of an announcement that is stored.
+    Receipt(Box<Receipt>),
     /// A room was deleted, with all that was said in it.
     RoomGone {
         /// Its name.
@@ -180,7 +182,9 @@ impl Record {
             Self::Room { name, .. } | Self::RoomGone { name, .. } => {
                 matches!(stream, StreamKey::Room(room) if room == name)
             }
-            Self::Notice(_) | Self::NoticeGone(_) => *stream == StreamKey::Announcements,
+            Self::Notice(_) | Self::NoticeGone(_) | Self::Receipt(_) => {
+                *stream == StreamKey::Announcements
+            }
             Self::Role { .. }
             | Self::Audit(_)
             | Self::Follow { .. }
@@ -221,8 +225,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
                 Record::Notice(state) => About::Notice(state.id()),
                 Record::NoticeGone(id) => About::Notice(*id),
-                // If it is not removed now, its age removes it.
-                Record::InstanceGone { .. } => return false,
+                // If it is not removed now, its age removes it; and a receipt is stored with its announcement.
+                Record::InstanceGone { .. } | Record::Receipt(_) => return false,
                 Record::Audit(act) => {
                     let acts = &mut acts[usize::from(act.office)];
                     *acts += 1;
@@ -264,7 +268,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 | Record::InstanceGone { .. }
                 | Record::Audit(_)
                 | Record::Notice(_)
-                | Record::NoticeGone(_) => false,
+                | Record::NoticeGone(_)
+                | Record::Receipt(_) => false,
             };
             !taken_away && said.insert(about)
         })

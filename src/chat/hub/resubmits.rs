@@ -683,9 +683,7 @@ fn change_is_answered_with_its_own_record_only() {
         let mut replies = world.hub.replies.iter().chain(&world.hub.replies_running);
         replies.any(|(_, serial, _)| *serial == 7)
     };
-    let is_its = |record: &Record| {
-        matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)))
-    };
+    let is_its = |record: &Record| matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)));
     let mut stored = false;
     while let Some((records, _)) = world.store(Ok(())) {
         stored |= records.iter().any(is_its);

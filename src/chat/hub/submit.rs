@@ -595,6 +595,11 @@ impl Hub {
             records.clear();
         }
         records.append(&mut self.records);
+        for record in &records {
+            if let Record::Receipt(receipt) = record {
+                self.receipt_failed(receipt.number);
+            }
+        }
         self.records = still_to_be_kept(records);
         // What waits for records of its own may wait long: the store fails.
         let mut replies = std::mem::take(&mut self.replies_running);
