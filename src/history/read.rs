@@ -221,7 +221,7 @@ impl Reader {
             {
                 let name = |at| -> rusqlite::Result<Option<Label>> {
                     let name: Option<String> = row.get(at)?;
-                    Ok(name.and_then(|name| Label::new(&name).ok()))
+                    Ok(name.and_then(|name| Label::existing(&name).ok()))
                 };
                 let from = (row.get(1)?, name(2)?);
                 if !stream.counts((from.0, from.1.as_ref()), name(3)?.as_ref(), (uid, label)) {
@@ -333,7 +333,7 @@ impl<'a> Encoder<'a> {
         let sender: i64 = row.get(2)?;
         let from = member_of(row)?;
         let to_label: Option<String> = row.get(4)?;
-        let to_label = to_label.and_then(|label| Label::new(&label).ok());
+        let to_label = to_label.and_then(|label| Label::existing(&label).ok());
         let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
         let text = row.get_ref(6)?.as_str()?;
         // What is for other rooms keeps its number, and nothing of it is told.
@@ -406,7 +406,7 @@ fn member_of(row: &Row<'_>) -> rusqlite::Result<Member> {
         pid: row.get(9)?,
         kind: Kind::of_number(row.get(10)?),
         user: UserName::new(&user).unwrap_or_else(|_| UserName::of_uid(uid)),
-        label: label.and_then(|label| Label::new(&label).ok()),
+        label: label.and_then(|label| Label::existing(&label).ok()),
     })
 }
 
@@ -425,7 +425,7 @@ fn unpack_notice(bytes: &[u8]) -> Option<Notice> {
     let expires = i64::from_le_bytes(*expires);
     Some(Notice {
         level: Level::of_number(level),
-        room: std::str::from_utf8(room).ok().and_then(|room| RoomName::new(room).ok()),
+        room: std::str::from_utf8(room).ok().and_then(|room| RoomName::existing(room).ok()),
         expires_wall_us: (expires != 0).then_some(expires),
         retained: flags & 1 != 0,
         ack: flags & 2 != 0,
@@ -491,7 +491,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             KIND_ROOM => {
                 let name: String = row.get(3)?;
                 // Names were checked before they were written; what else stands there is left alone.
-                let Ok(name) = RoomName::new(&name) else { continue };
+                let Ok(name) = RoomName::existing(&name) else { continue };
                 if row.get(10)? {
                     keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
                     restored.gone_rooms.push((name, span.head));
@@ -558,7 +558,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         // What can't be read is of no use to anybody.
         restored.notices.extend(serde_json::from_str(row.get_ref(0)?.as_str()?).ok());
     }
-    let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
+    let label = |text: String| (!text.is_empty()).then(|| Label::existing(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {

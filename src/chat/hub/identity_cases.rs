@@ -274,3 +274,33 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     assert!(house.hub.room_tag(&other).is_none());
     assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
 }
+
+#[test]
+fn names_with_invisible_characters_are_used_only_if_they_exist() {
+    let rules = House::new(true).hub.rules;
+    let old = RoomName::existing("old\u{3164}").unwrap();
+    let label = Some(Label::existing("ci\u{fe0f}").unwrap());
+    let mut restored = Restored::default();
+    restored.rooms.push(RestoredRoom {
+        name: old.clone(),
+        id: RoomId(7),
+        creator_uid: 1,
+        history: true,
+        topic: String::new(),
+        rules: Default::default(),
+        span: Span { head: 5, first: 1, newest_us: Some(1) },
+    });
+    restored.follows.push((1, label.clone(), old.clone()));
+    let mut house = House::of(Hub::restored(rules, restored));
+    let peer = |uid, user| Peer { uid, user: UserName::new(user).unwrap(), pid: uid, start: 0 };
+    let hello = Hello::new(label, Kind::Person, [9; 16]);
+    house.hub.open(NOW, SessionId(9), peer(1, "ann"), hello.clone()).unwrap();
+    let refusal = house.hub.open(NOW, SessionId(10), peer(2, "bob"), hello).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Input);
+    assert_eq!(house.say(BOB, SubmitTo::Room(old.clone())), Ok(6));
+    let new = SubmitTo::Room(RoomName::existing("old\u{ffa0}").unwrap());
+    assert_eq!(house.say(BOB, new).unwrap_err().code, RefusalCode::Input);
+    house.ask(ANN, Request::DeleteRoom { room: old.clone() }).unwrap();
+    let refusal = house.say(BOB, SubmitTo::Room(old)).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Input);
+}

@@ -439,7 +439,8 @@ impl Hub {
     ) {
         let (backlog, key) = (&self.stream(tag).backlog, &self.stream(tag).key);
         let counts = |of: &MessageRef<'_>| {
-            let (from, to) = (Label::new(of.from.label).ok(), Label::new(of.to_label).ok());
+            let (from, to) =
+                (Label::existing(of.from.label).ok(), Label::existing(of.to_label).ok());
             key.counts((of.from.uid, from.as_ref()), to.as_ref(), (uid, label))
         };
         let mut at = backlog.start().max(info.mark + 1);

@@ -287,6 +287,7 @@ impl Hub {
 
     /// Whether a user may bring a room of this name into being, as far as he may know.
     pub(super) fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
+        room.check_new().or_else(|e| refuse(RefusalCode::Input, e.to_string()))?;
         let rights = self.rights_of(uid);
         if !rights.create_rooms && !rights.operator {
             let who = Policy::words(&self.rules.policy.create_rooms);

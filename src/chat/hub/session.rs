@@ -123,7 +123,7 @@ impl Hub {
     /// Begins a session after its handshake.
     ///
     /// # Errors
-    /// A refusal if the server or the account has as many as it may.
+    /// A refusal if the server or the account has as many as it may, or for a new label with invisible characters.
     pub fn open(
         &mut self,
         now: Now,
@@ -131,6 +131,12 @@ impl Hub {
         peer: Peer,
         hello: Hello,
     ) -> Result<(), Refusal> {
+        if let Some(label) = &hello.label
+            && let Err(e) = label.check_new()
+            && !self.following.contains_key(&(peer.uid, hello.label.clone()))
+        {
+            return Err(Refusal::new(RefusalCode::Input, e.to_string()));
+        }
         let account = AccountId::of(&peer, self.rules.host);
         let of_account = self.accounts.sessions_of(account);
         if self.sessions.len() >= self.rules.sessions_max {
