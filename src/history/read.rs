@@ -18,7 +18,10 @@ use super::{
 use crate::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Audit, Restored, RestoredRoom, RestoredSubmits, SearchQuestion, Span, StreamKey},
+        hub::{
+            Audit, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, SearchQuestion,
+            Span, StreamKey,
+        },
         member::{EndCause, Kind, Level, Member, SessionId},
         message::Notice,
         names::{Label, RoomName, UserName},
@@ -524,7 +527,9 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 let pair =
                     pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
                 let Some((low, high)) = pair else { continue };
-                restored.conversations.push((low, high, span));
+                let begun_by = u32::try_from(row.get::<_, i64>(4)?).ok();
+                let users = (low, high);
+                restored.conversations.push(RestoredConversation { users, begun_by, span });
                 StreamKey::Conversation(low, high)
             }
             KIND_ANNOUNCEMENTS => {

@@ -23,7 +23,7 @@ CREATE TABLE streams (
   kind INTEGER NOT NULL,
   key TEXT NOT NULL,              -- a room's name as it is compared, or 'low high' user ids
   name TEXT NOT NULL,             -- a room's name as it was created
-  creator INTEGER NOT NULL,       -- user id
+  creator INTEGER NOT NULL,       -- user id, or -1
   history INTEGER NOT NULL,       -- 0: its messages are kept in memory only
   topic TEXT NOT NULL DEFAULT '',
   head INTEGER NOT NULL DEFAULT 0,   -- newest number that was ever given

@@ -900,6 +900,11 @@ fn label_text(label: Option<&Label>) -> &str {
 
 impl Page<'_> {
     fn stream(&mut self, stream: &StreamKey) -> rusqlite::Result<i64> {
+        self.stream_of(stream, None)
+    }
+
+    /// The row of a stream, which exists from now on. `by`: who begins it by a message.
+    fn stream_of(&mut self, stream: &StreamKey, by: Option<u32>) -> rusqlite::Result<i64> {
         if let Some(id) = self.streams.get(stream) {
             return Ok(*id);
         }
@@ -910,12 +915,12 @@ impl Page<'_> {
             StreamKey::Conversation(..) | StreamKey::Announcements => "",
         };
         let sql = "INSERT INTO streams (kind, key, name, creator, history, room_id)
-                   VALUES (?, ?, ?, -1, 1, random())
+                   VALUES (?, ?, ?, ?, 1, random())
                    ON CONFLICT DO UPDATE SET kind = kind RETURNING id";
         let id = self
             .transaction
             .prepare_cached(sql)?
-            .query_row(params![kind, key, name], |row| row.get(0))?;
+            .query_row(params![kind, key, name, by.map_or(-1, i64::from)], |row| row.get(0))?;
         self.streams.insert(stream.clone(), id);
         Ok(id)
     }
@@ -1117,7 +1122,7 @@ impl Page<'_> {
         entries: &[Entry],
     ) -> rusqlite::Result<()> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let stream = self.stream(&first.stream)?;
+        let stream = self.stream_of(&first.stream, Some(first.from.uid))?;
         let sender = self.sender(&first.from, entries.len())?;
         // What was bound stays bound.
         insert.raw_bind_parameter(2, stream)?;

@@ -6,8 +6,8 @@ use moot::{
     chat::{
         batch::{Builder, Draft},
         hub::{
-            Entry, Fetch, NoticeState, Record, Restored, RestoredRoom, RestoredSubmits, Span,
-            StreamKey,
+            Entry, Fetch, NoticeState, Record, Restored, RestoredConversation, RestoredRoom,
+            RestoredSubmits, Span, StreamKey,
         },
         member::Member,
         names::{Label, RoomName},
@@ -293,7 +293,9 @@ impl Disk {
                 }
                 (StreamKey::Room(name), None) => panic!("{name} has messages and no record"),
                 (StreamKey::Conversation(low, high), _) => {
-                    restored.conversations.push((*low, *high, stream.span()));
+                    let (users, span) = ((*low, *high), stream.span());
+                    let begun_by = None;
+                    restored.conversations.push(RestoredConversation { users, begun_by, span });
                 }
                 (StreamKey::Announcements, _) => restored.announcements = stream.span(),
             }

@@ -177,8 +177,7 @@ impl Hub {
             }
             Target::User { user, .. } => {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
-                let pair = (own.min(other), own.max(other));
-                self.pairs.get(&pair).copied().map_or_else(
+                self.conversations.get(own, other).map_or_else(
                     || {
                         let text = format!("there was no conversation with {user} yet");
                         refuse(RefusalCode::Absent, text)
@@ -189,10 +188,10 @@ impl Hub {
         }
     }
 
-    /// Returns the id of the next stream: a stream with it, or a higher one, began after a question of now.
+    /// Returns the number of the next stream: a stream with it, or a higher one, began after a question of now.
     #[must_use]
-    pub fn next_stream(&self) -> StreamTag {
-        self.streams.free_tag().unwrap_or(StreamTag(u32::MAX))
+    pub fn next_stream(&self) -> u64 {
+        self.streams.made()
     }
 
     /// Whether a session may still read a stream, when an answer about it comes. A room that was made after the
@@ -201,7 +200,7 @@ impl Hub {
         &self,
         id: SessionId,
         stream: &StreamKey,
-        asked: StreamTag,
+        asked: u64,
     ) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(&id) else {
             return refuse(RefusalCode::Denied, "the session has ended");
@@ -211,7 +210,7 @@ impl Hub {
             StreamKey::Room(room) => {
                 let target = Target::Room(room.clone());
                 let tag = self.readable(session.member.session, &target)?;
-                if tag < asked || planted(Fault::AnswerOfEarlierRoom) {
+                if self.stream(tag).made < asked || planted(Fault::AnswerOfEarlierRoom) {
                     Ok(())
                 } else {
                     no_room(room)
@@ -240,7 +239,7 @@ impl Hub {
         match &self.stream(tag).topic {
             Topic::Announcements => StreamLabel::Announcements,
             Topic::Room { name, .. } => StreamLabel::Room(name.clone()),
-            Topic::Conversation { low, high } => {
+            Topic::Conversation { low, high, .. } => {
                 let other = if uid == *low { *high } else { *low };
                 let user = self.user_names.get(&other).cloned();
                 StreamLabel::Direct(user.unwrap_or_else(|| UserName::of_uid(other)))
@@ -376,9 +375,8 @@ impl Hub {
         let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
-        let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
-        let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
-        pairs.sort_unstable();
+        let mut pairs: Vec<_> = self.conversations.of(uid).collect();
+        pairs.sort_unstable_by_key(|tag| self.stream(*tag).made);
         rooms.chain(pairs).chain([ANNOUNCEMENTS]).collect()
     }
 
@@ -486,6 +484,10 @@ impl Hub {
         seq: u64,
     ) -> Result<(), Refusal> {
         let seq = seq.min(self.stream(tag).backlog.head());
+        if seq == 0 {
+            // As good as no mark.
+            return Ok(());
+        }
         let key = (uid, label, tag);
         match self.marks.get_mut(&key) {
             Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
@@ -771,6 +773,8 @@ mod tests {
             panic!("not opened")
         };
         let direct = info.tag;
+        scene.say(session(MAX), 2, SubmitTo::Stream(direct), "x");
+        scene.settle();
         assert_eq!(scene.hub.followed(MAX, None), [direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(EVE, None), [scene.tag(), direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(MIA, None), [scene.tag(), ANNOUNCEMENTS]);

@@ -188,7 +188,7 @@ fn fill_session(scene: &mut Scene, uid: u32) {
 
 fn fill_conversations(scene: &mut Scene, uid: u32) {
     for n in 0..CONVERSATIONS_PER_USER_MAX as u32 {
-        scene.hub.pairs.insert((uid, 1_000 + n), ANNOUNCEMENTS);
+        scene.hub.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
     }
 }
 

@@ -44,6 +44,17 @@ pub struct RestoredRoom {
     pub span: Span,
 }
 
+/// A conversation of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoredConversation {
+    /// Both user ids, the smaller first.
+    pub users: (u32, u32),
+    /// Who began it, if that is known.
+    pub begun_by: Option<u32>,
+    /// Its numbers.
+    pub span: Span,
+}
+
 /// What a client instance submitted: consecutive counters with consecutive numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredSubmits {
@@ -70,8 +81,8 @@ pub struct Restored {
     pub rooms: Vec<RestoredRoom>,
     /// Deleted rooms: their numbers are not given again. Name and newest number.
     pub gone_rooms: Vec<(RoomName, u64)>,
-    /// Conversations: both user ids, the smaller first.
-    pub conversations: Vec<(u32, u32, Span)>,
+    /// Conversations.
+    pub conversations: Vec<RestoredConversation>,
     /// The announcements.
     pub announcements: Span,
     /// Names under which users said something, by user id.
@@ -280,7 +291,7 @@ impl Hub {
         let mut hub = Self::new(rules);
         hub.stream_mut(super::ANNOUNCEMENTS).restore(restored.announcements);
         for room in restored.rooms {
-            let Some(tag) = hub.streams.free_tag() else { break };
+            let Some(tag) = hub.streams.make_tag(None) else { break };
             let bytes = hub.rules.backlog_bytes_max;
             let RestoredRoom { name, id, creator_uid, history, topic, rules, span } = room;
             let mut stream = Stream::room(tag, (name.clone(), id), creator_uid, history, bytes);
@@ -297,12 +308,13 @@ impl Hub {
             hub.rooms.insert(name, tag);
             hub.room_ids.insert(id, tag);
         }
-        for (low, high, span) in restored.conversations {
-            let Some(tag) = hub.streams.free_tag() else { break };
-            let mut stream = Stream::conversation(tag, low, high);
+        for RestoredConversation { users, begun_by, span } in restored.conversations {
+            let Some(tag) = hub.streams.make_tag(None) else { break };
+            let mut stream =
+                Stream::conversation(tag, users, begun_by, hub.rules.backlog_bytes_max);
             stream.restore(span);
             hub.streams.insert(stream);
-            hub.pairs.insert((low, high), tag);
+            hub.conversations.insert(users, begun_by, tag);
         }
         hub.gone_rooms.extend(restored.gone_rooms);
         hub.audit.extend(restored.audit);
@@ -328,14 +340,13 @@ impl Hub {
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
-        hub.share_backlog();
         hub
     }
 
     fn tag_of(&self, stream: &StreamKey) -> Option<crate::chat::verbs::StreamTag> {
         match stream {
             StreamKey::Room(name) => self.rooms.get(name).copied(),
-            StreamKey::Conversation(low, high) => self.pairs.get(&(*low, *high)).copied(),
+            StreamKey::Conversation(low, high) => self.conversations.get(*low, *high),
             StreamKey::Announcements => Some(super::ANNOUNCEMENTS),
         }
     }

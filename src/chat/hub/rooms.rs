@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    hash::BuildHasher as _,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -264,10 +264,9 @@ impl Hub {
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
-        let tag = self.free_tag()?;
+        let tag = self.make_tag(uid)?;
         let bytes = self.rules.backlog_bytes_max;
-        self.rooms_made += 1;
-        let id = RoomId(self.fresh_ids.hash_one(self.rooms_made));
+        let id = self.make_room_id(tag);
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
         // Numbers of a deleted room of that name are not given again.
@@ -281,8 +280,14 @@ impl Hub {
             self.unstored_rooms.insert(tag);
         }
         self.record_room(tag);
-        self.share_backlog();
         Ok(tag)
+    }
+
+    /// Makes the permanent id of a new room. No client can guess it, and no other boot makes it.
+    fn make_room_id(&self, tag: StreamTag) -> RoomId {
+        let mut hasher = DefaultHasher::new();
+        (self.rules.secret, self.rules.run, tag).hash(&mut hasher);
+        RoomId(hasher.finish())
     }
 
     /// Whether a user may bring a room of this name into being, as far as he may know.

@@ -22,7 +22,7 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
+        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
         RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
     },
 };
@@ -43,6 +43,7 @@ pub(super) enum Topic {
     Conversation {
         low: u32,
         high: u32,
+        begun_by: Option<u32>,
     },
 }
 
@@ -198,6 +199,8 @@ fn holds(way: Way, acked: Flow, floor: Flow) -> [bool; 2] {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) tag: StreamTag,
+    /// Rises with each stream of the boot.
+    pub(super) made: u64,
     pub(super) topic: Topic,
     /// The same, good for ever.
     pub(super) key: Arc<StreamKey>,
@@ -255,10 +258,11 @@ impl Stream {
         let key = match &topic {
             Topic::Announcements => StreamKey::Announcements,
             Topic::Room { name, .. } => StreamKey::Room(name.clone()),
-            Topic::Conversation { low, high } => StreamKey::Conversation(*low, *high),
+            Topic::Conversation { low, high, .. } => StreamKey::Conversation(*low, *high),
         };
         Self {
             tag,
+            made: 0,
             topic,
             key: Arc::new(key),
             backlog: Backlog::new(head, backlog_bytes_max),
@@ -331,8 +335,14 @@ impl Stream {
         Self::new(tag, topic, 0, backlog_bytes_max)
     }
 
-    pub(super) fn conversation(tag: StreamTag, low: u32, high: u32) -> Self {
-        Self::new(tag, Topic::Conversation { low, high }, 0, BACKLOG_BYTES_MAX / 16)
+    pub(super) fn conversation(
+        tag: StreamTag,
+        (low, high): (u32, u32),
+        begun_by: Option<u32>,
+        backlog_bytes_max: usize,
+    ) -> Self {
+        let topic = Topic::Conversation { low, high, begun_by };
+        Self::new(tag, topic, 0, backlog_bytes_max.min(CONVERSATION_BACKLOG_BYTES_MAX))
     }
 
     /// Whether what is said here may go on the broadcast channel.

@@ -186,7 +186,11 @@ impl Hub {
         let tag = match (destination, &submit.to) {
             (Some(tag), _) => Ok(tag),
             (None, SubmitTo::Room(room)) => self.room_for(id, room),
-            (None, SubmitTo::Stream(_) | SubmitTo::Known(_)) => Err(no_such_stream()),
+            (None, SubmitTo::Stream(tag)) => match self.promised_to(from.uid, *tag) {
+                Some(other) => self.conversation(from.uid, other),
+                None => Err(no_such_stream()),
+            },
+            (None, SubmitTo::Known(_)) => Err(no_such_stream()),
         };
         let tag = match tag {
             Ok(tag) => tag,
@@ -263,8 +267,8 @@ impl Hub {
         Err(Refusal::new(RefusalCode::Failed, text))
     }
 
-    /// Where the new lines of a submit go, if the session may submit there; none: a room that its first
-    /// message creates.
+    /// Where the new lines of a submit go, if the session may submit there; none: a room or conversation that its
+    /// first message creates.
     fn destination(&mut self, id: SessionId, to: &SubmitTo) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match to {
@@ -285,16 +289,20 @@ impl Hub {
                 self.may_speak(uid, tag)?;
                 tag
             }
-            SubmitTo::Stream(tag) => {
-                match self.known_stream(*tag).map(|s| &s.topic) {
-                    Some(Topic::Room { .. }) if self.exists_for(uid, *tag) => {
-                        self.may_speak(uid, *tag)?;
+            SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
+                Some(tag) => {
+                    if self.room_name(tag).is_some() {
+                        self.may_speak(uid, tag)?;
                     }
-                    Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {}
-                    Some(_) | None => return Err(no_such_stream()),
+                    tag
                 }
-                *tag
-            }
+                None if self.promised_to(uid, *tag).is_some() => {
+                    self.may_begin(uid)?;
+                    return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
+                        .map(|()| None);
+                }
+                None => return Err(no_such_stream()),
+            },
         };
         self.may_store(uid, tag)?;
         if self.is_ending(tag) {
@@ -636,6 +644,7 @@ impl Hub {
             }
         }
         self.mark_dirty(tag);
+        self.free_conversation(tag);
     }
 
     /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
@@ -753,7 +762,9 @@ impl Hub {
         let is_secret = secret.is_some();
         let stream = &mut self.streams[tag];
         let last_us = last.entry.wall_us;
+        let bytes_before = stream.backlog.bytes();
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
+        let added = stream.backlog.bytes().saturating_sub(bytes_before);
         if is_secret {
             stream.aside += 1;
             self.send_by_session(tag, last.entry.seq);
@@ -774,6 +785,7 @@ impl Hub {
         let stream = self.stream_mut(tag);
         debug_assert!(stream.ready.is_empty(), "nothing is numbered while a body is published");
         stream.ready = ready;
+        self.limit_backlogs(added);
         true
     }
 
