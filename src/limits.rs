@@ -101,6 +101,8 @@ const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 pub const ROOMS_MAX: usize = 4_096;
 /// Rooms that one user id brought into being.
 pub const ROOMS_PER_USER_MAX: usize = 512;
+/// Names of deleted rooms that are remembered with their numbers.
+pub const GONE_ROOMS_MAX: usize = 4_096;
 /// Rules about users (operators, invited, banned, muted) that one room has.
 pub const ROOM_ROLES_MAX: usize = 4_096;
 /// Acts of operators that can be looked at afterwards.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
     HistoryError, Hit, Loaded, index,
-    schema::{KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
+    schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact},
     search,
     write::{Shared, key_of},
 };
@@ -19,8 +19,8 @@ use crate::{
     chat::{
         batch::{Builder, Draft},
         hub::{
-            Audit, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, SearchQuestion,
-            Span, StreamKey,
+            Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits,
+            SearchQuestion, Span, StreamKey,
         },
         member::{EndCause, Kind, Level, Member, SessionId},
         message::Notice,
@@ -456,13 +456,12 @@ fn load_submits(
         let from = restored.submits.len();
         let mut rows = select.query(params![uid, most])?;
         while let Some(row) = rows.next()? {
-            let Some(stream) = keys.get(&row.get(3)?) else { continue };
             restored.submits.push(RestoredSubmits {
                 uid,
                 instance: row.get(0)?,
                 counter: row.get(1)?,
                 count: row.get(2)?,
-                stream: stream.clone(),
+                stream: keys.get(&row.get(3)?).cloned(),
                 seq: row.get(4)?,
                 wall_us: row.get(5)?,
             });
@@ -481,7 +480,7 @@ fn load_submits(
 
 /// Everything of the last run that goes on.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let mut restored = Restored::default();
+    let mut restored = Restored { floor: fact(connection, FLOOR)?, ..Restored::default() };
     let mut keys: HashMap<i64, StreamKey> = HashMap::new();
     let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
         private, read_only, room_id FROM streams";
@@ -495,12 +494,17 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 let name: String = row.get(3)?;
                 // Names were checked before they were written; what else stands there is left alone.
                 let Ok(name) = RoomName::existing(&name) else { continue };
-                if row.get(10)? {
-                    keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
-                    restored.gone_rooms.push((name, span.head));
-                    continue;
-                }
                 let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
+                match row.get(10)? {
+                    PRESENT => {}
+                    FORGOTTEN => continue,
+                    _ => {
+                        keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
+                        let (private, head) = (row.get(11)?, span.head);
+                        restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
+                        continue;
+                    }
+                }
                 let (history, topic) = (row.get(5)?, row.get(6)?);
                 let name_of = name.clone();
                 let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);

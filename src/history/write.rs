@@ -19,7 +19,10 @@ use super::{
     HistoryError, Loaded, Reader, Retention,
     index::{Identity, Index},
     read::load,
-    schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact, size_of},
+    schema::{
+        self, FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
+        size_of,
+    },
     words,
 };
 use crate::{
@@ -632,11 +635,11 @@ impl Writer {
     }
 
     fn write(&mut self, job: &Job) -> rusqlite::Result<()> {
-        for cache_full in [self.senders.len() > CACHED_MAX, self.runs.len() > CACHED_MAX] {
-            if cache_full {
-                self.senders.clear();
-                self.runs.clear();
-            }
+        let cached = self.senders.len().max(self.runs.len()).max(self.streams.len());
+        if cached > CACHED_MAX {
+            self.senders.clear();
+            self.runs.clear();
+            self.streams.clear();
         }
         let transaction = self.connection.unchecked_transaction()?;
         let mut page = Page {
@@ -737,6 +740,12 @@ impl Writer {
             for (sql, us) in [
                 ("UPDATE submits SET ts = ?1 WHERE ts > ?1", now_us),
                 ("DELETE FROM submits WHERE ts < ?1", forget),
+                // The newest row stays: SQLite would give its id to the next stream.
+                (
+                    "DELETE FROM streams WHERE gone = ?1 AND purge = 0
+                     AND id < (SELECT max(id) FROM streams)",
+                    FORGOTTEN,
+                ),
             ] {
                 self.connection.prepare_cached(sql)?.execute([us])?;
             }
@@ -928,14 +937,19 @@ impl Page<'_> {
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.shared.step()?;
         match record {
-            Record::Room { name, id, creator_uid, history, topic, private, read_only } => {
+            Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
+                // The row of an earlier room of that name may have been removed.
+                self.streams.remove(&StreamKey::Room(name.clone()));
                 let sql = "INSERT INTO streams
-                           (kind, key, name, creator, history, topic, private, read_only, room_id)
-                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+                           (kind, key, name, creator, history, topic, private, read_only, room_id,
+                            head, first)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10 + 1)
+                           ON CONFLICT DO UPDATE SET
                            name = excluded.name, creator = excluded.creator,
                            history = excluded.history, topic = excluded.topic,
                            private = excluded.private, read_only = excluded.read_only,
-                           room_id = excluded.room_id, gone = 0";
+                           room_id = excluded.room_id, head = max(head, excluded.head),
+                           first = iif(gone, max(first, excluded.first), first), gone = 0";
                 self.transaction.prepare_cached(sql)?.execute(params![
                     KIND_ROOM,
                     name.key(),
@@ -945,7 +959,8 @@ impl Page<'_> {
                     topic,
                     private,
                     read_only,
-                    id.0.cast_signed()
+                    id.0.cast_signed(),
+                    head
                 ])?;
                 Ok(())
             }
@@ -1016,6 +1031,14 @@ impl Page<'_> {
                 let sql = "UPDATE messages SET notice = NULL, text = ''
                            WHERE notice IS NOT NULL AND substr(notice, 11) = ?";
                 self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
+            }
+            Record::RoomForgotten { name, floor } => {
+                self.streams.remove(&StreamKey::Room(name.clone()));
+                let sql = "UPDATE streams SET gone = ?3 WHERE kind = ?1 AND key = ?2 AND gone = 1";
+                let values = params![KIND_ROOM, name.key(), FORGOTTEN];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+                let floor = fact(self.transaction, FLOOR)?.max(*floor);
+                set_fact(self.transaction, FLOOR, floor)
             }
             Record::Follow { uid, label, room, on } => {
                 let id = self.stream(&StreamKey::Room(room.clone()))?;

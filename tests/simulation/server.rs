@@ -953,6 +953,7 @@ impl World {
         for record in &records {
             match record {
                 Record::RoomGone { name, .. } => self.book_deletes(name),
+                Record::RoomForgotten { .. } => {}
                 Record::Room { name, creator_uid, private, read_only, history, .. } => {
                     self.rooms.creates(name, *creator_uid, *private, *read_only);
                     self.rooms.stores(name, *history);

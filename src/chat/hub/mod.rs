@@ -23,6 +23,7 @@ mod conversations;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
+mod gone;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
@@ -56,6 +57,7 @@ use rustc_hash::FxHashMap;
 pub use audit::Audit;
 pub use clock::Clock;
 pub use flow::Report;
+pub use gone::GoneRoom;
 pub use instances::EarlierSubmits;
 pub use notices::NoticeState;
 pub use quota::{Bucket, Rates, Usage};
@@ -76,6 +78,7 @@ use super::{
 use crate::limits;
 use asking::Asking;
 use conversations::Conversations;
+use gone::Gone;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
@@ -329,8 +332,8 @@ pub struct Hub {
     uses: u64,
     /// Up to where names have read.
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
-    /// Newest numbers of deleted rooms, also of those that are there again: they are not given again.
-    gone_rooms: HashMap<RoomName, u64>,
+    /// Numbers of deleted rooms: they are not given again.
+    gone: Gone,
     /// To be kept with the next transaction.
     records: Vec<Record>,
     /// Records of the running transaction.
@@ -419,7 +422,7 @@ impl Hub {
             following: BTreeMap::new(),
             uses: 0,
             marks: BTreeMap::new(),
-            gone_rooms: HashMap::new(),
+            gone: Gone::default(),
             records: Vec::new(),
             records_running: Vec::new(),
             retry_records_us: 0,
@@ -474,7 +477,9 @@ impl Hub {
         for id in self.accounts.take_freed() {
             self.let_go(id, Wait::Account);
         }
-        self.delete_ending();
+        if self.delete_ending() {
+            self.answer_held(now);
+        }
         for tag in std::mem::take(&mut self.rekeyed) {
             if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
                 self.out.push(Action::NewKey(tag));

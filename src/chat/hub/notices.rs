@@ -375,6 +375,7 @@ impl Hub {
             | Record::Role { .. }
             | Record::Audit(_)
             | Record::RoomGone { .. }
+            | Record::RoomForgotten { .. }
             | Record::Follow { .. }
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    ANNOUNCEMENTS, Hub, Now, StreamKey,
+    ANNOUNCEMENTS, GoneRoom, Hub, Now, Record, StreamKey,
     request::{no_room, of_user, refuse},
     session::Wait,
     stream::Topic,
@@ -506,7 +506,7 @@ impl Hub {
         self.unread_changed = true;
         if self.is_stored(tag) {
             let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
-            self.records.push(super::Record::Mark { uid, label, stream, seq });
+            self.records.push(Record::Mark { uid, label, stream, seq });
         }
         Ok(())
     }
@@ -542,9 +542,9 @@ impl Hub {
         self.deleting.iter().any(|(of, ..)| *of == tag)
     }
 
-    /// Deletes the rooms in which nothing is under way any more.
-    pub(super) fn delete_ending(&mut self) {
-        let mut at = 0;
+    /// Deletes the rooms in which nothing is under way any more; returns whether there was one.
+    pub(super) fn delete_ending(&mut self) -> bool {
+        let (mut at, before) = (0, self.deleting.len());
         while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
             let announcing = self.announcing.values().any(|a| a.is_for(tag));
             // It may have been deleted for another user who asked as well.
@@ -558,12 +558,14 @@ impl Hub {
             self.delete_now(tag);
             self.reply_when_kept(id, serial, Reply::Done);
         }
+        self.deleting.len() < before
     }
 
     fn delete_now(&mut self, tag: StreamTag) {
         let Some(stream) = self.known_stream(tag) else { return };
-        let Topic::Room { name, id, .. } = &stream.topic else { return };
-        let (name, id) = (name.clone(), *id);
+        let Topic::Room { name, id, creator_uid, rules, .. } = &stream.topic else { return };
+        let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
+        let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
@@ -577,18 +579,29 @@ impl Hub {
         self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
         self.room_ids.remove(&id);
-        self.unstored_rooms.remove(&tag);
-        let numbered = self.stream(tag).numbered;
         self.streams.remove(tag);
-        let head = self.gone_rooms.entry(name.clone()).or_default();
-        *head = numbered.max(*head);
-        let head = *head;
         self.following.retain(|_, followed| {
             followed.rooms.retain(|r| *r != name);
             !followed.rooms.is_empty()
         });
         self.marks.retain(|(_, _, of), _| *of != tag);
-        self.records.push(super::Record::RoomGone { name, head });
+        let is_about = |record: &Record| record.is_about_room(&name);
+        let is_unstored = self.unstored_rooms.remove(&tag);
+        let stored = !is_unstored || self.records_running.iter().any(is_about);
+        if stored {
+            self.records.push(Record::RoomGone { name: name.clone(), head });
+        } else {
+            // The store never learns of it.
+            self.records.retain(|record| !is_about(record));
+        }
+        self.bury(GoneRoom { name, creator_uid, private, head }, stored);
+    }
+
+    /// Remembers the numbers of a deleted room.
+    pub(super) fn bury(&mut self, room: GoneRoom, stored: bool) {
+        if let Some(name) = self.gone.add(room, stored) {
+            self.records.push(Record::RoomForgotten { name, floor: self.gone.floor() });
+        }
     }
 }
 

@@ -373,7 +373,13 @@ impl Hub {
 
     /// Answers the requests that waited for the commit of their rooms: it is done, or it failed.
     pub(super) fn answer_held(&mut self, now: Now) {
-        for Held { session: id, serial, request, room } in std::mem::take(&mut self.held) {
+        for held in std::mem::take(&mut self.held) {
+            // Another transaction may have been under way when the room was created.
+            if self.failures == 0 && self.unstored_rooms.contains(&held.room) {
+                self.held.push(held);
+                continue;
+            }
+            let Held { session: id, serial, request, room } = held;
             self.let_go(id, Wait::Commit);
             if !self.sessions.contains_key(&id) {
                 continue;

@@ -269,9 +269,7 @@ impl Hub {
         let id = self.make_room_id(tag);
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
-        // Numbers of a deleted room of that name are not given again.
-        let head = self.gone_rooms.get(room).copied().unwrap_or(0);
-        let head = if planted(Fault::DeletedNumbersReused) { 0 } else { head };
+        let head = self.gone.reuse(room);
         stream.restore(super::Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
@@ -352,9 +350,8 @@ impl Hub {
     }
 
     fn record_room(&mut self, tag: StreamTag) {
-        if let Topic::Room { name, id, creator_uid, history, topic, rules } =
-            &self.stream(tag).topic
-        {
+        let stream = self.stream(tag);
+        if let Topic::Room { name, id, creator_uid, history, topic, rules } = &stream.topic {
             let record = Record::Room {
                 name: name.clone(),
                 id: *id,
@@ -363,6 +360,7 @@ impl Hub {
                 topic: topic.clone(),
                 private: rules.private,
                 read_only: rules.read_only,
+                head: stream.inherited,
             };
             self.records.push(record);
         }

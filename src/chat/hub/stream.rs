@@ -209,6 +209,8 @@ pub(super) struct Stream {
     pub(super) first: u64,
     /// Wall clock of the newest message of the last run.
     pub(super) newest_us: Option<i64>,
+    /// Numbers up to here were given by an earlier boot, or in a deleted room.
+    pub(super) inherited: u64,
     /// Newest number given out.
     pub(super) numbered: u64,
     /// Numbered, not committed yet (only streams that are stored).
@@ -268,6 +270,7 @@ impl Stream {
             backlog: Backlog::new(head, backlog_bytes_max),
             first: head + 1,
             newest_us: None,
+            inherited: head,
             numbered: head,
             uncommitted: VecDeque::new(),
             committing: 0,
@@ -302,7 +305,7 @@ impl Stream {
     /// Goes on after the numbers of the last run.
     pub(super) fn restore(&mut self, span: super::Span) {
         self.backlog.begin_at(span.head);
-        self.numbered = span.head;
+        (self.inherited, self.numbered) = (span.head, span.head);
         self.first = span.first.max(1);
         self.newest_us = span.newest_us;
     }
