@@ -101,19 +101,23 @@ const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 pub const ROOMS_MAX: usize = 4_096;
 /// Rooms that one user id brought into being.
 pub const ROOMS_PER_USER_MAX: usize = 512;
+/// Names of deleted rooms that are remembered with their numbers.
+pub const GONE_ROOMS_MAX: usize = 4_096;
 /// Rules about users (operators, invited, banned, muted) that one room has.
 pub const ROOM_ROLES_MAX: usize = 4_096;
 /// Acts of operators that can be looked at afterwards.
 pub const AUDIT_KEPT_MAX: usize = 4_096;
 /// The same of one user who holds no office of the server.
 pub const AUDIT_PER_USER_MAX: usize = 64;
-/// Conversations that one user id takes part in.
+/// Ids of streams that one user id uses up in one boot: there are 16 times as many.
+pub const STREAM_IDS_PER_USER_MAX: usize = 1 << 28;
+/// Conversations that one user id has begun, and as many more that it has opened.
 pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
 /// Bytes of recent messages kept for one stream.
 pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Each stream keeps at least so many, however many there are.
-pub const BACKLOG_BYTES_MIN: usize = 128 * 1024;
-/// Bytes of recent messages of all streams together.
+/// The same of a conversation.
+pub const CONVERSATION_BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of recent messages of all streams together; above, the user who holds most holds less.
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of messages taken from one account and not yet published.
 pub const IN_FLIGHT_BYTES_PER_USER_MAX: usize = 4 * 1024 * 1024;
@@ -183,7 +187,7 @@ pub const TICK_IDLE_MS: u64 = 250;
 const _: () = assert!(IN_FLIGHT_BYTES_PER_STREAM_MAX >= 2 * TEXT_BYTES_MAX);
 const _: () = assert!(SESSION_WINDOW_BYTES * 2 <= BACKLOG_BYTES_MAX);
 const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
-const _: () = assert!(BACKLOG_BYTES_MIN >= 2 * FRAME_BYTES_MAX);
+const _: () = assert!(CONVERSATION_BACKLOG_BYTES_MAX <= BACKLOG_BYTES_MAX);
 // Half of the smallest window holds the longest datagram's charge.
 const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
@@ -192,7 +196,7 @@ const _: () = assert!(REPORT_EVERY_MS + TICK_BUSY_MS < LAGGING_TOGETHER_AFTER_MS
 const _: () = assert!(REPORT_EVERY_MS < HEADS_EVERY_MS);
 // What a member has not reported yet never keeps a window shut.
 const _: () = assert!(REPORT_BYTES + DATAGRAM_BYTES_MAX + 1024 <= WINDOW_CHARGE_BYTES_MIN / 2);
-const _: () = assert!(REPORT_BYTES < BACKLOG_BYTES_MIN / 2);
+const _: () = assert!(REPORT_BYTES < CONVERSATION_BACKLOG_BYTES_MAX / 2);
 const _: () = assert!(LAGGING_AFTER_MS < LAGGING_TOGETHER_AFTER_MS);
 const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 

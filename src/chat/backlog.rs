@@ -24,6 +24,14 @@ pub struct Segment {
     after: Flow,
 }
 
+impl Segment {
+    /// Bytes that it takes, overhead included.
+    fn bytes(&self) -> usize {
+        let withheld = self.secret.as_ref().map_or(0, |(_, frame)| frame.len());
+        self.frame.len() + withheld + ENTRY_BYTES
+    }
+}
+
 /// How much has flowed through a stream since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
@@ -105,12 +113,16 @@ impl Backlog {
         let before = self.flow;
         self.flow.bytes += frame.len() as u64;
         self.flow.charge += charge as u64;
-        self.bytes += frame.len() + ENTRY_BYTES;
         let first = self.head + 1;
         let after = self.flow;
-        self.segments.push_back(Segment { first, last, frame, wall_us, secret, before, after });
+        let segment = Segment { first, last, frame, wall_us, secret, before, after };
+        self.bytes += segment.bytes();
+        self.segments.push_back(segment);
         self.head = last;
-        self.trim();
+        // The newest segment stays whatever its size: it is on its way.
+        while self.bytes > self.bytes_max && self.segments.len() > 1 {
+            self.drop_front();
+        }
     }
 
     /// Keeps only the numbers of what was for the members of a room that is gone.
@@ -119,24 +131,30 @@ impl Backlog {
             if let Some((of, withheld)) = &segment.secret
                 && *of == room
             {
-                self.bytes = self.bytes + withheld.len() - segment.frame.len();
+                self.bytes -= segment.bytes();
                 segment.frame = Rc::clone(withheld);
+                segment.secret = None;
+                self.bytes += segment.bytes();
             }
         }
     }
 
-    /// Changes the bound; it shrinks as the server has more streams.
-    pub fn set_bytes_max(&mut self, bytes_max: usize) {
-        self.bytes_max = bytes_max;
-        self.trim();
+    /// Drops the oldest segments until that many bytes are free, but not the newest segment, and none that ends
+    /// after `acked` bytes of the flow. Returns the bytes.
+    pub fn drop_oldest(&mut self, bytes: usize, acked: u64) -> usize {
+        let before = self.bytes;
+        while before - self.bytes < bytes
+            && self.segments.len() > 1
+            && self.segments.front().is_some_and(|oldest| oldest.after.bytes <= acked)
+        {
+            self.drop_front();
+        }
+        before - self.bytes
     }
 
-    fn trim(&mut self) {
-        // The newest segment stays whatever its size: it is on its way.
-        while self.bytes > self.bytes_max && self.segments.len() > 1 {
-            if let Some(old) = self.segments.pop_front() {
-                self.bytes -= old.frame.len() + ENTRY_BYTES;
-            }
+    fn drop_front(&mut self) {
+        if let Some(old) = self.segments.pop_front() {
+            self.bytes -= old.bytes();
         }
     }
 
@@ -188,17 +206,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withheld_later_frees_its_bytes() {
+    fn bytes_are_those_of_the_segments_that_are_held() {
         let mut log = Backlog::new(0, 10_000);
-        for number in 1..=100 {
-            log.push(number, frame(1_000), 832, 0, Some((StreamTag(7), frame(50))));
-            log.forget_secrets(StreamTag(7));
-        }
-        assert_eq!(
-            log.bytes(),
-            (50 + ENTRY_BYTES) * 100 - (50 + ENTRY_BYTES) * (log.start() - 1) as usize
-        );
-        assert!(log.start() < 40, "most are held: {}", log.start());
+        let room = StreamTag(7);
+        log.push(1, frame(200), 832, 0, None);
+        log.push(2, frame(300), 832, 0, Some((room, frame(20))));
+        log.push(3, frame(400), 832, 0, None);
+        assert_eq!(log.bytes(), 200 + 300 + 20 + 400 + 3 * ENTRY_BYTES);
+        log.forget_secrets(room);
+        assert_eq!(log.bytes(), 200 + 20 + 400 + 3 * ENTRY_BYTES);
+        assert_eq!(log.drop_oldest(1, 199), 0, "it is not acknowledged");
+        assert_eq!(log.drop_oldest(1, 200), 200 + ENTRY_BYTES);
+        assert_eq!(log.drop_oldest(usize::MAX, u64::MAX), 20 + ENTRY_BYTES);
+        assert_eq!((log.start(), log.bytes()), (3, 400 + ENTRY_BYTES), "the newest stays");
     }
 
     #[test]

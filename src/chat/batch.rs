@@ -265,7 +265,7 @@ impl SenderRef<'_> {
     pub fn to_member(&self) -> Result<Member, Malformed> {
         let label = match self.label {
             "" => None,
-            label => Some(Label::new(label).map_err(|_| Malformed)?),
+            label => Some(Label::existing(label).map_err(|_| Malformed)?),
         };
         Ok(Member {
             session: self.session,
@@ -301,7 +301,7 @@ impl NoticeRef<'_> {
     pub fn to_notice(&self) -> Result<Notice, Malformed> {
         let room = match self.room {
             "" => None,
-            room => Some(RoomName::new(room).map_err(|_| Malformed)?),
+            room => Some(RoomName::existing(room).map_err(|_| Malformed)?),
         };
         Ok(Notice {
             level: self.level,

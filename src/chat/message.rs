@@ -89,7 +89,7 @@ impl FromStr for MessageId {
         let seq = number.parse().map_err(|_| IdError::Number)?;
         let stream = match stream.strip_prefix('@').or_else(|| stream.strip_prefix("user:")) {
             Some(user) => StreamName::Direct(UserName::new(user)?),
-            None => StreamName::Room(RoomName::new(stream)?),
+            None => StreamName::Room(stream.parse()?),
         };
         Ok(Self { stream, run, seq })
     }

@@ -34,9 +34,69 @@ pub enum NameError {
         /// The character.
         found: char,
     },
+    /// A character that is not visible: two names with and without it look the same.
+    #[error(
+        "the invisible character {} at byte {at} can't be in the name of a new room or label; leave it out",
+        .found.escape_unicode()
+    )]
+    Invisible {
+        /// Byte offset.
+        at: usize,
+        /// The character.
+        found: char,
+    },
     /// The first character must be a letter or a digit.
     #[error("a name starts with a letter or a digit")]
     Start,
+}
+
+/// Characters with the property `Default_Ignorable_Code_Point`, from `DerivedCoreProperties.txt` of Unicode 16;
+/// a test compares them with the table of another crate.
+const DEFAULT_IGNORABLE: [(char, char); 17] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// Letters and marks that are drawn as nothing although they do not have that property.
+const BLANK: [char; 3] = ['\u{13441}', '\u{13442}', '\u{16fe4}'];
+
+/// Returns true if a character of a name is not visible.
+fn is_invisible(c: char) -> bool {
+    !c.is_ascii()
+        && (BLANK.contains(&c) || DEFAULT_IGNORABLE.iter().any(|(a, b)| (*a..=*b).contains(&c)))
+}
+
+/// Reads a name as [`fmt::Display`] writes it: an invisible character is written as `\u{fe0f}`.
+fn unescape(written: &str) -> String {
+    let mut name = String::with_capacity(written.len());
+    let mut rest = written;
+    while let Some((before, after)) = rest.split_once("\\u{") {
+        let escaped = after.split_once('}').and_then(|(code, after)| {
+            let c = char::from_u32(u32::from_str_radix(code, 16).ok()?)?;
+            is_invisible(c).then_some((c, after))
+        });
+        // What is no escape is refused as a character that names do not have.
+        let Some((c, after)) = escaped else { break };
+        name.push_str(before);
+        name.push(c);
+        rest = after;
+    }
+    name + rest
 }
 
 fn is_letter_or_digit(c: char) -> bool {
@@ -86,17 +146,37 @@ macro_rules! name_type {
         }
 
         impl $name {
-            /// Parses and checks a name.
+            /// Parses and checks a name, which may be a new one.
             ///
             /// # Errors
             /// What is wrong with it, with the byte offset.
             pub fn new(name: &str) -> Result<Self, NameError> {
+                let name = Self::existing(name)?;
+                name.check_new().map(|()| name)
+            }
+
+            /// Parses a name that was given already: earlier versions allowed invisible characters.
+            ///
+            /// # Errors
+            /// What is wrong with it, with the byte offset.
+            pub fn existing(name: &str) -> Result<Self, NameError> {
                 check(name)?;
                 let shown: Arc<str> = name.into();
                 if name.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
                     return Ok(Self { key: Arc::clone(&shown), shown });
                 }
                 Ok(Self { shown, key: fold(name).into() })
+            }
+
+            /// Checks that the name may be given to something new.
+            ///
+            /// # Errors
+            /// Returns `Invisible` if a character of it can't be seen.
+            pub fn check_new(&self) -> Result<(), NameError> {
+                match self.shown.char_indices().find(|(_, c)| is_invisible(*c)) {
+                    Some((at, found)) => Err(NameError::Invisible { at, found }),
+                    None => Ok(()),
+                }
             }
 
             /// As it was first written.
@@ -135,7 +215,16 @@ macro_rules! name_type {
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.shown)
+                for part in self.shown.split_inclusive(is_invisible) {
+                    match part.chars().next_back().filter(|c| is_invisible(*c)) {
+                        Some(c) => {
+                            f.write_str(&part[..part.len() - c.len_utf8()])?;
+                            write!(f, "{}", c.escape_unicode())?;
+                        }
+                        None => f.write_str(part)?,
+                    }
+                }
+                Ok(())
             }
         }
         impl fmt::Debug for $name {
@@ -145,8 +234,9 @@ macro_rules! name_type {
         }
         impl std::str::FromStr for $name {
             type Err = NameError;
-            fn from_str(name: &str) -> Result<Self, NameError> {
-                Self::new(name)
+            /// Reads what [`fmt::Display`] writes.
+            fn from_str(written: &str) -> Result<Self, NameError> {
+                Self::existing(&unescape(written))
             }
         }
         impl Serialize for $name {
@@ -156,7 +246,8 @@ macro_rules! name_type {
         }
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                from.deserialize_str(NameVisitor).and_then(|name| Self::new(&name).map_err(de::Error::custom))
+                from.deserialize_str(NameVisitor)
+                    .and_then(|name| Self::existing(&name).map_err(de::Error::custom))
             }
         }
     };
@@ -263,11 +354,11 @@ impl std::str::FromStr for Target {
 
     fn from_str(written: &str) -> Result<Self, NameError> {
         let Some(user) = written.strip_prefix('@').or_else(|| written.strip_prefix("user:")) else {
-            return RoomName::new(written).map(Self::Room);
+            return written.parse().map(Self::Room);
         };
         match user.split_once('/') {
             Some((user, label)) => {
-                Ok(Self::User { user: UserName::new(user)?, label: Some(Label::new(label)?) })
+                Ok(Self::User { user: UserName::new(user)?, label: Some(label.parse()?) })
             }
             None => Ok(Self::User { user: UserName::new(user)?, label: None }),
         }
@@ -334,6 +425,54 @@ mod tests {
         assert!(RoomName::new(&"가".repeat(21)).is_ok(), "63 bytes");
         assert!(RoomName::new(&"가".repeat(22)).is_err(), "66 bytes");
         assert_eq!(RoomName::new("ab c"), Err(NameError::Character { at: 2, found: ' ' }));
+    }
+
+    #[test]
+    fn invisible_characters_are_those_of_the_property() {
+        // Of a crate whose table is not this one.
+        let property = regex::Regex::new(r"\A\p{Default_Ignorable_Code_Point}\z").unwrap();
+        for c in char::MIN..=char::MAX {
+            let of_table = property.is_match(c.encode_utf8(&mut [0; 4])) || BLANK.contains(&c);
+            assert_eq!(is_invisible(c), of_table, "{}", c.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn invisible_characters_are_refused_in_new_names_only() {
+        for c in char::MIN..=char::MAX {
+            let name = format!("board{c}");
+            if !is_invisible(c) {
+                assert!(!matches!(RoomName::new(&name), Err(NameError::Invisible { .. })));
+                continue;
+            }
+            RoomName::new(&name).unwrap_err();
+            Label::new(&name).unwrap_err();
+            RoomName::new(&c.to_string()).unwrap_err();
+            // What exists is shown in a way that it can be written again.
+            let Ok(existing) = RoomName::existing(&name) else { continue };
+            assert_eq!(existing.check_new(), Err(NameError::Invisible { at: 5, found: c }));
+            let shown = existing.to_string();
+            assert_eq!(shown, format!("board{}", c.escape_unicode()));
+            assert!(shown.is_ascii());
+            assert_eq!(shown.parse::<RoomName>().unwrap().as_str(), name);
+            assert_eq!(shown.parse(), Ok(Target::Room(existing)));
+        }
+        for bad in ["a\\u{41}", "a\\u{fe0f", "a\\u{}", "a\\x", "a\\u{110000}", "\\u{fe0f}"] {
+            bad.parse::<RoomName>().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn hangul_makes_names_in_either_form() {
+        for name in ["회의", "ㅋㅋ", "각", "한글-방_1"] {
+            let decomposed: String = name.nfd().collect();
+            assert_eq!(room(name), room(&decomposed));
+            assert_eq!(room(&decomposed).to_string(), decomposed, "shown as created");
+        }
+        // Modern and old jamo, without the two fillers.
+        for jamo in ('\u{1100}'..='\u{11ff}').filter(|c| !('\u{115f}'..='\u{1160}').contains(c)) {
+            room(&jamo.to_string());
+        }
     }
 
     #[test]

@@ -837,14 +837,14 @@ impl State {
         match &stream.name {
             StreamName::Room(_) => true,
             StreamName::Announcements => message.notice.is_some_and(|notice| {
-                let room = RoomName::new(notice.room).ok().map(StreamName::Room);
+                let room = RoomName::existing(notice.room).ok().map(StreamName::Room);
                 notice.room.is_empty()
                     || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
             }),
             StreamName::Direct(with) if self.follows_all_of(with) => true,
             StreamName::Direct(with) => {
                 let own = self.hello.label.as_ref().map_or("", Label::as_str);
-                let same = Label::new(message.to_label).ok() == Label::new(own).ok();
+                let same = Label::existing(message.to_label).ok() == Label::existing(own).ok();
                 // What I said myself is not said to me, except in a conversation with myself.
                 let to_me = message.from.user != self.user || with.as_str() == self.user;
                 to_me && (message.to_label.is_empty() || same)

@@ -413,11 +413,66 @@ mod tests {
             topic: String::new(),
             private: false,
             read_only: false,
+            head: many,
         };
         kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
         let reader = kept.history.reader();
         let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20, None).unwrap();
         assert!(found.bodies.is_empty());
+    }
+
+    #[test]
+    fn forgotten_room_leaves_its_numbers_and_no_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str, head| Record::Room {
+            name: room(name),
+            id: crate::chat::verbs::RoomId(7),
+            creator_uid: 5,
+            history: true,
+            topic: String::new(),
+            private: false,
+            read_only: false,
+            head,
+        };
+        let gone = |name: &str, head| Record::RoomGone { name: room(name), head };
+        let forgotten = |name: &str, floor| Record::RoomForgotten { name: room(name), floor };
+        let instance =
+            |seq| Entry { submit: Some(([7; 16], seq)), ..entry(&stream("a"), seq, 5, "ann", "x") };
+        let kept = open(dir.path());
+        kept.commit(vec![made("a", 0)], (1..=3).map(instance).collect()).unwrap();
+        kept.commit(vec![gone("a", 3), forgotten("a", 3)], Vec::new()).unwrap();
+        kept.commit(vec![made("b", 3), gone("b", 9), made("c", 3)], Vec::new()).unwrap();
+        // Used again before its row is removed, and forgotten again; never with a smaller number.
+        kept.commit(vec![made("a", 3)], vec![entry(&stream("a"), 4, 5, "ann", "y")]).unwrap();
+        kept.commit(vec![gone("a", 4), forgotten("a", 4), forgotten("never", 2)], Vec::new())
+            .unwrap();
+        let names = |kept: &Kept| {
+            let restored = &kept.loaded.restored;
+            let rooms =
+                restored.rooms.iter().map(|of| (of.name.to_string(), of.span.head, of.span.first));
+            let gone =
+                restored.gone_rooms.iter().map(|of| (of.name.to_string(), of.creator_uid, of.head));
+            (rooms.collect::<Vec<_>>(), gone.collect::<Vec<_>>(), restored.floor)
+        };
+        drop(kept);
+        let want = (vec![("c".to_owned(), 3, 4)], vec![("b".to_owned(), 5, 9)], 4);
+        let kept = open(dir.path());
+        assert_eq!(names(&kept), want);
+        let submits = &kept.loaded.restored.submits;
+        assert!(submits.iter().all(|of| of.stream.is_none()), "{submits:?}");
+        assert!(!submits.is_empty());
+        let rows = || -> u64 {
+            let db = rusqlite::Connection::open(dir.path().join("h.db")).unwrap();
+            db.query_row("SELECT count(*) FROM streams", (), |row| row.get(0)).unwrap()
+        };
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while rows() > 2 {
+            assert!(std::time::Instant::now() < until, "{} rows are left", rows());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The writer knows that the row is gone.
+        kept.commit(vec![made("a", 4)], vec![entry(&stream("a"), 5, 5, "ann", "z")]).unwrap();
+        assert_eq!(kept.texts(&stream("a")), [(5, "ann".to_owned(), "z".to_owned())]);
     }
 
     /// Commits messages with these times, one of each, and waits until retention has left so many.

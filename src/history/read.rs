@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
     HistoryError, Hit, Loaded, index,
-    schema::{KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM},
+    schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact},
     search,
     write::{Shared, key_of},
 };
@@ -19,8 +19,8 @@ use crate::{
     chat::{
         batch::{Builder, Draft},
         hub::{
-            Audit, NoticeState, Receipt, Restored, RestoredRoom, RestoredSubmits, SearchQuestion,
-            Span, StreamKey,
+            Audit, GoneRoom, NoticeState, Receipt, Restored, RestoredConversation, RestoredRoom,
+            RestoredSubmits, SearchQuestion, Span, StreamKey,
         },
         member::{EndCause, Kind, Level, Member, SessionId},
         message::{Notice, NoticeId},
@@ -224,7 +224,7 @@ impl Reader {
             {
                 let name = |at| -> rusqlite::Result<Option<Label>> {
                     let name: Option<String> = row.get(at)?;
-                    Ok(name.and_then(|name| Label::new(&name).ok()))
+                    Ok(name.and_then(|name| Label::existing(&name).ok()))
                 };
                 let from = (row.get(1)?, name(2)?);
                 if !stream.counts((from.0, from.1.as_ref()), name(3)?.as_ref(), (uid, label)) {
@@ -336,7 +336,7 @@ impl<'a> Encoder<'a> {
         let sender: i64 = row.get(2)?;
         let from = member_of(row)?;
         let to_label: Option<String> = row.get(4)?;
-        let to_label = to_label.and_then(|label| Label::new(&label).ok());
+        let to_label = to_label.and_then(|label| Label::existing(&label).ok());
         let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
         let text = row.get_ref(6)?.as_str()?;
         // What is for other rooms keeps its number, and nothing of it is told.
@@ -409,7 +409,7 @@ fn member_of(row: &Row<'_>) -> rusqlite::Result<Member> {
         pid: row.get(9)?,
         kind: Kind::of_number(row.get(10)?),
         user: UserName::new(&user).unwrap_or_else(|_| UserName::of_uid(uid)),
-        label: label.and_then(|label| Label::new(&label).ok()),
+        label: label.and_then(|label| Label::existing(&label).ok()),
     })
 }
 
@@ -428,7 +428,7 @@ fn unpack_notice(bytes: &[u8]) -> Option<Notice> {
     let expires = i64::from_le_bytes(*expires);
     Some(Notice {
         level: Level::of_number(level),
-        room: std::str::from_utf8(room).ok().and_then(|room| RoomName::new(room).ok()),
+        room: std::str::from_utf8(room).ok().and_then(|room| RoomName::existing(room).ok()),
         expires_wall_us: (expires != 0).then_some(expires),
         retained: flags & 1 != 0,
         ack: flags & 2 != 0,
@@ -456,13 +456,12 @@ fn load_submits(
         let from = restored.submits.len();
         let mut rows = select.query(params![uid, most])?;
         while let Some(row) = rows.next()? {
-            let Some(stream) = keys.get(&row.get(3)?) else { continue };
             restored.submits.push(RestoredSubmits {
                 uid,
                 instance: row.get(0)?,
                 counter: row.get(1)?,
                 count: row.get(2)?,
-                stream: stream.clone(),
+                stream: keys.get(&row.get(3)?).cloned(),
                 seq: row.get(4)?,
                 wall_us: row.get(5)?,
             });
@@ -481,7 +480,7 @@ fn load_submits(
 
 /// Everything of the last run that goes on.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
-    let mut restored = Restored::default();
+    let mut restored = Restored { floor: fact(connection, FLOOR)?, ..Restored::default() };
     let mut keys: HashMap<i64, StreamKey> = HashMap::new();
     let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
         private, read_only, room_id FROM streams";
@@ -494,13 +493,18 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             KIND_ROOM => {
                 let name: String = row.get(3)?;
                 // Names were checked before they were written; what else stands there is left alone.
-                let Ok(name) = RoomName::new(&name) else { continue };
-                if row.get(10)? {
-                    keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
-                    restored.gone_rooms.push((name, span.head));
-                    continue;
-                }
+                let Ok(name) = RoomName::existing(&name) else { continue };
                 let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
+                match row.get(10)? {
+                    PRESENT => {}
+                    FORGOTTEN => continue,
+                    _ => {
+                        keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
+                        let (private, head) = (row.get(11)?, span.head);
+                        restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
+                        continue;
+                    }
+                }
                 let (history, topic) = (row.get(5)?, row.get(6)?);
                 let name_of = name.clone();
                 let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);
@@ -527,7 +531,9 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
                 let pair =
                     pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
                 let Some((low, high)) = pair else { continue };
-                restored.conversations.push((low, high, span));
+                let begun_by = u32::try_from(row.get::<_, i64>(4)?).ok();
+                let users = (low, high);
+                restored.conversations.push(RestoredConversation { users, begun_by, span });
                 StreamKey::Conversation(low, high)
             }
             KIND_ANNOUNCEMENTS => {
@@ -570,7 +576,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             state.take_receipt(receipt);
         }
     }
-    let label = |text: String| (!text.is_empty()).then(|| Label::new(&text).ok()).flatten();
+    let label = |text: String| (!text.is_empty()).then(|| Label::existing(&text).ok()).flatten();
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {

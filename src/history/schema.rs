@@ -16,6 +16,12 @@ pub(super) const KIND_ROOM: i64 = 0;
 pub(super) const KIND_CONVERSATION: i64 = 1;
 pub(super) const KIND_ANNOUNCEMENTS: i64 = 2;
 
+/// Values of `streams.gone`, beside that of a deleted room.
+pub(super) const PRESENT: i64 = 0;
+pub(super) const FORGOTTEN: i64 = 2;
+/// Fact: numbers up to there are given in no new room.
+pub(super) const FLOOR: &str = "floor";
+
 /// `messages.id` rises in the order of commits over all streams: retention and search go by it.
 const TABLES: &str = "
 CREATE TABLE streams (
@@ -23,13 +29,13 @@ CREATE TABLE streams (
   kind INTEGER NOT NULL,
   key TEXT NOT NULL,              -- a room's name as it is compared, or 'low high' user ids
   name TEXT NOT NULL,             -- a room's name as it was created
-  creator INTEGER NOT NULL,       -- user id
+  creator INTEGER NOT NULL,       -- user id, or -1
   history INTEGER NOT NULL,       -- 0: its messages are kept in memory only
   topic TEXT NOT NULL DEFAULT '',
   head INTEGER NOT NULL DEFAULT 0,   -- newest number that was ever given
   first INTEGER NOT NULL DEFAULT 1,  -- oldest number that is kept
   newest_us INTEGER,
-  gone INTEGER NOT NULL DEFAULT 0,   -- deleted: its numbers are not given again
+  gone INTEGER NOT NULL DEFAULT 0,   -- 1: deleted, its numbers are not given again; 2: its name is forgotten, too
   purge INTEGER NOT NULL DEFAULT 0,  -- messages up to this number are still to be removed
   private INTEGER NOT NULL DEFAULT 0,
   read_only INTEGER NOT NULL DEFAULT 0,

@@ -53,7 +53,7 @@ fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<
     let mut streams = HashMap::new();
     while let Some(row) = rows.next()? {
         let key = match row.get(1)? {
-            KIND_ROOM => RoomName::new(row.get_ref(3)?.as_str()?)
+            KIND_ROOM => RoomName::existing(row.get_ref(3)?.as_str()?)
                 .ok()
                 .filter(|room| !query.hidden.contains(room))
                 .map(StreamKey::Room),

@@ -19,7 +19,10 @@ use super::{
     HistoryError, Loaded, Reader, Retention,
     index::{Identity, Index},
     read::load,
-    schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact, size_of},
+    schema::{
+        self, FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
+        size_of,
+    },
     words,
 };
 use crate::{
@@ -633,11 +636,11 @@ impl Writer {
     }
 
     fn write(&mut self, job: &Job) -> rusqlite::Result<()> {
-        for cache_full in [self.senders.len() > CACHED_MAX, self.runs.len() > CACHED_MAX] {
-            if cache_full {
-                self.senders.clear();
-                self.runs.clear();
-            }
+        let cached = self.senders.len().max(self.runs.len()).max(self.streams.len());
+        if cached > CACHED_MAX {
+            self.senders.clear();
+            self.runs.clear();
+            self.streams.clear();
         }
         let transaction = self.connection.unchecked_transaction()?;
         let mut page = Page {
@@ -738,6 +741,12 @@ impl Writer {
             for (sql, us) in [
                 ("UPDATE submits SET ts = ?1 WHERE ts > ?1", now_us),
                 ("DELETE FROM submits WHERE ts < ?1", forget),
+                // The newest row stays: SQLite would give its id to the next stream.
+                (
+                    "DELETE FROM streams WHERE gone = ?1 AND purge = 0
+                     AND id < (SELECT max(id) FROM streams)",
+                    FORGOTTEN,
+                ),
             ] {
                 self.connection.prepare_cached(sql)?.execute([us])?;
             }
@@ -901,6 +910,11 @@ fn label_text(label: Option<&Label>) -> &str {
 
 impl Page<'_> {
     fn stream(&mut self, stream: &StreamKey) -> rusqlite::Result<i64> {
+        self.stream_of(stream, None)
+    }
+
+    /// The row of a stream, which exists from now on. `by`: who begins it by a message.
+    fn stream_of(&mut self, stream: &StreamKey, by: Option<u32>) -> rusqlite::Result<i64> {
         if let Some(id) = self.streams.get(stream) {
             return Ok(*id);
         }
@@ -911,12 +925,12 @@ impl Page<'_> {
             StreamKey::Conversation(..) | StreamKey::Announcements => "",
         };
         let sql = "INSERT INTO streams (kind, key, name, creator, history, room_id)
-                   VALUES (?, ?, ?, -1, 1, random())
+                   VALUES (?, ?, ?, ?, 1, random())
                    ON CONFLICT DO UPDATE SET kind = kind RETURNING id";
         let id = self
             .transaction
             .prepare_cached(sql)?
-            .query_row(params![kind, key, name], |row| row.get(0))?;
+            .query_row(params![kind, key, name, by.map_or(-1, i64::from)], |row| row.get(0))?;
         self.streams.insert(stream.clone(), id);
         Ok(id)
     }
@@ -931,14 +945,19 @@ impl Page<'_> {
     fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.shared.step()?;
         match record {
-            Record::Room { name, id, creator_uid, history, topic, private, read_only } => {
+            Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
+                // The row of an earlier room of that name may have been removed.
+                self.streams.remove(&StreamKey::Room(name.clone()));
                 let sql = "INSERT INTO streams
-                           (kind, key, name, creator, history, topic, private, read_only, room_id)
-                           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+                           (kind, key, name, creator, history, topic, private, read_only, room_id,
+                            head, first)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10 + 1)
+                           ON CONFLICT DO UPDATE SET
                            name = excluded.name, creator = excluded.creator,
                            history = excluded.history, topic = excluded.topic,
                            private = excluded.private, read_only = excluded.read_only,
-                           room_id = excluded.room_id, gone = 0";
+                           room_id = excluded.room_id, head = max(head, excluded.head),
+                           first = iif(gone, max(first, excluded.first), first), gone = 0";
                 self.transaction.prepare_cached(sql)?.execute(params![
                     KIND_ROOM,
                     name.key(),
@@ -948,7 +967,8 @@ impl Page<'_> {
                     topic,
                     private,
                     read_only,
-                    id.0.cast_signed()
+                    id.0.cast_signed(),
+                    head
                 ])?;
                 Ok(())
             }
@@ -1028,6 +1048,14 @@ impl Page<'_> {
                 let sql = "UPDATE messages SET notice = NULL, text = ''
                            WHERE notice IS NOT NULL AND substr(notice, 11) = ?";
                 self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
+            }
+            Record::RoomForgotten { name, floor } => {
+                self.streams.remove(&StreamKey::Room(name.clone()));
+                let sql = "UPDATE streams SET gone = ?3 WHERE kind = ?1 AND key = ?2 AND gone = 1";
+                let values = params![KIND_ROOM, name.key(), FORGOTTEN];
+                self.transaction.prepare_cached(sql)?.execute(values)?;
+                let floor = fact(self.transaction, FLOOR)?.max(*floor);
+                set_fact(self.transaction, FLOOR, floor)
             }
             Record::Follow { uid, label, room, on } => {
                 let id = self.stream(&StreamKey::Room(room.clone()))?;
@@ -1134,7 +1162,7 @@ impl Page<'_> {
         entries: &[Entry],
     ) -> rusqlite::Result<()> {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let stream = self.stream(&first.stream)?;
+        let stream = self.stream_of(&first.stream, Some(first.from.uid))?;
         let sender = self.sender(&first.from, entries.len())?;
         // What was bound stays bound.
         insert.raw_bind_parameter(2, stream)?;

@@ -220,7 +220,7 @@ pub(super) fn unpack_row(
     let user = UserName::new(&text(USER_AT, LABEL_AT, 0)?).map_err(|_| ())?;
     let label = match text(LABEL_AT, STATUS_AT, 16)?.as_str() {
         "" => None,
-        label => Some(Label::new(label).map_err(|_| ())?),
+        label => Some(Label::existing(label).map_err(|_| ())?),
     };
     let state = match w[5] >> 8 & 0xff {
         0 => State::Online,
@@ -260,5 +260,5 @@ pub(super) fn pack_room(name: &RoomName) -> RoomData {
 }
 
 pub(super) fn unpack_room(w: &RoomData) -> Option<RoomName> {
-    RoomName::new(&get_text(&w[1..], w[0])?).ok()
+    RoomName::existing(&get_text(&w[1..], w[0])?).ok()
 }

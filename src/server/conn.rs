@@ -553,7 +553,12 @@ impl Conn {
         if let Err(refusal) =
             inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
         {
-            self.refuse(if refusal.code == RefusalCode::Denied { 4 } else { 1 }, refusal.text);
+            let code = match refusal.code {
+                RefusalCode::Input => 2,
+                RefusalCode::Denied => 4,
+                RefusalCode::Failed | RefusalCode::Absent | RefusalCode::UnknownSubmit => 1,
+            };
+            self.refuse(code, refusal.text);
             return Ok(());
         }
         drop(inner);

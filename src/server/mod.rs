@@ -185,7 +185,7 @@ async fn serve(
         None
     };
     let talked: BTreeSet<u32> =
-        restored.conversations.iter().flat_map(|(low, high, _)| [*low, *high]).collect();
+        restored.conversations.iter().flat_map(|of| [of.users.0, of.users.1]).collect();
     let said: HashMap<u32, UserName> = restored.users.drain(..).collect();
     let socket = places.socket();
     let table = Table::create(&places, options.system, run.0, channel.is_some())

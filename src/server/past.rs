@@ -9,7 +9,7 @@ use crate::{
     chat::{
         hub::{Fetch, Fetched, Frame, Question, StreamKey},
         names::{Label, UserName},
-        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel, StreamTag},
+        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
     history::{Found, HistoryError, Reader},
     limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
@@ -89,7 +89,7 @@ pub(super) async fn answer(
     conn: Rc<Conn>,
     serial: u32,
     question: Question,
-    asked: StreamTag,
+    asked: u64,
 ) {
     let reader = core.history.as_ref().map(crate::history::History::reader);
     let result = match reader {
@@ -186,7 +186,7 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
 impl Core {
     /// Calls the streams of hits by the names that the asker knows. What he may not read any more is left
     /// out.
-    fn name_hits(&self, conn: &Conn, answer: Answer, asked: StreamTag) -> Result<Reply, Refusal> {
+    fn name_hits(&self, conn: &Conn, answer: Answer, asked: u64) -> Result<Reply, Refusal> {
         let Answer { mut reply, streams } = answer;
         let inner = self.inner.borrow();
         let Reply::Hits { hits, .. } = &mut reply else {

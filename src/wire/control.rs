@@ -190,13 +190,13 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let first = rest.number()?;
     let to = match rest.array::<1>()? {
         [TO_STREAM] => SubmitTo::Stream(StreamTag(small(rest.number()?)?)),
-        [TO_ROOM] => SubmitTo::Room(RoomName::new(rest.name()?).map_err(|_| Malformed)?),
+        [TO_ROOM] => SubmitTo::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
         [TO_KNOWN] => SubmitTo::Known(RoomId(rest.number()?)),
         _ => return Err(Malformed),
     };
     let to_label = match rest.name()? {
         "" => None,
-        label => Some(Label::new(label).map_err(|_| Malformed)?),
+        label => Some(Label::existing(label).map_err(|_| Malformed)?),
     };
     let count = rest.number()?;
     if first == 0 || count == 0 || count > SUBMIT_MESSAGES_MAX as u64 {

@@ -49,6 +49,7 @@ fn user(uid: u32) -> UserName {
 
 fn rules(tape: &mut Tape<'_>) -> Rules {
     let mut rules = Rules::new(RunId(7), 1, frame::batch_header);
+    rules.secret = [0; 2];
     rules.host = tape.chance(4);
     rules.store = tape.chance(5);
     rules.persistent = rules.store && tape.chance(6);

@@ -6,8 +6,8 @@ use moot::{
     chat::{
         batch::{Builder, Draft},
         hub::{
-            Entry, Fetch, NoticeState, Record, Restored, RestoredRoom, RestoredSubmits, Span,
-            StreamKey,
+            Entry, Fetch, GoneRoom, NoticeState, Record, Restored, RestoredConversation,
+            RestoredRoom, RestoredSubmits, Span, StreamKey,
         },
         member::Member,
         message::NoticeId,
@@ -68,6 +68,7 @@ pub struct Disk {
     marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
     notices: BTreeMap<String, NoticeState>,
     submits: Vec<RestoredSubmits>,
+    floor: u64,
 }
 
 impl Disk {
@@ -113,7 +114,7 @@ impl Disk {
     fn keep_submit(&mut self, uid: u32, instance: [u8; 16], counter: u64, entry: &Entry) {
         let last = self.submits.iter_mut().rev().find(|s| s.uid == uid && s.instance == instance);
         if let Some(run) = last
-            && run.stream == *entry.stream
+            && run.stream.as_ref() == Some(&*entry.stream)
             && run.counter + run.count == counter
             && run.seq + run.count == entry.seq
             && run.count < UNACKED_SUBMITS_MAX as u64
@@ -122,7 +123,7 @@ impl Disk {
             run.wall_us = entry.wall_us;
             return;
         }
-        let stream = StreamKey::clone(&entry.stream);
+        let stream = Some(StreamKey::clone(&entry.stream));
         let (seq, wall_us) = (entry.seq, entry.wall_us);
         let run = RestoredSubmits { uid, instance, counter, count: 1, stream, seq, wall_us };
         self.submits.push(run);
@@ -130,10 +131,14 @@ impl Disk {
 
     fn record(&mut self, record: Record) {
         match record {
-            Record::Room { name, id, creator_uid, history, topic, private, read_only } => {
+            Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
                 let room = Room { name, id, creator_uid, history, topic, private, read_only };
                 let key = StreamKey::Room(room.name.clone());
                 let stream = self.stream_mut(&key);
+                if stream.gone || stream.room.is_none() {
+                    stream.head = stream.head.max(head);
+                    stream.first = stream.head + 1;
+                }
                 (stream.room, stream.gone) = (Some(room), false);
             }
             Record::Role { room, uid, role, on } => {
@@ -179,6 +184,11 @@ impl Disk {
                         entry.text = "".into();
                     }
                 }
+            }
+            Record::RoomForgotten { name, floor } => {
+                self.floor = self.floor.max(floor);
+                let key = StreamKey::Room(name);
+                self.streams.retain(|stream| stream.key != key || !stream.gone);
             }
             Record::Follow { uid, label, room, on } => {
                 let follow = (uid, label, room);
@@ -273,11 +283,17 @@ impl Disk {
 
     /// What the next boot of the server begins with.
     pub fn restored(&self) -> Restored {
-        let mut restored = Restored::default();
+        let mut restored = Restored { floor: self.floor, ..Restored::default() };
         for stream in &self.streams {
             match (&stream.key, &stream.room) {
                 (StreamKey::Room(name), _) if stream.gone => {
-                    restored.gone_rooms.push((name.clone(), stream.head));
+                    let room = stream.room.as_ref();
+                    restored.gone_rooms.push(GoneRoom {
+                        name: name.clone(),
+                        creator_uid: room.map_or(0, |room| room.creator_uid),
+                        private: room.is_some_and(|room| room.private),
+                        head: stream.head,
+                    });
                 }
                 (StreamKey::Room(name), Some(room)) => {
                     let mut rules = RoomRules::new(room.private, room.read_only);
@@ -296,11 +312,15 @@ impl Disk {
                 }
                 // Deleted before its own record was ever stored.
                 (StreamKey::Room(name), None) if stream.entries.is_empty() => {
-                    restored.gone_rooms.push((name.clone(), stream.head));
+                    let (name, head) = (name.clone(), stream.head);
+                    let (creator_uid, private) = (0, false);
+                    restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
                 }
                 (StreamKey::Room(name), None) => panic!("{name} has messages and no record"),
                 (StreamKey::Conversation(low, high), _) => {
-                    restored.conversations.push((*low, *high, stream.span()));
+                    let (users, span) = ((*low, *high), stream.span());
+                    let begun_by = None;
+                    restored.conversations.push(RestoredConversation { users, begun_by, span });
                 }
                 (StreamKey::Announcements, _) => restored.announcements = stream.span(),
             }

@@ -178,7 +178,7 @@ impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let mut rules = Rules::new(RunId(7), 0, batch_header);
-        (rules.store, rules.persistent) = (true, true);
+        (rules.store, rules.persistent, rules.secret) = (true, true, [seed, 0]);
         if random.permille(300) {
             rules.job_states_max = 2 + random.below(8) as usize;
         }

@@ -262,7 +262,8 @@ impl World {
         }
         rules.rates = self.rules.rates;
         let restored = self.disk.restored();
-        let talked: Vec<_> = restored.conversations.iter().flat_map(|(a, b, _)| [*a, *b]).collect();
+        let talked: Vec<_> =
+            restored.conversations.iter().flat_map(|c| [c.users.0, c.users.1]).collect();
         self.server = Server::new(Hub::restored(rules, restored), run);
         for uid in talked {
             self.server.hub.learn_user(user_name(uid), uid);

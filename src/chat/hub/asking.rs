@@ -20,6 +20,7 @@ use super::{
 use crate::{
     chat::{
         member::{EndCause, SessionId},
+        names::Label,
         verbs::{Answering, Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     faults::{Fault, planted},
@@ -217,6 +218,9 @@ impl Hub {
             return refuse(RefusalCode::Absent, "join the room before taking its jobs");
         }
         self.may_speak(uid, tag)?;
+        if let Some(Err(e)) = queue.as_ref().map(Label::check_new) {
+            return refuse(RefusalCode::Input, e.to_string());
+        }
         let jobs_max = jobs as usize;
         if !(1..=ANSWER_JOBS_MAX).contains(&jobs_max) {
             let text = format!("a worker can run 1 to {ANSWER_JOBS_MAX} jobs at once");

@@ -314,3 +314,110 @@ fn a_ban_takes_every_role_and_an_unban_gives_none_back() {
     house.ask(ANN, role(Role::Banned, false)).unwrap();
     house.join(BOB, Begin::Now).unwrap_err();
 }
+
+#[test]
+fn names_with_invisible_characters_are_used_only_if_they_exist() {
+    let rules = House::new(true).hub.rules;
+    let old = RoomName::existing("old\u{3164}").unwrap();
+    let label = Some(Label::existing("ci\u{fe0f}").unwrap());
+    let mut restored = Restored::default();
+    restored.rooms.push(RestoredRoom {
+        name: old.clone(),
+        id: RoomId(7),
+        creator_uid: 1,
+        history: true,
+        topic: String::new(),
+        rules: Default::default(),
+        span: Span { head: 5, first: 1, newest_us: Some(1) },
+    });
+    restored.follows.push((1, label.clone(), old.clone()));
+    let mut house = House::of(Hub::restored(rules, restored));
+    let peer = |uid, user| Peer { uid, user: UserName::new(user).unwrap(), pid: uid, start: 0 };
+    let hello = Hello::new(label, Kind::Person, [9; 16]);
+    house.hub.open(NOW, SessionId(9), peer(1, "ann"), hello.clone()).unwrap();
+    let refusal = house.hub.open(NOW, SessionId(10), peer(2, "bob"), hello).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Input);
+    assert_eq!(house.say(BOB, SubmitTo::Room(old.clone())), Ok(6));
+    let new = SubmitTo::Room(RoomName::existing("old\u{ffa0}").unwrap());
+    assert_eq!(house.say(BOB, new).unwrap_err().code, RefusalCode::Input);
+    house.ask(ANN, Request::DeleteRoom { room: old.clone() }).unwrap();
+    let refusal = house.say(BOB, SubmitTo::Room(old)).unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::Input);
+}
+
+/// Rooms of a name that are made and deleted; returns the numbers with which each began and ended.
+fn make_and_delete(house: &mut House, private: bool, messages: u64) -> (u64, u64) {
+    house.create(BOB, private);
+    let before = house.head();
+    for _ in 0..messages {
+        house.say(BOB, SubmitTo::Room(dev())).unwrap();
+    }
+    let after = house.head();
+    house.delete(BOB);
+    (before, after)
+}
+
+#[test]
+fn deleted_rooms_cost_nothing_and_their_numbers_are_not_given_again() {
+    for (persistent, private) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut house = House::new(persistent);
+        let mut last = 0;
+        for _ in 0..5 {
+            let (before, after) = make_and_delete(&mut house, private, 3);
+            assert_eq!((before, after), (last, last + 3), "{persistent} {private}");
+            last = after;
+        }
+        // Without a message nothing is remembered.
+        assert_eq!(make_and_delete(&mut house, private, 0), (last, last));
+        let other = SubmitTo::Room(RoomName::new("other").unwrap());
+        let first = house.say(BOB, other).unwrap();
+        assert_eq!(first, if private { last + 1 } else { 1 });
+    }
+}
+
+#[test]
+fn room_that_was_never_stored_leaves_no_record() {
+    let mut house = House::new(true);
+    house.hub.end_turn(NOW);
+    house.hub.actions();
+    for n in 0..50 {
+        let room = RoomName::new(&format!("r{n}")).unwrap();
+        let create = Request::CreateRoom {
+            room: room.clone(),
+            history: true,
+            private: false,
+            read_only: false,
+        };
+        let now = Now { mono_us: (1 + n) * 10_000_000, wall_us: 1 };
+        house.hub.request(now, BOB, 1, create);
+        house.hub.request(now, BOB, 2, Request::DeleteRoom { room });
+        house.hub.end_turn(now);
+        house.hub.store_failed(now, "disk full");
+        house.hub.actions();
+    }
+    assert!(
+        house.hub.records.len() + house.hub.records_running.len() <= 3,
+        "{:?}",
+        house.hub.records
+    );
+    assert!(house.hub.unstored_rooms.is_empty());
+}
+
+#[test]
+fn names_of_deleted_rooms_are_bounded_over_restarts() {
+    let mut rules = House::new(true).hub.rules;
+    rules.run = RunId(2);
+    let gone = |n: u64| GoneRoom {
+        name: RoomName::new(&format!("r{n}")).unwrap(),
+        creator_uid: 2,
+        private: n.is_multiple_of(2),
+        head: 1 + n % 50,
+    };
+    let gone_rooms = (0..3 * limits::GONE_ROOMS_MAX as u64).map(gone).collect();
+    let mut house = House::of(Hub::restored(rules, Restored { gone_rooms, ..Restored::default() }));
+    let forgotten = house.hub.records.len();
+    assert!(forgotten >= 2 * limits::GONE_ROOMS_MAX);
+    assert!(house.hub.records.iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
+    house.settle();
+    assert_eq!(house.say(BOB, SubmitTo::Room(dev())), Ok(50), "behind all that are forgotten");
+}

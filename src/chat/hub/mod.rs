@@ -15,14 +15,17 @@
 
 mod asking;
 mod audit;
+mod backlogs;
 #[cfg(test)]
 mod cases;
 mod clock;
+mod conversations;
 #[cfg(test)]
 mod effort;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
+mod gone;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
@@ -48,7 +51,7 @@ mod submit;
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    hash::RandomState,
+    hash::{BuildHasher as _, RandomState},
     rc::Rc,
 };
 
@@ -57,11 +60,12 @@ use rustc_hash::FxHashMap;
 pub use audit::Audit;
 pub use clock::Clock;
 pub use flow::Report;
+pub use gone::GoneRoom;
 pub use instances::EarlierSubmits;
 pub use notices::{NoticeState, Receipt};
 pub use quota::{Bucket, Rates, Usage};
 pub use reading::{Question, SearchQuestion};
-pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
+pub use restored::{Record, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
 pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
 
@@ -79,6 +83,8 @@ use crate::{
     limits,
 };
 use asking::Asking;
+use conversations::Conversations;
+use gone::Gone;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
@@ -103,6 +109,8 @@ pub struct Now {
 pub struct Rules {
     /// This run of the server.
     pub run: RunId,
+    /// Makes ids that nobody can guess: random, and never told.
+    pub secret: [u64; 2],
     /// The user id that the server runs as; with root an operator of every room.
     pub owner_uid: u32,
     /// Who may do what.
@@ -145,8 +153,10 @@ impl Rules {
     /// The defaults of `limits`, for a user's own server.
     #[must_use]
     pub fn new(run: RunId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
+        let random = RandomState::new();
         Self {
             run,
+            secret: [0_u8, 1].map(|word| random.hash_one(word)),
             owner_uid,
             policy: Policy::default(),
             host: false,
@@ -304,14 +314,13 @@ pub struct Hub {
     rooms: BTreeMap<RoomName, StreamTag>,
     /// The same by their permanent ids.
     room_ids: FxHashMap<RoomId, StreamTag>,
-    /// Where permanent ids of rooms come from: keyed by the system's randomness, so no client can guess one.
-    fresh_ids: RandomState,
-    rooms_made: u64,
     /// Rooms that were created and are not stored yet.
     unstored_rooms: HashSet<StreamTag>,
     /// Requests that wait until their rooms are.
     held: Vec<Held>,
-    pairs: FxHashMap<(u32, u32), StreamTag>,
+    conversations: Conversations,
+    /// Bytes of all backlogs, at most.
+    backlog_bytes: usize,
     users: HashMap<UserName, u32>,
     user_names: FxHashMap<u32, UserName>,
     /// What was found out of users; of others nothing was.
@@ -331,8 +340,8 @@ pub struct Hub {
     uses: u64,
     /// Up to where names have read.
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
-    /// Newest numbers of deleted rooms, also of those that are there again: they are not given again.
-    gone_rooms: HashMap<RoomName, u64>,
+    /// Numbers of deleted rooms: they are not given again.
+    gone: Gone,
     /// To be kept with the next transaction.
     records: Vec<Record>,
     /// Records of the running transaction.
@@ -404,18 +413,18 @@ impl Hub {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
         let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
         let asking = Asking::new(&rules);
+        let streams = Streams::new(announcements, rules.secret);
         Self {
             rules,
             sessions: FxHashMap::default(),
             by_user: BTreeSet::new(),
-            streams: Streams::new(announcements),
+            streams,
             rooms: BTreeMap::new(),
             room_ids: FxHashMap::default(),
-            fresh_ids: RandomState::new(),
-            rooms_made: 0,
             unstored_rooms: HashSet::new(),
             held: Vec::new(),
-            pairs: FxHashMap::default(),
+            conversations: Conversations::default(),
+            backlog_bytes: 0,
             users: HashMap::new(),
             user_names: FxHashMap::default(),
             rights: FxHashMap::default(),
@@ -429,7 +438,7 @@ impl Hub {
             following: BTreeMap::new(),
             uses: 0,
             marks: BTreeMap::new(),
-            gone_rooms: HashMap::new(),
+            gone: Gone::default(),
             records: Vec::new(),
             records_running: Vec::new(),
             unsaid_wills: Vec::new(),
@@ -490,7 +499,9 @@ impl Hub {
         }
         self.end_kicked(now);
         self.mark_late_rows();
-        self.delete_ending();
+        if self.delete_ending() {
+            self.answer_held(now);
+        }
         for tag in std::mem::take(&mut self.rekeyed) {
             if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
                 self.out.push(Action::NewKey(tag));

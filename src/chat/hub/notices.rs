@@ -532,6 +532,7 @@ impl Hub {
             | Record::Role { .. }
             | Record::Audit(_)
             | Record::RoomGone { .. }
+            | Record::RoomForgotten { .. }
             | Record::Follow { .. }
             | Record::NameGone { .. }
             | Record::InstanceGone { .. }
@@ -1259,6 +1260,7 @@ mod tests {
                 | Record::Role { .. }
                 | Record::Audit(_)
                 | Record::RoomGone { .. }
+                | Record::RoomForgotten { .. }
                 | Record::NoticeGone(_)
                 | Record::Follow { .. }
                 | Record::NameGone { .. }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    ANNOUNCEMENTS, Hub, Now, StreamKey,
+    ANNOUNCEMENTS, GoneRoom, Hub, Now, Record, StreamKey,
     request::{no_room, of_user, refuse},
     session::Wait,
     stream::Topic,
@@ -187,8 +187,7 @@ impl Hub {
             }
             Target::User { user, .. } => {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
-                let pair = (own.min(other), own.max(other));
-                self.pairs.get(&pair).copied().map_or_else(
+                self.conversations.get(own, other).map_or_else(
                     || {
                         let text = format!("there was no conversation with {user} yet");
                         refuse(RefusalCode::Absent, text)
@@ -199,10 +198,10 @@ impl Hub {
         }
     }
 
-    /// Returns the id of the next stream: a stream with it, or a higher one, began after a question of now.
+    /// Returns the number of the next stream: a stream with it, or a higher one, began after a question of now.
     #[must_use]
-    pub fn next_stream(&self) -> StreamTag {
-        self.streams.free_tag().unwrap_or(StreamTag(u32::MAX))
+    pub fn next_stream(&self) -> u64 {
+        self.streams.made()
     }
 
     /// Whether a session may still read a stream, when an answer about it comes. A room that was made after the
@@ -211,7 +210,7 @@ impl Hub {
         &self,
         id: SessionId,
         stream: &StreamKey,
-        asked: StreamTag,
+        asked: u64,
     ) -> Result<(), Refusal> {
         let Some(session) = self.sessions.get(&id) else {
             return refuse(RefusalCode::Denied, "the session has ended");
@@ -221,7 +220,7 @@ impl Hub {
             StreamKey::Room(room) => {
                 let target = Target::Room(room.clone());
                 let tag = self.readable(session.member.session, &target)?;
-                if tag < asked || planted(Fault::AnswerOfEarlierRoom) {
+                if self.stream(tag).made < asked || planted(Fault::AnswerOfEarlierRoom) {
                     Ok(())
                 } else {
                     no_room(room)
@@ -250,7 +249,7 @@ impl Hub {
         match &self.stream(tag).topic {
             Topic::Announcements => StreamLabel::Announcements,
             Topic::Room { name, .. } => StreamLabel::Room(name.clone()),
-            Topic::Conversation { low, high } => {
+            Topic::Conversation { low, high, .. } => {
                 let other = if uid == *low { *high } else { *low };
                 let user = self.user_names.get(&other).cloned();
                 StreamLabel::Direct(user.unwrap_or_else(|| UserName::of_uid(other)))
@@ -387,10 +386,8 @@ impl Hub {
         let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
         let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
-        self.looked_at(self.pairs.len());
-        let pairs = self.pairs.iter().filter(|((l, h), _)| *l == uid || *h == uid);
-        let mut pairs: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
-        pairs.sort_unstable();
+        let mut pairs: Vec<_> = self.conversations.of(uid).collect();
+        pairs.sort_unstable_by_key(|tag| self.stream(*tag).made);
         rooms.chain(pairs).chain([ANNOUNCEMENTS]).collect()
     }
 
@@ -452,7 +449,8 @@ impl Hub {
         let stream = self.stream(tag);
         let (backlog, key) = (&stream.backlog, &stream.key);
         let counts = |of: &MessageRef<'_>| {
-            let (from, to) = (Label::new(of.from.label).ok(), Label::new(of.to_label).ok());
+            let (from, to) =
+                (Label::existing(of.from.label).ok(), Label::existing(of.to_label).ok());
             key.counts((of.from.uid, from.as_ref()), to.as_ref(), (uid, label))
         };
         let mut at = backlog.start().max(info.mark + 1);
@@ -502,6 +500,10 @@ impl Hub {
         seq: u64,
     ) -> Result<(), Refusal> {
         let seq = seq.min(self.stream(tag).backlog.head());
+        if seq == 0 {
+            // As good as no mark.
+            return Ok(());
+        }
         let key = (uid, label, tag);
         match self.marks.get_mut(&key) {
             Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
@@ -520,7 +522,7 @@ impl Hub {
         self.unread_changed = true;
         if self.is_stored(tag) {
             let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
-            self.records.push(super::Record::Mark { uid, label, stream, seq });
+            self.records.push(Record::Mark { uid, label, stream, seq });
         }
         Ok(())
     }
@@ -557,9 +559,9 @@ impl Hub {
         self.deleting.iter().any(|(of, ..)| *of == tag)
     }
 
-    /// Deletes the rooms in which nothing is under way any more.
-    pub(super) fn delete_ending(&mut self) {
-        let mut at = 0;
+    /// Deletes the rooms in which nothing is under way any more; returns whether there was one.
+    pub(super) fn delete_ending(&mut self) -> bool {
+        let (mut at, before) = (0, self.deleting.len());
         while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
             let announcing = self.announcing.values().any(|a| a.is_for(tag));
             // It may have been deleted for another user who asked as well.
@@ -573,12 +575,14 @@ impl Hub {
             self.delete_now(tag);
             self.reply_when_kept(id, serial, Reply::Done);
         }
+        self.deleting.len() < before
     }
 
     fn delete_now(&mut self, tag: StreamTag) {
         let Some(stream) = self.known_stream(tag) else { return };
-        let Topic::Room { name, id, .. } = &stream.topic else { return };
-        let (name, id) = (name.clone(), *id);
+        let Topic::Room { name, id, creator_uid, rules, .. } = &stream.topic else { return };
+        let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
+        let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
@@ -592,18 +596,29 @@ impl Hub {
         self.forget_notices_of(&name, tag);
         self.rooms.remove(&name);
         self.room_ids.remove(&id);
-        self.unstored_rooms.remove(&tag);
-        let numbered = self.stream(tag).numbered;
         self.streams.remove(tag);
-        let head = self.gone_rooms.entry(name.clone()).or_default();
-        *head = numbered.max(*head);
-        let head = *head;
         self.following.retain(|_, followed| {
             followed.rooms.retain(|r| *r != name);
             !followed.rooms.is_empty()
         });
         self.marks.retain(|(_, _, of), _| *of != tag);
-        self.records.push(super::Record::RoomGone { name, head });
+        let is_about = |record: &Record| record.is_about_room(&name);
+        let is_unstored = self.unstored_rooms.remove(&tag);
+        let stored = !is_unstored || self.records_running.iter().any(is_about);
+        if stored {
+            self.records.push(Record::RoomGone { name: name.clone(), head });
+        } else {
+            // The store never learns of it.
+            self.records.retain(|record| !is_about(record));
+        }
+        self.bury(GoneRoom { name, creator_uid, private, head }, stored);
+    }
+
+    /// Remembers the numbers of a deleted room.
+    pub(super) fn bury(&mut self, room: GoneRoom, stored: bool) {
+        if let Some(name) = self.gone.add(room, stored) {
+            self.records.push(Record::RoomForgotten { name, floor: self.gone.floor() });
+        }
     }
 }
 
@@ -788,6 +803,8 @@ mod tests {
             panic!("not opened")
         };
         let direct = info.tag;
+        scene.say(session(MAX), 2, SubmitTo::Stream(direct), "x");
+        scene.settle();
         assert_eq!(scene.hub.followed(MAX, None), [direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(EVE, None), [scene.tag(), direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(MIA, None), [scene.tag(), ANNOUNCEMENTS]);

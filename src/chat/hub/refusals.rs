@@ -12,7 +12,7 @@ use crate::{
     chat::{
         member::{Kind, Peer, SessionId},
         message::NoticeId,
-        names::{Label, Target, UserName},
+        names::{Label, RoomName, Target, UserName},
         rules::{Rights, Role},
         text::Text,
         verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
@@ -153,6 +153,11 @@ fn search(text: String, target: Option<Target>, from: Option<UserName>) -> Reque
     Request::Search { text, target, from, since_us: None, before: 0, limit: 9 }
 }
 
+/// The name of the room `den`, to look at.
+fn invisible() -> RoomName {
+    RoomName::existing("den\u{fe0f}").unwrap()
+}
+
 fn stranger() -> UserName {
     UserName::new("nobody-here").unwrap()
 }
@@ -186,7 +191,7 @@ fn fill_session(scene: &mut Scene, uid: u32) {
 
 fn fill_conversations(scene: &mut Scene, uid: u32) {
     for n in 0..CONVERSATIONS_PER_USER_MAX as u32 {
-        scene.hub.pairs.insert((uid, 1_000 + n), ANNOUNCEMENTS);
+        scene.hub.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
     }
 }
 
@@ -223,6 +228,9 @@ table! {
             fill_conversations(scene, MIA);
             (MIA, Request::Open { target: direct("sam") })
         };
+        "a new room with an invisible character": |_| {
+            (SAM, Request::Open { target: Target::Room(invisible()) })
+        };
     }
     Join {
         "a private room": |_| (SAM, join_room("vault"));
@@ -242,6 +250,9 @@ table! {
         "a conversation too many": |scene| {
             fill_conversations(scene, MIA);
             (MIA, join(Follow::With(user(SAM)), Begin::Now))
+        };
+        "a new room with an invisible character": |_| {
+            (SAM, join(Follow::Room(invisible()), Begin::Now))
         };
         "announcements as a stream too many": |scene| {
             fill_session(scene, SAM);
@@ -268,6 +279,10 @@ table! {
         "a room for a user without the right": |scene| {
             scene.hub.set_rights(SAM, no_rights());
             (SAM, create("new"))
+        };
+        "a new room with an invisible character": |_| {
+            let (history, private, read_only) = (true, false, false);
+            (SAM, Request::CreateRoom { room: invisible(), history, private, read_only })
         };
         "a room more than the server has": |scene| {
             scene.hub.rules.rooms_max = 2;
@@ -589,6 +604,10 @@ table! {
             scene.request(ANN, role(MIA, Role::Muted, true)).unwrap();
             (MIA, Request::Answer(answering(scene, None, 1)))
         };
+        "a queue with an invisible character": |scene| {
+            let queue = Some(Label::existing("q\u{fe0f}").unwrap());
+            (MIA, Request::Answer(Answering { queue, ..answering(scene, None, 1) }))
+        };
         "no job at a time": |scene| (MIA, Request::Answer(answering(scene, None, 0)));
         "too many jobs": |scene| {
             let holding = (1..=ANSWER_JOBS_MAX as u64 + 1).collect();
@@ -685,10 +704,11 @@ fn refused_submit_changes_nothing() {
         scene.settle();
     };
     let named = |name: &str| SubmitTo::Room(room(name));
-    let cases: [(&str, SetUp, SubmitTo, Option<u64>, &str); 9] = [
+    let cases: [(&str, SetUp, SubmitTo, Option<u64>, &str); 10] = [
         ("no stream", nothing, SubmitTo::Stream(StreamTag(99)), None, "x"),
         ("announcements", nothing, SubmitTo::Stream(ANNOUNCEMENTS), None, "x"),
         ("private", nothing, named("vault"), None, "x"),
+        ("invisible character", nothing, SubmitTo::Room(invisible()), None, "x"),
         ("muted", muted, named("den"), None, "x"),
         ("over the quota", over, SubmitTo::Stream(den_tag), None, "x"),
         ("room that is being deleted", ending, named("den"), None, "x"),

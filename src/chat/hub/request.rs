@@ -6,7 +6,7 @@ use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now,
     rooms::NewRoom,
     session::{Directs, Wait},
-    stream::{Hearing, Stream, Sub, Topic, Way, cursor_of, joined},
+    stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
     chat::{
@@ -19,9 +19,8 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        BACKLOG_BYTES_MAX, BACKLOG_BYTES_MIN, CONVERSATIONS_PER_USER_MAX, FOLLOWED_PER_NAME_MAX,
-        FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX, RETRY_PAUSE_MS_MIN,
-        STREAMS_PER_SESSION_MAX, WINDOW_CHARGE_BYTES_MIN,
+        FOLLOWED_PER_NAME_MAX, FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX,
+        RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
@@ -201,29 +200,15 @@ impl Hub {
 
     // ---- streams -----------------------------------------------------------------------------
 
-    /// Returns the id for a new stream.
+    /// Makes an id for a stream of a user.
     ///
     /// # Errors
-    /// If all ids of this boot are used up.
-    pub(super) fn free_tag(&self) -> Result<StreamTag, Refusal> {
-        self.streams.free_tag().ok_or_else(|| {
-            let text = "the server has used up its stream numbers; restart it";
+    /// If all ids of this boot, or those of the user, are used up.
+    pub(super) fn make_tag(&mut self, uid: u32) -> Result<StreamTag, Refusal> {
+        self.streams.make_tag(Some(uid)).ok_or_else(|| {
+            let text = "this user has used up their stream ids until the server is restarted";
             Refusal::new(RefusalCode::Failed, text)
         })
-    }
-
-    /// Each stream may keep less as the server has more of them.
-    pub(super) fn share_backlog(&mut self) {
-        self.looked_at(self.streams.len());
-        let share = self.rules.backlog_total_bytes_max / self.streams.len();
-        let share = share.max(BACKLOG_BYTES_MIN).min(self.rules.backlog_bytes_max);
-        for stream in self.streams.iter_mut() {
-            let most = match stream.topic {
-                Topic::Conversation { .. } => BACKLOG_BYTES_MAX / 16,
-                Topic::Room { .. } | Topic::Announcements => self.rules.backlog_bytes_max,
-            };
-            stream.backlog.set_bytes_max(share.min(most));
-        }
     }
 
     // ---- targets -----------------------------------------------------------------------------
@@ -237,8 +222,7 @@ impl Hub {
             Target::User { user, label } => {
                 let uid = self.uid_of(user)?;
                 self.reachable(id, uid, user, label.as_ref())?;
-                let tag = self.conversation(self.sessions[&id].peer.uid, uid)?;
-                Ok(Reply::Opened(self.info(id, tag, None, false)))
+                self.open_conversation(id, uid)
             }
         }
     }
@@ -276,42 +260,6 @@ impl Hub {
         }
         let text = format!("{to} is here, but no session of theirs takes direct messages");
         refuse(RefusalCode::Absent, text)
-    }
-
-    /// The conversation of two users, made when first wanted.
-    fn conversation(&mut self, a: u32, b: u32) -> Result<StreamTag, Refusal> {
-        let (low, high) = (a.min(b), a.max(b));
-        if let Some(tag) = self.pairs.get(&(low, high)) {
-            return Ok(*tag);
-        }
-        self.looked_at(self.pairs.len());
-        let of = |uid: u32| self.pairs.keys().filter(|(l, h)| *l == uid || *h == uid).count();
-        if of(a) >= CONVERSATIONS_PER_USER_MAX {
-            let text = format!(
-                "this user has {CONVERSATIONS_PER_USER_MAX} conversations, which is the limit"
-            );
-            return refuse(RefusalCode::Failed, text);
-        }
-        let tag = self.free_tag()?;
-        self.streams.insert(Stream::conversation(tag, low, high));
-        self.pairs.insert((low, high), tag);
-        self.share_backlog();
-        self.follow_new_conversation(tag, low, high);
-        Ok(tag)
-    }
-
-    /// Those who follow all their conversations follow a new one as well.
-    fn follow_new_conversation(&mut self, tag: StreamTag, low: u32, high: u32) {
-        let of_low = self.sessions_of(low).filter(|s| s.directs.take_from(high));
-        let of_high = self.sessions_of(high).filter(|s| low != high && s.directs.take_from(low));
-        let ids: Vec<_> = of_low.chain(of_high).map(|s| s.member.session).collect();
-        for id in ids {
-            if self.may_subscribe(id, Some(tag)).is_ok() {
-                self.subscribe(id, tag, Begin::Now, 0);
-                let info = self.info(id, tag, Some(1), false);
-                self.send(id, Event::Opened(info));
-            }
-        }
     }
 
     // ---- joining -----------------------------------------------------------------------------
@@ -352,8 +300,7 @@ impl Hub {
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;
                 let own = self.sessions[&id].peer.uid;
-                let pair = (own.min(other), own.max(other));
-                self.may_subscribe(id, self.pairs.get(&pair).copied())?;
+                self.may_subscribe(id, self.conversations.get(own, other))?;
                 let tag = self.conversation(own, other)?;
                 self.follow_directs(id, Some(other));
                 self.join_stream(id, tag, begin, now_us).map(|info| Reply::Joined(vec![info]))
@@ -361,12 +308,10 @@ impl Hub {
             Follow::AllDirect | Follow::ToMe => {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
-                let of_own = |(low, high): &(u32, u32)| *low == own || *high == own;
-                let pairs = self.pairs.iter().filter(|(p, _)| of_own(p));
-                let mut tags: Vec<_> = pairs.map(|(_, tag)| *tag).collect();
+                let mut tags: Vec<_> = self.conversations.of(own).collect();
                 // The newest come first; who has more conversations than a session may follow gets the
                 // others when something is said there.
-                tags.sort_unstable_by(|a, b| b.cmp(a));
+                tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
                 let free =
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
                 tags.truncate(free.min(DIRECTS_PER_REPLY));
@@ -492,7 +437,11 @@ impl Hub {
     }
 
     /// Whether a session may follow one stream more; the stream itself, if it exists.
-    fn may_subscribe(&self, id: SessionId, tag: Option<StreamTag>) -> Result<(), Refusal> {
+    pub(super) fn may_subscribe(
+        &self,
+        id: SessionId,
+        tag: Option<StreamTag>,
+    ) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let follows_it = tag.is_some_and(|tag| session.sub_key(tag).is_some());
         if follows_it || session.subs.len() < STREAMS_PER_SESSION_MAX {
@@ -535,7 +484,7 @@ impl Hub {
 
     /// Sets a cursor; gives the first number that will come, and whether that is a new numbering. The caller has
     /// asked [`Hub::may_subscribe`].
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         id: SessionId,
         tag: StreamTag,

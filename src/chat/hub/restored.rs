@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Audit, Hub, NoticeState, Receipt, Rules, StreamKey, stream::Stream};
+use super::{
+    Audit, GoneRoom, Hub, NoticeState, Receipt, Rules, StreamKey, gone::Gone, stream::Stream,
+};
 use crate::{
     chat::{
         message::NoticeId,
@@ -44,6 +46,17 @@ pub struct RestoredRoom {
     pub span: Span,
 }
 
+/// A conversation of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoredConversation {
+    /// Both user ids, the smaller first.
+    pub users: (u32, u32),
+    /// Who began it, if that is known.
+    pub begun_by: Option<u32>,
+    /// Its numbers.
+    pub span: Span,
+}
+
 /// What a client instance submitted: consecutive counters with consecutive numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredSubmits {
@@ -55,8 +68,8 @@ pub struct RestoredSubmits {
     pub counter: u64,
     /// How many.
     pub count: u64,
-    /// Where they went.
-    pub stream: StreamKey,
+    /// Where they went; none: a deleted room whose name is forgotten.
+    pub stream: Option<StreamKey>,
     /// Number of the first.
     pub seq: u64,
     /// Wall clock when they were stored, microseconds since 1970.
@@ -68,10 +81,12 @@ pub struct RestoredSubmits {
 pub struct Restored {
     /// Rooms.
     pub rooms: Vec<RestoredRoom>,
-    /// Deleted rooms: their numbers are not given again. Name and newest number.
-    pub gone_rooms: Vec<(RoomName, u64)>,
-    /// Conversations: both user ids, the smaller first.
-    pub conversations: Vec<(u32, u32, Span)>,
+    /// Deleted rooms: their numbers are not given again.
+    pub gone_rooms: Vec<GoneRoom>,
+    /// Numbers up to here are given in no new room: those of deleted rooms whose names are forgotten.
+    pub floor: u64,
+    /// Conversations.
+    pub conversations: Vec<RestoredConversation>,
     /// The announcements.
     pub announcements: Span,
     /// Names under which users said something, by user id.
@@ -109,6 +124,8 @@ pub enum Record {
         private: bool,
         /// Only who leads it says something.
         read_only: bool,
+        /// Numbers up to here were given before it was made, or by an earlier boot.
+        head: u64,
     },
     /// A user has a role in a room from now on, or no longer.
     Role {
@@ -135,6 +152,13 @@ pub enum Record {
         name: RoomName,
         /// Newest number that was ever given under this name.
         head: u64,
+    },
+    /// The name of a deleted room is forgotten; no new room gives numbers up to the floor.
+    RoomForgotten {
+        /// Its name.
+        name: RoomName,
+        /// Numbers up to here are given in no new room.
+        floor: u64,
     },
     /// A name follows a room, or no longer.
     Follow {
@@ -179,7 +203,9 @@ impl Record {
     /// announced twice.
     pub(super) fn is_needed_by(&self, stream: &StreamKey) -> bool {
         match self {
-            Self::Room { name, .. } | Self::RoomGone { name, .. } => {
+            Self::Room { name, .. }
+            | Self::RoomGone { name, .. }
+            | Self::RoomForgotten { name, .. } => {
                 matches!(stream, StreamKey::Room(room) if room == name)
             }
             Self::Notice(_) | Self::NoticeGone(_) | Self::Receipt(_) => {
@@ -195,6 +221,27 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Whether it changes what is kept of a room.
+    pub(super) fn is_about_room(&self, of: &RoomName) -> bool {
+        match self {
+            Self::Room { name: room, .. }
+            | Self::RoomGone { name: room, .. }
+            | Self::RoomForgotten { name: room, .. }
+            | Self::Role { room, .. }
+            | Self::Follow { room, .. }
+            | Self::Mark { stream: StreamKey::Room(room), .. } => room == of,
+            Self::Audit(_)
+            | Self::Notice(_)
+            | Self::NoticeGone(_)
+            | Self::Receipt(_)
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => false,
+        }
+    }
+}
+
 /// Of records that could not be kept, those that still say something: what a later one says anew, or takes
 /// away, is left out. So as much waits as there are rooms, names and marks, however long the store fails.
 pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
@@ -202,6 +249,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
     enum About {
         Room(RoomName),
         RoomGone(RoomName),
+        RoomForgotten(RoomName),
         Role(RoomName, u32, Role),
         Notice(NoticeId),
         Follow(u32, Option<Label>, RoomName),
@@ -222,6 +270,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
             let about = match record {
                 Record::Room { name, .. } => About::Room(name.clone()),
                 Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
+                Record::RoomForgotten { name, .. } => About::RoomForgotten(name.clone()),
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
                 Record::Notice(state) => About::Notice(state.id()),
                 Record::NoticeGone(id) => About::Notice(*id),
@@ -264,6 +313,7 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                     room_gone || name_gone(&said, *uid, label)
                 }
                 Record::RoomGone { .. }
+                | Record::RoomForgotten { .. }
                 | Record::NameGone { .. }
                 | Record::InstanceGone { .. }
                 | Record::Audit(_)
@@ -285,31 +335,28 @@ impl Hub {
         let mut hub = Self::new(rules);
         hub.stream_mut(super::ANNOUNCEMENTS).restore(restored.announcements);
         for room in restored.rooms {
-            let Some(tag) = hub.streams.free_tag() else { break };
+            let Some(tag) = hub.streams.make_tag(None) else { break };
             let bytes = hub.rules.backlog_bytes_max;
             let RestoredRoom { name, id, creator_uid, history, topic, rules, span } = room;
             let mut stream = Stream::room(tag, (name.clone(), id), creator_uid, history, bytes);
             stream.set_topic(topic);
             stream.set_rules(rules);
-            if history {
-                stream.restore(span);
-            } else {
-                // Numbers begin anew with each run; those of a stored room of that name, which was
-                // deleted, are not given again all the same.
-                hub.gone_rooms.insert(name.clone(), span.head);
-            }
+            // Of a room without history the numbers of stored rooms that had its name before.
+            stream.restore(span);
             hub.streams.insert(stream);
             hub.rooms.insert(name, tag);
             hub.room_ids.insert(id, tag);
         }
-        for (low, high, span) in restored.conversations {
-            let Some(tag) = hub.streams.free_tag() else { break };
-            let mut stream = Stream::conversation(tag, low, high);
+        for RestoredConversation { users, begun_by, span } in restored.conversations {
+            let Some(tag) = hub.streams.make_tag(None) else { break };
+            let mut stream =
+                Stream::conversation(tag, users, begun_by, hub.rules.backlog_bytes_max);
             stream.restore(span);
             hub.streams.insert(stream);
-            hub.pairs.insert((low, high), tag);
+            hub.conversations.insert(users, begun_by, tag);
         }
-        hub.gone_rooms.extend(restored.gone_rooms);
+        hub.gone = Gone::new(restored.floor);
+        restored.gone_rooms.into_iter().for_each(|room| hub.bury(room, true));
         hub.audit.extend(restored.audit);
         for notice in restored.notices {
             hub.restore_notice(notice);
@@ -327,20 +374,19 @@ impl Hub {
         for submits in restored.submits.into_iter().filter(|_| !planted(Fault::SubmitsNotRestored))
         {
             let RestoredSubmits { uid, instance, counter, count, stream, seq, wall_us } = submits;
-            let tag = hub.tag_of(&stream);
+            let tag = stream.and_then(|stream| hub.tag_of(&stream));
             hub.instances.restore((uid, instance), (counter, count, seq), tag, wall_us);
         }
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
-        hub.share_backlog();
         hub
     }
 
     fn tag_of(&self, stream: &StreamKey) -> Option<crate::chat::verbs::StreamTag> {
         match stream {
             StreamKey::Room(name) => self.rooms.get(name).copied(),
-            StreamKey::Conversation(low, high) => self.pairs.get(&(*low, *high)).copied(),
+            StreamKey::Conversation(low, high) => self.conversations.get(*low, *high),
             StreamKey::Announcements => Some(super::ANNOUNCEMENTS),
         }
     }
@@ -363,6 +409,7 @@ mod tests {
             topic: topic.to_owned(),
             private: false,
             read_only: false,
+            head: 0,
         }
     }
 

@@ -393,7 +393,7 @@ impl Model {
                 instance,
                 counter,
                 count: 1,
-                stream: StreamKey::clone(&entry.stream),
+                stream: Some(StreamKey::clone(&entry.stream)),
                 seq: entry.seq,
                 wall_us: entry.wall_us,
             })

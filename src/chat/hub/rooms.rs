@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    hash::BuildHasher as _,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
 
@@ -273,15 +273,12 @@ impl Hub {
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
-        let tag = self.free_tag()?;
+        let tag = self.make_tag(uid)?;
         let bytes = self.rules.backlog_bytes_max;
-        self.rooms_made += 1;
-        let id = RoomId(self.fresh_ids.hash_one(self.rooms_made));
+        let id = self.make_room_id(tag);
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
-        // Numbers of a deleted room of that name are not given again.
-        let head = self.gone_rooms.get(room).copied().unwrap_or(0);
-        let head = if planted(Fault::DeletedNumbersReused) { 0 } else { head };
+        let head = self.gone.reuse(room);
         stream.restore(super::Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
@@ -290,12 +287,19 @@ impl Hub {
             self.unstored_rooms.insert(tag);
         }
         self.record_room(tag);
-        self.share_backlog();
         Ok(tag)
+    }
+
+    /// Makes the permanent id of a new room. No client can guess it, and no other boot makes it.
+    fn make_room_id(&self, tag: StreamTag) -> RoomId {
+        let mut hasher = DefaultHasher::new();
+        (self.rules.secret, self.rules.run, tag).hash(&mut hasher);
+        RoomId(hasher.finish())
     }
 
     /// Whether a user may bring a room of this name into being, as far as he may know.
     pub(super) fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
+        room.check_new().or_else(|e| refuse(RefusalCode::Input, e.to_string()))?;
         let rights = self.rights_of(uid);
         if !rights.create_rooms && !rights.operator {
             let who = Policy::words(&self.rules.policy.create_rooms);
@@ -356,9 +360,8 @@ impl Hub {
     }
 
     fn record_room(&mut self, tag: StreamTag) {
-        if let Topic::Room { name, id, creator_uid, history, topic, rules } =
-            &self.stream(tag).topic
-        {
+        let stream = self.stream(tag);
+        if let Topic::Room { name, id, creator_uid, history, topic, rules } = &stream.topic {
             let record = Record::Room {
                 name: name.clone(),
                 id: *id,
@@ -367,6 +370,7 @@ impl Hub {
                 topic: topic.clone(),
                 private: rules.private,
                 read_only: rules.read_only,
+                head: stream.inherited,
             };
             self.records.push(record);
         }

@@ -126,7 +126,7 @@ impl Scene {
                 instance: [MAX as u8 + 1; 16],
                 counter: 1,
                 count: 1,
-                stream: StreamKey::Room(self::den()),
+                stream: Some(StreamKey::Room(self::den())),
                 seq: HEAD,
                 wall_us: 1,
             }],

@@ -125,7 +125,7 @@ impl Hub {
     /// Begins a session after its handshake.
     ///
     /// # Errors
-    /// A refusal if the server or the account has as many as it may.
+    /// A refusal if the server or the account has as many as it may, or for a new label with invisible characters.
     pub fn open(
         &mut self,
         now: Now,
@@ -133,6 +133,12 @@ impl Hub {
         peer: Peer,
         hello: Hello,
     ) -> Result<(), Refusal> {
+        if let Some(label) = &hello.label
+            && let Err(e) = label.check_new()
+            && !self.following.contains_key(&(peer.uid, hello.label.clone()))
+        {
+            return Err(Refusal::new(RefusalCode::Input, e.to_string()));
+        }
         let account = AccountId::of(&peer, self.rules.host);
         let of_account = self.accounts.sessions_of(account);
         if self.sessions.len() >= self.rules.sessions_max {
@@ -267,8 +273,8 @@ impl Hub {
         cause: EndCause,
     ) -> bool {
         let (Some(will), Some(session)) = (will, self.sessions.get(&id)) else { return false };
-        let is_room = matches!(self.stream(tag).topic, Topic::Room { .. });
-        if !is_room
+        // A conversation may be freed by now.
+        if self.room_name(tag).is_none()
             || self.may_speak(session.peer.uid, tag).is_err()
             || self.is_ending(tag)
             || self.may_store(session.peer.uid, tag).is_err()
@@ -331,6 +337,19 @@ impl Hub {
             Event::Left { stream: tag, member: (*member).clone(), cause },
         );
         self.settle_channel(tag);
+        self.forget_direct(id, tag);
+        self.free_conversation(tag);
+    }
+
+    /// A session that followed one conversation only does not follow it when it begins again.
+    fn forget_direct(&mut self, id: SessionId, tag: StreamTag) {
+        let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Directs::With(users) = &mut session.directs
+        {
+            let other = if session.peer.uid == low { high } else { low };
+            users.retain(|user| *user != other);
+        }
     }
 
     /// Tells a change of a room's membership to those members that want to know.

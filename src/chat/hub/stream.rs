@@ -23,7 +23,7 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
+        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
         RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
     },
 };
@@ -44,6 +44,7 @@ pub(super) enum Topic {
     Conversation {
         low: u32,
         high: u32,
+        begun_by: Option<u32>,
     },
 }
 
@@ -205,6 +206,8 @@ fn holds(way: Way, acked: Flow, floor: Flow) -> [bool; 2] {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) tag: StreamTag,
+    /// Rises with each stream of the boot.
+    pub(super) made: u64,
     pub(super) topic: Topic,
     /// The same, good for ever.
     pub(super) key: Arc<StreamKey>,
@@ -215,6 +218,8 @@ pub(super) struct Stream {
     pub(super) first: u64,
     /// Wall clock of the newest message of the last run.
     pub(super) newest_us: Option<i64>,
+    /// Numbers up to here were given by an earlier boot, or in a deleted room.
+    pub(super) inherited: u64,
     /// Newest number given out.
     pub(super) numbered: u64,
     /// Numbered, not committed yet (only streams that are stored).
@@ -265,16 +270,18 @@ impl Stream {
         let key = match &topic {
             Topic::Announcements => StreamKey::Announcements,
             Topic::Room { name, .. } => StreamKey::Room(name.clone()),
-            Topic::Conversation { low, high } => StreamKey::Conversation(*low, *high),
+            Topic::Conversation { low, high, .. } => StreamKey::Conversation(*low, *high),
         };
         Self {
             tag,
+            made: 0,
             topic,
             key: Arc::new(key),
             backlog: Backlog::new(head, backlog_bytes_max),
             mentions: VecDeque::new(),
             first: head + 1,
             newest_us: None,
+            inherited: head,
             numbered: head,
             uncommitted: VecDeque::new(),
             committing: 0,
@@ -310,7 +317,7 @@ impl Stream {
     /// Goes on after the numbers of the last run.
     pub(super) fn restore(&mut self, span: super::Span) {
         self.backlog.begin_at(span.head);
-        self.numbered = span.head;
+        (self.inherited, self.numbered) = (span.head, span.head);
         self.first = span.first.max(1);
         self.newest_us = span.newest_us;
     }
@@ -343,8 +350,14 @@ impl Stream {
         Self::new(tag, topic, 0, backlog_bytes_max)
     }
 
-    pub(super) fn conversation(tag: StreamTag, low: u32, high: u32) -> Self {
-        Self::new(tag, Topic::Conversation { low, high }, 0, BACKLOG_BYTES_MAX / 16)
+    pub(super) fn conversation(
+        tag: StreamTag,
+        (low, high): (u32, u32),
+        begun_by: Option<u32>,
+        backlog_bytes_max: usize,
+    ) -> Self {
+        let topic = Topic::Conversation { low, high, begun_by };
+        Self::new(tag, topic, 0, backlog_bytes_max.min(CONVERSATION_BACKLOG_BYTES_MAX))
     }
 
     /// Whether what is said here may go on the broadcast channel.

@@ -1,36 +1,77 @@
 //! The streams of one boot by their ids.
 
-use std::ops::{Index, IndexMut};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::{Index, IndexMut},
+};
 
 use rustc_hash::FxHashMap;
 
-use super::stream::Stream;
-use crate::chat::verbs::StreamTag;
+use super::{ANNOUNCEMENTS, quota::share, stream::Stream};
+use crate::{chat::verbs::StreamTag, limits::STREAM_IDS_PER_USER_MAX};
+
+/// Ids of one boot. The first number is that of the announcements.
+const IDS: usize = u32::MAX as usize;
 
 /// All streams. An id belongs to one stream for as long as the server runs: after a deletion it names nothing, so
 /// whatever still carries it (a submit, a fetch, an acknowledgment to repeat) can't reach another stream.
+///
+/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of how many streams
+/// others have, and none can be guessed.
 #[derive(Debug)]
 pub(super) struct Streams {
     by_tag: FxHashMap<StreamTag, Stream>,
+    secret: [u64; 2],
+    /// Number from which the next id is made.
     next: u32,
+    /// Ids that were made for each user.
+    ids_of: FxHashMap<u32, usize>,
+    /// Streams that were added.
+    made: u64,
 }
 
 impl Streams {
-    /// Returns a collection that has only the announcements, under [`super::ANNOUNCEMENTS`].
-    pub(super) fn new(announcements: Stream) -> Self {
-        Self { by_tag: FxHashMap::from_iter([(announcements.tag, announcements)]), next: 1 }
+    /// Returns a collection that has only the announcements, under [`ANNOUNCEMENTS`].
+    pub(super) fn new(announcements: Stream, secret: [u64; 2]) -> Self {
+        let by_tag = FxHashMap::from_iter([(announcements.tag, announcements)]);
+        Self { by_tag, secret, next: 0, ids_of: FxHashMap::default(), made: 1 }
     }
 
-    /// Returns the id for the next stream; none once all ids of this boot are used up.
-    pub(super) fn free_tag(&self) -> Option<StreamTag> {
-        (self.next < u32::MAX).then_some(StreamTag(self.next))
+    /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing once all ids of this
+    /// boot, or those of this user, are used up.
+    pub(super) fn make_tag(&mut self, uid: Option<u32>) -> Option<StreamTag> {
+        if let Some(uid) = uid {
+            let own = self.ids_of.get(&uid).copied().unwrap_or(0);
+            let others = self.ids_of.len() - usize::from(own > 0);
+            if own >= STREAM_IDS_PER_USER_MAX.min(share(IDS - self.next as usize, own, others)) {
+                return None;
+            }
+        }
+        let tag = loop {
+            let number = self.next.checked_add(1)?;
+            self.next = number;
+            let tag = StreamTag(scramble(self.secret, number));
+            if tag != ANNOUNCEMENTS {
+                break tag;
+            }
+        };
+        if let Some(uid) = uid {
+            *self.ids_of.entry(uid).or_default() += 1;
+        }
+        Some(tag)
     }
 
-    /// Adds a stream under the id that [`Streams::free_tag`] returned.
-    pub(super) fn insert(&mut self, stream: Stream) {
-        debug_assert_eq!(stream.tag.0, self.next, "ids are given in order, once");
-        self.next = self.next.max(stream.tag.0.saturating_add(1));
-        self.by_tag.insert(stream.tag, stream);
+    /// Adds a stream under an id from [`Streams::make_tag`].
+    pub(super) fn insert(&mut self, mut stream: Stream) {
+        stream.made = self.made;
+        self.made += 1;
+        let before = self.by_tag.insert(stream.tag, stream);
+        debug_assert!(before.is_none(), "an id has one stream at a time");
+    }
+
+    /// Number of the next stream: streams with it, or with a higher one, are added later.
+    pub(super) fn made(&self) -> u64 {
+        self.made
     }
 
     /// Removes a stream for good.
@@ -46,6 +87,7 @@ impl Streams {
         self.by_tag.get_mut(&tag)
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_tag.len()
     }
@@ -53,10 +95,17 @@ impl Streams {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_tag.values()
     }
+}
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
-        self.by_tag.values_mut()
+/// A permutation of the 32-bit numbers: a Feistel network, whose rounds are keyed hashes.
+fn scramble(secret: [u64; 2], number: u32) -> u32 {
+    let (mut left, mut right) = (number >> 16, number & 0xffff);
+    for round in 0..4_u32 {
+        let mut hasher = DefaultHasher::new();
+        (secret, round, right).hash(&mut hasher);
+        (left, right) = (right, left ^ (hasher.finish() & 0xffff) as u32);
     }
+    left << 16 | right
 }
 
 /// For ids that were looked up in the same call; an id that a client or an earlier turn named may be gone.
@@ -71,5 +120,44 @@ impl Index<StreamTag> for Streams {
 impl IndexMut<StreamTag> for Streams {
     fn index_mut(&mut self, tag: StreamTag) -> &mut Stream {
         self.by_tag.get_mut(&tag).expect("the stream was looked up")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn streams(secret: u64) -> Streams {
+        Streams::new(Stream::announcements(1), [secret, 0])
+    }
+
+    #[test]
+    fn ids_differ_and_have_no_order() {
+        let (mut streams, mut others) = (streams(1), streams(2));
+        let ids: Vec<_> = (0..100_000).map(|_| streams.make_tag(Some(1)).unwrap()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        assert!(!ids.contains(&ANNOUNCEMENTS));
+        let rises = ids.windows(2).filter(|two| two[0] < two[1]).count();
+        assert!((45_000..55_000).contains(&rises), "{rises}");
+        let near = ids.windows(2).filter(|two| two[0].0.abs_diff(two[1].0) < 1 << 20);
+        assert!(near.count() < 200, "one id does not lead to the next");
+        assert_ne!(others.make_tag(Some(1)), Some(ids[0]), "each boot has its own order");
+    }
+
+    #[test]
+    fn one_user_does_not_use_up_the_ids() {
+        let mut streams = streams(1);
+        streams.ids_of.insert(1, STREAM_IDS_PER_USER_MAX);
+        assert_eq!(streams.make_tag(Some(1)), None);
+        assert!(streams.make_tag(Some(2)).is_some());
+        // However many users have some, the next one finds some.
+        streams.next = u32::MAX - 100;
+        streams.ids_of = (0..50).map(|uid| (uid, 1 << 20)).collect();
+        assert_eq!(streams.make_tag(Some(1)), None);
+        assert!(streams.make_tag(Some(99)).is_some());
+        streams.next = u32::MAX;
+        assert_eq!(streams.make_tag(None), None);
     }
 }

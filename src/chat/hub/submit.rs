@@ -190,7 +190,11 @@ impl Hub {
         let tag = match (destination, &submit.to) {
             (Some(tag), _) => Ok(tag),
             (None, SubmitTo::Room(room)) => self.room_for(id, room),
-            (None, SubmitTo::Stream(_) | SubmitTo::Known(_)) => Err(no_such_stream()),
+            (None, SubmitTo::Stream(tag)) => match self.promised_to(from.uid, *tag) {
+                Some(other) => self.conversation(from.uid, other),
+                None => Err(no_such_stream()),
+            },
+            (None, SubmitTo::Known(_)) => Err(no_such_stream()),
         };
         let tag = match tag {
             Ok(tag) => tag,
@@ -267,8 +271,8 @@ impl Hub {
         Err(Refusal::new(RefusalCode::Failed, text))
     }
 
-    /// Where the new lines of a submit go, if the session may submit there; none: a room that its first
-    /// message creates.
+    /// Where the new lines of a submit go, if the session may submit there; none: a room or conversation that its
+    /// first message creates.
     fn destination(&mut self, id: SessionId, to: &SubmitTo) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match to {
@@ -289,16 +293,20 @@ impl Hub {
                 self.may_speak(uid, tag)?;
                 tag
             }
-            SubmitTo::Stream(tag) => {
-                match self.known_stream(*tag).map(|s| &s.topic) {
-                    Some(Topic::Room { .. }) if self.exists_for(uid, *tag) => {
-                        self.may_speak(uid, *tag)?;
+            SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
+                Some(tag) => {
+                    if self.room_name(tag).is_some() {
+                        self.may_speak(uid, tag)?;
                     }
-                    Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {}
-                    Some(_) | None => return Err(no_such_stream()),
+                    tag
                 }
-                *tag
-            }
+                None if self.promised_to(uid, *tag).is_some() => {
+                    self.may_begin(uid)?;
+                    return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
+                        .map(|()| None);
+                }
+                None => return Err(no_such_stream()),
+            },
         };
         self.may_store(uid, tag)?;
         if self.is_ending(tag) {
@@ -660,6 +668,7 @@ impl Hub {
             }
         }
         self.mark_dirty(tag);
+        self.free_conversation(tag);
     }
 
     /// Says last wills again whose commits failed: nobody else will.
@@ -808,7 +817,9 @@ impl Hub {
         let is_secret = secret.is_some();
         let stream = &mut self.streams[tag];
         let last_us = last.entry.wall_us;
+        let bytes_before = stream.backlog.bytes();
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
+        let added = stream.backlog.bytes().saturating_sub(bytes_before);
         if !self.is_stored(tag) {
             for pending in done {
                 self.stream_mut(tag).note_mentions(pending.entry.seq, &pending.entry.text);
@@ -835,6 +846,7 @@ impl Hub {
         let stream = self.stream_mut(tag);
         debug_assert!(stream.ready.is_empty(), "nothing is numbered while a body is published");
         stream.ready = ready;
+        self.limit_backlogs(added);
         true
     }
 

@@ -32,7 +32,7 @@ pub(in crate::command) struct AnswerArgs {
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
     /// One of the answerers of this name takes each request
-    #[arg(long, value_name = "NAME", value_parser = Label::new)]
+    #[arg(long, value_name = "NAME", value_parser = str::parse::<Label>)]
     pub(in crate::command) queue: Option<Label>,
     /// End after so many requests
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

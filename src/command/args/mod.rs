@@ -112,7 +112,7 @@ fn label(written: &str) -> Result<OptionalLabel, NameError> {
     if written.is_empty() {
         Ok(OptionalLabel(None))
     } else {
-        Label::new(written).map(|l| OptionalLabel(Some(l)))
+        written.parse().map(|l| OptionalLabel(Some(l)))
     }
 }
 

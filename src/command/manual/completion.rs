@@ -207,7 +207,7 @@ fn servers(begun: &OsStr) -> Vec<CompletionCandidate> {
         .into_iter()
         .filter_map(|place| place.parent())
         .flat_map(directories)
-        .filter(|name| name.starts_with(&*text) && RoomName::new(name).is_ok())
+        .filter(|name| name.starts_with(&*text) && name.parse::<RoomName>().is_ok())
         .collect();
     names.into_iter().take(COMPLETIONS_MAX).map(CompletionCandidate::new).collect()
 }

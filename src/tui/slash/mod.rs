@@ -268,7 +268,7 @@ fn room(command: &CommandInfo, written: &str) -> Result<RoomName, String> {
         return Err(command.wrong());
     }
     let name = written.strip_prefix('#').unwrap_or(written);
-    RoomName::new(name).map_err(|e| match written.starts_with('@') {
+    name.parse::<RoomName>().map_err(|e| match written.starts_with('@') {
         true => format!("{} is no room; /msg {} talks to a user", begin(written), begin(written)),
         false => format!("{}: {e}; it is written {}", begin(written), command.usage()),
     })
