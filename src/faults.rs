@@ -30,6 +30,7 @@ faults! {
     RepeatedSubmitUnanswered "A repeated submit is answered."
     StoredSubmitJudgedAgain "A stored message is acknowledged whatever its sender may do now."
     OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
+    EarlyNewsLost "What a session learned before it was ready is reported."
     AckToFirstSession "Acks go to the newest session of a client instance."
     FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."
     FailedChangeReportedSaved "A change is reported as saved after its commit only."

@@ -149,6 +149,8 @@ struct Live {
     joining: VecDeque<(u32, Follow)>,
     /// What came before everything was joined, to be shown after `ready`.
     early: VecDeque<Queued>,
+    /// Batches for the tap that came before, each with the first sequence number to show.
+    early_batches: Vec<(u64, Vec<u8>)>,
     is_ready: bool,
 }
 
@@ -612,12 +614,16 @@ impl State {
         live.is_ready = true;
         self.was_ready = true;
         let early = std::mem::take(&mut live.early);
+        let early_batches = std::mem::take(&mut live.early_batches);
         let broadcast = if self.keys.is_some() { BROADCAST_WORD } else { "session" };
         let mut streams: Vec<_> =
             self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
         streams.sort_by_cached_key(|(name, _)| name.to_string());
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
         self.wakes.extend(early);
+        for (from, body) in early_batches {
+            self.show_by_tap(&body, from);
+        }
         if another_run {
             for unacked in &mut self.unacked {
                 unacked.room = unacked.room.filter(|room| room.lasts);
@@ -792,21 +798,26 @@ impl State {
     }
 
     fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
+        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
+        if is_room && self.tap.is_some() {
+            match &mut self.live {
+                Some(live) if !live.is_ready => live.early_batches.push((from, body.to_vec())),
+                Some(_) | None => self.show_by_tap(body, from),
+            }
+            return;
+        }
         // What the server sealed or sent can be read; anything else has no place to go.
         let Ok(messages) = Reader::new(body) else { return };
-        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
-        let _ = match self.tap.take_if(|_| is_room) {
-            Some(mut tap) => {
-                let read = messages.each(from, |message| {
-                    if !message.withheld {
-                        tap(message);
-                    }
-                });
-                self.tap = Some(tap);
-                read
+        let _ = messages.each(from, |message| self.show_message(now, tag, message));
+    }
+
+    fn show_by_tap(&mut self, body: &[u8], from: u64) {
+        let (Some(tap), Ok(messages)) = (&mut self.tap, Reader::new(body)) else { return };
+        let _ = messages.each(from, |message| {
+            if !message.withheld {
+                tap(message);
             }
-            None => messages.each(from, |message| self.show_message(now, tag, message)),
-        };
+        });
     }
 
     fn show_message(&mut self, now: Now, tag: u32, message: &MessageRef<'_>) {
@@ -1159,6 +1170,8 @@ impl State {
             self.before_epoch = self.epoch;
             // A try to come back that failed is not told each time.
             self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+        } else if !planted(Fault::EarlyNewsLost) {
+            self.wakes.extend(live.early.into_iter().filter(|queued| !comes_again(queued)));
         }
         // Behind the news of the end, so that everybody knows why.
         for serial in std::mem::take(&mut self.asked) {
@@ -1178,6 +1191,11 @@ impl State {
     }
 }
 
+/// Returns true if the next session brings it once more. All else has changed the state already.
+fn comes_again(queued: &Queued) -> bool {
+    matches!(queued, Queued::Event(Event::Message(_) | Event::Gap { .. } | Event::Offer { .. }))
+}
+
 fn has_expired(message: &Message, now_us: i64) -> bool {
     let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
     expires.is_some_and(|at| at <= now_us)
@@ -1187,7 +1205,11 @@ fn has_expired(message: &Message, now_us: i64) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        chat::{member::Kind as MemberKind, verbs::RoomId},
+        chat::{
+            batch::{Builder, Draft},
+            member::{Kind as MemberKind, Member},
+            verbs::RoomId,
+        },
         wire::frame::PROTOCOL_VERSION,
     };
 
@@ -1453,5 +1475,113 @@ mod tests {
         state.become_ready();
         assert_eq!(submits(&mut state), []);
         assert_eq!(state.take_refused(), [counter]);
+    }
+
+    fn dev() -> RoomName {
+        RoomName::new("dev").unwrap()
+    }
+
+    fn bob() -> UserName {
+        UserName::new("bob").unwrap()
+    }
+
+    fn ack_of(counter: u64, seq: u64) -> Ack {
+        Ack { first: counter, count: 1, seq, members: 0, stored: true }
+    }
+
+    // ---- what a session learns before it is ready --------------------------------------------
+
+    #[test]
+    fn news_of_a_session_that_never_was_ready_is_reported() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let mut state = ready_in(&dev, true);
+        state.follow(Follow::Room(ops.clone()));
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        let counters: Vec<_> =
+            (0..3).map(|_| state.say(Address::Room(dev.clone()), None, "x".to_owned())).collect();
+        state.end("lost");
+        wakes(&mut state);
+        state.follow(Follow::Room(RoomName::new("den").unwrap()));
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        let asked = state.ask(&Request::Rooms { skip: 0 });
+        let now = Now { mono_us: 1, wall_us: 1 };
+        let tell = |state: &mut State, frame| state.take_told(now, frame).unwrap();
+        let refusal = |text: &str| Refusal::new(RefusalCode::Denied, text);
+        answer_join(&mut state, Ok(info(&dev, 7, true)));
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        tell(&mut state, Frame::Ack(ack_of(counters[0], 5)));
+        let muted = Frame::Nack { first: counters[1], count: 1, refusal: refusal("muted") };
+        tell(&mut state, muted);
+        let rooms = Reply::Rooms { rooms: Vec::new(), more: false };
+        tell(&mut state, Frame::Reply { serial: asked, result: Ok(rooms) });
+        let removed = Told::Removed { stream: StreamTag(8), by: bob(), banned: false };
+        tell(&mut state, Frame::Event(removed));
+        tell(&mut state, Frame::Event(Told::Deleted { stream: StreamTag(7) }));
+        let gap = Told::Gap { stream: StreamTag(7), first: 1, last: 2, reason: GapReason::Run };
+        tell(&mut state, Frame::Event(gap));
+        // The last join is refused only in the next session.
+        state.end("lost again");
+        let seen = format!("{:?}", wakes(&mut state));
+        let expected = ["Sent(", "Refused(", "Reply(", "Removed {", "Deleted {"];
+        let mut rest = seen.as_str();
+        for word in expected {
+            let at = rest.find(word).unwrap_or_else(|| panic!("no {word} in {seen}"));
+            rest = &rest[at + word.len()..];
+        }
+        assert_eq!(seen.matches("Gap").count() + seen.matches("Ready").count(), 0, "{seen}");
+        // The third text is open, and nothing is followed but the room whose join had no answer.
+        assert_eq!(state.unacked(), 1);
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        assert_eq!(state.live.as_ref().unwrap().joining.len(), 1);
+        state.follow(Follow::Room(ops));
+        answer_join(&mut state, Err(refusal("banned from den")));
+        assert!(!state.is_ready());
+        state.end("lost");
+        assert!(matches!(wakes(&mut state)[..], [Queued::NotFollowed(..)]));
+    }
+
+    /// A batch of a stream with one text for each sequence number.
+    fn batch_of(tag: StreamTag, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+        let mut builder = Builder::default();
+        builder.begin(0, tag, *seqs.start());
+        for _ in seqs {
+            let draft = Draft {
+                from: &Member::nobody(),
+                wall_us: 1,
+                reply_to: None,
+                to_label: None,
+                notice: None,
+                will: None,
+                withheld: false,
+                text: "x",
+            };
+            assert!(builder.push(0, &draft));
+        }
+        builder.bytes().to_vec()
+    }
+
+    #[test]
+    fn tap_gets_each_message_once_over_breaks_before_ready() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let (seen, sees) = std::sync::mpsc::channel();
+        state.tap = Some(Box::new(move |message| seen.send(message.seq).unwrap()));
+        for breaks in [true, true, false] {
+            state.begin(&welcome());
+            answer_join(&mut state, Ok(StreamInfo { head: 3, ..info(&dev, 7, true) }));
+            let now = Now { mono_us: 1, wall_us: 1 };
+            state.take_body(now, Via::Session, &batch_of(StreamTag(7), 1..=3));
+            assert_eq!(sees.try_iter().count(), 0, "not before it is ready");
+            if breaks {
+                state.end("lost");
+            }
+        }
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        assert_eq!(sees.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        let now = Now { mono_us: 2, wall_us: 2 };
+        state.take_body(now, Via::Session, &batch_of(StreamTag(7), 4..=5));
+        assert_eq!(sees.try_iter().collect::<Vec<_>>(), [4, 5]);
     }
 }
