@@ -22,7 +22,7 @@ use crate::{
         hub::{ANNOUNCEMENTS, Ack, Frame, Line, Now, Submit, SubmitTo},
         inbox::{Inbox, Released, Via},
         message::{Message, MessageId, RunId, StreamName},
-        names::{Label, RoomName, UserName},
+        names::{Label, RoomName, Target, UserName},
         text::Text,
         verbs::{
             Begin, Channel, Event as Told, Follow, GapReason, Page, Refusal, RefusalCode, Reply,
@@ -89,6 +89,10 @@ impl Unacked {
         }
     }
 
+    fn is_for(&self, user: &UserName) -> bool {
+        matches!(&self.to, Address::Direct { with, .. } if with == user)
+    }
+
     /// The refusal if the server can't tell what became of it.
     fn unknown(&self) -> Refusal {
         let stream = self.stream();
@@ -109,15 +113,14 @@ impl Unacked {
 /// Characters of a text that a refusal quotes.
 const EXCERPT_CHARS: usize = 60;
 
-/// Where a member's own text goes, good over reconnects.
+/// Where a member's own text goes, good over reconnects and restarts of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A room that the member follows, or is joining.
     Room(RoomName),
-    /// A conversation that was opened ([`Request::Open`]), and the label it is for.
+    /// The conversation with a user, and the label it is for. The first text opens it, unless
+    /// [`Request::Open`] did; if that is refused, so are the texts.
     Direct {
-        /// Its number in this run.
-        stream: StreamTag,
         /// The other one.
         with: UserName,
         /// Sessions of theirs that it is for.
@@ -183,10 +186,17 @@ pub struct State {
     epoch: u32,
     before_epoch: u32,
     wakes: VecDeque<Queued>,
+    /// By counter.
     unacked: VecDeque<Unacked>,
     counter: u64,
     /// Highest counter that was submitted.
     submitted: u64,
+    /// Texts up to this counter were submitted in this session, or wait for their room or conversation.
+    reached: u64,
+    /// Conversations of this run of the server, opened or followed. Those of another run have other numbers.
+    conversations: FxHashMap<UserName, StreamTag>,
+    /// Requests that open a conversation.
+    opening: FxHashMap<u32, UserName>,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
     /// Counters of what was refused, until somebody asks.
@@ -242,6 +252,9 @@ impl State {
             unacked: VecDeque::new(),
             counter: 0,
             submitted: 0,
+            reached: 0,
+            conversations: FxHashMap::default(),
+            opening: FxHashMap::default(),
             wall_us: 0,
             refused: Vec::new(),
             serial: 0,
@@ -304,6 +317,9 @@ impl State {
     /// A session begins: asks to follow everything, from where each stream stands.
     pub fn begin(&mut self, welcome: &Welcome) {
         self.user.clone_from(&welcome.user);
+        if self.run != welcome.run && !planted(Fault::StaleConversation) {
+            self.conversations.clear();
+        }
         self.run = welcome.run;
         self.epoch = welcome.epoch;
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
@@ -311,6 +327,7 @@ impl State {
         self.out.clear();
         self.wishes.clear();
         self.live = Some(Live::default());
+        self.reached = 0;
         // Conversations go on where each stood; only those that are new since then begin anew.
         let known: Vec<_> = self
             .before
@@ -489,6 +506,7 @@ impl State {
                 for refusal in refusals {
                     self.queue(Queued::Refused(refusal));
                 }
+                self.submit_more();
             }
             Frame::Event(event) => self.take_event(now, event),
         }
@@ -507,6 +525,9 @@ impl State {
                 Ok(_) => Ok(()),
             };
         }
+        if let Some(with) = self.opening.remove(&serial) {
+            self.take_opened(with, &result);
+        }
         let Some(live) = &mut self.live else { return Ok(()) };
         let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
             if !self.silent.remove(&serial) && self.asked.remove(&serial) {
@@ -524,7 +545,7 @@ impl State {
                 if self.is_ready()
                     && let Some(Follow::Room(room)) = &follow
                 {
-                    self.submit_waiting(room);
+                    self.submit_waiting_for(room);
                 }
                 if let Some(Follow::Room(room)) = follow
                     && !self.follows.follow.contains(&Follow::Room(room.clone()))
@@ -554,7 +575,7 @@ impl State {
                     }
                     _ => {
                         if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
-                            self.submit_waiting(room);
+                            self.submit_waiting_for(room);
                         }
                         self.queue(Queued::NotFollowed(follow, refusal));
                     }
@@ -597,6 +618,9 @@ impl State {
             // Named twice: it is followed already.
             return;
         }
+        if let StreamName::Direct(with) = &name {
+            self.conversation_is(with.clone(), info.tag);
+        }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
         let (room, stored) = (info.room, info.stored);
@@ -628,10 +652,9 @@ impl State {
             for unacked in &mut self.unacked {
                 unacked.room = unacked.room.filter(|room| room.lasts);
             }
-            self.readdress_direct();
             self.give_up_replies();
         }
-        self.resubmit();
+        self.submit_more();
     }
 
     fn take_event(&mut self, now: Now, event: Told) {
@@ -828,7 +851,8 @@ impl State {
         }
     }
 
-    /// An announcement that comes too late to be shown: expired, or cancelled.
+    /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The server gives
+    /// what is retained for a room with its join, and the stream may bring it as well.
     fn is_over(&mut self, now: Now, message: &Message) -> bool {
         message.notice.is_some()
             && (self.cancelled.remove(&message.id.seq) || has_expired(message, now.wall_us))
@@ -886,6 +910,9 @@ impl State {
         let serial = self.put(request);
         if self.live.is_some() {
             self.asked.insert(serial);
+            if let Request::Open { target: Target::User { user, .. } } = request {
+                self.opening.insert(serial, user.clone());
+            }
         } else {
             self.unanswered(serial);
         }
@@ -956,76 +983,59 @@ impl State {
         };
         let (counter, since_us) = (self.counter, None);
         self.unacked.push_back(Unacked { counter, to, room, reply_to, text, since_us });
-        if self.is_ready() {
-            self.submit_at(self.unacked.len() - 1);
-        }
+        self.submit_more();
         self.counter
     }
 
-    /// Numbers of conversations are those of another run. What was on its way to a user has the new number
-    /// if that conversation is followed; else it is told as lost, and never goes to whoever has the old
-    /// number now.
-    fn readdress_direct(&mut self) {
-        let mut lost = Vec::new();
-        let followed: FxHashMap<_, _> =
-            self.streams.iter().map(|(tag, stream)| (&stream.name, StreamTag(*tag))).collect();
-        self.unacked.retain_mut(|unacked| match &mut unacked.to {
-            Address::Room(_) => true,
-            Address::Direct { stream, with, .. } => {
-                let now = followed.get(&StreamName::Direct(with.clone()));
-                match now {
-                    Some(now) => *stream = *now,
-                    None => lost.push(unacked.counter),
-                }
-                now.is_some()
-            }
-        });
-        for counter in lost {
-            let text = "a direct message was not delivered: the server restarted";
-            self.give_up(counter, Refusal::new(RefusalCode::Failed, text));
-        }
-    }
-
-    /// In a room or conversation without history another run gives the numbers anew: a reply that was on its way would be one
-    /// to whatever has that number now.
+    /// Where there is no history another run of the server gives the sequence numbers again: a reply from
+    /// before would be one to another message.
     fn give_up_replies(&mut self) {
-        let begun_anew: HashSet<_> = self
-            .streams
-            .values()
-            .filter(|stream| !stream.stored)
-            .map(|stream| &stream.name)
-            .collect();
-        let mut given_up = Vec::new();
-        self.unacked.retain(|unacked| {
-            let is_lost = unacked.reply_to.is_some() && begun_anew.contains(&unacked.stream());
-            given_up.extend(is_lost.then_some(unacked.counter));
-            !is_lost
-        });
-        for counter in given_up {
-            let text = "the reply was not sent: the server restarted, and its message is gone";
-            self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
+        let keeps_numbers =
+            |name: &StreamName| match self.streams.values().find(|s| s.name == *name) {
+                Some(stream) => stream.stored,
+                None => matches!(name, StreamName::Room(_)),
+            };
+        let is_lost =
+            |unacked: &Unacked| unacked.reply_to.is_some() && !keeps_numbers(&unacked.stream());
+        let lost = self.unacked.iter().filter(|unacked| is_lost(unacked));
+        let lost: HashSet<_> = lost.map(|unacked| unacked.counter).collect();
+        let text = "the reply was not sent: the server restarted, and its message is gone";
+        let refusal = Refusal::new(RefusalCode::Absent, text);
+        self.give_up(&refusal, |unacked| lost.contains(&unacked.counter));
+    }
+
+    /// Submits what was not submitted in this session, in order. The server recognizes a counter only while it
+    /// is among the last [`UNACKED_SUBMITS_MAX`]: while the oldest text has no answer, those that are further
+    /// from it wait, in whatever stream they are.
+    fn submit_more(&mut self) {
+        while self.is_ready() {
+            let at = self.unacked.partition_point(|unacked| unacked.counter <= self.reached);
+            let (Some(oldest), Some(next)) = (self.unacked.front(), self.unacked.get(at)) else {
+                return;
+            };
+            let distance = next.counter - oldest.counter;
+            if distance >= UNACKED_SUBMITS_MAX as u64 && !planted(Fault::FarSubmitNotHeld) {
+                return;
+            }
+            self.reached = next.counter;
+            self.submit_at(at);
         }
     }
 
-    fn resubmit(&mut self) {
-        self.submit_from(0, |_| true);
-    }
-
-    /// Submits the texts that waited for the answer to the join of a room.
-    fn submit_waiting(&mut self, room: &RoomName) {
-        let waits = |unacked: &Unacked| {
-            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
-        };
-        self.submit_from(0, waits);
-    }
-
-    /// Submits the texts from a place on that are meant.
-    fn submit_from(&mut self, mut at: usize, is_meant: impl Fn(&Unacked) -> bool) {
-        while let Some(unacked) = self.unacked.get(at) {
-            if !is_meant(unacked) || self.submit_at(at) {
+    /// Submits the texts that waited for a room or a conversation.
+    fn submit_waiting(&mut self, waits: impl Fn(&Unacked) -> bool) {
+        let mut at = 0;
+        while let Some(unacked) = self.unacked.get(at).filter(|u| u.counter <= self.reached) {
+            if !waits(unacked) || self.submit_at(at) {
                 at += 1;
             }
         }
+    }
+
+    fn submit_waiting_for(&mut self, room: &RoomName) {
+        self.submit_waiting(|unacked| {
+            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
+        });
     }
 
     /// Submits a text to the room it was written in, never to another room of that name. Removes and reports it if it
@@ -1033,7 +1043,14 @@ impl State {
     fn submit_at(&mut self, at: usize) -> bool {
         let unacked = &self.unacked[at];
         let (to, to_label) = match &unacked.to {
-            Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
+            Address::Direct { with, label } => match self.conversations.get(with) {
+                Some(tag) => (SubmitTo::Stream(*tag), label.clone()),
+                None => {
+                    let (user, label) = (with.clone(), label.clone());
+                    self.open_conversation(user, label);
+                    return true;
+                }
+            },
             Address::Room(name) => match unacked.room.or_else(|| self.identity_of(name)) {
                 Some(room) => {
                     self.unacked[at].room = Some(room);
@@ -1043,9 +1060,9 @@ impl State {
                 None => {
                     let text =
                         format!("the message was not sent: this session does not follow {name}");
+                    let refusal = Refusal::new(RefusalCode::Absent, text);
                     let counter = unacked.counter;
-                    self.unacked.remove(at);
-                    self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
+                    self.give_up(&refusal, |unacked| unacked.counter == counter);
                     return false;
                 }
             },
@@ -1059,6 +1076,36 @@ impl State {
         true
     }
 
+    fn open_conversation(&mut self, user: UserName, label: Option<Label>) {
+        if !self.is_opening(&user) {
+            let target = Target::User { user: user.clone(), label };
+            let serial = self.put(&Request::Open { target });
+            self.opening.insert(serial, user);
+        }
+    }
+
+    fn is_opening(&self, user: &UserName) -> bool {
+        self.opening.values().any(|with| with == user)
+    }
+
+    fn take_opened(&mut self, with: UserName, result: &Result<Reply, Refusal>) {
+        match result {
+            Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
+            Err(refusal) if !self.conversations.contains_key(&with) && !self.is_opening(&with) => {
+                let reached = self.reached;
+                self.give_up(refusal, |u| u.counter <= reached && u.is_for(&with));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// A conversation has this number in this run of the server: the texts for it are submitted.
+    fn conversation_is(&mut self, with: UserName, tag: StreamTag) {
+        if self.conversations.insert(with.clone(), tag).is_none() {
+            self.submit_waiting(|unacked| unacked.is_for(&with));
+        }
+    }
+
     /// Returns the identity of a room that is followed, or was until the connection broke.
     fn identity_of(&self, room: &RoomName) -> Option<RoomIdentity> {
         let mut all = self.streams.values().chain(&self.before);
@@ -1070,12 +1117,20 @@ impl State {
         self.live.as_ref().is_some_and(|live| live.joining.iter().any(is_it))
     }
 
-    /// Reports a text that is not submitted (again).
-    fn give_up(&mut self, counter: u64, refusal: Refusal) {
-        if self.refused.len() < UNACKED_SUBMITS_MAX {
-            self.refused.push(counter);
+    /// Removes and reports texts that are not submitted (again). One that was submitted earlier may be stored.
+    fn give_up(&mut self, refusal: &Refusal, is_lost: impl Fn(&Unacked) -> bool) {
+        let all = std::mem::take(&mut self.unacked).into_iter();
+        let (lost, left): (VecDeque<_>, _) = all.partition(is_lost);
+        self.unacked = left;
+        for unacked in lost {
+            if self.refused.len() < UNACKED_SUBMITS_MAX {
+                self.refused.push(unacked.counter);
+            }
+            self.queue(Queued::Refused(match unacked.since_us {
+                Some(_) if !planted(Fault::SubmittedReportedUnsent) => unacked.unknown(),
+                Some(_) | None => refusal.clone(),
+            }));
         }
-        self.queue(Queued::Refused(refusal));
     }
 
     fn take_ack(&mut self, ack: &Ack) {
@@ -1093,6 +1148,7 @@ impl State {
             let id = MessageId { stream, run, seq };
             self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
         }
+        self.submit_more();
     }
 
     // ---- housekeeping ------------------------------------------------------------------------
@@ -1163,6 +1219,7 @@ impl State {
         self.out.clear();
         self.wishes.clear();
         self.silent.clear();
+        self.opening.clear();
         self.keys = None;
         if live.is_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
@@ -1460,21 +1517,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn direct_message_of_earlier_boot_is_not_sent_again() {
-        // A member that follows nothing has no stream that tells the boots apart.
-        let mut state =
-            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
-        state.begin(&welcome());
-        state.become_ready();
-        let with = UserName::new("bob").unwrap();
-        let to = Address::Direct { stream: StreamTag(9), with, label: None };
-        let counter = state.say(to, None, "hi".to_owned());
-        reconnect(&mut state);
-        state.out.clear();
-        state.become_ready();
-        assert_eq!(submits(&mut state), []);
-        assert_eq!(state.take_refused(), [counter]);
+    /// Answers the request for a conversation that was written last.
+    fn answer_open(state: &mut State, tag: u32, answer: Result<(), Refusal>) {
+        let (serial, user) = state.opening.iter().max().unwrap();
+        let name = StreamLabel::Direct(user.clone());
+        let info = StreamInfo { name, tag: StreamTag(tag), room: None, ..info(&dev(), 1, true) };
+        state.take_reply(*serial, answer.map(|()| Reply::Opened(info))).unwrap();
     }
 
     fn dev() -> RoomName {
@@ -1485,8 +1533,161 @@ mod tests {
         UserName::new("bob").unwrap()
     }
 
+    fn to_bob() -> Address {
+        Address::Direct { with: bob(), label: None }
+    }
+
     fn ack_of(counter: u64, seq: u64) -> Ack {
         Ack { first: counter, count: 1, seq, members: 0, stored: true }
+    }
+
+    #[test]
+    fn direct_message_goes_to_the_conversation_of_this_boot() {
+        // A member that follows nothing has no stream that tells the boots apart.
+        let mut state =
+            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
+        state.begin(&welcome());
+        state.become_ready();
+        let first = state.say(to_bob(), None, "one".to_owned());
+        let second = state.say(to_bob(), None, "two".to_owned());
+        assert_eq!(submits(&mut state), [], "the conversation is not open");
+        answer_open(&mut state, 9, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+        state.take_ack(&ack_of(first, 1));
+        // An address that is kept over a restart; what is on its way goes with it.
+        reconnect(&mut state);
+        state.become_ready();
+        let third = state.say(to_bob(), None, "three".to_owned());
+        assert_eq!(submits(&mut state), []);
+        answer_open(&mut state, 4, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+        // In the same boot it has the same number.
+        state.end("lost");
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        state.become_ready();
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+        // What can't be opened is refused; it may be stored if it was submitted earlier.
+        state.end("lost");
+        state.begin(&Welcome { run: RunId(3), ..welcome() });
+        state.become_ready();
+        let fourth = state.say(to_bob(), None, "four".to_owned());
+        wakes(&mut state);
+        let absent = Refusal::new(RefusalCode::Absent, "there is no user bob on this host");
+        answer_open(&mut state, 0, Err(absent));
+        assert_eq!(submits(&mut state), []);
+        assert_eq!(state.take_refused(), [second, third, fourth]);
+        assert_eq!(
+            refusals(&mut state),
+            [RefusalCode::UnknownSubmit, RefusalCode::UnknownSubmit, RefusalCode::Absent]
+        );
+    }
+
+    #[test]
+    fn direct_messages_keep_their_order_while_a_conversation_opens() {
+        let mut state = ready_in(&dev(), true);
+        submits(&mut state);
+        let first = state.say(to_bob(), None, "one".to_owned());
+        // Another member of this user opened it meanwhile.
+        let name = StreamLabel::Direct(bob());
+        let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
+        state.take_event(Now { mono_us: 1, wall_us: 1 }, Told::Opened(info));
+        let second = state.say(to_bob(), None, "two".to_owned());
+        answer_open(&mut state, 9, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+        state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
+        assert_eq!((second, state.unacked()), (first + 1, 0));
+    }
+
+    /// Codes of the refusals among the wakes.
+    fn refusals(state: &mut State) -> Vec<RefusalCode> {
+        let codes = wakes(state).into_iter().filter_map(|wake| match wake {
+            Queued::Refused(refusal) => Some(refusal.code),
+            Queued::Event(_)
+            | Queued::Sent(_)
+            | Queued::NotFollowed(..)
+            | Queued::Ended(_)
+            | Queued::Reply(..) => None,
+        });
+        codes.collect()
+    }
+
+    #[test]
+    fn submitted_text_is_never_reported_as_not_sent() {
+        // Nothing outlives this server: its rooms and numbers are others after a restart.
+        for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
+            let mut state = ready_in(&dev(), false);
+            let say = |state: &mut State| {
+                state.say(Address::Room(dev()), reply_to, "one".to_owned());
+            };
+            say(&mut state);
+            assert_eq!(submits(&mut state).len(), 1);
+            state.end("lost");
+            say(&mut state);
+            state.begin(&Welcome { run: RunId(2), ..welcome() });
+            wakes(&mut state);
+            let refusal = Refusal::new(RefusalCode::Denied, "you are banned from dev");
+            let answer = if follows_again { Ok(info(&dev(), 8, false)) } else { Err(refusal) };
+            answer_join(&mut state, answer);
+            assert_eq!(submits(&mut state), []);
+            assert_eq!(
+                refusals(&mut state),
+                [RefusalCode::UnknownSubmit, RefusalCode::Absent],
+                "{follows_again} {reply_to:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reply_to_a_user_is_not_sent_to_another_message() {
+        let mut state = ready_in(&dev(), true);
+        state.say(to_bob(), Some(5), "one".to_owned());
+        answer_open(&mut state, 9, Ok(()));
+        reconnect(&mut state);
+        answer_join(&mut state, Ok(info(&dev(), 7, true)));
+        // Whether the new boot still has message 5 is not known: the conversation is not followed.
+        assert_eq!(refusals(&mut state), [RefusalCode::UnknownSubmit]);
+        assert!(state.opening.is_empty());
+    }
+
+    #[test]
+    fn text_far_from_the_oldest_one_waits_for_its_answer() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        state.begin(&welcome());
+        let join_both = |state: &mut State| {
+            for (room, id) in [(&dev, 7), (&ops, 8)] {
+                answer_join(state, Ok(info(room, id, true)));
+            }
+        };
+        join_both(&mut state);
+        submits(&mut state);
+        let say = |state: &mut State, room: &RoomName| {
+            state.say(Address::Room(room.clone()), None, "x".to_owned())
+        };
+        let slow = say(&mut state, &dev);
+        let most = UNACKED_SUBMITS_MAX as u64;
+        for _ in 0..2 * most {
+            let counter = say(&mut state, &ops);
+            if submits(&mut state).contains(&SubmitTo::Known(RoomId(8))) {
+                assert!(counter - slow < most, "the server forgets {slow}");
+                state.take_ack(&ack_of(counter, counter));
+            }
+            if state.unacked() == UNACKED_SUBMITS_MAX {
+                break;
+            }
+        }
+        assert_eq!(state.unacked(), UNACKED_SUBMITS_MAX);
+        // Over a break as well.
+        reconnect(&mut state);
+        join_both(&mut state);
+        assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+        assert_eq!(state.hello.submitted, slow + most - 1);
+        // Its answer lets all others go, whatever it is.
+        let refusal = Refusal::new(RefusalCode::Denied, "you are muted in dev");
+        state.take_told(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
+        assert_eq!(submits(&mut state).len(), UNACKED_SUBMITS_MAX - 1);
     }
 
     // ---- what a session learns before it is ready --------------------------------------------

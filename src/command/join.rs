@@ -321,9 +321,8 @@ impl Chat {
                     _ => context.out.note("there is no topic; /topic TEXT sets one"),
                 }
             }
-            (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {
-                let to = Address::Direct { stream: info.tag, with: user, label };
-                self.member.say(to, None, text);
+            (Ok(Reply::Opened(_)), Asked::Open(Target::User { user, label }, text)) => {
+                self.member.say(Address::Direct { with: user, label }, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
                 let s = if members == 1 { "" } else { "s" };
