@@ -227,7 +227,10 @@ impl Chat {
         let open = self.member.unacked() > 0 || !self.asked.is_empty();
         if self.quits && open && !self.member.is_connected() {
             self.exit = Exit::NoServer;
-            context.out.warn(&format!("{} messages were not sent", self.member.unacked()));
+            // Those that were submitted before the connection broke may be stored.
+            let s = if self.member.unacked() == 1 { "" } else { "s" };
+            let text = format!("{} message{s} may not have been sent", self.member.unacked());
+            context.out.warn(&text);
             return true;
         }
         // The time for showing begins when everything stands.
