@@ -130,7 +130,7 @@ impl Hub {
             return;
         };
         if planted(Fault::StoredSubmitJudgedAgain)
-            && let Err(refusal) = self.destination(id, &submit.to)
+            && let Err(refusal) = self.destination(id, submit)
         {
             let counters = recalled.again.iter().map(|again| again.counter);
             return self.refuse(id, counters, &refusal);
@@ -166,7 +166,7 @@ impl Hub {
         if new.is_empty() {
             return;
         }
-        let destination = match self.destination(id, &submit.to) {
+        let destination = match self.destination(id, submit) {
             Ok(destination) => destination,
             Err(refusal) => {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
@@ -269,9 +269,13 @@ impl Hub {
 
     /// Where the new lines of a submit go, if the session may submit there; none: a room that its first
     /// message creates.
-    fn destination(&mut self, id: SessionId, to: &SubmitTo) -> Result<Option<StreamTag>, Refusal> {
+    fn destination(
+        &mut self,
+        id: SessionId,
+        submit: &Submit<'_>,
+    ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        let tag = match to {
+        let tag = match &submit.to {
             SubmitTo::Room(room) if !self.rooms.contains_key(room) => {
                 return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
                     .map(|()| None);
@@ -291,7 +295,11 @@ impl Hub {
             }
             SubmitTo::Stream(tag) => {
                 match self.known_stream(*tag).map(|s| &s.topic) {
-                    Some(Topic::Room { .. }) if self.exists_for(uid, *tag) => {
+                    // A text for a label is for one user: it is never shown to a room that has the number of
+                    // that conversation now.
+                    Some(Topic::Room { .. })
+                        if submit.to_label.is_none() && self.exists_for(uid, *tag) =>
+                    {
                         self.may_speak(uid, *tag)?;
                     }
                     Some(Topic::Conversation { low, high }) if uid == *low || uid == *high => {}
