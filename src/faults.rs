@@ -85,6 +85,7 @@ faults! {
     FailedScheduleLost "A scheduled announcement whose commit failed is tried again."
     ScheduledTwice "A scheduled announcement is published once."
     RetainedShownAgain "A retained announcement is not shown again after a reconnect."
+    RetainedOfNewRoomLost "A room joined during a break brings what is retained there."
     DeletedRoomKeepsAnnouncements "Announcements to a deleted room go with it."
 
     // Jobs.

@@ -6,7 +6,7 @@
 //! nothing more to show, [`State::tick`] at [`State::tick_at_us`]; then the wishes are carried out and `out`
 //! is written. [`State::end`] when the session is gone.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -30,7 +30,7 @@ use crate::{
         },
     },
     faults::{Fault, planted},
-    limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    limits::{NOTICES_KEPT_MAX, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
     os::{BROADCAST_WORD, Slot},
     wire::{
         control,
@@ -219,6 +219,8 @@ pub struct State {
     will_asked: Option<u32>,
     /// Announcements that are still to come and were cancelled.
     cancelled: HashSet<u64>,
+    /// Newest announcements that this session brought.
+    announced: BTreeSet<u64>,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
     /// What is refused in the first session is told as in any other, and does not end it.
@@ -267,6 +269,7 @@ impl State {
             asked: HashSet::new(),
             will_asked: None,
             cancelled: HashSet::new(),
+            announced: BTreeSet::new(),
             was_ready: false,
             bears_refusals: false,
             tap: None,
@@ -343,11 +346,17 @@ impl State {
             let will = Request::Will { text: Some(will.clone()) };
             self.will_asked = Some(self.put(&will));
         }
-        // Announcements that are still to be seen come first. Those that were made while there was no
-        // session come last: which of them are for it depends on the rooms it is in.
+        // Announcements that were made while there was no session come after the rooms that it was in: which of
+        // them are for it depends on those. They come before the rooms that are new: with such a room the server
+        // gives what is retained there, to a session that gets announcements.
         let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
-        let comes_back = self.was_ready;
-        all.sort_by_key(|follow| (*follow == Follow::Announcements) == comes_back);
+        all.sort_by_key(|follow| match follow {
+            Follow::Announcements => 1,
+            Follow::Room(_) | Follow::With(_) | Follow::AllDirect | Follow::ToMe => {
+                let resumes = self.epoch == self.before_epoch && self.before_of(follow).is_some();
+                if resumes || planted(Fault::RetainedOfNewRoomLost) { 0 } else { 2 }
+            }
+        });
         for follow in all {
             self.ask_to_follow(follow);
         }
@@ -365,13 +374,7 @@ impl State {
 
     /// Where to go on in a stream that was followed before; else where the caller wants to begin.
     fn begin_of(&self, follow: &Follow) -> Begin {
-        let known = match follow {
-            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
-            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
-            Follow::Announcements => self.before_named(&StreamName::Announcements),
-            Follow::AllDirect | Follow::ToMe => None,
-        };
-        match (known, follow) {
+        match (self.before_of(follow), follow) {
             // An older history was put back: a number that there never was is answered with a gap.
             (Some(stream), _) => {
                 let run = self.before_run;
@@ -400,6 +403,15 @@ impl State {
     /// forgets its rooms.
     fn lasting(&self, room: Option<RoomIdentity>) -> Option<RoomIdentity> {
         room.filter(|room| room.lasts || self.before_run == self.run)
+    }
+
+    fn before_of(&self, follow: &Follow) -> Option<&Stream> {
+        match follow {
+            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
+            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
+            Follow::Announcements => self.before_named(&StreamName::Announcements),
+            Follow::AllDirect | Follow::ToMe => None,
+        }
     }
 
     fn before_named(&self, name: &StreamName) -> Option<&Stream> {
@@ -701,7 +713,7 @@ impl State {
             Told::Retained { body } => {
                 for message in Reader::new(&body).into_iter().flatten().flatten() {
                     if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
-                        && !has_expired(&message, now.wall_us)
+                        && !self.is_over(now, &message)
                     {
                         self.queue(Queued::Event(Event::Message(message)));
                     }
@@ -710,7 +722,8 @@ impl State {
             Told::Cancelled { number, by } => {
                 // It may be still to come: then it is not shown at all.
                 let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
-                if head.is_some_and(|next| number < next) {
+                let is_shown = self.announced.contains(&number);
+                if is_shown || head.is_some_and(|next| number < next) {
                     self.queue(Queued::Event(Event::Cancelled { number, by }));
                 } else {
                     self.cancelled.insert(number);
@@ -854,8 +867,18 @@ impl State {
     /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The server gives
     /// what is retained for a room with its join, and the stream may bring it as well.
     fn is_over(&mut self, now: Now, message: &Message) -> bool {
-        message.notice.is_some()
-            && (self.cancelled.remove(&message.id.seq) || has_expired(message, now.wall_us))
+        let number = message.id.seq;
+        if message.notice.is_none() {
+            return false;
+        }
+        if self.cancelled.remove(&number) || has_expired(message, now.wall_us) {
+            return true;
+        }
+        let is_new = self.announced.insert(number);
+        if self.announced.len() > NOTICES_KEPT_MAX {
+            self.announced.pop_first();
+        }
+        !is_new
     }
 
     /// A message as it is shown; none if it is not meant for this session.
@@ -1236,6 +1259,7 @@ impl State {
         }
         self.streams.clear();
         self.cancelled.clear();
+        self.announced.clear();
         live.is_ready
     }
 
@@ -1264,8 +1288,9 @@ mod tests {
     use crate::{
         chat::{
             batch::{Builder, Draft},
-            member::{Kind as MemberKind, Member},
-            verbs::RoomId,
+            hub::{Action, Chunk, Hub, Rules},
+            member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
+            verbs::{Announce, RoomId},
         },
         wire::frame::PROTOCOL_VERSION,
     };
@@ -1784,5 +1809,161 @@ mod tests {
         let now = Now { mono_us: 2, wall_us: 2 };
         state.take_body(now, Via::Session, &batch_of(StreamTag(7), 4..=5));
         assert_eq!(sees.try_iter().collect::<Vec<_>>(), [4, 5]);
+    }
+
+    // ---- with the hub --------------------------------------------------------------------------
+
+    /// A state whose sessions are of a real hub, and an operator's session there.
+    struct Together {
+        hub: Hub,
+        state: State,
+        now: Now,
+        session: SessionId,
+    }
+
+    impl Together {
+        const OPERATOR: SessionId = SessionId(1);
+
+        fn new(follow: Vec<Follow>) -> Self {
+            let hello = Hello::new(None, MemberKind::Script, [1; 16]);
+            let follows = Follows { follow, ..Follows::default() };
+            let mut together = Self {
+                hub: Hub::new(Rules::new(RunId(1), 0, frame::batch_header)),
+                state: State::new(hello, follows),
+                now: Now { mono_us: 1_000_000, wall_us: 1_000_000 },
+                session: Self::OPERATOR,
+            };
+            let hello = Hello::new(None, MemberKind::Person, [2; 16]);
+            together.open(Self::OPERATOR, hello);
+            together
+        }
+
+        fn open(&mut self, id: SessionId, hello: Hello) {
+            let user = UserName::new("ann").unwrap();
+            let peer = Peer { uid: 0, user, pid: id.0 as u32, start: 0 };
+            self.hub.open(self.now, id, peer, hello.for_hub()).unwrap();
+        }
+
+        fn connect(&mut self) {
+            self.session.0 += 1;
+            let hello = self.state.hello.clone();
+            self.open(self.session, hello);
+            self.state.begin(&welcome());
+            self.exchange();
+        }
+
+        fn break_off(&mut self) {
+            self.hub.close(self.now, self.session, EndCause::Closed);
+            self.state.end("lost");
+            self.exchange();
+        }
+
+        fn operator(&mut self, request: Request) {
+            self.hub.request(self.now, Self::OPERATOR, 1, request);
+            self.exchange();
+        }
+
+        fn announce(&mut self, to: &RoomName, text: &str) {
+            let announce = Announce::new(Level::Info, Text::new(text).unwrap());
+            let (room, retain) = (Some(to.clone()), true);
+            self.operator(Request::Announce(Announce { room, retain, ..announce }));
+        }
+
+        /// Carries frames to and fro until there are none.
+        fn exchange(&mut self) {
+            loop {
+                let (out, mut rest) = (std::mem::take(&mut self.state.out), 0);
+                while let Some(parsed) = frame::parse(&out[rest..]).unwrap() {
+                    rest += parsed.bytes;
+                    if parsed.kind == Kind::Request {
+                        let (serial, request) = control::read_request(parsed.body).unwrap();
+                        self.hub.request(self.now, self.session, serial, request);
+                    }
+                }
+                self.hub.end_turn(self.now);
+                let (mut bytes, mut chunks) = (Vec::new(), Vec::new());
+                for action in self.hub.actions() {
+                    if let Action::Send(to, frame) = action
+                        && to == self.session
+                    {
+                        control::put_frame(&mut bytes, frame);
+                    }
+                }
+                self.hub.pull(self.now, self.session, usize::MAX, &mut chunks);
+                for chunk in chunks {
+                    match chunk {
+                        Chunk::Batch(frame) => bytes.extend_from_slice(&frame),
+                        Chunk::Event(event) => control::put_event(&mut bytes, &event),
+                    }
+                }
+                if bytes.is_empty() && out.is_empty() {
+                    return;
+                }
+                self.state.take_bytes(self.now, &bytes).unwrap();
+            }
+        }
+
+        /// Texts that were shown since this was last asked.
+        fn shown(&mut self) -> Vec<String> {
+            let texts = wakes(&mut self.state).into_iter().filter_map(|wake| match wake {
+                Queued::Event(Event::Message(message)) => Some(message.text),
+                Queued::Event(_)
+                | Queued::Sent(_)
+                | Queued::Refused(_)
+                | Queued::NotFollowed(..)
+                | Queued::Ended(_)
+                | Queued::Reply(..) => None,
+            });
+            texts.collect()
+        }
+    }
+
+    #[test]
+    fn room_joined_during_a_break_brings_its_retained_announcements() {
+        let (dev, den) = (dev(), RoomName::new("den").unwrap());
+        let follow = vec![Follow::Announcements, Follow::Room(dev.clone())];
+        let mut together = Together::new(follow);
+        for room in [&dev, &den] {
+            let (history, private, read_only) = (false, false, false);
+            let room = room.clone();
+            together.operator(Request::CreateRoom { room, history, private, read_only });
+        }
+        together.announce(&dev, "dev before");
+        together.announce(&den, "den before");
+        together.connect();
+        assert_eq!(together.shown(), ["dev before"]);
+        together.break_off();
+        together.announce(&dev, "dev meanwhile");
+        together.announce(&den, "den meanwhile");
+        together.state.follow(Follow::Room(den.clone()));
+        together.connect();
+        let mut shown = together.shown();
+        shown.sort();
+        assert_eq!(shown, ["den before", "den meanwhile", "dev meanwhile"]);
+        together.break_off();
+        together.connect();
+        assert_eq!(together.shown(), [""; 0], "nothing twice");
+        together.announce(&den, "den after");
+        assert_eq!(together.shown(), ["den after"]);
+    }
+
+    #[test]
+    fn announcements_are_joined_where_each_room_gets_its_own() {
+        let (dev, den) = (Follow::Room(dev()), Follow::Room(RoomName::new("den").unwrap()));
+        let follow = vec![dev.clone(), Follow::Announcements];
+        for (epoch, expected) in [
+            (0, [dev.clone(), Follow::Announcements, den.clone()]),
+            // Of an older history that was put back each room brings what is retained.
+            (1, [Follow::Announcements, dev.clone(), den.clone()]),
+        ] {
+            let mut together = Together::new(follow.clone());
+            together.connect();
+            together.break_off();
+            together.state.follow(den.clone());
+            together.state.begin(&Welcome { epoch, ..welcome() });
+            let joining = &together.state.live.as_ref().unwrap().joining;
+            let order: Vec<_> = joining.iter().map(|(_, follow)| follow.clone()).collect();
+            assert_eq!(order, expected);
+        }
     }
 }
