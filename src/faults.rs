@@ -30,6 +30,10 @@ faults! {
     RepeatedSubmitUnanswered "A repeated submit is answered."
     StoredSubmitJudgedAgain "A stored message is acknowledged whatever its sender may do now."
     OldCounterIsNew "A counter too old to tell is answered unknown and never numbered again."
+    FarSubmitNotHeld "A text waits while the server could forget the oldest open one."
+    SubmittedReportedUnsent "A text that may be stored is never reported as not sent."
+    StaleConversation "A direct message goes to the conversation of this boot."
+    EarlyNewsLost "What a session learned before it was ready is reported."
     AckToFirstSession "Acks go to the newest session of a client instance."
     FailedCommitKeepsBytes "A failed commit gives back its bytes in flight."
     FailedChangeReportedSaved "A change is reported as saved after its commit only."
@@ -82,6 +86,7 @@ faults! {
     FailedScheduleLost "A scheduled announcement whose commit failed is tried again."
     ScheduledTwice "A scheduled announcement is published once."
     RetainedShownAgain "A retained announcement is not shown again after a reconnect."
+    RetainedOfNewRoomLost "A room joined during a break brings what is retained there."
     DeletedRoomKeepsAnnouncements "Announcements to a deleted room go with it."
 
     // Jobs.

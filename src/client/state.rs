@@ -6,7 +6,7 @@
 //! nothing more to show, [`State::tick`] at [`State::tick_at_us`]; then the wishes are carried out and `out`
 //! is written. [`State::end`] when the session is gone.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -22,7 +22,7 @@ use crate::{
         hub::{ANNOUNCEMENTS, Ack, Frame, Line, Now, Submit, SubmitTo},
         inbox::{Inbox, Released, Via},
         message::{Message, MessageId, RunId, StreamName},
-        names::{Label, RoomName, UserName},
+        names::{Label, RoomName, Target, UserName},
         text::Text,
         verbs::{
             Begin, Channel, Event as Told, Follow, GapReason, Page, Refusal, RefusalCode, Reply,
@@ -30,7 +30,7 @@ use crate::{
         },
     },
     faults::{Fault, planted},
-    limits::{REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    limits::{NOTICES_KEPT_MAX, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
     os::{BROADCAST_WORD, Slot},
     wire::{
         control,
@@ -89,6 +89,10 @@ impl Unacked {
         }
     }
 
+    fn is_for(&self, user: &UserName) -> bool {
+        matches!(&self.to, Address::Direct { with, .. } if with == user)
+    }
+
     /// The refusal if the server can't tell what became of it.
     fn unknown(&self) -> Refusal {
         let stream = self.stream();
@@ -109,15 +113,14 @@ impl Unacked {
 /// Characters of a text that a refusal quotes.
 const EXCERPT_CHARS: usize = 60;
 
-/// Where a member's own text goes, good over reconnects.
+/// Where a member's own text goes, good over reconnects and restarts of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// A room that the member follows, or is joining.
     Room(RoomName),
-    /// A conversation that was opened ([`Request::Open`]), and the label it is for.
+    /// The conversation with a user, and the label it is for. The first text opens it, unless
+    /// [`Request::Open`] did; if that is refused, so are the texts.
     Direct {
-        /// Its number in this run.
-        stream: StreamTag,
         /// The other one.
         with: UserName,
         /// Sessions of theirs that it is for.
@@ -149,6 +152,8 @@ struct Live {
     joining: VecDeque<(u32, Follow)>,
     /// What came before everything was joined, to be shown after `ready`.
     early: VecDeque<Queued>,
+    /// Batches for the tap that came before, each with the first sequence number to show.
+    early_batches: Vec<(u64, Vec<u8>)>,
     is_ready: bool,
 }
 
@@ -181,10 +186,17 @@ pub struct State {
     epoch: u32,
     before_epoch: u32,
     wakes: VecDeque<Queued>,
+    /// By counter.
     unacked: VecDeque<Unacked>,
     counter: u64,
     /// Highest counter that was submitted.
     submitted: u64,
+    /// Texts up to this counter were submitted in this session, or wait for their room or conversation.
+    reached: u64,
+    /// Conversations of this run of the server, opened or followed. Those of another run have other numbers.
+    conversations: FxHashMap<UserName, StreamTag>,
+    /// Requests that open a conversation.
+    opening: FxHashMap<u32, UserName>,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
     /// Counters of what was refused, until somebody asks.
@@ -207,6 +219,8 @@ pub struct State {
     will_asked: Option<u32>,
     /// Announcements that are still to come and were cancelled.
     cancelled: HashSet<u64>,
+    /// Newest announcements that this session brought.
+    announced: BTreeSet<u64>,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
     /// What is refused in the first session is told as in any other, and does not end it.
@@ -240,6 +254,9 @@ impl State {
             unacked: VecDeque::new(),
             counter: 0,
             submitted: 0,
+            reached: 0,
+            conversations: FxHashMap::default(),
+            opening: FxHashMap::default(),
             wall_us: 0,
             refused: Vec::new(),
             serial: 0,
@@ -252,6 +269,7 @@ impl State {
             asked: HashSet::new(),
             will_asked: None,
             cancelled: HashSet::new(),
+            announced: BTreeSet::new(),
             was_ready: false,
             bears_refusals: false,
             tap: None,
@@ -302,6 +320,9 @@ impl State {
     /// A session begins: asks to follow everything, from where each stream stands.
     pub fn begin(&mut self, welcome: &Welcome) {
         self.user.clone_from(&welcome.user);
+        if self.run != welcome.run && !planted(Fault::StaleConversation) {
+            self.conversations.clear();
+        }
         self.run = welcome.run;
         self.epoch = welcome.epoch;
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
@@ -309,6 +330,7 @@ impl State {
         self.out.clear();
         self.wishes.clear();
         self.live = Some(Live::default());
+        self.reached = 0;
         // Conversations go on where each stood; only those that are new since then begin anew.
         let known: Vec<_> = self
             .before
@@ -324,11 +346,17 @@ impl State {
             let will = Request::Will { text: Some(will.clone()) };
             self.will_asked = Some(self.put(&will));
         }
-        // Announcements that are still to be seen come first. Those that were made while there was no
-        // session come last: which of them are for it depends on the rooms it is in.
+        // Announcements that were made while there was no session come after the rooms that it was in: which of
+        // them are for it depends on those. They come before the rooms that are new: with such a room the server
+        // gives what is retained there, to a session that gets announcements.
         let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
-        let comes_back = self.was_ready;
-        all.sort_by_key(|follow| (*follow == Follow::Announcements) == comes_back);
+        all.sort_by_key(|follow| match follow {
+            Follow::Announcements => 1,
+            Follow::Room(_) | Follow::With(_) | Follow::AllDirect | Follow::ToMe => {
+                let resumes = self.epoch == self.before_epoch && self.before_of(follow).is_some();
+                if resumes || planted(Fault::RetainedOfNewRoomLost) { 0 } else { 2 }
+            }
+        });
         for follow in all {
             self.ask_to_follow(follow);
         }
@@ -346,13 +374,7 @@ impl State {
 
     /// Where to go on in a stream that was followed before; else where the caller wants to begin.
     fn begin_of(&self, follow: &Follow) -> Begin {
-        let known = match follow {
-            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
-            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
-            Follow::Announcements => self.before_named(&StreamName::Announcements),
-            Follow::AllDirect | Follow::ToMe => None,
-        };
-        match (known, follow) {
+        match (self.before_of(follow), follow) {
             // An older history was put back: a number that there never was is answered with a gap.
             (Some(stream), _) => {
                 let run = self.before_run;
@@ -381,6 +403,15 @@ impl State {
     /// forgets its rooms.
     fn lasting(&self, room: Option<RoomIdentity>) -> Option<RoomIdentity> {
         room.filter(|room| room.lasts || self.before_run == self.run)
+    }
+
+    fn before_of(&self, follow: &Follow) -> Option<&Stream> {
+        match follow {
+            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
+            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
+            Follow::Announcements => self.before_named(&StreamName::Announcements),
+            Follow::AllDirect | Follow::ToMe => None,
+        }
     }
 
     fn before_named(&self, name: &StreamName) -> Option<&Stream> {
@@ -487,6 +518,7 @@ impl State {
                 for refusal in refusals {
                     self.queue(Queued::Refused(refusal));
                 }
+                self.submit_more();
             }
             Frame::Event(event) => self.take_event(now, event),
         }
@@ -505,6 +537,9 @@ impl State {
                 Ok(_) => Ok(()),
             };
         }
+        if let Some(with) = self.opening.remove(&serial) {
+            self.take_opened(with, &result);
+        }
         let Some(live) = &mut self.live else { return Ok(()) };
         let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
             if !self.silent.remove(&serial) && self.asked.remove(&serial) {
@@ -522,7 +557,7 @@ impl State {
                 if self.is_ready()
                     && let Some(Follow::Room(room)) = &follow
                 {
-                    self.submit_waiting(room);
+                    self.submit_waiting_for(room);
                 }
                 if let Some(Follow::Room(room)) = follow
                     && !self.follows.follow.contains(&Follow::Room(room.clone()))
@@ -552,7 +587,7 @@ impl State {
                     }
                     _ => {
                         if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
-                            self.submit_waiting(room);
+                            self.submit_waiting_for(room);
                         }
                         self.queue(Queued::NotFollowed(follow, refusal));
                     }
@@ -595,6 +630,9 @@ impl State {
             // Named twice: it is followed already.
             return;
         }
+        if let StreamName::Direct(with) = &name {
+            self.conversation_is(with.clone(), info.tag);
+        }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
         let (room, stored) = (info.room, info.stored);
@@ -612,20 +650,23 @@ impl State {
         live.is_ready = true;
         self.was_ready = true;
         let early = std::mem::take(&mut live.early);
+        let early_batches = std::mem::take(&mut live.early_batches);
         let broadcast = if self.keys.is_some() { BROADCAST_WORD } else { "session" };
         let mut streams: Vec<_> =
             self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
         streams.sort_by_cached_key(|(name, _)| name.to_string());
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
         self.wakes.extend(early);
+        for (from, body) in early_batches {
+            self.show_by_tap(&body, from);
+        }
         if another_run {
             for unacked in &mut self.unacked {
                 unacked.room = unacked.room.filter(|room| room.lasts);
             }
-            self.readdress_direct();
             self.give_up_replies();
         }
-        self.resubmit();
+        self.submit_more();
     }
 
     fn take_event(&mut self, now: Now, event: Told) {
@@ -672,7 +713,7 @@ impl State {
             Told::Retained { body } => {
                 for message in Reader::new(&body).into_iter().flatten().flatten() {
                     if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
-                        && !has_expired(&message, now.wall_us)
+                        && !self.is_over(now, &message)
                     {
                         self.queue(Queued::Event(Event::Message(message)));
                     }
@@ -681,7 +722,8 @@ impl State {
             Told::Cancelled { number, by } => {
                 // It may be still to come: then it is not shown at all.
                 let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
-                if head.is_some_and(|next| number < next) {
+                let is_shown = self.announced.contains(&number);
+                if is_shown || head.is_some_and(|next| number < next) {
                     self.queue(Queued::Event(Event::Cancelled { number, by }));
                 } else {
                     self.cancelled.insert(number);
@@ -792,21 +834,26 @@ impl State {
     }
 
     fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
+        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
+        if is_room && self.tap.is_some() {
+            match &mut self.live {
+                Some(live) if !live.is_ready => live.early_batches.push((from, body.to_vec())),
+                Some(_) | None => self.show_by_tap(body, from),
+            }
+            return;
+        }
         // What the server sealed or sent can be read; anything else has no place to go.
         let Ok(messages) = Reader::new(body) else { return };
-        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
-        let _ = match self.tap.take_if(|_| is_room) {
-            Some(mut tap) => {
-                let read = messages.each(from, |message| {
-                    if !message.withheld {
-                        tap(message);
-                    }
-                });
-                self.tap = Some(tap);
-                read
+        let _ = messages.each(from, |message| self.show_message(now, tag, message));
+    }
+
+    fn show_by_tap(&mut self, body: &[u8], from: u64) {
+        let (Some(tap), Ok(messages)) = (&mut self.tap, Reader::new(body)) else { return };
+        let _ = messages.each(from, |message| {
+            if !message.withheld {
+                tap(message);
             }
-            None => messages.each(from, |message| self.show_message(now, tag, message)),
-        };
+        });
     }
 
     fn show_message(&mut self, now: Now, tag: u32, message: &MessageRef<'_>) {
@@ -817,10 +864,21 @@ impl State {
         }
     }
 
-    /// An announcement that comes too late to be shown: expired, or cancelled.
+    /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The server gives
+    /// what is retained for a room with its join, and the stream may bring it as well.
     fn is_over(&mut self, now: Now, message: &Message) -> bool {
-        message.notice.is_some()
-            && (self.cancelled.remove(&message.id.seq) || has_expired(message, now.wall_us))
+        let number = message.id.seq;
+        if message.notice.is_none() {
+            return false;
+        }
+        if self.cancelled.remove(&number) || has_expired(message, now.wall_us) {
+            return true;
+        }
+        let is_new = self.announced.insert(number);
+        if self.announced.len() > NOTICES_KEPT_MAX {
+            self.announced.pop_first();
+        }
+        !is_new
     }
 
     /// A message as it is shown; none if it is not meant for this session.
@@ -875,6 +933,9 @@ impl State {
         let serial = self.put(request);
         if self.live.is_some() {
             self.asked.insert(serial);
+            if let Request::Open { target: Target::User { user, .. } } = request {
+                self.opening.insert(serial, user.clone());
+            }
         } else {
             self.unanswered(serial);
         }
@@ -945,76 +1006,59 @@ impl State {
         };
         let (counter, since_us) = (self.counter, None);
         self.unacked.push_back(Unacked { counter, to, room, reply_to, text, since_us });
-        if self.is_ready() {
-            self.submit_at(self.unacked.len() - 1);
-        }
+        self.submit_more();
         self.counter
     }
 
-    /// Numbers of conversations are those of another run. What was on its way to a user has the new number
-    /// if that conversation is followed; else it is told as lost, and never goes to whoever has the old
-    /// number now.
-    fn readdress_direct(&mut self) {
-        let mut lost = Vec::new();
-        let followed: FxHashMap<_, _> =
-            self.streams.iter().map(|(tag, stream)| (&stream.name, StreamTag(*tag))).collect();
-        self.unacked.retain_mut(|unacked| match &mut unacked.to {
-            Address::Room(_) => true,
-            Address::Direct { stream, with, .. } => {
-                let now = followed.get(&StreamName::Direct(with.clone()));
-                match now {
-                    Some(now) => *stream = *now,
-                    None => lost.push(unacked.counter),
-                }
-                now.is_some()
-            }
-        });
-        for counter in lost {
-            let text = "a direct message was not delivered: the server restarted";
-            self.give_up(counter, Refusal::new(RefusalCode::Failed, text));
-        }
-    }
-
-    /// In a room or conversation without history another run gives the numbers anew: a reply that was on its way would be one
-    /// to whatever has that number now.
+    /// Where there is no history another run of the server gives the sequence numbers again: a reply from
+    /// before would be one to another message.
     fn give_up_replies(&mut self) {
-        let begun_anew: HashSet<_> = self
-            .streams
-            .values()
-            .filter(|stream| !stream.stored)
-            .map(|stream| &stream.name)
-            .collect();
-        let mut given_up = Vec::new();
-        self.unacked.retain(|unacked| {
-            let is_lost = unacked.reply_to.is_some() && begun_anew.contains(&unacked.stream());
-            given_up.extend(is_lost.then_some(unacked.counter));
-            !is_lost
-        });
-        for counter in given_up {
-            let text = "the reply was not sent: the server restarted, and its message is gone";
-            self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
+        let keeps_numbers =
+            |name: &StreamName| match self.streams.values().find(|s| s.name == *name) {
+                Some(stream) => stream.stored,
+                None => matches!(name, StreamName::Room(_)),
+            };
+        let is_lost =
+            |unacked: &Unacked| unacked.reply_to.is_some() && !keeps_numbers(&unacked.stream());
+        let lost = self.unacked.iter().filter(|unacked| is_lost(unacked));
+        let lost: HashSet<_> = lost.map(|unacked| unacked.counter).collect();
+        let text = "the reply was not sent: the server restarted, and its message is gone";
+        let refusal = Refusal::new(RefusalCode::Absent, text);
+        self.give_up(&refusal, |unacked| lost.contains(&unacked.counter));
+    }
+
+    /// Submits what was not submitted in this session, in order. The server recognizes a counter only while it
+    /// is among the last [`UNACKED_SUBMITS_MAX`]: while the oldest text has no answer, those that are further
+    /// from it wait, in whatever stream they are.
+    fn submit_more(&mut self) {
+        while self.is_ready() {
+            let at = self.unacked.partition_point(|unacked| unacked.counter <= self.reached);
+            let (Some(oldest), Some(next)) = (self.unacked.front(), self.unacked.get(at)) else {
+                return;
+            };
+            let distance = next.counter - oldest.counter;
+            if distance >= UNACKED_SUBMITS_MAX as u64 && !planted(Fault::FarSubmitNotHeld) {
+                return;
+            }
+            self.reached = next.counter;
+            self.submit_at(at);
         }
     }
 
-    fn resubmit(&mut self) {
-        self.submit_from(0, |_| true);
-    }
-
-    /// Submits the texts that waited for the answer to the join of a room.
-    fn submit_waiting(&mut self, room: &RoomName) {
-        let waits = |unacked: &Unacked| {
-            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
-        };
-        self.submit_from(0, waits);
-    }
-
-    /// Submits the texts from a place on that are meant.
-    fn submit_from(&mut self, mut at: usize, is_meant: impl Fn(&Unacked) -> bool) {
-        while let Some(unacked) = self.unacked.get(at) {
-            if !is_meant(unacked) || self.submit_at(at) {
+    /// Submits the texts that waited for a room or a conversation.
+    fn submit_waiting(&mut self, waits: impl Fn(&Unacked) -> bool) {
+        let mut at = 0;
+        while let Some(unacked) = self.unacked.get(at).filter(|u| u.counter <= self.reached) {
+            if !waits(unacked) || self.submit_at(at) {
                 at += 1;
             }
         }
+    }
+
+    fn submit_waiting_for(&mut self, room: &RoomName) {
+        self.submit_waiting(|unacked| {
+            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
+        });
     }
 
     /// Submits a text to the room it was written in, never to another room of that name. Removes and reports it if it
@@ -1022,7 +1066,14 @@ impl State {
     fn submit_at(&mut self, at: usize) -> bool {
         let unacked = &self.unacked[at];
         let (to, to_label) = match &unacked.to {
-            Address::Direct { stream, label, .. } => (SubmitTo::Stream(*stream), label.clone()),
+            Address::Direct { with, label } => match self.conversations.get(with) {
+                Some(tag) => (SubmitTo::Stream(*tag), label.clone()),
+                None => {
+                    let (user, label) = (with.clone(), label.clone());
+                    self.open_conversation(user, label);
+                    return true;
+                }
+            },
             Address::Room(name) => match unacked.room.or_else(|| self.identity_of(name)) {
                 Some(room) => {
                     self.unacked[at].room = Some(room);
@@ -1032,9 +1083,9 @@ impl State {
                 None => {
                     let text =
                         format!("the message was not sent: this session does not follow {name}");
+                    let refusal = Refusal::new(RefusalCode::Absent, text);
                     let counter = unacked.counter;
-                    self.unacked.remove(at);
-                    self.give_up(counter, Refusal::new(RefusalCode::Absent, text));
+                    self.give_up(&refusal, |unacked| unacked.counter == counter);
                     return false;
                 }
             },
@@ -1048,6 +1099,36 @@ impl State {
         true
     }
 
+    fn open_conversation(&mut self, user: UserName, label: Option<Label>) {
+        if !self.is_opening(&user) {
+            let target = Target::User { user: user.clone(), label };
+            let serial = self.put(&Request::Open { target });
+            self.opening.insert(serial, user);
+        }
+    }
+
+    fn is_opening(&self, user: &UserName) -> bool {
+        self.opening.values().any(|with| with == user)
+    }
+
+    fn take_opened(&mut self, with: UserName, result: &Result<Reply, Refusal>) {
+        match result {
+            Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
+            Err(refusal) if !self.conversations.contains_key(&with) && !self.is_opening(&with) => {
+                let reached = self.reached;
+                self.give_up(refusal, |u| u.counter <= reached && u.is_for(&with));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// A conversation has this number in this run of the server: the texts for it are submitted.
+    fn conversation_is(&mut self, with: UserName, tag: StreamTag) {
+        if self.conversations.insert(with.clone(), tag).is_none() {
+            self.submit_waiting(|unacked| unacked.is_for(&with));
+        }
+    }
+
     /// Returns the identity of a room that is followed, or was until the connection broke.
     fn identity_of(&self, room: &RoomName) -> Option<RoomIdentity> {
         let mut all = self.streams.values().chain(&self.before);
@@ -1059,12 +1140,20 @@ impl State {
         self.live.as_ref().is_some_and(|live| live.joining.iter().any(is_it))
     }
 
-    /// Reports a text that is not submitted (again).
-    fn give_up(&mut self, counter: u64, refusal: Refusal) {
-        if self.refused.len() < UNACKED_SUBMITS_MAX {
-            self.refused.push(counter);
+    /// Removes and reports texts that are not submitted (again). One that was submitted earlier may be stored.
+    fn give_up(&mut self, refusal: &Refusal, is_lost: impl Fn(&Unacked) -> bool) {
+        let all = std::mem::take(&mut self.unacked).into_iter();
+        let (lost, left): (VecDeque<_>, _) = all.partition(is_lost);
+        self.unacked = left;
+        for unacked in lost {
+            if self.refused.len() < UNACKED_SUBMITS_MAX {
+                self.refused.push(unacked.counter);
+            }
+            self.queue(Queued::Refused(match unacked.since_us {
+                Some(_) if !planted(Fault::SubmittedReportedUnsent) => unacked.unknown(),
+                Some(_) | None => refusal.clone(),
+            }));
         }
-        self.queue(Queued::Refused(refusal));
     }
 
     fn take_ack(&mut self, ack: &Ack) {
@@ -1082,6 +1171,7 @@ impl State {
             let id = MessageId { stream, run, seq };
             self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
         }
+        self.submit_more();
     }
 
     // ---- housekeeping ------------------------------------------------------------------------
@@ -1152,6 +1242,7 @@ impl State {
         self.out.clear();
         self.wishes.clear();
         self.silent.clear();
+        self.opening.clear();
         self.keys = None;
         if live.is_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
@@ -1159,6 +1250,8 @@ impl State {
             self.before_epoch = self.epoch;
             // A try to come back that failed is not told each time.
             self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+        } else if !planted(Fault::EarlyNewsLost) {
+            self.wakes.extend(live.early.into_iter().filter(|queued| !comes_again(queued)));
         }
         // Behind the news of the end, so that everybody knows why.
         for serial in std::mem::take(&mut self.asked) {
@@ -1166,6 +1259,7 @@ impl State {
         }
         self.streams.clear();
         self.cancelled.clear();
+        self.announced.clear();
         live.is_ready
     }
 
@@ -1178,6 +1272,11 @@ impl State {
     }
 }
 
+/// Returns true if the next session brings it once more. All else has changed the state already.
+fn comes_again(queued: &Queued) -> bool {
+    matches!(queued, Queued::Event(Event::Message(_) | Event::Gap { .. } | Event::Offer { .. }))
+}
+
 fn has_expired(message: &Message, now_us: i64) -> bool {
     let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
     expires.is_some_and(|at| at <= now_us)
@@ -1187,7 +1286,12 @@ fn has_expired(message: &Message, now_us: i64) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        chat::{member::Kind as MemberKind, verbs::RoomId},
+        chat::{
+            batch::{Builder, Draft},
+            hub::{Action, Chunk, Hub, Rules},
+            member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
+            verbs::{Announce, RoomId},
+        },
         wire::frame::PROTOCOL_VERSION,
     };
 
@@ -1438,20 +1542,428 @@ mod tests {
         }
     }
 
+    /// Answers the request for a conversation that was written last.
+    fn answer_open(state: &mut State, tag: u32, answer: Result<(), Refusal>) {
+        let (serial, user) = state.opening.iter().max().unwrap();
+        let name = StreamLabel::Direct(user.clone());
+        let info = StreamInfo { name, tag: StreamTag(tag), room: None, ..info(&dev(), 1, true) };
+        state.take_reply(*serial, answer.map(|()| Reply::Opened(info))).unwrap();
+    }
+
+    fn dev() -> RoomName {
+        RoomName::new("dev").unwrap()
+    }
+
+    fn bob() -> UserName {
+        UserName::new("bob").unwrap()
+    }
+
+    fn to_bob() -> Address {
+        Address::Direct { with: bob(), label: None }
+    }
+
+    fn ack_of(counter: u64, seq: u64) -> Ack {
+        Ack { first: counter, count: 1, seq, members: 0, stored: true }
+    }
+
     #[test]
-    fn direct_message_of_earlier_boot_is_not_sent_again() {
+    fn direct_message_goes_to_the_conversation_of_this_boot() {
         // A member that follows nothing has no stream that tells the boots apart.
         let mut state =
             State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
         state.begin(&welcome());
         state.become_ready();
-        let with = UserName::new("bob").unwrap();
-        let to = Address::Direct { stream: StreamTag(9), with, label: None };
-        let counter = state.say(to, None, "hi".to_owned());
+        let first = state.say(to_bob(), None, "one".to_owned());
+        let second = state.say(to_bob(), None, "two".to_owned());
+        assert_eq!(submits(&mut state), [], "the conversation is not open");
+        answer_open(&mut state, 9, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+        state.take_ack(&ack_of(first, 1));
+        // An address that is kept over a restart; what is on its way goes with it.
         reconnect(&mut state);
-        state.out.clear();
         state.become_ready();
+        let third = state.say(to_bob(), None, "three".to_owned());
         assert_eq!(submits(&mut state), []);
-        assert_eq!(state.take_refused(), [counter]);
+        answer_open(&mut state, 4, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+        // In the same boot it has the same number.
+        state.end("lost");
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        state.become_ready();
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+        // What can't be opened is refused; it may be stored if it was submitted earlier.
+        state.end("lost");
+        state.begin(&Welcome { run: RunId(3), ..welcome() });
+        state.become_ready();
+        let fourth = state.say(to_bob(), None, "four".to_owned());
+        wakes(&mut state);
+        let absent = Refusal::new(RefusalCode::Absent, "there is no user bob on this host");
+        answer_open(&mut state, 0, Err(absent));
+        assert_eq!(submits(&mut state), []);
+        assert_eq!(state.take_refused(), [second, third, fourth]);
+        assert_eq!(
+            refusals(&mut state),
+            [RefusalCode::UnknownSubmit, RefusalCode::UnknownSubmit, RefusalCode::Absent]
+        );
+    }
+
+    #[test]
+    fn direct_messages_keep_their_order_while_a_conversation_opens() {
+        let mut state = ready_in(&dev(), true);
+        submits(&mut state);
+        let first = state.say(to_bob(), None, "one".to_owned());
+        // Another member of this user opened it meanwhile.
+        let name = StreamLabel::Direct(bob());
+        let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
+        state.take_event(Now { mono_us: 1, wall_us: 1 }, Told::Opened(info));
+        let second = state.say(to_bob(), None, "two".to_owned());
+        answer_open(&mut state, 9, Ok(()));
+        assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+        state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
+        assert_eq!((second, state.unacked()), (first + 1, 0));
+    }
+
+    /// Codes of the refusals among the wakes.
+    fn refusals(state: &mut State) -> Vec<RefusalCode> {
+        let codes = wakes(state).into_iter().filter_map(|wake| match wake {
+            Queued::Refused(refusal) => Some(refusal.code),
+            Queued::Event(_)
+            | Queued::Sent(_)
+            | Queued::NotFollowed(..)
+            | Queued::Ended(_)
+            | Queued::Reply(..) => None,
+        });
+        codes.collect()
+    }
+
+    #[test]
+    fn submitted_text_is_never_reported_as_not_sent() {
+        // Nothing outlives this server: its rooms and numbers are others after a restart.
+        for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
+            let mut state = ready_in(&dev(), false);
+            let say = |state: &mut State| {
+                state.say(Address::Room(dev()), reply_to, "one".to_owned());
+            };
+            say(&mut state);
+            assert_eq!(submits(&mut state).len(), 1);
+            state.end("lost");
+            say(&mut state);
+            state.begin(&Welcome { run: RunId(2), ..welcome() });
+            wakes(&mut state);
+            let refusal = Refusal::new(RefusalCode::Denied, "you are banned from dev");
+            let answer = if follows_again { Ok(info(&dev(), 8, false)) } else { Err(refusal) };
+            answer_join(&mut state, answer);
+            assert_eq!(submits(&mut state), []);
+            assert_eq!(
+                refusals(&mut state),
+                [RefusalCode::UnknownSubmit, RefusalCode::Absent],
+                "{follows_again} {reply_to:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reply_to_a_user_is_not_sent_to_another_message() {
+        let mut state = ready_in(&dev(), true);
+        state.say(to_bob(), Some(5), "one".to_owned());
+        answer_open(&mut state, 9, Ok(()));
+        reconnect(&mut state);
+        answer_join(&mut state, Ok(info(&dev(), 7, true)));
+        // Whether the new boot still has message 5 is not known: the conversation is not followed.
+        assert_eq!(refusals(&mut state), [RefusalCode::UnknownSubmit]);
+        assert!(state.opening.is_empty());
+    }
+
+    #[test]
+    fn text_far_from_the_oldest_one_waits_for_its_answer() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        state.begin(&welcome());
+        let join_both = |state: &mut State| {
+            for (room, id) in [(&dev, 7), (&ops, 8)] {
+                answer_join(state, Ok(info(room, id, true)));
+            }
+        };
+        join_both(&mut state);
+        submits(&mut state);
+        let say = |state: &mut State, room: &RoomName| {
+            state.say(Address::Room(room.clone()), None, "x".to_owned())
+        };
+        let slow = say(&mut state, &dev);
+        let most = UNACKED_SUBMITS_MAX as u64;
+        for _ in 0..2 * most {
+            let counter = say(&mut state, &ops);
+            if submits(&mut state).contains(&SubmitTo::Known(RoomId(8))) {
+                assert!(counter - slow < most, "the server forgets {slow}");
+                state.take_ack(&ack_of(counter, counter));
+            }
+            if state.unacked() == UNACKED_SUBMITS_MAX {
+                break;
+            }
+        }
+        assert_eq!(state.unacked(), UNACKED_SUBMITS_MAX);
+        // Over a break as well.
+        reconnect(&mut state);
+        join_both(&mut state);
+        assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+        assert_eq!(state.hello.submitted, slow + most - 1);
+        // Its answer lets all others go, whatever it is.
+        let refusal = Refusal::new(RefusalCode::Denied, "you are muted in dev");
+        state.take_told(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
+        assert_eq!(submits(&mut state).len(), UNACKED_SUBMITS_MAX - 1);
+    }
+
+    // ---- what a session learns before it is ready --------------------------------------------
+
+    #[test]
+    fn news_of_a_session_that_never_was_ready_is_reported() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let mut state = ready_in(&dev, true);
+        state.follow(Follow::Room(ops.clone()));
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        let counters: Vec<_> =
+            (0..3).map(|_| state.say(Address::Room(dev.clone()), None, "x".to_owned())).collect();
+        state.end("lost");
+        wakes(&mut state);
+        state.follow(Follow::Room(RoomName::new("den").unwrap()));
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        let asked = state.ask(&Request::Rooms { skip: 0 });
+        let now = Now { mono_us: 1, wall_us: 1 };
+        let tell = |state: &mut State, frame| state.take_told(now, frame).unwrap();
+        let refusal = |text: &str| Refusal::new(RefusalCode::Denied, text);
+        answer_join(&mut state, Ok(info(&dev, 7, true)));
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        tell(&mut state, Frame::Ack(ack_of(counters[0], 5)));
+        let muted = Frame::Nack { first: counters[1], count: 1, refusal: refusal("muted") };
+        tell(&mut state, muted);
+        let rooms = Reply::Rooms { rooms: Vec::new(), more: false };
+        tell(&mut state, Frame::Reply { serial: asked, result: Ok(rooms) });
+        let removed = Told::Removed { stream: StreamTag(8), by: bob(), banned: false };
+        tell(&mut state, Frame::Event(removed));
+        tell(&mut state, Frame::Event(Told::Deleted { stream: StreamTag(7) }));
+        let gap = Told::Gap { stream: StreamTag(7), first: 1, last: 2, reason: GapReason::Run };
+        tell(&mut state, Frame::Event(gap));
+        // The last join is refused only in the next session.
+        state.end("lost again");
+        let seen = format!("{:?}", wakes(&mut state));
+        let expected = ["Sent(", "Refused(", "Reply(", "Removed {", "Deleted {"];
+        let mut rest = seen.as_str();
+        for word in expected {
+            let at = rest.find(word).unwrap_or_else(|| panic!("no {word} in {seen}"));
+            rest = &rest[at + word.len()..];
+        }
+        assert_eq!(seen.matches("Gap").count() + seen.matches("Ready").count(), 0, "{seen}");
+        // The third text is open, and nothing is followed but the room whose join had no answer.
+        assert_eq!(state.unacked(), 1);
+        state.begin(&Welcome { run: RunId(2), ..welcome() });
+        assert_eq!(state.live.as_ref().unwrap().joining.len(), 1);
+        state.follow(Follow::Room(ops));
+        answer_join(&mut state, Err(refusal("banned from den")));
+        assert!(!state.is_ready());
+        state.end("lost");
+        assert!(matches!(wakes(&mut state)[..], [Queued::NotFollowed(..)]));
+    }
+
+    /// A batch of a stream with one text for each sequence number.
+    fn batch_of(tag: StreamTag, seqs: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+        let mut builder = Builder::default();
+        builder.begin(0, tag, *seqs.start());
+        for _ in seqs {
+            let draft = Draft {
+                from: &Member::nobody(),
+                wall_us: 1,
+                reply_to: None,
+                to_label: None,
+                notice: None,
+                will: None,
+                withheld: false,
+                text: "x",
+            };
+            assert!(builder.push(0, &draft));
+        }
+        builder.bytes().to_vec()
+    }
+
+    #[test]
+    fn tap_gets_each_message_once_over_breaks_before_ready() {
+        let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
+        let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
+        let follows = Follows { follow, ..Follows::default() };
+        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let (seen, sees) = std::sync::mpsc::channel();
+        state.tap = Some(Box::new(move |message| seen.send(message.seq).unwrap()));
+        for breaks in [true, true, false] {
+            state.begin(&welcome());
+            answer_join(&mut state, Ok(StreamInfo { head: 3, ..info(&dev, 7, true) }));
+            let now = Now { mono_us: 1, wall_us: 1 };
+            state.take_body(now, Via::Session, &batch_of(StreamTag(7), 1..=3));
+            assert_eq!(sees.try_iter().count(), 0, "not before it is ready");
+            if breaks {
+                state.end("lost");
+            }
+        }
+        answer_join(&mut state, Ok(info(&ops, 8, true)));
+        assert_eq!(sees.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        let now = Now { mono_us: 2, wall_us: 2 };
+        state.take_body(now, Via::Session, &batch_of(StreamTag(7), 4..=5));
+        assert_eq!(sees.try_iter().collect::<Vec<_>>(), [4, 5]);
+    }
+
+    // ---- with the hub --------------------------------------------------------------------------
+
+    /// A state whose sessions are of a real hub, and an operator's session there.
+    struct Together {
+        hub: Hub,
+        state: State,
+        now: Now,
+        session: SessionId,
+    }
+
+    impl Together {
+        const OPERATOR: SessionId = SessionId(1);
+
+        fn new(follow: Vec<Follow>) -> Self {
+            let hello = Hello::new(None, MemberKind::Script, [1; 16]);
+            let follows = Follows { follow, ..Follows::default() };
+            let mut together = Self {
+                hub: Hub::new(Rules::new(RunId(1), 0, frame::batch_header)),
+                state: State::new(hello, follows),
+                now: Now { mono_us: 1_000_000, wall_us: 1_000_000 },
+                session: Self::OPERATOR,
+            };
+            let hello = Hello::new(None, MemberKind::Person, [2; 16]);
+            together.open(Self::OPERATOR, hello);
+            together
+        }
+
+        fn open(&mut self, id: SessionId, hello: Hello) {
+            let user = UserName::new("ann").unwrap();
+            let peer = Peer { uid: 0, user, pid: id.0 as u32, start: 0 };
+            self.hub.open(self.now, id, peer, hello.for_hub()).unwrap();
+        }
+
+        fn connect(&mut self) {
+            self.session.0 += 1;
+            let hello = self.state.hello.clone();
+            self.open(self.session, hello);
+            self.state.begin(&welcome());
+            self.exchange();
+        }
+
+        fn break_off(&mut self) {
+            self.hub.close(self.now, self.session, EndCause::Closed);
+            self.state.end("lost");
+            self.exchange();
+        }
+
+        fn operator(&mut self, request: Request) {
+            self.hub.request(self.now, Self::OPERATOR, 1, request);
+            self.exchange();
+        }
+
+        fn announce(&mut self, to: &RoomName, text: &str) {
+            let announce = Announce::new(Level::Info, Text::new(text).unwrap());
+            let (room, retain) = (Some(to.clone()), true);
+            self.operator(Request::Announce(Announce { room, retain, ..announce }));
+        }
+
+        /// Carries frames to and fro until there are none.
+        fn exchange(&mut self) {
+            loop {
+                let (out, mut rest) = (std::mem::take(&mut self.state.out), 0);
+                while let Some(parsed) = frame::parse(&out[rest..]).unwrap() {
+                    rest += parsed.bytes;
+                    if parsed.kind == Kind::Request {
+                        let (serial, request) = control::read_request(parsed.body).unwrap();
+                        self.hub.request(self.now, self.session, serial, request);
+                    }
+                }
+                self.hub.end_turn(self.now);
+                let (mut bytes, mut chunks) = (Vec::new(), Vec::new());
+                for action in self.hub.actions() {
+                    if let Action::Send(to, frame) = action
+                        && to == self.session
+                    {
+                        control::put_frame(&mut bytes, frame);
+                    }
+                }
+                self.hub.pull(self.now, self.session, usize::MAX, &mut chunks);
+                for chunk in chunks {
+                    match chunk {
+                        Chunk::Batch(frame) => bytes.extend_from_slice(&frame),
+                        Chunk::Event(event) => control::put_event(&mut bytes, &event),
+                    }
+                }
+                if bytes.is_empty() && out.is_empty() {
+                    return;
+                }
+                self.state.take_bytes(self.now, &bytes).unwrap();
+            }
+        }
+
+        /// Texts that were shown since this was last asked.
+        fn shown(&mut self) -> Vec<String> {
+            let texts = wakes(&mut self.state).into_iter().filter_map(|wake| match wake {
+                Queued::Event(Event::Message(message)) => Some(message.text),
+                Queued::Event(_)
+                | Queued::Sent(_)
+                | Queued::Refused(_)
+                | Queued::NotFollowed(..)
+                | Queued::Ended(_)
+                | Queued::Reply(..) => None,
+            });
+            texts.collect()
+        }
+    }
+
+    #[test]
+    fn room_joined_during_a_break_brings_its_retained_announcements() {
+        let (dev, den) = (dev(), RoomName::new("den").unwrap());
+        let follow = vec![Follow::Announcements, Follow::Room(dev.clone())];
+        let mut together = Together::new(follow);
+        for room in [&dev, &den] {
+            let (history, private, read_only) = (false, false, false);
+            let room = room.clone();
+            together.operator(Request::CreateRoom { room, history, private, read_only });
+        }
+        together.announce(&dev, "dev before");
+        together.announce(&den, "den before");
+        together.connect();
+        assert_eq!(together.shown(), ["dev before"]);
+        together.break_off();
+        together.announce(&dev, "dev meanwhile");
+        together.announce(&den, "den meanwhile");
+        together.state.follow(Follow::Room(den.clone()));
+        together.connect();
+        let mut shown = together.shown();
+        shown.sort();
+        assert_eq!(shown, ["den before", "den meanwhile", "dev meanwhile"]);
+        together.break_off();
+        together.connect();
+        assert_eq!(together.shown(), [""; 0], "nothing twice");
+        together.announce(&den, "den after");
+        assert_eq!(together.shown(), ["den after"]);
+    }
+
+    #[test]
+    fn announcements_are_joined_where_each_room_gets_its_own() {
+        let (dev, den) = (Follow::Room(dev()), Follow::Room(RoomName::new("den").unwrap()));
+        let follow = vec![dev.clone(), Follow::Announcements];
+        for (epoch, expected) in [
+            (0, [dev.clone(), Follow::Announcements, den.clone()]),
+            // Of an older history that was put back each room brings what is retained.
+            (1, [Follow::Announcements, dev.clone(), den.clone()]),
+        ] {
+            let mut together = Together::new(follow.clone());
+            together.connect();
+            together.break_off();
+            together.state.follow(den.clone());
+            together.state.begin(&Welcome { epoch, ..welcome() });
+            let joining = &together.state.live.as_ref().unwrap().joining;
+            let order: Vec<_> = joining.iter().map(|(_, follow)| follow.clone()).collect();
+            assert_eq!(order, expected);
+        }
     }
 }

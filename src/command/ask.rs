@@ -133,9 +133,8 @@ impl Asker<'_> {
                 let opened = self.member.ask(&Request::Open { target: target.clone() });
                 loop {
                     match self.member.wait::<()>(None, Some(deadline)) {
-                        Wake::Reply(serial, Ok(Reply::Opened(info))) if serial == opened => {
-                            let (with, label) = (user.clone(), label.clone());
-                            let to = Address::Direct { stream: info.tag, with, label };
+                        Wake::Reply(serial, Ok(Reply::Opened(_))) if serial == opened => {
+                            let to = Address::Direct { with: user.clone(), label: label.clone() };
                             self.counter = self.member.say(to, None, text.to_owned());
                             return Ok(());
                         }

@@ -227,7 +227,10 @@ impl Chat {
         let open = self.member.unacked() > 0 || !self.asked.is_empty();
         if self.quits && open && !self.member.is_connected() {
             self.exit = Exit::NoServer;
-            context.out.warn(&format!("{} messages were not sent", self.member.unacked()));
+            // Those that were submitted before the connection broke may be stored.
+            let s = if self.member.unacked() == 1 { "" } else { "s" };
+            let text = format!("{} message{s} may not have been sent", self.member.unacked());
+            context.out.warn(&text);
             return true;
         }
         // The time for showing begins when everything stands.
@@ -321,9 +324,8 @@ impl Chat {
                     _ => context.out.note("there is no topic; /topic TEXT sets one"),
                 }
             }
-            (Ok(Reply::Opened(info)), Asked::Open(Target::User { user, label }, text)) => {
-                let to = Address::Direct { stream: info.tag, with: user, label };
-                self.member.say(to, None, text);
+            (Ok(Reply::Opened(_)), Asked::Open(Target::User { user, label }, text)) => {
+                self.member.say(Address::Direct { with: user, label }, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
                 let s = if members == 1 { "" } else { "s" };

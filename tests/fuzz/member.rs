@@ -149,8 +149,8 @@ impl Session {
                 let to = match tape.chance(5) {
                     true => Address::Room(tape.value()?),
                     false => {
-                        let (stream, with, label) = tape.value()?;
-                        Address::Direct { stream, with, label }
+                        let (with, label) = tape.value()?;
+                        Address::Direct { with, label }
                     }
                 };
                 let (reply_to, text) = (tape.value()?, text(tape)?);

@@ -598,11 +598,11 @@ impl World {
         let uid = client.uid;
         let connected = client.session.is_some();
         match (ask, result) {
-            (Ask::Open { with, label, bytes }, Ok(Reply::Opened(info))) => {
+            (Ask::Open { with, label, bytes }, Ok(Reply::Opened(_))) => {
                 self.tally.count(Seen::Direct);
                 let number = self.checker.says(To::Pair(uid, with, label));
                 let label = label.map(|label| Label::new(label).expect("a name"));
-                let to = Address::Direct { stream: info.tag, with: user_name(with), label };
+                let to = Address::Direct { with: user_name(with), label };
                 self.clients[at].say(to, None, number, bytes);
             }
             (Ask::Announce(text), Ok(Reply::Announced { number, .. })) => {

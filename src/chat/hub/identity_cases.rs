@@ -85,8 +85,18 @@ impl House {
 
     /// Submits a text; returns its number, or the refusal.
     fn submit(&mut self, id: SessionId, to: SubmitTo, counter: u64) -> Result<u64, Refusal> {
+        self.submit_for(id, to, counter, None)
+    }
+
+    fn submit_for(
+        &mut self,
+        id: SessionId,
+        to: SubmitTo,
+        counter: u64,
+        to_label: Option<Label>,
+    ) -> Result<u64, Refusal> {
         let lines = vec![Line { reply_to: None, text: "a secret" }];
-        self.hub.submit(NOW, id, &Submit { first: counter, to, to_label: None, lines });
+        self.hub.submit(NOW, id, &Submit { first: counter, to, to_label, lines });
         let answer = self.settle().into_iter().find_map(|(to, frame)| match frame {
             Frame::Ack(ack) if to == id => Some(Ok(ack.seq)),
             Frame::Nack { refusal, .. } if to == id => Some(Err(refusal)),
@@ -154,6 +164,17 @@ fn other_room_of_same_name_gets_nothing() {
         assert_eq!(house.head(), before, "nothing of the old room is in the new one");
         assert_eq!(house.say(BOB, SubmitTo::Known(again.room.unwrap().id)), Ok(before + 1));
     }
+}
+
+#[test]
+fn text_for_a_label_goes_to_no_room() {
+    let mut house = House::new(true);
+    house.create(ANN, false);
+    let info = house.join(ANN, Begin::Now).unwrap();
+    let (to, label) = (SubmitTo::Stream(info.tag), Label::new("ci").ok());
+    let refused = house.submit_for(ANN, to.clone(), 1, label).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::Absent);
+    assert_eq!(house.submit(ANN, to, 2), Ok(1));
 }
 
 #[test]

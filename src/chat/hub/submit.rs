@@ -130,7 +130,7 @@ impl Hub {
             return;
         };
         if planted(Fault::StoredSubmitJudgedAgain)
-            && let Err(refusal) = self.destination(id, &submit.to)
+            && let Err(refusal) = self.destination(id, submit)
         {
             let counters = recalled.again.iter().map(|again| again.counter);
             return self.refuse(id, counters, &refusal);
@@ -166,7 +166,7 @@ impl Hub {
         if new.is_empty() {
             return;
         }
-        let destination = match self.destination(id, &submit.to) {
+        let destination = match self.destination(id, submit) {
             Ok(destination) => destination,
             Err(refusal) => {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
@@ -273,9 +273,13 @@ impl Hub {
 
     /// Where the new lines of a submit go, if the session may submit there; none: a room or conversation that its
     /// first message creates.
-    fn destination(&mut self, id: SessionId, to: &SubmitTo) -> Result<Option<StreamTag>, Refusal> {
+    fn destination(
+        &mut self,
+        id: SessionId,
+        submit: &Submit<'_>,
+    ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        let tag = match to {
+        let tag = match &submit.to {
             SubmitTo::Room(room) if !self.rooms.contains_key(room) => {
                 return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
                     .map(|()| None);
@@ -294,7 +298,9 @@ impl Hub {
                 tag
             }
             SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
-                Some(tag) => {
+                // A text for a label is for one user: it is never shown to a room that has the number of that
+                // conversation now.
+                Some(tag) if self.room_name(tag).is_none() || submit.to_label.is_none() => {
                     if self.room_name(tag).is_some() {
                         self.may_speak(uid, tag)?;
                     }
@@ -305,7 +311,7 @@ impl Hub {
                     return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
                         .map(|()| None);
                 }
-                None => return Err(no_such_stream()),
+                Some(_) | None => return Err(no_such_stream()),
             },
         };
         self.may_store(uid, tag)?;

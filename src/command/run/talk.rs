@@ -144,7 +144,7 @@ impl Talker {
                 standing.is_unreachable = false;
                 match &self.target {
                     Target::Room(room) => standing.address = Some(Address::Room(room.clone())),
-                    // Its number is good for this session.
+                    // Whether a session of theirs is there is asked each time.
                     target @ Target::User { .. } => {
                         member.ask(&Request::Open { target: target.clone() });
                     }
@@ -175,9 +175,9 @@ impl Talker {
 
     fn take_reply(&self, standing: &mut Standing, result: Result<Reply, Refusal>) {
         match (result, &self.target) {
-            (Ok(Reply::Opened(info)), Target::User { user, label }) => {
+            (Ok(Reply::Opened(_)), Target::User { user, label }) => {
                 let (with, label) = (user.clone(), label.clone());
-                standing.address = Some(Address::Direct { stream: info.tag, with, label });
+                standing.address = Some(Address::Direct { with, label });
             }
             (Ok(_), _) => {}
             // With the next session it is asked again.

@@ -106,13 +106,13 @@ impl Model {
         let token = self.next_token;
         self.next_token += 1;
         let room = &mut self.rooms[at];
-        let to = match (&room.name, room.tag) {
-            (StreamName::Room(name), _) => Some(Address::Room(name.clone())),
+        let to = match &room.name {
+            StreamName::Room(name) => Some(Address::Room(name.clone())),
             // Whether somebody of that label is there is asked each time.
-            (StreamName::Direct(user), Some(stream)) if label.is_none() => {
-                Some(Address::Direct { stream, with: user.clone(), label: None })
+            StreamName::Direct(user) if label.is_none() && room.is_open => {
+                Some(Address::Direct { with: user.clone(), label: None })
             }
-            (StreamName::Direct(_) | StreamName::Announcements, _) => None,
+            StreamName::Direct(_) | StreamName::Announcements => None,
         };
         let unsent = to.is_none();
         let pending = Pending { token, label, reply_to, text: text.clone(), unsent, seq: None };

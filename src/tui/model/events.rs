@@ -14,7 +14,7 @@ use crate::{
         names::{RoomName, Target, UserName},
         verbs::{
             Follow, GapReason, HitInfo, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
-            StreamTag, WhoInfo,
+            WhoInfo,
         },
     },
     client::{Address, Event},
@@ -148,7 +148,7 @@ impl Model {
                 self.waits_since_us = None;
                 self.lag_us = None;
                 for room in &mut self.rooms {
-                    room.tag = None;
+                    room.is_open = false;
                     room.opening = false;
                     room.loading = None;
                     // Who is there is not known now.
@@ -550,12 +550,12 @@ impl Model {
                     self.take_hits(now, &query, &hits, more);
                 }
             }
-            (Asked::Open(user), Ok(Reply::Opened(info))) => {
-                self.conversation_opened(&StreamName::Direct(user), info.tag);
+            (Asked::Open(user), Ok(Reply::Opened(_))) => {
+                self.conversation_opened(&StreamName::Direct(user));
             }
-            (Asked::OpenFor(user, token), Ok(Reply::Opened(info))) => {
+            (Asked::OpenFor(user, token), Ok(Reply::Opened(_))) => {
                 let name = StreamName::Direct(user);
-                self.conversation_is(&name, info.tag, |pending| pending.token == token);
+                self.conversation_is_open(&name, |pending| pending.token == token);
             }
             (Asked::Notice(number), Ok(Reply::Notice(info))) => {
                 if info.acked_by_me {
@@ -881,7 +881,7 @@ impl Model {
 
     // ---- conversations -----------------------------------------------------------------------
 
-    /// Asks for the number of a conversation that something waits for.
+    /// Opens a conversation that something waits for.
     pub(super) fn open_conversation(&mut self, at: usize) {
         let room = &mut self.rooms[at];
         let StreamName::Direct(user) = &room.name else { return };
@@ -901,28 +901,22 @@ impl Model {
         }
     }
 
-    fn conversation_opened(&mut self, name: &StreamName, tag: StreamTag) {
+    fn conversation_opened(&mut self, name: &StreamName) {
         let Some(at) = self.index_of(name) else { return };
         self.rooms[at].opening = false;
-        self.conversation_is(name, tag, |pending| pending.label.is_none());
+        self.conversation_is_open(name, |pending| pending.label.is_none());
     }
 
-    /// A conversation has this number: what waited for it is said.
-    fn conversation_is(
-        &mut self,
-        name: &StreamName,
-        tag: StreamTag,
-        is_for: impl Fn(&Pending) -> bool,
-    ) {
+    /// A conversation is open: what waited for it is said.
+    fn conversation_is_open(&mut self, name: &StreamName, is_for: impl Fn(&Pending) -> bool) {
         let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
         let room = &mut self.rooms[at];
-        room.tag = Some(tag);
+        room.is_open = true;
         room.marks_known = true;
         for pending in room.pending.iter_mut().filter(|p| p.unsent && is_for(p)) {
             pending.unsent = false;
             let (token, reply_to, text) = (pending.token, pending.reply_to, pending.text.clone());
-            let to =
-                Address::Direct { stream: tag, with: user.clone(), label: pending.label.clone() };
+            let to = Address::Direct { with: user.clone(), label: pending.label.clone() };
             self.effects.push_back(Effect::Say { token, to, reply_to, text });
         }
     }

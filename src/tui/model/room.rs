@@ -7,7 +7,6 @@ use crate::{
         member::{Kind, State},
         message::StreamName,
         names::{Label, RoomName, Target},
-        verbs::StreamTag,
     },
     config::screen::NotifyWish as Alert,
     tui::{
@@ -141,8 +140,8 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) barren: usize,
     /// The chosen line.
     pub(in crate::tui) selected: Option<i64>,
-    /// Of a conversation: its number in this run of the server.
-    pub(in crate::tui) tag: Option<StreamTag>,
+    /// Of a conversation: it was opened in this session.
+    pub(in crate::tui) is_open: bool,
     /// Of a conversation: it is being opened.
     pub(in crate::tui) opening: bool,
 }
@@ -179,7 +178,7 @@ impl Room {
             failed: false,
             barren: 0,
             selected: None,
-            tag: None,
+            is_open: false,
             opening: false,
         }
     }
