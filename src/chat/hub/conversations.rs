@@ -3,18 +3,19 @@
 //! A session that opens a conversation gets a *promised* id, with which it can submit the first text. The id is
 //! the same for all sessions of its user, so that a client whose connection broke can submit again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     Hub,
     request::refuse,
+    session::Session,
     stream::{Stream, Topic},
 };
 use crate::{
     chat::{
-        member::SessionId,
+        member::{EndCause, SessionId},
         verbs::{Begin, Event, Refusal, RefusalCode, Reply, StreamInfo, StreamLabel, StreamTag},
     },
     limits::CONVERSATIONS_PER_USER_MAX,
@@ -39,6 +40,8 @@ pub(super) struct Conversations {
     promises: BTreeMap<(u32, u32), Promise>,
     promised: FxHashMap<StreamTag, (u32, u32)>,
     promises_made: u64,
+    /// Sessions that follow all conversations of their users, which are more than a session may follow at a time.
+    crowded: BTreeSet<(u32, SessionId)>,
 }
 
 impl Conversations {
@@ -49,6 +52,15 @@ impl Conversations {
     /// Conversations of a user.
     pub(super) fn of(&self, uid: u32) -> impl Iterator<Item = StreamTag> {
         self.streams.range((uid, 0)..=(uid, u32::MAX)).map(|(_, tag)| *tag)
+    }
+
+    /// Notes that a session does not follow all that it wants.
+    pub(super) fn note_crowded(&mut self, uid: u32, session: SessionId) {
+        self.crowded.insert((uid, session));
+    }
+
+    pub(super) fn session_ended(&mut self, uid: u32, session: SessionId) {
+        self.crowded.remove(&(uid, session));
     }
 
     /// Adds a conversation. `begun_by`: none if that is not known.
@@ -176,11 +188,58 @@ impl Hub {
         let of_high = self.sessions_of(high).filter(|s| low != high && s.directs.take_from(low));
         let ids: Vec<_> = of_low.chain(of_high).map(|s| s.member.session).collect();
         for id in ids {
-            if self.may_subscribe(id, Some(tag)).is_ok() {
-                self.subscribe(id, tag, Begin::Now, 0);
-                let info = self.info(id, tag, Some(1), false);
-                self.send(id, Event::Opened(info));
+            self.follow_spoken(id, tag);
+        }
+    }
+
+    /// Subscribes sessions with more conversations than they may follow to one in which something is said now.
+    pub(super) fn follow_crowded(&mut self, tag: StreamTag) {
+        let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
+        let of = |uid: u32| {
+            let all = (uid, SessionId(0))..=(uid, SessionId(u64::MAX));
+            self.conversations.crowded.range(all).map(|(_, id)| *id)
+        };
+        let ids: BTreeSet<_> = of(low).chain(of(high)).collect();
+        for id in ids {
+            let lacks = |session: &&Session| {
+                let other = if session.peer.uid == low { high } else { low };
+                session.directs.take_from(other) && session.sub_key(tag).is_none()
+            };
+            if self.sessions.get(&id).map(AsRef::as_ref).filter(lacks).is_some() {
+                self.follow_spoken(id, tag);
             }
+        }
+    }
+
+    /// Subscribes a session to a conversation from its next message on, in the place of an idle one if need be.
+    fn follow_spoken(&mut self, id: SessionId, tag: StreamTag) {
+        self.make_room_for(id, tag);
+        if self.may_subscribe(id, Some(tag)).is_ok() {
+            let (next, new_run) = self.subscribe(id, tag, Begin::Now, self.turn_us);
+            let info = self.info(id, tag, Some(next), new_run);
+            self.send(id, Event::Opened(info));
+        } else {
+            self.conversations.note_crowded(self.sessions[&id].peer.uid, id);
+        }
+    }
+
+    /// Has a session that follows as much as it may leave the conversation that was idle for longest and of which
+    /// it has everything: it comes back with the next message there.
+    pub(super) fn make_room_for(&mut self, id: SessionId, tag: StreamTag) {
+        if self.may_subscribe(id, Some(tag)).is_ok() {
+            return;
+        }
+        let session = &self.sessions[&id];
+        let uid = session.peer.uid;
+        let idle = session.subs.iter().filter_map(|(of, key)| {
+            let stream = self.stream(*of);
+            let has_all = stream.subs[*key].acked == stream.numbered;
+            let is_conversation = matches!(stream.topic, Topic::Conversation { .. });
+            (is_conversation && has_all).then_some((stream.published_us, *of))
+        });
+        if let Some((_, idle)) = idle.min() {
+            self.part(id, idle, EndCause::Quit);
+            self.conversations.note_crowded(uid, id);
         }
     }
 
@@ -328,5 +387,53 @@ mod tests {
         scene.hub.conversations.begun.insert(MIA, CONVERSATIONS_PER_USER_MAX);
         scene.hub.conversation(MIA, MAX).unwrap_err();
         scene.hub.conversation(MIA, SAM).unwrap();
+    }
+
+    /// Opens a session of `mia` that has as many conversations as the user, more than it may follow.
+    fn crowded(scene: &mut Scene, conversations: u32) -> Vec<StreamTag> {
+        for n in 0..conversations {
+            let name = UserName::of_uid(100_000 + n);
+            scene.hub.learn_user(name, 100_000 + n);
+            let tag = scene.hub.conversation(MIA, 100_000 + n).unwrap();
+            scene.say(session(MIA), u64::from(n) + 1, SubmitTo::Stream(tag), "hi");
+            scene.settle();
+        }
+        scene.open(SessionId(77), MIA);
+        scene.hub.request(scene.now, SessionId(77), 1, join(Follow::AllDirect, Begin::Now));
+        scene.settle();
+        scene.hub.conversations.of(MIA).collect()
+    }
+
+    #[test]
+    fn each_of_many_conversations_is_followed_when_something_is_said_there() {
+        let mut scene = Scene::new(false);
+        let tags = crowded(&mut scene, STREAMS_PER_SESSION_MAX as u32 + 50);
+        assert!(scene.hub.sessions[&SessionId(77)].subs.len() < tags.len());
+        let mut counter = tags.len() as u64;
+        // More than once, so that conversations that were left come back.
+        for tag in tags.iter().chain(&tags) {
+            counter += 1;
+            scene.say(SessionId(77), counter, SubmitTo::Stream(*tag), "again");
+            scene.settle();
+            let session = &scene.hub.sessions[&SessionId(77)];
+            assert!(session.subs.len() <= STREAMS_PER_SESSION_MAX);
+            let key = session.sub_key(*tag).expect("it is followed");
+            let stream = scene.hub.stream(*tag);
+            let (acked, head) = (stream.subs[key].acked, stream.backlog.head());
+            assert!(acked < head, "the message is still to be delivered");
+            let report = crate::chat::hub::Report {
+                stream: *tag,
+                delivered: head,
+                by_broadcast: 0,
+                datagrams: 0,
+            };
+            scene.hub.report(scene.now, SessionId(77), &report);
+        }
+        let opened = |(to, frame): &&(SessionId, Frame)| {
+            *to == SessionId(77) && matches!(frame, Frame::Event(Event::Opened(_)))
+        };
+        assert!(scene.sent.iter().filter(opened).count() > 50);
+        scene.hub.close(scene.now, SessionId(77), EndCause::Quit);
+        assert!(scene.hub.conversations.crowded.is_empty());
     }
 }

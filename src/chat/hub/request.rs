@@ -300,7 +300,11 @@ impl Hub {
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;
                 let own = self.sessions[&id].peer.uid;
-                self.may_subscribe(id, self.conversations.get(own, other))?;
+                let existing = self.conversations.get(own, other);
+                if let Some(tag) = existing {
+                    self.make_room_for(id, tag);
+                }
+                self.may_subscribe(id, existing)?;
                 let tag = self.conversation(own, other)?;
                 self.follow_directs(id, Some(other));
                 self.join_stream(id, tag, begin, now_us).map(|info| Reply::Joined(vec![info]))
@@ -309,12 +313,15 @@ impl Hub {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
                 let mut tags: Vec<_> = self.conversations.of(own).collect();
-                // The newest come first; who has more conversations than a session may follow gets the
-                // others when something is said there.
+                // The newest come first. A session whose user has more conversations than it may follow is
+                // subscribed to the others when something is said there.
                 tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
                 let free =
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
-                tags.truncate(free.min(DIRECTS_PER_REPLY));
+                if tags.len() > free.min(DIRECTS_PER_REPLY) {
+                    tags.truncate(free.min(DIRECTS_PER_REPLY));
+                    self.conversations.note_crowded(own, id);
+                }
                 let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
             }

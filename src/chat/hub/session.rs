@@ -225,6 +225,7 @@ impl Hub {
         }
         let Some(session) = self.sessions.remove(&id) else { return };
         self.by_user.remove(&(session.peer.uid, id));
+        self.conversations.session_ended(session.peer.uid, id);
         let good_bye = cause == EndCause::Quit;
         self.instances.detach(now.wall_us, session.instance, id, good_bye);
         self.accounts.end_session(account);

@@ -411,6 +411,7 @@ impl Hub {
         used.messages += added.messages as u64;
         used.bytes += added.text_bytes as u64;
         self.counters.messages += added.messages as u64;
+        self.follow_crowded(tag);
         self.mark_dirty(tag);
     }
 
