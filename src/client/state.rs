@@ -951,9 +951,9 @@ impl State {
         self.counter
     }
 
-    /// Numbers of conversations are those of another run. What was on its way to a user has the new number
-    /// if that conversation is followed; else it is told as lost, and never goes to whoever has the old
-    /// number now.
+    /// Ids of conversations are those of another boot. What was on its way to a user has the new id if that
+    /// conversation is followed; else it is reported, and never goes to whoever has the old id now. What was
+    /// submitted before may have been delivered.
     fn readdress_direct(&mut self) {
         let mut lost = Vec::new();
         let followed: FxHashMap<_, _> =
@@ -964,14 +964,20 @@ impl State {
                 let now = followed.get(&StreamName::Direct(with.clone()));
                 match now {
                     Some(now) => *stream = *now,
-                    None => lost.push(unacked.counter),
+                    None => {
+                        let text = "a direct message was not delivered: the server restarted";
+                        let refusal = match unacked.since_us {
+                            Some(_) => unacked.unknown(),
+                            None => Refusal::new(RefusalCode::Failed, text),
+                        };
+                        lost.push((unacked.counter, refusal));
+                    }
                 }
                 now.is_some()
             }
         });
-        for counter in lost {
-            let text = "a direct message was not delivered: the server restarted";
-            self.give_up(counter, Refusal::new(RefusalCode::Failed, text));
+        for (counter, refusal) in lost {
+            self.give_up(counter, refusal);
         }
     }
 
@@ -1433,11 +1439,19 @@ mod tests {
         state.become_ready();
         let with = UserName::new("bob").unwrap();
         let to = Address::Direct { stream: StreamTag(9), with, label: None };
-        let counter = state.say(to, None, "hi".to_owned());
+        let counter = state.say(to.clone(), None, "hi".to_owned());
         reconnect(&mut state);
         state.out.clear();
+        // It was not submitted before.
+        let unsent = state.say(to, None, "ho".to_owned());
         state.become_ready();
         assert_eq!(submits(&mut state), []);
-        assert_eq!(state.take_refused(), [counter]);
+        assert_eq!(state.take_refused(), [counter, unsent]);
+        let code = |wake: &Queued| match wake {
+            Queued::Refused(refusal) => Some(refusal.code),
+            _ => None,
+        };
+        let codes: Vec<_> = state.wakes.iter().filter_map(code).collect();
+        assert_eq!(codes, [RefusalCode::UnknownSubmit, RefusalCode::Failed]);
     }
 }
