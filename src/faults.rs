@@ -96,6 +96,7 @@ faults! {
     StoppedWorkerForgotten "A worker that answers the server again gets the jobs that wait."
     EndedJobWakesNoQueue "A job that ends frees its workers for the jobs that wait."
     BoundNeverReleased "A job passed for a bound is offered once the bound has room."
+    ClaimsBelieved "A worker's claims count only for jobs that this boot did not offer itself."
     JobBeforePublication "Only a published message becomes a job."
     FailedReplyCounts "A job is done at the commit of its reply."
 

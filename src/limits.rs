@@ -372,6 +372,8 @@ pub const REQUEST_GROUPS_MAX: usize = 131_072;
 pub const REQUEST_GROUPS_PER_USER_MAX: usize = 16_384;
 /// Sessions that answer in one room.
 pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
+/// Those of them that one user has on a host's server.
+pub const ANSWERERS_PER_USER_MAX: usize = 256;
 /// Requests that one answerer works on at a time.
 pub const ANSWER_JOBS_MAX: usize = 256;
 /// Requests that an answerer remembers to have done, for a server that begins anew.

@@ -11,11 +11,12 @@
 
 mod board;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::board::{Board, JobKey, Queue, Sender, State};
 use super::{
-    Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, request::refuse, stream::Topic,
+    Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, quota::Holding, request::refuse,
+    stream::Topic,
 };
 use crate::{
     chat::{
@@ -25,8 +26,9 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, ASKER_AWAY_MS_MAX, HOLDER_AWAY_MS_MAX,
-        OFFER_MS_MAX, REASK_AFTER_MS, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX, REQUESTS_PER_USER_MAX,
+        ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, ANSWERERS_PER_USER_MAX, ASKER_AWAY_MS_MAX,
+        HOLDER_AWAY_MS_MAX, OFFER_MS_MAX, REASK_AFTER_MS, REQUESTS_DONE_KEPT_MAX,
+        REQUESTS_PER_USER_MAX,
     },
 };
 
@@ -49,7 +51,7 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn new(rules: &Rules) -> Self {
-        let board = Board::new(rules.job_states_max, rules.job_states_per_user_max);
+        let board = Board::new(rules.job_states_max, rules.job_states_per_user_max, rules.host);
         Self { board, early: BTreeMap::new() }
     }
 }
@@ -150,25 +152,26 @@ impl Hub {
             return Ok(reply);
         }
         let account = self.sessions[&id].account;
-        if board.job_count() >= REQUESTS_MAX
-            || board.load(account).jobs >= REQUESTS_PER_USER_MAX
-            || board.states_left(account) == 0
-        {
-            let open = board.load(account).jobs;
+        let open = board.load(account).jobs;
+        let most = REQUESTS_PER_USER_MAX.min(board.share_of(account));
+        if open >= most || board.states_left(account) == 0 {
             let text = format!(
-                "too many open jobs ({open} of this user, limit {REQUESTS_PER_USER_MAX}); wait for \
-                 replies or stop an `ask`"
+                "too many open jobs ({open} of this user, limit {most}); wait for replies or stop an `ask`"
             );
             return refuse(RefusalCode::Failed, text);
         }
         let (mut known, mut ended) = (Vec::new(), Vec::new());
+        // Of a message of an earlier boot the lists have what workers claim; else what this boot saw.
+        let claims_count = again || seq > self.streams[tag].inherited;
         for (worker, of) in board.workers(tag) {
             if let Some((failed, silent)) = of.ended.get(&seq) {
                 ended.push((worker, *failed, *silent));
             }
             let Some(session) = self.sessions.get(&worker) else { continue };
             let instance = session.instance;
-            let state = if of.done.contains(&seq) {
+            let state = if !claims_count {
+                continue;
+            } else if of.done.contains(&seq) {
                 State::Done { instance }
             } else if of.holding.contains(&seq) {
                 State::Taken { by: worker, instance, before: 0 }
@@ -212,7 +215,7 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let Answering { stream: tag, queue, jobs, holding, done } = answering;
         let session = &self.sessions[&id];
-        let (uid, instance) = (session.peer.uid, session.instance);
+        let (uid, account, instance) = (session.peer.uid, session.account, session.instance);
         let is_room = self.known_stream(tag).is_some_and(|s| matches!(s.topic, Topic::Room { .. }));
         if !is_room || session.sub_key(tag).is_none() {
             return refuse(RefusalCode::Absent, "join the room before taking its jobs");
@@ -237,40 +240,60 @@ impl Hub {
                 let text = "this session already works for another queue in this room";
                 return refuse(RefusalCode::Input, text);
             }
-            None if board.worker_count(tag) >= ANSWERERS_PER_ROOM_MAX => {
-                let text = format!("a room has at most {ANSWERERS_PER_ROOM_MAX} workers");
-                return refuse(RefusalCode::Failed, text);
+            Some(_) => {}
+            None => {
+                let accounts = board.workers(tag).filter_map(|(id, _)| self.sessions.get(&id));
+                let holding = Holding::of(account, accounts.map(|session| (session.account, 1)));
+                let most = match self.rules.host {
+                    true => ANSWERERS_PER_USER_MAX.min(holding.share(ANSWERERS_PER_ROOM_MAX)),
+                    false => ANSWERERS_PER_ROOM_MAX - holding.others_have,
+                };
+                if holding.own >= most {
+                    let own = holding.own;
+                    let text = format!(
+                        "this user has {own} workers in the room, which is the limit: a room has at most \
+                         {ANSWERERS_PER_ROOM_MAX} workers"
+                    );
+                    return refuse(RefusalCode::Failed, text);
+                }
             }
-            Some(_) | None => {}
         }
-        // Numbers that were not given yet belong to no job.
-        let head = self.streams[tag].backlog.head();
-        let is_given = |seq: &u64| (1..=head).contains(seq);
-        let (holding, done) = (
-            holding.into_iter().filter(is_given).collect::<std::collections::BTreeSet<_>>(),
-            done.into_iter().filter(is_given).collect::<std::collections::BTreeSet<_>>(),
-        );
+        let (mut holding, mut done) = (BTreeSet::from_iter(holding), BTreeSet::from_iter(done));
         let (mut lost, mut looked_at, mut known) = (Vec::new(), 0, Vec::new());
+        // A worker's word counts for what an earlier boot offered. Of what this boot offered, only that counts which
+        // this boot saw it take.
+        let (worker, inherited) = (board.worker(tag, id), self.streams[tag].inherited);
+        let counts = |seq: u64, state: Option<&State>| {
+            let had = worker.is_some_and(|worker| worker.has(seq))
+                || self.instances.has_had_job(instance, (tag, seq));
+            had || (state.is_none() && (1..=inherited).contains(&seq))
+                || planted(Fault::ClaimsBelieved)
+        };
         for (seq, job) in board.jobs_in(tag) {
             looked_at += 1;
-            let held = holding.contains(&seq);
             let state = job.state(&queue);
             let before = state.map_or(0, State::before);
-            let of_other = state.and_then(State::instance).is_some_and(|of| of != instance);
+            let holder = state.and_then(State::instance);
+            if holder.is_some_and(|holder| holder != instance)
+                || (holder.is_none() && !counts(seq, state))
+            {
+                lost.extend(holding.remove(&seq).then_some(seq));
+                done.remove(&seq);
+                continue;
+            }
             let new = match state {
-                _ if held && of_other => {
-                    lost.push(seq);
-                    continue;
-                }
                 Some(State::Done { .. }) => continue,
                 // An offer that no other worker has claimed is taken back.
-                _ if held => State::Taken { by: id, instance, before },
+                _ if holding.contains(&seq) => State::Taken { by: id, instance, before },
                 _ if done.contains(&seq) => State::Done { instance },
-                Some(State::Away { .. }) if !of_other => State::Waiting { before },
+                Some(State::Away { .. }) => State::Waiting { before },
                 Some(_) | None => continue,
             };
             known.push((seq, new));
         }
+        let stays = |seq: &u64| board.job((tag, *seq)).is_some() || counts(*seq, None);
+        holding.retain(stays);
+        done.retain(stays);
         board.put_worker(tag, id, &queue, |worker| {
             (worker.jobs_max, worker.holding, worker.done) = (jobs_max, holding, done);
         });
@@ -318,7 +341,12 @@ impl Hub {
         silent: bool,
     ) -> Result<Reply, Refusal> {
         let (tag, seq) = key;
-        let instance = self.sessions[&id].instance;
+        let session = &self.sessions[&id];
+        let instance = session.instance;
+        // Nothing is told of rooms that it is not in.
+        if session.sub_key(tag).is_none() {
+            return refuse(RefusalCode::Absent, "join the room before reporting on its jobs");
+        }
         let queue = match self.asking.board.job(key) {
             Some(job) => match job.queue_of(instance) {
                 Some(queue) => Some(queue.clone()),
@@ -397,6 +425,9 @@ impl Hub {
             let reply = |entry: &Entry| entry.from.session == id && entry.reply_to == Some(seq);
             stream.uncommitted.iter().any(|pending| reply(&pending.entry))
         };
+        if let Some(worker) = board.worker(tag, id).filter(|_| may_come_back) {
+            self.instances.had_jobs(instance, worker.jobs().map(|seq| (tag, seq)));
+        }
         let own = Queue::Own(instance);
         let is_own = board.worker(tag, id).is_some_and(|worker| *worker.queue() == own);
         let mut abandoned = Vec::new();

@@ -319,7 +319,7 @@ mod tests {
     fn promised_id_is_for_its_user_in_any_session() {
         let mut scene = Scene::new(false);
         let tag = open(&mut scene, MIA, MAX);
-        scene.hub.close(scene.now, session(MIA), crate::chat::member::EndCause::Closed);
+        scene.hub.close(scene.now, session(MIA), EndCause::Closed);
         scene.open(session(MIA), MIA);
         for (uid, acked) in [(EVE, vec![]), (MAX, vec![]), (MIA, vec![1])] {
             scene.say(session(uid), 2, SubmitTo::Stream(tag), "x");
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(scene.hub.streams.len(), before);
         assert!(scene.hub.conversations.begun.is_empty());
         assert_eq!(follow(&mut scene, MIA, SAM), tag, "its id stays as long as it is promised");
-        scene.hub.close(scene.now, session(MIA), crate::chat::member::EndCause::Killed);
+        scene.hub.close(scene.now, session(MIA), EndCause::Killed);
         scene.settle();
         assert_eq!(scene.hub.streams.len(), before);
         // A message that is not stored was not said.

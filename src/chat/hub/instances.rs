@@ -15,8 +15,8 @@ use crate::{
     chat::{member::SessionId, verbs::StreamTag},
     faults::{Fault, planted},
     limits::{
-        ENDED_INSTANCE_RUNS_MAX, FORGOTTEN_USERS_MAX, QUIT_INSTANCES_MAX, SUBMITS_KEPT_MS,
-        UNACKED_SUBMITS_MAX,
+        ANSWER_JOBS_MAX, ENDED_INSTANCE_RUNS_MAX, FORGOTTEN_USERS_MAX, QUIT_INSTANCES_MAX,
+        REQUESTS_DONE_KEPT_MAX, SUBMITS_KEPT_MS, UNACKED_SUBMITS_MAX,
     },
 };
 
@@ -104,6 +104,8 @@ struct Instance {
     is_restored: bool,
     /// By counter, without overlap.
     runs: VecDeque<Run>,
+    /// Jobs that this boot saw it take as a worker, until its connection broke.
+    jobs: BTreeSet<(StreamTag, u64)>,
     /// While it has no session.
     place: Option<Place>,
 }
@@ -165,7 +167,7 @@ impl Instance {
 
     /// Returns true if a later session with the same instance could tell that it was forgotten.
     fn knows_something(&self) -> bool {
-        !self.runs.is_empty() || self.forgotten > 0
+        !self.runs.is_empty() || self.forgotten > 0 || !self.jobs.is_empty()
     }
 }
 
@@ -377,7 +379,8 @@ impl Instances {
         if let Some(place) = instance.place.take() {
             self.ended.take(key, place);
         }
-        instance.place = Some(self.ended.put(key, 1 + instance.runs.len(), at_us));
+        let weight = 1 + instance.runs.len() + instance.jobs.len();
+        instance.place = Some(self.ended.put(key, weight, at_us));
         while let Some(key) = self.ended.excess() {
             let dropped = self.known.remove(&key);
             let Some(place) = dropped.and_then(|instance| instance.place) else { return };
@@ -454,6 +457,24 @@ impl Instances {
     /// The session that speaks for an instance.
     pub(super) fn session_of(&self, key: InstanceKey) -> Option<SessionId> {
         self.known.get(&key)?.session
+    }
+
+    /// Notes jobs that an instance has as a worker whose connection breaks.
+    pub(super) fn had_jobs(
+        &mut self,
+        key: InstanceKey,
+        jobs: impl Iterator<Item = (StreamTag, u64)>,
+    ) {
+        let Some(instance) = self.known.get_mut(&key) else { return };
+        instance.jobs.extend(jobs);
+        while instance.jobs.len() > ANSWER_JOBS_MAX + REQUESTS_DONE_KEPT_MAX {
+            instance.jobs.pop_first();
+        }
+    }
+
+    /// Returns true if an instance had a job when its connection broke.
+    pub(super) fn has_had_job(&self, key: InstanceKey, job: (StreamTag, u64)) -> bool {
+        self.known.get(&key).is_some_and(|instance| instance.jobs.contains(&job))
     }
 
     /// The counters of all instances, as text.

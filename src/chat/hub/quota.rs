@@ -1,5 +1,7 @@
 //! Who is charged for what: all that a client causes is charged to its account.
 
+use std::hash::Hash;
+
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +14,38 @@ use crate::{
     },
 };
 
-/// How much one of several may have of something: with what is free and what he has already, as if all
+/// How much one of several may have of something: with what is free and what they have already, as if all
 /// who have some of it, and one more, shared that. So there is always some left for whoever comes next,
-/// and one's share shrinks as others compete.
+/// and one's share shrinks as others compete. While something is free, each may have one.
 pub(super) fn share(free: usize, own: usize, others: usize) -> usize {
-    (free + own) / (others + 1)
+    ((free + own) / (others + 1)).max(free.min(1))
+}
+
+/// What one has of something that several have, and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Holding {
+    pub(super) own: usize,
+    /// How many others have some, and how much together.
+    pub(super) others: usize,
+    pub(super) others_have: usize,
+}
+
+impl Holding {
+    /// Counts what each holder has, who may occur several times.
+    pub(super) fn of<K: Eq + Hash>(who: K, held: impl Iterator<Item = (K, usize)>) -> Self {
+        let mut by_holder: FxHashMap<K, usize> = FxHashMap::default();
+        for (holder, amount) in held {
+            *by_holder.entry(holder).or_default() += amount;
+        }
+        let own = by_holder.remove(&who).unwrap_or(0);
+        Self { own, others: by_holder.len(), others_have: by_holder.values().sum() }
+    }
+
+    /// How much of `max` it may be.
+    pub(super) fn share(&self, max: usize) -> usize {
+        let free = max.saturating_sub(self.own + self.others_have);
+        share(free, self.own, self.others)
+    }
 }
 
 /// Whom a session is charged to: a user id on a host's server, a process on a user's own.
@@ -393,6 +422,32 @@ mod tests {
         // Whoever took all he could leaves as much for the next.
         assert_eq!(share(50, 50, 1), 50);
         assert_eq!(share(25, 25, 3), 12);
+        assert_eq!(
+            (share(1, 0, 9), share(0, 0, 9)),
+            (1, 0),
+            "the last one is for whoever has none"
+        );
+    }
+
+    #[test]
+    fn whoever_comes_next_finds_some_whatever_others_took() {
+        // Each takes all that they may, up to a cap of a quarter.
+        let (max, cap) = (1_024, 256);
+        let mut all: Vec<(u32, usize)> = Vec::new();
+        for uid in 0..50 {
+            loop {
+                let holding = Holding::of(uid, all.iter().copied());
+                if holding.own >= cap.min(holding.share(max)) {
+                    assert!(holding.own > 0, "user {uid} gets nothing");
+                    break;
+                }
+                all.push((uid, 1));
+            }
+        }
+        assert!(all.len() <= max);
+        let holding = Holding::of(0, all.iter().copied());
+        assert_eq!((holding.own, holding.others), (256, 49));
+        assert_eq!(holding.own + holding.others_have, all.len());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
         verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
     },
     limits::{
-        ANSWER_JOBS_MAX, ANSWERERS_PER_ROOM_MAX, AWAY_PER_USER_MAX, CONVERSATIONS_PER_USER_MAX,
+        ANSWER_JOBS_MAX, ANSWERERS_PER_USER_MAX, AWAY_PER_USER_MAX, CONVERSATIONS_PER_USER_MAX,
         MARKS_PER_USER_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICES_PER_USER_MAX,
         RECEIPT_ACKS_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX, REQUESTS_PER_USER_MAX,
         ROOM_ROLES_MAX, SCHEDULE_MS_MAX, SEARCH_BYTES_MAX, STREAMS_PER_SESSION_MAX, TEXT_BYTES_MAX,
@@ -619,7 +619,7 @@ table! {
             (MIA, Request::Answer(answering(scene, Some("r"), 1)))
         };
         "a worker too many": |scene| {
-            for n in 0..ANSWERERS_PER_ROOM_MAX as u64 {
+            for n in 0..ANSWERERS_PER_USER_MAX as u64 {
                 let id = SessionId(1_000 + n);
                 scene.open(id, EVE);
                 scene.hub.request(scene.now, id, 1, join_room("den"));
@@ -627,7 +627,8 @@ table! {
                 scene.hub.request(scene.now, id, 1, answer);
             }
             scene.settle();
-            (MIA, Request::Answer(answering(scene, None, 1)))
+            scene.request(MIA, Request::Answer(answering(scene, None, 1))).unwrap();
+            (EVE, Request::Answer(answering(scene, None, 1)))
         };
     }
     Take {

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Action, Frame, Hub, Now, Record,
+    quota::Holding,
     request::{no_room, refuse},
     session::Session,
     stream::{Stream, Topic},
@@ -341,18 +342,10 @@ impl Hub {
     /// Whether a user may make one more room: his share shrinks as others have theirs.
     fn may_make_rooms(&self, uid: u32) -> Result<(), Refusal> {
         self.looked_at(self.rooms.len());
-        let mut of_users = std::collections::HashMap::new();
-        for tag in self.rooms.values() {
-            if let Topic::Room { creator_uid, .. } = self.stream(*tag).topic {
-                *of_users.entry(creator_uid).or_insert(0) += 1;
-            }
-        }
-        let own = of_users.get(&uid).copied().unwrap_or(0);
-        let others = of_users.len() - usize::from(own > 0);
-        let free = self.rules.rooms_max - self.rooms.len();
-        let share = super::quota::share(free, own, others);
-        let most = self.rules.rooms_per_user_max.min(share);
-        if own >= most {
+        let creators = self.rooms.values().filter_map(|tag| self.room_rules(*tag));
+        let holding = Holding::of(uid, creators.map(|(_, creator_uid, _)| (creator_uid, 1)));
+        let own = holding.own;
+        if own >= self.rules.rooms_per_user_max.min(holding.share(self.rules.rooms_max)) {
             let text = format!("this user made {own} rooms, which is the limit");
             return refuse(RefusalCode::Failed, text);
         }

@@ -13,13 +13,16 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     chat::{
-        hub::{instances::InstanceKey, quota::AccountId},
+        hub::{
+            instances::InstanceKey,
+            quota::{AccountId, share},
+        },
         member::{Member, SessionId},
         names::Label,
         verbs::{Event, StreamTag},
     },
     faults::{Fault, planted},
-    limits::{ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, REQUESTS_DONE_KEPT_MAX},
+    limits::{ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX},
 };
 
 /// Room and sequence number of a job.
@@ -158,6 +161,15 @@ impl Worker {
         &self.queue
     }
 
+    /// Jobs that it works on or has done.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = u64> {
+        self.holding.union(&self.done).copied()
+    }
+
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.holding.contains(&seq) || self.done.contains(&seq)
+    }
+
     fn is_free(&self) -> bool {
         self.responsive && self.open.len() < self.jobs_max
     }
@@ -225,12 +237,14 @@ pub(super) struct Board {
     states: usize,
     states_max: usize,
     states_per_account_max: usize,
+    /// Accounts are users.
+    host: bool,
     offers: u64,
     places: u64,
 }
 
 impl Board {
-    pub(super) fn new(states_max: usize, states_per_account_max: usize) -> Self {
+    pub(super) fn new(states_max: usize, states_per_account_max: usize, host: bool) -> Self {
         Self {
             jobs: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -242,6 +256,7 @@ impl Board {
             states: 0,
             states_max,
             states_per_account_max,
+            host,
             offers: 0,
             places: 0,
         }
@@ -251,10 +266,6 @@ impl Board {
 
     pub(super) fn job(&self, key: JobKey) -> Option<&Job> {
         self.jobs.get(&key)
-    }
-
-    pub(super) fn job_count(&self) -> usize {
-        self.jobs.len()
     }
 
     pub(super) fn jobs_in(&self, tag: StreamTag) -> impl Iterator<Item = (u64, &Job)> {
@@ -284,10 +295,22 @@ impl Board {
         self.rooms.get(&tag).map_or(0, |room| room.workers.len())
     }
 
-    /// States that an account's jobs may have beside those that they have.
+    /// Jobs that an account may have. On a host's server all accounts share them.
+    pub(super) fn share_of(&self, account: AccountId) -> usize {
+        self.share(account, REQUESTS_MAX.saturating_sub(self.jobs.len()), self.load(account).jobs)
+    }
+
+    /// States that an account's jobs may have beside those that they have. On a host's server all accounts share
+    /// them.
     pub(super) fn states_left(&self, account: AccountId) -> usize {
-        let of_account = self.states_per_account_max.saturating_sub(self.load(account).states);
-        of_account.min(self.states_max.saturating_sub(self.states))
+        let own = self.load(account).states;
+        let share = self.share(account, self.states_max.saturating_sub(self.states), own);
+        self.states_per_account_max.min(share).saturating_sub(own)
+    }
+
+    fn share(&self, account: AccountId, free: usize, own: usize) -> usize {
+        let others = self.loads.len() - usize::from(self.loads.contains_key(&account));
+        share(free, own, if self.host { others } else { 0 })
     }
 
     // ---- jobs --------------------------------------------------------------------------------

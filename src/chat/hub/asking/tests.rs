@@ -131,6 +131,14 @@ impl Room {
     }
 
     /// Session 1 asks; returns the number of the job, which is its counter here.
+    /// A message that an earlier boot numbered.
+    fn say_in_earlier_boot(&mut self, id: u64) -> u64 {
+        let seq = self.say(id, None);
+        self.events();
+        self.hub.stream_mut(self.tag).inherited = seq;
+        seq
+    }
+
     fn ask(&mut self, again: bool) -> u64 {
         let counter = if again { self.said } else { self.say(1, None) };
         self.hub.end_turn(self.now);
@@ -196,7 +204,7 @@ impl Room {
     }
 
     fn has_jobs(&self) -> bool {
-        self.hub.asking.board.job_count() > 0
+        self.hub.asking.board.jobs_in(self.tag).next().is_some()
     }
 }
 
@@ -327,7 +335,7 @@ fn a_reply_that_comes_again_after_a_break_is_the_reply() {
     assert_eq!(room.offers().len(), 1, "{next} has both of them free");
     // Also where the server knew nothing of the request: it is asked again.
     let mut room = Room::new(2);
-    let seq = room.say(1, None);
+    let seq = room.say_in_earlier_boot(1);
     room.say(2, Some(seq));
     room.events();
     room.answer(2, Some("q"), &[], &[seq]);
@@ -376,8 +384,7 @@ fn nobody_answers_under_name_after_name() {
 #[test]
 fn after_a_restart_what_is_held_or_done_is_not_offered() {
     let mut room = Room::new(4);
-    let seq = room.say(1, None);
-    room.events();
+    let seq = room.say_in_earlier_boot(1);
     room.answer(2, Some("held"), &[seq], &[]);
     room.answer(3, Some("done"), &[], &[seq]);
     room.ask(true);
@@ -388,6 +395,81 @@ fn after_a_restart_what_is_held_or_done_is_not_offered() {
     assert_eq!(room.offers(), [(4, seq, 0)]);
     room.say(2, Some(seq));
     assert_eq!(room.offers(), []);
+}
+
+#[test]
+fn claims_on_jobs_that_this_boot_offered_are_not_believed() {
+    let mut room = Room::new(4);
+    let seqs = [room.ask(false), room.ask(false), room.ask(false)];
+    room.answer(2, Some("q"), &[], &[]);
+    assert_eq!(room.offers(), [(2, seqs[0], 0)]);
+    assert_eq!(room.answer(3, Some("q"), &seqs[1..], &seqs[..1]), seqs[1..], "it lost them");
+    let offers = room.offers();
+    assert_eq!(offers, [(3, seqs[1], 0)], "it is offered what waits");
+    assert!(room.take(2, seqs[0]), "the offer is still there");
+    room.say(2, Some(seqs[0]));
+    assert_eq!(room.offers(), [(2, seqs[2], 0)]);
+    // Nor on a message that becomes a job only now, of whatever boot.
+    for (earlier, again) in [(false, false), (false, true), (true, false)] {
+        let mut room = Room::new(3);
+        let seq = if earlier { room.say_in_earlier_boot(1) } else { room.say(1, None) };
+        room.events();
+        room.answer(2, Some("q"), &[], &[seq]);
+        room.request(1, Request::Ask { counter: room.said, again }).unwrap();
+        room.after_ms(REASK_AFTER_MS);
+        assert_eq!(room.offers(), [(2, seq, 0)], "{earlier} {again}");
+    }
+}
+
+#[test]
+fn worker_whose_connection_broke_still_has_its_job() {
+    let mut room = Room::new(3);
+    let seq = room.ask(false);
+    room.answer(2, Some("q"), &[], &[]);
+    assert_eq!(room.offers(), [(2, seq, 0)]);
+    assert!(room.take(2, seq));
+    room.close(2, EndCause::Closed);
+    room.enter(12, 2);
+    assert_eq!(room.answer(12, Some("q"), &[seq], &[]), [0; 0]);
+    room.answer(3, Some("q"), &[], &[]);
+    room.after_ms(HOLDER_AWAY_MS_MAX);
+    assert_eq!(room.offers(), [], "it works on");
+    room.close(12, EndCause::Closed);
+    room.enter(22, 2);
+    assert_eq!(room.answer(22, Some("q"), &[], &[seq]), [0; 0]);
+    room.after_ms(HOLDER_AWAY_MS_MAX);
+    assert_eq!(room.offers(), [], "it has done it");
+}
+
+#[test]
+fn jobs_and_workers_of_one_user_leave_some_to_others() {
+    let mut room = Room::with(Rules { host: true, job_states_max: 4, ..rules() }, 1);
+    // Each has its own user.
+    let enter = |room: &mut Room, uid: u32| {
+        let peer = Peer { uid, user: UserName::new("bob").unwrap(), pid: uid, start: 0 };
+        let id = SessionId(u64::from(uid));
+        room.hub.open(room.now, id, peer, Hello::new(None, Kind::Script, [uid as u8; 16])).unwrap();
+        let follow = Follow::Room(RoomName::new("dev").unwrap());
+        let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+        room.request(id.0, join).unwrap();
+    };
+    enter(&mut room, 50);
+    enter(&mut room, 51);
+    for _ in 0..4 {
+        room.ask(false);
+    }
+    let counter = room.say(50, None);
+    room.events();
+    room.request(50, Request::Ask { counter, again: false }).unwrap();
+    for worker in ["a", "b", "c"] {
+        enter(&mut room, 100 + u32::from(worker.as_bytes()[0]));
+        room.answer(100 + u64::from(worker.as_bytes()[0]), Some(worker), &[], &[]);
+        room.events();
+    }
+    let load =
+        |room: &Room, uid| room.hub.asking.board.load(super::super::quota::AccountId::User(uid));
+    assert!(load(&room, 50).states > 0, "its job is offered");
+    assert!(load(&room, 1).states <= 3);
 }
 
 #[test]
@@ -447,8 +529,7 @@ fn an_account_has_so_many_requests_and_no_more() {
 fn known_states_go_over_the_bound_and_are_counted() {
     let bound = Rules { job_states_max: 1, ..rules() };
     let mut room = Room::with(bound, 3);
-    let seq = room.say(1, None);
-    room.events();
+    let seq = room.say_in_earlier_boot(1);
     room.answer(2, Some("a"), &[], &[seq]);
     room.answer(3, Some("b"), &[], &[seq]);
     room.request(1, Request::Ask { counter: seq, again: true }).unwrap();
