@@ -23,6 +23,7 @@ mod effort;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
+mod holdings;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
