@@ -98,6 +98,7 @@ faults! {
     BoundNeverReleased "A job passed for a bound is offered once the bound has room."
     ClaimsBelieved "A worker's claims count only for jobs that this boot did not offer itself."
     JobBeforePublication "Only a published message becomes a job."
+    JobOutcomeToldOnce "The outcome of a job reaches its sender over any break."
     FailedReplyCounts "A job is done at the commit of its reply."
 
     // Reading.

@@ -26,6 +26,7 @@ mod flow;
 #[cfg(test)]
 mod flow_cases;
 mod gone;
+mod holdings;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
