@@ -60,6 +60,8 @@ faults! {
     RateLimitNeverSlows "A sender over the rate limit waits."
     SlowedSessionNeverResumed "A sender that waited for the rate limit is resumed."
 
+    // Shares of a user in what the server needs to live.
+    ReadersAtFullPriority "Reading the history runs below the hub."
     // Rooms, roles and removal.
     ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
     KeysNeverChange "A user removed from a room opens no later datagram."
