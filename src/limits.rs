@@ -239,6 +239,7 @@ pub const HEAVIEST_MAX: usize = 5;
 pub const HISTORY_BYTES_PER_USER_MAX: u64 = 1024 * 1024 * 1024;
 
 const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
+const _: () = assert!(FETCHES_PER_USER_MAX < FETCHES_MAX);
 
 // ---- submits ---------------------------------------------------------------------------------
 
@@ -295,6 +296,8 @@ pub const QUESTION_MS_MAX: u64 = 5_000;
 pub const QUESTIONS_MAX: usize = 3;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
+/// The same of one user id on a host's server.
+pub const FETCHES_PER_USER_MAX: usize = 2;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.

@@ -41,6 +41,8 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 /// Reads older messages for a session and writes them to it.
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
+    let Some(conn) = core.inner.borrow().conns.get(&fetch.session).map(Rc::clone) else { return };
+    let turn = core.fetch_turn(conn.uid()).await;
     let Fetch { tag, first, last, .. } = fetch;
     let (stream, rooms) = (fetch.stream.clone(), fetch.rooms.clone());
     let read = move || {
@@ -61,6 +63,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
             None
         }
     };
+    drop(turn);
     let mut inner = core.inner.borrow_mut();
     let Some(found) = found else {
         inner.hub.fetch_failed(core.now(), &fetch);
