@@ -62,6 +62,8 @@ faults! {
 
     // Shares of a user in what the server needs to live.
     ReadersAtFullPriority "Reading the history runs below the hub."
+    LogLinesUnbounded "Lines of the log that one user causes are bounded per second."
+    NoisePushesActsOut "What operators did stays in the log whatever else is written there."
     // Rooms, roles and removal.
     ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
     KeysNeverChange "A user removed from a room opens no later datagram."

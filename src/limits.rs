@@ -467,8 +467,15 @@ pub const DISK_FREE_BYTES_LOW: u64 = 128 * 1024 * 1024;
 pub const DESCRIPTORS_LOW: u64 = 512;
 /// Log of a server that runs in the background: one file, and one older.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of the newest acts of operators, which every log file begins with.
+pub const LOG_ACTS_BYTES_MAX: usize = 256 * 1024;
+/// Lines of the log that one user id causes in a second; more are counted.
+pub const LOG_LINES_PER_USER_MAX: u32 = 3;
+/// Users whose lines are counted apart in a second; those of all others are counted together.
+pub const LOG_USERS_MAX: usize = 32;
 /// Longest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
+const _: () = assert!(2 * LOG_ACTS_BYTES_MAX as u64 <= LOG_BYTES_MAX);
 const _: () = assert!(RUN_WAITING_BYTES_MAX >= 4 * TEXT_BYTES_MAX);
 const _: () = assert!(RUN_TITLE_BYTES_MAX * 6 < TEXT_BYTES_MAX);

@@ -116,6 +116,10 @@ impl Conn {
         self.peer.uid
     }
 
+    pub(super) fn user(&self) -> &UserName {
+        &self.peer.user
+    }
+
     /// Whether it is no session: it has not shaken hands, or was refused.
     pub(super) fn is_half_open(&self) -> bool {
         self.phase.get() != Phase::Open
@@ -477,10 +481,7 @@ impl Conn {
                         inner.act(core);
                     }
                 }
-                Err(e) => {
-                    core.log.warn(&format!("session of {}: {e}", self.peer.user));
-                    self.good_bye(&e.to_string());
-                }
+                Err(e) => self.misbehaves(core, &e.to_string()),
             }
         }
         taken
@@ -527,9 +528,14 @@ impl Conn {
             core.inner.borrow_mut().hub.heard(core.now(), self.id);
         }
         if let Err(e) = read {
-            core.log.warn(&format!("session of {}: {e}", self.peer.user));
-            self.good_bye(&e);
+            self.misbehaves(core, &e);
         }
+    }
+
+    /// It sent what is no frame, or not one for here: it is told so, and ended.
+    fn misbehaves(&self, core: &Core, what: &str) {
+        core.log.of_user(self.peer.uid, &self.peer.user, what);
+        self.good_bye(what);
     }
 
     fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {

@@ -231,6 +231,7 @@ impl Core {
         for conn in inner.conns.values() {
             conn.check_time(now.mono_us);
         }
+        self.log.settle();
         let after_ms = inner.hub.tick_after_ms().min(wait_ms_max);
         self.with_clock(|clock, now_us| clock.looked(now_us, after_ms));
     }
@@ -375,6 +376,10 @@ impl Inner {
                 }
             }
             Action::Log(what) => core.log.note(&what),
+            Action::LogOf(uid, what) => {
+                let user = self.hub.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid));
+                core.log.of_user(uid, &user, &what);
+            }
             Action::Row(mut row) => {
                 // Other processes compare it with the machine's clock.
                 row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);

@@ -52,10 +52,12 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let found = match core.threads.run(Work::Fetch, read).await {
         Ok(Err(e @ HistoryError::Damaged { .. })) => {
             // Not even the stream can be found. Trying again would give the same.
-            core.log.warn(&e.to_string());
+            core.log.of_user(conn.uid(), conn.user(), &e.to_string());
             Some(Found { upto: last, ..Found::default() })
         }
-        Ok(found) => found.map_err(|e| core.log.warn(&e.to_string())).ok(),
+        Ok(found) => {
+            found.map_err(|e| core.log.of_user(conn.uid(), conn.user(), &e.to_string())).ok()
+        }
         // The server ends.
         Err(e) if !e.is_panic() => return,
         Err(_) => {
@@ -105,7 +107,7 @@ pub(super) async fn answer(
                 Ok(Ok(answer)) => core.name_hits(&conn, answer, asked),
                 Ok(Err(e)) => {
                     if !matches!(e, HistoryError::Slow) {
-                        core.log.warn(&e.to_string());
+                        core.log.of_user(conn.uid(), conn.user(), &e.to_string());
                     }
                     Err(Refusal::new(RefusalCode::Failed, e.to_string()))
                 }

@@ -718,7 +718,7 @@ impl World {
                 }
                 self.book_ends(id);
             }
-            Action::Log(_) | Action::Row(_) | Action::RowGone(_) => {}
+            Action::Log(_) | Action::LogOf(..) | Action::Row(_) | Action::RowGone(_) => {}
         }
     }
 

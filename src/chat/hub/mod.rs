@@ -231,6 +231,8 @@ pub enum Action {
     End(SessionId, String),
     /// Note what an operator did.
     Log(String),
+    /// Note what a user caused.
+    LogOf(u32, String),
     /// A row of the presence table changed.
     Row(Box<Row>),
     /// A row of the presence table is gone.
