@@ -62,6 +62,7 @@ faults! {
 
     // Shares of a user in what the server needs to live.
     ReadersAtFullPriority "Reading the history runs below the hub."
+    SessionsBeyondDescriptors "Sessions leave the server its own descriptors."
     LogLinesUnbounded "Lines of the log that one user causes are bounded per second."
     NoisePushesActsOut "What operators did stays in the log whatever else is written there."
     // Rooms, roles and removal.

@@ -66,6 +66,16 @@ pub const FRAME_MS_MAX: u64 = 5_000;
 pub const AWAY_MS: u64 = 500;
 /// Connections of one user id that have not shaken hands yet.
 pub const HALF_OPEN_PER_USER_MAX: usize = 64;
+/// The same of all users.
+pub const HALF_OPEN_MAX: usize = 1_024;
+/// Frames of a connection that has not shaken hands: one of each kind that is answered then, and some.
+pub const FRAMES_BEFORE_SESSION_MAX: u32 = 8;
+/// Descriptors of a connection: its socket, and its process.
+pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// Descriptors of everything else that the server opens: locks, channels, the history and those who read it.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Connections that a server takes however few descriptors it may have.
+pub const CONNECTIONS_MIN: usize = 8;
 /// Silence after which a session is asked for a sign of life.
 pub const PING_AFTER_MS: u64 = 1_000;
 /// A session that owes an answer for so long is shown as unresponsive.
@@ -93,6 +103,7 @@ pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 // A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
 const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);
 const _: () = assert!(OUTPUT_BYTES_HIGH >= 2 * FRAME_BYTES_MAX);
+const _: () = assert!(HALF_OPEN_PER_USER_MAX <= HALF_OPEN_MAX);
 const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 
 // ---- rooms, backlog and flow -----------------------------------------------------------------

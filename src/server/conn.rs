@@ -20,9 +20,9 @@ use crate::{
         verbs::{Follow, Refusal, RefusalCode, Request},
     },
     limits::{
-        ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX,
-        LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES,
-        REQUESTS_PER_TURN_MAX,
+        ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX,
+        FRAMES_BEFORE_SESSION_MAX, HANDSHAKE_MS_MAX, LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX,
+        OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
     },
     os,
     session::{Accepted, Output},
@@ -85,6 +85,8 @@ pub(super) struct Conn {
     asked: Cell<bool>,
     /// What of its output is counted as its user's.
     pub(super) counted: Cell<usize>,
+    /// Frames that were taken before it was a session.
+    early: Cell<u32>,
 }
 
 impl Conn {
@@ -109,6 +111,7 @@ impl Conn {
             unread: Cell::new(false),
             asked: Cell::new(false),
             counted: Cell::new(0),
+            early: Cell::new(0),
         }
     }
 
@@ -490,7 +493,12 @@ impl Conn {
     fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
         let open = self.phase.get() == Phase::Open;
         let body = parsed.body;
+        let early = self.early.get() + u32::from(!open);
+        self.early.set(early);
         let read = match parsed.kind {
+            _ if early > FRAMES_BEFORE_SESSION_MAX => {
+                Err("too many frames before the handshake".to_owned())
+            }
             Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
             Kind::Stop => self.take_stop(core),
             Kind::Status if open || !self.asked.replace(true) => self.take_status(core),

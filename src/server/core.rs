@@ -65,6 +65,8 @@ pub(super) struct Core {
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    /// How many of them there may be.
+    pub(super) half_open_max: usize,
     /// How often users connect.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     /// Look-ups under way, by user id.
@@ -100,7 +102,7 @@ impl Core {
         table: Table,
         log: Log,
         options: &Options,
-        degraded: Vec<String>,
+        (degraded, half_open_max): (Vec<String>, usize),
         (history, restored, epoch): (Option<History>, Restored, u32),
     ) -> Rc<Self> {
         let run = rules.run;
@@ -134,6 +136,7 @@ impl Core {
             unread_mail: Cell::new(0),
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
+            half_open_max,
             connects: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
             threads: Threads::new(),

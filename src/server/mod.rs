@@ -140,7 +140,7 @@ pub fn run(
             });
         }
     };
-    os::raise_descriptor_limit();
+    let descriptors = os::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -149,7 +149,8 @@ pub fn run(
         .build()
         .map_err(io_error("can't start the event loop"))?;
     let local = tokio::task::LocalSet::new();
-    let done = runtime.block_on(local.run_until(serve(options, log, stop, ready, first)));
+    let done =
+        runtime.block_on(local.run_until(serve(options, log, stop, ready, (first, descriptors))));
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -159,7 +160,7 @@ async fn serve(
     log: Log,
     stop: &Stop,
     ready: impl FnOnce(&Places),
-    first: os::Reserve,
+    (first, descriptors): (os::Reserve, u64),
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
     let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
@@ -169,7 +170,14 @@ async fn serve(
         degraded.push(why);
         None
     });
+    let wanted = options.settings.limits.sessions;
+    let (sessions, half_open) = accept::room_for(descriptors, wanted);
+    if sessions < wanted {
+        let why = format!("{descriptors} open files are room for {sessions} sessions of {wanted}");
+        log.info(&format!("{why}; raise the limit (LimitNOFILE=, ulimit -n) to take more"));
+    }
     let mut rules = rules(&options, run, channel.is_some());
+    rules.sessions_max = sessions;
     let (mut restored, mut epoch) = (Restored::default(), 0);
     let (to_commits, commits) = tokio::sync::mpsc::channel(HISTORY_JOBS_MAX);
     let history = if options.history {
@@ -196,8 +204,15 @@ async fn serve(
         None => Listener::bind(&socket, options.system)
             .map_err(io_error(format!("can't listen at {}", socket.display())))?,
     };
-    let core =
-        Core::new(rules, channel, table, log, &options, degraded, (history, restored, epoch));
+    let core = Core::new(
+        rules,
+        channel,
+        table,
+        log,
+        &options,
+        (degraded, half_open),
+        (history, restored, epoch),
+    );
     for uid in talked {
         // Who is not known to the system any more, or not yet, is called as when he said something.
         if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {
@@ -262,7 +277,6 @@ fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
         host: options.system,
         broadcast,
         broadcast_members_min: options.settings.broadcast.members_min,
-        sessions_max: limits.sessions,
         sessions_per_user_max: limits.sessions_per_user,
         rooms_max: limits.rooms,
         rooms_per_user_max: limits.rooms_per_user,

@@ -56,7 +56,7 @@ pub use clock::Clock;
 pub use flow::Report;
 pub use instances::EarlierSubmits;
 pub use notices::NoticeState;
-pub use quota::{Bucket, Rates, Usage};
+pub use quota::{Bucket, Rates, Usage, share};
 pub use reading::{Question, SearchQuestion};
 pub use restored::{Record, Restored, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;

@@ -15,7 +15,8 @@ use crate::{
 /// How much one of several may have of something: with what is free and what he has already, as if all
 /// who have some of it, and one more, shared that. So there is always some left for whoever comes next,
 /// and one's share shrinks as others compete.
-pub(super) fn share(free: usize, own: usize, others: usize) -> usize {
+#[must_use]
+pub fn share(free: usize, own: usize, others: usize) -> usize {
     (free + own) / (others + 1)
 }
 
