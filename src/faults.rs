@@ -61,6 +61,7 @@ faults! {
     SlowedSessionNeverResumed "A sender that waited for the rate limit is resumed."
 
     // Shares of a user in what the server needs to live.
+    SharedFramesUncharged "A frame that only one user's sessions keep is that user's."
     ReadersAtFullPriority "Reading the history runs below the hub."
     SessionsBeyondDescriptors "Sessions leave the server its own descriptors."
     LogLinesUnbounded "Lines of the log that one user causes are bounded per second."
