@@ -82,13 +82,21 @@ pub const PING_AFTER_MS: u64 = 1_000;
 pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
 /// Bytes waiting for one session's socket above which nothing more is taken from it or put to it.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
-/// Bytes of what waits for all sessions of one user id and for nobody else. Above, a session to which more
-/// is to be told is ended: it does not take what it is told.
-pub const OUTPUT_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that one turn takes from one session at most.
+/// Bytes of memory that all sessions of one user id keep: their output, and input that is not taken yet. Above,
+/// the session that keeps most is ended.
+pub const SESSION_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
+/// The same, above which they are read in small pieces only.
+pub const SESSION_BYTES_PER_USER_HIGH: usize = SESSION_BYTES_PER_USER_MAX / 2;
+/// Bytes that one turn reads from one session at most.
 pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
+/// The same of a session whose account has used its turn.
+pub const READ_BYTES_PER_TURN_MIN: usize = 4 * 1024;
 /// Requests taken from one session in one turn; the rest waits for the others.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Signs of life and reports that a session whose account has used its turn is heard with in one turn.
+pub const SIGNS_PER_TURN_MAX: usize = 2;
+/// Sessions of one account that go on in one turn with what the turn before had no time for.
+pub const CALLED_PER_TURN_MAX: usize = 32;
 /// What is repeated to a client of its own words, at most.
 pub const ECHO_BYTES_MAX: usize = 200;
 /// Look-ups in the user database that one user id may have under way.
@@ -103,6 +111,12 @@ pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 // A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
 const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);
 const _: () = assert!(OUTPUT_BYTES_HIGH >= 2 * FRAME_BYTES_MAX);
+const _: () = assert!(READ_BYTES_PER_TURN_MIN >= SIGNS_PER_TURN_MAX * 64);
+// Input that is read in small pieces alone never ends a session.
+const _: () = assert!(
+    SESSIONS_PER_USER_MAX * READ_BYTES_PER_TURN_MIN
+        <= SESSION_BYTES_PER_USER_MAX - SESSION_BYTES_PER_USER_HIGH
+);
 const _: () = assert!(HALF_OPEN_PER_USER_MAX <= HALF_OPEN_MAX);
 const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 
@@ -220,6 +234,8 @@ pub const TURN_BYTES_MIN: usize = 8 * 1024;
 pub const FRAME_COST_BYTES: usize = 64;
 /// The same of a request.
 pub const REQUEST_COST_BYTES: usize = 4 * 1024;
+/// Bytes of messages that the sessions of one account are given in one turn; who stands in line gets some even then.
+pub const GIVEN_BYTES_PER_TURN_MAX: usize = 2 * 1024 * 1024;
 /// What each member costs of it that is told of a join or leave.
 pub const TOLD_COST_BYTES: usize = 64;
 /// Who said or asked something within so long competes with the others.

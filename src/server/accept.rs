@@ -121,7 +121,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
-        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
+        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted, core.system));
         // A task of its own: what letting in took of memory is not kept as long as the session lasts.
         tokio::task::spawn_local(conn::run(core, conn));
     });

@@ -7,8 +7,10 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod accept;
+mod allowance;
 mod conn;
 mod core;
+mod lines;
 mod log;
 mod manager;
 mod past;
@@ -37,6 +39,7 @@ use crate::{
         rules::Policy,
     },
     config::Settings,
+    faults::{Fault, planted},
     history::{self, History, HistoryError},
     limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
     os::{self, Lock, LockError, LockNote, Places},
@@ -310,11 +313,24 @@ fn open_channel(
     broadcast::Sender::open(run.0, first).map(Some).map_err(|e| format!("broadcast is off: {e}"))
 }
 
-/// Ends each turn: all sessions that had something to read were read before this task ran again.
+/// Ends each turn: all sessions that had something to read were read before this task ran again. The next one begins
+/// with a look at the sockets; only then those go on that this one had no time for.
 async fn turns(core: Rc<Core>) {
     loop {
         core.turn_due.notified().await;
         core.turn();
+        if core.has_waiting() {
+            look_at_sockets().await;
+            core.call_waiting();
+        }
+    }
+}
+
+/// Waits until the runtime has looked at all sockets, and has woken whoever can go on: a task that only wakes itself
+/// runs dozens of times before that.
+async fn look_at_sockets() {
+    if !planted(Fault::TurnWithoutLook) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -349,5 +365,43 @@ async fn idle_exit(core: Rc<Core>, after: Option<Duration>) {
         } else if idle_since.elapsed() >= after {
             return;
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{cell::Cell, io::Write as _, os::unix::net::UnixStream};
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[test]
+    fn whoever_can_be_read_goes_on_before_a_task_that_looked_at_the_sockets() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        runtime.block_on(local.run_until(async {
+            let (mut ann, bob) = UnixStream::pair().unwrap();
+            bob.set_nonblocking(true).unwrap();
+            let mut bob = tokio::net::UnixStream::from_std(bob).unwrap();
+            let read = Rc::new(Cell::new(0));
+            let count = Rc::clone(&read);
+            let reader = tokio::task::spawn_local(async move {
+                while bob.read(&mut [0; 8]).await.is_ok_and(|bytes| bytes > 0) {
+                    count.set(count.get() + 1);
+                }
+            });
+            // Until it waits for its socket.
+            tokio::task::yield_now().await;
+            let turns = tokio::task::spawn_local(async move {
+                for turn in 1..100 {
+                    ann.write_all(b"x").unwrap();
+                    look_at_sockets().await;
+                    assert_eq!(read.get(), turn);
+                }
+            });
+            turns.await.unwrap();
+            reader.abort();
+        }));
     }
 }

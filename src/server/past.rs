@@ -79,11 +79,9 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let found = Fetched { frames: frames.collect(), upto: found.upto, oldest: found.oldest };
     let chunks = inner.hub.fetched(core.now(), &fetch, found);
     // Who was removed meanwhile gets nothing of it.
-    if let Some(chunks) = chunks
-        && let Some(conn) = inner.conns.get(&fetch.session).map(Rc::clone)
-    {
-        conn.put_chunks(chunks);
-        inner.pump(&core, &conn);
+    if let Some(chunks) = chunks.filter(|_| !conn.is_ending()) {
+        core.give(&conn, chunks);
+        inner.pump(&core, &conn, false);
     }
     inner.act(&core);
 }
@@ -119,7 +117,7 @@ pub(super) async fn answer(
     };
     conn.end_question();
     let mut inner = core.inner.borrow_mut();
-    inner.send(conn.id, Frame::Reply { serial, result });
+    inner.send(&core, conn.id, Frame::Reply { serial, result });
     inner.act(&core);
 }
 

@@ -54,12 +54,6 @@ impl Output {
         self.waiting
     }
 
-    /// Bytes of memory that only this session needs.
-    #[must_use]
-    pub fn own_bytes(&self) -> usize {
-        self.own
-    }
-
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -629,8 +629,13 @@ impl Hub {
 
     /// Whether more of what a session sends may be taken in this turn: each account has its share.
     pub fn has_credit(&mut self, id: SessionId) -> bool {
-        let Some(session) = self.sessions.get(&id) else { return true };
-        self.accounts.has_credit(session.account)
+        self.credit_left(id) > 0
+    }
+
+    /// Returns the bytes that may be taken from a session in this turn. What is no session pays nothing.
+    pub fn credit_left(&mut self, id: SessionId) -> usize {
+        let Some(session) = self.sessions.get(&id) else { return usize::MAX };
+        self.accounts.credit_left(session.account)
     }
 
     /// Charges a session for so many others that are told what it did.
@@ -640,12 +645,13 @@ impl Hub {
         }
     }
 
-    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something.
+    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something. A user of the
+    /// host who uses up that share competes with the others whatever it was used for.
     pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (account, uid) = (session.account, session.peer.uid);
         self.accounts.charge(account, bytes);
-        if speaks {
+        if speaks || (self.rules.host && self.accounts.credit_left(account) == 0) {
             self.accounts.note_active(now.mono_us, account);
             self.used(uid).recent += bytes as u64;
         }

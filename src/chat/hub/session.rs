@@ -551,7 +551,7 @@ mod tests {
     };
     use crate::{
         chat::{hub::scene::USERS, names::UserName},
-        limits::TEXT_BYTES_MAX,
+        limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
     };
 
     /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
@@ -681,6 +681,18 @@ mod tests {
         // However little there is, a free place is for whoever has none.
         let mut scene = Scene::with_rules(false, |rules| rules.sessions_max = USERS.len() + 1);
         assert_eq!(open_all(&mut scene, 70, 70_000), 1);
+    }
+
+    #[test]
+    fn user_who_spends_a_turn_on_reports_competes_with_those_who_speak() {
+        let mut scene = Scene::new(false);
+        for (spends, alone) in [(TURN_BYTES_MAX, false), (TURN_BYTES_MAX - 1, true)] {
+            scene.pass(2_000);
+            scene.hub.spend(scene.now, session(EVE), spends, false);
+            scene.hub.spend(scene.now, session(MIA), 1, true);
+            scene.pass(200);
+            assert_eq!(scene.hub.credit_left(session(MAX)) == TURN_BYTES_MAX, alone, "{spends}");
+        }
     }
 
     #[test]
