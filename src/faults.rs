@@ -66,6 +66,19 @@ faults! {
     RateLimitNeverSlows "A sender over the rate limit waits."
     SlowedSessionNeverResumed "A sender that waited for the rate limit is resumed."
 
+    // Shares of a user in what the server needs to live.
+    SignsTakenAtAnyTime "Reports and signs of life have a share like everything else."
+    AllSessionsCalled "Few sessions of one account go on in one turn."
+    GivenWithoutEnd "What the sessions of one account are given in one turn is bounded."
+    TurnWithoutLook "A turn begins with a look at all sockets."
+    SharedFramesUncharged "A frame that only one user's sessions keep is that user's."
+    MemoryOfUserUnbounded "Memory of the sessions of one user is bounded."
+    FullOutputStopsFrameTimer "A frame that is not finished has a time limit, also while the output is full."
+    ReadersAtFullPriority "Reading the history runs below the hub."
+    SessionsBeyondDescriptors "Sessions leave the server its own descriptors."
+    LogLinesUnbounded "Lines of the log that one user causes are bounded per second."
+    NoisePushesActsOut "What operators did stays in the log whatever else is written there."
+
     // Rooms, roles and removal.
     ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
     KeysNeverChange "A user removed from a room opens no later datagram."

@@ -66,19 +66,37 @@ pub const FRAME_MS_MAX: u64 = 5_000;
 pub const AWAY_MS: u64 = 500;
 /// Connections of one user id that have not shaken hands yet.
 pub const HALF_OPEN_PER_USER_MAX: usize = 64;
+/// The same of all users.
+pub const HALF_OPEN_MAX: usize = 1_024;
+/// Frames of a connection that has not shaken hands: one of each kind that is answered then, and some.
+pub const FRAMES_BEFORE_SESSION_MAX: u32 = 8;
+/// Descriptors of a connection: its socket, and its process.
+pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// Descriptors of everything else that the server opens: locks, channels, the history and those who read it.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Connections that a server takes however few descriptors it may have.
+pub const CONNECTIONS_MIN: usize = 8;
 /// Silence after which a session is asked for a sign of life.
 pub const PING_AFTER_MS: u64 = 1_000;
 /// A session that owes an answer for so long is shown as unresponsive.
 pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
 /// Bytes waiting for one session's socket above which nothing more is taken from it or put to it.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
-/// Bytes of what waits for all sessions of one user id and for nobody else. Above, a session to which more
-/// is to be told is ended: it does not take what it is told.
-pub const OUTPUT_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that one turn takes from one session at most.
+/// Bytes of memory that all sessions of one user id keep: their output, and input that is not taken yet. Above,
+/// the session that keeps most is ended.
+pub const SESSION_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
+/// The same, above which they are read in small pieces only.
+pub const SESSION_BYTES_PER_USER_HIGH: usize = SESSION_BYTES_PER_USER_MAX / 2;
+/// Bytes that one turn reads from one session at most.
 pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
+/// The same of a session whose account has used its turn.
+pub const READ_BYTES_PER_TURN_MIN: usize = 4 * 1024;
 /// Requests taken from one session in one turn; the rest waits for the others.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Signs of life and reports that a session whose account has used its turn is heard with in one turn.
+pub const SIGNS_PER_TURN_MAX: usize = 2;
+/// Sessions of one account that go on in one turn with what the turn before had no time for.
+pub const CALLED_PER_TURN_MAX: usize = 32;
 /// What is repeated to a client of its own words, at most.
 pub const ECHO_BYTES_MAX: usize = 200;
 /// Look-ups in the user database that one user id may have under way.
@@ -93,6 +111,13 @@ pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 // A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
 const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);
 const _: () = assert!(OUTPUT_BYTES_HIGH >= 2 * FRAME_BYTES_MAX);
+const _: () = assert!(READ_BYTES_PER_TURN_MIN >= SIGNS_PER_TURN_MAX * 64);
+// Input that is read in small pieces alone never ends a session.
+const _: () = assert!(
+    SESSIONS_PER_USER_MAX * READ_BYTES_PER_TURN_MIN
+        <= SESSION_BYTES_PER_USER_MAX - SESSION_BYTES_PER_USER_HIGH
+);
+const _: () = assert!(HALF_OPEN_PER_USER_MAX <= HALF_OPEN_MAX);
 const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 
 // ---- rooms, backlog and flow -----------------------------------------------------------------
@@ -213,6 +238,8 @@ pub const TURN_BYTES_MIN: usize = 8 * 1024;
 pub const FRAME_COST_BYTES: usize = 64;
 /// The same of a request.
 pub const REQUEST_COST_BYTES: usize = 4 * 1024;
+/// Bytes of messages that the sessions of one account are given in one turn; who stands in line gets some even then.
+pub const GIVEN_BYTES_PER_TURN_MAX: usize = 2 * 1024 * 1024;
 /// What each member costs that is told of something.
 pub const TOLD_COST_BYTES: usize = 64;
 /// What each thing costs that was only looked at: a message, a member, a room.
@@ -253,6 +280,7 @@ pub const HEAVIEST_MAX: usize = 5;
 pub const HISTORY_BYTES_PER_USER_MAX: u64 = 1024 * 1024 * 1024;
 
 const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
+const _: () = assert!(FETCHES_PER_USER_MAX < FETCHES_MAX);
 
 // ---- submits ---------------------------------------------------------------------------------
 
@@ -311,6 +339,8 @@ pub const QUESTION_MS_MAX: u64 = 5_000;
 pub const QUESTIONS_MAX: usize = 3;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
+/// The same of one user id on a host's server.
+pub const FETCHES_PER_USER_MAX: usize = 2;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.
@@ -486,8 +516,15 @@ pub const DISK_FREE_BYTES_LOW: u64 = 128 * 1024 * 1024;
 pub const DESCRIPTORS_LOW: u64 = 512;
 /// Log of a server that runs in the background: one file, and one older.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of the newest acts of operators, which every log file begins with.
+pub const LOG_ACTS_BYTES_MAX: usize = 256 * 1024;
+/// Lines of the log that one user id causes in a second; more are counted.
+pub const LOG_LINES_PER_USER_MAX: u32 = 3;
+/// Users whose lines are counted apart in a second; those of all others are counted together.
+pub const LOG_USERS_MAX: usize = 32;
 /// Longest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 
+const _: () = assert!(2 * LOG_ACTS_BYTES_MAX as u64 <= LOG_BYTES_MAX);
 const _: () = assert!(RUN_WAITING_BYTES_MAX >= 4 * TEXT_BYTES_MAX);
 const _: () = assert!(RUN_TITLE_BYTES_MAX * 6 < TEXT_BYTES_MAX);

@@ -205,6 +205,7 @@ impl House {
             | Action::NewKey(_)
             | Action::CloseChannel(_)
             | Action::Log(_)
+            | Action::LogOf(..)
             | Action::Row(_)
             | Action::RowGone(_) => {}
         }

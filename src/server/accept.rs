@@ -8,10 +8,11 @@ use super::{
     threads::Work,
 };
 use crate::{
-    chat::{member::Peer, names::UserName, rules::Rights},
+    chat::{hub::share, member::Peer, names::UserName, rules::Rights},
+    faults::{Fault, planted},
     limits::{
-        ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, HALF_OPEN_PER_USER_MAX, SESSIONS_MAX,
-        STANDING_MS,
+        ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, CONNECTIONS_MIN, DESCRIPTORS_PER_CONNECTION,
+        DESCRIPTORS_RESERVED, HALF_OPEN_MAX, HALF_OPEN_PER_USER_MAX, STANDING_MS,
     },
     os::{self, PeerIds, Reserve},
     session::{Accepted, Listener},
@@ -23,6 +24,18 @@ use crate::{
 
 /// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many connections a limit of descriptors has room for: sessions, as many as are wanted if there is room, and
+/// unfinished handshakes. Neither takes room from the other, nor from what the server opens for itself.
+pub(super) fn room_for(descriptors: u64, sessions_wanted: usize) -> (usize, usize) {
+    if planted(Fault::SessionsBeyondDescriptors) {
+        return (sessions_wanted, HALF_OPEN_MAX);
+    }
+    let all = descriptors.saturating_sub(DESCRIPTORS_RESERVED) / DESCRIPTORS_PER_CONNECTION;
+    let all = usize::try_from(all).unwrap_or(usize::MAX).max(CONNECTIONS_MIN);
+    let half_open = HALF_OPEN_MAX.min(all / 4);
+    (sessions_wanted.min(all - half_open), half_open)
+}
 
 /// Takes the socket out of its place when the accepting task ends, however it ends.
 struct Unlink(Listener);
@@ -78,22 +91,27 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     if !core.system && ids.uid != own && ids.uid != 0 {
         return;
     }
-    if core.inner.borrow().conns.len() >= SESSIONS_MAX + HALF_OPEN_PER_USER_MAX {
-        return;
-    }
     if core.system && core.connects_too_often(ids.uid) {
         turn_away(&socket, "this user connects too often; try again in a second");
         return;
     }
     // Counted until the handshake is done, or the connection has ended without one.
     let mut half_open = core.half_open.borrow_mut();
-    let of_user = half_open.entry(ids.uid).or_default();
-    if *of_user >= HALF_OPEN_PER_USER_MAX {
-        core.log.warn(&format!("user id {}: too many unfinished handshakes", ids.uid));
-        turn_away(&socket, "this user has too many unfinished handshakes");
+    let own = half_open.get(&ids.uid).copied().unwrap_or(0);
+    let others = half_open.len() - usize::from(own > 0);
+    let free = core.half_open_max.saturating_sub(half_open.values().sum());
+    let most = share(free, own, others + 1).clamp(1, HALF_OPEN_PER_USER_MAX);
+    if free == 0 || own >= most {
+        let why = match own {
+            0 => "the server has too many unfinished handshakes; try again later",
+            _ => "this user has too many unfinished handshakes",
+        };
+        let known = core.inner.borrow().names.get(&ids.uid).cloned();
+        core.log.of_user(ids.uid, &known.unwrap_or_else(|| UserName::of_uid(ids.uid)), why);
+        turn_away(&socket, why);
         return;
     }
-    *of_user += 1;
+    half_open.insert(ids.uid, own + 1);
     drop(half_open);
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
@@ -103,7 +121,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
-        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted));
+        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted, core.system));
         // A task of its own: what letting in took of memory is not kept as long as the session lasts.
         tokio::task::spawn_local(conn::run(core, conn));
     });
@@ -198,5 +216,23 @@ impl Core {
                 half_open.remove(&uid);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_the_server_its_own_descriptors() {
+        assert_eq!(room_for(u64::MAX, 16_384), (16_384, HALF_OPEN_MAX));
+        assert_eq!(room_for(0, 16_384), (6, 2), "a few in any case");
+        for descriptors in 80..70_000 {
+            let (sessions, half_open) = room_for(descriptors, 16_384);
+            let connections = (sessions + half_open) as u64;
+            assert!(half_open >= 2 && connections >= CONNECTIONS_MIN as u64);
+            assert!(connections * DESCRIPTORS_PER_CONNECTION + DESCRIPTORS_RESERVED <= descriptors);
+        }
+        assert_eq!(room_for(1024, 100).0, 100, "not more than are wanted");
     }
 }

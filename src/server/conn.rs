@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
-
-use super::core::{Core, count_output, no_waker};
-use super::{past, status, threads::Work};
+use super::core::{Core, no_waker};
+use super::{allowance::Allowance, past, status, threads::Work};
 use crate::{
     chat::{
         hub::{Chunk, Frame},
@@ -19,13 +17,15 @@ use crate::{
         names::{Target, UserName},
         verbs::{Follow, Refusal, RefusalCode, Request},
     },
+    faults::{Fault, planted},
     limits::{
-        ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX,
-        LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES,
-        REQUESTS_PER_TURN_MAX,
+        ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX,
+        FRAMES_BEFORE_SESSION_MAX, HANDSHAKE_MS_MAX, LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX,
+        OUTPUT_BYTES_HIGH, READ_BYTES_PER_TURN_MAX, READ_BYTES_PER_TURN_MIN, REQUEST_COST_BYTES,
+        REQUESTS_PER_TURN_MAX, SESSION_BYTES_PER_USER_HIGH,
     },
     os,
-    session::{Accepted, Output},
+    session::{Accepted, Ledger, Output},
     wire::{
         control,
         frame::{self, Kind, PROTOCOL_VERSION, Parsed},
@@ -54,9 +54,24 @@ enum Limit {
     Since(u64),
 }
 
+/// Where a connection is in the line of its account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It does not wait.
+    Outside,
+    /// It waits for a later turn.
+    InLine,
+    /// It was called, and goes on when its task runs.
+    Called,
+}
+
+/// Who pays for a connection: a user id on a host's server, else a process by its start time.
+pub(super) type AccountKey = (u32, u32, u64);
+
 /// One connection and its state.
 pub(super) struct Conn {
     pub(super) id: SessionId,
+    pub(super) account: AccountKey,
     socket: RefCell<Accepted>,
     peer: Peer,
     /// A host's server may let in some users only.
@@ -77,20 +92,31 @@ pub(super) struct Conn {
     looking_up: Cell<bool>,
     /// `partial` begins with whole frames that were not taken yet.
     held: Cell<bool>,
+    /// Bytes that the last frame of `partial` lacks, once that was looked for.
+    lacks: Cell<Option<usize>>,
+    place: Cell<Place>,
     /// Nothing can be written any more.
     broken: Cell<bool>,
     /// Was not read because its output was full; to be read again once there is room.
     unread: Cell<bool>,
     /// It asked for the status before it was a session: that is answered once.
     asked: Cell<bool>,
-    /// What of its output is counted as its user's.
-    pub(super) counted: Cell<usize>,
+    /// Frames that were taken before it was a session.
+    early: Cell<u32>,
 }
 
 impl Conn {
-    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer, admitted: bool) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        socket: Accepted,
+        peer: Peer,
+        admitted: bool,
+        system: bool,
+    ) -> Self {
+        let account = if system { (peer.uid, 0, 0) } else { (peer.uid, peer.pid, peer.start) };
         Self {
             id,
+            account,
             socket: RefCell::new(socket),
             peer,
             admitted,
@@ -105,15 +131,21 @@ impl Conn {
             ending: Cell::new(None),
             looking_up: Cell::new(false),
             held: Cell::new(false),
+            lacks: Cell::new(None),
+            place: Cell::new(Place::Outside),
             broken: Cell::new(false),
             unread: Cell::new(false),
             asked: Cell::new(false),
-            counted: Cell::new(0),
+            early: Cell::new(0),
         }
     }
 
     pub(super) fn uid(&self) -> u32 {
         self.peer.uid
+    }
+
+    pub(super) fn user(&self) -> &UserName {
+        &self.peer.user
     }
 
     /// Whether it is no session: it has not shaken hands, or was refused.
@@ -143,33 +175,97 @@ impl Conn {
             }
             return;
         }
-        // While it is not read, what is incomplete is our doing.
-        let read = !self.paused.get() && !self.unread.get() && !self.held.get();
-        if read && is_late {
+        if is_late && !self.is_kept_waiting() {
             let what = if self.is_half_open() { "the handshake" } else { "a frame" };
             self.good_bye(&format!("{what} was not finished in time"));
         }
     }
 
+    /// Whether it is our turn and not its: all that it sent is whole, or more of it is read in a later turn. A frame
+    /// that has begun is read to its end, whatever else has to wait, so only the client can leave it unfinished.
+    fn is_kept_waiting(&self) -> bool {
+        self.place.get() != Place::Outside
+            || (self.held.get() && self.lacks() == 0)
+            || (self.unread.get() && planted(Fault::FullOutputStopsFrameTimer))
+    }
+
+    /// Bytes that finish the frame that has begun to come; 0 if none has.
+    fn lacks(&self) -> usize {
+        let lacks = self.lacks.get().unwrap_or_else(|| frame::last_lacks(&self.partial.borrow()));
+        self.lacks.set(Some(lacks));
+        lacks
+    }
+
     /// It is read again: whatever is incomplete has its whole time from now on.
     pub(super) fn resume(&self) {
         self.paused.set(false);
+        self.restart_limit();
+    }
+
+    /// What is incomplete could not be finished, since we did not read on.
+    fn restart_limit(&self) {
         if !self.is_half_open() && self.limit.get() != Limit::None {
             self.limit.set(Limit::New);
         }
+    }
+
+    /// Puts it into the line of its account; whether it did not stand there.
+    pub(super) fn line_up(&self) -> bool {
+        self.place.replace(Place::InLine) != Place::InLine
+    }
+
+    /// It is its turn.
+    pub(super) fn call(&self) {
+        self.place.set(Place::Called);
         self.wake();
     }
 
-    /// It does not take what it is told: there is nothing more to say to it.
-    pub(super) fn cut_off(&self) {
-        self.broken.set(true);
-        self.wake();
+    /// Whether it was called since it last went on.
+    fn take_call(&self) -> bool {
+        let called = self.place.get() == Place::Called;
+        if called {
+            self.place.set(Place::Outside);
+        }
+        called
     }
 
-    /// Nobody takes what waits for it any more.
-    fn forget_output(&self, owed: &mut FxHashMap<u32, usize>) {
-        *self.output.borrow_mut() = Output::default();
-        count_output(owed, self);
+    /// Ends it because its user's sessions keep too much memory, and frees what it keeps. It is told so if it
+    /// takes what it is told.
+    pub(super) fn cut_off(&self, ledger: &mut Ledger, why: &str) {
+        let takes = self.output.borrow().is_empty();
+        self.forget(ledger);
+        if takes {
+            self.good_bye(why);
+        } else {
+            self.broken.set(true);
+            self.wake();
+        }
+    }
+
+    /// Whether it is to end for a reason of ours.
+    pub(super) fn is_ending(&self) -> bool {
+        self.broken.get() || self.ending.get().is_some()
+    }
+
+    /// Counts the memory that it keeps as its user's.
+    pub(super) fn count(&self, ledger: &mut Ledger) {
+        ledger.count(self.uid(), &mut self.output.borrow_mut(), self.input_bytes());
+    }
+
+    /// Bytes of memory that end with it, or not much later.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.output.borrow().waiting_bytes() + self.input_bytes()
+    }
+
+    fn input_bytes(&self) -> usize {
+        self.partial.borrow().capacity()
+    }
+
+    /// Nobody takes what waits for it any more, and nothing more is taken from it.
+    fn forget(&self, ledger: &mut Ledger) {
+        self.output.borrow_mut().clear();
+        self.partial.take();
+        self.count(ledger);
     }
 
     /// Puts messages and events that it is owed into its output.
@@ -206,7 +302,13 @@ impl Conn {
         });
         self.ending.set(self.ending.get().or(Some(EndCause::Server)));
         self.limit.set(Limit::New);
+        self.partial.take();
         self.wake();
+    }
+
+    /// Whether it may go on being read, now that its output is written.
+    pub(super) fn take_unread(&self) -> bool {
+        self.output.borrow().is_empty() && self.unread.replace(false)
     }
 
     /// Writes what waits; false if the socket is full or broken (then the task sees it).
@@ -224,9 +326,6 @@ impl Conn {
                 }
                 Poll::Pending => return false,
             }
-        }
-        if self.unread.get() || self.held.get() {
-            waker.wake_by_ref();
         }
         true
     }
@@ -247,7 +346,7 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
     if matches!(cause, EndCause::Closed | EndCause::Killed) {
         // What it said last came before its end, a good-bye above all. It may still be on its way, and the
         // end does not come while a child of it holds the session.
-        conn.forget_output(&mut core.inner.borrow_mut().owed);
+        conn.output.borrow_mut().clear();
         let _ = tokio::time::timeout(wait, poll_fn(|cx| last_words(&core, &conn, cx))).await;
         conn.look_for_quit(&core);
         cause = conn.ending.get().unwrap_or(cause);
@@ -279,7 +378,7 @@ impl Drop for Guard<'_> {
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
         inner.conns.remove(&self.conn.id);
-        self.conn.forget_output(&mut inner.owed);
+        self.conn.forget(&mut inner.memory);
         if let Some(channel) = &mut inner.channel {
             channel.remove_slot(self.conn.id.0);
         }
@@ -305,12 +404,13 @@ fn poll(
     if process.poll_ended(cx).is_ready() {
         return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
     }
+    let called = conn.take_call();
     // First make room, then read: what is read may want an answer.
-    core.inner.borrow_mut().pump(core, conn);
-    if let Poll::Ready(cause) = read(core, conn, cx) {
+    core.inner.borrow_mut().pump(core, conn, called);
+    if let Poll::Ready(cause) = read(core, conn, cx, called) {
         return Poll::Ready(conn.ending.get().unwrap_or(cause));
     }
-    core.inner.borrow_mut().pump(core, conn);
+    core.inner.borrow_mut().pump(core, conn, false);
     if core.inner.borrow().hub.has_actions() {
         core.turn_due.notify_one();
     }
@@ -325,37 +425,67 @@ fn poll(
 
 /// Reads what is left of a connection whose other end has ended, until it said good-bye or nothing is left.
 fn last_words(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<()> {
-    match read(core, conn, cx) {
+    match read(core, conn, cx, conn.take_call()) {
         Poll::Pending if conn.ending.get().is_none() => Poll::Pending,
         Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
     }
 }
 
-/// Reads once, so that no session keeps the others waiting.
-fn read(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<EndCause> {
-    let full = conn.is_full();
-    conn.unread.set(full);
-    if full || conn.paused.get() || conn.looking_up.get() || conn.ending.get().is_some() {
-        return Poll::Pending;
-    }
-    if conn.held.get() {
-        // What was read before comes first.
-        cx.waker().wake_by_ref();
-        conn.take(core, &[]);
+/// Reads once, so that no session keeps the others waiting: what else it has to say, it says in a later turn.
+/// `called`: it stood in line, and is read even if its account has used its turn.
+fn read(
+    core: &Rc<Core>,
+    conn: &Rc<Conn>,
+    cx: &mut Context<'_>,
+    mut called: bool,
+) -> Poll<EndCause> {
+    // After a short read the socket is empty; asked once more, it wakes the task.
+    for _ in 0..2 {
+        let full = conn.is_full();
+        conn.unread.set(full);
+        let stopped = full || conn.paused.get() || conn.looking_up.get();
+        // Whatever it has to wait for, the frame is finished that has begun to come.
+        let most = if stopped { conn.lacks() } else { READ_BYTES_PER_TURN_MAX };
+        if most == 0 || conn.ending.get().is_some() {
+            return Poll::Pending;
+        }
+        let credit = core.inner.borrow_mut().hub.credit_left(conn.id);
+        if credit == 0 && !std::mem::take(&mut called) {
+            break;
+        }
+        if conn.held.get() && !stopped {
+            // What was read before comes first.
+            conn.take(core, &[]);
+            core.turn_due.notify_one();
+            continue;
+        }
+        let most = most.min(core.piece_bytes(conn.uid(), credit));
+        let mut buffer = core.read_buffer.borrow_mut();
+        let bytes = match conn.socket.borrow_mut().poll_read(cx, &mut buffer[..most]) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(EndCause::Closed),
+            Poll::Ready(Ok(bytes)) => bytes,
+        };
+        conn.take(core, &buffer[..bytes]);
         core.turn_due.notify_one();
-        return Poll::Pending;
+        if bytes == most {
+            conn.restart_limit();
+            break;
+        }
     }
-    let mut buffer = core.read_buffer.borrow_mut();
-    let bytes = match conn.socket.borrow_mut().poll_read(cx, &mut buffer) {
-        Poll::Pending => return Poll::Pending,
-        Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(EndCause::Closed),
-        Poll::Ready(Ok(bytes)) => bytes,
-    };
-    // There may be more: come again after the others.
-    cx.waker().wake_by_ref();
-    conn.take(core, &buffer[..bytes]);
-    core.turn_due.notify_one();
+    core.line_up(conn);
     Poll::Pending
+}
+
+impl Core {
+    /// Bytes that are read of a session at a time: not much more than its account may have taken, so that little
+    /// of it has to wait here, and less if its user's sessions keep much.
+    fn piece_bytes(&self, uid: u32, credit: usize) -> usize {
+        match self.inner.borrow().memory.bytes_of(uid) > SESSION_BYTES_PER_USER_HIGH {
+            true => READ_BYTES_PER_TURN_MIN,
+            false => credit.clamp(READ_BYTES_PER_TURN_MIN, READ_BYTES_PER_TURN_MAX),
+        }
+    }
 }
 
 impl Conn {
@@ -382,10 +512,15 @@ impl Conn {
                 self.limit.set(Limit::New);
             }
         }
-        if partial.is_empty() {
-            partial = Vec::new();
+        if self.ending.get().is_some() {
+            partial.clear();
+        }
+        // An idle session holds no memory for its input.
+        if partial.capacity() > 2 * partial.len() {
+            partial.shrink_to_fit();
         }
         self.partial.replace(partial);
+        self.lacks.set(None);
     }
 
     /// Reads what is left for a good-bye alone. It counts whatever the server had no time to take before
@@ -433,7 +568,7 @@ impl Conn {
     /// by its output, by what it and its account have in flight, and by a number of questions.
     fn take_frames(self: &Rc<Self>, core: &Rc<Core>, bytes: &[u8]) -> usize {
         let mut taken = 0;
-        let mut questions = 0;
+        let mut allowance = Allowance::default();
         self.held.set(false);
         while self.ending.get().is_none() {
             match frame::parse(&bytes[taken..]) {
@@ -442,13 +577,11 @@ impl Conn {
                     let asks = matches!(parsed.kind, Kind::Request | Kind::Status);
                     let submits = parsed.kind == Kind::Submit && self.phase.get() == Phase::Open;
                     let open = self.phase.get() == Phase::Open;
-                    // What keeps a member alive and its windows open is heard at any time.
-                    let signs = matches!(parsed.kind, Kind::Report | Kind::Pong);
                     let mut inner = core.inner.borrow_mut();
+                    let spent = open && inner.hub.credit_left(self.id) == 0;
                     let out_of_turn = self.looking_up.get()
                         || self.is_full()
-                        || questions >= REQUESTS_PER_TURN_MAX
-                        || (open && !signs && !inner.hub.has_credit(self.id))
+                        || !allowance.admits(parsed.kind, spent)
                         || (asks && inner.hub.is_paused(self.id));
                     // The hub says when it may go on.
                     let paused =
@@ -460,7 +593,8 @@ impl Conn {
                         break;
                     }
                     taken += parsed.bytes;
-                    if open {
+                    // What is taken of a spent account costs nothing: such debts had no end.
+                    if open && !spent {
                         let cost =
                             parsed.bytes + if asks { REQUEST_COST_BYTES } else { FRAME_COST_BYTES };
                         core.inner.borrow_mut().hub.spend(
@@ -471,16 +605,12 @@ impl Conn {
                         );
                     }
                     self.take_frame(core, &parsed);
-                    questions += usize::from(asks);
                     let mut inner = core.inner.borrow_mut();
                     if asks || inner.hub.action_count() > REQUESTS_PER_TURN_MAX {
                         inner.act(core);
                     }
                 }
-                Err(e) => {
-                    core.log.warn(&format!("session of {}: {e}", self.peer.user));
-                    self.good_bye(&e.to_string());
-                }
+                Err(e) => self.misbehaves(core, &e.to_string()),
             }
         }
         taken
@@ -489,7 +619,12 @@ impl Conn {
     fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
         let open = self.phase.get() == Phase::Open;
         let body = parsed.body;
+        let early = self.early.get() + u32::from(!open);
+        self.early.set(early);
         let read = match parsed.kind {
+            _ if early > FRAMES_BEFORE_SESSION_MAX => {
+                Err("too many frames before the handshake".to_owned())
+            }
             Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
             Kind::Stop => self.take_stop(core),
             Kind::Status if open || !self.asked.replace(true) => self.take_status(core),
@@ -527,9 +662,14 @@ impl Conn {
             core.inner.borrow_mut().hub.heard(core.now(), self.id);
         }
         if let Err(e) = read {
-            core.log.warn(&format!("session of {}: {e}", self.peer.user));
-            self.good_bye(&e);
+            self.misbehaves(core, &e);
         }
+    }
+
+    /// It sent what is no frame, or not one for here: it is told so, and ended.
+    fn misbehaves(&self, core: &Core, what: &str) {
+        core.log.of_user(self.peer.uid, &self.peer.user, what);
+        self.good_bye(what);
     }
 
     fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {
@@ -634,7 +774,7 @@ impl Conn {
             Some(_) if core.lookups_of(self.peer.uid) >= LOOKUPS_PER_USER_MAX => {
                 let text = "this user asks for too many users at a time";
                 let refusal = Refusal::new(RefusalCode::Failed, text);
-                inner.send(self.id, Frame::Reply { serial, result: Err(refusal) });
+                inner.send(core, self.id, Frame::Reply { serial, result: Err(refusal) });
             }
             Some(user) => {
                 self.looking_up.set(true);
@@ -665,7 +805,7 @@ impl Conn {
             Some(Ok(Ok(reply))) => Ok(reply),
             Some(Err(refusal)) => Err(refusal),
         };
-        inner.send(self.id, Frame::Reply { serial, result });
+        inner.send(core, self.id, Frame::Reply { serial, result });
     }
 }
 

@@ -12,7 +12,14 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::{Options, conn::Conn, log::Log, past, threads::Threads};
+use super::{
+    Options,
+    conn::{AccountKey, Conn},
+    lines::Lines,
+    log::Log,
+    past,
+    threads::Threads,
+};
 use crate::{
     broadcast,
     chat::{
@@ -23,10 +30,15 @@ use crate::{
         verbs::{Channel, StreamTag},
     },
     config::Settings,
+    faults::{Fault, planted},
     history::History,
-    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX},
+    limits::{
+        FETCHES_MAX, FETCHES_PER_USER_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX,
+        READ_BYTES_PER_TURN_MAX, SESSION_BYTES_PER_USER_MAX,
+    },
     os,
     presence::Table,
+    session::Ledger,
     wire::control,
 };
 
@@ -62,6 +74,10 @@ pub(super) struct Core {
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    /// How many of them there may be.
+    pub(super) half_open_max: usize,
+    /// Sessions that go on in the next turn.
+    lines: RefCell<Lines<AccountKey, SessionId>>,
     /// How often users connect.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     /// Look-ups under way, by user id.
@@ -70,6 +86,7 @@ pub(super) struct Core {
     /// Questions about the past: one of a user id at a time.
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    fetches_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, bool)>>,
     next_session: Cell<u64>,
@@ -82,8 +99,8 @@ pub(super) struct Inner {
     pub(super) table: Table,
     pub(super) conns: FxHashMap<SessionId, Rc<Conn>>,
     pub(super) names: HashMap<u32, UserName>,
-    /// Bytes that wait for all sessions of each user id.
-    pub(super) owed: FxHashMap<u32, usize>,
+    /// Bytes of memory that the sessions of each user id keep.
+    pub(super) memory: Ledger,
     actions: Vec<Action>,
     chunks: Vec<Chunk>,
     touched: Vec<SessionId>,
@@ -96,7 +113,7 @@ impl Core {
         table: Table,
         log: Log,
         options: &Options,
-        degraded: Vec<String>,
+        (degraded, half_open_max): (Vec<String>, usize),
         (history, restored, epoch): (Option<History>, Restored, u32),
     ) -> Rc<Self> {
         let run = rules.run;
@@ -106,7 +123,7 @@ impl Core {
             table,
             conns: FxHashMap::default(),
             names: HashMap::new(),
-            owed: FxHashMap::default(),
+            memory: Ledger::default(),
             actions: Vec::new(),
             chunks: Vec::new(),
             touched: Vec::new(),
@@ -128,13 +145,16 @@ impl Core {
             badges_due: Notify::new(),
             started_mono_us: os::monotonic_us(),
             unread_mail: Cell::new(0),
-            read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
+            read_buffer: RefCell::new(vec![0; READ_BYTES_PER_TURN_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
+            half_open_max,
+            lines: RefCell::default(),
             connects: RefCell::new(HashMap::new()),
             lookups: RefCell::new(HashMap::new()),
             threads: Threads::new(),
             questions_of: RefCell::new(HashMap::new()),
             look_ups_of: RefCell::new(HashMap::new()),
+            fetches_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             clock: Cell::new(Clock::new(os::monotonic_us())),
@@ -187,6 +207,14 @@ impl Core {
         turns_of(&self.look_ups_of, uid, 1).acquire_owned().await.ok()
     }
 
+    /// Waits until older messages may be read for a session of this user, as they may as long as the value is
+    /// kept: others are not kept waiting for those of all sessions of one user.
+    pub(super) async fn fetch_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        let at_once = if self.system { FETCHES_PER_USER_MAX } else { FETCHES_MAX };
+        // They are never closed.
+        turns_of(&self.fetches_of, uid, at_once).acquire_owned().await.ok()
+    }
+
     pub(super) fn broadcast_word(&self) -> &'static str {
         if self.inner.borrow().channel.is_some() { os::BROADCAST_WORD } else { "session" }
     }
@@ -198,6 +226,7 @@ impl Core {
     /// Ends a turn of the hub and does what it says.
     pub(super) fn turn(&self) {
         let mut inner = self.inner.borrow_mut();
+        self.lines.borrow_mut().begin_turn();
         inner.hub.end_turn(self.now());
         inner.act(self);
         if inner.hub.has_more() {
@@ -212,6 +241,39 @@ impl Core {
         }
     }
 
+    /// Has a session go on in a later turn.
+    pub(super) fn line_up(&self, conn: &Conn) {
+        if conn.line_up() {
+            self.lines.borrow_mut().push(conn.account, conn.id);
+        }
+        self.turn_due.notify_one();
+    }
+
+    /// Returns true if sessions wait for the next turn.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.lines.borrow().is_empty()
+    }
+
+    /// Has sessions that wait go on, as many of each account as may in one turn.
+    pub(super) fn call_waiting(&self) {
+        let called = self.lines.borrow_mut().call();
+        let inner = self.inner.borrow();
+        for conn in called.iter().filter_map(|id| inner.conns.get(id)) {
+            conn.call();
+        }
+        if self.has_waiting() {
+            self.turn_due.notify_one();
+        }
+    }
+
+    /// Puts messages and events into a session's output, and counts them as given to its account.
+    pub(super) fn give(&self, conn: &Conn, chunks: impl IntoIterator<Item = Chunk>) {
+        let before = conn.output.borrow().waiting_bytes();
+        conn.put_chunks(chunks);
+        let bytes = conn.output.borrow().waiting_bytes() - before;
+        self.lines.borrow_mut().gave(conn.account, bytes);
+    }
+
     /// Looks at the timers; the next look follows after `wait_ms_max` at the latest.
     pub(super) fn tick(&self, wait_ms_max: u64) {
         let mut inner = self.inner.borrow_mut();
@@ -221,6 +283,7 @@ impl Core {
         for conn in inner.conns.values() {
             conn.check_time(now.mono_us);
         }
+        self.log.settle();
         let after_ms = inner.hub.tick_after_ms().min(wait_ms_max);
         self.with_clock(|clock, now_us| clock.looked(now_us, after_ms));
     }
@@ -307,7 +370,7 @@ impl Inner {
                 let Some(conn) = self.conns.get(id).map(Rc::clone) else { continue };
                 if conn.touched.get() && (conn.hungry.get() || !listeners) {
                     conn.touched.set(false);
-                    self.pump(core, &conn);
+                    self.pump(core, &conn, false);
                 }
             }
         }
@@ -317,7 +380,7 @@ impl Inner {
 
     fn carry_out(&mut self, core: &Core, action: Action) {
         match action {
-            Action::Send(id, frame) => self.send(id, frame),
+            Action::Send(id, frame) => self.send(core, id, frame),
             Action::Wake(id) => {
                 if let Some(conn) = self.conns.get(&id) {
                     conn.hungry.set(true);
@@ -332,6 +395,7 @@ impl Inner {
             Action::Resume(id) => {
                 if let Some(conn) = self.conns.get(&id) {
                     conn.resume();
+                    core.line_up(conn);
                 }
             }
             Action::Publish(tag, frame) => {
@@ -365,6 +429,10 @@ impl Inner {
                 }
             }
             Action::Log(what) => core.log.note(&what),
+            Action::LogOf(uid, what) => {
+                let user = self.hub.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid));
+                core.log.of_user(uid, &user, &what);
+            }
             Action::Row(mut row) => {
                 // Other processes compare it with the machine's clock.
                 row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);
@@ -404,29 +472,33 @@ impl Inner {
         }
     }
 
-    pub(super) fn send(&mut self, id: SessionId, frame: Frame) {
-        if let Some(conn) = self.conns.get(&id) {
+    pub(super) fn send(&mut self, core: &Core, id: SessionId, frame: Frame) {
+        if let Some(conn) = self.conns.get(&id).map(Rc::clone) {
             conn.output.borrow_mut().put(|bytes| control::put_frame(bytes, frame));
-            touch(&mut self.touched, id, conn);
+            touch(&mut self.touched, id, &conn);
             // Others decide how much it is told: it does not grow without end.
-            if count_output(&mut self.owed, conn) > OUTPUT_BYTES_PER_USER_MAX {
-                conn.cut_off();
-            }
+            self.count(core, &conn);
         }
     }
 
-    /// Fills and writes a session's output until the socket is full or nothing is owed.
-    pub(super) fn pump(&mut self, core: &Core, conn: &Conn) {
+    /// Fills and writes a session's output until the socket is full, nothing is owed, or its account was given what
+    /// it gets in one turn. `called`: it stood in line, and is given something even then.
+    pub(super) fn pump(&mut self, core: &Core, conn: &Conn, mut called: bool) {
         let waker = conn.waker.borrow().clone();
-        loop {
-            if conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX {
+        let waits = loop {
+            let wants = conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX;
+            let gets = std::mem::take(&mut called) || core.lines.borrow().may_give(&conn.account);
+            if wants && gets {
                 self.pull(core, conn);
             }
             let goes_on = !conn.output.borrow().is_empty() && conn.write(&waker);
-            count_output(&mut self.owed, conn);
+            self.count(core, conn);
             if !goes_on {
-                return;
+                break wants && !gets;
             }
+        };
+        if waits || conn.take_unread() {
+            core.line_up(conn);
         }
     }
 
@@ -434,8 +506,32 @@ impl Inner {
         let mut chunks = std::mem::take(&mut self.chunks);
         let more = self.hub.pull(core.now(), conn.id, PULL_BYTES, &mut chunks);
         conn.hungry.set(more);
-        conn.put_chunks(chunks.drain(..));
+        core.give(conn, chunks.drain(..));
         self.chunks = chunks;
+    }
+
+    /// Counts the memory that a session keeps. If its user's sessions keep too much, those that keep most end.
+    fn count(&mut self, core: &Core, conn: &Conn) {
+        conn.count(&mut self.memory);
+        let uid = conn.uid();
+        if self.memory.bytes_of(uid) <= SESSION_BYTES_PER_USER_MAX
+            || planted(Fault::MemoryOfUserUnbounded)
+        {
+            return;
+        }
+        let of_user = self.conns.values().filter(|of| of.uid() == uid && !of.is_ending());
+        let mut of_user: Vec<_> = of_user.map(Rc::clone).collect();
+        of_user.sort_by_key(|of| std::cmp::Reverse(of.kept_bytes()));
+        let why = format!(
+            "the sessions of this user keep more than {SESSION_BYTES_PER_USER_MAX} bytes, and this one most"
+        );
+        for heaviest in of_user {
+            if self.memory.bytes_of(uid) <= SESSION_BYTES_PER_USER_MAX {
+                break;
+            }
+            heaviest.cut_off(&mut self.memory, &why);
+            core.log.of_user(uid, &heaviest.user(), &why);
+        }
     }
 }
 
@@ -448,19 +544,6 @@ fn turns_of(
     let mut all = all.borrow_mut();
     all.retain(|_, turns| Arc::strong_count(turns) > 1);
     Arc::clone(all.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
-}
-
-/// Counts what waits for a session as its user's; gives what waits for all of them, bytes.
-pub(super) fn count_output(owed: &mut FxHashMap<u32, usize>, conn: &Conn) -> usize {
-    let now = conn.output.borrow().own_bytes();
-    let before = conn.counted.replace(now);
-    let of_user = owed.entry(conn.uid()).or_default();
-    *of_user = *of_user + now - before;
-    let left = *of_user;
-    if left == 0 {
-        owed.remove(&conn.uid());
-    }
-    left
 }
 
 fn touch(touched: &mut Vec<SessionId>, id: SessionId, conn: &Conn) {

@@ -7,8 +7,10 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod accept;
+mod allowance;
 mod conn;
 mod core;
+mod lines;
 mod log;
 mod manager;
 mod past;
@@ -37,6 +39,7 @@ use crate::{
         rules::Policy,
     },
     config::Settings,
+    faults::{Fault, planted},
     history::{self, History, HistoryError},
     limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
     os::{self, Lock, LockError, LockNote, Places},
@@ -140,7 +143,7 @@ pub fn run(
             });
         }
     };
-    os::raise_descriptor_limit();
+    let descriptors = os::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -149,7 +152,8 @@ pub fn run(
         .build()
         .map_err(io_error("can't start the event loop"))?;
     let local = tokio::task::LocalSet::new();
-    let done = runtime.block_on(local.run_until(serve(options, log, stop, ready, first)));
+    let done =
+        runtime.block_on(local.run_until(serve(options, log, stop, ready, (first, descriptors))));
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -159,7 +163,7 @@ async fn serve(
     log: Log,
     stop: &Stop,
     ready: impl FnOnce(&Places),
-    first: os::Reserve,
+    (first, descriptors): (os::Reserve, u64),
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
     let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
@@ -169,7 +173,14 @@ async fn serve(
         degraded.push(why);
         None
     });
+    let wanted = options.settings.limits.sessions;
+    let (sessions, half_open) = accept::room_for(descriptors, wanted);
+    if sessions < wanted {
+        let why = format!("{descriptors} open files are room for {sessions} sessions of {wanted}");
+        log.info(&format!("{why}; raise the limit (LimitNOFILE=, ulimit -n) to take more"));
+    }
     let mut rules = rules(&options, run, channel.is_some());
+    rules.sessions_max = sessions;
     let (mut restored, mut epoch) = (Restored::default(), 0);
     let (to_commits, commits) = tokio::sync::mpsc::channel(HISTORY_JOBS_MAX);
     let history = if options.history {
@@ -196,8 +207,15 @@ async fn serve(
         None => Listener::bind(&socket, options.system)
             .map_err(io_error(format!("can't listen at {}", socket.display())))?,
     };
-    let core =
-        Core::new(rules, channel, table, log, &options, degraded, (history, restored, epoch));
+    let core = Core::new(
+        rules,
+        channel,
+        table,
+        log,
+        &options,
+        (degraded, half_open),
+        (history, restored, epoch),
+    );
     for uid in talked {
         // Who is not known to the system any more, or not yet, is called as when he said something.
         if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {
@@ -262,7 +280,6 @@ fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
         host: options.system,
         broadcast,
         broadcast_members_min: options.settings.broadcast.members_min,
-        sessions_max: limits.sessions,
         sessions_per_user_max: limits.sessions_per_user,
         rooms_max: limits.rooms,
         rooms_per_user_max: limits.rooms_per_user,
@@ -296,11 +313,24 @@ fn open_channel(
     broadcast::Sender::open(run.0, first).map(Some).map_err(|e| format!("broadcast is off: {e}"))
 }
 
-/// Ends each turn: all sessions that had something to read were read before this task ran again.
+/// Ends each turn: all sessions that had something to read were read before this task ran again. The next one begins
+/// with a look at the sockets; only then those go on that this one had no time for.
 async fn turns(core: Rc<Core>) {
     loop {
         core.turn_due.notified().await;
         core.turn();
+        if core.has_waiting() {
+            look_at_sockets().await;
+            core.call_waiting();
+        }
+    }
+}
+
+/// Waits until the runtime has looked at all sockets, and has woken whoever can go on: a task that only wakes itself
+/// runs dozens of times before that.
+async fn look_at_sockets() {
+    if !planted(Fault::TurnWithoutLook) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -335,5 +365,43 @@ async fn idle_exit(core: Rc<Core>, after: Option<Duration>) {
         } else if idle_since.elapsed() >= after {
             return;
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{cell::Cell, io::Write as _, os::unix::net::UnixStream};
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[test]
+    fn whoever_can_be_read_goes_on_before_a_task_that_looked_at_the_sockets() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        runtime.block_on(local.run_until(async {
+            let (mut ann, bob) = UnixStream::pair().unwrap();
+            bob.set_nonblocking(true).unwrap();
+            let mut bob = tokio::net::UnixStream::from_std(bob).unwrap();
+            let read = Rc::new(Cell::new(0));
+            let count = Rc::clone(&read);
+            let reader = tokio::task::spawn_local(async move {
+                while bob.read(&mut [0; 8]).await.is_ok_and(|bytes| bytes > 0) {
+                    count.set(count.get() + 1);
+                }
+            });
+            // Until it waits for its socket.
+            tokio::task::yield_now().await;
+            let turns = tokio::task::spawn_local(async move {
+                for turn in 1..100 {
+                    ann.write_all(b"x").unwrap();
+                    look_at_sockets().await;
+                    assert_eq!(read.get(), turn);
+                }
+            });
+            turns.await.unwrap();
+            reader.abort();
+        }));
     }
 }

@@ -41,6 +41,8 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 /// Reads older messages for a session and writes them to it.
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
+    let Some(conn) = core.inner.borrow().conns.get(&fetch.session).map(Rc::clone) else { return };
+    let turn = core.fetch_turn(conn.uid()).await;
     let Fetch { tag, first, last, .. } = fetch;
     let (stream, rooms) = (fetch.stream.clone(), fetch.rooms.clone());
     let read = move || {
@@ -50,10 +52,12 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let found = match core.threads.run(Work::Fetch, read).await {
         Ok(Err(e @ HistoryError::Damaged { .. })) => {
             // Not even the stream can be found. Trying again would give the same.
-            core.log.warn(&e.to_string());
+            core.log.of_user(conn.uid(), conn.user(), &e.to_string());
             Some(Found { upto: last, ..Found::default() })
         }
-        Ok(found) => found.map_err(|e| core.log.warn(&e.to_string())).ok(),
+        Ok(found) => {
+            found.map_err(|e| core.log.of_user(conn.uid(), conn.user(), &e.to_string())).ok()
+        }
         // The server ends.
         Err(e) if !e.is_panic() => return,
         Err(_) => {
@@ -61,6 +65,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
             None
         }
     };
+    drop(turn);
     let mut inner = core.inner.borrow_mut();
     let Some(found) = found else {
         inner.hub.fetch_failed(core.now(), &fetch);
@@ -74,11 +79,9 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let found = Fetched { frames: frames.collect(), upto: found.upto, oldest: found.oldest };
     let chunks = inner.hub.fetched(core.now(), &fetch, found);
     // Who was removed meanwhile gets nothing of it.
-    if let Some(chunks) = chunks
-        && let Some(conn) = inner.conns.get(&fetch.session).map(Rc::clone)
-    {
-        conn.put_chunks(chunks);
-        inner.pump(&core, &conn);
+    if let Some(chunks) = chunks.filter(|_| !conn.is_ending()) {
+        core.give(&conn, chunks);
+        inner.pump(&core, &conn, false);
     }
     inner.act(&core);
 }
@@ -102,7 +105,7 @@ pub(super) async fn answer(
                 Ok(Ok(answer)) => core.name_hits(&conn, answer, asked),
                 Ok(Err(e)) => {
                     if !matches!(e, HistoryError::Slow) {
-                        core.log.warn(&e.to_string());
+                        core.log.of_user(conn.uid(), conn.user(), &e.to_string());
                     }
                     Err(Refusal::new(RefusalCode::Failed, e.to_string()))
                 }
@@ -114,7 +117,7 @@ pub(super) async fn answer(
     };
     conn.end_question();
     let mut inner = core.inner.borrow_mut();
-    inner.send(conn.id, Frame::Reply { serial, result });
+    inner.send(&core, conn.id, Frame::Reply { serial, result });
     inner.act(&core);
 }
 

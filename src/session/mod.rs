@@ -8,4 +8,4 @@ mod output;
 
 pub use connect::{ConnectError, Connection};
 pub use listener::{Accepted, Listener};
-pub use output::Output;
+pub use output::{Ledger, Output};

@@ -2,6 +2,10 @@
 
 use std::{collections::VecDeque, io::IoSlice, rc::Rc};
 
+use rustc_hash::FxHashMap;
+
+use crate::faults::{Fault, planted};
+
 /// Small frames are gathered into one buffer of about so many bytes.
 const GATHER_BYTES: usize = 16 * 1024;
 /// Pieces that one write takes.
@@ -10,14 +14,18 @@ const SLICES: usize = 8;
 #[derive(Debug)]
 enum Piece {
     Own(Vec<u8>),
-    Shared(Rc<[u8]>),
+    Shared {
+        frame: Rc<[u8]>,
+        /// The ledger has it.
+        counted: bool,
+    },
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Shared { frame, .. } => frame,
         }
     }
 }
@@ -31,6 +39,12 @@ pub struct Output {
     waiting: usize,
     /// Bytes of pieces that no other session shares.
     own: usize,
+    /// What the ledger has of bytes that no other session shares.
+    counted: usize,
+    /// Shared pieces that the ledger does not have yet, the last ones.
+    uncounted: usize,
+    /// Frames that the ledger still has, though this session does not.
+    gone: Vec<Rc<[u8]>>,
 }
 
 impl Output {
@@ -38,12 +52,6 @@ impl Output {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.waiting
-    }
-
-    /// Bytes of memory that only this session needs.
-    #[must_use]
-    pub fn own_bytes(&self) -> usize {
-        self.own
     }
 
     /// Whether nothing waits.
@@ -55,7 +63,8 @@ impl Output {
     /// Appends a frame that other sessions get as well.
     pub fn share(&mut self, frame: Rc<[u8]>) {
         self.waiting += frame.len();
-        self.pieces.push_back(Piece::Shared(frame));
+        self.uncounted += 1;
+        self.pieces.push_back(Piece::Shared { frame, counted: false });
     }
 
     /// Appends what `write` writes.
@@ -91,19 +100,90 @@ impl Output {
             && self.written >= piece
         {
             self.written -= piece;
-            if let Some(Piece::Own(bytes)) = self.pieces.pop_front() {
-                self.own -= bytes.len();
-            }
+            self.forget_first();
         }
         if self.pieces.is_empty() {
             // An idle session holds no memory for its output.
             self.pieces = VecDeque::new();
         }
     }
+
+    /// Forgets everything that waits.
+    pub fn clear(&mut self) {
+        while !self.pieces.is_empty() {
+            self.forget_first();
+        }
+        (self.waiting, self.written) = (0, 0);
+    }
+
+    fn forget_first(&mut self) {
+        match self.pieces.pop_front() {
+            Some(Piece::Own(bytes)) => self.own -= bytes.len(),
+            Some(Piece::Shared { frame, counted: true }) => self.gone.push(frame),
+            Some(Piece::Shared { counted: false, .. }) => self.uncounted -= 1,
+            None => {}
+        }
+    }
+}
+
+/// Bytes of memory that sessions keep, by user. A frame that several sessions of one user keep counts once, and
+/// one that sessions of several users keep counts for each of them: whoever else lets it go, it is paid for.
+#[derive(Debug, Default)]
+pub struct Ledger(FxHashMap<u32, Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: usize,
+    /// How many sessions keep a frame, by its address, which is its own as long as one does.
+    frames: FxHashMap<*const u8, u32>,
+}
+
+impl Ledger {
+    /// Bytes that all sessions of a user keep, as far as they were counted.
+    #[must_use]
+    pub fn bytes_of(&self, uid: u32) -> usize {
+        self.0.get(&uid).map_or(0, |kept| kept.bytes)
+    }
+
+    /// Counts what one session of a user keeps now: its output, and so many bytes of unfinished input.
+    pub fn count(&mut self, uid: u32, output: &mut Output, input_bytes: usize) {
+        let own = output.own + input_bytes;
+        if own == output.counted && output.uncounted == 0 && output.gone.is_empty() {
+            return;
+        }
+        let kept = self.0.entry(uid).or_default();
+        kept.bytes = kept.bytes + own - std::mem::replace(&mut output.counted, own);
+        for piece in output.pieces.iter_mut().rev() {
+            if output.uncounted == 0 || planted(Fault::SharedFramesUncharged) {
+                break;
+            }
+            let Piece::Shared { frame, counted } = piece else { continue };
+            *counted = true;
+            output.uncounted -= 1;
+            let sessions = kept.frames.entry(frame.as_ptr()).or_default();
+            *sessions += 1;
+            if *sessions == 1 {
+                kept.bytes += frame.len();
+            }
+        }
+        for frame in output.gone.drain(..) {
+            let Some(sessions) = kept.frames.get_mut(&frame.as_ptr()) else { continue };
+            *sessions -= 1;
+            if *sessions == 0 {
+                kept.frames.remove(&frame.as_ptr());
+                kept.bytes -= frame.len();
+            }
+        }
+        if kept.bytes == 0 {
+            self.0.remove(&uid);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -121,13 +201,91 @@ mod tests {
                 .join("|")
         };
         assert_eq!((out.waiting_bytes(), front(&out).as_str()), (10, "abc|shared|d|||||"));
-        assert_eq!(out.own_bytes(), 4);
         out.advance(2);
         assert_eq!(front(&out), "c|shared|d|||||");
         out.advance(5);
-        assert_eq!((front(&out).as_str(), out.own_bytes()), ("ed|d||||||", 1));
+        assert_eq!(front(&out), "ed|d||||||");
         out.advance(3);
         assert!(out.is_empty() && out.front().iter().all(|part| part.is_empty()));
-        assert_eq!(out.own_bytes(), 0);
+    }
+
+    #[test]
+    fn frame_that_other_users_let_go_is_charged_to_those_who_keep_it() {
+        let (mut ledger, frame) = (Ledger::default(), Rc::from(&b"0123456789"[..]));
+        let (mut ann, mut eve, mut eves) =
+            (Output::default(), Output::default(), Output::default());
+        for (uid, output) in [(1, &mut ann), (2, &mut eve), (2, &mut eves)] {
+            output.share(Rc::clone(&frame));
+            ledger.count(uid, output, 0);
+        }
+        assert_eq!((ledger.bytes_of(1), ledger.bytes_of(2)), (10, 10), "once a user");
+        drop(frame);
+        ann.advance(10);
+        ledger.count(1, &mut ann, 0);
+        eves.advance(10);
+        ledger.count(2, &mut eves, 3);
+        assert_eq!((ledger.bytes_of(1), ledger.bytes_of(2)), (0, 13), "and its own input");
+        eve.clear();
+        ledger.count(2, &mut eve, 0);
+        ledger.count(2, &mut eves, 0);
+        assert!(ledger.0.is_empty());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Share(usize),
+        Put(usize),
+        Advance(usize),
+        Count(usize),
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..6usize).prop_map(Step::Share),
+            (1..40usize).prop_map(Step::Put),
+            (1..60usize).prop_map(Step::Advance),
+            (0..9usize).prop_map(Step::Count),
+            Just(Step::Clear),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn ledger_has_each_byte_once_and_nothing_in_the_end(
+            steps in proptest::collection::vec((0..3usize, step()), 0..200)
+        ) {
+            let frames: Vec<Rc<[u8]>> = (0..6).map(|n| vec![0; 10 + n].into()).collect();
+            let mut outputs: Vec<Output> = (0..3).map(|_| Output::default()).collect();
+            let mut inputs = [0; 3];
+            let mut ledger = Ledger::default();
+            for (at, step) in steps {
+                let output = &mut outputs[at];
+                match step {
+                    Step::Share(n) => output.share(Rc::clone(&frames[n])),
+                    Step::Put(bytes) => output.put(|to| to.resize(to.len() + bytes, 0)),
+                    Step::Advance(bytes) => output.advance(bytes.min(output.waiting)),
+                    Step::Count(bytes) => inputs[at] = bytes,
+                    Step::Clear => output.clear(),
+                }
+                ledger.count(7, &mut outputs[at], inputs[at]);
+                let pieces = || outputs.iter().flat_map(|output| &output.pieces);
+                let kept = |frame: &Rc<[u8]>| pieces().any(
+                    |piece| matches!(piece, Piece::Shared { frame: f, .. } if Rc::ptr_eq(f, frame))
+                );
+                let shared: usize = frames.iter().filter(|f| kept(f)).map(|f| f.len()).sum();
+                let own = |piece: &Piece| match piece {
+                    Piece::Own(bytes) => bytes.len(),
+                    Piece::Shared { .. } => 0,
+                };
+                let own: usize = pieces().map(own).sum();
+                prop_assert_eq!(ledger.bytes_of(7), shared + own + inputs.iter().sum::<usize>());
+            }
+            for output in &mut outputs {
+                output.clear();
+                ledger.count(7, output, 0);
+            }
+            prop_assert!(ledger.0.is_empty());
+        }
     }
 }

@@ -156,6 +156,15 @@ pub fn lacks(bytes: &[u8]) -> Result<usize, FrameError> {
     Ok(FRAME_HEADER_BYTES + u32::from_le_bytes([a, b, c, d]) as usize - bytes.len())
 }
 
+/// How many bytes the last of several frames lacks; 0 if all are whole, or if they are no frames.
+#[must_use]
+pub fn last_lacks(mut bytes: &[u8]) -> usize {
+    while let Ok(Some(frame)) = parse(bytes) {
+        bytes = &bytes[frame.bytes..];
+    }
+    if bytes.is_empty() { 0 } else { lacks(bytes).unwrap_or(0) }
+}
+
 /// Reads the frame at the beginning of some bytes; none if it is not complete yet.
 ///
 /// # Errors
@@ -215,6 +224,21 @@ mod tests {
         assert_eq!(lacks(b"mt\x01\x14\x03\0\0\0a"), Ok(2));
         assert_eq!(lacks(b"mX"), Err(FrameError::Magic), "two bytes are enough to tell");
         assert_eq!(lacks(b"mt\x01\xfe\0\0\0\0"), Err(FrameError::Kind(0xfe)));
+    }
+
+    #[test]
+    fn last_of_several_frames_lacks_what_finishes_it() {
+        let mut bytes = Vec::new();
+        for body in [&b"abc"[..], b"", b"de"] {
+            put(&mut bytes, Kind::Pong, |b| b.extend_from_slice(body));
+        }
+        // A header says how much follows: until it is whole, only that it does.
+        let missing: Vec<_> = (0..=bytes.len()).map(|cut| last_lacks(&bytes[..cut])).collect();
+        let first = [0, 7, 6, 5, 4, 3, 2, 1, 3, 2, 1];
+        let second = [0, 7, 6, 5, 4, 3, 2, 1];
+        let third = [0, 7, 6, 5, 4, 3, 2, 1, 2, 1, 0];
+        assert_eq!(missing, [&first[..], &second, &third].concat());
+        assert_eq!(last_lacks(b"mt\x01\x14\0\0\0\0GET /"), 0, "nothing makes a frame of that");
     }
 
     proptest! {

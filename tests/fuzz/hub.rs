@@ -264,6 +264,7 @@ impl Shell {
             | Action::Resume(_)
             | Action::CloseChannel(_)
             | Action::Log(_)
+            | Action::LogOf(..)
             | Action::Row(_)
             | Action::RowGone(_) => {}
         }

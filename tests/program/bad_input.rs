@@ -5,7 +5,6 @@ use std::time::Duration;
 use std::{
     io::{Read, Write},
     os::unix::fs::PermissionsExt,
-    path::Path,
 };
 
 use super::{
@@ -613,33 +612,4 @@ fn who_of_an_unknown_room_does_not_wait_for_a_server_that_hangs() {
     status.env("MOOT_SERVER", "a b");
     Done::of(status, None).exits(2);
     server.signal("CONT");
-}
-
-#[cfg(unix)]
-#[test]
-fn caller_after_descriptors_ran_out_is_let_in() {
-    let world = World::new();
-    let serve = "ulimit -n 64 && exec \"$0\" serve --broadcast off --history off";
-    let mut server = Process::spawn(
-        world.command(Path::new("/bin/sh"), &["-c", serve, env!("CARGO_BIN_EXE_moot")]),
-    );
-    assert!(server.line("the server's first line").starts_with("listening on "));
-    // Each session takes two descriptors; one caller in the end is told why it gets none.
-    let mut sessions = Vec::new();
-    let turned_away = loop {
-        let mut raw = Raw::open(&world).say(&hello(1));
-        let mut first = [0; 4096];
-        let bytes = raw.0.read(&mut first).unwrap_or(0);
-        if first[3] != WELCOME {
-            break String::from_utf8_lossy(&first[..bytes]).into_owned();
-        }
-        sessions.push(raw);
-        assert!(sessions.len() < 64, "descriptors never run out");
-    };
-    assert!(turned_away.contains("out of file descriptors"), "{turned_away:?}");
-    drop(sessions);
-    eventually("all sessions have ended", || world.who(&["--all"]).0.is_empty());
-    for _ in 0..3 {
-        world.run(&["status"]).ok();
-    }
 }

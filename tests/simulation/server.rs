@@ -22,7 +22,7 @@ use moot::{
     },
     limits::{
         FRAME_BYTES_MAX, FRAME_COST_BYTES, FRAME_HEADER_BYTES, OUTPUT_BYTES_HIGH,
-        REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
+        REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX, SIGNS_PER_TURN_MAX,
     },
     wire::{
         control,
@@ -341,12 +341,12 @@ impl World {
         let Some(conn) = self.server.conn_mut(id) else { return };
         let bytes = std::mem::take(&mut conn.partial);
         conn.held = false;
-        let (mut taken, mut questions) = (0, 0);
+        let (mut taken, mut questions, mut signs) = (0, 0, 0);
         let now = self.now();
         while let Some(parsed) = frame::parse(&bytes[taken..]).expect("clients write frames") {
             let asks = parsed.kind == Kind::Request;
             let submits = parsed.kind == Kind::Submit;
-            let signs = matches!(parsed.kind, Kind::Report | Kind::Pong);
+            let is_sign = matches!(parsed.kind, Kind::Report | Kind::Pong);
             let Some(conn) = self.server.conns.iter_mut().find(|conn| conn.id == id) else {
                 return;
             };
@@ -354,7 +354,9 @@ impl World {
                 break;
             }
             let hub = &mut self.server.hub;
-            let no_credit = !signs && !hub.has_credit(id);
+            let spent = !hub.has_credit(id);
+            signs += usize::from(spent && is_sign);
+            let no_credit = spent && (!is_sign || signs > SIGNS_PER_TURN_MAX);
             if no_credit {
                 self.tally.count(Seen::CreditSpent);
             }
@@ -374,7 +376,9 @@ impl World {
             }
             taken += parsed.bytes;
             let cost = parsed.bytes + if asks { REQUEST_COST_BYTES } else { FRAME_COST_BYTES };
-            hub.spend(now, id, cost, asks || submits);
+            if !spent {
+                hub.spend(now, id, cost, asks || submits);
+            }
             questions += usize::from(asks);
             self.take_frame(id, parsed.kind, parsed.body);
         }
@@ -718,7 +722,7 @@ impl World {
                 }
                 self.book_ends(id);
             }
-            Action::Log(_) | Action::Row(_) | Action::RowGone(_) => {}
+            Action::Log(_) | Action::LogOf(..) | Action::Row(_) | Action::RowGone(_) => {}
         }
     }
 

@@ -64,7 +64,7 @@ pub use flow::Report;
 pub use gone::GoneRoom;
 pub use instances::EarlierSubmits;
 pub use notices::{NoticeState, Receipt};
-pub use quota::{Bucket, Rates, Usage};
+pub use quota::{Bucket, Rates, Usage, share};
 pub use reading::{Question, SearchQuestion};
 pub use restored::{Record, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span};
 pub use session::Hello;
@@ -250,6 +250,8 @@ pub enum Action {
     End(SessionId, String),
     /// Note what an operator did.
     Log(String),
+    /// Note what a user caused.
+    LogOf(u32, String),
     /// A row of the presence table changed.
     Row(Box<Row>),
     /// A row of the presence table is gone.
@@ -668,8 +670,13 @@ impl Hub {
 
     /// Whether more of what a session sends may be taken in this turn: each account has its share.
     pub fn has_credit(&mut self, id: SessionId) -> bool {
-        let Some(session) = self.sessions.get(&id) else { return true };
-        self.accounts.has_credit(session.account)
+        self.credit_left(id) > 0
+    }
+
+    /// Returns the bytes that may be taken from a session in this turn. What is no session pays nothing.
+    pub fn credit_left(&mut self, id: SessionId) -> usize {
+        let Some(session) = self.sessions.get(&id) else { return usize::MAX };
+        self.accounts.credit_left(session.account)
     }
 
     /// Does what a session asked for, and charges its account with all that this caused: what was told to
@@ -705,12 +712,13 @@ impl Hub {
         self.looked.set(self.looked.get().saturating_add(things));
     }
 
-    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something.
+    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something. A user of the
+    /// host who uses up that share competes with the others whatever it was used for.
     pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (account, uid) = (session.account, session.peer.uid);
         self.accounts.charge(account, bytes);
-        if speaks {
+        if speaks || (self.rules.host && self.accounts.credit_left(account) == 0) {
             self.accounts.note_active(now.mono_us, account);
             self.used(uid).recent += bytes as u64;
         }

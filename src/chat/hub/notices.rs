@@ -1094,7 +1094,7 @@ impl Hub {
                             "!+{schedule} of {} was not announced: {room} is closed to him",
                             state.from
                         );
-                        self.out.push(Action::Log(text));
+                        self.out.push(Action::LogOf(state.from.uid, text));
                         // The room was deleted, or he has no say in it any more.
                         self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;

@@ -17,7 +17,8 @@ use crate::{
 /// How much one of several may have of something: with what is free and what they have already, as if all
 /// who have some of it, and one more, shared that. So there is always some left for whoever comes next,
 /// and one's share shrinks as others compete. While something is free, each may have one.
-pub(super) fn share(free: usize, own: usize, others: usize) -> usize {
+#[must_use]
+pub fn share(free: usize, own: usize, others: usize) -> usize {
     ((free + own) / (others + 1)).max(free.min(1))
 }
 
@@ -223,9 +224,9 @@ impl Accounts {
 
     // ---- turns -------------------------------------------------------------------------------
 
-    /// Whether more may be taken from an account in this turn.
-    pub(super) fn has_credit(&mut self, id: AccountId) -> bool {
-        self.credit(id).credit > 0
+    /// Returns the bytes that may be taken from an account in this turn: each has its share.
+    pub(super) fn credit_left(&mut self, id: AccountId) -> usize {
+        usize::try_from(self.credit(id).credit).unwrap_or(0)
     }
 
     /// What an account has left of this turn; less than nothing if it took more.
@@ -470,17 +471,17 @@ mod tests {
         let (loud, quiet) = (AccountId::User(1), AccountId::User(2));
         accounts.note_active(1, loud);
         accounts.charge(loud, TURN_BYTES_MAX + 10);
-        assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
+        assert!(accounts.credit_left(loud) == 0 && accounts.credit_left(quiet) > 0);
         accounts.note_active(1, quiet);
         accounts.charge(quiet, 100);
         accounts.next_turn(2_000_000);
-        assert!(accounts.has_credit(loud), "its debt was small");
+        assert!(accounts.credit_left(loud) > 0, "its debt was small");
         // Both spoke within the last second: turns are shorter.
         accounts.note_active(2_000_000, loud);
         accounts.note_active(2_000_000, quiet);
         accounts.next_turn(2_200_000);
         accounts.charge(loud, TURN_BYTES_MAX / 4);
-        assert!(!accounts.has_credit(loud) && accounts.has_credit(quiet));
+        assert!(accounts.credit_left(loud) == 0 && accounts.credit_left(quiet) > 0);
     }
 
     #[test]

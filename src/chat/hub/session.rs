@@ -146,12 +146,12 @@ impl Hub {
             let text = format!("the server has {max} sessions and takes no more; try again later");
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
-        // On a host's server one user's share shrinks as others have theirs.
+        // On a host's server one user's share shrinks as others have theirs, and leaves room for one more.
         let mut most = self.rules.sessions_per_user_max;
         if self.rules.host {
             let free = self.rules.sessions_max - self.sessions.len();
             let others = self.accounts.others(account);
-            most = most.min(super::quota::share(free, of_account, others));
+            most = most.min(super::quota::share(free, of_account, others + 1).max(1));
         }
         if of_account >= most {
             let text = format!("{} has {of_account} sessions, which is the limit", peer.user);
@@ -595,7 +595,10 @@ mod tests {
         rules::Role,
         verbs::{Begin, Follow, Request},
     };
-    use crate::limits::TEXT_BYTES_MAX;
+    use crate::{
+        chat::{hub::scene::USERS, names::UserName},
+        limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
+    };
 
     /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
     fn rooms_with_will(cause: EndCause) -> usize {
@@ -702,6 +705,40 @@ mod tests {
         }
         assert_eq!(served, [4, 3, 2, 0], "of two, both hear it; one alone is served by session");
         assert!(scene.hub.stream(tag).channel.is_none(), "without members it is closed");
+    }
+
+    #[test]
+    fn first_user_leaves_sessions_for_those_who_come_later() {
+        let mut scene = Scene::with_rules(false, |rules| rules.sessions_max = 40);
+        let open_all = |scene: &mut Scene, uid: u32, from: u64| {
+            let peer = || Peer { uid, user: UserName::of_uid(uid), pid: 1, start: 0 };
+            let hello = || Hello::new(None, Kind::Script, [9; 16]);
+            let mut ids = (from..from + 100).map(SessionId);
+            ids.by_ref()
+                .take_while(|id| scene.hub.open(scene.now, *id, peer(), hello()).is_ok())
+                .count()
+        };
+        for uid in 0..USERS.len() as u32 {
+            scene.hub.close(scene.now, session(uid), EndCause::Quit);
+        }
+        let taken = [70, 71, 72].map(|uid| open_all(&mut scene, uid, u64::from(uid) * 1_000));
+        assert_eq!(taken, [20, 6, 3], "half of it, and less and less of the rest");
+        assert!(open_all(&mut scene, 73, 73_000) > 0);
+        // However little there is, a free place is for whoever has none.
+        let mut scene = Scene::with_rules(false, |rules| rules.sessions_max = USERS.len() + 1);
+        assert_eq!(open_all(&mut scene, 70, 70_000), 1);
+    }
+
+    #[test]
+    fn user_who_spends_a_turn_on_reports_competes_with_those_who_speak() {
+        let mut scene = Scene::new(false);
+        for (spends, alone) in [(TURN_BYTES_MAX, false), (TURN_BYTES_MAX - 1, true)] {
+            scene.pass(2_000);
+            scene.hub.spend(scene.now, session(EVE), spends, false);
+            scene.hub.spend(scene.now, session(MIA), 1, true);
+            scene.pass(200);
+            assert_eq!(scene.hub.credit_left(session(MAX)) == TURN_BYTES_MAX, alone, "{spends}");
+        }
     }
 
     #[test]

@@ -52,9 +52,9 @@ fn close_inherited() {
 #[cfg(not(target_os = "linux"))]
 fn close_inherited() {}
 
-/// Raises the limit of open descriptors as far as this process may.
+/// Raises the limit of open descriptors as far as this process may, and returns it.
 pub fn raise_descriptor_limit() -> u64 {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 0 };
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
     let now = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
         Err(_) => soft,
@@ -152,13 +152,24 @@ pub fn keep_ignored(install: impl FnOnce()) {
 
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
-    /// Whoever wants the processor comes first; what nobody wants is enough to keep pace.
-    #[cfg(target_os = "linux")]
-    const NICE: libc::c_int = 19;
-    // On Linux a nice value is a thread's own; elsewhere it would be the whole process's.
+    // Whoever wants the processor comes first; what nobody wants is enough to keep pace.
+    be_nice(19);
+}
+
+/// Lets the process's first thread go first: this one works for one user, who waits for it.
+pub fn step_aside() {
+    // A tenth of what the other gets while both want the processor.
+    be_nice(10);
+}
+
+/// Lowers the priority of the calling thread. On Linux a nice value is a thread's own; elsewhere it would be the
+/// whole process's.
+fn be_nice(nice: std::ffi::c_int) {
     #[cfg(target_os = "linux")]
     // SAFETY: changes a number of the calling thread; 0 names it.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    #[cfg(not(target_os = "linux"))]
+    let _ = nice;
 }
 
 /// Standard input, unbuffered.

@@ -185,6 +185,11 @@ pub fn step_back() {
     let _ = unsafe { SetThreadPriority(this, THREAD_PRIORITY_BELOW_NORMAL) };
 }
 
+/// Lets the process's first thread go first: this one works for one user, who waits for it.
+pub fn step_aside() {
+    step_back();
+}
+
 /// What a process has used.
 ///
 /// None if it may not be asked.

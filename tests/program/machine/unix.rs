@@ -75,6 +75,30 @@ pub fn as_user(command: &mut Command, uid: u32) {
     command.uid(uid).gid(uid);
 }
 
+/// Runs something as another user, in a thread of its own.
+#[cfg(target_os = "linux")]
+pub fn as_thread_of<T: Send>(uid: u32, run: impl FnOnce() -> T + Send) -> T {
+    let keep = -1;
+    let as_user = || {
+        // SAFETY: the system call (not the library's function) changes the user of this thread alone, which ends
+        // after that.
+        let done = unsafe { libc::syscall(libc::SYS_setresuid, keep, uid, keep) };
+        assert_eq!(done, 0, "this needs root");
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(as_user).join().unwrap())
+}
+
+/// Lowers the limit of open descriptors of a process that runs.
+#[cfg(target_os = "linux")]
+pub fn limit_descriptors(pid: u32, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    let pid = i32::try_from(pid).unwrap();
+    // SAFETY: it reads a structure of ours, and writes none.
+    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+    assert_eq!(done, 0);
+}
+
 /// Copies a program to where any user can run it.
 pub fn install(program: &Path, copy: &Path) {
     // By another process: a descriptor of ours, open for writing, would go into every child that a

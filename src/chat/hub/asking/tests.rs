@@ -386,11 +386,25 @@ impl Room {
 }
 
 #[test]
+fn outcome_of_a_job_that_a_worker_never_had_is_not_believed() {
+    let mut room = Room::new(3);
+    let seq = room.say(1, None);
+    room.events();
+    room.answer(2, Some("q"), &[seq], &[seq]);
+    room.reports(2, seq, true);
+    room.answer(3, Some("q"), &[], &[]);
+    room.asks_again(1, seq);
+    assert_eq!(outcomes_for(&mut room, 1), []);
+}
+
+#[test]
 fn outcome_waits_for_a_sender_that_comes_back_after_its_worker() {
     let mut room = Room::new(3);
     let seq = room.say(1, None);
     room.events();
     // The server restarted: the worker is back first, and ends once it has reported.
+    let tag = room.tag;
+    room.hub.streams[tag].inherited = seq;
     room.answer(2, Some("q"), &[seq], &[]);
     room.reports(2, seq, true);
     room.close(2, EndCause::Quit);
