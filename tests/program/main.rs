@@ -26,6 +26,9 @@ mod deletion;
 mod examples;
 #[cfg(unix)]
 mod fair;
+// User ids of threads.
+#[cfg(target_os = "linux")]
+mod hostile;
 #[cfg(unix)]
 mod rules;
 // Pseudo-terminals.
