@@ -3,6 +3,10 @@
 //! Everything runs against the real program in release mode, on a server of its own. A peer is measured
 //! in the same run, in turns, and only if it is installed.
 
+// User ids of threads.
+#[cfg(target_os = "linux")]
+mod hostile;
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -32,7 +36,7 @@ fn main() {
     }
     // `cargo bench` adds --bench, `cargo test --benches` adds nothing.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let all: [(&str, fn()); 9] = [
+    let all: [(&str, fn()); 10] = [
         ("send", send),
         ("latency", latency),
         ("memory", memory),
@@ -41,6 +45,7 @@ fn main() {
         ("million", million),
         ("badge", badge),
         ("flood", flood),
+        ("hostile", hostile),
         ("screen", screen),
     ];
     for (name, measure) in all {
@@ -609,6 +614,14 @@ fn flood() {
     }
     let _ = listener.kill();
     let _ = listener.wait();
+}
+
+/// What one user gets of the server while another one attacks it; `-- hostile --quick` only tries each attack.
+fn hostile() {
+    #[cfg(target_os = "linux")]
+    hostile::measure();
+    #[cfg(not(target_os = "linux"))]
+    say("hostile: needs Linux, where each thread is a user of its own");
 }
 
 fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {

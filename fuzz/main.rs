@@ -1,6 +1,8 @@
 //! The targets of `tests/fuzz` under libFuzzer, which is guided by coverage; see `fuzz/run`.
 #![no_main]
 
+#[path = "../tests/fuzz/asks.rs"]
+mod asks;
 #[path = "../tests/fuzz/hub.rs"]
 mod hub;
 #[path = "../tests/fuzz/member.rs"]
@@ -9,6 +11,8 @@ mod member;
 mod memory;
 #[path = "../tests/fuzz/mutate.rs"]
 mod mutate;
+#[path = "../tests/fuzz/strangers.rs"]
+mod strangers;
 #[path = "../tests/fuzz/tape.rs"]
 mod tape;
 #[path = "../tests/fuzz/targets.rs"]

@@ -1,25 +1,26 @@
 //! A hub among hostile sessions: any requests in any order, a store and a channel that fail.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, rc::Rc};
 
 use moot::{
     chat::{
         batch::Reader,
         hub::{
-            Action, Chunk, Fetch, Fetched, Frame, Hello, Hub, NoticeState, Now, Record, Report,
-            Restored, Rules,
+            Action, Chunk, Fetch, Fetched, Frame, Hello, Hub, NoticeState, Now, Question, Record,
+            Report, Restored, Rules,
         },
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
         roster::Row,
-        verbs::{Announce, Channel, ChannelKey, Follow, Request},
+        verbs::{Announce, Channel, ChannelKey, Follow, Request, StreamTag},
     },
     limits::FRAME_HEADER_BYTES,
     wire::{control, frame},
 };
 
 use crate::{
+    asks::{Known, Pick},
     memory,
     mutate::Random,
     tape::Tape,
@@ -29,25 +30,42 @@ use crate::{
 /// Maximum memory of a hub with these few users, bytes. Most of it recognizes submits that come again.
 const HELD_BYTES_MAX: isize = 48 * 1024 * 1024;
 
+/// Output of a hub since the last look.
+#[derive(Default)]
+pub struct Seen {
+    pub frames: Vec<(SessionId, Frame)>,
+    pub batches: Vec<(SessionId, Rc<[u8]>)>,
+    pub published: Vec<(StreamTag, Rc<[u8]>)>,
+    pub rows: Vec<Row>,
+    pub fetches: Vec<Fetch>,
+    pub questions: Vec<(SessionId, Question)>,
+}
+
 /// The owner of a hub: executes its actions and holds its sessions.
-struct Shell {
-    hub: Hub,
-    now: Now,
-    sessions: Vec<SessionId>,
+pub struct Shell {
+    pub hub: Hub,
+    pub now: Now,
+    pub sessions: Vec<SessionId>,
+    pub seen: Seen,
+    /// Names and numbers that any session received.
+    known: Known,
     next_session: u64,
     hungry: VecDeque<SessionId>,
     storing: bool,
     fetches: Vec<Fetch>,
-    has_channel: bool,
+    pub has_channel: bool,
     keys: u32,
     receipts: Vec<NoticeState>,
 }
 
-fn user(uid: u32) -> UserName {
-    UserName::new(["root", "ann", "bob"][uid as usize % 3]).expect("a name")
+/// Names of users by their ids.
+const USERS: [&str; 8] = ["root", "ann", "bob", "owner", "friend", "victim", "eve", "mallory"];
+
+pub fn user(uid: u32) -> UserName {
+    UserName::new(USERS[uid as usize % USERS.len()]).expect("a name")
 }
 
-fn rules(tape: &mut Tape<'_>) -> Rules {
+pub fn rules(tape: &mut Tape<'_>) -> Rules {
     let mut rules = Rules::new(RunId(7), 1, frame::batch_header);
     rules.secret = [0; 2];
     rules.host = tape.chance(4);
@@ -65,13 +83,15 @@ fn rules(tape: &mut Tape<'_>) -> Rules {
 }
 
 impl Shell {
-    fn new(rules: Rules, restored: Restored) -> Self {
+    pub fn new(rules: Rules, restored: Restored) -> Self {
         let mut hub = Hub::restored(rules, restored);
         hub.learn_user(UserName::new("carol").expect("a name"), 9);
         Self {
             hub,
             now: Now { mono_us: 1_000_000, wall_us: 1_795_251_600_000_000 },
             sessions: Vec::new(),
+            seen: Seen::default(),
+            known: Known::default(),
             next_session: 1,
             hungry: VecDeque::new(),
             storing: false,
@@ -82,21 +102,28 @@ impl Shell {
         }
     }
 
-    fn open(&mut self, uid: u32, label: Option<Label>, kind: Kind, instance: [u8; 16]) {
+    /// Opens a session; none if the hub refuses it.
+    pub fn open(
+        &mut self,
+        uid: u32,
+        label: Option<Label>,
+        kind: Kind,
+        instance: [u8; 16],
+    ) -> Option<SessionId> {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         let peer = Peer { uid, user: user(uid), pid: self.next_session as u32 % 4, start: 0 };
-        if self.hub.open(self.now, id, peer, Hello::new(label, kind, instance)).is_ok() {
-            self.sessions.push(id);
-        }
+        self.hub.open(self.now, id, peer, Hello::new(label, kind, instance)).ok()?;
+        self.sessions.push(id);
+        Some(id)
     }
 
-    fn close(&mut self, at: usize, cause: EndCause) {
+    pub fn close(&mut self, at: usize, cause: EndCause) {
         let id = self.sessions.swap_remove(at);
         self.hub.close(self.now, id, cause);
     }
 
-    fn request(&mut self, id: SessionId, request: &Request) {
+    pub fn request(&mut self, id: SessionId, request: &Request) {
         let mut bytes = Vec::new();
         control::put_request(&mut bytes, 1, request);
         let read = control::read_request(&bytes[FRAME_HEADER_BYTES..]);
@@ -109,10 +136,28 @@ impl Shell {
         }
         match self.hub.question(id, &request) {
             None => self.hub.request(self.now, id, serial, request),
-            Some(Ok(Ok(reply))) => frame_again(&Frame::Reply { serial, result: Ok(reply) }),
-            Some(Err(refusal)) => frame_again(&Frame::Reply { serial, result: Err(refusal) }),
+            Some(Ok(Ok(reply))) => self.told(id, Frame::Reply { serial, result: Ok(reply) }),
+            Some(Err(refusal)) => self.told(id, Frame::Reply { serial, result: Err(refusal) }),
             // The store answers this one.
-            Some(Ok(Err(_))) => {}
+            Some(Ok(Err(question))) => self.seen.questions.push((id, question)),
+        }
+    }
+
+    fn told(&mut self, id: SessionId, frame: Frame) {
+        frame_again(&frame);
+        self.known.learn(&frame);
+        self.seen.frames.push((id, frame));
+    }
+
+    fn pulled(&mut self, id: SessionId, chunk: Chunk) {
+        match chunk {
+            Chunk::Event(event) => self.told(id, Frame::Event(event)),
+            Chunk::Batch(bytes) => {
+                let parsed = frame::parse(&bytes).expect("a frame").expect("all of it");
+                let messages = Reader::new(parsed.body).expect("a body");
+                assert!(messages.into_iter().all(|message| message.is_ok()));
+                self.seen.batches.push((id, bytes));
+            }
         }
     }
 
@@ -128,7 +173,10 @@ impl Shell {
             }
             (2, Some(_)) => self.close(at, tape.value()?),
             (3..=14, Some(id)) => {
-                let request: Request = tape.value()?;
+                let request = match tape.chance(4) {
+                    true => tape.value()?,
+                    false => Pick { tape, known: &self.known }.request(),
+                };
                 self.hub.spend(self.now, id, 4096, true);
                 self.request(id, &request);
             }
@@ -160,7 +208,7 @@ impl Shell {
         Some(())
     }
 
-    fn pass(&mut self, us: u64) {
+    pub fn pass(&mut self, us: u64) {
         self.now.mono_us += us;
         // The wall clock may be set back.
         self.now.wall_us += if us % 7 == 3 { -(us.cast_signed()) } else { us.cast_signed() };
@@ -169,7 +217,7 @@ impl Shell {
         assert!(self.hub.tick_after_ms() > 0);
     }
 
-    fn stored(&mut self, well: bool) {
+    pub fn stored(&mut self, well: bool) {
         if std::mem::take(&mut self.storing) {
             match well {
                 true => self.hub.stored(self.now),
@@ -178,7 +226,7 @@ impl Shell {
         }
     }
 
-    fn fetched(&mut self, tape: &mut Tape<'_>) {
+    pub fn fetched(&mut self, tape: &mut Tape<'_>) {
         if self.fetches.is_empty() {
             return;
         }
@@ -193,14 +241,12 @@ impl Shell {
         };
         let found = Fetched { frames: Vec::new(), upto, oldest: tape.byte().into() };
         for chunk in self.hub.fetched(self.now, &fetch, found).into_iter().flatten() {
-            if let Chunk::Event(event) = chunk {
-                frame_again(&Frame::Event(event));
-            }
+            self.pulled(fetch.session, chunk);
         }
     }
 
     /// Executes the hub's actions until there are none.
-    fn act(&mut self) {
+    pub fn act(&mut self) {
         for round in 0.. {
             assert!(round < 1_000, "the hub never comes to rest");
             let actions: Vec<Action> = self.hub.actions().collect();
@@ -218,14 +264,14 @@ impl Shell {
                         break;
                     }
                 }
-                chunks.iter().for_each(check);
+                chunks.into_iter().for_each(|chunk| self.pulled(id, chunk));
             }
         }
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Send(_, told) => frame_again(&told),
+            Action::Send(id, frame) => self.told(id, frame),
             Action::Wake(id) => self.hungry.push_back(id),
             Action::OpenChannel(tag) => {
                 let key = self.key();
@@ -244,6 +290,7 @@ impl Shell {
                 assert_eq!(messages.head().tag, tag);
                 assert!(messages.into_iter().all(|message| message.is_ok()));
                 let _ = self.hub.hearers(tag).count();
+                self.seen.published.push((tag, bytes));
             }
             Action::Store(records, entries) => {
                 assert!(!std::mem::replace(&mut self.storing, true), "one transaction at a time");
@@ -257,6 +304,7 @@ impl Shell {
             }
             Action::Fetch(fetch) => {
                 assert!(fetch.first <= fetch.last, "{fetch:?}");
+                self.seen.fetches.push(fetch.clone());
                 self.fetches.push(fetch);
             }
             Action::End(id, _) => self.sessions.retain(|session| *session != id),
@@ -265,26 +313,14 @@ impl Shell {
             | Action::CloseChannel(_)
             | Action::Log(_)
             | Action::LogOf(..)
-            | Action::Row(_)
             | Action::RowGone(_) => {}
+            Action::Row(row) => self.seen.rows.push(*row),
         }
     }
 
     fn key(&mut self) -> ChannelKey {
         self.keys += 1;
         ChannelKey { number: self.keys, bytes: [7; 32] }
-    }
-}
-
-/// A pulled chunk can be written and read.
-fn check(chunk: &Chunk) {
-    match chunk {
-        Chunk::Event(event) => frame_again(&Frame::Event(event.clone())),
-        Chunk::Batch(bytes) => {
-            let parsed = frame::parse(bytes).expect("a frame").expect("all of it");
-            let messages = Reader::new(parsed.body).expect("a body");
-            assert!(messages.into_iter().all(|message| message.is_ok()));
-        }
     }
 }
 
@@ -329,6 +365,7 @@ pub fn run(bytes: &[u8]) {
     while !tape.is_empty() {
         shell.step(&mut tape);
         shell.act();
+        shell.seen = Seen::default();
     }
     let held = memory::held() - before;
     assert!(held < HELD_BYTES_MAX, "the hub holds {held} bytes");

@@ -3,15 +3,29 @@
 //! * `cargo test --test fuzz` runs each target for a second.
 //! * `MOOT_FUZZ_SECONDS=600` runs each for 600 s, with other inputs each time; `MOOT_FUZZ_TARGET=frames` only one.
 //! * `MOOT_FUZZ_TARGET=frames MOOT_FUZZ_INPUT=6d74…` runs one input; a failure prints such a line.
+//! * `MOOT_FUZZ_TARGET=server` runs a real server among hostile users, as root; `MOOT_FUZZ_SEED` the same frames.
 //!
 //! `fuzz/run` runs the same targets guided by coverage.
 
+mod asks;
 mod hub;
 mod member;
 mod memory;
 mod mutate;
+// User ids of threads.
+#[cfg(target_os = "linux")]
+#[path = "../program/hostile/raw.rs"]
+#[allow(dead_code, reason = "the tests of the real program use the rest")]
+mod raw;
+#[cfg(target_os = "linux")]
+mod server;
+mod strangers;
 mod tape;
 mod targets;
+#[cfg(target_os = "linux")]
+#[path = "../program/hostile/victim.rs"]
+#[allow(dead_code, reason = "the tests of the real program use the rest")]
+mod victim;
 
 use std::{
     collections::VecDeque,
@@ -31,6 +45,9 @@ fn hostile_inputs_break_no_target() {
     let only = env::var("MOOT_FUZZ_TARGET").ok();
     let chosen: Vec<&Target> =
         TARGETS.iter().filter(|t| only.as_ref().is_none_or(|only| t.name == only)).collect();
+    if only.as_deref() == Some("server") {
+        return;
+    }
     assert!(!chosen.is_empty(), "no such target: {only:?}");
     if let Ok(hex) = env::var("MOOT_FUZZ_INPUT") {
         let [target] = chosen.as_slice() else { panic!("name one with MOOT_FUZZ_TARGET") };
@@ -80,9 +97,13 @@ fn drive(target: &Target, seed: u64, time: Duration) -> Result<(), String> {
     while start.elapsed() < time {
         run(&random.input(&seeds))?;
     }
-    // Written past the capture of output: a test that passes prints nothing else.
-    let _ = writeln!(std::io::stderr(), "fuzz {:>10}: {executions:>9} executions", target.name);
+    report(format_args!("fuzz {:>10}: {executions:>9} executions", target.name));
     Ok(())
+}
+
+/// Prints past the capture of output: a test that passes prints nothing else.
+fn report(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 struct Hex<'a>(&'a [u8]);

@@ -10,6 +10,8 @@ thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
     /// Largest single allocation since the last [`largest_of`] began, bytes.
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    /// Bytes of all allocations of this thread.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -20,6 +22,7 @@ static COUNTING: Counting = Counting;
 fn count(allocated: usize, freed: usize) {
     HELD.with(|held| held.set(held.get() + allocated.cast_signed() - freed.cast_signed()));
     LARGEST.with(|largest| largest.set(largest.get().max(allocated)));
+    ALLOCATED.with(|all| all.set(all.get().wrapping_add(allocated)));
 }
 
 // SAFETY: each call goes to the system's allocator unchanged; the counters allocate nothing.
@@ -59,4 +62,11 @@ pub fn largest_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     LARGEST.with(|largest| largest.set(0));
     let result = work();
     (result, LARGEST.with(Cell::get))
+}
+
+/// Runs `work` and returns its result with the bytes of all its allocations: what it costs, whatever the machine does.
+pub fn allocated_by<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = ALLOCATED.with(Cell::get);
+    let result = work();
+    (result, ALLOCATED.with(Cell::get).wrapping_sub(before))
 }

@@ -42,7 +42,7 @@ use moot::{
 use serde::{Serialize, de::DeserializeOwned};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::{hub, member, memory, mutate::Random, tape::Tape};
+use crate::{hub, member, memory, mutate::Random, strangers, tape::Tape};
 
 /// A reader of bytes of others, with its promises.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "inbox", run: inbox, seeds: Vec::new },
     Target { name: "member", run: member::run, seeds: Vec::new },
     Target { name: "hub", run: hub::run, seeds: Vec::new },
+    Target { name: "strangers", run: strangers::run, seeds: strangers::seeds },
 ];
 
 /// Runs the target of a name: libFuzzer's entrance.

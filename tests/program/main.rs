@@ -26,7 +26,8 @@ mod deletion;
 mod examples;
 #[cfg(unix)]
 mod fair;
-#[cfg(unix)]
+// User ids of threads.
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(unix)]
 mod rules;
