@@ -196,9 +196,7 @@ impl History {
             path: path.to_owned(),
             retention: options.retention,
             shared: Arc::clone(&shared),
-            streams: HashMap::new(),
-            senders: HashMap::new(),
-            runs: HashMap::new(),
+            cache: Cache::default(),
             next_id,
             noted_id: next_id,
             epoch: loaded.epoch,
@@ -422,6 +420,23 @@ struct Speaker {
     last: u64,
 }
 
+/// What is in the tables already; forgotten when a transaction fails, or when it gets too much.
+#[derive(Debug, Default)]
+struct Cache {
+    streams: HashMap<StreamKey, i64>,
+    senders: HashMap<SessionId, Speaker>,
+    runs: HashMap<(u32, [u8; 16]), Run>,
+}
+
+impl Cache {
+    fn bound(&mut self) {
+        let Self { streams, senders, runs } = self;
+        if streams.len().max(senders.len()).max(runs.len()) > CACHED_MAX {
+            *self = Self::default();
+        }
+    }
+}
+
 /// When something was last done that is not done after each transaction.
 #[derive(Debug)]
 struct Times {
@@ -438,10 +453,7 @@ struct Writer {
     path: PathBuf,
     retention: Retention,
     shared: Arc<Shared>,
-    /// What is in the tables already; forgotten when a transaction fails.
-    streams: HashMap<StreamKey, i64>,
-    senders: HashMap<SessionId, Speaker>,
-    runs: HashMap<(u32, [u8; 16]), Run>,
+    cache: Cache,
     /// Id of the next message; ids rise and are never given again.
     next_id: u64,
     /// What it was when the note beside the database was written.
@@ -548,7 +560,7 @@ const WAL_FRAMES_LONG: i64 = 16 * 1024;
 const THREAD_ENDED: &str =
     "the history can't be written: its thread ended because of a fault; restart the server";
 
-/// Cached ids beyond which a cache is begun anew.
+/// Rows of one table above which the cache is emptied.
 const CACHED_MAX: usize = 65_536;
 
 impl Writer {
@@ -621,9 +633,7 @@ impl Writer {
         let done = self.write(job);
         self.shared.failing.store(done.is_err(), Ordering::Relaxed);
         if done.is_err() {
-            self.streams.clear();
-            self.senders.clear();
-            self.runs.clear();
+            self.cache = Cache::default();
         } else {
             self.shared.messages.fetch_add(job.entries.len() as u64, Ordering::Relaxed);
             let mut by_user = self.shared.by_user();
@@ -636,20 +646,13 @@ impl Writer {
     }
 
     fn write(&mut self, job: &Job) -> rusqlite::Result<()> {
-        let cached = self.senders.len().max(self.runs.len()).max(self.streams.len());
-        if cached > CACHED_MAX {
-            self.senders.clear();
-            self.runs.clear();
-            self.streams.clear();
-        }
+        self.cache.bound();
         let transaction = self.connection.unchecked_transaction()?;
         let mut page = Page {
             transaction: &transaction,
             shared: &self.shared,
             next_id: self.next_id,
-            streams: &mut self.streams,
-            senders: &mut self.senders,
-            runs: &mut self.runs,
+            cache: &mut self.cache,
             now_us: job.now_us,
             changed_runs: HashSet::new(),
             said: HashMap::new(),
@@ -882,9 +885,7 @@ impl Writer {
 struct Page<'a> {
     transaction: &'a Transaction<'a>,
     shared: &'a Shared,
-    streams: &'a mut HashMap<StreamKey, i64>,
-    senders: &'a mut HashMap<SessionId, Speaker>,
-    runs: &'a mut HashMap<(u32, [u8; 16]), Run>,
+    cache: &'a mut Cache,
     /// Runs of counters to be written at the end.
     changed_runs: HashSet<(u32, [u8; 16])>,
     /// Bytes of texts by rows of `senders`, to be written at the end.
@@ -915,7 +916,7 @@ impl Page<'_> {
 
     /// The row of a stream, which exists from now on. `by`: who begins it by a message.
     fn stream_of(&mut self, stream: &StreamKey, by: Option<u32>) -> rusqlite::Result<i64> {
-        if let Some(id) = self.streams.get(stream) {
+        if let Some(id) = self.cache.streams.get(stream) {
             return Ok(*id);
         }
         self.shared.step()?;
@@ -931,7 +932,7 @@ impl Page<'_> {
             .transaction
             .prepare_cached(sql)?
             .query_row(params![kind, key, name, by.map_or(-1, i64::from)], |row| row.get(0))?;
-        self.streams.insert(stream.clone(), id);
+        self.cache.streams.insert(stream.clone(), id);
         Ok(id)
     }
 
@@ -947,7 +948,7 @@ impl Page<'_> {
         match record {
             Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
                 // The row of an earlier room of that name may have been removed.
-                self.streams.remove(&StreamKey::Room(name.clone()));
+                self.cache.streams.remove(&StreamKey::Room(name.clone()));
                 let sql = "INSERT INTO streams
                            (kind, key, name, creator, history, topic, private, read_only, room_id,
                             head, first)
@@ -1050,7 +1051,7 @@ impl Page<'_> {
                 self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
             }
             Record::RoomForgotten { name, floor } => {
-                self.streams.remove(&StreamKey::Room(name.clone()));
+                self.cache.streams.remove(&StreamKey::Room(name.clone()));
                 let sql = "UPDATE streams SET gone = ?3 WHERE kind = ?1 AND key = ?2 AND gone = 1";
                 let values = params![KIND_ROOM, name.key(), FORGOTTEN];
                 self.transaction.prepare_cached(sql)?.execute(values)?;
@@ -1077,7 +1078,7 @@ impl Page<'_> {
                 Ok(())
             }
             Record::InstanceGone { uid, instance } => {
-                self.runs.remove(&(*uid, *instance));
+                self.cache.runs.remove(&(*uid, *instance));
                 let sql = "DELETE FROM submits WHERE uid = ? AND instance = ?";
                 let values = params![uid, instance];
                 self.transaction.prepare_cached(sql)?.execute(values).map(drop)
@@ -1098,7 +1099,7 @@ impl Page<'_> {
         let last = self.next_id + SENDER_LEASE_IDS;
         // Whoever spoke in another run has no session in this one.
         let of_this_run = from.session != SessionId(0);
-        if let Some(known) = self.senders.get_mut(&from.session).filter(|_| of_this_run) {
+        if let Some(known) = self.cache.senders.get_mut(&from.session).filter(|_| of_this_run) {
             if known.last >= self.next_id + messages as u64 {
                 return Ok(known.row);
             }
@@ -1123,7 +1124,7 @@ impl Page<'_> {
             last,
         ])?;
         let row = self.transaction.last_insert_rowid();
-        self.senders.insert(from.session, Speaker { row, last });
+        self.cache.senders.insert(from.session, Speaker { row, last });
         Ok(row)
     }
 
@@ -1201,14 +1202,14 @@ impl Page<'_> {
                 && run.seq + run.count == new.seq
                 && run.count + new.count <= UNACKED_SUBMITS_MAX as u64
         };
-        if let Some(run) = self.runs.get_mut(&instance).filter(follows) {
+        if let Some(run) = self.cache.runs.get_mut(&instance).filter(follows) {
             run.count += new.count;
             self.changed_runs.insert(instance);
             return Ok(());
         }
         // Another stream, or a hole in the numbers: a new run begins.
         if self.changed_runs.contains(&instance)
-            && let Some(run) = self.runs.get(&instance).copied()
+            && let Some(run) = self.cache.runs.get(&instance).copied()
         {
             self.write_run(instance, run)?;
         }
@@ -1220,7 +1221,7 @@ impl Page<'_> {
             let values = params![instance.0, instance.1, bound];
             self.transaction.prepare_cached(sql)?.execute(values)?;
         }
-        self.runs.insert(instance, new);
+        self.cache.runs.insert(instance, new);
         self.changed_runs.insert(instance);
         Ok(())
     }
@@ -1237,7 +1238,7 @@ impl Page<'_> {
     fn finish(self) -> rusqlite::Result<Vec<(u32, u64)>> {
         self.shared.step()?;
         for instance in &self.changed_runs {
-            if let Some(run) = self.runs.get(instance) {
+            if let Some(run) = self.cache.runs.get(instance) {
                 self.write_run(*instance, *run)?;
             }
         }
@@ -1275,5 +1276,34 @@ mod tests {
         assert_eq!(left(&[(a, 1, 5_000), (a, 2, 5_001), (a, 3, 20)], 100, 50), [1, 2, 3]);
         assert_eq!(left(&[(a, 1, 5_000), (a, 2, 60)], 100, 50), Vec::<u64>::new());
         assert_eq!(left(&[(a, 1, 5_000)], 100, 50), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn each_table_of_the_cache_is_bounded() {
+        let stream = |n: usize| StreamKey::Conversation(n as u32, n as u32);
+        let run = Run { counter: 1, count: 1, stream: 1, seq: 1 };
+        let fills: [fn(&mut Cache, usize, StreamKey, Run); 3] = [
+            |cache, _, stream, _| {
+                cache.streams.insert(stream, 1);
+            },
+            |cache, n, _, _| {
+                cache.senders.insert(SessionId(n as u64), Speaker { row: 1, last: 1 });
+            },
+            |cache, n, _, run| {
+                cache.runs.insert((n as u32, [0; 16]), run);
+            },
+        ];
+        for fill in fills {
+            let mut cache = Cache::default();
+            for n in 0..CACHED_MAX {
+                fill(&mut cache, n, stream(n), run);
+            }
+            cache.bound();
+            let count = |of: &Cache| of.streams.len() + of.senders.len() + of.runs.len();
+            assert_eq!(count(&cache), CACHED_MAX);
+            fill(&mut cache, CACHED_MAX, stream(CACHED_MAX), run);
+            cache.bound();
+            assert_eq!(count(&cache), 0);
+        }
     }
 }
