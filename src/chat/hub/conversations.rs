@@ -17,6 +17,7 @@ use crate::{
         member::SessionId,
         verbs::{Begin, Event, Refusal, RefusalCode, Reply, StreamInfo, StreamLabel, StreamTag},
     },
+    faults::{Fault, planted},
     limits::CONVERSATIONS_PER_USER_MAX,
 };
 
@@ -97,7 +98,7 @@ impl Hub {
             return self.conversations.get(uid, other);
         }
         let is_known = match &self.known_stream(tag)?.topic {
-            Topic::Room { .. } => self.exists_for(uid, tag),
+            Topic::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
             Topic::Conversation { low, high, .. } => uid == *low || uid == *high,
             Topic::Announcements => false,
         };

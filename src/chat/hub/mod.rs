@@ -42,6 +42,8 @@ mod rooms;
 #[cfg(test)]
 mod scene;
 mod session;
+#[cfg(test)]
+mod silence;
 mod stream;
 mod streams;
 mod submit;
