@@ -85,6 +85,7 @@ faults! {
 
     // Shares of a user.
     BacklogTakenFromAny "Bytes of backlogs are taken from the user who holds most."
+    UserNamesForever "A user id that is given to another user is another user."
     GoneNamesUnbounded "The names of deleted rooms are bounded."
 
     // Jobs.

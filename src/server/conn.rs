@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::core::{Core, count_output, no_waker};
-use super::{past, status, threads::Work};
+use super::{accept::Standing, past, status, threads::Work};
 use crate::{
     chat::{
         hub::{Chunk, Frame},
@@ -60,7 +60,7 @@ pub(super) struct Conn {
     socket: RefCell<Accepted>,
     peer: Peer,
     /// A host's server may let in some users only.
-    admitted: bool,
+    standing: Standing,
     pub(super) output: RefCell<Output>,
     pub(super) waker: RefCell<Waker>,
     pub(super) hungry: Cell<bool>,
@@ -88,12 +88,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer, admitted: bool) -> Self {
+    pub(super) fn new(id: SessionId, socket: Accepted, peer: Peer, standing: Standing) -> Self {
         Self {
             id,
             socket: RefCell::new(socket),
             peer,
-            admitted,
+            standing,
             output: RefCell::default(),
             waker: RefCell::new(no_waker()),
             hungry: Cell::new(false),
@@ -545,11 +545,15 @@ impl Conn {
             self.refuse(7, text);
             return Ok(());
         }
-        if !self.admitted {
+        if !self.standing.admitted {
             self.not_admitted();
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
+        // In the same step: of a user who is not here it may be forgotten.
+        if let Some(rights) = self.standing.rights {
+            inner.hub.set_rights(self.peer.uid, rights);
+        }
         if let Err(refusal) =
             inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
         {
@@ -606,7 +610,7 @@ impl Conn {
     }
 
     fn take_status(&self, core: &Core) -> Result<(), String> {
-        if !self.admitted {
+        if !self.standing.admitted {
             self.not_admitted();
             return Ok(());
         }
@@ -721,12 +725,25 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 
 /// Asks the user database, which may be slow or far away, on another thread.
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
-    let name = user.clone();
-    let found = core.threads.run(Work::LookUp, move || os::user_id(name.as_str())).await;
+    let (name, before) = (user.clone(), core.inner.borrow().hub.uid_of_user(&user));
+    let look = move || {
+        let found = os::user_id(name.as_str());
+        // Whoever had the name has another one by now, or none.
+        let other = before.filter(|uid| found != Some(*uid));
+        (found, other.and_then(|uid| Some((uid, os::user_name(uid)?))))
+    };
+    let found = core.threads.run(Work::LookUp, look).await;
     core.count_lookup(conn.uid(), false);
     conn.end_question();
-    if let Ok(Some(uid)) = found {
-        core.inner.borrow_mut().hub.learn_user(user, uid);
+    if let Ok((found, other)) = found {
+        let hub = &mut core.inner.borrow_mut().hub;
+        match found {
+            Some(uid) => hub.learn_user(user, uid),
+            None => hub.learn_no_user(user),
+        }
+        if let Some((uid, name)) = other {
+            hub.rename_user(uid, Some(name));
+        }
     }
     conn.answer(&core, serial, request);
     core.turn_due.notify_one();

@@ -44,7 +44,11 @@ impl Hub {
         }
         while held > most - most / 16
             && let Some((uid, holder)) = holders.iter_mut().max_by_key(|(uid, holder)| {
-                if planted(Fault::BacklogTakenFromAny) { usize::MAX - **uid as usize } else { holder.bytes }
+                if planted(Fault::BacklogTakenFromAny) {
+                    usize::MAX - **uid as usize
+                } else {
+                    holder.bytes
+                }
             })
         {
             let (uid, Some((bytes, tag))) = (*uid, holder.backlogs.pop()) else {

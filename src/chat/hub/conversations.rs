@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::{
-    Hub,
+    Hub, is_here,
     request::refuse,
     stream::{Stream, Topic},
 };
@@ -167,6 +167,9 @@ impl Hub {
         let bytes = self.rules.backlog_bytes_max;
         self.streams.insert(Stream::conversation(tag, pair, Some(own), bytes));
         self.conversations.insert(pair, Some(own), tag);
+        // The other one may never have been here.
+        let by_user = &self.by_user;
+        self.users.keep(other, |uid| is_here(by_user, uid));
         self.follow_new_conversation(tag, pair);
         Ok(tag)
     }

@@ -221,8 +221,8 @@ impl Hub {
     }
 
     pub(super) fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
-        match self.users.get(user) {
-            Some(uid) => Ok(*uid),
+        match self.users.uid(user) {
+            Some(uid) => Ok(uid),
             None => refuse(RefusalCode::Absent, format!("there is no user {user} on this host")),
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, Hub, Now, Record,
+    Action, Hub, Now, Record, is_here,
     quota::Holding,
     request::{no_room, refuse},
     session::Session,
@@ -22,7 +22,7 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
-    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
+    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
 };
 
 /// Room lines in one answer; the caller asks again for more.
@@ -50,6 +50,10 @@ impl Hub {
 
     /// What was found out about a user before his session began.
     pub fn set_rights(&mut self, uid: u32, rights: Rights) {
+        if self.rights.len() >= USERS_KNOWN_MAX && !self.rights.contains_key(&uid) {
+            let by_user = &self.by_user;
+            self.rights.retain(|uid, _| is_here(by_user, *uid));
+        }
         self.rights.insert(uid, rights);
     }
 
@@ -228,7 +232,7 @@ impl Hub {
 
     /// What a user is called.
     pub(super) fn called(&self, uid: u32) -> UserName {
-        self.user_names.get(&uid).cloned().unwrap_or_else(|| UserName::of_uid(uid))
+        self.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid))
     }
 
     fn must_lead(&self, uid: u32, tag: StreamTag, what: &str) -> Result<(), Refusal> {
