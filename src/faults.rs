@@ -82,6 +82,7 @@ faults! {
     // Rooms, roles and removal.
     ServerKickKeepsKeys "A user kicked from the server opens no later datagram."
     KeysNeverChange "A user removed from a room opens no later datagram."
+    HiddenRoomNamed "A stranger is told of a hidden room what is told of none."
     RemovedUserGetsAnswer "An answer of the store is not given to a user removed meanwhile."
     RemovedUserGetsFetch "A fetch is not given to a session removed meanwhile."
     BannedRoomAnnouncedByBroadcast "A banned user gets no announcement to the room."
@@ -101,6 +102,11 @@ faults! {
     RetainedShownAgain "A retained announcement is not shown again after a reconnect."
     RetainedOfNewRoomLost "A room joined during a break brings what is retained there."
     DeletedRoomKeepsAnnouncements "Announcements to a deleted room go with it."
+
+    // Shares of a user.
+    BacklogTakenFromAny "Bytes of backlogs are taken from the user who holds most."
+    UserNamesForever "A user id that is given to another user is another user."
+    GoneNamesUnbounded "The names of deleted rooms are bounded."
 
     // Jobs.
     KilledWorkerKeepsJob "The job of a killed worker is offered to another worker."

@@ -292,8 +292,14 @@ pub const ENDED_INSTANCE_RUNS_MAX: usize = 131_072;
 pub const FORGOTTEN_USERS_MAX: usize = 4_096;
 /// Ended instances that wait to be removed from the history with its next transaction.
 pub const QUIT_INSTANCES_MAX: usize = 4_096;
-/// Users whose names are known.
+/// Users whose names are known: they were here, or have a conversation.
 pub const USERS_KNOWN_MAX: usize = 65_536;
+/// Names of other users that were asked for lately.
+pub const USERS_ASKED_MAX: usize = 1_024;
+/// Users whose names are to be looked up again because they were shown.
+pub const USERS_STALE_MAX: usize = 256;
+/// The name of a user, and the user of a name, are looked up again after so long; also that there is none.
+pub const USER_FRESH_MS: u64 = 2 * 60 * 1000;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 /// Rooms in which one session's last will is said, at most.

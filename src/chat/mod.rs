@@ -18,4 +18,5 @@ pub mod names;
 pub mod roster;
 pub mod rules;
 pub mod text;
+pub mod users;
 pub mod verbs;

@@ -106,7 +106,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
             0 => "the server has too many unfinished handshakes; try again later",
             _ => "this user has too many unfinished handshakes",
         };
-        let known = core.inner.borrow().names.get(&ids.uid).cloned();
+        let known = core.inner.borrow().hub.user_name(ids.uid);
         core.log.of_user(ids.uid, &known.unwrap_or_else(|| UserName::of_uid(ids.uid)), why);
         turn_away(&socket, why);
         return;
@@ -117,11 +117,14 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     tokio::task::spawn_local(async move {
         let turn = core.look_up_turn(ids.uid).await;
         let user = name_of(&core, ids.uid).await;
-        let admitted = !core.system || standing(&core, ids.uid, &user).await;
+        let standing = match core.system {
+            true => standing(&core, ids.uid, &user).await,
+            false => Standing::NAMELESS,
+        };
         drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
-        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, admitted, core.system));
+        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, standing, core.system));
         // A task of its own: what letting in took of memory is not kept as long as the session lasts.
         tokio::task::spawn_local(conn::run(core, conn));
     });
@@ -135,18 +138,32 @@ fn turn_away(socket: &Accepted, why: &str) {
     socket.say_at_once(&bytes);
 }
 
-/// Whether a host's server lets this user in; what he may there is told to the hub. Asked anew as sessions
-/// come, since people come and go in groups; of many that come at once only for the first.
-async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
+/// What the policy of a host's server says of a user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// May have a session.
+    pub(super) admitted: bool,
+    /// What the user may do there, if the policy names anybody.
+    pub(super) rights: Option<Rights>,
+}
+
+impl Standing {
+    /// Of a policy that names nobody.
+    const NAMELESS: Self = Self { admitted: true, rights: None };
+}
+
+/// Whether a host's server lets this user in, and what they may do there. Asked again as sessions come, since people
+/// come and go in groups; of many that come at once only for the first.
+async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let (allow, policy) = (&core.settings.server.allow, &core.settings.policy);
     let is_named = !allow.is_empty() || policy.lists().iter().any(|(_, list)| !list.is_empty());
     if !is_named || uid == 0 || uid == os::own_uid() {
-        return true;
+        return Standing::NAMELESS;
     }
     let now_us = os::monotonic_us();
     let is_new = |at_us: &u64| now_us.saturating_sub(*at_us) < STANDING_MS * 1000;
-    if let Some((_, admitted)) = core.standings.borrow().get(&uid).filter(|(at, _)| is_new(at)) {
-        return *admitted;
+    if let Some((_, standing)) = core.standings.borrow().get(&uid).filter(|(at, _)| is_new(at)) {
+        return *standing;
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
     let ask = move || {
@@ -168,26 +185,27 @@ async fn standing(core: &Core, uid: u32, user: &UserName) -> bool {
             create_rooms: may(&policy.create_rooms),
             join: may(&policy.join),
         };
-        (rights.operator || may(&allow), rights)
+        Standing { admitted: rights.operator || may(&allow), rights: Some(rights) }
     };
-    let Ok((admitted, rights)) = core.threads.run(Work::LookUp, ask).await else { return false };
-    core.inner.borrow_mut().hub.set_rights(uid, rights);
+    let Ok(standing) = core.threads.run(Work::LookUp, ask).await else {
+        return Standing { admitted: false, rights: None };
+    };
     let mut standings = core.standings.borrow_mut();
     if standings.len() > CONNECTING_USERS_MAX {
         standings.retain(|_, (at, _)| is_new(at));
     }
-    standings.insert(uid, (now_us, admitted));
-    admitted
+    standings.insert(uid, (now_us, standing));
+    standing
 }
 
-/// Name of a user id: asked once, on another thread, since the user database may be far away.
+/// Name of a user id: asked on another thread, since the user database may be far away.
 async fn name_of(core: &Core, uid: u32) -> UserName {
-    if let Some(name) = core.inner.borrow().names.get(&uid) {
-        return name.clone();
+    if let Some(name) = core.inner.borrow().hub.fresh_user_name(uid) {
+        return name;
     }
     let found = core.threads.run(Work::LookUp, move || os::user_name(uid)).await;
     let name = found.ok().flatten().unwrap_or_else(|| UserName::of_uid(uid));
-    core.inner.borrow_mut().names.insert(uid, name.clone());
+    core.inner.borrow_mut().hub.name_user(uid, name.clone());
     name
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::core::{Core, no_waker};
-use super::{allowance::Allowance, past, status, threads::Work};
+use super::{accept::Standing, allowance::Allowance, past, status, threads::Work};
 use crate::{
     chat::{
         hub::{Chunk, Frame},
@@ -75,7 +75,7 @@ pub(super) struct Conn {
     socket: RefCell<Accepted>,
     peer: Peer,
     /// A host's server may let in some users only.
-    admitted: bool,
+    standing: Standing,
     pub(super) output: RefCell<Output>,
     pub(super) waker: RefCell<Waker>,
     pub(super) hungry: Cell<bool>,
@@ -110,7 +110,7 @@ impl Conn {
         id: SessionId,
         socket: Accepted,
         peer: Peer,
-        admitted: bool,
+        standing: Standing,
         system: bool,
     ) -> Self {
         let account = if system { (peer.uid, 0, 0) } else { (peer.uid, peer.pid, peer.start) };
@@ -119,7 +119,7 @@ impl Conn {
             account,
             socket: RefCell::new(socket),
             peer,
-            admitted,
+            standing,
             output: RefCell::default(),
             waker: RefCell::new(no_waker()),
             hungry: Cell::new(false),
@@ -685,11 +685,15 @@ impl Conn {
             self.refuse(7, text);
             return Ok(());
         }
-        if !self.admitted {
+        if !self.standing.admitted {
             self.not_admitted();
             return Ok(());
         }
         let mut inner = core.inner.borrow_mut();
+        // In the same step: of a user who is not here it may be forgotten.
+        if let Some(rights) = self.standing.rights {
+            inner.hub.set_rights(self.peer.uid, rights);
+        }
         if let Err(refusal) =
             inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
         {
@@ -746,7 +750,7 @@ impl Conn {
     }
 
     fn take_status(&self, core: &Core) -> Result<(), String> {
-        if !self.admitted {
+        if !self.standing.admitted {
             self.not_admitted();
             return Ok(());
         }
@@ -861,12 +865,25 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 
 /// Asks the user database, which may be slow or far away, on another thread.
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
-    let name = user.clone();
-    let found = core.threads.run(Work::LookUp, move || os::user_id(name.as_str())).await;
+    let (name, before) = (user.clone(), core.inner.borrow().hub.uid_of_user(&user));
+    let look = move || {
+        let found = os::user_id(name.as_str());
+        // Whoever had the name has another one by now, or none.
+        let other = before.filter(|uid| found != Some(*uid));
+        (found, other.and_then(|uid| Some((uid, os::user_name(uid)?))))
+    };
+    let found = core.threads.run(Work::LookUp, look).await;
     core.count_lookup(conn.uid(), false);
     conn.end_question();
-    if let Ok(Some(uid)) = found {
-        core.inner.borrow_mut().hub.learn_user(user, uid);
+    if let Ok((found, other)) = found {
+        let hub = &mut core.inner.borrow_mut().hub;
+        match found {
+            Some(uid) => hub.learn_user(user, uid),
+            None => hub.learn_no_user(user),
+        }
+        if let Some((uid, name)) = other {
+            hub.rename_user(uid, Some(name));
+        }
     }
     conn.answer(&core, serial, request);
     core.turn_due.notify_one();

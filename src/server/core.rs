@@ -14,11 +14,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Options,
+    accept::Standing,
     conn::{AccountKey, Conn},
     lines::Lines,
     log::Log,
     past,
-    threads::Threads,
+    threads::{Threads, Work},
 };
 use crate::{
     broadcast,
@@ -88,7 +89,9 @@ pub(super) struct Core {
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     fetches_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
-    pub(super) standings: RefCell<HashMap<u32, (u64, bool)>>,
+    pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
+    /// A name that was shown is being looked up again.
+    renames: Cell<bool>,
     next_session: Cell<u64>,
     clock: Cell<Clock>,
 }
@@ -98,7 +101,6 @@ pub(super) struct Inner {
     pub(super) channel: Option<broadcast::Sender>,
     pub(super) table: Table,
     pub(super) conns: FxHashMap<SessionId, Rc<Conn>>,
-    pub(super) names: HashMap<u32, UserName>,
     /// Bytes of memory that the sessions of each user id keep.
     pub(super) memory: Ledger,
     actions: Vec<Action>,
@@ -122,7 +124,6 @@ impl Core {
             channel,
             table,
             conns: FxHashMap::default(),
-            names: HashMap::new(),
             memory: Ledger::default(),
             actions: Vec::new(),
             chunks: Vec::new(),
@@ -156,6 +157,7 @@ impl Core {
             look_ups_of: RefCell::new(HashMap::new()),
             fetches_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
+            renames: Cell::new(false),
             next_session: Cell::new(1),
             clock: Cell::new(Clock::new(os::monotonic_us())),
         })
@@ -236,9 +238,34 @@ impl Core {
             self.badges_due.notify_one();
         }
         let after_ms = inner.hub.tick_after_ms();
+        drop(inner);
         if self.with_clock(|clock, now_us| clock.hasten(now_us, after_ms)) {
             self.busy.notify_one();
         }
+        self.rename_stale();
+    }
+
+    /// Looks up again how users are called whose names were shown, one after the other.
+    fn rename_stale(&self) {
+        if self.renames.get() {
+            return;
+        }
+        let (Some(uid), Some(core)) =
+            (self.inner.borrow_mut().hub.take_stale_user(), self.me.upgrade())
+        else {
+            return;
+        };
+        self.renames.set(true);
+        tokio::task::spawn_local(async move {
+            let mut next = Some(uid);
+            while let Some(uid) = next {
+                let found = core.threads.run(Work::LookUp, move || os::user_name(uid)).await;
+                let hub = &mut core.inner.borrow_mut().hub;
+                hub.rename_user(uid, found.ok().flatten());
+                next = hub.take_stale_user();
+            }
+            core.renames.set(false);
+        });
     }
 
     /// Has a session go on in a later turn.

@@ -219,7 +219,7 @@ async fn serve(
     for uid in talked {
         // Who is not known to the system any more, or not yet, is called as when he said something.
         if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {
-            core.inner.borrow_mut().hub.learn_user(name, uid);
+            core.inner.borrow_mut().hub.name_user(uid, name);
         }
     }
     ready(&places);

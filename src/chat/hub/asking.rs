@@ -74,7 +74,8 @@ impl Hub {
             return refuse(RefusalCode::UnknownSubmit, text);
         };
         let (tag, seq) = key;
-        if self.known_stream(tag).is_none() {
+        // A room that the sender may not know of any more is as good as deleted.
+        if self.stream_of(session.peer.uid, tag).is_none() {
             return refuse(RefusalCode::Absent, "the room of this job was deleted");
         }
         let Some(room) = self.room_name(tag) else {

@@ -6,7 +6,10 @@ use super::{
     Hub,
     stream::{Stream, Topic},
 };
-use crate::chat::verbs::StreamTag;
+use crate::{
+    chat::verbs::StreamTag,
+    faults::{Fault, planted},
+};
 
 /// Bytes that one backlog gives at a time.
 const SLICE_BYTES: usize = 128 * 1024;
@@ -40,7 +43,13 @@ impl Hub {
             }
         }
         while held > most - most / 16
-            && let Some((uid, holder)) = holders.iter_mut().max_by_key(|(_, holder)| holder.bytes)
+            && let Some((uid, holder)) = holders.iter_mut().max_by_key(|(uid, holder)| {
+                if planted(Fault::BacklogTakenFromAny) {
+                    usize::MAX - **uid as usize
+                } else {
+                    holder.bytes
+                }
+            })
         {
             let (uid, Some((bytes, tag))) = (*uid, holder.backlogs.pop()) else {
                 let uid = *uid;

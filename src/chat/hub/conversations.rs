@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Hub,
+    Hub, is_here,
     request::refuse,
     session::Session,
     stream::{Stream, Topic},
@@ -18,6 +18,7 @@ use crate::{
         member::{EndCause, SessionId},
         verbs::{Begin, Event, Refusal, RefusalCode, Reply, StreamInfo, StreamLabel, StreamTag},
     },
+    faults::{Fault, planted},
     limits::CONVERSATIONS_PER_USER_MAX,
 };
 
@@ -109,7 +110,7 @@ impl Hub {
             return self.conversations.get(uid, other);
         }
         let is_known = match &self.known_stream(tag)?.topic {
-            Topic::Room { .. } => self.exists_for(uid, tag),
+            Topic::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
             Topic::Conversation { low, high, .. } => uid == *low || uid == *high,
             Topic::Announcements => false,
         };
@@ -178,6 +179,9 @@ impl Hub {
         let bytes = self.rules.backlog_bytes_max;
         self.streams.insert(Stream::conversation(tag, pair, Some(own), bytes));
         self.conversations.insert(pair, Some(own), tag);
+        // The other one may never have been here.
+        let by_user = &self.by_user;
+        self.users.keep(other, |uid| is_here(by_user, uid));
         self.follow_new_conversation(tag, pair);
         Ok(tag)
     }

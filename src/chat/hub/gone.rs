@@ -80,7 +80,7 @@ impl Gone {
         }
         self.by_name.insert(name.clone(), Name { creator_uid, head, stored });
         self.of_user.entry(creator_uid).or_default().insert((head, name));
-        if self.by_name.len() <= GONE_ROOMS_MAX {
+        if self.by_name.len() <= GONE_ROOMS_MAX || planted(Fault::GoneNamesUnbounded) {
             return None;
         }
         let (_, names) = self.of_user.iter().max_by_key(|(_, names)| names.len())?;

@@ -45,6 +45,8 @@ mod rooms;
 #[cfg(test)]
 mod scene;
 mod session;
+#[cfg(test)]
+mod silence;
 mod stream;
 mod streams;
 mod submit;
@@ -77,6 +79,7 @@ use super::{
     names::{Label, RoomName, UserName},
     roster::{Counters, Row},
     rules::{Policy, Rights},
+    users::Users,
     verbs::{Channel, ChannelKey, Event, Refusal, Reply, RoomId, StreamTag},
 };
 use crate::{
@@ -324,8 +327,7 @@ pub struct Hub {
     conversations: Conversations,
     /// Bytes of all backlogs, at most.
     backlog_bytes: usize,
-    users: HashMap<UserName, u32>,
-    user_names: FxHashMap<u32, UserName>,
+    users: Users,
     /// What was found out of users; of others nothing was.
     rights: FxHashMap<u32, Rights>,
     /// What operators did last.
@@ -406,6 +408,11 @@ pub struct Hub {
     builder: batch::Builder,
 }
 
+/// Returns true if a user has a session.
+fn is_here(by_user: &BTreeSet<(u32, SessionId)>, uid: u32) -> bool {
+    by_user.range((uid, SessionId(0))..=(uid, SessionId(u64::MAX))).next().is_some()
+}
+
 /// The stream of announcements is there from the start.
 pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
 
@@ -428,8 +435,7 @@ impl Hub {
             held: Vec::new(),
             conversations: Conversations::default(),
             backlog_bytes: 0,
-            users: HashMap::new(),
-            user_names: FxHashMap::default(),
+            users: Users::default(),
             rights: FxHashMap::default(),
             audit: VecDeque::new(),
             accounts,
@@ -587,36 +593,54 @@ impl Hub {
         self.rooms.get(room).copied()
     }
 
-    /// Whether the hub knows the user id of a name, or the shell should look it up first.
+    /// Whether it was looked up lately who has a name; if not, the shell should do that first.
     #[must_use]
     pub fn knows_user(&self, user: &UserName) -> bool {
-        self.users.contains_key(user)
+        self.users.is_answered(self.turn_us, user)
+    }
+
+    /// The user id that had a name when that was last looked up.
+    #[must_use]
+    pub fn uid_of_user(&self, user: &UserName) -> Option<u32> {
+        self.users.uid(user)
     }
 
     /// Tells the hub the user id of a name that was looked up.
     pub fn learn_user(&mut self, user: UserName, uid: u32) {
-        if self.users.len() >= limits::USERS_KNOWN_MAX {
-            let here: HashSet<u32> = self.sessions.values().map(|s| s.peer.uid).collect();
-            self.users.retain(|_, uid| here.contains(uid));
-            self.user_names.retain(|uid, _| here.contains(uid));
-            self.rights.retain(|uid, _| here.contains(uid));
-        }
-        // A user may be called by another name in a target; what others are shown is the first one,
-        // which is the kernel's for everybody who was here.
-        self.user_names.entry(uid).or_insert_with(|| user.clone());
-        self.users.insert(user, uid);
+        self.users.found(self.turn_us, user, Some(uid));
+    }
+
+    /// Tells the hub that no user has a name that was looked up.
+    pub fn learn_no_user(&mut self, user: UserName) {
+        self.users.found(self.turn_us, user, None);
+    }
+
+    /// Tells the hub the name of a user id that was looked up: of a session that begins, or of a conversation.
+    pub fn name_user(&mut self, uid: u32, user: UserName) {
+        let by_user = &self.by_user;
+        self.users.called(self.turn_us, uid, user, |uid| is_here(by_user, uid));
+    }
+
+    /// The name of a user id, if it was looked up lately.
+    #[must_use]
+    pub fn fresh_user_name(&self, uid: u32) -> Option<UserName> {
+        self.users.fresh_name(self.turn_us, uid).cloned()
+    }
+
+    /// A user id whose name was shown and is to be looked up again, for [`Hub::rename_user`].
+    pub fn take_stale_user(&mut self) -> Option<u32> {
+        self.users.take_stale()
+    }
+
+    /// Tells the hub how a user of [`Hub::take_stale_user`] is called now.
+    pub fn rename_user(&mut self, uid: u32, user: Option<UserName>) {
+        self.users.looked_up(self.turn_us, uid, user);
     }
 
     /// The name of a user id, if it is known.
     #[must_use]
     pub fn user_name(&self, uid: u32) -> Option<UserName> {
-        self.user_names.get(&uid).cloned()
-    }
-
-    /// The name under which the kernel's user id is known.
-    fn name_user(&mut self, user: UserName, uid: u32) {
-        self.user_names.insert(uid, user.clone());
-        self.learn_user(user, uid);
+        self.users.name(self.turn_us, uid).cloned()
     }
 
     /// How many things wait to be done.

@@ -12,7 +12,7 @@ use crate::{
     chat::{
         batch::{MessageRef, Reader},
         member::SessionId,
-        names::{Label, RoomName, Target, UserName},
+        names::{Label, RoomName, Target},
         text::mentions,
         verbs::{
             MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
@@ -251,8 +251,7 @@ impl Hub {
             Topic::Room { name, .. } => StreamLabel::Room(name.clone()),
             Topic::Conversation { low, high, .. } => {
                 let other = if uid == *low { *high } else { *low };
-                let user = self.user_names.get(&other).cloned();
-                StreamLabel::Direct(user.unwrap_or_else(|| UserName::of_uid(other)))
+                StreamLabel::Direct(self.called(other))
             }
         }
     }
@@ -373,7 +372,7 @@ impl Hub {
         uid: u32,
         label: Option<&Label>,
     ) -> Vec<(MarkInfo, Option<StreamKey>)> {
-        let user = self.user_names.get(&uid).map_or_else(String::new, ToString::to_string);
+        let user = self.user_name(uid).map_or_else(String::new, |user| user.to_string());
         self.marks_of(uid, label, &user, self.followed(uid, label))
     }
 
@@ -632,7 +631,7 @@ mod tests {
         },
         member::{Kind, Peer},
         message::RunId,
-        names::RoomName,
+        names::{RoomName, UserName},
         verbs::{Begin, Follow},
     };
 

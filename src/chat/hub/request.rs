@@ -228,8 +228,8 @@ impl Hub {
     }
 
     pub(super) fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
-        match self.users.get(user) {
-            Some(uid) => Ok(*uid),
+        match self.users.uid(user) {
+            Some(uid) => Ok(uid),
             None => refuse(RefusalCode::Absent, format!("there is no user {user} on this host")),
         }
     }
@@ -407,7 +407,7 @@ impl Hub {
         }
     }
 
-    /// Returns the room that a join means, if it exists; none if the join creates it. A member that comes back never
+    /// Returns the room that a join means, if it exists for the user; none if the join creates it. A member that comes back never
     /// creates a room: the room may have been deleted, and its name may belong to another user by now.
     fn room_to_join(
         &self,
@@ -426,16 +426,12 @@ impl Hub {
             // Without a history a restart forgets all rooms; members create theirs again.
             Begin::After { .. } if self.rules.persistent => self.known_room(uid, room)?,
             Begin::Now | Begin::Last(_) | Begin::After { .. } => {
-                match self.rooms.get(room).copied() {
-                    Some(tag) if self.exists_for(uid, tag) => tag,
-                    Some(_) | None => {
+                match self.room_named(uid, room) {
+                    Some(tag) => tag,
+                    // Whether the name is free is found last, since that is told of no other name.
+                    None => {
                         self.may_make(uid, room)?;
-                        self.may_join_rooms(uid)?;
-                        return if self.rooms.contains_key(room) {
-                            no_room(room)
-                        } else {
-                            Ok(None)
-                        };
+                        return self.may_join_rooms(uid).map(|()| None);
                     }
                 }
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, Frame, Hub, Now, Record,
+    Action, Frame, Hub, Now, Record, is_here,
     quota::Holding,
     request::{no_room, refuse},
     session::Session,
@@ -22,7 +22,7 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
-    limits::{KICK_STREAMS_PER_TURN, ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
+    limits::{KICK_STREAMS_PER_TURN, ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
 };
 
 /// Room lines in one answer; the caller asks again for more.
@@ -59,6 +59,10 @@ impl Hub {
 
     /// What was found out about a user before his session began.
     pub fn set_rights(&mut self, uid: u32, rights: Rights) {
+        if self.rights.len() >= USERS_KNOWN_MAX && !self.rights.contains_key(&uid) {
+            let by_user = &self.by_user;
+            self.rights.retain(|uid, _| is_here(by_user, *uid));
+        }
         self.rights.insert(uid, rights);
     }
 
@@ -126,11 +130,13 @@ impl Hub {
     }
 
     /// The room of a name, if it exists for this user.
+    pub(super) fn room_named(&self, uid: u32, room: &RoomName) -> Option<StreamTag> {
+        self.rooms.get(room).copied().filter(|tag| self.exists_for(uid, *tag))
+    }
+
+    /// The same, or why not.
     pub(super) fn known_room(&self, uid: u32, room: &RoomName) -> Result<StreamTag, Refusal> {
-        match self.rooms.get(room) {
-            Some(tag) if self.exists_for(uid, *tag) => Ok(*tag),
-            Some(_) | None => no_room(room),
-        }
+        self.room_named(uid, room).map_or_else(|| no_room(room), Ok)
     }
 
     /// Returns the room of a permanent id, if it still exists for this user.
@@ -209,11 +215,12 @@ impl Hub {
         room: &RoomName,
     ) -> Result<StreamTag, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        match self.rooms.get(room) {
-            Some(tag) if self.exists_for(uid, *tag) => Ok(*tag),
-            // Whoever can't make rooms is told of a private one what he is told of none.
-            Some(_) => self.may_make(uid, room).and_then(|()| no_room(room)),
-            None => self.new_room(id, room, NewRoom::PUBLIC),
+        match self.room_named(uid, room) {
+            Some(tag) => Ok(tag),
+            None => match self.new_room(id, room, NewRoom::PUBLIC)? {
+                Some(tag) => Ok(tag),
+                None => no_room(room),
+            },
         }
     }
 
@@ -234,7 +241,7 @@ impl Hub {
 
     /// What a user is called.
     pub(super) fn called(&self, uid: u32) -> UserName {
-        self.user_names.get(&uid).cloned().unwrap_or_else(|| UserName::of_uid(uid))
+        self.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid))
     }
 
     fn must_lead(&self, uid: u32, tag: StreamTag, what: &str) -> Result<(), Refusal> {
@@ -253,27 +260,36 @@ impl Hub {
         new: NewRoom,
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        match self.rooms.get(room) {
-            None => self.new_room(id, room, new).map(|_| Reply::Done),
-            Some(tag) if self.exists_for(uid, *tag) => {
-                refuse(RefusalCode::Failed, format!("the room {room} is there already"))
-            }
-            Some(_) => {
-                self.may_make(uid, room)?;
-                // Without saying why.
-                refuse(RefusalCode::Failed, format!("a room can't be called {room} here"))
-            }
+        if self.room_named(uid, room).is_some() {
+            return refuse(RefusalCode::Failed, format!("the room {room} is there already"));
+        }
+        match self.new_room(id, room, new)? {
+            Some(_) => Ok(Reply::Done),
+            // Without saying why.
+            None => refuse(
+                RefusalCode::Failed,
+                format!("a room can't be called {room} here, or not yet; try again later"),
+            ),
         }
     }
 
+    /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a room that is hidden
+    /// from the user has it, or one that is still being deleted, and the user is not told which.
     fn new_room(
         &mut self,
         id: SessionId,
         room: &RoomName,
         new: NewRoom,
-    ) -> Result<StreamTag, Refusal> {
+    ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
+        // Until a deletion is kept, what was said in the room is still to be found under its name.
+        let is_it =
+            |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
+        let is_ending = self.records.iter().chain(&self.records_running).any(is_it);
+        if self.rooms.contains_key(room) || (self.rules.store && is_ending) {
+            return Ok(None);
+        }
         let tag = self.make_tag(uid)?;
         let bytes = self.rules.backlog_bytes_max;
         let id = self.make_room_id(tag);
@@ -288,7 +304,7 @@ impl Hub {
             self.unstored_rooms.insert(tag);
         }
         self.record_room(tag);
-        Ok(tag)
+        Ok(Some(tag))
     }
 
     /// Makes the permanent id of a new room. No client can guess it, and no other boot makes it.
@@ -312,15 +328,7 @@ impl Hub {
             let text = format!("the server has {all} rooms, which is the limit");
             return refuse(RefusalCode::Failed, text);
         }
-        self.may_make_rooms(uid)?;
-        // Until that is kept, what was said in it is still to be found under its name.
-        let is_it =
-            |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
-        if self.rules.store && self.records.iter().chain(&self.records_running).any(is_it) {
-            let text = format!("the room {room} is still being deleted; try again");
-            return refuse(RefusalCode::Failed, text);
-        }
-        Ok(())
+        self.may_make_rooms(uid)
     }
 
     /// Whether a user who could say something in a room when he put it off still may: nobody shut him out.

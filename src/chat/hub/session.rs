@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Action, Hub, Now,
     instances::{EarlierSubmits, InstanceKey},
+    is_here,
     quota::AccountId,
     request::of_user,
     stream::{Topic, Way},
@@ -158,7 +159,8 @@ impl Hub {
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         self.accounts.of(account).sessions += 1;
-        self.name_user(peer.user.clone(), peer.uid);
+        let by_user = &self.by_user;
+        self.users.came(now.mono_us, peer.uid, &peer.user, |uid| is_here(by_user, uid));
         let instance = InstanceKey::of(peer.uid, hello.instance, id);
         self.instances.attach(now.wall_us, instance, id, hello.earlier, self.rules.persistent);
         let member = Arc::new(Member {

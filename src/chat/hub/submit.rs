@@ -125,7 +125,7 @@ impl Hub {
         // Many short texts are as much work as few long ones.
         self.accounts.charge(account, submit.lines.len() * FRAME_COST_BYTES);
         // What is numbered already is never judged again: only new lines get past this.
-        let persistent = self.is_persistent(&submit.to);
+        let persistent = self.is_persistent(session.peer.uid, &submit.to);
         let Some(recalled) = self.instances.recall(instance, id, submit, persistent) else {
             return;
         };
@@ -280,15 +280,13 @@ impl Hub {
     ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match &submit.to {
-            SubmitTo::Room(room) if !self.rooms.contains_key(room) => {
-                return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
-                    .map(|()| None);
-            }
-            SubmitTo::Room(room) => {
-                let tag = self.room_for(id, room)?;
-                self.may_speak(uid, tag)?;
-                tag
-            }
+            SubmitTo::Room(room) => match self.room_named(uid, room) {
+                Some(tag) => {
+                    self.may_speak(uid, tag)?;
+                    tag
+                }
+                None => return self.begins_by_message(uid),
+            },
             SubmitTo::Known(room) => {
                 let Some(tag) = self.room_of_id(uid, *room) else {
                     let text = "the room was deleted; the message was not sent";
@@ -308,8 +306,7 @@ impl Hub {
                 }
                 None if self.promised_to(uid, *tag).is_some() => {
                     self.may_begin(uid)?;
-                    return if self.rules.store { self.has_history_left(uid) } else { Ok(()) }
-                        .map(|()| None);
+                    return self.begins_by_message(uid);
                 }
                 Some(_) | None => return Err(no_such_stream()),
             },
@@ -321,12 +318,17 @@ impl Hub {
         Ok(Some(tag))
     }
 
+    /// A destination that exists once the message is numbered.
+    fn begins_by_message(&self, uid: u32) -> Result<Option<StreamTag>, Refusal> {
+        if self.rules.store { self.has_history_left(uid) } else { Ok(()) }.map(|()| None)
+    }
+
     /// Whether what is numbered in a destination outlives the boot.
-    fn is_persistent(&self, to: &SubmitTo) -> bool {
+    fn is_persistent(&self, uid: u32, to: &SubmitTo) -> bool {
         let tag = match to {
-            SubmitTo::Room(room) => self.rooms.get(room).copied(),
-            SubmitTo::Known(room) => self.room_ids.get(room).copied(),
-            SubmitTo::Stream(tag) => self.known_stream(*tag).map(|_| *tag),
+            SubmitTo::Room(room) => self.room_named(uid, room),
+            SubmitTo::Known(room) => self.room_of_id(uid, *room),
+            SubmitTo::Stream(tag) => self.stream_of(uid, *tag),
         };
         tag.map_or(self.rules.persistent, |tag| self.is_stored(tag))
     }

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interprocess::{
@@ -15,6 +15,8 @@ use interprocess::{
         tokio::{Listener as TokioListener, prelude::*},
     },
 };
+
+use socket2::SockRef;
 
 use super::{
     files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
@@ -107,6 +109,9 @@ impl Acceptor {
     }
 }
 
+/// A queue of connections that was full is tried again after so long.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+
 /// A client's connection. Reading and writing may happen in two threads.
 #[derive(Debug)]
 pub struct Client(Stream);
@@ -119,8 +124,21 @@ impl Client {
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = path.to_fs_name::<GenericFilePath>()?;
         // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
-        let wait = ConnectWaitMode::Timeout(wait);
-        ConnectOptions::new().name(name).wait_mode(wait).connect_sync().map(Self)
+        let until = Instant::now() + wait;
+        loop {
+            let options = ConnectOptions::new().name(name.clone());
+            let options = options.wait_mode(ConnectWaitMode::Timeout(wait));
+            let client = options.connect_sync().map(Self)?;
+            // While the queue is full, Linux gives `EAGAIN` to who does not block, and the socket stays unconnected.
+            let is_connected = SockRef::from(&client.socket()).peer_addr().is_ok();
+            if is_connected {
+                return Ok(client);
+            }
+            if Instant::now() >= until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(CONNECT_PAUSE);
+        }
     }
 
     /// Who listens there.
