@@ -281,7 +281,14 @@ fn listen(dir: &str, to_victim: &Sender<Outcome<u64>>, ends: &AtomicBool) {
                         _ => Ok(seq),
                     }
                 }
-                Wake::TimedOut => continue,
+                Wake::Event(
+                    client::Event::Joined { .. }
+                    | client::Event::Left { .. }
+                    | client::Event::Topic { .. }
+                    | client::Event::Invited { .. }
+                    | client::Event::Cancelled { .. },
+                )
+                | Wake::TimedOut => continue,
                 other => Err(format!("the listener gets {other:?}")),
             };
         if to_victim.send(received).is_err() {
