@@ -279,8 +279,14 @@ pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
 pub const HISTORY_JOBS_MAX: usize = 4;
 /// Messages that one step of retention takes.
 pub const HISTORY_CHUNK_ROWS: usize = 500;
-/// Messages of a time still to come that one step of retention looks beyond.
-pub const HISTORY_AHEAD_ROWS: usize = 4_000;
+/// Messages that seem young behind which retention looks for a majority of older ones.
+pub const HISTORY_AHEAD_ROWS: usize = 2_000;
+/// Earlier times of messages (2025-01-01) are of a clock that was not set: microseconds since 1970.
+pub const HISTORY_EARLIEST_US: i64 = 1_735_689_600_000_000;
+/// Difference of the wall clock and the monotonic one from which on the wall clock has leapt.
+pub const CLOCK_LEAP_MS: u64 = 60 * 60 * 1000;
+/// Time that a wall clock has to stay where it leapt to, before anything is removed by it.
+pub const CLOCK_LEAP_MS_HELD: u64 = 10 * 60 * 1000;
 /// Looks at damaged rows for one answer, or for one step of work.
 pub const DAMAGED_LOOKS_MAX: u32 = 4_096;
 /// Looks at damaged rows one by one, before larger steps are made: more than a page has rows.

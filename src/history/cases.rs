@@ -1,4 +1,4 @@
-//! Damaged pages, and clocks that were set back.
+//! Damaged pages, and clocks that go wrong.
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +16,7 @@ use crate::{
         hub::{Entry, Record, SearchQuestion, StreamKey},
         names::Label,
     },
+    limits::HISTORY_EARLIEST_US,
     os,
 };
 
@@ -142,6 +143,40 @@ fn damaged_table_of_notes_keeps_the_index() {
 }
 
 #[test]
+fn retention_goes_on_behind_damaged_pages() {
+    let now_us = os::wall_us();
+    let (dev, ops) = (stream("dev"), stream("ops"));
+    for (name, leaves) in [("messages", vec![0, 1, 7]), ("messages_by_number", vec![0, 2])] {
+        for by_age in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let kept = open(dir.path());
+            kept.commit(Vec::new(), at(&dev, 1, (0..3_000).map(|n| now_us - 2 * HOUR_US + n)))
+                .unwrap();
+            kept.commit(Vec::new(), at(&ops, 1, (0..100).map(|n| now_us + n))).unwrap();
+            drop(kept);
+            let lost = damage(dir.path(), name, &leaves);
+            assert_eq!(lost.is_empty(), name != "messages");
+            let by_size = Retention { keep: None, bytes_max: Some(200_000) };
+            let kept = open_with(dir.path(), if by_age { keep(HOUR) } else { by_size });
+            assert!(kept.history.messages() <= 3_100, "{}", kept.history.messages());
+            let what = format!("{name} {by_age}: the young are left alone");
+            if by_age {
+                eventually(&what, || numbers(&kept, &dev, 3_000).is_empty());
+                assert_eq!(numbers(&kept, &ops, 100).len(), 100);
+            } else {
+                eventually(&what, || {
+                    numbers(&kept, &dev, 3_000).first().is_none_or(|n| *n > 1_500)
+                });
+            }
+            let troubles = kept.history.troubles();
+            assert!(troubles.len() == 1 && troubles[0].contains("is damaged"), "{troubles:?}");
+            // What comes is still stored.
+            kept.commit(Vec::new(), at(&ops, 101, [now_us])).unwrap();
+        }
+    }
+}
+
+#[test]
 fn deleted_room_with_damaged_pages_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (dev, ops) = (stream("dev"), stream("ops"));
@@ -175,6 +210,62 @@ fn failure_of_retention_is_reported_until_it_works_again() {
     execute(dir.path(), "ALTER TABLE elsewhere RENAME TO removed");
     eventually("it is removed", || kept.history.messages() == 1);
     eventually("it is over", || kept.history.troubles().is_empty());
+}
+
+#[test]
+fn messages_of_a_clock_that_was_ahead_go_with_those_behind_them() {
+    let now_us = os::wall_us();
+    let (old, young) = (now_us - 2 * HOUR_US, now_us - HOUR_US / 2);
+    let many = |us: i64, count: usize| std::iter::repeat_n(us, count);
+    for ahead in [1, 600] {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open_with(dir.path(), keep(HOUR));
+        // The first ones were looked at before the others came.
+        kept.commit(Vec::new(), at(&dev, 1, many(young, ahead))).unwrap();
+        let looks = &kept.history.shared().retained;
+        let before = looks.load(std::sync::atomic::Ordering::SeqCst);
+        eventually("a look", || looks.load(std::sync::atomic::Ordering::SeqCst) > before + 1);
+        let rest = many(old, ahead).chain(many(young, 50));
+        kept.commit(Vec::new(), at(&dev, ahead as u64 + 1, rest)).unwrap();
+        eventually("the old ones go", || kept.history.messages() == 50);
+        let left = numbers(&kept, &dev, 2 * ahead as u64 + 50);
+        assert_eq!(left.len(), 50);
+    }
+}
+
+#[test]
+fn one_wrong_reading_of_the_clock_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dev, now_us) = (stream("dev"), os::wall_us());
+    let count = |kept: &Kept| numbers(kept, &dev, 1_000).len();
+    let kept = open_with(dir.path(), keep(HOUR));
+    let look = |kept: &Kept| {
+        let looks = || kept.history.shared().retained.load(std::sync::atomic::Ordering::SeqCst);
+        let before = looks();
+        eventually("a look", || looks() > before + 2);
+    };
+    kept.commit(Vec::new(), at(&dev, 1, (0..500).map(|n| now_us - 500 + n))).unwrap();
+    look(&kept);
+    let ahead_s = &kept.history.shared().ahead_s;
+    ahead_s.store(70 * 365 * 86_400, std::sync::atomic::Ordering::SeqCst);
+    look(&kept);
+    // One that was said meanwhile proves nothing.
+    let far_us = now_us + 70 * 365 * 24 * HOUR_US;
+    kept.commit(Vec::new(), at(&dev, 501, [far_us])).unwrap();
+    look(&kept);
+    assert_eq!(count(&kept), 501);
+    ahead_s.store(0, std::sync::atomic::Ordering::SeqCst);
+    look(&kept);
+    assert_eq!(count(&kept), 501);
+    drop(kept);
+    // Nor does the first reading of a server that begins.
+    execute(dir.path(), &format!("UPDATE messages SET ts = ts - {}", 30 * HOUR_US));
+    let db = rusqlite::Connection::open(dir.path().join("h.db")).unwrap();
+    db.execute("DELETE FROM messages WHERE seq = 501", ()).unwrap();
+    let kept = open_with(dir.path(), keep(HOUR));
+    look(&kept);
+    assert_eq!(count(&kept), 500);
 }
 
 #[test]
@@ -237,4 +328,9 @@ fn one_question_has_one_deadline_and_one_number_of_looks() {
     let late = reader.query_within(Duration::ZERO);
     assert_eq!(unread(&late, &dev), None);
     assert!(late.number_at(&dev, 0).is_err() && late.oldest(&dev).is_err());
+}
+
+#[test]
+fn earliest_time_is_before_this_program() {
+    assert!(HISTORY_EARLIEST_US < os::wall_us());
 }

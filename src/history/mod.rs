@@ -8,6 +8,7 @@ mod damage;
 mod examine;
 mod index;
 mod read;
+mod retention;
 mod schema;
 mod search;
 mod write;

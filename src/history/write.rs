@@ -22,6 +22,7 @@ use super::{
     damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     index::{Identity, Index},
     read::load,
+    retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
     schema::{self, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact, size_of},
     words,
 };
@@ -33,10 +34,9 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_AHEAD_ROWS, HISTORY_CHUNK_ROWS,
-        HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS,
-        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS,
-        UNACKED_SUBMITS_MAX,
+        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
+        HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
+        SENDER_LEASE_IDS, SUBMITS_FORGET_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -88,6 +88,12 @@ pub(super) struct Shared {
     /// For tests: the next statement panics.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
+    /// For tests: the wall clock goes ahead by so many seconds.
+    #[cfg(test)]
+    pub(super) ahead_s: AtomicU64,
+    /// For tests: how often retention was looked after.
+    #[cfg(test)]
+    pub(super) retained: AtomicU64,
 }
 
 impl Shared {
@@ -103,6 +109,18 @@ impl Shared {
             }
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    #[cfg(test)]
+    fn wall_us(&self) -> i64 {
+        self.retained.fetch_add(1, Ordering::SeqCst);
+        os::wall_us() + self.ahead_s.load(Ordering::SeqCst).cast_signed() * 1_000_000
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests set another time")]
+    fn wall_us(&self) -> i64 {
+        os::wall_us()
     }
 
     #[cfg(not(test))]
@@ -197,6 +215,8 @@ impl History {
         let oldest = rows(&connection, &shared.damage, None, range, 1).map_err(failed)?;
         let span = oldest.first().map_or(0, |row| last + 1 - row.id.cast_unsigned());
         shared.messages.store(span, Ordering::Relaxed);
+        let newest_us = "SELECT ts FROM messages ORDER BY id DESC LIMIT 1";
+        let newest_us = connection.query_row(newest_us, (), |row| row.get(0)).ok();
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
         let id = identity(&connection, loaded.epoch).map_err(failed)?;
         let index = Index::start(path, Identity { id, newest }, &shared)?;
@@ -214,7 +234,9 @@ impl History {
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
             from: 1,
             purged: (0, 0),
-            ahead: Ahead::default(),
+            ages: Ages::default(),
+            clock: Clock::new((Instant::now(), os::wall_us()), newest_us, options.retention.keep),
+            submits_from: None,
             behind: false,
             removing: false,
             rows: 0,
@@ -386,14 +408,6 @@ fn write_note(path: &Path, epoch: u32, newest: u64) -> std::io::Result<()> {
     std::fs::rename(new, note)
 }
 
-/// A message that may have to go.
-struct Old {
-    id: i64,
-    stream: i64,
-    seq: u64,
-    ts: i64,
-}
-
 /// Messages by a number that rises, which is the last column: their ids, or their numbers in one stream.
 const OLDEST: &str =
     "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
@@ -434,35 +448,6 @@ fn rows(
     };
     pass_over(damage, next, last, read, leap)?;
     Ok(rows)
-}
-
-/// Returns those of consecutive messages that were said before some time, of each stream the first ones only.
-/// Where a clock was set back, messages have times that are still to come: they are as old as the next message
-/// that has none; after the last row that is `after_us`.
-fn too_old(mut rows: Vec<Old>, mut after_us: i64, now_us: i64, until_us: i64) -> Vec<Old> {
-    for row in rows.iter_mut().rev() {
-        if row.ts > now_us {
-            row.ts = after_us;
-        }
-        after_us = row.ts;
-    }
-    let mut kept = HashSet::new();
-    rows.retain(|row| {
-        if row.ts >= until_us {
-            kept.insert(row.stream);
-        }
-        !kept.contains(&row.stream)
-    });
-    rows
-}
-
-/// The next message after some whose times are still to come: looked for once, not for each of them.
-#[derive(Debug, Default)]
-struct Ahead {
-    /// Messages up to this id were looked at.
-    looked: i64,
-    /// Its id and time, once it is found.
-    found: Option<(i64, i64)>,
 }
 
 /// A run of counters of one client instance, as it stands in `submits`.
@@ -526,7 +511,10 @@ struct Writer {
     from: i64,
     /// Row of a deleted room, and the number before which that holds of its messages.
     purged: (i64, i64),
-    ahead: Ahead,
+    ages: Ages,
+    clock: Clock,
+    /// The last submit that was looked at, while there are more.
+    submits_from: Option<SubmitKey>,
     /// There was more to remove than was removed.
     behind: bool,
     /// Something was removed in this pause.
@@ -783,64 +771,47 @@ impl Writer {
                 return self.remove_oldest(&oldest);
             }
         }
-        if let Some(keep) = self.retention.keep {
-            let now_us = os::wall_us();
+        let now_us = self.shared.wall_us();
+        let reading = self.clock.judge((Instant::now(), now_us));
+        if let Some(keep) = self.retention.keep.filter(|_| reading != Reading::Ahead) {
             let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-            let until_us = now_us.saturating_sub(keep_us);
-            // Most of the time the oldest may stay: then one row tells. One that is still to come was said
-            // when the clock was wrong.
-            let oldest = self.oldest(0, 1)?;
-            let is_due = oldest.iter().any(|row| row.ts < until_us || row.ts > now_us);
-            let old = if is_due { self.oldest(0, rows_max)? } else { Vec::new() };
-            let mut after_us = i64::MAX;
-            if let Some(last) = old
-                .last()
-                .filter(|row| row.ts > now_us && !planted(Fault::FutureTimesStopRetention))
-            {
-                match self.time_after(last.id, now_us)? {
-                    Some(time_us) => after_us = time_us,
-                    // It is looked for in small steps.
-                    None => return Ok(true),
-                }
-            }
-            let old = too_old(old, after_us, now_us, until_us);
-            self.remove(&old)?;
-            if !old.is_empty() {
+            if self.remove_too_old(now_us, keep_us, rows_max)? {
                 return Ok(true);
             }
         }
         let every = Duration::from_millis(SUBMITS_FORGET_MS);
-        if self.times.forgot.is_none_or(|at| at.elapsed() >= every) {
+        let is_due =
+            self.submits_from.is_some() || self.times.forgot.is_none_or(|at| at.elapsed() >= every);
+        if is_due && reading == Reading::Believed {
             self.times.forgot = Some(Instant::now());
-            let now_us = os::wall_us();
-            let forget = now_us - SUBMITS_KEPT_MS.cast_signed() * 1000;
-            // A time that is still to come, of a clock that was wrong, counts from now on.
-            for (sql, us) in [
-                ("UPDATE submits SET ts = ?1 WHERE ts > ?1", now_us),
-                ("DELETE FROM submits WHERE ts < ?1", forget),
-            ] {
-                self.connection.prepare_cached(sql)?.execute([us])?;
-            }
+            let after = self.submits_from.take().unwrap_or_default();
+            self.submits_from = forget_submits(&self.connection, &after, now_us, rows_max)?;
         }
-        Ok(false)
+        Ok(self.submits_from.is_some())
     }
 
-    /// Time of the first message after an id that is not still to come; `i64::MAX` if there is none, nothing
-    /// if it was not found yet.
-    fn time_after(&mut self, id: i64, now_us: i64) -> rusqlite::Result<Option<i64>> {
-        let is_next = |(at, us): &(i64, i64)| *at > id && *us <= now_us;
-        if let Some((_, us)) = self.ahead.found.filter(is_next) {
-            return Ok(Some(us));
+    /// Removes some messages that are too old. Returns true if there may be more.
+    fn remove_too_old(
+        &mut self,
+        now_us: i64,
+        keep_us: i64,
+        rows_max: u64,
+    ) -> rusqlite::Result<bool> {
+        let Some(oldest) = self.oldest(0, 1)?.first().map(|row| row.id) else { return Ok(false) };
+        self.ages.resume(oldest, now_us, keep_us);
+        let mut is_full = false;
+        if let Some(next) = self.ages.wants() {
+            let rows = self.oldest(next, HISTORY_CHUNK_ROWS as u64)?;
+            self.ages.look(&rows, now_us, keep_us);
+            is_full = rows.len() == HISTORY_CHUNK_ROWS;
         }
-        let from = self.ahead.looked.max(id);
-        let rows = self.oldest(from + 1, HISTORY_AHEAD_ROWS as u64)?;
-        self.ahead.found = rows.iter().find(|row| row.ts <= now_us).map(|row| (row.id, row.ts));
-        let last = rows.last().map_or(from, |row| row.id);
-        self.ahead.looked = self.ahead.found.map_or(last, |(at, _)| at);
-        Ok(match self.ahead.found {
-            Some((_, us)) => Some(us),
-            None => (rows.len() < HISTORY_AHEAD_ROWS).then_some(i64::MAX),
-        })
+        let upto = self.ages.too_old_upto();
+        if upto == 0 {
+            return Ok(is_full && self.ages.wants().is_some());
+        }
+        let mut old = self.oldest(0, rows_max)?;
+        old.retain(|row| row.id <= upto);
+        self.remove_oldest(&old)
     }
 
     /// Removes what was said in deleted rooms. No member can read it any longer; a room of the same name may
@@ -1332,24 +1303,6 @@ impl Page<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn left(rows: &[(i64, u64, i64)], now_us: i64, until_us: i64) -> Vec<u64> {
-        let rows =
-            rows.iter().map(|(stream, seq, ts)| Old { id: 0, stream: *stream, seq: *seq, ts: *ts });
-        too_old(rows.collect(), i64::MAX, now_us, until_us).into_iter().map(|old| old.seq).collect()
-    }
-
-    #[test]
-    fn only_the_first_of_a_stream_go_and_a_clock_set_back_keeps_nothing_for_ever() {
-        let (a, b) = (1, 2);
-        let rows = [(a, 1, 10), (b, 11, 20), (a, 2, 90), (a, 3, 15), (b, 12, 30)];
-        // What is younger stays, and what came after it in its stream, whatever its time.
-        assert_eq!(left(&rows, 100, 50), [1, 11, 12]);
-        // Said when the clock was wrong: as old as what came after it.
-        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 5_001), (a, 3, 20)], 100, 50), [1, 2, 3]);
-        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 60)], 100, 50), Vec::<u64>::new());
-        assert_eq!(left(&[(a, 1, 5_000)], 100, 50), Vec::<u64>::new());
-    }
 
     #[test]
     fn each_table_of_the_cache_is_bounded() {
