@@ -42,6 +42,9 @@ faults! {
     SubmitsNotRestored "A repeated submit is recognized after a restart of the server."
     DeletedNumbersReused "Numbers of a deleted room are not given again."
     FutureTimesStopRetention "Retention goes on behind messages with a time to come."
+    LeapBelieved "One wrong reading of the clock removes nothing."
+    DamageCostsTheRest "A damaged message costs no other."
+    DeadlinePerStream "One question has one deadline, in however many streams."
     OlderHistoryKeepsEpoch "The epoch rises when an older history is put back."
     ClientIgnoresEpoch "A member starts over when the epoch has risen."
 

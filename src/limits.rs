@@ -319,8 +319,20 @@ pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
 pub const HISTORY_JOBS_MAX: usize = 4;
 /// Messages that one step of retention takes.
 pub const HISTORY_CHUNK_ROWS: usize = 500;
-/// Messages of a time still to come that one step of retention looks beyond.
-pub const HISTORY_AHEAD_ROWS: usize = 4_000;
+/// Messages that seem young behind which retention looks for a majority of older ones.
+pub const HISTORY_AHEAD_ROWS: usize = 2_000;
+/// Earlier times of messages (2025-01-01) are of a clock that was not set: microseconds since 1970.
+pub const HISTORY_EARLIEST_US: i64 = 1_735_689_600_000_000;
+/// Difference of the wall clock and the monotonic one from which on the wall clock has leapt.
+pub const CLOCK_LEAP_MS: u64 = 60 * 60 * 1000;
+/// Time that a wall clock has to stay where it leapt to, before anything is removed by it.
+pub const CLOCK_LEAP_MS_HELD: u64 = 10 * 60 * 1000;
+/// Looks at damaged rows for one answer, or for one step of work.
+pub const DAMAGED_LOOKS_MAX: u32 = 4_096;
+/// Looks at damaged rows one by one, before larger steps are made: more than a page has rows.
+pub const DAMAGED_LOOKS_NEAR_MAX: u32 = 512;
+/// Readable parts between damaged pages that are looked for after a large step.
+pub const DAMAGED_ISLANDS_MAX: u32 = 16;
 /// Messages that one step of indexing takes.
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
 /// The traces of what was removed go from the index at most so often.
@@ -359,6 +371,8 @@ pub const READERS_MAX: usize = 2;
 pub const MARKS_PER_USER_MAX: usize = 4_096;
 /// Messages of one stream that are counted as unread at most; more are as many.
 pub const UNREAD_MAX: u64 = 10_000;
+/// Messages that one question looks at to count unread ones; the rest counts by its numbers.
+pub const UNREAD_LOOKS_MAX: u64 = 200_000;
 /// `@`s of one text that may mention somebody.
 pub const MENTIONS_LOOKED_MAX: usize = 128;
 

@@ -302,7 +302,7 @@ pub enum Request {
         /// Last number.
         last: u64,
     },
-    /// The first number that was said at some time or later.
+    /// The first number from which on no message is of an earlier time.
     NumberAt {
         /// In which stream.
         target: Target,

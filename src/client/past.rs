@@ -77,8 +77,8 @@ impl Link {
         }
     }
 
-    /// The first number that was said at some time (microseconds since 1970) or later; one after the
-    /// newest if none was.
+    /// The first number from which on no message is of an earlier time (microseconds since 1970); one after the
+    /// newest if that is.
     ///
     /// # Errors
     /// As [`Link::span`].

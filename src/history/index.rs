@@ -13,10 +13,11 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     HistoryError,
+    damage::{Order, is_damaged, leap, pass_over},
     schema::{fact, set_fact, size_of},
     search::folded,
     write::Shared,
@@ -144,11 +145,6 @@ fn remove(path: &Path) {
     }
 }
 
-pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
-    let code = e.sqlite_error_code();
-    matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-}
-
 struct Filler {
     path: PathBuf,
     identity: Identity,
@@ -237,12 +233,9 @@ impl Filler {
         index: &mut Connection,
         tell: &Sender<Vec<i64>>,
     ) -> rusqlite::Result<bool> {
-        let sql = "SELECT id FROM removed ORDER BY id LIMIT ?";
-        let mut select = self.messages.prepare_cached(sql)?;
         let most = (self.forgotten.len() + INDEX_CHUNK_ROWS) as u64;
-        let noted: Vec<i64> =
-            select.query_map([most], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        drop(select);
+        // What is wrong with the history is not wrong with the index.
+        let Ok(noted) = self.noted(most) else { return Ok(false) };
         let more = noted.len() as u64 == most;
         let noted: HashSet<i64> = noted.into_iter().collect();
         // The writer has done with these.
@@ -273,21 +266,48 @@ impl Filler {
         Ok(more)
     }
 
+    /// Removed messages of which there is a note.
+    fn noted(&self, most: u64) -> rusqlite::Result<Vec<i64>> {
+        let sql = "SELECT id FROM removed ORDER BY id LIMIT ?";
+        let mut select = self.messages.prepare_cached(sql)?;
+        select.query_map([most], |row| row.get(0))?.collect()
+    }
+
+    /// Texts of some messages behind an id, and the id up to which everything was looked at.
+    fn texts(&self, after: u64) -> rusqlite::Result<(Vec<(i64, String)>, u64)> {
+        // Announcements are found where they are listed.
+        let sql = "SELECT id, CASE WHEN notice IS NULL THEN text ELSE '' END
+                   FROM messages WHERE id BETWEEN ? AND ? ORDER BY id";
+        let mut select = self.messages.prepare_cached(sql)?;
+        let mut texts = Vec::new();
+        let mut next = after.cast_signed() + 1;
+        let last = self.shared.newest.load(Ordering::SeqCst).cast_signed();
+        let read = |next: &mut i64, last: i64| {
+            let mut rows = select.query([*next, last])?;
+            while texts.len() < INDEX_CHUNK_ROWS {
+                let Some(row) = rows.next()? else {
+                    *next = last.saturating_add(1).max(*next);
+                    break;
+                };
+                *next = row.get(0)?;
+                texts.push((*next, folded(row.get_ref(1)?.as_str()?)));
+                *next += 1;
+            }
+            Ok(())
+        };
+        let leap = |bad, last| leap(&self.messages, Order::OldestFirst, bad, last);
+        pass_over(&self.shared.damage, &mut next, last, read, leap)?;
+        Ok((texts, (next - 1).cast_unsigned()))
+    }
+
     /// Makes some more messages findable.
     fn add(&mut self, index: &mut Connection) -> rusqlite::Result<bool> {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        // Read first: nobody's commit waits for this.
-        let texts: Vec<(u64, String)> = {
-            // Announcements are found where they are listed.
-            let sql = "SELECT id, CASE WHEN notice IS NULL THEN text ELSE '' END
-                       FROM messages WHERE id > ? ORDER BY id LIMIT ?";
-            let mut texts = self.messages.prepare_cached(sql)?;
-            let rows = texts.query_map(params![indexed, INDEX_CHUNK_ROWS as u64], |row| {
-                Ok((row.get(0)?, folded(row.get_ref(1)?.as_str()?)))
-            })?;
-            rows.collect::<rusqlite::Result<_>>()?
-        };
-        let Some((last, _)) = texts.last() else { return Ok(false) };
+        // Read first: nobody's commit waits for this. What is wrong with the history is not wrong with the index.
+        let Ok((texts, last)) = self.texts(indexed) else { return Ok(false) };
+        if last <= indexed {
+            return Ok(false);
+        }
         let transaction = index.transaction()?;
         {
             let sql = "INSERT INTO search (rowid, text) VALUES (?, ?)";
@@ -296,10 +316,10 @@ impl Filler {
                 insert.execute(params![id, text])?;
             }
         }
-        set_fact(&transaction, "indexed", *last)?;
+        set_fact(&transaction, "indexed", last)?;
         transaction.commit()?;
         self.merged = false;
-        self.shared.indexed.store(*last, Ordering::Relaxed);
+        self.shared.indexed.store(last, Ordering::Relaxed);
         Ok(true)
     }
 

@@ -4,9 +4,11 @@
 //! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
+mod damage;
 mod examine;
 mod index;
 mod read;
+mod retention;
 mod schema;
 mod search;
 mod write;
@@ -17,7 +19,7 @@ use std::{
 };
 
 pub use examine::{Examined, examine};
-pub use read::{Found, Reader};
+pub use read::{Found, Query, Reader};
 pub use search::Hit;
 pub use write::{Done, History, Options};
 
@@ -118,6 +120,9 @@ pub struct Loaded {
 }
 
 #[cfg(test)]
+mod cases;
+
+#[cfg(test)]
 mod tests {
     use std::sync::{Arc, mpsc};
 
@@ -130,17 +135,21 @@ mod tests {
         verbs::StreamTag,
     };
 
-    struct Kept {
-        history: History,
+    pub(super) struct Kept {
+        pub(super) history: History,
         done: mpsc::Receiver<Result<(), String>>,
         loaded: Loaded,
     }
 
-    fn open(dir: &Path) -> Kept {
+    pub(super) fn open(dir: &Path) -> Kept {
+        open_with(dir, Retention::default())
+    }
+
+    pub(super) fn open_with(dir: &Path, retention: Retention) -> Kept {
         let (tell, done) = mpsc::channel();
         let done_box = Box::new(move |result| drop(tell.send(result)));
-        let (history, loaded) =
-            History::open(&dir.join("h.db"), Options::default(), done_box).unwrap();
+        let options = Options { retention, ..Options::default() };
+        let (history, loaded) = History::open(&dir.join("h.db"), options, done_box).unwrap();
         Kept { history, done, loaded }
     }
 
@@ -190,14 +199,19 @@ mod tests {
     }
 
     impl Kept {
-        fn commit(&self, records: Vec<Record>, entries: Vec<Entry>) -> Result<(), String> {
+        pub(super) fn commit(
+            &self,
+            records: Vec<Record>,
+            entries: Vec<Entry>,
+        ) -> Result<(), String> {
             self.history.commit(records, entries, crate::os::wall_us());
             self.done.recv().unwrap()
         }
 
         fn texts(&self, stream: &StreamKey) -> Vec<(u64, String, String)> {
             let reader = self.history.reader();
-            let found = reader.fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20, None).unwrap();
+            let found =
+                reader.query().fetch(stream, StreamTag(1), (1, 1_000), 0, 1 << 20, None).unwrap();
             let mut all = Vec::new();
             for body in found.bodies {
                 for message in batch::Reader::new(&body).unwrap() {
@@ -210,15 +224,21 @@ mod tests {
         }
     }
 
-    fn room(name: &str) -> RoomName {
+    pub(super) fn room(name: &str) -> RoomName {
         RoomName::new(name).unwrap()
     }
 
-    fn stream(name: &str) -> StreamKey {
+    pub(super) fn stream(name: &str) -> StreamKey {
         StreamKey::Room(room(name))
     }
 
-    fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text: &str) -> Entry {
+    pub(super) fn entry(
+        stream: &StreamKey,
+        seq: u64,
+        session: u64,
+        user: &str,
+        text: &str,
+    ) -> Entry {
         Entry {
             stream: Arc::new(stream.clone()),
             seq,
@@ -258,8 +278,8 @@ mod tests {
         let submits = &kept.loaded.restored.submits;
         let runs: Vec<_> = submits.iter().map(|s| (s.counter, s.count, s.seq)).collect();
         assert_eq!(runs, [(1, 1, 1), (2, 1, 2)]);
-        assert_eq!(kept.history.reader().number_at(&dev, 1_500_000).unwrap(), 2);
-        assert_eq!(kept.history.reader().number_at(&dev, 9_000_000).unwrap(), 3);
+        assert_eq!(kept.history.reader().query().number_at(&dev, 1_500_000).unwrap(), 2);
+        assert_eq!(kept.history.reader().query().number_at(&dev, 9_000_000).unwrap(), 3);
     }
 
     #[test]
@@ -417,7 +437,7 @@ mod tests {
         };
         kept.commit(vec![again], vec![entry(&dev, many + 1, 5, "ann", "new")]).unwrap();
         let reader = kept.history.reader();
-        let found = reader.fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20, None).unwrap();
+        let found = reader.query().fetch(&dev, StreamTag(1), (1, many), 0, 1 << 20, None).unwrap();
         assert!(found.bodies.is_empty());
     }
 
@@ -576,7 +596,7 @@ mod tests {
         let unread = |stream: &StreamKey, name: Option<&str>| {
             let name = name.and_then(label);
             let of = (1, name.as_ref());
-            kept.history.reader().unread(stream, 0, of, "nobody").unwrap().0
+            kept.history.reader().query().unread(stream, 0, of, "nobody").unwrap().0
         };
         for (name, of_pair, of_alone) in
             [(Some("ci"), 4, 1), (Some("other"), 2, 0), (Some("bot"), 1, 0), (None, 2, 0)]
@@ -621,10 +641,16 @@ mod tests {
     }
 
     /// Numbers of a stream that are read, and its times, whatever the question begins with.
-    fn read_from(kept: &Kept, stream: &StreamKey, first: u64, last: u64) -> Vec<(u64, i64)> {
+    pub(super) fn read_from(
+        kept: &Kept,
+        stream: &StreamKey,
+        first: u64,
+        last: u64,
+    ) -> Vec<(u64, i64)> {
         let (reader, mut next, mut all) = (kept.history.reader(), first, Vec::new());
         while next <= last {
-            let found = reader.fetch(stream, StreamTag(1), (next, last), 0, 10_000, None).unwrap();
+            let found =
+                reader.query().fetch(stream, StreamTag(1), (next, last), 0, 10_000, None).unwrap();
             assert!((next..=last).contains(&found.upto), "{next} {last} {}", found.upto);
             for body in found.bodies {
                 let messages = batch::Reader::new(&body).unwrap().map(Result::unwrap);
@@ -695,12 +721,12 @@ mod tests {
         let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
                     SELECT max(i) FROM n";
         let reader = kept.history.reader();
-        let done = reader.within(Duration::from_millis(20), |connection| {
-            connection.query_row(long, (), |row| row.get::<_, u64>(0))
-        });
+        let done = reader
+            .query_within(Duration::from_millis(20))
+            .with(|connection| connection.query_row(long, (), |row| row.get::<_, u64>(0)));
         assert!(matches!(done, Err(HistoryError::Slow)), "{done:?}");
         // The same connection answers the next one.
-        assert_eq!(reader.oldest(&stream("dev")).unwrap(), None);
+        assert_eq!(reader.query().oldest(&stream("dev")).unwrap(), None);
     }
 
     #[test]
@@ -719,7 +745,7 @@ mod tests {
     }
 
     /// What a search for a word finds once everything is indexed.
-    fn found(kept: &Kept, word: &str) -> usize {
+    pub(super) fn found(kept: &Kept, word: &str) -> usize {
         let until = std::time::Instant::now() + Duration::from_secs(20);
         while kept.history.indexed() < kept.history.newest_for_tests() {
             assert!(std::time::Instant::now() < until, "it is never indexed");
@@ -727,7 +753,7 @@ mod tests {
         }
         let query =
             SearchQuestion { text: word.to_owned(), limit: 100, ..SearchQuestion::default() };
-        kept.history.reader().search(&query).unwrap().len()
+        kept.history.reader().query().search(&query).unwrap().len()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reading: what a server begins with, ranges of a stream as bodies, the number at a time.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -10,7 +11,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    HistoryError, Hit, Loaded, index,
+    HistoryError, Hit, Loaded,
+    damage::{one_by_one, pass_over},
+    index,
     schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact},
     search,
     write::{Shared, key_of},
@@ -30,7 +33,7 @@ use crate::{
         verbs::{RoomId, StreamTag},
     },
     faults::{Fault, planted},
-    limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_MAX},
+    limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_LOOKS_MAX, UNREAD_MAX},
 };
 
 /// A part of a stream.
@@ -64,33 +67,54 @@ impl Reader {
         Self { path, idle: Mutex::new(Vec::new()), shared }
     }
 
+    /// Begins a question.
+    #[must_use]
+    pub fn query(&self) -> Query<'_> {
+        self.query_within(Duration::from_millis(QUESTION_MS_MAX))
+    }
+
+    pub(super) fn query_within(&self, time: Duration) -> Query<'_> {
+        let looks = Cell::new(UNREAD_LOOKS_MAX);
+        Query { reader: self, until: Instant::now() + time, looks }
+    }
+}
+
+/// One question: in however many streams it looks, it has one deadline and one number of looks.
+#[derive(Debug)]
+pub struct Query<'a> {
+    reader: &'a Reader,
+    until: Instant,
+    /// Messages that may still be looked at to count them.
+    pub(super) looks: Cell<u64>,
+}
+
+impl Query<'_> {
+    /// Asks, and gives up at the deadline: no question may keep a thread forever, nor old pages from being
+    /// written over.
     pub(super) fn with<T>(
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, HistoryError> {
-        self.within(Duration::from_millis(QUESTION_MS_MAX), ask)
-    }
-
-    /// Asks, and gives up after some time: nobody's question may keep a thread for ever, nor old pages
-    /// from being written over.
-    pub(super) fn within<T>(
-        &self,
-        time: Duration,
-        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, HistoryError> {
-        let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let failed = |e| HistoryError::of(&self.path, e);
+        let Reader { path, idle, .. } = self.reader;
+        let idle = || idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let failed = |e| HistoryError::of(path, e);
+        let until = match planted(Fault::DeadlinePerStream) {
+            true => Instant::now() + Duration::from_millis(QUESTION_MS_MAX),
+            false => self.until,
+        };
+        if Instant::now() >= until {
+            return Err(HistoryError::Slow);
+        }
         let kept = idle().pop();
         let mut connection = match kept {
             Some(connection) => connection,
             None => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
-                connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-                connection
+                Connection::open_with_flags(path, flags).map_err(failed)?
             }
         };
-        let until = Instant::now() + time;
+        let left = until.saturating_duration_since(Instant::now());
+        connection.busy_timeout(left).map_err(failed)?;
         connection
             .progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= until))
             .map_err(failed)?;
@@ -119,40 +143,35 @@ impl Reader {
         self.with(|connection| {
             // One snapshot: what retention removes meanwhile is not taken for damage.
             let snapshot = connection.unchecked_transaction()?;
-            let Some(id) = stream_id(&snapshot, stream)? else {
+            let Some((id, oldest, _)) = stream_of(&snapshot, stream)? else {
                 return Ok(Found { upto: last, oldest: u64::MAX, ..Found::default() });
             };
-            let oldest = first_of(&snapshot, id)?;
             let mut encoder = Encoder::new(tag, headroom, rooms);
-            let mut range = Range { id, next: first.max(oldest), last, bytes_max };
-            let upto = loop {
-                match encoder.push_range(&snapshot, &mut range) {
-                    Ok(()) => break range.next - 1,
-                    // The messages on a damaged page are passed over one by one.
-                    Err(e) if is_damaged_row(&e) => {
-                        range.next += 1;
-                        let mut looks = 1;
-                        while range.next <= last && looks < DAMAGED_LOOKS_MAX {
-                            let mut one = Range { last: range.next, ..range };
-                            match encoder.push_range(&snapshot, &mut one) {
-                                Ok(()) => {
-                                    range.next = one.next;
-                                    break;
-                                }
-                                Err(e) if is_damaged_row(&e) => range.next += 1,
-                                Err(_) => break,
-                            }
-                            looks += 1;
-                        }
-                        if looks == DAMAGED_LOOKS_MAX {
-                            break range.next - 1;
-                        }
-                    }
-                    // What was read until now is given.
-                    Err(_) if range.next > first.max(oldest) => break range.next - 1,
-                    Err(e) => return Err(e),
+            let begin = first.max(oldest).cast_signed();
+            let mut next = begin;
+            let sql =
+                format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
+            let mut statement = snapshot.prepare_cached(&sql)?;
+            let read = |next: &mut i64, last: i64| {
+                let mut rows = statement.query(params![id, *next, last])?;
+                while encoder.bytes() < bytes_max {
+                    let Some(row) = rows.next()? else {
+                        *next = last.saturating_add(1).max(*next);
+                        break;
+                    };
+                    *next = row.get(0)?;
+                    encoder.push(row)?;
+                    *next += 1;
                 }
+                Ok(())
             };
+            let damage = &self.reader.shared.damage;
+            match pass_over(damage, &mut next, last.cast_signed(), read, one_by_one) {
+                Err(e) if next == begin => return Err(e),
+                // What was read until now is given.
+                Ok(()) | Err(_) => {}
+            }
+            let upto = (next - 1).cast_unsigned();
             Ok(Found { upto: upto.max(first), oldest, ..encoder.finish() })
         })
     }
@@ -162,46 +181,48 @@ impl Reader {
     /// # Errors
     /// From the database.
     pub fn oldest(&self, stream: &StreamKey) -> Result<Option<u64>, HistoryError> {
-        self.with(|connection| {
-            let Some(id) = stream_id(connection, stream)? else { return Ok(None) };
-            let sql = "SELECT first FROM streams WHERE id = ?";
-            connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
-        })
+        self.with(|connection| Ok(stream_of(connection, stream)?.map(|(_, oldest, _)| oldest)))
     }
 
-    /// First number of a stream that was said at some time or later; one after the newest if none was.
+    /// First number of a stream from which on no message has an earlier time; one after the newest if that has.
+    /// Where a clock was set back that is after the last message of an earlier time, whatever the question.
     ///
     /// # Errors
     /// From the database.
     pub fn number_at(&self, stream: &StreamKey, wall_us: i64) -> Result<u64, HistoryError> {
         self.with(|connection| {
-            let Some(id) = stream_id(connection, stream)? else { return Ok(1) };
-            let sql = "SELECT first, head FROM streams WHERE id = ?";
-            let (mut low, head): (u64, u64) =
-                connection.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let mut high = head + 1;
-            // Numbers rise with time: halve the range.
-            let sql = "SELECT ts FROM messages WHERE stream = ? AND seq = ?";
-            let mut at = connection.prepare_cached(sql)?;
-            while low < high {
-                let middle = low + (high - low) / 2;
-                let ts: Option<i64> =
-                    at.query_row(params![id, middle], |row| row.get(0)).optional()?;
-                if ts.is_some_and(|ts| ts >= wall_us) {
-                    high = middle;
-                } else {
-                    low = middle + 1;
-                }
+            let Some((id, oldest, head)) = stream_of(connection, stream)? else { return Ok(1) };
+            let sql = "SELECT seq, ts FROM messages
+                       WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq DESC";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut number = oldest;
+            // No more is looked at than the answer leads to. (Halving the range would need times that rise.)
+            let (mut next, last) = (-head.cast_signed(), -oldest.cast_signed());
+            while next <= last && number == oldest {
+                let read = |next: &mut i64, last: i64| {
+                    let mut rows = statement.query(params![id, -last, -*next])?;
+                    while let Some(row) = rows.next()? {
+                        *next = -row.get::<_, i64>(0)?;
+                        if row.get::<_, i64>(1)? < wall_us {
+                            number = (1 - *next).cast_unsigned();
+                            return Ok(());
+                        }
+                        *next += 1;
+                    }
+                    *next = last + 1;
+                    Ok(())
+                };
+                pass_over(&self.reader.shared.damage, &mut next, last, read, one_by_one)?;
             }
-            Ok(low)
+            Ok(number)
         })
     }
 
     /// Counts messages after a number that are unread for a handle, and those of them that mention its user, up
-    /// to a bound.
+    /// to a bound. The rest counts by its numbers, own messages with others, after many looks or at the deadline.
     ///
     /// # Errors
-    /// From the database.
+    /// From the database, if nothing could be read.
     pub fn unread(
         &self,
         stream: &StreamKey,
@@ -210,30 +231,48 @@ impl Reader {
         user: &str,
     ) -> Result<(u64, u64), HistoryError> {
         self.with(|connection| {
-            let Some(id) = stream_id(connection, stream)? else { return Ok((0, 0)) };
-            let sql = "SELECT m.text, s.uid, s.label, m.to_label
+            let Some((id, oldest, head)) = stream_of(connection, stream)? else {
+                return Ok((0, 0));
+            };
+            let sql = "SELECT m.text, s.uid, s.label, m.to_label, m.seq
                        FROM messages m JOIN senders s ON s.id = m.sender
                        WHERE m.stream = ? AND m.seq >= ? ORDER BY m.seq";
             let after = after + u64::from(planted(Fault::UnreadOneTooFew));
-            let from = first_of(connection, id)?.max(after + 1);
+            let mut next = oldest.max(after + 1).cast_signed();
             let mut statement = connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![id, from])?;
-            let (mut unread, mut mentioned) = (0, 0);
-            while unread < UNREAD_MAX
-                && let Some(row) = rows.next()?
-            {
-                let name = |at| -> rusqlite::Result<Option<Label>> {
-                    let name: Option<String> = row.get(at)?;
-                    Ok(name.and_then(|name| Label::existing(&name).ok()))
-                };
-                let from = (row.get(1)?, name(2)?);
-                if !stream.counts((from.0, from.1.as_ref()), name(3)?.as_ref(), (uid, label)) {
-                    continue;
+            let (unread, mut mentioned) = (Cell::new(0), 0);
+            let mut read = |next: &mut i64, last: i64| {
+                let mut rows = statement.query(params![id, *next])?;
+                while unread.get() < UNREAD_MAX && self.looks.get() > 0 {
+                    let Some(row) = rows.next()? else {
+                        *next = last + 1;
+                        break;
+                    };
+                    *next = row.get(4)?;
+                    self.looks.set(self.looks.get() - 1);
+                    let name = |at| -> rusqlite::Result<Option<Label>> {
+                        let name: Option<String> = row.get(at)?;
+                        Ok(name.and_then(|name| Label::existing(&name).ok()))
+                    };
+                    let from = (row.get(1)?, name(2)?);
+                    let to = name(3)?;
+                    if stream.counts((from.0, from.1.as_ref()), to.as_ref(), (uid, label)) {
+                        mentioned += u64::from(mentions(row.get_ref(0)?.as_str()?, user));
+                        unread.set(unread.get() + 1);
+                    }
+                    *next += 1;
                 }
-                unread += 1;
-                mentioned += u64::from(mentions(row.get_ref(0)?.as_str()?, user));
+                Ok(())
+            };
+            let (damage, last) = (&self.reader.shared.damage, head.cast_signed());
+            while next <= last && unread.get() < UNREAD_MAX && self.looks.get() > 0 {
+                // An error ends the counting as its bounds do.
+                if pass_over(damage, &mut next, last, &mut read, one_by_one).is_err() {
+                    break;
+                }
             }
-            Ok((unread, mentioned))
+            let rest = (last + 1 - next).max(0).cast_unsigned();
+            Ok(((unread.get() + rest).min(UNREAD_MAX), mentioned))
         })
     }
 
@@ -242,38 +281,21 @@ impl Reader {
     /// # Errors
     /// From the database.
     pub fn search(&self, query: &SearchQuestion) -> Result<Vec<Hit>, HistoryError> {
-        let index = index::path_of(&self.path);
-        self.with(|connection| search::search(connection, query, &index, &self.shared))
+        let Reader { path, shared, .. } = self.reader;
+        let index = index::path_of(path);
+        self.with(|connection| search::search(connection, query, &index, shared))
     }
 }
 
-/// Messages that are looked for one by one in a damaged part of the history for one answer.
-const DAMAGED_LOOKS_MAX: usize = 4_096;
-
-/// Returns true if an error is of what was read, not of the reading: SQLite found its page damaged, or a
-/// column has what was never written.
-fn is_damaged_row(e: &rusqlite::Error) -> bool {
-    index::is_damaged(e) || e.sqlite_error_code().is_none()
-}
-
-/// Numbers of a stream that are still to be read.
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    id: i64,
-    next: u64,
-    last: u64,
-    bytes_max: usize,
-}
-
-fn first_of(connection: &Connection, stream: i64) -> rusqlite::Result<u64> {
-    let sql = "SELECT first FROM streams WHERE id = ?";
-    connection.prepare_cached(sql)?.query_row([stream], |row| row.get(0))
-}
-
-fn stream_id(connection: &Connection, stream: &StreamKey) -> rusqlite::Result<Option<i64>> {
+/// Row, oldest and newest number of a stream.
+fn stream_of(
+    connection: &Connection,
+    stream: &StreamKey,
+) -> rusqlite::Result<Option<(i64, u64, u64)>> {
     let (kind, key) = key_of(stream);
-    let sql = "SELECT id FROM streams WHERE kind = ? AND key = ? AND gone = 0";
-    connection.prepare_cached(sql)?.query_row(params![kind, key], |row| row.get(0)).optional()
+    let sql = "SELECT id, first, head FROM streams WHERE kind = ? AND key = ? AND gone = 0";
+    let of = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    connection.prepare_cached(sql)?.query_row(params![kind, key], of).optional()
 }
 
 /// Columns that [`Encoder::push`] reads, in its order.
@@ -313,22 +335,6 @@ impl<'a> Encoder<'a> {
 
     fn bytes(&self) -> usize {
         self.bytes + self.builder.bytes().len()
-    }
-
-    /// Adds messages of a range until there are enough; `range.next` is where it stopped, also if it fails.
-    fn push_range(&mut self, connection: &Connection, range: &mut Range) -> rusqlite::Result<()> {
-        let sql = format!("{MESSAGES} WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![range.id, range.next, range.last])?;
-        while self.bytes() < range.bytes_max {
-            let Some(row) = rows.next()? else {
-                range.next = range.next.max(range.last + 1);
-                break;
-            };
-            self.push(row)?;
-            range.next = self.next;
-        }
-        Ok(())
     }
 
     pub(super) fn push(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {

@@ -3,11 +3,11 @@
 use std::{collections::HashMap, path::Path, sync::atomic::Ordering};
 
 use caseless::Caseless;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use unicode_normalization::UnicodeNormalization;
 
 use super::{
-    index::is_damaged,
+    damage::{Order, is_damaged, leap, one_by_one, pass_over},
     read::{Encoder, Found, MESSAGES},
     schema::{KIND_CONVERSATION, KIND_ROOM},
     write::Shared,
@@ -53,12 +53,13 @@ fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<
     let mut streams = HashMap::new();
     while let Some(row) = rows.next()? {
         let key = match row.get(1)? {
-            KIND_ROOM => RoomName::existing(row.get_ref(3)?.as_str()?)
-                .ok()
+            // What can't be read of one stream costs no other.
+            KIND_ROOM => (row.get_ref(3)?.as_str().ok())
+                .and_then(|name| RoomName::existing(name).ok())
                 .filter(|room| !query.hidden.contains(room))
                 .map(StreamKey::Room),
             KIND_CONVERSATION => {
-                let pair = row.get_ref(2)?.as_str()?.split_once(' ');
+                let pair = row.get_ref(2)?.as_str().ok().and_then(|key| key.split_once(' '));
                 let pair =
                     pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
                 pair.filter(|(low, high)| *low == query.uid || *high == query.uid)
@@ -67,8 +68,9 @@ fn allowed(connection: &Connection, query: &SearchQuestion) -> rusqlite::Result<
             // Announcements are found where they are listed.
             _ => None,
         };
-        if let Some(key) = key.filter(|key| query.stream.as_ref().is_none_or(|only| only == key)) {
-            streams.insert(row.get(0)?, (key, row.get(4)?));
+        let key = key.filter(|key| query.stream.as_ref().is_none_or(|only| only == key));
+        if let (Some(key), Ok(first)) = (key, row.get(4)) {
+            streams.insert(row.get(0)?, (key, first));
         }
     }
     Ok(streams)
@@ -102,12 +104,13 @@ pub(super) fn search(
     if streams.is_empty() {
         return Ok(Vec::new());
     }
-    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit };
+    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit, shared };
     let found = match attached {
         true => search.by_index(&view, &long.join(" AND "), before),
         false => search.look_through(&view, 0, before),
     };
     if let Err(e) = found {
+        // Damage of the messages was passed over: this is of the index.
         if !attached || !is_damaged(&e) {
             return Err(e);
         }
@@ -137,6 +140,7 @@ struct Search<'a> {
     words: &'a [&'a str],
     hits: Vec<Hit>,
     limit: usize,
+    shared: &'a Shared,
 }
 
 impl Search<'_> {
@@ -160,9 +164,29 @@ impl Search<'_> {
         after: i64,
         before: i64,
     ) -> rusqlite::Result<()> {
-        let sql = format!("{MESSAGES} WHERE m.id > ?1 AND m.id < ?2 ORDER BY m.id DESC");
+        let sql = format!("{MESSAGES} WHERE m.id BETWEEN ?1 AND ?2 ORDER BY m.id DESC");
         let mut statement = connection.prepare_cached(&sql)?;
-        self.take(statement.query(params![after, before])?)
+        let shared = self.shared;
+        let newest = shared.newest.load(Ordering::SeqCst).cast_signed();
+        let (mut next, last) = (-newest.min(before - 1), -(after + 1));
+        while next <= last && !self.is_full() {
+            let read = |next: &mut i64, last: i64| {
+                let mut rows = statement.query(params![-last, -*next])?;
+                while !self.is_full() {
+                    let Some(row) = rows.next()? else {
+                        *next = last + 1;
+                        break;
+                    };
+                    *next = -row.get::<_, i64>(14)?;
+                    self.take(row)?;
+                    *next += 1;
+                }
+                Ok(())
+            };
+            let leap = |bad, last| leap(connection, Order::NewestFirst, bad, last);
+            pass_over(&shared.damage, &mut next, last, read, leap)?;
+        }
+        Ok(())
     }
 
     /// What is as old as `indexed` or older, by the index.
@@ -180,11 +204,17 @@ impl Search<'_> {
         let mut ids = matches.query(params![words, before, indexed])?;
         let one = format!("{MESSAGES} WHERE m.id = ?");
         let mut one = connection.prepare_cached(&one)?;
+        let shared = self.shared;
         while let Some(id) = ids.next()? {
             if self.is_full() {
                 break;
             }
-            self.take(one.query([id.get::<_, i64>(0)?])?)?;
+            let id: i64 = id.get(0)?;
+            let read = |_: &mut i64, _| match one.query([id])?.next()? {
+                Some(row) => self.take(row),
+                None => Ok(()),
+            };
+            pass_over(&shared.damage, &mut id.clone(), id, read, one_by_one)?;
         }
         Ok(())
     }
@@ -193,31 +223,24 @@ impl Search<'_> {
         self.hits.len() >= self.limit
     }
 
-    /// Takes rows that fit until there are enough.
-    fn take(&mut self, mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<()> {
-        while !self.is_full() {
-            let Some(row) = rows.next()? else { break };
-            if self.query.since_us.is_some_and(|since| row.get(1).is_ok_and(|ts: i64| ts < since)) {
-                // Ids rise with time, but clocks are set back now and then: go on looking.
-                continue;
-            }
-            let Some((stream, first)) = self.streams.get(&row.get(13)?) else { continue };
-            if row.get::<_, u64>(0)? < *first {
-                continue;
-            }
-            if self.query.from_uid.is_some_and(|uid| row.get(8) != Ok(uid)) {
-                continue;
-            }
-            let text = row.get_ref(6)?.as_str()?;
-            if !self.has_all_words(text) {
-                continue;
-            }
-            let mut encoder = Encoder::new(StreamTag(0), 0, None);
-            encoder.push(row)?;
-            let Found { mut bodies, .. } = encoder.finish();
-            if let Some(body) = bodies.pop() {
-                self.hits.push(Hit { stream: stream.clone(), id: row.get(14)?, body });
-            }
+    /// Takes a row if it fits.
+    fn take(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        if self.query.since_us.is_some_and(|since| row.get(1).is_ok_and(|ts: i64| ts < since)) {
+            // Ids rise with time, but clocks are set back now and then: go on looking.
+            return Ok(());
+        }
+        let Some((stream, first)) = self.streams.get(&row.get(13)?) else { return Ok(()) };
+        if row.get::<_, u64>(0)? < *first
+            || self.query.from_uid.is_some_and(|uid| row.get(8) != Ok(uid))
+            || !self.has_all_words(row.get_ref(6)?.as_str()?)
+        {
+            return Ok(());
+        }
+        let mut encoder = Encoder::new(StreamTag(0), 0, None);
+        encoder.push(row)?;
+        let Found { mut bodies, .. } = encoder.finish();
+        if let Some(body) = bodies.pop() {
+            self.hits.push(Hit { stream: stream.clone(), id: row.get(14)?, body });
         }
         Ok(())
     }

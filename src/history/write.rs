@@ -5,7 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -13,12 +13,16 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Statement, Transaction, params, params_from_iter,
+};
 
 use super::{
     HistoryError, Loaded, Reader, Retention,
+    damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     index::{Identity, Index},
     read::load,
+    retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
     schema::{
         self, FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
         size_of,
@@ -34,10 +38,9 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_AHEAD_ROWS, HISTORY_CHUNK_ROWS,
-        HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS,
-        HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, SENDER_LEASE_IDS, SUBMITS_FORGET_MS, SUBMITS_KEPT_MS,
-        UNACKED_SUBMITS_MAX,
+        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
+        HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
+        SENDER_LEASE_IDS, SUBMITS_FORGET_MS, UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -63,6 +66,12 @@ struct Job {
 /// Figures for `status`, and what readers have to know of the writer.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Newest message that was committed.
+    pub(super) newest: AtomicU64,
+    /// Messages that can't be read.
+    pub(super) damage: Damage,
+    /// Why old messages were not removed the last time, other than for a full disk.
+    retention_failure: Mutex<Option<String>>,
     /// Messages up to this id can be found by the index.
     pub(super) indexed: AtomicU64,
     /// Bytes of the index.
@@ -83,6 +92,12 @@ pub(super) struct Shared {
     /// For tests: the next statement panics.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
+    /// For tests: the wall clock goes ahead by so many seconds.
+    #[cfg(test)]
+    pub(super) ahead_s: AtomicU64,
+    /// For tests: how often retention was looked after.
+    #[cfg(test)]
+    pub(super) retained: AtomicU64,
 }
 
 impl Shared {
@@ -98,6 +113,18 @@ impl Shared {
             }
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    #[cfg(test)]
+    fn wall_us(&self) -> i64 {
+        self.retained.fetch_add(1, Ordering::SeqCst);
+        os::wall_us() + self.ahead_s.load(Ordering::SeqCst).cast_signed() * 1_000_000
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests set another time")]
+    fn wall_us(&self) -> i64 {
+        os::wall_us()
     }
 
     #[cfg(not(test))]
@@ -125,8 +152,12 @@ impl Shared {
         }
     }
 
-    fn by_user(&self) -> std::sync::MutexGuard<'_, HashMap<u32, u64>> {
+    fn by_user(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
         self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retention_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.retention_failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,16 +207,20 @@ impl History {
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
-        // Counting a million rows takes a while; ids have few holes.
-        let span = "SELECT coalesce((SELECT max(id) FROM messages)
-                    - (SELECT min(id) FROM messages) + 1, 0)";
-        shared.messages.store(count(span).map_err(failed)?, Ordering::Relaxed);
         shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
         *shared.by_user() = by_user(&connection).map_err(failed)?;
-        let newest = "SELECT coalesce(max(id), 0) FROM messages";
-        let newest =
-            count(newest).map_err(failed)?.max(fact(&connection, "newest").map_err(failed)?);
+        let last = "SELECT coalesce(max(id), 0) FROM messages";
+        let last = count(last).map_err(failed)?;
+        let newest = last.max(fact(&connection, "newest").map_err(failed)?);
         let next_id = newest + 1;
+        shared.newest.store(newest, Ordering::SeqCst);
+        // Counting a million rows takes a while; ids have few holes.
+        let range = (&mut 1, last.cast_signed());
+        let oldest = rows(&connection, &shared.damage, None, range, 1).map_err(failed)?;
+        let span = oldest.first().map_or(0, |row| last + 1 - row.id.cast_unsigned());
+        shared.messages.store(span, Ordering::Relaxed);
+        let newest_us = "SELECT ts FROM messages ORDER BY id DESC LIMIT 1";
+        let newest_us = connection.query_row(newest_us, (), |row| row.get(0)).ok();
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
         let id = identity(&connection, loaded.epoch).map_err(failed)?;
         let index = Index::start(path, Identity { id, newest }, &shared)?;
@@ -201,7 +236,11 @@ impl History {
             noted_id: next_id,
             epoch: loaded.epoch,
             times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
-            ahead: Ahead::default(),
+            from: 1,
+            purged: (0, 0),
+            ages: Ages::default(),
+            clock: Clock::new((Instant::now(), os::wall_us()), newest_us, options.retention.keep),
+            submits_from: None,
             behind: false,
             removing: false,
             rows: 0,
@@ -250,12 +289,17 @@ impl History {
     #[cfg(test)]
     pub(super) fn newest_for_tests(&self) -> u64 {
         let newest = "SELECT coalesce(max(id), 0) FROM messages";
-        self.reader.with(|db| db.query_row(newest, (), |row| row.get(0))).unwrap()
+        self.reader.query().with(|db| db.query_row(newest, (), |row| row.get(0))).unwrap()
     }
 
     #[cfg(test)]
     pub(super) fn panic_next(&self) {
         self.shared.panics.store(true, Ordering::SeqCst);
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     #[cfg(test)]
@@ -292,6 +336,13 @@ impl History {
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.shared.failing.load(Ordering::Relaxed)
+    }
+
+    /// Everything else that an operator should look after.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let retention = self.shared.retention_failure().clone();
+        self.shared.damage.report().into_iter().chain(retention).collect()
     }
 }
 
@@ -361,46 +412,46 @@ fn write_note(path: &Path, epoch: u32, newest: u64) -> std::io::Result<()> {
     std::fs::rename(new, note)
 }
 
-/// A message that may have to go.
-struct Old {
-    id: i64,
-    stream: i64,
-    seq: u64,
-    ts: i64,
-}
+/// Messages by a number that rises, which is the last column: their ids, or their numbers in one stream.
+const OLDEST: &str =
+    "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+const OF_STREAM: &str = "SELECT id, stream, seq, ts, seq FROM messages
+    WHERE seq BETWEEN ?1 AND ?2 AND stream = ?3 ORDER BY seq";
 
-const OLDEST: &str = "SELECT id, stream, seq, ts FROM messages WHERE id >= ? ORDER BY id LIMIT ?";
-const DELETED: &str = "SELECT m.id, m.stream, m.seq, m.ts
-    FROM messages m JOIN streams s ON s.id = m.stream
-    WHERE m.stream = ? AND m.seq <= s.purge ORDER BY m.seq LIMIT ?";
+const FIRST: &str = "UPDATE streams SET first = max(first, ?2) WHERE id = ?1";
 
-/// Returns those of consecutive messages that were said before some time, of each stream the first ones only.
-/// Where a clock was set back, messages have times that are still to come: they are as old as the next message
-/// that has none; after the last row that is `after_us`.
-fn too_old(mut rows: Vec<Old>, mut after_us: i64, now_us: i64, until_us: i64) -> Vec<Old> {
-    for row in rows.iter_mut().rev() {
-        if row.ts > now_us {
-            row.ts = after_us;
+/// Reads messages of a range, of all streams by their ids or of one by their numbers.
+fn rows(
+    connection: &Connection,
+    damage: &Damage,
+    stream: Option<i64>,
+    (next, last): (&mut i64, i64),
+    rows_max: u64,
+) -> rusqlite::Result<Vec<Old>> {
+    let sql = if stream.is_some() { OF_STREAM } else { OLDEST };
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = Vec::new();
+    let read = |next: &mut i64, last: i64| {
+        let values = [Some(*next), Some(last), stream].into_iter().flatten();
+        let mut found = select.query(params_from_iter(values))?;
+        while (rows.len() as u64) < rows_max {
+            let Some(row) = found.next()? else {
+                *next = last.saturating_add(1).max(*next);
+                break;
+            };
+            *next = row.get(4)?;
+            let (id, stream, seq, ts) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            rows.push(Old { id, stream, seq, ts });
+            *next += 1;
         }
-        after_us = row.ts;
-    }
-    let mut kept = HashSet::new();
-    rows.retain(|row| {
-        if row.ts >= until_us {
-            kept.insert(row.stream);
-        }
-        !kept.contains(&row.stream)
-    });
-    rows
-}
-
-/// The next message after some whose times are still to come: looked for once, not for each of them.
-#[derive(Debug, Default)]
-struct Ahead {
-    /// Messages up to this id were looked at.
-    looked: i64,
-    /// Its id and time, once it is found.
-    found: Option<(i64, i64)>,
+        Ok(())
+    };
+    let leap = |bad, last| match stream {
+        None => leap(connection, Order::OldestFirst, bad, last),
+        Some(_) => one_by_one(bad, last),
+    };
+    pass_over(damage, next, last, read, leap)?;
+    Ok(rows)
 }
 
 /// A run of counters of one client instance, as it stands in `submits`.
@@ -460,7 +511,14 @@ struct Writer {
     noted_id: u64,
     epoch: u32,
     times: Times,
-    ahead: Ahead,
+    /// Messages before this id are removed, or can't be.
+    from: i64,
+    /// Row of a deleted room, and the number before which that holds of its messages.
+    purged: (i64, i64),
+    ages: Ages,
+    clock: Clock,
+    /// The last submit that was looked at, while there are more.
+    submits_from: Option<SubmitKey>,
     /// There was more to remove than was removed.
     behind: bool,
     /// Something was removed in this pause.
@@ -610,8 +668,7 @@ impl Writer {
         self.forget_removed();
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
-            // What fails here (a full disk) is tried again later.
-            self.behind = self.retain(2 * entries + 16).unwrap_or(false);
+            self.behind = self.retain(2 * entries + 16);
         }
         self.note();
     }
@@ -668,6 +725,7 @@ impl Writer {
         self.shared.step()?;
         transaction.commit()?;
         self.next_id = next_id;
+        self.shared.newest.store(next_id - 1, Ordering::SeqCst);
         self.shared.forget_bytes(unsaid);
         Ok(())
     }
@@ -676,8 +734,7 @@ impl Writer {
     fn step(&mut self) -> bool {
         self.note();
         self.forget_removed();
-        // What fails here (a full disk) is tried again later.
-        let removed = self.retain(HISTORY_CHUNK_ROWS as u64).unwrap_or(false);
+        let removed = self.retain(HISTORY_CHUNK_ROWS as u64);
         if self.removing && !removed {
             // The last of it is gone: nothing of it stays in the log.
             self.checkpointer.ask(Checkpoint::All);
@@ -686,10 +743,19 @@ impl Writer {
         removed
     }
 
-    /// Removes some of what is too old, too much, or of a deleted room; whether there may be more.
-    fn retain(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
+    /// Removes some of what is too old, too much, or of a deleted room. Returns true if there may be more.
+    fn retain(&mut self, rows_max: u64) -> bool {
         self.times.retained = Instant::now();
-        let rows_max = rows_max.min(HISTORY_CHUNK_ROWS as u64);
+        let done = self.retain_some(rows_max.min(HISTORY_CHUNK_ROWS as u64));
+        // What fails here is tried again later. Of a full disk the next commit learns as well.
+        let failure = done.as_ref().err();
+        let failure = failure.filter(|e| e.sqlite_error_code() != Some(ErrorCode::DiskFull));
+        let failure = failure.map(|e| format!("old messages of the history can't be removed: {e}"));
+        *self.shared.retention_failure() = failure;
+        done.unwrap_or(false)
+    }
+
+    fn retain_some(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
         self.shared.bytes.store(size_of(&self.connection)?, Ordering::Relaxed);
         if self.remove_deleted(rows_max)? {
             return Ok(true);
@@ -704,86 +770,74 @@ impl Writer {
             let excess = bytes.saturating_sub(max);
             if excess > 0 {
                 let each = (bytes / messages).max(1);
-                let oldest = self.rows(OLDEST, 0, (excess / each + 1).min(rows_max))?;
-                let removed = self.remove(&oldest)?;
+                let oldest = self.oldest(0, (excess / each + 1).min(rows_max))?;
                 // Nothing is left, or the rest is not made of messages.
-                return Ok(removed > 0);
+                return self.remove_oldest(&oldest);
             }
         }
-        if let Some(keep) = self.retention.keep {
-            let now_us = os::wall_us();
+        let now_us = self.shared.wall_us();
+        let reading = self.clock.judge((Instant::now(), now_us));
+        if let Some(keep) = self.retention.keep.filter(|_| reading != Reading::Ahead) {
             let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-            let until_us = now_us.saturating_sub(keep_us);
-            // Most of the time the oldest may stay: then one row tells. One that is still to come was said
-            // when the clock was wrong.
-            let oldest = self.rows(OLDEST, 0, 1)?;
-            let is_due = oldest.iter().any(|row| row.ts < until_us || row.ts > now_us);
-            let old = if is_due { self.rows(OLDEST, 0, rows_max)? } else { Vec::new() };
-            let mut after_us = i64::MAX;
-            if let Some(last) = old
-                .last()
-                .filter(|row| row.ts > now_us && !planted(Fault::FutureTimesStopRetention))
-            {
-                match self.time_after(last.id, now_us)? {
-                    Some(time_us) => after_us = time_us,
-                    // It is looked for in small steps.
-                    None => return Ok(true),
-                }
-            }
-            let old = too_old(old, after_us, now_us, until_us);
-            if self.remove(&old)? > 0 {
+            if self.remove_too_old(now_us, keep_us, rows_max)? {
                 return Ok(true);
             }
         }
         let every = Duration::from_millis(SUBMITS_FORGET_MS);
-        if self.times.forgot.is_none_or(|at| at.elapsed() >= every) {
+        let is_due =
+            self.submits_from.is_some() || self.times.forgot.is_none_or(|at| at.elapsed() >= every);
+        if is_due && reading == Reading::Believed {
             self.times.forgot = Some(Instant::now());
-            let now_us = os::wall_us();
-            let forget = now_us - SUBMITS_KEPT_MS.cast_signed() * 1000;
-            // A time that is still to come, of a clock that was wrong, counts from now on.
-            for (sql, us) in [
-                ("UPDATE submits SET ts = ?1 WHERE ts > ?1", now_us),
-                ("DELETE FROM submits WHERE ts < ?1", forget),
-                // The newest row stays: SQLite would give its id to the next stream.
-                (
-                    "DELETE FROM streams WHERE gone = ?1 AND purge = 0
-                     AND id < (SELECT max(id) FROM streams)",
-                    FORGOTTEN,
-                ),
-            ] {
-                self.connection.prepare_cached(sql)?.execute([us])?;
-            }
+            let after = self.submits_from.take().unwrap_or_default();
+            self.submits_from = forget_submits(&self.connection, &after, now_us, rows_max)?;
+            // The newest row stays: SQLite would give its id to the next stream.
+            let sql = "DELETE FROM streams WHERE gone = ?1 AND purge = 0
+                       AND id < (SELECT max(id) FROM streams)";
+            self.connection.prepare_cached(sql)?.execute([FORGOTTEN])?;
         }
-        Ok(false)
+        Ok(self.submits_from.is_some())
     }
 
-    /// Time of the first message after an id that is not still to come; `i64::MAX` if there is none, nothing
-    /// if it was not found yet.
-    fn time_after(&mut self, id: i64, now_us: i64) -> rusqlite::Result<Option<i64>> {
-        let is_next = |(at, us): &(i64, i64)| *at > id && *us <= now_us;
-        if let Some((_, us)) = self.ahead.found.filter(is_next) {
-            return Ok(Some(us));
+    /// Removes some messages that are too old. Returns true if there may be more.
+    fn remove_too_old(
+        &mut self,
+        now_us: i64,
+        keep_us: i64,
+        rows_max: u64,
+    ) -> rusqlite::Result<bool> {
+        let Some(oldest) = self.oldest(0, 1)?.first().map(|row| row.id) else { return Ok(false) };
+        self.ages.resume(oldest, now_us, keep_us);
+        let mut is_full = false;
+        if let Some(next) = self.ages.wants() {
+            let rows = self.oldest(next, HISTORY_CHUNK_ROWS as u64)?;
+            self.ages.look(&rows, now_us, keep_us);
+            is_full = rows.len() == HISTORY_CHUNK_ROWS;
         }
-        let from = self.ahead.looked.max(id);
-        let rows = self.rows(OLDEST, from + 1, HISTORY_AHEAD_ROWS as u64)?;
-        self.ahead.found = rows.iter().find(|row| row.ts <= now_us).map(|row| (row.id, row.ts));
-        let last = rows.last().map_or(from, |row| row.id);
-        self.ahead.looked = self.ahead.found.map_or(last, |(at, _)| at);
-        Ok(match self.ahead.found {
-            Some((_, us)) => Some(us),
-            None => (rows.len() < HISTORY_AHEAD_ROWS).then_some(i64::MAX),
-        })
+        let upto = self.ages.too_old_upto();
+        if upto == 0 {
+            return Ok(is_full && self.ages.wants().is_some());
+        }
+        let mut old = self.oldest(0, rows_max)?;
+        old.retain(|row| row.id <= upto);
+        self.remove_oldest(&old)
     }
 
-    /// Removes what was said in deleted rooms. Nobody can read it any more; a room of the same name may
+    /// Removes what was said in deleted rooms. No member can read it any longer; a room of the same name may
     /// be there already.
     fn remove_deleted(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
-        let sql = "SELECT id FROM streams WHERE purge > 0 LIMIT 1";
-        let gone: Option<i64> = self.connection.query_row(sql, (), |row| row.get(0)).optional()?;
-        let Some(stream) = gone else { return Ok(false) };
-        let rows = self.rows(DELETED, stream, rows_max)?;
-        if self.remove(&rows)? == 0 {
+        let sql = "SELECT id, purge FROM streams WHERE purge > 0 LIMIT 1";
+        let of = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let Some((stream, last)) = self.connection.query_row(sql, (), of).optional()? else {
+            return Ok(false);
+        };
+        let mut next = if self.purged.0 == stream { self.purged.1 } else { 0 };
+        let range = (&mut next, last);
+        let rows = rows(&self.connection, &self.shared.damage, Some(stream), range, rows_max)?;
+        self.remove(&rows)?;
+        self.purged = (stream, next);
+        if next > last {
             self.connection.execute("UPDATE streams SET purge = 0 WHERE id = ?", [stream])?;
+            self.purged = (0, 0);
         }
         Ok(true)
     }
@@ -812,18 +866,47 @@ impl Writer {
         }
     }
 
-    fn rows(&self, select: &str, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
-        let mut select = self.connection.prepare_cached(select)?;
-        let rows = select.query_map(params![from, rows_max], |row| {
-            Ok(Old { id: row.get(0)?, stream: row.get(1)?, seq: row.get(2)?, ts: row.get(3)? })
-        })?;
-        rows.collect()
+    /// Oldest messages of an id or a later one.
+    fn oldest(&mut self, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
+        let first = from.max(self.from);
+        let mut next = first;
+        let range = (&mut next, self.next_id.cast_signed() - 1);
+        let rows = rows(&self.connection, &self.shared.damage, None, range, rows_max)?;
+        if first == self.from {
+            // What is older can't be read: next time it is not looked for.
+            self.from = rows.first().map_or(next, |row| row.id);
+        }
+        Ok(rows)
     }
 
-    /// Removes messages, the oldest of their streams; gives how many.
-    fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<usize> {
+    /// Removes the oldest messages. Returns true if there were any.
+    fn remove_oldest(&mut self, rows: &[Old]) -> rusqlite::Result<bool> {
+        self.remove(rows)?;
+        self.from = rows.last().map_or(self.from, |row| row.id + 1);
+        Ok(!rows.is_empty())
+    }
+
+    /// Removes messages, the oldest of their streams. Those that can't be removed (pages beside damaged ones can't
+    /// be changed) are only hidden, and cost no other.
+    fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<()> {
+        match self.remove_all(rows) {
+            Err(e) if is_damaged_row(&e) && rows.len() > 1 => {
+                rows.iter().try_for_each(|row| self.remove(std::slice::from_ref(row)))
+            }
+            Err(e) if is_damaged_row(&e) => {
+                self.shared.damage.record(&e);
+                rows.iter().try_for_each(|Old { stream, seq, .. }| {
+                    let values = params![stream, seq + 1];
+                    self.connection.prepare_cached(FIRST)?.execute(values).map(drop)
+                })
+            }
+            done => done,
+        }
+    }
+
+    fn remove_all(&mut self, rows: &[Old]) -> rusqlite::Result<()> {
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let transaction = self.connection.unchecked_transaction()?;
         let mut removed: Vec<(u32, u64)> = Vec::new();
@@ -833,8 +916,7 @@ impl Writer {
             let sql = "DELETE FROM messages WHERE id = ?
                        RETURNING sender, length(CAST(text AS BLOB))";
             let mut delete = transaction.prepare_cached(sql)?;
-            let mut first = transaction
-                .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE id = ?1")?;
+            let mut first = transaction.prepare_cached(FIRST)?;
             let mut firsts: HashMap<i64, u64> = HashMap::new();
             let mut unsaid: HashMap<i64, u64> = HashMap::new();
             for Old { id, stream, seq, .. } in rows {
@@ -860,17 +942,22 @@ impl Writer {
             }
             // Ids must not be given again, even if everything is removed.
             set_fact(&transaction, "newest", self.next_id - 1)?;
-            // Who said nothing that is still there.
-            let sql =
-                "DELETE FROM senders WHERE last < coalesce((SELECT min(id) FROM messages), ?)";
-            transaction.prepare_cached(sql)?.execute([self.next_id])?;
+            // Senders of no message that is still there.
+            let sql = "SELECT id FROM messages WHERE id >= ? ORDER BY id LIMIT 1";
+            let mut oldest = transaction.prepare_cached(sql)?;
+            let oldest = match oldest.query_row([self.from], |row| row.get(0)).optional() {
+                Err(e) if is_damaged_row(&e) => self.from.cast_unsigned(),
+                oldest => oldest?.unwrap_or(self.next_id),
+            };
+            let sql = "DELETE FROM senders WHERE last < ?";
+            transaction.prepare_cached(sql)?.execute([oldest])?;
         }
         transaction.commit()?;
         self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
         self.index.ask();
         self.shared.forget_bytes(removed);
         self.checkpoint(2 * rows.len() as u64);
-        Ok(rows.len())
+        Ok(())
     }
 
     fn close(&mut self) {
@@ -1259,24 +1346,6 @@ impl Page<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn left(rows: &[(i64, u64, i64)], now_us: i64, until_us: i64) -> Vec<u64> {
-        let rows =
-            rows.iter().map(|(stream, seq, ts)| Old { id: 0, stream: *stream, seq: *seq, ts: *ts });
-        too_old(rows.collect(), i64::MAX, now_us, until_us).into_iter().map(|old| old.seq).collect()
-    }
-
-    #[test]
-    fn only_the_first_of_a_stream_go_and_a_clock_set_back_keeps_nothing_for_ever() {
-        let (a, b) = (1, 2);
-        let rows = [(a, 1, 10), (b, 11, 20), (a, 2, 90), (a, 3, 15), (b, 12, 30)];
-        // What is younger stays, and what came after it in its stream, whatever its time.
-        assert_eq!(left(&rows, 100, 50), [1, 11, 12]);
-        // Said when the clock was wrong: as old as what came after it.
-        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 5_001), (a, 3, 20)], 100, 50), [1, 2, 3]);
-        assert_eq!(left(&[(a, 1, 5_000), (a, 2, 60)], 100, 50), Vec::<u64>::new());
-        assert_eq!(left(&[(a, 1, 5_000)], 100, 50), Vec::<u64>::new());
-    }
 
     #[test]
     fn each_table_of_the_cache_is_bounded() {

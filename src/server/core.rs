@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::{Rc, Weak},
     sync::Arc,
     task::Waker,
@@ -62,6 +62,8 @@ pub(super) struct Core {
     pub(super) run: RunId,
     /// Why the server is not as it should be.
     pub(super) degraded: Vec<String>,
+    /// Troubles of the history that are in the log.
+    logged: RefCell<HashSet<String>>,
     /// Something happened that the end of a turn has to deal with.
     pub(super) turn_due: Notify,
     /// The timers have to be looked at sooner than was said.
@@ -139,6 +141,7 @@ impl Core {
             system: options.system,
             run,
             degraded,
+            logged: RefCell::default(),
             dir: options.places.runtime.display().to_string(),
             turn_due: Notify::new(),
             busy: Notify::new(),
@@ -325,6 +328,13 @@ impl Core {
         let most = self.settings.history.user_bytes_max;
         if let Some(history) = self.history.as_ref().filter(|_| self.system && most > 0) {
             inner.hub.set_over_history(history.users_over(most));
+        }
+        for trouble in self.history.iter().flat_map(History::troubles) {
+            let mut logged = self.logged.borrow_mut();
+            if !logged.contains(&trouble) {
+                self.log.warn(&trouble);
+                logged.insert(trouble);
+            }
         }
         let counters = inner.hub.counters();
         inner.table.heartbeat(now_us, &counters);

@@ -1,6 +1,6 @@
 //! What was said before: commits, older messages for members that fell behind, answers from the store.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use tokio::sync::mpsc::Receiver;
 
@@ -11,8 +11,11 @@ use crate::{
         names::{Label, UserName},
         verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
-    history::{Found, HistoryError, Reader},
-    limits::{BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
+    history::{Found, HistoryError, Query, Reader},
+    limits::{
+        BADGES_EVERY_MS, BADGES_MAX, BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+        UNREAD_MAX,
+    },
     os,
     presence::Badge,
     wire::frame,
@@ -47,7 +50,8 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let (stream, rooms) = (fetch.stream.clone(), fetch.rooms.clone());
     let read = move || {
         let rooms = rooms.as_deref();
-        reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
+        let query = reader.query();
+        query.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
     };
     let found = match core.threads.run(Work::Fetch, read).await {
         Ok(Err(e @ HistoryError::Damaged { .. })) => {
@@ -99,7 +103,8 @@ pub(super) async fn answer(
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
             let turn = core.question_turn(conn.uid()).await;
-            let answered = core.threads.run(Work::Question, move || ask(&reader, question)).await;
+            let answered =
+                core.threads.run(Work::Question, move || ask(&reader.query(), question)).await;
             drop(turn);
             match answered {
                 Ok(Ok(answer)) => core.name_hits(&conn, answer, asked),
@@ -127,12 +132,12 @@ struct Answer {
     streams: Vec<StreamKey>,
 }
 
-fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError> {
+fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
     let plain = |reply| Answer { reply, streams: Vec::new() };
     match question {
         Question::Page { stream, tag, first, last } => {
             let read =
-                |first| reader.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None);
+                |first| query.fetch(&stream, tag, (first, last), 0, BODY_BYTES_MAX / 2, None);
             let mut found = read(first)?;
             while found.bodies.is_empty() && found.upto < last {
                 // A part that is damaged is passed over.
@@ -147,16 +152,16 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             Ok(Answer { reply: Reply::Page(page.unwrap_or_default()), streams: vec![stream] })
         }
         Question::Span { stream, mut span } => {
-            if let Some(first) = reader.oldest(&stream)? {
+            if let Some(first) = query.oldest(&stream)? {
                 span.first = first;
             }
             Ok(plain(Reply::Span(span)))
         }
         Question::NumberAt { stream, wall_us } => {
-            reader.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
+            query.number_at(&stream, wall_us).map(|number| plain(Reply::Number(number)))
         }
         Question::Search(search) => {
-            let mut found = reader.search(&search)?;
+            let mut found = query.search(&search)?;
             // The newest that fit into one answer.
             let mut bytes = 0;
             let fits = found.iter().rev().take_while(|hit| {
@@ -176,14 +181,27 @@ fn ask(reader: &Arc<Reader>, question: Question) -> Result<Answer, HistoryError>
             let mut counted: Vec<MarkInfo> = Vec::with_capacity(marks.len());
             for (mut info, stream) in marks {
                 if let Some(stream) = stream {
-                    let own = (uid, label.as_ref());
-                    (info.unread, info.mentions) = reader.unread(&stream, info.mark, own, &user)?;
+                    count_unread(query, &mut info, &stream, (uid, label.as_ref()), &user);
                 }
                 counted.push(info);
             }
             Ok(plain(Reply::Marks { marks: counted, more }))
         }
     }
+}
+
+/// Counts what is unread in one stream. If it can't be counted, or not in time, that costs no other stream: its
+/// messages count by their numbers.
+fn count_unread(
+    query: &Query<'_>,
+    info: &mut MarkInfo,
+    stream: &StreamKey,
+    handle: (u32, Option<&Label>),
+    user: &str,
+) {
+    let by_numbers = || (info.head.saturating_sub(info.mark).min(UNREAD_MAX), 0);
+    let counted = query.unread(stream, info.mark, handle, user);
+    (info.unread, info.mentions) = counted.unwrap_or_else(|_| by_numbers());
 }
 
 impl Core {
@@ -223,6 +241,8 @@ pub(super) async fn badges(core: Rc<Core>) {
     let uid = os::own_uid();
     loop {
         core.badges_due.notified().await;
+        // The hub's part is the dearest: it delays others.
+        let since = std::time::Instant::now();
         let names: Vec<_> = {
             let hub = &core.inner.borrow().hub;
             let readers = hub.readers(uid, BADGES_MAX).into_iter();
@@ -231,7 +251,6 @@ pub(super) async fn badges(core: Rc<Core>) {
         let user = core.inner.borrow().hub.user_name(uid);
         let user = user.map_or_else(String::new, |user| user.to_string());
         let reader = core.history.as_ref().map(crate::history::History::reader);
-        let since = std::time::Instant::now();
         let count_all = move || {
             let count = |(marks, label): (Vec<_>, Option<Label>)| {
                 let badge = count(reader.as_deref(), uid, label.as_ref(), &user, marks);
@@ -261,11 +280,10 @@ fn count(
     marks: Vec<(MarkInfo, Option<StreamKey>)>,
 ) -> Badge {
     let mut badge = Badge::default();
+    let query = reader.map(Reader::query);
     for (mut info, stream) in marks {
-        if let (Some(reader), Some(stream)) = (reader, stream)
-            && let Ok(counted) = reader.unread(&stream, info.mark, (uid, label), user)
-        {
-            (info.unread, info.mentions) = counted;
+        if let (Some(query), Some(stream)) = (&query, stream) {
+            count_unread(query, &mut info, &stream, (uid, label), user);
         }
         badge.mentions += info.mentions;
         match info.name {
@@ -275,4 +293,76 @@ fn count(
         }
     }
     badge
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+    use crate::{
+        chat::{
+            hub::Entry,
+            member::{Kind, Member, SessionId},
+            names::RoomName,
+        },
+        history::{History, Options},
+    };
+
+    #[test]
+    fn stream_that_can_not_be_counted_costs_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("h.db");
+        let (tell, done) = mpsc::channel();
+        let tell = Box::new(move |result| drop(tell.send(result)));
+        let (history, _) = History::open(&path, Options::default(), tell).unwrap();
+        let room = |name: &str| StreamKey::Room(RoomName::new(name).unwrap());
+        let from = Arc::new(Member {
+            session: SessionId(1),
+            uid: 1,
+            pid: 1,
+            kind: Kind::Script,
+            user: UserName::new("ann").unwrap(),
+            label: None,
+        });
+        for name in ["dev", "ops", "web"] {
+            let stream = Arc::new(room(name));
+            let entries = (1..=5).map(|seq| Entry {
+                stream: Arc::clone(&stream),
+                seq,
+                wall_us: 1,
+                from: Arc::clone(&from),
+                reply_to: None,
+                to_label: None,
+                notice: None,
+                will: None,
+                text: "hello @bob".into(),
+                submit: None,
+            });
+            history.commit(Vec::new(), entries.collect(), 1);
+            done.recv().unwrap().unwrap();
+        }
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.execute("UPDATE streams SET first = 'damaged' WHERE name = 'ops'", ()).unwrap();
+        let marks = ["dev", "ops", "web"].map(|name| {
+            let label = StreamLabel::Room(RoomName::new(name).unwrap());
+            let info =
+                MarkInfo { name: label, mark: 2, head: 5, unread: 0, mentions: 0, stored: true };
+            (info, Some(room(name)))
+        });
+        let reader = history.reader();
+        let question = Question::Unread {
+            uid: 2,
+            user: "bob".to_owned(),
+            label: None,
+            marks: marks.to_vec(),
+            more: false,
+        };
+        let Ok(Answer { reply: Reply::Marks { marks, .. }, .. }) = ask(&reader.query(), question)
+        else {
+            panic!("no marks")
+        };
+        let counted: Vec<_> = marks.iter().map(|mark| (mark.unread, mark.mentions)).collect();
+        assert_eq!(counted, [(3, 3), (3, 0), (3, 3)]);
+    }
 }

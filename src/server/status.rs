@@ -67,6 +67,7 @@ pub(super) fn status(core: &Core) -> Status {
     if core.history.as_ref().is_some_and(History::is_failing) {
         degraded.push("the history can't be written: what is said is refused".to_owned());
     }
+    degraded.extend(core.history.iter().flat_map(History::troubles));
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -375,6 +375,44 @@ fn a_database_that_can_not_be_used_is_refused_by_name_and_left_alone() {
     assert_eq!(texts(&world.run(&["history", "--json", "dev"]).ok()), ["precious"]);
 }
 
+#[test]
+fn damaged_history_is_reported_and_serves_the_rest() {
+    let world = World::with_config("[history]\nkeep = \"1h\"\n");
+    let mut server = world.serve();
+    let lines: String = (1..=2_000).map(|n| format!("line {n}\n")).collect();
+    world.run_with_input(&["send", "--lines", "dev"], lines.as_bytes()).ok();
+    world.run(&["send", "ops", "line of another room"]).ok();
+    world.run(&["status"]).ok();
+    world.end(&mut server);
+    let path = world.dir.join("history.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let sql = "SELECT pageno FROM dbstat WHERE name = 'messages' AND pagetype = 'leaf' \
+               ORDER BY path LIMIT 1";
+    let page: usize = db.query_row(sql, (), |row| row.get(0)).unwrap();
+    drop(db);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[(page - 1) * 4096..][..4096].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    std::fs::remove_file(world.dir.join("search.db")).unwrap();
+    let mut server = world.serve();
+    eventually("status reports it", || world.run(&["status"]).code == 1);
+    let status = world.run(&["status", "--json"]).exits(1).objects();
+    let degraded = status[0]["degraded"].as_array().unwrap();
+    assert!(degraded.len() == 1 && degraded[0].as_str().unwrap().contains("is damaged"));
+    let history = world.run(&["history", "--json", "dev"]).ok().objects();
+    let left: Vec<_> = history.iter().filter_map(|of| of["text"].as_str()).collect();
+    assert!(left.len() > 1_500 && left.last() == Some(&"line 2000"), "{}", left.len());
+    let found = || texts(&world.run(&["search", "--json", "--last", "5000", "line"]).ok()).len();
+    eventually("the rest is found", || found() == left.len() + 1);
+    let rooms = world.run(&["rooms", "--json"]).ok().objects();
+    assert_eq!(rooms.len(), 2, "{rooms:?}");
+    let mut logged = || server.errors().matches("is damaged").count();
+    eventually("the log has it", || logged() > 0);
+    let uptime = || world.run(&["status", "--json"]).objects()[0]["uptime_s"].as_u64();
+    eventually("some more looks", || uptime() >= Some(2));
+    assert_eq!(logged(), 1);
+}
+
 // A small file system of one's own.
 #[cfg(unix)]
 #[test]

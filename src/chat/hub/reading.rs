@@ -48,7 +48,7 @@ pub enum Question {
         /// What is known of it.
         span: SpanInfo,
     },
-    /// The first number that was said at some time or later.
+    /// The first number from which on no message is of an earlier time.
     NumberAt {
         /// The stream.
         stream: StreamKey,
@@ -279,20 +279,20 @@ impl Hub {
         if self.is_stored(tag) {
             return Err(Question::NumberAt { stream: self.stream_key(tag), wall_us });
         }
+        // The same rule as in the history: after the last message of an earlier time.
         let backlog = &self.stream(tag).backlog;
-        let mut at = backlog.start();
+        let mut at = backlog.head();
         while let Some(segment) = backlog.holding(at) {
             let body = &segment.frame[FRAME_HEADER_BYTES..];
             let messages = Reader::new(body).into_iter().flatten().flatten();
-            for message in messages {
-                if message.wall_us >= wall_us {
-                    return Ok(Reply::Number(message.seq));
-                }
-            }
+            let earlier = messages.filter(|message| message.wall_us < wall_us).last();
             self.looked_at(usize::try_from(segment.last + 1 - segment.first).unwrap_or(usize::MAX));
-            at = segment.last + 1;
+            if let Some(earlier) = earlier {
+                return Ok(Reply::Number(earlier.seq + 1));
+            }
+            at = segment.first - 1;
         }
-        Ok(Reply::Number(backlog.head() + 1))
+        Ok(Reply::Number(backlog.start()))
     }
 
     fn search(&self, id: SessionId, request: &Request) -> Result<Result<Reply, Question>, Refusal> {
@@ -845,6 +845,30 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!([0, times[0], times[0] + 1, times[2], times[2] + 1].map(at), [1, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn number_at_follows_one_rule_where_a_clock_was_set_back() {
+        let mut scene = Scene::with_rules(false, |rules| rules.store = false);
+        let to = SubmitTo::Room(scene::room("memory"));
+        let start_us = scene.now.wall_us;
+        let mut times = Vec::new();
+        for (counter, step_us) in
+            (1..).zip([5, 3, 9, -11, 2, 2, 30, -8, 1, 40, -100, 3, 80, 20, -1])
+        {
+            scene.pass(1);
+            scene.now.wall_us = times.last().unwrap_or(&start_us) + step_us;
+            times.push(scene.now.wall_us);
+            scene.say(session(MIA), counter, to.clone(), "x");
+            scene.settle();
+        }
+        let tag = scene.hub.room_tag(&scene::room("memory")).unwrap();
+        for wall_us in start_us - 120..start_us + 150 {
+            let later = |first: usize| times[first..].iter().all(|ts| *ts >= wall_us);
+            let slow = (0..times.len()).find(|first| later(*first)).unwrap_or(times.len());
+            let Ok(Reply::Number(number)) = scene.hub.number_at(tag, wall_us) else { panic!() };
+            assert_eq!(number, slow as u64 + 1, "{wall_us} {times:?}");
+        }
     }
 
     #[test]
