@@ -8,9 +8,12 @@
 //! ([`Instances::is_complete`]): if an instance is not on record and its open submits are younger, none of
 //! them was numbered.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use super::submit::{Line, Submit};
+use super::{
+    ledger::{Ledger, LedgerPlace},
+    submit::{Line, Submit},
+};
 use crate::{
     chat::{member::SessionId, verbs::StreamTag},
     faults::{Fault, planted},
@@ -83,8 +86,7 @@ impl Run {
 /// Place of an instance without a session on the record of its user.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    order: u64,
-    weight: usize,
+    at: LedgerPlace,
     /// Wall clock of its end, not before its last submit.
     at_us: i64,
 }
@@ -209,7 +211,8 @@ pub(super) struct Recalled<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Instances {
     known: HashMap<InstanceKey, Box<Instance>>,
-    ended: Ended,
+    /// Instances without a session, each with its runs and one more.
+    ended: Ledger<InstanceKey>,
     /// Wall clock of the first session of this boot: nothing was numbered by it before.
     started_us: Option<i64>,
     /// Wall-clock time of the last submit that a dropped instance can have had, by user.
@@ -218,51 +221,6 @@ pub(super) struct Instances {
     dropped_of_others: Option<i64>,
     /// Instances that ended with a good-bye: what the store has of them is not needed.
     quit: Vec<(u32, [u8; 16])>,
-}
-
-/// Instances without a session, by user and in the order of their ends.
-#[derive(Debug, Default)]
-struct Ended {
-    order: BTreeMap<(u32, u64), InstanceKey>,
-    next: u64,
-    weight_of: HashMap<u32, usize>,
-    by_weight: BTreeSet<(usize, u32)>,
-    weight: usize,
-}
-
-impl Ended {
-    /// Puts an instance at the end of its user's list.
-    fn put(&mut self, key: InstanceKey, weight: usize, at_us: i64) -> Place {
-        self.next += 1;
-        self.order.insert((key.uid, self.next), key);
-        self.weigh(key.uid, 0, weight);
-        Place { order: self.next, weight, at_us }
-    }
-
-    fn take(&mut self, key: InstanceKey, place: Place) {
-        self.order.remove(&(key.uid, place.order));
-        self.weigh(key.uid, place.weight, 0);
-    }
-
-    fn weigh(&mut self, uid: u32, less: usize, more: usize) {
-        let of_user = self.weight_of.entry(uid).or_default();
-        self.by_weight.remove(&(*of_user, uid));
-        *of_user = *of_user + more - less;
-        self.weight = self.weight + more - less;
-        match *of_user {
-            0 => drop(self.weight_of.remove(&uid)),
-            of_user => drop(self.by_weight.insert((of_user, uid))),
-        }
-    }
-
-    /// The instance to drop: the oldest of the user who holds most.
-    fn excess(&self) -> Option<InstanceKey> {
-        if self.weight <= ENDED_INSTANCE_RUNS_MAX {
-            return None;
-        }
-        let (_, uid) = self.by_weight.last()?;
-        self.order.range((*uid, 0)..=(*uid, u64::MAX)).next().map(|(_, key)| *key)
-    }
 }
 
 impl Instances {
@@ -322,7 +280,7 @@ impl Instances {
             || self.is_complete(key.uid, earlier.since_us, wall_us, persistent);
         let instance = self.known.entry(key).or_default();
         if let Some(place) = instance.place.take() {
-            self.ended.take(key, place);
+            self.ended.take(place.at);
         }
         if !is_on_record {
             instance.forgotten = earlier.highest;
@@ -370,13 +328,14 @@ impl Instances {
     fn end(&mut self, key: InstanceKey, at_us: i64) {
         let Some(instance) = self.known.get_mut(&key) else { return };
         if let Some(place) = instance.place.take() {
-            self.ended.take(key, place);
+            self.ended.take(place.at);
         }
-        instance.place = Some(self.ended.put(key, 1 + instance.runs.len(), at_us));
-        while let Some(key) = self.ended.excess() {
+        let at = self.ended.put(key.uid, key, 1 + instance.runs.len());
+        instance.place = Some(Place { at, at_us });
+        while let Some(key) = self.ended.excess(ENDED_INSTANCE_RUNS_MAX).copied() {
             let dropped = self.known.remove(&key);
             let Some(place) = dropped.and_then(|instance| instance.place) else { return };
-            self.ended.take(key, place);
+            self.ended.take(place.at);
             self.forget(key.uid, place.at_us);
         }
     }
@@ -432,7 +391,7 @@ impl Instances {
             match instance.knows_something() {
                 true => self.end(key, place.at_us),
                 false => {
-                    self.ended.take(key, place);
+                    self.ended.take(place.at);
                     self.known.remove(&key);
                 }
             }
@@ -455,7 +414,7 @@ impl Instances {
     #[cfg(test)]
     pub(super) fn digest(&self) -> String {
         let all = self.known.iter().map(|(key, instance)| (*key, &instance.runs));
-        format!("{:?}", all.collect::<BTreeMap<_, _>>())
+        format!("{:?}", all.collect::<std::collections::BTreeMap<_, _>>())
     }
 }
 
@@ -488,7 +447,7 @@ mod tests {
         let again = recalled.again.iter().map(|again| (again.counter, Some(again.seq)));
         let unknown = recalled.unknown.iter().map(|counter| (*counter, None));
         let new = recalled.new.iter().map(|(counter, _)| (counter, Some(0)));
-        let all: BTreeMap<_, _> = again.chain(unknown).chain(new).collect();
+        let all: std::collections::BTreeMap<_, _> = again.chain(unknown).chain(new).collect();
         assert_eq!(all.len(), count, "one answer for each counter");
         all.into_values().collect()
     }
@@ -531,9 +490,9 @@ mod tests {
         }
         for at_us in 3..500 {
             instances.detach(at_us, flapping, SessionId(1), false);
-            assert_eq!(instances.ended.weight, 2 + 1 + UNACKED_SUBMITS_MAX);
+            assert_eq!(instances.ended.weight(), 2 + 1 + UNACKED_SUBMITS_MAX);
             instances.attach(at_us, flapping, SessionId(1), NEVER, true);
-            assert_eq!((instances.ended.weight, instances.ended.order.len()), (2, 1));
+            assert_eq!((instances.ended.weight(), instances.ended.len()), (2, 1));
         }
         instances.attach(500, other, SessionId(1), NEVER, true);
         assert_eq!(recall(&mut instances, other, 1, 1), [Some(7)]);
@@ -548,8 +507,8 @@ mod tests {
         for number in 0..many + 5 {
             submit_and_break(&mut instances, key(1, number), 10 + number.cast_signed());
         }
-        assert!(instances.ended.weight <= ENDED_INSTANCE_RUNS_MAX);
-        assert_eq!(instances.known.len(), instances.ended.order.len());
+        assert!(instances.ended.weight() <= ENDED_INSTANCE_RUNS_MAX);
+        assert_eq!(instances.known.len(), instances.ended.len());
         let come_back = |instances: &mut Instances, key, since_us| {
             let earlier = EarlierSubmits { highest: 1, since_us };
             instances.attach(1_000_000, key, SessionId(1), earlier, true);
@@ -603,7 +562,7 @@ mod tests {
             instances.numbered(key(1, number), (1, 1), (DEV, true), 1);
             instances.detach(1, key(1, number), SessionId(1), true);
         }
-        assert!(instances.known.is_empty() && instances.ended.order.is_empty());
+        assert!(instances.known.is_empty() && instances.ended.weight() == 0);
         assert_eq!(instances.take_quit().len(), 10);
         assert!(instances.take_quit().is_empty());
     }
@@ -629,7 +588,7 @@ mod tests {
             let run = (counter, 1, counter);
             instances.restore((1, [7; 16]), run, Some(stream), counter.cast_signed());
         }
-        assert_eq!(instances.ended.weight, 1 + UNACKED_SUBMITS_MAX);
+        assert_eq!(instances.ended.weight(), 1 + UNACKED_SUBMITS_MAX);
         instances.restore((1, [8; 16]), (4, 3, 1), None, 1);
         let key = InstanceKey::of(1, [8; 16], SessionId(1));
         instances.attach(9_000, key, SessionId(1), NEVER, true);
@@ -643,8 +602,8 @@ mod tests {
         let key = key(1, 1);
         submit_and_break(&mut instances, key, 1);
         assert_eq!(instances.not_stored(key, 1), None);
-        assert!(instances.known.is_empty() && instances.ended.order.is_empty());
-        assert_eq!(instances.ended.weight, 0);
+        assert!(instances.known.is_empty() && instances.ended.weight() == 0);
+        assert_eq!(instances.ended.weight(), 0);
         // In the middle of a run.
         instances.attach(1, key, SessionId(1), NEVER, true);
         instances.numbered(key, (1, 5), (DEV, true), 1);

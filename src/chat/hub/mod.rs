@@ -26,6 +26,7 @@ mod flow_cases;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
+mod ledger;
 mod notices;
 mod quota;
 mod reading;
