@@ -96,6 +96,7 @@ faults! {
     EndedJobWakesNoQueue "A job that ends frees its workers for the jobs that wait."
     BoundNeverReleased "A job passed for a bound is offered once the bound has room."
     JobBeforePublication "Only a published message becomes a job."
+    JobOutcomeToldOnce "The outcome of a job reaches its sender over any break."
     FailedReplyCounts "A job is done at the commit of its reply."
 
     // Reading.

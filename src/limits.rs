@@ -374,6 +374,8 @@ pub const REQUESTS_DONE_KEPT_MAX: usize = 1_024;
 pub const OFFER_MS_MAX: u64 = 1_000;
 /// Events about its job that are kept for a sender whose connection broke.
 pub const MISSED_EVENTS_MAX: usize = 64;
+/// Outcomes of jobs that workers reported, kept until the senders of the jobs are gone.
+pub const OUTCOMES_MAX: usize = 4_096;
 /// A request is kept so long for an answerer whose connection broke while it worked on it.
 pub const HOLDER_AWAY_MS_MAX: u64 = 3_000;
 /// A request is kept so long for an asker whose connection broke.

@@ -2,8 +2,8 @@
 //! bounds are reached, rooms are deleted.
 //!
 //! A book that shares no code with the hub watches the promises: no job waits beside a free worker, none is
-//! done twice unless its worker ended or was away, each request gets exactly one answer, and only a published
-//! message of its own sender is ever offered.
+//! done twice unless its worker ended or was away, each request gets exactly one answer, only a published
+//! message of its own sender is ever offered, and the sender learns how its jobs went that have no reply.
 //!
 //! `MOOT_SEEDS=50000 cargo test --test simulation jobs` runs more worlds, `MOOT_SEED=N` plays one again.
 
@@ -101,6 +101,8 @@ struct Client {
     /// Not acknowledged yet: what it replies to.
     unacked: BTreeMap<u64, Option<u64>>,
     jobs: BTreeMap<u64, Job>,
+    /// Jobs, and processes that reported an outcome without a reply to it.
+    outcomes: BTreeSet<(u64, u32)>,
     held: BTreeMap<u64, Held>,
     done: BTreeSet<u64>,
 }
@@ -133,6 +135,8 @@ struct Book {
     /// Queues that were ever offered a job, or reported it.
     offered: BTreeSet<(Key, Queue)>,
     waits_since: BTreeMap<(Key, Queue), u64>,
+    /// Processes whose outcome without a reply the server took.
+    outcomes: BTreeMap<(Key, Queue), BTreeSet<u32>>,
 }
 
 /// How often things happened in all worlds together.
@@ -145,6 +149,7 @@ pub struct Tally {
     refused: u64,
     lost: u64,
     deleted: u64,
+    outcomes: u64,
 }
 
 struct World {
@@ -249,6 +254,7 @@ impl World {
             counter: 0,
             unacked: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            outcomes: BTreeSet::new(),
             held: BTreeMap::new(),
             done: BTreeSet::new(),
         }
@@ -279,6 +285,7 @@ impl World {
         while self.now_us < until_us {
             self.step();
         }
+        self.check_outcomes();
         self.tally
     }
 
@@ -629,6 +636,10 @@ impl World {
                     }
                 }
                 Frame::Event(Event::Offer { stream, seq, .. }) => self.offered(at, stream, seq),
+                Frame::Event(Event::Answered { seq, by, silent: true, .. }) => {
+                    self.tell(|| format!("client {at} learns how {seq} went"));
+                    self.clients[at].outcomes.insert((seq, by.pid));
+                }
                 Frame::Event(Event::Ping) => {
                     if let Some(session) = self.clients[at].session {
                         self.hub.heard(self.now(), session);
@@ -810,6 +821,9 @@ impl World {
                         && let Some((Asked::Outcome(seq), _)) = client.requests.get(serial)
                     {
                         self.book.replied((tag, *seq), client.instance);
+                        let queue = client.queue.expect("a worker");
+                        let outcomes = self.book.outcomes.entry(((tag, *seq), queue));
+                        outcomes.or_default().insert(client.pid);
                     }
                     client.inbox.push_back(frame);
                 }
@@ -867,6 +881,28 @@ impl World {
             }
         }
         self.book.waits_since = waits;
+    }
+
+    /// Each sender whose job is open knows how it went in each queue that has no reply to it.
+    fn check_outcomes(&mut self) {
+        for client in &self.clients {
+            let open = client.jobs.values().filter(|job| job.is_open && client.session.is_some());
+            for seq in open.filter_map(|job| job.seq) {
+                for (((tag, of), queue), pids) in &self.book.outcomes {
+                    if (Some(*tag), *of) != (client.tag, seq) {
+                        continue;
+                    }
+                    let unread = client.inbox.iter().filter_map(|frame| match frame {
+                        Frame::Event(Event::Answered { seq, by, .. }) => Some((*seq, by.pid)),
+                        _ => None,
+                    });
+                    let mut known = client.outcomes.iter().copied().chain(unread);
+                    let is_known = known.any(|(of, pid)| of == seq && pids.contains(&pid));
+                    assert!(is_known, "the sender of {seq} waits for {queue:?}");
+                    self.tally.outcomes += 1;
+                }
+            }
+        }
     }
 }
 
@@ -979,17 +1015,19 @@ fn jobs_reach_free_workers_whatever_breaks() {
     let seeds = number("MOOT_SEEDS").unwrap_or(SEEDS);
     let halves = (0..2).map(|half| {
         std::thread::spawn(move || {
-            (half..seeds).step_by(2).map(play).fold([0; 7], |sum, tally| {
-                let Tally { done, again, failed_commits, early, refused, lost, deleted } = tally;
-                let of_world = [done, again, failed_commits, early, refused, lost, deleted];
+            (half..seeds).step_by(2).map(play).fold([0; 8], |sum, tally| {
+                let Tally { done, again, failed_commits, early, refused, .. } = tally;
+                let Tally { lost, deleted, outcomes, .. } = tally;
+                let of_world =
+                    [done, again, failed_commits, early, refused, lost, deleted, outcomes];
                 std::array::from_fn(|at| sum[at] + of_world[at])
             })
         })
     });
     let halves: Vec<_> = halves.collect();
     let halves = halves.into_iter().map(|half| half.join().expect("see the seed above"));
-    let sum: [u64; 7] =
-        halves.fold([0; 7], |sum, half| std::array::from_fn(|at| sum[at] + half[at]));
+    let sum: [u64; 8] =
+        halves.fold([0; 8], |sum, half| std::array::from_fn(|at| sum[at] + half[at]));
     let is_all = sum.iter().all(|count| *count > 0);
     assert!(is_all || seeds < SEEDS, "something never happened: {sum:?}");
 }

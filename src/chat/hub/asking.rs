@@ -13,7 +13,7 @@ mod board;
 
 use std::collections::BTreeMap;
 
-use self::board::{Board, JobKey, Queue, Sender, State};
+use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
 use super::{
     Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, request::refuse, stream::Topic,
 };
@@ -146,6 +146,7 @@ impl Hub {
             for event in board.take_missed(key) {
                 self.send(id, event);
             }
+            self.send_outcomes(id, key);
             return Ok(reply);
         }
         let account = self.sessions[&id].account;
@@ -160,11 +161,8 @@ impl Hub {
             );
             return refuse(RefusalCode::Failed, text);
         }
-        let (mut known, mut ended) = (Vec::new(), Vec::new());
+        let mut known = Vec::new();
         for (worker, of) in board.workers(tag) {
-            if let Some((failed, silent)) = of.ended.get(&seq) {
-                ended.push((worker, *failed, *silent));
-            }
             let Some(session) = self.sessions.get(&worker) else { continue };
             let instance = session.instance;
             let state = if of.done.contains(&seq) {
@@ -176,22 +174,29 @@ impl Hub {
             };
             known.push((of.queue().clone(), state));
         }
+        for (queue, outcome) in board.outcomes(key).filter(|(_, outcome)| outcome.silent) {
+            known.push((queue.clone(), State::Done { instance: outcome.instance }));
+        }
         // After a restart the workers that have it, or have done it, come back first.
         let starts_us = again.then_some(now.mono_us + REASK_AFTER_MS * 1000);
         board.open(key, account, id, starts_us, known);
-        for (worker, failed, silent) in ended {
-            board.set_worker(tag, worker, |worker| {
-                worker.ended.remove(&seq);
-            });
-            let by = self.sessions[&worker].member.as_ref().clone();
-            self.out.push(Action::Send(
-                id,
-                Frame::Event(Event::Answered { stream: tag, seq, by, failed, silent }),
-            ));
-        }
+        self.send_outcomes(id, key);
         // Each of them was looked at.
         self.looked_at(workers);
         Ok(reply)
+    }
+
+    /// Sends what workers have reported on a job to its sender, which may have lost it with a connection.
+    fn send_outcomes(&mut self, id: SessionId, (stream, seq): JobKey) {
+        let outcomes = self.asking.board.outcomes((stream, seq));
+        let outcomes: Vec<_> = outcomes.map(|(_, outcome)| outcome.clone()).collect();
+        self.looked_at(outcomes.len());
+        if planted(Fault::JobOutcomeToldOnce) {
+            return;
+        }
+        for Outcome { by, failed, silent, .. } in outcomes {
+            self.send(id, Event::Answered { stream, seq, by, failed, silent });
+        }
     }
 
     /// Sends an event about a job to its sender, at once or when the sender is back.
@@ -315,29 +320,27 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let (tag, seq) = key;
         let instance = self.sessions[&id].instance;
-        let queue = match self.asking.board.job(key) {
+        let board = &mut self.asking.board;
+        let queue = match board.job(key) {
             Some(job) => match job.queue_of(instance) {
-                Some(queue) => Some(queue.clone()),
+                Some(queue) => Some(queue),
                 None => return refuse(RefusalCode::Absent, "another worker has claimed this job"),
             },
-            None => None,
+            // Its sender may be away, or come back later than the worker after a restart. Of any other message
+            // there is nothing to report.
+            None => board.worker(tag, id).filter(|of| of.has(seq)).map(|worker| worker.queue()),
         };
-        let head = self.known_stream(tag).map_or(0, |stream| stream.backlog.head());
-        let board = &mut self.asking.board;
-        board.set_worker(tag, id, |worker| {
-            if queue.is_none() && worker.ended.len() < ANSWER_JOBS_MAX && seq <= head {
-                worker.ended.insert(seq, (failed, silent));
-            }
-            if silent && seq <= head {
-                worker.record(seq, true);
-            }
-        });
-        let Some(queue) = queue else { return Ok(Reply::Done) };
+        let Some(queue) = queue.cloned() else { return Ok(Reply::Done) };
         if silent {
+            board.set_worker(tag, id, |worker| worker.record(seq, true));
             board.set_state(key, &queue, Some(State::Done { instance }));
         }
         let by = (*self.sessions[&id].member).clone();
-        self.notify_sender(key, Event::Answered { stream: tag, seq, by, failed, silent });
+        let sender = board.sender(key);
+        board.put_outcome(key, queue, Outcome { instance, by: by.clone(), failed, silent });
+        if let Some(sender) = sender {
+            self.send(sender, Event::Answered { stream: tag, seq, by, failed, silent });
+        }
         Ok(Reply::Done)
     }
 
@@ -384,7 +387,10 @@ impl Hub {
                     let until_us = now_us + ASKER_AWAY_MS_MAX * 1000;
                     board.set_sender(key, Sender::Away { until_us });
                 }
-                false => board.remove(key),
+                false => {
+                    board.remove(key);
+                    board.forget_outcomes(key);
+                }
             }
         }
         let stream = &self.streams[tag];

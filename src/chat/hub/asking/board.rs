@@ -13,13 +13,17 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     chat::{
-        hub::{instances::InstanceKey, quota::AccountId},
+        hub::{
+            instances::InstanceKey,
+            ledger::{Ledger, LedgerPlace},
+            quota::AccountId,
+        },
         member::{Member, SessionId},
         names::Label,
         verbs::{Event, StreamTag},
     },
     faults::{Fault, planted},
-    limits::{ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, REQUESTS_DONE_KEPT_MAX},
+    limits::{ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, OUTCOMES_MAX, REQUESTS_DONE_KEPT_MAX},
 };
 
 /// Room and sequence number of a job.
@@ -117,7 +121,7 @@ pub(super) struct Job {
     starts_us: Option<u64>,
     /// Place among the ready jobs of its room.
     place: Option<u64>,
-    /// Events for the sender while its connection is broken.
+    /// Workers that ended while the sender's connection is broken, as events.
     missed: Vec<Event>,
     queues: BTreeMap<Queue, State>,
 }
@@ -149,13 +153,15 @@ pub(super) struct Worker {
     /// become known only afterwards.
     pub(super) holding: BTreeSet<u64>,
     pub(super) done: BTreeSet<u64>,
-    /// Outcome of jobs that are not known yet: failed, silent.
-    pub(super) ended: BTreeMap<u64, (bool, bool)>,
 }
 
 impl Worker {
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    pub(super) fn has(&self, seq: u64) -> bool {
+        self.holding.contains(&seq) || self.done.contains(&seq)
     }
 
     fn is_free(&self) -> bool {
@@ -200,6 +206,15 @@ struct Room {
     workers: BTreeMap<SessionId, Worker>,
 }
 
+/// A worker's report on a job: how it went.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub(super) instance: InstanceKey,
+    pub(super) by: Member,
+    pub(super) failed: bool,
+    pub(super) silent: bool,
+}
+
 /// Open jobs of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Load {
@@ -217,6 +232,12 @@ pub(super) struct Board {
     /// Jobs by the session that sent them.
     sent: BTreeSet<(SessionId, JobKey)>,
     due: BTreeSet<(u64, JobKey, Due)>,
+    /// The newest report of each queue, also on jobs that are not known: a connection or the server may end
+    /// before the sender has read it. They are kept until the sender ends, which may be back after its job is
+    /// removed.
+    outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, LedgerPlace)>>,
+    /// The same by the worker's user.
+    outcomes_of: Ledger<(JobKey, Queue)>,
     /// Queues with a free worker and a job that may wait.
     matched: BTreeSet<(StreamTag, Queue)>,
     /// Jobs that a queue passed because a bound of states was reached.
@@ -237,6 +258,8 @@ impl Board {
             loads: FxHashMap::default(),
             sent: BTreeSet::new(),
             due: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
+            outcomes_of: Ledger::default(),
             matched: BTreeSet::new(),
             blocked: BTreeSet::new(),
             states: 0,
@@ -375,6 +398,13 @@ impl Board {
         };
     }
 
+    pub(super) fn sender(&self, key: JobKey) -> Option<SessionId> {
+        match self.jobs.get(&key)?.sender {
+            Sender::Here(id) => Some(id),
+            Sender::Away { .. } => None,
+        }
+    }
+
     /// Returns the session that gets an event about a job; without one the event is kept for later.
     pub(super) fn reader_of(&mut self, key: JobKey, event: &Event) -> Option<SessionId> {
         let job = self.jobs.get_mut(&key)?;
@@ -392,6 +422,43 @@ impl Board {
     pub(super) fn take_missed(&mut self, key: JobKey) -> Vec<Event> {
         self.jobs.get_mut(&key).map(|job| std::mem::take(&mut job.missed)).unwrap_or_default()
     }
+
+    // ---- outcomes ----------------------------------------------------------------------------
+
+    pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) {
+        let place = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
+        let old = self.outcomes.entry(key).or_default().insert(queue, (outcome, place));
+        if let Some((_, place)) = old {
+            self.outcomes_of.take(place);
+        }
+        while let Some((key, queue)) = self.outcomes_of.excess(OUTCOMES_MAX).cloned() {
+            self.remove_outcome(key, &queue);
+        }
+    }
+
+    pub(super) fn outcomes(&self, key: JobKey) -> impl Iterator<Item = (&Queue, &Outcome)> {
+        let of_job = self.outcomes.get(&key).into_iter().flatten();
+        of_job.map(|(queue, (outcome, _))| (queue, outcome))
+    }
+
+    fn remove_outcome(&mut self, key: JobKey, queue: &Queue) {
+        let Some(of_job) = self.outcomes.get_mut(&key) else { return };
+        if let Some((_, place)) = of_job.remove(queue) {
+            self.outcomes_of.take(place);
+        }
+        if of_job.is_empty() {
+            self.outcomes.remove(&key);
+        }
+    }
+
+    /// Forgets what workers reported on a job: its sender is gone.
+    pub(super) fn forget_outcomes(&mut self, key: JobKey) {
+        for (_, (_, place)) in self.outcomes.remove(&key).into_iter().flatten() {
+            self.outcomes_of.take(place);
+        }
+    }
+
+    // ---- states ------------------------------------------------------------------------------
 
     /// Sets how far a queue is with a job. The one place where that changes: counts, times, the
     /// worker's capacity and what waits follow from it.
@@ -467,7 +534,6 @@ impl Board {
                 jobs_max: 0,
                 holding: BTreeSet::new(),
                 done: BTreeSet::new(),
-                ended: BTreeMap::new(),
             };
             room.workers.insert(id, worker);
         }
@@ -532,6 +598,9 @@ impl Board {
     pub(super) fn remove_room(&mut self, tag: StreamTag) {
         for seq in self.jobs_in(tag).map(|(seq, _)| seq).collect::<Vec<_>>() {
             self.remove((tag, seq));
+        }
+        while let Some((key, _)) = self.outcomes.range((tag, 0)..=(tag, u64::MAX)).next() {
+            self.forget_outcomes(*key);
         }
         for id in self.workers(tag).map(|(id, _)| id).collect::<Vec<_>>() {
             self.remove_worker(tag, id, |_, state| state.clone());
@@ -668,6 +737,9 @@ impl Board {
         assert_eq!(self.states, self.jobs.values().map(|job| job.queues.len()).sum::<usize>());
         let jobs: usize = self.loads.values().map(|load| load.jobs).sum();
         assert_eq!(jobs, self.jobs.len());
+        assert!(self.outcomes.values().all(|of_job| !of_job.is_empty()));
+        let outcomes: usize = self.outcomes.values().map(BTreeMap::len).sum();
+        assert_eq!((outcomes, outcomes), (self.outcomes_of.len(), self.outcomes_of.weight()));
         for (tag, room) in &self.rooms {
             for (id, worker) in &room.workers {
                 let has = |(_, job): &(u64, &Job)| {

@@ -4,12 +4,15 @@ use super::*;
 use crate::{
     chat::{
         hub::{Action, Frame, Hello, Line, Rules, Submit, SubmitTo},
-        member::{Kind, Peer},
+        member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
         verbs::{Begin, Follow, Request},
     },
-    limits::{FRAME_HEADER_BYTES, PING_AFTER_MS, REQUESTS_PER_USER_MAX, UNRESPONSIVE_AFTER_MS},
+    limits::{
+        FRAME_HEADER_BYTES, OUTCOMES_MAX, PING_AFTER_MS, REQUESTS_PER_USER_MAX,
+        UNRESPONSIVE_AFTER_MS,
+    },
 };
 
 /// A hub with one room and some sessions in it, each a process of its own.
@@ -352,6 +355,128 @@ fn what_an_asker_missed_during_a_break_is_told_when_it_is_back() {
     let told = room.events();
     let is_told = |e: &Event| matches!(e, Event::Answered { failed: true, silent: true, .. });
     assert!(told.iter().any(|(to, e)| *to == 11 && is_told(e)), "{told:?}");
+}
+
+/// Jobs whose outcome a session was sent, in the last turn: job, failed, silent.
+fn outcomes_for(room: &mut Room, id: u64) -> Vec<(u64, bool, bool)> {
+    let outcomes = room.events().into_iter().filter_map(|(to, event)| match event {
+        Event::Answered { seq, failed, silent, .. } if to == id => Some((seq, failed, silent)),
+        _ => None,
+    });
+    outcomes.collect()
+}
+
+impl Room {
+    fn reports(&mut self, id: u64, seq: u64, silent: bool) {
+        let answered = Request::Answered { stream: self.tag, seq, failed: true, silent };
+        self.request(id, answered).unwrap();
+    }
+
+    fn asks_again(&mut self, id: u64, counter: u64) {
+        self.request(id, Request::Ask { counter, again: true }).unwrap();
+    }
+}
+
+#[test]
+fn outcome_waits_for_a_sender_that_comes_back_after_its_worker() {
+    let mut room = Room::new(3);
+    let seq = room.say(1, None);
+    room.events();
+    // The server restarted: the worker is back first, and ends once it has reported.
+    room.answer(2, Some("q"), &[seq], &[]);
+    room.reports(2, seq, true);
+    room.close(2, EndCause::Quit);
+    room.answer(3, Some("q"), &[], &[]);
+    room.asks_again(1, seq);
+    assert_eq!(outcomes_for(&mut room, 1), [(seq, true, true)]);
+    room.after_ms(REASK_AFTER_MS);
+    assert_eq!(room.offers(), [], "it is done");
+    // Nothing is left of it once the sender ends.
+    room.close(1, EndCause::Quit);
+    assert_eq!(room.hub.asking.board.outcomes((room.tag, seq)).count(), 0);
+}
+
+#[test]
+fn outcome_waits_longer_than_the_job_of_a_sender_that_is_away() {
+    for (silent, expected) in [(true, vec![]), (false, vec![2])] {
+        let mut room = Room::new(2);
+        room.answer(2, Some("q"), &[], &[]);
+        let seq = room.ask(false);
+        room.offers();
+        assert!(room.take(2, seq));
+        room.close(1, EndCause::Closed);
+        room.reports(2, seq, silent);
+        assert_eq!(outcomes_for(&mut room, 1), []);
+        room.after_ms(ASKER_AWAY_MS_MAX);
+        assert!(!room.has_jobs());
+        room.close(2, EndCause::Quit);
+        room.enter(11, 1);
+        room.enter(12, 2);
+        room.answer(12, Some("q"), &[], &[]);
+        room.asks_again(11, seq);
+        assert_eq!(outcomes_for(&mut room, 11), [(seq, true, silent)]);
+        room.after_ms(REASK_AFTER_MS);
+        let offers: Vec<_> = room.offers().iter().map(|(to, ..)| to - 10).collect();
+        assert_eq!(offers, expected, "a reply that never came is still to be made");
+    }
+}
+
+#[test]
+fn outcome_sent_to_a_dead_connection_is_sent_again() {
+    let mut room = Room::new(2);
+    room.answer(2, Some("q"), &[], &[]);
+    let seq = room.ask(false);
+    room.offers();
+    assert!(room.take(2, seq));
+    // The sender is back before the end of its old connection is seen.
+    room.enter(11, 1);
+    room.reports(2, seq, true);
+    assert_eq!(outcomes_for(&mut room, 1), [(seq, true, true)]);
+    room.asks_again(11, seq);
+    assert_eq!(outcomes_for(&mut room, 11), [(seq, true, true)]);
+    room.close(1, EndCause::Closed);
+    // Once more, whatever became of the last one.
+    room.close(11, EndCause::Closed);
+    room.enter(21, 1);
+    room.asks_again(21, seq);
+    assert_eq!(outcomes_for(&mut room, 21), [(seq, true, true)]);
+}
+
+#[test]
+fn outcome_of_a_job_that_the_worker_never_had_is_ignored() {
+    let mut room = Room::new(2);
+    room.answer(2, Some("q"), &[], &[]);
+    let seq = room.say(1, None);
+    room.events();
+    room.reports(2, seq, true);
+    room.request(1, Request::Ask { counter: seq, again: false }).unwrap();
+    assert_eq!(outcomes_for(&mut room, 1), []);
+    room.after_ms(OFFER_MS_MAX);
+    assert_eq!(room.offers(), [(2, seq, 0)]);
+}
+
+#[test]
+fn newest_outcomes_of_each_user_are_kept() {
+    let mut board = Board::new(10, 10);
+    let instance = InstanceKey::of(1, [1; 16], SessionId(1));
+    let put = |board: &mut Board, uid, seq| {
+        let by = Member { uid, ..Member::nobody() };
+        let outcome = Outcome { instance, by, failed: false, silent: true };
+        let queue = Queue::Named(Label::new("q").unwrap());
+        board.put_outcome((StreamTag(1), seq), queue, outcome);
+    };
+    put(&mut board, 2, 1);
+    for seq in 2..OUTCOMES_MAX as u64 + 10 {
+        put(&mut board, 1, seq);
+    }
+    let has = |board: &Board, seq| board.outcomes((StreamTag(1), seq)).count() == 1;
+    // One user can't push out what another one reported.
+    assert!(has(&board, 1) && !has(&board, 2) && has(&board, OUTCOMES_MAX as u64 + 9));
+    put(&mut board, 1, 20);
+    assert!(has(&board, 20), "a newer report takes the place of the older one");
+    board.remove_room(StreamTag(1));
+    assert!(!has(&board, 1) && !has(&board, OUTCOMES_MAX as u64));
+    board.check();
 }
 
 #[test]
