@@ -81,7 +81,7 @@ pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
 /// What is repeated to a client of its own words, at most.
 pub const ECHO_BYTES_MAX: usize = 200;
-/// Look-ups in the user database that one user id may have under way.
+/// Look-ups in the user database that requests of one user id may have under way; further ones wait.
 pub const LOOKUPS_PER_USER_MAX: usize = 2;
 /// Look-ups in the user database at a time, of all users.
 pub const LOOKUPS_MAX: usize = 4;
@@ -372,7 +372,7 @@ pub const ANSWER_JOBS_MAX: usize = 256;
 pub const REQUESTS_DONE_KEPT_MAX: usize = 1_024;
 /// Who was offered a request takes it within this time, or another one is offered it.
 pub const OFFER_MS_MAX: u64 = 1_000;
-/// Events about its job that are kept for a sender whose connection broke.
+/// Events about workers that ended, kept for the sender of a job whose connection broke.
 pub const MISSED_EVENTS_MAX: usize = 64;
 /// Outcomes of jobs that workers reported, kept until the senders of the jobs are gone.
 pub const OUTCOMES_MAX: usize = 4_096;

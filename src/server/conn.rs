@@ -17,12 +17,11 @@ use crate::{
         hub::{Chunk, Frame},
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
-        verbs::{Follow, Refusal, RefusalCode, Request},
+        verbs::{Follow, RefusalCode, Request},
     },
     limits::{
         ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX, HANDSHAKE_MS_MAX,
-        LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES,
-        REQUESTS_PER_TURN_MAX,
+        LAST_WORDS_BYTES_MAX, OUTPUT_BYTES_HIGH, REQUEST_COST_BYTES, REQUESTS_PER_TURN_MAX,
     },
     os,
     session::{Accepted, Output},
@@ -626,14 +625,8 @@ impl Conn {
                 drop(inner);
                 self.answer(core, serial, request);
             }
-            Some(_) if core.lookups_of(self.peer.uid) >= LOOKUPS_PER_USER_MAX => {
-                let text = "this user asks for too many users at a time";
-                let refusal = Refusal::new(RefusalCode::Failed, text);
-                inner.send(self.id, Frame::Reply { serial, result: Err(refusal) });
-            }
             Some(user) => {
                 self.looking_up.set(true);
-                core.count_lookup(self.peer.uid, true);
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
@@ -716,13 +709,20 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 
 /// Asks the user database, which may be slow or far away, on another thread.
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
-    let name = user.clone();
-    let found = core.threads.run(Work::LookUp, move || os::user_id(name.as_str())).await;
-    core.count_lookup(conn.uid(), false);
-    conn.end_question();
-    if let Ok(Some(uid)) = found {
-        core.inner.borrow_mut().hub.learn_user(user, uid);
+    let turn = core.named_turn(conn.uid()).await;
+    // Meanwhile the session may have ended, or another one may have asked for the same user.
+    if !core.inner.borrow().conns.contains_key(&conn.id) {
+        return;
     }
+    if !core.inner.borrow().hub.knows_user(&user) {
+        let name = user.clone();
+        let found = core.threads.run(Work::LookUp, move || os::user_id(name.as_str())).await;
+        if let Ok(Some(uid)) = found {
+            core.inner.borrow_mut().hub.learn_user(user, uid);
+        }
+    }
+    drop(turn);
+    conn.end_question();
     conn.answer(&core, serial, request);
     core.turn_due.notify_one();
 }

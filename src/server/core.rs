@@ -24,7 +24,10 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX},
+    limits::{
+        FRAME_BYTES_MAX, FRAME_HEADER_BYTES, LOOKUPS_PER_USER_MAX, OUTPUT_BYTES_PER_USER_MAX,
+        QUESTIONS_MAX,
+    },
     os,
     presence::Table,
     wire::control,
@@ -64,12 +67,12 @@ pub(super) struct Core {
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
     /// How often users connect.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
-    /// Look-ups under way, by user id.
-    lookups: RefCell<HashMap<u32, usize>>,
     pub(super) threads: Threads,
     /// Questions about the past: one of a user id at a time.
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    /// Look-ups of users who connect, and of users whom requests name.
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    named_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, bool)>>,
     next_session: Cell<u64>,
@@ -131,10 +134,10 @@ impl Core {
             read_buffer: RefCell::new(vec![0; FRAME_BYTES_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
             connects: RefCell::new(HashMap::new()),
-            lookups: RefCell::new(HashMap::new()),
             threads: Threads::new(),
             questions_of: RefCell::new(HashMap::new()),
             look_ups_of: RefCell::new(HashMap::new()),
+            named_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
             next_session: Cell::new(1),
             clock: Cell::new(Clock::new(os::monotonic_us())),
@@ -159,19 +162,6 @@ impl Core {
         SessionId(id)
     }
 
-    pub(super) fn lookups_of(&self, uid: u32) -> usize {
-        self.lookups.borrow().get(&uid).copied().unwrap_or(0)
-    }
-
-    pub(super) fn count_lookup(&self, uid: u32, begins: bool) {
-        let mut lookups = self.lookups.borrow_mut();
-        let count = lookups.entry(uid).or_default();
-        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            lookups.remove(&uid);
-        }
-    }
-
     /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
     /// server one user's questions wait for each other, not for those of others.
     pub(super) async fn question_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
@@ -185,6 +175,13 @@ impl Core {
     pub(super) async fn look_up_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
         // They are never closed.
         turns_of(&self.look_ups_of, uid, 1).acquire_owned().await.ok()
+    }
+
+    /// Waits until a user that a request names may be looked up; it may as long as the value is kept. Requests of
+    /// one user wait for each other, one of each session: a refusal would end a follow for good.
+    pub(super) async fn named_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        // They are never closed.
+        turns_of(&self.named_of, uid, LOOKUPS_PER_USER_MAX).acquire_owned().await.ok()
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {
