@@ -252,7 +252,8 @@ const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
 
 // ---- submits ---------------------------------------------------------------------------------
 
-/// Messages a client may have submitted and not yet seen acknowledged.
+/// Messages a client may have submitted and not yet seen acknowledged, counted from the oldest of them to the
+/// newest: the server recognizes that many counters.
 pub const UNACKED_SUBMITS_MAX: usize = 1_024;
 /// Runs of counters on record of client instances without a session, each instance counted as one more.
 pub const ENDED_INSTANCE_RUNS_MAX: usize = 131_072;

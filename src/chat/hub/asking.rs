@@ -7,7 +7,7 @@
 //!
 //! All of this is in memory (`board.rs`). After a restart of the server the senders ask again and the
 //! workers report what they work on and what they have done: nothing is offered before they had time for
-//! that.
+//! that. What a worker reported is sent each time the sender asks again: no connection's end loses it.
 
 mod board;
 
