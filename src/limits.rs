@@ -99,7 +99,7 @@ pub const SIGNS_PER_TURN_MAX: usize = 2;
 pub const CALLED_PER_TURN_MAX: usize = 32;
 /// What is repeated to a client of its own words, at most.
 pub const ECHO_BYTES_MAX: usize = 200;
-/// Look-ups in the user database that one user id may have under way.
+/// Look-ups in the user database that requests of one user id may have under way; further ones wait.
 pub const LOOKUPS_PER_USER_MAX: usize = 2;
 /// Look-ups in the user database at a time, of all users.
 pub const LOOKUPS_MAX: usize = 4;
@@ -284,7 +284,8 @@ const _: () = assert!(FETCHES_PER_USER_MAX < FETCHES_MAX);
 
 // ---- submits ---------------------------------------------------------------------------------
 
-/// Messages a client may have submitted and not yet seen acknowledged.
+/// Messages a client may have submitted and not yet seen acknowledged, counted from the oldest of them to the
+/// newest: the server recognizes that many counters.
 pub const UNACKED_SUBMITS_MAX: usize = 1_024;
 /// Runs of counters on record of client instances without a session, each instance counted as one more.
 pub const ENDED_INSTANCE_RUNS_MAX: usize = 131_072;

@@ -94,7 +94,8 @@ pub enum Event {
         /// How many took it and ended before they replied.
         before: u32,
     },
-    /// How an answerer fared with a request of this member.
+    /// How an answerer fared with a request of this member. It may come again when the request is asked again
+    /// after a break.
     Answered {
         /// The room.
         room: RoomName,

@@ -538,7 +538,7 @@ impl State {
             };
         }
         if let Some(with) = self.opening.remove(&serial) {
-            self.take_opened(with, &result);
+            self.take_opened(&with, &result);
         }
         let Some(live) = &mut self.live else { return Ok(()) };
         let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
@@ -631,7 +631,7 @@ impl State {
             return;
         }
         if let StreamName::Direct(with) = &name {
-            self.conversation_is(with.clone(), info.tag);
+            self.conversation_is(with, info.tag);
         }
         let eager = matches!(name, StreamName::Announcements);
         let inbox = Inbox::new(info.tag, next, info.head, eager);
@@ -1111,21 +1111,21 @@ impl State {
         self.opening.values().any(|with| with == user)
     }
 
-    fn take_opened(&mut self, with: UserName, result: &Result<Reply, Refusal>) {
+    fn take_opened(&mut self, with: &UserName, result: &Result<Reply, Refusal>) {
         match result {
             Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
-            Err(refusal) if !self.conversations.contains_key(&with) && !self.is_opening(&with) => {
+            Err(refusal) if !self.conversations.contains_key(with) && !self.is_opening(with) => {
                 let reached = self.reached;
-                self.give_up(refusal, |u| u.counter <= reached && u.is_for(&with));
+                self.give_up(refusal, |u| u.counter <= reached && u.is_for(with));
             }
             Ok(_) | Err(_) => {}
         }
     }
 
     /// A conversation has this number in this run of the server: the texts for it are submitted.
-    fn conversation_is(&mut self, with: UserName, tag: StreamTag) {
+    fn conversation_is(&mut self, with: &UserName, tag: StreamTag) {
         if self.conversations.insert(with.clone(), tag).is_none() {
-            self.submit_waiting(|unacked| unacked.is_for(&with));
+            self.submit_waiting(|unacked| unacked.is_for(with));
         }
     }
 
@@ -1954,7 +1954,7 @@ mod tests {
         for (epoch, expected) in [
             (0, [dev.clone(), Follow::Announcements, den.clone()]),
             // Of an older history that was put back each room brings what is retained.
-            (1, [Follow::Announcements, dev.clone(), den.clone()]),
+            (1, [Follow::Announcements, dev, den.clone()]),
         ] {
             let mut together = Together::new(follow.clone());
             together.connect();

@@ -15,13 +15,13 @@ use crate::{
         hub::{Chunk, Frame},
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
-        verbs::{Follow, Refusal, RefusalCode, Request},
+        verbs::{Follow, RefusalCode, Request},
     },
     faults::{Fault, planted},
     limits::{
         ECHO_BYTES_MAX, END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAME_MS_MAX,
-        FRAMES_BEFORE_SESSION_MAX, HANDSHAKE_MS_MAX, LAST_WORDS_BYTES_MAX, LOOKUPS_PER_USER_MAX,
-        OUTPUT_BYTES_HIGH, READ_BYTES_PER_TURN_MAX, READ_BYTES_PER_TURN_MIN, REQUEST_COST_BYTES,
+        FRAMES_BEFORE_SESSION_MAX, HANDSHAKE_MS_MAX, LAST_WORDS_BYTES_MAX, OUTPUT_BYTES_HIGH,
+        READ_BYTES_PER_TURN_MAX, READ_BYTES_PER_TURN_MIN, REQUEST_COST_BYTES,
         REQUESTS_PER_TURN_MAX, SESSION_BYTES_PER_USER_HIGH,
     },
     os,
@@ -775,14 +775,8 @@ impl Conn {
                 drop(inner);
                 self.answer(core, serial, request);
             }
-            Some(_) if core.lookups_of(self.peer.uid) >= LOOKUPS_PER_USER_MAX => {
-                let text = "this user asks for too many users at a time";
-                let refusal = Refusal::new(RefusalCode::Failed, text);
-                inner.send(core, self.id, Frame::Reply { serial, result: Err(refusal) });
-            }
             Some(user) => {
                 self.looking_up.set(true);
-                core.count_lookup(self.peer.uid, true);
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
@@ -865,26 +859,32 @@ fn unknown_user(request: &Request) -> Option<&UserName> {
 
 /// Asks the user database, which may be slow or far away, on another thread.
 async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, user: UserName) {
-    let (name, before) = (user.clone(), core.inner.borrow().hub.uid_of_user(&user));
-    let look = move || {
-        let found = os::user_id(name.as_str());
-        // Whoever had the name has another one by now, or none.
-        let other = before.filter(|uid| found != Some(*uid));
-        (found, other.and_then(|uid| Some((uid, os::user_name(uid)?))))
-    };
-    let found = core.threads.run(Work::LookUp, look).await;
-    core.count_lookup(conn.uid(), false);
-    conn.end_question();
-    if let Ok((found, other)) = found {
-        let hub = &mut core.inner.borrow_mut().hub;
-        match found {
-            Some(uid) => hub.learn_user(user, uid),
-            None => hub.learn_no_user(user),
-        }
-        if let Some((uid, name)) = other {
-            hub.rename_user(uid, Some(name));
+    let turn = core.named_turn(conn.uid()).await;
+    // Meanwhile the session may have ended, or another one may have asked for the same user.
+    if !core.inner.borrow().conns.contains_key(&conn.id) {
+        return;
+    }
+    if !core.inner.borrow().hub.knows_user(&user) {
+        let (name, before) = (user.clone(), core.inner.borrow().hub.uid_of_user(&user));
+        let look = move || {
+            let found = os::user_id(name.as_str());
+            // Whoever had the name has another one by now, or none.
+            let other = before.filter(|uid| found != Some(*uid));
+            (found, other.and_then(|uid| Some((uid, os::user_name(uid)?))))
+        };
+        if let Ok((found, other)) = core.threads.run(Work::LookUp, look).await {
+            let hub = &mut core.inner.borrow_mut().hub;
+            match found {
+                Some(uid) => hub.learn_user(user, uid),
+                None => hub.learn_no_user(user),
+            }
+            if let Some((uid, name)) = other {
+                hub.rename_user(uid, Some(name));
+            }
         }
     }
+    drop(turn);
+    conn.end_question();
     conn.answer(&core, serial, request);
     core.turn_due.notify_one();
 }

@@ -34,8 +34,8 @@ use crate::{
     faults::{Fault, planted},
     history::History,
     limits::{
-        FETCHES_MAX, FETCHES_PER_USER_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, QUESTIONS_MAX,
-        READ_BYTES_PER_TURN_MAX, SESSION_BYTES_PER_USER_MAX,
+        FETCHES_MAX, FETCHES_PER_USER_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+        LOOKUPS_PER_USER_MAX, QUESTIONS_MAX, READ_BYTES_PER_TURN_MAX, SESSION_BYTES_PER_USER_MAX,
     },
     os,
     presence::Table,
@@ -83,13 +83,13 @@ pub(super) struct Core {
     lines: RefCell<Lines<AccountKey, SessionId>>,
     /// How often users connect.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
-    /// Look-ups under way, by user id.
-    lookups: RefCell<HashMap<u32, usize>>,
     pub(super) threads: Threads,
     /// Questions about the past: one of a user id at a time.
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    /// Look-ups of users who connect, and of users whom requests name.
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     fetches_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    named_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
     /// A name that was shown is being looked up again.
@@ -154,11 +154,11 @@ impl Core {
             half_open_max,
             lines: RefCell::default(),
             connects: RefCell::new(HashMap::new()),
-            lookups: RefCell::new(HashMap::new()),
             threads: Threads::new(),
             questions_of: RefCell::new(HashMap::new()),
             look_ups_of: RefCell::new(HashMap::new()),
             fetches_of: RefCell::new(HashMap::new()),
+            named_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
             renames: Cell::new(false),
             next_session: Cell::new(1),
@@ -184,19 +184,6 @@ impl Core {
         SessionId(id)
     }
 
-    pub(super) fn lookups_of(&self, uid: u32) -> usize {
-        self.lookups.borrow().get(&uid).copied().unwrap_or(0)
-    }
-
-    pub(super) fn count_lookup(&self, uid: u32, begins: bool) {
-        let mut lookups = self.lookups.borrow_mut();
-        let count = lookups.entry(uid).or_default();
-        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            lookups.remove(&uid);
-        }
-    }
-
     /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
     /// server one user's questions wait for each other, not for those of others.
     pub(super) async fn question_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
@@ -218,6 +205,13 @@ impl Core {
         let at_once = if self.system { FETCHES_PER_USER_MAX } else { FETCHES_MAX };
         // They are never closed.
         turns_of(&self.fetches_of, uid, at_once).acquire_owned().await.ok()
+    }
+
+    /// Waits until a user that a request names may be looked up; it may as long as the value is kept. Requests of
+    /// one user wait for each other, one of each session: a refusal would end a follow for good.
+    pub(super) async fn named_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
+        // They are never closed.
+        turns_of(&self.named_of, uid, LOOKUPS_PER_USER_MAX).acquire_owned().await.ok()
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {

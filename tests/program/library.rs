@@ -3,10 +3,10 @@
 use moot::{
     chat::{
         member::Level,
-        names::Target,
-        verbs::{Begin, Follow},
+        names::{Target, UserName},
+        verbs::{Begin, Follow, RefusalCode, Request},
     },
-    client::{Event, Search, Server, Wake},
+    client::{Event, Search, Server, Told, Wake},
 };
 
 use super::world::World;
@@ -47,4 +47,29 @@ fn a_program_talks_listens_searches_announces_and_looks_who_is_here() {
     assert_eq!(next().text, "all hear");
     assert!(ci.say(&"@nobody-of-that-name".parse().unwrap(), "x").is_err());
     assert!(ci.say(&room, "").is_err());
+}
+
+#[test]
+fn users_are_looked_up_for_many_sessions_at_once() {
+    let world = World::new();
+    let _server = world.serve();
+    let server = Server::find(Some(world.dir.to_str().unwrap())).unwrap();
+    let mut links: Vec<_> = (0..40).map(|_| server.link().unwrap()).collect();
+    // All at once, each for another user, so that none is known.
+    for (at, link) in links.iter_mut().enumerate() {
+        let user = UserName::new(&format!("nobody-of-that-name-{at}")).unwrap();
+        let (begin, membership, keep) = (Begin::Now, false, false);
+        link.queue_request(&Request::Join { follow: Follow::With(user), begin, membership, keep });
+    }
+    for link in &mut links {
+        link.flush().unwrap();
+    }
+    for mut link in links {
+        let refusal = loop {
+            if let Told::Reply(_, result) = link.wait().unwrap() {
+                break result.unwrap_err();
+            }
+        };
+        assert_eq!(refusal.code, RefusalCode::Absent, "{refusal:?}");
+    }
 }

@@ -892,7 +892,12 @@ impl World {
                     if (Some(*tag), *of) != (client.tag, seq) {
                         continue;
                     }
-                    let is_known = pids.iter().any(|pid| client.outcomes.contains(&(seq, *pid)));
+                    let unread = client.inbox.iter().filter_map(|frame| match frame {
+                        Frame::Event(Event::Answered { seq, by, .. }) => Some((*seq, by.pid)),
+                        _ => None,
+                    });
+                    let mut known = client.outcomes.iter().copied().chain(unread);
+                    let is_known = known.any(|(of, pid)| of == seq && pids.contains(&pid));
                     assert!(is_known, "the sender of {seq} waits for {queue:?}");
                     self.tally.outcomes += 1;
                 }

@@ -7,13 +7,13 @@
 //!
 //! All of this is in memory (`board.rs`). After a restart of the server the senders ask again and the
 //! workers report what they work on and what they have done: nothing is offered before they had time for
-//! that.
+//! that. What a worker reported is sent each time the sender asks again: no connection's end loses it.
 
 mod board;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::board::{Board, JobKey, Outcome, Queue, Sender, State, Worker};
+use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
 use super::{
     Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, quota::Holding, request::refuse,
     stream::Topic,
@@ -356,26 +356,17 @@ impl Hub {
         if session.sub_key(tag).is_none() {
             return refuse(RefusalCode::Absent, "join the room before reporting on its jobs");
         }
-        let head = self.known_stream(tag).map_or(0, |stream| stream.backlog.head());
         let board = &mut self.asking.board;
         let queue = match board.job(key) {
             Some(job) => match job.queue_of(instance) {
                 Some(queue) => Some(queue),
                 None => return refuse(RefusalCode::Absent, "another worker has claimed this job"),
             },
-            // After a restart the sender may come back later than the worker. Of other jobs a worker is believed
-            // what this boot saw it take.
-            None => {
-                let inherited = self.streams.get(tag).map_or(0, |stream| stream.inherited);
-                let saw =
-                    |worker: &Worker| worker.holding.contains(&seq) || worker.done.contains(&seq);
-                let worker = board.worker(tag, id).filter(|of| seq <= inherited || saw(of));
-                worker.map(|worker| worker.queue())
-            }
+            // Its sender may be away, or come back later than the worker after a restart. Of any other message
+            // there is nothing to report.
+            None => board.worker(tag, id).filter(|of| of.has(seq)).map(|worker| worker.queue()),
         };
-        // Numbers that were not given yet belong to no job.
-        let queue = queue.filter(|_| (1..=head).contains(&seq)).cloned();
-        let Some(queue) = queue else { return Ok(Reply::Done) };
+        let Some(queue) = queue.cloned() else { return Ok(Reply::Done) };
         if silent {
             board.set_worker(tag, id, |worker| worker.record(seq, true));
             board.set_state(key, &queue, Some(State::Done { instance }));

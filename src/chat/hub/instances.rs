@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{
-    holdings::{Holding, Holdings},
+    ledger::{Ledger, LedgerPlace},
     submit::{Line, Submit},
 };
 use crate::{
@@ -86,7 +86,7 @@ impl Run {
 /// Place of an instance without a session on the record of its user.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    holding: Holding,
+    at: LedgerPlace,
     /// Wall clock of its end, not before its last submit.
     at_us: i64,
 }
@@ -216,7 +216,7 @@ pub(super) struct Recalled<'a> {
 pub(super) struct Instances {
     known: HashMap<InstanceKey, Box<Instance>>,
     /// Instances without a session, each with its runs and one more.
-    ended: Holdings<InstanceKey>,
+    ended: Ledger<InstanceKey>,
     /// Wall clock of the first session of this boot: nothing was numbered by it before.
     started_us: Option<i64>,
     /// Wall-clock time of the last submit that a dropped instance can have had, by user.
@@ -287,7 +287,7 @@ impl Instances {
             is_known || self.is_complete(key.uid, earlier.since_us, wall_us, persistent);
         let instance = self.known.entry(key).or_default();
         if let Some(place) = instance.place.take() {
-            self.ended.take(place.holding);
+            self.ended.take(place.at);
         }
         if !is_on_record {
             instance.forgotten = instance.forgotten.max(earlier.highest);
@@ -335,15 +335,14 @@ impl Instances {
     fn end(&mut self, key: InstanceKey, at_us: i64) {
         let Some(instance) = self.known.get_mut(&key) else { return };
         if let Some(place) = instance.place.take() {
-            self.ended.take(place.holding);
+            self.ended.take(place.at);
         }
-        let weight = 1 + instance.runs.len() + instance.jobs.len();
-        let holding = self.ended.put(key.uid, key, weight);
-        instance.place = Some(Place { holding, at_us });
+        let at = self.ended.put(key.uid, key, 1 + instance.runs.len() + instance.jobs.len());
+        instance.place = Some(Place { at, at_us });
         while let Some(key) = self.ended.excess(ENDED_INSTANCE_RUNS_MAX).copied() {
             let dropped = self.known.remove(&key);
             let Some(place) = dropped.and_then(|instance| instance.place) else { return };
-            self.ended.take(place.holding);
+            self.ended.take(place.at);
             self.forget(key.uid, place.at_us);
         }
     }
@@ -399,7 +398,7 @@ impl Instances {
             match instance.knows_something() {
                 true => self.end(key, place.at_us),
                 false => {
-                    self.ended.take(place.holding);
+                    self.ended.take(place.at);
                     self.known.remove(&key);
                 }
             }

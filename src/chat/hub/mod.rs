@@ -26,10 +26,10 @@ mod flow;
 #[cfg(test)]
 mod flow_cases;
 mod gone;
-mod holdings;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
+mod ledger;
 mod notices;
 mod quota;
 mod reading;

@@ -624,15 +624,18 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{
-        hub::{
-            Action, Frame, Hello, Line, Now, Report, Rules, Submit, SubmitTo,
-            scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
+    use crate::{
+        chat::{
+            hub::{
+                Action, Frame, Hello, Line, Now, Report, Rules, Submit, SubmitTo,
+                scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
+            },
+            member::{Kind, Peer},
+            message::RunId,
+            names::{RoomName, UserName},
+            verbs::{Begin, Follow},
         },
-        member::{Kind, Peer},
-        message::RunId,
-        names::{RoomName, UserName},
-        verbs::{Begin, Follow},
+        limits::REPLIES_WAITING_PER_SESSION_MAX,
     };
 
     const NOW: Now = Now { mono_us: 1, wall_us: 1 };
@@ -741,6 +744,20 @@ mod tests {
         assert!(hub.room_tag(&room).is_some());
         hub.still_reads(SessionId(1), &key, asked).unwrap_err();
         hub.still_reads(SessionId(1), &key, hub.next_stream()).unwrap();
+    }
+
+    #[test]
+    fn join_does_not_depend_on_answers_that_wait_for_the_store() {
+        let mut scene = Scene::new(false);
+        scene.store = scene::Store::Waits;
+        for seq in 1..=REPLIES_WAITING_PER_SESSION_MAX as u64 {
+            let target = Target::Room(scene::den());
+            scene.ask(MIA, Request::MarkRead { target, seq });
+        }
+        scene.settle();
+        let target = Target::Room(scene::den());
+        scene.request(MIA, Request::MarkRead { target, seq: HEAD }).unwrap_err();
+        scene.request(MIA, scene::join_room("den")).unwrap();
     }
 
     #[test]

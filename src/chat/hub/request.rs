@@ -64,7 +64,10 @@ impl Hub {
             request,
             Request::Join { begin: Begin::After { .. } | Begin::Resume { .. }, .. }
         );
-        let result = if self.waiting_replies(id) >= REPLIES_WAITING_PER_SESSION_MAX {
+        // A join does not wait there, and a refusal would end the follow for good.
+        let is_join = matches!(request, Request::Join { .. });
+        let waiting = self.waiting_replies(id);
+        let result = if !is_join && waiting >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
             self.active(now, id);

@@ -14,8 +14,8 @@ use rustc_hash::FxHashMap;
 use crate::{
     chat::{
         hub::{
-            holdings::{Holding, Holdings},
             instances::InstanceKey,
+            ledger::{Ledger, LedgerPlace},
             quota::{AccountId, share},
         },
         member::{Member, SessionId},
@@ -242,9 +242,9 @@ pub(super) struct Board {
     /// The newest report of each queue, also on jobs that are not known: a connection or the server may end
     /// before the sender has read it. They are kept until the sender ends, which may be back after its job is
     /// removed.
-    outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, Holding)>>,
+    outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, LedgerPlace)>>,
     /// The same by the worker's user.
-    outcomes_of: Holdings<(JobKey, Queue)>,
+    outcomes_of: Ledger<(JobKey, Queue)>,
     /// Queues with a free worker and a job that may wait.
     matched: BTreeSet<(StreamTag, Queue)>,
     /// Jobs that a queue passed because a bound of states was reached.
@@ -268,7 +268,7 @@ impl Board {
             sent: BTreeSet::new(),
             due: BTreeSet::new(),
             outcomes: BTreeMap::new(),
-            outcomes_of: Holdings::default(),
+            outcomes_of: Ledger::default(),
             matched: BTreeSet::new(),
             blocked: BTreeSet::new(),
             states: 0,
@@ -444,10 +444,10 @@ impl Board {
     // ---- outcomes ----------------------------------------------------------------------------
 
     pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) {
-        let holding = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
-        let old = self.outcomes.entry(key).or_default().insert(queue, (outcome, holding));
-        if let Some((_, holding)) = old {
-            self.outcomes_of.take(holding);
+        let place = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
+        let old = self.outcomes.entry(key).or_default().insert(queue, (outcome, place));
+        if let Some((_, place)) = old {
+            self.outcomes_of.take(place);
         }
         while let Some((key, queue)) = self.outcomes_of.excess(OUTCOMES_MAX).cloned() {
             self.remove_outcome(key, &queue);
@@ -461,8 +461,8 @@ impl Board {
 
     fn remove_outcome(&mut self, key: JobKey, queue: &Queue) {
         let Some(of_job) = self.outcomes.get_mut(&key) else { return };
-        if let Some((_, holding)) = of_job.remove(queue) {
-            self.outcomes_of.take(holding);
+        if let Some((_, place)) = of_job.remove(queue) {
+            self.outcomes_of.take(place);
         }
         if of_job.is_empty() {
             self.outcomes.remove(&key);
@@ -471,8 +471,8 @@ impl Board {
 
     /// Forgets what workers reported on a job: its sender is gone.
     pub(super) fn forget_outcomes(&mut self, key: JobKey) {
-        for (_, (_, holding)) in self.outcomes.remove(&key).into_iter().flatten() {
-            self.outcomes_of.take(holding);
+        for (_, (_, place)) in self.outcomes.remove(&key).into_iter().flatten() {
+            self.outcomes_of.take(place);
         }
     }
 

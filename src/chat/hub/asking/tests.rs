@@ -386,18 +386,6 @@ impl Room {
 }
 
 #[test]
-fn outcome_of_a_job_that_a_worker_never_had_is_not_believed() {
-    let mut room = Room::new(3);
-    let seq = room.say(1, None);
-    room.events();
-    room.answer(2, Some("q"), &[seq], &[seq]);
-    room.reports(2, seq, true);
-    room.answer(3, Some("q"), &[], &[]);
-    room.asks_again(1, seq);
-    assert_eq!(outcomes_for(&mut room, 1), []);
-}
-
-#[test]
 fn outcome_waits_for_a_sender_that_comes_back_after_its_worker() {
     let mut room = Room::new(3);
     let seq = room.say(1, None);
@@ -462,6 +450,19 @@ fn outcome_sent_to_a_dead_connection_is_sent_again() {
     room.enter(21, 1);
     room.asks_again(21, seq);
     assert_eq!(outcomes_for(&mut room, 21), [(seq, true, true)]);
+}
+
+#[test]
+fn outcome_of_a_job_that_the_worker_never_had_is_ignored() {
+    let mut room = Room::new(2);
+    room.answer(2, Some("q"), &[], &[]);
+    let seq = room.say(1, None);
+    room.events();
+    room.reports(2, seq, true);
+    room.request(1, Request::Ask { counter: seq, again: false }).unwrap();
+    assert_eq!(outcomes_for(&mut room, 1), []);
+    room.after_ms(OFFER_MS_MAX);
+    assert_eq!(room.offers(), [(2, seq, 0)]);
 }
 
 #[test]

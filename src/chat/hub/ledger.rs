@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 /// Place of one thing among those of its user.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Holding {
+pub(super) struct LedgerPlace {
     uid: u32,
     order: u64,
     weight: usize,
@@ -14,7 +14,7 @@ pub(super) struct Holding {
 
 /// Keys of the things of all users, in the order they were put.
 #[derive(Debug)]
-pub(super) struct Holdings<K> {
+pub(super) struct Ledger<K> {
     order: BTreeMap<(u32, u64), K>,
     next: u64,
     weight_of: FxHashMap<u32, usize>,
@@ -22,7 +22,7 @@ pub(super) struct Holdings<K> {
     weight: usize,
 }
 
-impl<K> Default for Holdings<K> {
+impl<K> Default for Ledger<K> {
     fn default() -> Self {
         Self {
             order: BTreeMap::new(),
@@ -34,17 +34,17 @@ impl<K> Default for Holdings<K> {
     }
 }
 
-impl<K> Holdings<K> {
+impl<K> Ledger<K> {
     /// Puts a thing behind the others of its user.
-    pub(super) fn put(&mut self, uid: u32, key: K, weight: usize) -> Holding {
+    pub(super) fn put(&mut self, uid: u32, key: K, weight: usize) -> LedgerPlace {
         self.next += 1;
         self.order.insert((uid, self.next), key);
         self.weigh(uid, 0, weight);
-        Holding { uid, order: self.next, weight }
+        LedgerPlace { uid, order: self.next, weight }
     }
 
-    pub(super) fn take(&mut self, holding: Holding) {
-        let Holding { uid, order, weight } = holding;
+    pub(super) fn take(&mut self, place: LedgerPlace) {
+        let LedgerPlace { uid, order, weight } = place;
         if self.order.remove(&(uid, order)).is_some() {
             self.weigh(uid, weight, 0);
         }
