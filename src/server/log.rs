@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -49,7 +49,7 @@ impl Log {
     /// # Errors
     /// If it can't be opened.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = os::make_private(path)?;
         let bytes = file.metadata()?.len();
         let sink = Sink::File { file, path: path.to_owned(), bytes };
         Ok(Self { sink: RefCell::new(sink), verbose: true })
@@ -97,7 +97,7 @@ impl Sink {
                     let mut old = path.clone().into_os_string();
                     old.push(".old");
                     std::fs::rename(&*path, old)?;
-                    *file = OpenOptions::new().create(true).append(true).open(&*path)?;
+                    *file = os::make_private(path)?;
                     *bytes = 0;
                 }
                 file.write_all(line.as_bytes())?;
