@@ -67,6 +67,14 @@ pub(super) fn status(core: &Core) -> Status {
     if core.history.as_ref().is_some_and(History::is_failing) {
         degraded.push("the history can't be written: what is said is refused".to_owned());
     }
+    let unshown = core.inner.borrow().table.unshown();
+    if unshown > 0 {
+        degraded.push(format!(
+            "the presence table is full: `who` does not show sessions ({unshown}); make room on the file \
+             system of {}",
+            core.dir
+        ));
+    }
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
