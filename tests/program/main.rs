@@ -27,6 +27,8 @@ mod examples;
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]
+mod hostile;
+#[cfg(unix)]
 mod rules;
 // Pseudo-terminals.
 #[cfg(unix)]
