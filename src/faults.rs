@@ -46,7 +46,15 @@ faults! {
     DamageCostsTheRest "A damaged message costs no other."
     DeadlinePerStream "One question has one deadline, in however many streams."
     OlderHistoryKeepsEpoch "The epoch rises when an older history is put back."
+    IndexKeepsFullDisk "On a full disk the index gives its space to the history."
     ClientIgnoresEpoch "A member starts over when the epoch has risen."
+
+    // Hostile surroundings.
+    WayNotChecked "Nothing leads through a directory or link that another user can change."
+    ForeignDirectoryTaken "A directory with another use is not taken over."
+    FifoWaitedFor "Nothing in the place of a file keeps a command waiting."
+    FailedStartLeavesTable "A failed start leaves no stray file."
+    ServerTextBeginsLine "No text of a server begins a line."
 
     // Delivery.
     HeadUpdateNotSent "Loss at the tail is noticed by a head update."

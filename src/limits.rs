@@ -336,6 +336,12 @@ pub const DAMAGED_LOOKS_NEAR_MAX: u32 = 512;
 pub const DAMAGED_ISLANDS_MAX: u32 = 16;
 /// Messages that one step of indexing takes.
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
+/// Bytes of texts after which such a step takes no more.
+pub const INDEX_CHUNK_BYTES: usize = 1024 * 1024;
+/// The index takes nothing of a disk with less room than that: it is left to the history.
+pub const INDEX_FREE_BYTES_MIN: u64 = 2 * DISK_FREE_BYTES_MIN;
+// A step of indexing, which takes several times its texts, leaves room.
+const _: () = assert!(INDEX_FREE_BYTES_MIN >= DISK_FREE_BYTES_MIN + 8 * INDEX_CHUNK_BYTES as u64);
 /// The traces of what was removed go from the index at most so often.
 pub const INDEX_PURGE_MS: u64 = 60_000;
 /// What a message counts of its user's share of the history beside its text.

@@ -9,8 +9,8 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["limits", "faults"],
     &["chat"],
-    &["wire", "os", "config"],
-    &["session", "broadcast", "presence", "history"],
+    &["wire", "os"],
+    &["session", "broadcast", "presence", "history", "config"],
     &["server", "client"],
     &["tui"],
     &["command"],

@@ -56,6 +56,8 @@ impl Context {
                 Err(self.no_connection(e, &places))
             }
             Err(ConnectError::NoServer(_)) => {
+                // Where none could live nothing is begun.
+                os::check(&places)?;
                 let dir = places.runtime.display();
                 self.out.note(&format!("no server: starting one in the background ({dir})"));
                 let connection = crate::client::start(&places, &self.server_args()?, wait)

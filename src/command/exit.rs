@@ -73,7 +73,7 @@ impl From<PlaceError> for Failure {
     fn from(e: PlaceError) -> Self {
         let exit = match &e {
             PlaceError::Name { .. } | PlaceError::TooLong { .. } => Exit::Usage,
-            PlaceError::Unsafe { .. } => Exit::Denied,
+            PlaceError::Unsafe { .. } | PlaceError::Taken { .. } => Exit::Denied,
             e if e.is_denied() => Exit::Denied,
             PlaceError::NoHome | PlaceError::Network { .. } | PlaceError::Io { .. } => Exit::Failed,
         };

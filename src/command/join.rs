@@ -258,7 +258,7 @@ impl Chat {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         let aside = matches!(event, Event::Ready { .. } | Event::End { .. } | Event::Slowed);
         if !context.global.json && aside {
-            context.out.note(&render::event(event, &Output::note_style(true)));
+            context.out.note_lines(&render::event(event, &Output::note_style(true)));
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)?;
@@ -363,8 +363,8 @@ impl Chat {
     fn command(&mut self, context: &mut Context, command: Slash) -> Result<(), String> {
         let only_on_screen = || Err("that is for the screen (moot join on a terminal)".to_owned());
         match command {
-            Slash::Help(None) => context.out.note(&slash::help(true)),
-            Slash::Help(Some(info)) => context.out.note(&slash::help_of(info)),
+            Slash::Help(None) => context.out.note_lines(&slash::help(true)),
+            Slash::Help(Some(info)) => context.out.note_lines(&slash::help_of(info)),
             Slash::Quit => {
                 self.quits = true;
                 self.ended = true;

@@ -304,11 +304,11 @@ impl Listener<'_> {
             }
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
                 // What a person at a terminal should know is no result.
-                context.out.note(&render::event(event, &Output::note_style(self.several)));
+                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
             Event::Gap { .. } if self.args.raw => {
-                context.out.note(&render::event(event, &Output::note_style(self.several)));
+                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
             Event::Joined { .. }
@@ -320,7 +320,7 @@ impl Listener<'_> {
             | Event::Abandoned { .. }
             | Event::Slowed => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
-                context.out.note(&render::event(event, &Output::note_style(self.several)));
+                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
                 Ok(())
             }
             Event::Ready { .. }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::server::Status;
+use crate::{chat::text::is_unsafe_to_show, server::Status};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -100,7 +100,19 @@ impl Text {
 
 /// As a label's value is written. What came from a server of another version may be anything.
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\n' => text.push_str("\\n"),
+            '\\' | '"' => text.extend(['\\', c]),
+            // Without braces, which simple collectors take for the end of the labels.
+            c if is_unsafe_to_show(c) => {
+                let _ = write!(text, "\\\\u{:04x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -142,6 +154,16 @@ mod tests {
     fn a_label_that_means_harm_stays_one_line() {
         let text = metrics(Some(&status()));
         assert!(text.contains("moot_build_info{version=\"1.\\\"0\\\\\\n\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn control_characters_in_a_label_are_written_out() {
+        let hostile = Status { version: "\x1b]52;c;AAAA\x07\u{9b}31m\r\n".to_owned(), ..status() };
+        let text = metrics(Some(&hostile));
+        assert!(text.chars().all(|c| c == '\n' || !is_unsafe_to_show(c)), "{text:?}");
+        let sample = parsed(&text).samples.into_iter().find(|s| s.metric == "moot_build_info");
+        let value = sample.unwrap().labels.get("version").unwrap().to_owned();
+        assert_eq!(value, r"\\u001b]52;c;AAAA\\u0007\\u009b31m\\u000d\n");
     }
 
     #[test]

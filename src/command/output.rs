@@ -1,13 +1,20 @@
 //! The only place that prints: results to standard output, everything else to standard error.
 
-use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::{
+    borrow::Cow,
+    io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write},
+};
 
 use super::{
     args::{Color, Global},
     exit::{Exit, Failure},
     json, render,
 };
-use crate::{chat::text::shown, client::Event};
+use crate::{
+    chat::text::shown,
+    client::Event,
+    faults::{Fault, planted},
+};
 
 /// How text is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +60,13 @@ impl Output {
 
     /// One line of a result.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        self.write(line.as_bytes())?;
+        self.write(painted_only(line, self.color).as_bytes())?;
         self.end_line()
     }
 
     /// Some lines of a result, each ended already, or none.
     pub(super) fn lines(&mut self, lines: &str) -> Result<(), Failure> {
-        self.write(lines.as_bytes())?;
+        self.write(painted_only(lines, self.color).as_bytes())?;
         self.flush()
     }
 
@@ -75,9 +82,11 @@ impl Output {
             lines => format!("\x1b[{lines}A"),
         };
         // Without wrapping, for a moment: the terminal cuts long lines, and each has one row.
+        let block = painted_only(block, self.color);
         let lines: String = block.lines().map(|line| format!("{line}\x1b[K\n")).collect();
         self.drawn = block.lines().count();
-        self.lines(&format!("{up}\r\x1b[?7l{lines}\x1b[J\x1b[?7h"))
+        self.write(format!("{up}\r\x1b[?7l{lines}\x1b[J\x1b[?7h").as_bytes())?;
+        self.flush()
     }
 
     /// One JSON object.
@@ -128,18 +137,25 @@ impl Output {
         }
     }
 
-    /// Something that is no result and that a person may want to know.
+    /// Something that is no result and that a person may want to know, in one line, whoever wrote it.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            say(io::stderr(), text);
+            say(io::stderr(), &shown(text, false));
+        }
+    }
+
+    /// The same in several lines: the caller sees to it that no text of others begins one.
+    pub(super) fn note_lines(&self, text: &str) {
+        if !self.quiet {
+            say(io::stderr(), &shown(text, true));
         }
     }
 
     /// Something that happened beside what is waited for: a note, or JSON on standard error.
     pub(super) fn aside(&self, event: &Event, rooms: bool) {
         match self.json {
-            true => say(io::stderr(), &json::line(&json::event(event))),
-            false => self.note(&render::event(event, &Self::note_style(rooms))),
+            true => Self::json_aside(&json::event(event)),
+            false => self.note_lines(&render::event(event, &Self::note_style(rooms))),
         }
     }
 
@@ -160,7 +176,11 @@ impl Output {
         }
         let line = match json {
             true => json::line(&json::error(failure.exit.code(), &failure.text)),
-            false => format!("moot: {}", failure.text),
+            // A server's reason may have line ends that look like lines of others.
+            false => {
+                let is_multiline = planted(Fault::ServerTextBeginsLine);
+                format!("moot: {}", shown(&failure.text, is_multiline))
+            }
         };
         say(io::stderr(), &line);
     }
@@ -180,7 +200,26 @@ fn no_color() -> bool {
 
 fn say(mut to: Stderr, text: &str) {
     // Nobody is left to tell if that fails.
-    let _ = writeln!(to, "{}", shown(text, true));
+    let _ = writeln!(to, "{text}");
+}
+
+/// A text of which nothing but colors commands a terminal, and they only where they are wanted: texts of others
+/// are made safe where they are put into lines, and what was forgotten there is noticed here.
+fn painted_only(text: &str, color: bool) -> Cow<'_, str> {
+    const BEGIN: &str = "\x1b[";
+    if !color || !text.contains(BEGIN) {
+        return shown(text, true);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for (at, part) in text.split(BEGIN).enumerate() {
+        let code = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        let is_color = part[code..].starts_with('m');
+        if at > 0 {
+            safe.push_str(if is_color { BEGIN } else { "\\u{1b}[" });
+        }
+        safe.push_str(&shown(part, true));
+    }
+    safe.into()
 }
 
 fn broken(e: &io::Error) -> Failure {

@@ -221,7 +221,7 @@ pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
     let mut text =
         format!("{} {weight} {when} ({state}) {name}: {}", notice.id, indented(&notice.text));
     if !notice.acked_by.is_empty() {
-        text += &format!("\nacknowledged by {}", notice.acked_by.join(", "));
+        text += &format!("\nacknowledged by {}", shown(&notice.acked_by.join(", "), false));
         let more = (notice.acks as usize).saturating_sub(notice.acked_by.len());
         if more > 0 {
             text += &format!(" and {more} more");

@@ -16,11 +16,17 @@ use crate::{
 
 pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failure> {
     // First of all: this process has no threads yet that could look at its environment.
-    let (manager, handed_over) = os::ServiceManager::from_environment().map_err(|e| {
+    let refused = |e| {
         Failure::new(Exit::Failed, format!("can't use what the service manager handed over: {e}"))
-    })?;
+    };
+    let (manager, handed_over) = os::ServiceManager::from_environment().map_err(refused)?;
     let places =
         os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)?;
+    // Before anything is made: the manager's unit may name another directory.
+    handed_over
+        .as_ref()
+        .map_or(Ok(()), |handed| handed.check(&places.socket()))
+        .map_err(refused)?;
     let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
         .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     if args.check {

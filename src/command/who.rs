@@ -37,6 +37,8 @@ pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure
         return watch(context, args, rows);
     }
     match exit {
+        // What is shown is true, and it is not everything.
+        Exit::Done if snapshot.unshown > 0 => Ok(Exit::Failed),
         Exit::Done if rows.is_empty() && args.user.is_some() && !args.count => Ok(Exit::Failed),
         exit => Ok(exit),
     }
@@ -57,6 +59,13 @@ fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
         let text =
             format!("the presence table is damaged: {} rows can't be read", snapshot.damaged);
         context.out.note(&text);
+    }
+    if snapshot.unshown > 0 {
+        context.out.warn(&format!(
+            "sessions that are not shown: {}; the file system of {} is full",
+            snapshot.unshown,
+            places.table().display()
+        ));
     }
     let exit = match snapshot.server {
         ServerState::Alive => Exit::Done,

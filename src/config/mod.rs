@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{chat::names::UserName, limits};
+use crate::{chat::names::UserName, limits, os};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -253,7 +253,7 @@ pub trait TomlFile: Default + DeserializeOwned {
     fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let settings: Self = toml::from_str(text).map_err(|e| ConfigError::Syntax {
             path: path.to_owned(),
-            text: e.to_string().trim_end().to_owned(),
+            text: in_one_line(&e, text),
         })?;
         let wrong = |Wrong { key, value, why }| ConfigError::Value {
             path: path.to_owned(),
@@ -264,6 +264,17 @@ pub trait TomlFile: Default + DeserializeOwned {
         settings.check().map_err(wrong)?;
         Ok(settings)
     }
+}
+
+/// Where and what, in one line wherever it is shown.
+fn in_one_line(e: &toml::de::Error, text: &str) -> String {
+    let at = e.span().map_or(0, |span| span.start).min(text.len());
+    let (number, line) =
+        text[..text.ceil_char_boundary(at)].split('\n').enumerate().last().unwrap_or_default();
+    let whole = text.lines().nth(number).unwrap_or_default().trim();
+    let whole = &whole[..whole.floor_char_boundary(limits::ECHO_BYTES_MAX)];
+    let why = e.message().trim_end().replace('\n', "; ");
+    format!("line {}, column {}: {whole}: {why}", number + 1, line.chars().count() + 1)
 }
 
 impl TomlFile for Settings {
@@ -365,7 +376,7 @@ impl Settings {
 fn read(named: Option<&Path>, fall_back: &Path) -> Result<Option<String>, ConfigError> {
     let path = named.unwrap_or(fall_back);
     let failed = |source| ConfigError::Io { path: path.to_owned(), source };
-    let file = match std::fs::File::open(path) {
+    let file = match os::open_to_read(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => return Ok(None),
         Err(e) => return Err(failed(e)),
@@ -443,6 +454,11 @@ mod tests {
         assert!(parse("[policy]\njoin = [\"operators\", \"%staff\"]").is_ok());
         assert!(parse("[policy]\noperators = [\"operators\"]").unwrap_err().contains("@user"));
         assert!(parse("[server").is_err());
+        assert!(
+            parse("[server]\nallow = 7\n")
+                .unwrap_err()
+                .starts_with("moot.toml: line 2, column 9: ")
+        );
     }
 
     #[test]

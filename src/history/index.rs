@@ -23,7 +23,10 @@ use super::{
     write::Shared,
 };
 use crate::{
-    limits::{HISTORY_IDLE_MS, INDEX_CHUNK_ROWS, INDEX_PURGE_MS},
+    faults::{Fault, planted},
+    limits::{
+        HISTORY_IDLE_MS, INDEX_CHUNK_BYTES, INDEX_CHUNK_ROWS, INDEX_FREE_BYTES_MIN, INDEX_PURGE_MS,
+    },
     os,
 };
 
@@ -79,6 +82,7 @@ impl Index {
             forgotten: HashSet::new(),
             merged: false,
             purged: None,
+            given_back: 0,
         };
         let thread = std::thread::Builder::new()
             .name("moot-index".to_owned())
@@ -115,7 +119,8 @@ impl Drop for Index {
 /// Opens an index, or makes one. None: it is there, and of another history.
 fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>> {
     // What is said is nobody else's, nor are its parts.
-    os::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    let _ =
+        os::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut index = Connection::open(path)?;
     index.busy_timeout(Duration::from_secs(5))?;
     index.pragma_update(None, "secure_delete", true)?;
@@ -138,11 +143,15 @@ fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>>
     Ok(fits.then_some(index))
 }
 
-fn remove(path: &Path) {
-    for end in ["db", "db-wal", "db-shm"] {
+/// Removes an index; gives the bytes that it took.
+fn remove(path: &Path) -> u64 {
+    let paths = ["db", "db-wal", "db-shm"].map(|end| path.with_extension(end));
+    let bytes = paths.iter().filter_map(|path| Some(path.symlink_metadata().ok()?.len())).sum();
+    for path in paths {
         // What can't be removed fails to open.
-        let _ = std::fs::remove_file(path.with_extension(end));
+        let _ = std::fs::remove_file(path);
     }
+    bytes
 }
 
 struct Filler {
@@ -157,6 +166,9 @@ struct Filler {
     merged: bool,
     /// When the traces of what was removed went last.
     purged: Option<Instant>,
+    /// Bytes that the history got from the index when the disk was full: it is not made again before there is
+    /// so much more room.
+    given_back: u64,
 }
 
 impl Filler {
@@ -167,8 +179,14 @@ impl Filler {
         while asked.recv_timeout(wait) != Err(RecvTimeoutError::Disconnected) {
             // A search may have found it out.
             let damaged = self.shared.index_damaged.load(Ordering::Relaxed);
+            if self.shared.needs_space.swap(false, Ordering::Relaxed)
+                && !planted(Fault::IndexKeepsFullDisk)
+            {
+                index = None;
+                self.give_back();
+            }
             let done = match &mut index {
-                _ if damaged => Ok(false),
+                _ if damaged || !self.has_room() => Ok(false),
                 None => self.open().map(|opened| {
                     index = opened;
                     true
@@ -193,7 +211,25 @@ impl Filler {
         }
     }
 
+    /// Returns true if the history leaves room for more of the index.
+    fn has_room(&self) -> bool {
+        let free_bytes = match self.path.parent().map(os::space_at) {
+            Some(Ok(space)) => space.free_bytes,
+            Some(Err(_)) | None => u64::MAX,
+        };
+        let is_failing = self.shared.failing.load(Ordering::Relaxed);
+        !is_failing && free_bytes >= INDEX_FREE_BYTES_MIN + self.given_back
+    }
+
+    /// Removes the index, which can be made again, so that the history, which can't, has its space.
+    fn give_back(&mut self) {
+        self.shared.indexed.store(0, Ordering::Relaxed);
+        self.shared.index_bytes.store(0, Ordering::Relaxed);
+        self.given_back = self.given_back.max(remove(&self.path));
+    }
+
     fn open(&mut self) -> rusqlite::Result<Option<Connection>> {
+        self.given_back = 0;
         self.shared.indexed.store(0, Ordering::Relaxed);
         let index = match open(&self.path, self.identity)? {
             Some(index) => index,
@@ -279,18 +315,20 @@ impl Filler {
         let sql = "SELECT id, CASE WHEN notice IS NULL THEN text ELSE '' END
                    FROM messages WHERE id BETWEEN ? AND ? ORDER BY id";
         let mut select = self.messages.prepare_cached(sql)?;
-        let mut texts = Vec::new();
+        let (mut texts, mut bytes) = (Vec::new(), 0);
         let mut next = after.cast_signed() + 1;
         let last = self.shared.newest.load(Ordering::SeqCst).cast_signed();
         let read = |next: &mut i64, last: i64| {
             let mut rows = select.query([*next, last])?;
-            while texts.len() < INDEX_CHUNK_ROWS {
+            while texts.len() < INDEX_CHUNK_ROWS && bytes < INDEX_CHUNK_BYTES {
                 let Some(row) = rows.next()? else {
                     *next = last.saturating_add(1).max(*next);
                     break;
                 };
                 *next = row.get(0)?;
-                texts.push((*next, folded(row.get_ref(1)?.as_str()?)));
+                let text = folded(row.get_ref(1)?.as_str()?);
+                bytes += text.len();
+                texts.push((*next, text));
                 *next += 1;
             }
             Ok(())

@@ -815,6 +815,38 @@ mod tests {
     }
 
     #[test]
+    fn full_disk_takes_the_index_and_the_history_recovers_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let dev = stream("dev");
+        let kept = open(dir.path());
+        kept.commit(Vec::new(), vec![entry(&dev, 1, 5, "ann", "needle")]).unwrap();
+        assert_eq!(found(&kept, "needle"), 1);
+        let index = dir.path().join("search.db");
+        kept.history.fail_at(u64::MAX);
+        kept.commit(Vec::new(), vec![entry(&dev, 2, 5, "ann", "more")]).unwrap_err();
+        let eventually = |what: &str, holds: &dyn Fn() -> bool| {
+            let until = std::time::Instant::now() + Duration::from_secs(20);
+            while !holds() {
+                assert!(std::time::Instant::now() < until, "never came: {what}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        eventually("the index is gone", &|| !index.exists());
+        let query =
+            SearchQuestion { text: "needle".to_owned(), limit: 9, ..SearchQuestion::default() };
+        assert_eq!(
+            kept.history.reader().query().search(&query).unwrap().len(),
+            1,
+            "without an index"
+        );
+        assert!(kept.history.is_failing());
+        kept.history.fail_at(0);
+        // No sender has to find out.
+        eventually("it can be written again", &|| !kept.history.is_failing());
+        assert_eq!(found(&kept, "needle"), 1, "there is room for an index");
+    }
+
+    #[test]
     fn an_older_database_put_back_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let dev = stream("dev");

@@ -87,8 +87,6 @@ pub(super) fn search(
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let limit = (query.limit as usize).min(SEARCH_HITS_MAX);
-    let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
     let long: Vec<String> = words
         .iter()
         .filter(|word| word.chars().count() >= 3)
@@ -97,6 +95,25 @@ pub(super) fn search(
     // Without the index, whatever is wrong with it, everything is looked through.
     let attached =
         !long.is_empty() && shared.indexed.load(Ordering::Relaxed) > 0 && attach(connection, index);
+    let long = attached.then(|| long.join(" AND "));
+    let hits = find(connection, query, &words, long.as_deref(), shared);
+    if attached {
+        // An index that is removed gives its space back once no connection has it open.
+        let _ = connection.execute("DETACH DATABASE found", ());
+    }
+    hits
+}
+
+/// Finds messages, those that have `long` words by the attached index.
+fn find(
+    connection: &Connection,
+    query: &SearchQuestion,
+    words: &[&str],
+    long: Option<&str>,
+    shared: &Shared,
+) -> rusqlite::Result<Vec<Hit>> {
+    let limit = (query.limit as usize).min(SEARCH_HITS_MAX);
+    let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
     // One view of messages and index: up to which message it knows them is asked of this very index, since
     // another one may just have taken its place.
     let view = connection.unchecked_transaction()?;
@@ -104,14 +121,14 @@ pub(super) fn search(
     if streams.is_empty() {
         return Ok(Vec::new());
     }
-    let mut search = Search { streams, query, words: &words, hits: Vec::new(), limit, shared };
-    let found = match attached {
-        true => search.by_index(&view, &long.join(" AND "), before),
-        false => search.look_through(&view, 0, before),
+    let mut search = Search { streams, query, words, hits: Vec::new(), limit, shared };
+    let found = match long {
+        Some(long) => search.by_index(&view, long, before),
+        None => search.look_through(&view, 0, before),
     };
     if let Err(e) = found {
         // Damage of the messages was passed over: this is of the index.
-        if !attached || !is_damaged(&e) {
+        if long.is_none() || !is_damaged(&e) {
             return Err(e);
         }
         shared.index_damaged.store(true, Ordering::Relaxed);

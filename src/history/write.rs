@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io::{Read as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -83,10 +84,12 @@ pub(super) struct Shared {
     messages: AtomicU64,
     bytes: AtomicU64,
     /// The last transaction failed.
-    failing: AtomicBool,
+    pub(super) failing: AtomicBool,
+    /// It failed for lack of space, which the index has to give back.
+    pub(super) needs_space: AtomicBool,
     /// Bytes of texts, by who said them.
     by_user: Mutex<HashMap<u32, u64>>,
-    /// For tests: which of the next statements fails as on a full disk; 0 for none.
+    /// For tests: which of the next statements fails as on a full disk; 0 for none, `u64::MAX` for all.
     #[cfg(test)]
     pub(super) fails_at: AtomicU64,
     /// For tests: the next statement panics.
@@ -105,9 +108,9 @@ impl Shared {
     #[cfg(test)]
     fn step(&self) -> rusqlite::Result<()> {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "a test asked for it");
-        let count = |left: u64| left.checked_sub(1);
+        let count = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
         match self.fails_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
-            Ok(1) => {
+            Ok(1 | u64::MAX) => {
                 let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
                 Err(rusqlite::Error::SqliteFailure(full, None))
             }
@@ -200,7 +203,7 @@ impl History {
         let failed = |e| HistoryError::of(path, e);
         schema::check(path)?;
         // Messages are nobody else's, whatever the umask: SQLite gives its other files the same mode.
-        os::make_private(path)
+        let _ = os::make_private(path)
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
@@ -235,7 +238,12 @@ impl History {
             next_id,
             noted_id: next_id,
             epoch: loaded.epoch,
-            times: Times { retained: Instant::now(), forgot: None, noted: Instant::now() },
+            times: Times {
+                retained: Instant::now(),
+                forgot: None,
+                noted: Instant::now(),
+                failed: None,
+            },
             from: 1,
             purged: (0, 0),
             ages: Ages::default(),
@@ -364,7 +372,9 @@ fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
 /// How often an older database was put back in the place of a newer one: a note beside it knows the
 /// newest id of not long ago.
 fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
-    let noted = std::fs::read_to_string(note_path(path)).ok().and_then(|text| {
+    let noted = os::open_to_read(&note_path(path)).ok().and_then(|file| {
+        let mut text = String::new();
+        file.take(NOTE_BYTES_MAX).read_to_string(&mut text).ok()?;
         let (epoch, newest) = text.trim().split_once(' ')?;
         Some((epoch.parse::<u32>().ok()?, newest.parse::<u64>().ok()?))
     });
@@ -400,6 +410,9 @@ fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<u64> {
     Ok(fresh)
 }
 
+/// Longest note that is read.
+const NOTE_BYTES_MAX: u64 = 64;
+
 fn note_path(path: &Path) -> PathBuf {
     path.with_extension("epoch")
 }
@@ -407,8 +420,9 @@ fn note_path(path: &Path) -> PathBuf {
 /// Replaces the note whole, or leaves it as it is.
 fn write_note(path: &Path, epoch: u32, newest: u64) -> std::io::Result<()> {
     let (note, new) = (note_path(path), path.with_extension("epoch.new"));
-    os::make_private(&new)?;
-    std::fs::write(&new, format!("{epoch} {newest}\n"))?;
+    let mut file = os::make_private(&new)?;
+    file.set_len(0)?;
+    file.write_all(format!("{epoch} {newest}\n").as_bytes())?;
     std::fs::rename(new, note)
 }
 
@@ -497,6 +511,8 @@ struct Times {
     forgot: Option<Instant>,
     /// The newest id was noted beside the database.
     noted: Instant,
+    /// The last transaction failed.
+    failed: Option<Instant>,
 }
 
 struct Writer {
@@ -547,6 +563,7 @@ impl Checkpointer {
         let is_long = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&is_long);
         let (asked, asks) = bounded(1);
+        let path = path.to_owned();
         let run = move || {
             os::step_back();
             let mut wait = Duration::MAX;
@@ -556,6 +573,10 @@ impl Checkpointer {
                     Err(RecvTimeoutError::Timeout) => Checkpoint::All,
                     Err(RecvTimeoutError::Disconnected) => break,
                 };
+                if !log_fits(&path) {
+                    wait = EMPTY_AGAIN;
+                    continue;
+                }
                 // What fails here (a full disk) is tried again with the next one.
                 let sql = match how {
                     Checkpoint::Some => "PRAGMA wal_checkpoint(PASSIVE)",
@@ -584,6 +605,16 @@ impl Checkpointer {
         // One under way and one asked for are enough.
         let _ = self.asked.as_ref().map(|asked| asked.try_send(how));
     }
+}
+
+/// Returns true if there is room to move the whole log to the database. Half of it moved would only take the room
+/// that the next messages need: the log begins again once all of it is moved.
+fn log_fits(path: &Path) -> bool {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    let log_bytes = std::fs::metadata(log).map_or(0, |meta| meta.len());
+    let space = path.parent().and_then(|dir| os::space_at(dir).ok());
+    space.is_none_or(|space| space.free_bytes >= log_bytes)
 }
 
 /// How much of the log is moved.
@@ -633,7 +664,7 @@ impl Writer {
                     done(self.commit(&job).map_err(|e| words(&e)));
                     self.index.ask();
                     wait = pause;
-                    self.keep_up(job.entries.len() as u64);
+                    self.keep_up(&job.entries);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     wait = if self.step() { Duration::ZERO } else { idle };
@@ -651,7 +682,7 @@ impl Writer {
             return;
         }
         self.rows = 0;
-        if self.checkpointer.is_long.swap(false, Ordering::Relaxed) {
+        if self.checkpointer.is_long.swap(false, Ordering::Relaxed) && log_fits(&self.path) {
             // Readers may keep it from beginning anew; nobody waits for them.
             let _ = self.connection.busy_timeout(RESTART_WAITS);
             let sql = "PRAGMA wal_checkpoint(RESTART)";
@@ -663,8 +694,11 @@ impl Writer {
     }
 
     /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
-    fn keep_up(&mut self, entries: u64) {
-        self.checkpoint(entries + 1);
+    fn keep_up(&mut self, entries: &[Entry]) {
+        let bytes: u64 = entries.iter().map(|entry| entry.text.len() as u64).sum();
+        let entries = entries.len() as u64;
+        // Long texts fill the log as well.
+        self.checkpoint(1 + entries.max(bytes / 1024));
         self.forget_removed();
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
@@ -688,7 +722,7 @@ impl Writer {
 
     fn commit(&mut self, job: &Job) -> rusqlite::Result<()> {
         let done = self.write(job);
-        self.shared.failing.store(done.is_err(), Ordering::Relaxed);
+        self.note_end(done.as_ref().err());
         if done.is_err() {
             self.cache = Cache::default();
         } else {
@@ -730,8 +764,32 @@ impl Writer {
         Ok(())
     }
 
+    /// Notes how the last transaction ended.
+    fn note_end(&mut self, e: Option<&rusqlite::Error>) {
+        self.shared.failing.store(e.is_some(), Ordering::Relaxed);
+        self.times.failed = e.map(|_| Instant::now());
+        let code = e.and_then(rusqlite::Error::sqlite_error_code);
+        // What a quota refuses is an error of input and output.
+        if let Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) = code {
+            self.shared.needs_space.store(true, Ordering::Relaxed);
+            self.index.ask();
+        }
+    }
+
+    /// Tries whether the history can be written again: no sender may be left to find out.
+    fn try_again(&mut self) {
+        let idle = Duration::from_millis(HISTORY_IDLE_MS);
+        if self.times.failed.is_some_and(|at| at.elapsed() >= idle) {
+            // Ids must not be given again, so it is right at any time.
+            let write = |()| set_fact(&self.connection, "newest", self.next_id - 1);
+            let done = self.shared.step().and_then(write);
+            self.note_end(done.as_ref().err());
+        }
+    }
+
     /// One step of retention; false if there is nothing to do.
     fn step(&mut self) -> bool {
+        self.try_again();
         self.note();
         self.forget_removed();
         let removed = self.retain(HISTORY_CHUNK_ROWS as u64);

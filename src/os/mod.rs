@@ -7,6 +7,7 @@
 //! | `channel` | the broadcast channel's sockets and the self-test of its defences |
 //! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
 //! | `clock` | both clocks |
+//! | `dir` | a directory that is opened once, and what is done in it |
 //! | `files` | identity, owner and mode of files; names that nobody guesses |
 //! | `health` | what the machine says to somebody who looks for what is wrong |
 //! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |

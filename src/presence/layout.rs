@@ -57,6 +57,8 @@ pub(super) struct Header {
     pub(super) rooms_used: u64,
     pub(super) broadcast: u64,
     pub(super) counters: Counters,
+    /// Sessions without a slot, since there was no room for one.
+    pub(super) unshown: u64,
 }
 
 impl Header {
@@ -78,6 +80,7 @@ impl Header {
             c.repaired,
             c.lagging,
             c.deaf,
+            self.unshown,
         ];
         words[..packed.len()].copy_from_slice(&packed);
         words
@@ -101,6 +104,7 @@ impl Header {
                 lagging: words[12],
                 deaf: words[13],
             },
+            unshown: words[14],
         }
     }
 }

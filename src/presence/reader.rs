@@ -17,7 +17,7 @@ use crate::{
         roster::{Counters, Row},
     },
     limits::{BADGES_MAX, HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},
-    os::{self, LockState, Places, ReadWords, ReadWordsError},
+    os::{self, LockState, PlaceError, Places, ReadWords, ReadWordsError},
 };
 
 /// What the table and its lock say of the server.
@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Rows that could not be read.
     pub damaged: usize,
+    /// Sessions without a row, since the file system of the table is full.
+    pub unshown: u64,
 }
 
 impl Snapshot {
@@ -98,9 +100,14 @@ impl Snapshot {
 
     fn read_table(places: &Places, held: bool) -> Result<Self, ReadError> {
         let path = places.table();
-        let owner = os::owner_of(&places.runtime).ok();
-        let own = os::own_uid();
-        let trusted = |uid| owner.is_some_and(|owner| os::acceptable_server(uid, owner, own));
+        let owner = os::safe_owner_of(&places.runtime).map_err(|e| match e {
+            PlaceError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ReadError::NoServer { dir: places.runtime.clone() }
+            }
+            PlaceError::Io { source, .. } => ReadError::Io { path: path.clone(), source },
+            e => ReadError::Damaged { path: path.clone(), why: e.to_string() },
+        })?;
+        let trusted = |uid| os::acceptable_server(uid, owner, os::own_uid());
         let memory = ReadWords::open(&path, TABLE_WORDS, trusted).map_err(|e| match e {
             ReadWordsError::Absent => ReadError::NoServer { dir: places.runtime.clone() },
             ReadWordsError::Wrong(why) => ReadError::Damaged { path: path.clone(), why },
@@ -130,14 +137,21 @@ impl Snapshot {
             row.state = final_state(row, server, now_us);
         }
         rows.sort_by_key(|row| row.session);
-        Ok(Self { rows, server, pid: header.pid, counters: header.counters, damaged })
+        Ok(Self {
+            rows,
+            server,
+            pid: header.pid,
+            counters: header.counters,
+            damaged,
+            unshown: header.unshown,
+        })
     }
 }
 
 /// What a name of this user's own server has not read; none if the table does not say.
 #[must_use]
 pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {
-    let owner = os::owner_of(&places.runtime).ok()?;
+    let owner = os::safe_owner_of(&places.runtime).ok()?;
     let trusted = |uid| os::acceptable_server(uid, owner, os::own_uid());
     let memory = ReadWords::open(&places.table(), TABLE_WORDS, trusted).ok()?;
     badge_of_words(memory.words(), label)
@@ -283,6 +297,26 @@ mod tests {
     }
 
     #[test]
+    fn sessions_without_room_are_counted_and_shown_once_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let _lock = lock(&places);
+        let mut table = Table::create(&places, false, 7, true).unwrap();
+        let all = SESSIONS_MAX as u64;
+        (1..=all).for_each(|session| table.put(&row(session, &["dev"])).unwrap());
+        table.put(&row(all + 1, &["dev"])).unwrap_err();
+        table.put(&row(all + 2, &["dev"])).unwrap_err();
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!((seen.rows.len(), seen.unshown, table.unshown()), (SESSIONS_MAX, 2, 2));
+        table.remove(SessionId(all + 2));
+        table.remove(SessionId(1));
+        table.heartbeat(os::monotonic_us(), &Counters::default());
+        let seen = Snapshot::read(&places).unwrap();
+        assert_eq!((seen.rows.len(), seen.unshown, table.unshown()), (SESSIONS_MAX, 0, 0));
+        assert_eq!(seen.rows.last(), Some(&row(all + 1, &["dev"])));
+    }
+
+    #[test]
     fn a_thousand_sessions_fit_and_a_heart_that_stops_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
@@ -304,9 +338,9 @@ mod tests {
         let _lock = lock(&places);
         let mut table = Table::create(&places, false, 7, true).unwrap();
         table.put(&row(1, &["dev"])).unwrap();
-        drop(table);
         let file = os::words_file(&places.table()).unwrap();
         let good = fs::read(&file).unwrap();
+        drop(table);
         fs::write(&file, &good[..100]).unwrap();
         assert!(matches!(Snapshot::read(&places), Err(ReadError::Damaged { .. })));
         let mut bad = good.clone();

@@ -1,7 +1,7 @@
 //! The server's end of the table.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     sync::atomic::Ordering,
 };
@@ -33,6 +33,8 @@ pub struct Table {
     reserved: usize,
     rooms: HashMap<RoomName, RoomLine>,
     free_rooms: BTreeSet<u16>,
+    /// Sessions that there is no room for yet.
+    unshown: BTreeMap<SessionId, Row>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl Table {
             reserved: 0,
             rooms: HashMap::new(),
             free_rooms: BTreeSet::new(),
+            unshown: BTreeMap::new(),
         };
         table.reserve_more()?;
         table.write_header();
@@ -94,11 +97,36 @@ impl Table {
         }
     }
 
-    /// Shows a session, or what changed of it.
+    /// Shows a session, or what changed of it. One that there is no room for is shown once there is
+    /// ([`Table::heartbeat`]), and readers learn until then that it lacks.
     ///
     /// # Errors
     /// If the table, or the file system that it is on, is full.
     pub fn put(&mut self, row: &Row) -> io::Result<()> {
+        let done = self.show(row);
+        match &done {
+            Ok(()) => self.unshown.remove(&row.session),
+            Err(_) => self.unshown.insert(row.session, row.clone()),
+        };
+        self.count_unshown();
+        done
+    }
+
+    /// Returns the number of sessions that there is no room for.
+    #[must_use]
+    pub fn unshown(&self) -> usize {
+        self.unshown.len()
+    }
+
+    fn count_unshown(&mut self) {
+        let unshown = self.unshown.len() as u64;
+        if self.header.unshown != unshown {
+            self.header.unshown = unshown;
+            self.write_header();
+        }
+    }
+
+    fn show(&mut self, row: &Row) -> io::Result<()> {
         let index = match self.slots.get(&row.session) {
             Some(slot) => slot.index,
             None => self.take_slot(row.session)?,
@@ -166,6 +194,9 @@ impl Table {
 
     /// Shows no more of a session.
     pub fn remove(&mut self, session: SessionId) {
+        if self.unshown.remove(&session).is_some() {
+            self.count_unshown();
+        }
         let Some(slot) = self.slots.remove(&session) else { return };
         if let Some(cell) = layout::slot(self.memory.words(), slot.index) {
             seqlock::write(cell, &[0; layout::SLOT_WORDS - 1]);
@@ -178,6 +209,11 @@ impl Table {
 
     /// Says that the server lives, and how it does.
     pub fn heartbeat(&mut self, now_mono_us: u64, counters: &Counters) {
+        while let Some((_, row)) = self.unshown.pop_first() {
+            if self.put(&row).is_err() {
+                break;
+            }
+        }
         self.header.heartbeat_us = now_mono_us;
         self.header.counters = *counters;
         self.write_header();

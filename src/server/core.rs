@@ -467,8 +467,9 @@ impl Inner {
             Action::Row(mut row) => {
                 // Other processes compare it with the machine's clock.
                 row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);
-                if let Err(e) = self.table.put(&row) {
-                    core.log.warn(&format!("presence table: {e}"));
+                let was_whole = self.table.unshown() == 0;
+                if let (Err(e), true) = (self.table.put(&row), was_whole) {
+                    core.log.warn(&format!("the presence table takes no more sessions: {e}"));
                 }
             }
             Action::RowGone(id) => self.table.remove(id),

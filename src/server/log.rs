@@ -7,7 +7,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     fmt::Display,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -72,7 +72,7 @@ impl Log {
     /// # Errors
     /// If it can't be opened.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = os::make_private(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self::to(Sink::File { file, path: path.to_owned(), bytes }, true))
     }
@@ -165,7 +165,7 @@ fn begin_another(file: &mut File, path: &Path) -> io::Result<String> {
     let mut old = path.to_owned().into_os_string();
     old.push(".old");
     std::fs::rename(path, &old)?;
-    *file = OpenOptions::new().create(true).append(true).open(path)?;
+    *file = os::make_private(path)?;
     // Without them it goes on as well.
     let before = std::fs::read(old).unwrap_or_default();
     Ok(acts_of(&String::from_utf8_lossy(&before)))

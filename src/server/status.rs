@@ -68,6 +68,14 @@ pub(super) fn status(core: &Core) -> Status {
         degraded.push("the history can't be written: what is said is refused".to_owned());
     }
     degraded.extend(core.history.iter().flat_map(History::troubles));
+    let unshown = core.inner.borrow().table.unshown();
+    if unshown > 0 {
+        degraded.push(format!(
+            "the presence table is full: `who` does not show sessions ({unshown}); make room on the file \
+             system of {}",
+            core.dir
+        ));
+    }
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -67,14 +67,16 @@ impl Connection {
                 _ => ConnectError::Io { path, source },
             }
         };
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let expected = os::safe_owner_of(directory).map_err(|e| match e {
+            PlaceError::Io { source, .. } => failed(source),
+            e => ConnectError::Place(e),
+        })?;
         let client = os::Client::connect(path, wait).map_err(failed)?;
         let found = client.peer().map_err(failed)?.uid;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let expected = os::owner_of(directory).map_err(failed)?;
         if !os::acceptable_server(found, expected, os::own_uid()) {
             return Err(ConnectError::Untrusted { path: path.to_owned(), found, expected });
         }
-        os::check_safe(directory, expected).map_err(ConnectError::Place)?;
         Ok(Self(client))
     }
 

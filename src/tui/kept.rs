@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -73,7 +73,9 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 /// What was kept there; and what is to be said to the user, if something could not be read. What is damaged
 /// is put aside.
 pub(super) fn load(path: &Path) -> (Kept, Option<String>) {
-    let why = match read(path) {
+    // Nothing is put aside in a directory of another user.
+    let dir = path.parent().unwrap_or(path);
+    let why = match os::check_private_dir(dir).and_then(|()| read(path)) {
         Ok(kept) => return (kept, None),
         Err(e) => e,
     };
@@ -122,7 +124,7 @@ pub(super) fn save(path: &Path, kept: &Kept, touched: &Touched) -> io::Result<Ve
 }
 
 fn read(path: &Path) -> io::Result<Kept> {
-    let file = match File::open(path) {
+    let file = match os::open_to_read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
         file => file?,
     };
@@ -137,8 +139,7 @@ fn read(path: &Path) -> io::Result<Kept> {
 /// One that saves at a time. None if somebody hangs with it, or the file system has no locks.
 fn locked(path: &Path) -> io::Result<Option<File>> {
     let beside = path.with_extension("lock");
-    os::make_private(&beside)?;
-    let file = File::options().append(true).open(&beside)?;
+    let file = os::make_private(&beside)?;
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(Some(file)),
@@ -157,8 +158,9 @@ fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
     // written over some day.
     let hidden = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
-        os::make_private(&hidden)?;
-        fs::write(&hidden, serde_json::to_vec_pretty(kept).map_err(io::Error::other)?)?;
+        let mut file = os::make_private(&hidden)?;
+        file.set_len(0)?;
+        file.write_all(&serde_json::to_vec_pretty(kept).map_err(io::Error::other)?)?;
         fs::rename(&hidden, path)
     };
     write().inspect_err(|_| {

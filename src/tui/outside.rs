@@ -132,7 +132,9 @@ fn wait_for_enter() -> io::Result<()> {
 /// Where a text lies while it is edited: among what ends with this login, else with all that is temporary.
 fn place_for_text() -> PathBuf {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime.filter(|dir| dir.is_dir()).unwrap_or_else(env::temp_dir)
+    // One that `su` or `sudo` left in the environment is another user's.
+    let is_own = |dir: &PathBuf| os::owner_of(dir).is_ok_and(|uid| uid == os::own_uid());
+    runtime.filter(is_own).unwrap_or_else(env::temp_dir)
 }
 
 fn edit_with(
@@ -141,7 +143,7 @@ fn edit_with(
     run: impl FnOnce(&Path) -> io::Result<ExitStatus>,
 ) -> io::Result<Option<String>> {
     let file = os::hidden_name(&dir.join("moot-message"))?;
-    let begun = os::make_private(&file).and_then(|()| fs::write(&file, text));
+    let begun = os::make_private(&file).and_then(|mut file| file.write_all(text.as_bytes()));
     let status = begun.and_then(|()| run(&file));
     let edited = match status {
         Ok(status) if status.success() => read_back(&file).map(Some).map_err(|e| {
@@ -160,7 +162,7 @@ fn edit_with(
 
 fn read_back(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(file)?.take(EDITED_BYTES_MAX + 1).read_to_string(&mut text)?;
+    os::open_to_read(file)?.take(EDITED_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > EDITED_BYTES_MAX {
         let why = format!("it has more than {EDITED_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));

@@ -26,8 +26,7 @@ mod deletion;
 mod examples;
 #[cfg(unix)]
 mod fair;
-// User ids of threads.
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 mod hostile;
 #[cfg(unix)]
 mod rules;

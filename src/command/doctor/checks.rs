@@ -81,6 +81,20 @@ impl Finding {
         Self { fix, ..self }
     }
 
+    /// With what is safe to do, if this process may do it.
+    fn fixed_in(self, facts: &Facts, fix: Option<Fix>) -> Self {
+        match facts.foreign_owner() {
+            _ if facts.may_change() => self.fixed_by(fix),
+            Some(uid) if facts.uid == 0 && uid != 0 => {
+                let advice = &self.advice;
+                let advice =
+                    format!("{advice}, as user id {uid}: sudo -u '#{uid}' moot doctor --fix");
+                Self { advice, ..self }
+            }
+            Some(_) | None => self,
+        }
+    }
+
     /// Whether something is still wrong.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Warning | State::Problem)
@@ -148,9 +162,10 @@ fn place(facts: &Facts) -> Finding {
                 PlaceError::Name { .. } => {
                     "name another server with --server, or unset MOOT_SERVER"
                 }
-                PlaceError::Unsafe { .. } | PlaceError::Network { .. } | PlaceError::Io { .. } => {
-                    "name another directory with --server DIR/"
-                }
+                PlaceError::Unsafe { .. }
+                | PlaceError::Taken { .. }
+                | PlaceError::Network { .. }
+                | PlaceError::Io { .. } => "name another directory with --server DIR/",
             };
             Finding::problem("place", e.to_string(), advice)
         }
@@ -194,7 +209,15 @@ fn configuration(facts: &Facts) -> Finding {
 }
 
 fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
-    facts.dirs.iter().map(|dir| directory(facts, dir)).collect()
+    let mut all: Vec<_> = facts.dirs.iter().map(|dir| directory(facts, dir)).collect();
+    if let Some(why) = &facts.unfit
+        && !all.iter().any(Finding::is_open)
+        && facts.network_file_system.is_none()
+    {
+        let advice = "until then no server starts there";
+        all.push(Finding::problem("directory", why.clone(), advice));
+    }
+    all
 }
 
 fn directory(facts: &Facts, dir: &Dir) -> Finding {
@@ -217,7 +240,10 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
         let advice = "name a directory with --server DIR/, or move away what is there";
         return Finding::problem(NAME, format!("{at} is no directory"), advice);
     }
-    let is_own = look.uid == facts.uid || facts.uid == 0;
+    let is_own = look.uid == facts.uid;
+    if !is_own && facts.uid == 0 {
+        return Finding::ok(NAME, format!("{at} belongs to user id {}; root only looks", look.uid));
+    }
     if !is_own && !facts.everybody {
         let text = format!("{at} belongs to user id {} and not to you", look.uid);
         return Finding::problem(NAME, text, "name a directory of your own with --server DIR/");
@@ -346,7 +372,7 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
     }
     let what: Vec<_> = left.iter().map(|thing| thing.path.display().to_string()).collect();
     let what = what.join(" and ");
-    let is_own = facts.uid == 0 || left.iter().all(|thing| thing.look.uid == facts.uid);
+    let is_own = left.iter().all(|thing| thing.look.uid == facts.uid);
     let paths = left.iter().map(|thing| thing.path.clone()).collect();
     let fix = is_own.then_some(Fix::Remove(paths));
     let finding = if places.host {
@@ -356,7 +382,7 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
                 "the host's server is dead and left {what}: commands end with exit code 3, and do \
                  not use your own server"
             ),
-            "start it again (systemctl start moot), or as root remove what it left",
+            "start it again (systemctl start moot), or remove what it left",
         )
     } else {
         Finding::warning(
@@ -365,7 +391,7 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
             "remove it",
         )
     };
-    vec![finding.fixed_by(fix)]
+    vec![finding.fixed_in(facts, fix)]
 }
 
 fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
@@ -375,7 +401,7 @@ fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let names: Vec<_> = facts.strays.iter().map(|path| path.display().to_string()).collect();
     let text = format!("servers that were killed while they started left {}", names.join(", "));
     let fix = Some(Fix::Remove(facts.strays.clone()));
-    vec![Finding::warning("stray-files", text, "remove them").fixed_by(fix)]
+    vec![Finding::warning("stray-files", text, "remove them").fixed_in(facts, fix)]
 }
 
 fn modes(facts: &Facts, _places: &Places) -> Vec<Finding> {
@@ -404,11 +430,11 @@ fn mode(facts: &Facts, thing: &Thing) -> Option<Finding> {
     if over == 0 {
         return None;
     }
-    let is_own = thing.look.uid == facts.uid || facts.uid == 0;
+    let is_own = thing.look.uid == facts.uid;
     let text = format!("{at} is open to others (mode {mode:o}, and {may:o} is enough)");
     let fix = is_own.then(|| Fix::Mode(thing.path.clone(), mode & 0o777 & may));
     let advice = format!("chmod {:o} {}", mode & 0o777 & may, thing.path.display());
-    Some(Finding::problem(NAME, text, advice).fixed_by(fix))
+    Some(Finding::problem(NAME, text, advice).fixed_in(facts, fix))
 }
 
 fn space(facts: &Facts, places: &Places) -> Vec<Finding> {
@@ -438,7 +464,11 @@ fn space(facts: &Facts, places: &Places) -> Vec<Finding> {
 fn history(facts: &Facts, _places: &Places) -> Vec<Finding> {
     const NAME: &str = "history";
     vec![match &facts.history {
-        None => Finding::skipped(NAME, "a server has it open"),
+        None => match facts.dirs.iter().find_map(|dir| dir.foreign.as_deref()) {
+            Some(why) => Finding::skipped(NAME, format!("it is not opened: {why}")),
+            None if facts.holder == Holder::Nobody => Finding::skipped(NAME, "it is not looked at"),
+            None => Finding::skipped(NAME, "a server has it open"),
+        },
         Some(Ok(Examined::Absent)) => Finding::ok(NAME, "there is none yet"),
         Some(Ok(Examined::Good)) => Finding::ok(NAME, "it is whole"),
         Some(Ok(Examined::Long)) => Finding::ok(NAME, "it is whole as far as it was looked at"),
@@ -588,6 +618,7 @@ mod tests {
             runtime_wish: RuntimeWish::Good("/r".into()),
             everybody: false,
             dirs: Vec::new(),
+            unfit: None,
             network_file_system: None,
             holder: Holder::Nobody,
             is_stopped: false,

@@ -1,7 +1,6 @@
 //! What there is to be seen, without a word of judgement. Nothing is started, written or held.
 
 use std::{
-    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::{
 };
 
 /// A directory of the server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Dir {
     pub(super) what: &'static str,
     pub(super) path: PathBuf,
@@ -25,6 +24,45 @@ pub(super) struct Dir {
     pub(super) look: Option<Result<Look, String>>,
     /// Why others could take its place.
     pub(super) unsafe_above: Option<String>,
+    /// Why this process changes nothing in it.
+    pub(super) foreign: Option<String>,
+    /// It, or the nearest one above it that exists: everything is looked at and done by this one.
+    pub(super) nearest: Option<os::Dir>,
+}
+
+impl Dir {
+    /// Opens it, once.
+    fn of(what: &'static str, path: &Path) -> Self {
+        let dir = Self {
+            what,
+            path: path.to_owned(),
+            look: None,
+            unsafe_above: None,
+            foreign: None,
+            nearest: None,
+        };
+        let (opened, is_there) = match os::Dir::reach(path) {
+            Ok((opened, missing)) => (opened, missing.is_empty()),
+            Err(e) => return Self { look: Some(Err(e.to_string())), ..dir },
+        };
+        let look = is_there.then(|| opened.look().map_err(|e| e.to_string()));
+        let owner = match &look {
+            Some(Ok(look)) => look.uid,
+            Some(Err(_)) | None => os::own_uid(),
+        };
+        Self {
+            look,
+            unsafe_above: opened.check_way(owner).err().map(|e| e.to_string()),
+            foreign: is_there.then(|| opened.check_own().err()).flatten().map(|e| e.to_string()),
+            nearest: Some(opened),
+            ..dir
+        }
+    }
+
+    /// The open directory; none if there is none yet.
+    pub(super) fn there(&self) -> Option<&os::Dir> {
+        self.nearest.as_ref().filter(|_| matches!(self.look, Some(Ok(_))))
+    }
 }
 
 /// A file of the server that is there.
@@ -66,6 +104,8 @@ pub(super) struct Facts {
     pub(super) runtime_wish: RuntimeWish,
     pub(super) everybody: bool,
     pub(super) dirs: Vec<Dir>,
+    /// Why no server of this user could live there.
+    pub(super) unfit: Option<String>,
     pub(super) network_file_system: Option<String>,
     pub(super) holder: Holder,
     pub(super) is_stopped: bool,
@@ -110,6 +150,7 @@ impl Facts {
             runtime_wish: os::runtime_wish(),
             everybody: host,
             dirs: Vec::new(),
+            unfit: None,
             network_file_system: None,
             holder: Holder::Nobody,
             is_stopped: false,
@@ -132,16 +173,18 @@ impl Facts {
     }
 
     fn look_at_places(&mut self, places: &Places) {
-        self.dirs = vec![dir("state directory", &places.state)];
+        self.dirs = vec![Dir::of("state directory", &places.state)];
         if places.runtime != places.state {
-            self.dirs.push(dir("runtime directory", &places.runtime));
+            self.dirs.push(Dir::of("runtime directory", &places.runtime));
         }
-        if let Err(e) = existing(&places.state).map_or(Ok(()), |above| os::check_local(&above)) {
-            self.network_file_system = Some(e.to_string());
+        if self.may_change() {
+            self.unfit = os::check(places).err().map(|e| e.to_string());
         }
-        self.space =
-            existing(&places.state).map(|above| os::space_at(&above).map_err(|e| e.to_string()));
-        self.things = things(places);
+        if let Some(above) = &self.dirs[0].nearest {
+            self.network_file_system = os::check_local(above.path()).err().map(|e| e.to_string());
+            self.space = Some(os::space_at(above.path()).map_err(|e| e.to_string()));
+        }
+        self.things = self.things(places);
         // Whoever made the lock said with its mode for whom the server is.
         let lock = self.things.iter().find(|thing| thing.path == places.lock());
         self.everybody |= lock.is_some_and(|lock| lock.look.mode.is_some_and(|m| m & 0o004 != 0));
@@ -151,7 +194,7 @@ impl Facts {
             Holder::Nobody => self.look_at_remains(places),
             Holder::Unknown(_) => {}
         }
-        self.log_was_full = beside(&places.log(), ".old").exists();
+        self.log_was_full = self.look_at(&beside(&places.log(), ".old")).is_some();
     }
 
     /// Only where a server holds the lock: else a service manager could start one for it.
@@ -174,36 +217,84 @@ impl Facts {
 
     fn look_at_remains(&mut self, places: &Places) {
         self.is_listening = os::is_listening(&places.socket());
-        self.strays = strays(places);
-        let found = history::examine(&places.history(), Duration::from_millis(DOCTOR_HISTORY_MS));
-        // One that started meanwhile wrote what did not fit.
-        self.history = (!os::is_served(places)).then_some(found);
+        self.strays = self.strays(places);
+        let history = places.history();
+        // A database is opened by its path: only where no other user can change what that is.
+        let is_file = self.look_at(&history).is_none_or(|look| look.kind == FileKind::File);
+        if self.may_change() && is_file {
+            let found = history::examine(&history, Duration::from_millis(DOCTOR_HISTORY_MS));
+            // One that started meanwhile wrote what did not fit.
+            self.history = (!os::is_served(places)).then_some(found);
+        }
+    }
+
+    /// Returns true if everything there is this user's to change.
+    pub(super) fn may_change(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.foreign.is_none())
+    }
+
+    /// Owner of a directory that this process changes nothing in.
+    pub(super) fn foreign_owner(&self) -> Option<u32> {
+        let look = self.dirs.iter().find(|dir| dir.foreign.is_some())?.look.as_ref()?;
+        look.as_ref().ok().map(|look| look.uid)
+    }
+
+    /// What is at a path in one of the directories.
+    fn look_at(&self, path: &Path) -> Option<Look> {
+        let dir = self.dirs.iter().find(|dir| path.parent() == Some(&dir.path))?;
+        dir.there()?.look_at(path.file_name()?).ok()
+    }
+
+    fn things(&self, places: &Places) -> Vec<Thing> {
+        let history = places.history();
+        let index = history.with_file_name("search.db");
+        let all = [
+            ("socket", places.socket(), true),
+            ("presence table", places.table(), true),
+            ("lock", places.lock(), true),
+            ("log", places.log(), false),
+            ("log", beside(&places.log(), ".old"), false),
+            ("history", beside(&history, "-wal"), false),
+            ("history", beside(&history, "-shm"), false),
+            ("history", history, false),
+            ("search index", beside(&index, "-wal"), false),
+            ("search index", beside(&index, "-shm"), false),
+            ("search index", index, false),
+        ];
+        all.into_iter()
+            .filter_map(|(what, path, shared)| {
+                let look = self.look_at(&path)?;
+                Some(Thing { what, path, look, shared })
+            })
+            .collect()
+    }
+
+    /// What servers had on its way into its place when they were killed.
+    fn strays(&self, places: &Places) -> Vec<PathBuf> {
+        let runtime = self.dirs.iter().find(|dir| dir.path == places.runtime);
+        let names = runtime.and_then(|dir| dir.there()?.names().ok()).unwrap_or_default();
+        let paths = names.into_iter().map(|name| places.runtime.join(name));
+        paths
+            .filter(|path| self.look_at(path).is_some_and(|look| is_stray(places, path, &look)))
+            .collect()
     }
 }
 
-fn dir(what: &'static str, path: &Path) -> Dir {
-    // A link is followed: it may lead to where there is room.
-    let real = fs::canonicalize(path);
-    let look = match real.and_then(|real| os::look_at(&real)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        other => Some(other.map_err(|e| e.to_string())),
-    };
-    let owner = match &look {
-        Some(Ok(look)) => look.uid,
-        Some(Err(_)) | None => os::own_uid(),
-    };
-    // Of one that is not there yet, those that are.
-    let above = if look.is_some() { Some(path.to_owned()) } else { existing(path) };
-    let unsafe_above = above.and_then(|above| match os::check_safe(&above, owner) {
-        Err(e @ PlaceError::Unsafe { .. }) => Some(e.to_string()),
-        Ok(()) | Err(_) => None,
-    });
-    Dir { what, path: path.to_owned(), look, unsafe_above }
+/// Returns true if a file may be removed where no server is: a socket or table, or one on its way into its place.
+pub(super) fn is_left_over(places: &Places, path: &Path, look: &Look) -> bool {
+    let is_kind = |kind| look.kind == kind || look.kind == FileKind::File;
+    (path == places.socket() && is_kind(FileKind::Socket))
+        || (path == places.table() && is_kind(FileKind::File))
+        || is_stray(places, path, look)
 }
 
-/// The path itself, or what is nearest above it.
-fn existing(path: &Path) -> Option<PathBuf> {
-    path.ancestors().find(|above| above.exists()).map(Path::to_owned)
+fn is_stray(places: &Places, path: &Path, look: &Look) -> bool {
+    let is_table = look.kind == FileKind::File && look.bytes == TABLE_BYTES;
+    let is_socket = look.kind == FileKind::Socket;
+    // On Windows both are named by a file, and so is what is on its way.
+    let is_pointer = look.mode.is_none() && look.bytes < 256;
+    (os::is_hidden_name(&places.table(), path) && (is_table || is_pointer))
+        || (os::is_hidden_name(&places.socket(), path) && (is_socket || is_pointer))
 }
 
 fn beside(path: &Path, more: &str) -> PathBuf {
@@ -212,49 +303,10 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     name.into()
 }
 
-fn things(places: &Places) -> Vec<Thing> {
-    let history = places.history();
-    let index = history.with_file_name("search.db");
-    let all = [
-        ("socket", places.socket(), true),
-        ("presence table", places.table(), true),
-        ("lock", places.lock(), true),
-        ("log", places.log(), false),
-        ("log", beside(&places.log(), ".old"), false),
-        ("history", beside(&history, "-wal"), false),
-        ("history", beside(&history, "-shm"), false),
-        ("history", history, false),
-        ("search index", beside(&index, "-wal"), false),
-        ("search index", beside(&index, "-shm"), false),
-        ("search index", index, false),
-    ];
-    all.into_iter()
-        .filter_map(|(what, path, shared)| {
-            let look = os::look_at(&path).ok()?;
-            Some(Thing { what, path, look, shared })
-        })
-        .collect()
-}
-
 fn holder(places: &Places) -> Holder {
     match os::query(&places.lock()) {
         Ok(LockState::Absent | LockState::Free(_)) => Holder::Nobody,
         Ok(LockState::Held(note)) => Holder::Server(note.map(|note| note.pid)),
         Err(e) => Holder::Unknown(format!("{}: {e}", places.lock().display())),
     }
-}
-
-/// What servers had on its way into its place when they were killed.
-fn strays(places: &Places) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(&places.runtime) else { return Vec::new() };
-    let is_stray = |path: &PathBuf| {
-        let Ok(look) = os::look_at(path) else { return false };
-        let is_table = look.kind == FileKind::File && look.bytes == TABLE_BYTES;
-        let is_socket = look.kind == FileKind::Socket;
-        // On Windows both are named by a file, and so is what is on its way.
-        let is_pointer = look.mode.is_none() && look.bytes < 256;
-        (os::is_hidden_name(&places.table(), path) && (is_table || is_pointer))
-            || (os::is_hidden_name(&places.socket(), path) && (is_socket || is_pointer))
-    };
-    entries.flatten().map(|entry| entry.path()).filter(is_stray).collect()
 }

@@ -1,39 +1,29 @@
 //! What `--fix` does: it removes what dead servers left, and takes back permissions. Nothing else.
+//!
+//! It acts in the directories that were opened when they were looked at, and only in this user's own.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{ffi::OsStr, io::ErrorKind, path::Path, time::Duration};
 
 use super::{
     checks::{Finding, Fix, State},
-    facts::Facts,
+    facts::{Dir, Facts, is_left_over},
 };
-use crate::os::{self, Lock, LockError, LockNote, Places};
+use crate::os::{self, Lock, LockError, LockNote};
 
 /// How long whoever listens at a socket after all may take to show it.
 const CONNECT: Duration = Duration::from_millis(200);
 
-pub(super) struct Fixer<'a> {
-    places: Option<&'a Places>,
-    everybody: bool,
-}
+pub(super) struct Fixer<'a>(&'a Facts);
 
 impl<'a> Fixer<'a> {
     pub(super) fn new(facts: &'a Facts) -> Self {
-        Self { places: facts.places.as_ref().ok(), everybody: facts.everybody }
+        Self(facts)
     }
 
     pub(super) fn fix(&self, finding: &mut Finding) {
         let done = match &finding.fix {
-            // Whose directory it is decides who may close it.
-            Some(Fix::Mode(path, _)) if path.is_dir() && !path.join("lock").exists() => {
-                Err("nothing in it is of a server".to_owned())
-            }
-            Some(Fix::Mode(path, mode)) => os::set_mode(path, *mode).map_err(|e| e.to_string()),
-            Some(Fix::Remove(paths)) => self.remove(paths),
+            Some(Fix::Mode(path, mode)) => self.set_mode(path, *mode),
+            Some(Fix::Remove(paths)) => paths.iter().try_for_each(|path| self.remove(path)),
             None => return,
         };
         match done {
@@ -42,27 +32,52 @@ impl<'a> Fixer<'a> {
         }
     }
 
+    fn set_mode(&self, path: &Path, mode: u32) -> Result<(), String> {
+        let all = self.0.dirs.iter();
+        if let Some(dir) = { all }.find(|dir| dir.path == path) {
+            return self.own(dir)?.set_own_mode(mode).map_err(|e| e.to_string());
+        }
+        let (dir, name) = self.place_of(path)?;
+        dir.set_mode(name, mode).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
     /// Removes what nobody uses. The lock is held meanwhile: no server starts, and none is there.
-    fn remove(&self, paths: &[PathBuf]) -> Result<(), String> {
-        let places = self.places.ok_or("no server is meant")?;
+    fn remove(&self, path: &Path) -> Result<(), String> {
+        let places = self.0.places.as_ref().map_err(ToString::to_string)?;
+        let lock = places.lock();
+        let (state, lock) = self.place_of(&lock)?;
+        let (dir, name) = self.place_of(path)?;
+        state.check_closed().map_err(|e| e.to_string())?;
         let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
-        let _lock = match Lock::acquire(&places.lock(), self.everybody, &note) {
+        let _lock = match Lock::acquire(&state.path().join(lock), self.0.everybody, &note) {
             Ok(lock) => lock,
             Err(LockError::Held { .. }) => return Err("a server has started meanwhile".to_owned()),
             Err(LockError::Io(e)) => return Err(format!("the lock: {e}")),
         };
-        for path in paths {
-            if *path == places.socket() && is_taken(path) {
-                return Err("somebody listens at the socket without the lock".to_owned());
-            }
-            match fs::remove_file(path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => {
-                    return Err(format!("{}: {e}", path.display()));
-                }
-                Ok(()) | Err(_) => {}
-            }
+        if path == places.socket() && is_taken(&dir.path().join(name)) {
+            return Err("somebody listens at the socket without the lock".to_owned());
         }
-        Ok(())
+        dir.remove(name, |look| is_left_over(places, path, look))
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// The open directory of a file, and the file's name there.
+    fn place_of<'b>(&self, path: &'b Path) -> Result<(&os::Dir, &'b OsStr), String> {
+        let dir = self.0.dirs.iter().find(|dir| path.parent() == Some(&dir.path));
+        let (Some(dir), Some(name)) = (dir, path.file_name()) else {
+            return Err("no server is meant".to_owned());
+        };
+        Ok((self.own(dir)?, name))
+    }
+
+    /// A directory that this process may change: it is this user's, and it is a server's.
+    fn own<'b>(&self, dir: &'b Dir) -> Result<&'b os::Dir, String> {
+        if !self.0.dirs.first().and_then(Dir::there).is_some_and(os::Dir::was_served) {
+            return Err("nothing in it is of a server".to_owned());
+        }
+        let opened = dir.there().ok_or("it is gone")?;
+        opened.check_own().map_err(|e| e.to_string())?;
+        Ok(opened)
     }
 }
 

@@ -1,12 +1,26 @@
 //! Files: which one it is, whose it is, who may use it.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    fs::{self, File},
+    io,
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
-use crate::os::random::random_bytes;
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, openat},
+    sys::stat::Mode,
+};
+
+use super::user::own_uid;
+use crate::{
+    faults::{Fault, planted},
+    os::random::random_bytes,
+};
 
 /// Which file a path leads to: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +73,96 @@ pub fn is_out_of_descriptors(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Makes a file if there is none, and sees to it that only its owner may read it.
+/// Opens a file, and waits for nothing: neither for the other end of a FIFO nor for a device.
+fn open_at_once(at: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> io::Result<File> {
+    let mut flags = flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    flags.set(OFlag::O_NONBLOCK, !planted(Fault::FifoWaitedFor));
+    let mode = Mode::from_bits_truncate(mode as libc::mode_t);
+    match openat(at, path, flags, mode) {
+        Ok(fd) => Ok(fd.into()),
+        // A socket; a FIFO that nobody reads.
+        Err(Errno::ENXIO) => Err(not_regular()),
+        Err(Errno::ELOOP) if flags.contains(OFlag::O_NOFOLLOW) => Err(not_regular()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::other("not a regular file")
+}
+
+/// Opens a regular file and nothing else; a link is not followed.
+pub(super) fn open_regular(path: &Path, flags: OFlag, mode: u32) -> io::Result<File> {
+    let file = open_at_once(AT_FDCWD, path, flags | OFlag::O_NOFOLLOW, mode)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Opens a file of this user's settings to read it. It may be a link, and the null device is an empty file; what
+/// would have to be waited for is refused.
 ///
 /// # Errors
-/// From the system.
-pub fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+/// From the system, and for a directory, a FIFO or a socket.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::FileTypeExt;
+    let file = open_at_once(AT_FDCWD, path, OFlag::O_RDONLY, 0)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_char_device() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Opens a file of this user's to append to it, makes it if there is none, and sees to it that only its owner
+/// may read it.
+///
+/// # Errors
+/// If something else is there, or from the system.
+pub fn make_private(path: &Path) -> io::Result<File> {
+    let file = open_regular(path, OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT, 0o600)?;
+    let meta = file.metadata()?;
+    if meta.uid() != own_uid() || meta.nlink() != 1 {
+        return Err(io::Error::other(
+            "it belongs to another user, or has another name elsewhere; move it away",
+        ));
+    }
+    if meta.mode() & 0o077 != 0 {
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
     }
-    Ok(())
+    Ok(file)
+}
+
+/// A file that this process made. It goes with this value, if it is still the one in its place.
+#[derive(Debug)]
+pub(super) struct OwnFile {
+    path: PathBuf,
+    identity: FileIdentity,
+}
+
+impl OwnFile {
+    /// Takes charge of a file that was just made.
+    pub(super) fn just_made(path: PathBuf) -> io::Result<Self> {
+        let identity = file_identity(&path)?;
+        Ok(Self { path, identity })
+    }
+
+    /// Puts it in its place, whole.
+    pub(super) fn rename(&mut self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.path, to)?;
+        self.path = to.to_owned();
+        Ok(())
+    }
+
+    /// Removes it.
+    pub(super) fn unlink(&self) {
+        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // If it can't be removed, the next server replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if planted(Fault::FailedStartLeavesTable) {
+            return;
+        }
+        self.unlink();
+    }
 }

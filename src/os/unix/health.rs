@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -18,33 +15,7 @@ use nix::{
 };
 
 use super::user::own_uid;
-use crate::os::health::{FileKind, Look, RuntimeWish, Space};
-
-/// What stands at a path, symbolic links not followed.
-///
-/// # Errors
-/// From the system.
-pub fn look_at(path: &Path) -> io::Result<Look> {
-    let meta = fs::symlink_metadata(path)?;
-    let kind = match meta.file_type() {
-        kind if kind.is_file() => FileKind::File,
-        kind if kind.is_dir() => FileKind::Directory,
-        kind if kind.is_socket() => FileKind::Socket,
-        _ => FileKind::Other,
-    };
-    Ok(Look { kind, uid: meta.uid(), mode: Some(meta.mode() & 0o7777), bytes: meta.len() })
-}
-
-/// Sets who may use a file or directory. A symbolic link is refused: it could lead anywhere.
-///
-/// # Errors
-/// From the system.
-pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_symlink() {
-        return Err(io::Error::other("it is a symbolic link"));
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
+use crate::os::health::{RuntimeWish, Space};
 
 /// Whether a name could be that of a socket or table on its way into its place, which a killed server left.
 #[must_use]

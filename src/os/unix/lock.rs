@@ -1,16 +1,18 @@
 //! The deciding lock: who holds it is the server. Its file is never unlinked, and asking locks nothing.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+        fs::{MetadataExt, PermissionsExt},
     },
     path::Path,
 };
 
-use super::user::own_uid;
+use nix::fcntl::OFlag;
+
+use super::{files::open_regular, user::own_uid};
 use crate::os::note::{LockError, LockNote, LockState};
 
 /// Longest note that is read.
@@ -27,20 +29,23 @@ impl Lock {
     /// If another process holds it, or the file can't be used.
     pub fn acquire(path: &Path, everybody: bool, note: &LockNote) -> Result<Self, LockError> {
         let mode = if everybody { 0o644 } else { 0o600 };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)?;
-        check(&file)?;
-        if !take(&file)? {
-            return Err(LockError::Held { pid: read_note(&file).map(|n| n.pid) });
+        let (mut file, is_new) = open_or_make(path, mode)?;
+        let meta = file.metadata()?;
+        if meta.uid() != own_uid() || meta.nlink() != 1 {
+            return Err(io::Error::other(
+                "it belongs to another user, or has another name elsewhere; move it away",
+            )
+            .into());
         }
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        if !take(&file)? {
+            return Err(LockError::Held { pid: read_note(&file).ok().flatten().map(|n| n.pid) });
+        }
+        // The mode of what this program did not make stays as it is.
+        if (is_new || read_note(&file)?.is_some()) && meta.mode() & 0o7777 != mode {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
         file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
         let mut text = format!("pid {}\nruntime ", note.pid).into_bytes();
         text.extend_from_slice(note.runtime_dir.as_os_str().as_bytes());
         text.push(b'\n');
@@ -49,19 +54,35 @@ impl Lock {
     }
 }
 
+/// Opens the file, and makes it if there is none; and tells whether it was made.
+fn open_or_make(path: &Path, mode: u32) -> io::Result<(File, bool)> {
+    let make = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+    match open_regular(path, OFlag::O_RDWR, 0) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        there => return there.map(|file| (file, false)),
+    }
+    match open_regular(path, make, mode) {
+        // Another server was faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            open_regular(path, OFlag::O_RDWR, 0).map(|file| (file, false))
+        }
+        made => made.map(|file| (file, true)),
+    }
+}
+
 /// Who holds the lock at a path. On Linux nothing is locked by asking.
 ///
 /// # Errors
 /// From the system, but for a missing file.
 pub fn query(path: &Path) -> io::Result<LockState> {
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+    let file = match open_regular(path, OFlag::O_RDONLY, 0) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(LockState::Absent),
         Err(e) => return Err(e),
     };
     check(&file)?;
     let free = is_free(&file)?;
-    let note = read_note(&file);
+    let note = read_note(&file)?;
     Ok(if free { LockState::Free(note) } else { LockState::Held(note) })
 }
 
@@ -124,20 +145,21 @@ fn is_free(file: &File) -> io::Result<bool> {
 /// A lock of somebody else's is no lock: only ours, root's, or the directory owner's (who made it).
 fn check(file: &File) -> io::Result<()> {
     let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
     if meta.uid() != 0 && meta.uid() != own_uid() && own_uid() != 0 && meta.mode() & 0o022 != 0 {
         return Err(io::Error::other("the lock file belongs to another user"));
     }
     Ok(())
 }
 
-fn read_note(file: &File) -> Option<LockNote> {
+fn read_note(mut file: &File) -> io::Result<Option<LockNote>> {
     let mut bytes = Vec::new();
-    file.take(NOTE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    file.seek(SeekFrom::Start(0))?;
+    file.take(NOTE_BYTES_MAX).read_to_end(&mut bytes)?;
     let mut lines = bytes.split(|b| *b == b'\n');
-    let pid = std::str::from_utf8(lines.next()?.strip_prefix(b"pid ")?).ok()?.parse().ok()?;
-    let dir = lines.next()?.strip_prefix(b"runtime ")?;
-    Some(LockNote { pid, runtime_dir: std::ffi::OsStr::from_bytes(dir).into() })
+    let mut note = || {
+        let pid = std::str::from_utf8(lines.next()?.strip_prefix(b"pid ")?).ok()?.parse().ok()?;
+        let dir = lines.next()?.strip_prefix(b"runtime ")?;
+        Some(LockNote { pid, runtime_dir: std::ffi::OsStr::from_bytes(dir).into() })
+    };
+    Ok(note())
 }

@@ -1,17 +1,20 @@
 //! Shared memory: a file that one process writes and others map read-only, seen as 64-bit words.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::AtomicU64,
 };
 
 use memmap2::{Mmap, MmapRaw};
+use nix::fcntl::OFlag;
 
-use super::files::{FileIdentity, file_identity, hidden_name};
-
+use super::{
+    files::{OwnFile, hidden_name, open_regular},
+    health::is_hidden_name,
+};
 use crate::os::shared::{ReadWords, ReadWordsError, WORD_BYTES};
 
 /// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
@@ -21,31 +24,27 @@ pub struct SharedWords {
     file: File,
     map: MmapRaw,
     reserved_bytes: usize,
-    identity: FileIdentity,
-    path: PathBuf,
+    place: OwnFile,
 }
 
 impl SharedWords {
     /// Makes a file of so many words under a hidden name beside `path`; nobody sees it until
-    /// [`SharedWords::publish`].
+    /// [`SharedWords::publish`]. It goes with this value, and what servers left that were killed while they made
+    /// theirs goes now: the caller holds the lock.
     ///
     /// # Errors
     /// From the system.
     pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
+        let bytes = (words * WORD_BYTES) as u64;
+        remove_old(path, bytes);
         let mode = if everybody { 0o644 } else { 0o600 };
         let hidden = hidden_name(path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&hidden)?;
+        let file = open_regular(&hidden, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL, mode)?;
+        let place = OwnFile::just_made(hidden)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.set_len((words * WORD_BYTES) as u64)?;
+        file.set_len(bytes)?;
         let map = MmapRaw::map_raw(&file)?;
-        let identity = file_identity(&hidden)?;
-        Ok(Self { file, map, reserved_bytes: 0, identity, path: hidden })
+        Ok(Self { file, map, reserved_bytes: 0, place })
     }
 
     /// Makes sure that the first so many words have memory behind them.
@@ -75,15 +74,23 @@ impl SharedWords {
     /// # Errors
     /// From the system.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        self.path = path.to_owned();
-        Ok(())
+        self.place.rename(path)
     }
 
     /// Removes the file from its place, if it is still this one.
     pub fn unlink(&self) {
-        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
-            let _ = fs::remove_file(&self.path);
+        self.place.unlink();
+    }
+}
+
+/// Removes tables on their way into their place, which have the full size from the start.
+fn remove_old(path: &Path, bytes: u64) {
+    for entry in
+        path.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten()
+    {
+        let is_table = |meta: fs::Metadata| meta.is_file() && meta.len() == bytes;
+        if is_hidden_name(path, &entry.path()) && entry.metadata().is_ok_and(is_table) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -120,17 +127,13 @@ impl ReadWords {
         words: usize,
         may_own: impl Fn(u32) -> bool,
     ) -> Result<Self, ReadWordsError> {
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
-        let file = match opened {
+        let file = match open_regular(path, OFlag::O_RDONLY, 0) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(ReadWordsError::Absent),
             Err(e) => return Err(e.into()),
         };
         let meta = file.metadata()?;
         let wrong = |text: String| Err(ReadWordsError::Wrong(text));
-        if !meta.is_file() {
-            return wrong("it is no regular file".to_owned());
-        }
         if !may_own(meta.uid()) {
             return wrong(format!("it belongs to user id {}", meta.uid()));
         }

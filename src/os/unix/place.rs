@@ -1,8 +1,10 @@
 //! Where servers live: which directories, whether they are safe, which server a command means.
 
 use std::{
-    env, fs, io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    env,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +12,7 @@ use std::{
 use nix::sys::statfs::statfs;
 
 use super::{
+    dir::Dir,
     lock::query,
     user::{home, own_uid},
 };
@@ -17,7 +20,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places, is_directory},
+        places::{PlaceError, Places, check_entries, is_directory},
     },
 };
 
@@ -206,12 +209,34 @@ pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
     Ok(env.state_home()?.join("moot/screen"))
 }
 
+/// Checks that a directory, or what there is of its path, is this user's: after `su` or `sudo` the environment may
+/// name another user's.
+///
+/// # Errors
+/// Whose it is, or from the system.
+pub fn check_private_dir(dir: &Path) -> io::Result<()> {
+    reach_own(dir).map(drop)
+}
+
+fn reach_own(dir: &Path) -> io::Result<(Dir, Vec<OsString>)> {
+    let (dir, missing) = Dir::reach(dir)?;
+    dir.check_owners().map_err(|e| io::Error::other(e.to_string()))?;
+    Ok((dir, missing))
+}
+
 /// Makes a directory if there is none, and all above it, for this user alone.
 ///
 /// # Errors
-/// From the system.
+/// As [`check_private_dir`].
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    let mut made = Made::default();
+    loop {
+        let (above, missing) = reach_own(dir)?;
+        if made.make(above, &missing, 0o700).map_err(|(_, e)| e)? {
+            made.keep();
+            return Ok(());
+        }
+    }
 }
 
 /// Whether a server holds the lock of these places.
@@ -220,59 +245,103 @@ pub fn is_served(places: &Places) -> bool {
     matches!(query(&places.lock()), Ok(LockState::Held(_)))
 }
 
-/// Makes the directories of a server and sees to it that nobody else can take their place.
+/// Checks whether a server of this user could live there. Nothing is made.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn check(places: &Places) -> Result<(), PlaceError> {
+    for path in [&places.state, &places.runtime] {
+        let (dir, missing) = fitting(path)?;
+        if missing.is_empty() {
+            check_entries(&dir, path == &places.state)?;
+        }
+        if path == &places.state {
+            check_local(dir.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directories of a server, if they are missing, after [`check`]. What is there already keeps its mode
+/// and owner; if one of them can't be made, none is left behind.
 ///
 /// # Errors
 /// See [`PlaceError`].
 pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
-    for dir in [&places.state, &places.runtime] {
-        let io = |source| PlaceError::Io { path: dir.clone(), source };
-        let mode = if system { 0o755 } else { 0o700 };
-        fs::DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(io)?;
-        let meta = fs::metadata(dir).map_err(io)?;
-        let owner = own_uid();
-        if meta.uid() != owner {
-            let why =
-                format!("it belongs to user id {}, and the server runs as {owner}", meta.uid());
-            return Err(PlaceError::Unsafe { path: dir.clone(), why });
-        }
-        if meta.mode() & 0o022 != 0 {
-            let why = match meta.mode() & 0o7000 {
-                0 => "others may write to it; chmod go-w",
-                // A place that several share on purpose.
-                _ => "others may write to it; name a directory of your own",
-            };
-            let why = why.to_owned();
-            return Err(PlaceError::Unsafe { path: dir.clone(), why });
-        }
-        check_safe(dir, owner)?;
-        if !system && dir == &places.runtime && meta.mode() & 0o077 != 0 {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io)?;
+    check(places)?;
+    let mut made = Made::default();
+    let mode = if system { 0o755 } else { 0o700 };
+    for path in [&places.state, &places.runtime] {
+        loop {
+            let (dir, missing) = fitting(path)?;
+            let failed = |(path, source)| PlaceError::Io { path, source };
+            if made.make(dir, &missing, mode).map_err(failed)? {
+                break;
+            }
         }
     }
-    check_local(&places.state)
+    made.keep();
+    Ok(())
 }
 
-/// Every parent directory may be written by root or the owner only, or keeps what others made
-/// (sticky).
-///
-/// # Errors
-/// [`PlaceError::Unsafe`] names the directory that is not.
-pub fn check_safe(path: &Path, owner: u32) -> Result<(), PlaceError> {
-    let real = fs::canonicalize(path)
-        .map_err(|source| PlaceError::Io { path: path.to_owned(), source })?;
-    for dir in real.ancestors().skip(1) {
-        let meta =
-            fs::metadata(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source })?;
-        let sticky = meta.mode() & 0o1000 != 0;
-        let foreign = meta.uid() != 0 && meta.uid() != owner;
-        if foreign || (meta.mode() & 0o022 != 0 && !sticky) {
-            let why = "others could put something else in place of what is below it".to_owned();
-            return Err(PlaceError::Unsafe { path: dir.to_owned(), why });
+/// Opens a directory that is there and this user's alone to change, or the nearest one above it in which no
+/// other user could replace what is made; with the names that are missing.
+fn fitting(path: &Path) -> Result<(Dir, Vec<OsString>), PlaceError> {
+    let failed = |source| PlaceError::Io { path: path.to_owned(), source };
+    let (dir, missing) = Dir::reach(path).map_err(failed)?;
+    if missing.is_empty() {
+        dir.check_own().and_then(|()| dir.check_closed())?;
+    } else {
+        dir.check_above()?;
+    }
+    Ok((dir, missing))
+}
+
+/// Directories that were made, each with the one above it. They go again unless they are kept.
+#[derive(Default)]
+struct Made(Vec<(Dir, OsString)>);
+
+impl Made {
+    /// Makes what is missing below a directory; false if another process was faster, whose directory has to be
+    /// looked at like any other.
+    fn make(
+        &mut self,
+        mut dir: Dir,
+        missing: &[OsString],
+        mode: u32,
+    ) -> Result<bool, (PathBuf, io::Error)> {
+        for name in missing {
+            let Some(next) = dir.make(name, mode).map_err(|e| (dir.path().join(name), e))? else {
+                return Ok(false);
+            };
+            self.0.push((std::mem::replace(&mut dir, next), name.clone()));
+        }
+        Ok(true)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for (above, name) in self.0.iter().rev() {
+            above.unmake(name);
         }
     }
-    Ok(())
+}
+
+/// Returns the owner of a directory, if only they, this user and root could have put it there.
+///
+/// # Errors
+/// [`PlaceError::Unsafe`] names the directory or link on the way that others can change.
+pub fn safe_owner_of(path: &Path) -> Result<u32, PlaceError> {
+    let failed = |source| PlaceError::Io { path: path.to_owned(), source };
+    let dir = Dir::open(path).map_err(failed)?;
+    let owner = dir.look().map_err(failed)?.uid;
+    dir.check_way(owner)?;
+    Ok(owner)
 }
 
 /// Locks and a database on a file system that other hosts write to belong to nobody.

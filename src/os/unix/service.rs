@@ -135,14 +135,22 @@ fn told(e: &io::Error) -> io::Error {
 pub struct HandedOver(RawFd);
 
 impl HandedOver {
+    /// Checks that it is a socket that takes sessions at this very path.
+    ///
+    /// # Errors
+    /// What else it is.
+    pub fn check(&self, path: &Path) -> io::Result<()> {
+        // SAFETY: the service manager opened it for this process, and it was open a moment ago.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0) };
+        check(fd, path).map_err(io::Error::other)
+    }
+
     /// The socket, if it is one that takes sessions at this very path.
     ///
     /// # Errors
     /// What else it is.
     pub(super) fn listener(self, path: &Path) -> io::Result<OwnedFd> {
-        // SAFETY: the service manager opened it for this process, and it was open a moment ago.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.0) };
-        check(fd, path).map_err(io::Error::other)?;
+        self.check(path)?;
         // SAFETY: as above; it is handed on once, since `self` is used up.
         Ok(unsafe { OwnedFd::from_raw_fd(self.0) })
     }

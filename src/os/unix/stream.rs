@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use interprocess::{
 use socket2::SockRef;
 
 use super::{
-    files::{FileIdentity, file_identity, hidden_name, set_socket_mode},
+    files::{OwnFile, hidden_name, set_socket_mode},
     peer::peer_ids,
     service::HandedOver,
 };
@@ -56,7 +56,7 @@ pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
 pub struct Acceptor {
     listener: TokioListener,
     /// What is ours to remove at the end; none if somebody else made it.
-    place: Option<(PathBuf, FileIdentity)>,
+    place: Option<OwnFile>,
 }
 
 impl Acceptor {
@@ -70,10 +70,10 @@ impl Acceptor {
         let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
         // The crate would unlink by name, even what is no longer ours: reclaiming is off.
         let listener = ListenerOptions::new().name(name).reclaim_name(false).create_tokio()?;
+        let mut place = OwnFile::just_made(hidden.clone())?;
         set_socket_mode(&hidden, everybody)?;
-        let identity = file_identity(&hidden)?;
-        std::fs::rename(&hidden, path)?;
-        Ok(Self { listener, place: Some((path.to_owned(), identity)) })
+        place.rename(path)?;
+        Ok(Self { listener, place: Some(place) })
     }
 
     /// Takes sessions at a socket that a service manager made and keeps: who connected before waits in it,
@@ -101,10 +101,8 @@ impl Acceptor {
 
     /// Removes the socket from its place, if it is still this one.
     pub fn unlink(&self) {
-        let Some((path, identity)) = &self.place else { return };
-        if file_identity(path).is_ok_and(|now| now == *identity) {
-            // Whoever finds it gone has nothing to do either.
-            let _ = std::fs::remove_file(path);
+        if let Some(place) = &self.place {
+            place.unlink();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     os::windows::io::{FromRawHandle, OwnedHandle},
     path::{Path, PathBuf},
     ptr::null_mut,
@@ -90,13 +90,23 @@ pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) ->
     Ok(File::from(unsafe { OwnedHandle::from_raw_handle(handle) }))
 }
 
-/// Makes a file if there is none that only its owner and the system may read.
+/// Opens a file to append to it, and makes it if there is none, for its owner and the system alone.
 ///
 /// # Errors
 /// From the system.
-pub fn make_private(path: &Path) -> io::Result<()> {
+pub fn make_private(path: &Path) -> io::Result<File> {
     use windows_sys::Win32::Storage::FileSystem::OPEN_ALWAYS;
-    open_with(path, false, OPEN_ALWAYS).map(drop)
+    let mut file = open_with(path, false, OPEN_ALWAYS)?;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file)
+}
+
+/// Opens a file of this user's settings to read it.
+///
+/// # Errors
+/// From the system.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 /// How long somebody else's look at a file may stand in the way of replacing it.

@@ -1,33 +1,11 @@
 //! What this machine says of itself to somebody who looks for what is wrong.
 
-use std::{fs, io, path::Path, ptr::null_mut};
+use std::{io, path::Path, ptr::null_mut};
 
 use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
 
-use super::{files::owner_of, security::wide};
-use crate::os::health::{FileKind, Look, RuntimeWish, Space};
-
-/// What stands at a path, links not followed.
-///
-/// # Errors
-/// From the system.
-pub fn look_at(path: &Path) -> io::Result<Look> {
-    let meta = fs::symlink_metadata(path)?;
-    let kind = match meta.file_type() {
-        kind if kind.is_file() => FileKind::File,
-        kind if kind.is_dir() => FileKind::Directory,
-        _ => FileKind::Other,
-    };
-    Ok(Look { kind, uid: owner_of(path)?, mode: None, bytes: meta.len() })
-}
-
-/// Access lists are no number.
-///
-/// # Errors
-/// Always.
-pub fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
+use super::security::wide;
+use crate::os::health::{RuntimeWish, Space};
 
 /// Whether a name could be that of a table of an earlier run, or of something on its way into its place.
 #[must_use]

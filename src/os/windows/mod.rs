@@ -3,6 +3,7 @@
 mod channel;
 mod child;
 mod clock;
+mod dir;
 mod files;
 mod health;
 mod intake;
@@ -21,7 +22,8 @@ mod user;
 pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
-pub use files::{hidden_name, is_out_of_descriptors, make_private, owner_of};
+pub use dir::Dir;
+pub use files::{hidden_name, is_out_of_descriptors, make_private, open_to_read, owner_of};
 pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
 pub use lock::{Lock, query};

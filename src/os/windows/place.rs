@@ -10,6 +10,8 @@ use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDriveTypeW};
 
 use super::{
     clock::monotonic_us,
+    dir::Dir,
+    files::owner_of,
     lock::query,
     security::{ADMINISTRATORS, Descriptor, SYSTEM, of_file, wide},
     user::{own_uid, uid_of},
@@ -18,7 +20,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places, is_directory},
+        places::{PlaceError, Places, check_entries, is_directory},
     },
 };
 
@@ -131,6 +133,14 @@ pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
     Ok(base.join("moot").join("screen"))
 }
 
+/// Access lists see to it.
+///
+/// # Errors
+/// None on this platform.
+pub fn check_private_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Makes a directory if there is none, and all above it, for this user and the system alone.
 ///
 /// # Errors
@@ -145,37 +155,66 @@ pub fn is_served(places: &Places) -> bool {
     matches!(query(&places.lock()), Ok(LockState::Held(_)))
 }
 
-/// Makes the directories of a server and sees to it that nobody else can take their place.
+/// Checks whether a server of this user could live there. Nothing is made.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn check(places: &Places) -> Result<(), PlaceError> {
+    for path in [&places.state, &places.runtime] {
+        let failed = |source| PlaceError::Io { path: path.clone(), source };
+        let (dir, missing) = Dir::reach(path).map_err(failed)?;
+        if missing.is_empty() {
+            check_fits(path, places.host)?;
+            check_entries(&dir, path == &places.state)?;
+        }
+    }
+    check_local(&places.state)
+}
+
+/// Makes the directories of a server, if they are missing, after [`check`].
 ///
 /// # Errors
 /// See [`PlaceError`].
 pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
+    check(places)?;
     for dir in [&places.state, &places.runtime] {
-        let failed = |source| PlaceError::Io { path: dir.clone(), source };
-        make_dir(dir, system).map_err(failed)?;
-        let security = of_file(dir).map_err(failed)?;
-        let owner = uid_of(&security.owner).map_err(failed)?;
-        let is_ours = is_of_host(&security.owner) || (!system && owner == own_uid());
-        if !is_ours {
-            let why = match system {
-                true => format!(
-                    "it belongs to {}, and a host's server lives where only administrators may \
-                     write: remove it, and start the server as an administrator",
-                    security.owner
-                ),
-                false => {
-                    format!("it belongs to {}, and the server runs as another", security.owner)
-                }
-            };
-            return Err(PlaceError::Unsafe { path: dir.clone(), why });
-        }
-        if security.others_write {
-            let why = "others may write to it".to_owned();
-            return Err(PlaceError::Unsafe { path: dir.clone(), why });
-        }
-        check_safe(dir, owner)?;
+        make_dir(dir, system).map_err(|source| PlaceError::Io { path: dir.clone(), source })?;
+        check_fits(dir, system)?;
     }
-    check_local(&places.state)
+    Ok(())
+}
+
+/// Checks that a directory is this user's (or the host's), and that others can't take its place.
+pub(super) fn check_fits(dir: &Path, system: bool) -> Result<(), PlaceError> {
+    let failed = |source| PlaceError::Io { path: dir.to_owned(), source };
+    let refuse = |why| Err(PlaceError::Unsafe { path: dir.to_owned(), why });
+    let security = of_file(dir).map_err(failed)?;
+    let owner = uid_of(&security.owner).map_err(failed)?;
+    if !is_of_host(&security.owner) && (system || owner != own_uid()) {
+        return refuse(match system {
+            true => format!(
+                "it belongs to {}, and a host's server lives where only administrators may write: remove \
+                 it, and start the server as an administrator",
+                security.owner
+            ),
+            false => format!("it belongs to {}, and the server runs as another", security.owner),
+        });
+    }
+    if security.others_write {
+        return refuse("others may write to it".to_owned());
+    }
+    check_safe(dir, owner)
+}
+
+/// Returns the owner of a directory, if only they and the system could have put it there.
+///
+/// # Errors
+/// [`PlaceError::Unsafe`] names the directory that others can change.
+pub fn safe_owner_of(path: &Path) -> Result<u32, PlaceError> {
+    let failed = |source| PlaceError::Io { path: path.to_owned(), source };
+    let owner = owner_of(path).map_err(failed)?;
+    check_safe(path, owner)?;
+    Ok(owner)
 }
 
 /// Makes a directory if there is none: for this user and the system alone, or to be read by everybody.
@@ -270,7 +309,7 @@ mod tests {
         let places = Places::all_in(dir.path().join("moot"));
         prepare(&places, false).unwrap();
         prepare(&places, false).unwrap();
-        assert_eq!(super::super::owner_of(&places.state).unwrap(), own_uid());
+        assert_eq!(owner_of(&places.state).unwrap(), own_uid());
         check_safe(&places.state, own_uid()).unwrap();
     }
 }

@@ -1,0 +1,129 @@
+//! A directory, and what is done in it. By its path here: access lists keep others from changing where that leads.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    files::owner_of,
+    place::{check_fits, check_safe},
+};
+use crate::os::{
+    health::{FileKind, Look},
+    places::PlaceError,
+};
+
+/// A directory.
+#[derive(Debug)]
+pub struct Dir(PathBuf);
+
+impl Dir {
+    /// Finds a directory, or the nearest one above it that exists; and returns the names that are missing below.
+    ///
+    /// # Errors
+    /// From the system; `NotADirectory` if something else is there.
+    pub fn reach(path: &Path) -> io::Result<(Self, Vec<OsString>)> {
+        let path = std::path::absolute(path)?;
+        let found = path.ancestors().find(|above| above.exists()).ok_or(io::ErrorKind::NotFound)?;
+        if !found.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        let missing = path.strip_prefix(found).map_err(io::Error::other)?;
+        Ok((Self(found.to_owned()), missing.iter().map(OsStr::to_owned).collect()))
+    }
+
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Looks at the directory itself.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn look(&self) -> io::Result<Look> {
+        look_at(&self.0)
+    }
+
+    /// Looks at an entry; a link is not followed.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn look_at(&self, name: &OsStr) -> io::Result<Look> {
+        look_at(&self.0.join(name))
+    }
+
+    /// Returns the names of its entries.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// Checks that only its owner, the system and administrators could have changed where its path leads.
+    ///
+    /// # Errors
+    /// [`PlaceError::Unsafe`] names the directory that others can change.
+    pub fn check_way(&self, owner: u32) -> Result<(), PlaceError> {
+        check_safe(&self.0, owner)
+    }
+
+    /// Checks that this process may change what is in it.
+    ///
+    /// # Errors
+    /// [`PlaceError::Unsafe`] says why not.
+    pub fn check_own(&self) -> Result<(), PlaceError> {
+        check_fits(&self.0, false)
+    }
+
+    /// Checks that no other user writes to it, as [`Dir::check_own`] does.
+    ///
+    /// # Errors
+    /// [`PlaceError::Unsafe`] if others do.
+    pub fn check_closed(&self) -> Result<(), PlaceError> {
+        self.check_own()
+    }
+
+    /// Removes an entry if it is what the caller takes it for; one that is gone is removed.
+    ///
+    /// # Errors
+    /// If it is something else, or from the system.
+    pub fn remove(&self, name: &OsStr, is_it: impl Fn(&Look) -> bool) -> io::Result<()> {
+        match self.look_at(name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(look) if is_it(&look) => fs::remove_file(self.0.join(name)),
+            Ok(_) => Err(io::Error::other("something else is there now")),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Access lists are not a number.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn set_own_mode(&self, _mode: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Access lists are not a number.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn set_mode(&self, _name: &OsStr, _mode: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn look_at(path: &Path) -> io::Result<Look> {
+    let meta = fs::symlink_metadata(path)?;
+    let kind = match meta.file_type() {
+        kind if kind.is_file() => FileKind::File,
+        kind if kind.is_dir() => FileKind::Directory,
+        _ => FileKind::Other,
+    };
+    Ok(Look { kind, uid: owner_of(path)?, mode: None, bytes: meta.len() })
+}
