@@ -177,6 +177,8 @@ pub const PROBE_AT_ONCE_MEMBERS_MAX: usize = 32;
 pub const PROBES_EVERY_MS: u64 = 20;
 /// Members of one room that are notified of joins and leaves; if more want that, none is, and `who` tells.
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
+/// Those of them that are sessions of one user on a host's server, where no more than that room has are notified.
+pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
 /// A server with something to watch looks at its timers so often.
@@ -305,6 +307,8 @@ pub const QUESTION_MS_MAX: u64 = 5_000;
 pub const QUESTIONS_MAX: usize = 3;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
+/// Those of one user on a host's server.
+pub const FETCHES_PER_USER_MAX: usize = 2;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.
