@@ -307,8 +307,6 @@ pub const QUESTION_MS_MAX: u64 = 5_000;
 pub const QUESTIONS_MAX: usize = 3;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
-/// Those of one user on a host's server.
-pub const FETCHES_PER_USER_MAX: usize = 2;
 /// Submits can be submitted again, and are recognised, for so long.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.

@@ -30,10 +30,7 @@ use crate::{
     },
     config::Settings,
     history::History,
-    limits::{
-        FETCHES_MAX, FETCHES_PER_USER_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
-        OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX,
-    },
+    limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, OUTPUT_BYTES_PER_USER_MAX, QUESTIONS_MAX},
     os,
     presence::Table,
     wire::control,
@@ -79,8 +76,6 @@ pub(super) struct Core {
     /// Questions about the past: one of a user id at a time.
     questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
-    /// Fetches for the members of a user id.
-    fetches_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
     /// A name that was shown is being looked up again.
@@ -146,7 +141,6 @@ impl Core {
             threads: Threads::new(),
             questions_of: RefCell::new(HashMap::new()),
             look_ups_of: RefCell::new(HashMap::new()),
-            fetches_of: RefCell::new(HashMap::new()),
             standings: RefCell::new(HashMap::new()),
             renames: Cell::new(false),
             next_session: Cell::new(1),
@@ -198,13 +192,6 @@ impl Core {
     pub(super) async fn look_up_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
         // They are never closed.
         turns_of(&self.look_ups_of, uid, 1).acquire_owned().await.ok()
-    }
-
-    /// Waits until older messages may be read for a member of a user; they may as long as the value is kept.
-    pub(super) async fn fetch_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        let at_once = if self.system { FETCHES_PER_USER_MAX } else { FETCHES_MAX };
-        // They are never closed.
-        turns_of(&self.fetches_of, uid, at_once).acquire_owned().await.ok()
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {

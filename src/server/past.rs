@@ -47,13 +47,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
         let rooms = rooms.as_deref();
         reader.fetch(&stream, tag, (first, last), FRAME_HEADER_BYTES, FETCH_BYTES, rooms)
     };
-    let uid = core.inner.borrow().conns.get(&fetch.session).map(|conn| conn.uid());
-    // Without its session nobody waits for it.
-    let Some(uid) = uid else { return };
-    let turn = core.fetch_turn(uid).await;
-    let result = core.threads.run(Work::Fetch, read).await;
-    drop(turn);
-    let found = match result {
+    let found = match core.threads.run(Work::Fetch, read).await {
         Ok(Err(e @ HistoryError::Damaged { .. })) => {
             // Not even the stream can be found. Trying again would give the same.
             core.log.warn(&e.to_string());
