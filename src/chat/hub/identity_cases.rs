@@ -235,7 +235,7 @@ fn a_new_room_is_joined_and_opened_once_it_is_stored() {
     let join = |follow| Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
     let open = Request::Open { target: crate::chat::names::Target::Room(dev()) };
     house.hub.request(NOW, ANN, 1, join(Follow::Room(dev())));
-    house.hub.request(NOW, BOB, 1, open.clone());
+    house.hub.request(NOW, BOB, 1, open);
     house.hub.end_turn(NOW);
     assert!(house.hub.is_paused(ANN) && house.hub.is_paused(BOB), "later requests wait behind");
     assert!(house.hub.must_wait(NOW, ANN));
@@ -270,7 +270,7 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     let refused = |(_, frame): &(SessionId, Frame)| {
         matches!(frame, Frame::Reply { serial: 2, result: Err(_) })
     };
-    assert!(house.settle().iter().any(|frame| refused(frame)));
+    assert!(house.settle().iter().any(refused));
     assert!(house.hub.room_tag(&other).is_none());
     assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
 }

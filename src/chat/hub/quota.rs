@@ -32,7 +32,7 @@ pub(super) struct Holding {
 
 impl Holding {
     /// Counts what each holder has, who may occur several times.
-    pub(super) fn of<K: Eq + Hash>(who: K, held: impl Iterator<Item = (K, usize)>) -> Self {
+    pub(super) fn of<K: Copy + Eq + Hash>(who: K, held: impl Iterator<Item = (K, usize)>) -> Self {
         let mut by_holder: FxHashMap<K, usize> = FxHashMap::default();
         for (holder, amount) in held {
             *by_holder.entry(holder).or_default() += amount;

@@ -352,12 +352,12 @@ impl Hub {
         if !may_wait || planted(Fault::RoomNamedBeforeCommit) {
             return Ok(None);
         }
-        let tag = match request {
-            Request::Join { follow: Follow::Room(room), begin, keep, .. } => {
-                self.room_of_join(id, room, *begin, *keep)?
-            }
-            Request::Open { target: Target::Room(room) } => self.room_of_open(id, room)?,
-            _ => return Ok(None),
+        let tag = if let Request::Join { follow: Follow::Room(room), begin, keep, .. } = request {
+            self.room_of_join(id, room, *begin, *keep)?
+        } else if let Request::Open { target: Target::Room(room) } = request {
+            self.room_of_open(id, room)?
+        } else {
+            return Ok(None);
         };
         Ok(Some(tag).filter(|tag| self.unstored_rooms.contains(tag)))
     }

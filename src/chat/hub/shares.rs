@@ -1,5 +1,7 @@
 //! Bounds that several users fill at a time: each gets a turn.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of action")]
+
 use super::{
     Action, Line, Submit, SubmitTo,
     scene::{ANN, EVE, MIA, Scene, Store, session},
