@@ -202,6 +202,8 @@ pub const PROBE_AT_ONCE_MEMBERS_MAX: usize = 32;
 pub const PROBES_EVERY_MS: u64 = 20;
 /// Members of one room that are notified of joins and leaves; if more want that, none is, and `who` tells.
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
+/// Those of them that are sessions of one user on a host's server, where no more than that room has are notified.
+pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
 /// A server with something to watch looks at its timers so often.

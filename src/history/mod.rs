@@ -442,6 +442,29 @@ mod tests {
     }
 
     #[test]
+    fn acts_of_the_user_with_most_are_forgotten_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path());
+        let act = |uid: u32| {
+            let by = UserName::of_uid(uid);
+            Record::Audit(crate::chat::hub::Audit {
+                wall_us: 1,
+                uid,
+                by,
+                act: "x".to_owned(),
+                office: false,
+            })
+        };
+        let many = crate::limits::AUDIT_KEPT_MAX as u32 + 100;
+        let acts = [1, 1, 1].into_iter().chain((0..many).map(|n| 10 + n / 40)).map(act);
+        kept.commit(acts.collect(), Vec::new()).unwrap();
+        drop(kept);
+        let audit = open(dir.path()).loaded.restored.audit;
+        assert_eq!(audit.len(), crate::limits::AUDIT_KEPT_MAX);
+        assert_eq!(audit.iter().filter(|of| of.uid == 1).count(), 3);
+    }
+
+    #[test]
     fn forgotten_room_leaves_its_numbers_and_no_row() {
         let dir = tempfile::tempdir().unwrap();
         let made = |name: &str, head| Record::Room {

@@ -1157,11 +1157,17 @@ impl Page<'_> {
                 let kept = AUDIT_PER_USER_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
                 // Acts of an office of the server are kept whatever others do.
-                let sql = "DELETE FROM audit WHERE office = ?1 AND id <=
-                           (SELECT id FROM audit WHERE office = ?1
-                            ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+                let sql = "DELETE FROM audit WHERE office = 1 AND id <=
+                           (SELECT id FROM audit WHERE office = 1
+                            ORDER BY id DESC LIMIT 1 OFFSET ?1)";
                 let kept = AUDIT_KEPT_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute(params![office, kept]).map(drop)
+                self.transaction.prepare_cached(sql)?.execute([kept])?;
+                // Of the others, the user with most of them loses the oldest.
+                let sql = "DELETE FROM audit WHERE id =
+                           (SELECT min(id) FROM audit WHERE office = 0 GROUP BY uid
+                            ORDER BY count(*) DESC LIMIT 1)
+                           AND (SELECT count(*) FROM audit WHERE office = 0) > ?1";
+                self.transaction.prepare_cached(sql)?.execute([kept]).map(drop)
             }
             Record::RoomGone { name, head } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;

@@ -1,6 +1,6 @@
 //! What operators did, for those who want to know it afterwards.
 
-use super::{Action, Hub, Now, Record, request::refuse};
+use super::{Action, Hub, Now, Record, quota::heaviest, request::refuse};
 use crate::{
     chat::{
         member::SessionId,
@@ -43,11 +43,13 @@ impl Hub {
         {
             self.audit.remove(at);
         }
-        let alike = |entry: &Audit| entry.office == office;
-        if self.audit.iter().filter(|e| alike(e)).count() >= AUDIT_KEPT_MAX
-            && let Some(at) = self.audit.iter().position(alike)
-        {
-            self.audit.remove(at);
+        // Of those without an office, the one with most entries loses the oldest.
+        let alike = || self.audit.iter().filter(|entry| entry.office == office);
+        if alike().count() >= AUDIT_KEPT_MAX {
+            let most = heaviest(alike().map(|entry| (entry.uid, 1))).filter(|_| !office);
+            let goes = |e: &Audit| e.office == office && most.is_none_or(|uid| e.uid == uid);
+            let at = self.audit.iter().position(goes);
+            at.and_then(|at| self.audit.remove(at));
         }
         self.audit.push_back(entry.clone());
         self.records.push(Record::Audit(entry));
@@ -74,5 +76,29 @@ impl Hub {
         });
         let entries = page.collect();
         Ok(Reply::Audit { entries, more: rest.next().is_some() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::hub::scene::{EVE, MIA, Scene};
+
+    #[test]
+    fn acts_of_many_users_push_out_none_of_another() {
+        let mut scene = Scene::new(false);
+        let now = scene.now;
+        for _ in 0..3 {
+            scene.hub.audit(now, MIA, "mine".to_owned());
+            scene.hub.audit(now, 0, "office".to_owned());
+        }
+        for n in 0..2 * AUDIT_KEPT_MAX as u32 {
+            scene.hub.audit(now, 1_000 + n / 32, "x".to_owned());
+            scene.hub.audit(now, EVE, "x".to_owned());
+        }
+        let of = |uid| scene.hub.audit.iter().filter(|entry| entry.uid == uid).count();
+        assert_eq!((of(MIA), of(0)), (3, 3));
+        assert_eq!(scene.hub.audit.len(), AUDIT_KEPT_MAX + 3);
+        assert!(of(EVE) <= AUDIT_PER_USER_MAX);
     }
 }

@@ -46,6 +46,8 @@ mod rooms;
 mod scene;
 mod session;
 #[cfg(test)]
+mod shares;
+#[cfg(test)]
 mod silence;
 mod stream;
 mod streams;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now, Record,
-    quota::AccountId,
+    quota::{AccountId, Holding, heaviest},
     request::refuse,
     submit::{Entry, EntryDraft},
 };
@@ -329,8 +329,16 @@ impl Posted {
         }
     }
 
-    fn acks_of(&self, uid: u32) -> usize {
-        self.state.acks.iter().filter(|acked| acked.uid == uid).count()
+    /// Whether one more name of a user may acknowledge it: the users share that.
+    fn may_ack(&self, uid: u32) -> bool {
+        let acks = &self.state.acks;
+        let own = acks.iter().filter(|acked| acked.uid == uid).count();
+        // While half is free, the share is larger.
+        let most = match acks.len() < RECEIPT_ACKS_MAX / 2 {
+            true => usize::MAX,
+            false => Holding::of(uid, acks.iter().map(|a| (a.uid, 1))).share(RECEIPT_ACKS_MAX),
+        };
+        own < most.min(RECEIPT_ACKS_PER_USER_MAX)
     }
 
     fn is_covered(&self, watch: &Watch) -> bool {
@@ -497,24 +505,16 @@ impl Hub {
             .filter(|s| s.retained && s.is_open(now.wall_us))
             .chain(self.waiting.values().map(|w| &w.state))
             .chain(self.announcing.values().map(|a| &a.state).filter(|s| s.retained));
-        let (mut all_bytes, mut own_bytes, mut own) = (bytes, bytes, 0);
-        for state in kept {
-            all_bytes += state.text.len();
-            if state.from.uid == uid {
-                own_bytes += state.text.len();
-                own += 1;
-            }
-        }
-        if own >= NOTICES_PER_USER_MAX || own_bytes > NOTICE_BYTES_PER_USER_MAX {
+        let kept: Vec<_> = kept.map(|state| (state.from.uid, state.text.len())).collect();
+        let own = kept.iter().filter(|(of, _)| *of == uid).count();
+        let held = Holding::of(uid, kept.into_iter());
+        let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
+        if own >= NOTICES_PER_USER_MAX || held.own + bytes > most {
             let text = format!(
-                "this user has {own} retained or scheduled announcements, and they may be \
-                 {NOTICES_PER_USER_MAX} with {NOTICE_BYTES_PER_USER_MAX} bytes; \
-                 `moot notices cancel` ends one"
+                "this user has {own} retained or scheduled announcements with {} bytes, and they may be \
+                 {NOTICES_PER_USER_MAX} with {most} bytes; `moot notices cancel` ends one",
+                held.own
             );
-            return refuse(RefusalCode::Failed, text);
-        }
-        if all_bytes > NOTICE_BYTES_KEPT_MAX {
-            let text = "the server has as many retained and scheduled announcements as it keeps";
             return refuse(RefusalCode::Failed, text);
         }
         Ok(())
@@ -604,45 +604,44 @@ impl Hub {
         self.tell_covered(number);
     }
 
-    /// Keeps as many as may be kept: first go those that nobody waits for any more.
+    /// Keeps as many as may be kept. The user who has most loses the oldest: of their announcements one that nobody
+    /// waits for any more, if there is one; of their receipts any.
     fn trim_notices(&mut self, newest: u64) {
         let now_us = self.notices[&newest].state.wall_us;
-        let uid = self.notices[&newest].state.from.uid;
         while self.notices.len() > NOTICES_KEPT_MAX {
-            let mine = |p: &Posted| p.state.from.uid == uid;
-            let crowded = self.notices.values().filter(|p| mine(p)).count() > NOTICES_KEPT_MAX / 4;
-            let oldest = |shut: bool, own: bool| {
-                self.notices
-                    .iter()
-                    .filter(|(number, _)| **number != newest)
-                    .filter(|(_, p)| !(shut && p.state.retained && p.state.is_open(now_us)))
-                    .find(|(_, p)| !own || mine(p))
-                    .map(|(number, _)| *number)
-            };
-            // Of who has many, first his own.
-            let found = crowded.then(|| oldest(true, true)).flatten();
-            let Some(number) =
-                found.or_else(|| oldest(true, false)).or_else(|| oldest(false, false))
+            let others = || self.notices.iter().filter(|(number, _)| **number != newest);
+            let Some(uid) = heaviest(others().map(|(_, p)| (p.state.from.uid, 1))) else { return };
+            let of_user = || others().filter(|(_, p)| p.state.from.uid == uid);
+            let is_over = |p: &Posted| !(p.state.retained && p.state.is_open(now_us));
+            let Some(number) = of_user().find(|(_, p)| is_over(p)).or_else(|| of_user().next())
             else {
                 return;
             };
+            let number = *number.0;
             self.forget_notice(number);
         }
-        let mut covered = Vec::new();
         let mut sessions: usize = self.notices.values().map(|p| p.state.addressees.len()).sum();
-        for (number, posted) in &mut self.notices {
-            if sessions <= RECEIPT_SESSIONS_KEPT_MAX || *number == newest {
-                break;
-            }
-            sessions -= posted.state.addressees.len();
+        while sessions > RECEIPT_SESSIONS_KEPT_MAX {
+            let size = |p: &Posted| p.state.addressees.len();
+            let mut others = self.notices.iter_mut();
+            let receipts = others.by_ref().filter(|(number, p)| **number != newest && size(p) > 0);
+            let sizes: Vec<_> = receipts.map(|(_, p)| (p.state.from.uid, size(p))).collect();
+            let Some(uid) = heaviest(sizes.into_iter()) else { return };
+            let mut receipts = self.notices.iter_mut();
+            let Some((number, posted)) = receipts
+                .find(|(number, p)| **number != newest && size(p) > 0 && p.state.from.uid == uid)
+            else {
+                return;
+            };
+            let number = *number;
+            sessions -= size(posted);
             posted.state.addressees = Vec::new();
             posted.state.forgotten = true;
             let watch = posted.watch.take();
-            *posted = Posted::new(posted.state.clone(), watch, Unstored::All);
-            covered.extend(posted.watch.take().map(|watch| (*number, watch.session)));
-        }
-        for (number, session) in covered {
-            self.send(session, Event::Covered { number });
+            *posted = Posted::new(posted.state.clone(), None, Unstored::All);
+            if let Some(watch) = watch {
+                self.send(watch.session, Event::Covered { number });
+            }
         }
     }
 
@@ -903,10 +902,7 @@ impl Hub {
             Ok(posted) if posted.state.cancelled_by.is_some() => {
                 return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
             }
-            Ok(posted) if posted.state.acks.len() >= RECEIPT_ACKS_MAX => {
-                return refuse(RefusalCode::Failed, "too many have acknowledged it");
-            }
-            Ok(posted) if posted.acks_of(uid) >= RECEIPT_ACKS_PER_USER_MAX => {
+            Ok(posted) if !posted.may_ack(uid) => {
                 let text = "too many names of this user have acknowledged it";
                 return refuse(RefusalCode::Failed, text);
             }
@@ -1460,6 +1456,79 @@ mod tests {
         assert_eq!(text(&mut scene, 0), "");
         assert_eq!(text(&mut scene, ANN), "secret");
         assert_eq!(text(&mut scene, MIA), "secret");
+    }
+
+    #[test]
+    fn announcements_of_several_users_push_out_none_of_another() {
+        let mut scene = scene();
+        for text in ["one", "two", "three"] {
+            scene.request(MIA, Request::Announce(announce(None, text))).unwrap();
+        }
+        for _ in 0..NOTICES_KEPT_MAX / 2 {
+            for uid in [0, ANN, EVE, SAM] {
+                scene.request(uid, Request::Announce(announce(None, "x"))).unwrap();
+            }
+        }
+        let of = |uid| {
+            let all = scene.hub.notices.values();
+            all.filter(|posted| posted.state.from.uid == uid).count()
+        };
+        assert_eq!(scene.hub.notices.len(), NOTICES_KEPT_MAX);
+        assert_eq!(of(MIA), 3);
+        let others = [0, ANN, EVE, SAM].map(of);
+        assert!(others.iter().all(|count| (60..=70).contains(count)), "{others:?}");
+    }
+
+    #[test]
+    fn receipts_of_one_user_push_out_none_of_another() {
+        let mut scene = scene();
+        scene.request(MIA, Request::Announce(announce(None, "mine"))).unwrap();
+        for n in 2..6 {
+            scene.request(EVE, Request::Announce(announce(None, "x"))).unwrap();
+            let state = &mut scene.hub.notices.get_mut(&n).unwrap().state;
+            let addressee = state.addressees[0].clone();
+            state.addressees = vec![addressee; RECEIPT_SESSIONS_KEPT_MAX / 2 - 10];
+        }
+        scene.request(EVE, Request::Announce(announce(None, "x"))).unwrap();
+        let forgotten = scene.hub.notices.values().map(|posted| posted.state.forgotten);
+        let forgotten: Vec<_> = forgotten.collect();
+        assert_eq!(forgotten, [false, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn bytes_of_retained_announcements_are_shared() {
+        let mut scene = scene();
+        let stays = |bytes| {
+            Request::Announce(Announce { retain: true, ..announce(None, &"x".repeat(bytes)) })
+        };
+        // Each takes all that they may.
+        for uid in [0, ANN, MIA, EVE] {
+            while scene.request(uid, stays(TEXT_BYTES_MAX / 4)).is_ok() {}
+        }
+        scene.request(SAM, stays(1_000)).unwrap();
+        let bytes = |uid| {
+            let of_user = scene.hub.notices.values().filter(|p| p.state.from.uid == uid);
+            of_user.map(|p| p.state.text.len()).sum::<usize>()
+        };
+        assert_eq!(bytes(0), NOTICE_BYTES_PER_USER_MAX);
+        assert!(bytes(EVE) > 0 && bytes(EVE) < NOTICE_BYTES_PER_USER_MAX);
+    }
+
+    #[test]
+    fn names_that_acknowledge_are_shared() {
+        let mut scene = scene();
+        scene.request(ANN, Request::Announce(announce(None, "x"))).unwrap();
+        let posted = scene.hub.notices.get_mut(&1).unwrap();
+        let ack = |posted: &mut Posted, uid| {
+            let may = posted.may_ack(uid);
+            let (label, name, wall_us) = (None, String::new(), 1);
+            posted.state.acks.extend(may.then_some(Acked { uid, label, name, wall_us }));
+            may
+        };
+        for uid in 0..RECEIPT_ACKS_MAX as u32 / RECEIPT_ACKS_PER_USER_MAX as u32 + 10 {
+            let acks = (0..=RECEIPT_ACKS_PER_USER_MAX).take_while(|_| ack(posted, uid)).count();
+            assert!((1..=RECEIPT_ACKS_PER_USER_MAX).contains(&acks), "{uid}: {acks}");
+        }
     }
 
     #[test]

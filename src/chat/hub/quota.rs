@@ -1,6 +1,6 @@
 //! Who is charged for what: all that a client causes is charged to its account.
 
-use std::hash::Hash;
+use std::{collections::BTreeMap, hash::Hash};
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub(super) struct Holding {
 
 impl Holding {
     /// Counts what each holder has, who may occur several times.
-    pub(super) fn of<K: Eq + Hash>(who: K, held: impl Iterator<Item = (K, usize)>) -> Self {
+    pub(super) fn of<K: Copy + Eq + Hash>(who: K, held: impl Iterator<Item = (K, usize)>) -> Self {
         let mut by_holder: FxHashMap<K, usize> = FxHashMap::default();
         for (holder, amount) in held {
             *by_holder.entry(holder).or_default() += amount;
@@ -47,6 +47,13 @@ impl Holding {
         let free = max.saturating_sub(self.own + self.others_have);
         share(free, self.own, self.others)
     }
+}
+
+/// Who holds most of something, of holders who may occur several times.
+pub(super) fn heaviest(held: impl Iterator<Item = (u32, usize)>) -> Option<u32> {
+    let mut by_holder: BTreeMap<u32, usize> = BTreeMap::new();
+    held.for_each(|(holder, amount)| *by_holder.entry(holder).or_default() += amount);
+    by_holder.into_iter().max_by_key(|(_, amount)| *amount).map(|(holder, _)| holder)
 }
 
 /// Whom a session is charged to: a user id on a host's server, a process on a user's own.

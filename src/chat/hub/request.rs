@@ -519,9 +519,11 @@ impl Hub {
     /// Tells the members of a room that somebody came.
     fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
+        // On a host's server those who are notified of each other are so many that all of them are.
+        let may_watch = !self.rules.host || self.stream(tag).may_watch(self.sessions[&id].account);
         let stream = self.stream_mut(tag);
         let arrives = !std::mem::replace(&mut stream.subs[key].welcomed, true);
-        if membership {
+        if membership && may_watch {
             stream.watch(key);
         }
         if arrives {

@@ -20,7 +20,7 @@ use crate::{
         text::Text,
         verbs::{Announce, Begin, Follow, RefusalCode, Request, RoomId, StreamTag},
     },
-    limits::FRAME_HEADER_BYTES,
+    limits::{FRAME_HEADER_BYTES, WILLS_UNSAID_MAX},
 };
 
 const ANN: u32 = 1;
@@ -654,6 +654,34 @@ fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
     world.look();
     assert_eq!(wills(&world.store(Ok(())).unwrap().1), 1);
     assert!(world.hub.unsaid_wills.is_empty());
+}
+
+#[test]
+fn unsaid_wills_of_one_user_leave_some_to_others() {
+    let mut world = World::new(Hub::new(Rules { host: true, ..rules() }), 1);
+    let follow = || Follow::Room(room("den"));
+    let join =
+        || Request::Join { follow: follow(), begin: Begin::Now, membership: false, keep: false };
+    let mut end_many = |world: &mut World, uid: u32, many: usize| {
+        let ids: Vec<_> = (0..many)
+            .map(|_| {
+                let id = world.open(uid, 1, EarlierSubmits::default());
+                world.ask(id, join());
+                world.store_all();
+                world.ask(id, Request::Will { text: Some(Text::new("gone").unwrap()) });
+                id
+            })
+            .collect();
+        ids.into_iter().for_each(|id| world.hub.close(world.now, id, EndCause::Killed));
+        world.turn();
+        world.store(Err("disk full")).unwrap();
+    };
+    end_many(&mut world, ANN, WILLS_UNSAID_MAX + 10);
+    end_many(&mut world, BOB, 3);
+    let of = |uid: u32| {
+        world.hub.unsaid_wills.iter().filter(|(_, pending)| pending.entry.from.uid == uid).count()
+    };
+    assert!(of(ANN) < WILLS_UNSAID_MAX + 1 && of(BOB) > 0, "{} {}", of(ANN), of(BOB));
 }
 
 #[test]

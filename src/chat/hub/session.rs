@@ -691,6 +691,24 @@ mod tests {
     }
 
     #[test]
+    fn sessions_of_one_user_keep_joins_and_leaves_from_no_other() {
+        let mut scene = Scene::new(false);
+        for n in 0..2 * MEMBERSHIP_TOLD_MEMBERS_MAX as u64 {
+            scene.open(SessionId(1_000 + n), EVE);
+            scene.hub.request(scene.now, SessionId(1_000 + n), 1, join_room("den"));
+        }
+        scene.settle();
+        scene.request(MIA, join_room("den")).unwrap();
+        scene.pull(session(MIA));
+        scene.request(SAM, join_room("den")).unwrap();
+        let joined =
+            |event: &Event| matches!(event, Event::Joined { member, .. } if member.uid == SAM);
+        assert!(scene.pull(session(MIA)).iter().any(joined));
+        let stream = scene.hub.stream(scene.tag());
+        assert!(stream.watchers() <= MEMBERSHIP_TOLD_MEMBERS_MAX);
+    }
+
+    #[test]
     fn channel_is_used_from_a_number_of_members_to_half_of_it() {
         let mut scene = Scene::with_rules(false, |rules| rules.broadcast_members_min = 4);
         let members = [ANN, MIA, EVE, MAX];

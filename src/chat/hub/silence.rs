@@ -339,7 +339,8 @@ fn strangers_learn_nothing_from_answers_to_requests() {
 #[test]
 fn strangers_learn_nothing_from_answers_to_submits() {
     let mut wrong = Vec::new();
-    let ways: [(&str, fn(&Thing) -> SubmitTo); 3] = [
+    type Way = fn(&Thing) -> SubmitTo;
+    let ways: [(&str, Way); 3] = [
         ("stream", |t| SubmitTo::Stream(t.tag)),
         ("room", |t| SubmitTo::Room(t.room.clone())),
         ("id", |t| SubmitTo::Known(t.id)),

@@ -8,7 +8,7 @@ use std::{
 use slab::Slab;
 
 use super::{
-    quota::AccountId,
+    quota::{AccountId, Holding},
     submit::{Pending, StreamKey},
 };
 use crate::{
@@ -23,8 +23,9 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX,
-        RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
+        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX,
+        MEMBERSHIP_TOLD_PER_USER_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN,
+        SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
@@ -587,6 +588,14 @@ impl Stream {
         if self.watching.insert(key) {
             self.subs[key].membership = Some(self.membership_next);
         }
+    }
+
+    /// Whether one more session of an account may be notified of joins and leaves: the accounts share that.
+    pub(super) fn may_watch(&self, account: AccountId) -> bool {
+        let accounts = self.watching.iter().map(|key| (self.subs[*key].account, 1));
+        let holding = Holding::of(account, accounts);
+        let share = holding.share(MEMBERSHIP_TOLD_MEMBERS_MAX);
+        holding.own < share.min(MEMBERSHIP_TOLD_PER_USER_MAX)
     }
 
     /// Members that want to know who joins and leaves.

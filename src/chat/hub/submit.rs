@@ -8,7 +8,7 @@ use super::{
     ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now, Record,
     instances::{Again, InstanceKey, NewLines},
     notices::withheld,
-    quota::AccountId,
+    quota::{AccountId, Holding, share},
     restored::still_to_be_kept,
     session::Wait,
     stream::{Stream, Topic, Way},
@@ -666,7 +666,7 @@ impl Hub {
             if tag == ANNOUNCEMENTS {
                 self.announcing_failed(now, pending.entry.seq, why);
             }
-            if pending.entry.will.is_some() && self.unsaid_wills.len() < WILLS_UNSAID_MAX {
+            if pending.entry.will.is_some() && self.may_keep_will(pending.entry.from.uid) {
                 self.unsaid_wills.push((tag, pending));
                 continue;
             }
@@ -678,6 +678,15 @@ impl Hub {
         }
         self.mark_dirty(tag);
         self.free_conversation(tag);
+    }
+
+    /// Whether one more last will of a user may be kept for later.
+    fn may_keep_will(&self, uid: u32) -> bool {
+        let kept = self.unsaid_wills.iter().map(|(_, pending)| (pending.entry.from.uid, 1));
+        let holding = Holding::of(uid, kept);
+        // Some are left for whoever comes next.
+        let free = WILLS_UNSAID_MAX.saturating_sub(holding.own + holding.others_have);
+        free > 0 && holding.own < share(free, holding.own, holding.others + 1)
     }
 
     /// Says last wills again whose commits failed: nobody else will.
