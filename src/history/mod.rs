@@ -175,7 +175,7 @@ mod tests {
         let notice = Record::Notice(serde_json::from_value(state.clone()).unwrap());
         let kept = open(dir.path());
         let other = serde_json::json!({"number": 10});
-        let mut of_another = state.clone();
+        let mut of_another = state;
         of_another["number"] = other["number"].clone();
         let of_another = Record::Notice(serde_json::from_value(of_another).unwrap());
         kept.commit(vec![notice, of_another, receipt("ba", vec![acked(2)])], Vec::new()).unwrap();

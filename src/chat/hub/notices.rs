@@ -1289,7 +1289,7 @@ mod tests {
             100..=149 => scene.hub.close(scene.now, SessionId(100 + step), EndCause::Closed),
             _ => {
                 let id = NoticeId::Number(1);
-                let uid = if step % 2 == 0 { MIA } else { EVE };
+                let uid = if step.is_multiple_of(2) { MIA } else { EVE };
                 scene.request(uid, Request::AckNotice { id }).unwrap();
             }
         };

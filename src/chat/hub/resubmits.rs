@@ -662,7 +662,7 @@ fn unsaid_wills_of_one_user_leave_some_to_others() {
     let follow = || Follow::Room(room("den"));
     let join =
         || Request::Join { follow: follow(), begin: Begin::Now, membership: false, keep: false };
-    let mut end_many = |world: &mut World, uid: u32, many: usize| {
+    let end_many = |world: &mut World, uid: u32, many: usize| {
         let ids: Vec<_> = (0..many)
             .map(|_| {
                 let id = world.open(uid, 1, EarlierSubmits::default());
