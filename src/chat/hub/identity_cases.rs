@@ -442,3 +442,54 @@ fn names_of_deleted_rooms_are_bounded_over_restarts() {
     house.settle();
     assert_eq!(house.say(BOB, SubmitTo::Room(dev())), Ok(50), "behind all that are forgotten");
 }
+
+#[test]
+fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
+    let unnamed = |house: &mut House, uid: u32| {
+        let peer = Peer { uid, user: UserName::new("eve").unwrap(), pid: uid, start: 0 };
+        // The first session of the boot, which may have the number of one of an earlier boot.
+        house.hub.open(NOW, SessionId(9), peer, Hello::new(None, Kind::Script, [0; 16])).unwrap();
+    };
+    let mut house = House::new(true);
+    house.create(ANN, false);
+    unnamed(&mut house, 3);
+    let lines = vec![Line { reply_to: None, text: "x" }; 3];
+    let to = SubmitTo::Room(dev());
+    let submit = Submit { first: 1, to: to.clone(), to_label: None, lines };
+    house.hub.submit(NOW, SessionId(9), &submit);
+    house.hub.end_turn(NOW);
+    let stored: Vec<_> = house.hub.actions().collect();
+    let entries = stored.iter().find_map(|action| match action {
+        Action::Store(_, entries) => Some(entries),
+        _ => None,
+    });
+    let entries = entries.expect("a transaction");
+    assert!(entries.iter().all(|entry| entry.submit.is_none()), "nothing to recognize it by");
+    // The next boot has the room, and runs of counters of other users and by any bytes of an instance.
+    let (mut rules, mut restored) = (house.hub.rules.clone(), Restored::default());
+    rules.run = RunId(2);
+    restored.rooms.push(RestoredRoom {
+        name: dev(),
+        id: RoomId(7),
+        creator_uid: 1,
+        history: true,
+        topic: String::new(),
+        rules: Default::default(),
+        span: Span { head: 3, first: 1, newest_us: Some(1) },
+    });
+    let mut of_session = [0; 16];
+    of_session[8..].copy_from_slice(&9_u64.to_le_bytes());
+    for (uid, instance) in [(1, [7; 16]), (3, of_session), (3, [1; 16])] {
+        let stream = Some(StreamKey::Room(dev()));
+        let (counter, count, seq, wall_us) = (1, 3, 1, 1);
+        let run = RestoredSubmits { uid, instance, counter, count, stream, seq, wall_us };
+        restored.submits.push(run);
+    }
+    let mut house = House::of(Hub::restored(rules, restored));
+    unnamed(&mut house, 3);
+    assert_eq!(house.submit(SessionId(9), to.clone(), 1), Ok(4));
+    // Nor by the instance of another user.
+    let peer = Peer { uid: 4, user: UserName::new("mallory").unwrap(), pid: 4, start: 0 };
+    house.hub.open(NOW, SessionId(10), peer, Hello::new(None, Kind::Script, [7; 16])).unwrap();
+    assert_eq!(house.submit(SessionId(10), to, 1), Ok(5));
+}
