@@ -113,7 +113,10 @@ fn find(
     shared: &Shared,
 ) -> rusqlite::Result<Vec<Hit>> {
     let limit = (query.limit as usize).min(SEARCH_HITS_MAX);
-    let before = if query.before == 0 { i64::MAX } else { query.before.cast_signed() };
+    let before = match query.before {
+        0 => i64::MAX,
+        before => i64::try_from(before).unwrap_or(i64::MAX),
+    };
     // One view of messages and index: up to which message it knows them is asked of this very index, since
     // another one may just have taken its place.
     let view = connection.unchecked_transaction()?;

@@ -500,8 +500,12 @@ fn names(bytes: &[u8]) {
         let destination = Destination::User { user: name, label: None };
         assert_eq!(word::<Destination>(&format!("@{written}")), Some(destination));
     }
-    let (room, label) = (RoomName::new(&written), word::<Label>(&written));
-    assert_eq!(room.is_ok(), label.is_some());
+    // What exists is found by its name, also where a new thing may not have it.
+    let (existing, named) = (RoomName::existing(&written), word::<Label>(&written));
+    assert_eq!(existing.is_ok(), named.is_some());
+    let (room, label) = (RoomName::new(&written), Label::new(&written));
+    assert_eq!(room.is_ok(), label.is_ok());
+    assert!(existing.is_ok() || room.is_err());
     let Ok(room) = room else { return };
     assert!(room.as_str() == written && written.len() <= NAME_BYTES_MAX);
     word::<RoomName>(&written);
