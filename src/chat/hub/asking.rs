@@ -271,9 +271,13 @@ impl Hub {
         let (mut lost, mut looked_at, mut known) = (Vec::new(), 0, Vec::new());
         // A worker's word counts for what an earlier boot offered. Of what this boot offered, only that counts which
         // this boot saw it take.
-        let (worker, inherited) = (board.worker(tag, id), self.streams[tag].inherited);
+        let inherited = self.streams[tag].inherited;
+        // The end of an earlier session of this client instance may not have been seen yet.
+        let is_its = |of: &SessionId| self.sessions.get(of).is_some_and(|s| s.instance == instance);
+        let own: Vec<_> =
+            board.workers(tag).filter(|(of, _)| is_its(of)).map(|(_, worker)| worker).collect();
         let counts = |seq: u64, state: Option<&State>| {
-            let had = worker.is_some_and(|worker| worker.has(seq))
+            let had = own.iter().any(|worker| worker.has(seq))
                 || self.instances.has_had_job(instance, (tag, seq));
             had || (state.is_none() && (1..=inherited).contains(&seq))
                 || planted(Fault::ClaimsBelieved)
