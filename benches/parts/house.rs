@@ -199,8 +199,10 @@ impl House {
                 black_box(entries);
                 self.hub.stored(self.now);
             }
-            Action::Pause(_) | Action::Fetch(_) | Action::End(..) => panic!("{action:?}"),
+            Action::Fetch(_) | Action::End(..) => panic!("{action:?}"),
+            // The first member waits for the commit of the room.
             Action::Send(_, Frame::Event(_))
+            | Action::Pause(_)
             | Action::Resume(_)
             | Action::NewKey(_)
             | Action::CloseChannel(_)
