@@ -404,6 +404,8 @@ pub struct Hub {
     looked: Cell<usize>,
     /// Sessions that kicks still have to end.
     kicks: VecDeque<Kick>,
+    /// Streams that kicks may still take sessions out of in this turn.
+    kick_streams_left: usize,
     out: Vec<Action>,
     counters: Counters,
     last_tick_us: u64,
@@ -481,6 +483,7 @@ impl Hub {
             late_rows: VecDeque::new(),
             looked: Cell::new(0),
             kicks: VecDeque::new(),
+            kick_streams_left: limits::KICK_STREAMS_PER_TURN,
             out: Vec::new(),
             counters: Counters::default(),
             last_tick_us: 0,
@@ -508,6 +511,7 @@ impl Hub {
         for id in self.accounts.take_freed() {
             self.let_go(id, Wait::Account);
         }
+        self.kick_streams_left = limits::KICK_STREAMS_PER_TURN;
         self.end_kicked(now);
         self.mark_late_rows();
         if self.delete_ending() {

@@ -22,7 +22,7 @@ use crate::{
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
-    limits::{KICK_STREAMS_PER_TURN, ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
+    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
 };
 
 /// Room lines in one answer; the caller asks again for more.
@@ -50,7 +50,7 @@ impl NewRoom {
 pub(super) struct Kick {
     by: u32,
     turned_out: bool,
-    sessions: Vec<SessionId>,
+    pub(super) sessions: Vec<SessionId>,
     asked: (SessionId, u32),
 }
 
@@ -688,15 +688,25 @@ impl Hub {
             // Not the one that asks.
             s.member.session != id && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
-        let sessions: Vec<_> =
+        let meant: Vec<_> =
             self.sessions_of(uid).filter(is_meant).map(|s| s.member.session).collect();
+        self.looked_at(meant.len());
         let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
-        if sessions.is_empty() {
+        if meant.is_empty() {
             return refuse(RefusalCode::Absent, format!("{who} has no session here"));
         }
         if uid != own {
-            self.audit(now, own, format!("kick {who} (sessions: {})", sessions.len()));
+            self.audit(now, own, format!("kick {who} (sessions: {})", meant.len()));
         }
+        // A session that an earlier kick is still to end waits in one list only.
+        let mut sessions = Vec::new();
+        for of in meant {
+            let session = self.sessions.get_mut(&of);
+            if session.is_some_and(|session| !std::mem::replace(&mut session.is_kicked, true)) {
+                sessions.push(of);
+            }
+        }
+        self.count_waiting(id, true);
         let kick = Kick { by: own, turned_out: uid != own, sessions, asked: (id, serial) };
         self.kicks.push_back(kick);
         self.end_kicked(now);
@@ -705,20 +715,20 @@ impl Hub {
 
     /// Ends sessions of users who were kicked, as many as one turn may.
     pub(super) fn end_kicked(&mut self, now: Now) {
-        let mut left = KICK_STREAMS_PER_TURN;
-        while left > 0
+        while self.kick_streams_left > 0
             && let Some(kick) = self.kicks.front_mut()
         {
             let (by, turned_out, (asked, serial)) = (kick.by, kick.turned_out, kick.asked);
             let Some(session) = kick.sessions.pop() else {
                 self.kicks.pop_front();
+                self.count_waiting(asked, false);
                 let result = Ok(Reply::Done);
                 self.out.push(Action::Send(asked, Frame::Reply { serial, result }));
                 continue;
             };
             // Some may have ended by themselves.
             if let Some(streams) = self.sessions.get(&session).map(|s| s.subs.len()) {
-                left = left.saturating_sub(streams + 1);
+                self.kick_streams_left = self.kick_streams_left.saturating_sub(streams + 1);
                 self.end_by(now, by, session, turned_out);
             }
         }

@@ -110,6 +110,8 @@ pub(super) struct Session {
     unresponsive: bool,
     row_dirty: bool,
     row_late: bool,
+    /// A kick is still to end it.
+    pub(super) is_kicked: bool,
 }
 
 impl Session {
@@ -193,6 +195,7 @@ impl Hub {
             unresponsive: false,
             row_dirty: false,
             row_late: false,
+            is_kicked: false,
         };
         self.by_user.insert((session.peer.uid, id));
         self.sessions.insert(id, Box::new(session));
