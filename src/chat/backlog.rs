@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
-use super::verbs::StreamTag;
+use super::{text::mention_excerpt, verbs::StreamTag};
 
 /// What one entry costs beside its bytes.
 const ENTRY_BYTES: usize = 64;
@@ -20,6 +20,8 @@ pub struct Segment {
     pub wall_us: i64,
     /// It is for the members of this room only; what the others get in its place.
     pub secret: Option<(StreamTag, Rc<[u8]>)>,
+    /// Messages whose texts may mention somebody: number, and the `@`s of the text.
+    mentions: Vec<(u64, Box<str>)>,
     before: Flow,
     after: Flow,
 }
@@ -28,7 +30,15 @@ impl Segment {
     /// Bytes that it takes, overhead included.
     fn bytes(&self) -> usize {
         let withheld = self.secret.as_ref().map_or(0, |(_, frame)| frame.len());
-        self.frame.len() + withheld + ENTRY_BYTES
+        let mentions: usize = self.mentions.iter().map(|(_, at)| at.len() + ENTRY_BYTES).sum();
+        self.frame.len() + withheld + mentions + ENTRY_BYTES
+    }
+
+    /// The `@`s of a text that was noted ([`Backlog::note_mentions`]).
+    #[must_use]
+    pub fn mentions_of(&self, seq: u64) -> Option<&str> {
+        let at = self.mentions.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some(&self.mentions[at].1)
     }
 }
 
@@ -115,10 +125,25 @@ impl Backlog {
         self.flow.charge += charge as u64;
         let first = self.head + 1;
         let after = self.flow;
-        let segment = Segment { first, last, frame, wall_us, secret, before, after };
+        let mentions = Vec::new();
+        let segment = Segment { first, last, frame, wall_us, secret, mentions, before, after };
         self.bytes += segment.bytes();
         self.segments.push_back(segment);
         self.head = last;
+        self.trim();
+    }
+
+    /// Notes whom the texts of the newest segment mention, in their order: counting what is unread reads no text then.
+    pub fn note_mentions<'a>(&mut self, texts: impl Iterator<Item = (u64, &'a str)>) {
+        let Some(newest) = self.segments.back_mut() else { return };
+        self.bytes -= newest.bytes();
+        let found = texts.filter_map(|(seq, text)| Some((seq, mention_excerpt(text)?)));
+        newest.mentions.extend(found);
+        self.bytes += newest.bytes();
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         // The newest segment stays whatever its size: it is on its way.
         while self.bytes > self.bytes_max && self.segments.len() > 1 {
             self.drop_front();
@@ -212,6 +237,11 @@ mod tests {
         log.push(1, frame(200), 832, 0, None);
         log.push(2, frame(300), 832, 0, Some((room, frame(20))));
         log.push(3, frame(400), 832, 0, None);
+        log.note_mentions([(3, "@ann"), (4, "nobody")].into_iter());
+        assert_eq!(log.holding(3).unwrap().mentions_of(3), Some("@ann"));
+        assert_eq!(log.bytes(), 200 + 300 + 20 + 400 + 4 + 4 * ENTRY_BYTES);
+        log.segments[2].mentions.clear();
+        log.bytes -= 4 + ENTRY_BYTES;
         assert_eq!(log.bytes(), 200 + 300 + 20 + 400 + 3 * ENTRY_BYTES);
         log.forget_secrets(room);
         assert_eq!(log.bytes(), 200 + 20 + 400 + 3 * ENTRY_BYTES);

@@ -462,7 +462,7 @@ impl Hub {
             for message in Reader::new(body).into_iter().flatten().flatten() {
                 if message.seq > info.mark && counts(&message) {
                     info.unread += 1;
-                    if let Some(excerpt) = stream.mentions_of(message.seq) {
+                    if let Some(excerpt) = segment.mentions_of(message.seq) {
                         self.looked_at(excerpt.len() / LOOK_COST_BYTES);
                         info.mentions += u64::from(mentions(excerpt, user));
                     }

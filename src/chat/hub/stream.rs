@@ -18,7 +18,6 @@ use crate::{
         message::RunId,
         names::RoomName,
         rules::RoomRules,
-        text::mention_excerpt,
         verbs::{Channel, Event, RoomId, StreamTag},
     },
     faults::{Fault, planted},
@@ -213,8 +212,6 @@ pub(super) struct Stream {
     /// The same, good for ever.
     pub(super) key: Arc<StreamKey>,
     pub(super) backlog: Backlog,
-    /// What mentions somebody in a room that is not stored: number, and the `@`s of the text.
-    mentions: VecDeque<(u64, Box<str>)>,
     /// Oldest number that the store has, where messages are stored.
     pub(super) first: u64,
     /// Wall clock of the newest message of the last run.
@@ -279,7 +276,6 @@ impl Stream {
             topic,
             key: Arc::new(key),
             backlog: Backlog::new(head, backlog_bytes_max),
-            mentions: VecDeque::new(),
             first: head + 1,
             newest_us: None,
             inherited: head,
@@ -388,21 +384,6 @@ impl Stream {
             || (self.probe_due && self.channel.is_some() && !self.subs.is_empty())
             || (self.broadcast_subs > 0
                 && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
-    }
-
-    /// Notes whom a text of the backlog mentions, so that counting reads no text.
-    pub(super) fn note_mentions(&mut self, seq: u64, text: &str) {
-        let start = self.backlog.start();
-        while self.mentions.front().is_some_and(|(seq, _)| *seq < start) {
-            self.mentions.pop_front();
-        }
-        self.mentions.extend(mention_excerpt(text).map(|excerpt| (seq, excerpt)));
-    }
-
-    /// The `@`s of a text that was noted.
-    pub(super) fn mentions_of(&self, seq: u64) -> Option<&str> {
-        let at = self.mentions.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        Some(&self.mentions[at].1)
     }
 
     /// Newest number that can't be taken back.

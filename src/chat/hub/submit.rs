@@ -837,13 +837,11 @@ impl Hub {
         let last_us = last.entry.wall_us;
         let bytes_before = stream.backlog.bytes();
         stream.backlog.push(last.entry.seq, Rc::clone(&frame), charge, last_us, secret);
-        let added = stream.backlog.bytes().saturating_sub(bytes_before);
-        if !self.is_stored(tag) {
-            for pending in done {
-                self.stream_mut(tag).note_mentions(pending.entry.seq, &pending.entry.text);
-            }
+        if !self.rules.persistent || !stream.is_committed(self.rules.store) {
+            let texts = done.iter().map(|pending| (pending.entry.seq, &*pending.entry.text));
+            stream.backlog.note_mentions(texts);
         }
-        let stream = &mut self.streams[tag];
+        let added = stream.backlog.bytes().saturating_sub(bytes_before);
         if is_secret {
             stream.aside += 1;
             self.send_by_session(tag, last.entry.seq);
