@@ -5,6 +5,7 @@
 //! the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
+    cell::Cell,
     io,
     time::{Duration, Instant},
 };
@@ -65,6 +66,9 @@ pub enum Wake<T> {
 #[derive(Debug)]
 pub struct Mailbox<T> {
     letters: Receiver<T>,
+    urgent: Receiver<T>,
+    /// Only what is urgent is taken.
+    is_held: Cell<bool>,
     woken: Woken,
 }
 
@@ -72,6 +76,7 @@ pub struct Mailbox<T> {
 #[derive(Debug)]
 pub struct Postbox<T> {
     letters: Option<Sender<T>>,
+    urgent: Sender<T>,
     waker: Waker,
 }
 
@@ -82,8 +87,15 @@ impl<T> Mailbox<T> {
     /// If descriptors have run out.
     pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
         let (to_caller, letters) = bounded(bound);
+        let (urgent_to_caller, urgent) = bounded(1);
         let (waker, woken) = os::wake_pair()?;
-        Ok((Postbox { letters: Some(to_caller), waker }, Self { letters, woken }))
+        let postbox = Postbox { letters: Some(to_caller), urgent: urgent_to_caller, waker };
+        Ok((postbox, Self { letters, urgent, is_held: Cell::new(false), woken }))
+    }
+
+    /// While `is_held`, [`Member::wait`] returns urgent letters only, and the others wait.
+    pub fn hold(&self, is_held: bool) {
+        self.is_held.set(is_held);
     }
 
     /// Waits for what is sent; none once nobody is left who could send.
@@ -114,6 +126,9 @@ impl<T> Mailbox<T> {
 
     /// What was sent; `Some(None)` once nobody is left who could send.
     fn take(&self) -> Option<Option<T>> {
+        if self.is_held.get() {
+            return None;
+        }
         match self.letters.try_recv() {
             Ok(letter) => Some(Some(letter)),
             Err(e) if e.is_disconnected() => Some(None),
@@ -130,6 +145,14 @@ impl<T> Postbox<T> {
         sent
     }
 
+    /// Sends what overtakes all other letters and all that [`Member::wait`] has to tell, such as a signal;
+    /// false if the last urgent letter was not taken yet.
+    pub fn send_urgent(&self, letter: T) -> bool {
+        let sent = self.urgent.try_send(letter).is_ok();
+        self.waker.wake();
+        sent
+    }
+
     /// Sends if there is room.
     pub fn try_send(&self, letter: T) -> bool {
         let sent = self.letters.as_ref().is_some_and(|to| to.try_send(letter).is_ok());
@@ -140,7 +163,11 @@ impl<T> Postbox<T> {
 
 impl<T> Clone for Postbox<T> {
     fn clone(&self) -> Self {
-        Self { letters: self.letters.clone(), waker: self.waker.clone() }
+        Self {
+            letters: self.letters.clone(),
+            urgent: self.urgent.clone(),
+            waker: self.waker.clone(),
+        }
     }
 }
 
@@ -320,6 +347,9 @@ impl Member {
     /// Waits for what happens next: here, on the caller's own channel, or in time.
     pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
         loop {
+            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.urgent.try_recv().ok()) {
+                return Wake::Extra(Some(letter));
+            }
             if let Some(queued) = self.state.next_wake() {
                 return match queued {
                     Queued::Event(event) => Wake::Event(event),

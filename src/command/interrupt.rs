@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -14,11 +14,15 @@ use crate::{
     os, tui,
 };
 
-/// How long a command that says good-bye may take before it is ended: it may hang on a full pipe.
-const GRACE: Duration = Duration::from_millis(400);
+/// How long a command that says good-bye may take before it is ended: it may hang on a full pipe. A second
+/// signal ends it at once.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The same of one that has something to clean up.
 const GRACE_TO_CLEAN_UP: Duration = Duration::from_secs(3);
+
+/// How long a second signal waits: a terminal that closes sends two at once.
+const BETWEEN: Duration = Duration::from_millis(400);
 
 const DIES: u8 = 0;
 const SAYS_GOOD_BYE: u8 = 1;
@@ -27,6 +31,8 @@ const CLEANS_UP: u8 = 3;
 const LEFT_TO_CHILD: u8 = 4;
 
 static MODE: AtomicU8 = AtomicU8::new(DIES);
+/// It was told to end before.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// Where a signal is handed to the caller; none if descriptors have run out.
 static WISH: OnceLock<Option<Wish>> = OnceLock::new();
 
@@ -88,7 +94,7 @@ pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
 }
 
-/// Hands what comes from [`catch`] on to a channel that other things come by as well.
+/// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes them.
 pub(super) fn forward<T: Send + 'static>(
     from: Mailbox<Leave>,
     to: Postbox<T>,
@@ -96,9 +102,7 @@ pub(super) fn forward<T: Send + 'static>(
 ) -> Result<(), Failure> {
     let forward = move || {
         while let Some(why) = from.recv() {
-            if !to.send(letter(why)) {
-                return;
-            }
+            to.send_urgent(letter(why));
         }
     };
     // It ends with the process.
@@ -135,16 +139,32 @@ pub(super) fn watch_reader() {
 /// What the signal handler's thread calls.
 pub fn interrupt() {
     let mode = MODE.load(Ordering::SeqCst);
-    if mode == LEFT_TO_CHILD {
-        return;
-    }
-    if mode != DIES && hand(Leave::Signal) {
-        if mode == STOPS_BY_ITSELF {
+    let grace = match mode {
+        LEFT_TO_CHILD => return,
+        STOPS_BY_ITSELF if hand(Leave::Signal) => return,
+        SAYS_GOOD_BYE => GRACE,
+        CLEANS_UP => GRACE_TO_CLEAN_UP,
+        _ => Duration::ZERO,
+    };
+    let is_first = !TOLD.swap(true, Ordering::SeqCst);
+    if is_first && !grace.is_zero() && hand(Leave::Signal) {
+        // This thread has to see the next signal.
+        let end_after_grace = move || {
+            std::thread::sleep(grace);
+            end();
+        };
+        let spawned =
+            std::thread::Builder::new().name("moot-grace".to_owned()).spawn(end_after_grace);
+        if spawned.is_ok() {
+            std::thread::sleep(BETWEEN);
             return;
         }
-        std::thread::sleep(if mode == CLEANS_UP { GRACE_TO_CLEAN_UP } else { GRACE });
     }
-    // Nobody catches it, the caller hangs, or it was asked twice.
+    end();
+}
+
+/// Nobody catches it, the caller hangs, or it was asked twice.
+fn end() {
     tui::restore();
     std::process::exit(Exit::Interrupted.code().into());
 }

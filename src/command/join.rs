@@ -192,9 +192,9 @@ impl Chat {
             // Input waits while too much of it is on its way.
             let full = self.member.unacked() >= UNACKED_SUBMITS_MAX / 2
                 || self.member.unacked_bytes() >= UNACKED_BYTES_MAX;
-            let inputs = (!full).then_some(inputs);
+            inputs.hold(full);
             let until = [until, self.leave_by].into_iter().flatten().min();
-            match self.member.wait(inputs, until) {
+            match self.member.wait(Some(inputs), until) {
                 Wake::Event(event) => self.show(context, &event)?,
                 Wake::Sent(_) => {}
                 Wake::Refused(refusal) => self.refused(context, &refusal),

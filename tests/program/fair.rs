@@ -94,16 +94,21 @@ fn good_bye_of_a_paused_session_is_found() {
     if !is_root() {
         return;
     }
+    // The member stops taking input for half a minute.
     let world = World::with_config("[limits]\nmessages_per_second_per_user = 100\n");
     let _server = world.serve_with(&["--system"]);
     let mut watcher = world.join(&["dev"]);
     let mut talker = world.moot_as(OTHER_UID, &["join", "--json", "--no-start", "dev"]);
     talker.stdin(std::process::Stdio::piped());
     let mut talker = Process::ready(talker);
-    for n in 0..1_000 {
+    for n in 0..5_000 {
         talker.say(&format!("line {n}"));
     }
     talker.next_of("slowed");
+    // After these it has taken as much of the input as it may.
+    for _ in 0..100 {
+        talker.next_of("message");
+    }
     talker.signal("TERM");
     assert_eq!(watcher.next_of("left")["reason"], "quit");
 }
