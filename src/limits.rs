@@ -153,11 +153,11 @@ pub const SESSION_WINDOW_BYTES: usize = 1024 * 1024;
 /// Receive-buffer charge assumed for a member that did not say what it was granted.
 pub const WINDOW_CHARGE_BYTES_MIN: usize = 256 * 1024;
 /// No progress for so long while the window is full makes a member *lagging*.
-pub const LAGGING_AFTER_MS: u64 = 100;
+pub const LAGGING_AFTER_MS: u64 = 40;
 /// The same while most members are as slow: then it is the machine, and nobody is behind the others.
 pub const LAGGING_TOGETHER_AFTER_MS: u64 = 500;
 /// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
-pub const STALL_BUDGET_MS: u64 = 100;
+pub const STALL_BUDGET_MS: u64 = 40;
 /// Time over which a stall budget comes back.
 pub const STALL_WINDOW_MS: u64 = 10_000;
 /// First pause before a lagging (or deaf) member is tried again; doubles each time.
@@ -208,6 +208,8 @@ pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
 /// A server with something to watch looks at its timers so often.
 pub const TICK_BUSY_MS: u64 = 20;
+/// Period of timers while a member keeps a window shut: the others of its stream wait.
+pub const TICK_SHUT_MS: u64 = 5;
 /// A quiet server looks at its timers so often.
 pub const TICK_IDLE_MS: u64 = 250;
 
@@ -380,6 +382,11 @@ pub const READERS_MAX: usize = 2;
 pub const MARKS_PER_USER_MAX: usize = 4_096;
 /// Messages of one stream that are counted as unread at most; more are as many.
 pub const UNREAD_MAX: u64 = 10_000;
+/// Messages in memory that one request looks at to count unread ones (5 ms for 8,000); later ones count by their
+/// numbers.
+pub const UNREAD_IN_MEMORY_LOOKS_MAX: u64 = 2_000;
+/// `@` characters that one request in memory compares with a user's name; later ones do not count as mentions.
+pub const UNREAD_AT_SIGNS_MAX: usize = 10_000;
 /// Messages that one question looks at to count unread ones; the rest counts by its numbers.
 pub const UNREAD_LOOKS_MAX: u64 = 200_000;
 /// `@`s of one text that may mention somebody.

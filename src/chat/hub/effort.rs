@@ -12,7 +12,7 @@ use crate::{
     },
     limits::{
         FRAME_HEADER_BYTES, KICK_STREAMS_PER_TURN, LATE_ROWS_PER_TURN, LOOK_COST_BYTES,
-        ROW_COST_BYTES, TEXT_BYTES_MAX, TOLD_COST_BYTES,
+        MENTIONS_LOOKED_MAX, ROW_COST_BYTES, TEXT_BYTES_MAX, TOLD_COST_BYTES, UNREAD_AT_SIGNS_MAX,
     },
 };
 
@@ -121,6 +121,21 @@ fn counting_what_is_unread_reads_no_text_and_is_charged() {
         assert_eq!((marks[0].0.unread, marks[0].0.mentions), (3, 1));
     });
     assert!((3 * LOOK_COST_BYTES..TEXT_BYTES_MAX / 16).contains(&cost), "{cost}");
+}
+
+#[test]
+fn unread_count_of_many_at_signs_is_bounded() {
+    let mut house = House::new();
+    let (eve, bob) = (house.open(EVE), house.open(BOB));
+    house.join(eve, 0, false);
+    let texts = 2 * UNREAD_AT_SIGNS_MAX / MENTIONS_LOOKED_MAX;
+    for n in 0..texts {
+        house.say(bob, n as u64, 0, &"@".repeat(MENTIONS_LOOKED_MAX));
+    }
+    let unread = Request::Unread { target: None, skip: 0 };
+    let cost = house.cost(EVE, |house| drop(house.hub.question(eve, &unread)));
+    let bound = UNREAD_AT_SIGNS_MAX + 3 * texts * LOOK_COST_BYTES;
+    assert!(cost <= bound, "expected at most {bound}: {cost}");
 }
 
 #[test]

@@ -556,6 +556,9 @@ impl Hub {
     /// How long the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
+        if self.streams.iter().any(|stream| stream.blocked_since_us.is_some()) {
+            return limits::TICK_SHUT_MS;
+        }
         let soon = self.has_more() || self.accounts.has_slowed();
         match soon || self.streams.iter().any(Stream::needs_watching) {
             true => limits::TICK_BUSY_MS,

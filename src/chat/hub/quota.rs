@@ -507,8 +507,9 @@ mod tests {
     #[test]
     fn a_stall_budget_comes_back_with_time() {
         let mut account = Account::default();
-        assert!(!account.charge_stall(1_000_000, 60_000));
-        assert!(account.charge_stall(1_060_000, 60_000));
+        let most = STALL_BUDGET_MS * 600;
+        assert!(!account.charge_stall(1_000_000, most));
+        assert!(account.charge_stall(1_000_000 + most, most));
         assert!(!account.may_stall(1_100_000));
         assert!(account.may_stall(11_000_000));
         // However long it was, what is spent is back after the longest pause of a member.

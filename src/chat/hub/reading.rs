@@ -20,12 +20,20 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        FRAME_HEADER_BYTES, LOOK_COST_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX, UNREAD_MAX,
+        FRAME_HEADER_BYTES, LOOK_COST_BYTES, MARKS_PER_USER_MAX, SEARCH_BYTES_MAX,
+        UNREAD_AT_SIGNS_MAX, UNREAD_IN_MEMORY_LOOKS_MAX, UNREAD_MAX,
     },
 };
 
 /// Streams in one answer of what is unread; the caller asks again for more.
 const MARKS_PER_REPLY: usize = 200;
+
+/// Remaining work of one count of unread messages in memory.
+struct Looks {
+    messages: u64,
+    /// `@` characters compared with the user's name.
+    at_signs: usize,
+}
 
 /// A question that the store has to answer, on another thread.
 #[derive(Debug, Clone)]
@@ -397,8 +405,8 @@ impl Hub {
         user: &str,
         tags: Vec<StreamTag>,
     ) -> Vec<(MarkInfo, Option<StreamKey>)> {
-        // What is in memory is looked through here and now: only so much for one request.
-        let mut looks = UNREAD_MAX;
+        let mut looks =
+            Looks { messages: UNREAD_IN_MEMORY_LOOKS_MAX, at_signs: UNREAD_AT_SIGNS_MAX };
         let marks = tags.into_iter().map(|tag| {
             if tag == ANNOUNCEMENTS {
                 return (self.notices_mark(uid, label), None);
@@ -435,15 +443,16 @@ impl Hub {
         }
     }
 
-    /// Rooms without history are counted here. Once `looks` messages were looked at, the rest counts by its
-    /// numbers, own messages with others. No text is read: whom it mentions was noted when it was published.
+    /// Counts messages of a room without history. Once `looks` are used up, the remaining messages count by
+    /// their numbers, own messages with others, and the remaining mentions do not count. No text is read: its
+    /// mentions were saved when it was published.
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
         tag: StreamTag,
         (uid, label): (u32, Option<&Label>),
         user: &str,
-        looks: &mut u64,
+        looks: &mut Looks,
     ) {
         let stream = self.stream(tag);
         let (backlog, key) = (&stream.backlog, &stream.key);
@@ -453,22 +462,27 @@ impl Hub {
             key.counts((of.from.uid, from.as_ref()), to.as_ref(), (uid, label))
         };
         let mut at = backlog.start().max(info.mark + 1);
-        while *looks > 0
+        while looks.messages > 0
             && let Some(segment) = backlog.holding(at)
         {
             let body = &segment.frame[FRAME_HEADER_BYTES..];
             let messages = segment.last + 1 - segment.first;
-            self.looked_at(usize::try_from(messages).unwrap_or(usize::MAX));
+            // Each is decoded.
+            self.looked_at(usize::try_from(2 * messages).unwrap_or(usize::MAX));
             for message in Reader::new(body).into_iter().flatten().flatten() {
                 if message.seq > info.mark && counts(&message) {
                     info.unread += 1;
-                    if let Some(excerpt) = segment.mentions_of(message.seq) {
-                        self.looked_at(excerpt.len() / LOOK_COST_BYTES);
+                    if looks.at_signs > 0
+                        && let Some(excerpt) = segment.mentions_of(message.seq)
+                    {
+                        let at_signs = excerpt.bytes().filter(|b| *b == b'@').count();
+                        self.looked_at(at_signs.div_ceil(LOOK_COST_BYTES));
+                        looks.at_signs = looks.at_signs.saturating_sub(at_signs);
                         info.mentions += u64::from(mentions(excerpt, user));
                     }
                 }
             }
-            *looks = looks.saturating_sub(messages);
+            looks.messages = looks.messages.saturating_sub(messages);
             at = segment.last + 1;
         }
         let rest = (backlog.head() + 1).saturating_sub(at);
