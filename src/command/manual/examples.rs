@@ -66,7 +66,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "moot backup - | gzip > moot.db.gz",
         ],
     ),
-    ("restore", &["moot restore moot.db               # after moot stop"]),
+    ("restore", &["moot stop && moot restore moot.db"]),
     ("search", &["moot search 'build failed'", "moot search 회의 --room dev --since 7d"]),
     (
         "read",
