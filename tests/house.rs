@@ -315,3 +315,16 @@ fn the_table_of_bounds_sees_a_breach() {
         assert!(wrong(bad) > 0, "{bad}");
     }
 }
+
+#[test]
+fn documented_json_keys_exist_in_the_program() {
+    let program: String = sources().into_iter().map(|(_, text)| text).collect();
+    let page = fs::read_to_string("docs/json.md").unwrap();
+    for line in page.lines() {
+        let rest = line.strip_prefix("### `").or_else(|| line.strip_prefix("| `"));
+        let Some((name, _)) = rest.and_then(|rest| rest.split_once('`')) else { continue };
+        let is_literal = program.contains(&format!("\"{name}\""));
+        let is_field = program.contains(&format!("pub {name}: "));
+        assert!(is_literal || is_field, "docs/json.md describes {name}, which no source has");
+    }
+}

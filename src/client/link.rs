@@ -75,6 +75,8 @@ pub struct Link {
     counter: u64,
     events: Vec<Event>,
     deadline: Option<Instant>,
+    /// Deadline of each question, counted from its start.
+    reply_timeout: Option<Duration>,
     /// Time limits of the socket, as they were last set: to read, to write.
     limits: [Option<Duration>; 2],
 }
@@ -121,6 +123,7 @@ impl Link {
             counter: 0,
             events: Vec::new(),
             deadline: None,
+            reply_timeout: None,
             limits: [None; 2],
         }
     }
@@ -137,6 +140,7 @@ impl Link {
             counter: 0,
             events: Vec::new(),
             deadline: None,
+            reply_timeout: None,
             limits: [None; 2],
         }
     }
@@ -144,6 +148,11 @@ impl Link {
     /// Bounds the time of everything that follows.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+    }
+
+    /// Bounds the time of each [`Link::ask`] from now on, in place of a deadline of them all.
+    pub fn set_reply_timeout(&mut self, timeout: Duration) {
+        self.reply_timeout = Some(timeout);
     }
 
     /// Until when everything has to be done.
@@ -282,6 +291,9 @@ impl Link {
     /// # Errors
     /// A refusal, or the connection's failure.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, LinkError> {
+        if let Some(timeout) = self.reply_timeout {
+            self.deadline = Some(Instant::now() + timeout);
+        }
         let asked = self.queue_request(request);
         loop {
             match self.wait()? {

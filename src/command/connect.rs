@@ -140,6 +140,9 @@ impl Context {
     pub(super) fn link(&self) -> Result<Link, Failure> {
         let mut link = Link::open(self.connect()?, &self.hello(Kind::Script)?);
         link.set_deadline(Some(self.deadline()));
+        if self.global.timeout.is_none() {
+            link.set_reply_timeout(Duration::from_millis(ANSWER_MS_DEFAULT));
+        }
         Ok(link)
     }
 

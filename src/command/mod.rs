@@ -4,6 +4,7 @@ mod announce;
 mod answer;
 mod args;
 mod ask;
+mod backup;
 mod bench;
 mod connect;
 mod doctor;
@@ -100,6 +101,9 @@ fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
         Verb::Bench(args) => bench::run(context, &args),
         Verb::Serve(args) => serve::run(context, &args),
         Verb::Stop => status::stop(context),
+        Verb::Backup(args) => backup::back_up(context, &args),
+        Verb::Restore(args) => backup::restore(context, &args),
+        Verb::Export(args) => past::export(context, &args),
         Verb::Completions(args) => manual::completions(context, &args),
         Verb::Man(args) => manual::man(context, &args),
     }

@@ -58,6 +58,17 @@ impl Output {
         Style { color: false, rooms }
     }
 
+    /// Prints JSON from now on, whatever the flags say.
+    pub(super) fn print_json(&mut self) {
+        self.json = true;
+    }
+
+    /// Copies a file to the output, byte for byte.
+    pub(super) fn copy(&mut self, file: &mut std::fs::File) -> Result<(), Failure> {
+        io::copy(file, &mut self.out).map_err(|e| broken(&e))?;
+        self.flush()
+    }
+
     /// One line of a result.
     pub(super) fn line(&mut self, line: &str) -> Result<(), Failure> {
         self.write(painted_only(line, self.color).as_bytes())?;

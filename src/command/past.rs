@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    args::{HistoryArgs, ReadArgs, SearchArgs},
+    args::{ExportArgs, HistoryArgs, ReadArgs, SearchArgs},
     connect::Context,
     exit::{Exit, Failure},
+    json, rooms,
     time::When,
 };
 use crate::{
@@ -41,6 +42,35 @@ pub(super) fn history(context: &mut Context, args: &HistoryArgs) -> Result<Exit,
     link.messages(target, &span, (first, last), |message| {
         context.out.event(&Event::Message(message), false)
     })?;
+    link.quit();
+    Ok(Exit::Done)
+}
+
+/// Prints messages as JSON: of streams that are named, or of all that this user may read.
+pub(super) fn export(context: &mut Context, args: &ExportArgs) -> Result<Exit, Failure> {
+    context.out.print_json();
+    let mut link = context.link()?;
+    let mut targets = args.targets.clone();
+    if args.all {
+        let rooms = rooms::all_rooms(&mut link)?;
+        targets.extend(rooms.into_iter().map(|room| Target::Room(room.name)));
+        let directs = link.unread(&[])?.into_iter().filter_map(|mark| match mark.name {
+            StreamLabel::Direct(user) => Some(Target::User { user, label: None }),
+            StreamLabel::Room(_) | StreamLabel::Announcements => None,
+        });
+        targets.extend(directs);
+    }
+    for target in targets {
+        let span = link.span(&target)?;
+        link.messages(&target, &span, (span.first.max(1), span.head), |message| {
+            context.out.event(&Event::Message(message), false)
+        })?;
+    }
+    if args.all {
+        for notice in link.notices()? {
+            context.out.json(&json::notice(&notice))?;
+        }
+    }
     link.quit();
     Ok(Exit::Done)
 }
@@ -167,7 +197,6 @@ fn read_one(
     // What could not be printed was not read.
     context.out.flush()?;
     if !peek {
-        link.set_deadline(Some(context.deadline()));
         link.ask(&Request::MarkRead { target, seq: mark.head })?;
     }
     Ok(())

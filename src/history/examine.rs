@@ -12,7 +12,7 @@ use super::{HistoryError, schema};
 /// Steps of SQLite between two looks at the time.
 const STEPS: i32 = 10_000;
 /// How long another program may hold the database.
-const BUSY: Duration = Duration::from_millis(200);
+pub(super) const BUSY: Duration = Duration::from_millis(200);
 
 /// What is known of a history after a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn examine(path: &Path, time: Duration) -> Result<Examined, HistoryError> {
 }
 
 /// What was put away cleanly has no other files beside it: then it is read as it is, and none are made.
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let is_clean = ["-wal", "-shm"].iter().all(|more| {
         let mut beside = path.to_owned().into_os_string();

@@ -4,6 +4,7 @@
 //! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
+mod copy;
 mod damage;
 mod examine;
 mod index;
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+pub use copy::{Copied, CopyError, back_up, restore};
 pub use examine::{Examined, examine};
 pub use read::{Found, Query, Reader};
 pub use search::Hit;

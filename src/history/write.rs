@@ -369,15 +369,19 @@ fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     rows.collect()
 }
 
+/// Epoch and newest id from the note beside a history.
+pub(super) fn noted(path: &Path) -> Option<(u32, u64)> {
+    let file = os::open_to_read(&note_path(path)).ok()?;
+    let mut text = String::new();
+    file.take(NOTE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let (epoch, newest) = text.trim().split_once(' ')?;
+    Some((epoch.parse().ok()?, newest.parse().ok()?))
+}
+
 /// How often an older database was put back in the place of a newer one: a note beside it knows the
 /// newest id of not long ago.
 fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
-    let noted = os::open_to_read(&note_path(path)).ok().and_then(|file| {
-        let mut text = String::new();
-        file.take(NOTE_BYTES_MAX).read_to_string(&mut text).ok()?;
-        let (epoch, newest) = text.trim().split_once(' ')?;
-        Some((epoch.parse::<u32>().ok()?, newest.parse::<u64>().ok()?))
-    });
+    let noted = noted(path);
     let known = u32::try_from(fact(connection, "epoch")?).unwrap_or(0).max(1);
     let epoch = match noted {
         Some((epoch, before)) if newest < before && !planted(Fault::OlderHistoryKeepsEpoch) => {

@@ -19,7 +19,7 @@ use super::world::{Done, PATIENCE, Process, World, eventually, is_root, skipped}
 const PEOPLE: [(&str, u32); 4] =
     [("ann", 61_001), ("bob", 61_002), ("carol", 61_003), ("eve", 61_004)];
 /// Programs of the system that examples use. Without them, those examples are not run.
-const TOOLS: [&str; 3] = ["jq", "sqlite3", "man"];
+const TOOLS: [&str; 2] = ["jq", "man"];
 /// Programs that examples name and that have nothing to do with `moot`: stand-ins.
 const STAND_INS: [(&str, &str); 5] = [
     ("git", "echo 'commit 1: more tests'"),
@@ -38,7 +38,8 @@ const ENDS: [&str; 4] = ["--count", "--check", "/quit", "| head"];
 const TOWNS_AT_A_TIME: usize = 4;
 
 /// What has to have been done before a line with this part.
-const BEFORE: [(&str, &str); 4] = [
+const BEFORE: [(&str, &str); 5] = [
+    ("moot restore", "moot backup --force moot.db"),
     ("room deop dev @carol", "moot room op dev @carol"),
     ("room unban dev @eve", "moot room ban dev @eve"),
     ("room unmute dev @eve", "moot room mute dev @eve"),
@@ -483,7 +484,7 @@ fn what_is_shown_of_a_command_is_what_it_prints() {
 
 /// The words of a text that are no figures, nor units of them, nor the way that messages took.
 fn without_figures(text: &str) -> Vec<Vec<&str>> {
-    let units = ["s", "ms", "ms,", "µs", "µs,", "KiB", "MiB", "B", "multicast,", "session,"];
+    let units = ["s", "s,", "ms", "ms,", "µs", "µs,", "KiB", "MiB", "B", "multicast,", "session,"];
     text.lines()
         .map(|line| {
             line.split_whitespace()

@@ -6,6 +6,7 @@ mod machine;
 mod world;
 
 mod ask;
+mod backup;
 mod bad_input;
 mod bench;
 mod crowd;

@@ -1,10 +1,14 @@
 //! The words in which the tests of the real program are written: a world with a server directory, commands, members.
 
 use std::{
+    collections::{HashMap, HashSet},
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        OnceLock,
+        mpsc::{Receiver, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -262,8 +266,51 @@ impl Done {
     /// Its output as JSON objects.
     #[track_caller]
     pub fn objects(&self) -> Vec<Value> {
-        self.out.lines().map(|l| serde_json::from_str(l).expect(l)).collect()
+        self.out.lines().map(documented).collect()
     }
+}
+
+/// Reads an object that the program printed. Its type and each of its keys are in `docs/json.md`.
+#[track_caller]
+fn documented(line: &str) -> Value {
+    let object: Value = serde_json::from_str(line).expect(line);
+    let kind =
+        object["type"].as_str().unwrap_or_else(|| panic!("an object without a type: {line}"));
+    let pages = documents();
+    let keys =
+        pages.get(kind).unwrap_or_else(|| panic!("docs/json.md lacks the type {kind}: {line}"));
+    for (key, value) in object.as_object().into_iter().flatten() {
+        assert!(key == "type" || keys.contains(key), "docs/json.md lacks {key} of {kind}: {line}");
+        if matches!(key.as_str(), "from" | "member") {
+            let members = value.as_object().into_iter().flatten();
+            let unknown: Vec<_> =
+                members.filter(|(key, _)| !pages["member"].contains(*key)).collect();
+            assert!(unknown.is_empty(), "docs/json.md lacks {unknown:?} of a member");
+        }
+    }
+    object
+}
+
+/// Keys of each type in `docs/json.md`.
+fn documents() -> &'static HashMap<String, HashSet<String>> {
+    static PAGES: OnceLock<HashMap<String, HashSet<String>>> = OnceLock::new();
+    PAGES.get_or_init(|| {
+        let mut pages: HashMap<String, HashSet<String>> = HashMap::new();
+        let mut kind = String::new();
+        for line in include_str!("../../docs/json.md").lines() {
+            if let Some(heading) = line.strip_prefix("### ") {
+                kind = heading.trim_matches('`').to_owned();
+                pages.entry(kind.clone()).or_default();
+            }
+            if let Some((key, _)) = line.strip_prefix("| `").and_then(|row| row.split_once('`')) {
+                pages.entry(kind.clone()).or_default().insert(key.to_owned());
+            }
+        }
+        // What `notices show` prints is both.
+        let notice = pages["notice"].clone();
+        pages.entry("receipt".to_owned()).or_default().extend(notice);
+        pages
+    })
 }
 
 /// A process that runs: a server or a member. It is killed when it is dropped.
@@ -370,8 +417,7 @@ impl Process {
     /// The next JSON object it prints.
     #[track_caller]
     pub fn next(&mut self, what: &str) -> Value {
-        let line = self.line(what);
-        serde_json::from_str(&line).expect(&line)
+        documented(&self.line(what))
     }
 
     /// The next JSON object of this type; others are passed over.

@@ -1,6 +1,7 @@
 //! The only clap: what can be written on the command line.
 
 mod ask;
+mod backup;
 mod exec;
 mod manual;
 mod run;
@@ -31,6 +32,7 @@ use crate::{
 
 pub(super) use self::{
     ask::{AnswerArgs, AskArgs, WaitArgs},
+    backup::{BackupArgs, ExportArgs, RestoreArgs},
     exec::{ExecArgs, Program},
     manual::{CompletionsArgs, ManArgs},
     run::RunArgs,
@@ -215,6 +217,12 @@ pub(super) enum Verb {
     Serve(ServeArgs),
     /// End the server
     Stop,
+    /// Copy the history to a file, also while the server runs
+    Backup(BackupArgs),
+    /// Replace the history by a backup (the server must not run)
+    Restore(RestoreArgs),
+    /// Print messages as JSON, one object per line
+    Export(ExportArgs),
     /// Write what lets a shell complete commands, rooms and members
     Completions(CompletionsArgs),
     /// Write manual pages

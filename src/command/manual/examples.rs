@@ -52,6 +52,21 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "moot history --json dev > dev.jsonl   # everything: the export",
         ],
     ),
+    (
+        "export",
+        &[
+            "moot export dev > dev.jsonl",
+            "moot export --all > moot.jsonl     # rooms, conversations and announcements",
+        ],
+    ),
+    (
+        "backup",
+        &[
+            "moot backup moot.db                # also while the server runs",
+            "moot backup - | gzip > moot.db.gz",
+        ],
+    ),
+    ("restore", &["moot stop && moot restore moot.db"]),
     ("search", &["moot search 'build failed'", "moot search 회의 --room dev --since 7d"]),
     (
         "read",

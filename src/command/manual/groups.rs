@@ -4,13 +4,13 @@
 /// in one group; a name that no command has yet is passed over.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Talk", &["join", "send", "listen"]),
-    ("What was said", &["read", "history", "search"]),
+    ("What was said", &["read", "history", "search", "export"]),
     ("Rooms", &["rooms", "room"]),
     ("Tell everybody", &["announce", "notices"]),
     ("Who is here", &["who", "away", "back", "badge"]),
     ("Scripts", &["run", "wait", "ask", "answer"]),
     ("Keep order", &["kick", "drop"]),
-    ("The server", &["serve", "stop", "status", "doctor", "bench"]),
+    ("The server", &["serve", "stop", "status", "doctor", "backup", "restore", "bench"]),
     ("Help", &["completions", "man", "help"]),
 ];
 
@@ -35,6 +35,7 @@ pub(super) const MEANT: &[(&str, &str)] = &[
     ("dm", "send"),
     ("echo", "send"),
     ("enter", "join"),
+    ("dump", "export"),
     ("exec", "run"),
     ("find", "search"),
     ("follow", "listen"),
