@@ -6,6 +6,7 @@
 
 mod damage;
 mod examine;
+mod files;
 mod index;
 mod read;
 mod retention;
