@@ -49,7 +49,10 @@ faults! {
     IndexKeepsFullDisk "On a full disk the index gives its space to the history."
     ClientIgnoresEpoch "A member starts over when the epoch has risen."
 
+    LostHistoryAcknowledged "A message is acknowledged only while its database is in its place."
+
     // Hostile surroundings.
+    FilesNotWatched "A server whose files are removed can be reached again."
     WayNotChecked "Nothing leads through a directory or link that another user can change."
     ForeignDirectoryTaken "A directory with another use is not taken over."
     FifoWaitedFor "Nothing in the place of a file keeps a command waiting."

@@ -476,6 +476,10 @@ pub const FOLLOWING_NAMES_PER_USER_MAX: usize = 256;
 pub const SERVICE_STATUS_EVERY_MS: u64 = 5_000;
 /// The server renews its heartbeat so often.
 pub const HEARTBEAT_EVERY_MS: u64 = 500;
+/// The server looks at its own files every so many milliseconds.
+pub const FILES_LOOK_MS: u64 = 500;
+/// A command waits for a server that makes its socket again, milliseconds.
+pub const REPAIR_MS_MAX: u64 = 3_000;
 /// A held lock with an older heartbeat: the server does not respond.
 pub const HEARTBEAT_STALE_MS: u64 = 3_000;
 /// A person without an own message or key for so long is idle.

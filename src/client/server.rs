@@ -18,6 +18,7 @@ use crate::{
             Request,
         },
     },
+    config,
     limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
     os::{self, Places},
     presence::{ReadError, Snapshot},
@@ -51,7 +52,7 @@ impl Server {
     /// If the name is none, or there is no place for it.
     pub fn find(choice: Option<&str>) -> Result<Self, os::PlaceError> {
         let named = std::env::var("MOOT_SERVER").ok().filter(|s| !s.is_empty());
-        let places = os::resolve(choice.or(named.as_deref()), &os::Env::from_process())?;
+        let places = os::resolve(choice.or(named.as_deref()), &config::environment())?;
         let timeout = Duration::from_millis(ANSWER_MS_DEFAULT);
         Ok(Self { places, label: None, kind: Kind::Script, timeout })
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    limits::{IDLE_EXIT_MS, START_MS_MAX},
+    limits::{IDLE_EXIT_MS, REPAIR_MS_MAX, START_MS_MAX},
     os::{self, Places},
     session::{ConnectError, Connection},
 };
@@ -60,7 +60,14 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
 
 /// Runs a server in the background; gives its last words if it ended before it was ready.
 fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let program = std::env::current_exe().map_err(|e| {
+        // On Linux it is found by /proc.
+        io::Error::new(
+            e.kind(),
+            format!("the program's own file can't be found ({e}); is /proc mounted?"),
+        )
+    })?;
+    let mut command = Command::new(program);
     os::in_background(&mut command);
     let mut child = command
         .args(args)
@@ -87,6 +94,8 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
 
 /// Connects to whoever holds the lock, once it listens.
 fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectError> {
+    let repaired = Instant::now() + Duration::from_millis(REPAIR_MS_MAX);
+    let mut is_asked = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         // Whoever was faster may have it in another directory.
@@ -94,6 +103,12 @@ fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectErro
             Err(ConnectError::NoServer(_))
                 if Instant::now() < deadline && os::is_served(places) =>
             {
+                // It was ready once, and its socket stays away: it makes room for another one.
+                if !is_asked && Instant::now() >= repaired && os::was_ready(&places.lock()) {
+                    is_asked = true;
+                    // One that can't be asked is named when the time is out.
+                    let _ = os::end_holder(&places.lock());
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
             done => return done,

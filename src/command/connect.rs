@@ -14,7 +14,8 @@ use super::{
 use crate::{
     chat::member::Kind,
     client::{Link, LinkError, StartError},
-    limits::ANSWER_MS_DEFAULT,
+    config,
+    limits::{ANSWER_MS_DEFAULT, REPAIR_MS_MAX},
     os::{self, PlaceError, Places},
     session::{ConnectError, Connection},
     wire::hello::Hello,
@@ -30,7 +31,7 @@ pub(super) struct Context {
 impl Context {
     /// Where the server of this command lives.
     pub(super) fn places(&self) -> Result<Places, Failure> {
-        Ok(os::resolve(self.global.server.as_deref(), &os::Env::from_process())?)
+        Ok(os::resolve(self.global.server.as_deref(), &config::environment())?)
     }
 
     /// Until when an answer is waited for.
@@ -43,14 +44,14 @@ impl Context {
     pub(super) fn connect(&self) -> Result<Connection, Failure> {
         let places = self.places()?;
         let wait = self.deadline().saturating_duration_since(Instant::now());
-        Connection::open(&places.socket(), wait).map_err(|e| self.no_connection(e, &places))
+        open(&places, wait).map_err(|e| self.no_connection(e, &places))
     }
 
     /// A connection; the user's own server is started if there is none.
     pub(super) fn connect_or_start(&mut self) -> Result<(Connection, Places), Failure> {
         let places = self.places()?;
         let wait = self.deadline().saturating_duration_since(Instant::now());
-        match Connection::open(&places.socket(), wait) {
+        match open(&places, wait) {
             Ok(connection) => Ok((connection, places)),
             Err(e @ ConnectError::NoServer(_)) if self.global.no_start || places.host => {
                 Err(self.no_connection(e, &places))
@@ -96,8 +97,7 @@ impl Context {
     /// What is said where a server is needed and there is none.
     pub(super) fn no_server(&self) -> Result<Failure, Failure> {
         let places = self.places()?;
-        let text = format!("no server in {}; `moot serve` runs one", places.runtime.display());
-        Ok(Failure::new(Exit::NoServer, text))
+        Ok(Failure::new(Exit::NoServer, no_server_in(&places)))
     }
 
     pub(super) fn no_connection(&self, e: ConnectError, places: &Places) -> Failure {
@@ -107,9 +107,16 @@ impl Context {
                 let text = if os::is_served(places) {
                     format!("the server in {dir} does not accept connections yet")
                 } else {
-                    format!("no server in {dir}; `moot serve` runs one")
+                    no_server_in(places)
                 };
                 Failure::new(Exit::NoServer, text)
+            }
+            ConnectError::Denied(path) if places.host => {
+                let path = path.display();
+                let text = format!(
+                    "{path}: permission denied: the host's server does not admit you; {OWN_INSTEAD}"
+                );
+                Failure::new(Exit::Denied, text)
             }
             e @ (ConnectError::Denied(_)
             | ConnectError::TimedOut(_)
@@ -149,12 +156,43 @@ impl Context {
     /// The same, within some time.
     pub(super) fn link_within(&self, wait: Duration) -> Result<Link, Failure> {
         let places = self.places()?;
-        let connection = Connection::open(&places.socket(), wait)?;
+        let connection = open(&places, wait)?;
         let mut link = Link::open(connection, &self.hello(Kind::Script)?);
         link.set_deadline(Some(Instant::now() + wait));
         Ok(link)
     }
 }
+
+/// The way out for users whom the host's server does not serve.
+const OWN_INSTEAD: &str = "--server own uses your own server";
+
+/// Words for the place of a server that does not run.
+pub(super) fn no_server_in(places: &Places) -> String {
+    let dir = places.runtime.display();
+    match places.host {
+        true => format!(
+            "the host's server is not running (no server in {dir}); start it (`systemctl start moot`, or `moot \
+             serve --system`), or: {OWN_INSTEAD}"
+        ),
+        false => format!("no server in {dir}; `moot serve` runs one"),
+    }
+}
+
+/// A connection to the server of these places. One whose socket was removed makes it again: that is waited for.
+pub(super) fn open(places: &Places, wait: Duration) -> Result<Connection, ConnectError> {
+    let until = Instant::now() + wait.min(Duration::from_millis(REPAIR_MS_MAX));
+    loop {
+        match Connection::open(&os::located(places).socket(), wait) {
+            Err(ConnectError::NoServer(_)) if Instant::now() < until && os::is_served(places) => {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// How often is looked whether a socket is there again.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl From<ConnectError> for Failure {
     fn from(e: ConnectError) -> Self {

@@ -9,7 +9,7 @@ use super::{
     interrupt,
 };
 use crate::{
-    config::{Settings, TomlFile as _},
+    config::{ConfigError, Settings, TomlFile as _},
     os::{self, Places},
     server::{self, Log, Options, ServerError, Stop},
 };
@@ -27,16 +27,19 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
         .as_ref()
         .map_or(Ok(()), |handed| handed.check(&places.socket()))
         .map_err(refused)?;
-    let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
-        .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let load = loader(context, args.system)?;
+    let settings = load().map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     if args.check {
+        settings.unknown_names().iter().for_each(|what| context.out.warn(what));
         context.out.line("the configuration is good")?;
         return Ok(Exit::Done);
     }
     let log = match args.detached {
         true => {
             os::prepare(&places, args.system)?;
-            Log::file(&places.log()).map_err(|e| Failure::new(Exit::Failed, e.to_string()))?
+            let path = places.log();
+            let failed = |e| Failure::new(Exit::Failed, format!("{}: {e}", path.display()));
+            Log::file(&path).map_err(failed)?
         }
         false => Log::stderr(context.global.verbose),
     };
@@ -57,7 +60,8 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
         handed_over,
     };
     let stop = Stop::default();
-    stop_on_signal(&stop);
+    stop.reload_by(load);
+    stop_on_signal(&stop, args);
     let detached = args.detached;
     let ready = |places: &Places| say_ready(context, places, detached);
     match server::run(options, log, &stop, ready) {
@@ -82,7 +86,29 @@ fn say_ready(context: &mut Context, places: &Places, detached: bool) {
     }
 }
 
-fn stop_on_signal(stop: &Stop) {
+/// Reads the configuration, also when the working directory is another one.
+fn loader(
+    context: &Context,
+    system: bool,
+) -> Result<impl Fn() -> Result<Settings, ConfigError> + Send + Sync + 'static, Failure> {
+    let named = context.global.config.as_deref().map(std::path::absolute).transpose();
+    let named = named.map_err(|e| Failure::new(Exit::Usage, format!("--config: {e}")))?;
+    let usual = os::config_path(system);
+    Ok(move || Settings::load(named.as_deref(), &usual))
+}
+
+fn stop_on_signal(stop: &Stop, args: &ServeArgs) {
+    let of_hangup = stop.clone();
+    // Daemons read their configuration again; a server in the background belongs to no terminal.
+    let done = match (args.system, args.detached) {
+        (true, _) => os::on_hangup(true, move || of_hangup.reload()),
+        (false, true) => os::on_hangup(true, || {}),
+        (false, false) => os::on_hangup(false, move || {
+            of_hangup.stop_since("its terminal closed, or another process sent SIGHUP");
+        }),
+    };
+    // Without it SIGHUP ends the server like any other program.
+    drop(done);
     // Without that, or without a thread, the server runs, and `moot stop` ends it.
     let Ok(wish) = interrupt::catch_for_good() else { return };
     let stop = stop.clone();

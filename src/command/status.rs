@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     args::StatusArgs,
-    connect::Context,
+    connect::{Context, open},
     exit::{Exit, Failure},
     json, metrics,
     output::Output,
@@ -168,7 +168,7 @@ pub(super) fn is_silence(e: &LinkError) -> bool {
 /// Asks the server of these places how it is, in frames that every version answers.
 pub(super) fn ask(places: &Places, wait: Duration) -> Result<Status, LinkError> {
     // A connection that does not shake hands: an old server answers the frozen kinds all the same.
-    let mut link = Link::bare(Connection::open(&places.socket(), wait)?);
+    let mut link = Link::bare(open(places, wait)?);
     link.set_deadline(Some(Instant::now() + wait));
     link.queue_frozen(Kind::Status);
     loop {
@@ -178,19 +178,28 @@ pub(super) fn ask(places: &Places, wait: Duration) -> Result<Status, LinkError> 
     }
 }
 
-pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
-    let places = context.places()?;
-    let deadline = context.deadline();
-    let connection = context.connect()?;
+fn ask_to_end(connection: Connection, deadline: Instant) -> Result<(), Failure> {
     let mut link = Link::bare(connection);
     link.set_deadline(Some(deadline));
     link.queue_frozen(Kind::Stop);
     loop {
         match link.wait() {
             Ok(_) => {}
-            Err(LinkError::Ended(_) | LinkError::Io(_)) => break,
+            Err(LinkError::Ended(_) | LinkError::Io(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
+    }
+}
+
+pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
+    let places = context.places()?;
+    let deadline = context.deadline();
+    let wait = deadline.saturating_duration_since(Instant::now());
+    match open(&places, wait) {
+        Ok(connection) => ask_to_end(connection, deadline)?,
+        // Its socket was removed and stays away: its process is asked.
+        Err(ConnectError::NoServer(_)) if os::end_holder(&places.lock()).is_ok() => {}
+        Err(e) => return Err(context.no_connection(e, &places)),
     }
     // Its lock goes last, when everything is put away.
     while os::is_served(&places) {

@@ -1,10 +1,10 @@
 //! `moot who`: the presence table, read without a word to the server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     args::WhoArgs,
-    connect::Context,
+    connect::{Context, LOOK_EVERY, no_server_in},
     exit::{Exit, Failure},
     json, render, rooms,
 };
@@ -15,9 +15,9 @@ use crate::{
         roster::Row,
         verbs::WhoInfo,
     },
-    limits::IDLE_AFTER_MS,
-    os,
-    presence::{ServerState, Snapshot},
+    limits::{IDLE_AFTER_MS, REPAIR_MS_MAX},
+    os::{self, Places},
+    presence::{ReadError, ServerState, Snapshot},
 };
 
 /// How often `--watch` looks.
@@ -54,7 +54,7 @@ pub(super) fn in_chat(context: &mut Context, room: Option<&RoomName>) -> Result<
 /// The table as it is; exit 3 with its rows if the server is dead.
 fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
     let places = context.places()?;
-    let snapshot = Snapshot::read(&places)?;
+    let snapshot = snapshot(&places)?;
     if snapshot.damaged > 0 {
         let text =
             format!("the presence table is damaged: {} rows can't be read", snapshot.damaged);
@@ -79,6 +79,22 @@ fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
         }
     };
     Ok((snapshot, exit))
+}
+
+/// The table of a server; one that makes it again is waited for.
+fn snapshot(places: &Places) -> Result<Snapshot, Failure> {
+    let until = Instant::now() + Duration::from_millis(REPAIR_MS_MAX);
+    loop {
+        match Snapshot::read(&os::located(places)) {
+            Err(ReadError::NoServer { .. }) if Instant::now() < until && os::is_served(places) => {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err(e @ ReadError::NoServer { .. }) if places.host => {
+                return Err(Failure { text: no_server_in(places), ..e.into() });
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 fn chosen(snapshot: &Snapshot, args: &WhoArgs) -> Vec<Row> {
@@ -142,7 +158,7 @@ fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failu
 
 /// Shows the table again whenever it says something else.
 fn watch(context: &mut Context, args: &WhoArgs, mut shown: Vec<Row>) -> Result<Exit, Failure> {
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     loop {
         context.out.flush()?;
         if context.is_late(since) {

@@ -62,13 +62,21 @@ pub struct Settings {
 }
 
 /// `[server]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Who may connect to a host's server: `@user`, `%group`; empty: everybody.
     pub allow: Vec<String>,
+    /// What commands do while the system server does not run: `never` use the user's own server, or use their `own`.
+    pub fallback: String,
     /// The server ends after so long without sessions; empty: never.
     pub idle_exit: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { allow: Vec::new(), fallback: "never".to_owned(), idle_exit: String::new() }
+    }
 }
 
 /// `[policy]`: `@user`, `%group`, and in all but the first `operators`; an empty list is everybody.
@@ -331,6 +339,10 @@ impl TomlFile for Settings {
             let why = "\"auto\" or \"off\" is allowed".to_owned();
             return wrong("broadcast.mode", format!("{:?}", self.broadcast.mode), why);
         }
+        if !matches!(self.server.fallback.as_str(), "never" | "own") {
+            let why = "\"never\" or \"own\" is allowed".to_owned();
+            return wrong("server.fallback", format!("{:?}", self.server.fallback), why);
+        }
         if self.idle_exit().is_err() {
             let why = "a duration such as \"15m\" is allowed, or nothing".to_owned();
             return wrong("server.idle_exit", format!("{:?}", self.server.idle_exit), why);
@@ -343,8 +355,9 @@ impl TomlFile for Settings {
             let why = "a duration such as \"90d\" is allowed, or nothing".to_owned();
             return wrong("history.keep", format!("{:?}", self.history.keep), why);
         }
-        let lists = [("server.allow", &self.server.allow)].into_iter().chain(self.policy.lists());
-        for (key, who) in lists.flat_map(|(key, list)| list.iter().map(move |who| (key, who))) {
+        for (key, who) in
+            self.name_lists().flat_map(|(key, list)| list.iter().map(move |who| (key, who)))
+        {
             let name = who.strip_prefix('@').or_else(|| who.strip_prefix('%'));
             let group = who == "operators" && !matches!(key, "server.allow" | "policy.operators");
             if !group && name.is_none_or(|name| UserName::new(name).is_err()) {
@@ -359,7 +372,57 @@ impl TomlFile for Settings {
     }
 }
 
+/// What decides where servers are, with the policy of the host.
+#[must_use]
+pub fn environment() -> os::Env {
+    os::Env::from_process().falling_back_by(|path| {
+        Settings::load(None, path).is_ok_and(|settings| settings.server.fallback == "own")
+    })
+}
+
 impl Settings {
+    /// Keys of settings that differ and hold until the server is started again.
+    #[must_use]
+    pub fn fixed_differences(&self, new: &Self) -> Vec<&'static str> {
+        let (own, other) = (&self.limits, &new.limits);
+        [
+            ("server.idle_exit", self.server.idle_exit != new.server.idle_exit),
+            ("broadcast.mode", self.broadcast.mode != new.broadcast.mode),
+            ("history.enabled", self.history.enabled != new.history.enabled),
+            ("history.sync", self.history.sync != new.history.sync),
+            ("history.keep", self.history.keep != new.history.keep),
+            ("history.bytes_max", self.history.bytes_max != new.history.bytes_max),
+            ("limits.backlog_bytes", own.backlog_bytes != other.backlog_bytes),
+            ("limits.backlog_total_bytes", own.backlog_total_bytes != other.backlog_total_bytes),
+            (
+                "limits.in_flight_bytes_per_user",
+                own.in_flight_bytes_per_user != other.in_flight_bytes_per_user,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(key, differs)| differs.then_some(key))
+        .collect()
+    }
+
+    fn name_lists(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
+        [("server.allow", &self.server.allow)].into_iter().chain(self.policy.lists())
+    }
+
+    /// Users and groups that the system does not know, each in words: a typo admits no user.
+    #[must_use]
+    pub fn unknown_names(&self) -> Vec<String> {
+        let all = self.name_lists().flat_map(|(key, list)| list.iter().map(move |who| (key, who)));
+        let unknown = all.filter_map(|(key, who)| {
+            let (kind, is_known) = match who.split_at_checked(1)? {
+                ("@", user) => ("user", os::user_id(user).is_some()),
+                ("%", group) => ("group", os::is_group(group)),
+                _ => return None,
+            };
+            (!is_known).then(|| format!("{key}: there is no {kind} {who} on this system"))
+        });
+        unknown.collect()
+    }
+
     /// After how long without sessions the server ends.
     ///
     /// # Errors
@@ -436,7 +499,7 @@ mod tests {
         let table: toml::Table = text.parse().unwrap();
         let keys =
             |section: &str| table[section].as_table().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys("server"), ["allow", "idle_exit"]);
+        assert_eq!(keys("server"), ["allow", "fallback", "idle_exit"]);
         assert_eq!(keys("broadcast"), ["members_min", "mode"]);
         assert_eq!(keys("history"), ["bytes_max", "enabled", "keep", "sync", "user_bytes_max"]);
         assert_eq!(keys("policy").len(), 7);
@@ -459,6 +522,26 @@ mod tests {
                 .unwrap_err()
                 .starts_with("moot.toml: line 2, column 9: ")
         );
+    }
+
+    #[test]
+    fn settings_that_need_a_start_are_named() {
+        let old = Settings::default();
+        let new = parse("[server]\nallow = [\"@ann\"]\n[policy]\njoin = [\"@ann\"]").unwrap();
+        assert_eq!(old.fixed_differences(&new), [""; 0]);
+        let new = parse("[history]\nkeep = \"9d\"\n[broadcast]\nmode = \"off\"").unwrap();
+        assert_eq!(old.fixed_differences(&new), ["broadcast.mode", "history.keep"]);
+    }
+
+    #[test]
+    fn names_that_the_system_does_not_know_are_listed() {
+        let text = "[server]\nallow = [\"@root\", \"@nosuch\", \"%nosuch\"]\n\
+                    [policy]\njoin = [\"operators\", \"@nosuch\"]";
+        if cfg!(unix) {
+            let unknown = parse(text).unwrap().unknown_names();
+            let keys: Vec<_> = unknown.iter().map(|of| of.split_once(':').unwrap().0).collect();
+            assert_eq!(keys, ["server.allow", "server.allow", "policy.join"], "{unknown:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::{
     HistoryError,
     damage::{Order, is_damaged, leap, pass_over},
+    files,
     schema::{fact, set_fact, size_of},
     search::folded,
     write::Shared,
@@ -119,8 +120,7 @@ impl Drop for Index {
 /// Opens an index, or makes one. None: it is there, and of another history.
 fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>> {
     // What is said is nobody else's, nor are its parts.
-    let _ =
-        os::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    files::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut index = Connection::open(path)?;
     index.busy_timeout(Duration::from_secs(5))?;
     index.pragma_update(None, "secure_delete", true)?;

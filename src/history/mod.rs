@@ -7,6 +7,7 @@
 mod copy;
 mod damage;
 mod examine;
+mod files;
 mod index;
 mod read;
 mod retention;

@@ -21,6 +21,7 @@ use rusqlite::{
 use super::{
     HistoryError, Loaded, Reader, Retention,
     damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
+    files::{self, InPlace},
     index::{Identity, Index},
     read::load,
     retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
@@ -170,6 +171,7 @@ pub struct History {
     thread: Option<JoinHandle<()>>,
     reader: Arc<Reader>,
     shared: Arc<Shared>,
+    in_place: Arc<InPlace>,
 }
 
 impl std::fmt::Debug for History {
@@ -202,8 +204,8 @@ impl History {
     pub fn open(path: &Path, options: Options, done: Done) -> Result<(Self, Loaded), HistoryError> {
         let failed = |e| HistoryError::of(path, e);
         schema::check(path)?;
-        // Messages are nobody else's, whatever the umask: SQLite gives its other files the same mode.
-        let _ = os::make_private(path)
+        // Messages are private, whatever the umask: SQLite gives its other files the same mode.
+        files::make_private(path)
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
@@ -227,6 +229,7 @@ impl History {
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
         let id = identity(&connection, loaded.epoch).map_err(failed)?;
         let index = Index::start(path, Identity { id, newest }, &shared)?;
+        let in_place = Arc::new(InPlace::of(path));
         let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
         let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
         let mut writer = Writer {
@@ -234,6 +237,7 @@ impl History {
             path: path.to_owned(),
             retention: options.retention,
             shared: Arc::clone(&shared),
+            in_place: Arc::clone(&in_place),
             cache: Cache::default(),
             next_id,
             noted_id: next_id,
@@ -271,7 +275,7 @@ impl History {
                 path: path.to_owned(),
                 source: rusqlite::Error::ToSqlConversionFailure(e.into()),
             })?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread), reader, shared }, loaded))
+        Ok((Self { jobs: Some(jobs), thread: Some(thread), reader, shared, in_place }, loaded))
     }
 
     /// Hands over one transaction. The caller has at most one under way.
@@ -350,12 +354,23 @@ impl History {
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
         let retention = self.shared.retention_failure().clone();
-        self.shared.damage.report().into_iter().chain(retention).collect()
+        self.in_place
+            .lost()
+            .into_iter()
+            .chain(self.shared.damage.report())
+            .chain(retention)
+            .collect()
     }
 }
 
 impl Drop for History {
     fn drop(&mut self) {
+        if self.in_place.lost().is_some() {
+            // The last connection that is closed removes the log by its name, which may be another server's by now:
+            // the thread and its connection stay until the process ends.
+            std::mem::forget(self.jobs.take());
+            return;
+        }
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -524,6 +539,7 @@ struct Writer {
     path: PathBuf,
     retention: Retention,
     shared: Arc<Shared>,
+    in_place: Arc<InPlace>,
     cache: Cache,
     /// Id of the next message; ids rise and are never given again.
     next_id: u64,
@@ -719,6 +735,9 @@ impl Writer {
                 return;
             }
             self.noted_id = self.next_id;
+            if self.in_place.lost().is_some() {
+                return;
+            }
             // If it can't be written, putting back is noticed one time less.
             let _ = write_note(&self.path, self.epoch, self.next_id - 1);
         }
@@ -761,11 +780,18 @@ impl Writer {
         let next_id = page.next_id;
         let unsaid = page.finish()?;
         self.shared.step()?;
+        Self::check_place(&self.in_place)?;
         transaction.commit()?;
         self.next_id = next_id;
         self.shared.newest.store(next_id - 1, Ordering::SeqCst);
         self.shared.forget_bytes(unsaid);
         Ok(())
+    }
+
+    /// Checks that what is committed will be found.
+    fn check_place(in_place: &InPlace) -> rusqlite::Result<()> {
+        let lost = in_place.lost().map(std::io::Error::other);
+        lost.map_or(Ok(()), |e| Err(rusqlite::Error::ToSqlConversionFailure(e.into())))
     }
 
     /// Notes how the last transaction ended.
@@ -786,7 +812,8 @@ impl Writer {
         if self.times.failed.is_some_and(|at| at.elapsed() >= idle) {
             // Ids must not be given again, so it is right at any time.
             let write = |()| set_fact(&self.connection, "newest", self.next_id - 1);
-            let done = self.shared.step().and_then(write);
+            let done = self.shared.step().and_then(|()| Self::check_place(&self.in_place));
+            let done = done.and_then(write);
             self.note_end(done.as_ref().err());
         }
     }

@@ -9,6 +9,11 @@ use std::{
 use super::{Dir, FileKind, LockState, open_to_read, query};
 use crate::faults::{Fault, planted};
 
+/// Reserved name of the user's own server.
+pub(super) const OWN: &str = "own";
+/// Reserved name of the host's server.
+pub(super) const HOST: &str = "host";
+
 /// The directories of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
@@ -39,6 +44,14 @@ impl Places {
     pub fn directory(&self) -> &Path {
         // Where the lock is, it is said where everything else is; a host's server is known by its socket.
         if self.host { &self.runtime } else { &self.state }
+    }
+
+    /// The same server with its socket beside its lock, where the usual directory can't be made.
+    #[must_use]
+    pub fn fall_back(&self) -> Self {
+        let is_apart = self.runtime != self.state;
+        let runtime = if is_apart { self.state.join("run") } else { self.runtime.clone() };
+        Self { runtime, ..self.clone() }
     }
 
     /// The socket that sessions connect to.

@@ -10,5 +10,5 @@ mod seqlock;
 mod writer;
 
 pub use layout::{Badge, TABLE_BYTES};
-pub use reader::{ReadError, ServerState, Snapshot, badge, badge_of_words};
+pub use reader::{ReadError, ServerState, Snapshot, badge, badge_of_words, living_server};
 pub use writer::Table;

@@ -148,6 +148,16 @@ impl Snapshot {
     }
 }
 
+/// Process of the server that made the table in its place and lives; none if it has ended, or is this process.
+#[must_use]
+pub fn living_server(places: &Places) -> Option<u32> {
+    let own = |uid| uid == os::own_uid();
+    let memory = ReadWords::open(&places.table(), TABLE_WORDS, own).ok()?;
+    let header = read_header(memory.words()).ok()?;
+    let pid = u32::try_from(header.pid).ok().filter(|pid| *pid != std::process::id())?;
+    (header.start != 0 && os::start_of(pid) == Some(header.start)).then_some(pid)
+}
+
 /// What a name of this user's own server has not read; none if the table does not say.
 #[must_use]
 pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {

@@ -238,6 +238,29 @@ impl Table {
         }
     }
 
+    /// Returns true if it is in its place.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.memory.is_in_place()
+    }
+
+    /// Puts a copy of it into its place, after the table there was removed.
+    ///
+    /// # Errors
+    /// From the system; a full file system above all.
+    pub fn put_back(&mut self, places: &Places, everybody: bool) -> io::Result<()> {
+        let path = places.table();
+        let mut memory = SharedWords::create(&path, TABLE_WORDS, everybody)?;
+        memory.reserve(layout::words_of_slots(self.reserved))?;
+        // Only this thread writes to either of them.
+        for (to, from) in memory.words().iter().zip(self.memory.words()) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        memory.publish(&path)?;
+        self.memory = memory;
+        Ok(())
+    }
+
     /// Takes the table out of its place: the server ends cleanly.
     pub fn close(&mut self) {
         self.memory.unlink();

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use super::{
     conn::{self, Conn},
     core::Core,
+    files::Door,
     threads::Work,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         DESCRIPTORS_RESERVED, HALF_OPEN_MAX, HALF_OPEN_PER_USER_MAX, STANDING_MS,
     },
     os::{self, PeerIds, Reserve},
-    session::{Accepted, Listener},
+    session::Accepted,
     wire::{
         frame::{self, Kind},
         hello::{self, Refused},
@@ -37,17 +38,9 @@ pub(super) fn room_for(descriptors: u64, sessions_wanted: usize) -> (usize, usiz
     (sessions_wanted.min(all - half_open), half_open)
 }
 
-/// Takes the socket out of its place when the accepting task ends, however it ends.
-struct Unlink(Listener);
-
-impl Drop for Unlink {
-    fn drop(&mut self) {
-        self.0.unlink();
-    }
-}
-
-pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
-    let listener = Unlink(listener);
+/// Lets sessions in. The socket goes out of its place when this ends, however it ends.
+pub(super) async fn accept(core: Rc<Core>, door: Rc<Door>) {
+    let mut listener = door.listener();
     let mut reserve = Reserve::open().ok();
     for turn in 1usize.. {
         if turn.is_multiple_of(ACCEPTS_PER_TURN_MAX) {
@@ -62,16 +55,24 @@ pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
                 continue;
             }
         }
-        match listener.0.accept().await {
-            Ok(socket) => match socket.peer() {
-                Ok(ids) => admit(&core, socket, ids),
-                Err(e) => core.log.warn(&format!("a client can't be identified: {e}")),
-            },
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = door.replaced.notified() => {
+                // Connections that were made to the old one before it was removed are let in.
+                let old = std::mem::replace(&mut listener, door.listener());
+                while let Some(Ok(socket)) = old.accept_waiting().await {
+                    let_in(&core, socket);
+                }
+                continue;
+            }
+        };
+        match accepted {
+            Ok(socket) => let_in(&core, socket),
             Err(e) if os::is_out_of_descriptors(&e) => {
                 // The caller that waits now, if there is one, gets an answer by the descriptor kept aside,
                 // which is back before anything else runs. A later caller may find free ones.
                 drop(reserve.take());
-                if let Some(Ok(socket)) = listener.0.accept_waiting().await {
+                if let Some(Ok(socket)) = listener.accept_waiting().await {
                     core.log.warn("out of file descriptors: a connection was closed");
                     turn_away(&socket, "the server is out of file descriptors; try again later");
                 }
@@ -83,6 +84,13 @@ pub(super) async fn accept(core: Rc<Core>, listener: Listener) {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+fn let_in(core: &Rc<Core>, socket: Accepted) {
+    match socket.peer() {
+        Ok(ids) => admit(core, socket, ids),
+        Err(e) => core.log.warn(&format!("a client can't be identified: {e}")),
     }
 }
 
@@ -154,8 +162,9 @@ impl Standing {
 
 /// Whether a host's server lets this user in, and what they may do there. Asked again as sessions come, since people
 /// come and go in groups; of many that come at once only for the first.
-async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
-    let (allow, policy) = (&core.settings.server.allow, &core.settings.policy);
+pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
+    let settings = core.settings();
+    let (allow, policy) = (&settings.server.allow, &settings.policy);
     let is_named = !allow.is_empty() || policy.lists().iter().any(|(_, list)| !list.is_empty());
     if !is_named || uid == 0 || uid == os::own_uid() {
         return Standing::NAMELESS;
@@ -221,7 +230,7 @@ impl Core {
         if bucket.is_empty(now_us) {
             return true;
         }
-        bucket.take(now_us, 1, self.settings.limits.connections_per_second_per_user);
+        bucket.take(now_us, 1, self.settings().limits.connections_per_second_per_user);
         false
     }
 

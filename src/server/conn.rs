@@ -730,7 +730,11 @@ impl Conn {
     }
 
     fn not_admitted(&self) {
-        self.refuse(4, format!("this server does not admit {}: not permitted", self.peer.user));
+        let text = format!(
+            "this server does not admit {} (`allow` in its moot.toml): not permitted; --server own is your own",
+            self.peer.user
+        );
+        self.refuse(4, text);
     }
 
     fn refuse(&self, code: u8, text: String) {

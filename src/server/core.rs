@@ -50,7 +50,7 @@ const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
 pub(super) struct Core {
     pub(super) inner: RefCell<Inner>,
     pub(super) log: Log,
-    pub(super) settings: Settings,
+    settings: RefCell<Rc<Settings>>,
     /// Rises when an older history was put back.
     pub(super) epoch: u32,
     /// None: everything is kept in memory only.
@@ -58,10 +58,13 @@ pub(super) struct Core {
     /// Itself, for tasks.
     me: Weak<Self>,
     pub(super) system: bool,
-    pub(super) dir: String,
+    /// The runtime directory, as `status` shows it.
+    pub(super) dir: RefCell<String>,
     pub(super) run: RunId,
     /// Why the server is not as it should be.
     pub(super) degraded: Vec<String>,
+    /// Why clients can't find the server.
+    pub(super) files: RefCell<Option<String>>,
     /// Troubles of the history that are in the log.
     logged: RefCell<HashSet<String>>,
     /// Something happened that the end of a turn has to deal with.
@@ -137,12 +140,13 @@ impl Core {
             me: Weak::clone(me),
             inner: RefCell::new(inner),
             log,
-            settings: options.settings.clone(),
+            settings: RefCell::new(Rc::new(options.settings.clone())),
             system: options.system,
             run,
             degraded,
             logged: RefCell::default(),
-            dir: options.places.runtime.display().to_string(),
+            dir: RefCell::new(options.places.runtime.display().to_string()),
+            files: RefCell::default(),
             turn_due: Notify::new(),
             busy: Notify::new(),
             stop_asked: Notify::new(),
@@ -164,6 +168,32 @@ impl Core {
             next_session: Cell::new(1),
             clock: Cell::new(Clock::new(os::monotonic_us())),
         })
+    }
+
+    /// What the operator configured.
+    pub(super) fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    /// Takes over another configuration: all that was found out by the last one is forgotten.
+    pub(super) fn set_settings(&self, settings: Settings) {
+        self.settings.replace(Rc::new(settings));
+        self.standings.borrow_mut().clear();
+    }
+
+    /// Names users and groups of the configuration that the system does not know.
+    pub(super) fn log_unknown_names(&self) {
+        let (settings, Some(core)) = (self.settings(), self.me.upgrade()) else { return };
+        if !self.system {
+            return;
+        }
+        tokio::task::spawn_local(async move {
+            let names = Settings::clone(&settings);
+            let unknown = core.threads.run(Work::LookUp, move || names.unknown_names()).await;
+            for what in unknown.unwrap_or_default() {
+                core.log.warn(&what);
+            }
+        });
     }
 
     /// The time of the hub and of its sessions.
@@ -319,7 +349,7 @@ impl Core {
 
     pub(super) fn heartbeat(&self, now_us: u64) {
         let mut inner = self.inner.borrow_mut();
-        let most = self.settings.history.user_bytes_max;
+        let most = self.settings().history.user_bytes_max;
         if let Some(history) = self.history.as_ref().filter(|_| self.system && most > 0) {
             inner.hub.set_over_history(history.users_over(most));
         }

@@ -88,6 +88,11 @@ impl Log {
         }
     }
 
+    /// Something that went as it should and is always to be found: why the server ended.
+    pub fn always(&self, text: &str) {
+        self.line(Level::Info, text);
+    }
+
     /// What an operator did: it is to be found afterwards.
     pub fn note(&self, text: &str) {
         self.line(Level::Notice, text);
@@ -113,6 +118,17 @@ impl Log {
         let left_out = self.noise.borrow_mut().settle(os::monotonic_us());
         for (who, lines) in left_out {
             self.line(Level::Warning, &format!("{lines} more of {who}"));
+        }
+    }
+
+    /// Opens the file again if another program removed it or moved it away.
+    pub fn look(&self) {
+        if let Sink::File { file, path, bytes } = &mut *self.sink.borrow_mut()
+            && !os::FileIdentity::of(file).is_ok_and(|own| own.is_at(path))
+            && let Ok(new) = os::make_private(path)
+        {
+            *bytes = new.metadata().map_or(0, |meta| meta.len());
+            *file = new;
         }
     }
 

@@ -10,10 +10,12 @@ mod accept;
 mod allowance;
 mod conn;
 mod core;
+mod files;
 mod lines;
 mod log;
 mod manager;
 mod past;
+mod reload;
 mod status;
 mod threads;
 
@@ -22,13 +24,18 @@ use std::{
     io,
     path::PathBuf,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::sync::Notify;
 
-use self::{core::Core, manager::Manager, threads::Threads};
+use self::{
+    core::Core,
+    files::{Door, Files},
+    manager::Manager,
+    threads::Threads,
+};
 pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
@@ -36,14 +43,13 @@ use crate::{
         hub::{Rates, Restored, Rules},
         message::RunId,
         names::UserName,
-        rules::Policy,
     },
-    config::Settings,
+    config::{ConfigError, Settings},
     faults::{Fault, planted},
     history::{self, History, HistoryError},
     limits::{HEARTBEAT_EVERY_MS, HISTORY_JOBS_MAX, IDLE_EXIT_MS},
     os::{self, Lock, LockError, LockNote, Places},
-    presence::Table,
+    presence::{self, Table},
     session::Listener,
     wire::frame,
 };
@@ -86,6 +92,27 @@ pub enum ServerError {
     /// The history can't be used.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Its directory was removed while it ran, with the history.
+    #[error(
+        "{} was removed with lock and history: this server ends, and the next one begins with an empty history",
+        .dir.display()
+    )]
+    Removed {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// Its lock was removed while it ran, and another server took the place.
+    #[error(
+        "the lock in {} was removed, and another server (pid {}) holds it now: this one ends",
+        .dir.display(),
+        pid_words(.pid)
+    )]
+    Replaced {
+        /// The state directory.
+        dir: PathBuf,
+        /// The process of the other server.
+        pid: Option<u32>,
+    },
     /// Anything else, with what was being done.
     #[error("{doing}: {source}")]
     Io {
@@ -105,14 +132,61 @@ fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> ServerError {
     move |source| ServerError::Io { doing, source }
 }
 
-/// Ends a server from another thread or a signal handler.
+/// Ends a server from another thread or a signal handler, and has it read its configuration again.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<Notify>);
+pub struct Stop(Arc<Wishes>);
+
+#[derive(Default)]
+struct Wishes {
+    stop: Notify,
+    why: OnceLock<String>,
+    reload: Notify,
+    load: OnceLock<Box<Load>>,
+}
+
+type Load = dyn Fn() -> Result<Settings, ConfigError> + Send + Sync;
+
+impl std::fmt::Debug for Wishes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wishes").field("why", &self.why).finish_non_exhaustive()
+    }
+}
 
 impl Stop {
     /// Asks the server to end.
     pub fn stop(&self) {
-        self.0.notify_one();
+        self.0.stop.notify_one();
+    }
+
+    /// Asks the server to end, and to say why in its log.
+    pub fn stop_since(&self, why: &str) {
+        let _ = self.0.why.set(why.to_owned());
+        self.stop();
+    }
+
+    /// Sets how the configuration is read again; once.
+    pub fn reload_by(
+        &self,
+        load: impl Fn() -> Result<Settings, ConfigError> + Send + Sync + 'static,
+    ) {
+        let _ = self.0.load.set(Box::new(load));
+    }
+
+    /// Asks the server to read its configuration again.
+    pub fn reload(&self) {
+        self.0.reload.notify_one();
+    }
+
+    async fn reload_asked(&self) {
+        self.0.reload.notified().await;
+    }
+
+    fn load(&self) -> Option<Result<Settings, ConfigError>> {
+        self.0.load.get().map(|load| load())
+    }
+
+    fn why(&self) -> &str {
+        self.0.why.get().map_or("asked by a signal", String::as_str)
     }
 }
 
@@ -131,7 +205,7 @@ pub fn run(
     let places = options.places.clone();
     os::prepare(&places, options.system)?;
     let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
-    let _lock = match Lock::acquire(&places.lock(), options.system, &note) {
+    let mut lock = match Lock::acquire(&places.lock(), options.system, &note) {
         Ok(lock) => lock,
         Err(LockError::Held { pid }) => {
             return Err(ServerError::Running { dir: places.state, pid });
@@ -143,6 +217,10 @@ pub fn run(
             });
         }
     };
+    // The lock of a server that lives may have been removed a moment ago: it makes it again.
+    if let Some(pid) = presence::living_server(&places) {
+        return Err(ServerError::Running { dir: places.state, pid: Some(pid) });
+    }
     let descriptors = os::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -152,8 +230,14 @@ pub fn run(
         .build()
         .map_err(io_error("can't start the event loop"))?;
     let local = tokio::task::LocalSet::new();
-    let done =
-        runtime.block_on(local.run_until(serve(options, log, stop, ready, (first, descriptors))));
+    let done = runtime.block_on(local.run_until(serve(
+        options,
+        log,
+        stop,
+        ready,
+        (first, descriptors),
+        &mut lock,
+    )));
     runtime.shutdown_timeout(Duration::from_millis(100));
     done
 }
@@ -164,6 +248,7 @@ async fn serve(
     stop: &Stop,
     ready: impl FnOnce(&Places),
     (first, descriptors): (os::Reserve, u64),
+    lock: &mut Lock,
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
     let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
@@ -179,8 +264,8 @@ async fn serve(
         let why = format!("{descriptors} open files are room for {sessions} sessions of {wanted}");
         log.info(&format!("{why}; raise the limit (LimitNOFILE=, ulimit -n) to take more"));
     }
-    let mut rules = rules(&options, run, channel.is_some());
-    rules.sessions_max = sessions;
+    let mut own_rules = rules(&options.settings, options.system, run, channel.is_some());
+    own_rules.sessions_max = sessions;
     let (mut restored, mut epoch) = (Restored::default(), 0);
     let (to_commits, commits) = tokio::sync::mpsc::channel(HISTORY_JOBS_MAX);
     let history = if options.history {
@@ -190,7 +275,7 @@ async fn serve(
         });
         let (history, loaded) = History::open(&places.history(), store(&options), done)?;
         (restored, epoch) = (loaded.restored, loaded.epoch);
-        (rules.store, rules.persistent) = (true, true);
+        (own_rules.store, own_rules.persistent) = (true, true);
         Some(history)
     } else {
         None
@@ -208,7 +293,7 @@ async fn serve(
             .map_err(io_error(format!("can't listen at {}", socket.display())))?,
     };
     let core = Core::new(
-        rules,
+        own_rules,
         channel,
         table,
         log,
@@ -222,20 +307,41 @@ async fn serve(
             core.inner.borrow_mut().hub.name_user(uid, name);
         }
     }
+    let door = Door::new(listener);
+    let mut files = Files {
+        core: Rc::clone(&core),
+        places: places.clone(),
+        system: options.system,
+        lock,
+        door: Rc::clone(&door),
+    };
+    files.note_ready();
     ready(&places);
     let manager = Manager::new(std::mem::take(&mut options.manager));
     manager.ready(&socket);
     core.log.info(&format!("listening on {}", socket.display()));
 
-    let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), listener));
+    let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), door));
     let committing = tokio::task::spawn_local(past::commits(Rc::clone(&core), commits));
     let badges = tokio::task::spawn_local(past::badges(Rc::clone(&core)));
     let turns = tokio::task::spawn_local(turns(Rc::clone(&core)));
     let idle = idle_exit(Rc::clone(&core), options.idle_exit);
+    core.log_unknown_names();
+    let (system, has_channel) = (options.system, core.inner.borrow().channel.is_some());
+    let live_rules = |settings: &Settings| Rules {
+        sessions_max: accept::room_for(descriptors, settings.limits.sessions).0,
+        ..rules(settings, system, run, has_channel)
+    };
+    let mut ended = Ok(());
     tokio::select! {
-        () = stop.0.notified() => core.log.info("stopping: asked by a signal"),
-        () = core.stop_asked.notified() => core.log.info("stopping: asked by a client"),
-        () = idle => core.log.info("stopping: no sessions for a while"),
+        e = files.watch() => {
+            core.log.warn(&format!("stopping: {e}"));
+            ended = Err(e);
+        }
+        () = stop.0.stop.notified() => core.log.always(&format!("stopping: {}", stop.why())),
+        () = core.stop_asked.notified() => core.log.always("stopping: asked by a client"),
+        () = idle => core.log.always("stopping: no sessions for a while"),
+        () = reload::reloads(Rc::clone(&core), stop, live_rules) => {}
         () = ticks(Rc::clone(&core), &manager) => {}
     }
     manager.stopping();
@@ -253,7 +359,7 @@ async fn serve(
     // Its port must not be free for others before the last session is closed: the process's end does it.
     std::mem::forget(inner.channel.take());
     core.log.info("stopped");
-    Ok(())
+    ended
 }
 
 fn store(options: &Options) -> history::Options {
@@ -264,30 +370,21 @@ fn store(options: &Options) -> history::Options {
     history::Options { full_sync: settings.sync == "full", retention }
 }
 
-fn rules(options: &Options, run: RunId, broadcast: bool) -> Rules {
-    let limits = &options.settings.limits;
-    let own = &options.settings.policy;
-    let announce = [
-        own.announce_info.clone(),
-        own.announce_notice.clone(),
-        own.announce_warning.clone(),
-        own.announce_critical.clone(),
-    ];
-    let policy =
-        Policy { announce, create_rooms: own.create_rooms.clone(), join: own.join.clone() };
+fn rules(settings: &Settings, system: bool, run: RunId, broadcast: bool) -> Rules {
+    let limits = &settings.limits;
     Rules {
-        policy,
-        host: options.system,
+        policy: reload::policy(settings),
+        host: system,
         broadcast,
-        broadcast_members_min: options.settings.broadcast.members_min,
+        broadcast_members_min: settings.broadcast.members_min,
         sessions_per_user_max: limits.sessions_per_user,
         rooms_max: limits.rooms,
         rooms_per_user_max: limits.rooms_per_user,
         backlog_bytes_max: limits.backlog_bytes,
         backlog_total_bytes_max: limits.backlog_total_bytes,
         in_flight_bytes_per_user_max: limits.in_flight_bytes_per_user,
-        // On a user's own server there is nobody to be fair to.
-        rates: if options.system {
+        // On a user's own server there is only one user.
+        rates: if system {
             Rates {
                 messages: limits.messages_per_second_per_user,
                 bytes: limits.bytes_per_second_per_user,

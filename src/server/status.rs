@@ -67,20 +67,21 @@ pub(super) fn status(core: &Core) -> Status {
     if core.history.as_ref().is_some_and(History::is_failing) {
         degraded.push("the history can't be written: what is said is refused".to_owned());
     }
+    degraded.extend(core.files.borrow().clone());
     degraded.extend(core.history.iter().flat_map(History::troubles));
     let unshown = core.inner.borrow().table.unshown();
     if unshown > 0 {
         degraded.push(format!(
             "the presence table is full: `who` does not show sessions ({unshown}); make room on the file \
              system of {}",
-            core.dir
+            core.dir.borrow()
         ));
     }
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: (os::monotonic_us() - core.started_mono_us) / 1_000_000,
-        dir: core.dir.clone(),
+        dir: core.dir.borrow().clone(),
         sessions: counters.sessions,
         members: core.inner.borrow().hub.member_count() as u64,
         rooms: counters.rooms,

@@ -52,6 +52,18 @@ impl Listener {
         .await
     }
 
+    /// Returns true if clients that look at its place find it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.0.is_in_place()
+    }
+
+    /// Returns true if another program made it, and has to make it again.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.0.is_handed_over()
+    }
+
     /// Takes it out of its place, if it is still this one that stands there.
     pub fn unlink(&self) {
         self.0.unlink();

@@ -28,6 +28,10 @@ mod examples;
 #[cfg(unix)]
 mod fair;
 #[cfg(unix)]
+mod files;
+#[cfg(unix)]
+mod host;
+#[cfg(unix)]
 mod hostile;
 #[cfg(unix)]
 mod rules;

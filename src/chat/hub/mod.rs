@@ -775,6 +775,18 @@ impl Hub {
         all
     }
 
+    /// Takes over the rules that may change while the server runs.
+    pub fn change_rules(&mut self, new: &Rules) {
+        self.rules.policy = new.policy.clone();
+        self.rules.broadcast_members_min = new.broadcast_members_min;
+        self.rules.sessions_max = new.sessions_max;
+        self.rules.sessions_per_user_max = new.sessions_per_user_max;
+        self.rules.rooms_max = new.rooms_max;
+        self.rules.rooms_per_user_max = new.rooms_per_user_max;
+        self.rules.rates = new.rates;
+        self.accounts.set_rates(new.rates);
+    }
+
     /// Users whose texts take as much of the history as they may: what they say is refused where it
     /// would be stored.
     pub fn set_over_history(&mut self, over: HashMap<u32, u64>) {

@@ -285,6 +285,11 @@ impl Accounts {
         self.speaking
     }
 
+    /// Changes what an account may have per second.
+    pub(super) fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
     // ---- rates -------------------------------------------------------------------------------
 
     /// Counts messages against what their user may have a second.

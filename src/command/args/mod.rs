@@ -11,6 +11,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, process::ExitCode, str::FromStr, ti
 use clap::{
     Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use regex::Regex;
 
@@ -805,11 +806,33 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
     };
     match Cli::try_parse_from(&args) {
         Ok(mut cli) => {
+            if cli.global.server_given.as_deref() == Some("") && names_empty_server(&args) {
+                let text = "--server: an empty name is no server; leave it out for the usual one";
+                Output::error(&Failure::new(Exit::Usage, text), json);
+                return Err(Exit::Usage.into());
+            }
             cli.global.settle();
             Ok(cli)
         }
         Err(e) => Err(tell(&in_full(&args, e), json)),
     }
+}
+
+/// Returns true if the command line names an empty server; an empty environment variable is none.
+fn names_empty_server(args: &[OsString]) -> bool {
+    let given = Cli::command().try_get_matches_from(args);
+    given.is_ok_and(|found| {
+        let mut matches = &found;
+        loop {
+            if matches.value_source("server_given") == Some(ValueSource::CommandLine) {
+                return true;
+            }
+            match matches.subcommand() {
+                Some((_, below)) => matches = below,
+                None => return false,
+            }
+        }
+    })
 }
 
 /// The same once more with all that help has: commands that do as they are told need none of it.

@@ -43,6 +43,8 @@ pub(super) enum Fix {
     Mode(PathBuf, u32),
     /// While the lock is held, so that no server is there or starts.
     Remove(Vec<PathBuf>),
+    /// The server of a lock, which no client can connect to.
+    End(PathBuf),
 }
 
 /// What a check found.
@@ -104,13 +106,14 @@ impl Finding {
 type Check = fn(&Facts, &Places) -> Vec<Finding>;
 
 /// Of a server's places, in the order in which they are told.
-const OF_PLACES: [Check; 10] = [
+const OF_PLACES: [Check; 11] = [
     directories,
     network_file_system,
     server,
     version,
     remains,
     strays,
+    owners,
     modes,
     space,
     history,
@@ -123,6 +126,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     if let Ok(places) = &facts.places {
         all.extend(OF_PLACES.iter().flat_map(|check| check(facts, places)));
     }
+    all.push(program(facts));
     all.extend([broadcast(facts), descriptors(facts), receive_buffer(facts)]);
     all.push(process_watch(facts));
     all
@@ -214,7 +218,13 @@ fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
         && !all.iter().any(Finding::is_open)
         && facts.network_file_system.is_none()
     {
-        let advice = "until then no server starts there";
+        let nearest = facts.dirs.iter().find_map(|dir| dir.nearest.as_ref());
+        let at = nearest.map_or_else(String::new, |dir| dir.path().display().to_string());
+        let advice = format!(
+            "until then no server starts there; have it writable for you (what `sudo` left: {}), or name a \
+             directory with --server DIR/",
+            chown(facts, &at)
+        );
         all.push(Finding::problem("directory", why.clone(), advice));
     }
     all
@@ -246,7 +256,13 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     }
     if !is_own && !facts.everybody {
         let text = format!("{at} belongs to user id {} and not to you", look.uid);
-        return Finding::problem(NAME, text, "name a directory of your own with --server DIR/");
+        let advice = match facts.named {
+            true => "name a directory of your own with --server DIR/".to_owned(),
+            false => {
+                format!("if `sudo moot` left it: {}", chown(facts, &dir.path.display().to_string()))
+            }
+        };
+        return Finding::problem(NAME, text, advice);
     }
     let Some(mode) = look.mode else { return Finding::ok(NAME, format!("{at} is safe")) };
     let closed = |bits: u32| is_own.then(|| Fix::Mode(dir.path.clone(), mode & !bits));
@@ -280,8 +296,11 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
     let who = |pid: Option<u32>| pid.map_or("unknown".to_owned(), |pid| pid.to_string());
     let pid = match &facts.holder {
         Holder::Unknown(why) => {
-            let advice =
-                "see whose it is: ls -l; a server of another user is not for you to look at";
+            let advice = format!(
+                "see whose it is: ls -l; a server of another user is not for you to look at; if `sudo moot` \
+                 left it: {}",
+                chown(facts, &places.state.display().to_string())
+            );
             return vec![Finding::problem(NAME, format!("who serves is unknown: {why}"), advice)];
         }
         Holder::Nobody if facts.is_listening => {
@@ -315,7 +334,8 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
                  may have been removed",
                 who(pid)
             );
-            vec![Finding::problem(NAME, text, advice)]
+            let fix = (facts.is_unreachable && facts.may_change()).then(|| Fix::End(places.lock()));
+            vec![Finding::problem(NAME, text, advice).fixed_by(fix)]
         }
     }
 }
@@ -402,6 +422,58 @@ fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let text = format!("servers that were killed while they started left {}", names.join(", "));
     let fix = Some(Fix::Remove(facts.strays.clone()));
     vec![Finding::warning("stray-files", text, "remove them").fixed_in(facts, fix)]
+}
+
+/// The command that gives a directory and what is in it back to the user who asks.
+fn chown(facts: &Facts, dir: &str) -> String {
+    let user = facts.user.clone().unwrap_or_else(|| facts.uid.to_string());
+    format!("sudo chown -R {user} {}", quoted(dir))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    match !path.is_empty() && path.chars().all(is_plain) {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', "'\\''")),
+    }
+}
+
+/// Files of another user in a directory of this one: no server can open them.
+fn owners(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "owner";
+    if facts.everybody || !facts.may_change() {
+        return Vec::new();
+    }
+    // Whoever serves here may hold a socket for this user.
+    let is_foreign =
+        |thing: &&Thing| thing.look.uid != facts.uid && thing.look.kind == FileKind::File;
+    let foreign: Vec<_> = facts.things.iter().filter(is_foreign).collect();
+    let Some(first) = foreign.first() else { return Vec::new() };
+    let names: Vec<_> = foreign.iter().map(|thing| thing.path.display().to_string()).collect();
+    let text = format!(
+        "user id {} owns {}, and not you: no server starts",
+        first.look.uid,
+        names.join(", ")
+    );
+    let mut dirs = vec![places.state.display().to_string()];
+    if !places.runtime.starts_with(&places.state) {
+        dirs.push(places.runtime.display().to_string());
+    }
+    let commands: Vec<_> = dirs.iter().map(|dir| chown(facts, dir)).collect();
+    vec![Finding::problem(NAME, text, commands.join("; "))]
+}
+
+fn program(facts: &Facts) -> Finding {
+    const NAME: &str = "program";
+    match &facts.program {
+        Ok(()) => Finding::ok(NAME, "commands find the program that they start a server with"),
+        Err(why) => Finding::problem(
+            NAME,
+            format!("commands can't start a server: the program's own file can't be found ({why})"),
+            "have /proc mounted and readable (mount -t proc proc /proc), or run `moot serve` yourself",
+        ),
+    }
 }
 
 fn modes(facts: &Facts, _places: &Places) -> Vec<Finding> {
@@ -605,6 +677,7 @@ mod tests {
         match finding.fix.as_ref()? {
             Fix::Mode(path, _) => Some(path),
             Fix::Remove(paths) => paths.first().map(PathBuf::as_path),
+            Fix::End(lock) => Some(lock),
         }
     }
 
@@ -622,8 +695,10 @@ mod tests {
             network_file_system: None,
             holder: Holder::Nobody,
             is_stopped: false,
+            program: Ok(()),
             answer: None,
             is_listening: false,
+            is_unreachable: false,
             things: Vec::new(),
             strays: Vec::new(),
             config: Ok(Settings::default()),
@@ -674,6 +749,28 @@ mod tests {
         only(&filtered, "broadcast", State::Warning, "nft");
         let container = Facts { shares_network: Some(false), ..healthy() };
         only(&container, "broadcast", State::Warning, "namespace");
+    }
+
+    #[test]
+    fn files_that_sudo_left_are_told_with_the_command_that_mends_it() {
+        let of_root = |path: &str| {
+            let look = Look { uid: 0, ..thing(path, 0o600).look };
+            Thing { look, ..thing(path, 0o600) }
+        };
+        let places = Places { runtime: "/r it's".into(), ..healthy().places.unwrap() };
+        let things = vec![thing("/s/history.db", 0o600), of_root("/s/lock")];
+        let left = Facts { things, places: Ok(places), ..healthy() };
+        let finding = only(&left, "owner", State::Problem, "/s/lock");
+        assert_eq!(finding.advice, "sudo chown -R ann /s; sudo chown -R ann '/r it'\\''s'");
+        let unreadable =
+            Facts { holder: Holder::Unknown("/s/lock: denied".to_owned()), ..healthy() };
+        only(&unreadable, "server", State::Problem, "sudo chown -R ann /s");
+    }
+
+    #[test]
+    fn program_that_can_not_be_found_is_a_problem() {
+        let lost = Facts { program: Err("no /proc/self/exe".to_owned()), ..healthy() };
+        only(&lost, "program", State::Problem, "/proc");
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::{
 };
 
 use crate::{
+    client::LinkError,
     command::{args::Global, status},
-    config::{Settings, TomlFile as _},
+    config::{self, Settings, TomlFile as _},
     history::{self, Examined, HistoryError},
     limits::{DOCTOR_ANSWER_MS, DOCTOR_HISTORY_MS},
     os::{self, FileKind, LockState, Look, PlaceError, Places, RuntimeWish, Space},
     presence::TABLE_BYTES,
     server::Status,
+    session::ConnectError,
 };
 
 /// A directory of the server.
@@ -109,6 +111,10 @@ pub(super) struct Facts {
     pub(super) network_file_system: Option<String>,
     pub(super) holder: Holder,
     pub(super) is_stopped: bool,
+    /// A server holds the lock, and its socket stays away.
+    pub(super) is_unreachable: bool,
+    /// The file of this program, which a command that starts a server needs.
+    pub(super) program: Result<(), String>,
     /// None if there is nobody to ask.
     pub(super) answer: Option<Answer>,
     /// A service manager listens at the socket in place of a server.
@@ -130,7 +136,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn gather(global: &Global) -> Self {
-        let places = os::resolve(global.server.as_deref(), &os::Env::from_process());
+        let places = os::resolve(global.server.as_deref(), &config::environment());
         let mut facts = Self::of_machine(global, places);
         if let Ok(places) = &facts.places {
             let places = places.clone();
@@ -154,6 +160,8 @@ impl Facts {
             network_file_system: None,
             holder: Holder::Nobody,
             is_stopped: false,
+            is_unreachable: false,
+            program: std::env::current_exe().map(drop).map_err(|e| e.to_string()),
             answer: None,
             is_listening: false,
             things: Vec::new(),
@@ -202,7 +210,11 @@ impl Facts {
         let answer = match status::ask(places, Duration::from_millis(DOCTOR_ANSWER_MS)) {
             Ok(status) => Answer::Status(status.into()),
             Err(e) if status::is_silence(&e) => Answer::Silence,
-            Err(e) => Answer::Failed(e.to_string()),
+            Err(e) => {
+                let is_gone = matches!(e, LinkError::Connect(ConnectError::NoServer(_)));
+                self.is_unreachable = is_gone && os::was_ready(&places.lock());
+                Answer::Failed(e.to_string())
+            }
         };
         let said = match &answer {
             Answer::Status(status) => Some(status.pid),

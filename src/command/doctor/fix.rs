@@ -1,17 +1,26 @@
-//! What `--fix` does: it removes what dead servers left, and takes back permissions. Nothing else.
+//! What `--fix` does: it removes what dead servers left, takes back permissions, and ends a server that no client
+//! can connect to. Nothing else.
 //!
 //! It acts in the directories that were opened when they were looked at, and only in this user's own.
 
-use std::{ffi::OsStr, io::ErrorKind, path::Path, time::Duration};
+use std::{
+    ffi::OsStr,
+    io::ErrorKind,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use super::{
     checks::{Finding, Fix, State},
     facts::{Dir, Facts, is_left_over},
 };
-use crate::os::{self, Lock, LockError, LockNote};
+use crate::os::{self, Lock, LockError, LockNote, LockState};
 
 /// How long whoever listens at a socket after all may take to show it.
 const CONNECT: Duration = Duration::from_millis(200);
+/// How long a server may take to end, and how often is looked.
+const END: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(super) struct Fixer<'a>(&'a Facts);
 
@@ -24,12 +33,27 @@ impl<'a> Fixer<'a> {
         let done = match &finding.fix {
             Some(Fix::Mode(path, mode)) => self.set_mode(path, *mode),
             Some(Fix::Remove(paths)) => paths.iter().try_for_each(|path| self.remove(path)),
+            Some(Fix::End(lock)) => self.end(lock),
             None => return,
         };
         match done {
             Ok(()) => finding.state = State::Fixed,
             Err(why) => finding.advice += &format!(" (could not be done: {why})"),
         }
+    }
+
+    /// Has a server end that no client can connect to, and waits until it has ended.
+    fn end(&self, lock: &Path) -> Result<(), String> {
+        self.place_of(lock)?;
+        os::end_holder(lock).map_err(|e| e.to_string())?;
+        let until = Instant::now() + END;
+        while matches!(os::query(lock), Ok(LockState::Held(_))) {
+            if Instant::now() >= until {
+                return Err("it has been asked to end, and has not ended yet".to_owned());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> Result<(), String> {

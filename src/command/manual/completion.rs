@@ -28,6 +28,7 @@ use crate::{
         exit::Exit,
         output::Output,
     },
+    config,
     limits::COMPLETIONS_MAX,
     os,
     presence::Snapshot,
@@ -124,7 +125,7 @@ impl Offer {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let places = os::resolve(self.server.as_deref(), &os::Env::from_process());
+        let places = os::resolve(self.server.as_deref(), &config::environment());
         let table = places.ok().and_then(|places| Snapshot::read(&places).ok());
         table.map(|table| table.rows).unwrap_or_default()
     }
@@ -200,7 +201,7 @@ fn servers(begun: &OsStr) -> Vec<CompletionCandidate> {
         return PathCompleter::dir().complete(begun);
     }
     // All named servers have their places side by side.
-    let Ok(one) = os::resolve_own(Some("x"), &os::Env::from_process(), false) else {
+    let Ok(one) = os::resolve_own(Some("x"), &config::environment(), false) else {
         return Vec::new();
     };
     let names: BTreeSet<String> = [&one.state, &one.runtime]

@@ -29,6 +29,29 @@ pub struct FileIdentity {
     inode: u64,
 }
 
+impl FileIdentity {
+    /// Identity of an open file.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self { device: meta.dev(), inode: meta.ino() })
+    }
+
+    /// Returns true if that is what the system knows of this very file.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_of(&self, meta: &fs::Metadata) -> bool {
+        (self.device, self.inode) == (meta.dev(), meta.ino())
+    }
+
+    /// Returns true if this very file is at a path.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        file_identity(path).is_ok_and(|there| there == *self)
+    }
+}
+
 /// Identity of what stands at a path, symbolic links not followed.
 ///
 /// # Errors
@@ -149,9 +172,14 @@ impl OwnFile {
         Ok(())
     }
 
+    /// Returns true if it is still the one in its place.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.identity.is_at(&self.path)
+    }
+
     /// Removes it.
     pub(super) fn unlink(&self) {
-        if file_identity(&self.path).is_ok_and(|now| now == self.identity) {
+        if self.is_in_place() {
             // If it can't be removed, the next server replaces it.
             let _ = fs::remove_file(&self.path);
         }

@@ -1,4 +1,4 @@
-//! The deciding lock: who holds it is the server. Its file is never unlinked, and asking locks nothing.
+//! The deciding lock: the process that holds it is the server. No server removes its file, and asking locks nothing.
 
 use std::{
     fs::{self, File},
@@ -12,15 +12,22 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{files::open_regular, user::own_uid};
+use super::{
+    files::{FileIdentity, open_regular},
+    user::own_uid,
+};
 use crate::os::note::{LockError, LockNote, LockState};
 
 /// Longest note that is read.
 const NOTE_BYTES_MAX: u64 = 8 * 1024;
+/// End of the note of a server that clients can connect to.
+const READY: &[u8] = b"\nready\n";
+/// How often the file may be removed while it is being locked.
+const REMOVED_TIMES_MAX: usize = 10;
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes the lock and writes the note.
@@ -29,29 +36,112 @@ impl Lock {
     /// If another process holds it, or the file can't be used.
     pub fn acquire(path: &Path, everybody: bool, note: &LockNote) -> Result<Self, LockError> {
         let mode = if everybody { 0o644 } else { 0o600 };
-        let (mut file, is_new) = open_or_make(path, mode)?;
-        let meta = file.metadata()?;
-        if meta.uid() != own_uid() || meta.nlink() != 1 {
-            return Err(io::Error::other(
-                "it belongs to another user, or has another name elsewhere; move it away",
-            )
-            .into());
+        for _ in 0..REMOVED_TIMES_MAX {
+            let (file, is_new) = open_or_make(path, mode)?;
+            let meta = file.metadata()?;
+            if meta.uid() != own_uid() || meta.nlink() > 1 {
+                return Err(io::Error::other(
+                    "it belongs to another user, or has another name elsewhere; move it away",
+                )
+                .into());
+            }
+            if !take(&file)? {
+                return Err(LockError::Held {
+                    pid: read_note(&file).ok().flatten().map(|n| n.pid),
+                });
+            }
+            let mut lock = Self(file);
+            if !lock.is_in_place(path) {
+                // It was removed in between: another process may lock the next one.
+                continue;
+            }
+            // The mode of what this program did not make stays as it is.
+            if (is_new || read_note(&lock.0)?.is_some()) && meta.mode() & 0o7777 != mode {
+                lock.0.set_permissions(fs::Permissions::from_mode(mode))?;
+            }
+            lock.write(note, false)?;
+            return Ok(lock);
         }
-        if !take(&file)? {
-            return Err(LockError::Held { pid: read_note(&file).ok().flatten().map(|n| n.pid) });
-        }
-        // The mode of what this program did not make stays as it is.
-        if (is_new || read_note(&file)?.is_some()) && meta.mode() & 0o7777 != mode {
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-        }
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
+        Err(io::Error::other("it is removed again and again").into())
+    }
+
+    /// Returns true if whoever asks at its path asks this lock.
+    #[must_use]
+    pub fn is_in_place(&self, path: &Path) -> bool {
+        FileIdentity::of(&self.0).is_ok_and(|own| own.is_at(path))
+    }
+
+    /// Replaces the note; `ready`: clients can connect, so a socket that is missing is not to be waited for.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write(&mut self, note: &LockNote, ready: bool) -> io::Result<()> {
         let mut text = format!("pid {}\nruntime ", note.pid).into_bytes();
         text.extend_from_slice(note.runtime_dir.as_os_str().as_bytes());
-        text.push(b'\n');
-        file.write_all(&text)?;
-        Ok(Self(file))
+        text.extend_from_slice(if ready { READY } else { b"\n" });
+        self.0.set_len(0)?;
+        self.0.seek(SeekFrom::Start(0))?;
+        self.0.write_all(&text)
     }
+}
+
+/// Returns true if the server that holds the lock at a path once said that clients can connect.
+#[must_use]
+pub fn was_ready(path: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read = open_regular(path, OFlag::O_RDONLY, 0)
+        .and_then(|file| file.take(NOTE_BYTES_MAX).read_to_end(&mut bytes));
+    read.is_ok() && bytes.ends_with(READY)
+}
+
+/// Asks the server that holds the lock at a path to end, as SIGTERM does: it has to be a process of the lock's
+/// owner that has the lock open.
+///
+/// # Errors
+/// If there is none, if it may not be asked by this user, or where that can't be known.
+#[cfg(target_os = "linux")]
+pub fn end_holder(path: &Path) -> io::Result<u32> {
+    use std::os::fd::AsRawFd;
+    let file = open_regular(path, OFlag::O_RDONLY, 0)?;
+    check(&file)?;
+    let own = FileIdentity::of(&file)?;
+    let note = read_note(&file)?.filter(|_| is_free(&file).is_ok_and(|free| !free));
+    let pid = note.ok_or(io::ErrorKind::NotFound)?.pid;
+    // From here on the number means this process and no later one.
+    let start = super::start_of(pid).ok_or(io::ErrorKind::NotFound)?;
+    let watch = super::ProcessWatch::of_process(pid, start)?;
+    let (owner, of_process) = (file.metadata()?.uid(), fs::metadata(format!("/proc/{pid}"))?.uid());
+    let may = own_uid() == 0 || own_uid() == owner;
+    if owner != of_process || !may {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let has_it_open = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().any(|fd| {
+        // The descriptor leads to the file itself, wherever its path leads by now.
+        fs::metadata(fd.path()).is_ok_and(|meta| own.is_of(&meta))
+    });
+    if !has_it_open || watch.ended()? {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // SAFETY: the descriptor is open, and no structure is passed.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            watch.as_raw_fd(),
+            libc::SIGTERM,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if done == 0 { Ok(pid) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Not to be had here.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn end_holder(_path: &Path) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Opens the file, and makes it if there is none; and tells whether it was made.

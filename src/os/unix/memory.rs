@@ -77,6 +77,12 @@ impl SharedWords {
         self.place.rename(path)
     }
 
+    /// Returns true if the file is still in its place.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.place.is_in_place()
+    }
+
     /// Removes the file from its place, if it is still this one.
     pub fn unlink(&self) {
         self.place.unlink();

@@ -20,7 +20,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places, check_entries, is_directory},
+        places::{HOST, OWN, PlaceError, Places, check_entries, is_directory},
     },
 };
 
@@ -50,6 +50,10 @@ pub struct Env {
     pub uid: u32,
     /// Runtime and state directory of the host's server.
     pub host: (PathBuf, PathBuf),
+    /// Configuration of the host's server.
+    pub host_config: PathBuf,
+    /// Returns true if that configuration has commands use the user's own server while the host's does not run.
+    pub falls_back: fn(&Path) -> bool,
 }
 
 impl Env {
@@ -63,7 +67,20 @@ impl Env {
             home: absolute("HOME").or_else(home),
             uid: own_uid(),
             host: ("/run/moot".into(), "/var/lib/moot".into()),
+            host_config: config_path(true),
+            falls_back: |_| false,
         }
+    }
+
+    /// The same with the policy of the host.
+    #[must_use]
+    pub fn falling_back_by(self, falls_back: fn(&Path) -> bool) -> Self {
+        Self { falls_back, ..self }
+    }
+
+    fn host(&self) -> Places {
+        let (runtime, state) = self.host.clone();
+        Places { runtime, state, host: true }
     }
 
     fn state_home(&self) -> Result<PathBuf, PlaceError> {
@@ -94,19 +111,18 @@ impl Env {
 }
 
 /// The places of the server that a command means: the choice (`--server`), else the host's server if
-/// there is one and this user may connect, else the user's own. A server that runs says itself where
-/// its socket is.
+/// this host has one, else the user's own. A server that runs says itself where its socket is.
 ///
 /// # Errors
 /// See [`PlaceError`].
 pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
-    if choice.is_none() && host_server_is_meant(env) {
-        let (runtime, state) = env.host.clone();
-        return Ok(Places { runtime, state, host: true });
-    }
-    if choice.is_some_and(|dir| is_host_directory(Path::new(dir), env)) {
-        let (runtime, state) = env.host.clone();
-        return Ok(Places { runtime, state, host: true });
+    let is_host = match choice {
+        None => host_server_is_meant(env),
+        Some(HOST) => true,
+        Some(dir) => is_host_directory(Path::new(dir), env),
+    };
+    if is_host {
+        return Ok(env.host());
     }
     let places = located(&places_of(choice, env, false)?);
     check_length(&places)?;
@@ -157,27 +173,36 @@ fn places_of(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, Pl
                 .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
             Places { host: system, ..Places::all_in(path) }
         }
+        Some(OWN) if !system => env.own(None)?,
+        Some(HOST) if system => env.host(),
+        Some(name @ (OWN | HOST)) => {
+            let why = "`moot serve --system` runs the host's server, and `moot serve` your own";
+            return Err(PlaceError::Name { name: name.to_owned(), why: why.to_owned() });
+        }
         Some(name) => {
             let wrong = |why: String| PlaceError::Name { name: name.to_owned(), why };
             let name = RoomName::new(name).map_err(|e| wrong(e.to_string()))?;
             env.own(Some(name.key()))?
         }
-        None if system => {
-            let (runtime, state) = env.host.clone();
-            Places { runtime, state, host: true }
-        }
+        None if system => env.host(),
         None => env.own(None)?,
     })
 }
 
-/// A host's server counts as there if its socket stands, living or dead: a dead one is told, not passed
-/// over. One that this user may not connect to is passed over.
+/// A host has a server of its own if one was ever started or configured there, whether it runs or not: no command
+/// moves to another server because that one ended. A policy of the host can say otherwise.
 fn host_server_is_meant(env: &Env) -> bool {
-    let socket = env.host.0.join("socket");
-    if fs::symlink_metadata(&socket).is_err() {
-        return false;
+    // What this user may not look at is there.
+    let is_there = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(e) => e.kind() == io::ErrorKind::PermissionDenied,
+    };
+    let (socket, lock) = (env.host.0.join("socket"), env.host.1.join("lock"));
+    if nix::unistd::access(&socket, nix::unistd::AccessFlags::W_OK).is_ok() {
+        return true;
     }
-    nix::unistd::access(&socket, nix::unistd::AccessFlags::W_OK).is_ok()
+    let marks = [&env.host.0, &lock, &env.host_config];
+    marks.into_iter().any(|path| is_there(path)) && !(env.falls_back)(&env.host_config)
 }
 
 fn check_length(places: &Places) -> Result<(), PlaceError> {
@@ -284,6 +309,23 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
     Ok(())
 }
 
+/// Makes directories of a running server again that were removed. What is above them has to exist: what a login
+/// made is not for this program to make.
+///
+/// # Errors
+/// See [`PlaceError`].
+pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
+    for path in [&places.state, &places.runtime] {
+        let (above, missing) = fitting(path)?;
+        let is_below = path != &places.state && path.starts_with(&places.state);
+        if missing.len() > 1 && !is_below {
+            let source = io::ErrorKind::NotFound.into();
+            return Err(PlaceError::Io { path: above.path().join(&missing[0]), source });
+        }
+    }
+    prepare(places, system)
+}
+
 /// Opens a directory that is there and this user's alone to change, or the nearest one above it in which no
 /// other user could replace what is made; with the names that are missing.
 fn fitting(path: &Path) -> Result<(Dir, Vec<OsString>), PlaceError> {
@@ -386,6 +428,8 @@ mod tests {
             home: None,
             uid: own_uid(),
             host: (dir.join("run-moot"), dir.join("lib-moot")),
+            host_config: dir.join("etc-moot.toml"),
+            falls_back: |_| false,
         }
     }
 
@@ -452,6 +496,31 @@ mod tests {
         fs::create_dir(&env.host.0).unwrap();
         fs::write(env.host.0.join("socket"), "").unwrap();
         assert!(resolve(None, &env).unwrap().host);
+    }
+
+    #[test]
+    fn each_trace_of_a_host_server_keeps_commands_from_the_own_one() {
+        for mark in ["run-moot", "lib-moot/lock", "etc-moot.toml"] {
+            let dir = tempfile::tempdir().unwrap();
+            let env = env(dir.path());
+            assert!(!resolve(None, &env).unwrap().host, "there is none");
+            fs::create_dir_all(dir.path().join(mark)).unwrap();
+            assert!(resolve(None, &env).unwrap().host, "{mark}");
+            assert!(!resolve(Some(OWN), &env).unwrap().host);
+            let falling = env.falling_back_by(|_| true);
+            assert!(!resolve(None, &falling).unwrap().host, "{mark}: the policy allows it");
+        }
+    }
+
+    #[test]
+    fn reserved_names_mean_the_own_and_the_host_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = env(dir.path());
+        assert!(resolve(Some(HOST), &env).unwrap().host, "also where there is none");
+        assert_eq!(resolve(Some(OWN), &env).unwrap(), resolve(None, &env).unwrap());
+        assert_eq!(resolve_own(Some(HOST), &env, true).unwrap().runtime, env.host.0);
+        assert!(resolve_own(Some(HOST), &env, false).is_err());
+        assert!(resolve_own(Some(OWN), &env, true).is_err());
     }
 
     #[test]

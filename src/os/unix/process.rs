@@ -150,6 +150,27 @@ pub fn keep_ignored(install: impl FnOnce()) {
     }
 }
 
+/// Calls something at each SIGHUP from now on, in place of what was done until now. Where SIGHUP is ignored
+/// (`nohup`), that stays so unless `always`.
+///
+/// # Errors
+/// From the system.
+pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // A handler of before would be called as well.
+    // SAFETY: the default action runs no code of ours; what was there before is only looked at and put back.
+    let before = unsafe { sigaction(Signal::SIGHUP, &default) }?;
+    if !always && matches!(before.handler(), SigHandler::SigIgn) {
+        // SAFETY: as above.
+        unsafe { sigaction(Signal::SIGHUP, &before) }?;
+        return Ok(());
+    }
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP])?;
+    let wait = move || signals.forever().for_each(|_| call());
+    std::thread::Builder::new().name("moot-hangup".to_owned()).spawn(wait).map(drop)
+}
+
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
     // Whoever wants the processor comes first; what nobody wants is enough to keep pace.

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ use interprocess::{
 use socket2::SockRef;
 
 use super::{
-    files::{OwnFile, hidden_name, set_socket_mode},
+    files::{FileIdentity, OwnFile, file_identity, hidden_name, set_socket_mode},
     peer::peer_ids,
     service::HandedOver,
 };
@@ -57,6 +57,8 @@ pub struct Acceptor {
     listener: TokioListener,
     /// What is ours to remove at the end; none if somebody else made it.
     place: Option<OwnFile>,
+    /// The socket in its place.
+    at: (PathBuf, FileIdentity),
 }
 
 impl Acceptor {
@@ -73,7 +75,8 @@ impl Acceptor {
         let mut place = OwnFile::just_made(hidden.clone())?;
         set_socket_mode(&hidden, everybody)?;
         place.rename(path)?;
-        Ok(Self { listener, place: Some(place) })
+        let at = (path.to_owned(), file_identity(path)?);
+        Ok(Self { listener, place: Some(place), at })
     }
 
     /// Takes sessions at a socket that a service manager made and keeps: who connected before waits in it,
@@ -84,7 +87,20 @@ impl Acceptor {
     pub fn take_over(handed: HandedOver, path: &Path) -> io::Result<Self> {
         use interprocess::os::unix::uds_local_socket::tokio::Listener;
         let socket = Listener::try_from(handed.listener(path)?)?;
-        Ok(Self { listener: TokioListener::UdSocket(socket), place: None })
+        let at = (path.to_owned(), file_identity(path)?);
+        Ok(Self { listener: TokioListener::UdSocket(socket), place: None, at })
+    }
+
+    /// Returns true if clients that look at its place find it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.at.1.is_at(&self.at.0)
+    }
+
+    /// Returns true if another program made the socket, and has to make it again.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.place.is_none()
     }
 
     /// The next connection.

@@ -33,6 +33,12 @@ pub(super) fn home() -> Option<std::path::PathBuf> {
     User::from_uid(geteuid()).ok().flatten().map(|user| user.dir)
 }
 
+/// Returns true if the system knows a group of this name.
+#[must_use]
+pub fn is_group(name: &str) -> bool {
+    matches!(Group::from_name(name), Ok(Some(_)))
+}
+
 /// Whether a user belongs to a group, by name.
 #[must_use]
 pub fn is_in_group(user: &str, group: &str) -> bool {

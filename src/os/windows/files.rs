@@ -27,6 +27,34 @@ use super::{
 };
 use crate::os::random::random_bytes;
 
+/// Which file a path leads to: here, a file that is open can't be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity;
+
+impl FileIdentity {
+    /// Identity of an open file.
+    ///
+    /// # Errors
+    /// None on this platform.
+    pub fn of(_file: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    /// Returns true if this very file is at a path.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        path.exists()
+    }
+}
+
+/// Identity of the file at a path.
+///
+/// # Errors
+/// From the system.
+pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
+    std::fs::symlink_metadata(path).map(|_| FileIdentity)
+}
+
 /// Number of the user that a file or directory belongs to.
 ///
 /// # Errors

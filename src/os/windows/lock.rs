@@ -28,7 +28,7 @@ const ASKERS_MS: u64 = 500;
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its lock")] File);
+pub struct Lock(File);
 
 impl Lock {
     /// Takes the lock and writes the note.
@@ -38,6 +38,7 @@ impl Lock {
     pub fn acquire(path: &Path, _everybody: bool, note: &LockNote) -> Result<Self, LockError> {
         // Whoever may read a file may lock it: it is nobody else's.
         let mut file = open_with(path, false, OPEN_ALWAYS)?;
+        // (A file that is open keeps its name until it is closed.)
         let until = Instant::now() + Duration::from_millis(ASKERS_MS);
         while !try_lock(&file, true)? {
             if Instant::now() >= until {
@@ -45,13 +46,43 @@ impl Lock {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
+        let mut lock = Self(file);
+        lock.write(note, false)?;
+        Ok(lock)
+    }
+
+    /// Returns true if whoever asks at its path asks this lock.
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "the other side compares files")]
+    pub fn is_in_place(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    /// Replaces the note.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn write(&mut self, note: &LockNote, _ready: bool) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.seek(SeekFrom::Start(0))?;
         // A path that is no Unicode is found by way of `--server` all the same.
         let text = format!("pid {}\nruntime {}\n", note.pid, note.runtime_dir.display());
-        file.write_all(text.as_bytes())?;
-        Ok(Self(file))
+        self.0.write_all(text.as_bytes())
     }
+}
+
+/// Returns true if the server that holds the lock at a path once said that clients can connect: not known here.
+#[must_use]
+pub fn was_ready(_path: &Path) -> bool {
+    false
+}
+
+/// Not to be had here.
+///
+/// # Errors
+/// Always.
+pub fn end_holder(_path: &Path) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Who holds the lock at a path. It is locked, shared, for an instant, if it is free.

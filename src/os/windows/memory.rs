@@ -78,6 +78,12 @@ impl SharedWords {
         Ok(())
     }
 
+    /// Returns true if the small file is still in its place.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.exists())
+    }
+
     /// Removes the small file from its place, if it names this table. The table itself goes with the
     /// next server's start, if it is mapped by somebody.
     pub fn unlink(&self) {

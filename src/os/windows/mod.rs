@@ -23,10 +23,13 @@ pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
 pub use dir::Dir;
-pub use files::{hidden_name, is_out_of_descriptors, make_private, open_to_read, owner_of};
+pub use files::{
+    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, open_to_read,
+    owner_of,
+};
 pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
-pub use lock::{Lock, query};
+pub use lock::{Lock, end_holder, query, was_ready};
 pub use memory::*;
 pub use peer::{peer_ids, start_of};
 pub use place::*;
@@ -37,7 +40,7 @@ pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };
 pub use terminal::*;
-pub use user::{is_in_group, own_uid, user_id, user_name};
+pub use user::{is_group, is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.
 pub const BROADCAST_WORD: &str = "mailslot";

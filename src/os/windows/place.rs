@@ -20,7 +20,7 @@ use crate::{
     chat::names::RoomName,
     os::{
         note::LockState,
-        places::{PlaceError, Places, check_entries, is_directory},
+        places::{HOST, OWN, PlaceError, Places, check_entries, is_directory},
     },
 };
 
@@ -39,6 +39,12 @@ impl Env {
     pub fn from_process() -> Self {
         let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         Self { local: absolute("LOCALAPPDATA"), common: absolute("ProgramData") }
+    }
+
+    /// The same: a server that ended is passed over here.
+    #[must_use]
+    pub fn falling_back_by(self, _falls_back: fn(&Path) -> bool) -> Self {
+        self
     }
 
     /// The user's own place for a server of that name; without one, the user's only one.
@@ -62,6 +68,9 @@ impl Env {
 /// # Errors
 /// See [`PlaceError`].
 pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
+    if choice == Some(HOST) {
+        return env.host();
+    }
     if choice.is_none()
         && let Ok(places) = env.host()
         && host_server_is_meant(&places)
@@ -106,6 +115,12 @@ pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Plac
             let path = std::path::absolute(dir)
                 .map_err(|source| PlaceError::Io { path: dir.into(), source })?;
             Ok(Places { host: system, ..Places::all_in(path) })
+        }
+        Some(OWN) if !system => env.own(None),
+        Some(HOST) if system => env.host(),
+        Some(name @ (OWN | HOST)) => {
+            let why = "`moot serve --system` runs the host's server, and `moot serve` your own";
+            Err(PlaceError::Name { name: name.to_owned(), why: why.to_owned() })
         }
         Some(name) => {
             let wrong = |why: String| PlaceError::Name { name: name.to_owned(), why };
@@ -182,6 +197,14 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
         check_fits(dir, system)?;
     }
     Ok(())
+}
+
+/// Makes directories of a running server again that were removed: files that are open keep them here.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
+    prepare(places, system)
 }
 
 /// Checks that a directory is this user's (or the host's), and that others can't take its place.

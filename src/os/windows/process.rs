@@ -177,6 +177,14 @@ pub fn has_input(input: &Input) -> bool {
     }
 }
 
+/// There is no such signal here.
+///
+/// # Errors
+/// None on this platform.
+pub fn on_hangup(_always: bool, _call: impl Fn() + Send + 'static) -> io::Result<()> {
+    Ok(())
+}
+
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
     // SAFETY: it takes nothing, and gives a handle that stands for the calling thread.

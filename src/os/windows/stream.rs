@@ -139,6 +139,19 @@ impl Acceptor {
         accepted
     }
 
+    /// Returns true if clients that look at its place find it.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.place.exists()
+    }
+
+    /// Returns true if another program made the pipe: none does here.
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "the other side needs it")]
+    pub fn is_handed_over(&self) -> bool {
+        false
+    }
+
     /// Removes the file that names the pipe, if it is still this one.
     pub fn unlink(&self) {
         if read_name(&self.place).is_ok_and(|name| name == self.name) {

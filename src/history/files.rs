@@ -1,0 +1,62 @@
+//! The files of a database: only their owner reads them, and they are still where they were opened.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    faults::{Fault, planted},
+    os::{self, FileIdentity},
+};
+
+/// Files that SQLite has beside a database.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Makes the file of a database if there is none, and has only its owner read it and what SQLite has beside it: a
+/// copy that was put back may have another mode, which SQLite gives its other files.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    os::make_private(path)?;
+    let Some(above) = path.parent() else { return Ok(()) };
+    let dir = os::Dir::open(above)?;
+    for beside in BESIDE.map(|more| beside(path, more)) {
+        let Some(name) = beside.file_name() else { continue };
+        // They are not opened: closing a file gives up the locks of this process on it.
+        let is_open = |look: os::Look| look.mode.is_some_and(|mode| mode & 0o077 != 0);
+        if dir.look_at(name).is_ok_and(is_open) {
+            dir.set_mode(name, 0o600)?;
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(more);
+    name.into()
+}
+
+/// An open database and its log, as they were found in their place.
+#[derive(Debug)]
+pub(super) struct InPlace(Vec<(PathBuf, FileIdentity)>);
+
+impl InPlace {
+    pub(super) fn of(path: &Path) -> Self {
+        let found = [path.to_owned(), beside(path, "-wal")].into_iter();
+        Self(found.filter_map(|path| os::file_identity(&path).ok().map(|id| (path, id))).collect())
+    }
+
+    /// Says which of them was removed or replaced: what is written from then on is lost.
+    pub(super) fn lost(&self) -> Option<String> {
+        let is_lost = |(path, id): &&(PathBuf, FileIdentity)| !id.is_at(path);
+        let (path, _) = self.0.iter().find(is_lost)?;
+        if planted(Fault::LostHistoryAcknowledged) {
+            return None;
+        }
+        Some(format!(
+            "{} was removed or replaced while the server runs: messages are refused; put it back, or end the \
+             server (`moot stop`) and start it again",
+            path.display()
+        ))
+    }
+}

@@ -1,0 +1,78 @@
+//! The configuration is read again while the server runs (SIGHUP to a system server).
+
+use std::rc::Rc;
+
+use super::{
+    Stop,
+    accept::{self, Standing},
+    core::Core,
+};
+use crate::{
+    chat::{
+        hub::Rules,
+        rules::{Policy, Rights},
+    },
+    config::Settings,
+    os,
+};
+
+/// Reads it again each time that is asked for.
+pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Settings) -> Rules) {
+    let started = core.settings();
+    loop {
+        stop.reload_asked().await;
+        let new = match stop.load() {
+            None => continue,
+            Some(Ok(new)) => new,
+            Some(Err(e)) => {
+                core.log.warn(&format!("the configuration stays as it is: {e}"));
+                continue;
+            }
+        };
+        let fixed = started.fixed_differences(&new);
+        core.log.always("the configuration was read again");
+        if !fixed.is_empty() {
+            core.log
+                .warn(&format!("these settings change with the next start: {}", fixed.join(", ")));
+        }
+        core.inner.borrow_mut().hub.change_rules(&rules(&new));
+        core.set_settings(new);
+        core.log_unknown_names();
+        judge_again(&core).await;
+    }
+}
+
+/// Applies the policy to the users who are connected.
+async fn judge_again(core: &Rc<Core>) {
+    let mut users: Vec<_> = {
+        let inner = core.inner.borrow();
+        inner.conns.values().map(|conn| (conn.uid(), conn.user().clone())).collect()
+    };
+    users.sort_by_key(|(uid, _)| *uid);
+    users.dedup_by_key(|(uid, _)| *uid);
+    for (uid, user) in users {
+        if uid == 0 || uid == os::own_uid() {
+            continue;
+        }
+        let Standing { admitted, rights } = accept::standing(core, uid, &user).await;
+        let inner = &mut *core.inner.borrow_mut();
+        inner.hub.set_rights(uid, rights.unwrap_or(Rights::EVERYBODY));
+        if !admitted {
+            for conn in inner.conns.values().filter(|conn| conn.uid() == uid) {
+                conn.turn_out("the server does not admit this user any longer");
+            }
+        }
+    }
+}
+
+/// The policy of the hub.
+pub(super) fn policy(settings: &Settings) -> Policy {
+    let own = &settings.policy;
+    let announce = [
+        own.announce_info.clone(),
+        own.announce_notice.clone(),
+        own.announce_warning.clone(),
+        own.announce_critical.clone(),
+    ];
+    Policy { announce, create_rooms: own.create_rooms.clone(), join: own.join.clone() }
+}
