@@ -90,6 +90,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         is_hurried: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
+    // The signal that this process got ended the command: whoever sent it sees the same of both.
+    if run.is_ended_by_own_signal() && code != i32::from(Exit::Interrupted.code()) {
+        interrupt::exit_by_signal();
+    }
     // The other threads may wait for what never comes.
     std::process::exit(code);
 }
@@ -384,6 +388,12 @@ impl Run<'_> {
                 unsent,
             }));
         }
+    }
+
+    /// Returns true if the command died by the signal that asked this process to end.
+    fn is_ended_by_own_signal(&self) -> bool {
+        let killed_by = self.status.and_then(|status| os::end_of(status).signal);
+        !self.is_late && killed_by.is_some_and(|(number, _)| Some(number) == os::end_signal())
     }
 
     fn exit_code(&self, outcome: &Outcome) -> i32 {
