@@ -6,6 +6,8 @@ fn main() -> ExitCode {
     // Without handlers a signal ends the process as it would any other: nothing is lost by that.
     moot::os::keep_ignored(|| {
         let _ = ctrlc::set_handler(moot::command::interrupt);
+        // After the handler, which would replace the record.
+        moot::os::record_end_signal();
     });
     moot::command::main()
 }

@@ -249,7 +249,8 @@ fn read_output(mut pipe: ChildPipe, has_ended: &AtomicBool, outcome: &mut Outcom
         }
         let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
         match pipe.read(&mut buffer, wait) {
-            Ok(None) if wait.is_some_and(|wait| wait.is_zero()) => return,
+            // Another process holds the output open, and lives on.
+            Ok(None) if wait.is_some_and(|wait| wait.is_zero()) => return pipe.leave_open(),
             Ok(None) => {}
             Ok(Some(0)) | Err(_) => return,
             Ok(Some(bytes)) => {
@@ -258,7 +259,7 @@ fn read_output(mut pipe: ChildPipe, has_ended: &AtomicBool, outcome: &mut Outcom
                 outcome.cut |= bytes > room;
                 // Somebody goes on writing.
                 if wait.is_some_and(|wait| wait.is_zero()) {
-                    return;
+                    return pipe.leave_open();
                 }
             }
         }

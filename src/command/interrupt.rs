@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first.
+//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either ends by that
+//! signal itself (Ctrl-C: with the exit code that a shell gives to it).
 
 use std::{
     sync::{
@@ -163,8 +164,19 @@ pub fn interrupt() {
     end();
 }
 
-/// Nobody catches it, the caller hangs, or it was asked twice.
+/// Ends at once: no thread catches the signal, the caller hangs, or it is the second signal.
 fn end() {
+    os::await_end_signal();
     tui::restore();
-    std::process::exit(Exit::Interrupted.code().into());
+    exit_by_signal();
+}
+
+/// Ends the process as the signal that asked for it would, once all is said and restored: service managers take
+/// that for a clean stop, and shells for 128 and its number.
+pub(super) fn exit_by_signal() -> ! {
+    let interrupted = i32::from(Exit::Interrupted.code());
+    match os::end_signal() {
+        Some(signal) if 128 + signal != interrupted => os::end_by(signal),
+        Some(_) | None => std::process::exit(interrupted),
+    }
 }

@@ -64,6 +64,10 @@ pub fn main() -> ExitCode {
     let mut context = Context { global: cli.global, out };
     let done = run(&mut context, cli.verb).and_then(|exit| context.out.flush().map(|()| exit));
     match done {
+        Ok(Exit::Interrupted) => {
+            drop(context);
+            interrupt::exit_by_signal()
+        }
         Ok(exit) => exit.into(),
         Err(failure) => {
             // What was printed before comes before.

@@ -8,6 +8,7 @@
 //! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
 //! | `clock` | both clocks |
 //! | `dir` | a directory that is opened once, and what is done in it |
+//! | `drain` | the outputs of a child, copied in order, and what goes on with that after this process |
 //! | `files` | identity, owner and mode of files; names that nobody guesses |
 //! | `health` | what the machine says to somebody who looks for what is wrong |
 //! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |
@@ -43,7 +44,7 @@ pub use self::{
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
     shared::{
-        Came, ChannelFault, ChildEnd, ChildNews, NotBegun, PeerIds, ReadWords, ReadWordsError,
-        Slot, Source, Usage, WORD_BYTES,
+        Came, ChannelFault, ChildEnd, ChildNews, NotBegun, OutputStep, PeerIds, ReadWords,
+        ReadWordsError, Slot, Source, Usage, WORD_BYTES,
     },
 };

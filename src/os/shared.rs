@@ -68,6 +68,17 @@ pub enum NotBegun {
     NoProcess,
 }
 
+/// What a step of copying a child's outputs did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStep {
+    /// Something was read or written.
+    Copied,
+    /// Nothing: the time has passed, or it was woken.
+    Nothing,
+    /// All outputs have ended.
+    Ended,
+}
+
 /// User id and process id of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIds {

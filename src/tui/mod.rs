@@ -191,7 +191,6 @@ pub(crate) fn run(
         Some(note) => model.failed(note.as_str()),
         None => model.welcome(),
     }
-    os::note_wish_to_end();
     let terminal = Terminal::enter(wish)?;
     let (columns, rows) = terminal.size();
     model.resize(columns, rows);

@@ -404,28 +404,6 @@ fn a_configuration_with_a_mistake_names_it() {
     world.run(&["serve", "--check"]).ok();
 }
 
-// Its counterpart, the console's events, needs a console, which a test run has not everywhere.
-#[cfg(unix)]
-#[test]
-fn signals_end_members_with_130_and_the_server_with_0() {
-    let world = World::new();
-    let mut server = world.serve();
-    for signal in ["INT", "TERM", "HUP"] {
-        let mut bob = world.listen(&["dev"]);
-        let mut ann = world.join(&["dev"]);
-        bob.signal(signal);
-        ann.signal(signal);
-        assert_eq!((bob.code(), ann.code()), (130, 130), "{signal}");
-    }
-    let mut bob = world.listen(&["--no-reconnect", "dev"]);
-    server.signal("TERM");
-    assert_eq!(server.code(), 0);
-    assert_eq!(bob.next_of("end")["type"], "end");
-    assert_eq!(bob.code(), 3);
-    world.run(&["who"]).exits(3);
-    assert!(!super::world::exists(&world.dir.join("socket")), "a clean end leaves no socket");
-}
-
 // A POSIX shell and /dev/full.
 #[cfg(unix)]
 #[test]

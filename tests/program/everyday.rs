@@ -188,7 +188,7 @@ fn what_the_caller_ignores_stays_ignored() {
     world.run(&["send", "dev", "hi"]).ok();
     assert_eq!(bob.texts(1), ["hi"]);
     bob.signal("TERM");
-    assert_eq!(bob.code(), 130);
+    assert_eq!(bob.code(), 143);
 }
 
 #[test]

@@ -43,6 +43,9 @@ mod screen;
 mod service;
 #[cfg(unix)]
 mod shell;
+// Signals.
+#[cfg(unix)]
+mod signals;
 #[cfg(unix)]
 mod spoof;
 #[cfg(unix)]

@@ -477,16 +477,113 @@ mod posix {
     }
 
     #[test]
-    fn a_grandchild_that_holds_the_output_open_is_not_waited_for() {
+    fn run_ends_while_a_grandchild_holds_the_output() {
         let world = World::new();
         let _server = world.serve();
-        let done = world.run_it(&["dev"], &sh("sleep 1000 & echo $!; echo done")).ok();
-        let (sleeper, rest) = done.out.split_once('\n').unwrap();
+        let mut run = Process::spawn(world.run_command(&["dev"], &sh("sleep 1000 & echo $!")));
+        let sleeper = run.line("its pid");
+        assert_eq!(run.code(), 0);
+        assert!(run.output_is_open(), "the reader waits for the sleeper, as without moot");
+        world.hears("dev", &format!("still running: pid {sleeper} holds the output"));
         kill(sleeper.parse().unwrap(), "KILL");
-        assert_eq!(rest, "done\n");
-        // One that never stops writing is not either.
-        let done = world.run_it(&["dev"], &sh("yes & echo $! >&2")).ok();
-        kill(done.err.lines().next().unwrap().parse().unwrap(), "KILL");
+        eventually("the end of the output", || !run.output_is_open());
+        // One that never stops writing is not waited for either.
+        let mut run = Process::spawn(world.run_command(&["dev"], &sh("yes >&2 & echo $!")));
+        let yes = run.line("its pid");
+        assert_eq!(run.code(), 0);
+        kill(yes.parse().unwrap(), "KILL");
+    }
+
+    #[test]
+    fn background_child_of_a_run_lives_on_and_its_output_passes() {
+        let world = World::new();
+        let _server = world.serve();
+        let late = "read go <fifo; /bin/echo late; echo \"rc=$?\" >";
+        for (at, (flags, script)) in [
+            (&["dev"][..], "(LATE) & echo started"),
+            (&["dev"], "(LATE) & echo started; exit 3"),
+            (&["dev"], "nohup setsid sh -c 'LATE' & echo started"),
+            (&["dev"], "(LATE) 2>&1 >/dev/null & echo started"),
+            (&["dev", "--on-fail"], "(LATE) & echo started"),
+            (&["dev", "--tail", "1", "--json"], "(LATE) & echo started"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let fifo = world.path("fifo");
+            let _ = std::fs::remove_file(&fifo);
+            nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let result = format!("result{at}");
+            let script = script.replace("LATE", &format!("{late}{result}"));
+            let mut run = Process::spawn(world.run_command(flags, &sh(&script)));
+            assert_eq!(run.line("its first line"), "started");
+            let code = run.code();
+            assert_eq!(code, if script.contains("exit 3") { 3 } else { 0 });
+            std::fs::write(&fifo, "go\n").unwrap();
+            let read = || std::fs::read_to_string(world.path(&result)).unwrap_or_default();
+            eventually("its own end", || read() == "rc=0\n");
+            if !script.contains("/dev/null") {
+                assert_eq!(run.line("what it writes later"), "late", "{script}");
+            }
+            eventually("the end of the output", || !run.output_is_open());
+        }
+        let told = world.said("dev").iter().filter(|t| t.starts_with("still running: ")).count();
+        assert_eq!(told, 5, "each but that of --on-fail, which went well");
+    }
+
+    #[test]
+    fn outputs_of_one_file_keep_their_order() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "for i in 1 2 3 4 5 6 7 8 9; do echo out$i; echo err$i >&2; done; printf o; \
+                      printf e >&2; echo ut; exit 2";
+        let lines = (1..10).map(|i| format!("out{i}\nerr{i}\n")).collect::<String>() + "oeut\n";
+        for (at, flags) in ["", "--on-fail", "--tail 99"].into_iter().enumerate() {
+            let room = format!("room{at}");
+            let mut command = Command::new("sh");
+            let line = format!("{MOOT} run {room} {flags} --title job -- sh -c \"$SCRIPT\" 2>&1");
+            command.args(["-c", &line]).env("MOOT_SERVER", &world.dir).env("SCRIPT", script);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            assert_eq!(Done::of(command, None).exits(2).out, lines);
+            let said = world.said(&room);
+            let output = said.iter().filter(|t| !t.contains("job")).cloned();
+            assert_eq!(output.collect::<Vec<_>>().join("\n") + "\n", lines);
+        }
+        // To two files each goes where it belongs.
+        let done = world.run_it(&["two"], &sh(script)).exits(2);
+        assert_eq!((done.out.lines().count(), done.err.lines().count()), (10, 10));
+    }
+
+    #[test]
+    fn reader_of_one_output_does_not_delay_the_other() {
+        let world = World::new();
+        let _server = world.serve();
+        // More than the pipes take while no reader of standard output reads.
+        let script = "head -c 1000000 /dev/zero & echo free >&2; wait";
+        let mut run = world.run_command(&["dev"], &sh(script)).spawn().unwrap();
+        let mut errors = [0; 5];
+        run.stderr.as_mut().unwrap().read_exact(&mut errors).unwrap();
+        assert_eq!(&errors, b"free\n");
+        let mut output = Vec::new();
+        run.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+        assert_eq!((output.len(), run.wait().unwrap().code()), (1_000_000, Some(0)));
+    }
+
+    #[test]
+    fn background_child_of_an_answer_lives_on() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = world.path("later.sh");
+        let text = "cat >/dev/null; (trap '' PIPE; read go <fifo; /bin/echo late; echo \"rc=$?\" >result) & echo done\n";
+        std::fs::write(&script, text).unwrap();
+        let fifo = world.path("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let exec = format!("sh {}", script.display());
+        let _worker = Process::ready(world.moot(&["answer", "--json", "work", "--exec", &exec]));
+        assert_eq!(world.run(&["ask", "work", "x"]).ok().out.matches("done").count(), 1);
+        std::fs::write(&fifo, "go\n").unwrap();
+        let read = || std::fs::read_to_string(world.path("result")).unwrap_or_default();
+        eventually("its own end", || read() == "rc=0\n");
     }
 
     #[test]

@@ -228,7 +228,7 @@ fn an_answerer_that_is_interrupted_says_good_bye() {
     let mut asker = Process::spawn(command);
     watcher.next_of("message");
     asker.signal("TERM");
-    assert_eq!(asker.code(), 130);
+    assert_eq!(asker.code(), 143);
 }
 
 #[test]

@@ -442,6 +442,18 @@ impl Process {
         self.lines.try_iter().collect()
     }
 
+    /// Returns true while any process has its standard output open; lines that come meanwhile are dropped.
+    #[cfg(unix)]
+    pub fn output_is_open(&mut self) -> bool {
+        use std::sync::mpsc::TryRecvError;
+        loop {
+            match self.lines.try_recv() {
+                Ok(_) => {}
+                Err(e) => return e == TryRecvError::Empty,
+            }
+        }
+    }
+
     /// What it printed about what went wrong, to the end if it has ended: children of its own may keep that
     /// from being seen.
     fn last_errors(&mut self) -> String {

@@ -274,7 +274,9 @@ pub(super) const EXIT_CODES: &[(u8, &str)] = &[
     (6, "sent, but not to as many as required"),
     (7, "the server speaks another version of the protocol"),
     (124, "time limit"),
+    (129, "ended by SIGHUP"),
     (130, "interrupted"),
+    (143, "ended by SIGTERM"),
 ];
 
 /// The examples of a command, by its words (`room create`); none of one that is not known.

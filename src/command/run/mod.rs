@@ -11,11 +11,12 @@ mod talk;
 mod words;
 
 use std::{
-    io,
-    process::{Child, Command, ExitStatus, Stdio},
+    fs::File,
+    io::{self, PipeReader},
+    process::{Child, Command, ExitStatus},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -26,7 +27,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
-    pump::Pump,
+    pump::{HAS_ENDED, IS_HURRIED, Pump, Pumped, RUNS},
     talk::Talker,
     words::{Outcome, Report},
 };
@@ -41,7 +42,7 @@ use crate::{
     chat::{member::Kind, names::Target, text::Text},
     client::Mailbox,
     limits::{RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX},
-    os::{self, Caught, ChildNews, ChildPipe, ChildSignals, NotBegun, PipeWaker, Places},
+    os::{self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, PipeWaker, Places},
 };
 
 /// News that may wait for the main thread.
@@ -49,11 +50,14 @@ const NEWS_AHEAD: usize = 16;
 /// How often whoever reads a pipe is woken until he has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
+/// An output of the command, and the file that it is passed through to.
+type Passed = (PipeReader, File, Stream);
+
 /// What the main thread waits for.
 enum News {
     Child(ChildNews<Caught>),
-    /// An output has ended; what failed while it was passed through.
-    Pumped(io::Result<()>),
+    /// Outputs have ended for us.
+    Pumped(Pumped),
     /// Everything was said, or can't be.
     Talked,
 }
@@ -81,15 +85,20 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         child: None,
         status: None,
         wakers: Vec::new(),
-        has_ended: Arc::new(AtomicBool::new(false)),
+        phase: Arc::new(AtomicU8::new(RUNS)),
         open: 0,
         unpassed: None,
+        holders: None,
         began: Instant::now(),
         is_late: false,
         kill_at: None,
         is_hurried: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
+    // The signal that this process got ended the command: whoever sent it sees the same of both.
+    if run.is_ended_by_own_signal() && code != i32::from(Exit::Interrupted.code()) {
+        interrupt::exit_by_signal();
+    }
     // The other threads may wait for what never comes.
     std::process::exit(code);
 }
@@ -118,11 +127,13 @@ struct Run<'a> {
     status: Option<ExitStatus>,
     wakers: Vec<PipeWaker>,
     /// For the threads that read its output.
-    has_ended: Arc<AtomicBool>,
-    /// Outputs that have not ended.
+    phase: Arc<AtomicU8>,
+    /// Threads that read its output.
     open: usize,
     /// Why our own output could not be written.
     unpassed: Option<io::Error>,
+    /// The processes that still hold an output open, as far as they are known; none if it has ended.
+    holders: Option<Vec<u32>>,
     began: Instant,
     /// Its time was out before it ended.
     is_late: bool,
@@ -141,9 +152,9 @@ impl Run<'_> {
     ) -> Result<i32, Failure> {
         let mut pid = None;
         let not_begun = match self.spawn(places) {
-            Ok(child) => {
+            Ok((child, outputs)) => {
                 pid = Some(child.id());
-                self.attend(child)?;
+                self.attend(child, outputs)?;
                 None
             }
             Err(e) => Some(self.not_begun(&e)),
@@ -162,20 +173,37 @@ impl Run<'_> {
         self.wait_for_output();
         let outcome = self.outcome(not_begun);
         let is_told = !(self.args.on_fail && outcome.is_good());
-        self.shared.end(is_told.then(|| words::result(&self.title, &outcome, took)));
+        let holders = self.holders.as_deref().map(words::still_running);
+        let result = words::result(&self.title, &outcome, took);
+        self.shared.end(if is_told {
+            holders.into_iter().chain([result]).collect()
+        } else {
+            vec![]
+        });
         self.wait_until_said();
         self.report(pid, &outcome, took);
         Ok(self.exit_code(&outcome))
     }
 
-    /// Begins the command. It gets its three standard descriptors, and nothing of ours.
-    fn spawn(&self, places: Option<&Places>) -> io::Result<Child> {
+    /// Begins the command, and returns its outputs, each with the file that it is passed through to. It gets its
+    /// three standard descriptors, and nothing of ours.
+    fn spawn(&self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
         if let Some(places) = places {
             command.env("MOOT_SERVER", places.directory());
         }
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        let (output, output_end) = io::pipe()?;
+        let mut passed = vec![(output, os::standard_output()?, Stream::Output)];
+        if os::has_one_output() {
+            // What is written to both is read in that order.
+            command.stderr(output_end.try_clone()?);
+        } else {
+            let (error, error_end) = io::pipe()?;
+            command.stderr(error_end);
+            passed.push((error, os::standard_error()?, Stream::Error));
+        }
+        Ok((command.stdout(output_end).spawn()?, passed))
     }
 
     /// Tells why the command did not begin.
@@ -192,32 +220,23 @@ impl Run<'_> {
     }
 
     /// Reads what the command writes.
-    fn attend(&mut self, mut child: Child) -> Result<(), Failure> {
-        let outputs = (child.stdout.take(), child.stderr.take());
+    fn attend(&mut self, child: Child, outputs: Vec<Passed>) -> Result<(), Failure> {
         self.child = Some(child);
-        let begun = (|| {
-            if let Some(pipe) = outputs.0 {
-                self.pump(ChildPipe::new(pipe)?, os::standard_output()?, Stream::Output)?;
-            }
-            if let Some(pipe) = outputs.1 {
-                self.pump(ChildPipe::new(pipe)?, os::standard_error()?, Stream::Error)?;
-            }
-            Ok(())
-        })();
+        let begun = match os::POLLS_OUTPUTS {
+            true => self.pump(outputs),
+            false => outputs.into_iter().try_for_each(|output| self.pump(vec![output])),
+        };
         self.or_kill(begun, "can't read the command's output")
     }
 
-    fn pump(
-        &mut self,
-        (pipe, waker): (ChildPipe, PipeWaker),
-        to: std::fs::File,
-        stream: Stream,
-    ) -> io::Result<()> {
-        let (shared, has_ended) = (self.shared.clone(), Arc::clone(&self.has_ended));
-        let pump = Pump { pipe, to, stream, shared, has_ended };
+    fn pump(&mut self, outputs: Vec<Passed>) -> io::Result<()> {
+        let streams = outputs.iter().map(|(_, _, stream)| *stream).collect();
+        let (outputs, waker) =
+            Outputs::new(outputs.into_iter().map(|(source, to, _)| (source, to)))?;
+        let (shared, phase) = (self.shared.clone(), Arc::clone(&self.phase));
+        let pump = Pump { outputs, streams, shared, phase };
         let tell = self.tell.clone();
-        let name = if stream == Stream::Output { "moot-out" } else { "moot-err" };
-        spawn(name, move || drop(tell.send(News::Pumped(pump.run()))))?;
+        spawn("moot-out", move || drop(tell.send(News::Pumped(pump.run()))))?;
         self.wakers.push(waker);
         self.open += 1;
         Ok(())
@@ -281,11 +300,12 @@ impl Run<'_> {
         }
     }
 
-    /// Until its outputs have ended. A child of its own that has them open is waited for a moment only;
-    /// whoever reads our output slowly gets all of it.
+    /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
+    /// another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
-        self.has_ended.store(true, Ordering::SeqCst);
-        while self.open > 0 && !self.is_hurried {
+        while self.open > 0 {
+            let phase = if self.is_hurried { IS_HURRIED } else { HAS_ENDED };
+            self.phase.store(phase, Ordering::SeqCst);
             for waker in &self.wakers {
                 waker.wake();
             }
@@ -336,8 +356,11 @@ impl Run<'_> {
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
-            (Ok(News::Pumped(passed)), _) => {
+            (Ok(News::Pumped(Pumped { passed, holders })), _) => {
                 self.open -= 1;
+                if let Some(holders) = holders {
+                    self.holders.get_or_insert_default().extend(holders);
+                }
                 if let Err(e) = passed {
                     let text = format!("can't write the command's output: {e}");
                     self.context.out.warn(&text);
@@ -382,8 +405,15 @@ impl Run<'_> {
                 left_out,
                 messages,
                 unsent,
+                holders: self.holders.as_deref(),
             }));
         }
+    }
+
+    /// Returns true if the command died by the signal that asked this process to end.
+    fn is_ended_by_own_signal(&self) -> bool {
+        let killed_by = self.status.and_then(|status| os::end_of(status).signal);
+        !self.is_late && killed_by.is_some_and(|(number, _)| Some(number) == os::end_signal())
     }
 
     fn exit_code(&self, outcome: &Outcome) -> i32 {

@@ -15,7 +15,7 @@ pub(super) struct Outbox {
     pub(super) batch: Batch,
     /// Comes before the output, and after it.
     first: Option<(Instant, String)>,
-    last: Option<String>,
+    last: VecDeque<String>,
     /// When everything was there.
     ended: Option<Instant>,
     /// Bytes of what was said and does not stand yet.
@@ -31,7 +31,7 @@ impl Outbox {
         Self {
             batch: Batch::new(keep),
             first: None,
-            last: None,
+            last: VecDeque::new(),
             ended: None,
             open: VecDeque::new(),
             said: 0,
@@ -42,7 +42,7 @@ impl Outbox {
     /// When there is something to be said.
     pub(super) fn due(&self) -> Option<Instant> {
         let first = self.first.as_ref().map(|(at, _)| *at);
-        let last = self.ended.filter(|_| self.last.is_some());
+        let last = self.ended.filter(|_| !self.last.is_empty());
         [first, last, self.batch.due()].into_iter().flatten().min()
     }
 
@@ -51,7 +51,7 @@ impl Outbox {
         let first = self.first.take().map(|(_, text)| text);
         let text = first.or_else(|| self.batch.take(now)).or_else(|| {
             self.ended?;
-            self.last.take()
+            self.last.pop_front()
         })?;
         self.open.push_back(text.len());
         Some(text)
@@ -130,15 +130,15 @@ impl Shared {
         self.wake();
     }
 
-    /// Nothing more comes but this. Without it, nothing at all is to be said any more.
-    pub(super) fn end(&self, text: Option<String>) {
+    /// Nothing more comes but these texts. Without any, nothing at all is to be said any more.
+    pub(super) fn end(&self, texts: Vec<String>) {
         let now = Instant::now();
         let mut outbox = self.lock();
         outbox.batch.end(now);
-        if text.is_none() {
+        if texts.is_empty() {
             outbox.batch.forget();
         }
-        outbox.last = text;
+        outbox.last = texts.into();
         outbox.ended = Some(now);
         drop(outbox);
         self.wake();

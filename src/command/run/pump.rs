@@ -1,11 +1,11 @@
-//! One output of the command: read, passed through as it is, and handed to the room.
+//! The outputs of the command: read in the order in which they come, passed through as they are, and handed to the
+//! room.
 
 use std::{
-    fs::File,
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -13,70 +13,77 @@ use std::{
 use super::{batch::Stream, outbox::Shared};
 use crate::{
     limits::{RUN_DRAIN_BYTES_MAX, RUN_DRAIN_MS},
-    os::{self, ChildPipe},
+    os::{OutputStep, Outputs},
 };
 
-/// As much as a pipe usually holds.
-const READ_BYTES: usize = 64 * 1024;
+/// The command runs.
+pub(super) const RUNS: u8 = 0;
+/// The command has ended: any other process that holds an output open is not waited for long.
+pub(super) const HAS_ENDED: u8 = 1;
+/// Nothing is waited for any longer.
+pub(super) const IS_HURRIED: u8 = 2;
 
-/// Takes an output of the command to its end.
+/// Takes outputs of the command to their end.
 #[derive(Debug)]
 pub(super) struct Pump {
-    pub(super) pipe: ChildPipe,
-    /// Our own output of that kind.
-    pub(super) to: File,
-    pub(super) stream: Stream,
+    pub(super) outputs: Outputs,
+    /// What each of them is.
+    pub(super) streams: Vec<Stream>,
     pub(super) shared: Shared,
-    /// The command has ended: whoever else has the pipe open is not waited for long.
-    pub(super) has_ended: Arc<AtomicBool>,
+    /// How far the command is.
+    pub(super) phase: Arc<AtomicU8>,
 }
 
-/// What is read after the command's end.
+/// How the outputs ended.
 #[derive(Debug)]
-struct Drain {
-    until: Instant,
-    bytes: usize,
+pub(super) struct Pumped {
+    /// Why they could not be passed through to their end.
+    pub(super) passed: io::Result<()>,
+    /// The processes that hold an output open, as far as they are known; none if it has ended.
+    pub(super) holders: Option<Vec<u32>>,
 }
 
 impl Pump {
-    /// Reads until the end of the output, or a moment longer than the command runs. When whoever reads our
-    /// own output has gone, the command's pipe is closed as well: it learns of it as it would without us.
-    ///
-    /// # Errors
-    /// If it could not be passed through for another reason. The command gets on; the room has all of it.
-    pub(super) fn run(mut self) -> io::Result<()> {
-        let mut buffer = vec![0; READ_BYTES];
-        let mut drain: Option<Drain> = None;
-        let mut passed = Ok(());
+    /// Reads until the end of the outputs, or a moment longer than the command runs; then another process goes on
+    /// with them. When the reader of our own output has gone, the command's pipe is closed as well: it learns of it
+    /// as it would without us.
+    pub(super) fn run(mut self) -> Pumped {
+        let mut until: Option<Instant> = None;
+        let mut bytes_since = 0;
         loop {
-            if drain.is_none() && self.has_ended.load(Ordering::SeqCst) {
-                let until = Instant::now() + Duration::from_millis(RUN_DRAIN_MS);
-                drain = Some(Drain { until, bytes: 0 });
+            let phase = self.phase.load(Ordering::SeqCst);
+            if until.is_none() && phase != RUNS {
+                until = Some(Instant::now() + Duration::from_millis(RUN_DRAIN_MS));
             }
-            let left = |d: &Drain| d.until.saturating_duration_since(Instant::now());
-            let wait = drain.as_ref().map(left);
-            let bytes = match self.pipe.read(&mut buffer, wait) {
-                Ok(None) if wait.is_some_and(|wait| wait.is_zero()) => return passed,
-                Ok(None) => continue,
-                Ok(Some(0)) | Err(_) => return passed,
-                Ok(Some(bytes)) => &buffer[..bytes],
-            };
-            let written = match &passed {
-                Ok(()) => os::write_through(&mut self.to, bytes),
-                Err(_) => Ok(()),
-            };
-            self.shared.push(self.stream, bytes);
-            match written {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(e) => passed = Err(e),
+            let wait = until.map(|at| at.saturating_duration_since(Instant::now()));
+            let (streams, shared) = (&self.streams, &self.shared);
+            let step = self.outputs.step(wait, |at, bytes| {
+                shared.push(streams[at], bytes);
+                bytes_since += if until.is_some() { bytes.len() } else { 0 };
+            });
+            match step {
+                Ok(OutputStep::Ended) => return self.end(None),
+                Err(e) => return Pumped { passed: Err(e), holders: None },
+                Ok(OutputStep::Nothing | OutputStep::Copied) => {}
             }
-            if let Some(drain) = &mut drain {
-                drain.bytes += bytes.len();
-                if drain.bytes >= RUN_DRAIN_BYTES_MAX && left(drain).is_zero() {
-                    return passed;
-                }
+            let is_over = wait.is_some_and(|wait| wait.is_zero()) && !self.outputs.is_behind();
+            let is_all = step.is_ok_and(|step| step == OutputStep::Nothing);
+            let is_enough = is_over && (is_all || bytes_since >= RUN_DRAIN_BYTES_MAX);
+            if is_enough || phase == IS_HURRIED {
+                return self.leave();
             }
+        }
+    }
+
+    fn end(&mut self, holders: Option<Vec<u32>>) -> Pumped {
+        Pumped { passed: self.outputs.take_failure().map_or(Ok(()), Err), holders }
+    }
+
+    fn leave(mut self) -> Pumped {
+        let Pumped { passed, .. } = self.end(None);
+        match self.outputs.leave_to_drainer() {
+            Ok(holders) => Pumped { passed, holders },
+            Err(e) => Pumped { passed: passed.and(Err(e)), holders: None },
         }
     }
 }

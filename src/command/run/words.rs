@@ -62,6 +62,16 @@ pub(super) fn result(title: &str, outcome: &Outcome, took: Duration) -> String {
     }
 }
 
+/// Processes that hold an output of the command open after its end.
+pub(super) fn still_running(holders: &[u32]) -> String {
+    let pids: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    match pids.as_slice() {
+        [] => "still running: a process holds the output".to_owned(),
+        [pid] => format!("still running: pid {pid} holds the output"),
+        pids => format!("still running: pids {} hold the output", pids.join(", ")),
+    }
+}
+
 fn ended(end: &ChildEnd) -> String {
     match (&end.signal, end.code) {
         (Some((_, name)), _) => format!("killed by {name}"),
@@ -116,6 +126,7 @@ pub(super) struct Report<'a> {
     pub(super) left_out: Amount,
     pub(super) messages: u64,
     pub(super) unsent: u64,
+    pub(super) holders: Option<&'a [u32]>,
 }
 
 pub(super) fn report(report: &Report<'_>) -> Value {
@@ -138,6 +149,7 @@ pub(super) fn report(report: &Report<'_>) -> Value {
         "left_out": report.left_out.lines,
         "messages": report.messages,
         "unsent": report.unsent,
+        "still_running": report.holders,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsFd, OwnedFd},
         unix::process::ExitStatusExt,
@@ -196,6 +196,12 @@ impl ChildPipe {
         Ok((Self { pipe, woken }, waker))
     }
 
+    /// Gives up reading, and lets another process read and drop what still comes: a process that holds the pipe
+    /// open lives on. If there can be no such process, the pipe is closed.
+    pub fn leave_open(self) {
+        let _ = super::drain::drop_in_background(self.pipe.into());
+    }
+
     /// Reads what is there, or waits for it; 0 at the end of the pipe, none if it was woken or time is out.
     ///
     /// # Errors
@@ -243,27 +249,4 @@ pub fn standard_output() -> io::Result<File> {
 /// If descriptors have run out.
 pub fn standard_error() -> io::Result<File> {
     io::stderr().as_fd().try_clone_to_owned().map(File::from)
-}
-
-/// Writes everything, and waits where somebody made the file one that does not wait.
-///
-/// # Errors
-/// From the system.
-pub fn write_through(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match to.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let mut fds = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
-                match poll(&mut fds, PollTimeout::NONE) {
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(e) => return Err(e.into()),
-                }
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

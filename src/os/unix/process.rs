@@ -5,6 +5,8 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     process::{Child, Command},
+    sync::atomic::{AtomicI32, Ordering},
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -14,6 +16,7 @@ use nix::{
     },
     unistd::{chdir, dup2_stderr, dup2_stdout, setsid},
 };
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::os::shared::Usage;
 
@@ -120,6 +123,59 @@ pub fn wait_until_unread() -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// The signal that this process is to end by; 0 before one came. SIGINT gives way to the others.
+static END_SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// How long a thread that was woken by a signal waits for the number of that signal: the handler that woke the
+/// thread records the number right after that.
+const NUMBER_WITHIN: Duration = Duration::from_millis(100);
+
+/// Records from now on which signal asks this process to end; it calls the handlers that are installed as well.
+pub fn record_end_signal() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let record = move || {
+            let before = END_SIGNAL.load(Ordering::SeqCst);
+            if before == 0 || before == SIGINT {
+                END_SIGNAL.store(signal, Ordering::SeqCst);
+            }
+        };
+        // SAFETY: the action reads and writes an atomic number, which is safe in a signal handler. If it can't
+        // be registered, the process ends with the exit code of an interrupt.
+        let _ = unsafe { signal_hook::low_level::register(signal, record) };
+    }
+}
+
+/// Returns the number of the signal that asked this process to end.
+#[must_use]
+pub fn end_signal() -> Option<i32> {
+    Some(END_SIGNAL.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+}
+
+/// Waits until the number of a signal is recorded: to be called by the thread that a handler woke.
+pub fn await_end_signal() {
+    let until = Instant::now() + NUMBER_WITHIN;
+    while end_signal().is_none() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+}
+
+/// Ends this process as `signal` would without a handler, so that its parent sees a death by that signal. Where
+/// the signal ends nothing (process 1 of a container), the exit code is 128 and the signal's number.
+pub fn end_by(signal: i32) -> ! {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+    if let Ok(signal) = Signal::try_from(signal) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        let mut set = SigSet::empty();
+        set.add(signal);
+        // SAFETY: the default action runs no code of ours in a handler.
+        let restored = unsafe { sigaction(signal, &default) };
+        if restored.is_ok() && set.thread_unblock().is_ok() {
+            let _ = raise(signal);
+        }
+    }
+    std::process::exit(128 + signal)
 }
 
 /// Runs something that installs signal handlers, and leaves ignored what was ignored: `nohup` and a

@@ -6,7 +6,7 @@ use std::{
     io,
     os::fd::AsFd,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -77,25 +77,10 @@ pub fn suspend() {
     signal_hook::low_level::unregister(watch);
 }
 
-/// Whether SIGTERM or SIGHUP came since [`note_wish_to_end`].
-static TOLD_TO_END: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// From now on it is noted when this process is told to end, whatever else is done about it.
-pub fn note_wish_to_end() {
-    TOLD_TO_END.get_or_init(|| {
-        let told = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGHUP] {
-            // It calls the handler that is there as well. Without it nothing is noted.
-            let _ = signal_hook::flag::register(signal, Arc::clone(&told));
-        }
-        told
-    });
-}
-
-/// Whether it was.
+/// Returns true if SIGTERM or SIGHUP asked this process to end, whatever is done about it.
 #[must_use]
 pub fn was_told_to_end() -> bool {
-    TOLD_TO_END.get().is_some_and(|told| told.load(Ordering::SeqCst))
+    matches!(super::process::end_signal(), Some(SIGTERM | SIGHUP))
 }
 
 /// Whether this session has a desktop that could show notifications.

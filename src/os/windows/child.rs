@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle},
     process::{Child, ExitStatus},
     ptr::{null, null_mut},
@@ -136,6 +136,11 @@ impl ChildPipe {
         Ok((Self { pipe: pipe.into(), woken }, waker))
     }
 
+    /// Gives up reading. A process that writes there is told so; it is not ended for that.
+    pub fn leave_open(self) {
+        drop(self);
+    }
+
     /// Reads what is there, or waits for it; 0 at the end of the pipe, none if it was woken or time is out.
     ///
     /// # Errors
@@ -204,12 +209,4 @@ fn own(standard: &impl AsRawHandle) -> io::Result<File> {
     // SAFETY: it is one of this process's standard handles, which nobody closes.
     let handle = unsafe { BorrowedHandle::borrow_raw(handle) };
     handle.try_clone_to_owned().map(File::from)
-}
-
-/// Writes everything.
-///
-/// # Errors
-/// From the system.
-pub fn write_through(to: &mut File, bytes: &[u8]) -> io::Result<()> {
-    to.write_all(bytes)
 }

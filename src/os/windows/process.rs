@@ -107,6 +107,23 @@ pub fn wait_until_unread() -> bool {
     false
 }
 
+/// Console events have no numbers.
+pub fn record_end_signal() {}
+
+/// Console events have no numbers.
+#[must_use]
+pub fn end_signal() -> Option<i32> {
+    None
+}
+
+/// Console events have no numbers.
+pub fn await_end_signal() {}
+
+/// Ends this process with the exit code that a shell gives to a death by `signal`.
+pub fn end_by(signal: i32) -> ! {
+    std::process::exit(128 + signal)
+}
+
 /// Runs something that installs handlers for Ctrl-C and the console's end.
 pub fn keep_ignored(install: impl FnOnce()) {
     install();

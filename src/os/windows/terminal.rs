@@ -27,10 +27,7 @@ pub fn wait_until_terminal_is_gone() -> bool {
 /// Nothing is stopped by a key here.
 pub fn suspend() {}
 
-/// From now on it would be noted when this process is told to end; here it is ended without that.
-pub fn note_wish_to_end() {}
-
-/// Whether it was.
+/// Returns false: a console that asks a process to end ends it.
 #[must_use]
 pub fn was_told_to_end() -> bool {
     false

@@ -42,13 +42,13 @@ fn keys_and_commands_end_it() {
 
 #[test]
 fn signals_end_it() {
-    for signal in ["TERM", "HUP", "INT"] {
+    for (signal, code) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
         let (world, _server) = begin();
         let (mut term, pid) = in_shell(&world, "dev");
         term.keys("a draft");
         term.wait_input("a draft");
         kill(pid, signal);
-        ends_well(&world, term, 130);
+        ends_well(&world, term, code);
         join_again(&world, "a draft");
     }
 }
@@ -67,7 +67,7 @@ fn signals_end_it_whatever_is_open() {
         term.keys(&keys);
         term.settle();
         kill(pid, "TERM");
-        ends_well(&world, term, 130);
+        ends_well(&world, term, 143);
     }
 }
 
@@ -84,7 +84,7 @@ fn a_signal_while_much_is_written_ends_it_well() {
             term.wait_text("flood");
             kill(pid, "TERM");
         });
-        ends_well(&world, term, 130);
+        ends_well(&world, term, 143);
     }
 }
 

@@ -1,0 +1,114 @@
+//! How commands end by signals. The console's events, their counterpart, need a console, which a test run has not
+//! everywhere.
+
+use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
+
+use super::world::{Process, World, eventually, exists};
+
+/// SIGTERM and SIGHUP end a command by themselves; after an interrupt the exit code says so.
+const SIGNALS: [(&str, Option<i32>, i32); 3] =
+    [("TERM", Some(15), 143), ("HUP", Some(1), 129), ("INT", None, 130)];
+
+/// Each command that goes on until it is ended, and a word of its first line.
+const COMMANDS: [&[&str]; 9] = [
+    &["listen", "--json", "dev"],
+    &["join", "--json", "dev"],
+    &["wait", "--json", "dev"],
+    &["wait", "--here", "@nobody/never"],
+    &["answer", "--json", "dev", "--exec", "cat"],
+    &["ask", "dev", "a question"],
+    &["send", "--lines", "dev"],
+    &["who", "--watch"],
+    &["status", "--watch"],
+];
+
+#[test]
+fn every_client_command_ends_by_its_signal() {
+    let world = World::new();
+    let _server = world.serve();
+    let _worker = world.listen(&["dev"]);
+    for args in COMMANDS {
+        for (signal, by, code) in SIGNALS {
+            let mut command = world.moot(args);
+            command.stdin(Stdio::piped());
+            let mut process = Process::spawn(command);
+            // Handlers are installed before the first of these signals may end it.
+            eventually("the command sleeps in a system call", || is_waiting(process.pid()));
+            process.signal(signal);
+            assert_eq!(process.code(), code, "{args:?} by {signal}: {}", process.errors());
+            let status = process.child.wait().unwrap();
+            assert_eq!(status.signal(), by, "{args:?} by {signal}");
+        }
+    }
+}
+
+/// Returns true once the main thread waits for something, which it does not while it starts.
+fn is_waiting(pid: u32) -> bool {
+    let read = |file: &str| {
+        let mut text = String::new();
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)).ok()?;
+        Some(text)
+    };
+    let status = read("status").unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+    caught & (1 << 14) != 0 && status.contains("State:\tS")
+}
+
+#[test]
+fn run_ends_by_the_signal_that_ended_its_command() {
+    let world = World::new();
+    let _server = world.serve();
+    for (signal, by, code) in SIGNALS {
+        let mut run = Process::spawn(world.moot(&[
+            "run",
+            "dev",
+            "--",
+            "sh",
+            "-c",
+            "echo ready; exec sleep 99",
+        ]));
+        run.line("ready");
+        run.signal(signal);
+        assert_eq!(run.code(), code);
+        assert_eq!(run.child.wait().unwrap().signal(), by, "{signal}");
+    }
+    // A command that ends by itself has its own code, whatever signal came.
+    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut run = Process::spawn(world.moot(&["run", "dev", "--", "sh", "-c", script]));
+    run.line("ready");
+    run.signal("TERM");
+    assert_eq!(run.code(), 7);
+    assert_eq!(run.child.wait().unwrap().signal(), None);
+}
+
+#[test]
+fn ignored_signals_stay_ignored() {
+    let world = World::new();
+    let _server = world.serve();
+    let script = "trap '' HUP; exec \"$0\" listen --json dev";
+    let moot = env!("CARGO_BIN_EXE_moot");
+    let mut listen =
+        Process::ready(world.command(std::path::Path::new("/bin/sh"), &["-c", script, moot]));
+    listen.signal("HUP");
+    world.run(&["send", "dev", "still here"]).ok();
+    assert_eq!(listen.texts(1), ["still here"]);
+    listen.signal("TERM");
+    assert_eq!(listen.code(), 143);
+}
+
+#[test]
+fn server_that_ends_by_a_signal_succeeds() {
+    for signal in ["TERM", "INT"] {
+        let world = World::new();
+        let mut server = world.serve();
+        let mut bob = world.listen(&["--no-reconnect", "dev"]);
+        server.signal(signal);
+        assert_eq!(server.code(), 0);
+        assert_eq!(bob.next_of("end")["type"], "end");
+        assert_eq!(bob.code(), 3);
+        world.run(&["who"]).exits(3);
+        assert!(!exists(&world.dir.join("socket")), "a clean end leaves no socket");
+    }
+}
