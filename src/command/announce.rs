@@ -8,7 +8,7 @@ use super::{
     exit::{Exit, Failure},
     json, render,
     send::whole,
-    time::When,
+    time::{Clock, Moment},
 };
 use crate::{
     chat::{
@@ -55,7 +55,9 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
         Announced::Scheduled { id, at_us, kept } => {
             match context.global.json {
                 true => context.out.json(&json::scheduled(id, at_us))?,
-                false => context.out.line(&render::scheduled(id, at_us))?,
+                false => {
+                    context.out.line(&render::scheduled(id, at_us, &context.out.style(false)))?
+                }
             }
             if !kept {
                 let text = "this server keeps nothing: it is lost if the server ends before";
@@ -86,13 +88,21 @@ fn at(args: &AnnounceArgs, now_us: i64) -> Result<Option<i64>, Failure> {
             let us = i64::try_from(Duration::from(within).as_micros()).unwrap_or(i64::MAX);
             now_us.saturating_add(us)
         }
-        (Some(When::Ago(_) | When::Id(_)), None) => {
-            return usage("--at wants a time: 18:00 (today), or RFC 3339; --in a duration".into());
+        // `now`.
+        (Some(Moment::Ago(Duration::ZERO)), None) => return Ok(None),
+        (Some(Moment::Ago(_)), None) => {
+            return usage(
+                "--at takes a time such as 18:00; for a duration from now use --in".into(),
+            );
         }
-        (Some(when), None) => when.wall_us(now_us),
+        (Some(moment), None) => moment.wall_us(now_us),
     };
     if at_us < now_us {
-        return usage("that time is over; --in 10m, or a date with the time".into());
+        let passed = Clock { utc: false, now_us }.full(at_us);
+        return usage(format!(
+            "{passed} has passed; write a later time, such as 'tomorrow 18:00' or '2026-12-24 18:00', \
+             or --in 10m"
+        ));
     }
     if at_us.saturating_sub(now_us) > max_us {
         return usage("an announcement can be put off by a year at most".into());
@@ -135,7 +145,7 @@ pub(super) fn notices(context: &mut Context, verb: &NoticeVerb) -> Result<Exit, 
                     context.out.json(&json::notice(notice))?;
                 }
             } else {
-                context.out.lines(&render::notices(&notices))?;
+                context.out.lines(&render::notices(&notices, &context.out.style(false)))?;
             }
         }
         NoticeVerb::Show { id } => show(context, &mut link, *id)?,

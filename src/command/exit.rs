@@ -69,6 +69,13 @@ impl Failure {
     }
 }
 
+/// A word on the command line that has no meaning there.
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::new(Exit::Usage, text)
+    }
+}
+
 impl From<PlaceError> for Failure {
     fn from(e: PlaceError) -> Self {
         let exit = match &e {

@@ -258,7 +258,7 @@ impl Chat {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         let aside = matches!(event, Event::Ready { .. } | Event::End { .. } | Event::Slowed);
         if !context.global.json && aside {
-            context.out.note_lines(&render::event(event, &Output::note_style(true)));
+            context.out.note_lines(&render::event(event, &context.out.note_style(true)));
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)?;
@@ -305,7 +305,7 @@ impl Chat {
                 }
                 if !context.global.json {
                     let rooms: Vec<_> = rooms.iter().map(|room| (room, 0)).collect();
-                    return context.out.lines(&render::rooms(&rooms));
+                    return context.out.lines(&render::rooms(&rooms, &context.out.style(false)));
                 }
                 for room in &rooms {
                     context.out.json(&json::room(room, 0))?;

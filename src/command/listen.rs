@@ -11,9 +11,8 @@ use super::{
     exec::{self, Job, Outcome, Runner},
     exit::{Exit, Failure},
     notify::Notifier,
-    output::Output,
     past, render,
-    time::When,
+    time::{Meaning, When},
 };
 use crate::{
     chat::{
@@ -204,6 +203,15 @@ fn begins(
 ) -> Result<Vec<(Follow, Begin)>, Failure> {
     let mut link = context.link()?;
     let mut begins = Vec::new();
+    let named: Vec<_> = targets
+        .iter()
+        .filter_map(|target| match target {
+            ListenTarget::Room(room) => Some(StreamName::Room(room.clone())),
+            ListenTarget::With(user) => Some(StreamName::Direct(user.clone())),
+            ListenTarget::ToMe => None,
+        })
+        .collect();
+    let since = since.among(&named)?;
     for target in targets {
         let (target, follow) = match target {
             ListenTarget::Room(room) => (Target::Room(room.clone()), Follow::Room(room.clone())),
@@ -216,15 +224,8 @@ fn begins(
             }
         };
         // An id is of one of them; the others begin now.
-        if let When::Id(id) = since {
-            let of_it = match (&target, &id.stream) {
-                (Target::Room(room), StreamName::Room(of)) => room == of,
-                (Target::User { user, .. }, StreamName::Direct(of)) => user == of,
-                _ => false,
-            };
-            if !of_it {
-                continue;
-            }
+        if matches!(since, Meaning::After(id) if id.stream != past::stream_of(&target)) {
+            continue;
         }
         let span = match link.span(&target) {
             Ok(span) => span,
@@ -235,7 +236,7 @@ fn begins(
         // A number of a run that is over is answered with a gap.
         let this_run = link.welcome()?.run;
         let begin = match since {
-            When::Id(id) if !span.stored => {
+            Meaning::After(id) if !span.stored => {
                 Begin::After { run: id.run.unwrap_or(this_run), seq: id.seq }
             }
             since => {
@@ -246,7 +247,7 @@ fn begins(
         begins.push((follow, begin));
     }
     link.quit();
-    if let (When::Id(id), []) = (since, begins.as_slice()) {
+    if let (Meaning::After(id), []) = (since, begins.as_slice()) {
         return Err(Failure::new(
             Exit::Absent,
             format!("there is no message {id} in what is listened to"),
@@ -304,11 +305,15 @@ impl Listener<'_> {
             }
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
                 // What a person at a terminal should know is no result.
-                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
+                context
+                    .out
+                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
                 Ok(())
             }
             Event::Gap { .. } if self.args.raw => {
-                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
+                context
+                    .out
+                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
                 Ok(())
             }
             Event::Joined { .. }
@@ -320,7 +325,9 @@ impl Listener<'_> {
             | Event::Abandoned { .. }
             | Event::Slowed => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
-                context.out.note_lines(&render::event(event, &Output::note_style(self.several)));
+                context
+                    .out
+                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
                 Ok(())
             }
             Event::Ready { .. }

@@ -9,11 +9,13 @@ use super::{
     args::{Color, Global},
     exit::{Exit, Failure},
     json, render,
+    time::Clock,
 };
 use crate::{
     chat::text::shown,
     client::Event,
     faults::{Fault, planted},
+    os,
 };
 
 /// How text is to look.
@@ -23,6 +25,8 @@ pub(super) struct Style {
     pub(super) color: bool,
     /// Name the room of each message.
     pub(super) rooms: bool,
+    /// How times are shown.
+    pub(super) clock: Clock,
 }
 
 /// Standard output and standard error of a command.
@@ -32,6 +36,7 @@ pub(super) struct Output {
     json: bool,
     quiet: bool,
     color: bool,
+    utc: bool,
     terminal: bool,
     /// Lines that stand there to be replaced.
     drawn: usize,
@@ -46,16 +51,25 @@ impl Output {
             Color::Auto => terminal && !no_color(),
         };
         let out = BufWriter::with_capacity(64 * 1024, io::stdout());
-        Self { out, json: global.json, quiet: global.quiet, color, terminal, drawn: 0 }
+        Self {
+            out,
+            json: global.json,
+            quiet: global.quiet,
+            color,
+            utc: global.utc,
+            terminal,
+            drawn: 0,
+        }
     }
 
     pub(super) fn style(&self, rooms: bool) -> Style {
-        Style { color: self.color, rooms }
+        let clock = Clock { utc: self.utc, now_us: os::wall_us() };
+        Style { color: self.color, rooms, clock }
     }
 
     /// The same without colours, for notes: what they say is shown as it is.
-    pub(super) fn note_style(rooms: bool) -> Style {
-        Style { color: false, rooms }
+    pub(super) fn note_style(&self, rooms: bool) -> Style {
+        Style { color: false, ..self.style(rooms) }
     }
 
     /// Prints JSON from now on, whatever the flags say.
@@ -166,7 +180,7 @@ impl Output {
     pub(super) fn aside(&self, event: &Event, rooms: bool) {
         match self.json {
             true => Self::json_aside(&json::event(event)),
-            false => self.note_lines(&render::event(event, &Self::note_style(rooms))),
+            false => self.note_lines(&render::event(event, &self.note_style(rooms))),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     connect::Context,
     exit::{Exit, Failure},
     json, rooms,
-    time::When,
+    time::Meaning,
 };
 use crate::{
     chat::{
@@ -26,10 +26,10 @@ pub(super) fn history(context: &mut Context, args: &HistoryArgs) -> Result<Exit,
     let mut first = span.first.max(1);
     let mut last = span.head;
     if let Some(since) = &args.since {
-        first = after(&mut link, target, &span, since)? + 1;
+        first = after(&mut link, target, &span, since.among(&[stream_of(target)])?)? + 1;
     }
     if let Some(until) = &args.until {
-        let until_us = until.wall_us(os::wall_us());
+        let until_us = until.past_us(os::wall_us());
         last = last.min(link.number_at(target, until_us.saturating_add(1))?.saturating_sub(1));
     }
     if let Some(before) = &args.before {
@@ -91,14 +91,22 @@ pub(super) fn after(
     link: &mut Link,
     target: &Target,
     span: &SpanInfo,
-    since: &When,
+    since: Meaning<'_>,
 ) -> Result<u64, Failure> {
     match since {
-        When::Id(id) => number_of(link, span, id),
-        time => {
-            let wall_us = time.wall_us(os::wall_us());
+        Meaning::After(id) => number_of(link, span, id),
+        Meaning::Time(time) => {
+            let wall_us = time.past_us(os::wall_us());
             Ok(link.number_at(target, wall_us)?.saturating_sub(1))
         }
+    }
+}
+
+/// The stream that a target names.
+pub(super) fn stream_of(target: &Target) -> StreamName {
+    match target {
+        Target::Room(room) => StreamName::Room(room.clone()),
+        Target::User { user, .. } => StreamName::Direct(user.clone()),
     }
 }
 
@@ -121,9 +129,11 @@ fn number_of(link: &mut Link, span: &SpanInfo, id: &MessageId) -> Result<u64, Fa
 
 pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, Failure> {
     let mut link = context.link()?;
-    let since = match &args.since {
-        Some(When::Id(id)) => Some(said_after(&mut link, id)?),
-        Some(time) => Some((time.wall_us(os::wall_us()), None)),
+    let room = args.room.clone().map(StreamName::Room);
+    let since = args.since.as_ref().map(|since| since.among(room.as_slice())).transpose()?;
+    let since = match since {
+        Some(Meaning::After(id)) => Some(said_after(&mut link, id)?),
+        Some(Meaning::Time(time)) => Some((time.past_us(os::wall_us()), None)),
         None => None,
     };
     let mut found = link.search(&Search {

@@ -1,10 +1,6 @@
 //! Results as text for people. What others wrote is made safe to show here.
 
-use super::{
-    output::Style,
-    table::aligned,
-    time::{clock, date_and_clock, short},
-};
+use super::{output::Style, table::aligned, time::short};
 use crate::{
     chat::{
         member::{Level, State},
@@ -99,7 +95,7 @@ fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Str
 }
 
 fn message(message: &Message, style: &Style) -> String {
-    let time = painted(style, "2", &format!("[{}]", clock(message.wall_us)));
+    let time = painted(style, "2", &format!("[{}]", style.clock.short(message.wall_us)));
     let name = painted(style, "1", &message.from.to_string());
     let action = message.notice.is_none().then(|| action_of(&message.text)).flatten();
     let mut text = indented(action.unwrap_or(&message.text));
@@ -166,23 +162,23 @@ pub(super) fn receipt(receipt: &ReceiptInfo, ack: bool) -> String {
 }
 
 /// That an announcement waits.
-pub(super) fn scheduled(id: NoticeId, at_us: i64) -> String {
-    format!("scheduled {id} for {}", date_and_clock(at_us))
+pub(super) fn scheduled(id: NoticeId, at_us: i64, style: &Style) -> String {
+    format!("scheduled {id} for {}", style.clock.full(at_us))
 }
 
 /// Announcements for people.
-pub(super) fn notices(notices: &[NoticeInfo]) -> String {
-    let rows: Vec<_> = notices.iter().map(notice_row).collect();
+pub(super) fn notices(notices: &[NoticeInfo], style: &Style) -> String {
+    let rows: Vec<_> = notices.iter().map(|notice| notice_row(notice, style)).collect();
     aligned(["ID", "LEVEL", "STATE", "WHEN", "FROM", "REACHED", "ACKED", "TEXT"], &rows)
 }
 
-fn notice_row(notice: &NoticeInfo) -> [String; 8] {
+fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
     let waits = notice.standing == NoticeStanding::Waiting;
     let mut state = notice.standing.word().to_owned();
     if notice.standing == NoticeStanding::Open && notice.retained {
         state = notice
             .expires_wall_us
-            .map_or_else(|| "retained".to_owned(), |at| format!("until {}", date_and_clock(at)));
+            .map_or_else(|| "retained".to_owned(), |at| format!("until {}", style.clock.full(at)));
     }
     let of = |n: u32| {
         if waits { "-".to_owned() } else { format!("{n}/{}", notice.members) }
@@ -197,7 +193,7 @@ fn notice_row(notice: &NoticeInfo) -> [String; 8] {
         notice.id.to_string(),
         notice.level.word().to_owned(),
         state,
-        date_and_clock(notice.wall_us),
+        style.clock.full(notice.wall_us),
         notice.from.name(),
         of(notice.reached),
         if notice.ack || notice.acks > 0 { of(notice.acked) } else { "-".to_owned() },
@@ -215,7 +211,7 @@ pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
         ack: notice.ack,
     };
     let name = painted(style, "1", &notice.from.name());
-    let when = date_and_clock(notice.wall_us);
+    let when = style.clock.full(notice.wall_us);
     let state = notice.standing.word();
     let weight = weight(&head, style);
     let mut text =
@@ -232,7 +228,7 @@ pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
 
 /// The presence table for people.
 pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
-    let cells: Vec<_> = rows.iter().map(|row| who_row(row, now_mono_us)).collect();
+    let cells: Vec<_> = rows.iter().map(|row| who_row(row, now_mono_us, style)).collect();
     let header = ["NAME", "STATE", "IDLE", "KIND", "PID", "SINCE", "ROOMS", "STATUS"];
     let table = aligned(header, &cells);
     match table.split_once('\n') {
@@ -241,7 +237,7 @@ pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
     }
 }
 
-fn who_row(row: &Row, now_mono_us: u64) -> [String; 8] {
+fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
     let name = match &row.label {
         None => row.user.to_string(),
         Some(label) => format!("{}/{label}", row.user),
@@ -254,25 +250,25 @@ fn who_row(row: &Row, now_mono_us: u64) -> [String; 8] {
         if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
         row.kind.word().to_owned(),
         row.pid.to_string(),
-        date_and_clock(row.since_wall_us),
+        style.clock.full(row.since_wall_us),
         rooms.join(","),
         shown(&row.status, false).into_owned(),
     ]
 }
 
 /// All rooms for people.
-pub(super) fn rooms(rooms: &[(&RoomInfo, u64)]) -> String {
-    let cells: Vec<_> = rooms.iter().map(|(room, unread)| room_row(room, *unread)).collect();
+pub(super) fn rooms(rooms: &[(&RoomInfo, u64)], style: &Style) -> String {
+    let cells: Vec<_> = rooms.iter().map(|(room, unread)| room_row(room, *unread, style)).collect();
     aligned(["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "RULES", "TOPIC"], &cells)
 }
 
-fn room_row(room: &RoomInfo, unread: u64) -> [String; 8] {
+fn room_row(room: &RoomInfo, unread: u64, style: &Style) -> [String; 8] {
     [
         room.name.to_string(),
         room.members.to_string(),
         room.last.to_string(),
         if unread == 0 { "-".to_owned() } else { unread.to_string() },
-        room.last_wall_us.map_or_else(|| "-".to_owned(), date_and_clock),
+        room.last_wall_us.map_or_else(|| "-".to_owned(), |at| style.clock.full(at)),
         if room.stored { "disk" } else { "memory" }.to_owned(),
         match (room.private, room.read_only) {
             (false, false) => "-",
@@ -286,8 +282,8 @@ fn room_row(room: &RoomInfo, unread: u64) -> [String; 8] {
 }
 
 /// What an operator did.
-pub(super) fn audit(entry: &AuditInfo) -> String {
-    format!("{}  {}  {}", date_and_clock(entry.wall_us), entry.by, shown(&entry.act, false))
+pub(super) fn audit(entry: &AuditInfo, style: &Style) -> String {
+    format!("{}  {}  {}", style.clock.full(entry.wall_us), entry.by, shown(&entry.act, false))
 }
 
 /// The server's state for people.
@@ -362,8 +358,10 @@ mod tests {
         names::{RoomName, UserName},
         verbs::Missing,
     };
+    use crate::command::time::Clock;
 
-    const PLAIN: Style = Style { color: false, rooms: false };
+    const PLAIN: Style =
+        Style { color: false, rooms: false, clock: Clock { utc: true, now_us: 0 } };
 
     fn said(text: &str) -> Message {
         Message {
@@ -401,7 +399,7 @@ mod tests {
     fn who_does_something_is_told_from_who_says_something() {
         let shown = |message: Message, style| event(&Event::Message(message), style);
         assert!(shown(said("/me waves"), &PLAIN).ends_with("] * ann waves"));
-        let named = Style { color: false, rooms: true };
+        let named = Style { rooms: true, ..PLAIN };
         assert!(shown(said("/me waves"), &named).ends_with("] dev  * ann waves"));
         assert!(
             shown(said("/me waves\n* bob too"), &PLAIN).ends_with("* ann waves\n        * bob too")

@@ -32,7 +32,7 @@ pub(super) fn rooms(context: &mut Context) -> Result<Exit, Failure> {
         }
     } else {
         let rooms: Vec<_> = rooms.iter().map(|room| (room, unread(room))).collect();
-        context.out.lines(&render::rooms(&rooms))?;
+        context.out.lines(&render::rooms(&rooms, &context.out.style(false)))?;
     }
     Ok(Exit::Done)
 }

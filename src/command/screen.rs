@@ -65,6 +65,7 @@ pub(super) fn run(
         // The will is for these rooms, and for no others.
         only_named: args.will.is_some(),
         read_only: args.read_only,
+        utc: context.global.utc,
         color: match context.global.color {
             Color::Auto => None,
             Color::Always => Some(true),

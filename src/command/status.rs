@@ -140,7 +140,7 @@ fn audit(context: &mut Context) -> Result<Exit, Failure> {
     for entry in all.iter().rev() {
         match context.global.json {
             true => context.out.json(&json::audit(entry))?,
-            false => context.out.line(&render::audit(entry))?,
+            false => context.out.line(&render::audit(entry, &context.out.style(false)))?,
         }
     }
     Ok(Exit::Done)

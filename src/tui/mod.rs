@@ -93,6 +93,8 @@ pub(crate) struct Setup {
     pub(crate) only_named: bool,
     /// Nothing is said.
     pub(crate) read_only: bool,
+    /// Times are shown in UTC.
+    pub(crate) utc: bool,
     /// `--color`: always, never; else as the terminal and the settings say.
     pub(crate) color: Option<bool>,
     /// When to end.
@@ -229,7 +231,7 @@ fn options(setup: &Setup, user: &str) -> Result<Options, ScreenError> {
         keys: Keys::new(&settings.keys).map_err(ScreenError::Settings)?,
         look: Look {
             paint: Paint::new(depth, settings.colors.names),
-            zone: TimeZone::system(),
+            zone: if setup.utc { TimeZone::UTC } else { TimeZone::system() },
             time_format: settings.times.format.clone(),
             date_format: settings.times.date.clone(),
             plain: false,

@@ -27,7 +27,7 @@ use moot::{
         text::{Text, is_unsafe_to_show, mention_ranges, mentions, shown, written_out},
         verbs::{ChannelKey, Event, GapReason, Refusal, Reply, Request, StreamTag},
     },
-    command::time::{When, clock, date_and_clock, rfc3339, short},
+    command::time::{Clock, Moment, When, rfc3339, short},
     config::{self, Settings, TomlFile as _, screen::ScreenSettings},
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, NAME_BYTES_MAX, TEXT_BYTES_MAX, USER_BYTES_MAX},
     presence::{Snapshot, Table, badge_of_words},
@@ -598,7 +598,7 @@ fn times(bytes: &[u8]) {
     let written = String::from_utf8_lossy(bytes);
     if let Ok(duration) = config::duration(&written) {
         assert!(duration < Duration::from_secs(100 * 366 * 24 * 60 * 60));
-        assert_eq!(written.parse(), Ok(When::Ago(duration)));
+        assert_eq!(written.parse(), Ok(Moment::Ago(duration)));
         let _ = short(duration.as_secs());
     }
     let mut eight = [0; 8];
@@ -606,16 +606,20 @@ fn times(bytes: &[u8]) {
     eight[..count].copy_from_slice(&bytes[..count]);
     let odd = i64::from_le_bytes(eight);
     for now_us in [0, 1_795_251_600_000_000, odd, i64::MIN, i64::MAX] {
-        let _ = (rfc3339(now_us), clock(now_us), date_and_clock(now_us));
-        let Ok(when) = written.parse::<When>() else { continue };
-        let wall_us = when.wall_us(now_us);
-        match when {
+        let clock = Clock { utc: true, now_us };
+        let _ = (rfc3339(now_us), clock.short(0), clock.full(now_us));
+        let _ = written.parse::<When>().map(|when| when.among(&[]).is_ok());
+        let Ok(moment) = written.parse::<Moment>() else { continue };
+        let wall_us = moment.wall_us(now_us);
+        match moment {
             // RFC 3339 has no years before 0.
-            When::At(_) if wall_us >= YEAR_0_US => {
-                assert_eq!(rfc3339(wall_us).parse(), Ok(When::At(wall_us)));
+            Moment::At(_) if wall_us >= YEAR_0_US => {
+                assert_eq!(rfc3339(wall_us).parse(), Ok(Moment::At(wall_us)));
             }
-            When::Ago(_) => assert!(wall_us <= now_us),
-            When::At(_) | When::Today(_) | When::Id(_) => {}
+            Moment::Ago(_) => assert!(wall_us <= now_us),
+            Moment::At(_) | Moment::Of { .. } => {
+                let _ = moment.past_us(now_us);
+            }
         }
     }
 }
@@ -627,7 +631,10 @@ fn time_seeds() -> Vec<Vec<u8>> {
         "36500d",
         "2026-11-21T09:00:00Z",
         "2026-11-21T18:00:00.123456789+09:00[Asia/Seoul]",
-        "-009999-01-02T01:59:59Z",
+        "0001-01-02T01:59:59Z",
+        "yesterday 18:00 Asia/Seoul",
+        "1h30m",
+        "18:00:30.5+0900",
         "9999-12-30T22:00:00Z",
         "2026-11-21",
         "2026-11-21T18:30",

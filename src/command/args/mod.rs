@@ -18,7 +18,7 @@ use regex::Regex;
 use super::{
     exit::{Exit, Failure},
     output::Output,
-    time::When,
+    time::{Moment, When},
 };
 use crate::{
     chat::{
@@ -77,6 +77,9 @@ pub(super) struct Global {
     /// Lines in place of the screen
     #[arg(long, global = true)]
     pub(super) plain: bool,
+    /// Show times in UTC
+    #[arg(long, global = true)]
+    pub(super) utc: bool,
     /// Only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(super) quiet: bool,
@@ -92,7 +95,7 @@ pub(super) struct Global {
         hide_default_value = true
     )]
     pub(super) color: Color,
-    /// Give up after so long (500ms, 5s, 10m, 2h, 7d): exit code 124
+    /// Give up after so long (500ms, 90s, 10m, 1h30m): exit code 124
     #[arg(long, global = true, value_name = "DUR")]
     pub(super) timeout: Option<Dur>,
     /// Never start a server
@@ -334,12 +337,12 @@ pub(super) struct HistoryArgs {
     /// Only the last so many
     #[arg(long, value_name = "N")]
     pub(super) last: Option<u64>,
-    /// Only since then: RFC 3339, HH:MM today, a duration ago, or after a message id
-    #[arg(long, value_name = "TIME")]
+    /// Only since then: a time, a duration ago, or after a message id
+    #[arg(long, value_name = "TIME|ID")]
     pub(super) since: Option<When>,
     /// Only until then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub(super) until: Option<When>,
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<Moment>,
     /// Only before this message
     #[arg(long, value_name = "ID")]
     pub(super) before: Option<MessageId>,
@@ -357,8 +360,8 @@ pub(super) struct SearchArgs {
     /// Only what this user said
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(super) from: Option<UserName>,
-    /// Only since then: RFC 3339, HH:MM today, a duration ago, or after a message id
-    #[arg(long, value_name = "TIME")]
+    /// Only since then: a time, a duration ago, or after a message id
+    #[arg(long, value_name = "TIME|ID")]
     pub(super) since: Option<When>,
     /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -393,9 +396,9 @@ pub(super) struct AnnounceArgs {
     /// Shown to those who come later, until it expires or is cancelled
     #[arg(long)]
     pub(super) retain: bool,
-    /// Not before then: 18:00 (today), or RFC 3339
+    /// Not before then: today at that time, or with a date
     #[arg(long, value_name = "TIME", conflicts_with_all = ["within", "require", "wait"])]
-    pub(super) at: Option<When>,
+    pub(super) at: Option<Moment>,
     /// Not before so long from now
     #[arg(long = "in", value_name = "DUR", conflicts_with_all = ["require", "wait"])]
     pub(super) within: Option<Dur>,
@@ -754,13 +757,6 @@ pub(super) fn check_will(will: Option<&Text>, rooms: usize) -> Result<(), Failur
 
 fn text(written: &str) -> Result<Text, TextError> {
     Text::new(written)
-}
-
-fn moment(written: &str) -> Result<When, String> {
-    match written.parse()? {
-        When::Id(_) => Err("a time is wanted here, not a message".to_owned()),
-        time => Ok(time),
-    }
 }
 
 fn user(written: &str) -> Result<UserName, NameError> {

@@ -9,7 +9,7 @@ use super::{
     examples::{self, EXIT_CODES},
     groups::{GROUPS, MEANT},
 };
-use crate::limits::HELP_COLUMNS;
+use crate::{command::time::FORMS, limits::HELP_COLUMNS};
 
 /// The definitions with examples at each command, and with the commands in groups at the top.
 ///
@@ -105,10 +105,30 @@ fn with_examples(command: Command, words: &str) -> Command {
     for name in names {
         command = command.mut_subcommand(&name, |sub| with_examples(sub, &inner(&name)));
     }
+    let times = if takes_time(&command) { times() } else { String::new() };
     match after(words) {
-        Some(text) => command.after_help(text),
+        Some(text) => command.after_help(times + &text),
         None => command,
     }
+}
+
+/// Returns true if a command has an option that takes a time.
+pub(super) fn takes_time(command: &Command) -> bool {
+    let mut names = command.get_arguments().filter_map(|arg| arg.get_value_names()).flatten();
+    names.any(|name| name == "TIME" || name == "TIME|ID")
+}
+
+fn times() -> String {
+    let width = FORMS.iter().map(|(form, _)| form.width()).max().unwrap_or(0);
+    let mut text = "Times:\n".to_owned();
+    for (form, meaning) in FORMS {
+        let mut begin = format!("  {form:width$}  ");
+        for line in wrapped(meaning, HELP_COLUMNS - width - 4) {
+            let _ = writeln!(text, "{begin}{line}");
+            begin = " ".repeat(width + 4);
+        }
+    }
+    text + "\n"
 }
 
 fn after(words: &str) -> Option<String> {

@@ -8,8 +8,9 @@ use clap_mangen::{
 
 use super::{
     examples::{self, EXIT_CODES},
-    help::grouped,
+    help::{grouped, takes_time},
 };
+use crate::command::time::FORMS;
 
 /// A page of section 1.
 #[derive(Debug)]
@@ -124,6 +125,10 @@ fn rest(command: &Command, words: &str, top: &Command) -> Roff {
             let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
             one_command(&mut roff, &format!("{words} {}", sub.get_name()), &about);
         }
+    }
+    if takes_time(command) {
+        roff.control("SH", ["TIMES"]);
+        FORMS.iter().for_each(|(form, means)| item(&mut roff, form, means));
     }
     let lines = examples::of(words);
     if !lines.is_empty() {
