@@ -73,6 +73,7 @@ faults! {
     // Shares of an account.
     ReceiptsStoredWhole "What a report has stored does not grow with the members."
     EffectsNotCharged "A request is charged with all that it causes."
+    AccountRecordsUnbounded "Records of an account in one transaction are bounded."
     AccountBytesUnbounded "Bytes in flight of an account are bounded."
     StreamBytesUnbounded "Bytes in flight of a stream are bounded."
     RepairBytesUnbounded "Bytes that an account has sent again are bounded per second."

@@ -206,6 +206,16 @@ pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
 pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
+/// Period in which an account invites a user into public rooms once.
+pub const INVITE_AGAIN_MS: u64 = 10_000;
+/// Users whom an account invites into public rooms in that period.
+pub const INVITES_MAX: usize = 100;
+/// Shortest time in which an account gets one turn budget while it owes some.
+pub const TURN_US_MIN: u64 = 500;
+/// Records of one account that wait for the store or are in its transaction; then its requests wait.
+pub const RECORDS_PER_USER_MAX: usize = 64;
+/// Recipients of an announcement that count as one more record.
+pub const RECIPIENTS_PER_RECORD: usize = 16;
 /// A server with something to watch looks at its timers so often.
 pub const TICK_BUSY_MS: u64 = 20;
 /// Period of timers while a member keeps a window shut: the others of its stream wait.
@@ -366,6 +376,8 @@ pub const SUBMITS_FORGET_MS: u64 = 60_000;
 pub const QUESTION_MS_MAX: u64 = 5_000;
 /// Questions about the past that are answered at a time; one of each user id.
 pub const QUESTIONS_MAX: usize = 3;
+/// Searches at a time, apart from those.
+pub const SEARCHES_MAX: usize = 2;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
 /// The same of one user id on a host's server.

@@ -463,7 +463,8 @@ mod tests {
         kept.commit(acts.collect(), Vec::new()).unwrap();
         drop(kept);
         let audit = open(dir.path()).loaded.restored.audit;
-        assert_eq!(audit.len(), crate::limits::AUDIT_KEPT_MAX);
+        let kept = crate::limits::AUDIT_KEPT_MAX;
+        assert!((kept..kept + 16).contains(&audit.len()), "{}", audit.len());
         assert_eq!(audit.iter().filter(|of| of.uid == 1).count(), 3);
     }
 

@@ -209,6 +209,7 @@ impl History {
             .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
+        schema::index(&connection);
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
@@ -669,6 +670,9 @@ const WAL_FRAMES_LONG: i64 = 16 * 1024;
 const THREAD_ENDED: &str =
     "the history can't be written: its thread ended because of a fault; restart the server";
 
+/// Audit entries from one count of all of them to the next.
+const AUDIT_COUNTED_EVERY: i64 = 16;
+
 /// Rows of one table above which the cache is emptied.
 const CACHED_MAX: usize = 65_536;
 
@@ -684,7 +688,7 @@ impl Writer {
                     done(self.commit(&job).map_err(|e| words(&e)));
                     self.index.ask();
                     wait = pause;
-                    self.keep_up(&job.entries);
+                    self.keep_up(&job);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     wait = if self.step() { Duration::ZERO } else { idle };
@@ -714,11 +718,12 @@ impl Writer {
     }
 
     /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
-    fn keep_up(&mut self, entries: &[Entry]) {
-        let bytes: u64 = entries.iter().map(|entry| entry.text.len() as u64).sum();
-        let entries = entries.len() as u64;
-        // Long texts fill the log as well.
-        self.checkpoint(1 + entries.max(bytes / 1024));
+    fn keep_up(&mut self, job: &Job) {
+        let bytes: u64 = job.entries.iter().map(|entry| entry.text.len() as u64).sum();
+        let entries = job.entries.len() as u64;
+        // Long texts and large records fill the log as well. A record of the usual size changes a few pages.
+        let records: usize = job.records.iter().map(Record::weight).sum();
+        self.checkpoint(1 + entries.max(bytes / 1024) + 2 * records as u64);
         self.forget_removed();
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
@@ -1187,18 +1192,25 @@ impl Page<'_> {
                             ORDER BY id DESC LIMIT 1 OFFSET ?2)";
                 let kept = AUDIT_PER_USER_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
-                // Acts of an office of the server are kept whatever others do.
+                // The bound of all users may be exceeded by a few entries: counting them costs more.
+                if self.transaction.last_insert_rowid() % AUDIT_COUNTED_EVERY != 0 {
+                    return Ok(());
+                }
+                // Acts of a server's operator are kept whatever others do.
                 let sql = "DELETE FROM audit WHERE office = 1 AND id <=
                            (SELECT id FROM audit WHERE office = 1
                             ORDER BY id DESC LIMIT 1 OFFSET ?1)";
                 let kept = AUDIT_KEPT_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute([kept])?;
-                // Of the others, the user with most of them loses the oldest.
-                let sql = "DELETE FROM audit WHERE id =
-                           (SELECT min(id) FROM audit WHERE office = 0 GROUP BY uid
-                            ORDER BY count(*) DESC LIMIT 1)
+                // Of the others, the user with the most entries loses the oldest.
+                let sql = "DELETE FROM audit WHERE id IN
+                           (SELECT id FROM audit WHERE office = 0 AND uid =
+                            (SELECT uid FROM audit WHERE office = 0 GROUP BY uid
+                             ORDER BY count(*) DESC LIMIT 1)
+                            ORDER BY id LIMIT ?2)
                            AND (SELECT count(*) FROM audit WHERE office = 0) > ?1";
-                self.transaction.prepare_cached(sql)?.execute([kept]).map(drop)
+                let values = params![kept, AUDIT_COUNTED_EVERY];
+                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
             }
             Record::RoomGone { name, head } => {
                 let id = self.stream(&StreamKey::Room(name.clone()))?;

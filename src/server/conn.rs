@@ -584,8 +584,9 @@ impl Conn {
                         || !allowance.admits(parsed.kind, spent)
                         || (asks && inner.hub.is_paused(self.id));
                     // The hub says when it may go on.
-                    let paused =
-                        !out_of_turn && submits && inner.hub.must_wait(core.now(), self.id);
+                    let paused = !out_of_turn
+                        && ((submits && inner.hub.must_wait(core.now(), self.id))
+                            || (asks && open && inner.hub.must_wait_to_ask(self.id)));
                     drop(inner);
                     if out_of_turn || paused {
                         self.held.set(true);
@@ -758,7 +759,7 @@ impl Conn {
             self.not_admitted();
             return Ok(());
         }
-        let status = status::status(core);
+        let status = status::status_for(core, self.uid());
         self.put(Kind::StatusReply, &status);
         Ok(())
     }

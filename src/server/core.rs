@@ -65,6 +65,8 @@ pub(super) struct Core {
     pub(super) degraded: Vec<String>,
     /// Why clients can't find the server.
     pub(super) files: RefCell<Option<String>>,
+    /// The last answer to `status`, and until when it is good, monotonic microseconds.
+    pub(super) last_status: RefCell<Option<(u64, super::Status)>>,
     /// Troubles of the history that are in the log.
     logged: RefCell<HashSet<String>>,
     /// Something happened that the end of a turn has to deal with.
@@ -147,6 +149,7 @@ impl Core {
             logged: RefCell::default(),
             dir: RefCell::new(options.places.runtime.display().to_string()),
             files: RefCell::default(),
+            last_status: RefCell::default(),
             turn_due: Notify::new(),
             busy: Notify::new(),
             stop_asked: Notify::new(),

@@ -103,8 +103,9 @@ pub(super) async fn answer(
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
             let turn = core.question_turn(conn.uid()).await;
-            let answered =
-                core.threads.run(Work::Question, move || ask(&reader.query(), question)).await;
+            let is_search = matches!(question, Question::Search(_));
+            let work = if is_search { Work::Search } else { Work::Question };
+            let answered = core.threads.run(work, move || ask(&reader.query(), question)).await;
             drop(turn);
             match answered {
                 Ok(Ok(answer)) => core.name_hits(&conn, answer, asked),

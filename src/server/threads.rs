@@ -6,15 +6,17 @@ use tokio::{sync::Semaphore, task::JoinError};
 
 use crate::{
     faults::{Fault, planted},
-    limits::{FETCHES_MAX, LOOKUPS_MAX, QUESTIONS_MAX},
+    limits::{FETCHES_MAX, LOOKUPS_MAX, QUESTIONS_MAX, SEARCHES_MAX},
     os,
 };
 
 /// Kinds of work. Each has threads of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Questions about the past.
+    /// Questions about the past, but for searches.
     Question,
+    /// Searches: each may take seconds.
+    Search,
     /// Older messages for members that fell behind.
     Fetch,
     /// Questions to the user database.
@@ -24,11 +26,12 @@ pub(super) enum Work {
 }
 
 impl Work {
-    const ALL: [Self; 4] = [Self::Question, Self::Fetch, Self::LookUp, Self::Badges];
+    const ALL: [Self; 5] = [Self::Question, Self::Search, Self::Fetch, Self::LookUp, Self::Badges];
 
     const fn threads(self) -> usize {
         match self {
             Self::Question => QUESTIONS_MAX,
+            Self::Search => SEARCHES_MAX,
             Self::Fetch => FETCHES_MAX,
             Self::LookUp => LOOKUPS_MAX,
             Self::Badges => 1,
@@ -107,7 +110,7 @@ mod tests {
         let threads = Arc::new(Threads::new());
         runtime.block_on(async {
             let (mut blocked, mut ends) = (Vec::new(), Vec::new());
-            for work in [Work::LookUp, Work::Question, Work::Badges] {
+            for work in [Work::LookUp, Work::Question, Work::Search, Work::Badges] {
                 for _ in 0..2 * Threads::MAX {
                     let (end, wait) = mpsc::channel::<()>();
                     let threads = Arc::clone(&threads);

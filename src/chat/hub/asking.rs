@@ -377,8 +377,12 @@ impl Hub {
         }
         let by = (*self.sessions[&id].member).clone();
         let sender = board.sender(key);
-        board.put_outcome(key, queue, Outcome { instance, by: by.clone(), failed, silent });
-        if let Some(sender) = sender {
+        let outcome = Outcome { instance, by: by.clone(), failed, silent };
+        let is_new = board.put_outcome(key, queue, outcome);
+        // The sender may read nothing for long: it is told once.
+        if let Some(sender) = sender
+            && is_new
+        {
             self.send(sender, Event::Answered { stream: tag, seq, by, failed, silent });
         }
         Ok(Reply::Done)

@@ -22,6 +22,9 @@ use crate::{
     limits::CONVERSATIONS_PER_USER_MAX,
 };
 
+/// Cost of one changed subscription, in the unit of a session that is told something.
+const SUBSCRIBED_COST_TOLD: usize = 8;
+
 /// Id of a conversation that may not exist.
 #[derive(Debug)]
 struct Promise {
@@ -210,6 +213,8 @@ impl Hub {
                 session.directs.take_from(other) && session.sub_key(tag).is_none()
             };
             if self.sessions.get(&id).map(AsRef::as_ref).filter(lacks).is_some() {
+                // Each leaves one conversation and subscribes to another.
+                self.told(SUBSCRIBED_COST_TOLD);
                 self.follow_spoken(id, tag);
             }
         }

@@ -8,11 +8,13 @@ use crate::{
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
+        rules::Role,
         verbs::{Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, KICK_STREAMS_PER_TURN, LATE_ROWS_PER_TURN, LOOK_COST_BYTES,
-        MENTIONS_LOOKED_MAX, ROW_COST_BYTES, TEXT_BYTES_MAX, TOLD_COST_BYTES, UNREAD_AT_SIGNS_MAX,
+        MENTIONS_LOOKED_MAX, RECORDS_PER_USER_MAX, ROW_COST_BYTES, TEXT_BYTES_MAX, TOLD_COST_BYTES,
+        UNREAD_AT_SIGNS_MAX,
     },
 };
 
@@ -136,6 +138,60 @@ fn unread_count_of_many_at_signs_is_bounded() {
     let cost = house.cost(EVE, |house| drop(house.hub.question(eve, &unread)));
     let bound = UNREAD_AT_SIGNS_MAX + 3 * texts * LOOK_COST_BYTES;
     assert!(cost <= bound, "expected at most {bound}: {cost}");
+}
+
+#[test]
+fn requests_wait_once_an_account_has_caused_its_records() {
+    let mut house = House::new();
+    (house.hub.rules.store, house.hub.rules.persistent) = (true, true);
+    let (eve, bob) = (house.open(EVE), house.open(BOB));
+    house.join(eve, 0, false);
+    house.turn();
+    house.hub.stored(NOW);
+    let mute = |n: usize| Request::Role {
+        room: room(0),
+        user: UserName::of_uid(1_000 + n as u32),
+        role: Role::Muted,
+        on: true,
+    };
+    let taken = (0..10_000).take_while(|n| {
+        let waits = house.hub.must_wait_to_ask(eve);
+        if !waits {
+            house.ask(eve, mute(*n));
+        }
+        !waits
+    });
+    let taken = taken.count();
+    assert!(taken <= RECORDS_PER_USER_MAX, "expected at most the bound: {taken}");
+    assert!(!house.hub.must_wait_to_ask(bob), "expected no wait of another account");
+    let resumed = |actions: Vec<Action>| {
+        actions.iter().any(|action| matches!(action, Action::Resume(id) if *id == eve))
+    };
+    house.turn();
+    house.hub.stored(NOW);
+    assert!(resumed(house.turn()), "expected the session to go on after the commit");
+    assert!(!house.hub.must_wait_to_ask(eve));
+}
+
+#[test]
+fn debt_is_paid_with_time_not_with_empty_turns() {
+    let mut house = House::new();
+    let (eve, bob) = (house.open(EVE), house.open(BOB));
+    let at = |us: u64| Now { mono_us: 2_000_000 + us, wall_us: 1 };
+    for id in [eve, bob] {
+        house.hub.spend(at(0), id, 1, true);
+    }
+    house.hub.end_turn(at(0));
+    house.hub.spend(at(0), eve, 1_000_000, true);
+    for us in 1..=100 {
+        house.hub.end_turn(at(us));
+        assert_eq!(house.hub.credit_left(eve), 0, "after {us} turns of 1 us");
+    }
+    for ms in 1..=100 {
+        house.hub.end_turn(at(ms * 1_000));
+        house.hub.credit_left(eve);
+    }
+    assert!(house.hub.credit_left(eve) > 0, "expected the debt to be paid after 100 ms");
 }
 
 #[test]

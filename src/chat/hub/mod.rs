@@ -400,6 +400,8 @@ pub struct Hub {
     dirty_rows: Vec<SessionId>,
     /// Rows that are written over several turns: a user may have many sessions.
     late_rows: VecDeque<SessionId>,
+    /// Rows that change now are put off.
+    rows_late: bool,
     /// Things that were looked at since the server began.
     looked: Cell<usize>,
     /// Sessions that kicks still have to end.
@@ -481,6 +483,7 @@ impl Hub {
             dirty_streams: Vec::new(),
             dirty_rows: Vec::new(),
             late_rows: VecDeque::new(),
+            rows_late: false,
             looked: Cell::new(0),
             kicks: VecDeque::new(),
             kick_streams_left: limits::KICK_STREAMS_PER_TURN,
@@ -664,6 +667,16 @@ impl Hub {
         self.sessions.get(&id).is_some_and(|s| s.waits.is_some())
     }
 
+    /// Returns true if a request of this session has to wait, because its account has caused as many records as it
+    /// may; the shell reads on after [`Action::Resume`].
+    pub fn must_wait_to_ask(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        if session.waits.is_none() && self.accounts.must_wait(session.account, id) {
+            session.waits = Some(Wait::Account);
+        }
+        session.waits.is_some()
+    }
+
     /// Whether a submit of this session has to wait; the shell reads on after
     /// [`Action::Resume`].
     pub fn must_wait(&mut self, now: Now, id: SessionId) -> bool {
@@ -716,8 +729,18 @@ impl Hub {
     /// whomever, what is to be stored, which rows changed, and what was looked at.
     fn charged<T>(&mut self, id: SessionId, act: impl FnOnce(&mut Self) -> T) -> T {
         let account = self.sessions.get(&id).map(|session| session.account);
-        let before = self.caused_bytes();
+        let (before, records_before) = (self.caused_bytes(), self.records.len());
         let result = act(self);
+        if let Some(account) = account
+            && self.rules.store
+        {
+            let new = self.records.iter().skip(records_before);
+            let weight = new.clone().map(Record::weight).sum::<usize>();
+            self.looked_at(
+                (weight - new.count()) * limits::RECORD_COST_BYTES / limits::LOOK_COST_BYTES,
+            );
+            self.accounts.add_records(account, weight);
+        }
         if let Some(account) = account
             && !planted(Fault::EffectsNotCharged)
         {
@@ -759,6 +782,12 @@ impl Hub {
 
     fn used(&mut self, uid: u32) -> &mut Usage {
         self.usage.entry(uid).or_insert(Usage { uid, ..Usage::default() })
+    }
+
+    /// Returns true if a user may see what other users cause.
+    #[must_use]
+    pub fn may_see_usage(&self, uid: u32) -> bool {
+        !self.rules.host || self.is_operator(uid)
     }
 
     /// Users who caused most lately, the heaviest first.

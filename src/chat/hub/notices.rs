@@ -94,6 +94,11 @@ pub struct NoticeState {
 }
 
 impl NoticeState {
+    /// Returns the number of sessions that it was for.
+    pub(super) fn recipients(&self) -> usize {
+        self.addressees.len()
+    }
+
     /// What people call it.
     #[must_use]
     pub fn id(&self) -> NoticeId {

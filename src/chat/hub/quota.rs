@@ -9,8 +9,8 @@ use crate::{
     chat::member::{Peer, SessionId},
     faults::{Fault, planted},
     limits::{
-        COMPETES_MS, RETRY_PAUSE_MS_MAX, STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX,
-        TURN_BYTES_MIN,
+        COMPETES_MS, INVITE_AGAIN_MS, INVITES_MAX, RECORDS_PER_USER_MAX, RETRY_PAUSE_MS_MAX,
+        STALL_BUDGET_MS, STALL_WINDOW_MS, TURN_BYTES_MAX, TURN_BYTES_MIN, TURN_US_MIN,
     },
 };
 
@@ -120,12 +120,18 @@ pub(super) struct Account {
     pub(super) in_flight_bytes: usize,
     /// Of last wills of its sessions.
     pub(super) will_bytes: usize,
+    /// Records it caused: not handed to the store yet, and in the running transaction.
+    records: usize,
+    records_running: usize,
+    /// Users it invited into public rooms lately, with the time of each, microseconds.
+    invited: Vec<(u32, u64)>,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
     /// What it may still have taken in this turn, bytes; negative where a frame was larger than the rest.
     credit: i64,
-    /// The turn for which that is.
+    /// The turn for which that is, and its time.
     turn: u64,
+    turn_us: u64,
     /// When it last said or asked something, and when it last said something.
     active_us: u64,
     spoke_us: u64,
@@ -146,7 +152,17 @@ impl Account {
 
     /// Whether it has anything now.
     fn is_needed(&self) -> bool {
-        self.sessions > 0 || self.in_flight_bytes > 0
+        self.sessions > 0 || self.in_flight_bytes > 0 || self.unstored_records() > 0
+    }
+
+    fn unstored_records(&self) -> usize {
+        self.records + self.records_running
+    }
+
+    /// Whether its waiting sessions may go on.
+    fn has_room(&self, in_flight_bytes_max: usize) -> bool {
+        self.in_flight_bytes <= in_flight_bytes_max / 2
+            && self.unstored_records() < RECORDS_PER_USER_MAX
     }
 
     /// Whether it took more than has come in since.
@@ -203,8 +219,9 @@ const COUNT_EVERY_US: u64 = COMPETES_MS * 1000 / 10;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     rates: Rates,
-    /// Number of the present turn.
+    /// Number of the present turn, and its time, microseconds.
     turn: u64,
+    turn_us: u64,
     /// Bytes that each account has of a turn.
     quantum: i64,
     /// Accounts that said or asked something lately, and those of them that said something.
@@ -253,12 +270,16 @@ impl Accounts {
     }
 
     fn credit(&mut self, id: AccountId) -> &mut Account {
-        let (turn, quantum) = (self.turn, self.quantum);
+        let (turn, turn_us, quantum) = (self.turn, self.turn_us, self.quantum);
         let account = self.of(id);
         if account.turn != turn {
-            // What was not used is not saved; what was too much is paid.
-            account.turn = turn;
-            account.credit = (account.credit + quantum).min(quantum);
+            // Unused credit is not saved. A debt is paid with time as well: empty turns follow each other at once.
+            let passed_us = turn_us.saturating_sub(account.turn_us);
+            let is_debt = account.credit < 0 && passed_us < TURN_US_MIN && passed_us > 0;
+            let paid =
+                if is_debt { quantum * passed_us as i64 / TURN_US_MIN as i64 } else { quantum };
+            (account.turn, account.turn_us) = (turn, turn_us);
+            account.credit = (account.credit + paid).min(quantum);
         }
         account
     }
@@ -266,6 +287,7 @@ impl Accounts {
     /// Begins another turn: each share is as large as the number of those who compete lets it be.
     pub(super) fn next_turn(&mut self, now_us: u64) {
         self.turn += 1;
+        self.turn_us = now_us;
         if now_us.saturating_sub(self.counted_us) >= COUNT_EVERY_US {
             self.counted_us = now_us;
             let since_us = now_us.saturating_sub(COMPETES_MS * 1000);
@@ -381,8 +403,49 @@ impl Accounts {
 
     /// Whether an account has as much in flight as it may.
     pub(super) fn is_full(&mut self, id: AccountId) -> bool {
-        self.of(id).in_flight_bytes >= self.in_flight_bytes_max
-            && !planted(Fault::AccountBytesUnbounded)
+        let bytes_max = self.in_flight_bytes_max;
+        let account = self.of(id);
+        (account.in_flight_bytes >= bytes_max && !planted(Fault::AccountBytesUnbounded))
+            || (account.unstored_records() >= RECORDS_PER_USER_MAX
+                && !planted(Fault::AccountRecordsUnbounded))
+    }
+
+    /// Returns true if an account may invite a user into a public room now.
+    pub(super) fn may_invite(&mut self, now_us: u64, id: AccountId, uid: u32) -> bool {
+        let invited = &mut self.of(id).invited;
+        invited.retain(|(_, at_us)| now_us.saturating_sub(*at_us) < INVITE_AGAIN_MS * 1000);
+        invited.len() < INVITES_MAX && invited.iter().all(|(of, _)| *of != uid)
+    }
+
+    /// Counts an invitation into a public room.
+    pub(super) fn count_invitation(&mut self, now_us: u64, id: AccountId, uid: u32) {
+        self.of(id).invited.push((uid, now_us));
+    }
+
+    /// Counts records that an account caused.
+    pub(super) fn add_records(&mut self, id: AccountId, records: usize) {
+        self.of(id).records += records;
+    }
+
+    /// All records counted so far are in the transaction that begins.
+    pub(super) fn begin_commit(&mut self) {
+        for account in self.accounts.values_mut() {
+            account.records_running += std::mem::take(&mut account.records);
+        }
+    }
+
+    /// The running transaction ended. Records that are `all` gone are counted no longer.
+    pub(super) fn end_commit(&mut self, all: bool) {
+        let bytes_max = self.in_flight_bytes_max;
+        for account in self.accounts.values_mut() {
+            account.records_running = 0;
+            if all {
+                account.records = 0;
+            }
+            if account.has_room(bytes_max) {
+                self.freed.append(&mut account.waiting);
+            }
+        }
     }
 
     /// The same; then the session waits.
@@ -415,9 +478,10 @@ impl Accounts {
     pub(super) fn release(&mut self, id: AccountId, bytes: usize) {
         let account = self.of(id);
         account.in_flight_bytes = account.in_flight_bytes.saturating_sub(bytes);
-        let waiting = std::mem::take(&mut account.waiting);
-        if self.of(id).in_flight_bytes <= self.in_flight_bytes_max / 2 {
-            self.freed.extend(waiting);
+        let mut waiting = std::mem::take(&mut account.waiting);
+        let bytes_max = self.in_flight_bytes_max;
+        if self.of(id).has_room(bytes_max) {
+            self.freed.append(&mut waiting);
         } else {
             self.of(id).waiting = waiting;
         }

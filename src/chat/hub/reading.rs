@@ -597,10 +597,12 @@ impl Hub {
         let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
         let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
-        for session in sessions {
-            self.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
-            self.part(session, tag, crate::chat::member::EndCause::Server);
-        }
+        self.with_late_rows(sessions.len(), |hub| {
+            for session in sessions {
+                hub.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
+                hub.part(session, tag, crate::chat::member::EndCause::Server);
+            }
+        });
         self.asking_room_gone(tag);
         // Who waits to say something there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {

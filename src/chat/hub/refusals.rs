@@ -36,7 +36,7 @@ impl Hub {
     /// Returns everything that the hub knows, as sorted lines, without the fields that any frame changes: shares
     /// of the present turn, turns among the streams of a session, and the highest counter that it submitted.
     fn digest(&self) -> Vec<String> {
-        let volatile = ["credit: ", "turn: ", "woken: ", "pull_from: ", "submitted: "];
+        let volatile = ["credit: ", "turn: ", "turn_us: ", "woken: ", "pull_from: ", "submitted: "];
         // What was looked at is paid for, whatever the answer.
         let looked = self.looked.replace(0);
         let all = format!("{self:#?}");

@@ -13,7 +13,7 @@ use crate::{
         verbs::RoomId,
     },
     faults::{Fault, planted},
-    limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX},
+    limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD},
 };
 
 /// Numbers of a stream.
@@ -222,6 +222,25 @@ impl Record {
 }
 
 impl Record {
+    /// Returns how many records of the usual size it is as large as.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Notice(notice) => 1 + notice.recipients() / RECIPIENTS_PER_RECORD,
+            Self::Room { .. }
+            | Self::RoomGone { .. }
+            | Self::RoomForgotten { .. }
+            | Self::Role { .. }
+            | Self::Audit(_)
+            | Self::NoticeGone(_)
+            | Self::Receipt(_)
+            | Self::Follow { .. }
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => 1,
+        }
+    }
+
     /// Whether it changes what is kept of a room.
     pub(super) fn is_about_room(&self, of: &RoomName) -> bool {
         match self {

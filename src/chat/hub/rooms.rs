@@ -496,6 +496,15 @@ impl Hub {
         let by_office = !self.leads_by_its_rules(own, tag);
         let uid = self.uid_of(user)?;
         self.may_be_ruled(own, uid, tag, role, on)?;
+        let is_private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
+        // Users who may come in anyway are invited without a record, and not over and over.
+        if role == Role::Invited && on && !is_private {
+            let account = self.sessions[&id].account;
+            if !self.accounts.may_invite(now.mono_us, account, uid) {
+                let text = format!("too many invitations of {user}; try again in some seconds");
+                return refuse(RefusalCode::Failed, text);
+            }
+        }
         let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
             return no_room(room);
         };
@@ -504,7 +513,6 @@ impl Hub {
             let text = format!("{user} is banned from {name}; end that first (room unban)");
             return refuse(RefusalCode::Failed, text);
         }
-        // Whoever may come in anyway is told that he is wanted.
         let kept = role != Role::Invited || rules.private || !on;
         let changed = if kept { rules.set(uid, role, on) } else { Some(true) };
         let Some(changed) = changed else {
@@ -533,7 +541,10 @@ impl Hub {
         }
         let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
         let lets_in = role == Role::Invited || (role == Role::Operator && private);
-        if on && lets_in {
+        if on && lets_in && changed {
+            if !private {
+                self.accounts.count_invitation(now.mono_us, self.sessions[&id].account, uid);
+            }
             self.tell_invited(id, uid, tag);
         }
         if on && lets_in && private && changed && by_office {
@@ -632,10 +643,13 @@ impl Hub {
         banned: bool,
     ) {
         let by = self.called(self.sessions[&by].peer.uid);
-        for id in self.sessions_in(uid, tag, label) {
-            self.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
-            self.part(id, tag, EndCause::Kicked);
-        }
+        let sessions = self.sessions_in(uid, tag, label);
+        self.with_late_rows(sessions.len(), |hub| {
+            for id in sessions {
+                hub.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
+                hub.part(id, tag, EndCause::Kicked);
+            }
+        });
         self.new_key(tag);
     }
 
@@ -788,7 +802,8 @@ mod tests {
     fn saved_roles(private: bool, uid: u32, given: Role) -> usize {
         let mut scene = Scene::new(private);
         scene.request(ANN, role(uid, given, true)).unwrap();
-        scene.request(ANN, role(uid, given, true)).unwrap();
+        // An invitation into a public room is not repeated at once.
+        drop(scene.request(ANN, role(uid, given, true)));
         scene.saved.iter().filter(|record| matches!(record, Record::Role { .. })).count()
     }
 

@@ -510,7 +510,17 @@ impl Hub {
         }
     }
 
+    /// Writes the rows of many sessions, which `act` changes, over several turns: a row has all rooms of a session.
+    pub(super) fn with_late_rows(&mut self, sessions: usize, act: impl FnOnce(&mut Self)) {
+        self.rows_late = sessions > LATE_ROWS_PER_TURN;
+        act(self);
+        self.rows_late = false;
+    }
+
     pub(super) fn mark_row(&mut self, id: SessionId) {
+        if self.rows_late {
+            return self.mark_row_late(id);
+        }
         if let Some(session) = self.sessions.get_mut(&id)
             && !session.row_dirty
         {

@@ -467,7 +467,7 @@ impl Hub {
         }
         self.keep_urgent_notices();
         if !self.rules.store {
-            // Nothing is kept.
+            // Nothing is stored.
             self.records.clear();
             return;
         }
@@ -507,6 +507,10 @@ impl Hub {
         if !apart {
             let records_go = is_due && !self.records.is_empty();
             if self.committing.is_empty() && !records_go && self.replies.is_empty() {
+                if self.records.is_empty() {
+                    // Those that were counted were not needed.
+                    self.accounts.end_commit(true);
+                }
                 return;
             }
             self.records_running.append(&mut self.records);
@@ -520,6 +524,9 @@ impl Hub {
             self.records_running.extend(quit.map(gone));
         }
         self.is_all_running = self.records.is_empty();
+        if self.is_all_running {
+            self.accounts.begin_commit();
+        }
         self.commit_running = true;
         self.out.push(Action::Store(self.records_running.clone(), entries));
     }
@@ -568,6 +575,7 @@ impl Hub {
     /// The store committed what it was handed.
     pub fn stored(&mut self, now: Now) {
         self.commit_running = false;
+        self.accounts.end_commit(false);
         for record in self.records_running.drain(..) {
             if let Record::Room { id, .. } = record
                 && let Some(tag) = self.room_ids.get(&id)
@@ -605,6 +613,8 @@ impl Hub {
     /// refused.
     pub fn store_failed(&mut self, now: Now, why: &str) {
         self.commit_running = false;
+        // Records that are tried again hold up no requests.
+        self.accounts.end_commit(true);
         self.failures = self.failures.saturating_add(1);
         self.retry_records_us = now.mono_us + RECORDS_RETRY_MS * 1000;
         let mut records = std::mem::take(&mut self.records_running);

@@ -222,7 +222,7 @@ pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<(
         unsafe { sigaction(Signal::SIGHUP, &before) }?;
         return Ok(());
     }
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP])?;
     let wait = move || signals.forever().for_each(|_| call());
     std::thread::Builder::new().name("moot-hangup".to_owned()).spawn(wait).map(drop)
 }

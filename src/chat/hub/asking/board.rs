@@ -443,7 +443,16 @@ impl Board {
 
     // ---- outcomes ----------------------------------------------------------------------------
 
-    pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) {
+    /// Records the outcome of a job. Returns true if it was not known.
+    pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) -> bool {
+        let known = self.outcomes.get(&key).and_then(|of_job| of_job.get(&queue));
+        let is_same = |(of, _): &(Outcome, _)| {
+            (of.instance, of.failed, of.silent)
+                == (outcome.instance, outcome.failed, outcome.silent)
+        };
+        if known.is_some_and(is_same) {
+            return false;
+        }
         let place = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
         let old = self.outcomes.entry(key).or_default().insert(queue, (outcome, place));
         if let Some((_, place)) = old {
@@ -452,6 +461,7 @@ impl Board {
         while let Some((key, queue)) = self.outcomes_of.excess(OUTCOMES_MAX).cloned() {
             self.remove_outcome(key, &queue);
         }
+        true
     }
 
     pub(super) fn outcomes(&self, key: JobKey) -> impl Iterator<Item = (&Queue, &Outcome)> {
