@@ -161,7 +161,7 @@ impl Context {
 }
 
 /// The way out for users whom the host's server does not serve.
-const OWN_INSTEAD: &str = "--server own uses your own server";
+pub(super) const OWN_INSTEAD: &str = "--server own uses your own server";
 
 /// Words for the place of a server that does not run.
 pub(super) fn no_server_in(places: &Places) -> String {
