@@ -111,13 +111,6 @@ impl Context {
                 };
                 Failure::new(Exit::NoServer, text)
             }
-            ConnectError::Denied(path) if places.host => {
-                let path = path.display();
-                let text = format!(
-                    "{path}: permission denied: the host's server does not admit you; {OWN_INSTEAD}"
-                );
-                Failure::new(Exit::Denied, text)
-            }
             e @ (ConnectError::Denied(_)
             | ConnectError::TimedOut(_)
             | ConnectError::Place(_)

@@ -302,7 +302,6 @@ async fn serve(
         (history, restored, epoch),
     );
     core.inner.borrow_mut().hub.make_configured_rooms();
-    core.turn_due.notify_one();
     for uid in talked {
         // Who is not known to the system any more, or not yet, is called as when he said something.
         if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {

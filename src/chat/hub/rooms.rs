@@ -115,7 +115,9 @@ impl Hub {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
             let has = |rooms: &Arc<[RoomName]>| rooms.contains(name);
             // Of a room of the configuration that one names the operators, whoever said the first word there.
-            let is_creator = uid == creator && !self.rules.rooms.contains(name);
+            let is_configured = self.rules.rooms.contains(name);
+            let is_creator = uid == creator
+                && (!is_configured || planted(Fault::FirstWriterLeadsConfiguredRoom));
             is_creator || made || self.configured_leads.get(&uid).is_some_and(has)
         })
     }
