@@ -53,6 +53,9 @@ faults! {
 
     // Hostile surroundings.
     FilesNotWatched "A server whose files are removed can be reached again."
+    SecondServerBesideRemovedLock "No server starts beside one whose lock was removed."
+    EndedHostServerPassedOver "No command moves to another server because the host's server ended."
+    FirstWriterLeadsConfiguredRoom "The configuration names the operators of its rooms."
     WayNotChecked "Nothing leads through a directory or link that another user can change."
     ForeignDirectoryTaken "A directory with another use is not taken over."
     FifoWaitedFor "Nothing in the place of a file keeps a command waiting."

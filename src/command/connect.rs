@@ -111,13 +111,6 @@ impl Context {
                 };
                 Failure::new(Exit::NoServer, text)
             }
-            ConnectError::Denied(path) if places.host => {
-                let path = path.display();
-                let text = format!(
-                    "{path}: permission denied: the host's server does not admit you; {OWN_INSTEAD}"
-                );
-                Failure::new(Exit::Denied, text)
-            }
             e @ (ConnectError::Denied(_)
             | ConnectError::TimedOut(_)
             | ConnectError::Place(_)
@@ -164,7 +157,7 @@ impl Context {
 }
 
 /// The way out for users whom the host's server does not serve.
-const OWN_INSTEAD: &str = "--server own uses your own server";
+pub(super) const OWN_INSTEAD: &str = "--server own uses your own server";
 
 /// Words for the place of a server that does not run.
 pub(super) fn no_server_in(places: &Places) -> String {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     args::WhoArgs,
-    connect::{Context, LOOK_EVERY, no_server_in},
+    connect::{Context, LOOK_EVERY, OWN_INSTEAD, no_server_in},
     exit::{Exit, Failure},
     json, render, rooms,
 };
@@ -91,6 +91,10 @@ fn snapshot(places: &Places) -> Result<Snapshot, Failure> {
             }
             Err(e @ ReadError::NoServer { .. }) if places.host => {
                 return Err(Failure { text: no_server_in(places), ..e.into() });
+            }
+            Err(e @ ReadError::Denied { .. }) if places.host => {
+                let text = format!("{e}: the host's server does not admit you; {OWN_INSTEAD}");
+                return Err(Failure::new(Exit::Denied, text));
             }
             done => return Ok(done?),
         }

@@ -3,6 +3,7 @@
 pub mod screen;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
@@ -10,7 +11,10 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{chat::names::UserName, limits, os};
+use crate::{
+    chat::names::{RoomName, UserName},
+    limits, os,
+};
 
 /// Why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +61,21 @@ pub struct Settings {
     pub history: History,
     /// Who may do what.
     pub policy: Policy,
+    /// Rooms that exist from the start.
+    pub rooms: BTreeMap<String, Room>,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Key of the operators of a room.
+const ROOM_OPERATORS: &str = "rooms.NAME.operators";
+
+/// `[rooms.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Room {
+    /// Operators of the room, beside those of the server: `@user`, `%group`.
+    pub operators: Vec<String>,
 }
 
 /// `[server]`
@@ -355,15 +372,25 @@ impl TomlFile for Settings {
             let why = "a duration such as \"90d\" or \"12w\" is allowed, or nothing".to_owned();
             return wrong("history.keep", format!("{:?}", self.history.keep), why);
         }
+        if self.rooms.len() > l.rooms {
+            let why = format!("at most {} (limits.rooms) are allowed", l.rooms);
+            return wrong("rooms", self.rooms.len().to_string(), why);
+        }
+        if let Some((name, e)) =
+            self.rooms.keys().find_map(|name| Some((name, RoomName::new(name).err()?)))
+        {
+            return wrong("rooms", format!("{name:?}"), e.to_string());
+        }
         for (key, who) in
             self.name_lists().flat_map(|(key, list)| list.iter().map(move |who| (key, who)))
         {
             let name = who.strip_prefix('@').or_else(|| who.strip_prefix('%'));
-            let group = who == "operators" && !matches!(key, "server.allow" | "policy.operators");
+            let of_users = matches!(key, "server.allow" | "policy.operators" | ROOM_OPERATORS);
+            let group = who == "operators" && !of_users;
             if !group && name.is_none_or(|name| UserName::new(name).is_err()) {
-                let why = match key {
-                    "server.allow" | "policy.operators" => "\"@user\" or \"%group\" is allowed",
-                    _ => "\"@user\", \"%group\" or \"operators\" is allowed",
+                let why = match of_users {
+                    true => "\"@user\" or \"%group\" is allowed",
+                    false => "\"@user\", \"%group\" or \"operators\" is allowed",
                 };
                 return wrong(key, format!("{who:?}"), why.to_owned());
             }
@@ -405,7 +432,9 @@ impl Settings {
     }
 
     fn name_lists(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
-        [("server.allow", &self.server.allow)].into_iter().chain(self.policy.lists())
+        let rooms = self.rooms.values().map(|room| (ROOM_OPERATORS, &room.operators));
+        let own = [("server.allow", &self.server.allow)].into_iter();
+        own.chain(self.policy.lists()).chain(rooms)
     }
 
     /// Users and groups that the system does not know, each in words: a typo admits no user.
@@ -528,6 +557,10 @@ mod tests {
         assert!(parse("[server]\nallow = [\"ann\"]").unwrap_err().contains("@user"));
         assert!(parse("[policy]\njoin = [\"operators\", \"%staff\"]").is_ok());
         assert!(parse("[policy]\noperators = [\"operators\"]").unwrap_err().contains("@user"));
+        assert!(parse("[rooms.ops]\noperators = [\"@ann\", \"%ops\"]\n[rooms.dev]").is_ok());
+        assert!(parse("[rooms.\"a b\"]").unwrap_err().contains("rooms"));
+        assert!(parse("[rooms.ops]\noperators = [\"operators\"]").unwrap_err().contains("@user"));
+        assert!(parse("[rooms.ops]\nprivate = true").unwrap_err().contains("private"));
         assert!(parse("[server").is_err());
         assert!(
             parse("[server]\nallow = 7\n")

@@ -18,7 +18,7 @@ const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
     os::make_private(path)?;
     let Some(above) = path.parent() else { return Ok(()) };
-    let dir = os::Dir::open(above)?;
+    let (dir, _) = os::Dir::reach(above)?;
     for beside in BESIDE.map(|more| beside(path, more)) {
         let Some(name) = beside.file_name() else { continue };
         // They are not opened: closing a file gives up the locks of this process on it.

@@ -4,6 +4,7 @@
 //!
 //! | file | what it offers |
 //! | --- | --- |
+//! | `access` | who may use a file beside its owner (Windows: access lists are made with the file) |
 //! | `channel` | the broadcast channel's sockets and the self-test of its defences |
 //! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
 //! | `clock` | both clocks |
@@ -44,7 +45,7 @@ pub use self::{
     places::{PlaceError, Places, is_directory},
     random::{random_bytes, random_u32},
     shared::{
-        Came, ChannelFault, ChildEnd, ChildNews, NotBegun, OutputStep, PeerIds, ReadWords,
-        ReadWordsError, Slot, Source, Usage, WORD_BYTES,
+        Admitted, Came, ChannelFault, ChildEnd, ChildNews, NotBegun, OutputStep, PeerIds,
+        ReadWords, ReadWordsError, Slot, Source, Usage, WORD_BYTES,
     },
 };

@@ -79,6 +79,15 @@ pub enum OutputStep {
     Ended,
 }
 
+/// Users and groups who may use a file beside its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admitted {
+    /// User ids.
+    pub users: Vec<u32>,
+    /// Group ids.
+    pub groups: Vec<u32>,
+}
+
 /// User id and process id of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerIds {

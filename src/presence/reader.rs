@@ -16,6 +16,7 @@ use crate::{
         names::{Label, RoomName},
         roster::{Counters, Row},
     },
+    faults::{Fault, planted},
     limits::{BADGES_MAX, HEARTBEAT_STALE_MS, IDLE_AFTER_MS, ROOMS_MAX, SESSIONS_MAX},
     os::{self, LockState, PlaceError, Places, ReadWords, ReadWordsError},
 };
@@ -151,6 +152,9 @@ impl Snapshot {
 /// Process of the server that made the table in its place and lives; none if it has ended, or is this process.
 #[must_use]
 pub fn living_server(places: &Places) -> Option<u32> {
+    if planted(Fault::SecondServerBesideRemovedLock) {
+        return None;
+    }
     let own = |uid| uid == os::own_uid();
     let memory = ReadWords::open(&places.table(), TABLE_WORDS, own).ok()?;
     let header = read_header(memory.words()).ok()?;

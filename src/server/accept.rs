@@ -1,6 +1,6 @@
 //! Letting sessions in: who may, how many unfinished handshakes, what to do without descriptors.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use super::{
     conn::{self, Conn},
@@ -9,7 +9,12 @@ use super::{
     threads::Work,
 };
 use crate::{
-    chat::{hub::share, member::Peer, names::UserName, rules::Rights},
+    chat::{
+        hub::share,
+        member::Peer,
+        names::{RoomName, UserName},
+        rules::Rights,
+    },
     faults::{Fault, planted},
     limits::{
         ACCEPTS_PER_TURN_MAX, CONNECTING_USERS_MAX, CONNECTIONS_MIN, DESCRIPTORS_PER_CONNECTION,
@@ -127,7 +132,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         let user = name_of(&core, ids.uid).await;
         let standing = match core.system {
             true => standing(&core, ids.uid, &user).await,
-            false => Standing::NAMELESS,
+            false => Standing::nameless(),
         };
         drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
@@ -147,17 +152,21 @@ fn turn_away(socket: &Accepted, why: &str) {
 }
 
 /// What the policy of a host's server says of a user.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Standing {
     /// May have a session.
     pub(super) admitted: bool,
     /// What the user may do there, if the policy names anybody.
     pub(super) rights: Option<Rights>,
+    /// Rooms of the configuration that the user leads.
+    pub(super) leads: Arc<[RoomName]>,
 }
 
 impl Standing {
-    /// Of a policy that names nobody.
-    const NAMELESS: Self = Self { admitted: true, rights: None };
+    /// Of a policy that names no user.
+    fn nameless() -> Self {
+        Self { admitted: true, rights: None, leads: Arc::from([]) }
+    }
 }
 
 /// Whether a host's server lets this user in, and what they may do there. Asked again as sessions come, since people
@@ -165,14 +174,17 @@ impl Standing {
 pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let settings = core.settings();
     let (allow, policy) = (&settings.server.allow, &settings.policy);
-    let is_named = !allow.is_empty() || policy.lists().iter().any(|(_, list)| !list.is_empty());
+    let rooms = settings.rooms.clone();
+    let is_named = !allow.is_empty()
+        || rooms.values().any(|room| !room.operators.is_empty())
+        || policy.lists().iter().any(|(_, list)| !list.is_empty());
     if !is_named || uid == 0 || uid == os::own_uid() {
-        return Standing::NAMELESS;
+        return Standing::nameless();
     }
     let now_us = os::monotonic_us();
     let is_new = |at_us: &u64| now_us.saturating_sub(*at_us) < STANDING_MS * 1000;
     if let Some((_, standing)) = core.standings.borrow().get(&uid).filter(|(at, _)| is_new(at)) {
-        return *standing;
+        return standing.clone();
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
     let ask = move || {
@@ -194,16 +206,18 @@ pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing
             create_rooms: may(&policy.create_rooms),
             join: may(&policy.join),
         };
-        Standing { admitted: rights.operator || may(&allow), rights: Some(rights) }
+        let led = rooms.iter().filter(|(_, room)| named(&room.operators));
+        let leads = led.filter_map(|(name, _)| RoomName::new(name).ok()).collect();
+        Standing { admitted: rights.operator || may(&allow), rights: Some(rights), leads }
     };
     let Ok(standing) = core.threads.run(Work::LookUp, ask).await else {
-        return Standing { admitted: false, rights: None };
+        return Standing { admitted: false, ..Standing::nameless() };
     };
     let mut standings = core.standings.borrow_mut();
     if standings.len() > CONNECTING_USERS_MAX {
         standings.retain(|_, (at, _)| is_new(at));
     }
-    standings.insert(uid, (now_us, standing));
+    standings.insert(uid, (now_us, standing.clone()));
     standing
 }
 

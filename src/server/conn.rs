@@ -695,6 +695,7 @@ impl Conn {
         if let Some(rights) = self.standing.rights {
             inner.hub.set_rights(self.peer.uid, rights);
         }
+        inner.hub.set_configured_leads(self.peer.uid, &self.standing.leads);
         if let Err(refusal) =
             inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
         {

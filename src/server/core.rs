@@ -63,6 +63,10 @@ pub(super) struct Core {
     pub(super) run: RunId,
     /// Why the server is not as it should be.
     pub(super) degraded: Vec<String>,
+    /// Users and groups whom the socket and the table are open to; none: all.
+    pub(super) admitted: RefCell<Option<os::Admitted>>,
+    /// They are to be set again.
+    pub(super) admission_due: Cell<bool>,
     /// Why clients can't find the server.
     pub(super) files: RefCell<Option<String>>,
     /// The last answer to `status`, and until when it is good, monotonic microseconds.
@@ -150,6 +154,8 @@ impl Core {
             dir: RefCell::new(options.places.runtime.display().to_string()),
             files: RefCell::default(),
             last_status: RefCell::default(),
+            admitted: RefCell::default(),
+            admission_due: Cell::new(false),
             turn_due: Notify::new(),
             busy: Notify::new(),
             stop_asked: Notify::new(),
@@ -182,6 +188,32 @@ impl Core {
     pub(super) fn set_settings(&self, settings: Settings) {
         self.settings.replace(Rc::new(settings));
         self.standings.borrow_mut().clear();
+    }
+
+    /// Finds out whom the configuration admits, for [`Core::admission_due`].
+    pub(super) async fn look_up_admitted(&self) {
+        if !self.system {
+            return;
+        }
+        let settings = Settings::clone(&self.settings());
+        let look_up = move || {
+            if settings.server.allow.is_empty() {
+                return None;
+            }
+            let mut admitted = os::Admitted::default();
+            for who in settings.server.allow.iter().chain(&settings.policy.operators) {
+                match who.split_at_checked(1) {
+                    Some(("@", user)) => admitted.users.extend(os::user_id(user)),
+                    Some(("%", group)) => admitted.groups.extend(os::group_id(group)),
+                    _ => {}
+                }
+            }
+            Some(admitted)
+        };
+        // If that can't be found out, only the server's own user and root may.
+        let found = self.threads.run(Work::LookUp, look_up).await;
+        self.admitted.replace(found.unwrap_or_else(|_| Some(os::Admitted::default())));
+        self.admission_due.set(true);
     }
 
     /// Names users and groups of the configuration that the system does not know.

@@ -89,7 +89,31 @@ impl Files<'_> {
         }
     }
 
+    /// Lets those use socket and table whom the configuration admits: the handshake refuses the others anyway, and
+    /// they do not read who is here.
+    pub(super) fn admit(&self) {
+        if !self.system || !self.core.admission_due.replace(false) {
+            return;
+        }
+        let who = self.core.admitted.borrow();
+        let (socket, table) = (self.places.socket(), self.places.table());
+        if let Err(e) = os::admit(&table, false, who.as_ref()) {
+            self.core.log.warn(&format!(
+                "only root and the server's user may read {}: {e}",
+                table.display()
+            ));
+        }
+        if self.door.listener().is_handed_over() {
+            return;
+        }
+        if os::admit(&socket, true, who.as_ref()).is_err() {
+            // Whoever is not admitted is refused by the handshake.
+            let _ = os::admit(&socket, true, None);
+        }
+    }
+
     fn look(&mut self) -> Result<(), Trouble> {
+        self.admit();
         self.look_at_lock()?;
         let is_listening = self.door.listener().is_in_place();
         let is_shown = self.core.inner.borrow().table.is_in_place();
@@ -97,6 +121,7 @@ impl Files<'_> {
             return Ok(());
         }
         self.make_directories()?;
+        self.core.admission_due.set(true);
         if !is_shown {
             let table = self.places.table();
             let put_back = self.core.inner.borrow_mut().table.put_back(&self.places, self.system);
@@ -106,6 +131,7 @@ impl Files<'_> {
         if !is_listening {
             self.listen_again()?;
         }
+        self.admit();
         Ok(())
     }
 

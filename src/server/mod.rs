@@ -42,7 +42,7 @@ use crate::{
     chat::{
         hub::{Rates, Restored, Rules},
         message::RunId,
-        names::UserName,
+        names::{RoomName, UserName},
     },
     config::{ConfigError, Settings},
     faults::{Fault, planted},
@@ -301,6 +301,7 @@ async fn serve(
         (degraded, half_open),
         (history, restored, epoch),
     );
+    core.inner.borrow_mut().hub.make_configured_rooms();
     for uid in talked {
         // Who is not known to the system any more, or not yet, is called as when he said something.
         if let Some(name) = os::user_name(uid).or_else(|| said.get(&uid).cloned()) {
@@ -315,6 +316,8 @@ async fn serve(
         lock,
         door: Rc::clone(&door),
     };
+    core.look_up_admitted().await;
+    files.admit();
     files.note_ready();
     ready(&places);
     let manager = Manager::new(std::mem::take(&mut options.manager));
@@ -374,6 +377,7 @@ fn rules(settings: &Settings, system: bool, run: RunId, broadcast: bool) -> Rule
     let limits = &settings.limits;
     Rules {
         policy: reload::policy(settings),
+        rooms: settings.rooms.keys().filter_map(|name| RoomName::new(name).ok()).collect(),
         host: system,
         broadcast,
         broadcast_members_min: settings.broadcast.members_min,

@@ -37,6 +37,7 @@ pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Setting
         }
         core.inner.borrow_mut().hub.change_rules(&rules(&new));
         core.set_settings(new);
+        core.look_up_admitted().await;
         core.log_unknown_names();
         judge_again(&core).await;
     }
@@ -54,9 +55,10 @@ async fn judge_again(core: &Rc<Core>) {
         if uid == 0 || uid == os::own_uid() {
             continue;
         }
-        let Standing { admitted, rights } = accept::standing(core, uid, &user).await;
+        let Standing { admitted, rights, leads } = accept::standing(core, uid, &user).await;
         let inner = &mut *core.inner.borrow_mut();
         inner.hub.set_rights(uid, rights.unwrap_or(Rights::EVERYBODY));
+        inner.hub.set_configured_leads(uid, &leads);
         if !admitted {
             for conn in inner.conns.values().filter(|conn| conn.uid() == uid) {
                 conn.turn_out("the server does not admit this user any longer");

@@ -18,7 +18,10 @@ pub enum ConnectError {
     #[error("the server at {} does not respond", .0.display())]
     TimedOut(PathBuf),
     /// This user may not connect.
-    #[error("{} admits other users only: permission denied", .0.display())]
+    #[error(
+        "not permitted: the server at {} does not admit you (permission denied); --server own uses your own",
+        .0.display()
+    )]
     Denied(PathBuf),
     /// Whoever listens there is not whom the directory belongs to.
     #[error(

@@ -267,3 +267,61 @@ fn log_that_was_removed_is_written_again() {
     });
     user.run(&["stop"]).ok();
 }
+
+#[test]
+fn hangup_ends_a_foreground_server_with_a_word_and_no_background_one() {
+    let world = World::new();
+    let mut server = world.serve();
+    server.signal("HUP");
+    assert_eq!(server.code(), 0);
+    assert!(server.errors().contains("stopping: its terminal closed"), "{}", server.errors());
+    world.run(&["send", "dev", "hi"]).ok();
+    let pid = pid_of(&world);
+    crate::world::kill(pid.try_into().unwrap(), "HUP");
+    world.run(&["send", "dev", "still here"]).ok();
+    assert_eq!(pid_of(&world), pid);
+    world.run(&["stop"]).ok();
+    let log = fs::read_to_string(world.dir.join("server.log")).unwrap();
+    assert!(log.contains("stopping: asked by a client"), "{log}");
+}
+
+#[test]
+fn empty_server_name_is_refused_by_each_command() {
+    let world = World::new();
+    for args in [
+        &["--server", "", "send", "dev", "x"][..],
+        &["send", "--server", "", "dev", "x"],
+        &["who", "--server="],
+        &["--server", "", "serve", "--check"],
+        &["room", "create", "x", "--server", ""],
+    ] {
+        let done = world.run(args).exits(2);
+        assert!(done.err.contains("--server"), "{}", done.err);
+    }
+    // A variable that is empty is none.
+    let mut command = world.moot(&["who"]);
+    command.env("MOOT_SERVER", "").env("XDG_RUNTIME_DIR", world.path("none"));
+    Done::of(command, None).exits(3);
+    assert!(!exists(&world.dir));
+}
+
+#[test]
+fn files_beside_a_history_that_was_put_back_are_private() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.run(&["send", "dev", "private"]).ok();
+    world.end(&mut server);
+    fs::set_permissions(world.dir.join("history.db"), PermissionsExt::from_mode(0o644)).unwrap();
+    for name in ["history.db-wal", "history.db-shm"] {
+        fs::write(world.dir.join(name), "").unwrap();
+        fs::set_permissions(world.dir.join(name), PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let _server = world.serve();
+    world.run(&["send", "dev", "more"]).ok();
+    for entry in fs::read_dir(&world.dir).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o077;
+        assert_eq!(mode, 0, "{}", entry.path().display());
+    }
+    assert_eq!(world.run(&["doctor"]).code, 0);
+}

@@ -65,7 +65,7 @@ fn commands_stay_away_from_the_own_server_when_the_host_server_ended() {
         exits 0 $bob $moot stop
         rm /etc/moot/moot.toml
         # A user sees no fault of the history that is not theirs.
-        exits 0 $bob $moot doctor
+        exits 1 $bob $moot doctor; says "does not run"; says "problems 1"
         serve
         exits 0 $bob $moot history ops; says one
         "#,
@@ -98,6 +98,57 @@ fn hangup_reloads_the_configuration_of_a_host_server() {
         until_ok $bob $moot send ops three
         exits 4 $bob $moot send another four
         exits 0 $moot status
+        "#,
+    );
+}
+
+#[test]
+fn configured_room_belongs_to_the_operators_that_are_named() {
+    on_a_host(
+        r#"
+        printf '[rooms.ops]\noperators = ["@daemon"]\n[rooms.lobby]\n' >/etc/moot/moot.toml
+        daemon="setpriv --reuid 1 --regid 1 --clear-groups env HOME=/nonexistent"
+        serve
+        exits 0 $moot rooms; says ops; says lobby
+        for room in ops lobby dev; do exits 0 $bob $moot send $room first; done
+        exits 0 $bob $moot room topic dev mine
+        exits 4 $bob $moot room topic ops mine
+        exits 4 $bob $moot room topic lobby mine
+        exits 0 $daemon $moot room topic ops theirs
+        exits 4 $daemon $moot room topic lobby theirs
+        printf '[rooms.ops]\n[rooms.later]\noperators = ["@daemon"]\n' >/etc/moot/moot.toml
+        kill -HUP $server; until_ok logged "was read again"
+        exits 0 $moot rooms; says later
+        exits 4 $daemon $moot room topic ops theirs
+        exits 0 $daemon $moot room topic later theirs
+        "#,
+    );
+}
+
+#[test]
+fn users_who_are_not_admitted_see_nothing_of_a_host_server() {
+    on_a_host(
+        r#"
+        printf '[server]\nallow = ["@daemon", "%%mail"]\n' >/etc/moot/moot.toml
+        daemon="setpriv --reuid 1 --regid 1 --clear-groups env HOME=/nonexistent"
+        mailer="setpriv --reuid 12348 --regid 12348 --groups $(getent group mail | cut -d: -f3) env HOME=/nonexistent"
+        serve
+        for round in 1 2; do
+            for command in who status "send ops x" "history ops" "listen ops" rooms; do
+                exits 4 $bob $moot $command; says "--server own"
+            done
+            exits 1 $bob $moot doctor; says "does not admit you"
+            exits 0 $daemon $moot send ops x; exits 0 $daemon $moot who
+            exits 0 $mailer $moot who
+            exits 0 $moot who
+            # The same holds for what is made again.
+            rm /run/moot/socket /run/moot/presence
+            until_ok $moot status; until_ok test -e /run/moot/presence; sleep .1
+        done
+        echo >/etc/moot/moot.toml
+        kill -HUP $server
+        until_ok $bob $moot who
+        until_ok $bob $moot send ops x
         "#,
     );
 }

@@ -46,6 +46,8 @@ fn the_allow_list_is_kept() {
     world.run_as(THIRD_UID, &["send", "dev", "hi"]).ok();
     let done = world.run_as(OTHER_UID, &["send", "dev", "hi"]).exits(4);
     assert!(done.err.contains("not permitted"), "{}", done.err);
+    world.run_as(OTHER_UID, &["who"]).exits(4);
+    world.run_as(THIRD_UID, &["who"]).ok();
     world.run(&["send", "dev", "root may"]).ok();
 }
 

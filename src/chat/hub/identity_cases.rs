@@ -493,3 +493,29 @@ fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
     house.hub.open(NOW, SessionId(10), peer, Hello::new(None, Kind::Script, [7; 16])).unwrap();
     assert_eq!(house.submit(SessionId(10), to, 1), Ok(5));
 }
+
+#[test]
+fn configured_room_is_not_led_by_its_first_writer() {
+    let name = |name: &str| RoomName::new(name).unwrap();
+    let mut rules = Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]);
+    rules.rooms = vec![name("ops")];
+    let mut house = House::of(Hub::new(rules.clone()));
+    let topic = |room: &str| Request::Topic { room: name(room), topic: "new".to_owned() };
+    for room in ["ops", "dev"] {
+        let follow = Follow::Room(name(room));
+        let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
+        house.ask(ANN, join).unwrap();
+    }
+    // Another room of the same user tells the difference.
+    house.ask(ANN, topic("dev")).unwrap();
+    assert!(house.ask(ANN, topic("ops")).is_err(), "it was not made yet when she came");
+    house.hub.set_configured_leads(BOB.0 as u32, &Arc::from([name("ops")]));
+    house.ask(BOB, topic("ops")).unwrap();
+    house.hub.set_configured_leads(BOB.0 as u32, &Arc::from([]));
+    assert!(house.ask(BOB, topic("ops")).is_err());
+    // It exists from the start.
+    let mut hub = Hub::new(rules);
+    hub.make_configured_rooms();
+    hub.make_configured_rooms();
+    assert_eq!(hub.counters().rooms, 1);
+}

@@ -58,6 +58,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     hash::{BuildHasher as _, RandomState},
     rc::Rc,
+    sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
@@ -121,6 +122,8 @@ pub struct Rules {
     pub owner_uid: u32,
     /// Who may do what.
     pub policy: Policy,
+    /// Rooms of the configuration: they exist from the start, and it names their operators.
+    pub rooms: Vec<RoomName>,
     /// Admits all users of the host: accounts are user ids. Otherwise accounts are processes.
     pub host: bool,
     /// There is a broadcast channel.
@@ -165,6 +168,7 @@ impl Rules {
             secret: [0_u8, 1].map(|word| random.hash_one(word)),
             owner_uid,
             policy: Policy::default(),
+            rooms: Vec::new(),
             host: false,
             broadcast: true,
             broadcast_members_min: limits::BROADCAST_MEMBERS_MIN,
@@ -332,6 +336,8 @@ pub struct Hub {
     users: Users,
     /// What was found out of users; of others nothing was.
     rights: FxHashMap<u32, Rights>,
+    /// Rooms of the configuration that users who are here lead.
+    configured_leads: FxHashMap<u32, Arc<[RoomName]>>,
     /// What operators did last.
     audit: VecDeque<Audit>,
     accounts: Accounts,
@@ -443,6 +449,7 @@ impl Hub {
             backlog_bytes: 0,
             users: Users::default(),
             rights: FxHashMap::default(),
+            configured_leads: FxHashMap::default(),
             audit: VecDeque::new(),
             accounts,
             usage: FxHashMap::default(),
@@ -807,6 +814,7 @@ impl Hub {
     /// Takes over the rules that may change while the server runs.
     pub fn change_rules(&mut self, new: &Rules) {
         self.rules.policy = new.policy.clone();
+        self.rules.rooms.clone_from(&new.rooms);
         self.rules.broadcast_members_min = new.broadcast_members_min;
         self.rules.sessions_max = new.sessions_max;
         self.rules.sessions_per_user_max = new.sessions_per_user_max;
@@ -814,6 +822,7 @@ impl Hub {
         self.rules.rooms_per_user_max = new.rooms_per_user_max;
         self.rules.rates = new.rates;
         self.accounts.set_rates(new.rates);
+        self.make_configured_rooms();
     }
 
     /// Users whose texts take as much of the history as they may: what they say is refused where it

@@ -66,6 +66,22 @@ impl Hub {
         self.rights.insert(uid, rights);
     }
 
+    /// Sets the rooms that the configuration has a user lead.
+    pub fn set_configured_leads(&mut self, uid: u32, rooms: &Arc<[RoomName]>) {
+        self.configured_leads.retain(|uid, _| is_here(&self.by_user, *uid));
+        if !rooms.is_empty() {
+            self.configured_leads.insert(uid, Arc::clone(rooms));
+        }
+    }
+
+    /// Makes the rooms of the configuration that do not exist yet; they belong to the server's own user.
+    pub fn make_configured_rooms(&mut self) {
+        for room in self.rules.rooms.clone() {
+            // One that is still being deleted is made by the next start.
+            let _ = self.add_room(self.rules.owner_uid, &room, NewRoom::PUBLIC);
+        }
+    }
+
     pub(super) fn rights_of(&self, uid: u32) -> Rights {
         if uid == 0 || uid == self.rules.owner_uid {
             return Rights::OPERATOR;
@@ -95,9 +111,14 @@ impl Hub {
 
     /// Whether a user leads a room whatever he is on the server.
     pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
-        self.room_rules(tag).is_some_and(|(_, creator, rules)| {
+        self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
-            uid == creator || made
+            let has = |rooms: &Arc<[RoomName]>| rooms.contains(name);
+            // Of a room of the configuration that one names the operators, whoever said the first word there.
+            let is_configured = self.rules.rooms.contains(name);
+            let is_creator = uid == creator
+                && (!is_configured || planted(Fault::FirstWriterLeadsConfiguredRoom));
+            is_creator || made || self.configured_leads.get(&uid).is_some_and(has)
         })
     }
 
@@ -283,6 +304,16 @@ impl Hub {
     ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         self.may_make(uid, room)?;
+        self.add_room(uid, room, new)
+    }
+
+    /// Makes a room if its name is free.
+    fn add_room(
+        &mut self,
+        uid: u32,
+        room: &RoomName,
+        new: NewRoom,
+    ) -> Result<Option<StreamTag>, Refusal> {
         // Until a deletion is kept, what was said in the room is still to be found under its name.
         let is_it =
             |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);

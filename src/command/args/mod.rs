@@ -59,7 +59,7 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
-    /// Which server: a name, or a directory (with a /) that holds everything of it
+    /// Which server: own, host, a name, or a directory (with a /) that holds everything of it
     #[arg(
         long = "server",
         global = true,

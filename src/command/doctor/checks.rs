@@ -307,7 +307,20 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
             let text = "none runs; a service manager holds its socket, and starts one for whoever connects";
             return vec![Finding::ok(NAME, text)];
         }
-        Holder::Nobody if places.host => return vec![Finding::ok(NAME, "none runs")],
+        // What a dead one left says it already.
+        Holder::Nobody if places.host && is_left(facts, places) => {
+            return vec![Finding::ok(NAME, "none runs")];
+        }
+        Holder::Nobody if places.host => {
+            let text = "the host's server does not run: commands end with exit code 3, and do not use your own";
+            let advice = format!(
+                "start it (systemctl start moot), or use your own (--server own); to be rid of it, remove {}, {} \
+                 and its configuration",
+                places.runtime.display(),
+                places.state.display()
+            );
+            return vec![Finding::problem(NAME, text, advice)];
+        }
         Holder::Nobody => {
             return vec![Finding::ok(NAME, "none runs; `moot join` and `moot send` start one")];
         }
@@ -327,6 +340,12 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
             );
             vec![Finding::problem(NAME, text, advice)]
         }
+        Some(Answer::Denied) => {
+            let text = "it does not admit you: commands end with exit code 4";
+            let advice = "use your own server (--server own), or ask its operators to admit you (`allow` in its \
+                          moot.toml)";
+            vec![Finding::problem(NAME, text, advice)]
+        }
         Some(Answer::Failed(why)) => {
             let text = format!("process {} holds the lock, and can't be asked: {why}", who(pid));
             let advice = format!(
@@ -338,6 +357,10 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
             vec![Finding::problem(NAME, text, advice).fixed_by(fix)]
         }
     }
+}
+
+fn is_left(facts: &Facts, places: &Places) -> bool {
+    facts.things.iter().any(|thing| [places.socket(), places.table()].contains(&thing.path))
 }
 
 fn answered(status: &Status) -> Vec<Finding> {
@@ -361,7 +384,7 @@ fn is_of_broadcast(what: &str) -> bool {
 fn status(facts: &Facts) -> Option<&Status> {
     match &facts.answer {
         Some(Answer::Status(status)) => Some(status),
-        Some(Answer::Silence | Answer::Failed(_)) | None => None,
+        Some(Answer::Silence | Answer::Denied | Answer::Failed(_)) | None => None,
     }
 }
 

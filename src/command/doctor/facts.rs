@@ -91,6 +91,8 @@ pub(super) enum Answer {
     Status(Box<Status>),
     /// Nothing in time.
     Silence,
+    /// It does not admit this user.
+    Denied,
     /// Another reason.
     Failed(String),
 }
@@ -210,6 +212,8 @@ impl Facts {
         let answer = match status::ask(places, Duration::from_millis(DOCTOR_ANSWER_MS)) {
             Ok(status) => Answer::Status(status.into()),
             Err(e) if status::is_silence(&e) => Answer::Silence,
+            Err(LinkError::Connect(ConnectError::Denied(_))) => Answer::Denied,
+            Err(LinkError::Refused(refused)) if refused.code == 4 => Answer::Denied,
             Err(e) => {
                 let is_gone = matches!(e, LinkError::Connect(ConnectError::NoServer(_)));
                 self.is_unreachable = is_gone && os::was_ready(&places.lock());
@@ -218,7 +222,7 @@ impl Facts {
         };
         let said = match &answer {
             Answer::Status(status) => Some(status.pid),
-            Answer::Silence | Answer::Failed(_) => None,
+            Answer::Silence | Answer::Denied | Answer::Failed(_) => None,
         };
         self.answer = Some(answer);
         if let Some(pid) = said.or(pid) {

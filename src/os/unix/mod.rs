@@ -1,5 +1,6 @@
 //! The Unix side of `os`.
 
+mod access;
 mod channel;
 mod child;
 mod clock;
@@ -19,6 +20,7 @@ mod stream;
 mod terminal;
 mod user;
 
+pub use access::admit;
 pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
@@ -41,7 +43,7 @@ pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };
 pub use terminal::*;
-pub use user::{is_group, is_in_group, own_uid, user_id, user_name};
+pub use user::{group_id, is_group, is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.
 pub const BROADCAST_WORD: &str = "multicast";

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     chat::names::RoomName,
+    faults::{Fault, planted},
     os::{
         note::LockState,
         places::{HOST, OWN, PlaceError, Places, check_entries, is_directory},
@@ -200,6 +201,9 @@ fn host_server_is_meant(env: &Env) -> bool {
     let (socket, lock) = (env.host.0.join("socket"), env.host.1.join("lock"));
     if nix::unistd::access(&socket, nix::unistd::AccessFlags::W_OK).is_ok() {
         return true;
+    }
+    if planted(Fault::EndedHostServerPassedOver) {
+        return false;
     }
     let marks = [&env.host.0, &lock, &env.host_config];
     marks.into_iter().any(|path| is_there(path)) && !(env.falls_back)(&env.host_config)

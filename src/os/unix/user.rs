@@ -33,10 +33,16 @@ pub(super) fn home() -> Option<std::path::PathBuf> {
     User::from_uid(geteuid()).ok().flatten().map(|user| user.dir)
 }
 
+/// Id of a group; none if the system knows no group of this name.
+#[must_use]
+pub fn group_id(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
 /// Returns true if the system knows a group of this name.
 #[must_use]
 pub fn is_group(name: &str) -> bool {
-    matches!(Group::from_name(name), Ok(Some(_)))
+    group_id(name).is_some()
 }
 
 /// Whether a user belongs to a group, by name.

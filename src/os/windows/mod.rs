@@ -26,8 +26,8 @@ pub use clock::{monotonic_us, wall_us};
 pub use dir::Dir;
 pub use drain::{Outputs, POLLS_OUTPUTS, has_one_output};
 pub use files::{
-    FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, open_to_read,
-    owner_of,
+    FileIdentity, admit, file_identity, hidden_name, is_out_of_descriptors, make_private,
+    open_to_read, owner_of,
 };
 pub use health::*;
 pub use intake::{INTAKE_BYTES, Intake, Poller, Waker, Woken, wait_for_wake, wake_pair};
@@ -42,7 +42,7 @@ pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
 };
 pub use terminal::*;
-pub use user::{is_group, is_in_group, own_uid, user_id, user_name};
+pub use user::{group_id, is_group, is_in_group, own_uid, user_id, user_name};
 
 /// What JSON calls this platform's broadcast channel.
 pub const BROADCAST_WORD: &str = "mailslot";

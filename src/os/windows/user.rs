@@ -68,6 +68,12 @@ pub fn user_id(name: &str) -> Option<u32> {
     uid_of(&sid).ok()
 }
 
+/// Id of a group: there is none here.
+#[must_use]
+pub fn group_id(_name: &str) -> Option<u32> {
+    None
+}
+
 /// Returns true if the system knows a group of this name: not asked here.
 #[must_use]
 pub fn is_group(_name: &str) -> bool {
