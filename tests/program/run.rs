@@ -212,12 +212,12 @@ mod posix {
     fn output_passes_as_it_is_and_is_made_visible_in_the_room() {
         let world = World::new();
         let _server = world.serve();
-        let script = r"printf 'a\377\033[31m\n한\n'; printf 'no end'";
+        let script = r"printf 'a\377\033[31m\033[K\n한\n'; printf 'no end'";
         let mut command = world.run_command(&["dev"], &sh(script));
         let output = command.output().unwrap();
-        assert_eq!(output.stdout, b"a\xff\x1b[31m\n\xed\x95\x9c\nno end");
+        assert_eq!(output.stdout, b"a\xff\x1b[31m\x1b[K\n\xed\x95\x9c\nno end");
         assert_eq!(output.stderr, b"");
-        assert_eq!(world.said("dev")[1], "a\\xff\\u{1b}[31m\n한\nno end");
+        assert_eq!(world.said("dev")[1], "a\\xff\\u{1b}[K\n한\nno end");
     }
 
     #[test]
