@@ -254,6 +254,9 @@ pub(super) struct SendArgs {
     /// One message a line of standard input, as it comes
     #[arg(long)]
     pub(super) lines: bool,
+    /// With --lines: end with exit code 3 when the server ends
+    #[arg(long, requires = "lines")]
+    pub(super) no_reconnect: bool,
     /// Exit code 6 if fewer than N other sessions are there
     #[arg(long, value_name = "N")]
     pub(super) require: Option<u32>,

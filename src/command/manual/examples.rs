@@ -208,6 +208,11 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
 /// What else is to be said of a command, after its examples.
 const REMARKS: &[(&str, &str)] = &[
     (
+        "send",
+        "With --lines it comes back after a restart of the server, and submits again what was not acknowledged: each \
+         line is stored once. With --json each line has one answer, sent or error, with its number as line.",
+    ),
+    (
         "join",
         "Where input and output are a terminal, it opens the screen: rooms, messages, members and an input, with a \
          draft a room that is kept. F1 shows its keys and commands, Ctrl-D or /quit leaves. Its settings are in \
