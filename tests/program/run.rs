@@ -257,6 +257,48 @@ mod posix {
     }
 
     #[test]
+    fn wait_ends_with_the_exit_code_of_a_run() {
+        let world = World::new();
+        let _server = world.serve();
+        for (script, code) in [("exit 0", 0), ("echo out; exit 7", 7), ("kill -9 $$", 137)] {
+            let mut wait = Process::spawn(world.moot(&["wait", "dev", "--run", "job", "--json"]));
+            eventually("it listens", || wait.errors().contains("\"ready\""));
+            // Others end meanwhile, and what is said is not a result.
+            world.run_it(&["dev", "--title", "other"], &sh("exit 3")).exits(3);
+            world.run(&["send", "dev", "job: ok, or so"]).ok();
+            world.run_it(&["dev", "--title", "job"], &sh(script)).exits(code);
+            assert_eq!(wait.code(), code, "{}", wait.errors());
+            assert_eq!(
+                plain(wait.next("the result")["text"].as_str().unwrap()).split(':').next(),
+                Some("job")
+            );
+        }
+        // What ended before, too.
+        world.run(&["wait", "dev", "--run", "job", "--since", "dev:1"]).ok();
+        world.run(&["wait", "dev", "--run", "other", "--since", "1h"]).exits(3);
+        world.run(&["wait", "dev", "--run", "job", "--match", "x"]).exits(2);
+        world.run(&["wait", "dev", "--run", "never", "--timeout", "10ms"]).exits(124);
+        if crate::world::is_root() {
+            let by_other = crate::world::user_name(crate::world::OTHER_UID);
+            let from = format!("@{by_other}");
+            world
+                .run(&[
+                    "wait",
+                    "dev",
+                    "--run",
+                    "job",
+                    "--from",
+                    &from,
+                    "--since",
+                    "1h",
+                    "--timeout",
+                    "10ms",
+                ])
+                .exits(124);
+        }
+    }
+
+    #[test]
     fn a_prompt_without_a_line_end_is_seen_in_the_room() {
         let world = World::new();
         let _server = world.serve();

@@ -139,6 +139,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "moot wait ci --match 'build (ok|failed)' --timeout 10m",
             "moot wait ci --since 1h --match 'build ok'   # also what was said before",
+            "moot wait ci --run build --timeout 1h        # ends as that run did",
             "moot wait --here @bob --timeout 1h",
             "moot wait --gone @bob/backup && echo 'the backup is over'",
         ],
@@ -242,7 +243,8 @@ const REMARKS: &[(&str, &str)] = &[
     (
         "wait",
         "Standard output has nothing but what was waited for: with --json, `ready` and other events go to \
-         standard error. --gone and --here look at who is a member; a program that only sends is none.",
+         standard error. --gone and --here look at who is a member; a program that only sends is none. --run \
+         ends with the exit code of the `run` with this title, of your own user unless --from names another.",
     ),
     (
         "run",

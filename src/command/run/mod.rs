@@ -24,6 +24,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+pub(super) use self::words::{code_of_result, result_pattern, title};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
@@ -78,7 +79,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let mut run = Run {
         context,
         args,
-        title: words::title(args.title.as_deref(), &args.command),
+        title: title(args.title.as_deref(), &args.command),
         shared,
         tell,
         news,
