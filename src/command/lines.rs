@@ -315,8 +315,8 @@ impl Sender<'_> {
     fn take_ack(&mut self, context: &mut Context, ack: &Ack) -> Result<(), Failure> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let run = link.welcome()?.run;
-        self.pause_ms = 0;
         let acked = ack.first..ack.first.saturating_add(ack.count.into());
+        self.come_back();
         self.least = self.least.min(ack.members);
         for waiting in &mut self.lines {
             if waiting.counter >= acked.end {
@@ -388,7 +388,8 @@ impl Sender<'_> {
             | LinkError::TimedOut
             | LinkError::Protocol(_) => false,
         };
-        if !comes_back || self.args.no_reconnect {
+        let is_over = self.give_up_at.is_some_and(|at| at <= Instant::now());
+        if !comes_back || self.args.no_reconnect || is_over {
             return Err(e.into());
         }
         let open = || self.lines.iter().filter(|line| line.answer.is_none());
@@ -431,6 +432,13 @@ impl Sender<'_> {
         }
     }
 
+    /// The server is of use again: one that ends each session at once is not.
+    fn come_back(&mut self) {
+        self.is_away = false;
+        self.pause_ms = 0;
+        self.give_up_at = None;
+    }
+
     /// Submits again what has no answer yet.
     fn resume(&mut self, context: &mut Context, connection: Connection) -> Result<(), Failure> {
         let mut link = Link::open(connection, &self.hello);
@@ -446,7 +454,9 @@ impl Sender<'_> {
         };
         self.reply_to = checked_reply(run, self.args.reply_to.as_ref(), &self.target)?;
         self.link = Some(link);
-        self.is_away = false;
+        if self.lines.iter().all(|line| line.answer.is_some()) {
+            self.come_back();
+        }
         self.submit(context)
     }
 
