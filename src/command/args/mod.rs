@@ -803,22 +803,22 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
             cli.global.settle();
             Ok(cli)
         }
-        Err(e) => Err(tell(&explained(&args, in_full(&args, e)), json)),
+        Err(e) => {
+            let e = in_full(&args, e);
+            let explained = match e.kind() {
+                ErrorKind::InvalidUtf8 => not_utf8(&args, |name| std::env::var_os(name)),
+                ErrorKind::UnknownArgument => command_without_dashes(&args, &e),
+                _ => None,
+            };
+            let Some(text) = explained else { return Err(tell(&e, json)) };
+            Output::error(&Failure::new(Exit::Usage, text), json);
+            Err(Exit::Usage.into())
+        }
     }
 }
 
 /// The environment variables that are read as arguments.
 const VARIABLES: &[&str] = &["MOOT_SERVER", "MOOT_AS"];
-
-/// The same error, with what to do where clap can't know.
-fn explained(args: &[OsString], e: clap::Error) -> clap::Error {
-    let text = match e.kind() {
-        ErrorKind::InvalidUtf8 => not_utf8(args, |name| std::env::var_os(name)),
-        ErrorKind::UnknownArgument => command_without_dashes(args, &e),
-        _ => None,
-    };
-    text.map_or(e, |text| clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n")))
-}
 
 /// Names the argument or variable that is not UTF-8.
 fn not_utf8(args: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
