@@ -1,6 +1,7 @@
 //! A text as it may be said: UTF-8, not empty, at most [`TEXT_BYTES_MAX`] bytes; and how it is shown safely.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     ops::{Deref, Range},
     sync::Arc,
@@ -151,7 +152,7 @@ pub fn is_unsafe_to_show(c: char) -> bool {
 /// A text made fit for a terminal: what could command it is written out (`\u{1b}`), line ends and
 /// tabs stay if `multiline`.
 #[must_use]
-pub fn shown(text: &str, multiline: bool) -> std::borrow::Cow<'_, str> {
+pub fn shown(text: &str, multiline: bool) -> Cow<'_, str> {
     let keep = |c: char| !is_unsafe_to_show(c) || (multiline && matches!(c, '\n' | '\t'));
     if text.chars().all(keep) {
         return text.into();
@@ -166,6 +167,29 @@ pub fn shown(text: &str, multiline: bool) -> std::borrow::Cow<'_, str> {
         }
     }
     out.into()
+}
+
+/// A text without its well-formed color sequences (`ESC [ 1;32 m`); all else stays.
+#[must_use]
+pub fn without_colors(text: &str) -> Cow<'_, str> {
+    const BEGIN: &str = "\x1b[";
+    if !text.contains(BEGIN) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut parts = text.split(BEGIN);
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let is_parameter = |c: char| c.is_ascii_digit() || matches!(c, ';' | ':');
+        match part.trim_start_matches(is_parameter).strip_prefix('m') {
+            Some(rest) => plain.push_str(rest),
+            None => {
+                plain.push_str(BEGIN);
+                plain.push_str(part);
+            }
+        }
+    }
+    plain.into()
 }
 
 /// Bytes from a program as a text: what is not UTF-8 is written out (`\\xff`).
@@ -230,6 +254,20 @@ fn mentions_in(text: &str, user: &str) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn color_sequence_is_removed_and_any_other_stays() {
+        for (text, plain) in [
+            ("\x1b[32mtest ok\x1b[0m", "test ok"),
+            ("\x1b[m\x1b[38;5;4ma\x1b[38:2::1:2:3mb\x1b[K", "ab\x1b[K"),
+            ("\x1b[2J\x1b[31", "\x1b[2J\x1b[31"),
+            ("\x1b[?25m\x1b]0;m\x07\x1bm[1m", "\x1b[?25m\x1b]0;m\x07\x1bm[1m"),
+            ("\x1b\x1b[1m[1m", "\x1b[1m"),
+            ("회\x1b[1m의", "회의"),
+        ] {
+            assert_eq!(without_colors(text), plain);
+        }
+    }
 
     #[test]
     fn the_longest_text_goes_and_one_byte_more_does_not() {

@@ -10,6 +10,7 @@ use super::{
     connect::Context,
     exec::{self, Job, Outcome, Runner},
     exit::{Exit, Failure},
+    input,
     interrupt::{self, Leave},
     json,
 };
@@ -461,13 +462,7 @@ impl Answerer<'_> {
 
 /// What a program wrote, as it can be said, and whether that is not all; empty if it wrote nothing.
 fn reply(outcome: &Outcome) -> (String, bool) {
-    let mut text = written_out(&outcome.output);
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
+    let mut text = written_out(&input::whole(&outcome.output));
     let cut = outcome.cut || text.len() > TEXT_BYTES_MAX;
     if cut {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX - CUT.len()));

@@ -12,6 +12,7 @@ use super::{
     args::{JoinArgs, check_will},
     connect::Context,
     exit::{Exit, Failure},
+    input,
     interrupt::{self, Leave},
     json,
     output::Output,
@@ -104,10 +105,15 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure
 
 fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
     spawn("moot-input", move || {
-        let mut input = std::io::stdin().lock();
+        let mut stdin = std::io::stdin().lock();
+        let mut is_first = true;
         loop {
-            let line = match read_line(&mut input) {
-                Ok(Some(bytes)) => Text::from_bytes(&bytes).map(|text| text.as_str().to_owned()),
+            let line = match read_line(&mut stdin) {
+                Ok(Some(bytes)) => {
+                    let is_begin = std::mem::take(&mut is_first);
+                    let line = if is_begin { input::without_mark(&bytes) } else { &bytes };
+                    Text::from_bytes(line).map(|text| text.as_str().to_owned())
+                }
                 Ok(None) | Err(_) => {
                     to.send(Input::End);
                     return;
@@ -121,17 +127,17 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
 }
 
 /// A line without its end, cut where no text can be longer; none at the end of the input.
-fn read_line(input: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    let read = input.take(TEXT_BYTES_MAX as u64 + 2).read_until(b'\n', &mut bytes)?;
+    // With a mark and the line end of Windows.
+    let read = from.take(TEXT_BYTES_MAX as u64 + 6).read_until(b'\n', &mut bytes)?;
     if read == 0 {
         return Ok(None);
     }
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    } else if bytes.len() > TEXT_BYTES_MAX {
-        skip_line(input)?;
+    if bytes.last() != Some(&b'\n') && bytes.len() > TEXT_BYTES_MAX {
+        skip_line(from)?;
     }
+    bytes.truncate(input::without_line_end(&bytes).len());
     Ok(Some(bytes))
 }
 

@@ -355,6 +355,12 @@ pub(super) fn error(code: u8, text: &str) -> Value {
     json!({"type": "error", "code": code, "text": text})
 }
 
+/// The answer to a line of the input, counted from 1.
+pub(super) fn of_line(mut answer: Value, line: u64) -> Value {
+    answer["line"] = line.into();
+    answer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,16 +42,16 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     check_will(args.will.as_ref(), rooms.collect::<HashSet<_>>().len())?;
     let program = args.exec.program()?;
     let (connection, places) = context.connect_or_start()?;
-    listen(context, args, program.as_ref(), (connection, places), false)
+    listen(context, args, program.as_ref(), (connection, places), None)
 }
 
-/// Listens; `waits`: for one thing, and prints nothing else.
+/// Listens; `waits`: for one thing, and prints nothing else; gets the last text of that.
 pub(super) fn listen(
     context: &mut Context,
     args: &ListenArgs,
     program: Option<&Program>,
     (connection, places): (Connection, Places),
-    waits: bool,
+    mut waits: Option<&mut String>,
 ) -> Result<Exit, Failure> {
     let targets: HashSet<_> = args.targets.iter().collect();
     let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
@@ -86,7 +86,9 @@ pub(super) fn listen(
     let only_rooms = !args.announcements && rooms == targets.len();
     let rooms = only_rooms.then_some(rooms);
     let several = args.targets.len() > 1;
-    let mut listener = Listener { args, printed: 0, several, rooms, notifier, runner, waits };
+    let waits_only = waits.is_some();
+    let mut listener =
+        Listener { args, printed: 0, several, rooms, notifier, runner, waits: waits_only };
     let idle = args.idle.map(Duration::from);
     let mut idle_at = idle.map(|idle| Instant::now() + idle);
     loop {
@@ -119,6 +121,9 @@ pub(super) fn listen(
                     context.out.flush()?;
                 }
                 if listener.printed > before {
+                    if let (Some(text), Event::Message(message)) = (&mut waits, &event) {
+                        text.clone_from(&message.text);
+                    }
                     idle_at = idle.map(|idle| Instant::now() + idle);
                     // Once it has enough, nothing more is taken.
                     if args.count.is_some_and(|count| listener.printed >= count) {

@@ -6,7 +6,9 @@ use super::{
     args::{ExecArgs, ListenArgs, ListenTarget, Somebody, WaitArgs},
     connect::Context,
     exit::{Exit, Failure},
-    json, listen, render, rooms, who,
+    json, listen, render, rooms,
+    run::{code_of_result, result_pattern, title},
+    who,
 };
 use crate::{
     chat::{names::RoomName, roster::Row},
@@ -31,6 +33,9 @@ pub(super) fn run(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failur
 
 /// Listens until enough has been said.
 fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
+    let run = args.run.as_deref().map(|given| title(Some(given), &[]));
+    // Only that user knows how their command ended.
+    let by_default = || run.as_ref().and_then(|_| os::user_name(os::own_uid()));
     let listen = ListenArgs {
         targets: args.target.iter().cloned().collect(),
         announcements: false,
@@ -40,8 +45,8 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
         last: None,
         since: args.since.clone(),
         mentions: false,
-        matches: args.matches.clone(),
-        from: args.from.clone(),
+        matches: run.as_deref().map(result_pattern).or_else(|| args.matches.clone()),
+        from: args.from.clone().or_else(by_default),
         notify: false,
         raw: args.raw,
         exec: ExecArgs::default(),
@@ -53,7 +58,16 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
     // What nobody serves, nobody will say.
     let connection = context.connect()?;
     let places = context.places()?;
-    listen::listen(context, &listen, None, (connection, places), true)
+    let mut text = String::new();
+    let exit = listen::listen(context, &listen, None, (connection, places), Some(&mut text))?;
+    let code = run.and_then(|title| code_of_result(&title, &text));
+    match code.filter(|_| exit == Exit::Done) {
+        None => Ok(exit),
+        Some(code) => {
+            context.out.flush()?;
+            std::process::exit(code)
+        }
+    }
 }
 
 /// A process that was here.

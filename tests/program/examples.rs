@@ -231,6 +231,9 @@ impl Town {
         if line.contains("--match") {
             others(PEOPLE[1].1, "moot send ci 'build ok'");
         }
+        if line.contains("wait ci --run build") {
+            others(0, "moot run ci --title build -- true");
+        }
         if line.contains("--wait acked") {
             let newest = "moot notices list --json | sed -n 's/.*\"id\":\"\\(![0-9]*\\)\".*/\\1/p' | head -1";
             for (_, uid) in PEOPLE {

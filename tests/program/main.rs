@@ -45,6 +45,8 @@ mod service;
 mod shell;
 // Signals.
 #[cfg(unix)]
+mod lines;
+#[cfg(unix)]
 mod signals;
 #[cfg(unix)]
 mod spoof;

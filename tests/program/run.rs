@@ -212,12 +212,12 @@ mod posix {
     fn output_passes_as_it_is_and_is_made_visible_in_the_room() {
         let world = World::new();
         let _server = world.serve();
-        let script = r"printf 'a\377\033[31m\n한\n'; printf 'no end'";
+        let script = r"printf 'a\377\033[31m\033[K\n한\n'; printf 'no end'";
         let mut command = world.run_command(&["dev"], &sh(script));
         let output = command.output().unwrap();
-        assert_eq!(output.stdout, b"a\xff\x1b[31m\n\xed\x95\x9c\nno end");
+        assert_eq!(output.stdout, b"a\xff\x1b[31m\x1b[K\n\xed\x95\x9c\nno end");
         assert_eq!(output.stderr, b"");
-        assert_eq!(world.said("dev")[1], "a\\xff\\u{1b}[31m\n한\nno end");
+        assert_eq!(world.said("dev")[1], "a\\xff\\u{1b}[K\n한\nno end");
     }
 
     #[test]
@@ -254,6 +254,48 @@ mod posix {
         world.run_it(&with(&["--on-fail", "--tail", "1"]), &sh("seq 100; kill -9 $$")).exits(137);
         let said = world.said("dev");
         assert_eq!((said[5].as_str(), plain(&said[6])), ("100", "job: killed by SIGKILL".into()));
+    }
+
+    #[test]
+    fn wait_ends_with_the_exit_code_of_a_run() {
+        let world = World::new();
+        let _server = world.serve();
+        for (script, code) in [("exit 0", 0), ("echo out; exit 7", 7), ("kill -9 $$", 137)] {
+            let mut wait = Process::spawn(world.moot(&["wait", "dev", "--run", "job", "--json"]));
+            eventually("it listens", || wait.errors().contains("\"ready\""));
+            // Others end meanwhile, and what is said is not a result.
+            world.run_it(&["dev", "--title", "other"], &sh("exit 3")).exits(3);
+            world.run(&["send", "dev", "job: ok, or so"]).ok();
+            world.run_it(&["dev", "--title", "job"], &sh(script)).exits(code);
+            assert_eq!(wait.code(), code, "{}", wait.errors());
+            assert_eq!(
+                plain(wait.next("the result")["text"].as_str().unwrap()).split(':').next(),
+                Some("job")
+            );
+        }
+        // What ended before, too.
+        world.run(&["wait", "dev", "--run", "job", "--since", "dev:1"]).ok();
+        world.run(&["wait", "dev", "--run", "other", "--since", "1h"]).exits(3);
+        world.run(&["wait", "dev", "--run", "job", "--match", "x"]).exits(2);
+        world.run(&["wait", "dev", "--run", "never", "--timeout", "10ms"]).exits(124);
+        if crate::world::is_root() {
+            let by_other = crate::world::user_name(crate::world::OTHER_UID);
+            let from = format!("@{by_other}");
+            world
+                .run(&[
+                    "wait",
+                    "dev",
+                    "--run",
+                    "job",
+                    "--from",
+                    &from,
+                    "--since",
+                    "1h",
+                    "--timeout",
+                    "10ms",
+                ])
+                .exits(124);
+        }
     }
 
     #[test]

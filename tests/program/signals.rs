@@ -3,7 +3,7 @@
 
 use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
 
-use super::world::{Process, World, eventually, exists};
+use super::world::{Process, World, eventually, exists, kill, skipped};
 
 /// SIGTERM and SIGHUP end a command by themselves; after an interrupt the exit code says so.
 const SIGNALS: [(&str, Option<i32>, i32); 3] =
@@ -111,4 +111,51 @@ fn server_that_ends_by_a_signal_succeeds() {
         world.run(&["who"]).exits(3);
         assert!(!exists(&world.dir.join("socket")), "a clean end leaves no socket");
     }
+}
+
+#[test]
+fn first_process_of_a_container_collects_orphans() {
+    let unshare = ["-p", "-f", "--mount-proc"];
+    let tried = std::process::Command::new("unshare").args(unshare).arg("true").output();
+    if !tried.is_ok_and(|done| done.status.success()) {
+        return skipped("needs root and unshare(1)");
+    }
+    let world = World::new();
+    let _server = world.serve();
+    let moot = env!("CARGO_BIN_EXE_moot");
+    // What is left behind ends after its parent, and says so.
+    let leave = "(sleep 0.05; echo over >>over) & exit 0";
+    let script = world.path("leave.sh");
+    std::fs::write(&script, leave).unwrap();
+    let exec = format!("sh {}", script.display());
+    let run = format!("for i in 1 2 3 4 5; do sh {}; done; sleep 100", script.display());
+    for args in [
+        &["listen", "--json", "dev", "--exec", &exec][..],
+        &["answer", "--json", "dev", "--exec", &exec],
+        &["run", "other", "--", "sh", "-c", &run],
+    ] {
+        let _ = std::fs::remove_file(world.path("over"));
+        let all = [&unshare[..], &[moot], args].concat();
+        let mut process = Process::spawn(world.command(std::path::Path::new("unshare"), &all));
+        if args[0] != "run" {
+            process.next_of("ready");
+            for _ in 0..5 {
+                let verb = if args[0] == "answer" { "ask" } else { "send" };
+                world.run(&[verb, "dev", "x"]).ok();
+            }
+        }
+        let over = || std::fs::read_to_string(world.path("over")).unwrap_or_default();
+        eventually("the end of all of them", || over().lines().count() == 5);
+        let first = children(process.pid())[0];
+        eventually("only moot is left", || children(first).len() == 1);
+        // It passes on what it gets.
+        kill(first, "TERM");
+        assert_eq!(process.code(), 143, "{args:?}: {}", process.errors());
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }

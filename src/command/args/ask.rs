@@ -54,6 +54,9 @@ pub(in crate::command) struct WaitArgs {
     /// A message whose text matches
     #[arg(long = "match", value_name = "REGEX")]
     pub(in crate::command) matches: Option<Regex>,
+    /// The result of the `run` with this title; ends with its exit code. Of your own user, unless --from names another
+    #[arg(long, value_name = "TITLE", requires = "target", conflicts_with_all = ["matches", "count", "gone", "here"])]
+    pub(in crate::command) run: Option<String>,
     /// A message of this user
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(in crate::command) from: Option<UserName>,

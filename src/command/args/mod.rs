@@ -25,7 +25,7 @@ use crate::{
         member::{Kind, Level},
         message::{MessageId, NoticeId},
         names::{Label, NameError, RoomName, Target, UserName},
-        text::{Text, TextError},
+        text::{Text, TextError, shown},
     },
     config,
     limits::{BENCH_MEMBERS_MAX, BENCH_SENDERS_MAX, TEXT_BYTES_MAX, WILL_ROOMS_MAX},
@@ -266,6 +266,9 @@ pub(super) struct SendArgs {
     /// One message a line of standard input, as it comes
     #[arg(long)]
     pub(super) lines: bool,
+    /// With --lines: end with exit code 3 when the server ends
+    #[arg(long, requires = "lines")]
+    pub(super) no_reconnect: bool,
     /// Exit code 6 if fewer than N other sessions are there
     #[arg(long, value_name = "N")]
     pub(super) require: Option<u32>,
@@ -810,7 +813,17 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
             cli.global.settle();
             Ok(cli)
         }
-        Err(e) => Err(tell(&in_full(&args, e), json)),
+        Err(e) => {
+            let e = in_full(&args, e);
+            let explained = match e.kind() {
+                ErrorKind::InvalidUtf8 => not_utf8(&args, |name| std::env::var_os(name)),
+                ErrorKind::UnknownArgument => command_without_dashes(&args, &e),
+                _ => None,
+            };
+            let Some(text) = explained else { return Err(tell(&e, json)) };
+            Output::error(&Failure::new(Exit::Usage, text), json);
+            Err(Exit::Usage.into())
+        }
     }
 }
 
@@ -829,6 +842,47 @@ fn names_empty_server(args: &[OsString]) -> bool {
             }
         }
     })
+}
+
+/// The environment variables that are read as arguments.
+const VARIABLES: &[&str] = &["MOOT_SERVER", "MOOT_AS"];
+
+/// Names the argument or variable that is not UTF-8.
+fn not_utf8(args: &[OsString], variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    let bad = |word: &OsString| word.to_str().is_none();
+    // What follows `--` of `run` may be anything.
+    let own = args.iter().enumerate().skip(1).take_while(|(_, word)| *word != "--");
+    let argument = own.into_iter().find(|(_, word)| bad(word)).map(|(at, word)| {
+        format!(
+            "argument {at} ({}) is not UTF-8; write it in UTF-8",
+            shown(&word.to_string_lossy(), false)
+        )
+    });
+    argument.or_else(|| {
+        let name = VARIABLES.iter().find(|name| variable(name).as_ref().is_some_and(bad))?;
+        Some(format!("the environment variable {name} is not UTF-8; unset it, or set it in UTF-8"))
+    })
+}
+
+/// `moot run ROOM make -j8` lacks the dashes that divide the command's own flags from those of moot.
+fn command_without_dashes(args: &[OsString], e: &clap::Error) -> Option<String> {
+    let is_run =
+        args.iter().skip(1).find(|word| !word.to_string_lossy().starts_with('-'))? == "run";
+    let Some(ContextValue::String(word)) = e.get(ContextKind::InvalidArg) else { return None };
+    if !is_run || args.iter().any(|word| word == "--") {
+        return None;
+    }
+    let at = args.iter().position(|arg| arg.to_str() == Some(word))?;
+    let words = |words: &[OsString]| {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        shown(&words.join(" "), false).into_owned()
+    };
+    Some(format!(
+        "unexpected argument '{}'; the command of `run` stands after --: moot {} -- {}",
+        shown(word, false),
+        words(&args[1..at]),
+        words(&args[at..]),
+    ))
 }
 
 /// The same once more with all that help has: commands that do as they are told need none of it.
@@ -885,6 +939,44 @@ mod tests {
             cli.global.settle();
             cli
         })
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_utf_8_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let bad = || OsString::from_vec(b"h\xffi".to_vec());
+        let args = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let mut with = args(&["moot", "send", "dev"]);
+        with.push(bad());
+        let told = not_utf8(&with, |_| None).unwrap();
+        assert!(told.starts_with("argument 3 (h\u{fffd}i) is not UTF-8"), "{told}");
+        let variable = |name: &str| (name == "MOOT_AS").then(bad);
+        let told = not_utf8(&args(&["moot", "who"]), variable).unwrap();
+        assert!(told.contains("variable MOOT_AS is not UTF-8"), "{told}");
+        // The command of `run` is not named for a variable.
+        let mut run = args(&["moot", "run", "dev", "--"]);
+        run.push(bad());
+        assert!(not_utf8(&run, variable).unwrap().contains("MOOT_AS"));
+    }
+
+    #[test]
+    fn command_of_run_without_dashes_is_explained() {
+        let told = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let e = Cli::try_parse_from(&args).unwrap_err();
+            command_without_dashes(&args, &e)
+        };
+        for (line, wanted) in [
+            ("moot run room make -j8", "moot run room -- make -j8"),
+            ("moot --json run room --tail 3 make", "moot --json run room --tail 3 -- make"),
+            ("moot run -q room ls", "moot run -q room -- ls"),
+        ] {
+            let told = told(line).unwrap();
+            assert!(told.ends_with(wanted), "{told}");
+        }
+        assert_eq!(told("moot send --bogus dev run"), None);
+        assert_eq!(told("moot run room --bogus -- make"), None);
     }
 
     #[test]

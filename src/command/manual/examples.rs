@@ -154,6 +154,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "moot wait ci --match 'build (ok|failed)' --timeout 10m",
             "moot wait ci --since 1h --match 'build ok'   # also what was said before",
+            "moot wait ci --run build --timeout 1h        # ends as that run did",
             "moot wait --here @bob --timeout 1h",
             "moot wait --gone @bob/backup && echo 'the backup is over'",
         ],
@@ -223,6 +224,11 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
 /// What else is to be said of a command, after its examples.
 const REMARKS: &[(&str, &str)] = &[
     (
+        "send",
+        "With --lines it comes back after a restart of the server, and submits again what was not acknowledged: each \
+         line is stored once. With --json each line has one answer, sent or error, with its number as line.",
+    ),
+    (
         "join",
         "Where input and output are a terminal, it opens the screen: rooms, messages, members and an input, with a \
          draft a room that is kept. F1 shows its keys and commands, Ctrl-D or /quit leaves. Its settings are in \
@@ -252,7 +258,8 @@ const REMARKS: &[(&str, &str)] = &[
     (
         "wait",
         "Standard output has nothing but what was waited for: with --json, `ready` and other events go to \
-         standard error. --gone and --here look at who is a member; a program that only sends is none.",
+         standard error. --gone and --here look at who is a member; a program that only sends is none. --run \
+         ends with the exit code of the `run` with this title, of your own user unless --from names another.",
     ),
     (
         "run",

@@ -8,7 +8,7 @@ use std::{
 
 use super::words;
 use crate::{
-    chat::text::shown,
+    chat::text::{shown, without_colors},
     limits::{
         RUN_EVERY_MS, RUN_GATHER_MS, RUN_PARTIAL_MS, RUN_PARTIAL_MS_MAX, RUN_WAITING_BYTES_MAX,
         TEXT_BYTES_MAX,
@@ -382,7 +382,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 fn made_visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        text.push_str(&shown(chunk.valid(), true));
+        text.push_str(&shown(&without_colors(chunk.valid()), true));
         for byte in chunk.invalid() {
             // Writing to a string does not fail.
             let _ = write!(text, "\\x{byte:02x}");
@@ -487,11 +487,9 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_made_visible() {
-        let pieces: [&[u8]; 3] = [b"a\xffb \x1b[31mred\x1b[0m\tx\0\n", "한".as_bytes(), b"\n\xed"];
-        assert_eq!(
-            said(Keep::All, &pieces),
-            ["a\\xffb \\u{1b}[31mred\\u{1b}[0m\tx\\u{0}\n한\n\\xed"]
-        );
+        let pieces: [&[u8]; 3] =
+            [b"a\xffb \x1b[31mred\x1b[0m\x1b[2K\tx\0\n", "한".as_bytes(), b"\n\xed"];
+        assert_eq!(said(Keep::All, &pieces), ["a\\xffb red\\u{1b}[2K\tx\\u{0}\n한\n\\xed"]);
     }
 
     #[test]

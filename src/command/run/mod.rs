@@ -12,8 +12,8 @@ mod words;
 
 use std::{
     fs::File,
-    io::{self, PipeReader},
-    process::{Child, Command, ExitStatus},
+    io,
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -24,6 +24,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+pub(super) use self::words::{code_of_result, result_pattern, title};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
@@ -41,8 +42,10 @@ use super::{
 use crate::{
     chat::{member::Kind, names::Target, text::Text},
     client::Mailbox,
-    limits::{RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX},
-    os::{self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, PipeWaker, Places},
+    limits::{
+        RUN_DRAIN_MS, RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX,
+    },
+    os::{self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places},
 };
 
 /// News that may wait for the main thread.
@@ -51,7 +54,7 @@ const NEWS_AHEAD: usize = 16;
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
 /// An output of the command, and the file that it is passed through to.
-type Passed = (PipeReader, File, Stream);
+type Passed = (OwnedPipe, File, Stream);
 
 /// What the main thread waits for.
 enum News {
@@ -78,7 +81,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let mut run = Run {
         context,
         args,
-        title: words::title(args.title.as_deref(), &args.command),
+        title: title(args.title.as_deref(), &args.command),
         shared,
         tell,
         news,
@@ -193,17 +196,17 @@ impl Run<'_> {
         if let Some(places) = places {
             command.env("MOOT_SERVER", places.directory());
         }
-        let (output, output_end) = io::pipe()?;
-        let mut passed = vec![(output, os::standard_output()?, Stream::Output)];
+        let (out, err) = (os::standard_output()?, os::standard_error()?);
         if os::has_one_output() {
             // What is written to both is read in that order.
-            command.stderr(output_end.try_clone()?);
-        } else {
-            let (error, error_end) = io::pipe()?;
-            command.stderr(error_end);
-            passed.push((error, os::standard_error()?, Stream::Error));
+            let (output, end) = io::pipe()?;
+            let child = command.stdout(end.try_clone()?).stderr(end).spawn()?;
+            return Ok((child, vec![(output.into(), out, Stream::Output)]));
         }
-        Ok((command.stdout(output_end).spawn()?, passed))
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().map(|pipe| (pipe.into(), out, Stream::Output));
+        let error = child.stderr.take().map(|pipe| (pipe.into(), err, Stream::Error));
+        Ok((child, output.into_iter().chain(error).collect()))
     }
 
     /// Tells why the command did not begin.
@@ -303,9 +306,15 @@ impl Run<'_> {
     /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
     /// another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
-        while self.open > 0 {
+        let mut until: Option<Instant> = None;
+        while self.open > 0 && until.is_none_or(|until| until > Instant::now()) {
             let phase = if self.is_hurried { IS_HURRIED } else { HAS_ENDED };
             self.phase.store(phase, Ordering::SeqCst);
+            if self.is_hurried {
+                // A write to a terminal that is held (Ctrl-S) may never return.
+                let soon = || Instant::now() + Duration::from_millis(RUN_DRAIN_MS);
+                until.get_or_insert_with(soon);
+            }
             for waker in &self.wakers {
                 waker.wake();
             }

@@ -161,6 +161,12 @@ pub fn end_of(status: ExitStatus) -> ChildEnd {
     ChildEnd { code: status.code(), signal }
 }
 
+/// The number of a signal by the name that [`end_of`] gives it.
+#[must_use]
+pub fn signal_number(name: &str) -> Option<i32> {
+    name.parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
 /// Why a command did not begin.
 #[must_use]
 pub fn why_not_begun(e: &io::Error) -> NotBegun {

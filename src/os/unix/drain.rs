@@ -31,6 +31,9 @@ const PIPE_BYTES: usize = libc::PIPE_BUF;
 /// Processes that are named as those that hold an output open.
 const HOLDERS_MAX: usize = 8;
 
+/// One end of a pipe.
+pub type OwnedPipe = OwnedFd;
+
 /// Returns true: one thread polls all outputs of a child, so that they keep their order.
 pub const POLLS_OUTPUTS: bool = true;
 
@@ -141,12 +144,10 @@ impl Outputs {
     ///
     /// # Errors
     /// If descriptors have run out.
-    pub fn new<S: Into<OwnedFd>>(
-        outputs: impl IntoIterator<Item = (S, File)>,
-    ) -> io::Result<(Self, Waker)> {
+    pub fn new(outputs: impl IntoIterator<Item = (OwnedPipe, File)>) -> io::Result<(Self, Waker)> {
         let mut copies = [None, None];
         for (copy, (source, to)) in copies.iter_mut().zip(outputs) {
-            *copy = Some(Copy::new(source.into(), Some(to))?);
+            *copy = Some(Copy::new(source, Some(to))?);
         }
         let (waker, woken) = wake_pair()?;
         Ok((Self { copies, woken }, waker))

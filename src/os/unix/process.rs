@@ -125,6 +125,72 @@ pub fn wait_until_unread() -> bool {
     }
 }
 
+/// As the first process of a container, goes on in a child, while this process passes signals on to it and collects
+/// the processes that were left to it: without that, each program that ends after its parent stays as a zombie.
+/// Anywhere else it does nothing.
+///
+/// To be called first of all in `main`: it forks.
+#[cfg(target_os = "linux")]
+pub fn collect_orphans() {
+    use nix::{
+        sys::signal::{SigSet, SigmaskHow, pthread_sigmask},
+        unistd::{ForkResult, fork, getpid},
+    };
+    // What a service manager handed over is for this very process.
+    if getpid().as_raw() != 1 || std::env::var_os("LISTEN_PID").is_some() {
+        return;
+    }
+    let mut before = SigSet::empty();
+    if pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).is_err() {
+        return;
+    }
+    // SAFETY: this process has one thread, so that the child is a whole copy of it.
+    match unsafe { fork() } {
+        Ok(ForkResult::Parent { child }) => collect_until_end_of(child),
+        Ok(ForkResult::Child) | Err(_) => {
+            let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+        }
+    }
+}
+
+/// The same: containers are made on Linux.
+#[cfg(not(target_os = "linux"))]
+pub fn collect_orphans() {}
+
+/// Ends as `main` does.
+#[cfg(target_os = "linux")]
+fn collect_until_end_of(main: nix::unistd::Pid) -> ! {
+    use nix::{
+        sys::{
+            signal::SigSet,
+            wait::{WaitPidFlag, WaitStatus, waitpid},
+        },
+        unistd::Pid,
+    };
+    let all = SigSet::all();
+    loop {
+        // SAFETY: all zero is a value of this structure of numbers and pointers.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is good, and what came is written to a variable of ours.
+        let signal = unsafe { libc::sigwaitinfo(all.as_ref(), &raw mut info) };
+        // What the kernel sends comes by the terminal, to both.
+        if signal > 0 && signal != libc::SIGCHLD && info.si_code <= 0 {
+            // SAFETY: it is the number of a signal that came, for a child that was not waited for.
+            unsafe { libc::kill(main.as_raw(), signal) };
+        }
+        loop {
+            match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == main => std::process::exit(code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
+                    std::process::exit(128 + signal as i32)
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
 /// The signal that this process is to end by; 0 before one came. SIGINT gives way to the others.
 static END_SIGNAL: AtomicI32 = AtomicI32::new(0);
 

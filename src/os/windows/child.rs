@@ -91,6 +91,12 @@ pub fn end_of(status: ExitStatus) -> ChildEnd {
     ChildEnd { code: status.code(), signal: None }
 }
 
+/// There are no signals here.
+#[must_use]
+pub fn signal_number(_name: &str) -> Option<i32> {
+    None
+}
+
 /// Why a command did not begin.
 #[must_use]
 pub fn why_not_begun(e: &io::Error) -> NotBegun {

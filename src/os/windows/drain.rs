@@ -13,6 +13,9 @@ use crate::os::shared::OutputStep;
 /// Bytes of a read: as much as a pipe usually holds.
 const READ_BYTES: usize = 64 * 1024;
 
+/// One end of a pipe.
+pub type OwnedPipe = OwnedHandle;
+
 /// Returns false: each output of a child is copied by a thread of its own.
 pub const POLLS_OUTPUTS: bool = false;
 
@@ -36,8 +39,8 @@ impl Outputs {
     ///
     /// # Errors
     /// If handles have run out, or there is no output.
-    pub fn new<S: Into<OwnedHandle>>(
-        outputs: impl IntoIterator<Item = (S, File)>,
+    pub fn new(
+        outputs: impl IntoIterator<Item = (OwnedPipe, File)>,
     ) -> io::Result<(Self, PipeWaker)> {
         let Some((source, to)) = outputs.into_iter().next() else {
             return Err(io::ErrorKind::InvalidInput.into());
