@@ -128,8 +128,13 @@ impl Eq for SharedText {}
 /// A number of things, as `1 session` or `2 sessions`.
 #[must_use]
 pub fn counted(count: u64, of: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {of}{s}")
+    format!("{count} {}", plural(count, of))
+}
+
+/// The word for a number of things, without the number.
+#[must_use]
+pub fn plural(count: u64, of: &str) -> String {
+    if count == 1 { of.to_owned() } else { format!("{of}s") }
 }
 
 /// Whether a character could command a terminal or turn the order of others, or is a letter that nobody sees:

@@ -22,6 +22,7 @@ use crate::{
         message::{Notice, NoticeId},
         names::{Label, RoomName, UserName},
         rules::Policy,
+        text::counted,
         verbs::{
             Announce, Event, Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Refusal,
             RefusalCode, Reply, StreamTag, Wait,
@@ -532,8 +533,9 @@ impl Hub {
         let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
         if own >= NOTICES_PER_USER_MAX || held.own + bytes > most {
             let text = format!(
-                "this user has {own} retained or scheduled announcements with {} bytes, and they may be \
-                 {NOTICES_PER_USER_MAX} with {most} bytes; `moot notices cancel` ends one",
+                "this user has {} with {} bytes, and they may be {NOTICES_PER_USER_MAX} with {most} bytes; \
+                 `moot notices cancel` ends one",
+                counted(own as u64, "retained or scheduled announcement"),
                 held.own
             );
             return refuse(RefusalCode::Failed, text);
