@@ -30,7 +30,10 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     let settings = Settings::load(context.global.config.as_deref(), &os::config_path(args.system))
         .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     if args.check {
-        context.out.line("the configuration is good")?;
+        match context.global.json {
+            true => context.out.ok("serve --check", &[])?,
+            false => context.out.line("the configuration is good")?,
+        }
         return Ok(Exit::Done);
     }
     let log = match args.detached {
