@@ -60,7 +60,7 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
             match context.global.json {
                 true => context.out.json(&json::scheduled(id, at_us))?,
                 false => {
-                    context.out.line(&render::scheduled(id, at_us, &context.out.style(false)))?
+                    context.out.line(&render::scheduled(id, at_us, &context.out.style(false)))?;
                 }
             }
             if !kept {

@@ -363,8 +363,8 @@ pub(super) fn status(status: &Status) -> String {
             "{:<11} {}: {}, {}, {} KiB{slowed}\n",
             "user",
             shown(&user.user, false),
-            counted(user.usage.sessions as u64, "session"),
-            counted(user.usage.messages as u64, "message"),
+            counted(user.usage.sessions, "session"),
+            counted(user.usage.messages, "message"),
             user.usage.bytes / 1024
         );
     }

@@ -187,18 +187,18 @@ pub(super) fn drop_session(context: &mut Context, session: u64) -> Result<Exit, 
 pub(super) fn away(context: &mut Context, args: &Words) -> Result<Exit, Failure> {
     let text = if args.text.is_empty() { "away".to_owned() } else { args.text.join(" ") };
     let label = context.global.label.clone();
-    set_state(context, "away", Request::Away { label, text })
+    set_state(context, "away", &Request::Away { label, text })
 }
 
 pub(super) fn back(context: &mut Context) -> Result<Exit, Failure> {
     let label = context.global.label.clone();
-    set_state(context, "back", Request::Back { label })
+    set_state(context, "back", &Request::Back { label })
 }
 
 /// Sets the state of a user's sessions that are persons, and says if there is none of them now.
-fn set_state(context: &mut Context, command: &str, request: Request) -> Result<Exit, Failure> {
+fn set_state(context: &mut Context, command: &str, request: &Request) -> Result<Exit, Failure> {
     let mut link = context.link()?;
-    link.ask(&request)?;
+    link.ask(request)?;
     let uid = link.welcome()?.uid;
     link.quit();
     let label = context.global.label.as_ref();

@@ -1407,11 +1407,11 @@ mod tests {
         scene.sent.clear();
         scene.hub.request(scene.now, own, 2, Request::Announce(announce(None, "news")));
         scene.settle();
-        let members = scene.sent.iter().find_map(|(to, frame)| match frame {
-            Frame::Reply { result: Ok(Reply::Announced { members, .. }), .. } if *to == own => {
-                Some(*members)
-            }
-            _ => None,
+        let members = scene.sent.iter().find_map(|(to, frame)| {
+            let Frame::Reply { result: Ok(Reply::Announced { members, .. }), .. } = frame else {
+                return None;
+            };
+            (*to == own).then_some(*members)
         });
         assert_eq!(members, Some(4), "the three members and the other session of pid 0");
     }
