@@ -105,9 +105,10 @@ fn at(args: &AnnounceArgs, now_us: i64) -> Result<Option<i64>, Failure> {
     };
     if at_us < now_us {
         let passed = Clock { utc: false, now_us }.full(at_us);
+        // As it is shown it can be typed.
+        let time = passed.split_once(' ').map_or("18:00", |(_, time)| time);
         return usage(format!(
-            "{passed} has passed; write a later time, such as 'tomorrow 18:00' or '2026-12-24 18:00', \
-             or --in 10m"
+            "{passed} has passed; write 'tomorrow {time}', a later date, or --in 10m"
         ));
     }
     if at_us.saturating_sub(now_us) > max_us {
