@@ -95,6 +95,14 @@ pub struct Peer {
     pub start: u64,
 }
 
+impl Peer {
+    /// Process id and start time; none if the kernel does not name the process, as across PID namespaces.
+    #[must_use]
+    pub fn process(&self) -> Option<(u32, u64)> {
+        (self.pid != 0).then_some((self.pid, self.start))
+    }
+}
+
 /// A member or sender as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

@@ -126,18 +126,29 @@ impl PartialEq for SharedText {
 
 impl Eq for SharedText {}
 
-/// Whether a character could command a terminal or turn the order of others: control characters,
-/// line and paragraph separators, and invisible format characters other than those that join letters
-/// and emoji.
+/// A number of things, as `1 session` or `2 sessions`.
+#[must_use]
+pub fn counted(count: u64, of: &str) -> String {
+    format!("{count} {}", plural(count, of))
+}
+
+/// The word for a number of things, without the number.
+#[must_use]
+pub fn plural(count: u64, of: &str) -> String {
+    if count == 1 { of.to_owned() } else { format!("{of}s") }
+}
+
+/// Whether a character could command a terminal or turn the order of others, or is a letter that nobody sees:
+/// control characters, line and paragraph separators, fillers, and invisible format characters other than those
+/// that have a place in writing (see [`shown`]).
 #[must_use]
 pub fn is_unsafe_to_show(c: char) -> bool {
     if (' '..='~').contains(&c) {
         return false;
     }
     match c {
-        // Zero-width joiner and non-joiner spell words (Persian, Hindi) and emoji families; tag
-        // characters spell flags. They move nothing.
-        '\u{200c}' | '\u{200d}' | '\u{e0020}'..='\u{e007f}' => false,
+        c if has_place_in_writing(c) => false,
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => true,
         _ => matches!(
             c.general_category(),
             GeneralCategory::Control
@@ -149,24 +160,70 @@ pub fn is_unsafe_to_show(c: char) -> bool {
     }
 }
 
-/// A text made fit for a terminal: what could command it is written out (`\u{1b}`), line ends and
-/// tabs stay if `multiline`.
+/// Invisible characters that spell words, flags and emoji beside some characters, and hide a text elsewhere.
+fn has_place_in_writing(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200c}'..='\u{200f}' | '\u{2800}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{e0020}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}'
+    )
+}
+
+/// Whether such a character is between characters where it belongs. A run of them never is.
+fn is_in_place(c: char, before: Option<char>, after: Option<char>, flag: bool) -> bool {
+    if !flag && before.is_some_and(has_place_in_writing) {
+        return false;
+    }
+    let right_to_left = |c: char| matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}');
+    let braille = |c: char| matches!(c, '\u{2801}'..='\u{28ff}');
+    let is_beside = |is: fn(char) -> bool| before.is_some_and(is) || after.is_some_and(is);
+    let is_behind = |is: fn(char) -> bool| before.is_some_and(is);
+    match c {
+        // Tag characters spell the flags of regions, behind a black one.
+        '\u{e0020}'..='\u{e007f}' => flag,
+        // A hyphen that is seen at the end of a line only.
+        '\u{ad}' => is_behind(char::is_alphabetic) && after.is_some_and(char::is_alphabetic),
+        // Marks of direction, beside letters that have one.
+        '\u{61c}' | '\u{200e}' | '\u{200f}' => is_beside(right_to_left),
+        '\u{180b}'..='\u{180f}' => is_behind(|c| matches!(c, '\u{1800}'..='\u{18af}')),
+        // Joiner and non-joiner spell words (Persian, Hindi) and emoji families.
+        '\u{200c}' | '\u{200d}' => is_behind(|c| !c.is_ascii() && !c.is_whitespace()),
+        '\u{2800}' => is_beside(braille),
+        // Other looks of ideographs and emoji; digits have one, letters have none.
+        _ => is_behind(|c| !c.is_ascii_alphabetic() && !c.is_whitespace()),
+    }
+}
+
+/// A text made fit for a terminal: what could command it or hide something is written out (`\u{1b}`), line ends
+/// and tabs stay if `multiline`.
 #[must_use]
 pub fn shown(text: &str, multiline: bool) -> Cow<'_, str> {
-    let keep = |c: char| !is_unsafe_to_show(c) || (multiline && matches!(c, '\n' | '\t'));
-    if text.chars().all(keep) {
+    let is_plain = |c: char| {
+        (!is_unsafe_to_show(c) && !has_place_in_writing(c))
+            || (multiline && matches!(c, '\n' | '\t'))
+    };
+    if text.chars().all(is_plain) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if keep(c) {
+    let (mut before, mut flag) = (None, false);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let is_in_place = has_place_in_writing(c)
+            && (is_in_place(c, before, rest.peek().copied(), flag)
+                // The joiner of an emoji family follows its look.
+                || (c == '\u{200d}' && before == Some('\u{fe0f}')));
+        if is_plain(c) || is_in_place {
             out.push(c);
         } else {
             // Writing to a string does not fail.
             let _ = write!(out, "{}", c.escape_default());
         }
+        flag = c == '\u{1f3f4}' || (flag && matches!(c, '\u{e0020}'..='\u{e007e}'));
+        before = Some(c);
     }
-    out.into()
+    // Callers tell by that whether something was written out.
+    if out == text { text.into() } else { out.into() }
 }
 
 /// A text without its well-formed color sequences (`ESC [ 1;32 m`); all else stays.
@@ -291,6 +348,48 @@ mod tests {
         assert_eq!(shown("a\nb", false), "a\\nb");
         assert_eq!(shown("\u{9b}31m\u{85}\r\u{7f}", true), "\\u{9b}31m\\u{85}\\r\\u{7f}");
         assert_eq!(shown("\u{feff}\u{200b}\u{2028}", true), "\\u{feff}\\u{200b}\\u{2028}");
+    }
+
+    #[test]
+    fn invisible_characters_are_shown_where_they_hide_something() {
+        let scotland = "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}";
+        for harmless in [
+            scotland,
+            "שלום\u{200f} abc",
+            "سلام\u{200e}!",
+            "\u{61c}سلام",
+            "Donau\u{ad}dampf",
+            "می\u{200c}خواهم",
+            "❤\u{fe0f}\u{200d}🔥",
+            "1\u{fe0f}\u{20e3}",
+            "葛\u{e0100}城",
+            "⠓\u{2800}⠊",
+            "ᠬᠠᠷ\u{180e}ᠠ",
+        ] {
+            assert_eq!(shown(harmless, true), harmless, "{harmless:?}");
+        }
+        for (hidden, seen) in [
+            ("ok \u{e0072}\u{e006d}", "ok \\u{e0072}\\u{e006d}"),
+            ("a\u{3164}b\u{115f}\u{1160}\u{ffa0}", "a\\u{3164}b\\u{115f}\\u{1160}\\u{ffa0}"),
+            ("a\u{2800}b", "a\\u{2800}b"),
+            ("a\u{fe00}", "a\\u{fe00}"),
+            ("❤\u{fe0f}\u{fe01}", "❤\u{fe0f}\\u{fe01}"),
+            ("\u{fe0f}x", "\\u{fe0f}x"),
+            ("a\u{200f}b", "a\\u{200f}b"),
+            ("pass\u{ad}", "pass\\u{ad}"),
+            ("a\u{200d}\u{200c}b", "a\\u{200d}\\u{200c}b"),
+            ("שלום\u{200f}\u{200e}\u{200f}", "שלום\u{200f}\\u{200e}\\u{200f}"),
+        ] {
+            assert_eq!(shown(hidden, true), seen, "{hidden:?}");
+        }
+        let twice = format!("{scotland}\u{e0041}");
+        assert_eq!(shown(&twice, true), format!("{scotland}\\u{{e0041}}"), "the flag has ended");
+    }
+
+    #[test]
+    fn counts_have_a_plural() {
+        let all = [0, 1, 2].map(|count| counted(count, "session"));
+        assert_eq!(all, ["0 sessions", "1 session", "2 sessions"]);
     }
 
     #[test]

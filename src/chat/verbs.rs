@@ -444,6 +444,8 @@ pub enum Wait {
     Reached,
     /// A person said so.
     Acked,
+    /// A person said so, counted by users in place of sessions.
+    AckedUsers,
 }
 
 /// Where an announcement stands.

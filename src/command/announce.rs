@@ -1,6 +1,6 @@
 //! `moot announce` and `moot notices`: tells everybody, and says honestly who was reached.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     args::{AnnounceArgs, NoticeVerb, Require, WaitArg},
@@ -13,9 +13,10 @@ use super::{
 use crate::{
     chat::{
         message::NoticeId,
-        verbs::{Announce, NoticeStanding, ReceiptInfo, Reply, Request, Wait},
+        text::{counted, shown},
+        verbs::{Announce, Missing, NoticeStanding, ReceiptInfo, Reply, Request, Wait},
     },
-    client::Announced,
+    client::{Announced, Link},
     limits::{ACKED_MS_DEFAULT, RECEIPT_MS_DEFAULT, SCHEDULE_MS_MAX},
     os,
 };
@@ -29,6 +30,7 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
     let mut link = context.link()?;
     let (wait, default_ms) = match args.wait {
         WaitArg::Reached => (Wait::Reached, RECEIPT_MS_DEFAULT),
+        WaitArg::Acked if args.require_users.is_some() => (Wait::AckedUsers, ACKED_MS_DEFAULT),
         WaitArg::Acked => (Wait::Acked, ACKED_MS_DEFAULT),
     };
     let time = context.global.timeout.map_or(Duration::from_millis(default_ms), Duration::from);
@@ -42,9 +44,11 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
         ack: args.ack,
         at_us,
         wait,
-        report_at: match args.require {
-            Some(Require::Count(count)) => count,
-            Some(Require::All) | None => u32::MAX,
+        report_at: match (wait, args.require, args.require_users) {
+            // One of them says when to look, and both have to hold then.
+            (Wait::AckedUsers, None, Some(Require::Count(count)))
+            | (Wait::Reached | Wait::Acked, Some(Require::Count(count)), None) => count,
+            _ => u32::MAX,
         },
         dry_run: args.dry_run,
     };
@@ -56,7 +60,7 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
             match context.global.json {
                 true => context.out.json(&json::scheduled(id, at_us))?,
                 false => {
-                    context.out.line(&render::scheduled(id, at_us, &context.out.style(false)))?
+                    context.out.line(&render::scheduled(id, at_us, &context.out.style(false)))?;
                 }
             }
             if !kept {
@@ -69,7 +73,9 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
             match context.global.json {
                 true => context.out.json(&json::would_reach(members, users))?,
                 false => {
-                    let text = format!("would reach {members} members of {users} users");
+                    let members = counted(members.into(), "member");
+                    let text =
+                        format!("would reach {members} of {}", counted(users.into(), "user"));
                     context.out.line(&text)?;
                 }
             }
@@ -99,9 +105,10 @@ fn at(args: &AnnounceArgs, now_us: i64) -> Result<Option<i64>, Failure> {
     };
     if at_us < now_us {
         let passed = Clock { utc: false, now_us }.full(at_us);
+        // As it is shown it can be typed.
+        let time = passed.split_once(' ').map_or("18:00", |(_, time)| time);
         return usage(format!(
-            "{passed} has passed; write a later time, such as 'tomorrow 18:00' or '2026-12-24 18:00', \
-             or --in 10m"
+            "{passed} has passed; write 'tomorrow {time}', a later date, or --in 10m"
         ));
     }
     if at_us.saturating_sub(now_us) > max_us {
@@ -120,19 +127,53 @@ fn show_receipt(
         true => context.out.json(&json::receipt(receipt))?,
         false => context.out.line(&render::receipt(receipt, acks))?,
     }
-    let (covered, word) = match args.wait {
-        WaitArg::Reached => (receipt.reached, "reached"),
-        WaitArg::Acked => (receipt.acked, "acknowledged by"),
+    let word = match args.wait {
+        WaitArg::Reached => "reached",
+        WaitArg::Acked => "acknowledged by",
     };
-    let required = match args.require {
-        None => 0,
-        Some(Require::All) => receipt.members,
-        Some(Require::Count(count)) => count,
-    };
-    if covered >= required {
-        return Ok(Exit::Done);
+    for (required, covered, all, of) in [
+        (args.require, covered(args.wait, receipt), receipt.members, "session"),
+        (args.require_users, users_covered(args.wait, receipt), receipt.users, "user"),
+    ] {
+        let required = match required {
+            None => continue,
+            // All of none is no success.
+            Some(Require::All) => all.max(1),
+            Some(Require::Count(count)) => count,
+        };
+        if covered < required {
+            let text = match receipt.members {
+                0 if args.retain => "no member is here; later members will be shown it".to_owned(),
+                0 => "no member is here; --retain shows it to later members".to_owned(),
+                _ => format!(
+                    "{word} {}, and {required} {} required",
+                    counted(covered.into(), of),
+                    if required == 1 { "is" } else { "are" }
+                ),
+            };
+            return Err(Failure::new(Exit::TooFew, text));
+        }
     }
-    Err(Failure::new(Exit::TooFew, format!("{word} {covered}, and {required} were required")))
+    Ok(Exit::Done)
+}
+
+fn covered(wait: WaitArg, receipt: &ReceiptInfo) -> u32 {
+    match wait {
+        WaitArg::Reached => receipt.reached,
+        WaitArg::Acked => receipt.acked,
+    }
+}
+
+/// Number of users all of whose sessions have it, or who acknowledged it.
+fn users_covered(wait: WaitArg, receipt: &ReceiptInfo) -> u32 {
+    match wait {
+        WaitArg::Acked => receipt.users_acked,
+        WaitArg::Reached => {
+            let user = |missing: &Missing| missing.name.split('/').next().map(str::to_owned);
+            let missing: HashSet<_> = receipt.missing.iter().map(user).collect();
+            receipt.users.saturating_sub(u32::try_from(missing.len()).unwrap_or(u32::MAX))
+        }
+    }
 }
 
 pub(super) fn notices(context: &mut Context, verb: &NoticeVerb) -> Result<Exit, Failure> {
@@ -151,22 +192,37 @@ pub(super) fn notices(context: &mut Context, verb: &NoticeVerb) -> Result<Exit, 
         NoticeVerb::Show { id } => show(context, &mut link, *id)?,
         NoticeVerb::Ack { ids } => {
             for id in ids {
-                link.ask(&Request::AckNotice { id: *id })?;
+                ack(context, &mut link, *id)?;
             }
         }
         NoticeVerb::Cancel { id } => {
             link.ask(&Request::CancelNotice { id: *id })?;
+            context.out.ok("notices cancel", &[("id", id.to_string().into())])?;
         }
     }
     link.quit();
     Ok(Exit::Done)
 }
 
-fn show(
-    context: &mut Context,
-    link: &mut crate::client::Link,
-    id: NoticeId,
-) -> Result<(), Failure> {
+/// Acknowledges, and says for whom that counts.
+fn ack(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
+    link.ask(&Request::AckNotice { id })?;
+    let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
+        return Err(Failure::new(Exit::Failed, "unexpected answer to notices"));
+    };
+    let user = link.welcome()?.user.clone();
+    if context.global.json {
+        return context.out.json(&json::acknowledged(&notice, &user));
+    }
+    let (acked, of) = (notice.acked, counted(notice.members.into(), "session"));
+    context.out.line(&format!(
+        "acknowledged {} for all sessions of {}; acknowledged by {acked} of {of}",
+        notice.id,
+        shown(&user, false)
+    ))
+}
+
+fn show(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
     let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
         return Err(Failure::new(Exit::Failed, "unexpected answer to notices"));
     };

@@ -23,7 +23,7 @@ use crate::{
         member::Kind,
         message::NoticeId,
         names::{RoomName, Target},
-        text::{Text, TextError},
+        text::{Text, TextError, counted},
         verbs::{Announce, Begin, Follow, Refusal, Reply, Request, RoomInfo},
     },
     client::{Address, Event, Follows, Mailbox, Member, Postbox, Wake},
@@ -109,10 +109,13 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
         let mut is_first = true;
         loop {
             let line = match read_line(&mut stdin) {
-                Ok(Some(bytes)) => {
+                Ok(Some((bytes, rest))) => {
                     let is_begin = std::mem::take(&mut is_first);
                     let line = if is_begin { input::without_mark(&bytes) } else { &bytes };
-                    Text::from_bytes(line).map(|text| text.as_str().to_owned())
+                    match rest {
+                        0 => Text::from_bytes(line).map(|text| text.as_str().to_owned()),
+                        rest => Err(TextError::TooLong { bytes: line.len() + rest }),
+                    }
                 }
                 Ok(None) | Err(_) => {
                     to.send(Input::End);
@@ -126,32 +129,34 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
     })
 }
 
-/// A line without its end, cut where no text can be longer; none at the end of the input.
-fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+/// A line without its end, cut where no text can be longer, and the length of the rest; none at the end of the input.
+fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<(Vec<u8>, usize)>> {
     let mut bytes = Vec::new();
     // With a mark and the line end of Windows.
     let read = from.take(TEXT_BYTES_MAX as u64 + 6).read_until(b'\n', &mut bytes)?;
     if read == 0 {
         return Ok(None);
     }
-    if bytes.last() != Some(&b'\n') && bytes.len() > TEXT_BYTES_MAX {
-        skip_line(from)?;
-    }
+    let is_cut = bytes.last() != Some(&b'\n') && bytes.len() > TEXT_BYTES_MAX;
+    let rest = if is_cut { skip_line(from)? } else { 0 };
     bytes.truncate(input::without_line_end(&bytes).len());
-    Ok(Some(bytes))
+    Ok(Some((bytes, rest)))
 }
 
-fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
+/// Passes over the rest of a line; its length.
+fn skip_line(from: &mut impl BufRead) -> std::io::Result<usize> {
+    let mut skipped = 0;
     loop {
-        let here = input.fill_buf()?;
+        let here = from.fill_buf()?;
         if here.is_empty() {
-            return Ok(());
+            return Ok(skipped);
         }
         let end = here.iter().position(|b| *b == b'\n');
         let skip = end.map_or(here.len(), |at| at + 1);
-        input.consume(skip);
+        from.consume(skip);
+        skipped += end.unwrap_or(skip);
         if end.is_some() {
-            return Ok(());
+            return Ok(skipped);
         }
     }
 }
@@ -234,8 +239,8 @@ impl Chat {
         if self.quits && open && !self.member.is_connected() {
             self.exit = Exit::NoServer;
             // Those that were submitted before the connection broke may be stored.
-            let s = if self.member.unacked() == 1 { "" } else { "s" };
-            let text = format!("{} message{s} may not have been sent", self.member.unacked());
+            let count = counted(self.member.unacked() as u64, "message");
+            let text = format!("{count} may not have been sent");
             context.out.warn(&text);
             return true;
         }
@@ -334,8 +339,7 @@ impl Chat {
                 self.member.say(Address::Direct { with: user, label }, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
-                let s = if members == 1 { "" } else { "s" };
-                context.out.note(&format!("announced to {members} member{s}"));
+                context.out.note(&format!("announced to {}", counted(members.into(), "member")));
             }
             (Ok(_), _) => {}
         }
@@ -344,26 +348,21 @@ impl Chat {
 
     fn take_line(&mut self, context: &mut Context, line: &str) -> Result<(), Failure> {
         let outcome = match slash::parse_line_mode(line) {
-            Ok(Line::Say(text)) => {
-                self.say(context, text);
-                Ok(())
-            }
+            Ok(Line::Say(text)) => self.say(text),
             Ok(Line::Do(command)) => self.command(context, command),
             Err(e) => Err(e),
         };
         if let Err(text) = outcome {
+            self.exit = Exit::Usage;
             context.out.warn(&text);
         }
         Ok(())
     }
 
-    fn say(&mut self, context: &mut Context, text: String) {
-        match &self.current {
-            Some(room) => {
-                self.member.say(Address::Room(room.clone()), None, text);
-            }
-            None => context.out.warn("you are in no room; /join one"),
-        }
+    fn say(&mut self, text: String) -> Result<(), String> {
+        let room = self.current.clone().ok_or("you are in no room; /join one")?;
+        self.member.say(Address::Room(room), None, text);
+        Ok(())
     }
 
     fn command(&mut self, context: &mut Context, command: Slash) -> Result<(), String> {
@@ -379,7 +378,7 @@ impl Chat {
             Slash::Part(room) => self.part(room)?,
             Slash::Message { to, text: Some(text) } => self.message(to, text)?,
             Slash::Message { to, text: None } => return Err(format!("what shall {to} be told?")),
-            Slash::Me(text) => self.say(context, text),
+            Slash::Me(text) => self.say(text)?,
             Slash::Reply { seq, text } => self.reply(seq, text)?,
             Slash::Who(room) => self.who(context, room)?,
             Slash::Rooms => {

@@ -56,9 +56,7 @@ pub(super) fn event(event: &Event) -> Value {
             "member": self::member(member),
             "reason": cause.word(),
         }),
-        Event::Topic { room, topic } => {
-            json!({"type": "topic", "room": room.as_str(), "topic": topic})
-        }
+        Event::Topic { room, topic } => self::topic(room, topic),
         Event::Gap { stream, range, reason } => {
             let (key, name) = place(stream);
             let reason = match reason {
@@ -349,6 +347,30 @@ pub(super) fn status(status: &Status) -> Value {
         to.extend(from);
     }
     object
+}
+
+/// That a command was done which has no other result.
+pub(super) fn ok(command: &str, of: &[(&str, Value)]) -> Value {
+    let mut object = json!({"type": "ok", "command": command});
+    if let Some(keys) = object.as_object_mut() {
+        keys.extend(of.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    }
+    object
+}
+
+/// An acknowledgment, and the state of its announcement after it.
+pub(super) fn acknowledged(notice: &NoticeInfo, user: &str) -> Value {
+    json!({
+        "type": "acknowledged",
+        "id": notice.id.to_string(),
+        "user": user,
+        "members": notice.members,
+        "acked": notice.acked,
+    })
+}
+
+pub(super) fn topic(room: &RoomName, topic: &str) -> Value {
+    json!({"type": "topic", "room": room.as_str(), "topic": topic})
 }
 
 pub(super) fn error(code: u8, text: &str) -> Value {

@@ -13,6 +13,7 @@ use super::{
     notify::Notifier,
     past, render,
     time::{Meaning, When},
+    who,
 };
 use crate::{
     chat::{
@@ -53,6 +54,7 @@ pub(super) fn listen(
     (connection, places): (Connection, Places),
     mut waits: Option<&mut String>,
 ) -> Result<Exit, Failure> {
+    args.from.as_ref().map_or(Ok(()), |user| who::check_known(context, user))?;
     let targets: HashSet<_> = args.targets.iter().collect();
     let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
     let notifier = args.notify.then(Notifier::find).transpose()?;
@@ -329,6 +331,8 @@ impl Listener<'_> {
             | Event::Answered { .. }
             | Event::Abandoned { .. }
             | Event::Slowed => Ok(()),
+            // It may be of one that was not shown.
+            Event::Cancelled { .. } if self.is_choosing() => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
                 context
                     .out
@@ -359,6 +363,8 @@ impl Listener<'_> {
             Some(_) if self.args.count.is_some() || self.args.raw || self.runner.is_some() => {
                 return Ok(());
             }
+            // What is chosen by its text or sender is chosen of announcements, too.
+            Some(_) if !self.wanted(message) => return Ok(()),
             Some(_) => {}
             None if !counts || !self.wanted(message) => return Ok(()),
             None => {}
@@ -377,6 +383,11 @@ impl Listener<'_> {
             self.printed += 1;
         }
         Ok(())
+    }
+
+    /// Returns true if only some messages are wanted.
+    fn is_choosing(&self) -> bool {
+        self.args.mentions || self.args.from.is_some() || self.args.matches.is_some()
     }
 
     fn wanted(&self, message: &Message) -> bool {

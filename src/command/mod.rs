@@ -81,6 +81,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(context: &mut Context, verb: Verb) -> Result<Exit, Failure> {
+    if verb.prints_seldom() {
+        Output::end_when_unread();
+    }
     match verb {
         Verb::Join(args) => join::run(context, &args),
         Verb::Send(args) => send::run(context, &args),

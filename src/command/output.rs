@@ -15,7 +15,7 @@ use crate::{
     chat::text::shown,
     client::Event,
     faults::{Fault, planted},
-    os,
+    os, tui,
 };
 
 /// How text is to look.
@@ -27,6 +27,8 @@ pub(super) struct Style {
     pub(super) rooms: bool,
     /// How times are shown.
     pub(super) clock: Clock,
+    /// Columns of the terminal that tables are to fit into, if it is one.
+    pub(super) columns: Option<usize>,
 }
 
 /// Standard output and standard error of a command.
@@ -38,6 +40,8 @@ pub(super) struct Output {
     color: bool,
     utc: bool,
     terminal: bool,
+    /// Columns of the terminal.
+    columns: Option<usize>,
     /// Lines that stand there to be replaced.
     drawn: usize,
 }
@@ -45,11 +49,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(global: &Global) -> Self {
         let terminal = io::stdout().is_terminal();
-        let color = match global.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !no_color(),
-        };
+        let color = has_color(global.color, terminal);
         let out = BufWriter::with_capacity(64 * 1024, io::stdout());
         Self {
             out,
@@ -58,13 +58,14 @@ impl Output {
             color,
             utc: global.utc,
             terminal,
+            columns: if terminal { tui::columns() } else { None },
             drawn: 0,
         }
     }
 
     pub(super) fn style(&self, rooms: bool) -> Style {
         let clock = Clock { utc: self.utc, now_us: os::wall_us() };
-        Style { color: self.color, rooms, clock }
+        Style { color: self.color, rooms, clock, columns: self.columns }
     }
 
     /// The same without colours, for notes: what they say is shown as it is.
@@ -97,7 +98,7 @@ impl Output {
 
     /// Whether what was printed can be replaced.
     pub(super) fn redraws(&self) -> bool {
-        self.terminal && !self.json && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+        self.terminal && !self.json && !is_dumb()
     }
 
     /// Some lines in place of those before. Nothing is left to be restored, whenever it ends.
@@ -119,6 +120,15 @@ impl Output {
         let line = json::line(object);
         self.write(line.as_bytes())?;
         self.end_line()
+    }
+
+    /// That a command was done: an object with --json, and nothing to read otherwise.
+    pub(super) fn ok(
+        &mut self,
+        command: &str,
+        of: &[(&str, serde_json::Value)],
+    ) -> Result<(), Failure> {
+        if self.json { self.json(&json::ok(command, of)) } else { Ok(()) }
     }
 
     /// Something that happened, as text or JSON. Flushed by the caller once nothing more is there.
@@ -152,10 +162,22 @@ impl Output {
         self.out.flush().map_err(|e| broken(&e))
     }
 
+    /// From now on the command ends when nobody reads its output any more: one that prints seldom would learn it
+    /// late. For commands that have nothing to say good-bye to.
+    pub(super) fn end_when_unread() {
+        let watch = || {
+            if os::wait_until_unread() {
+                std::process::exit(Exit::Done.code().into());
+            }
+        };
+        // Without that thread the next line that can't be written ends the command.
+        let _ = std::thread::Builder::new().name("moot-reader".to_owned()).spawn(watch);
+    }
+
     /// Help, before it is known what was asked for otherwise.
-    pub(super) fn help(plain: &str, ansi: &str) -> Result<(), Failure> {
+    pub(super) fn help(plain: &str, ansi: &str, color: Color) -> Result<(), Failure> {
         let mut out = io::stdout();
-        let text = if out.is_terminal() && !no_color() { ansi } else { plain };
+        let text = if has_color(color, out.is_terminal()) { ansi } else { plain };
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| broken(&e)) {
             Err(failure) if failure.exit == Exit::Done => Ok(()),
             other => other,
@@ -194,6 +216,12 @@ impl Output {
         say(io::stderr(), &json::line(object));
     }
 
+    /// What is wrong with a command line, as the parser writes it.
+    pub(super) fn usage(plain: &str, ansi: &str, color: Color) {
+        let text = if has_color(color, io::stderr().is_terminal()) { ansi } else { plain };
+        say(io::stderr(), text.trim_end());
+    }
+
     /// Why a command failed.
     pub(super) fn error(failure: &Failure, json: bool) {
         if failure.text.is_empty() {
@@ -216,6 +244,20 @@ impl Drop for Output {
         // What could not be written was told, or its reader has gone.
         let _ = self.out.flush();
     }
+}
+
+/// Whether to use colors on a terminal, or on something else.
+fn has_color(wish: Color, terminal: bool) -> bool {
+    match wish {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && !no_color() && !is_dumb(),
+    }
+}
+
+/// Whether the terminal knows no escape sequences.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Whether this user wants no colours, see <https://no-color.org>.

@@ -147,6 +147,9 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
     if let Some((_, Some(after))) = since {
         found.retain(|m| m.id.stream != after.stream || m.id.seq > after.seq);
     }
+    if let (Some(user), true) = (&args.from, found.is_empty()) {
+        super::who::check_known(context, user)?;
+    }
     let exit = if found.is_empty() { Exit::Failed } else { Exit::Done };
     for message in found {
         context.out.event(&Event::Message(message), true)?;

@@ -1,12 +1,12 @@
 //! Results as text for people. What others wrote is made safe to show here.
 
-use super::{output::Style, table::aligned, time::short};
+use super::{output::Style, table::Table, time::short};
 use crate::{
     chat::{
         member::{Level, State},
         message::{Message, Notice, NoticeId, StreamName},
         roster::Row,
-        text::shown,
+        text::{counted, shown},
         verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
     },
     client::Event,
@@ -166,10 +166,23 @@ pub(super) fn scheduled(id: NoticeId, at_us: i64, style: &Style) -> String {
     format!("scheduled {id} for {}", style.clock.full(at_us))
 }
 
+/// A time in a table: whole where programs may read it, short on a terminal.
+fn table_time(wall_us: i64, style: &Style) -> String {
+    match style.columns {
+        Some(_) => style.clock.short(wall_us),
+        None => style.clock.full(wall_us),
+    }
+}
+
 /// Announcements for people.
 pub(super) fn notices(notices: &[NoticeInfo], style: &Style) -> String {
     let rows: Vec<_> = notices.iter().map(|notice| notice_row(notice, style)).collect();
-    aligned(["ID", "LEVEL", "STATE", "WHEN", "FROM", "REACHED", "ACKED", "TEXT"], &rows)
+    let table = Table {
+        header: ["ID", "LEVEL", "STATE", "WHEN", "FROM", "REACHED", "ACKED", "TEXT"],
+        flexible: [false, false, true, false, true, false, false, true],
+        split: 4,
+    };
+    table.text(&rows, style.columns)
 }
 
 fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
@@ -178,7 +191,7 @@ fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
     if notice.standing == NoticeStanding::Open && notice.retained {
         state = notice
             .expires_wall_us
-            .map_or_else(|| "retained".to_owned(), |at| format!("until {}", style.clock.full(at)));
+            .map_or_else(|| "retained".to_owned(), |at| format!("until {}", table_time(at, style)));
     }
     let of = |n: u32| {
         if waits { "-".to_owned() } else { format!("{n}/{}", notice.members) }
@@ -193,7 +206,7 @@ fn notice_row(notice: &NoticeInfo, style: &Style) -> [String; 8] {
         notice.id.to_string(),
         notice.level.word().to_owned(),
         state,
-        style.clock.full(notice.wall_us),
+        table_time(notice.wall_us, style),
         notice.from.name(),
         of(notice.reached),
         if notice.ack || notice.acks > 0 { of(notice.acked) } else { "-".to_owned() },
@@ -229,8 +242,12 @@ pub(super) fn notice(notice: &NoticeInfo, style: &Style) -> String {
 /// The presence table for people.
 pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
     let cells: Vec<_> = rows.iter().map(|row| who_row(row, now_mono_us, style)).collect();
-    let header = ["NAME", "STATE", "IDLE", "KIND", "PID", "SINCE", "ROOMS", "STATUS"];
-    let table = aligned(header, &cells);
+    let table = Table {
+        header: ["NAME", "STATE", "IDLE", "KIND", "PID", "SINCE", "ROOMS", "STATUS"],
+        flexible: [true, false, false, false, false, false, true, true],
+        split: 4,
+    };
+    let table = table.text(&cells, style.columns);
     match table.split_once('\n') {
         Some((header, rows)) if style.color => format!("{}\n{rows}", painted(style, "1", header)),
         Some(_) | None => table,
@@ -250,7 +267,7 @@ fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
         if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
         row.kind.word().to_owned(),
         row.pid.to_string(),
-        style.clock.full(row.since_wall_us),
+        table_time(row.since_wall_us, style),
         rooms.join(","),
         shown(&row.status, false).into_owned(),
     ]
@@ -259,7 +276,12 @@ fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
 /// All rooms for people.
 pub(super) fn rooms(rooms: &[(&RoomInfo, u64)], style: &Style) -> String {
     let cells: Vec<_> = rooms.iter().map(|(room, unread)| room_row(room, *unread, style)).collect();
-    aligned(["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "RULES", "TOPIC"], &cells)
+    let table = Table {
+        header: ["ROOM", "MEMBERS", "MESSAGES", "UNREAD", "LAST", "HISTORY", "RULES", "TOPIC"],
+        flexible: [true, false, false, false, false, false, true, true],
+        split: 4,
+    };
+    table.text(&cells, style.columns)
 }
 
 fn room_row(room: &RoomInfo, unread: u64, style: &Style) -> [String; 8] {
@@ -268,7 +290,7 @@ fn room_row(room: &RoomInfo, unread: u64, style: &Style) -> [String; 8] {
         room.members.to_string(),
         room.last.to_string(),
         if unread == 0 { "-".to_owned() } else { unread.to_string() },
-        room.last_wall_us.map_or_else(|| "-".to_owned(), |at| style.clock.full(at)),
+        room.last_wall_us.map_or_else(|| "-".to_owned(), |at| table_time(at, style)),
         if room.stored { "disk" } else { "memory" }.to_owned(),
         match (room.private, room.read_only) {
             (false, false) => "-",
@@ -299,15 +321,15 @@ pub(super) fn status(status: &Status) -> String {
             ),
         ),
         ("directory", shown(&status.dir, false).into_owned()),
-        ("sessions", format!("{}, {} of them listen", status.sessions, status.members)),
+        ("sessions", format!("{}, {} of them listening", status.sessions, status.members)),
         ("rooms", status.rooms.to_string()),
         ("messages", status.messages.to_string()),
         (
             "broadcast",
             format!(
-                "{}, {} datagrams sent",
+                "{}, {} sent",
                 shown(&status.broadcast, false),
-                status.broadcast_sent
+                counted(status.broadcast_sent, "datagram")
             ),
         ),
         (
@@ -321,8 +343,8 @@ pub(super) fn status(status: &Status) -> String {
             "history",
             match status.history {
                 true => format!(
-                    "about {} messages, {} KiB",
-                    status.history_messages,
+                    "about {}, {} KiB",
+                    counted(status.history_messages, "message"),
                     status.history_bytes / 1024
                 ),
                 false => "in memory".to_owned(),
@@ -338,11 +360,11 @@ pub(super) fn status(status: &Status) -> String {
             ms => format!(", slowed down for {}", short(ms / 1000)),
         };
         text += &format!(
-            "{:<11} {}: {} sessions, {} messages, {} KiB{slowed}\n",
+            "{:<11} {}: {}, {}, {} KiB{slowed}\n",
             "user",
             shown(&user.user, false),
-            user.usage.sessions,
-            user.usage.messages,
+            counted(user.usage.sessions, "session"),
+            counted(user.usage.messages, "message"),
             user.usage.bytes / 1024
         );
     }
@@ -361,7 +383,7 @@ mod tests {
     use crate::command::time::Clock;
 
     const PLAIN: Style =
-        Style { color: false, rooms: false, clock: Clock { utc: true, now_us: 0 } };
+        Style { color: false, rooms: false, clock: Clock { utc: true, now_us: 0 }, columns: None };
 
     fn said(text: &str) -> Message {
         Message {

@@ -1,5 +1,7 @@
 //! `moot rooms`, `moot room …`, `moot away`, `moot back`: one question each.
 
+use serde_json::{Value, json};
+
 use super::{
     args::{RoomUser, RoomVerb, Somebody, Words},
     connect::Context,
@@ -8,12 +10,15 @@ use super::{
 };
 use crate::{
     chat::{
-        member::SessionId,
-        names::RoomName,
+        member::{Kind, SessionId},
+        names::{RoomName, UserName},
+        roster::Row,
         rules::Role,
+        text::shown,
         verbs::{MarkInfo, Reply, Request, RoomInfo, StreamLabel, WhoInfo},
     },
     client::Link,
+    presence::Snapshot,
 };
 
 pub(super) fn rooms(context: &mut Context) -> Result<Exit, Failure> {
@@ -53,32 +58,99 @@ pub(super) fn all_rooms(link: &mut Link) -> Result<Vec<RoomInfo>, Failure> {
 }
 
 pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failure> {
-    let request = match verb {
-        RoomVerb::Create { room, no_history, private, read_only } => Request::CreateRoom {
-            room: room.clone(),
-            history: !no_history,
-            private: *private,
-            read_only: *read_only,
-        },
-        RoomVerb::Invite(of) => of.role(Role::Invited, true),
-        RoomVerb::Ban(of) => of.role(Role::Banned, true),
-        RoomVerb::Unban(of) => of.role(Role::Banned, false),
-        RoomVerb::Mute(of) => of.role(Role::Muted, true),
-        RoomVerb::Unmute(of) => of.role(Role::Muted, false),
-        RoomVerb::Op(of) => of.role(Role::Operator, true),
-        RoomVerb::Deop(of) => of.role(Role::Operator, false),
-        RoomVerb::Kick { room, who } => Request::KickFromRoom {
-            room: room.clone(),
-            user: who.user.clone(),
-            label: who.label.clone(),
-        },
-        RoomVerb::Topic { room, text } => {
-            Request::Topic { room: room.clone(), topic: text.join(" ") }
+    let (command, request) = match verb {
+        RoomVerb::Create { room, no_history, private, read_only } => (
+            "room create",
+            Request::CreateRoom {
+                room: room.clone(),
+                history: !no_history,
+                private: *private,
+                read_only: *read_only,
+            },
+        ),
+        RoomVerb::Invite(of) => ("room invite", of.role(Role::Invited, true)),
+        RoomVerb::Ban(of) => ("room ban", of.role(Role::Banned, true)),
+        RoomVerb::Unban(of) => ("room unban", of.role(Role::Banned, false)),
+        RoomVerb::Mute(of) => ("room mute", of.role(Role::Muted, true)),
+        RoomVerb::Unmute(of) => ("room unmute", of.role(Role::Muted, false)),
+        RoomVerb::Op(of) => ("room op", of.role(Role::Operator, true)),
+        RoomVerb::Deop(of) => ("room deop", of.role(Role::Operator, false)),
+        RoomVerb::Kick { room, who } => (
+            "room kick",
+            Request::KickFromRoom {
+                room: room.clone(),
+                user: who.user.clone(),
+                label: who.label.clone(),
+            },
+        ),
+        RoomVerb::Topic { room, text, clear: false } if text.is_empty() => {
+            return show_topic(context, room);
         }
-        RoomVerb::Delete { room } => Request::DeleteRoom { room: room.clone() },
-        RoomVerb::Leave { room } => Request::Unfollow { room: room.clone() },
+        RoomVerb::Topic { room, text, clear } => {
+            let topic = text.join(" ");
+            if topic.trim().is_empty() && !clear {
+                return Err(Failure::new(Exit::Usage, "the topic is empty; --clear removes it"));
+            }
+            ("room topic", Request::Topic { room: room.clone(), topic })
+        }
+        RoomVerb::Delete { room } => ("room delete", Request::DeleteRoom { room: room.clone() }),
+        RoomVerb::Leave { room } => ("room leave", Request::Unfollow { room: room.clone() }),
     };
-    ask(context, &request)
+    let mut of = vec![("room", json!(verb.room().as_str()))];
+    of.extend(verb.user().map(|user| ("user", json!(user.as_str()))));
+    ask(context, &request, command, &of)
+}
+
+fn show_topic(context: &mut Context, room: &RoomName) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    let rooms = all_rooms(&mut link)?;
+    link.quit();
+    let Some(info) = rooms.into_iter().find(|info| info.name == *room) else {
+        return Err(Failure::new(Exit::Absent, format!("there is no room {room}")));
+    };
+    if context.global.json {
+        context.out.json(&json::topic(&info.name, &info.topic))?;
+    } else if info.topic.is_empty() {
+        context.out.note(&format!("{room} has no topic; moot room topic {room} TEXT sets one"));
+    } else {
+        context.out.line(&shown(&info.topic, false))?;
+    }
+    Ok(Exit::Done)
+}
+
+impl RoomVerb {
+    fn room(&self) -> &RoomName {
+        match self {
+            Self::Create { room, .. }
+            | Self::Kick { room, .. }
+            | Self::Topic { room, .. }
+            | Self::Delete { room }
+            | Self::Leave { room } => room,
+            Self::Invite(of)
+            | Self::Ban(of)
+            | Self::Unban(of)
+            | Self::Mute(of)
+            | Self::Unmute(of)
+            | Self::Op(of)
+            | Self::Deop(of) => &of.room,
+        }
+    }
+
+    fn user(&self) -> Option<&UserName> {
+        match self {
+            Self::Kick { who, .. } => Some(&who.user),
+            Self::Invite(of)
+            | Self::Ban(of)
+            | Self::Unban(of)
+            | Self::Mute(of)
+            | Self::Unmute(of)
+            | Self::Op(of)
+            | Self::Deop(of) => Some(&of.user),
+            Self::Create { .. } | Self::Topic { .. } | Self::Delete { .. } | Self::Leave { .. } => {
+                None
+            }
+        }
+    }
 }
 
 impl RoomUser {
@@ -103,27 +175,60 @@ pub(super) fn members(link: &mut Link, room: &RoomName) -> Result<Vec<WhoInfo>, 
 }
 
 pub(super) fn kick(context: &mut Context, who: &Somebody) -> Result<Exit, Failure> {
-    ask(context, &Request::Kick { user: who.user.clone(), label: who.label.clone() })
+    let request = Request::Kick { user: who.user.clone(), label: who.label.clone() };
+    ask(context, &request, "kick", &[("user", json!(who.user.as_str()))])
 }
 
 pub(super) fn drop_session(context: &mut Context, session: u64) -> Result<Exit, Failure> {
-    ask(context, &Request::Drop { session: SessionId(session) })
+    let request = Request::Drop { session: SessionId(session) };
+    ask(context, &request, "drop", &[("session", json!(session))])
 }
 
 pub(super) fn away(context: &mut Context, args: &Words) -> Result<Exit, Failure> {
     let text = if args.text.is_empty() { "away".to_owned() } else { args.text.join(" ") };
     let label = context.global.label.clone();
-    ask(context, &Request::Away { label, text })
+    set_state(context, "away", &Request::Away { label, text })
 }
 
 pub(super) fn back(context: &mut Context) -> Result<Exit, Failure> {
     let label = context.global.label.clone();
-    ask(context, &Request::Back { label })
+    set_state(context, "back", &Request::Back { label })
 }
 
-fn ask(context: &mut Context, request: &Request) -> Result<Exit, Failure> {
+/// Sets the state of a user's sessions that are persons, and says if there is none of them now.
+fn set_state(context: &mut Context, command: &str, request: &Request) -> Result<Exit, Failure> {
+    let mut link = context.link()?;
+    link.ask(request)?;
+    let uid = link.welcome()?.uid;
+    link.quit();
+    let label = context.global.label.as_ref();
+    let is_meant = |row: &&Row| {
+        row.uid == uid
+            && row.kind == Kind::Person
+            && !row.visitor
+            && label.is_none_or(|label| row.label.as_ref() == Some(label))
+    };
+    // Without the table nothing is known of them, and nothing is said.
+    let snapshot = Snapshot::read(&context.places()?).ok();
+    let sessions = snapshot.map(|snapshot| snapshot.rows.iter().filter(is_meant).count());
+    if sessions == Some(0) {
+        context.out.note(&format!(
+            "{command}: no session of yours is of kind person now; the next ones will show it"
+        ));
+    }
+    context.out.ok(command, &[("sessions", json!(sessions))])?;
+    Ok(Exit::Done)
+}
+
+fn ask(
+    context: &mut Context,
+    request: &Request,
+    command: &str,
+    of: &[(&str, Value)],
+) -> Result<Exit, Failure> {
     let mut link = context.link()?;
     link.ask(request)?;
     link.quit();
+    context.out.ok(command, of)?;
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use super::{
     exit::{Exit, Failure},
     interrupt::{self, Leave},
     notify::Notifier,
+    output,
 };
 use crate::{
     chat::names::RoomName,
@@ -22,12 +23,11 @@ use crate::{
 
 /// Whether there is a terminal that a screen can be shown on.
 pub(super) fn is_possible(context: &Context) -> bool {
-    let is_dumb = || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !context.global.plain
         && !context.global.json
         && std::io::stdin().is_terminal()
         && std::io::stdout().is_terminal()
-        && !is_dumb()
+        && !output::is_dumb()
 }
 
 /// What the file of settings says; wrong settings are told before anything is begun.

@@ -31,7 +31,10 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     let settings = load().map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
     if args.check {
         settings.unknown_names().iter().for_each(|what| context.out.warn(what));
-        context.out.line("the configuration is good")?;
+        match context.global.json {
+            true => context.out.ok("serve --check", &[])?,
+            false => context.out.line("the configuration is good")?,
+        }
         return Ok(Exit::Done);
     }
     let log = match args.detached {

@@ -208,5 +208,6 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
+    context.out.ok("stop", &[])?;
     Ok(Exit::Done)
 }

@@ -115,11 +115,9 @@ fn until(
     };
     let mut seen: Vec<Seen> = Vec::new();
     let mut was_here = false;
-    if look.rows(context)?.is_none_or(|rows| rows.is_empty())
-        && os::user_id(whom.user.as_str()).is_none()
-    {
-        let text = format!("there is no user {} on this host", whom.user);
-        return Err(Failure::new(Exit::Absent, text));
+    let is_empty = look.rows(context)?.is_none_or(|rows| rows.is_empty());
+    if is_empty {
+        who::check_known(context, &whom.user)?;
     }
     if let (Some(room), false) = (room, here) {
         // Of a room that is not there, or not for this user, nobody is gone.
@@ -129,6 +127,10 @@ fn until(
     }
     if look.rows(context)?.is_none() && !os::is_served(&context.places()?) {
         return Err(context.no_server()?);
+    }
+    if is_empty && !here {
+        // A slip of the finger in a label looks the same.
+        context.out.note(&format!("no session of {whom} is here"));
     }
     loop {
         let found = look.rows(context)?;
@@ -147,6 +149,10 @@ fn until(
             (rows, false) => {
                 for row in rows.iter().flatten() {
                     was_here = true;
+                    // Of a process that the kernel does not name only its row is known.
+                    if row.pid == 0 {
+                        continue;
+                    }
                     if !seen.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
                         let watch = ProcessWatch::of_process(row.pid, row.start).ok();
                         seen.push(Seen { pid: row.pid, start: row.start, watch });

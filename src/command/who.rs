@@ -11,8 +11,9 @@ use super::{
 use crate::{
     chat::{
         member::{Kind, State},
-        names::RoomName,
+        names::{RoomName, UserName},
         roster::Row,
+        text::counted,
         verbs::WhoInfo,
     },
     limits::{IDLE_AFTER_MS, REPAIR_MS_MAX},
@@ -32,6 +33,9 @@ pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure
     {
         rows = members(context, args, room)?;
     }
+    if let (Some(user), true) = (&args.user, rows.is_empty()) {
+        check_known(context, user)?;
+    }
     show(context, args, &rows)?;
     if args.watch {
         return watch(context, args, rows);
@@ -42,6 +46,18 @@ pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure
         Exit::Done if rows.is_empty() && args.user.is_some() && !args.count => Ok(Exit::Failed),
         exit => Ok(exit),
     }
+}
+
+/// Refuses a user that neither this host nor the presence table knows.
+pub(super) fn check_known(context: &Context, user: &UserName) -> Result<(), Failure> {
+    let is_listed = || {
+        let snapshot = Snapshot::read(&context.places().ok()?).ok()?;
+        snapshot.rows.iter().any(|row| row.user == *user).then_some(())
+    };
+    if os::user_id(user.as_str()).is_some() || is_listed().is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Absent, format!("there is no user {user} on this host")))
 }
 
 /// `/who` within a chat.
@@ -56,8 +72,10 @@ fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
     let places = context.places()?;
     let snapshot = snapshot(&places)?;
     if snapshot.damaged > 0 {
-        let text =
-            format!("the presence table is damaged: {} rows can't be read", snapshot.damaged);
+        let text = format!(
+            "the presence table is damaged: {} can't be read",
+            counted(snapshot.damaged as u64, "row")
+        );
         context.out.note(&text);
     }
     if snapshot.unshown > 0 {

@@ -34,7 +34,6 @@ use std::{
 use crossterm::event::{Event as Key, KeyEventKind, MouseButton, MouseEventKind};
 use jiff::tz::TimeZone;
 
-pub(crate) use self::terminal::restore;
 use self::{
     kept::Kept,
     keys::Keys,
@@ -42,10 +41,15 @@ use self::{
     paint::{Depth, Paint},
     terminal::{GoOn, Terminal, Wish},
 };
+pub(crate) use self::{
+    terminal::{columns, restore},
+    text::cut,
+};
 use crate::{
     chat::{
         message::{Message, StreamName},
         names::{Label, RoomName},
+        text::counted,
         verbs::{Reply, Request},
     },
     client::{Event, LinkError, Mailbox, Member, Postbox, Wake},
@@ -308,9 +312,9 @@ impl Screen {
         self.model.keep_orphans();
         self.keep();
         if count > 0 {
-            let s = if count == 1 { "" } else { "s" };
+            let count = counted(count as u64, "message");
             let kept = if self.kept_at.is_some() { "kept as drafts" } else { "and lost" };
-            self.notes.push(format!("{count} message{s} may not have been said; {kept}"));
+            self.notes.push(format!("{count} may not have been said; {kept}"));
         }
         self.member.say_good_bye();
         done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })

@@ -227,6 +227,13 @@ impl Drop for Terminal {
     }
 }
 
+/// Columns of the terminal; none if it does not tell.
+pub(crate) fn columns() -> Option<usize> {
+    let told = terminal::size().ok().map(|(columns, _)| usize::from(columns));
+    let set = || std::env::var("COLUMNS").ok()?.parse().ok();
+    told.filter(|columns| *columns > 0).or_else(set).filter(|columns| *columns > 0)
+}
+
 /// Leaves the terminal as it was found, for good: nothing is written to it after that.
 ///
 /// From any thread, at any time, any number of times; it returns when that is done, and does not wait long

@@ -103,7 +103,7 @@ pub(super) fn drawn(cluster: &str) -> Cow<'_, str> {
 }
 
 /// A text that is never wider than `columns`; `…` at the end if something was cut off.
-pub(super) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+pub(crate) fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     let Fit { end, whole, as_is } = fit(text, columns);
     if whole && as_is {
         return text.into();

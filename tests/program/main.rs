@@ -16,10 +16,12 @@ mod library;
 mod manual;
 mod notices;
 mod past;
+mod results;
 mod run;
 mod script;
 mod server_end;
 mod status;
+mod times;
 // Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
 #[cfg(unix)]
 mod deletion;

@@ -55,7 +55,7 @@ fn what_was_said_is_there_after_a_restart_and_numbers_go_on() {
     assert!(future.out.is_empty());
     world.run(&["history", "nosuch"]).exits(5);
     world.run(&["history", "dev", "--since", "dev:99"]).exits(5);
-    world.run(&["history", "dev", "--since", "yesterday"]).exits(2);
+    world.run(&["history", "dev", "--since", "lately"]).exits(2);
     // join and listen begin where they are told to, and miss nothing.
     let mut bob = world.listen(&["--last", "3", "dev"]);
     world.run(&["send", "dev", "line 32"]).ok();

@@ -12,6 +12,7 @@ use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now, Record,
     quota::{AccountId, Holding, heaviest},
     request::refuse,
+    session::Session,
     submit::{Entry, EntryDraft},
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
         message::{Notice, NoticeId},
         names::{Label, RoomName, UserName},
         rules::Policy,
+        text::counted,
         verbs::{
             Announce, Event, Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Refusal,
             RefusalCode, Reply, StreamTag, Wait,
@@ -140,8 +142,21 @@ impl NoticeState {
         self.standing(now_us) == NoticeStanding::Open && (self.retained || self.ack)
     }
 
-    fn is_acked_by(&self, uid: u32, label: Option<&Label>) -> bool {
+    fn is_acked_by(&self, uid: u32) -> bool {
+        self.acks.iter().any(|acked| acked.uid == uid)
+    }
+
+    fn is_acked_as(&self, uid: u32, label: Option<&Label>) -> bool {
         self.acks.iter().any(|a| a.uid == uid && a.label.as_ref() == label)
+    }
+
+    /// Number of users among the addressees, or among those that acknowledged it.
+    fn users(&self, acked: bool) -> u32 {
+        let of = self.addressees.iter().filter(|a| a.acked || !acked);
+        let mut uids: Vec<_> = of.map(|a| a.member.uid).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        uids.len() as u32
     }
 
     fn reached(&self) -> u32 {
@@ -212,7 +227,7 @@ impl NoticeState {
             addressee.take_step(step);
         }
         for acked in receipt.acks {
-            if !self.is_acked_by(acked.uid, acked.label.as_ref()) {
+            if !self.is_acked_as(acked.uid, acked.label.as_ref()) {
                 self.acks.push(acked);
             }
         }
@@ -251,6 +266,9 @@ pub(super) struct Posted {
     reached: u32,
     acked: u32,
     open: u32,
+    /// Users among the addressees, and among those that acknowledged it.
+    users: u32,
+    users_acked: u32,
 }
 
 impl Posted {
@@ -262,6 +280,8 @@ impl Posted {
             reached: count(|a| a.reached),
             acked: count(|a| a.acked),
             open: count(|a| !a.reached && a.gone.is_none()),
+            users: state.users(false),
+            users_acked: state.users(true),
             acks_stored: if unstored == Unstored::Nothing { state.acks.len() } else { 0 },
             state,
             by_session: HashMap::new(),
@@ -303,16 +323,18 @@ impl Posted {
         true
     }
 
-    /// A name acknowledged it.
+    /// A user acknowledged it, for all their sessions.
     fn ack(&mut self, acked: Acked) {
+        let (mut news, mut known) = (0, 0);
         for addressee in &mut self.state.addressees {
-            let is_same =
-                addressee.member.uid == acked.uid && addressee.member.label == acked.label;
-            if is_same && !addressee.acked {
+            if addressee.member.uid == acked.uid {
+                known += u32::from(addressee.acked);
+                news += u32::from(!addressee.acked);
                 addressee.acked = true;
-                self.acked += 1;
             }
         }
+        self.acked += news;
+        self.users_acked += u32::from(news > 0 && known == 0);
         self.state.acks.push(acked);
         self.changed();
     }
@@ -350,8 +372,9 @@ impl Posted {
         let all = self.state.addressees.len() as u32;
         match watch.wait {
             Wait::Reached => self.reached >= watch.report_at.min(all) || self.open == 0,
-            // Who is gone may still acknowledge from another session of that name.
+            // A user whose session is gone may still acknowledge from another one.
             Wait::Acked => self.acked >= watch.report_at.min(all),
+            Wait::AckedUsers => self.users_acked >= watch.report_at.min(self.users),
         }
     }
 }
@@ -424,8 +447,7 @@ impl Hub {
         // Whom it is for is found out for each anew.
         self.told(self.stream(ANNOUNCEMENTS).members as usize);
         if announce.dry_run {
-            let own = Some(self.process_of(id));
-            let addressees = self.addressees(own, only);
+            let addressees = self.addressees(Some(id), only);
             let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
             uids.sort_unstable();
             uids.dedup();
@@ -516,8 +538,9 @@ impl Hub {
         let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
         if own >= NOTICES_PER_USER_MAX || held.own + bytes > most {
             let text = format!(
-                "this user has {own} retained or scheduled announcements with {} bytes, and they may be \
-                 {NOTICES_PER_USER_MAX} with {most} bytes; `moot notices cancel` ends one",
+                "this user has {} with {} bytes, and they may be {NOTICES_PER_USER_MAX} with {most} bytes; \
+                 `moot notices cancel` ends one",
+                counted(own as u64, "retained or scheduled announcement"),
                 held.own
             );
             return refuse(RefusalCode::Failed, text);
@@ -561,17 +584,17 @@ impl Hub {
         }
     }
 
-    fn process_of(&self, id: SessionId) -> (u32, u64) {
-        let peer = &self.sessions[&id].peer;
-        (peer.pid, peer.start)
-    }
-
-    /// Members that an announcement is for, one process aside.
-    fn addressees(&self, own: Option<(u32, u64)>, only: Option<StreamTag>) -> Vec<Addressee> {
+    /// Members that an announcement is for, without those of the process of one session.
+    fn addressees(&self, own: Option<SessionId>, only: Option<StreamTag>) -> Vec<Addressee> {
         let subs = self.stream(ANNOUNCEMENTS).subs.iter();
+        let process = own.and_then(|id| self.sessions[&id].peer.process());
+        let is_own = |session: &Session| {
+            Some(session.member.session) == own
+                || (process.is_some() && session.peer.process() == process)
+        };
         let mut all: Vec<_> = subs
             .filter_map(|(_, sub)| self.sessions.get(&sub.session))
-            .filter(|s| Some((s.peer.pid, s.peer.start)) != own)
+            .filter(|session| !is_own(session))
             .filter(|s| only.is_none_or(|tag| s.sub_key(tag).is_some()))
             .map(|s| Addressee {
                 member: Arc::clone(&s.member),
@@ -590,8 +613,7 @@ impl Hub {
         let Some(announcing) = self.announcing.remove(&number) else { return };
         let Announcing { mut state, asked, only, wait, report_at } = announcing;
         let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
-        let own = asked.map(|(id, _)| self.process_of(id));
-        state.addressees = self.addressees(own, only);
+        state.addressees = self.addressees(asked.map(|(id, _)| id), only);
         let members = state.addressees.len() as u32;
         let by_session =
             state.addressees.iter().enumerate().map(|(at, a)| (a.member.session, at)).collect();
@@ -755,20 +777,13 @@ impl Hub {
         let shown: Vec<_> = missing.by_ref().take(RECEIPT_MISSING_PER_FRAME_MAX).collect();
         let next = missing.next().map(|(at, _)| at as u32);
         let shown: Vec<_> = shown.into_iter().map(|(_, a)| self.missing(a)).collect();
-        let users = |acked: bool| {
-            let of = state.addressees.iter().filter(|a| a.acked || !acked);
-            let mut uids: Vec<_> = of.map(|a| a.member.uid).collect();
-            uids.sort_unstable();
-            uids.dedup();
-            uids.len() as u32
-        };
         Ok(Reply::Receipt(ReceiptInfo {
             number,
             members: state.addressees.len() as u32,
             reached: state.reached(),
             acked: state.acked(),
-            users: users(false),
-            users_acked: users(true),
+            users: state.users(false),
+            users_acked: state.users(true),
             next,
             missing: shown,
         }))
@@ -858,7 +873,7 @@ impl Hub {
             members: state.addressees.len() as u32,
             reached: state.reached(),
             acked: state.acked(),
-            acked_by_me: state.is_acked_by(member.uid, member.label.as_ref()),
+            acked_by_me: state.is_acked_by(member.uid),
             acks: state.acks.len() as u32,
             acked_by: Vec::new(),
         }
@@ -895,7 +910,7 @@ impl Hub {
         Ok(Reply::Notice(Box::new(info)))
     }
 
-    /// A person says that it was seen: for all sessions of that name.
+    /// A person says that it was seen: for all sessions of the user.
     pub(super) fn ack_notice(
         &mut self,
         now: Now,
@@ -917,7 +932,7 @@ impl Hub {
         let member = Arc::clone(&self.sessions[&id].member);
         let Some(posted) = self.notices.get_mut(&number) else { return Ok(Reply::Done) };
         let (uid, label) = (member.uid, member.label.clone());
-        if posted.state.is_acked_by(uid, label.as_ref()) {
+        if posted.state.is_acked_as(uid, label.as_ref()) {
             return Ok(Reply::Done);
         }
         posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
@@ -1044,13 +1059,13 @@ impl Hub {
         }
     }
 
-    /// Announcements that a name should look at: open, and not acknowledged.
-    pub(super) fn open_notices(&self, now_us: i64, uid: u32, label: Option<&Label>) -> u64 {
+    /// Number of announcements that a user should look at: open, and not acknowledged.
+    pub(super) fn open_notices(&self, now_us: i64, uid: u32) -> u64 {
         let waits = |posted: &&Posted| {
             let state = &posted.state;
             state.is_open(now_us)
                 && self.may_read_notice(uid, state).is_ok()
-                && !state.is_acked_by(uid, label)
+                && !state.is_acked_by(uid)
         };
         self.notices.values().filter(waits).count() as u64
     }
@@ -1359,19 +1374,67 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgment_is_counted_by_name_and_ends_the_wait() {
+    fn acknowledgment_counts_for_all_sessions_of_the_user() {
+        let mut scene = scene();
+        let oncall = SessionId(100);
+        scene.open_as(oncall, MIA, 200, Some(Label::new("oncall").unwrap()));
+        scene.hub.request(scene.now, oncall, 1, join(Follow::Announcements, Begin::Now));
+        scene.settle();
+        for (number, wait, report_at) in [(1, Wait::Acked, 2), (2, Wait::AckedUsers, 1)] {
+            let wanted = Announce { ack: true, wait, report_at, ..announce(None, "read") };
+            scene.request(ANN, Request::Announce(wanted)).unwrap();
+            let id = NoticeId::Number(number);
+            scene.request(MIA, Request::AckNotice { id }).unwrap();
+            let covered = Frame::Event(Event::Covered { number });
+            assert!(scene.sent.contains(&(session(ANN), covered)), "{wait:?}");
+            let receipt = scene.request(ANN, Request::Receipt { id, skip: 0 });
+            let Ok(Reply::Receipt(receipt)) = receipt else { panic!("{receipt:?}") };
+            assert_eq!((receipt.acked, receipt.users_acked, receipt.users), (2, 1, 2));
+        }
+        let wanted =
+            Announce { wait: Wait::AckedUsers, report_at: 2, ..announce(None, "two users") };
+        scene.request(ANN, Request::Announce(wanted)).unwrap();
+        scene.request(MIA, Request::AckNotice { id: NoticeId::Number(3) }).unwrap();
+        let covered = Frame::Event(Event::Covered { number: 3 });
+        assert!(!scene.sent.contains(&(session(ANN), covered)), "mia is one user");
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA), 0);
+    }
+
+    #[test]
+    fn processes_that_the_kernel_does_not_name_are_all_recipients() {
+        let mut scene = scene();
+        let (own, other) = (SessionId(100), SessionId(101));
+        for id in [own, other] {
+            scene.open_as(id, SAM, 0, None);
+            scene.hub.request(scene.now, id, 1, join(Follow::Announcements, Begin::Now));
+        }
+        scene.settle();
+        scene.sent.clear();
+        scene.hub.request(scene.now, own, 2, Request::Announce(announce(None, "news")));
+        scene.settle();
+        let members = scene.sent.iter().find_map(|(to, frame)| {
+            let Frame::Reply { result: Ok(Reply::Announced { members, .. }), .. } = frame else {
+                return None;
+            };
+            (*to == own).then_some(*members)
+        });
+        assert_eq!(members, Some(4), "the three members and the other session of pid 0");
+    }
+
+    #[test]
+    fn acknowledgment_ends_the_wait_and_is_named() {
         let mut scene = scene();
         let wanted =
             Announce { ack: true, wait: Wait::Acked, report_at: 1, ..announce(None, "read") };
         scene.request(ANN, Request::Announce(wanted)).unwrap();
         let id = NoticeId::Number(1);
         assert!(!is_covered(&scene, ANN));
-        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA, None), 1);
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA), 1);
         assert_eq!(scene.request(MIA, Request::AckNotice { id }), Ok(Reply::Done));
         assert!(is_covered(&scene, ANN));
         assert_eq!(scene.request(MIA, Request::AckNotice { id }), Ok(Reply::Done), "again");
-        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA, None), 0);
-        assert_eq!(scene.hub.open_notices(scene.now.wall_us, EVE, None), 1);
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, MIA), 0);
+        assert_eq!(scene.hub.open_notices(scene.now.wall_us, EVE), 1);
         let Ok(Reply::Notice(info)) = scene.request(ANN, Request::Notice { id }) else { panic!() };
         assert_eq!((info.acked, info.acks, info.acked_by), (1, 1, vec!["mia".to_owned()]));
     }

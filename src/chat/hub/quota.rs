@@ -64,10 +64,12 @@ pub(super) enum AccountId {
 }
 
 impl AccountId {
-    pub(super) fn of(peer: &Peer, host: bool) -> Self {
-        match host {
-            true => Self::User(peer.uid),
-            false => Self::Process { pid: peer.pid, start: peer.start },
+    pub(super) fn of(peer: &Peer, host: bool, session: SessionId) -> Self {
+        match (host, peer.process()) {
+            (true, _) => Self::User(peer.uid),
+            (false, Some((pid, start))) => Self::Process { pid, start },
+            // The kernel does not name the process: no other session is known to be of the same.
+            (false, None) => Self::Process { pid: 0, start: session.0 },
         }
     }
 }
@@ -491,6 +493,7 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::names::UserName;
 
     #[test]
     fn a_share_shrinks_as_others_compete_and_leaves_room_for_one_more() {
@@ -539,6 +542,15 @@ mod tests {
         assert!(!bucket.is_empty(5_100_000));
         bucket.take(5_000_000, u64::from(u32::MAX), 0);
         assert!(!bucket.is_empty(5_100_000), "no rate, no end");
+    }
+
+    #[test]
+    fn session_of_an_unnamed_process_has_an_account_of_its_own() {
+        let peer = |pid| Peer { uid: 1, user: UserName::new("ann").unwrap(), pid, start: 5 };
+        let of = |pid, host, session| AccountId::of(&peer(pid), host, SessionId(session));
+        assert_eq!(of(7, false, 1), of(7, false, 2));
+        assert_ne!(of(0, false, 1), of(0, false, 2));
+        assert_eq!(of(0, true, 1), of(7, true, 2));
     }
 
     #[test]

@@ -409,7 +409,7 @@ impl Hub {
             Looks { messages: UNREAD_IN_MEMORY_LOOKS_MAX, at_signs: UNREAD_AT_SIGNS_MAX };
         let marks = tags.into_iter().map(|tag| {
             if tag == ANNOUNCEMENTS {
-                return (self.notices_mark(uid, label), None);
+                return (self.notices_mark(uid), None);
             }
             let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
             let stream = self.stream(tag);
@@ -431,13 +431,13 @@ impl Hub {
         marks.collect()
     }
 
-    /// Announcements are not read up to a number: those count that a name should still look at.
-    fn notices_mark(&self, uid: u32, label: Option<&Label>) -> MarkInfo {
+    /// Announcements are not read up to a number: those count that a user should still look at.
+    fn notices_mark(&self, uid: u32) -> MarkInfo {
         MarkInfo {
             name: StreamLabel::Announcements,
             mark: 0,
             head: 0,
-            unread: self.open_notices(self.wall_us, uid, label),
+            unread: self.open_notices(self.wall_us, uid),
             mentions: 0,
             stored: true,
         }

@@ -19,6 +19,7 @@ use crate::{
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
         rules::{Policy, Rights, Role, RoomRules},
+        text::counted,
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
@@ -356,7 +357,8 @@ impl Hub {
         }
         let all = self.rooms.len();
         if all >= self.rules.rooms_max {
-            let text = format!("the server has {all} rooms, which is the limit");
+            let text =
+                format!("the server has {}, which is the limit", counted(all as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         self.may_make_rooms(uid)
@@ -385,7 +387,8 @@ impl Hub {
         let holding = Holding::of(uid, creators.map(|(_, creator_uid, _)| (creator_uid, 1)));
         let own = holding.own;
         if own >= self.rules.rooms_per_user_max.min(holding.share(self.rules.rooms_max)) {
-            let text = format!("this user made {own} rooms, which is the limit");
+            let text =
+                format!("this user made {}, which is the limit", counted(own as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::{
     chat::{
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
-        names::{RoomName, UserName},
+        names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
         text::Text,
         verbs::{
@@ -158,8 +158,13 @@ impl Scene {
 
     /// Opens a session of a user, whose client instance is the same each time.
     pub(super) fn open(&mut self, id: SessionId, uid: u32) {
-        let peer = Peer { uid, user: user(uid), pid: 100 + uid, start: 0 };
-        let hello = Hello::new(None, Kind::Person, [uid as u8 + 1; 16]);
+        self.open_as(id, uid, 100 + uid, None);
+    }
+
+    /// Opens a session of a process, with a label.
+    pub(super) fn open_as(&mut self, id: SessionId, uid: u32, pid: u32, label: Option<Label>) {
+        let peer = Peer { uid, user: user(uid), pid, start: 0 };
+        let hello = Hello::new(label, Kind::Person, [uid as u8 + 1; 16]);
         self.hub.open(self.now, id, peer, hello).unwrap();
     }
 

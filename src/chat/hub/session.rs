@@ -16,7 +16,7 @@ use crate::{
         member::{EndCause, Kind, Member, Peer, SessionId, State},
         names::{Label, RoomName},
         roster::Row,
-        text::Text,
+        text::{Text, counted},
         verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     faults::{Fault, planted},
@@ -142,11 +142,14 @@ impl Hub {
         {
             return Err(Refusal::new(RefusalCode::Input, e.to_string()));
         }
-        let account = AccountId::of(&peer, self.rules.host);
+        let account = AccountId::of(&peer, self.rules.host, id);
         let of_account = self.accounts.sessions_of(account);
         if self.sessions.len() >= self.rules.sessions_max {
             let max = self.rules.sessions_max;
-            let text = format!("the server has {max} sessions and takes no more; try again later");
+            let text = format!(
+                "the server has {} and takes no more; try again later",
+                counted(max as u64, "session")
+            );
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         // On a host's server one user's share shrinks as others have theirs, and leaves room for one more.
@@ -157,7 +160,11 @@ impl Hub {
             most = most.min(super::quota::share(free, of_account, others + 1).max(1));
         }
         if of_account >= most {
-            let text = format!("{} has {of_account} sessions, which is the limit", peer.user);
+            let text = format!(
+                "{} has {}, which is the limit",
+                peer.user,
+                counted(of_account as u64, "session")
+            );
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         self.accounts.of(account).sessions += 1;
@@ -446,7 +453,10 @@ impl Hub {
         text: Option<&str>,
     ) -> Result<(), Refusal> {
         let name = (uid, label);
-        let text = text.map(|text| cut(text, STATUS_BYTES_MAX));
+        if let Some(bytes) = text.map(str::len).filter(|bytes| *bytes > STATUS_BYTES_MAX) {
+            let text = format!("the status has {bytes} bytes; it may have {STATUS_BYTES_MAX}");
+            return Err(Refusal::new(RefusalCode::Input, text));
+        }
         if self.away.get(&name).map(AsRef::as_ref) == text {
             return Ok(());
         }
@@ -454,7 +464,10 @@ impl Hub {
         match text {
             None => drop(self.away.remove(&name)),
             Some(_) if of_user >= AWAY_PER_USER_MAX && !self.away.contains_key(&name) => {
-                let text = format!("this user has {of_user} away texts, which is the limit");
+                let text = format!(
+                    "this user has {}, which is the limit",
+                    counted(of_user as u64, "away text")
+                );
                 return Err(Refusal::new(RefusalCode::Failed, text));
             }
             Some(text) => drop(self.away.insert(name, text.into())),
@@ -590,11 +603,6 @@ impl Hub {
             self.wake_pulling(tag);
         }
     }
-}
-
-/// The longest prefix of a text with at most so many bytes.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 #[cfg(test)]

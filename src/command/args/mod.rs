@@ -233,6 +233,18 @@ pub(super) enum Verb {
     Man(ManArgs),
 }
 
+impl Verb {
+    /// Returns true for commands that go on without printing, hold nothing, and have a reader.
+    pub(super) fn prints_seldom(&self) -> bool {
+        match self {
+            Self::Who(args) => args.watch,
+            Self::Status(args) => args.watch,
+            Self::Wait(args) => args.gone.is_some() || args.here.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// `join`
 #[derive(Debug, Args)]
 pub(super) struct JoinArgs {
@@ -400,10 +412,10 @@ pub(super) struct AnnounceArgs {
     #[arg(long)]
     pub(super) retain: bool,
     /// Not before then: today at that time, or with a date
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["within", "require", "wait"])]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["within", "require", "require_users", "wait"])]
     pub(super) at: Option<Moment>,
     /// Not before so long from now
-    #[arg(long = "in", value_name = "DUR", conflicts_with_all = ["require", "wait"])]
+    #[arg(long = "in", value_name = "DUR", conflicts_with_all = ["at", "require", "require_users", "wait"])]
     pub(super) within: Option<Dur>,
     /// Asks people to acknowledge it (`moot notices ack`)
     #[arg(long)]
@@ -411,9 +423,12 @@ pub(super) struct AnnounceArgs {
     /// What to wait for: that processes have it, or that people said so
     #[arg(long, value_enum, default_value = "reached")]
     pub(super) wait: WaitArg,
-    /// Exit code 6 if it is fewer members (of what --wait names)
+    /// Exit code 6 if fewer sessions (as --wait names) have it or acknowledged it, or if no member is here
     #[arg(long, value_name = "N|all")]
     pub(super) require: Option<Require>,
+    /// The same, counting users: one user with three sessions is one, reached when each of them is
+    #[arg(long, value_name = "N|all")]
+    pub(super) require_users: Option<Require>,
     /// Only say whom it would reach
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -429,7 +444,7 @@ pub(super) enum NoticeVerb {
         /// !3, or !+2 while it waits (the ! may be left out)
         id: NoticeId,
     },
-    /// Say that you have seen it: for all sessions of your name
+    /// Say that you have seen it: for all your sessions, whatever their labels
     Ack {
         /// Which
         #[arg(required = true, value_name = "ID")]
@@ -524,12 +539,15 @@ pub(super) enum RoomVerb {
     Op(RoomUser),
     /// End that
     Deop(RoomUser),
-    /// Set the topic; without words, remove it
+    /// Set the topic; without words, show it
     Topic {
         /// Which room
         room: RoomName,
         /// The topic
         text: Vec<String>,
+        /// Remove the topic
+        #[arg(long, conflicts_with = "text")]
+        clear: bool,
     },
     /// Delete a room with all that was said in it
     Delete {
@@ -572,7 +590,10 @@ impl fmt::Display for Somebody {
 impl FromStr for Somebody {
     type Err = String;
     fn from_str(written: &str) -> Result<Self, String> {
-        match written.parse().map_err(|e: NameError| e.to_string())? {
+        // The sign that tells a user from a room may be left out where no room can be meant.
+        let is_marked = written.starts_with('@') || written.starts_with("user:");
+        let marked = if is_marked { written.to_owned() } else { format!("@{written}") };
+        match marked.parse().map_err(|e: NameError| e.to_string())? {
             Target::User { user, label } => Ok(Self { user, label }),
             Target::Room(_) => Err("a user is written @USER".to_owned()),
         }
@@ -820,7 +841,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
                 ErrorKind::UnknownArgument => command_without_dashes(&args, &e),
                 _ => None,
             };
-            let Some(text) = explained else { return Err(tell(&e, json)) };
+            let Some(text) = explained else { return Err(tell(&e, json, color_of(&args))) };
             Output::error(&Failure::new(Exit::Usage, text), json);
             Err(Exit::Usage.into())
         }
@@ -900,11 +921,25 @@ fn in_full(args: &[OsString], first: clap::Error) -> clap::Error {
     e
 }
 
-fn tell(e: &clap::Error, json: bool) -> ExitCode {
+/// The last `--color` of a command line that may be wrong.
+fn color_of(args: &[OsString]) -> Color {
+    let words: Vec<_> =
+        args.iter().take_while(|word| *word != "--").map(|word| word.to_string_lossy()).collect();
+    let value = |at: usize| match words[at].strip_prefix("--color") {
+        Some("") => words.get(at + 1).map(AsRef::as_ref),
+        Some(value) => value.strip_prefix('='),
+        None => None,
+    };
+    let wished = (0..words.len()).filter_map(value);
+    wished.filter_map(|word| Color::from_str(word, false).ok()).next_back().unwrap_or(Color::Auto)
+}
+
+fn tell(e: &clap::Error, json: bool, color: Color) -> ExitCode {
     match e.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let text = e.render();
-            let Err(failure) = Output::help(&text.to_string(), &text.ansi().to_string()) else {
+            let Err(failure) = Output::help(&text.to_string(), &text.ansi().to_string(), color)
+            else {
                 return Exit::Done.into();
             };
             Output::error(&failure, json);
@@ -915,8 +950,8 @@ fn tell(e: &clap::Error, json: bool) -> ExitCode {
             Exit::Usage.into()
         }
         _ => {
-            // Nobody is left to tell if that fails.
-            let _ = e.print();
+            let text = e.render();
+            Output::usage(&text.to_string(), &text.ansi().to_string(), color);
             Exit::Usage.into()
         }
     }
@@ -1005,6 +1040,86 @@ mod tests {
         assert_eq!(text("moot send dev -"), ["-"]);
         assert_eq!(text("moot send dev -- -x"), ["-x"]);
         assert_eq!(text("moot send @ann/ci hi you"), ["hi", "you"]);
+    }
+
+    #[test]
+    fn every_option_that_takes_a_time_reads_the_same_forms() {
+        use crate::command::time::Meaning;
+        let read = |line: &str, written: &str| -> Result<Moment, clap::Error> {
+            let words = line.split(' ').chain([written]);
+            let verb = Cli::try_parse_from(words)?.verb;
+            let (moment, when) = match verb {
+                Verb::History(args) => (args.until, args.since),
+                Verb::Listen(args) => (None, args.since),
+                Verb::Wait(args) => (None, args.since),
+                Verb::Search(args) => (None, args.since),
+                Verb::Announce(args) => (args.at, None),
+                _ => panic!("{line}"),
+            };
+            Ok(moment.unwrap_or_else(|| match when.unwrap().among(&[]).unwrap() {
+                Meaning::Time(moment) => moment.clone(),
+                Meaning::After(id) => panic!("{written} is {id}"),
+            }))
+        };
+        let options = [
+            "moot history dev --since",
+            "moot history dev --until",
+            "moot listen dev --since",
+            "moot wait dev --since",
+            "moot search x --since",
+            "moot announce x --at",
+        ];
+        for option in options {
+            for written in [
+                "18:00",
+                "18:00:30",
+                "7:05",
+                "2026-12-24",
+                "2026-12-24 18:00",
+                "2026-12-24 18:00:30",
+                "2026-12-24T18:00",
+                "2026-12-24T18:00:00Z",
+                "2026-12-24T18:00:00.25+09:00",
+                "2026-12-24 18:00[Asia/Seoul]",
+                "2026-12-24 18:00 Europe/Berlin",
+                "today",
+                "tomorrow 18:00",
+                "yesterday",
+                "now",
+                "1h30m",
+                "90s",
+                "2w",
+                "1d",
+            ] {
+                let moment = read(option, written).unwrap();
+                assert_eq!(Ok(moment), written.parse(), "{option} {written}");
+            }
+            for bad in
+                ["", "soon", "1.5h", "9:05pm", "9999-12-31", "2026-12-24 25:00", "1795251600"]
+            {
+                assert!(read(option, bad).is_err(), "{option} {bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_option_that_takes_a_duration_reads_the_same_forms() {
+        for option in [
+            "moot who --timeout",
+            "moot announce x --in",
+            "moot announce x --expires",
+            "moot listen dev --idle",
+            "moot serve --idle-exit",
+            "moot bench --for",
+        ] {
+            let read = |written| Cli::try_parse_from(option.split(' ').chain([written]));
+            for good in ["500ms", "90s", "1h30m", "1h 30m", "2w", "1d"] {
+                assert!(read(good).is_ok(), "{option} {good}");
+            }
+            for bad in ["", "5", "1.5h", "30m1h", "1h30", "-1h", "18:00"] {
+                assert!(read(bad).is_err(), "{option} {bad}");
+            }
+        }
     }
 
     #[test]

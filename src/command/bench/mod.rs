@@ -19,6 +19,7 @@ use super::{
 use crate::{
     chat::{
         names::{RoomName, Target},
+        text::counted,
         verbs::{Reply, Request, StreamTag},
     },
     client::{Link, Mailbox},
@@ -252,8 +253,8 @@ impl Report<'_> {
                 "work",
                 format!(
                     "{} to {}, {} B, {}, {}, {}, {:.1} s",
-                    counted(args.senders, "sender"),
-                    counted(args.members, "member"),
+                    counted(args.senders.into(), "sender"),
+                    counted(args.members.into(), "member"),
                     args.size,
                     match args.rate {
                         BenchRate::Max => "as fast as it goes".to_owned(),
@@ -301,10 +302,6 @@ impl Report<'_> {
         }
         lines.iter().map(|(key, value)| format!("{key:<11} {value}\n")).collect()
     }
-}
-
-fn counted(count: u32, of: &str) -> String {
-    if count == 1 { format!("1 {of}") } else { format!("{count} {of}s") }
 }
 
 fn round(number: f64) -> f64 {

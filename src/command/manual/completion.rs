@@ -24,7 +24,7 @@ use crate::{
         roster::Row,
     },
     command::{
-        args::{self, ListenTarget, Somebody},
+        args::{self, Color, ListenTarget, Somebody},
         exit::Exit,
         output::Output,
     },
@@ -69,7 +69,11 @@ pub(in crate::command) fn complete() -> Option<ExitCode> {
     let shell = env::var_os(VARIABLE).filter(|shell| !shell.is_empty())?;
     // Whatever fails, the line stays as it is.
     let text = answer(&shell).unwrap_or_default();
-    Some(Output::help(&text, &text).map_or_else(|failure| failure.exit, |()| Exit::Done).into())
+    Some(
+        Output::help(&text, &text, Color::Never)
+            .map_or_else(|failure| failure.exit, |()| Exit::Done)
+            .into(),
+    )
 }
 
 fn answer(shell: &OsStr) -> io::Result<String> {

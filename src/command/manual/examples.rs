@@ -141,7 +141,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "room topic",
         &[
             "moot room topic dev 'release on Friday'",
-            "moot room topic dev                # none any more",
+            "moot room topic dev                # shows it",
+            "moot room topic dev --clear        # removes it",
         ],
     ),
     ("room delete", &["moot room delete dev"]),

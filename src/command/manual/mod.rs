@@ -14,6 +14,7 @@ use super::{
     connect::Context,
     exit::{Exit, Failure},
 };
+use crate::chat::text::counted;
 
 /// `moot completions`: what a shell reads to complete what is typed.
 pub(super) fn completions(context: &mut Context, args: &CompletionsArgs) -> Result<Exit, Failure> {
@@ -40,7 +41,9 @@ pub(super) fn man(context: &mut Context, args: &ManArgs) -> Result<Exit, Failure
         let path = dir.join(format!("{}.1", page.name));
         fs::write(&path, &page.text).map_err(|e| failed(&format!("{}: {e}", path.display())))?;
     }
-    context.out.note(&format!("{} pages in {}", pages.len(), dir.display()));
+    let count = counted(pages.len() as u64, "page");
+    context.out.note(&format!("{count} in {}", dir.display()));
+    context.out.ok("man", &[("pages", pages.len().into())])?;
     Ok(Exit::Done)
 }
 

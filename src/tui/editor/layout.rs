@@ -190,7 +190,9 @@ impl Setter {
 fn visible(cluster: &str) -> Cow<'_, str> {
     match shown(cluster, false) {
         Cow::Borrowed(safe) => drawn(safe),
-        written_out => written_out,
+        Cow::Owned(written_out) => {
+            written_out.graphemes(true).map(drawn).collect::<String>().into()
+        }
     }
 }
 
@@ -302,7 +304,7 @@ mod tests {
         assert_eq!(cursor("\u{202e}|", 20), (8, 0));
         assert_eq!(rows("\u{301}a", 20), ["◌\u{301}a"]);
         assert_eq!(rows("\u{1161}", 20), ["◌"]);
-        assert_eq!(cursor("\u{200d}|", 20), (1, 0));
+        assert_eq!(cursor("\u{200d}|", 20), (8, 0));
     }
 
     #[test]

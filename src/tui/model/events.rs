@@ -12,6 +12,7 @@ use crate::{
         member::{EndCause, Kind, Level, Member, State},
         message::{Message, NoticeId, StreamName},
         names::{RoomName, Target, UserName},
+        text::counted,
         verbs::{
             Follow, GapReason, HitInfo, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
             WhoInfo,
@@ -565,8 +566,8 @@ impl Model {
             (Asked::Acknowledge(number), Ok(_)) => self.notices.acknowledged(now.mono_us, number),
             (Asked::Topic(room, topic), Ok(_)) => self.event(now, Event::Topic { room, topic }),
             (Asked::Announced, Ok(Reply::Announced { number, members })) => {
-                let s = if members == 1 { "" } else { "s" };
-                self.hint(format!("announced to {members} member{s} as !{number}"));
+                let members = counted(members.into(), "member");
+                self.hint(format!("announced to {members} as !{number}"));
             }
             (_, Ok(_)) => {}
         }
@@ -651,8 +652,8 @@ impl Model {
             };
             let topic =
                 if info.topic.is_empty() { String::new() } else { format!(" · {}", info.topic) };
-            let s = if info.members == 1 { "" } else { "s" };
-            format!("{}: {} member{s}{rules}{topic}", info.name, info.members)
+            let members = counted(info.members.into(), "member");
+            format!("{}: {members}{rules}{topic}", info.name)
         };
         let lines: Vec<_> = rooms.iter().map(line).collect();
         self.note(now, NoteKind::Info, format!("rooms:\n{}", lines.join("\n")));

@@ -4,7 +4,10 @@ use ratatui::style::Style;
 
 use super::{Layout, bar, fit, one_line, pad, panels, safe};
 use crate::{
-    chat::{member::Level, text::shown},
+    chat::{
+        member::Level,
+        text::{counted, shown},
+    },
     tui::{
         frame::Row,
         keys::Action,
@@ -43,8 +46,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     };
     let members = match room.sessions() {
         0 => String::new(),
-        1 => "1 member ".to_owned(),
-        all => format!("{all} members "),
+        all => format!("{} ", counted(all as u64, "member")),
     };
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [

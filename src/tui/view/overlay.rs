@@ -2,7 +2,7 @@
 
 use super::{count, fit, safe};
 use crate::{
-    chat::text::shown,
+    chat::text::{plural, shown},
     tui::{
         frame::Row,
         keys::{Action, Keys},
@@ -140,9 +140,11 @@ fn paste(model: &Model, pasted: &str, from: usize, height: usize) -> Vec<Row> {
     let style = |role| model.options.look.paint.style(role);
     let keys = &model.options.keys;
     let (enter, escape) = (keys.shown(Action::Send), keys.shown(Action::Escape));
+    let lines = pasted.lines().count();
     let question = format!(
-        "{} lines, {} bytes: {enter} puts them into the input, {escape} drops them",
-        thousands(pasted.lines().count()),
+        "{} {}, {} bytes: {enter} puts them into the input, {escape} drops them",
+        thousands(lines),
+        plural(lines as u64, "line"),
         thousands(pasted.len()),
     );
     let ranges = text::wrap(&question, model.columns, model.columns);

@@ -13,6 +13,7 @@ mod rooms;
 mod scrolling;
 mod search;
 mod session;
+mod tables;
 mod term;
 mod typing;
 mod unread;
