@@ -69,7 +69,8 @@ impl Hub {
 
     /// Sets the rooms that the configuration has a user lead.
     pub fn set_configured_leads(&mut self, uid: u32, rooms: &Arc<[RoomName]>) {
-        self.configured_leads.retain(|uid, _| is_here(&self.by_user, *uid));
+        let by_user = &self.by_user;
+        self.configured_leads.retain(|other, _| *other != uid && is_here(by_user, *other));
         if !rooms.is_empty() {
             self.configured_leads.insert(uid, Arc::clone(rooms));
         }
