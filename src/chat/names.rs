@@ -298,7 +298,8 @@ impl UserName {
             let bad =
                 c == '/' || c == '@' || c == ':' || c == '!' || c.is_control() || c.is_whitespace();
             let format = !c.is_ascii() && c.general_category() == GeneralCategory::Format;
-            if bad || format {
+            // A blank of Braille is seen as little as a filler.
+            if bad || format || is_invisible(c) || c == '\u{2800}' {
                 return Err(NameError::Character { at, found: c });
             }
         }

@@ -169,6 +169,9 @@ fn has_place_in_writing(c: char) -> bool {
     )
 }
 
+/// Tag characters of the flag of a region, with the one that ends it.
+const REGION_TAGS_MAX: u8 = 7;
+
 /// Whether such a character is between characters where it belongs. A run of them never is.
 fn is_in_place(c: char, before: Option<char>, after: Option<char>, flag: bool) -> bool {
     if !flag && before.is_some_and(has_place_in_writing) {
@@ -190,7 +193,9 @@ fn is_in_place(c: char, before: Option<char>, after: Option<char>, flag: bool) -
         '\u{200c}' | '\u{200d}' => is_behind(|c| !c.is_ascii() && !c.is_whitespace()),
         '\u{2800}' => is_beside(braille),
         // Other looks of ideographs and emoji; digits have one, letters have none.
-        _ => is_behind(|c| !c.is_ascii_alphabetic() && !c.is_whitespace()),
+        _ => is_behind(|c| {
+            (!c.is_ascii() && !c.is_whitespace()) || c.is_ascii_digit() || matches!(c, '#' | '*')
+        }),
     }
 }
 
@@ -206,21 +211,30 @@ pub fn shown(text: &str, multiline: bool) -> Cow<'_, str> {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
-    let (mut before, mut flag) = (None, false);
+    // Tags that may follow a black flag.
+    let (mut before, mut tags) = (None, 0);
+    let is_seen = |c: &char| !is_unsafe_to_show(*c) && !has_place_in_writing(*c);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
+        let after = rest.peek().copied().filter(is_seen);
         let is_in_place = has_place_in_writing(c)
-            && (is_in_place(c, before, rest.peek().copied(), flag)
+            && (is_in_place(c, before, after, tags > 0)
                 // The joiner of an emoji family follows its look.
                 || (c == '\u{200d}' && before == Some('\u{fe0f}')));
+        tags = match c {
+            '\u{1f3f4}' => REGION_TAGS_MAX,
+            '\u{e0020}'..='\u{e007e}' => tags.saturating_sub(1),
+            _ => 0,
+        };
         if is_plain(c) || is_in_place {
             out.push(c);
+            before = Some(c);
         } else {
             // Writing to a string does not fail.
             let _ = write!(out, "{}", c.escape_default());
+            // What follows is judged by what is seen: it stays as it is when the result is shown.
+            before = out.chars().next_back();
         }
-        flag = c == '\u{1f3f4}' || (flag && matches!(c, '\u{e0020}'..='\u{e007e}'));
-        before = Some(c);
     }
     // Callers tell by that whether something was written out.
     if out == text { text.into() } else { out.into() }
@@ -382,6 +396,12 @@ mod tests {
         ] {
             assert_eq!(shown(hidden, true), seen, "{hidden:?}");
         }
+        for text in ["\u{9b}\u{200d}x", "a\u{ad}\u{3164}", "\u{1b}\u{fe0f}\u{fe01}"] {
+            let once = shown(text, true);
+            assert_eq!(shown(&once, true), once, "{text:?} is safe already");
+        }
+        let long = format!("\u{1f3f4}{}", "\u{e0061}".repeat(8));
+        assert!(shown(&long, true).ends_with("\\u{e0061}"), "no flag is that long");
         let twice = format!("{scotland}\u{e0041}");
         assert_eq!(shown(&twice, true), format!("{scotland}\\u{{e0041}}"), "the flag has ended");
     }
