@@ -639,6 +639,9 @@ impl Member {
         if self.intake.is_some() {
             self.tick();
             self.ask(&Request::Quit);
+            if let Some(intake) = &self.intake {
+                intake.make_room();
+            }
             self.settle();
         }
         // Behind what the server does not take just now: unsaid it would be taken for an accident.

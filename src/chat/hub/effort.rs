@@ -152,7 +152,7 @@ fn requests_wait_once_an_account_has_caused_its_records() {
         room: room(0),
         user: name(BOB),
         role: Role::Muted,
-        on: n % 2 == 0,
+        on: n.is_multiple_of(2),
     };
     // One session is refused once 16 of its changes wait for the store.
     let sessions: Vec<_> = (0..20).map(|_| house.open(EVE)).collect();

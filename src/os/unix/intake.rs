@@ -16,6 +16,9 @@ use crate::{
     os::shared::{Came, Slot, Source},
 };
 
+/// Size of a session's send buffer before its last words, bytes.
+const LAST_ROOM_BYTES: usize = 4 * 1024 * 1024;
+
 /// Bytes of the buffer that [`Intake::wait`] reads into: a large read, or the longest datagram.
 pub const INTAKE_BYTES: usize = FRAME_BYTES_MAX;
 const _: () = assert!(INTAKE_BYTES > DATAGRAM_BYTES_MAX);
@@ -206,6 +209,13 @@ impl Intake {
         }
         bytes.drain(..written);
         Ok(())
+    }
+
+    /// Makes room for some last bytes beside those that the other end has not read: it may read nothing for long.
+    pub fn make_room(&self) {
+        use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+        // The system takes its own maximum in place of more, or nothing changes.
+        let _ = setsockopt(&self.client.as_fd(), SndBuf, &LAST_ROOM_BYTES);
     }
 
     /// Waits until something comes, somebody wakes it, there is room for what could not be written, or time

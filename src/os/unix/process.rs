@@ -3,13 +3,14 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, IntoRawFd, OwnedFd},
     process::{Child, Command},
     sync::atomic::{AtomicI32, Ordering},
     time::{Duration, Instant},
 };
 
 use nix::{
+    errno::Errno,
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, umask},
@@ -119,7 +120,7 @@ pub fn wait_until_unread() -> bool {
         let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => return true,
-            Err(nix::errno::Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(_) => return false,
         }
     }
@@ -272,24 +273,45 @@ pub fn keep_ignored(install: impl FnOnce()) {
     }
 }
 
-/// Calls something at each SIGHUP from now on, in place of what was done until now. Where SIGHUP is ignored
-/// (`nohup`), that stays so unless `always`.
+/// Where the handler of SIGHUP writes; -1 before there is one.
+static HANGUP_PIPE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn note_hangup(_: libc::c_int) {
+    let errno = Errno::last_raw();
+    let byte = [0_u8];
+    // SAFETY: `write` may be called in a signal handler, and reads one byte of this array. A full pipe has
+    // enough of them already.
+    unsafe { libc::write(HANGUP_PIPE.load(Ordering::SeqCst), byte.as_ptr().cast(), 1) };
+    Errno::set_raw(errno);
+}
+
+/// Calls something at each SIGHUP from now on, in place of all handlers of that signal. If SIGHUP is ignored
+/// (`nohup`), that stays so unless `always`. Once in a process.
 ///
 /// # Errors
 /// From the system.
 pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // A handler of before would be called as well.
-    // SAFETY: the default action runs no code of ours; what was there before is only looked at and put back.
-    let before = unsafe { sigaction(Signal::SIGHUP, &default) }?;
+    let (read, write) = io::pipe()?;
+    nix::fcntl::fcntl(&write, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    // It is never closed: the handler may run at any time.
+    HANGUP_PIPE.store(OwnedFd::from(write).into_raw_fd(), Ordering::SeqCst);
+    let handler =
+        SigAction::new(SigHandler::Handler(note_hangup), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does what a signal handler may; what was there before is only looked at and put back.
+    let before = unsafe { sigaction(Signal::SIGHUP, &handler) }?;
     if !always && matches!(before.handler(), SigHandler::SigIgn) {
         // SAFETY: as above.
         unsafe { sigaction(Signal::SIGHUP, &before) }?;
         return Ok(());
     }
-    let mut signals = signal_hook::iterator::Signals::new([SIGHUP])?;
-    let wait = move || signals.forever().for_each(|_| call());
+    let wait = move || {
+        let mut read = read;
+        let mut bytes = [0; 16];
+        while io::Read::read(&mut read, &mut bytes).is_ok_and(|count| count > 0) {
+            call();
+        }
+    };
     std::thread::Builder::new().name("moot-hangup".to_owned()).spawn(wait).map(drop)
 }
 

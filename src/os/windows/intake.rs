@@ -136,6 +136,10 @@ impl Intake {
         done
     }
 
+    /// Nothing to do: a write waits for its room.
+    #[expect(clippy::unused_self, reason = "as on Unix")]
+    pub fn make_room(&self) {}
+
     /// Waits until something comes, somebody wakes it or time is out; gives what came to `take`. Some of
     /// what is there may be left for the next time.
     ///
