@@ -28,13 +28,13 @@ fn backup_of_a_busy_server_is_restored_with_its_numbers() {
     sender.stdin(Stdio::piped());
     let mut sender = Process::spawn(sender);
     (0..2_000).for_each(|n| sender.say(&format!("line {n}")));
-    let (file, file_text) = path(&world, "moot.backup");
+    let file_text = path(&world, "moot.backup").1;
     let copied = world.run(&["--json", "backup", &file_text]).ok().objects();
     assert_eq!(copied[0]["type"], "backup");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&file_text).unwrap().permissions().mode() & 0o777, 0o600);
     }
     world.run(&["send", "dev", "after the backup"]).ok();
     drop(sender.input.take());
@@ -129,12 +129,12 @@ fn backup_to_standard_output_is_complete() {
     assert!(left.is_empty(), "expected no temporary directory: {left:?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn export_of_all_has_each_message_once() {
     let world = World::new();
     let _server = world.serve();
-    let me = world.run(&["--json", "send", "dev", "in dev"]).ok();
-    drop(me);
+    world.run(&["send", "dev", "in dev"]).ok();
     world.run(&["send", "ops", "in ops"]).ok();
     world.run(&["room", "create", "secret", "--private"]).ok();
     world.run(&["send", "secret", "in secret"]).ok();

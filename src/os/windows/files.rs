@@ -42,7 +42,6 @@ impl FileIdentity {
 
     /// Returns true if this very file is at a path.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "the other side compares files")]
     pub fn is_at(&self, path: &Path) -> bool {
         path.exists()
     }

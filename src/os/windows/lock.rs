@@ -53,7 +53,6 @@ impl Lock {
 
     /// Returns true if whoever asks at its path asks this lock.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "the other side compares files")]
     pub fn is_in_place(&self, path: &Path) -> bool {
         path.exists()
     }
