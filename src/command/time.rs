@@ -1,7 +1,7 @@
 //! Times as users write them and as they are shown.
 //!
 //! Every option that takes a time reads it here: a [`Moment`], or a [`When`] where a message id is
-//! possible as well. [`FORMS`] is what help and manual pages say of both.
+//! possible as well. `FORMS` is what help and manual pages say of both.
 
 use std::{str::FromStr, time::Duration};
 
