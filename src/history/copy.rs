@@ -90,7 +90,7 @@ pub fn restore(from: &Path, place: &Path, aside: &Path) -> Result<(Copied, bool)
 
 /// Copies a whole database. Each of its pages is read, so a damaged one is found.
 fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
-    if !std::fs::metadata(from).is_ok_and(|meta| meta.len() > 0) {
+    if !std::fs::metadata(from).is_ok_and(|meta| meta.is_file() && meta.len() > 0) {
         return Err(CopyError::Absent(from.to_owned()));
     }
     let failed = |e| HistoryError::of(from, e);

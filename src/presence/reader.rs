@@ -159,7 +159,13 @@ pub fn living_server(places: &Places) -> Option<u32> {
     let memory = ReadWords::open(&places.table(), TABLE_WORDS, own).ok()?;
     let header = read_header(memory.words()).ok()?;
     let pid = u32::try_from(header.pid).ok().filter(|pid| *pid != std::process::id())?;
-    (header.start != 0 && os::start_of(pid) == Some(header.start)).then_some(pid)
+    // A process that ended may be known for as long as its parent does not ask for its end.
+    let lives = match os::ProcessWatch::of_process(pid, header.start) {
+        Ok(watch) => !watch.ended().unwrap_or(false),
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => os::start_of(pid) == Some(header.start),
+        Err(_) => false,
+    };
+    (header.start != 0 && lives).then_some(pid)
 }
 
 /// What a name of this user's own server has not read; none if the table does not say.

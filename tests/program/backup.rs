@@ -82,7 +82,7 @@ fn restore_that_is_refused_changes_nothing() {
         (bad("text", b"no database"), 1),
         (bad("half", &damaged), 1),
         (path(&world, "absent").1, 5),
-        (world.path(".").to_str().unwrap().to_owned(), 1),
+        (world.path(".").to_str().unwrap().to_owned(), 5),
     ];
     for (file, code) in cases {
         let refused = world.run(&["--json", "restore", &file]).exits(code);
