@@ -834,6 +834,15 @@ mod tests {
     use super::*;
     use crate::chat::hub::scene::{ANN, MIA, SAM, Scene, role};
 
+    #[test]
+    fn invitation_into_a_public_room_is_not_repeated_at_once() {
+        let mut scene = Scene::new(false);
+        scene.request(ANN, role(SAM, Role::Invited, true)).unwrap();
+        let refusal = scene.request(ANN, role(SAM, Role::Invited, true)).unwrap_err();
+        assert!(refusal.text.contains("too many invitations"), "{}", refusal.text);
+        scene.request(ANN, role(MIA, Role::Invited, true)).unwrap();
+    }
+
     fn saved_roles(private: bool, uid: u32, given: Role) -> usize {
         let mut scene = Scene::new(private);
         scene.request(ANN, role(uid, given, true)).unwrap();
