@@ -9,6 +9,7 @@ use super::{
     time,
 };
 use crate::{
+    chat::text::counted,
     history::{self, Copied, CopyError, HistoryError},
     os::{self, Lock, LockError, LockNote, Places},
 };
@@ -27,7 +28,10 @@ pub(super) fn back_up(context: &mut Context, args: &BackupArgs) -> Result<Exit, 
         context.out.json(&object("backup", &args.file, &copied))?;
     } else {
         let (file, bytes) = (args.file.display(), copied.bytes);
-        context.out.note(&format!("{} copied to {file} ({bytes} bytes)", messages(&copied)));
+        context.out.note(&format!(
+            "{} copied to {file} ({bytes} bytes)",
+            counted(copied.messages, "message")
+        ));
     }
     Ok(Exit::Done)
 }
@@ -69,7 +73,7 @@ pub(super) fn restore(context: &mut Context, args: &RestoreArgs) -> Result<Exit,
         context.out.json(&object)?;
     } else {
         let from = args.file.display();
-        context.out.note(&format!("{} restored from {from}", messages(&copied)));
+        context.out.note(&format!("{} restored from {from}", counted(copied.messages, "message")));
         if had_one {
             context.out.note(&format!("the previous history is {}", aside.display()));
         }
@@ -83,13 +87,6 @@ fn places(context: &Context, system: bool) -> Result<Places, Failure> {
     }
     let choice = context.global.server.as_deref();
     Ok(os::resolve_own(choice, &os::Env::from_process(), true)?)
-}
-
-fn messages(copied: &Copied) -> String {
-    match copied.messages {
-        1 => "1 message".to_owned(),
-        n => format!("{n} messages"),
-    }
 }
 
 fn object(kind: &str, file: &Path, copied: &Copied) -> serde_json::Value {

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::{
     HistoryError, examine,
+    files::beside,
     schema::{self, fact, set_fact},
     write::noted,
 };
@@ -49,7 +50,10 @@ pub enum CopyError {
 /// # Errors
 /// See [`CopyError`]; then `to` is unchanged.
 pub fn back_up(from: &Path, to: &Path) -> Result<Copied, CopyError> {
-    let new = beside(to, ".new");
+    let unwritable = |source| CopyError::Io { path: to.to_owned(), source };
+    // A file of a known name could be of another use.
+    let random: [u8; 8] = os::random_bytes().map_err(unwritable)?;
+    let new = beside(to, &format!(".{:016x}", u64::from_le_bytes(random)));
     let copied = copy(from, &new).and_then(|copied| put(&new, to).map(|()| copied));
     if copied.is_err() {
         let _ = std::fs::remove_file(&new);
@@ -135,10 +139,4 @@ fn put(new: &Path, place: &Path) -> Result<(), CopyError> {
 
 fn rename(from: &Path, to: &Path) -> Result<(), CopyError> {
     std::fs::rename(from, to).map_err(|source| CopyError::Io { path: to.to_owned(), source })
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(suffix);
-    name.into()
 }

@@ -30,9 +30,10 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn beside(path: &Path, more: &str) -> PathBuf {
+/// A path whose name ends with `suffix` as well.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
-    name.push(more);
+    name.push(suffix);
     name.into()
 }
 

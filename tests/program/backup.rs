@@ -104,11 +104,25 @@ fn backup_replaces_a_file_only_if_told_to() {
     assert_eq!(fs::read(&file).unwrap(), b"other");
     world.run(&["backup", "--force", &file_text]).ok();
     assert!(fs::read(&file).unwrap().starts_with(b"SQLite format 3"));
+    // A file that has a similar name stays.
+    for suffix in [".new", ".tmp", "~"] {
+        fs::write(format!("{file_text}{suffix}"), "mine").unwrap();
+    }
+    world.run(&["backup", "--force", &file_text]).ok();
+    world
+        .run(&["--server", &format!("{file_text}.none/"), "backup", "--force", &file_text])
+        .exits(5);
+    for suffix in [".new", ".tmp", "~"] {
+        assert_eq!(fs::read(format!("{file_text}{suffix}")).unwrap(), b"mine");
+        fs::remove_file(format!("{file_text}{suffix}")).unwrap();
+    }
     // A directory that does not exist is not made.
     let refused = world.run(&["backup", &format!("{file_text}.d/x")]).exits(1);
     assert!(refused.err.contains("can't write"), "{}", refused.err);
     let names = fs::read_dir(world.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+    let left: Vec<_> =
+        names.into_iter().filter(|name| name.to_string_lossy().starts_with("backup.")).collect();
+    assert!(left.is_empty(), "expected no temporary file: {left:?}");
 }
 
 #[cfg(unix)]
