@@ -206,9 +206,9 @@ pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
 pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
-/// Period in which an account invites a user into public rooms once.
+/// Period in which an account lets a user into a room by one role once.
 pub const INVITE_AGAIN_MS: u64 = 10_000;
-/// Users whom an account invites into public rooms in that period.
+/// Invitations of an account in that period.
 pub const INVITES_MAX: usize = 100;
 /// Shortest time in which an account gets one turn budget while it owes some.
 pub const TURN_US_MIN: u64 = 500;
@@ -376,6 +376,8 @@ pub const SUBMITS_FORGET_MS: u64 = 60_000;
 pub const QUESTION_MS_MAX: u64 = 5_000;
 /// Questions about the past that are answered at a time; one of each user id.
 pub const QUESTIONS_MAX: usize = 3;
+/// Age up to which an answer to `status` is given again, milliseconds.
+pub const STATUS_OLD_MS_MAX: u64 = 250;
 /// Searches at a time, apart from those.
 pub const SEARCHES_MAX: usize = 2;
 /// Fetches of older messages for members that fell behind, at a time.

@@ -5,16 +5,17 @@
 use super::{Action, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo, quota::AccountId};
 use crate::{
     chat::{
-        member::{EndCause, Kind, Peer, SessionId},
+        member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
         rules::Role,
-        verbs::{Begin, Follow, Request},
+        text::Text,
+        verbs::{Announce, Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, KICK_STREAMS_PER_TURN, LATE_ROWS_PER_TURN, LOOK_COST_BYTES,
-        MENTIONS_LOOKED_MAX, RECORDS_PER_USER_MAX, ROW_COST_BYTES, TEXT_BYTES_MAX, TOLD_COST_BYTES,
-        UNREAD_AT_SIGNS_MAX,
+        MENTIONS_LOOKED_MAX, RECIPIENTS_PER_RECORD, RECORDS_PER_USER_MAX, ROW_COST_BYTES,
+        TEXT_BYTES_MAX, TOLD_COST_BYTES, UNREAD_AT_SIGNS_MAX,
     },
 };
 
@@ -177,6 +178,35 @@ fn requests_wait_once_an_account_has_caused_its_records() {
     });
     assert!(goes_on, "expected the session to go on after the commit");
     assert!(!house.hub.must_wait_to_ask(eve));
+}
+
+#[test]
+fn announcement_to_many_members_weighs_as_much_as_they_do() {
+    let mut house = House::new();
+    (house.hub.rules.store, house.hub.rules.persistent) = (true, true);
+    let (eve, bob) = (house.open(EVE), house.open(BOB));
+    for _ in 0..RECORDS_PER_USER_MAX * RECIPIENTS_PER_RECORD {
+        let id = house.open(EVE);
+        let begin = Begin::Now;
+        house.ask(
+            id,
+            Request::Join { follow: Follow::Announcements, begin, membership: false, keep: false },
+        );
+    }
+    house.turn();
+    let announce =
+        |text: &str| Request::Announce(Announce::new(Level::Info, Text::new(text).unwrap()));
+    house.ask(eve, announce("one"));
+    assert!(house.hub.must_wait_to_ask(eve), "expected a wait for its message");
+    assert!(!house.hub.must_wait_to_ask(bob), "expected no wait of another account");
+    // The message is stored and published; then its record with all recipients waits for the store.
+    house.turn();
+    house.hub.stored(NOW);
+    house.turn();
+    assert!(house.hub.must_wait_to_ask(eve), "expected a wait for its record");
+    house.hub.stored(NOW);
+    house.turn();
+    assert!(!house.hub.must_wait_to_ask(eve), "expected no wait once all is stored");
 }
 
 #[test]

@@ -32,8 +32,8 @@ use crate::{
     limits::{
         NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICE_RECORD_EVERY_MS, NOTICES_KEPT_MAX,
         NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_ACKS_PER_USER_MAX,
-        RECEIPT_MISSING_PER_FRAME_MAX, RECEIPT_SESSIONS_KEPT_MAX, RECORDS_RETRY_MS,
-        SCHEDULE_MS_MAX,
+        RECEIPT_MISSING_PER_FRAME_MAX, RECEIPT_SESSIONS_KEPT_MAX, RECIPIENTS_PER_RECORD,
+        RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
     },
 };
 
@@ -490,6 +490,9 @@ impl Hub {
             let kept = self.rules.persistent;
             return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
         }
+        // Its record is made once it is published: until then the next one waits.
+        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
+        self.accounts.add_records(account, weight);
         let asked = Some((id, serial));
         let (wait, report_at) = (announce.wait, announce.report_at);
         self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
@@ -1136,8 +1139,15 @@ impl Hub {
     /// Has what somebody waits for kept with the next transaction, once however often it changed.
     pub(super) fn keep_urgent_notices(&mut self) {
         for number in std::mem::take(&mut self.urgent_notices) {
-            let posted = self.notices.get_mut(&number);
-            self.records.extend(posted.and_then(Posted::take_unstored));
+            let Some(posted) = self.notices.get_mut(&number) else { continue };
+            let (uid, record) = (posted.state.from.uid, posted.take_unstored());
+            // On a user's own server the user waits for no other one.
+            if self.rules.host
+                && let Some(record) = &record
+            {
+                self.accounts.add_records(AccountId::User(uid), record.weight());
+            }
+            self.records.extend(record);
         }
     }
 

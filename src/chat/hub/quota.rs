@@ -6,7 +6,11 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    chat::member::{Peer, SessionId},
+    chat::{
+        member::{Peer, SessionId},
+        rules::Role,
+        verbs::StreamTag,
+    },
     faults::{Fault, planted},
     limits::{
         COMPETES_MS, INVITE_AGAIN_MS, INVITES_MAX, RECORDS_PER_USER_MAX, RETRY_PAUSE_MS_MAX,
@@ -115,6 +119,9 @@ pub struct Usage {
     pub recent: u64,
 }
 
+/// A user who is let into a room, and the role that lets them in.
+type Invitation = (u32, StreamTag, Role);
+
 /// What one account holds now.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -125,8 +132,8 @@ pub(super) struct Account {
     /// Records it caused: not handed to the store yet, and in the running transaction.
     records: usize,
     records_running: usize,
-    /// Users it invited into public rooms lately, with the time of each, microseconds.
-    invited: Vec<(u32, u64)>,
+    /// Its last invitations, with the time of each, microseconds.
+    invited: Vec<(Invitation, u64)>,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
     /// What it may still have taken in this turn, bytes; negative where a frame was larger than the rest.
@@ -234,6 +241,8 @@ pub(super) struct Accounts {
     slowed: Vec<(AccountId, SessionId, u64)>,
     accounts: FxHashMap<AccountId, Account>,
     in_flight_bytes_max: usize,
+    /// Records are counted for some account.
+    has_records: bool,
     /// May go on.
     freed: Vec<SessionId>,
 }
@@ -276,10 +285,11 @@ impl Accounts {
         let account = self.of(id);
         if account.turn != turn {
             // Unused credit is not saved. A debt is paid with time as well: empty turns follow each other at once.
-            let passed_us = turn_us.saturating_sub(account.turn_us);
-            let is_debt = account.credit < 0 && passed_us < TURN_US_MIN && passed_us > 0;
-            let paid =
-                if is_debt { quantum * passed_us as i64 / TURN_US_MIN as i64 } else { quantum };
+            let passed_us = turn_us.saturating_sub(account.turn_us).min(TURN_US_MIN) as i64;
+            let paid = match account.credit {
+                ..0 => quantum * passed_us / TURN_US_MIN as i64,
+                _ => quantum,
+            };
             (account.turn, account.turn_us) = (turn, turn_us);
             account.credit = (account.credit + paid).min(quantum);
         }
@@ -412,21 +422,22 @@ impl Accounts {
                 && !planted(Fault::AccountRecordsUnbounded))
     }
 
-    /// Returns true if an account may invite a user into a public room now.
-    pub(super) fn may_invite(&mut self, now_us: u64, id: AccountId, uid: u32) -> bool {
+    /// Returns true if an account may make this invitation now.
+    pub(super) fn may_invite(&mut self, now_us: u64, id: AccountId, to: Invitation) -> bool {
         let invited = &mut self.of(id).invited;
         invited.retain(|(_, at_us)| now_us.saturating_sub(*at_us) < INVITE_AGAIN_MS * 1000);
-        invited.len() < INVITES_MAX && invited.iter().all(|(of, _)| *of != uid)
+        invited.len() < INVITES_MAX && invited.iter().all(|(of, _)| *of != to)
     }
 
-    /// Counts an invitation into a public room.
-    pub(super) fn count_invitation(&mut self, now_us: u64, id: AccountId, uid: u32) {
-        self.of(id).invited.push((uid, now_us));
+    /// Counts an invitation.
+    pub(super) fn count_invitation(&mut self, now_us: u64, id: AccountId, to: Invitation) {
+        self.of(id).invited.push((to, now_us));
     }
 
     /// Counts records that an account caused.
     pub(super) fn add_records(&mut self, id: AccountId, records: usize) {
         self.of(id).records += records;
+        self.has_records |= records > 0;
     }
 
     /// All records counted so far are in the transaction that begins.
@@ -438,6 +449,10 @@ impl Accounts {
 
     /// The running transaction ended. Records that are `all` gone are counted no longer.
     pub(super) fn end_commit(&mut self, all: bool) {
+        if !self.has_records {
+            return;
+        }
+        self.has_records = !all;
         let bytes_max = self.in_flight_bytes_max;
         for account in self.accounts.values_mut() {
             account.records_running = 0;

@@ -116,7 +116,7 @@ impl Hub {
         self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
             let has = |rooms: &Arc<[RoomName]>| rooms.contains(name);
-            // Of a room of the configuration that one names the operators, whoever said the first word there.
+            // The configuration names the operators of its rooms; the user who wrote first is not one.
             let is_configured = self.rules.rooms.contains(name);
             let is_creator = uid == creator
                 && (!is_configured || planted(Fault::FirstWriterLeadsConfiguredRoom));
@@ -531,11 +531,12 @@ impl Hub {
         let by_office = !self.leads_by_its_rules(own, tag);
         let uid = self.uid_of(user)?;
         self.may_be_ruled(own, uid, tag, role, on)?;
-        let is_private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
-        // Users who may come in anyway are invited without a record, and not over and over.
-        if role == Role::Invited && on && !is_private {
-            let account = self.sessions[&id].account;
-            if !self.accounts.may_invite(now.mono_us, account, uid) {
+        let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
+        let lets_in = on && (role == Role::Invited || (role == Role::Operator && private));
+        // The invited user is told each time, and may read nothing for long.
+        let account = self.sessions[&id].account;
+        if lets_in {
+            if !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
                 let text = format!("too many invitations of {user}; try again in some seconds");
                 return refuse(RefusalCode::Failed, text);
             }
@@ -574,15 +575,11 @@ impl Hub {
         if changed {
             self.audit(now, own, format!("{done} @{user} in {name}"));
         }
-        let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
-        let lets_in = role == Role::Invited || (role == Role::Operator && private);
-        if on && lets_in && changed {
-            if !private {
-                self.accounts.count_invitation(now.mono_us, self.sessions[&id].account, uid);
-            }
+        if lets_in && changed {
+            self.accounts.count_invitation(now.mono_us, account, (uid, tag, role));
             self.tell_invited(id, uid, tag);
         }
-        if on && lets_in && private && changed && by_office {
+        if lets_in && private && changed && by_office {
             self.say_let_in(now, id, uid, tag);
         }
         if changed && (shuts_out || self.may_read(uid, tag).is_err()) {
@@ -835,12 +832,16 @@ mod tests {
     use crate::chat::hub::scene::{ANN, MIA, SAM, Scene, role};
 
     #[test]
-    fn invitation_into_a_public_room_is_not_repeated_at_once() {
-        let mut scene = Scene::new(false);
-        scene.request(ANN, role(SAM, Role::Invited, true)).unwrap();
-        let refusal = scene.request(ANN, role(SAM, Role::Invited, true)).unwrap_err();
-        assert!(refusal.text.contains("too many invitations"), "{}", refusal.text);
-        scene.request(ANN, role(MIA, Role::Invited, true)).unwrap();
+    fn invitation_is_not_repeated_at_once() {
+        for private in [false, true] {
+            let mut scene = Scene::new(private);
+            scene.request(ANN, role(SAM, Role::Invited, true)).unwrap();
+            // Taken back, it would be told again.
+            drop(scene.request(ANN, role(SAM, Role::Invited, false)));
+            let refusal = scene.request(ANN, role(SAM, Role::Invited, true)).unwrap_err();
+            assert!(refusal.text.contains("too many invitations"), "{}", refusal.text);
+            scene.request(ANN, role(SAM, Role::Operator, true)).unwrap();
+        }
     }
 
     fn saved_roles(private: bool, uid: u32, given: Role) -> usize {

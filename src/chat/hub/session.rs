@@ -147,7 +147,7 @@ impl Hub {
         if self.sessions.len() >= self.rules.sessions_max {
             let max = self.rules.sessions_max;
             let text = format!(
-                "the server has {} and takes no more; try again later",
+                "the server has {}, which is the limit; try again later",
                 counted(max as u64, "session")
             );
             return Err(Refusal::new(RefusalCode::Failed, text));

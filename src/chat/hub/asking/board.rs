@@ -443,14 +443,11 @@ impl Board {
 
     // ---- outcomes ----------------------------------------------------------------------------
 
-    /// Records the outcome of a job. Returns true if it was not known.
+    /// Records the outcome of a job. Returns true if this worker had not reported one: a second report changes nothing,
+    /// whatever it says, because each would be an event for the sender.
     pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) -> bool {
         let known = self.outcomes.get(&key).and_then(|of_job| of_job.get(&queue));
-        let is_same = |(of, _): &(Outcome, _)| {
-            (of.instance, of.failed, of.silent)
-                == (outcome.instance, outcome.failed, outcome.silent)
-        };
-        if known.is_some_and(is_same) {
+        if known.is_some_and(|(of, _)| of.instance == outcome.instance) {
             return false;
         }
         let place = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
