@@ -138,7 +138,7 @@ pub fn plural(count: u64, of: &str) -> String {
     if count == 1 { of.to_owned() } else { format!("{of}s") }
 }
 
-/// Whether a character could command a terminal or turn the order of others, or is a letter that nobody sees:
+/// Returns true if a character could command a terminal, turn the order of others, or is an invisible letter:
 /// control characters, line and paragraph separators, fillers, and invisible format characters other than those
 /// that have a place in writing (see [`shown`]).
 #[must_use]

@@ -32,7 +32,7 @@ const CLEANS_UP: u8 = 3;
 const LEFT_TO_CHILD: u8 = 4;
 
 static MODE: AtomicU8 = AtomicU8::new(DIES);
-/// It was told to end before.
+/// A signal asked this process to end before.
 static TOLD: AtomicBool = AtomicBool::new(false);
 /// Where a signal is handed to the caller; none if descriptors have run out.
 static WISH: OnceLock<Option<Wish>> = OnceLock::new();

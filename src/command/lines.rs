@@ -14,15 +14,17 @@ use super::{
     args::SendArgs,
     connect::Context,
     exit::{Exit, Failure},
-    input, json, render,
-    send::{address, checked_reply, reached, stream_of, unsendable},
+    input, json,
+    past::stream_of,
+    render,
+    send::{address, checked_reply, reached, unsendable},
 };
 use crate::{
     chat::{
         hub::{Ack, Line, Submit, SubmitTo},
         member::Kind,
         names::{Label, Target},
-        text::{TextError, without_colors},
+        text::{TextError, counted, without_colors},
         verbs::{Event, Refusal, RefusalCode},
     },
     client::{Link, LinkError, Sent, Told, id_of},
@@ -464,11 +466,13 @@ impl Sender<'_> {
 
     fn result(&self) -> Result<Exit, Failure> {
         if self.unknown > 0 {
-            let text = format!("can't tell whether all is stored: {} lines", self.unknown);
+            let text =
+                format!("can't tell whether all is stored: {}", counted(self.unknown, "line"));
             return Err(Failure::new(Exit::Failed, text));
         }
         if self.unsendable > 0 {
-            let text = format!("{} lines can't be sent and were left out", self.unsendable);
+            let count = counted(self.unsendable, "line");
+            let text = format!("{count} left out: can't be sent");
             return Err(Failure::new(Exit::Usage, text));
         }
         reached(self.args.require, self.last_stored > 0, self.least)

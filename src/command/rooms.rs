@@ -96,8 +96,9 @@ pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failu
         RoomVerb::Delete { room } => ("room delete", Request::DeleteRoom { room: room.clone() }),
         RoomVerb::Leave { room } => ("room leave", Request::Unfollow { room: room.clone() }),
     };
-    let mut of = vec![("room", json!(verb.room().as_str()))];
-    of.extend(verb.user().map(|user| ("user", json!(user.as_str()))));
+    let (room, user) = verb.subject();
+    let mut of = vec![("room", json!(room.as_str()))];
+    of.extend(user.map(|user| ("user", json!(user.as_str()))));
     ask(context, &request, command, &of)
 }
 
@@ -119,36 +120,21 @@ fn show_topic(context: &mut Context, room: &RoomName) -> Result<Exit, Failure> {
 }
 
 impl RoomVerb {
-    fn room(&self) -> &RoomName {
+    /// The room and the user that it is about.
+    fn subject(&self) -> (&RoomName, Option<&UserName>) {
         match self {
             Self::Create { room, .. }
-            | Self::Kick { room, .. }
             | Self::Topic { room, .. }
             | Self::Delete { room }
-            | Self::Leave { room } => room,
+            | Self::Leave { room } => (room, None),
+            Self::Kick { room, who } => (room, Some(&who.user)),
             Self::Invite(of)
             | Self::Ban(of)
             | Self::Unban(of)
             | Self::Mute(of)
             | Self::Unmute(of)
             | Self::Op(of)
-            | Self::Deop(of) => &of.room,
-        }
-    }
-
-    fn user(&self) -> Option<&UserName> {
-        match self {
-            Self::Kick { who, .. } => Some(&who.user),
-            Self::Invite(of)
-            | Self::Ban(of)
-            | Self::Unban(of)
-            | Self::Mute(of)
-            | Self::Unmute(of)
-            | Self::Op(of)
-            | Self::Deop(of) => Some(&of.user),
-            Self::Create { .. } | Self::Topic { .. } | Self::Delete { .. } | Self::Leave { .. } => {
-                None
-            }
+            | Self::Deop(of) => (&of.room, Some(&of.user)),
         }
     }
 }

@@ -6,13 +6,15 @@ use super::{
     args::SendArgs,
     connect::Context,
     exit::{Exit, Failure},
-    input, json, lines, render,
+    input, json, lines,
+    past::stream_of,
+    render,
 };
 use crate::{
     chat::{
         hub::{Line, Submit, SubmitTo},
         member::Kind,
-        message::{MessageId, RunId, StreamName},
+        message::{MessageId, RunId},
         names::{Label, Target},
         text::{Text, TextError},
         verbs::{Event, Reply, Request},
@@ -143,13 +145,6 @@ pub(super) fn address(
             Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
             other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
         },
-    }
-}
-
-pub(super) fn stream_of(target: &Target) -> StreamName {
-    match target {
-        Target::Room(room) => StreamName::Room(room.clone()),
-        Target::User { user, .. } => StreamName::Direct(user.clone()),
     }
 }
 

@@ -252,9 +252,13 @@ impl Table {
         let path = places.table();
         let mut memory = SharedWords::create(&path, TABLE_WORDS, everybody)?;
         memory.reserve(layout::words_of_slots(self.reserved))?;
-        // Only this thread writes to either of them.
+        // Only this thread writes to either of them. A word that is not 0 is in the reserved part; a 0 beyond it
+        // would take room that a full file system does not have.
         for (to, from) in memory.words().iter().zip(self.memory.words()) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            match from.load(Ordering::Relaxed) {
+                0 => {}
+                word => to.store(word, Ordering::Relaxed),
+            }
         }
         memory.publish(&path)?;
         self.memory = memory;

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use super::{
     conn::{self, Conn},
     core::Core,
-    files::Door,
+    files::SharedListener,
     threads::Work,
 };
 use crate::{
@@ -44,8 +44,8 @@ pub(super) fn room_for(descriptors: u64, sessions_wanted: usize) -> (usize, usiz
 }
 
 /// Lets sessions in. The socket goes out of its place when this ends, however it ends.
-pub(super) async fn accept(core: Rc<Core>, door: Rc<Door>) {
-    let mut listener = door.listener();
+pub(super) async fn accept(core: Rc<Core>, shared: Rc<SharedListener>) {
+    let mut listener = shared.listener();
     let mut reserve = Reserve::open().ok();
     for turn in 1usize.. {
         if turn.is_multiple_of(ACCEPTS_PER_TURN_MAX) {
@@ -62,9 +62,9 @@ pub(super) async fn accept(core: Rc<Core>, door: Rc<Door>) {
         }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = door.replaced.notified() => {
+            () = shared.replaced.notified() => {
                 // Connections that were made to the old one before it was removed are let in.
-                let old = std::mem::replace(&mut listener, door.listener());
+                let old = std::mem::replace(&mut listener, shared.listener());
                 while let Some(Ok(socket)) = old.accept_waiting().await {
                     let_in(&core, socket);
                 }
@@ -174,9 +174,8 @@ impl Standing {
 pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let settings = core.settings();
     let (allow, policy) = (&settings.server.allow, &settings.policy);
-    let rooms = settings.rooms.clone();
     let is_named = !allow.is_empty()
-        || rooms.values().any(|room| !room.operators.is_empty())
+        || settings.rooms.values().any(|room| !room.operators.is_empty())
         || policy.lists().iter().any(|(_, list)| !list.is_empty());
     if !is_named || uid == 0 || uid == os::own_uid() {
         return Standing::nameless();
@@ -187,6 +186,7 @@ pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing
         return standing.clone();
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
+    let rooms = settings.rooms.clone();
     let ask = move || {
         let named = |list: &[String]| {
             list.iter().any(|who| match who.strip_prefix('%') {

@@ -733,7 +733,7 @@ impl Conn {
 
     fn not_admitted(&self) {
         let text = format!(
-            "this server does not admit {} (`allow` in its moot.toml): not permitted; --server own is your own",
+            "this server does not admit {} (`allow` in its moot.toml): not permitted; --server own uses your own server",
             self.peer.user
         );
         self.refuse(4, text);

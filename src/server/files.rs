@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// The socket that sessions come by, which may be made again.
-pub(super) struct Door {
+pub(super) struct SharedListener {
     pub(super) listener: RefCell<Rc<Listener>>,
     /// There is another one.
     pub(super) replaced: Notify,
 }
 
-impl Door {
+impl SharedListener {
     pub(super) fn new(listener: Listener) -> Rc<Self> {
         Rc::new(Self { listener: RefCell::new(Rc::new(listener)), replaced: Notify::new() })
     }
@@ -37,7 +37,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for SharedListener {
     fn drop(&mut self) {
         self.listener.get_mut().unlink();
     }
@@ -49,7 +49,7 @@ pub(super) struct Files<'a> {
     pub(super) places: Places,
     pub(super) system: bool,
     pub(super) lock: &'a mut Lock,
-    pub(super) door: Rc<Door>,
+    pub(super) shared: Rc<SharedListener>,
 }
 
 impl Files<'_> {
@@ -103,7 +103,7 @@ impl Files<'_> {
                 table.display()
             ));
         }
-        if self.door.listener().is_handed_over() {
+        if self.shared.listener().is_handed_over() {
             return;
         }
         if os::admit(&socket, true, who.as_ref()).is_err() {
@@ -115,7 +115,7 @@ impl Files<'_> {
     fn look(&mut self) -> Result<(), Trouble> {
         self.admit();
         self.look_at_lock()?;
-        let is_listening = self.door.listener().is_in_place();
+        let is_listening = self.shared.listener().is_in_place();
         let is_shown = self.core.inner.borrow().table.is_in_place();
         if is_listening && is_shown {
             return Ok(());
@@ -124,9 +124,11 @@ impl Files<'_> {
         self.core.admission_due.set(true);
         if !is_shown {
             let table = self.places.table();
-            let put_back = self.core.inner.borrow_mut().table.put_back(&self.places, self.system);
+            // Users who are not admitted read no line of it meanwhile.
+            let everybody = self.system && self.core.admitted.borrow().is_none();
+            let put_back = self.core.inner.borrow_mut().table.put_back(&self.places, everybody);
             put_back.map_err(|e| later(&table, &e))?;
-            self.say_made(&table);
+            self.log_remade(&table);
         }
         if !is_listening {
             self.listen_again()?;
@@ -150,7 +152,7 @@ impl Files<'_> {
             Ok(lock) => {
                 *self.lock = lock;
                 self.note_ready();
-                self.say_made(&path);
+                self.log_remade(&path);
                 Ok(())
             }
             Err(LockError::Held { pid }) => {
@@ -170,7 +172,7 @@ impl Files<'_> {
         };
         let aside = self.places.fall_back();
         let is_new = aside.runtime != self.places.runtime;
-        let can_move = !self.door.listener().is_handed_over() && !self.places.host && is_new;
+        let can_move = !self.shared.listener().is_handed_over() && !self.places.host && is_new;
         if can_move && os::make_again(&aside, self.system).is_ok() {
             self.core.log.warn(&format!(
                 "the directory {} was removed and can't be made again ({e}): the socket moves to {}",
@@ -194,7 +196,7 @@ impl Files<'_> {
 
     fn listen_again(&self) -> Result<(), Trouble> {
         let socket = self.places.socket();
-        let old = self.door.listener();
+        let old = self.shared.listener();
         if old.is_handed_over() {
             return Err(Trouble::Later(format!(
                 "the socket {} was removed, and the service manager made it: restart its socket unit",
@@ -202,13 +204,13 @@ impl Files<'_> {
             )));
         }
         let listener = Listener::bind(&socket, self.system).map_err(|e| later(&socket, &e))?;
-        self.door.listener.replace(Rc::new(listener));
-        self.door.replaced.notify_one();
-        self.say_made(&socket);
+        self.shared.listener.replace(Rc::new(listener));
+        self.shared.replaced.notify_one();
+        self.log_remade(&socket);
         Ok(())
     }
 
-    fn say_made(&self, path: &Path) {
+    fn log_remade(&self, path: &Path) {
         self.core.log.warn(&format!("{} was removed: it is made again", path.display()));
     }
 }

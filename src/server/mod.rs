@@ -32,7 +32,7 @@ use tokio::sync::Notify;
 
 use self::{
     core::Core,
-    files::{Door, Files},
+    files::{Files, SharedListener},
     manager::Manager,
     threads::Threads,
 };
@@ -308,13 +308,13 @@ async fn serve(
             core.inner.borrow_mut().hub.name_user(uid, name);
         }
     }
-    let door = Door::new(listener);
+    let shared = SharedListener::new(listener);
     let mut files = Files {
         core: Rc::clone(&core),
         places: places.clone(),
         system: options.system,
         lock,
-        door: Rc::clone(&door),
+        shared: Rc::clone(&shared),
     };
     core.look_up_admitted().await;
     files.admit();
@@ -324,7 +324,7 @@ async fn serve(
     manager.ready(&socket);
     core.log.info(&format!("listening on {}", socket.display()));
 
-    let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), door));
+    let accepting = tokio::task::spawn_local(accept::accept(Rc::clone(&core), shared));
     let committing = tokio::task::spawn_local(past::commits(Rc::clone(&core), commits));
     let badges = tokio::task::spawn_local(past::badges(Rc::clone(&core)));
     let turns = tokio::task::spawn_local(turns(Rc::clone(&core)));

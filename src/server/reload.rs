@@ -39,12 +39,12 @@ pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Setting
         core.set_settings(new);
         core.look_up_admitted().await;
         core.log_unknown_names();
-        judge_again(&core).await;
+        apply_policy(&core).await;
     }
 }
 
 /// Applies the policy to the users who are connected.
-async fn judge_again(core: &Rc<Core>) {
+async fn apply_policy(core: &Rc<Core>) {
     let mut users: Vec<_> = {
         let inner = core.inner.borrow();
         inner.conns.values().map(|conn| (conn.uid(), conn.user().clone())).collect()

@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
-use crate::{chat::hub::Usage, history::History, limits::HEAVIEST_MAX, os};
+use crate::{
+    chat::hub::Usage,
+    history::History,
+    limits::{HEAVIEST_MAX, STATUS_OLD_MS_MAX},
+    os,
+};
 
 /// Counters and health, as `status` shows them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,16 +66,21 @@ fn heaviest(core: &Core) -> Vec<Heavy> {
     heavy.collect()
 }
 
-/// Answers a user's question. Counting walks all sessions, so an answer is good for twenty times as long as it took.
+/// Answers a user's question. Counting walks all sessions, so an answer is good for twenty times as long as it took,
+/// up to `STATUS_OLD_MS_MAX`.
 pub(super) fn status_for(core: &Core, uid: u32) -> Status {
     let now_us = os::monotonic_us();
-    let mut last = core.last_status.borrow_mut();
-    if last.as_ref().is_none_or(|(until_us, _)| now_us >= *until_us) {
-        let status = status(core);
-        let took_us = os::monotonic_us() - now_us;
-        *last = Some((now_us + 21 * took_us.max(1), status));
-    }
-    let mut status = last.as_ref().map_or_else(|| status(core), |(_, status)| status.clone());
+    let last = core.last_status.borrow().clone().filter(|(until_us, _)| now_us < *until_us);
+    let mut status = last.map_or_else(
+        || {
+            let status = status(core);
+            let took_us = os::monotonic_us() - now_us;
+            let until_us = now_us + (20 * took_us).min(STATUS_OLD_MS_MAX * 1000);
+            core.last_status.replace(Some((until_us, status.clone())));
+            status
+        },
+        |(_, status)| status,
+    );
     if !core.inner.borrow().hub.may_see_usage(uid) {
         let own = core.inner.borrow().hub.user_name(uid).map(|name| name.to_string());
         status.users.retain(|heavy| Some(&heavy.user) == own.as_ref());

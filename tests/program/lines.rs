@@ -105,7 +105,13 @@ fn input_is_not_read_while_the_queue_is_full() {
         own.strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
     };
     // It reads until its queue is full, and then waits for a server.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    eventually("it waits with a full queue", || {
+        let of =
+            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", sender.pid())).unwrap();
+        let read =
+            of("io").lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok());
+        of("status").contains("State:\tS") && read.unwrap() > 1024 * 1024
+    });
     assert!(!writer.is_finished(), "4 MB are more than it may hold");
     assert!(memory() < 16_000, "{} kB", memory());
     let _server = world.serve();

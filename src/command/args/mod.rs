@@ -95,7 +95,7 @@ pub(super) struct Global {
         hide_default_value = true
     )]
     pub(super) color: Color,
-    /// Give up after so long (500ms, 90s, 10m, 1h30m): exit code 124
+    /// Give up after that time (500ms, 90s, 10m, 1h30m): exit code 124
     #[arg(long, global = true, value_name = "DUR")]
     pub(super) timeout: Option<Dur>,
     /// Never start a server
@@ -899,7 +899,7 @@ fn command_without_dashes(args: &[OsString], e: &clap::Error) -> Option<String> 
         shown(&words.join(" "), false).into_owned()
     };
     Some(format!(
-        "unexpected argument '{}'; the command of `run` stands after --: moot {} -- {}",
+        "unexpected argument '{}'; write the command of `run` after --: moot {} -- {}",
         shown(word, false),
         words(&args[1..at]),
         words(&args[at..]),

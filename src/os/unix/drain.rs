@@ -50,7 +50,7 @@ pub fn has_one_output() -> bool {
 /// One output of a child and the file that it is copied to. Nothing here allocates after it was made: it is used in
 /// a forked process as well.
 #[derive(Debug)]
-struct Copy {
+struct OutputCopy {
     /// None once it has ended.
     source: Option<File>,
     /// None if it is read and dropped.
@@ -64,7 +64,7 @@ struct Copy {
     failed: Option<io::Error>,
 }
 
-impl Copy {
+impl OutputCopy {
     fn new(source: OwnedFd, to: Option<File>) -> io::Result<Self> {
         let source = File::from(source);
         // This end only: the child's own is another open file.
@@ -135,7 +135,7 @@ fn is_passing(e: &io::Error) -> bool {
 /// The outputs of a child, each with the file that it is copied to.
 #[derive(Debug)]
 pub struct Outputs {
-    copies: [Option<Copy>; OUTPUTS_MAX],
+    copies: [Option<OutputCopy>; OUTPUTS_MAX],
     woken: Woken,
 }
 
@@ -147,7 +147,7 @@ impl Outputs {
     pub fn new(outputs: impl IntoIterator<Item = (OwnedPipe, File)>) -> io::Result<(Self, Waker)> {
         let mut copies = [None, None];
         for (copy, (source, to)) in copies.iter_mut().zip(outputs) {
-            *copy = Some(Copy::new(source, Some(to))?);
+            *copy = Some(OutputCopy::new(source, Some(to))?);
         }
         let (waker, woken) = wake_pair()?;
         Ok((Self { copies, woken }, waker))
@@ -198,7 +198,7 @@ impl Outputs {
 /// # Errors
 /// If there can be no such process.
 pub(super) fn drop_in_background(source: OwnedFd) -> io::Result<()> {
-    let mut copies = [Some(Copy::new(source, None)?), None];
+    let mut copies = [Some(OutputCopy::new(source, None)?), None];
     match has_ended(&copies) {
         true => Ok(()),
         false => drain_in_background(&mut copies),
@@ -206,7 +206,7 @@ pub(super) fn drop_in_background(source: OwnedFd) -> io::Result<()> {
 }
 
 fn step(
-    copies: &mut [Option<Copy>; OUTPUTS_MAX],
+    copies: &mut [Option<OutputCopy>; OUTPUTS_MAX],
     woken: Option<&Woken>,
     wait: Option<Duration>,
     mut take: impl FnMut(usize, &[u8]),
@@ -270,7 +270,7 @@ fn step(
 }
 
 /// Returns true if no process can write to an output any longer, and all of it was read.
-fn has_ended(copies: &[Option<Copy>]) -> bool {
+fn has_ended(copies: &[Option<OutputCopy>]) -> bool {
     copies.iter().flatten().filter_map(|copy| copy.source.as_ref()).all(|source| {
         let mut fds = [PollFd::new(source.as_fd(), PollFlags::POLLIN)];
         let polled = poll(&mut fds, PollTimeout::ZERO);
@@ -280,7 +280,7 @@ fn has_ended(copies: &[Option<Copy>]) -> bool {
 }
 
 /// The processes that hold an output open, as far as this user may see that.
-fn holders(copies: &[Option<Copy>]) -> Vec<u32> {
+fn holders(copies: &[Option<OutputCopy>]) -> Vec<u32> {
     let sources = copies.iter().flatten().filter_map(|copy| copy.source.as_ref());
     let wanted: Vec<_> = sources
         .filter_map(|source| fstat(source).ok())
@@ -296,7 +296,7 @@ fn holders(copies: &[Option<Copy>]) -> Vec<u32> {
 }
 
 /// Copies to the end in a process that this one does not wait for.
-fn drain_in_background(copies: &mut [Option<Copy>; OUTPUTS_MAX]) -> io::Result<()> {
+fn drain_in_background(copies: &mut [Option<OutputCopy>; OUTPUTS_MAX]) -> io::Result<()> {
     // SAFETY: of a process with threads only this one is in the child, which therefore does nothing but system
     // calls: it allocates nothing, takes no lock, and ends by `_exit`.
     match unsafe { fork() }? {
@@ -328,7 +328,7 @@ fn exit_now() -> ! {
 }
 
 /// Handlers and descriptors that are not for this process: what waits for the end of those has to see it.
-fn forget_the_rest(copies: &[Option<Copy>; OUTPUTS_MAX]) {
+fn forget_the_rest(copies: &[Option<OutputCopy>; OUTPUTS_MAX]) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGCHLD] {
         // SAFETY: the default action runs no code of ours in a handler.
