@@ -143,7 +143,7 @@ fn users_who_are_not_admitted_see_nothing_of_a_host_server() {
             exits 0 $moot who
             # The same holds for what is made again.
             rm /run/moot/socket /run/moot/presence
-            until_ok $moot status; until_ok $daemon $moot who; until_ok $mailer $moot status
+            until_ok $moot status; until_ok $daemon $moot who; until_ok $mailer $moot who
         done
         echo >/etc/moot/moot.toml
         kill -HUP $server

@@ -110,7 +110,7 @@ fn input_is_not_read_while_the_queue_is_full() {
             |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", sender.pid())).unwrap();
         let read =
             of("io").lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok());
-        of("status").contains("State:\tS") && read.unwrap() > 1024 * 1024
+        of("status").contains("State:\tS") && read.unwrap() > 200_000
     });
     assert!(!writer.is_finished(), "4 MB are more than it may hold");
     assert!(memory() < 16_000, "{} kB", memory());

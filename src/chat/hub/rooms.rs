@@ -535,11 +535,9 @@ impl Hub {
         let lets_in = on && (role == Role::Invited || (role == Role::Operator && private));
         // The invited user is told each time, and may read nothing for long.
         let account = self.sessions[&id].account;
-        if lets_in {
-            if !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
-                let text = format!("too many invitations of {user}; try again in some seconds");
-                return refuse(RefusalCode::Failed, text);
-            }
+        if lets_in && !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
+            let text = format!("too many invitations of {user}; try again in some seconds");
+            return refuse(RefusalCode::Failed, text);
         }
         let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
             return no_room(room);
