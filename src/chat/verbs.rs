@@ -688,7 +688,7 @@ pub struct Page {
 pub struct HitInfo {
     /// Its stream.
     pub name: StreamLabel,
-    /// Its id over all streams.
+    /// How it is called in `before` of the next search; 0 is never used.
     pub id: u64,
     /// A body with this message only.
     #[serde(deserialize_with = "list")]

@@ -175,7 +175,10 @@ fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
             let streams = found.iter().map(|hit| hit.stream.clone()).collect();
             let name = || StreamLabel::Announcements;
             let hits = found.into_iter();
-            let hits = hits.map(|hit| HitInfo { name: name(), id: hit.id, body: hit.body });
+            let hits = hits.map(|hit| {
+                let id = search.order.conceal(hit.id);
+                HitInfo { name: name(), id, body: hit.body }
+            });
             Ok(Answer { reply: Reply::Hits { hits: hits.collect(), more }, streams })
         }
         Question::Unread { uid, user, label, marks, more } => {

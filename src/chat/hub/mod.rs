@@ -31,6 +31,7 @@ mod identity_cases;
 mod instances;
 mod ledger;
 mod notices;
+mod permutation;
 mod quota;
 mod reading;
 #[cfg(test)]
@@ -380,7 +381,8 @@ pub struct Hub {
     announcing: BTreeMap<u64, Announcing>,
     /// Announcements that wait for their time.
     waiting: BTreeMap<u64, Waiting>,
-    next_schedule: u64,
+    /// Scheduled announcements that were made in this run.
+    schedules: u64,
     /// Announcements, with their receipts.
     notices: BTreeMap<u64, Posted>,
     /// Those of them that somebody waits for to be kept.
@@ -474,7 +476,7 @@ impl Hub {
             asking,
             announcing: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            next_schedule: 1,
+            schedules: 0,
             notices: BTreeMap::new(),
             urgent_notices: BTreeSet::new(),
             notices_kept_us: 0,

@@ -1,6 +1,6 @@
 //! Announcements: who should have one, who has it, who is missing; those that wait for their time, and those that stay.
 //!
-//! A scheduled announcement waits under a number of its own (`!+2`). When its time comes it gets its place
+//! A scheduled announcement waits under a number of its own (`!+482915`). When its time comes it gets its place
 //! in the stream of announcements, and what says that it waits is removed in the transaction that stores
 //! it: over a crash at any instant it comes exactly once.
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ANNOUNCEMENTS, Action, Frame, Hub, Now, Record,
+    permutation::Permutation,
     quota::{AccountId, Holding, heaviest},
     request::refuse,
     session::Session,
@@ -36,6 +37,9 @@ use crate::{
         RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
     },
 };
+
+/// Half the bits of the number of an announcement that waits: short enough to be typed.
+const SCHEDULE_HALF_BITS: u32 = 10;
 
 /// Bytes of announcements in one answer; the caller asks again for more.
 const LIST_BYTES: usize = 40_000;
@@ -481,8 +485,7 @@ impl Hub {
             self.may_keep_notice(now, uid, state.text.len())?;
         }
         if let Some(at_us) = later {
-            let schedule = self.next_schedule;
-            self.next_schedule += 1;
+            let schedule = self.make_schedule();
             state.schedule = Some(schedule);
             state.wall_us = at_us;
             self.records.push(Record::Notice(Box::new(state.clone())));
@@ -1163,6 +1166,20 @@ impl Hub {
         self.records.extend(self.notices.values_mut().filter_map(Posted::take_unstored));
     }
 
+    /// Makes the number of an announcement that waits. It does not say how many others wait.
+    fn make_schedule(&mut self) -> u64 {
+        let order = Permutation::<SCHEDULE_HALF_BITS>::new(self.rules.secret);
+        loop {
+            self.schedules += 1;
+            let schedule = order.conceal(self.schedules);
+            let is_new = !self.waiting.contains_key(&schedule)
+                && self.notices.values().all(|posted| posted.state.schedule != Some(schedule));
+            if schedule > 0 && is_new {
+                return schedule;
+            }
+        }
+    }
+
     /// Whether there is an announcement that still has to be made, or to be shown to who comes.
     #[must_use]
     pub fn has_open_notices(&self, now: Now) -> bool {
@@ -1172,9 +1189,6 @@ impl Hub {
 
     /// What the last run knew.
     pub(super) fn restore_notice(&mut self, mut state: NoticeState) {
-        if let Some(schedule) = state.schedule {
-            self.next_schedule = self.next_schedule.max(schedule + 1);
-        }
         // Sessions of another run may have had the same numbers as those of this one.
         let mut from = (*state.from).clone();
         from.session = SessionId(0);
@@ -1607,14 +1621,33 @@ mod tests {
     }
 
     #[test]
+    fn number_of_a_scheduled_announcement_says_nothing_of_others() {
+        let mut scene = scene();
+        let at_us = Some(scene.now.wall_us + 500_000);
+        let mut made = Vec::new();
+        for _ in 0..40 {
+            let later = Announce { at_us, ..announce(None, "news") };
+            let reply = scene.request(ANN, Request::Announce(later));
+            let Ok(Reply::Scheduled { schedule, .. }) = reply else { panic!("{reply:?}") };
+            assert!((1..1 << (2 * SCHEDULE_HALF_BITS)).contains(&schedule), "{schedule}");
+            assert!(!made.contains(&schedule), "{schedule} twice in {made:?}");
+            made.push(schedule);
+        }
+        let rises = made.windows(2).filter(|two| two[0] < two[1]).count();
+        assert!((5..35).contains(&rises), "{made:?}");
+    }
+
+    #[test]
     fn scheduled_announcement_waits_over_a_failed_commit() {
         let mut scene = scene();
         let at_us = Some(scene.now.wall_us + 500_000);
         let later = Announce { at_us, ..announce(None, "news") };
-        scene.request(ANN, Request::Announce(later)).unwrap();
+        let reply = scene.request(ANN, Request::Announce(later));
+        let Ok(Reply::Scheduled { schedule, .. }) = reply else { panic!("{reply:?}") };
+        let id = NoticeId::Scheduled(schedule);
         scene.store = Store::Fails;
         scene.pass(900);
-        let waiting = scene.request(ANN, Request::Notice { id: NoticeId::Scheduled(1) });
+        let waiting = scene.request(ANN, Request::Notice { id });
         let Ok(Reply::Notice(info)) = waiting else { panic!("{waiting:?}") };
         assert_eq!(info.standing, NoticeStanding::Waiting);
         assert!(!scene.can_read(session(MIA), "news"));
@@ -1623,7 +1656,6 @@ mod tests {
         scene.pass(RECORDS_RETRY_MS + 100);
         assert!(scene.can_read(session(MIA), "news"));
         // What is saved says that it waits no longer, or it would be published again after a restart.
-        let id = NoticeId::Scheduled(1);
         let gone = Record::NoticeGone(id);
         let waits = |of: &Record| matches!(of, Record::Notice(state) if state.id() == id);
         let last = scene.saved.iter().rfind(|record| waits(record) || **record == gone);

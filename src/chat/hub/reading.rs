@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     ANNOUNCEMENTS, GoneRoom, Hub, Now, Record, StreamKey,
+    permutation::Permutation,
     request::{no_room, of_user, refuse},
     session::Wait,
     stream::Topic,
@@ -27,6 +28,9 @@ use crate::{
 
 /// Streams in one answer of what is unread; the caller asks again for more.
 const MARKS_PER_REPLY: usize = 200;
+
+/// Rows of a history that its searches can name.
+const SEARCH_ROWS_MAX: u64 = 1 << 40;
 
 /// Remaining work of one count of unread messages in memory.
 struct Looks {
@@ -95,8 +99,10 @@ pub struct SearchQuestion {
     pub from_uid: Option<u32>,
     /// Only what was said since, microseconds since 1970.
     pub since_us: Option<i64>,
-    /// Only older than this id; 0 for the newest.
+    /// Only older than this row of the history; 0 for the newest.
     pub before: u64,
+    /// How rows are called in the answer: their numbers count what everybody says.
+    pub order: Permutation<32>,
     /// How many at most.
     pub limit: u32,
 }
@@ -326,6 +332,12 @@ impl Hub {
                 Some(self.stream_key(tag))
             }
         };
+        let order = Permutation::new(self.rules.secret);
+        let before = if *before == 0 { 0 } else { order.reveal(*before) };
+        if before > SEARCH_ROWS_MAX {
+            let text = "these results are of an earlier run of the server; search again";
+            return refuse(RefusalCode::Failed, text);
+        }
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
         let uid = self.sessions[&id].peer.uid;
         Ok(Err(Question::Search(Box::new(SearchQuestion {
@@ -335,7 +347,8 @@ impl Hub {
             stream,
             from_uid,
             since_us: *since_us,
-            before: *before,
+            before,
+            order,
             limit: *limit,
         }))))
     }

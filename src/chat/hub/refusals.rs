@@ -149,6 +149,14 @@ fn retained(text: &str) -> Announce {
     Announce { retain: true, ack: true, ..announce(None, text) }
 }
 
+/// Returns the id of an announcement of [`SAM`] that waits for its time.
+fn scheduled(scene: &mut Scene) -> NoticeId {
+    let at_us = Some(scene.now.wall_us + 1_000_000);
+    let reply = scene.request(SAM, Request::Announce(Announce { at_us, ..announce(None, "x") }));
+    let Ok(Reply::Scheduled { schedule, .. }) = reply else { panic!("{reply:?}") };
+    NoticeId::Scheduled(schedule)
+}
+
 fn search(text: String, target: Option<Target>, from: Option<UserName>) -> Request {
     Request::Search { text, target, from, since_us: None, before: 0, limit: 9 }
 }
@@ -453,10 +461,7 @@ table! {
             (SAM, Request::Receipt { id: id(1), skip: 0 })
         };
         "one that waits for its time": |scene| {
-            let at_us = Some(scene.now.wall_us + 1_000_000);
-            let later = Announce { at_us, ..announce(None, "x") };
-            scene.request(SAM, Request::Announce(later)).unwrap();
-            (SAM, Request::Receipt { id: NoticeId::Scheduled(1), skip: 0 })
+            (SAM, Request::Receipt { id: scheduled(scene), skip: 0 })
         };
     }
     Notices (never: "a list may be empty")
@@ -479,10 +484,7 @@ table! {
             (MIA, Request::AckNotice { id: id(1) })
         };
         "one that waits for its time": |scene| {
-            let at_us = Some(scene.now.wall_us + 1_000_000);
-            let later = Announce { at_us, ..announce(None, "x") };
-            scene.request(SAM, Request::Announce(later)).unwrap();
-            (SAM, Request::AckNotice { id: NoticeId::Scheduled(1) })
+            (SAM, Request::AckNotice { id: scheduled(scene) })
         };
         "too many names of this user": |scene| {
             scene.request(ANN, Request::Announce(retained("x"))).unwrap();
@@ -545,6 +547,13 @@ table! {
     }
     Search {
         "no word": |_| (SAM, search(" ".to_owned(), None, None));
+        "results of an earlier run": |_| {
+            let mut search = search("x".to_owned(), None, None);
+            if let Request::Search { before, .. } = &mut search {
+                *before = 1;
+            }
+            (SAM, search)
+        };
         "long words": |_| (SAM, search("x".repeat(SEARCH_BYTES_MAX + 1), None, None));
         "a private room": |_| (SAM, search("x".to_owned(), Some(target("vault")), None));
         "an unknown user": |_| (SAM, search("x".to_owned(), None, Some(stranger())));

@@ -1,13 +1,10 @@
 //! The streams of one boot by their ids.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    ops::{Index, IndexMut},
-};
+use std::ops::{Index, IndexMut};
 
 use rustc_hash::FxHashMap;
 
-use super::{ANNOUNCEMENTS, quota::share, stream::Stream};
+use super::{ANNOUNCEMENTS, permutation::Permutation, quota::share, stream::Stream};
 use crate::{chat::verbs::StreamTag, limits::STREAM_IDS_PER_USER_MAX};
 
 /// Ids of one boot. The first number is that of the announcements.
@@ -21,7 +18,7 @@ const IDS: usize = u32::MAX as usize;
 #[derive(Debug)]
 pub(super) struct Streams {
     by_tag: FxHashMap<StreamTag, Stream>,
-    secret: [u64; 2],
+    order: Permutation<16>,
     /// Number from which the next id is made.
     next: u32,
     /// Ids that were made for each user.
@@ -34,7 +31,8 @@ impl Streams {
     /// Returns a collection that has only the announcements, under [`ANNOUNCEMENTS`].
     pub(super) fn new(announcements: Stream, secret: [u64; 2]) -> Self {
         let by_tag = FxHashMap::from_iter([(announcements.tag, announcements)]);
-        Self { by_tag, secret, next: 0, ids_of: FxHashMap::default(), made: 1 }
+        let order = Permutation::new(secret);
+        Self { by_tag, order, next: 0, ids_of: FxHashMap::default(), made: 1 }
     }
 
     /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing once all ids of this
@@ -50,7 +48,7 @@ impl Streams {
         let tag = loop {
             let number = self.next.checked_add(1)?;
             self.next = number;
-            let tag = StreamTag(scramble(self.secret, number));
+            let tag = StreamTag(self.order.conceal(number.into()) as u32);
             if tag != ANNOUNCEMENTS {
                 break tag;
             }
@@ -95,17 +93,6 @@ impl Streams {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_tag.values()
     }
-}
-
-/// A permutation of the 32-bit numbers: a Feistel network, whose rounds are keyed hashes.
-fn scramble(secret: [u64; 2], number: u32) -> u32 {
-    let (mut left, mut right) = (number >> 16, number & 0xffff);
-    for round in 0..4_u32 {
-        let mut hasher = DefaultHasher::new();
-        (secret, round, right).hash(&mut hasher);
-        (left, right) = (right, left ^ (hasher.finish() & 0xffff) as u32);
-    }
-    left << 16 | right
 }
 
 /// For ids that were looked up in the same call; an id that a client or an earlier turn named may be gone.

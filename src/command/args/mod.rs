@@ -441,7 +441,7 @@ pub(super) enum NoticeVerb {
     List,
     /// One of them, with its receipt
     Show {
-        /// !3, or !+2 while it waits (the ! may be left out)
+        /// !3, or !+482915 while it waits (the ! may be left out)
         id: NoticeId,
     },
     /// Say that you have seen it: for all your sessions, whatever their labels

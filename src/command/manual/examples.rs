@@ -97,7 +97,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "notices cancel",
         &[
             "moot notices cancel '!1'           # nobody is shown it any more",
-            "moot notices cancel '!+1'          # one that waits for its time",
+            "moot notices cancel '!3'            # the list has the id of one that waits",
         ],
     ),
     (

@@ -310,3 +310,31 @@ fn lists_of_a_stranger_name_no_private_room() {
     let who = world.run_as(OTHER_UID, &["who", "--all", "--json"]).ok().out;
     assert!(!who.contains(hidden.name), "{who}");
 }
+
+#[test]
+fn hits_of_a_search_do_not_count_what_others_say() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut raw = Raw::open(&world.dir.join("socket"), moot::os::own_uid(), None);
+    raw.submit_all(&SubmitTo::Room(room("den")), 1, "the word needle", 30);
+    let mut found = Vec::new();
+    while found.len() < 30 {
+        let before = found.last().copied().unwrap_or(0);
+        let search = Request::Search {
+            text: "needle".to_owned(),
+            target: None,
+            from: None,
+            since_us: None,
+            before,
+            limit: 4,
+        };
+        match raw.ask(&search) {
+            Some(Ok(Reply::Hits { hits, .. })) if !hits.is_empty() => {
+                found.extend(hits.iter().rev().map(|hit| hit.id));
+            }
+            other => panic!("after {found:?}: {other:?}"),
+        }
+    }
+    let near = found.windows(2).filter(|two| two[0].abs_diff(two[1]) < 1 << 40).count();
+    assert_eq!((found.len(), near), (30, 0), "{found:?}");
+}
