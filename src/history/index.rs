@@ -127,6 +127,8 @@ fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>>
     index.pragma_update(None, "journal_mode", "WAL")?;
     // It can be made anew.
     index.pragma_update(None, "synchronous", "NORMAL")?;
+    // Small steps: a commit of the history waits while the disk takes one.
+    index.pragma_update(None, "wal_autocheckpoint", 250)?;
     index.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     let version: i64 = index.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     if version == 0 {

@@ -723,7 +723,7 @@ impl Writer {
         let entries = job.entries.len() as u64;
         // Long texts and large records fill the log as well. A record of the usual size changes a few pages.
         let records: usize = job.records.iter().map(Record::weight).sum();
-        self.checkpoint(1 + entries.max(bytes / 1024) + 2 * records as u64);
+        self.checkpoint(1 + entries.max(bytes / 256) + 2 * records as u64);
         self.forget_removed();
         let due = Duration::from_millis(HISTORY_RETAIN_MS);
         if self.behind || self.times.retained.elapsed() >= due {
