@@ -114,7 +114,9 @@ fn row(attack: &Attack, size: Size) -> victim::Outcome<(Times, Times)> {
     let mut victim = Victim::new(&dir, VICTIM_UID);
     times(&mut victim, QUICK)?;
     let quiet = times(&mut victim, size)?;
-    let rounds = (attack.begin)(&Scene { socket: &dir.join("socket"), divisor: size.divisor });
+    let socket = &dir.join("socket");
+    let scene = Scene { socket, divisor: size.divisor, victim: VICTIM_UID };
+    let rounds = (attack.begin)(&scene);
     let over = AtomicBool::new(false);
     let beside = thread::scope(|scope| {
         for mut round in rounds {

@@ -36,7 +36,7 @@ fn survives(name: &str) {
     victim.fill_unstored("unstored").unwrap();
     let socket = world.dir.join("socket");
     let attack = ATTACKS.iter().find(|attack| attack.name == name).expect("an attack");
-    let rounds = (attack.begin)(&Scene { socket: &socket, divisor: DIVISOR });
+    let rounds = (attack.begin)(&Scene { socket: &socket, divisor: DIVISOR, victim: THIRD_UID });
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     victim.begin();
     let outcome = thread::scope(|scope| {
@@ -89,12 +89,16 @@ attacks! {
     unread_counts_cost_others_nothing "unread"
     status_of_many_sessions_costs_others_nothing "away"
     kick_of_many_sessions_costs_others_nothing "kick"
+    removals_of_many_sessions_cost_others_nothing "removals"
+    deletions_of_crowded_rooms_cost_others_nothing "deletions"
     reports_without_pause_cost_others_nothing "reports"
     pongs_without_pause_cost_others_nothing "pongs"
     repairs_without_pause_cost_others_nothing "repairs"
     lists_of_rooms_cost_others_nothing "rooms"
     lists_of_members_cost_others_nothing "who"
     questions_about_the_past_cost_others_nothing "past"
+    searches_of_several_users_cost_others_nothing "searches"
+    status_with_many_subscriptions_costs_others_nothing "status"
     joins_with_a_backlog_cost_others_nothing "backlog"
     joins_and_leaves_cost_others_nothing "joins"
     channels_that_come_and_go_cost_others_nothing "channels"
@@ -107,9 +111,13 @@ attacks! {
     places_for_workers_are_left_for_others "answerers"
     jobs_that_are_never_done_cost_others_nothing "jobs"
     announcements_and_reports_cost_others_nothing "announcements"
+    announcements_that_no_one_reads_cost_others_nothing "unheard"
     changes_of_records_cost_others_nothing "records"
+    roles_of_many_users_cost_others_nothing "roles"
+    invitations_without_pause_cost_others_nothing "invitations"
     refused_requests_cost_others_nothing "refusals"
     texts_without_pause_cost_others_nothing "texts"
+    direct_messages_to_many_sessions_cost_others_nothing "direct"
     connections_without_pause_cost_others_nothing "connects"
     oversized_handshakes_cost_others_nothing "hellos"
     frames_that_never_end_cost_others_nothing "half-frames"

@@ -43,6 +43,8 @@ pub struct Scene<'a> {
     pub socket: &'a Path,
     /// Divides the number of sessions, rooms and texts.
     pub divisor: usize,
+    /// Uid of the user beside the attack.
+    pub victim: u32,
 }
 
 impl Scene<'_> {
@@ -78,12 +80,16 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "unread", begin: unread },
     Attack { name: "away", begin: away },
     Attack { name: "kick", begin: kick },
+    Attack { name: "removals", begin: removals },
+    Attack { name: "deletions", begin: deletions },
     Attack { name: "reports", begin: reports },
     Attack { name: "pongs", begin: pongs },
     Attack { name: "repairs", begin: repairs },
     Attack { name: "rooms", begin: rooms },
     Attack { name: "who", begin: who },
     Attack { name: "past", begin: past },
+    Attack { name: "searches", begin: searches },
+    Attack { name: "status", begin: status },
     Attack { name: "backlog", begin: backlog },
     Attack { name: "joins", begin: joins },
     Attack { name: "channels", begin: channels },
@@ -96,9 +102,13 @@ pub const ATTACKS: &[Attack] = &[
     Attack { name: "answerers", begin: answerers },
     Attack { name: "jobs", begin: jobs },
     Attack { name: "announcements", begin: announcements },
+    Attack { name: "unheard", begin: unheard },
     Attack { name: "records", begin: records },
+    Attack { name: "roles", begin: roles },
+    Attack { name: "invitations", begin: invitations },
     Attack { name: "refusals", begin: refusals },
     Attack { name: "texts", begin: texts },
+    Attack { name: "direct", begin: direct },
     Attack { name: "connects", begin: connects },
     Attack { name: "hellos", begin: hellos },
     Attack { name: "half-frames", begin: half_frames },
@@ -187,6 +197,37 @@ fn kick(scene: &Scene<'_>) -> Vec<Round> {
     })
 }
 
+/// Removes many sessions from many rooms, one room after another.
+fn removals(scene: &Scene<'_>) -> Vec<Round> {
+    let names: Vec<_> = (0..scene.of(60)).map(|n| format!("v{n}")).collect();
+    let joins: Vec<_> = names.iter().map(|name| join(name, true)).collect();
+    let remove = |name| Request::KickFromRoom { room: room(name), user: own_name(), label: None };
+    let removals: Vec<_> = names.iter().map(|name| remove(name)).collect();
+    let (mut sessions, mut operator) = (scene.open_all(1_900), scene.open());
+    again(move || {
+        sessions
+            .iter_mut()
+            .for_each(|raw| raw.write(&joins.iter().flat_map(request).collect::<Vec<_>>()));
+        sessions.iter_mut().for_each(Raw::drain);
+        (operator.ask_all(&removals).len() == removals.len()).then_some(())
+    })
+}
+
+/// Deletes rooms that are full of members.
+fn deletions(scene: &Scene<'_>) -> Vec<Round> {
+    let (mut sessions, mut operator) = (scene.open_all(1_900), scene.open());
+    let mut n = 0;
+    again(move || {
+        let name = format!("d{n}");
+        n += 1;
+        operator.ask(&create(&name, n % 2 == 0))?.ok();
+        let join = request(&join(&name, true));
+        sessions.iter_mut().for_each(|raw| raw.write(&join));
+        sessions.iter_mut().for_each(Raw::drain);
+        operator.ask(&Request::DeleteRoom { room: room(&name) }).map(drop)
+    })
+}
+
 /// Lists many rooms.
 fn rooms(scene: &Scene<'_>) -> Vec<Round> {
     for uid in [UID].into_iter().chain(HELPERS) {
@@ -228,6 +269,32 @@ fn past(scene: &Scene<'_>) -> Vec<Round> {
             Request::Unread { target: None, skip: 0 },
         ],
     )
+}
+
+/// Searches as several users, for what is often said and for what is not.
+fn searches(scene: &Scene<'_>) -> Vec<Round> {
+    scene.fill("found", &"the quick brown fox ".repeat(50), 4_000);
+    let search = |text: &str| Request::Search {
+        text: text.to_owned(),
+        target: None,
+        from: None,
+        since_us: None,
+        before: 0,
+        limit: 10_000,
+    };
+    let frames = [search("fox"), search("t"), search("no such words")];
+    let frames: Vec<u8> = frames.iter().flat_map(request).collect();
+    let open = |uid| Raw::open_all(scene.socket, uid, Kind::Script, 8);
+    flood(HELPERS.into_iter().flat_map(open).map(|raw| (raw, frames.clone())).collect::<Vec<_>>())
+}
+
+/// Requests the state of the server, with many subscriptions to count.
+fn status(scene: &Scene<'_>) -> Vec<Round> {
+    let mut sessions = scene.open_all(1_900);
+    let joins: Vec<_> = (0..scene.of(60)).map(|n| join(&format!("s{n}"), false)).collect();
+    sessions.iter_mut().for_each(|raw| drop(raw.ask_all(&joins)));
+    let ask = bytes_of(|to| frame::put(to, FrameKind::Status, |_| {}));
+    flood(sessions.into_iter().map(|raw| (raw, ask.clone())))
 }
 
 /// Joins with the whole backlog, and leaves.
@@ -272,6 +339,39 @@ fn records(scene: &Scene<'_>) -> Vec<Round> {
     all.extend((0..10).map(|seq| Request::MarkRead { target: target("mine"), seq }));
     all.extend([role(true), role(false), Request::Unfollow { room: room("mine") }]);
     pipelines(scene, &all)
+}
+
+/// Gives roles to many users and takes them, from many sessions.
+fn roles(scene: &Scene<'_>) -> Vec<Round> {
+    scene.fill("ranks", "a text", 1);
+    let role = |(n, on): (u32, bool)| {
+        let user = UserName::of_uid(100_000 + n);
+        Request::Role { room: room("ranks"), user, role: Role::Muted, on }
+    };
+    let all: Vec<_> = (0..20).map(|n| (n, true)).chain((0..20).map(|n| (n, false))).collect();
+    let frames: Vec<u8> = all.into_iter().map(role).flat_map(|role| request(&role)).collect();
+    flood(scene.open_all(300).into_iter().map(|raw| (raw, frames.clone())))
+}
+
+/// Invites the victim to many rooms, and takes the invitations back.
+fn invitations(scene: &Scene<'_>) -> Vec<Round> {
+    let names: Vec<_> = (0..scene.of(100)).map(|n| format!("i{n}")).collect();
+    let mut first = scene.open();
+    let make = |name: &String| Request::CreateRoom {
+        room: room(name),
+        history: false,
+        private: true,
+        read_only: false,
+    };
+    first.ask_all(&names.iter().map(make).collect::<Vec<_>>());
+    let user = moot::os::user_name(scene.victim).unwrap_or_else(|| UserName::of_uid(scene.victim));
+    let invite = |name: &String, on| {
+        let (user, role) = (user.clone(), Role::Invited);
+        request(&Request::Role { room: room(name), user, role, on })
+    };
+    let frames: Vec<u8> =
+        names.iter().flat_map(|name| [invite(name, true), invite(name, false)].concat()).collect();
+    flood(scene.open_all(100).into_iter().map(|raw| (raw, frames.clone())))
 }
 
 /// Sends requests that are refused.
@@ -333,6 +433,38 @@ fn texts(scene: &Scene<'_>) -> Vec<Round> {
         speakers.retain_mut(|speaker| speaker());
         !speakers.is_empty()
     })]
+}
+
+/// Sends direct messages that many sessions of the attacker receive.
+fn direct(scene: &Scene<'_>) -> Vec<Round> {
+    let all = Request::Join {
+        follow: Follow::AllDirect,
+        begin: Begin::Now,
+        membership: false,
+        keep: false,
+    };
+    let mut members = scene.open_all(1_900);
+    members.iter_mut().for_each(|raw| drop(raw.ask(&all)));
+    let mut rounds: Vec<Round> = vec![Box::new(move || {
+        members.iter_mut().for_each(Raw::drain);
+        !members.is_empty()
+    })];
+    let (mut writer, mut counter) = (scene.open(), 1);
+    let opens: Vec<_> = (0..64).map(|n| Request::Open { target: user(100_000 + n) }).collect();
+    let opened = writer.ask_all(&opens).into_iter().filter_map(|reply| match reply {
+        Ok(Reply::Opened(info)) => Some(info.tag),
+        _ => None,
+    });
+    let streams: Vec<_> = opened.collect();
+    rounds.push(Box::new(move || {
+        for tag in &streams {
+            writer.write(&submit(counter, SubmitTo::Stream(*tag), &["a text"]));
+            counter += 1;
+            writer.drain();
+        }
+        writer.alive
+    }));
+    rounds
 }
 
 /// Connects and disconnects.
@@ -528,4 +660,20 @@ fn announcements(scene: &Scene<'_>) -> Vec<Round> {
         }
         Some(())
     })
+}
+
+/// Announces to many sessions, none of which ever reports or reads.
+fn unheard(scene: &Scene<'_>) -> Vec<Round> {
+    let (follow, begin) = (Follow::Announcements, Begin::Now);
+    let all = Request::Join { follow, begin, membership: false, keep: false };
+    let mut members = scene.open_all(1_900);
+    members.iter_mut().for_each(|raw| drop(raw.ask(&all)));
+    let text = Text::new("hear, hear").expect("a text");
+    let announce = Request::Announce(Announce::new(Level::Info, text));
+    let mut rounds = pipelines(scene, &[announce]);
+    let mut pass = rounds.remove(0);
+    vec![Box::new(move || {
+        members.retain(|raw| raw.alive);
+        pass()
+    })]
 }
