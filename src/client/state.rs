@@ -364,6 +364,10 @@ impl State {
 
     fn ask_to_follow(&mut self, follow: Follow) {
         let begin = self.begin_of(&follow);
+        self.ask_to_join(follow, begin);
+    }
+
+    fn ask_to_join(&mut self, follow: Follow, begin: Begin) {
         let (membership, keep) = (self.follows.membership, self.follows.keep);
         let request = Request::Join { follow: follow.clone(), begin, membership, keep };
         let serial = self.put(&request);
@@ -378,9 +382,7 @@ impl State {
             // An older history was put back: a number that there never was is answered with a gap.
             (Some(stream), _) => {
                 let run = self.before_run;
-                let put_back = stream.stored
-                    && self.epoch != self.before_epoch
-                    && !planted(Fault::ClientIgnoresEpoch);
+                let put_back = stream.stored && self.is_another_history();
                 let seq = if put_back { u64::MAX } else { stream.inbox.next() - 1 };
                 match self.lasting(stream.room) {
                     Some(room) => Begin::Resume { run, seq, room: room.id },
@@ -548,7 +550,6 @@ impl State {
             return Ok(());
         };
         let follow = live.joining.remove(at).map(|(_, follow)| follow);
-        let last = live.joining.is_empty() && !live.is_ready;
         match (result, follow) {
             (Ok(Reply::Joined(infos)), follow) => {
                 for info in infos {
@@ -570,7 +571,6 @@ impl State {
             }
             (Err(refusal), _) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
             (Err(refusal), Some(follow)) => {
-                self.follows.follow.retain(|f| *f != follow);
                 let resumed = match &follow {
                     Follow::Room(room) => self
                         .before_named(&StreamName::Room(room.clone()))
@@ -580,12 +580,16 @@ impl State {
                         None
                     }
                 };
-                match resumed {
+                let gone = resumed.filter(|_| refusal.code == RefusalCode::Absent);
+                if gone.is_none() || !self.is_another_history() {
+                    self.follows.follow.retain(|f| *f != follow);
+                }
+                match gone {
+                    // Nobody deleted it: this history never had it.
+                    Some(room) if self.is_another_history() => self.join_anew(room),
                     // The room itself is gone, whatever has its name now.
-                    Some(room) if refusal.code == RefusalCode::Absent => {
-                        self.queue(Queued::Event(Event::Deleted { room }));
-                    }
-                    _ => {
+                    Some(room) => self.queue(Queued::Event(Event::Deleted { room })),
+                    None => {
                         if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
                             self.submit_waiting_for(room);
                         }
@@ -594,10 +598,23 @@ impl State {
                 }
             }
         }
-        if last {
+        if self.live.as_ref().is_some_and(|live| live.joining.is_empty() && !live.is_ready) {
             self.become_ready();
         }
         Ok(())
+    }
+
+    /// Returns true if the server has another history than the one that this member knew.
+    fn is_another_history(&self) -> bool {
+        self.epoch != self.before_epoch && !planted(Fault::ClientIgnoresEpoch)
+    }
+
+    /// Follows a room by its name that is in no history any more: what was said there is lost.
+    fn join_anew(&mut self, room: RoomName) {
+        let stream = StreamName::Room(room.clone());
+        self.before.retain(|before| before.name != stream);
+        self.queue(Queued::Event(Event::Gap { stream, range: None, reason: GapReason::Run }));
+        self.ask_to_join(Follow::Room(room), Begin::Now);
     }
 
     /// Whoever joins wants all or nothing.

@@ -394,24 +394,37 @@ pub(super) fn noted(path: &Path) -> Option<(u32, u64)> {
     Some((epoch.parse().ok()?, newest.parse().ok()?))
 }
 
-/// How often an older database was put back in the place of a newer one: a note beside it knows the
-/// newest id of not long ago.
+/// Tells histories apart for those who knew an earlier one: a random number for a new history, and one more each
+/// time an older database was put back in the place of a newer one. A note beside it knows the newest id of not
+/// long ago.
 fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
     let noted = noted(path);
-    let known = u32::try_from(fact(connection, "epoch")?).unwrap_or(0).max(1);
+    let known = match u32::try_from(fact(connection, "epoch")?).unwrap_or(0) {
+        0 if newest == 0 && noted.is_none() => random_epoch()?,
+        known => known.max(1),
+    };
     let epoch = match noted {
         Some((epoch, before)) if newest < before && !planted(Fault::OlderHistoryKeepsEpoch) => {
-            epoch.max(known) + 1
+            epoch.max(known).saturating_add(1)
         }
         Some((epoch, _)) => epoch.max(known),
         None => known,
     };
     // On a full disk, what is in place has to do.
-    if epoch > known && set_fact(connection, "epoch", epoch.into()).is_err() {
+    if u64::from(epoch) != fact(connection, "epoch")?
+        && set_fact(connection, "epoch", epoch.into()).is_err()
+    {
         return Ok(epoch);
     }
     let _ = write_note(path, epoch, newest);
     Ok(epoch)
+}
+
+fn random_epoch() -> rusqlite::Result<u32> {
+    let random: [u8; 4] =
+        os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    // There is room above it for each older database that is ever put back.
+    Ok(u32::from_le_bytes(random) >> 2 | 1)
 }
 
 /// What an index says that belongs to this history: random, and another one with each epoch.

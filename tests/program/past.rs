@@ -646,6 +646,34 @@ fn a_member_is_told_when_an_older_history_was_put_back() {
 }
 
 #[test]
+fn members_go_on_in_their_rooms_after_the_history_was_lost() {
+    // With and without the note that tells histories apart.
+    for lost in [
+        ["history.db", "history.db-wal", "none"],
+        ["history.db", "history.db-wal", "history.epoch"],
+    ] {
+        let world = World::new();
+        let mut server = world.serve();
+        let mut bob = world.listen(&["dev", "den"]);
+        world.run(&["send", "dev", "one"]).ok();
+        assert_eq!(bob.next("a text")["text"], "one");
+        world.end(&mut server);
+        for file in lost {
+            // The log is gone after a clean end.
+            let _ = std::fs::remove_file(world.dir.join(file));
+        }
+        let _server = world.serve();
+        bob.next_of("ready");
+        let mut gaps = [bob.next_of("gap"), bob.next_of("gap")].map(|gap| gap["room"].clone());
+        gaps.sort_by_key(ToString::to_string);
+        assert_eq!(gaps, ["den", "dev"]);
+        world.run(&["send", "dev", "another first"]).ok();
+        let message = bob.next("what comes next");
+        assert_eq!((&message["text"], &message["seq"]), (&"another first".into(), &1.into()));
+    }
+}
+
+#[test]
 fn what_others_said_after_much_of_ones_own_is_unread_and_read() {
     let world = World::new();
     let _server = world.serve();
