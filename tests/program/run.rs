@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::world::{Done, Process, World};
+use super::world::{Done, Process, World, eventually};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
 
@@ -159,6 +159,50 @@ fn a_member_stands_in_the_room_while_the_command_runs() {
 }
 
 #[test]
+fn result_in_a_room_is_an_object_in_json() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut members = [world.listen(&["dev"]), world.join(&["dev"])];
+    let wait = world.moot(&["wait", "--json", "dev", "--match", "failed with"]);
+    let mut wait = Process::spawn(wait);
+    eventually("it listens", || wait.errors().contains("\"ready\""));
+    // A title that looks like a result itself.
+    let title = "a (b): ok after 1.0 s\n";
+    world.run_it(&["dev", "--title", title], &[MOOT, "history", "nowhere"]).exits(5);
+    let want = serde_json::json!({
+        "state": "ended",
+        "title": "a (b): ok after 1.0 s\\n",
+        "code": 5,
+        "signal": null,
+        "timed_out": false,
+    });
+    for member in &mut members {
+        let messages: Vec<_> = (0..3).map(|_| member.next_of("message")).collect();
+        assert_eq!(messages[2]["run"], want);
+        assert!(messages[..2].iter().all(|message| message.get("run").is_none()));
+    }
+    assert_eq!(wait.next("the result")["run"], want);
+    for command in [&["history", "dev"][..], &["search", "failed"], &["export", "dev"]] {
+        let done = world.run(&[&["--json"], command].concat()).ok();
+        let objects = done.objects();
+        let runs: Vec<_> = objects.iter().filter_map(|object| object.get("run")).collect();
+        assert_eq!(runs, [&want], "{command:?}");
+    }
+    // Anyone can write such a text, and be told apart by their name.
+    world
+        .run(&[
+            "send",
+            "dev",
+            "x: nobody knows how it ended, since `moot run` did not end by itself",
+        ])
+        .ok();
+    let lost = members[0].next_of("message");
+    assert_eq!((&lost["run"]["state"], &lost["run"]["title"]), (&"lost".into(), &"x".into()));
+    world.run(&["wait", "dev", "--run", title, "--since", "1h"]).exits(5);
+    world.run(&["wait", "dev", "--run", "a (b)", "--since", "1h", "--timeout", "10ms"]).exits(124);
+}
+
+#[test]
 fn a_user_can_be_told_as_well() {
     let world = World::new();
     let _server = world.serve();
@@ -186,7 +230,7 @@ mod posix {
     };
 
     use super::*;
-    use crate::world::{eventually, kill};
+    use crate::world::kill;
 
     fn sh(script: &str) -> [&str; 3] {
         ["sh", "-c", script]

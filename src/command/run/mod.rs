@@ -7,6 +7,7 @@
 mod batch;
 mod outbox;
 mod pump;
+mod result;
 mod talk;
 mod words;
 
@@ -24,7 +25,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-pub(super) use self::words::{code_of_result, result_pattern, title};
+pub(super) use self::{result::RunResult, words::title};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
