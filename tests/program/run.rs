@@ -203,6 +203,25 @@ fn result_in_a_room_is_an_object_in_json() {
 }
 
 #[test]
+fn chronic_run_is_silent_unless_the_command_fails() {
+    let world = World::new();
+    let _server = world.serve();
+    let done = world.run_it(&["dev", "--chronic"], &[MOOT, "--version"]).ok();
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
+    assert!(world.said("dev")[1].starts_with("moot "), "the room gets all");
+    let done = world.run_it(&["dev", "--chronic"], &[MOOT, "history", "nowhere"]).exits(5);
+    assert_eq!(done.out, "");
+    assert!(done.err.contains("nowhere"), "{}", done.err);
+    // Together with --on-fail nothing is said in the room either.
+    let before = world.said("dev").len();
+    let flags = ["dev", "--chronic", "--on-fail", "--json"];
+    let done = world.run_it(&flags, &[MOOT, "--version"]).ok();
+    assert_eq!((done.out.as_str(), &result_of(&done)["lines"]), ("", &1.into()));
+    assert_eq!(world.said("dev").len(), before);
+    world.run_it(&["dev", "--chronic"], &["no-such-command-anywhere"]).exits(127);
+}
+
+#[test]
 fn a_user_can_be_told_as_well() {
     let world = World::new();
     let _server = world.serve();
@@ -817,6 +836,72 @@ mod posix {
         assert_eq!(run.code(), 0);
         world.run(&["history", "dev"]).exits(5);
         assert_eq!(run.errors().matches("was deleted").count(), 1);
+    }
+
+    #[test]
+    fn output_of_a_chronic_run_comes_at_the_end_and_in_order() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "echo out; echo err >&2; printf 'a\\377\\033[1m'; ";
+        for (end, code) in [("exit 3", 3), ("kill -9 $$", 137), ("exec sleep 1000", 124)] {
+            let script = format!("{script}{end}");
+            let flags = ["dev", "--chronic", "--timeout", "1s"];
+            let output = world.run_command(&flags, &sh(&script)).output().unwrap();
+            assert_eq!(output.status.code(), Some(code));
+            assert_eq!(output.stdout, b"out\na\xff\x1b[1m");
+            assert_eq!(output.stderr, b"err\n");
+        }
+        // Nothing comes before the end.
+        let script = "echo early; touch here; read x; echo late; exit 3";
+        let mut command = world.run_command(&["dev", "--chronic"], &sh(script));
+        command.stdin(Stdio::piped());
+        let mut run = Process::spawn(command);
+        world.hears("dev", "early");
+        assert_eq!(run.rest(), Vec::<String>::new());
+        run.say("");
+        assert_eq!(
+            (run.line("at the end"), run.line("at the end")),
+            ("early".into(), "late".into())
+        );
+        assert_eq!(run.code(), 3);
+        // In one file both are in order.
+        let script = "for i in 1 2 3; do echo out$i; echo err$i >&2; done; exit 2";
+        let line = format!("{MOOT} run dev --chronic --title job -- sh -c \"$SCRIPT\" 2>&1");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).env("MOOT_SERVER", &world.dir).env("SCRIPT", script);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let lines: String = (1..4).map(|i| format!("out{i}\nerr{i}\n")).collect();
+        assert_eq!(Done::of(command, None).exits(2).out, lines);
+    }
+
+    #[test]
+    fn signal_ends_a_chronic_run_whose_output_has_no_reader() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "head -c 1000000 /dev/zero; echo end >&2; exit 3";
+        let mut run = world.run_command(&["dev", "--chronic"], &sh(script)).spawn().unwrap();
+        world.hears("dev", "job: failed with exit code 3");
+        let mut some = [0; 1000];
+        run.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+        kill(run.id(), "TERM");
+        assert_eq!(run.wait().unwrap().code(), Some(3));
+        // Without a reader of one output, the other one is written all the same.
+        let mut run = world.run_command(&["dev", "--chronic"], &sh(script)).spawn().unwrap();
+        drop(run.stdout.take());
+        let mut errors = String::new();
+        run.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!((run.wait().unwrap().code(), errors.as_str()), (Some(3), "end\n"));
+    }
+
+    #[test]
+    fn chronic_run_without_a_place_for_output_shows_it() {
+        let world = World::new();
+        let _server = world.serve();
+        let mut command = world.run_command(&["dev", "--chronic"], &sh("echo out"));
+        command.env("TMPDIR", "/nonexistent");
+        let done = Done::of(command, None).ok();
+        assert_eq!(done.out, "out\n");
+        assert!(done.err.contains("can't save output in /nonexistent"), "{}", done.err);
     }
 
     #[test]

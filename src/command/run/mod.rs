@@ -8,6 +8,7 @@ mod batch;
 mod outbox;
 mod pump;
 mod result;
+mod spool;
 mod talk;
 mod words;
 
@@ -25,14 +26,15 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-pub(super) use self::{result::RunResult, words::title};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
     pump::{HAS_ENDED, IS_HURRIED, Pump, Pumped, RUNS},
+    spool::SharedSpool,
     talk::Talker,
     words::{Outcome, Report},
 };
+pub(super) use self::{result::RunResult, words::title};
 use super::{
     args::{RunArgs, check_will},
     connect::Context,
@@ -54,8 +56,8 @@ const NEWS_AHEAD: usize = 16;
 /// How often whoever reads a pipe is woken until he has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
-/// An output of the command, and the file that it is passed through to.
-type Passed = (OwnedPipe, File, Stream);
+/// An output of the command, and the file that it is passed through to, if it is.
+type Passed = (OwnedPipe, Option<File>, Stream);
 
 /// What the main thread waits for.
 enum News {
@@ -64,6 +66,8 @@ enum News {
     Pumped(Pumped),
     /// Everything was said, or can't be.
     Talked,
+    /// The output of a command that failed was shown.
+    Shown(io::Result<()>),
 }
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
@@ -78,12 +82,14 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let signals = ChildSignals::catch().map_err(|e| own_fault("can't wait for signals", &e))?;
     let (talker, letters) = Mailbox::new(1).map_err(|e| own_fault("can't wait for output", &e))?;
     let shared = Shared::new(keep(args), talker);
+    let spool = if args.chronic { spool(context) } else { None };
     let (tell, news) = bounded(NEWS_AHEAD);
     let mut run = Run {
         context,
         args,
         title: title(args.title.as_deref(), &args.command),
         shared,
+        spool,
         tell,
         news,
         child: None,
@@ -97,6 +103,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         is_late: false,
         kill_at: None,
         is_hurried: false,
+        is_said: false,
+        is_shown: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
     // The signal that this process got ended the command: whoever sent it sees the same of both.
@@ -115,6 +123,18 @@ fn keep(args: &RunArgs) -> Keep {
     }
 }
 
+/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command comes first.
+fn spool(context: &Context) -> Option<SharedSpool> {
+    let spool = SharedSpool::new();
+    let warn = |e: &io::Error| {
+        let directory = std::env::temp_dir();
+        let directory = directory.display();
+        let text = format!("can't save output in {directory}: {e}; all output is shown at once");
+        context.out.warn(&text);
+    };
+    spool.inspect_err(warn).ok()
+}
+
 fn own_fault(what: &str, e: &io::Error) -> Failure {
     Failure::new(Exit::OwnFault, format!("{what}: {e}"))
 }
@@ -124,6 +144,8 @@ struct Run<'a> {
     args: &'a RunArgs,
     title: String,
     shared: Shared,
+    /// The output, until it is known whether the command failed; none if it is passed through.
+    spool: Option<SharedSpool>,
     tell: Sender<News>,
     news: Receiver<News>,
     /// The command, until it was waited for.
@@ -144,6 +166,10 @@ struct Run<'a> {
     kill_at: Option<Instant>,
     /// Somebody wants it to end, and the command has.
     is_hurried: bool,
+    /// Everything was said, or can't be.
+    is_said: bool,
+    /// The output of a command that failed was shown.
+    is_shown: bool,
 }
 
 impl Run<'_> {
@@ -184,6 +210,9 @@ impl Run<'_> {
         } else {
             vec![]
         });
+        if !outcome.is_good() {
+            self.show_output()?;
+        }
         self.wait_until_said();
         self.report(pid, &outcome, took);
         Ok(self.exit_code(&outcome))
@@ -197,7 +226,9 @@ impl Run<'_> {
         if let Some(places) = places {
             command.env("MOOT_SERVER", places.directory());
         }
-        let (out, err) = (os::standard_output()?, os::standard_error()?);
+        let is_passed = self.spool.is_none();
+        let out = is_passed.then(os::standard_output).transpose()?;
+        let err = is_passed.then(os::standard_error).transpose()?;
         if os::has_one_output() {
             // What is written to both is read in that order.
             let (output, end) = io::pipe()?;
@@ -237,8 +268,8 @@ impl Run<'_> {
         let streams = outputs.iter().map(|(_, _, stream)| *stream).collect();
         let (outputs, waker) =
             Outputs::new(outputs.into_iter().map(|(source, to, _)| (source, to)))?;
-        let (shared, phase) = (self.shared.clone(), Arc::clone(&self.phase));
-        let pump = Pump { outputs, streams, shared, phase };
+        let (shared, spool) = (self.shared.clone(), self.spool.clone());
+        let pump = Pump { outputs, streams, shared, spool, phase: Arc::clone(&self.phase) };
         let tell = self.tell.clone();
         spawn("moot-out", move || drop(tell.send(News::Pumped(pump.run()))))?;
         self.wakers.push(waker);
@@ -304,6 +335,30 @@ impl Run<'_> {
         }
     }
 
+    /// Shows the output of a command that failed, and waits for that as long as no signal asks this process to end:
+    /// its reader may be slow.
+    fn show_output(&mut self) -> Result<(), Failure> {
+        let Some(spool) = self.spool.clone() else { return Ok(()) };
+        let (tell, json) = (self.tell.clone(), self.context.global.json);
+        let show = move || {
+            let warn = |text: String| Output::error(&Failure::new(Exit::Failed, text), json);
+            let mut spool = spool.lock();
+            let outputs = os::standard_output().and_then(|out| Ok((out, os::standard_error()?)));
+            let gap = |bytes| warn(words::not_shown(bytes, None));
+            let shown = outputs.and_then(|(out, err)| spool.show(out, err, gap));
+            if let Some((bytes, e)) = spool.unsaved() {
+                warn(words::not_shown(bytes, Some(e)));
+            }
+            // Nobody is left to tell if that fails.
+            let _ = tell.send(News::Shown(shown));
+        };
+        spawn("moot-show", show).map_err(|e| own_fault("can't start a thread", &e))?;
+        while !self.is_shown && !self.is_hurried {
+            self.take(None);
+        }
+        Ok(())
+    }
+
     /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
     /// another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
@@ -326,8 +381,7 @@ impl Run<'_> {
     /// Until everything stands, or it has taken too long.
     fn wait_until_said(&mut self) {
         let ended = Instant::now();
-        let mut is_talking = true;
-        while is_talking && !self.is_hurried {
+        while !self.is_said && !self.is_hurried {
             let patience = match self.shared.lock().is_starting() {
                 true => START_MS_MAX,
                 false => RUN_UNSENT_MS_MAX,
@@ -336,12 +390,12 @@ impl Run<'_> {
             if until <= Instant::now() {
                 return;
             }
-            is_talking = !self.take(Some(until.min(Instant::now() + WAKE_EVERY)));
+            self.take(Some(until.min(Instant::now() + WAKE_EVERY)));
         }
     }
 
-    /// Waits once; whether everything was said.
-    fn take(&mut self, until: Option<Instant>) -> bool {
+    /// Waits for news once.
+    fn take(&mut self, until: Option<Instant>) {
         let news = match until {
             Some(at) => self.news.recv_deadline(at),
             // We have an end of it ourselves: it is never closed.
@@ -377,10 +431,15 @@ impl Run<'_> {
                     self.unpassed = Some(e);
                 }
             }
-            (Ok(News::Talked), _) => return true,
+            (Ok(News::Talked), _) => self.is_said = true,
+            (Ok(News::Shown(shown)), _) => {
+                self.is_shown = true;
+                if let Err(e) = shown {
+                    self.context.out.warn(&format!("can't write the command's output: {e}"));
+                }
+            }
             (Err(_), _) => {}
         }
-        false
     }
 
     // ---- the end -----------------------------------------------------------------------------

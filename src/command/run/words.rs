@@ -5,11 +5,7 @@ use std::{ffi::OsString, time::Duration};
 use serde_json::{Value, json};
 
 use super::batch::Amount;
-use crate::{
-    chat::text::shown,
-    limits::RUN_TITLE_BYTES_MAX,
-    os::ChildEnd,
-};
+use crate::{chat::text::shown, limits::RUN_TITLE_BYTES_MAX, os::ChildEnd};
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +93,15 @@ pub(super) fn left_out(amount: Amount) -> String {
         (0, 0) => String::new(),
         (lines, 0) => format!("… {lines} line{s} {were} left out …"),
         (lines, bytes) => format!("… {lines} line{s} ({}) {were} left out …", size(bytes)),
+    }
+}
+
+/// Output of a command that failed which is not shown: for the bound of the spool, or for an error.
+pub(super) fn not_shown(bytes: u64, why: Option<&std::io::Error>) -> String {
+    let size = size(bytes);
+    match why {
+        None => format!("{size} of the command's output were left out here (--chronic)"),
+        Some(e) => format!("the last {size} of the command's output could not be saved: {e}"),
     }
 }
 

@@ -24,7 +24,7 @@ pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
 pub use dir::Dir;
-pub use drain::{Outputs, OwnedPipe, POLLS_OUTPUTS, has_one_output};
+pub use drain::{Outputs, OwnedPipe, POLLS_OUTPUTS, has_one_output, unnamed_file};
 pub use files::{
     FileIdentity, admit, file_identity, hidden_name, is_out_of_descriptors, make_private,
     open_to_read, owner_of,
