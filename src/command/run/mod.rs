@@ -6,6 +6,7 @@
 
 mod batch;
 mod outbox;
+mod plain;
 mod pump;
 mod result;
 mod spool;
@@ -48,7 +49,9 @@ use crate::{
     limits::{
         RUN_DRAIN_MS, RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX,
     },
-    os::{self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places},
+    os::{
+        self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places, Pty,
+    },
 };
 
 /// News that may wait for the main thread.
@@ -73,6 +76,10 @@ enum News {
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let rooms = usize::from(matches!(args.target, Target::Room(_)));
     check_will(args.will.as_ref(), rooms)?;
+    if args.pty && !os::OFFERS_PTY {
+        let text = "--pty needs a Unix system; run the command without it";
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let places = match context.places() {
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         // The talking thread tells what is wrong; the command runs.
@@ -90,6 +97,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         title: title(args.title.as_deref(), &args.command),
         shared,
         spool,
+        pty: None,
         tell,
         news,
         child: None,
@@ -146,6 +154,8 @@ struct Run<'a> {
     shared: Shared,
     /// The output, until it is known whether the command failed; none if it is passed through.
     spool: Option<SharedSpool>,
+    /// The command's terminal, while this process has an end of it.
+    pty: Option<Pty>,
     tell: Sender<News>,
     news: Receiver<News>,
     /// The command, until it was waited for.
@@ -220,7 +230,7 @@ impl Run<'_> {
 
     /// Begins the command, and returns its outputs, each with the file that it is passed through to. It gets its
     /// three standard descriptors, and nothing of ours.
-    fn spawn(&self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
+    fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
         if let Some(places) = places {
@@ -229,6 +239,14 @@ impl Run<'_> {
         let is_passed = self.spool.is_none();
         let out = is_passed.then(os::standard_output).transpose()?;
         let err = is_passed.then(os::standard_error).transpose()?;
+        if self.args.pty {
+            let mut pty = Pty::open()?;
+            let (child, output) = pty.spawn(&mut command)?;
+            self.shared.lock().batch.expect_terminal_output();
+            self.pty = Some(pty);
+            self.follow_terminal();
+            return Ok((child, vec![(output, out, Stream::Output)]));
+        }
         if os::has_one_output() {
             // What is written to both is read in that order.
             let (output, end) = io::pipe()?;
@@ -309,6 +327,7 @@ impl Run<'_> {
                 let _ = child.kill();
                 let _ = child.wait();
             }
+            self.end_terminal();
             own_fault(what, &e)
         })
     }
@@ -322,7 +341,7 @@ impl Run<'_> {
             let limit = limit.filter(|_| !self.is_late);
             self.take(limit.or(self.kill_at));
             let now = Instant::now();
-            let Some(child) = &mut self.child else { return };
+            let Some(child) = &mut self.child else { break };
             if limit.is_some_and(|at| at <= now) {
                 // Between two looks it may have ended; then that is seen next.
                 let _ = os::ask_to_end(child);
@@ -333,6 +352,20 @@ impl Run<'_> {
                 self.kill_at = None;
             }
         }
+        self.end_terminal();
+    }
+
+    /// The terminal of this process is as before: the command has ended.
+    fn end_terminal(&mut self) {
+        if let Some(pty) = &mut self.pty {
+            pty.end();
+        }
+        self.follow_terminal();
+    }
+
+    /// Lines of this process begin in the first column, whatever the mode of the terminal is.
+    fn follow_terminal(&self) {
+        Output::set_raw(self.pty.as_ref().is_some_and(Pty::is_raw));
     }
 
     /// Shows the output of a command that failed, and waits for that as long as no signal asks this process to end:
@@ -414,14 +447,23 @@ impl Run<'_> {
                 }
             }
             (Ok(News::Child(ChildNews::MayHaveEnded)), None) => {}
-            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => {
-                os::hand_on(child, &caught);
-            }
+            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => match &mut self.pty {
+                Some(pty) => {
+                    pty.hand_on(child, &caught);
+                    self.follow_terminal();
+                }
+                None => os::hand_on(child, &caught),
+            },
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
-            (Ok(News::Pumped(Pumped { passed, holders })), _) => {
+            (Ok(News::Pumped(Pumped { passed, holders })), child) => {
                 self.open -= 1;
+                if child.is_some() && self.pty.is_some() {
+                    // The reader of our output has gone: for the command its terminal has.
+                    self.pty = None;
+                    Output::set_raw(false);
+                }
                 if let Some(holders) = holders {
                     self.holders.get_or_insert_default().extend(holders);
                 }

@@ -27,6 +27,7 @@ use nix::{
 use super::{
     files::hidden_name,
     intake::{Waker, Woken, wake_pair},
+    pty::far_name,
 };
 use crate::os::shared::OutputStep;
 
@@ -308,7 +309,7 @@ fn holders(copies: &[Option<OutputCopy>]) -> Vec<u32> {
         fstat(source).ok().map(|stat| PathBuf::from(format!("pipe:[{}]", stat.st_ino)))
     };
     let wanted: Vec<_> = sources
-        .filter_map(name_of_pipe)
+        .filter_map(|source| far_name(source.as_fd()).or_else(|| name_of_pipe(source)))
         .collect();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

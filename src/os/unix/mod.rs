@@ -15,6 +15,7 @@ mod peer;
 mod place;
 mod process;
 mod process_end;
+mod pty;
 mod service;
 mod stream;
 mod terminal;
@@ -38,6 +39,7 @@ pub use peer::{ProcessWatch, peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
+pub use pty::{OFFERS_PTY, Pty};
 pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,

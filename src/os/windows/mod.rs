@@ -14,6 +14,7 @@ mod peer;
 mod place;
 mod process;
 mod process_end;
+mod pty;
 mod security;
 mod service;
 mod stream;
@@ -37,6 +38,7 @@ pub use peer::{peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::{ProcessEnd, ProcessWatch};
+pub use pty::{OFFERS_PTY, Pty};
 pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
