@@ -557,6 +557,8 @@ pub const RUN_UNSENT_MS_MAX: u64 = 5_000;
 pub const RUN_DRAIN_MS: u64 = 300;
 /// The same in bytes, once that time is over: the largest pipe that it may have made (Linux).
 pub const RUN_DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one part of the output that `run --chronic` saves: the first part is kept, and the newest two.
+pub const RUN_SPOOL_PART_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// A child that was asked to end because its time is out is killed after so long.
 pub const RUN_KILL_AFTER_MS: u64 = 3_000;
 /// How long `doctor` waits for a server's word.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{args::Somebody, time::rfc3339};
+use super::{args::Somebody, run::RunResult, time::rfc3339};
 use crate::{
     chat::{
         member::Member,
@@ -154,6 +154,9 @@ fn message(message: &Message) -> Value {
     });
     if let (Some(cause), Some(keys)) = (message.will, object.as_object_mut()) {
         keys.insert("will".to_owned(), json!(cause.word()));
+    }
+    if let (Some(result), Some(keys)) = (RunResult::parse(&message.text), object.as_object_mut()) {
+        keys.insert("run".to_owned(), result.json());
     }
     object
 }

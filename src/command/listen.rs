@@ -12,6 +12,7 @@ use super::{
     exit::{Exit, Failure},
     notify::Notifier,
     past, render,
+    run::RunResult,
     time::{Meaning, When},
     who,
 };
@@ -387,7 +388,8 @@ impl Listener<'_> {
 
     /// Returns true if only some messages are wanted.
     fn is_choosing(&self) -> bool {
-        self.args.mentions || self.args.from.is_some() || self.args.matches.is_some()
+        let args = self.args;
+        args.mentions || args.from.is_some() || args.matches.is_some() || args.run.is_some()
     }
 
     fn wanted(&self, message: &Message) -> bool {
@@ -398,6 +400,8 @@ impl Listener<'_> {
             return false;
         }
         let by = self.args.from.as_ref().is_none_or(|user| message.from.user == *user);
+        let result = || RunResult::parse(&message.text).map(|result| result.title);
         by && self.args.matches.as_ref().is_none_or(|re| re.is_match(&message.text))
+            && self.args.run.as_ref().is_none_or(|title| result().as_ref() == Some(title))
     }
 }

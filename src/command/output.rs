@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{
@@ -17,6 +18,9 @@ use crate::{
     faults::{Fault, planted},
     os, tui,
 };
+
+/// The terminal is raw: a line end does not return to the first column.
+static IS_RAW: AtomicBool = AtomicBool::new(false);
 
 /// How text is to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +215,11 @@ impl Output {
         Self::error(&Failure::new(Exit::Failed, text), self.json);
     }
 
+    /// Sets whether the terminal is raw (`run --pty`): notes then end with a carriage return as well.
+    pub(super) fn set_raw(is_raw: bool) {
+        IS_RAW.store(is_raw, Ordering::SeqCst);
+    }
+
     /// A result of a command whose standard output is another's (`run`).
     pub(super) fn json_aside(object: &serde_json::Value) {
         say(io::stderr(), &json::line(object));
@@ -266,8 +275,12 @@ fn no_color() -> bool {
 }
 
 fn say(mut to: Stderr, text: &str) {
+    let mut lines = format!("{text}\n");
+    if IS_RAW.load(Ordering::SeqCst) && to.is_terminal() {
+        lines = lines.replace('\n', "\r\n");
+    }
     // Nobody is left to tell if that fails.
-    let _ = writeln!(to, "{text}");
+    let _ = to.write_all(lines.as_bytes());
 }
 
 /// A text of which nothing but colors commands a terminal, and they only where they are wanted: texts of others

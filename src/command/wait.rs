@@ -7,7 +7,7 @@ use super::{
     connect::Context,
     exit::{Exit, Failure},
     json, listen, render, rooms,
-    run::{code_of_result, result_pattern, title},
+    run::{RunResult, title},
     who,
 };
 use crate::{
@@ -45,7 +45,8 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
         last: None,
         since: args.since.clone(),
         mentions: false,
-        matches: run.as_deref().map(result_pattern).or_else(|| args.matches.clone()),
+        matches: args.matches.clone(),
+        run: run.clone(),
         from: args.from.clone().or_else(by_default),
         notify: false,
         raw: args.raw,
@@ -60,12 +61,12 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
     let places = context.places()?;
     let mut text = String::new();
     let exit = listen::listen(context, &listen, None, (connection, places), Some(&mut text))?;
-    let code = run.and_then(|title| code_of_result(&title, &text));
-    match code.filter(|_| exit == Exit::Done) {
+    let result = run.and_then(|_| RunResult::parse(&text));
+    match result.filter(|_| exit == Exit::Done) {
         None => Ok(exit),
-        Some(code) => {
+        Some(result) => {
             context.out.flush()?;
-            std::process::exit(code)
+            std::process::exit(result.exit_code())
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `peer` | who is at the other end of a session, and when that process ends |
 //! | `place` | where servers live |
 //! | `process` | what a background server does with itself |
+//! | `pty` | a pseudo-terminal for a child, and the terminal of this process while its input goes there |
 //! | `random` | random numbers |
 //! | `service` | the service manager: what it is told, what it hands over |
 //! | `stream` | sessions: where a server listens, and the client's end |

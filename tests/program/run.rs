@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::world::{Done, Process, World};
+use super::world::{Done, Process, World, eventually};
 
 const MOOT: &str = env!("CARGO_BIN_EXE_moot");
 
@@ -159,6 +159,69 @@ fn a_member_stands_in_the_room_while_the_command_runs() {
 }
 
 #[test]
+fn result_in_a_room_is_an_object_in_json() {
+    let world = World::new();
+    let _server = world.serve();
+    let mut members = [world.listen(&["dev"]), world.join(&["dev"])];
+    let wait = world.moot(&["wait", "--json", "dev", "--match", "failed with"]);
+    let mut wait = Process::spawn(wait);
+    eventually("it listens", || wait.errors().contains("\"ready\""));
+    // A title that looks like a result itself.
+    let title = "a (b): ok after 1.0 s\n";
+    world.run_it(&["dev", "--title", title], &[MOOT, "history", "nowhere"]).exits(5);
+    let want = serde_json::json!({
+        "state": "ended",
+        "title": "a (b): ok after 1.0 s\\n",
+        "code": 5,
+        "signal": null,
+        "timed_out": false,
+    });
+    for member in &mut members {
+        let messages: Vec<_> = (0..3).map(|_| member.next_of("message")).collect();
+        assert_eq!(messages[2]["run"], want);
+        assert!(messages[..2].iter().all(|message| message.get("run").is_none()));
+    }
+    assert_eq!(wait.next("the result")["run"], want);
+    for command in [&["history", "dev"][..], &["search", "failed"], &["export", "dev"]] {
+        let done = world.run(&[&["--json"], command].concat()).ok();
+        let objects = done.objects();
+        let runs: Vec<_> = objects.iter().filter_map(|object| object.get("run")).collect();
+        assert_eq!(runs, [&want], "{command:?}");
+    }
+    // Anyone can write such a text, and be told apart by their name.
+    world
+        .run(&[
+            "send",
+            "dev",
+            "x: nobody knows how it ended, since `moot run` did not end by itself",
+        ])
+        .ok();
+    let lost = members[0].next_of("message");
+    assert_eq!((&lost["run"]["state"], &lost["run"]["title"]), (&"lost".into(), &"x".into()));
+    world.run(&["wait", "dev", "--run", title, "--since", "1h"]).exits(5);
+    world.run(&["wait", "dev", "--run", "a (b)", "--since", "1h", "--timeout", "10ms"]).exits(124);
+}
+
+#[test]
+fn chronic_run_is_silent_unless_the_command_fails() {
+    let world = World::new();
+    let _server = world.serve();
+    let done = world.run_it(&["dev", "--chronic"], &[MOOT, "--version"]).ok();
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
+    assert!(world.said("dev")[1].starts_with("moot "), "the room gets all");
+    let done = world.run_it(&["dev", "--chronic"], &[MOOT, "history", "nowhere"]).exits(5);
+    assert_eq!(done.out, "");
+    assert!(done.err.contains("nowhere"), "{}", done.err);
+    // Together with --on-fail nothing is said in the room either.
+    let before = world.said("dev").len();
+    let flags = ["dev", "--chronic", "--on-fail", "--json"];
+    let done = world.run_it(&flags, &[MOOT, "--version"]).ok();
+    assert_eq!((done.out.as_str(), &result_of(&done)["lines"]), ("", &1.into()));
+    assert_eq!(world.said("dev").len(), before);
+    world.run_it(&["dev", "--chronic"], &["no-such-command-anywhere"]).exits(127);
+}
+
+#[test]
 fn a_user_can_be_told_as_well() {
     let world = World::new();
     let _server = world.serve();
@@ -186,7 +249,7 @@ mod posix {
     };
 
     use super::*;
-    use crate::world::{eventually, kill};
+    use crate::world::kill;
 
     fn sh(script: &str) -> [&str; 3] {
         ["sh", "-c", script]
@@ -773,6 +836,266 @@ mod posix {
         assert_eq!(run.code(), 0);
         world.run(&["history", "dev"]).exits(5);
         assert_eq!(run.errors().matches("was deleted").count(), 1);
+    }
+
+    #[test]
+    fn output_of_a_chronic_run_comes_at_the_end_and_in_order() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "echo out; echo err >&2; printf 'a\\377\\033[1m'; ";
+        for (end, code) in [("exit 3", 3), ("kill -9 $$", 137), ("exec sleep 1000", 124)] {
+            let script = format!("{script}{end}");
+            let flags = ["dev", "--chronic", "--timeout", "1s"];
+            let output = world.run_command(&flags, &sh(&script)).output().unwrap();
+            assert_eq!(output.status.code(), Some(code));
+            assert_eq!(output.stdout, b"out\na\xff\x1b[1m");
+            assert_eq!(output.stderr, b"err\n");
+        }
+        // Nothing comes before the end.
+        let script = "echo early; touch here; read x; echo late; exit 3";
+        let mut command = world.run_command(&["dev", "--chronic"], &sh(script));
+        command.stdin(Stdio::piped());
+        let mut run = Process::spawn(command);
+        world.hears("dev", "early");
+        assert_eq!(run.rest(), Vec::<String>::new());
+        run.say("");
+        assert_eq!(
+            (run.line("at the end"), run.line("at the end")),
+            ("early".into(), "late".into())
+        );
+        assert_eq!(run.code(), 3);
+        // In one file both are in order.
+        let script = "for i in 1 2 3; do echo out$i; echo err$i >&2; done; exit 2";
+        let line = format!("{MOOT} run dev --chronic --title job -- sh -c \"$SCRIPT\" 2>&1");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).env("MOOT_SERVER", &world.dir).env("SCRIPT", script);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let lines: String = (1..4).map(|i| format!("out{i}\nerr{i}\n")).collect();
+        assert_eq!(Done::of(command, None).exits(2).out, lines);
+    }
+
+    #[test]
+    fn signal_ends_a_chronic_run_whose_output_has_no_reader() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "head -c 1000000 /dev/zero; echo end >&2; exit 3";
+        let mut run = world.run_command(&["dev", "--chronic"], &sh(script)).spawn().unwrap();
+        world.hears("dev", "job: failed with exit code 3");
+        let mut some = [0; 1000];
+        run.stdout.as_mut().unwrap().read_exact(&mut some).unwrap();
+        kill(run.id(), "TERM");
+        assert_eq!(run.wait().unwrap().code(), Some(3));
+        // Without a reader of one output, the other one is written all the same.
+        let mut run = world.run_command(&["dev", "--chronic"], &sh(script)).spawn().unwrap();
+        drop(run.stdout.take());
+        let mut errors = String::new();
+        run.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        assert_eq!((run.wait().unwrap().code(), errors.as_str()), (Some(3), "end\n"));
+    }
+
+    #[test]
+    fn chronic_run_without_a_place_for_output_shows_it() {
+        let world = World::new();
+        let _server = world.serve();
+        let mut command = world.run_command(&["dev", "--chronic"], &sh("echo out"));
+        command.env("TMPDIR", "/nonexistent");
+        let done = Done::of(command, None).ok();
+        assert_eq!(done.out, "out\n");
+        assert!(done.err.contains("can't save output in /nonexistent"), "{}", done.err);
+    }
+
+    #[test]
+    fn command_on_a_pseudo_terminal_has_one_and_the_room_gets_text() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "[ -t 1 ] && [ -t 2 ] && stty size </dev/tty; \
+                      printf '\\033[32m10%%\\r\\033[K20%%\\r\\033]0;t\\007\\033[K30%%\\033[0m\\n'; exit 7";
+        let done = world.run_it(&["dev", "--pty", "--json"], &sh(script)).exits(7);
+        let colored = "\u{1b}[32m10%\r\u{1b}[K20%\r\u{1b}]0;t\u{7}\u{1b}[K30%\u{1b}[0m\r\n";
+        assert_eq!(done.out, format!("24 80\r\n{colored}"));
+        assert_eq!(result_of(&done)["bytes"], done.out.len());
+        assert_eq!(world.said("dev")[1], "24 80\n30%");
+        // Input that is not a terminal is the command's own.
+        let mut command = world.run_command(&["dev", "--pty"], &["cat"]);
+        command.stdin(Stdio::null());
+        assert_eq!(Done::of(command, None).ok().out, "");
+        let command = world.run_command(&["dev", "--pty"], &["cat"]);
+        assert_eq!(Done::of(command, Some(b"hello\n")).ok().out, "hello\r\n");
+        // Codes and signals are as without it.
+        world.run_it(&["dev", "--pty"], &sh("kill -9 $$")).exits(137);
+        world.run_it(&["dev", "--pty"], &["no-such-command-anywhere"]).exits(127);
+        world.run_it(&["dev", "--pty", "--timeout", "200ms"], &["sleep", "1000"]).exits(124);
+        for (signal, code) in [("TERM", 143), ("INT", 130), ("HUP", 129), ("USR1", 138)] {
+            let mut run = Process::spawn(
+                world.run_command(&["dev", "--pty"], &sh("echo ready; exec sleep 1000")),
+            );
+            assert_eq!(run.line("its first line"), "ready\r");
+            run.signal(signal);
+            assert_eq!(run.code(), code);
+        }
+        let done = world.run_it(&["dev", "--pty", "--chronic"], &sh("echo no; exit 0")).ok();
+        assert_eq!(done.out, "");
+        let done = world.run_it(&["dev", "--pty", "--chronic"], &sh("echo yes; exit 2")).exits(2);
+        assert_eq!(done.out, "yes\r\n");
+    }
+
+    /// Other end of the terminal of a process.
+    struct Screen {
+        near: File,
+        seen: String,
+    }
+
+    impl Screen {
+        fn new(near: File) -> Self {
+            use nix::fcntl::{FcntlArg, OFlag, fcntl};
+            fcntl(&near, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+            Self { near, seen: String::new() }
+        }
+
+        /// Waits until a text is on it; what was before is forgotten.
+        #[track_caller]
+        fn shows(&mut self, what: &str) {
+            let (near, seen) = (&mut self.near, &mut self.seen);
+            let mut bytes = [0; 4096];
+            eventually(what, || {
+                while let Ok(read @ 1..) = near.read(&mut bytes) {
+                    seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                }
+                seen.contains(what)
+            });
+            let end = self.seen.find(what).unwrap() + what.len();
+            self.seen.drain(..end);
+        }
+
+        fn resize(&self, rows: u16, columns: u16) {
+            let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            // SAFETY: the structure is read from a variable of this function.
+            let done = unsafe { libc::ioctl(self.near.as_raw_fd(), libc::TIOCSWINSZ, &size) };
+            assert_eq!(done, 0);
+        }
+
+        fn is_raw(&self) -> bool {
+            use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
+            let mode = tcgetattr(&self.near).unwrap();
+            let is_cooked = mode.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO);
+            assert_eq!(mode.output_flags.contains(OutputFlags::OPOST), is_cooked);
+            !is_cooked
+        }
+    }
+
+    #[test]
+    fn terminal_of_a_run_is_that_of_its_command_until_the_end() {
+        let world = World::new();
+        let _server = world.serve();
+        let script = "trap 'stty size' WINCH; trap 'echo int; exit 5' INT; stty size; \
+                      read line; echo \"got $line\"; while :; do sleep 0.01; done";
+        let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &sh(script)));
+        let mut screen = Screen::new(near);
+        screen.shows("\r\n");
+        eventually("raw", || screen.is_raw());
+        screen.near.write_all(b"hello\r").unwrap();
+        screen.shows("got hello\r\n");
+        screen.resize(33, 111);
+        screen.shows("33 111\r\n");
+        screen.near.write_all(b"\x03").unwrap();
+        screen.shows("int\r\n");
+        assert_eq!(run.wait().unwrap().code(), Some(5));
+        assert!(!screen.is_raw());
+        // A key that ends input is for the command as well.
+        let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &["cat"]));
+        let mut screen = Screen::new(near);
+        eventually("raw", || screen.is_raw());
+        screen.near.write_all(b"x\r\x04").unwrap();
+        screen.shows("x\r\nx\r\n");
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+        assert!(!screen.is_raw());
+    }
+
+    #[test]
+    fn terminal_has_its_mode_again_however_a_run_ends() {
+        let world = World::new();
+        let _server = world.serve();
+        for signal in ["TERM", "INT", "HUP", "QUIT", "KILL"] {
+            let script = "echo ready; exec sleep 1000";
+            let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &sh(script)));
+            let mut screen = Screen::new(near);
+            screen.shows("ready");
+            eventually("raw", || screen.is_raw());
+            // The command's end is that of `run`.
+            let child = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id()));
+            let child = child.unwrap().trim().parse().unwrap();
+            kill(if signal == "KILL" { child } else { run.id() }, signal);
+            run.wait().unwrap();
+            assert!(!screen.is_raw(), "{signal}");
+        }
+        let command = world.run_command(&["dev", "--pty"], &["no-such-command-anywhere"]);
+        let (near, mut run) = on_terminal(command);
+        assert_eq!(run.wait().unwrap().code(), Some(127));
+        assert!(!Screen::new(near).is_raw());
+    }
+
+    #[test]
+    fn stopped_run_gives_its_terminal_back_until_it_goes_on() {
+        let world = World::new();
+        let _server = world.serve();
+        // A shell looks after the group, so that it can be stopped.
+        let script = format!(
+            "set -m; {MOOT} run dev --pty --title job -- sh -c 'echo ready; read x; exit 6' & \
+             fg; while [ ! -e go ]; do sleep 0.01; done; fg; echo \"rc $?\""
+        );
+        let (near, mut shell) = on_terminal(world.command("sh".as_ref(), &["-c", &script]));
+        let mut screen = Screen::new(near);
+        screen.shows("ready");
+        eventually("raw", || screen.is_raw());
+        let started = || world.said("dev").into_iter().find(|text| text.contains("(pid "));
+        eventually("its start", || started().is_some());
+        let child = started().unwrap().rsplit(' ').next().unwrap().trim_end_matches(')').to_owned();
+        let stat = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let fields =
+            |at: usize| stat().rsplit(") ").next().unwrap().split(' ').nth(at).unwrap().to_owned();
+        let run: u32 = fields(1).parse().unwrap();
+        kill(run, "TSTP");
+        eventually("the command stops", || fields(0) == "T");
+        eventually("cooked", || !screen.is_raw());
+        std::fs::write(world.path("go"), "").unwrap();
+        eventually("raw again", || screen.is_raw());
+        screen.near.write_all(b"x\r").unwrap();
+        screen.shows("rc 6");
+        assert_eq!(shell.wait().unwrap().code(), Some(0));
+        assert!(!screen.is_raw());
+    }
+
+    #[test]
+    fn pseudo_terminal_goes_with_its_reader_and_its_command() {
+        let world = World::new();
+        let _server = world.serve();
+        // Without a reader the command's terminal hangs up.
+        let script = format!("{MOOT} run dev --pty --title yes -- yes; echo $? >&2");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("({script}) | head -n 1")]).env("MOOT_SERVER", &world.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let done = Done::of(command, None).ok();
+        assert_eq!((done.out.as_str(), done.err.trim_end()), ("y\r\n", "129"));
+        // A command that closes its outputs goes on.
+        let script = "echo ready; exec >&- 2>&-; trap 'exit 5' USR1; touch closed; \
+                      while :; do sleep 0.01; done";
+        let mut run = Process::spawn(world.run_command(&["dev", "--pty"], &sh(script)));
+        assert_eq!(run.line("its first line"), "ready\r");
+        eventually("it is closed", || crate::world::exists(&world.path("closed")));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        run.signal("USR1");
+        assert_eq!(run.code(), 5);
+        // A process that is left behind ends with the terminal, unless it ignores that.
+        let script = "sleep 1000 & echo $!; (trap '' HUP; exec sleep 1000) & echo $!; sleep 0.3";
+        let mut run = Process::spawn(world.run_command(&["dev", "--pty"], &sh(script)));
+        let mut pid = || run.line("a pid").trim().parse::<u32>().unwrap();
+        let (ends, stays) = (pid(), pid());
+        assert_eq!(run.code(), 0);
+        eventually("its end", || !crate::world::exists(format!("/proc/{ends}").as_ref()));
+        world.hears("dev", &format!("still running: pid {stays} holds the output"));
+        assert!(run.output_is_open(), "the reader waits for the sleeper");
+        kill(stays, "KILL");
+        eventually("the end of the output", || !run.output_is_open());
     }
 
     #[test]

@@ -287,6 +287,11 @@ fn documented(line: &str) -> Value {
                 members.filter(|(key, _)| !pages["member"].contains(*key)).collect();
             assert!(unknown.is_empty(), "docs/json.md lacks {unknown:?} of a member");
         }
+        if key == "run" {
+            let keys = value.as_object().expect(line).keys();
+            let unknown: Vec<_> = keys.filter(|key| !pages["result"].contains(*key)).collect();
+            assert!(unknown.is_empty(), "docs/json.md lacks {unknown:?} of a result");
+        }
     }
     object
 }

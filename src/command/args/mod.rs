@@ -319,6 +319,9 @@ pub(super) struct ListenArgs {
     /// Only messages whose text matches
     #[arg(long = "match", value_name = "REGEX")]
     pub(super) matches: Option<Regex>,
+    /// Only the result of the run with this title (`wait --run`)
+    #[arg(skip)]
+    pub(super) run: Option<String>,
     /// Only what this user says
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(super) from: Option<UserName>,

@@ -18,6 +18,12 @@ pub(in crate::command) struct RunArgs {
     /// Say nothing unless it fails; then the end of its output (20 lines, or --tail) and the result
     #[arg(long)]
     pub(in crate::command) on_fail: bool,
+    /// Print the command's output only if it fails, at the end (up to 96 MiB of it); the room is not affected
+    #[arg(long)]
+    pub(in crate::command) chronic: bool,
+    /// Give the command a terminal: it keeps colors, progress and line buffering, and the room gets plain text
+    #[arg(long)]
+    pub(in crate::command) pty: bool,
     /// What the command is called there; without it, by its command line
     #[arg(long, value_name = "TITLE", value_parser = title)]
     pub(in crate::command) title: Option<String>,

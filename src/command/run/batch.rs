@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::words;
+use super::{plain::Plain, words};
 use crate::{
     chat::text::{shown, without_colors},
     limits::{
@@ -64,6 +64,8 @@ impl Partial {
 #[derive(Debug)]
 pub(super) struct Batch {
     keep: Keep,
+    /// Removes escape sequences, if the output is for a terminal.
+    plain: Option<Plain>,
     partials: [Partial; 2],
     /// Whole lines, each with its end.
     waiting: VecDeque<u8>,
@@ -102,6 +104,7 @@ impl Batch {
     pub(super) fn new(keep: Keep) -> Self {
         Self {
             keep,
+            plain: None,
             partials: Default::default(),
             waiting: VecDeque::new(),
             since: None,
@@ -111,6 +114,11 @@ impl Batch {
             total: Amount::default(),
             ended: false,
         }
+    }
+
+    /// The output is for a terminal, and of one stream: escape sequences are removed from now on.
+    pub(super) fn expect_terminal_output(&mut self) {
+        self.plain = Some(Plain::default());
     }
 
     /// All that came; a line without its end counts once the output has ended.
@@ -127,6 +135,8 @@ impl Batch {
     pub(super) fn push(&mut self, now: Instant, stream: Stream, bytes: &[u8]) -> bool {
         let before = self.due();
         self.total.add(Amount::of(bytes));
+        let text = self.plain.as_mut().map(|plain| plain.text(bytes));
+        let bytes = text.as_deref().unwrap_or(bytes);
         let rest = match bytes.iter().rposition(|b| *b == b'\n') {
             None => bytes,
             Some(end) => {
@@ -474,6 +484,22 @@ mod tests {
         assert_eq!(messages, ["50%", "100%\ndone"]);
         assert_eq!(said(Keep::All, &[b"1%\r2%\r3%\r"]), ["3%"]);
         assert_eq!(said(Keep::All, &[b"\r\r\r"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn terminal_output_is_said_as_text_with_last_states_only() {
+        let (mut batch, now) = (Batch::new(Keep::All), Instant::now());
+        batch.expect_terminal_output();
+        let mut bytes = 0;
+        for at in 0..100_000 {
+            let state = format!("\r\x1b[K\x1b[32m[{at:6}]\x1b[0m \x1b]0;title\x07working");
+            batch.push(now, Stream::Output, state.as_bytes());
+            bytes += state.len();
+            assert!(batch.partials[0].bytes.len() <= TEXT_BYTES_MAX);
+        }
+        batch.push(now, Stream::Output, b"\r\x1b[K\x1b[1mdone\x1b[m\r\n");
+        assert_eq!(rest(&mut batch, now), ["done"]);
+        assert_eq!(batch.total(), Amount { lines: 1, bytes: bytes as u64 + 17 });
     }
 
     #[test]

@@ -6,7 +6,10 @@
 
 mod batch;
 mod outbox;
+mod plain;
 mod pump;
+mod result;
+mod spool;
 mod talk;
 mod words;
 
@@ -24,14 +27,15 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-pub(super) use self::words::{code_of_result, result_pattern, title};
 use self::{
     batch::{Keep, Stream},
     outbox::Shared,
     pump::{HAS_ENDED, IS_HURRIED, Pump, Pumped, RUNS},
+    spool::SharedSpool,
     talk::Talker,
     words::{Outcome, Report},
 };
+pub(super) use self::{result::RunResult, words::title};
 use super::{
     args::{RunArgs, check_will},
     connect::Context,
@@ -45,7 +49,9 @@ use crate::{
     limits::{
         RUN_DRAIN_MS, RUN_KILL_AFTER_MS, RUN_TAIL_LINES_DEFAULT, RUN_UNSENT_MS_MAX, START_MS_MAX,
     },
-    os::{self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places},
+    os::{
+        self, Caught, ChildNews, ChildSignals, NotBegun, Outputs, OwnedPipe, PipeWaker, Places, Pty,
+    },
 };
 
 /// News that may wait for the main thread.
@@ -53,8 +59,8 @@ const NEWS_AHEAD: usize = 16;
 /// How often whoever reads a pipe is woken until he has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
-/// An output of the command, and the file that it is passed through to.
-type Passed = (OwnedPipe, File, Stream);
+/// An output of the command, and the file that it is passed through to, if it is.
+type Passed = (OwnedPipe, Option<File>, Stream);
 
 /// What the main thread waits for.
 enum News {
@@ -63,11 +69,17 @@ enum News {
     Pumped(Pumped),
     /// Everything was said, or can't be.
     Talked,
+    /// The output of a command that failed was shown.
+    Shown(io::Result<()>),
 }
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let rooms = usize::from(matches!(args.target, Target::Room(_)));
     check_will(args.will.as_ref(), rooms)?;
+    if args.pty && !os::OFFERS_PTY {
+        let text = "--pty needs a Unix system; run the command without it";
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let places = match context.places() {
         Err(failure) if failure.exit == Exit::Usage => return Err(failure),
         // The talking thread tells what is wrong; the command runs.
@@ -77,12 +89,15 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
     let signals = ChildSignals::catch().map_err(|e| own_fault("can't wait for signals", &e))?;
     let (talker, letters) = Mailbox::new(1).map_err(|e| own_fault("can't wait for output", &e))?;
     let shared = Shared::new(keep(args), talker);
+    let spool = if args.chronic { spool(context) } else { None };
     let (tell, news) = bounded(NEWS_AHEAD);
     let mut run = Run {
         context,
         args,
         title: title(args.title.as_deref(), &args.command),
         shared,
+        spool,
+        pty: None,
         tell,
         news,
         child: None,
@@ -96,6 +111,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         is_late: false,
         kill_at: None,
         is_hurried: false,
+        is_said: false,
+        is_shown: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
     // The signal that this process got ended the command: whoever sent it sees the same of both.
@@ -114,6 +131,18 @@ fn keep(args: &RunArgs) -> Keep {
     }
 }
 
+/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command comes first.
+fn spool(context: &Context) -> Option<SharedSpool> {
+    let spool = SharedSpool::new();
+    let warn = |e: &io::Error| {
+        let directory = std::env::temp_dir();
+        let directory = directory.display();
+        let text = format!("can't save output in {directory}: {e}; all output is shown at once");
+        context.out.warn(&text);
+    };
+    spool.inspect_err(warn).ok()
+}
+
 fn own_fault(what: &str, e: &io::Error) -> Failure {
     Failure::new(Exit::OwnFault, format!("{what}: {e}"))
 }
@@ -123,6 +152,10 @@ struct Run<'a> {
     args: &'a RunArgs,
     title: String,
     shared: Shared,
+    /// The output, until it is known whether the command failed; none if it is passed through.
+    spool: Option<SharedSpool>,
+    /// The command's terminal, while this process has an end of it.
+    pty: Option<Pty>,
     tell: Sender<News>,
     news: Receiver<News>,
     /// The command, until it was waited for.
@@ -143,6 +176,10 @@ struct Run<'a> {
     kill_at: Option<Instant>,
     /// Somebody wants it to end, and the command has.
     is_hurried: bool,
+    /// Everything was said, or can't be.
+    is_said: bool,
+    /// The output of a command that failed was shown.
+    is_shown: bool,
 }
 
 impl Run<'_> {
@@ -183,6 +220,9 @@ impl Run<'_> {
         } else {
             vec![]
         });
+        if !outcome.is_good() {
+            self.show_output()?;
+        }
         self.wait_until_said();
         self.report(pid, &outcome, took);
         Ok(self.exit_code(&outcome))
@@ -190,13 +230,23 @@ impl Run<'_> {
 
     /// Begins the command, and returns its outputs, each with the file that it is passed through to. It gets its
     /// three standard descriptors, and nothing of ours.
-    fn spawn(&self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
+    fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
         if let Some(places) = places {
             command.env("MOOT_SERVER", places.directory());
         }
-        let (out, err) = (os::standard_output()?, os::standard_error()?);
+        let is_passed = self.spool.is_none();
+        let out = is_passed.then(os::standard_output).transpose()?;
+        let err = is_passed.then(os::standard_error).transpose()?;
+        if self.args.pty {
+            let mut pty = Pty::open()?;
+            let (child, output) = pty.spawn(&mut command)?;
+            self.shared.lock().batch.expect_terminal_output();
+            self.pty = Some(pty);
+            self.follow_terminal();
+            return Ok((child, vec![(output, out, Stream::Output)]));
+        }
         if os::has_one_output() {
             // What is written to both is read in that order.
             let (output, end) = io::pipe()?;
@@ -236,8 +286,8 @@ impl Run<'_> {
         let streams = outputs.iter().map(|(_, _, stream)| *stream).collect();
         let (outputs, waker) =
             Outputs::new(outputs.into_iter().map(|(source, to, _)| (source, to)))?;
-        let (shared, phase) = (self.shared.clone(), Arc::clone(&self.phase));
-        let pump = Pump { outputs, streams, shared, phase };
+        let (shared, spool) = (self.shared.clone(), self.spool.clone());
+        let pump = Pump { outputs, streams, shared, spool, phase: Arc::clone(&self.phase) };
         let tell = self.tell.clone();
         spawn("moot-out", move || drop(tell.send(News::Pumped(pump.run()))))?;
         self.wakers.push(waker);
@@ -277,6 +327,7 @@ impl Run<'_> {
                 let _ = child.kill();
                 let _ = child.wait();
             }
+            self.end_terminal();
             own_fault(what, &e)
         })
     }
@@ -290,7 +341,7 @@ impl Run<'_> {
             let limit = limit.filter(|_| !self.is_late);
             self.take(limit.or(self.kill_at));
             let now = Instant::now();
-            let Some(child) = &mut self.child else { return };
+            let Some(child) = &mut self.child else { break };
             if limit.is_some_and(|at| at <= now) {
                 // Between two looks it may have ended; then that is seen next.
                 let _ = os::ask_to_end(child);
@@ -301,6 +352,44 @@ impl Run<'_> {
                 self.kill_at = None;
             }
         }
+        self.end_terminal();
+    }
+
+    /// The terminal of this process is as before: the command has ended.
+    fn end_terminal(&mut self) {
+        if let Some(pty) = &mut self.pty {
+            pty.end();
+        }
+        self.follow_terminal();
+    }
+
+    /// Lines of this process begin in the first column, whatever the mode of the terminal is.
+    fn follow_terminal(&self) {
+        Output::set_raw(self.pty.as_ref().is_some_and(Pty::is_raw));
+    }
+
+    /// Shows the output of a command that failed, and waits for that as long as no signal asks this process to end:
+    /// its reader may be slow.
+    fn show_output(&mut self) -> Result<(), Failure> {
+        let Some(spool) = self.spool.clone() else { return Ok(()) };
+        let (tell, json) = (self.tell.clone(), self.context.global.json);
+        let show = move || {
+            let warn = |text: String| Output::error(&Failure::new(Exit::Failed, text), json);
+            let mut spool = spool.lock();
+            let outputs = os::standard_output().and_then(|out| Ok((out, os::standard_error()?)));
+            let gap = |bytes| warn(words::not_shown(bytes, None));
+            let shown = outputs.and_then(|(out, err)| spool.show(out, err, gap));
+            if let Some((bytes, e)) = spool.unsaved() {
+                warn(words::not_shown(bytes, Some(e)));
+            }
+            // Nobody is left to tell if that fails.
+            let _ = tell.send(News::Shown(shown));
+        };
+        spawn("moot-show", show).map_err(|e| own_fault("can't start a thread", &e))?;
+        while !self.is_shown && !self.is_hurried {
+            self.take(None);
+        }
+        Ok(())
     }
 
     /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
@@ -325,8 +414,7 @@ impl Run<'_> {
     /// Until everything stands, or it has taken too long.
     fn wait_until_said(&mut self) {
         let ended = Instant::now();
-        let mut is_talking = true;
-        while is_talking && !self.is_hurried {
+        while !self.is_said && !self.is_hurried {
             let patience = match self.shared.lock().is_starting() {
                 true => START_MS_MAX,
                 false => RUN_UNSENT_MS_MAX,
@@ -335,12 +423,12 @@ impl Run<'_> {
             if until <= Instant::now() {
                 return;
             }
-            is_talking = !self.take(Some(until.min(Instant::now() + WAKE_EVERY)));
+            self.take(Some(until.min(Instant::now() + WAKE_EVERY)));
         }
     }
 
-    /// Waits once; whether everything was said.
-    fn take(&mut self, until: Option<Instant>) -> bool {
+    /// Waits for news once.
+    fn take(&mut self, until: Option<Instant>) {
         let news = match until {
             Some(at) => self.news.recv_deadline(at),
             // We have an end of it ourselves: it is never closed.
@@ -359,14 +447,23 @@ impl Run<'_> {
                 }
             }
             (Ok(News::Child(ChildNews::MayHaveEnded)), None) => {}
-            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => {
-                os::hand_on(child, &caught);
-            }
+            (Ok(News::Child(ChildNews::Signal(caught))), Some(child)) => match &mut self.pty {
+                Some(pty) => {
+                    pty.hand_on(child, &caught);
+                    self.follow_terminal();
+                }
+                None => os::hand_on(child, &caught),
+            },
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
-            (Ok(News::Pumped(Pumped { passed, holders })), _) => {
+            (Ok(News::Pumped(Pumped { passed, holders })), child) => {
                 self.open -= 1;
+                if child.is_some() && self.pty.is_some() {
+                    // The reader of our output has gone: for the command its terminal has.
+                    self.pty = None;
+                    Output::set_raw(false);
+                }
                 if let Some(holders) = holders {
                     self.holders.get_or_insert_default().extend(holders);
                 }
@@ -376,10 +473,15 @@ impl Run<'_> {
                     self.unpassed = Some(e);
                 }
             }
-            (Ok(News::Talked), _) => return true,
+            (Ok(News::Talked), _) => self.is_said = true,
+            (Ok(News::Shown(shown)), _) => {
+                self.is_shown = true;
+                if let Err(e) = shown {
+                    self.context.out.warn(&format!("can't write the command's output: {e}"));
+                }
+            }
             (Err(_), _) => {}
         }
-        false
     }
 
     // ---- the end -----------------------------------------------------------------------------

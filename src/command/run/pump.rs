@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{batch::Stream, outbox::Shared};
+use super::{batch::Stream, outbox::Shared, spool::SharedSpool};
 use crate::{
     limits::{RUN_DRAIN_BYTES_MAX, RUN_DRAIN_MS},
     os::{OutputStep, Outputs},
@@ -30,6 +30,8 @@ pub(super) struct Pump {
     /// What each of them is.
     pub(super) streams: Vec<Stream>,
     pub(super) shared: Shared,
+    /// Where the output goes instead of this process's own output.
+    pub(super) spool: Option<SharedSpool>,
     /// How far the command is.
     pub(super) phase: Arc<AtomicU8>,
 }
@@ -56,9 +58,12 @@ impl Pump {
                 until = Some(Instant::now() + Duration::from_millis(RUN_DRAIN_MS));
             }
             let wait = until.map(|at| at.saturating_duration_since(Instant::now()));
-            let (streams, shared) = (&self.streams, &self.shared);
+            let (streams, shared, spool) = (&self.streams, &self.shared, &self.spool);
             let step = self.outputs.step(wait, |at, bytes| {
                 shared.push(streams[at], bytes);
+                if let Some(spool) = spool {
+                    spool.lock().push(streams[at], bytes);
+                }
                 bytes_since += if until.is_some() { bytes.len() } else { 0 };
             });
             match step {

@@ -2,16 +2,10 @@
 
 use std::{ffi::OsString, time::Duration};
 
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::batch::Amount;
-use crate::{
-    chat::text::shown,
-    command::exit::Exit,
-    limits::RUN_TITLE_BYTES_MAX,
-    os::{self, ChildEnd},
-};
+use crate::{chat::text::shown, limits::RUN_TITLE_BYTES_MAX, os::ChildEnd};
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +46,13 @@ pub(super) fn started(title: &str, pid: u32) -> String {
     format!("started: {title} (pid {pid})")
 }
 
+/// End of [`will`].
+pub(super) const NOT_KNOWN: &str =
+    "nobody knows how it ended, since `moot run` did not end by itself";
+
 /// What the server says if `run` ends without a word.
 pub(super) fn will(title: &str) -> String {
-    format!("{title}: nobody knows how it ended, since `moot run` did not end by itself")
+    format!("{title}: {NOT_KNOWN}")
 }
 
 pub(super) fn result(title: &str, outcome: &Outcome, took: Duration) -> String {
@@ -66,38 +64,6 @@ pub(super) fn result(title: &str, outcome: &Outcome, took: Duration) -> String {
         }
         Outcome::Ended(end) => format!("{title}: {} after {took}", ended(end)),
     }
-}
-
-/// Matches [`result`] and [`will`] of a command with this title, whole, and nothing else.
-pub(in crate::command) fn result_pattern(title: &str) -> Regex {
-    let took = r"(?:\d+\.\d s|\d+ m \d+ s|\d+ h \d+ m)";
-    let ended = r"(?:(?<ok>ok)|ended|failed with exit code (?<code>\d+)|killed by (?<signal>SIG[A-Z0-9]+|signal \d+))";
-    let ends = [
-        format!("{ended}(?<late> at its time limit,)? after {took}"),
-        r"could not be run: (?<why>(?s:.*))".to_owned(),
-        "nobody knows how it ended, since `moot run` did not end by itself".to_owned(),
-    ];
-    let pattern = format!("^{}: (?:{})$", regex::escape(title), ends.join("|"));
-    // A title has a bound, and nothing of it is special any longer.
-    Regex::new(&pattern).expect("a good pattern")
-}
-
-/// The exit code of a command by its [`result`]; none if the text is not one.
-pub(in crate::command) fn code_of_result(title: &str, text: &str) -> Option<i32> {
-    let found = result_pattern(title).captures(text)?;
-    let number = |text: &str| text.parse::<i32>().ok();
-    Some(match (found.name("code"), found.name("signal"), found.name("why")) {
-        _ if found.name("late").is_some() => Exit::TimedOut.code().into(),
-        (Some(code), ..) => number(code.as_str()).unwrap_or(i32::from(Exit::Failed.code())),
-        (_, Some(signal), _) => {
-            let name = signal.as_str();
-            128 + name.strip_prefix("signal ").map_or_else(|| os::signal_number(name), number)?
-        }
-        (.., Some(why)) if why.as_str().ends_with("(os error 2)") => Exit::NotFound.code().into(),
-        (.., Some(_)) => Exit::NotExecutable.code().into(),
-        _ if found.name("ok").is_some() => 0,
-        _ => Exit::OwnFault.code().into(),
-    })
 }
 
 /// Processes that hold an output of the command open after its end.
@@ -127,6 +93,15 @@ pub(super) fn left_out(amount: Amount) -> String {
         (0, 0) => String::new(),
         (lines, 0) => format!("… {lines} line{s} {were} left out …"),
         (lines, bytes) => format!("… {lines} line{s} ({}) {were} left out …", size(bytes)),
+    }
+}
+
+/// Output of a command that failed which is not shown: for the bound of the spool, or for an error.
+pub(super) fn not_shown(bytes: u64, why: Option<&std::io::Error>) -> String {
+    let size = size(bytes);
+    match why {
+        None => format!("{size} of the command's output were left out here (--chronic)"),
+        Some(e) => format!("the last {size} of the command's output could not be saved: {e}"),
     }
 }
 
@@ -197,39 +172,6 @@ mod tests {
 
     fn end(code: Option<i32>, signal: Option<(i32, &str)>) -> ChildEnd {
         ChildEnd { code, signal: signal.map(|(number, name)| (number, name.to_owned())) }
-    }
-
-    #[test]
-    fn code_of_each_result_is_that_of_the_run() {
-        let not_begun = |why: &str| Outcome::NotBegun(0, why.to_owned());
-        for (outcome, code) in [
-            (Outcome::Ended(end(Some(0), None)), 0),
-            (Outcome::Ended(end(Some(2), None)), 2),
-            (Outcome::Ended(end(Some(255), None)), 255),
-            (Outcome::Ended(end(None, None)), 125),
-            (Outcome::TimedOut(end(Some(0), None)), 124),
-            (Outcome::TimedOut(end(None, Some((15, "SIGTERM")))), 124),
-            (not_begun("No such file or directory (os error 2)"), 127),
-            (not_begun("Permission denied (os error 13)"), 126),
-            #[cfg(unix)]
-            (Outcome::Ended(end(None, Some((9, "SIGKILL")))), 137),
-            (Outcome::Ended(end(None, Some((34, "signal 34")))), 162),
-        ] {
-            for (title, ms) in [("make", 900), ("a (b): c.*", 61_000), ("x", 7_300_000)] {
-                let text = result(title, &outcome, Duration::from_millis(ms));
-                assert_eq!(code_of_result(title, &text), Some(code), "{text}");
-                assert_eq!(code_of_result("mak", &text), None);
-            }
-        }
-        assert_eq!(code_of_result("make", &will("make")), Some(125));
-        for text in [
-            "make: ok",
-            "make: ok after all",
-            "re make: ok after 1.0 s",
-            "make: ok after 1.0 s\nno",
-        ] {
-            assert_eq!(code_of_result("make", text), None, "{text}");
-        }
     }
 
     #[test]

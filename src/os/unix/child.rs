@@ -63,6 +63,10 @@ impl Caught {
         Some(Self { signal, by_kernel })
     }
 
+    pub(super) fn signal(&self) -> Signal {
+        self.signal
+    }
+
     /// Whether it asks a process to end.
     #[must_use]
     pub fn asks_to_end(&self) -> bool {

@@ -1,9 +1,14 @@
 //! The outputs of a child, copied in the order in which they come, and the process that goes on with that.
 
 use std::{
+    env,
     fs::{self, File},
     io::{self, Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::PathBuf,
     time::Duration,
 };
 
@@ -19,7 +24,11 @@ use nix::{
     unistd::{ForkResult, fork, setsid},
 };
 
-use super::intake::{Waker, Woken, wake_pair};
+use super::{
+    files::hidden_name,
+    intake::{Waker, Woken, wake_pair},
+    pty::far_name,
+};
 use crate::os::shared::OutputStep;
 
 /// Outputs of one child.
@@ -45,6 +54,18 @@ pub fn has_one_output() -> bool {
         (Ok(out), Ok(err)) => (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino),
         _ => false,
     }
+}
+
+/// Returns a new file without a name in the directory for temporary files.
+///
+/// # Errors
+/// If no file can be made there.
+pub fn unnamed_file() -> io::Result<File> {
+    let path = hidden_name(&env::temp_dir().join("moot-output.tmp"))?;
+    let mut options = File::options();
+    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// One output of a child and the file that it is copied to. Nothing here allocates after it was made: it is used in
@@ -140,14 +161,16 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Copies up to two outputs, and can be woken while it waits.
+    /// Copies up to two outputs, and can be woken while it waits. An output without a file is read only.
     ///
     /// # Errors
     /// If descriptors have run out.
-    pub fn new(outputs: impl IntoIterator<Item = (OwnedPipe, File)>) -> io::Result<(Self, Waker)> {
+    pub fn new(
+        outputs: impl IntoIterator<Item = (OwnedPipe, Option<File>)>,
+    ) -> io::Result<(Self, Waker)> {
         let mut copies = [None, None];
         for (copy, (source, to)) in copies.iter_mut().zip(outputs) {
-            *copy = Some(OutputCopy::new(source, Some(to))?);
+            *copy = Some(OutputCopy::new(source, to)?);
         }
         let (waker, woken) = wake_pair()?;
         Ok((Self { copies, woken }, waker))
@@ -282,9 +305,11 @@ fn has_ended(copies: &[Option<OutputCopy>]) -> bool {
 /// The processes that hold an output open, as far as this user may see that.
 fn holders(copies: &[Option<OutputCopy>]) -> Vec<u32> {
     let sources = copies.iter().flatten().filter_map(|copy| copy.source.as_ref());
+    let name_of_pipe = |source: &File| {
+        fstat(source).ok().map(|stat| PathBuf::from(format!("pipe:[{}]", stat.st_ino)))
+    };
     let wanted: Vec<_> = sources
-        .filter_map(|source| fstat(source).ok())
-        .map(|stat| std::path::PathBuf::from(format!("pipe:[{}]", stat.st_ino)))
+        .filter_map(|source| far_name(source.as_fd()).or_else(|| name_of_pipe(source)))
         .collect();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

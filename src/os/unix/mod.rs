@@ -15,6 +15,7 @@ mod peer;
 mod place;
 mod process;
 mod process_end;
+mod pty;
 mod service;
 mod stream;
 mod terminal;
@@ -25,7 +26,7 @@ pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
 pub use dir::Dir;
-pub use drain::{Outputs, OwnedPipe, POLLS_OUTPUTS, has_one_output};
+pub use drain::{Outputs, OwnedPipe, POLLS_OUTPUTS, has_one_output, unnamed_file};
 pub use files::{
     FileIdentity, file_identity, hidden_name, is_out_of_descriptors, make_private, open_to_read,
     owner_of,
@@ -38,6 +39,7 @@ pub use peer::{ProcessWatch, peer_ids, start_of};
 pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
+pub use pty::{OFFERS_PTY, Pty};
 pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
 pub use stream::{
     Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,

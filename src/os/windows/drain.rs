@@ -1,13 +1,19 @@
 //! The output of a child, copied as it comes. A pipe can't be polled here: each output has a thread of its own.
 
 use std::{
+    env,
     fs::File,
     io::{self, Write},
-    os::windows::io::OwnedHandle,
+    os::windows::{fs::OpenOptionsExt, io::OwnedHandle},
     time::Duration,
 };
 
-use super::child::{ChildPipe, PipeWaker};
+use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_DELETE_ON_CLOSE;
+
+use super::{
+    child::{ChildPipe, PipeWaker},
+    files::hidden_name,
+};
 use crate::os::shared::OutputStep;
 
 /// Bytes of a read: as much as a pipe usually holds.
@@ -25,11 +31,22 @@ pub fn has_one_output() -> bool {
     false
 }
 
+/// Returns a new file in the directory for temporary files, which is gone once it is closed.
+///
+/// # Errors
+/// If no file can be made there.
+pub fn unnamed_file() -> io::Result<File> {
+    let path = hidden_name(&env::temp_dir().join("moot-output.tmp"))?;
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true).share_mode(0);
+    options.custom_flags(FILE_FLAG_DELETE_ON_CLOSE).open(path)
+}
+
 /// One output of a child, with the file that it is copied to.
 #[derive(Debug)]
 pub struct Outputs {
-    /// None once it has ended.
-    output: Option<(ChildPipe, File)>,
+    /// None once it has ended. Without a file it is read only.
+    output: Option<(ChildPipe, Option<File>)>,
     buffer: Vec<u8>,
     failed: Option<io::Error>,
 }
@@ -40,7 +57,7 @@ impl Outputs {
     /// # Errors
     /// If handles have run out, or there is no output.
     pub fn new(
-        outputs: impl IntoIterator<Item = (OwnedPipe, File)>,
+        outputs: impl IntoIterator<Item = (OwnedPipe, Option<File>)>,
     ) -> io::Result<(Self, PipeWaker)> {
         let Some((source, to)) = outputs.into_iter().next() else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -69,7 +86,10 @@ impl Outputs {
             Ok(Some(bytes)) => &self.buffer[..bytes],
         };
         take(0, bytes);
-        let written = if self.failed.is_none() { to.write_all(bytes) } else { Ok(()) };
+        let written = match to {
+            Some(to) if self.failed.is_none() => to.write_all(bytes),
+            Some(_) | None => Ok(()),
+        };
         match written {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => self.output = None,
