@@ -352,12 +352,32 @@ pub const DAMAGED_ISLANDS_MAX: u32 = 16;
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
 /// Bytes of texts after which such a step takes no more.
 pub const INDEX_CHUNK_BYTES: usize = 1024 * 1024;
+/// Removed messages that the index takes out one by one; of more than that, and than stay, it is made again.
+pub const INDEX_REMADE_ROWS_MIN: u64 = 10_000;
 /// The index takes nothing of a disk with less room than that: it is left to the history.
 pub const INDEX_FREE_BYTES_MIN: u64 = 2 * DISK_FREE_BYTES_MIN;
 // A step of indexing, which takes several times its texts, leaves room.
 const _: () = assert!(INDEX_FREE_BYTES_MIN >= DISK_FREE_BYTES_MIN + 8 * INDEX_CHUNK_BYTES as u64);
 /// The traces of what was removed go from the index at most so often.
 pub const INDEX_PURGE_MS: u64 = 60_000;
+/// Trigrams of one search that the index is asked for; the texts that it finds are compared with the whole words.
+pub const SEARCH_TRIGRAMS_MAX: usize = 64;
+/// Bytes in use of a history of an earlier version that is rewritten at a start, so that it can return free pages.
+pub const HISTORY_REWRITE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Free pages (4 KiB) that a database keeps for what comes next, if that is more than its share of the used ones.
+pub const FREE_PAGES_MAX: u64 = 256;
+/// Part of the used pages that may be free: one in so many.
+pub const FREE_SHARE: u64 = 8;
+/// Time that returning some free pages to the file system may take, while senders wait.
+pub const SPACE_STEP_MS: u64 = 4;
+/// Pages that are returned in one step, however fast that is.
+pub const SPACE_STEP_PAGES_MAX: u64 = 1_024;
+/// Time between two such steps while transactions come without a pause.
+pub const SPACE_PAUSE_MS: u64 = 50;
+/// Size of a log above which it is emptied when there is nothing else to do.
+pub const LOG_BYTES_IDLE_MAX: u64 = 1024 * 1024;
+/// A log is emptied for its size at most so often.
+pub const LOG_EMPTIED_MS: u64 = 10_000;
 /// What a message counts of its user's share of the history beside its text.
 pub const HISTORY_MESSAGE_BYTES: u64 = 100;
 /// The history's thread looks for work of its own so often while nothing comes.

@@ -72,6 +72,18 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
             status.history_messages,
         ),
         (Kind::Gauge, "moot_history_bytes", "Bytes of the history in use.", status.history_bytes),
+        (
+            Kind::Gauge,
+            "moot_history_disk_bytes",
+            "Bytes of the history on disk, free pages and its log included.",
+            status.history_disk_bytes,
+        ),
+        (
+            Kind::Gauge,
+            "moot_index_disk_bytes",
+            "Bytes of the search index on disk, its log included.",
+            status.index_disk_bytes,
+        ),
     ] {
         text.put(kind, name, help, &[], value);
     }

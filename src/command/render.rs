@@ -353,6 +353,14 @@ pub(super) fn status(status: &Status) -> String {
     ];
     let mut text: String =
         lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
+    if status.history_disk_bytes > 0 {
+        text += &format!(
+            "{:<11} {} KiB history, {} KiB search index\n",
+            "on disk",
+            status.history_disk_bytes.div_ceil(1024),
+            status.index_disk_bytes.div_ceil(1024)
+        );
+    }
     // On a user's own server there is only one.
     for user in status.users.iter().filter(|_| status.users.len() > 1) {
         let slowed = match user.usage.slowed_ms {

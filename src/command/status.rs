@@ -1,6 +1,9 @@
 //! `moot status` and `moot stop`: how the server is, and its end. Both speak frozen frames only.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime},
+};
 
 use super::{
     args::StatusArgs,
@@ -16,6 +19,7 @@ use crate::{
         verbs::{Reply, Request},
     },
     client::{Link, LinkError, Told},
+    limits::ANSWER_MS_DEFAULT,
     os::{self, Places},
     server::Status,
     session::{ConnectError, Connection},
@@ -25,6 +29,8 @@ use crate::{
 /// How often `--watch` looks, and how often `stop` looks whether the server has ended.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// After what time `stop` says what it waits for.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
 /// How long a healthy server may take to say how it is.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -201,13 +207,47 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
         Err(ConnectError::NoServer(_)) if os::end_holder(&places.lock()).is_ok() => {}
         Err(e) => return Err(context.no_connection(e, &places)),
     }
-    // Its lock goes last, when everything is put away.
-    while os::is_served(&places) {
-        if Instant::now() >= deadline {
-            return Err(Failure::new(Exit::TimedOut, "the server has not ended yet"));
+    wait_for_end(context, &places, deadline)?;
+    context.out.ok("stop", &[])?;
+    Ok(Exit::Done)
+}
+
+/// Waits until a server that is ending has put everything away: its lock goes last. Without `--timeout`, as long as it
+/// works on its files.
+fn wait_for_end(context: &Context, places: &Places, deadline: Instant) -> Result<(), Failure> {
+    let patience = Duration::from_millis(ANSWER_MS_DEFAULT);
+    let (since, mut until, mut is_noted) = (Instant::now(), deadline, false);
+    let mut seen = traces_of_work(places);
+    while os::is_served(places) {
+        let now = Instant::now();
+        if context.global.timeout.is_none() && !is_noted && now - since >= NOTED_AFTER {
+            is_noted = true;
+            context.out.note("the server is writing its history to disk; waiting for it to end");
+        }
+        let new = traces_of_work(places);
+        if context.global.timeout.is_none() && new != seen {
+            seen = new;
+            until = until.max(now + patience);
+        }
+        if now >= until {
+            let text = "the server has not ended yet; it was asked to and may still do so (`moot stop` waits again)";
+            return Err(Failure::new(Exit::TimedOut, text));
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    context.out.ok("stop", &[])?;
-    Ok(Exit::Done)
+    Ok(())
+}
+
+/// Sizes and times of the files that a server writes before it ends.
+fn traces_of_work(places: &Places) -> Vec<(u64, Option<SystemTime>)> {
+    let history = places.history();
+    let index = history.with_file_name("search.db");
+    let logs = [&history, &index].map(|path| {
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        log.into()
+    });
+    let files = [history, index].into_iter().chain(logs);
+    let look = |path: PathBuf| path.symlink_metadata().ok();
+    files.filter_map(look).map(|meta| (meta.len(), meta.modified().ok())).collect()
 }

@@ -12,6 +12,7 @@ use super::{
     HistoryError, examine,
     files::beside,
     schema::{self, fact, set_fact},
+    space,
     write::noted,
 };
 use crate::os;
@@ -107,6 +108,8 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
     let not_text = || io::Error::other("the path is not valid UTF-8; choose another one");
     let path = to.to_str().ok_or_else(|| unwritable(not_text()))?;
     os::make_private(to).and_then(|file| file.set_len(0)).map_err(unwritable)?;
+    // Also the copy of a history of an earlier version.
+    space::allow_in_copy(&source).map_err(failed)?;
     source.execute("VACUUM INTO ?", [path]).map_err(failed)?;
     let count =
         |copy: &Connection| copy.query_row("SELECT count(*) FROM messages", (), |row| row.get(0));

@@ -20,24 +20,41 @@ use super::{
     damage::{Order, is_damaged, leap, pass_over},
     files,
     schema::{fact, set_fact, size_of},
-    search::folded,
+    search::{folded, trigrams},
+    space::{self, Shrinking},
     write::Shared,
 };
 use crate::{
     faults::{Fault, planted},
     limits::{
         HISTORY_IDLE_MS, INDEX_CHUNK_BYTES, INDEX_CHUNK_ROWS, INDEX_FREE_BYTES_MIN, INDEX_PURGE_MS,
+        INDEX_REMADE_ROWS_MIN, LOG_BYTES_IDLE_MAX,
     },
     os,
 };
 
 /// Version of the tables here; another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-const TABLES: &str = "
-CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, tokenize='trigram');
-";
+/// Values of the fact `purge`: the index has traces of what was removed; they are in its free pages only.
+const TRACES: u64 = 1;
+const TRACES_IN_FREE_PAGES: u64 = 2;
+
+/// The trigrams of each text are its words here. Of each trigram the index has the messages and not the places in
+/// their texts: with them it took three times as much, more than the history. What it finds is compared with the texts.
+fn tables() -> String {
+    let signs: String = ('!'..='~').filter(char::is_ascii_punctuation).collect();
+    let tokenizer = format!("ascii tokenchars '{}'", signs.replace('\'', "''"));
+    format!(
+        "CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE VIRTUAL TABLE search USING fts5 (text, content='', contentless_delete=1, detail=none,
+           tokenize=\"{}\");",
+        tokenizer.replace('"', "\"\"")
+    )
+}
+
+/// How long a lock of another connection is waited for.
+const BUSY_WAITS: Duration = Duration::from_secs(5);
 
 /// Where the index of a history is.
 pub(super) fn path_of(history: &Path) -> PathBuf {
@@ -84,6 +101,9 @@ impl Index {
             merged: false,
             purged: None,
             given_back: 0,
+            shrinking: Shrinking::new(),
+            compared: None,
+            is_remade: false,
         };
         let thread = std::thread::Builder::new()
             .name("moot-index".to_owned())
@@ -122,18 +142,21 @@ fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>>
     // What is said is nobody else's, nor are its parts.
     files::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut index = Connection::open(path)?;
-    index.busy_timeout(Duration::from_secs(5))?;
-    index.pragma_update(None, "secure_delete", true)?;
+    index.busy_timeout(BUSY_WAITS)?;
+    space::allow(&index)?;
+    // Free pages are not overwritten: a merge frees hundreds of megabytes at once, and all of them would go through
+    // the log. They leave the file instead, before a removal counts as done.
+    index.pragma_update(None, "secure_delete", "FAST")?;
     index.pragma_update(None, "journal_mode", "WAL")?;
     // It can be made anew.
     index.pragma_update(None, "synchronous", "NORMAL")?;
     // Small steps: a commit of the history waits while the disk takes one.
     index.pragma_update(None, "wal_autocheckpoint", 250)?;
-    index.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    index.pragma_update(None, "journal_size_limit", LOG_BYTES_IDLE_MAX)?;
     let version: i64 = index.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     if version == 0 {
         let transaction = index.transaction()?;
-        transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(&tables())?;
         set_fact(&transaction, "history", identity.id)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
@@ -171,6 +194,11 @@ struct Filler {
     /// Bytes that the history got from the index when the disk was full: it is not made again before there is
     /// so much more room.
     given_back: u64,
+    shrinking: Shrinking,
+    /// When it was last asked whether most of the index is of removed messages.
+    compared: Option<Instant>,
+    /// The index was made again for that reason, and what was removed before is still noted.
+    is_remade: bool,
 }
 
 impl Filler {
@@ -186,6 +214,12 @@ impl Filler {
             {
                 index = None;
                 self.give_back();
+            }
+            if index.is_some() && self.is_mostly_gone() {
+                index = None;
+                self.shared.indexed.store(0, Ordering::Relaxed);
+                remove(&self.path);
+                self.is_remade = true;
             }
             let done = match &mut index {
                 _ if damaged || !self.has_room() => Ok(false),
@@ -248,11 +282,55 @@ impl Filler {
         Ok(Some(index))
     }
 
+    /// Returns true if more messages are to be taken out of the index than stay: it is faster to make it again.
+    fn is_mostly_gone(&mut self) -> bool {
+        let idle = Duration::from_millis(HISTORY_IDLE_MS);
+        if self.compared.is_some_and(|at| at.elapsed() < idle) {
+            return false;
+        }
+        self.compared = Some(Instant::now());
+        let stay = self.shared.messages().max(INDEX_REMADE_ROWS_MIN);
+        let indexed = self.shared.indexed.load(Ordering::Relaxed);
+        self.has_noted(indexed.cast_signed(), stay)
+    }
+
+    /// Returns true if there are notes of more than so many removed messages, up to an id.
+    fn has_noted(&self, upto: i64, count: u64) -> bool {
+        let sql = "SELECT 1 FROM removed WHERE id <= ? LIMIT 1 OFFSET ?";
+        let select = self.messages.prepare_cached(sql);
+        select.is_ok_and(|mut select| select.exists(params![upto, count]).unwrap_or(false))
+    }
+
     /// Some of what is to be done; whether there is more.
     fn step(&mut self, index: &mut Connection, tell: &Sender<Vec<i64>>) -> rusqlite::Result<bool> {
-        let more = self.forget(index, tell)? || self.add(index)? || self.merge(index)?;
+        let forgets = self.forget(index, tell)?;
+        if self.is_remade && !forgets {
+            // While nothing is in the index, nothing has to be taken out of it.
+            self.is_remade = self.has_noted(i64::MAX, INDEX_REMADE_ROWS_MIN);
+        }
+        if self.is_remade {
+            return Ok(forgets);
+        }
+        let more = forgets || self.add(index)? || self.merge(index)?;
         self.measure(index)?;
-        Ok(more || self.purge(index)?)
+        let more = more || self.purge(index)? || self.shrinking.step(index, false)?;
+        if !more {
+            self.empty_log(index)?;
+        }
+        Ok(more)
+    }
+
+    /// Empties the log of an index that needs no more work, unless it is small.
+    fn empty_log(&self, index: &Connection) -> rusqlite::Result<()> {
+        let log_bytes = files::beside(&self.path, "-wal").metadata().map_or(0, |meta| meta.len());
+        if log_bytes > LOG_BYTES_IDLE_MAX {
+            // A search that reads it is not waited for: the next look comes in a second.
+            index.busy_timeout(Duration::ZERO)?;
+            let done = index.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+            index.busy_timeout(BUSY_WAITS)?;
+            done?;
+        }
+        Ok(())
     }
 
     /// What a message takes here, on the average: what was removed is in the figure until its traces are
@@ -271,6 +349,10 @@ impl Filler {
         index: &mut Connection,
         tell: &Sender<Vec<i64>>,
     ) -> rusqlite::Result<bool> {
+        if tell.is_full() {
+            // The writer wakes this thread when it has read one.
+            return Ok(false);
+        }
         let most = (self.forgotten.len() + INDEX_CHUNK_ROWS) as u64;
         // What is wrong with the history is not wrong with the index.
         let Ok(noted) = self.noted(most) else { return Ok(false) };
@@ -282,19 +364,10 @@ impl Filler {
         if new.is_empty() {
             return Ok(false);
         }
-        // It must not come back by a power cut once nobody knows of it any more.
-        index.pragma_update(None, "synchronous", "FULL")?;
-        let transaction = index.transaction()?;
-        {
-            let mut delete = transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
-            for id in &new {
-                delete.execute([id])?;
-            }
+        let indexed = self.shared.indexed.load(Ordering::Relaxed).cast_signed();
+        if new.iter().any(|id| *id <= indexed) {
+            self.take_out(index, new.iter().copied().filter(|id| *id <= indexed))?;
         }
-        set_fact(&transaction, "purge", 1)?;
-        transaction.commit()?;
-        index.pragma_update(None, "synchronous", "NORMAL")?;
-        self.merged = false;
         self.forgotten.extend(&new);
         if tell.try_send(new).is_err() {
             // Told another time.
@@ -302,6 +375,27 @@ impl Filler {
             return Ok(false);
         }
         Ok(more)
+    }
+
+    fn take_out(
+        &mut self,
+        index: &mut Connection,
+        ids: impl Iterator<Item = i64>,
+    ) -> rusqlite::Result<()> {
+        // It must not come back by a power cut once no note says that it is removed.
+        index.pragma_update(None, "synchronous", "FULL")?;
+        let transaction = index.transaction()?;
+        {
+            let mut delete = transaction.prepare_cached("DELETE FROM search WHERE rowid = ?")?;
+            for id in ids {
+                delete.execute([id])?;
+            }
+        }
+        set_fact(&transaction, "purge", TRACES)?;
+        transaction.commit()?;
+        index.pragma_update(None, "synchronous", "NORMAL")?;
+        self.merged = false;
+        Ok(())
     }
 
     /// Removed messages of which there is a note.
@@ -353,7 +447,8 @@ impl Filler {
             let sql = "INSERT INTO search (rowid, text) VALUES (?, ?)";
             let mut insert = transaction.prepare_cached(sql)?;
             for (id, text) in &texts {
-                insert.execute(params![id, text])?;
+                let parts = trigrams(text).into_iter().collect::<Vec<_>>().join(" ");
+                insert.execute(params![id, parts])?;
             }
         }
         set_fact(&transaction, "indexed", last)?;
@@ -369,15 +464,22 @@ impl Filler {
         Ok(!self.merged)
     }
 
-    /// Merges everything, so that nothing is left of what was removed; whether there is more to do. Not
-    /// often: it writes the whole index.
+    /// Merges everything and returns all free pages, so that nothing is left of what was removed; whether there is
+    /// more to do. Not often: it writes the whole index.
     fn purge(&mut self, index: &Connection) -> rusqlite::Result<bool> {
         let lately = Duration::from_millis(INDEX_PURGE_MS);
         let too_soon = self.purged.is_some_and(|at| at.elapsed() < lately);
-        if too_soon || fact(index, "purge")? == 0 {
+        let traces = fact(index, "purge")?;
+        if too_soon || traces == 0 {
             return Ok(false);
         }
-        if merge(index, -256)? {
+        if traces == TRACES {
+            if !merge(index, -256)? {
+                set_fact(index, "purge", TRACES_IN_FREE_PAGES)?;
+            }
+            return Ok(true);
+        }
+        if self.shrinking.step(index, true)? {
             return Ok(true);
         }
         set_fact(index, "purge", 0)?;

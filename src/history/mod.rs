@@ -13,6 +13,7 @@ mod read;
 mod retention;
 mod schema;
 mod search;
+mod space;
 mod write;
 
 use std::{

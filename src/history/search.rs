@@ -1,6 +1,10 @@
 //! Search: any script, by part of a word. Three characters and more by a trigram index, fewer by looking.
 
-use std::{collections::HashMap, path::Path, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::atomic::Ordering,
+};
 
 use caseless::Caseless;
 use rusqlite::{Connection, Row, params};
@@ -18,7 +22,7 @@ use crate::{
         names::RoomName,
         verbs::StreamTag,
     },
-    limits::SEARCH_HITS_MAX,
+    limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},
 };
 
 /// A message that was found.
@@ -40,6 +44,18 @@ pub(super) fn folded(text: &str) -> String {
         return text.to_ascii_lowercase();
     }
     text.nfd().default_case_fold().nfc().collect()
+}
+
+/// The parts of three characters that the words of a folded text have, each once. None has white space, since the
+/// words of a search have none, or a control character, at which the tokenizer of the index ends.
+pub(super) fn trigrams(text: &str) -> BTreeSet<&str> {
+    fn of_word(word: &str) -> impl Iterator<Item = &str> {
+        let begins = word.char_indices().map(|(at, _)| at);
+        let ends = begins.clone().skip(3).chain([word.len()]);
+        begins.zip(ends).map(|(begin, end)| &word[begin..end])
+    }
+    let words = text.split_whitespace().filter(|word| word.chars().nth(2).is_some());
+    words.flat_map(of_word).filter(|part| !part.contains(|c: char| c.is_ascii_control())).collect()
 }
 
 /// Streams by their id, each with the first number that is still to be found.
@@ -87,10 +103,10 @@ pub(super) fn search(
     if words.is_empty() {
         return Ok(Vec::new());
     }
-    let long: Vec<String> = words
-        .iter()
-        .filter(|word| word.chars().count() >= 3)
-        .map(|word| format!("\"{}\"", word.replace('"', "\"\"")))
+    let long: Vec<String> = trigrams(&text)
+        .into_iter()
+        .take(SEARCH_TRIGRAMS_MAX)
+        .map(|part| format!("\"{}\"", part.replace('"', "\"\"")))
         .collect();
     // Without the index, whatever is wrong with it, everything is looked through.
     let attached =
@@ -268,5 +284,65 @@ impl Search<'_> {
     fn has_all_words(&self, text: &str) -> bool {
         let text = folded(text);
         self.words.iter().all(|word| text.contains(word))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::tests::{entry, found, open, stream};
+
+    #[test]
+    fn trigrams_are_of_words_and_each_once() {
+        for (text, parts) in [
+            ("", vec![]),
+            ("ab cd", vec![]),
+            ("abc", vec!["abc"]),
+            ("abcabc ab bca", vec!["abc", "bca", "cab"]),
+            ("日本語だ", vec!["日本語", "本語だ"]),
+            ("a\u{1}bcde", vec!["bcd", "cde"]),
+            ("a\"'b", vec!["\"'b", "a\"'"]),
+        ] {
+            assert_eq!(trigrams(text).into_iter().collect::<Vec<_>>(), parts, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn search_by_trigrams_finds_whole_words_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = open(dir.path());
+        let long = "x".repeat(40) + &('a'..='z').chain('0'..='9').collect::<String>().repeat(3);
+        let texts = [
+            "abcd",
+            "abc bcd",
+            "abcdef",
+            "it's \"quoted\" (and) {more} a*b^c:d",
+            "日本語だよ",
+            "Straße",
+            "a\u{1}bcde",
+            "zero\0inside",
+            &long,
+        ];
+        let entries = (1..).zip(texts).map(|(seq, text)| entry(&stream("dev"), seq, 5, "a", text));
+        kept.commit(Vec::new(), entries.collect()).unwrap();
+        for (word, hits) in [
+            ("abcd", 3),
+            ("bcd abc", 4),
+            ("ABCDEF", 2),
+            ("\"quoted\"", 1),
+            ("it's (and)", 1),
+            ("a*b^c:d", 1),
+            ("{more}", 1),
+            ("本語だ", 1),
+            ("strasse", 1),
+            ("a\u{1}bc", 1),
+            ("inside", 1),
+            ("AND", 1),
+            (&long, 1),
+            (&(long.clone() + "y"), 0),
+            ("nothing", 0),
+        ] {
+            assert_eq!(found(&kept, word), hits, "{word:?}");
+        }
     }
 }

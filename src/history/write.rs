@@ -22,13 +22,14 @@ use super::{
     HistoryError, Loaded, Reader, Retention,
     damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     files::{self, InPlace},
-    index::{Identity, Index},
+    index::{Identity, Index, path_of},
     read::load,
     retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
     schema::{
         self, FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
         size_of,
     },
+    space::{self, Shrinking},
     words,
 };
 use crate::{
@@ -42,7 +43,8 @@ use crate::{
     limits::{
         AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
         HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
-        SENDER_LEASE_IDS, SUBMITS_FORGET_MS, UNACKED_SUBMITS_MAX,
+        LOG_BYTES_IDLE_MAX, LOG_EMPTIED_MS, SENDER_LEASE_IDS, SPACE_PAUSE_MS, SUBMITS_FORGET_MS,
+        UNACKED_SUBMITS_MAX,
     },
     os,
 };
@@ -139,6 +141,11 @@ impl Shared {
 }
 
 impl Shared {
+    /// Messages of the history, about.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     /// Notes what a message takes of the index now.
     pub(super) fn note_index_share(&self) {
         let messages = self.messages.load(Ordering::Relaxed).max(1);
@@ -167,6 +174,7 @@ impl Shared {
 
 /// The history of a server.
 pub struct History {
+    path: PathBuf,
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     reader: Arc<Reader>,
@@ -183,6 +191,7 @@ impl std::fmt::Debug for History {
 fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_WAITS)?;
+    space::allow(&connection)?;
     // A deleted private text is not to be found in free pages either.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -210,6 +219,8 @@ impl History {
         let mut connection = connect(path, &options).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
         schema::index(&connection);
+        // What fails here is tried again at the next start.
+        let _ = space::convert(&connection, path);
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
         let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
@@ -248,6 +259,9 @@ impl History {
                 forgot: None,
                 noted: Instant::now(),
                 failed: None,
+                forgot_removed: Instant::now(),
+                shrunk: Instant::now(),
+                emptied: Instant::now(),
             },
             from: 1,
             purged: (0, 0),
@@ -256,6 +270,7 @@ impl History {
             submits_from: None,
             behind: false,
             removing: false,
+            shrinking: Shrinking::new(),
             rows: 0,
             checkpointer: Checkpointer::start(path, options)?,
             index,
@@ -276,7 +291,9 @@ impl History {
                 path: path.to_owned(),
                 source: rusqlite::Error::ToSqlConversionFailure(e.into()),
             })?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread), reader, shared, in_place }, loaded))
+        let path = path.to_owned();
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok((Self { path, jobs, thread, reader, shared, in_place }, loaded))
     }
 
     /// Hands over one transaction. The caller has at most one under way.
@@ -330,6 +347,12 @@ impl History {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed) + self.shared.index_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the database and the index occupy on disk, with their logs and free pages.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> (u64, u64) {
+        (space::bytes_on_disk(&self.path), space::bytes_on_disk(&path_of(&self.path)))
     }
 
     /// Bytes of what a user said and is still there.
@@ -546,6 +569,12 @@ struct Times {
     noted: Instant,
     /// The last transaction failed.
     failed: Option<Instant>,
+    /// The index had taken removed messages out.
+    forgot_removed: Instant,
+    /// Free pages were returned.
+    shrunk: Instant,
+    /// The log was to be emptied for its size.
+    emptied: Instant,
 }
 
 struct Writer {
@@ -571,8 +600,9 @@ struct Writer {
     submits_from: Option<SubmitKey>,
     /// There was more to remove than was removed.
     behind: bool,
-    /// Something was removed in this pause.
+    /// Something was removed, or free pages returned, in this pause.
     removing: bool,
+    shrinking: Shrinking,
     /// Written since a checkpoint was last asked for.
     rows: u64,
     checkpointer: Checkpointer,
@@ -612,12 +642,14 @@ impl Checkpointer {
                     continue;
                 }
                 // What fails here (a full disk) is tried again with the next one.
-                let sql = match how {
-                    Checkpoint::Some => "PRAGMA wal_checkpoint(PASSIVE)",
-                    Checkpoint::All => "PRAGMA wal_checkpoint(TRUNCATE)",
-                };
-                let done = connection
-                    .query_row(sql, (), |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)));
+                let move_log =
+                    |sql| connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
+                let mut done: rusqlite::Result<(bool, i64)> =
+                    move_log("PRAGMA wal_checkpoint(PASSIVE)");
+                if let Checkpoint::All = how {
+                    // Commits wait for this one, so most of it is moved already.
+                    done = move_log("PRAGMA wal_checkpoint(TRUNCATE)");
+                }
                 if done.as_ref().is_ok_and(|(_, frames)| *frames > WAL_FRAMES_LONG) {
                     tell.store(true, Ordering::Relaxed);
                 }
@@ -635,20 +667,23 @@ impl Checkpointer {
         Ok(Self { asked: Some(asked), thread: Some(thread), is_long })
     }
 
-    fn ask(&self, how: Checkpoint) {
-        // One under way and one asked for are enough.
-        let _ = self.asked.as_ref().map(|asked| asked.try_send(how));
+    /// Returns false if another one is asked for already: one under way and one asked for are enough.
+    fn ask(&self, how: Checkpoint) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.try_send(how).is_ok())
     }
 }
 
 /// Returns true if there is room to move the whole log to the database. Half of it moved would only take the room
 /// that the next messages need: the log begins again once all of it is moved.
 fn log_fits(path: &Path) -> bool {
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    let log_bytes = std::fs::metadata(log).map_or(0, |meta| meta.len());
+    let log_bytes = log_bytes(path);
     let space = path.parent().and_then(|dir| os::space_at(dir).ok());
     space.is_none_or(|space| space.free_bytes >= log_bytes)
+}
+
+/// Size of the log.
+fn log_bytes(path: &Path) -> u64 {
+    std::fs::metadata(files::beside(path, "-wal")).map_or(0, |meta| meta.len())
 }
 
 /// How much of the log is moved.
@@ -676,6 +711,8 @@ const RESTART_WAITS: Duration = Duration::from_millis(20);
 const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
+/// What a step of returning pages counts of them.
+const SHRUNK_ROWS: u64 = 256;
 /// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
 const WAL_FRAMES_LONG: i64 = 16 * 1024;
 
@@ -704,7 +741,12 @@ impl Writer {
                     self.keep_up(&job);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    wait = if self.step() { Duration::ZERO } else { idle };
+                    wait = match self.step() {
+                        true => Duration::ZERO,
+                        // The index is at work on what was removed, and waits for this thread.
+                        false if self.times.forgot_removed.elapsed() < idle => pause,
+                        false => idle,
+                    };
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -742,7 +784,26 @@ impl Writer {
         if self.behind || self.times.retained.elapsed() >= due {
             self.behind = self.retain(2 * entries + 16);
         }
+        self.removing |= self.behind;
+        if self.times.shrunk.elapsed() >= Duration::from_millis(SPACE_PAUSE_MS) {
+            let more = self.shrink() || self.behind;
+            // The file ends where it should once the whole log is moved, which never is while commits come.
+            if more || self.removing && self.checkpointer.ask(Checkpoint::All) {
+                self.removing = more;
+            }
+        }
         self.note();
+    }
+
+    /// Returns some free pages to the file system; false if there are too few.
+    fn shrink(&mut self) -> bool {
+        self.times.shrunk = Instant::now();
+        // What fails here (a full disk, damage) costs space only.
+        let more = self.shrinking.step(&self.connection, false).unwrap_or(false);
+        if more {
+            self.checkpoint(SHRUNK_ROWS);
+        }
+        more
     }
 
     /// Notes the newest id beside the database, now and then.
@@ -841,13 +902,16 @@ impl Writer {
         self.try_again();
         self.note();
         self.forget_removed();
-        let removed = self.retain(HISTORY_CHUNK_ROWS as u64);
-        if self.removing && !removed {
+        let more = self.retain(HISTORY_CHUNK_ROWS as u64) || self.shrink();
+        let is_long = log_bytes(&self.path) > LOG_BYTES_IDLE_MAX
+            && self.times.emptied.elapsed() >= Duration::from_millis(LOG_EMPTIED_MS);
+        if !more && (self.removing || is_long) {
             // The last of it is gone: nothing of it stays in the log.
+            self.times.emptied = Instant::now();
             self.checkpointer.ask(Checkpoint::All);
         }
-        self.removing = removed;
-        removed
+        self.removing = more;
+        more
     }
 
     /// Removes some of what is too old, too much, or of a deleted room. Returns true if there may be more.
@@ -955,6 +1019,7 @@ impl Writer {
         if gone.is_empty() {
             return;
         }
+        self.times.forgot_removed = Instant::now();
         let forget = || -> rusqlite::Result<()> {
             let transaction = self.connection.unchecked_transaction()?;
             {

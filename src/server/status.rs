@@ -36,6 +36,12 @@ pub struct Status {
     pub history: bool,
     pub history_messages: u64,
     pub history_bytes: u64,
+    /// Bytes of the history and its log on disk, free pages included.
+    #[serde(default)]
+    pub history_disk_bytes: u64,
+    /// Bytes of the search index and its log on disk.
+    #[serde(default)]
+    pub index_disk_bytes: u64,
     /// Users who caused most lately, the heaviest first.
     #[serde(default)]
     pub users: Vec<Heavy>,
@@ -96,6 +102,7 @@ fn status(core: &Core) -> Status {
     }
     degraded.extend(core.files.borrow().clone());
     degraded.extend(core.history.iter().flat_map(History::troubles));
+    let on_disk = core.history.as_ref().map_or((0, 0), History::bytes_on_disk);
     let unshown = core.inner.borrow().table.unshown();
     if unshown > 0 {
         degraded.push(format!(
@@ -121,6 +128,8 @@ fn status(core: &Core) -> Status {
         history: core.history.is_some(),
         history_messages: core.history.as_ref().map_or(0, History::messages),
         history_bytes: core.history.as_ref().map_or(0, History::bytes),
+        history_disk_bytes: on_disk.0,
+        index_disk_bytes: on_disk.1,
         users: heaviest(core),
         degraded,
     }

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Stdio};
 
 use serde_json::Value;
 
-use super::world::{Process, World};
+use super::world::{Process, World, eventually};
 
 fn texts(objects: &[Value]) -> Vec<String> {
     objects.iter().map(|object| object["text"].as_str().unwrap().to_owned()).collect()
@@ -163,4 +163,61 @@ fn export_of_all_has_each_message_once() {
     assert_eq!(texts(&one), ["in ops"]);
     world.run(&["export"]).exits(2);
     world.run(&["export", "nothing"]).exits(5);
+}
+
+#[test]
+fn deleted_room_leaves_no_bytes_on_disk_and_status_says_so() {
+    let world = World::new();
+    let mut server = world.serve();
+    let lines: String =
+        (0..30_000).map(|n| format!("{n} {}\n", "many words ".repeat(20))).collect();
+    world.run_with_input(&["send", "--lines", "big"], lines.as_bytes()).ok();
+    world.run(&["send", "dev", "kept"]).ok();
+    let on_disk = || {
+        let status = &world.run(&["--json", "status"]).ok().objects()[0];
+        ["history_disk_bytes", "index_disk_bytes"].map(|key| status[key].as_u64().unwrap())
+    };
+    let file = |name: &str| world.dir.join(name).metadata().map_or(0, |meta| meta.len());
+    eventually("status reports the files", || {
+        let files =
+            ["history.db", "search.db"].map(|name| file(name) + file(&format!("{name}-wal")));
+        files == on_disk() && files[0] > 6 << 20 && files[1] > 100_000
+    });
+    world.run(&["room", "delete", "big"]).ok();
+    eventually("the space is returned", || on_disk().iter().all(|bytes| *bytes < 1 << 20));
+    assert_eq!(texts(&world.run(&["--json", "history", "dev"]).ok().objects()), ["kept"]);
+    world.end(&mut server);
+    assert!(file("history.db") + file("search.db") < 1 << 20);
+}
+
+// A server that writes for a long time before it ends, played by this process.
+#[cfg(unix)]
+#[test]
+fn stop_waits_while_the_server_writes_its_history() {
+    use std::time::{Duration, Instant};
+
+    use moot::os::{Lock, LockNote};
+
+    let world = World::new();
+    world.end(&mut world.serve());
+    let note = LockNote { pid: std::process::id(), runtime_dir: world.dir.clone() };
+    let lock = Lock::acquire(&world.dir.join("lock"), false, &note).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(world.dir.join("socket")).unwrap();
+    std::thread::spawn(move || while listener.accept().is_ok() {});
+    let since = Instant::now();
+    world.run(&["--timeout", "1s", "stop"]).exits(124);
+    assert!(since.elapsed() < Duration::from_secs(9), "--timeout is the limit");
+    let log = world.dir.join("history.db-wal");
+    let working = std::thread::spawn(move || {
+        // Longer than a server gets that does nothing.
+        for n in 0..26 {
+            fs::write(&log, n.to_string()).unwrap();
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        fs::remove_file(log).unwrap();
+        drop(lock);
+    });
+    let done = world.run(&["stop"]).ok();
+    assert!(done.err.contains("writing its history"), "{}", done.err);
+    working.join().unwrap();
 }

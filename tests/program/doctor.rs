@@ -461,4 +461,98 @@ mod posix {
         assert_eq!(told.summary["problems"], 0, "{:#?}", told.checks);
         assert_eq!(told.summary["fixed"], 3, "{:#?}", told.checks);
     }
+
+    /// Runs a script as root where mounts are its own; `$bob` runs a command as a user with nothing but HOME=$home.
+    /// What it prints is that of `doctor --json`, and its error output the rest.
+    fn of_bob(script: &str) -> Option<(Told, String)> {
+        if !unshares("-m") {
+            return None;
+        }
+        let world = World::new();
+        let moot = world.copy_of_moot();
+        let script = format!(
+            "mount -t tmpfs -o mode=755 tmpfs /run && mount -t tmpfs -o mode=755 tmpfs /var/lib || exit 99
+             home={home}; mkdir -m 700 $home; chown {OTHER_UID}:{OTHER_UID} $home
+             bob='setpriv --reuid {OTHER_UID} --regid {OTHER_UID} --clear-groups env -i PATH=/usr/bin:/bin'
+             moot={moot}
+             unset MOOT_SERVER
+             {script}
+             echo \"code $?\" >&2
+             $bob HOME=$home $moot doctor --json",
+            home = world.path("bob").display(),
+            moot = moot.display()
+        );
+        let mut command = world
+            .command("unshare".as_ref(), &["-m", "--propagation", "private", "sh", "-c", &script]);
+        command.stdin(Stdio::null());
+        let done = Done::of(command, None);
+        let err = done.err.clone();
+        Some((Told::of(&done), err))
+    }
+
+    #[test]
+    fn home_that_does_not_exist_is_a_problem_with_harmless_advice() {
+        for (home, words) in [("/nonexistent", "/nonexistent"), ("/var/lib", "/var/lib")] {
+            let script = format!("home={home}; $bob HOME=$home $moot send dev x >&2");
+            let Some((told, err)) = of_bob(&script) else { return };
+            assert!(!err.contains("code 0"), "{err}");
+            assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
+            told.has("directory", "problem", words);
+            let found = told.has("directory", "problem", "set HOME");
+            assert!(!found["advice"].as_str().unwrap().contains("chown"), "{found}");
+        }
+    }
+
+    #[test]
+    fn directory_of_root_below_home_is_a_problem_with_chown() {
+        let Some((told, err)) =
+            of_bob("mkdir -m 755 $home/.local; $bob HOME=$home $moot send dev x >&2")
+        else {
+            return;
+        };
+        assert!(!err.contains("code 0"), "{err}");
+        assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
+        let found = told.has("directory", "problem", "sudo chown -R");
+        assert!(found["advice"].as_str().unwrap().contains("/bob/.local"), "{found}");
+    }
+
+    #[test]
+    fn files_of_root_in_a_users_directory_are_a_problem_with_chown() {
+        let script = "$bob HOME=$home $moot send dev x >&2; $bob HOME=$home $moot stop >&2
+             chown 0 $home/.local/state/moot/lock $home/.local/state/moot/history.db
+             $bob HOME=$home $moot send dev x >&2";
+        let Some((told, err)) = of_bob(script) else { return };
+        assert!(!err.contains("code 0"), "{err}");
+        told.has("owner", "problem", "sudo chown -R");
+        let states = |check: &&Value| check["state"] == "problem";
+        let advice = |check: &Value| check["advice"].as_str().unwrap().contains("chown");
+        assert!(told.checks.iter().filter(states).all(advice), "{:#?}", told.checks);
+    }
+
+    #[test]
+    fn missing_or_unreadable_proc_is_a_problem() {
+        for mode in ["755", "000"] {
+            let script = format!(
+                "mount -t tmpfs -o mode={mode} tmpfs /proc; $bob HOME=$home $moot send dev x >&2"
+            );
+            let Some((told, err)) = of_bob(&script) else { return };
+            assert!(err.contains("code 3"), "{err}");
+            assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
+            told.has("program", "problem", "mount -t proc");
+        }
+    }
+
+    #[test]
+    fn dead_system_server_is_the_only_problem_of_an_ordinary_user() {
+        let script = "$moot serve --system > $home/ready & server=$!
+             until grep -q listening $home/ready; do kill -0 $server || exit 98; done
+             $moot send dev x >&2
+             kill -9 $server; wait $server
+             $bob HOME=$home $moot send dev x >&2";
+        let Some((told, err)) = of_bob(script) else { return };
+        assert!(err.contains("code 3"), "{err}");
+        assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
+        told.has("stale-files", "problem", "exit code 3");
+        assert!(told.checks.iter().all(|c| c["name"] != "history" || c["state"] == "skipped"));
+    }
 }

@@ -187,6 +187,142 @@ fn names_of_own_servers_are_completed() {
     assert_eq!(Done::of(command, None).ok().out, "workshop\n");
 }
 
+/// A world with a server, a member `ci` in the rooms `dev` and `ops`, an announcement, and `moot` in `bin`.
+#[cfg(unix)]
+fn completing() -> (World, Vec<Process>) {
+    let world = World::new();
+    let server = world.serve();
+    let member = world.listen(&["--as", "ci", "dev", "ops"]);
+    world.run(&["announce", "news"]).ok();
+    std::fs::create_dir(world.path("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moot"), world.path("bin/moot")).unwrap();
+    for (shell, file) in [("bash", "moot.bash"), ("fish", "moot.fish"), ("zsh", "_moot")] {
+        let script = world.run(&["completions", shell]).ok().out;
+        std::fs::write(world.path(file), script).unwrap();
+    }
+    (world, vec![member, server])
+}
+
+/// Lines as they are typed, with the one word that each shell makes of the last one.
+#[cfg(unix)]
+const COMPLETED: [(&str, &str); 11] = [
+    ("moot annou", "announce"),
+    ("moot room crea", "create"),
+    ("moot send de", "dev"),
+    ("moot listen ops d", "dev"),
+    ("moot send --requi", "--require"),
+    ("moot join --kind serv", "service"),
+    ("moot notices show 1", "1"),
+    ("moot man annou", "announce"),
+    ("moot run dev -- moo", "moot"),
+    ("moot run dev -- cat ./only", "./only-file"),
+    ("moot listen dev --exec moo", "moot"),
+];
+
+/// A real shell that runs a script in this world; none if it is not installed.
+#[cfg(unix)]
+fn shell(world: &World, shell: &str, args: &[&str]) -> Option<Done> {
+    let mut command = std::process::Command::new(shell);
+    if command.arg("--version").output().is_err() {
+        super::world::skipped(&format!("{shell} is not installed"));
+        return None;
+    }
+    std::fs::write(world.path("only-file"), "").unwrap();
+    let mut command = std::process::Command::new(shell);
+    command.args(args).env_clear().env("LC_ALL", "C.UTF-8").env("HOME", world.path(""));
+    // Only what the tests know is in the path of the programs that are offered.
+    command.env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()));
+    command.env("MOOT_SERVER", &world.dir).env("TERM", "dumb").current_dir(world.path(""));
+    command.stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Some(Done::of(command, None).ok())
+}
+
+#[cfg(unix)]
+#[test]
+fn fish_completes_each_kind_of_word() {
+    let (world, _processes) = completing();
+    for (line, word) in COMPLETED {
+        let script = format!("source moot.fish; complete -C {line:?}");
+        let Some(done) = shell(&world, "fish", &["--no-config", "-c", &script]) else { return };
+        let words = done.out.lines().map(|line| line.split('\t').next().unwrap());
+        assert!(words.collect::<Vec<_>>().contains(&word), "{line}: {}{}", done.out, done.err);
+    }
+    let script = "source moot.fish; complete -C 'moot send --as '; complete -C 'moot --as x'";
+    let Some(done) = shell(&world, "fish", &["--no-config", "-c", script]) else { return };
+    assert_eq!(done.out, "", "a label is a new one");
+    let script = "source moot.fish; complete -C 'moot notices show '";
+    let Some(done) = shell(&world, "fish", &["--no-config", "-c", script]) else { return };
+    assert_eq!(done.out, "!1\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn zsh_completes_each_kind_of_word() {
+    let (world, _processes) = completing();
+    // Types each line and Tab in a terminal, and then a key that shows what the line is by then. The first ones may
+    // come before the shell reads keys, so each is typed until something is completed.
+    let setup = r#"
+        PS1= PROMPT= RPROMPT=
+        fpath=($PWD $fpath)
+        autoload -U compinit
+        compinit -D -u
+        zstyle ':completion:*' verbose no
+        setopt no_auto_menu no_bang_hist
+        report() { print -r -- "<[$BUFFER]>"; BUFFER=; zle -I }
+        zle -N report
+        bindkey '^X' report
+        print ready
+    "#;
+    std::fs::write(world.path("setup.zsh"), setup).unwrap();
+    let script = r#"
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z 'source ./setup.zsh'
+        zpty -r z out '*ready*'
+        for line in "$@"; do
+            for attempt in {1..20}; do
+                zpty -w -n z "$line"$'\t'$'\x18'
+                zpty -r z out '*\]>*'
+                out=${${out##*<\[}%%\]>*}
+                [[ $out == "$line" ]] || break
+                sleep .1
+            done
+            print -r -- "$out"
+        done
+    "#;
+    // A word that is complete stays as it is.
+    let all = || COMPLETED.into_iter().filter(|(line, word)| !line.ends_with(&format!(" {word}")));
+    let mut args = vec!["-f", "-c", script, "zsh"];
+    args.extend(all().map(|(line, _)| line));
+    let Some(done) = shell(&world, "zsh", &args) else { return };
+    let got: Vec<_> = done.out.lines().map(str::trim_end).collect();
+    let wanted: Vec<_> =
+        all().map(|(line, word)| format!("{} {word}", line.rsplit_once(' ').unwrap().0)).collect();
+    assert_eq!(got, wanted, "{}", done.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn bash_completes_each_kind_of_word() {
+    let (world, _processes) = completing();
+    for (line, word) in COMPLETED {
+        let words: Vec<_> = line.split(' ').collect();
+        let script = r#"
+            source ./moot.bash
+            COMP_LINE=$1 COMP_POINT=${#1}
+            shift
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            _moot moot "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            printf '%s\n' "${COMPREPLY[@]}"
+        "#;
+        let mut args = vec!["--norc", "-c", script, "bash", line];
+        args.extend(words);
+        let Some(done) = shell(&world, "bash", &args) else { return };
+        assert!(done.out.lines().any(|line| line == word), "{line}: {}{}", done.out, done.err);
+    }
+}
+
 // A POSIX program.
 #[cfg(unix)]
 #[test]
@@ -277,17 +413,17 @@ fn each_command_has_a_page_with_its_examples() {
     }
     for page in &pages {
         let text = std::fs::read_to_string(world.path("man").join(page)).unwrap();
-        for heading in [
-            "NAME",
-            "SYNOPSIS",
-            "EXAMPLES",
-            "\"EXIT STATUS\"",
-            "ENVIRONMENT",
-            "FILES",
-            "\"SEE ALSO\"",
-        ] {
-            assert_eq!(text.matches(&format!("\n.SH {heading}\n")).count(), 1, "{page}: {heading}");
+        let count = |heading: &str| text.matches(&format!("\n.SH {heading}\n")).count();
+        for heading in ["NAME", "SYNOPSIS", "EXAMPLES", "\"EXIT STATUS\"", "\"SEE ALSO\""] {
+            assert_eq!(count(heading), 1, "{page}: {heading}");
         }
+        for heading in ["ENVIRONMENT", "FILES"] {
+            assert_eq!(count(heading), usize::from(page == "moot.1"), "{page}: {heading}");
+        }
+        let is_of_command = text.contains("the command can't be executed");
+        let is_of_command = is_of_command || text.contains("the command can\\*(Aqt be executed");
+        assert_eq!(is_of_command, page == "moot-run.1", "{page}");
+        assert_eq!(text.contains("not to as many as required"), page != "moot-run.1", "{page}");
         assert!(!text.contains(r"\-\-detached") && !text.contains(r"\-\-as\-member"), "{page}");
     }
     let one = world.run(&["man", "room", "create"]).ok().out;

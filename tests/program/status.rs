@@ -99,8 +99,8 @@ fn on_a_terminal_it_is_drawn_in_place() {
     let mut command = world.command("script".as_ref(), &["-qec", &shell, "/dev/null"]);
     command.env("TERM", "xterm").stdin(Stdio::null());
     let done = Done::of(command, None).exits(124);
-    let again = done.out.split("\u{1b}[8A").count() - 1;
-    assert!(again >= 1, "eight lines up, and over them: {:?}", done.out);
+    let again = done.out.split("\u{1b}[9A").count() - 1;
+    assert!(again >= 1, "nine lines up, and over them: {:?}", done.out);
     assert!(done.out.trim_end().ends_with("\u{1b}[J\u{1b}[?7h"), "{:?}", done.out);
     let opened = done.out.matches("\u{1b}[?7l").count();
     assert_eq!(opened, done.out.matches("\u{1b}[?7h").count(), "nothing is left to restore");

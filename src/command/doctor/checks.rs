@@ -10,7 +10,7 @@ use crate::{
         DESCRIPTORS_LOW, DISK_FREE_BYTES_LOW, DISK_FREE_BYTES_MIN, LOG_BYTES_MAX,
         WINDOW_CHARGE_BYTES_MIN,
     },
-    os::{FileKind, PlaceError, Places, RuntimeWish},
+    os::{self, FileKind, PlaceError, Places, RuntimeWish},
     server::Status,
 };
 
@@ -218,16 +218,35 @@ fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
         && !all.iter().any(Finding::is_open)
         && facts.network_file_system.is_none()
     {
+        let missing = facts.dirs.iter().find(|dir| dir.look.is_none());
+        let text = match missing {
+            Some(dir) => {
+                format!("the {} {} can't be made: {why}", dir.what, dir.path.display())
+            }
+            None => why.clone(),
+        };
         let nearest = facts.dirs.iter().find_map(|dir| dir.nearest.as_ref());
-        let at = nearest.map_or_else(String::new, |dir| dir.path().display().to_string());
-        let advice = format!(
-            "until then no server starts there; have it writable for you (what `sudo` left: {}), or name a \
-             directory with --server DIR/",
-            chown(facts, &at)
-        );
-        all.push(Finding::problem("directory", why.clone(), advice));
+        all.push(Finding::problem("directory", text, place_advice(facts, nearest)));
     }
     all
+}
+
+/// How to get a place for a server, whose nearest existing directory is this one. Only what is below the home directory
+/// is for a user to take back from root.
+fn place_advice(facts: &Facts, nearest: Option<&os::Dir>) -> String {
+    const OTHER: &str = "name a directory of yours with --server DIR/";
+    let at = nearest.map(os::Dir::path);
+    match (&facts.home, at) {
+        (Some(home), Some(at)) if at != home && at.starts_with(home) => {
+            let chown = chown(facts, &at.display().to_string());
+            format!("make {} writable (if `sudo` left it: {chown}), or {OTHER}", at.display())
+        }
+        (Some(home), Some(at)) if home.starts_with(at) || home == at => format!(
+            "set HOME, which is {}, to a directory that exists and that you can write to, or {OTHER}",
+            home.display()
+        ),
+        _ => OTHER.to_owned(),
+    }
 }
 
 fn directory(facts: &Facts, dir: &Dir) -> Finding {
@@ -711,6 +730,7 @@ mod tests {
             named: false,
             uid: 1000,
             user: Some("ann".to_owned()),
+            home: Some("/home/ann".into()),
             runtime_wish: RuntimeWish::Good("/r".into()),
             everybody: false,
             dirs: Vec::new(),

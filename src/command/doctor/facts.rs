@@ -105,6 +105,8 @@ pub(super) struct Facts {
     pub(super) named: bool,
     pub(super) uid: u32,
     pub(super) user: Option<String>,
+    /// The home directory of the environment.
+    pub(super) home: Option<PathBuf>,
     pub(super) runtime_wish: RuntimeWish,
     pub(super) everybody: bool,
     pub(super) dirs: Vec<Dir>,
@@ -154,6 +156,7 @@ impl Facts {
         Self {
             named: global.server.is_some() || host,
             uid: os::own_uid(),
+            home: std::env::var_os("HOME").map(PathBuf::from),
             user: os::user_name(os::own_uid()).map(|name| name.to_string()),
             runtime_wish: os::runtime_wish(),
             everybody: host,

@@ -1,7 +1,7 @@
 //! Completion: the shell asks the program itself, which looks into the presence table.
 //!
-//! No word goes to a server, and none is started. What can't be found out is not offered, and nothing is
-//! said: whoever completes is in the middle of a line.
+//! Only the ids of announcements are asked of a server, for a moment, and none is started. What can't be found out is
+//! not offered, and nothing is said: whoever completes is in the middle of a line.
 
 use std::{
     any::TypeId,
@@ -11,6 +11,7 @@ use std::{
     fs, io,
     path::Path,
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use clap::{Arg, Command};
@@ -20,11 +21,15 @@ use clap_complete::{
 
 use crate::{
     chat::{
+        member::Kind,
+        message::NoticeId,
         names::{RoomName, Target, UserName},
         roster::Row,
     },
+    client::Link,
     command::{
         args::{self, Color, ListenTarget, Somebody},
+        connect::open,
         exit::Exit,
         output::Output,
     },
@@ -32,12 +37,16 @@ use crate::{
     limits::COMPLETIONS_MAX,
     os,
     presence::Snapshot,
+    wire::hello::Hello,
 };
 
 /// Set by the shell's script, to the name of the shell.
 const VARIABLE: &str = "MOOT_COMPLETE";
 /// Bash divides words where the program does not: its script is our own.
 const BASH: &str = include_str!("moot.bash");
+
+/// How long a server is waited for, while its user waits for the shell.
+const SERVER_WAITS: Duration = Duration::from_millis(300);
 
 /// What a shell reads to ask this program from then on.
 pub(super) fn script(shell: &str) -> Result<String, String> {
@@ -103,6 +112,8 @@ fn answer(shell: &OsStr) -> io::Result<String> {
 struct Offer {
     server: Option<String>,
     user_sign: &'static str,
+    /// The word before the one that is completed.
+    previous: String,
 }
 
 /// What a name can be.
@@ -125,7 +136,10 @@ impl Offer {
                 server = Some(named.to_owned());
             }
         }
-        Self { server: server.filter(|server| !server.is_empty()), user_sign: "@" }
+        let server = server.filter(|server| !server.is_empty());
+        let previous = index.checked_sub(1).and_then(|index| words.get(index));
+        let previous = previous.map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { server, user_sign: "@", previous }
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -152,13 +166,65 @@ impl Offer {
         names
     }
 
+    /// The first word of another program's command line, or a file that follows it.
+    fn programs(&self) -> ArgValueCompleter {
+        let is_first = ["--", "--exec"].contains(&&*self.previous);
+        ArgValueCompleter::new(move |begun: &OsStr| {
+            let text = begun.to_string_lossy();
+            if !is_first || text.contains(std::path::MAIN_SEPARATOR) {
+                return PathCompleter::any().complete(begun);
+            }
+            let dirs = env::var_os("PATH").unwrap_or_default();
+            let files =
+                env::split_paths(&dirs).flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
+            let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
+            candidates(names.filter(|name| name.starts_with(&*text)).collect())
+        })
+    }
+
+    /// Announcements that the server knows, as `!3`, or as `3` for a number that is begun.
+    fn notices(&self) -> ArgValueCompleter {
+        let offer = self.clone();
+        ArgValueCompleter::new(move |begun: &OsStr| {
+            let text = begun.to_string_lossy();
+            let is_bare = text.starts_with(|c: char| c.is_ascii_digit());
+            let ids = offer.notice_ids().unwrap_or_default().into_iter();
+            let ids = ids.map(|id| id.to_string());
+            let names = ids.map(|id| if is_bare { id.replace('!', "") } else { id });
+            candidates(names.filter(|name| name.starts_with(&*text)).collect())
+        })
+    }
+
+    fn notice_ids(&self) -> Option<Vec<NoticeId>> {
+        let places = os::resolve(self.server.as_deref(), &config::environment()).ok()?;
+        let hello = Hello::new(None, Kind::Script, os::random_bytes().ok()?);
+        let mut link = Link::open(open(&places, SERVER_WAITS).ok()?, &hello);
+        link.set_deadline(Some(Instant::now() + SERVER_WAITS));
+        let notices = link.notices().ok()?;
+        link.quit();
+        Some(notices.into_iter().map(|notice| notice.id).collect())
+    }
+
     fn completer(&self, wanted: Wanted) -> ArgValueCompleter {
         let offer = self.clone();
         ArgValueCompleter::new(move |begun: &OsStr| {
-            let names = offer.names(wanted, &begun.to_string_lossy());
-            names.into_iter().take(COMPLETIONS_MAX).map(CompletionCandidate::new).collect()
+            candidates(offer.names(wanted, &begun.to_string_lossy()))
         })
     }
+}
+
+fn candidates(names: BTreeSet<String>) -> Vec<CompletionCandidate> {
+    names.into_iter().take(COMPLETIONS_MAX).map(CompletionCandidate::new).collect()
+}
+
+/// Commands of which there is a page.
+fn commands() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| {
+        let text = begun.to_string_lossy();
+        let all = args::definition();
+        let names = all.get_subcommands().map(|command| command.get_name().to_owned());
+        candidates(names.filter(|name| name.starts_with(&*text)).collect())
+    })
 }
 
 /// The definitions with what completes each value, by its type: a new verb needs no line here.
@@ -174,6 +240,11 @@ fn completing(command: Command, offer: &Offer, words: &str) -> Command {
     command.mut_args(|arg| match wanted(&arg) {
         Some(wanted) if !new_room => arg.add(offer.completer(wanted)),
         _ if arg.get_id() == "server_given" => arg.add(ArgValueCompleter::new(servers)),
+        _ if arg.get_value_parser().type_id() == TypeId::of::<NoticeId>() => {
+            arg.add(offer.notices())
+        }
+        _ if names_a(&arg, "CMD") => arg.add(offer.programs()),
+        _ if words == " man" && names_a(&arg, "COMMAND") => arg.add(commands()),
         _ if names_a(&arg, "FILE") => arg.add(ArgValueCompleter::new(PathCompleter::file())),
         _ if names_a(&arg, "DIR") => arg.add(ArgValueCompleter::new(PathCompleter::dir())),
         _ => arg,
@@ -214,7 +285,7 @@ fn servers(begun: &OsStr) -> Vec<CompletionCandidate> {
         .flat_map(directories)
         .filter(|name| name.starts_with(&*text) && name.parse::<RoomName>().is_ok())
         .collect();
-    names.into_iter().take(COMPLETIONS_MAX).map(CompletionCandidate::new).collect()
+    candidates(names)
 }
 
 fn directories(of: &Path) -> Vec<String> {

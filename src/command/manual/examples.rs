@@ -287,6 +287,17 @@ pub(super) const EXIT_CODES: &[(u8, &str)] = &[
     (143, "ended by SIGTERM"),
 ];
 
+/// Exit codes of `run` beside those of its command.
+pub(super) const RUN_EXIT_CODES: &[(u8, &str)] = &[
+    (0, "the command succeeded"),
+    (2, "usage of moot run; the command was not executed"),
+    (124, "the time limit has passed"),
+    (125, "moot failed; the command was not executed"),
+    (126, "the command can't be executed"),
+    (127, "the command does not exist"),
+    (128, "with the number of a signal added: the signal ended the command"),
+];
+
 /// The examples of a command, by its words (`room create`); none of one that is not known.
 pub(super) fn of(command: &str) -> &'static [&'static str] {
     EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, lines)| lines)

@@ -7,7 +7,7 @@ use clap_mangen::{
 };
 
 use super::{
-    examples::{self, EXIT_CODES},
+    examples::{self, EXIT_CODES, RUN_EXIT_CODES},
     help::{grouped, takes_time},
 };
 use crate::command::time::FORMS;
@@ -139,13 +139,19 @@ fn rest(command: &Command, words: &str, top: &Command) -> Roff {
         roff.control("EE", []);
     }
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, means) in EXIT_CODES {
+    let codes = if words == "run" { RUN_EXIT_CODES } else { EXIT_CODES };
+    for (code, means) in codes {
         item(&mut roff, &code.to_string(), means);
     }
-    roff.control("SH", ["ENVIRONMENT"]);
-    ENVIRONMENT.iter().for_each(|(name, means)| item(&mut roff, name, means));
-    roff.control("SH", ["FILES"]);
-    FILES.iter().for_each(|(path, means)| item(&mut roff, path, means));
+    if words == "run" {
+        item(&mut roff, "other", "The exit code of the command.");
+    }
+    if words.is_empty() {
+        roff.control("SH", ["ENVIRONMENT"]);
+        ENVIRONMENT.iter().for_each(|(name, means)| item(&mut roff, name, means));
+        roff.control("SH", ["FILES"]);
+        FILES.iter().for_each(|(path, means)| item(&mut roff, path, means));
+    }
     roff.control("SH", ["SEE ALSO"]);
     let others = see_also(command, words, top);
     for (index, other) in others.iter().enumerate() {
@@ -203,7 +209,7 @@ fn options(command: &Command, top: bool) -> String {
     if !top {
         let mut roff = Roff::new();
         roff.control("PP", []).text([
-            roman("Flags of every command, such as --json, stand in "),
+            roman("Flags of every command, such as --json, environment variables and files are listed in "),
             bold("moot"),
             roman("(1)."),
         ]);
