@@ -84,6 +84,9 @@ pub struct NoticeState {
     schedule: Option<u64>,
     /// When it was or is to be announced, microseconds since 1970.
     wall_us: i64,
+    /// When it was asked for, microseconds since 1970: of several for one time the earliest is the first.
+    #[serde(default)]
+    asked_us: i64,
     from: Arc<Member>,
     level: Level,
     room: Option<RoomName>,
@@ -103,6 +106,11 @@ impl NoticeState {
     /// Returns the number of sessions that it was for.
     pub(super) fn recipients(&self) -> usize {
         self.addressees.len()
+    }
+
+    /// Returns what puts those that wait into their order.
+    fn order(&self) -> (i64, i64, Option<u64>) {
+        (self.wall_us, self.asked_us, self.schedule)
     }
 
     /// What people call it.
@@ -463,6 +471,7 @@ impl Hub {
             number: None,
             schedule: None,
             wall_us: now.wall_us,
+            asked_us: now.wall_us,
             from,
             level: announce.level,
             // As it was created, not as it was written now.
@@ -885,10 +894,12 @@ impl Hub {
         }
     }
 
-    /// Those that wait, then those that were announced, the newest first.
+    /// Those that wait, in their order, then those that were announced, the newest first.
     pub(super) fn notices_from(&self, now: Now, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
-        let waiting = self.waiting.values().map(|w| &w.state);
+        let mut waiting: Vec<_> = self.waiting.values().map(|w| &w.state).collect();
+        waiting.sort_unstable_by_key(|state| state.order());
+        let waiting = waiting.into_iter();
         let posted = self.notices.values().rev().map(|p| &p.state);
         let mut seen = waiting.chain(posted).filter(|s| self.sees_notice(uid, s));
         let mut seen = seen.by_ref().skip(skip as usize).peekable();
@@ -1101,9 +1112,10 @@ impl Hub {
     /// Announces what is due, and has receipts kept.
     pub(super) fn tick_notices(&mut self, now: Now) {
         let is_due = |w: &Waiting| w.state.wall_us <= now.wall_us && now.mono_us >= w.not_before_us;
-        let due: Vec<u64> =
-            self.waiting.iter().filter(|(_, w)| is_due(w)).map(|(schedule, _)| *schedule).collect();
-        for schedule in due {
+        let due = self.waiting.iter().filter(|(_, w)| is_due(w));
+        let mut due: Vec<_> = due.map(|(schedule, w)| (w.state.order(), *schedule)).collect();
+        due.sort_unstable();
+        for (_, schedule) in due {
             let Some(Waiting { state, .. }) = self.waiting.remove(&schedule) else { continue };
             let only = match &state.room {
                 None => None,
@@ -1635,6 +1647,29 @@ mod tests {
         }
         let rises = made.windows(2).filter(|two| two[0] < two[1]).count();
         assert!((5..35).contains(&rises), "{made:?}");
+    }
+
+    #[test]
+    fn scheduled_announcements_come_in_the_order_of_their_times() {
+        let mut scene = scene();
+        for n in 0..20_i64 {
+            // Pairs for one time, the later times first.
+            let at_us = Some(scene.now.wall_us - scene.now.wall_us % 1_000_000 + 2_000_000 - n / 2);
+            scene.pass(1);
+            let later = Announce { at_us, ..announce(None, &format!("{n:02}")) };
+            scene.request(ANN, Request::Announce(later)).unwrap();
+        }
+        let expected: Vec<_> =
+            (0..10).rev().flat_map(|n| [2 * n, 2 * n + 1]).map(|n| format!("{n:02}")).collect();
+        let listed = |scene: &mut Scene| -> Vec<String> {
+            let reply = scene.request(ANN, Request::Notices { skip: 0 });
+            let Ok(Reply::Notices { notices, .. }) = reply else { panic!("{reply:?}") };
+            notices.into_iter().map(|info| info.text.to_string()).collect()
+        };
+        assert_eq!(listed(&mut scene), expected);
+        scene.pass(4_000);
+        // The newest first.
+        assert!(listed(&mut scene).iter().eq(expected.iter().rev()));
     }
 
     #[test]
