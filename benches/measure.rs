@@ -18,7 +18,7 @@ use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 use moot::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
         names::RoomName,
         verbs::{Begin, Event, Follow, Request},
@@ -704,7 +704,7 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
             loop {
                 // It says that it hears, has nothing, and wants everything again.
                 counter += 1;
-                link.queue_report(&moot::chat::hub::Report {
+                link.queue_report(&moot::chat::frames::Report {
                     stream,
                     delivered: 0,
                     by_broadcast: counter,

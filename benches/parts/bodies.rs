@@ -3,7 +3,7 @@
 use moot::{
     chat::{
         batch::{Builder, Draft, Malformed, Reader},
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
         verbs::StreamTag,

@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use moot::{
     chat::{
-        hub::{Action, Chunk, Frame, Hello, Hub, Now, Report, Rules, Submit},
+        clock::Now,
+        frames::{Frame, Hello, Report, Submit},
+        hub::{Action, Chunk, Hub, Rules},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},

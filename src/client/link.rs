@@ -8,7 +8,7 @@ use std::{
 use super::frames::Frames;
 use crate::{
     chat::{
-        hub::{Ack, Frame, Report, Submit},
+        frames::{Ack, Frame, Report, Submit},
         message::{MessageId, RunId, StreamName},
         verbs::{Event, Refusal, Reply, Request, StreamTag},
     },

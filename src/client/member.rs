@@ -20,7 +20,7 @@ use super::{
 use crate::{
     chat::{
         batch::MessageRef,
-        hub::Now,
+        clock::Now,
         member::Kind as MemberKind,
         message::{Message, StreamName},
         names::RoomName,

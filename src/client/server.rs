@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::{NoticeId, StreamName},
         names::{Label, Target},

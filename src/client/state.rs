@@ -19,7 +19,8 @@ use crate::{
     broadcast::Keys,
     chat::{
         batch::{self, MessageRef, Reader},
-        hub::{ANNOUNCEMENTS, Ack, Frame, Line, Now, Submit, SubmitTo},
+        clock::Now,
+        frames::{ANNOUNCEMENTS, Ack, Frame, Line, Submit, SubmitTo},
         inbox::{Inbox, Released, Via},
         message::{Message, MessageId, RunId, StreamName},
         names::{Label, RoomName, Target, UserName},

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Ack, Line, Submit, SubmitTo},
+        frames::{Ack, Line, Submit, SubmitTo},
         member::Kind,
         names::{Label, Target},
         text::{TextError, counted, without_colors},

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
         message::{MessageId, RunId},
         names::{Label, Target},

@@ -27,7 +27,7 @@ pub use read::{Found, Query, Reader};
 pub use search::Hit;
 pub use write::{Done, History, Options};
 
-use crate::chat::hub::Restored;
+use crate::chat::store::Restored;
 
 /// Why the history can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -133,9 +133,9 @@ mod tests {
     use super::*;
     use crate::chat::{
         batch,
-        hub::{Entry, Record, SearchQuestion, StreamKey},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
+        store::{Entry, Record, SearchQuestion, StreamKey},
         verbs::StreamTag,
     };
 
@@ -451,7 +451,7 @@ mod tests {
         let kept = open(dir.path());
         let act = |uid: u32| {
             let by = UserName::of_uid(uid);
-            Record::Audit(crate::chat::hub::Audit {
+            Record::Audit(crate::chat::store::Audit {
                 wall_us: 1,
                 uid,
                 by,

@@ -20,15 +20,16 @@ use super::{
 };
 use crate::{
     chat::{
+        announcement::{NoticeState, Receipt},
         batch::{Builder, Draft},
-        hub::{
-            Audit, GoneRoom, NoticeState, Receipt, Restored, RestoredConversation, RestoredRoom,
-            RestoredSubmits, SearchQuestion, Span, StreamKey,
-        },
         member::{EndCause, Kind, Level, Member, SessionId},
         message::{Notice, NoticeId},
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
+        store::{
+            Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits,
+            SearchQuestion, Span, StreamKey,
+        },
         text::mentions,
         verbs::{RoomId, StreamTag},
     },

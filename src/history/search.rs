@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{SearchQuestion, StreamKey},
         names::RoomName,
+        store::{SearchQuestion, StreamKey},
         verbs::StreamTag,
     },
     limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},

@@ -12,7 +12,8 @@ use super::core::{Core, no_waker};
 use super::{accept::Standing, allowance::Allowance, past, status, threads::Work};
 use crate::{
     chat::{
-        hub::{Chunk, Frame},
+        frames::Frame,
+        hub::Chunk,
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
         verbs::{Follow, RefusalCode, Request},

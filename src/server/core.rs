@@ -24,10 +24,13 @@ use super::{
 use crate::{
     broadcast,
     chat::{
-        hub::{Action, Bucket, Chunk, Clock, Frame, Hub, Now, Restored, Rules},
+        clock::{Clock, Now},
+        frames::Frame,
+        hub::{Action, Bucket, Chunk, Hub, Rules},
         member::SessionId,
         message::RunId,
         names::UserName,
+        store::Restored,
         verbs::{Channel, StreamTag},
     },
     config::Settings,

@@ -7,8 +7,9 @@ use tokio::sync::mpsc::Receiver;
 use super::{conn::Conn, core::Core, threads::Work};
 use crate::{
     chat::{
-        hub::{Fetch, Fetched, Frame, Question, StreamKey},
+        frames::Frame,
         names::{Label, UserName},
+        store::{Fetch, Fetched, Question, StreamKey},
         verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
     },
     history::{Found, HistoryError, Query, Reader},
@@ -306,9 +307,9 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::Entry,
             member::{Kind, Member, SessionId},
             names::RoomName,
+            store::Entry,
         },
         history::{History, Options},
     };

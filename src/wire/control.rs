@@ -11,7 +11,7 @@ use super::frame::{self, Kind};
 use crate::{
     chat::{
         bytes::{Cursor, Malformed, put_name, put_number},
-        hub::{Ack, Frame, Line, Report, Submit, SubmitTo},
+        frames::{Ack, Frame, Line, Report, Submit, SubmitTo},
         names::{Label, RoomName},
         text::Text,
         verbs::{Event, Refusal, Reply, Request, RoomId, StreamTag},

@@ -1,7 +1,7 @@
 //! Requests and submits about what is there: names and numbers of others, and those beside them.
 
 use moot::chat::{
-    hub::{Frame, Line, Submit, SubmitTo},
+    frames::{Frame, Line, Submit, SubmitTo},
     member::SessionId,
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},

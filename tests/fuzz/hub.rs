@@ -4,15 +4,16 @@ use std::{collections::VecDeque, rc::Rc};
 
 use moot::{
     chat::{
+        announcement::NoticeState,
         batch::Reader,
-        hub::{
-            Action, Chunk, Fetch, Fetched, Frame, Hello, Hub, NoticeState, Now, Question, Record,
-            Report, Restored, Rules,
-        },
+        clock::Now,
+        frames::{Frame, Hello, Report},
+        hub::{Action, Chunk, Hub, Rules},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
         roster::Row,
+        store::{Fetch, Fetched, Question, Record, Restored},
         verbs::{Announce, Channel, ChannelKey, Follow, Request, StreamTag},
     },
     limits::FRAME_HEADER_BYTES,

@@ -2,7 +2,8 @@
 
 use moot::{
     chat::{
-        hub::{Ack, Frame, Now},
+        clock::Now,
+        frames::{Ack, Frame},
         member::Kind as MemberKind,
         message::RunId,
         names::RoomName,

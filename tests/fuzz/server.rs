@@ -16,7 +16,7 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Report, SubmitTo},
+        frames::{Report, SubmitTo},
         names::UserName,
         verbs::Request,
     },

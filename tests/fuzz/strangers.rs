@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use moot::{
     chat::{
         batch::Reader,
-        hub::{Frame, Line, Question, Report, Restored, StreamKey, Submit, SubmitTo},
+        frames::{Frame, Line, Report, Submit, SubmitTo},
         member::{EndCause, Kind, Level, SessionId},
         names::{RoomName, UserName},
         rules::{Rights, Role},
+        store::{Question, Restored, StreamKey},
         text::Text,
         verbs::{
             Announce, Answering, Begin, Event, Follow, Reply, Request, RoomId, StreamInfo,

@@ -17,13 +17,15 @@ use std::{
 use moot::{
     broadcast::{Keys, Sealer},
     chat::{
+        announcement::NoticeState,
         batch::{Builder, Draft, Head, MessageRef, Reader},
         bytes::Malformed,
-        hub::{Frame, Line, NoticeState, Report, Restored, Submit, SubmitTo},
+        frames::{Frame, Line, Report, Submit, SubmitTo},
         inbox::{Inbox, Released, Via},
         member::{EndCause, Member, SessionId},
         message::{MessageId, Notice, NoticeId},
         names::{Label, RoomName, Target as Destination, UserName},
+        store::Restored,
         text::{Text, is_unsafe_to_show, mention_ranges, mentions, shown, written_out},
         verbs::{ChannelKey, Event, GapReason, Refusal, Reply, Request, StreamTag},
     },

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use moot::{
     chat::{
+        announcement::NoticeState,
         batch::{Builder, Draft},
-        hub::{
-            Entry, Fetch, GoneRoom, NoticeState, Record, Restored, RestoredConversation,
-            RestoredRoom, RestoredSubmits, Span, StreamKey,
-        },
         member::Member,
         message::NoticeId,
         names::{Label, RoomName},
         rules::{Role, RoomRules},
+        store::{
+            Entry, Fetch, GoneRoom, Record, Restored, RestoredConversation, RestoredRoom,
+            RestoredSubmits, Span, StreamKey,
+        },
         verbs::{RoomId, StreamTag},
     },
     limits::UNACKED_SUBMITS_MAX,

@@ -14,10 +14,13 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Action, Entry, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo},
+        clock::Now,
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        hub::{Action, Hub, Rules},
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
+        store::Entry,
         verbs::{Answering, Begin, Event, Follow, RefusalCode, Reply, Request, StreamTag},
     },
     wire::frame::batch_header,

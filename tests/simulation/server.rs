@@ -7,14 +7,13 @@ use moot::{
     chat::{
         batch::{Head, Reader},
         charge::charge_bytes,
-        hub::{
-            ANNOUNCEMENTS, Action, Chunk, Entry, Fetch, Fetched, Frame, Hub, Question, Record,
-            Rules, StreamKey,
-        },
+        frames::{ANNOUNCEMENTS, Frame},
+        hub::{Action, Chunk, Hub, Rules},
         member::{EndCause, SessionId},
         message::RunId,
         names::{RoomName, Target},
         rules::Role,
+        store::{Entry, Fetch, Fetched, Question, Record, StreamKey},
         verbs::{
             Channel, ChannelKey, Event, Follow, Page, Refusal, Reply, Request, StreamInfo,
             StreamLabel, StreamTag,

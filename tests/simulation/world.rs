@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use moot::{
     chat::{
         charge::charge_bytes,
-        hub::{Hello, Hub, Now, Rates},
+        clock::Now,
+        frames::Hello,
+        hub::{Hub, Rates},
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::{Message, RunId, StreamName},
         names::{Label, RoomName, Target},

@@ -15,13 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
 use super::{
-    Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, quota::Holding, request::refuse,
-    stream::Topic,
+    Action, Hub, Rules, instances::InstanceKey, quota::Holding, request::refuse, stream::Topic,
 };
 use crate::{
     chat::{
+        clock::Now,
+        frames::Frame,
         member::{EndCause, SessionId},
         names::Label,
+        store::Entry,
         verbs::{Answering, Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     faults::{Fault, planted},

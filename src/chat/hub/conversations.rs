@@ -268,10 +268,8 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::{
-                Frame, SubmitTo,
-                scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
-            },
+            frames::{Frame, SubmitTo},
+            hub::scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
             names::{Target, UserName},
             verbs::{Follow, Request},
         },
@@ -430,7 +428,7 @@ mod tests {
             let stream = scene.hub.stream(*tag);
             let (acked, head) = (stream.subs[key].acked, stream.backlog.head());
             assert!(acked < head, "the message is still to be delivered");
-            let report = crate::chat::hub::Report {
+            let report = crate::chat::frames::Report {
                 stream: *tag,
                 delivered: head,
                 by_broadcast: 0,

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Action, Chunk, Entry, Fetch, Fetched, Frame, Hello, Hub, Line, Now, Rates, Report, Rules,
-    Submit, SubmitTo, session::Wait,
-};
+use super::{Action, Chunk, Hub, Rates, Rules, session::Wait};
 use crate::{
     chat::{
         batch::{Builder, Head},
+        clock::Now,
+        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
+        store::{Entry, Fetch, Fetched},
         verbs::{Begin, Channel, ChannelKey, Event, Follow, GapReason, Reply, Request, StreamTag},
     },
     limits::{

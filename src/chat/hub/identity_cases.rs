@@ -5,9 +5,11 @@
 use super::*;
 use crate::{
     chat::{
+        frames::{Hello, Line, Submit, SubmitTo},
         member::{Kind, Peer},
         rules::Role,
-        verbs::{Begin, Follow, RefusalCode, Request, RoomIdentity, StreamInfo},
+        store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        verbs::{Begin, Follow, Refusal, RefusalCode, Request, RoomIdentity, StreamInfo},
     },
     limits::FRAME_HEADER_BYTES,
 };

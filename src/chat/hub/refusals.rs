@@ -3,13 +3,14 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
 use super::{
-    ANNOUNCEMENTS, Action, Frame, Hello, Hub, Line, Rates, Report, Rules, Submit, SubmitTo,
+    Action, Hub, Rates, Rules,
     scene::{
         ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, role, room, session, user,
     },
 };
 use crate::{
     chat::{
+        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Peer, SessionId},
         message::NoticeId,
         names::{Label, RoomName, Target, UserName},

@@ -2,17 +2,16 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{
-    ANNOUNCEMENTS, Fetched, Frame, StreamKey, SubmitTo,
-    scene::{
-        ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, announce, den, join, join_room, role, session,
-        user,
-    },
+use super::scene::{
+    ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, announce, den, join, join_room, role, session,
+    user,
 };
 use crate::chat::{
+    frames::{ANNOUNCEMENTS, Frame, SubmitTo},
     member::SessionId,
     names::Target,
     rules::Role,
+    store::{Fetched, StreamKey},
     verbs::{Begin, Event, Follow, Request},
 };
 

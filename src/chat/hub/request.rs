@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ANNOUNCEMENTS, Action, Frame, Hub, Now,
+    Action, Hub,
     rooms::NewRoom,
     session::{Directs, Wait},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
     chat::{
+        clock::Now,
+        frames::{ANNOUNCEMENTS, Frame},
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
         verbs::{
@@ -647,7 +649,7 @@ impl Hub {
             return;
         }
         followed.rooms.push(room.clone());
-        self.records.push(super::Record::Follow {
+        self.records.push(crate::chat::store::Record::Follow {
             uid,
             label: label.clone(),
             room: room.clone(),
@@ -672,7 +674,12 @@ impl Hub {
         }
         if found {
             let (uid, label) = key;
-            self.records.push(super::Record::Follow { uid, label, room: room.clone(), on: false });
+            self.records.push(crate::chat::store::Record::Follow {
+                uid,
+                label,
+                room: room.clone(),
+                on: false,
+            });
         }
         found
     }
@@ -702,7 +709,7 @@ impl Hub {
         let Some(label) = self.oldest_name(uid) else { return false };
         self.following.remove(&(uid, Some(label.clone())));
         self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
-        self.records.push(super::Record::NameGone { uid, label });
+        self.records.push(crate::chat::store::Record::NameGone { uid, label });
         true
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Action, Frame, Hub, Now, Record, is_here,
+    Action, Hub, is_here,
     quota::Holding,
     request::{no_room, refuse},
     session::Session,
@@ -16,9 +16,12 @@ use super::{
 };
 use crate::{
     chat::{
+        clock::Now,
+        frames::Frame,
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
         rules::{Policy, Rights, Role, RoomRules},
+        store::{Record, Span},
         text::counted,
         verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
@@ -329,7 +332,7 @@ impl Hub {
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
         let head = self.gone.reuse(room);
-        stream.restore(super::Span { head, first: head + 1, newest_us: None });
+        stream.restore(Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
         self.room_ids.insert(id, tag);

@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Action, Chunk, Fetch, Frame, Hello, Hub, Line, Now, Record, Report, Restored, RestoredRoom,
-    RestoredSubmits, Rules, Span, StreamKey, Submit, SubmitTo,
-};
+use super::{Action, Chunk, Hub, Rules};
 use crate::{
     chat::{
+        clock::Now,
+        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
+        store::{Fetch, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
         text::Text,
         verbs::{
             Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, Reply, Request, RoomId,

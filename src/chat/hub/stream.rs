@@ -9,15 +9,17 @@ use slab::Slab;
 
 use super::{
     quota::{AccountId, Holding},
-    submit::{Pending, StreamKey},
+    submit::Pending,
 };
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
+        frames::ANNOUNCEMENTS,
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
+        store::{Span, StreamKey},
         verbs::{Channel, Event, RoomId, StreamTag},
     },
     faults::{Fault, planted},
@@ -312,7 +314,7 @@ impl Stream {
     }
 
     /// Goes on after the numbers of the last run.
-    pub(super) fn restore(&mut self, span: super::Span) {
+    pub(super) fn restore(&mut self, span: Span) {
         self.backlog.begin_at(span.head);
         (self.inherited, self.numbered) = (span.head, span.head);
         self.first = span.first.max(1);
@@ -332,7 +334,7 @@ impl Stream {
     }
 
     pub(super) fn announcements(backlog_bytes_max: usize) -> Self {
-        Self::new(super::ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
+        Self::new(ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
     }
 
     pub(super) fn room(

@@ -12,7 +12,7 @@ use std::{
 use super::stamp;
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
         verbs::{Event, StreamTag},
     },

@@ -31,7 +31,7 @@ use super::{
 pub(super) use crate::config::screen::{NotifyWish as Alert, PanelWish as Panel};
 use crate::{
     chat::{
-        hub::Now,
+        clock::Now,
         member::{Kind, State},
         message::{Message, StreamName},
         names::{Label, RoomName, UserName},

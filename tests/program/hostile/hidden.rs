@@ -4,7 +4,7 @@ use std::path::Path;
 
 use moot::{
     chat::{
-        hub::{Frame, Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit, SubmitTo},
         member::{Level, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, Target, UserName},

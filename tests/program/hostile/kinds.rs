@@ -4,7 +4,7 @@ use std::{collections::VecDeque, path::Path};
 
 use moot::{
     chat::{
-        hub::SubmitTo,
+        frames::SubmitTo,
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
         rules::Role,

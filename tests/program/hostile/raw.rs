@@ -10,7 +10,7 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Frame, Line, Report, Submit, SubmitTo},
         member::Kind as MemberKind,
         names::{Label, RoomName},
         verbs::{Begin, Follow, Refusal, Reply, Request, StreamInfo, StreamTag},

@@ -14,7 +14,7 @@ use std::{
 use moot::{
     chat::{
         batch::Reader,
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::NoticeId,
         names::{Target, UserName},

@@ -13,7 +13,7 @@ use std::{
 use moot::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Ack, Frame},
+        frames::{Ack, Frame},
         member::{EndCause, Kind as MemberKind, Level, Member, SessionId, State},
         message::RunId,
         names::UserName,

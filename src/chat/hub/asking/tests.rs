@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     chat::{
-        hub::{Action, Frame, Hello, Line, Rules, Submit, SubmitTo},
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        hub::{Action, Rules},
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},

@@ -1,7 +1,15 @@
 //! The server's own time, without spans in which the server did not run.
 
-use super::Now;
 use crate::limits::{AWAY_MS, TICK_IDLE_MS};
+
+/// Both clocks at one instant, as [`Clock`] gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Monotonic clock without spans in which the server did not run, microseconds.
+    pub mono_us: u64,
+    /// Wall clock, microseconds since 1970.
+    pub wall_us: i64,
+}
 
 /// Turns readings of the machine's clocks into the time of the hub, and knows when the next look at the timers
 /// is due.
@@ -66,7 +74,8 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::{Action, Frame, Hello, Hub, Line, Rules, Submit, SubmitTo},
+            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            hub::{Action, Hub, Rules},
             member::{EndCause, Kind, Peer, SessionId, State},
             message::RunId,
             names::{Label, RoomName, UserName},
