@@ -6,7 +6,7 @@ use moot::{
         frames::{Line, Submit, SubmitTo},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     limits::FRAME_HEADER_BYTES,
 };

@@ -8,8 +8,8 @@ use super::{
     member::{Level, Member},
     message::{Notice, NoticeId},
     names::{Label, RoomName, UserName},
-    verbs::NoticeStanding,
 };
+use crate::chat::reply::NoticeStanding;
 
 /// How an addressee ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

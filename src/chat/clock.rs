@@ -74,12 +74,14 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
+            event::Event,
             frames::{Frame, Hello, Line, Submit, SubmitTo},
             hub::{Action, Hub, Rules},
             member::{EndCause, Kind, Peer, SessionId, State},
             message::RunId,
             names::{Label, RoomName, UserName},
-            verbs::{Answering, Begin, Event, Follow, Request, StreamTag},
+            request::{Answering, Begin, Follow, Request},
+            stream_id::StreamTag,
         },
         limits::{
             ASKER_AWAY_MS_MAX, FRAME_HEADER_BYTES, OFFER_MS_MAX, PING_AFTER_MS,

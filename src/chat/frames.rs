@@ -3,7 +3,12 @@
 use super::{
     member::Kind,
     names::{Label, RoomName},
-    verbs::{Event, Refusal, Reply, RoomId, StreamTag},
+};
+use crate::chat::{
+    event::Event,
+    refusal::Refusal,
+    reply::Reply,
+    stream_id::{RoomId, StreamTag},
 };
 
 /// The stream of announcements is there from the start.

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use super::{
     batch::{Head, Malformed},
     charge::charge_bytes,
-    verbs::{GapReason, StreamTag},
 };
 use crate::{
-    chat::frames::Report,
+    chat::{event::GapReason, frames::Report, stream_id::StreamTag},
     limits::{
         FRAME_HEADER_BYTES, INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS,
         REPORT_BYTES, REPORT_EVERY_MS,

@@ -14,9 +14,14 @@ use super::{
     permutation::Permutation,
     rules::{Role, RoomRules},
     text::SharedText,
-    verbs::{MarkInfo, RoomId, SpanInfo, StreamTag},
 };
-use crate::limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD};
+use crate::{
+    chat::{
+        reply::{MarkInfo, SpanInfo},
+        stream_id::{RoomId, StreamTag},
+    },
+    limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD},
+};
 
 /// Which stream a stored message belongs to, good for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

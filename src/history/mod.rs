@@ -136,7 +136,7 @@ mod tests {
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
         store::{Entry, Record, SearchQuestion, StreamKey},
-        verbs::StreamTag,
+        stream_id::StreamTag,
     };
 
     pub(super) struct Kept {
@@ -431,7 +431,7 @@ mod tests {
         kept.commit(vec![Record::RoomGone { name: room("dev"), head: many }], Vec::new()).unwrap();
         let again = Record::Room {
             name: room("dev"),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 1,
             history: true,
             topic: String::new(),
@@ -474,7 +474,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = |name: &str, head| Record::Room {
             name: room(name),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 5,
             history: true,
             topic: String::new(),

@@ -20,7 +20,7 @@ use crate::{
     chat::{
         names::RoomName,
         store::{SearchQuestion, StreamKey},
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},
 };

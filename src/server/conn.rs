@@ -16,7 +16,8 @@ use crate::{
         hub::Chunk,
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
-        verbs::{Follow, RefusalCode, Request},
+        refusal::RefusalCode,
+        request::{Follow, Request},
     },
     faults::{Fault, planted},
     limits::{

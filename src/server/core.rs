@@ -31,7 +31,7 @@ use crate::{
         message::RunId,
         names::UserName,
         store::Restored,
-        verbs::{Channel, StreamTag},
+        stream_id::{Channel, StreamTag},
     },
     config::Settings,
     faults::{Fault, planted},

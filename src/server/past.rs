@@ -9,8 +9,10 @@ use crate::{
     chat::{
         frames::Frame,
         names::{Label, UserName},
+        refusal::{Refusal, RefusalCode},
+        reply::{HitInfo, MarkInfo, Page, Reply},
         store::{Fetch, Fetched, Question, StreamKey},
-        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+        stream_id::StreamLabel,
     },
     history::{Found, HistoryError, Query, Reader},
     limits::{

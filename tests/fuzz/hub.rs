@@ -12,9 +12,10 @@ use moot::{
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
+        request::{Announce, Follow, Request},
         roster::Row,
         store::{Fetch, Fetched, Question, Record, Restored},
-        verbs::{Announce, Channel, ChannelKey, Follow, Request, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::FRAME_HEADER_BYTES,
     wire::{control, frame},
@@ -400,7 +401,7 @@ pub fn asked_for_notices(restored: Restored) {
         shell.act();
     }
     let follow = Follow::Announcements;
-    let begin = moot::chat::verbs::Begin::Last(9);
+    let begin = moot::chat::request::Begin::Last(9);
     shell.request(id, &Request::Join { follow, begin, membership: false, keep: false });
     for _ in 0..3 {
         shell.act();

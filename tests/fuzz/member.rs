@@ -7,8 +7,10 @@ use moot::{
         member::Kind as MemberKind,
         message::RunId,
         names::RoomName,
+        reply::Reply,
+        request::Request,
+        stream_id::ChannelKey,
         text::{Text, shown},
-        verbs::{ChannelKey, Reply, Request},
     },
     client::{
         Address, Event, Follows,

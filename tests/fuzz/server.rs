@@ -18,7 +18,7 @@ use moot::{
     chat::{
         frames::{Report, SubmitTo},
         names::UserName,
-        verbs::Request,
+        request::Request,
     },
     config::Settings,
     os,

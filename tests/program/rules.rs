@@ -6,7 +6,8 @@ use moot::{
     chat::{
         member::Kind,
         names::RoomName,
-        verbs::{Begin, Follow, Reply, Request},
+        reply::Reply,
+        request::{Begin, Follow, Request},
     },
     client::{Link, Told},
     os,

@@ -14,7 +14,7 @@ use moot::{
             Entry, Fetch, GoneRoom, Record, Restored, RestoredConversation, RestoredRoom,
             RestoredSubmits, Span, StreamKey,
         },
-        verbs::{RoomId, StreamTag},
+        stream_id::{RoomId, StreamTag},
     },
     limits::UNACKED_SUBMITS_MAX,
 };

@@ -14,17 +14,19 @@ mod board;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
-use super::{
-    Action, Hub, Rules, instances::InstanceKey, quota::Holding, request::refuse, stream::Topic,
-};
+use super::{Action, Hub, Rules, instances::InstanceKey, quota::Holding, stream::Topic};
 use crate::{
     chat::{
         clock::Now,
+        event::Event,
         frames::Frame,
         member::{EndCause, SessionId},
         names::Label,
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::Reply,
+        request::Answering,
         store::Entry,
-        verbs::{Answering, Event, Refusal, RefusalCode, Reply, StreamTag},
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{

@@ -1,12 +1,14 @@
 //! What operators did, for those who want to know it afterwards.
 
-use super::{Action, Hub, quota::heaviest, request::refuse};
+use super::{Action, Hub, quota::heaviest};
 use crate::{
     chat::{
         clock::Now,
         member::SessionId,
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{AuditInfo, Reply},
         store::{Audit, Record},
-        verbs::{AuditInfo, Refusal, RefusalCode, Reply, StreamTag},
+        stream_id::StreamTag,
     },
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
 };

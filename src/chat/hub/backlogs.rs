@@ -7,7 +7,7 @@ use super::{
     stream::{Stream, Topic},
 };
 use crate::{
-    chat::verbs::StreamTag,
+    chat::stream_id::StreamTag,
     faults::{Fault, planted},
 };
 
@@ -94,7 +94,7 @@ mod tests {
     use crate::chat::{
         frames::SubmitTo,
         hub::scene::{ANN, EVE, MIA, Scene, join_room, room, session},
-        verbs::Request,
+        request::Request,
     };
 
     const TEXT_BYTES: usize = 10_000;

@@ -6,16 +6,17 @@ use super::{Action, Hub, Rules};
 use crate::{
     chat::{
         clock::Now,
+        event::Event,
         frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, Target, UserName},
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
+        request::{Announce, Begin, Follow, Request},
         rules::{Rights, Role},
+        stream_id::{Channel, ChannelKey},
         text::Text,
-        verbs::{
-            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, RefusalCode, Reply,
-            Request,
-        },
     },
     limits::FRAME_HEADER_BYTES,
 };

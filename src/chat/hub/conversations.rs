@@ -9,14 +9,17 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Hub, is_here,
-    request::refuse,
     session::Session,
     stream::{Stream, Topic},
 };
 use crate::{
     chat::{
+        event::Event,
         member::{EndCause, SessionId},
-        verbs::{Begin, Event, Refusal, RefusalCode, Reply, StreamInfo, StreamLabel, StreamTag},
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{Reply, StreamInfo},
+        request::Begin,
+        stream_id::{StreamLabel, StreamTag},
     },
     faults::{Fault, planted},
     limits::CONVERSATIONS_PER_USER_MAX,
@@ -271,7 +274,7 @@ mod tests {
             frames::{Frame, SubmitTo},
             hub::scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
             names::{Target, UserName},
-            verbs::{Follow, Request},
+            request::{Follow, Request},
         },
         limits::STREAMS_PER_SESSION_MAX,
     };

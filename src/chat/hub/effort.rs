@@ -10,9 +10,9 @@ use crate::{
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
+        request::{Announce, Begin, Follow, Request},
         rules::Role,
         text::Text,
-        verbs::{Announce, Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, KICK_STREAMS_PER_TURN, LATE_ROWS_PER_TURN, LOOK_COST_BYTES,

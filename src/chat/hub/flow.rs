@@ -3,17 +3,17 @@
 use super::{
     Action, Chunk, Hub,
     quota::AccountId,
-    request::gap,
     stream::{Hearing, Missed, Stream, Sub, Way},
 };
 use crate::{
     chat::{
         batch::Head,
         clock::Now,
+        event::{Event, GapReason, gap},
         frames::{ANNOUNCEMENTS, Report},
         member::SessionId,
         store::{Fetch, Fetched},
-        verbs::{Event, GapReason, StreamTag},
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{
@@ -699,7 +699,9 @@ mod tests {
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
-            verbs::{Begin, Channel, ChannelKey, Follow, Reply, Request},
+            reply::Reply,
+            request::{Begin, Follow, Request},
+            stream_id::{Channel, ChannelKey},
         },
         limits::BROADCAST_MEMBERS_MIN,
     };

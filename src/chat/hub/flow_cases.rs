@@ -9,12 +9,15 @@ use crate::{
     chat::{
         batch::{Builder, Head},
         clock::Now,
+        event::{Event, GapReason},
         frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
+        reply::Reply,
+        request::{Begin, Follow, Request},
         store::{Entry, Fetch, Fetched},
-        verbs::{Begin, Channel, ChannelKey, Event, Follow, GapReason, Reply, Request, StreamTag},
+        stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FRAME_HEADER_BYTES,

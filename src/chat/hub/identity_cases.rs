@@ -7,9 +7,12 @@ use crate::{
     chat::{
         frames::{Hello, Line, Submit, SubmitTo},
         member::{Kind, Peer},
+        refusal::{Refusal, RefusalCode},
+        reply::StreamInfo,
+        request::{Begin, Follow, Request},
         rules::Role,
         store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        verbs::{Begin, Follow, Refusal, RefusalCode, Request, RoomIdentity, StreamInfo},
+        stream_id::RoomIdentity,
     },
     limits::FRAME_HEADER_BYTES,
 };

@@ -15,7 +15,7 @@ use crate::{
     chat::{
         frames::{EarlierSubmits, Line, Submit},
         member::SessionId,
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{

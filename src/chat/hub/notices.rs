@@ -9,7 +9,6 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Action, Hub,
     quota::{AccountId, Holding, heaviest},
-    request::refuse,
     session::Session,
     submit::EntryDraft,
 };
@@ -18,18 +17,19 @@ use crate::{
         announcement::{Acked, Addressee, Gone, NoticeState, Receipt},
         batch::{Builder, Draft},
         clock::Now,
+        event::Event,
         frames::{ANNOUNCEMENTS, Frame},
         member::{Member, SessionId},
         message::NoticeId,
         names::RoomName,
         permutation::Permutation,
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Reply},
+        request::{Announce, Wait},
         rules::Policy,
         store::{Entry, Record},
+        stream_id::StreamTag,
         text::counted,
-        verbs::{
-            Announce, Event, Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Refusal,
-            RefusalCode, Reply, StreamTag, Wait,
-        },
     },
     faults::{Fault, planted},
     limits::{
@@ -1051,7 +1051,7 @@ mod tests {
             },
             member::EndCause,
             names::Label,
-            verbs::{Begin, Follow, Request},
+            request::{Begin, Follow, Request},
         },
         limits::TEXT_BYTES_MAX,
     };

@@ -1,11 +1,6 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
-use super::{
-    Hub,
-    request::{no_room, of_user, refuse},
-    session::Wait,
-    stream::Topic,
-};
+use super::{Hub, request::of_user, session::Wait, stream::Topic};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -14,11 +9,12 @@ use crate::{
         member::SessionId,
         names::{Label, RoomName, Target},
         permutation::Permutation,
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{MarkInfo, Page, Reply, SpanInfo},
+        request::Request,
         store::{GoneRoom, Question, Record, SearchQuestion, StreamKey},
+        stream_id::{StreamLabel, StreamTag},
         text::mentions,
-        verbs::{
-            MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
-        },
     },
     faults::{Fault, planted},
     limits::{
@@ -525,7 +521,7 @@ impl Hub {
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         self.with_late_rows(sessions.len(), |hub| {
             for session in sessions {
-                hub.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
+                hub.send(session, crate::chat::event::Event::Deleted { stream: tag });
                 hub.part(session, tag, crate::chat::member::EndCause::Server);
             }
         });
@@ -577,7 +573,7 @@ mod tests {
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
-            verbs::{Begin, Follow},
+            request::{Begin, Follow},
         },
         limits::REPLIES_WAITING_PER_SESSION_MAX,
     };
@@ -726,7 +722,7 @@ mod tests {
         let mut restored = crate::chat::store::Restored::default();
         restored.rooms.push(crate::chat::store::RestoredRoom {
             name: room.clone(),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 2,
             history: false,
             topic: String::new(),

@@ -14,9 +14,12 @@ use crate::{
         member::{Kind, Peer, SessionId},
         message::NoticeId,
         names::{Label, RoomName, Target, UserName},
+        refusal::Refusal,
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
+        stream_id::StreamTag,
         text::Text,
-        verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
     },
     limits::{
         ANSWER_JOBS_MAX, ANSWERERS_PER_USER_MAX, AWAY_PER_USER_MAX, CONVERSATIONS_PER_USER_MAX,

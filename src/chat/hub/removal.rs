@@ -7,12 +7,13 @@ use super::scene::{
     user,
 };
 use crate::chat::{
+    event::Event,
     frames::{ANNOUNCEMENTS, Frame, SubmitTo},
     member::SessionId,
     names::Target,
+    request::{Begin, Follow, Request},
     rules::Role,
     store::{Fetched, StreamKey},
-    verbs::{Begin, Event, Follow, Request},
 };
 
 const NEEDLE: &str = "needle";

@@ -14,10 +14,10 @@ use crate::{
         frames::{ANNOUNCEMENTS, Frame},
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
-        verbs::{
-            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomIdentity,
-            StreamInfo, StreamTag,
-        },
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{Reply, StreamInfo},
+        request::{Begin, Follow, Request},
+        stream_id::{RoomIdentity, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -28,14 +28,6 @@ use crate::{
 
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
-
-pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::new(code, text))
-}
-
-pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
-    refuse(RefusalCode::Absent, format!("there is no room {room}"))
-}
 
 /// A request that waits for the commit of the room it names.
 #[derive(Debug)]
@@ -731,9 +723,4 @@ pub(super) fn of_user<'a, K: Ord, V>(
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
     let uid = uid_of(&first);
     map.range(first..).take_while(move |(key, _)| uid_of(key) == uid)
-}
-
-/// What a member is told of numbers that are no longer there.
-pub(super) fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
-    Event::Gap { stream: tag, first, last, reason }
 }

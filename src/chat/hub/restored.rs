@@ -5,7 +5,7 @@ use crate::{
     chat::{
         frames::ANNOUNCEMENTS,
         store::{Restored, RestoredConversation, RestoredRoom, RestoredSubmits, StreamKey},
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
 };

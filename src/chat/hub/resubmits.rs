@@ -15,10 +15,12 @@ use crate::{
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
+        refusal::RefusalCode,
+        request::{Announce, Begin, Follow, Request},
         rules::{Rights, Role, RoomRules},
         store::{Entry, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::{RoomId, StreamTag},
         text::Text,
-        verbs::{Announce, Begin, Follow, RefusalCode, Request, RoomId, StreamTag},
     },
     limits::{FRAME_HEADER_BYTES, WILLS_UNSAID_MAX},
 };

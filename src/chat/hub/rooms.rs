@@ -9,7 +9,6 @@ use std::{
 use super::{
     Action, Hub, is_here,
     quota::Holding,
-    request::{no_room, refuse},
     session::Session,
     stream::{Stream, Topic},
     submit::EntryDraft,
@@ -17,13 +16,16 @@ use super::{
 use crate::{
     chat::{
         clock::Now,
+        event::Event,
         frames::Frame,
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{Reply, RoomInfo, WhoInfo},
         rules::{Policy, Rights, Role, RoomRules},
         store::{Record, Span},
+        stream_id::{RoomId, StreamTag},
         text::counted,
-        verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
     limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},

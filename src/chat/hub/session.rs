@@ -14,12 +14,15 @@ use super::{
 use crate::{
     chat::{
         clock::Now,
+        event::Event,
         frames::Hello,
         member::{EndCause, Kind, Member, Peer, SessionId, State},
         names::{Label, RoomName},
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
         roster::Row,
+        stream_id::StreamTag,
         text::{Text, counted},
-        verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -597,8 +600,8 @@ mod tests {
                 session,
             },
             names::UserName,
+            request::{Begin, Follow, Request},
             rules::Role,
-            verbs::{Begin, Follow, Request},
         },
         limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
     };

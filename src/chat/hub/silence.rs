@@ -10,8 +10,11 @@ use crate::{
         frames::{Frame, Line, Submit, SubmitTo},
         message::{NoticeId, RunId},
         names::{RoomName, Target},
+        refusal::Refusal,
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
-        verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, RoomId, StreamTag},
+        stream_id::{RoomId, StreamTag},
     },
     limits::STREAMS_PER_SESSION_MAX,
 };

@@ -14,13 +14,14 @@ use super::{
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
+        event::Event,
         frames::ANNOUNCEMENTS,
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
         store::{Span, StreamKey},
-        verbs::{Channel, Event, RoomId, StreamTag},
+        stream_id::{Channel, RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -626,9 +627,9 @@ pub(super) fn cursor_of(
     stream: &Stream,
     run: RunId,
     stored: bool,
-    begin: crate::chat::verbs::Begin,
+    begin: crate::chat::request::Begin,
 ) -> (u64, bool) {
-    use crate::chat::verbs::Begin;
+    use crate::chat::request::Begin;
     let head = stream.backlog.head();
     match begin {
         Begin::Now => (head, false),

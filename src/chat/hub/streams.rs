@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{quota::share, stream::Stream};
 use crate::{
-    chat::{frames::ANNOUNCEMENTS, permutation::Permutation, verbs::StreamTag},
+    chat::{frames::ANNOUNCEMENTS, permutation::Permutation, stream_id::StreamTag},
     limits::STREAM_IDS_PER_USER_MAX,
 };
 

@@ -7,9 +7,11 @@ use moot::{
         frames::SubmitTo,
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::Role,
+        stream_id::StreamTag,
         text::Text,
-        verbs::{Announce, Answering, Begin, Follow, Reply, Request, StreamTag},
     },
     limits::{ANSWERERS_PER_ROOM_MAX, CONVERSATIONS_PER_USER_MAX, FRAME_BYTES_MAX},
     wire::{

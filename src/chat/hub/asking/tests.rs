@@ -8,7 +8,7 @@ use crate::{
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
-        verbs::{Begin, Follow, Request},
+        request::{Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, OUTCOMES_MAX, PING_AFTER_MS, REQUESTS_PER_USER_MAX,
