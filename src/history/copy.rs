@@ -13,9 +13,8 @@ use super::{
     files::beside,
     schema::{self, fact, set_fact},
     space,
-    write::noted,
 };
-use crate::os;
+use crate::{history::identity::noted, os};
 
 /// Contents of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,16 +4,19 @@
 //! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
+mod checkpoint;
 mod copy;
 mod damage;
 mod examine;
 mod files;
+mod identity;
 mod index;
 mod read;
 mod retention;
 mod schema;
 mod search;
 mod space;
+mod transaction;
 mod write;
 
 use std::{

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{Read as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -14,9 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Statement, Transaction, params, params_from_iter,
-};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
 use super::{
     HistoryError, Loaded, Reader, Retention,
@@ -25,26 +22,21 @@ use super::{
     index::{Identity, Index, path_of},
     read::load,
     retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
-    schema::{
-        self, FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
-        size_of,
-    },
+    schema::{self, FORGOTTEN, fact, set_fact, size_of},
     space::{self, Shrinking},
     words,
 };
 use crate::{
-    chat::{
-        member::{EndCause, Member, SessionId},
-        message::NoticeId,
-        names::Label,
-        store::{Audit, Entry, Record, StreamKey},
+    chat::store::{Entry, Record},
+    history::{
+        checkpoint::{Checkpoint, Checkpointer, RESTART_WAITS, log_bytes, log_fits},
+        identity::{epoch, identity, write_note},
+        transaction::{Cache, Page},
     },
-    faults::{Fault, planted},
     limits::{
-        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX,
-        HISTORY_MESSAGE_BYTES, HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS,
-        LOG_BYTES_IDLE_MAX, LOG_EMPTIED_MS, SENDER_LEASE_IDS, SPACE_PAUSE_MS, SUBMITS_FORGET_MS,
-        UNACKED_SUBMITS_MAX,
+        HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_MESSAGE_BYTES,
+        HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, LOG_BYTES_IDLE_MAX, LOG_EMPTIED_MS,
+        SPACE_PAUSE_MS, SUBMITS_FORGET_MS,
     },
     os,
 };
@@ -109,7 +101,7 @@ pub(super) struct Shared {
 impl Shared {
     /// Where tests make statements fail.
     #[cfg(test)]
-    fn step(&self) -> rusqlite::Result<()> {
+    pub(super) fn step(&self) -> rusqlite::Result<()> {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "a test asked for it");
         let count = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
         match self.fails_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
@@ -135,7 +127,7 @@ impl Shared {
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
-    fn step(&self) -> rusqlite::Result<()> {
+    pub(super) fn step(&self) -> rusqlite::Result<()> {
         Ok(())
     }
 }
@@ -188,7 +180,7 @@ impl std::fmt::Debug for History {
     }
 }
 
-fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_WAITS)?;
     space::allow(&connection)?;
@@ -408,80 +400,6 @@ fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     rows.collect()
 }
 
-/// Epoch and newest id from the note beside a history.
-pub(super) fn noted(path: &Path) -> Option<(u32, u64)> {
-    let file = os::open_to_read(&note_path(path)).ok()?;
-    let mut text = String::new();
-    file.take(NOTE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let (epoch, newest) = text.trim().split_once(' ')?;
-    Some((epoch.parse().ok()?, newest.parse().ok()?))
-}
-
-/// Tells histories apart for those who knew an earlier one: a random number for a new history, and one more each
-/// time an older database was put back in the place of a newer one. A note beside it knows the newest id of not
-/// long ago.
-fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
-    let noted = noted(path);
-    let known = match u32::try_from(fact(connection, "epoch")?).unwrap_or(0) {
-        0 if newest == 0 && noted.is_none() => random_epoch()?,
-        known => known.max(1),
-    };
-    let epoch = match noted {
-        Some((epoch, before)) if newest < before && !planted(Fault::OlderHistoryKeepsEpoch) => {
-            epoch.max(known).saturating_add(1)
-        }
-        Some((epoch, _)) => epoch.max(known),
-        None => known,
-    };
-    // On a full disk, what is in place has to do.
-    if u64::from(epoch) != fact(connection, "epoch")?
-        && set_fact(connection, "epoch", epoch.into()).is_err()
-    {
-        return Ok(epoch);
-    }
-    let _ = write_note(path, epoch, newest);
-    Ok(epoch)
-}
-
-fn random_epoch() -> rusqlite::Result<u32> {
-    let random: [u8; 4] =
-        os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-    // There is room above it for each older database that is ever put back.
-    Ok(u32::from_le_bytes(random) >> 2 | 1)
-}
-
-/// What an index says that belongs to this history: random, and another one with each epoch.
-fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<u64> {
-    let known = fact(connection, "identity")?;
-    if known != 0 && fact(connection, "identity_epoch")? == u64::from(epoch) {
-        return Ok(known);
-    }
-    let random: [u8; 8] =
-        os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-    // The database has signed numbers.
-    let fresh = u64::from_le_bytes(random) >> 1 | 1;
-    // On a full disk the index is made anew the next time as well.
-    let _ = set_fact(connection, "identity", fresh)
-        .and_then(|()| set_fact(connection, "identity_epoch", epoch.into()));
-    Ok(fresh)
-}
-
-/// Longest note that is read.
-const NOTE_BYTES_MAX: u64 = 64;
-
-fn note_path(path: &Path) -> PathBuf {
-    path.with_extension("epoch")
-}
-
-/// Replaces the note whole, or leaves it as it is.
-fn write_note(path: &Path, epoch: u32, newest: u64) -> std::io::Result<()> {
-    let (note, new) = (note_path(path), path.with_extension("epoch.new"));
-    let mut file = os::make_private(&new)?;
-    file.set_len(0)?;
-    file.write_all(format!("{epoch} {newest}\n").as_bytes())?;
-    std::fs::rename(new, note)
-}
-
 /// Messages by a number that rises, which is the last column: their ids, or their numbers in one stream.
 const OLDEST: &str =
     "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
@@ -522,40 +440,6 @@ fn rows(
     };
     pass_over(damage, next, last, read, leap)?;
     Ok(rows)
-}
-
-/// A run of counters of one client instance, as it stands in `submits`.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    counter: u64,
-    count: u64,
-    stream: i64,
-    seq: u64,
-}
-
-/// A row of `senders`.
-#[derive(Debug, Clone, Copy)]
-struct Speaker {
-    row: i64,
-    /// As it stands in the row: what is said with a higher id raises it.
-    last: u64,
-}
-
-/// What is in the tables already; forgotten when a transaction fails, or when it gets too much.
-#[derive(Debug, Default)]
-struct Cache {
-    streams: HashMap<StreamKey, i64>,
-    senders: HashMap<SessionId, Speaker>,
-    runs: HashMap<(u32, [u8; 16]), Run>,
-}
-
-impl Cache {
-    fn bound(&mut self) {
-        let Self { streams, senders, runs } = self;
-        if streams.len().max(senders.len()).max(runs.len()) > CACHED_MAX {
-            *self = Self::default();
-        }
-    }
 }
 
 /// When something was last done that is not done after each transaction.
@@ -609,122 +493,16 @@ struct Writer {
     index: Index,
 }
 
-/// Moves what was committed from the log to the database, on a thread and a connection of its own.
-struct Checkpointer {
-    asked: Option<Sender<Checkpoint>>,
-    thread: Option<JoinHandle<()>>,
-    /// The log grows although it is moved: readers, or commits without a pause, keep it from beginning
-    /// anew.
-    is_long: Arc<AtomicBool>,
-}
-
-impl Checkpointer {
-    fn start(path: &Path, options: Options) -> Result<Self, HistoryError> {
-        let failed = |e| HistoryError::of(path, e);
-        let connection = connect(path, &options).map_err(failed)?;
-        // To empty the log it holds what commits wait for, and waits for readers: not long.
-        connection.busy_timeout(RESTART_WAITS).map_err(failed)?;
-        let is_long = Arc::new(AtomicBool::new(false));
-        let tell = Arc::clone(&is_long);
-        let (asked, asks) = bounded(1);
-        let path = path.to_owned();
-        let run = move || {
-            os::step_back();
-            let mut wait = Duration::MAX;
-            loop {
-                let how = match asks.recv_timeout(wait) {
-                    Ok(how) => how,
-                    Err(RecvTimeoutError::Timeout) => Checkpoint::All,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                };
-                if !log_fits(&path) {
-                    wait = EMPTY_AGAIN;
-                    continue;
-                }
-                // What fails here (a full disk) is tried again with the next one.
-                let move_log =
-                    |sql| connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
-                let mut done: rusqlite::Result<(bool, i64)> =
-                    move_log("PRAGMA wal_checkpoint(PASSIVE)");
-                if let Checkpoint::All = how {
-                    // Commits wait for this one, so most of it is moved already.
-                    done = move_log("PRAGMA wal_checkpoint(TRUNCATE)");
-                }
-                if done.as_ref().is_ok_and(|(_, frames)| *frames > WAL_FRAMES_LONG) {
-                    tell.store(true, Ordering::Relaxed);
-                }
-                if let Checkpoint::All = how {
-                    // A reader may have kept the log from being emptied: once more, until it is.
-                    let is_done = done.is_ok_and(|(busy, _)| !busy);
-                    wait = if is_done { Duration::MAX } else { EMPTY_AGAIN };
-                }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("moot-checkpoint".to_owned())
-            .spawn(run)
-            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
-        Ok(Self { asked: Some(asked), thread: Some(thread), is_long })
-    }
-
-    /// Returns false if another one is asked for already: one under way and one asked for are enough.
-    fn ask(&self, how: Checkpoint) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.try_send(how).is_ok())
-    }
-}
-
-/// Returns true if there is room to move the whole log to the database. Half of it moved would only take the room
-/// that the next messages need: the log begins again once all of it is moved.
-fn log_fits(path: &Path) -> bool {
-    let log_bytes = log_bytes(path);
-    let space = path.parent().and_then(|dir| os::space_at(dir).ok());
-    space.is_none_or(|space| space.free_bytes >= log_bytes)
-}
-
-/// Size of the log.
-fn log_bytes(path: &Path) -> u64 {
-    std::fs::metadata(files::beside(path, "-wal")).map_or(0, |meta| meta.len())
-}
-
-/// How much of the log is moved.
-#[derive(Debug, Clone, Copy)]
-enum Checkpoint {
-    /// As much as can be without keeping anybody waiting.
-    Some,
-    /// Everything, and the log is emptied: nothing of what was removed is left there.
-    All,
-}
-
-impl Drop for Checkpointer {
-    fn drop(&mut self) {
-        self.asked = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// How long a lock of another connection is waited for.
 const BUSY_WAITS: Duration = Duration::from_secs(5);
-const RESTART_WAITS: Duration = Duration::from_millis(20);
-/// When to try again to empty the log.
-const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
 /// What a step of returning pages counts of them.
 const SHRUNK_ROWS: u64 = 256;
-/// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
-const WAL_FRAMES_LONG: i64 = 16 * 1024;
 
 /// The answer to each transaction after the writer's thread panicked.
 const THREAD_ENDED: &str =
     "the history can't be written: its thread ended because of a fault; restart the server";
-
-/// Audit entries from one count of all of them to the next.
-const AUDIT_COUNTED_EVERY: i64 = 16;
-
-/// Rows of one table above which the cache is emptied.
-const CACHED_MAX: usize = 65_536;
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
@@ -1137,427 +915,5 @@ impl Writer {
         // The epoch's note learns the newest id; the rest is tidiness.
         let _ = write_note(&self.path, self.epoch, self.next_id - 1);
         let _ = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
-    }
-}
-
-/// One transaction under way.
-struct Page<'a> {
-    transaction: &'a Transaction<'a>,
-    shared: &'a Shared,
-    cache: &'a mut Cache,
-    /// Runs of counters to be written at the end.
-    changed_runs: HashSet<(u32, [u8; 16])>,
-    /// Bytes of texts by rows of `senders`, to be written at the end.
-    said: HashMap<i64, u64>,
-    /// Bytes of texts that are gone, by who said them.
-    unsaid: Vec<(u32, u64)>,
-    next_id: u64,
-    now_us: i64,
-    heads: HashMap<i64, (u64, i64)>,
-}
-
-pub(super) fn key_of(stream: &StreamKey) -> (i64, String) {
-    match stream {
-        StreamKey::Room(name) => (KIND_ROOM, name.key().to_owned()),
-        StreamKey::Conversation(low, high) => (KIND_CONVERSATION, format!("{low} {high}")),
-        StreamKey::Announcements => (KIND_ANNOUNCEMENTS, String::new()),
-    }
-}
-
-fn label_text(label: Option<&Label>) -> &str {
-    label.map_or("", Label::key)
-}
-
-impl Page<'_> {
-    fn stream(&mut self, stream: &StreamKey) -> rusqlite::Result<i64> {
-        self.stream_of(stream, None)
-    }
-
-    /// The row of a stream, which exists from now on. `by`: who begins it by a message.
-    fn stream_of(&mut self, stream: &StreamKey, by: Option<u32>) -> rusqlite::Result<i64> {
-        if let Some(id) = self.cache.streams.get(stream) {
-            return Ok(*id);
-        }
-        self.shared.step()?;
-        let (kind, key) = key_of(stream);
-        let name = match stream {
-            StreamKey::Room(name) => name.as_str(),
-            StreamKey::Conversation(..) | StreamKey::Announcements => "",
-        };
-        let sql = "INSERT INTO streams (kind, key, name, creator, history, room_id)
-                   VALUES (?, ?, ?, ?, 1, random())
-                   ON CONFLICT DO UPDATE SET kind = kind RETURNING id";
-        let id = self
-            .transaction
-            .prepare_cached(sql)?
-            .query_row(params![kind, key, name, by.map_or(-1, i64::from)], |row| row.get(0))?;
-        self.cache.streams.insert(stream.clone(), id);
-        Ok(id)
-    }
-
-    /// Removes an announcement and its receipt: the receipt's keys begin with its own and a space.
-    fn remove_notice(&mut self, id: NoticeId) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM notices
-                   WHERE key = ?1 OR (key >= ?1 || ' ' AND key < ?1 || '!')";
-        self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
-    }
-
-    fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
-        self.shared.step()?;
-        match record {
-            Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
-                // The row of an earlier room of that name may have been removed.
-                self.cache.streams.remove(&StreamKey::Room(name.clone()));
-                let sql = "INSERT INTO streams
-                           (kind, key, name, creator, history, topic, private, read_only, room_id,
-                            head, first)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10 + 1)
-                           ON CONFLICT DO UPDATE SET
-                           name = excluded.name, creator = excluded.creator,
-                           history = excluded.history, topic = excluded.topic,
-                           private = excluded.private, read_only = excluded.read_only,
-                           room_id = excluded.room_id, head = max(head, excluded.head),
-                           first = iif(gone, max(first, excluded.first), first), gone = 0";
-                self.transaction.prepare_cached(sql)?.execute(params![
-                    KIND_ROOM,
-                    name.key(),
-                    name.as_str(),
-                    creator_uid,
-                    history,
-                    topic,
-                    private,
-                    read_only,
-                    id.0.cast_signed(),
-                    head
-                ])?;
-                Ok(())
-            }
-            Record::Role { room, uid, role, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO roles VALUES (?, ?, ?)",
-                    false => "DELETE FROM roles WHERE stream = ? AND uid = ? AND role = ?",
-                };
-                let values = params![id, uid, role.number()];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::Notice(state) => {
-                let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
-                let text = serde_json::to_string(&**state)
-                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                let values = params![state.id().to_string(), text];
-                self.remove_notice(state.id())?;
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::NoticeGone(id) => self.remove_notice(*id),
-            Record::Receipt(receipt) => {
-                let id = NoticeId::Number(receipt.number);
-                for (key, part) in receipt.parts() {
-                    let text = serde_json::to_string(&part)
-                        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                    let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
-                    let values = params![format!("{id} {key}"), text];
-                    self.transaction.prepare_cached(sql)?.execute(values)?;
-                }
-                Ok(())
-            }
-            Record::Audit(Audit { wall_us, uid, by, act, office }) => {
-                let sql = "INSERT INTO audit (ts, uid, user, act, office) VALUES (?, ?, ?, ?, ?)";
-                let values = params![wall_us, uid, by.as_str(), act, office];
-                self.transaction.prepare_cached(sql)?.execute(values)?;
-                let sql = "DELETE FROM audit WHERE uid = ?1 AND office = 0 AND id <=
-                           (SELECT id FROM audit WHERE uid = ?1 AND office = 0
-                            ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-                let kept = AUDIT_PER_USER_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
-                // The bound of all users may be exceeded by a few entries: counting them costs more.
-                if self.transaction.last_insert_rowid() % AUDIT_COUNTED_EVERY != 0 {
-                    return Ok(());
-                }
-                // Acts of a server's operator are kept whatever others do.
-                let sql = "DELETE FROM audit WHERE office = 1 AND id <=
-                           (SELECT id FROM audit WHERE office = 1
-                            ORDER BY id DESC LIMIT 1 OFFSET ?1)";
-                let kept = AUDIT_KEPT_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute([kept])?;
-                // Of the others, the user with the most entries loses the oldest.
-                let sql = "DELETE FROM audit WHERE id IN
-                           (SELECT id FROM audit WHERE office = 0 AND uid =
-                            (SELECT uid FROM audit WHERE office = 0 GROUP BY uid
-                             ORDER BY count(*) DESC LIMIT 1)
-                            ORDER BY id LIMIT ?2)
-                           AND (SELECT count(*) FROM audit WHERE office = 0) > ?1";
-                let values = params![kept, AUDIT_COUNTED_EVERY];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::RoomGone { name, head } => {
-                let id = self.stream(&StreamKey::Room(name.clone()))?;
-                let sql = "UPDATE streams SET gone = 1, topic = '', purge = max(head, ?2),
-                           first = max(head, ?2) + 1, head = max(head, ?2) WHERE id = ?1";
-                self.transaction.prepare_cached(sql)?.execute(params![id, head])?;
-                for sql in [
-                    "DELETE FROM follows WHERE stream = ?",
-                    "DELETE FROM marks WHERE stream = ?",
-                    "DELETE FROM roles WHERE stream = ?",
-                ] {
-                    self.transaction.prepare_cached(sql)?.execute([id])?;
-                }
-                // What was announced to it was said in it: only the numbers stay. (A notice's room stands
-                // behind ten bytes; there is an index of that.)
-                let sql = "SELECT m.sender, s.uid, sum(length(CAST(m.text AS BLOB)))
-                           FROM messages m JOIN senders s ON s.id = m.sender
-                           WHERE m.notice IS NOT NULL AND substr(m.notice, 11) = ?
-                           GROUP BY m.sender";
-                let room = name.as_str().as_bytes();
-                let mut select = self.transaction.prepare_cached(sql)?;
-                let mut rows = select.query([room])?;
-                while let Some(row) = rows.next()? {
-                    let (sender, uid, bytes): (i64, u32, u64) =
-                        (row.get(0)?, row.get(1)?, row.get(2)?);
-                    let sql = "UPDATE senders SET bytes = max(bytes - ?2, 0) WHERE id = ?1";
-                    self.transaction.prepare_cached(sql)?.execute(params![sender, bytes])?;
-                    self.unsaid.push((uid, bytes));
-                }
-                let sql = "UPDATE messages SET notice = NULL, text = ''
-                           WHERE notice IS NOT NULL AND substr(notice, 11) = ?";
-                self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
-            }
-            Record::RoomForgotten { name, floor } => {
-                self.cache.streams.remove(&StreamKey::Room(name.clone()));
-                let sql = "UPDATE streams SET gone = ?3 WHERE kind = ?1 AND key = ?2 AND gone = 1";
-                let values = params![KIND_ROOM, name.key(), FORGOTTEN];
-                self.transaction.prepare_cached(sql)?.execute(values)?;
-                let floor = fact(self.transaction, FLOOR)?.max(*floor);
-                set_fact(self.transaction, FLOOR, floor)
-            }
-            Record::Follow { uid, label, room, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO follows VALUES (?, ?, ?)",
-                    false => "DELETE FROM follows WHERE uid = ? AND label = ? AND stream = ?",
-                };
-                let values = params![uid, label_text(label.as_ref()), id];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::NameGone { uid, label } => {
-                for sql in [
-                    "DELETE FROM follows WHERE uid = ? AND label = ?",
-                    "DELETE FROM marks WHERE uid = ? AND label = ?",
-                ] {
-                    let values = params![uid, label.key()];
-                    self.transaction.prepare_cached(sql)?.execute(values)?;
-                }
-                Ok(())
-            }
-            Record::InstanceGone { uid, instance } => {
-                self.cache.runs.remove(&(*uid, *instance));
-                let sql = "DELETE FROM submits WHERE uid = ? AND instance = ?";
-                let values = params![uid, instance];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::Mark { uid, label, stream, seq } => {
-                let id = self.stream(stream)?;
-                let sql = "INSERT INTO marks VALUES (?, ?, ?, ?)
-                           ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
-                let values = params![uid, label_text(label.as_ref()), id, seq];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-        }
-    }
-
-    /// The row of who says so many messages now.
-    fn sender(&mut self, from: &Member, messages: usize) -> rusqlite::Result<i64> {
-        // Raised by more than is needed, so that this is seldom done.
-        let last = self.next_id + SENDER_LEASE_IDS;
-        // Whoever spoke in another run has no session in this one.
-        let of_this_run = from.session != SessionId(0);
-        if let Some(known) = self.cache.senders.get_mut(&from.session).filter(|_| of_this_run) {
-            if known.last >= self.next_id + messages as u64 {
-                return Ok(known.row);
-            }
-            self.shared.step()?;
-            let sql = "UPDATE senders SET last = ?2 WHERE id = ?1";
-            if self.transaction.prepare_cached(sql)?.execute(params![known.row, last])? > 0 {
-                known.last = last;
-                return Ok(known.row);
-            }
-            // Removed meanwhile, with all that was said.
-        }
-        self.shared.step()?;
-        let sql = "INSERT INTO senders (session, uid, pid, kind, user, label, last)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)";
-        self.transaction.prepare_cached(sql)?.execute(params![
-            from.session.0,
-            from.uid,
-            from.pid,
-            from.kind.number(),
-            from.user.as_str(),
-            from.label.as_ref().map(Label::as_str),
-            last,
-        ])?;
-        let row = self.transaction.last_insert_rowid();
-        self.cache.senders.insert(from.session, Speaker { row, last });
-        Ok(row)
-    }
-
-    fn messages(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        // What one session says at once has much in common.
-        let follows = |a: &Entry, b: &Entry| {
-            let consecutive = match (a.submit, b.submit) {
-                (Some((of, counter)), Some((instance, next))) => {
-                    of == instance && counter + 1 == next
-                }
-                (None, None) => true,
-                (Some(_), None) | (None, Some(_)) => false,
-            };
-            consecutive
-                && a.seq + 1 == b.seq
-                && Arc::ptr_eq(&a.stream, &b.stream)
-                && Arc::ptr_eq(&a.from, &b.from)
-        };
-        let transaction = self.transaction;
-        let sql =
-            "INSERT INTO messages (id, stream, seq, ts, sender, reply_to, to_label, notice, text, will)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-        let mut insert = transaction.prepare_cached(sql)?;
-        for all in entries.chunk_by(follows) {
-            for some in all.chunks(UNACKED_SUBMITS_MAX) {
-                self.said_at_once(&mut insert, some)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Messages of one session in one stream, one after another.
-    fn said_at_once(
-        &mut self,
-        insert: &mut Statement<'_>,
-        entries: &[Entry],
-    ) -> rusqlite::Result<()> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let stream = self.stream_of(&first.stream, Some(first.from.uid))?;
-        let sender = self.sender(&first.from, entries.len())?;
-        // What was bound stays bound.
-        insert.raw_bind_parameter(2, stream)?;
-        insert.raw_bind_parameter(5, sender)?;
-        let mut bytes = 0;
-        for entry in entries {
-            self.shared.step()?;
-            insert.raw_bind_parameter(1, self.next_id)?;
-            insert.raw_bind_parameter(3, entry.seq)?;
-            insert.raw_bind_parameter(4, entry.wall_us)?;
-            insert.raw_bind_parameter(6, entry.reply_to)?;
-            insert.raw_bind_parameter(7, entry.to_label.as_ref().map(Label::as_str))?;
-            insert.raw_bind_parameter(8, entry.notice.as_deref().map(super::read::pack_notice))?;
-            insert.raw_bind_parameter(9, &*entry.text)?;
-            insert.raw_bind_parameter(10, entry.will.map(EndCause::number))?;
-            insert.raw_execute()?;
-            self.next_id += 1;
-            bytes += entry.text.len() as u64 + HISTORY_MESSAGE_BYTES;
-        }
-        *self.said.entry(sender).or_default() += bytes;
-        self.heads.insert(stream, (last.seq, last.wall_us));
-        match first.submit {
-            Some((instance, counter)) => {
-                let count = entries.len() as u64;
-                let run = Run { counter, count, stream, seq: first.seq };
-                self.submits((first.from.uid, instance), run)
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn submits(&mut self, instance: (u32, [u8; 16]), new: Run) -> rusqlite::Result<()> {
-        let follows = |run: &&mut Run| {
-            run.stream == new.stream
-                && run.counter + run.count == new.counter
-                && run.seq + run.count == new.seq
-                && run.count + new.count <= UNACKED_SUBMITS_MAX as u64
-        };
-        if let Some(run) = self.cache.runs.get_mut(&instance).filter(follows) {
-            run.count += new.count;
-            self.changed_runs.insert(instance);
-            return Ok(());
-        }
-        // Another stream, or a hole in the numbers: a new run begins.
-        if self.changed_runs.contains(&instance)
-            && let Some(run) = self.cache.runs.get(&instance).copied()
-        {
-            self.write_run(instance, run)?;
-        }
-        // What a client can't submit again is not needed.
-        let bound = new.counter.saturating_sub(2 * UNACKED_SUBMITS_MAX as u64);
-        if bound > 0 {
-            self.shared.step()?;
-            let sql = "DELETE FROM submits WHERE uid = ? AND instance = ? AND counter < ?";
-            let values = params![instance.0, instance.1, bound];
-            self.transaction.prepare_cached(sql)?.execute(values)?;
-        }
-        self.cache.runs.insert(instance, new);
-        self.changed_runs.insert(instance);
-        Ok(())
-    }
-
-    fn write_run(&self, instance: (u32, [u8; 16]), run: Run) -> rusqlite::Result<()> {
-        self.shared.step()?;
-        let sql = "INSERT OR REPLACE INTO submits VALUES (?, ?, ?, ?, ?, ?, ?)";
-        let Run { counter, count, stream, seq } = run;
-        let values = params![instance.0, instance.1, counter, count, stream, seq, self.now_us];
-        self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-    }
-
-    /// Writes what was gathered; gives the bytes of texts that are gone.
-    fn finish(self) -> rusqlite::Result<Vec<(u32, u64)>> {
-        self.shared.step()?;
-        for instance in &self.changed_runs {
-            if let Some(run) = self.cache.runs.get(instance) {
-                self.write_run(*instance, *run)?;
-            }
-        }
-        let sql = "UPDATE senders SET bytes = bytes + ?2 WHERE id = ?1";
-        let mut update = self.transaction.prepare_cached(sql)?;
-        for (sender, bytes) in &self.said {
-            update.execute(params![sender, bytes])?;
-        }
-        let sql = "UPDATE streams SET head = ?2, newest_us = ?3 WHERE id = ?1";
-        let mut update = self.transaction.prepare_cached(sql)?;
-        for (stream, (head, newest_us)) in &self.heads {
-            update.execute(params![stream, head, newest_us])?;
-        }
-        Ok(self.unsaid)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_table_of_the_cache_is_bounded() {
-        let stream = |n: usize| StreamKey::Conversation(n as u32, n as u32);
-        let run = Run { counter: 1, count: 1, stream: 1, seq: 1 };
-        let fills: [fn(&mut Cache, usize, StreamKey, Run); 3] = [
-            |cache, _, stream, _| {
-                cache.streams.insert(stream, 1);
-            },
-            |cache, n, _, _| {
-                cache.senders.insert(SessionId(n as u64), Speaker { row: 1, last: 1 });
-            },
-            |cache, n, _, run| {
-                cache.runs.insert((n as u32, [0; 16]), run);
-            },
-        ];
-        for fill in fills {
-            let mut cache = Cache::default();
-            for n in 0..CACHED_MAX {
-                fill(&mut cache, n, stream(n), run);
-            }
-            cache.bound();
-            let count = |of: &Cache| of.streams.len() + of.senders.len() + of.runs.len();
-            assert_eq!(count(&cache), CACHED_MAX);
-            fill(&mut cache, CACHED_MAX, stream(CACHED_MAX), run);
-            cache.bound();
-            assert_eq!(count(&cache), 0);
-        }
     }
 }
