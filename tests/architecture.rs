@@ -1,4 +1,4 @@
-//! The rules of the house, kept by machine: imports go down only, rules do no I/O, `unsafe` has its rooms.
+//! The rules of the architecture, checked: imports go down, rules do no I/O, `unsafe` stays in `os/`.
 
 use std::{
     fs,
