@@ -161,14 +161,14 @@ fn part_at(text: &str, at: usize) -> Part {
     if rest.starts_with("/*") {
         return Part::Comment(at + (find("*/", 2) + 2).min(rest.len()));
     }
-    if rest.starts_with('"') {
+    if let Some(content) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].find(|c| {
+        let bytes = content.find(|c| {
             let is_end = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             is_end
         });
-        let end = at + 1 + end.unwrap_or(rest.len() - 1);
+        let end = at + 1 + bytes.unwrap_or(content.len());
         return Part::Literal(at + 1..end, (end + 1).min(text.len()));
     }
     let starts_word = !text[..at].ends_with(is_word);
