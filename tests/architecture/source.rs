@@ -319,9 +319,12 @@ pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Reads all Rust files below a folder of the repository.
+/// Reads all Rust files below a folder of the repository; none if the folder does not exist.
 pub fn sources(folder: &str) -> Vec<Source> {
     let dir = root().join(folder);
+    if !dir.exists() {
+        return Vec::new();
+    }
     let name = |path: &Path| path.strip_prefix(&dir).unwrap().to_str().unwrap().replace('\\', "/");
     files_below(&dir)
         .iter()

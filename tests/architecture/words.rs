@@ -61,8 +61,9 @@ fn words(text: &str) -> Vec<String> {
             word.extend(c.to_lowercase());
             continue;
         }
-        if word.contains(char::is_alphanumeric) {
-            found.push(word.clone());
+        let bare = word.trim_matches(['\'', '-']);
+        if !bare.is_empty() {
+            found.push(bare.to_owned());
         }
         word.clear();
         if ".,;:!?()|".contains(c) {
@@ -102,9 +103,9 @@ fn text_breach(place: &str, seen: &[String]) -> Option<Breach> {
     })
 }
 
-/// Returns the breaches in comments and literals of a file below `src/`, and its words.
-pub fn of_source(source: &Source) -> (Vec<Breach>, Count) {
-    let place = format!("src/{}", source.name);
+/// Returns the breaches in comments and literals of a file of a folder, and its words.
+pub fn of_source(folder: &str, source: &Source) -> (Vec<Breach>, Count) {
+    let place = format!("{folder}/{}", source.name);
     let (mut total, mut seen) = (Count::default(), Vec::new());
     let (mut starts, mut short, mut plural) = (Vec::new(), Vec::new(), Vec::new());
     for comment in &source.comments {
@@ -123,7 +124,7 @@ pub fn of_source(source: &Source) -> (Vec<Breach>, Count) {
         }
     }
     for literal in source.literals.iter().filter(|literal| literal.text != "nobody") {
-        let (count, found) = count(&literal.text);
+        let (count, found) = count(&literal.text.replace("\\n", "\n"));
         total.add(count);
         seen.extend(found);
         if literal.text.contains("(s)") {
@@ -212,6 +213,7 @@ fn words_to_avoid_are_seen() {
         "no more",
         "Its time is over",
         "good for 5 s",
+        "what 'he' said",
     ] {
         assert_eq!(count(bad).1.len(), 1, "{bad}");
     }
@@ -236,7 +238,7 @@ fn words_to_avoid_are_seen() {
 #[test]
 fn breaches_in_comments_and_names_are_seen() {
     let rules = |text: &str| -> Vec<_> {
-        let (breaches, _) = of_source(&Source::new("a.rs", text));
+        let (breaches, _) = of_source("src", &Source::new("a.rs", text));
         breaches.iter().map(|b| (b.rule, b.value)).collect()
     };
     assert_eq!(rules("/// Whether he is here.\nfn f() {}"), [("words", 1), ("doc-start", 1)]);
