@@ -18,10 +18,11 @@ use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 use moot::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
         names::RoomName,
-        verbs::{Begin, Event, Follow, Request},
+        request::{Begin, Follow, Request},
     },
     client::{Link, Told},
     os,
@@ -692,11 +693,11 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
             }
         },
         "joins" => loop {
-            let moot::chat::verbs::Reply::Joined(infos) = link.ask(&join("dev"))? else { continue };
+            let moot::chat::reply::Reply::Joined(infos) = link.ask(&join("dev"))? else { continue };
             link.ask(&Request::Part { stream: infos[0].tag, forget: false })?;
         },
         _ => {
-            let moot::chat::verbs::Reply::Joined(infos) = link.ask(&join("dev"))? else {
+            let moot::chat::reply::Reply::Joined(infos) = link.ask(&join("dev"))? else {
                 return Ok(());
             };
             let stream = infos[0].tag;
@@ -704,7 +705,7 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
             loop {
                 // It says that it hears, has nothing, and wants everything again.
                 counter += 1;
-                link.queue_report(&moot::chat::hub::Report {
+                link.queue_report(&moot::chat::frames::Report {
                     stream,
                     delivered: 0,
                     by_broadcast: counter,

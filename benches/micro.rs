@@ -16,7 +16,7 @@ use moot::{
     broadcast::{Opener, Sealer},
     chat::{
         batch::Builder,
-        hub::{Ack, Frame, Report},
+        frames::{Ack, Frame, Report},
         inbox::{Inbox, Via},
         member::{Kind, SessionId, State},
         names::{RoomName, UserName},

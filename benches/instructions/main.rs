@@ -22,15 +22,7 @@ mod counted {
 
     use gungraun::prelude::*;
     use gungraun::{Callgrind, CallgrindMetrics, EventKind};
-    use moot::{
-        chat::{
-            batch::{Builder, Malformed},
-            hub::{Ack, Frame, Report, Submit},
-            member::Member,
-        },
-        limits::FRAME_HEADER_BYTES,
-        wire::{control, frame},
-    };
+    use moot::{chat::{batch::{Builder, Malformed}, member::Member, frames::{Ack, Frame, Report, Submit}}, limits::FRAME_HEADER_BYTES, wire::{control, frame}};
 
     use crate::parts::{
         bodies,

@@ -3,10 +3,10 @@
 use moot::{
     chat::{
         batch::{Builder, Draft, Malformed, Reader},
-        hub::{Line, Submit, SubmitTo},
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     limits::FRAME_HEADER_BYTES,
 };

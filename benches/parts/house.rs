@@ -4,11 +4,15 @@ use std::hint::black_box;
 
 use moot::{
     chat::{
-        hub::{Action, Chunk, Frame, Hello, Hub, Now, Report, Rules, Submit},
+        clock::Now,
+        frames::{Frame, Hello, Report, Submit},
+        hub::{Action, Chunk, Hub, Rules},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::{Begin, Channel, ChannelKey, Follow, Reply, Request, StreamTag},
+        reply::Reply,
+        request::{Begin, Follow, Request},
+        stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::{FRAME_COST_BYTES, FRAME_HEADER_BYTES},
     wire::frame::batch_header,

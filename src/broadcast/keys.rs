@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::seal::{Opener, key_number};
-use crate::chat::{batch::Head, verbs::ChannelKey};
+use crate::chat::{batch::Head, stream_id::ChannelKey};
 
 /// The keys of a member, by their numbers, each with the stream that it is for.
 pub struct Keys {

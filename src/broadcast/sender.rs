@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::seal::{Key, Sealer};
 use crate::{
-    chat::verbs::ChannelKey,
+    chat::stream_id::ChannelKey,
     os::{self, Caster, Reserve, Slot},
 };
 

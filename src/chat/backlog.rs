@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
-use super::{text::mention_excerpt, verbs::StreamTag};
+use super::text::mention_excerpt;
+use crate::chat::stream_id::StreamTag;
 
 /// What one entry costs beside its bytes.
 const ENTRY_BYTES: usize = 64;

@@ -17,9 +17,11 @@ use super::{
     member::{EndCause, Kind, Level, Member, SessionId},
     message::Notice,
     names::{Label, RoomName, UserName},
-    verbs::StreamTag,
 };
-use crate::limits::{BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::{
+    chat::stream_id::StreamTag,
+    limits::{BATCH_MESSAGES_MAX, BODY_BYTES_MAX, TEXT_BYTES_MAX},
+};
 
 /// Bytes before the first message.
 pub const HEADER_BYTES: usize = 24;

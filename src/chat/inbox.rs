@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::{
     batch::{Head, Malformed},
     charge::charge_bytes,
-    hub::Report,
-    verbs::{GapReason, StreamTag},
 };
-use crate::limits::{
-    FRAME_HEADER_BYTES, INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS, REPORT_BYTES,
-    REPORT_EVERY_MS,
+use crate::{
+    chat::{event::GapReason, frames::Report, stream_id::StreamTag},
+    limits::{
+        FRAME_HEADER_BYTES, INBOX_HELD_BYTES_MAX, REPAIR_DELAY_MS_MAX, REPAIR_RETRY_MS,
+        REPORT_BYTES, REPORT_EVERY_MS,
+    },
 };
 
 /// The way a body came.

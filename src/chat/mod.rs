@@ -6,17 +6,27 @@
 // What can happen is a closed list; whoever adds to it is shown every place that has to know.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod announcement;
 pub mod backlog;
 pub mod batch;
 pub mod bytes;
 pub mod charge;
+pub mod clock;
+pub mod event;
+pub mod frames;
 pub mod hub;
 pub mod inbox;
+mod list;
 pub mod member;
 pub mod message;
 pub mod names;
+pub mod permutation;
+pub mod refusal;
+pub mod reply;
+pub mod request;
 pub mod roster;
 pub mod rules;
+pub mod store;
+pub mod stream_id;
 pub mod text;
 pub mod users;
-pub mod verbs;

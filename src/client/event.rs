@@ -1,10 +1,11 @@
 //! What a member's program is told: one closed enum, free of the wire.
 
 use crate::chat::{
+    event::GapReason,
     member::{EndCause, Member},
     message::{Message, StreamName},
     names::{RoomName, UserName},
-    verbs::{GapReason, StreamTag},
+    stream_id::StreamTag,
 };
 
 /// Something that happened, in the order in which it is to be shown.
@@ -83,7 +84,7 @@ pub enum Event {
     },
     /// What this member says waits, since its user sends more than one user may.
     Slowed,
-    /// A request that this answerer may take now, by [`Request::Take`](crate::chat::verbs::Request).
+    /// A request that this answerer may take now, by [`Request::Take`](crate::chat::request::Request).
     Offer {
         /// The room.
         room: RoomName,

@@ -8,9 +8,13 @@ use std::{
 use super::frames::Frames;
 use crate::{
     chat::{
-        hub::{Ack, Frame, Report, Submit},
+        event::Event,
+        frames::{Ack, Frame, Report, Submit},
         message::{MessageId, RunId, StreamName},
-        verbs::{Event, Refusal, Reply, Request, StreamTag},
+        refusal::Refusal,
+        reply::Reply,
+        request::Request,
+        stream_id::StreamTag,
     },
     session::{ConnectError, Connection},
     wire::{

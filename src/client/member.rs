@@ -20,11 +20,14 @@ use super::{
 use crate::{
     chat::{
         batch::MessageRef,
-        hub::Now,
+        clock::Now,
         member::Kind as MemberKind,
         message::{Message, StreamName},
         names::RoomName,
-        verbs::{Follow, Page, Refusal, Reply, Request, StreamTag},
+        refusal::Refusal,
+        reply::{Page, Reply},
+        request::{Follow, Request},
+        stream_id::StreamTag,
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
     session::Connection,

@@ -6,8 +6,10 @@ use crate::{
         batch::{MessageRef, Reader},
         message::{Message, MessageId, RunId, StreamName},
         names::{Target, UserName},
+        reply::{MarkInfo, Page, Reply, SpanInfo},
+        request::Request,
+        stream_id::StreamLabel,
         text::mentions,
-        verbs::{MarkInfo, Page, Reply, Request, SpanInfo, StreamLabel},
     },
     limits::SEARCH_HITS_MAX,
 };

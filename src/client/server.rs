@@ -8,15 +8,15 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::{NoticeId, StreamName},
         names::{Label, Target},
+        refusal::{Refusal, RefusalCode},
+        reply::{NoticeInfo, ReceiptInfo, Reply},
+        request::{Announce, Begin, Follow, Request},
         text::{Text, TextError},
-        verbs::{
-            Announce, Begin, Event, Follow, NoticeInfo, ReceiptInfo, Refusal, RefusalCode, Reply,
-            Request,
-        },
     },
     config,
     limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
@@ -145,7 +145,7 @@ impl Server {
     ///
     /// ```no_run
     /// use moot::{
-    ///     chat::verbs::{Begin, Follow},
+    ///     chat::request::{Begin, Follow},
     ///     client::{Event, Server, Wake},
     /// };
     ///

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     chat::{
         message::NoticeId,
+        reply::{Missing, NoticeStanding, ReceiptInfo, Reply},
+        request::{Announce, Request, Wait},
         text::{counted, shown},
-        verbs::{Announce, Missing, NoticeStanding, ReceiptInfo, Reply, Request, Wait},
     },
     client::{Announced, Link},
     limits::{ACKED_MS_DEFAULT, RECEIPT_MS_DEFAULT, SCHEDULE_MS_MAX},

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::{
-    chat::verbs::{Refusal, RefusalCode},
+    chat::refusal::{Refusal, RefusalCode},
     os::PlaceError,
     presence::ReadError,
 };

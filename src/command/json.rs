@@ -5,12 +5,13 @@ use serde_json::{Map, Value, json};
 use super::{args::Somebody, run::RunResult, time::rfc3339};
 use crate::{
     chat::{
+        event::GapReason,
         member::Member,
         message::{Message, MessageId, Notice, NoticeId, StreamName},
         names::{Label, RoomName},
+        reply::{AuditInfo, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
         roster::Row,
         text::is_unsafe_to_show,
-        verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
     },
     client::{Event, Sent},
     server::Status,
@@ -393,7 +394,7 @@ mod tests {
         member::{EndCause, Kind, Level, SessionId, State},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::Missing,
+        reply::Missing,
     };
 
     fn ann() -> Member {

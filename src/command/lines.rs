@@ -21,11 +21,12 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Ack, Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Ack, Line, Submit, SubmitTo},
         member::Kind,
         names::{Label, Target},
+        refusal::{Refusal, RefusalCode},
         text::{TextError, counted, without_colors},
-        verbs::{Event, Refusal, RefusalCode},
     },
     client::{Link, LinkError, Sent, Told, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},

@@ -11,9 +11,12 @@ use super::{
 };
 use crate::{
     chat::{
+        event::GapReason,
         message::{Message, MessageId, StreamName},
         names::{Label, Target},
-        verbs::{GapReason, MarkInfo, Request, SpanInfo, StreamLabel},
+        reply::{MarkInfo, SpanInfo},
+        request::Request,
+        stream_id::StreamLabel,
     },
     client::{Event, Link, Search},
     os,

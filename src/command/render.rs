@@ -3,11 +3,12 @@
 use super::{output::Style, table::Table, time::short};
 use crate::{
     chat::{
+        event::GapReason,
         member::{Level, State},
         message::{Message, Notice, NoticeId, StreamName},
+        reply::{AuditInfo, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
         roster::Row,
         text::{counted, shown},
-        verbs::{AuditInfo, GapReason, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
     },
     client::Event,
     server::Status,
@@ -382,13 +383,15 @@ pub(super) fn status(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{
-        member::{Kind, Member, SessionId},
-        message::MessageId,
-        names::{RoomName, UserName},
-        verbs::Missing,
+    use crate::{
+        chat::{
+            member::{Kind, Member, SessionId},
+            message::MessageId,
+            names::{RoomName, UserName},
+            reply::Missing,
+        },
+        command::time::Clock,
     };
-    use crate::command::time::Clock;
 
     const PLAIN: Style =
         Style { color: false, rooms: false, clock: Clock { utc: true, now_us: 0 }, columns: None };

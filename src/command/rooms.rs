@@ -12,10 +12,12 @@ use crate::{
     chat::{
         member::{Kind, SessionId},
         names::{RoomName, UserName},
+        reply::{MarkInfo, Reply, RoomInfo, WhoInfo},
+        request::Request,
         roster::Row,
         rules::Role,
+        stream_id::StreamLabel,
         text::shown,
-        verbs::{MarkInfo, Reply, Request, RoomInfo, StreamLabel, WhoInfo},
     },
     client::Link,
     presence::Snapshot,

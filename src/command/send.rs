@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
         message::{MessageId, RunId},
         names::{Label, Target},
+        reply::Reply,
+        request::Request,
         text::{Text, TextError},
-        verbs::{Event, Reply, Request},
     },
     client::{Link, LinkError, Sent, Told, id_of},
     limits::TEXT_BYTES_MAX,

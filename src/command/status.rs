@@ -14,10 +14,7 @@ use super::{
     render,
 };
 use crate::{
-    chat::{
-        text::shown,
-        verbs::{Reply, Request},
-    },
+    chat::{reply::Reply, request::Request, text::shown},
     client::{Link, LinkError, Told},
     limits::ANSWER_MS_DEFAULT,
     os::{self, Places},

@@ -12,9 +12,9 @@ use crate::{
     chat::{
         member::{Kind, State},
         names::{RoomName, UserName},
+        reply::WhoInfo,
         roster::Row,
         text::counted,
-        verbs::WhoInfo,
     },
     limits::{IDLE_AFTER_MS, REPAIR_MS_MAX},
     os::{self, Places},

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Entry, Record, SearchQuestion, StreamKey},
         names::Label,
+        store::{Entry, Record, SearchQuestion, StreamKey},
     },
     limits::HISTORY_EARLIEST_US,
     os,

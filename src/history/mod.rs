@@ -27,7 +27,7 @@ pub use read::{Found, Query, Reader};
 pub use search::Hit;
 pub use write::{Done, History, Options};
 
-use crate::chat::hub::Restored;
+use crate::chat::store::Restored;
 
 /// Why the history can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +133,10 @@ mod tests {
     use super::*;
     use crate::chat::{
         batch,
-        hub::{Entry, Record, SearchQuestion, StreamKey},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
-        verbs::StreamTag,
+        store::{Entry, Record, SearchQuestion, StreamKey},
+        stream_id::StreamTag,
     };
 
     pub(super) struct Kept {
@@ -431,7 +431,7 @@ mod tests {
         kept.commit(vec![Record::RoomGone { name: room("dev"), head: many }], Vec::new()).unwrap();
         let again = Record::Room {
             name: room("dev"),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 1,
             history: true,
             topic: String::new(),
@@ -451,7 +451,7 @@ mod tests {
         let kept = open(dir.path());
         let act = |uid: u32| {
             let by = UserName::of_uid(uid);
-            Record::Audit(crate::chat::hub::Audit {
+            Record::Audit(crate::chat::store::Audit {
                 wall_us: 1,
                 uid,
                 by,
@@ -474,7 +474,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = |name: &str, head| Record::Room {
             name: room(name),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 5,
             history: true,
             topic: String::new(),

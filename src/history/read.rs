@@ -20,17 +20,18 @@ use super::{
 };
 use crate::{
     chat::{
+        announcement::{NoticeState, Receipt},
         batch::{Builder, Draft},
-        hub::{
-            Audit, GoneRoom, NoticeState, Receipt, Restored, RestoredConversation, RestoredRoom,
-            RestoredSubmits, SearchQuestion, Span, StreamKey,
-        },
         member::{EndCause, Kind, Level, Member, SessionId},
         message::{Notice, NoticeId},
         names::{Label, RoomName, UserName},
         rules::{Role, RoomRules},
+        store::{
+            Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits,
+            SearchQuestion, Span, StreamKey,
+        },
+        stream_id::{RoomId, StreamTag},
         text::mentions,
-        verbs::{RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_LOOKS_MAX, UNREAD_MAX},

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{SearchQuestion, StreamKey},
         names::RoomName,
-        verbs::StreamTag,
+        store::{SearchQuestion, StreamKey},
+        stream_id::StreamTag,
     },
     limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},
 };

@@ -130,7 +130,7 @@ fn vacuum(connection: &Connection, pages: u64) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::{
-        chat::hub::Record,
+        chat::store::Record,
         history::{
             back_up,
             tests::{Kept, entry, found, open, read_from, room, stream},

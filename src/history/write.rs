@@ -34,10 +34,10 @@ use super::{
 };
 use crate::{
     chat::{
-        hub::{Audit, Entry, Record, StreamKey},
         member::{EndCause, Member, SessionId},
         message::NoticeId,
         names::Label,
+        store::{Audit, Entry, Record, StreamKey},
     },
     faults::{Fault, planted},
     limits::{

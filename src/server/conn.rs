@@ -12,10 +12,12 @@ use super::core::{Core, no_waker};
 use super::{accept::Standing, allowance::Allowance, past, status, threads::Work};
 use crate::{
     chat::{
-        hub::{Chunk, Frame},
+        frames::Frame,
+        hub::Chunk,
         member::{EndCause, Peer, SessionId},
         names::{Target, UserName},
-        verbs::{Follow, RefusalCode, Request},
+        refusal::RefusalCode,
+        request::{Follow, Request},
     },
     faults::{Fault, planted},
     limits::{

@@ -24,11 +24,14 @@ use super::{
 use crate::{
     broadcast,
     chat::{
-        hub::{Action, Bucket, Chunk, Clock, Frame, Hub, Now, Restored, Rules},
+        clock::{Clock, Now},
+        frames::Frame,
+        hub::{Action, Bucket, Chunk, Hub, Rules},
         member::SessionId,
         message::RunId,
         names::UserName,
-        verbs::{Channel, StreamTag},
+        store::Restored,
+        stream_id::{Channel, StreamTag},
     },
     config::Settings,
     faults::{Fault, planted},

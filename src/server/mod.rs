@@ -40,9 +40,10 @@ pub use self::{log::Log, status::Status};
 use crate::{
     broadcast,
     chat::{
-        hub::{Rates, Restored, Rules},
+        hub::{Rates, Rules},
         message::RunId,
         names::{RoomName, UserName},
+        store::Restored,
     },
     config::{ConfigError, Settings},
     faults::{Fault, planted},

@@ -7,9 +7,12 @@ use tokio::sync::mpsc::Receiver;
 use super::{conn::Conn, core::Core, threads::Work};
 use crate::{
     chat::{
-        hub::{Fetch, Fetched, Frame, Question, StreamKey},
+        frames::Frame,
         names::{Label, UserName},
-        verbs::{HitInfo, MarkInfo, Page, Refusal, RefusalCode, Reply, StreamLabel},
+        refusal::{Refusal, RefusalCode},
+        reply::{HitInfo, MarkInfo, Page, Reply},
+        store::{Fetch, Fetched, Question, StreamKey},
+        stream_id::StreamLabel,
     },
     history::{Found, HistoryError, Query, Reader},
     limits::{
@@ -306,9 +309,9 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::Entry,
             member::{Kind, Member, SessionId},
             names::RoomName,
+            store::Entry,
         },
         history::{History, Options},
     };

@@ -49,8 +49,9 @@ use crate::{
     chat::{
         message::{Message, StreamName},
         names::{Label, RoomName},
+        reply::Reply,
+        request::Request,
         text::counted,
-        verbs::{Reply, Request},
     },
     client::{Event, LinkError, Mailbox, Member, Postbox, Wake},
     config::screen::{Joins, NotifyBy, ScreenSettings},
@@ -610,7 +611,7 @@ impl Screen {
         self.asked.insert(serial, (asked, os::monotonic_us()));
     }
 
-    fn answered(&mut self, serial: u32, result: Result<Reply, crate::chat::verbs::Refusal>) {
+    fn answered(&mut self, serial: u32, result: Result<Reply, crate::chat::refusal::Refusal>) {
         let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
         let at = now();
         // A search takes its time.

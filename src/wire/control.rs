@@ -11,10 +11,14 @@ use super::frame::{self, Kind};
 use crate::{
     chat::{
         bytes::{Cursor, Malformed, put_name, put_number},
-        hub::{Ack, Frame, Line, Report, Submit, SubmitTo},
+        event::Event,
+        frames::{Ack, Frame, Line, Report, Submit, SubmitTo},
         names::{Label, RoomName},
+        refusal::Refusal,
+        reply::Reply,
+        request::Request,
+        stream_id::{RoomId, StreamTag},
         text::Text,
-        verbs::{Event, Refusal, Reply, Request, RoomId, StreamTag},
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -271,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::{names::Target, verbs::RefusalCode},
+        chat::{names::Target, refusal::RefusalCode},
         limits::FRAME_HEADER_BYTES,
     };
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::PROTOCOL_VERSION;
 use crate::{
     chat::{
-        hub::{EarlierSubmits, Hello as HubHello},
+        frames::{EarlierSubmits, Hello as HubHello},
         member::Kind,
         message::RunId,
         names::Label,

@@ -1,15 +1,16 @@
 //! Requests and submits about what is there: names and numbers of others, and those beside them.
 
 use moot::chat::{
-    hub::{Frame, Line, Submit, SubmitTo},
+    event::Event,
+    frames::{Frame, Line, Submit, SubmitTo},
     member::SessionId,
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
+    reply::{Reply, StreamInfo},
+    request::{Announce, Answering, Begin, Follow, Request},
     rules::Role,
+    stream_id::{RoomId, StreamTag},
     text::Text,
-    verbs::{
-        Announce, Answering, Begin, Event, Follow, Reply, Request, RoomId, StreamInfo, StreamTag,
-    },
 };
 
 use crate::tape::Tape;

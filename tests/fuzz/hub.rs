@@ -4,16 +4,18 @@ use std::{collections::VecDeque, rc::Rc};
 
 use moot::{
     chat::{
+        announcement::NoticeState,
         batch::Reader,
-        hub::{
-            Action, Chunk, Fetch, Fetched, Frame, Hello, Hub, NoticeState, Now, Question, Record,
-            Report, Restored, Rules,
-        },
+        clock::Now,
+        frames::{Frame, Hello, Report},
+        hub::{Action, Chunk, Hub, Rules},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
+        request::{Announce, Follow, Request},
         roster::Row,
-        verbs::{Announce, Channel, ChannelKey, Follow, Request, StreamTag},
+        store::{Fetch, Fetched, Question, Record, Restored},
+        stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::FRAME_HEADER_BYTES,
     wire::{control, frame},
@@ -399,7 +401,7 @@ pub fn asked_for_notices(restored: Restored) {
         shell.act();
     }
     let follow = Follow::Announcements;
-    let begin = moot::chat::verbs::Begin::Last(9);
+    let begin = moot::chat::request::Begin::Last(9);
     shell.request(id, &Request::Join { follow, begin, membership: false, keep: false });
     for _ in 0..3 {
         shell.act();

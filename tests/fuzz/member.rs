@@ -2,12 +2,15 @@
 
 use moot::{
     chat::{
-        hub::{Ack, Frame, Now},
+        clock::Now,
+        frames::{Ack, Frame},
         member::Kind as MemberKind,
         message::RunId,
         names::RoomName,
+        reply::Reply,
+        request::Request,
+        stream_id::ChannelKey,
         text::{Text, shown},
-        verbs::{ChannelKey, Reply, Request},
     },
     client::{
         Address, Event, Follows,

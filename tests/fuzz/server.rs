@@ -16,9 +16,9 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Report, SubmitTo},
+        frames::{Report, SubmitTo},
         names::UserName,
-        verbs::Request,
+        request::Request,
     },
     config::Settings,
     os,

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use moot::{
     chat::{
         batch::Reader,
-        hub::{Frame, Line, Question, Report, Restored, StreamKey, Submit, SubmitTo},
+        event::Event,
+        frames::{Frame, Line, Report, Submit, SubmitTo},
         member::{EndCause, Kind, Level, SessionId},
         names::{RoomName, UserName},
+        reply::{Reply, StreamInfo},
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
+        store::{Question, Restored, StreamKey},
+        stream_id::{RoomId, StreamTag},
         text::Text,
-        verbs::{
-            Announce, Answering, Begin, Event, Follow, Reply, Request, RoomId, StreamInfo,
-            StreamTag,
-        },
     },
     limits::FRAME_HEADER_BYTES,
     wire::control,

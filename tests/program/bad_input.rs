@@ -486,10 +486,11 @@ fn questions_whose_answers_nobody_reads_cost_the_server_little() {
 fn a_member_with_a_false_window_does_not_shut_the_room() {
     use moot::{
         chat::{
-            hub::Report,
+            frames::Report,
             member::Kind,
             names::RoomName,
-            verbs::{Begin, Follow, Reply, Request},
+            reply::Reply,
+            request::{Begin, Follow, Request},
         },
         client::Link,
         session::Connection,

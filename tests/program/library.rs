@@ -4,7 +4,8 @@ use moot::{
     chat::{
         member::Level,
         names::{Target, UserName},
-        verbs::{Begin, Follow, RefusalCode, Request},
+        refusal::RefusalCode,
+        request::{Begin, Follow, Request},
     },
     client::{Event, Search, Server, Told, Wake},
 };

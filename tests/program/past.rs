@@ -17,7 +17,7 @@ use moot::{
     chat::{
         member::Kind,
         names::RoomName,
-        verbs::{Begin, Follow},
+        request::{Begin, Follow},
     },
     client::{Address, Event, Follows, Member, Wake},
     os,

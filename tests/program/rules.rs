@@ -6,7 +6,8 @@ use moot::{
     chat::{
         member::Kind,
         names::RoomName,
-        verbs::{Begin, Follow, Reply, Request},
+        reply::Reply,
+        request::{Begin, Follow, Request},
     },
     client::{Link, Told},
     os,
@@ -177,7 +178,7 @@ fn removed_user_opens_no_later_datagram(removal: &[&str]) {
         after > 3
     });
     // By session nothing comes either, whatever it asks for.
-    link.queue_report(&moot::chat::hub::Report {
+    link.queue_report(&moot::chat::frames::Report {
         stream: info.tag,
         delivered: 0,
         by_broadcast: 0,

@@ -4,16 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use moot::{
     chat::{
+        announcement::NoticeState,
         batch::{Builder, Draft},
-        hub::{
-            Entry, Fetch, GoneRoom, NoticeState, Record, Restored, RestoredConversation,
-            RestoredRoom, RestoredSubmits, Span, StreamKey,
-        },
         member::Member,
         message::NoticeId,
         names::{Label, RoomName},
         rules::{Role, RoomRules},
-        verbs::{RoomId, StreamTag},
+        store::{
+            Entry, Fetch, GoneRoom, Record, Restored, RestoredConversation, RestoredRoom,
+            RestoredSubmits, Span, StreamKey,
+        },
+        stream_id::{RoomId, StreamTag},
     },
     limits::UNACKED_SUBMITS_MAX,
 };

@@ -14,11 +14,18 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Action, Entry, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo},
+        clock::Now,
+        event::Event,
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        hub::{Action, Hub, Rules},
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
-        verbs::{Answering, Begin, Event, Follow, RefusalCode, Reply, Request, StreamTag},
+        refusal::RefusalCode,
+        reply::Reply,
+        request::{Answering, Begin, Follow, Request},
+        store::Entry,
+        stream_id::StreamTag,
     },
     wire::frame::batch_header,
 };
@@ -696,7 +703,7 @@ impl World {
         &mut self,
         at: usize,
         asked: Asked,
-        result: Result<Reply, moot::chat::verbs::Refusal>,
+        result: Result<Reply, moot::chat::refusal::Refusal>,
     ) {
         let now_us = self.now_us;
         let (instance, queue) = (self.clients[at].instance, self.clients[at].queue);

@@ -7,18 +7,18 @@ use moot::{
     chat::{
         batch::{Head, Reader},
         charge::charge_bytes,
-        hub::{
-            ANNOUNCEMENTS, Action, Chunk, Entry, Fetch, Fetched, Frame, Hub, Question, Record,
-            Rules, StreamKey,
-        },
+        event::Event,
+        frames::{ANNOUNCEMENTS, Frame},
+        hub::{Action, Chunk, Hub, Rules},
         member::{EndCause, SessionId},
         message::RunId,
         names::{RoomName, Target},
+        refusal::Refusal,
+        reply::{Page, Reply, StreamInfo},
+        request::{Follow, Request},
         rules::Role,
-        verbs::{
-            Channel, ChannelKey, Event, Follow, Page, Refusal, Reply, Request, StreamInfo,
-            StreamLabel, StreamTag,
-        },
+        store::{Entry, Fetch, Fetched, Question, Record, StreamKey},
+        stream_id::{Channel, ChannelKey, StreamLabel, StreamTag},
     },
     limits::{
         FRAME_BYTES_MAX, FRAME_COST_BYTES, FRAME_HEADER_BYTES, OUTPUT_BYTES_HIGH,

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use moot::{
     chat::{
         charge::charge_bytes,
-        hub::{Hello, Hub, Now, Rates},
+        clock::Now,
+        frames::Hello,
+        hub::{Hub, Rates},
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::{Message, RunId, StreamName},
         names::{Label, RoomName, Target},
+        refusal::RefusalCode,
+        reply::Reply,
+        request::{Announce, Follow, Request},
         rules::Role,
         text::Text,
-        verbs::{Announce, Follow, RefusalCode, Reply, Request},
     },
     client::{
         Event, LinkError,
@@ -592,7 +596,7 @@ impl World {
         &mut self,
         at: usize,
         ask: Ask,
-        result: Result<Reply, moot::chat::verbs::Refusal>,
+        result: Result<Reply, moot::chat::refusal::Refusal>,
     ) {
         let client = &mut self.clients[at];
         let uid = client.uid;

@@ -14,15 +14,19 @@ mod board;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
-use super::{
-    Action, Entry, Frame, Hub, Now, Rules, instances::InstanceKey, quota::Holding, request::refuse,
-    stream::Topic,
-};
+use super::{Action, Hub, Rules, instances::InstanceKey, quota::Holding, stream::Topic};
 use crate::{
     chat::{
+        clock::Now,
+        event::Event,
+        frames::Frame,
         member::{EndCause, SessionId},
         names::Label,
-        verbs::{Answering, Event, Refusal, RefusalCode, Reply, StreamTag},
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::Reply,
+        request::Answering,
+        store::Entry,
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{

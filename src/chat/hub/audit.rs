@@ -1,32 +1,20 @@
 //! What operators did, for those who want to know it afterwards.
 
-use super::{Action, Hub, Now, Record, quota::heaviest, request::refuse};
+use super::{Action, Hub, quota::heaviest};
 use crate::{
     chat::{
+        clock::Now,
         member::SessionId,
-        names::UserName,
-        verbs::{AuditInfo, Refusal, RefusalCode, Reply, StreamTag},
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{AuditInfo, Reply},
+        store::{Audit, Record},
+        stream_id::StreamTag,
     },
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
 };
 
 /// Entries in one answer.
 const AUDIT_PER_REPLY: usize = 64;
-
-/// One act.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
-    /// Microseconds since 1970.
-    pub wall_us: i64,
-    /// Who did it.
-    pub uid: u32,
-    /// What he was called then.
-    pub by: UserName,
-    /// What he did.
-    pub act: String,
-    /// By right of an office of the server, not of a room: such acts are kept whatever others do.
-    pub office: bool,
-}
 
 impl Hub {
     /// Notes what somebody did by right of his office.

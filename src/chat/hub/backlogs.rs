@@ -7,7 +7,7 @@ use super::{
     stream::{Stream, Topic},
 };
 use crate::{
-    chat::verbs::StreamTag,
+    chat::stream_id::StreamTag,
     faults::{Fault, planted},
 };
 
@@ -92,11 +92,9 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::chat::{
-        hub::{
-            SubmitTo,
-            scene::{ANN, EVE, MIA, Scene, join_room, room, session},
-        },
-        verbs::Request,
+        frames::SubmitTo,
+        hub::scene::{ANN, EVE, MIA, Scene, join_room, room, session},
+        request::Request,
     };
 
     const TEXT_BYTES: usize = 10_000;
@@ -169,8 +167,12 @@ mod tests {
         }
         assert_eq!(scene.hub.stream(tag).backlog.start(), 1);
         assert!(scene.pull(session(MIA)).is_empty(), "no gap");
-        let report =
-            super::super::Report { stream: tag, delivered: 9, by_broadcast: 0, datagrams: 0 };
+        let report = crate::chat::frames::Report {
+            stream: tag,
+            delivered: 9,
+            by_broadcast: 0,
+            datagrams: 0,
+        };
         scene.hub.report(scene.now, session(MIA), &report);
         say(&mut scene, ANN, 11, tag);
         assert!(scene.hub.stream(tag).backlog.start() > 1);

@@ -2,18 +2,21 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{Action, Frame, Hello, Hub, Line, Now, Report, Rules, Submit, SubmitTo};
+use super::{Action, Hub, Rules};
 use crate::{
     chat::{
+        clock::Now,
+        event::Event,
+        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, Target, UserName},
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
+        request::{Announce, Begin, Follow, Request},
         rules::{Rights, Role},
+        stream_id::{Channel, ChannelKey},
         text::Text,
-        verbs::{
-            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, RefusalCode, Reply,
-            Request,
-        },
     },
     limits::FRAME_HEADER_BYTES,
 };
@@ -304,9 +307,9 @@ fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
     let channel =
         Channel { group: [239, 255, 0, 1], port: 1, key: ChannelKey { number: 1, bytes: [0; 32] } };
     hub.rules.broadcast_members_min = 1;
-    hub.channel_opened(super::ANNOUNCEMENTS, Some(channel));
+    hub.channel_opened(ANNOUNCEMENTS, Some(channel));
     for uid in [3, 7] {
-        let stream = super::ANNOUNCEMENTS;
+        let stream = ANNOUNCEMENTS;
         let request = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
         ask(&mut hub, uid, request).unwrap();
         let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };

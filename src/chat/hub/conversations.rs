@@ -9,14 +9,17 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Hub, is_here,
-    request::refuse,
     session::Session,
     stream::{Stream, Topic},
 };
 use crate::{
     chat::{
+        event::Event,
         member::{EndCause, SessionId},
-        verbs::{Begin, Event, Refusal, RefusalCode, Reply, StreamInfo, StreamLabel, StreamTag},
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{Reply, StreamInfo},
+        request::Begin,
+        stream_id::{StreamLabel, StreamTag},
     },
     faults::{Fault, planted},
     limits::CONVERSATIONS_PER_USER_MAX,
@@ -268,12 +271,10 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::{
-                Frame, SubmitTo,
-                scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
-            },
+            frames::{Frame, SubmitTo},
+            hub::scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
             names::{Target, UserName},
-            verbs::{Follow, Request},
+            request::{Follow, Request},
         },
         limits::STREAMS_PER_SESSION_MAX,
     };
@@ -430,7 +431,7 @@ mod tests {
             let stream = scene.hub.stream(*tag);
             let (acked, head) = (stream.subs[key].acked, stream.backlog.head());
             assert!(acked < head, "the message is still to be delivered");
-            let report = crate::chat::hub::Report {
+            let report = crate::chat::frames::Report {
                 stream: *tag,
                 delivered: head,
                 by_broadcast: 0,

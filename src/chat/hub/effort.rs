@@ -2,15 +2,17 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{Action, Frame, Hello, Hub, Line, Now, Rules, Submit, SubmitTo, quota::AccountId};
+use super::{Action, Hub, Rules, quota::AccountId};
 use crate::{
     chat::{
+        clock::Now,
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
+        request::{Announce, Begin, Follow, Request},
         rules::Role,
         text::Text,
-        verbs::{Announce, Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, KICK_STREAMS_PER_TURN, LATE_ROWS_PER_TURN, LOOK_COST_BYTES,
@@ -120,7 +122,7 @@ fn counting_what_is_unread_reads_no_text_and_is_charged() {
     let unread = Request::Unread { target: None, skip: 0 };
     let cost = house.cost(EVE, |house| {
         let question = house.hub.question(eve, &unread).unwrap().unwrap();
-        let Err(super::Question::Unread { marks, .. }) = question else { panic!() };
+        let Err(crate::chat::store::Question::Unread { marks, .. }) = question else { panic!() };
         assert_eq!((marks[0].0.unread, marks[0].0.mentions), (3, 1));
     });
     assert!((3 * LOOK_COST_BYTES..TEXT_BYTES_MAX / 16).contains(&cost), "{cost}");

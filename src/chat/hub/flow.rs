@@ -1,16 +1,19 @@
 //! Flow: what members reported, who holds the window, who is served how, and what each is owed.
 
 use super::{
-    Action, Chunk, Fetch, Fetched, Hub, Now,
+    Action, Chunk, Hub,
     quota::AccountId,
-    request::gap,
     stream::{Hearing, Missed, Stream, Sub, Way},
 };
 use crate::{
     chat::{
         batch::Head,
+        clock::Now,
+        event::{Event, GapReason, gap},
+        frames::{ANNOUNCEMENTS, Report},
         member::SessionId,
-        verbs::{Event, GapReason, StreamTag},
+        store::{Fetch, Fetched},
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{
@@ -20,19 +23,6 @@ use crate::{
         REPORT_EVERY_MS, RETRY_PAUSE_MS_MAX, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
     },
 };
-
-/// What a member says it has; all numbers only rise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// The stream.
-    pub stream: StreamTag,
-    /// Everything up to here was delivered.
-    pub delivered: u64,
-    /// Messages whose first copy came by broadcast.
-    pub by_broadcast: u64,
-    /// Datagrams heard, doubles and probes included.
-    pub datagrams: u64,
-}
 
 /// Messages over which a share is worth judging.
 const HEALTH_MESSAGES_MIN: u64 = 8;
@@ -66,7 +56,7 @@ impl Hub {
         }
         self.judge_hearing(now, tag, key, report);
         self.rejoin_window(now, tag, key);
-        if delivered > before && tag == super::ANNOUNCEMENTS {
+        if delivered > before && tag == ANNOUNCEMENTS {
             self.receipts_reached(id, before, delivered);
         }
     }
@@ -261,7 +251,7 @@ impl Hub {
         session.fetching = true;
         sub.fetching = Some(number);
         let last = last.min(first.saturating_add(sub.fetch_numbers() - 1));
-        let rooms = (tag == super::ANNOUNCEMENTS).then(|| self.rooms_of(id));
+        let rooms = (tag == ANNOUNCEMENTS).then(|| self.rooms_of(id));
         self.out.push(Action::Fetch(Fetch {
             number,
             session: id,
@@ -704,11 +694,14 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::{Frame, Hello, Line, Rules, Submit, SubmitTo},
+            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            hub::Rules,
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
-            verbs::{Begin, Channel, ChannelKey, Follow, Reply, Request},
+            reply::Reply,
+            request::{Begin, Follow, Request},
+            stream_id::{Channel, ChannelKey},
         },
         limits::BROADCAST_MEMBERS_MIN,
     };

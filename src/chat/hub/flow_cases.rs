@@ -4,17 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Action, Chunk, Entry, Fetch, Fetched, Frame, Hello, Hub, Line, Now, Rates, Report, Rules,
-    Submit, SubmitTo, session::Wait,
-};
+use super::{Action, Chunk, Hub, Rates, Rules, session::Wait};
 use crate::{
     chat::{
         batch::{Builder, Head},
+        clock::Now,
+        event::{Event, GapReason},
+        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        verbs::{Begin, Channel, ChannelKey, Event, Follow, GapReason, Reply, Request, StreamTag},
+        reply::Reply,
+        request::{Begin, Follow, Request},
+        store::{Entry, Fetch, Fetched},
+        stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FRAME_HEADER_BYTES,

@@ -8,23 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
-    chat::names::RoomName,
+    chat::{names::RoomName, store::GoneRoom},
     faults::{Fault, planted},
     limits::GONE_ROOMS_MAX,
 };
-
-/// A deleted room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GoneRoom {
-    /// Its name.
-    pub name: RoomName,
-    /// Who made it.
-    pub creator_uid: u32,
-    /// Only for those who were invited.
-    pub private: bool,
-    /// Newest number that was ever given under its name.
-    pub head: u64,
-}
 
 /// The name of a deleted room.
 #[derive(Debug, Clone, Copy)]

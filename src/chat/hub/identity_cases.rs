@@ -5,9 +5,14 @@
 use super::*;
 use crate::{
     chat::{
+        frames::{Hello, Line, Submit, SubmitTo},
         member::{Kind, Peer},
+        refusal::{Refusal, RefusalCode},
+        reply::StreamInfo,
+        request::{Begin, Follow, Request},
         rules::Role,
-        verbs::{Begin, Follow, RefusalCode, Request, RoomIdentity, StreamInfo},
+        store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::RoomIdentity,
     },
     limits::FRAME_HEADER_BYTES,
 };

@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::{
-    ledger::{Ledger, LedgerPlace},
-    submit::{Line, Submit},
-};
+use super::ledger::{Ledger, LedgerPlace};
 use crate::{
-    chat::{member::SessionId, verbs::StreamTag},
+    chat::{
+        frames::{EarlierSubmits, Line, Submit},
+        member::SessionId,
+        stream_id::StreamTag,
+    },
     faults::{Fault, planted},
     limits::{
         ANSWER_JOBS_MAX, ENDED_INSTANCE_RUNS_MAX, FORGOTTEN_USERS_MAX, QUIT_INSTANCES_MAX,
@@ -55,15 +56,6 @@ impl InstanceKey {
             InstanceId::Session(_) => None,
         }
     }
-}
-
-/// The submits of a client instance in its earlier sessions, as the client states them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EarlierSubmits {
-    /// Highest counter; 0 if there was none.
-    pub highest: u64,
-    /// Wall clock when the oldest open one was first submitted, microseconds since 1970; 0 if unknown.
-    pub since_us: i64,
 }
 
 /// Submits with consecutive counters that got consecutive sequence numbers in one stream.
@@ -465,7 +457,7 @@ mod tests {
         count: usize,
     ) -> Vec<Option<u64>> {
         let lines = vec![Line { reply_to: None, text: "x" }; count];
-        let to = super::super::SubmitTo::Stream(DEV);
+        let to = crate::chat::frames::SubmitTo::Stream(DEV);
         let submit = Submit { first, to, to_label: None, lines };
         let speaks = instances.session_of(key).unwrap();
         let recalled = instances.recall(key, speaks, &submit, true).unwrap();
@@ -661,7 +653,7 @@ mod tests {
         let mut instances = Instances::default();
         let key = key(1, 1);
         let lines = vec![Line { reply_to: None, text: "x" }];
-        let to = super::super::SubmitTo::Stream(DEV);
+        let to = crate::chat::frames::SubmitTo::Stream(DEV);
         let submit = Submit { first: 1, to, to_label: None, lines };
         let recalls = |instances: &mut Instances, id| {
             instances.recall(key, SessionId(id), &submit, true).is_some()

@@ -18,7 +18,6 @@ mod audit;
 mod backlogs;
 #[cfg(test)]
 mod cases;
-mod clock;
 mod conversations;
 #[cfg(test)]
 mod effort;
@@ -31,7 +30,6 @@ mod identity_cases;
 mod instances;
 mod ledger;
 mod notices;
-mod permutation;
 mod quota;
 mod reading;
 #[cfg(test)]
@@ -64,29 +62,24 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-pub use audit::Audit;
-pub use clock::Clock;
-pub use flow::Report;
-pub use gone::GoneRoom;
-pub use instances::EarlierSubmits;
-pub use notices::{NoticeState, Receipt};
 pub use quota::{Bucket, Rates, Usage, share};
-pub use reading::{Question, SearchQuestion};
-pub use restored::{Record, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span};
-pub use session::Hello;
-pub use submit::{Entry, Line, StreamKey, Submit, SubmitTo};
 
-use super::{
-    batch,
-    member::SessionId,
-    message::RunId,
-    names::{Label, RoomName, UserName},
-    roster::{Counters, Row},
-    rules::{Policy, Rights},
-    users::Users,
-    verbs::{Channel, ChannelKey, Event, Refusal, Reply, RoomId, StreamTag},
-};
 use crate::{
+    chat::{
+        batch,
+        clock::Now,
+        event::Event,
+        frames::Frame,
+        member::SessionId,
+        message::RunId,
+        names::{Label, RoomName, UserName},
+        reply::Reply,
+        roster::{Counters, Row},
+        rules::{Policy, Rights},
+        store::{Audit, Entry, Fetch, Record},
+        stream_id::{Channel, ChannelKey, RoomId, StreamTag},
+        users::Users,
+    },
     faults::{Fault, planted},
     limits,
 };
@@ -102,15 +95,6 @@ use session::{Session, Wait};
 use stream::Stream;
 use streams::Streams;
 use submit::Pending;
-
-/// Both clocks at one instant, as [`Clock`] gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
-    /// Monotonic clock without spans in which the server did not run, microseconds.
-    pub mono_us: u64,
-    /// Wall clock, microseconds since 1970.
-    pub wall_us: i64,
-}
 
 /// What the operator and the machine decide for a hub.
 #[derive(Debug, Clone)]
@@ -190,46 +174,6 @@ impl Rules {
     }
 }
 
-/// An answer or event for one session, small and in order with its other frames.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
-    /// Answer to the request with that serial number.
-    Reply {
-        /// As the request had it.
-        serial: u32,
-        /// The answer, or why not.
-        result: Result<Reply, Refusal>,
-    },
-    /// Something it did not ask for.
-    Event(Event),
-    /// Submits that stand now.
-    Ack(Ack),
-    /// Submits that were refused.
-    Nack {
-        /// Counter of the first.
-        first: u64,
-        /// How many.
-        count: u32,
-        /// Why.
-        refusal: Refusal,
-    },
-}
-
-/// Acknowledgement of submits with consecutive counters and consecutive numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ack {
-    /// Counter of the first submit.
-    pub first: u64,
-    /// How many submits.
-    pub count: u32,
-    /// Number of the first message.
-    pub seq: u64,
-    /// Other sessions that get it.
-    pub members: u32,
-    /// On disk: its id is good for ever.
-    pub stored: bool,
-}
-
 /// What the shell is to do. One closed list; the shell matches it without `_`.
 #[derive(Debug)]
 pub enum Action {
@@ -266,37 +210,6 @@ pub enum Action {
     Row(Box<Row>),
     /// A row of the presence table is gone.
     RowGone(SessionId),
-}
-
-/// Older messages that a session is owed and that are no longer in the backlog. Each has one answer:
-/// [`Hub::fetched`] or [`Hub::fetch_failed`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
-    /// Its own number, never given again: the answer belongs to the membership that waits for it.
-    pub number: u64,
-    /// For whom.
-    pub session: SessionId,
-    /// Of which stream.
-    pub tag: StreamTag,
-    /// The same, as the store knows it.
-    pub stream: StreamKey,
-    /// First number.
-    pub first: u64,
-    /// Last number; fewer may be given.
-    pub last: u64,
-    /// Of announcements: those for other rooms than these are withheld.
-    pub rooms: Option<Vec<RoomName>>,
-}
-
-/// Messages that the store found for a [`Fetch`].
-#[derive(Debug, Clone, Default)]
-pub struct Fetched {
-    /// Batch frames in order. A number between them that is in none is not there.
-    pub frames: Vec<Rc<[u8]>>,
-    /// Last number that was looked for; the first wanted one at least.
-    pub upto: u64,
-    /// Oldest number that is kept: what is missing below it was removed, above it damaged.
-    pub oldest: u64,
 }
 
 /// What [`Hub::pull`] gives for a session's output.
@@ -426,9 +339,6 @@ pub struct Hub {
 fn is_here(by_user: &BTreeSet<(u32, SessionId)>, uid: u32) -> bool {
     by_user.range((uid, SessionId(0))..=(uid, SessionId(u64::MAX))).next().is_some()
 }
-
-/// The stream of announcements is there from the start.
-pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
 
 impl Hub {
     /// A hub without sessions or rooms.

@@ -6,28 +6,30 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    ANNOUNCEMENTS, Action, Frame, Hub, Now, Record,
-    permutation::Permutation,
+    Action, Hub,
     quota::{AccountId, Holding, heaviest},
-    request::refuse,
     session::Session,
-    submit::{Entry, EntryDraft},
+    submit::EntryDraft,
 };
 use crate::{
     chat::{
+        announcement::{Acked, Addressee, Gone, NoticeState, Receipt},
         batch::{Builder, Draft},
-        member::{Level, Member, SessionId},
-        message::{Notice, NoticeId},
-        names::{Label, RoomName, UserName},
+        clock::Now,
+        event::Event,
+        frames::{ANNOUNCEMENTS, Frame},
+        member::{Member, SessionId},
+        message::NoticeId,
+        names::RoomName,
+        permutation::Permutation,
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::{Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Reply},
+        request::{Announce, Wait},
         rules::Policy,
+        store::{Entry, Record},
+        stream_id::StreamTag,
         text::counted,
-        verbs::{
-            Announce, Event, Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Refusal,
-            RefusalCode, Reply, StreamTag, Wait,
-        },
     },
     faults::{Fault, planted},
     limits::{
@@ -46,197 +48,6 @@ const LIST_BYTES: usize = 40_000;
 
 /// Names in the answer about one announcement: with the longest text they fit into a frame.
 const ACKED_BY_NAMED: usize = 128;
-
-/// How an addressee ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Gone {
-    /// Its session ended before it reported.
-    Ended,
-    /// The server ended before it reported.
-    Unknown,
-}
-
-/// One session that should have an announcement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Addressee {
-    member: Arc<Member>,
-    reached: bool,
-    acked: bool,
-    gone: Option<Gone>,
-}
-
-/// A person's word that an announcement was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Acked {
-    uid: u32,
-    label: Option<Label>,
-    name: String,
-    wall_us: i64,
-}
-
-/// An announcement with everything that is known of it; kept over restarts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoticeState {
-    /// Its number, once it is announced.
-    number: Option<u64>,
-    /// Its number among those that were scheduled.
-    schedule: Option<u64>,
-    /// When it was or is to be announced, microseconds since 1970.
-    wall_us: i64,
-    from: Arc<Member>,
-    level: Level,
-    room: Option<RoomName>,
-    /// How long it is good for, once it is announced.
-    expires_after_us: Option<u64>,
-    retained: bool,
-    ack: bool,
-    text: Box<str>,
-    cancelled_by: Option<UserName>,
-    addressees: Vec<Addressee>,
-    /// Who was addressed is not known any more.
-    forgotten: bool,
-    acks: Vec<Acked>,
-}
-
-impl NoticeState {
-    /// Returns the number of sessions that it was for.
-    pub(super) fn recipients(&self) -> usize {
-        self.addressees.len()
-    }
-
-    /// What people call it.
-    #[must_use]
-    pub fn id(&self) -> NoticeId {
-        match (self.number, self.schedule) {
-            (Some(number), _) => NoticeId::Number(number),
-            (None, schedule) => NoticeId::Scheduled(schedule.unwrap_or(0)),
-        }
-    }
-
-    fn expires_wall_us(&self) -> Option<i64> {
-        let after = i64::try_from(self.expires_after_us?).unwrap_or(i64::MAX);
-        Some(self.wall_us.saturating_add(after))
-    }
-
-    fn notice(&self) -> Notice {
-        Notice {
-            level: self.level,
-            room: self.room.clone(),
-            expires_wall_us: self.expires_wall_us(),
-            retained: self.retained,
-            ack: self.ack,
-        }
-    }
-
-    fn standing(&self, now_us: i64) -> NoticeStanding {
-        if self.cancelled_by.is_some() {
-            NoticeStanding::Cancelled
-        } else if self.number.is_none() {
-            NoticeStanding::Waiting
-        } else if self.expires_wall_us().is_some_and(|at| at <= now_us) {
-            NoticeStanding::Expired
-        } else {
-            NoticeStanding::Open
-        }
-    }
-
-    /// Whether it is still shown to those who come, or asks for an answer.
-    fn is_open(&self, now_us: i64) -> bool {
-        self.standing(now_us) == NoticeStanding::Open && (self.retained || self.ack)
-    }
-
-    fn is_acked_by(&self, uid: u32) -> bool {
-        self.acks.iter().any(|acked| acked.uid == uid)
-    }
-
-    fn is_acked_as(&self, uid: u32, label: Option<&Label>) -> bool {
-        self.acks.iter().any(|a| a.uid == uid && a.label.as_ref() == label)
-    }
-
-    /// Number of users among the addressees, or among those that acknowledged it.
-    fn users(&self, acked: bool) -> u32 {
-        let of = self.addressees.iter().filter(|a| a.acked || !acked);
-        let mut uids: Vec<_> = of.map(|a| a.member.uid).collect();
-        uids.sort_unstable();
-        uids.dedup();
-        uids.len() as u32
-    }
-
-    fn reached(&self) -> u32 {
-        self.addressees.iter().filter(|a| a.reached).count() as u32
-    }
-
-    fn acked(&self) -> u32 {
-        self.addressees.iter().filter(|a| a.acked).count() as u32
-    }
-}
-
-/// What became of an announcement since it was stored whole: small, however many it was for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Number of the announcement.
-    pub number: u64,
-    /// A letter for each addressee: what it reported, and how it ended.
-    steps: String,
-    /// Acknowledgments since the last one that was stored.
-    acks: Vec<Acked>,
-}
-
-impl Receipt {
-    /// The parts that are stored apart: one for what all reported, and one for each acknowledgment. Each has a key
-    /// among those of the same announcement.
-    #[must_use]
-    pub fn parts(&self) -> Vec<(String, Self)> {
-        let part = |steps: &str, acks| Self { number: self.number, steps: steps.to_owned(), acks };
-        let ack = |acked: &Acked| {
-            let label = acked.label.as_ref().map_or("", Label::as_str);
-            (format!("{} {label}", acked.uid), part("", vec![acked.clone()]))
-        };
-        let steps = (String::new(), part(&self.steps, Vec::new()));
-        [steps].into_iter().chain(self.acks.iter().map(ack)).collect()
-    }
-}
-
-impl Addressee {
-    const STEPS: u8 = 4;
-
-    fn step(&self) -> char {
-        let gone = match self.gone {
-            None => 0,
-            Some(Gone::Ended) => 1,
-            Some(Gone::Unknown) => 2,
-        };
-        let step = u8::from(self.reached) | u8::from(self.acked) << 1;
-        char::from(b'a' + gone * Self::STEPS + step)
-    }
-
-    /// Takes a step over; what was known already stays.
-    fn take_step(&mut self, step: u8) {
-        let step = step.saturating_sub(b'a');
-        self.reached |= step & 1 != 0;
-        self.acked |= step & 2 != 0;
-        self.gone = self.gone.or(match step / Self::STEPS {
-            1 => Some(Gone::Ended),
-            2 => Some(Gone::Unknown),
-            _ => None,
-        });
-    }
-}
-
-impl NoticeState {
-    /// Takes over what was stored apart.
-    pub fn take_receipt(&mut self, receipt: Receipt) {
-        for (addressee, step) in self.addressees.iter_mut().zip(receipt.steps.bytes()) {
-            addressee.take_step(step);
-        }
-        for acked in receipt.acks {
-            if !self.is_acked_as(acked.uid, acked.label.as_ref()) {
-                self.acks.push(acked);
-            }
-        }
-    }
-}
 
 /// What is to be stored of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -463,6 +274,7 @@ impl Hub {
             number: None,
             schedule: None,
             wall_us: now.wall_us,
+            asked_us: now.wall_us,
             from,
             level: announce.level,
             // As it was created, not as it was written now.
@@ -885,10 +697,12 @@ impl Hub {
         }
     }
 
-    /// Those that wait, then those that were announced, the newest first.
+    /// Those that wait, in their order, then those that were announced, the newest first.
     pub(super) fn notices_from(&self, now: Now, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
-        let waiting = self.waiting.values().map(|w| &w.state);
+        let mut waiting: Vec<_> = self.waiting.values().map(|w| &w.state).collect();
+        waiting.sort_unstable_by_key(|state| state.order());
+        let waiting = waiting.into_iter();
         let posted = self.notices.values().rev().map(|p| &p.state);
         let mut seen = waiting.chain(posted).filter(|s| self.sees_notice(uid, s));
         let mut seen = seen.by_ref().skip(skip as usize).peekable();
@@ -1101,9 +915,10 @@ impl Hub {
     /// Announces what is due, and has receipts kept.
     pub(super) fn tick_notices(&mut self, now: Now) {
         let is_due = |w: &Waiting| w.state.wall_us <= now.wall_us && now.mono_us >= w.not_before_us;
-        let due: Vec<u64> =
-            self.waiting.iter().filter(|(_, w)| is_due(w)).map(|(schedule, _)| *schedule).collect();
-        for schedule in due {
+        let due = self.waiting.iter().filter(|(_, w)| is_due(w));
+        let mut due: Vec<_> = due.map(|(schedule, w)| (w.state.order(), *schedule)).collect();
+        due.sort_unstable();
+        for (_, schedule) in due {
             let Some(Waiting { state, .. }) = self.waiting.remove(&schedule) else { continue };
             let only = match &state.room {
                 None => None,
@@ -1228,15 +1043,18 @@ pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{
-        hub::{
-            Report,
-            scene::{ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session},
+    use crate::{
+        chat::{
+            frames::Report,
+            hub::scene::{
+                ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session,
+            },
+            member::EndCause,
+            names::Label,
+            request::{Begin, Follow, Request},
         },
-        member::EndCause,
-        verbs::{Begin, Follow, Request},
+        limits::TEXT_BYTES_MAX,
     };
-    use crate::limits::TEXT_BYTES_MAX;
 
     /// Three members of the room who listen to announcements by session.
     fn scene() -> Scene {
@@ -1635,6 +1453,29 @@ mod tests {
         }
         let rises = made.windows(2).filter(|two| two[0] < two[1]).count();
         assert!((5..35).contains(&rises), "{made:?}");
+    }
+
+    #[test]
+    fn scheduled_announcements_come_in_the_order_of_their_times() {
+        let mut scene = scene();
+        for n in 0..20_i64 {
+            // Pairs for one time, the later times first.
+            let at_us = Some(scene.now.wall_us - scene.now.wall_us % 1_000_000 + 2_000_000 - n / 2);
+            scene.pass(1);
+            let later = Announce { at_us, ..announce(None, &format!("{n:02}")) };
+            scene.request(ANN, Request::Announce(later)).unwrap();
+        }
+        let expected: Vec<_> =
+            (0..10).rev().flat_map(|n| [2 * n, 2 * n + 1]).map(|n| format!("{n:02}")).collect();
+        let listed = |scene: &mut Scene| -> Vec<String> {
+            let reply = scene.request(ANN, Request::Notices { skip: 0 });
+            let Ok(Reply::Notices { notices, .. }) = reply else { panic!("{reply:?}") };
+            notices.into_iter().map(|info| info.text).collect()
+        };
+        assert_eq!(listed(&mut scene), expected);
+        scene.pass(4_000);
+        // The newest first.
+        assert!(listed(&mut scene).iter().eq(expected.iter().rev()));
     }
 
     #[test]

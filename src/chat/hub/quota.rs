@@ -9,7 +9,7 @@ use crate::{
     chat::{
         member::{Peer, SessionId},
         rules::Role,
-        verbs::StreamTag,
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{

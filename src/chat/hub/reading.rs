@@ -1,23 +1,20 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
-use std::collections::HashSet;
-
-use super::{
-    ANNOUNCEMENTS, GoneRoom, Hub, Now, Record, StreamKey,
-    permutation::Permutation,
-    request::{no_room, of_user, refuse},
-    session::Wait,
-    stream::Topic,
-};
+use super::{Hub, request::of_user, session::Wait, stream::Topic};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
+        clock::Now,
+        frames::ANNOUNCEMENTS,
         member::SessionId,
         names::{Label, RoomName, Target},
+        permutation::Permutation,
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{MarkInfo, Page, Reply, SpanInfo},
+        request::Request,
+        store::{GoneRoom, Question, Record, SearchQuestion, StreamKey},
+        stream_id::{StreamLabel, StreamTag},
         text::mentions,
-        verbs::{
-            MarkInfo, Page, Refusal, RefusalCode, Reply, Request, SpanInfo, StreamLabel, StreamTag,
-        },
     },
     faults::{Fault, planted},
     limits::{
@@ -37,94 +34,6 @@ struct Looks {
     messages: u64,
     /// `@` characters compared with the user's name.
     at_signs: usize,
-}
-
-/// A question that the store has to answer, on another thread.
-#[derive(Debug, Clone)]
-pub enum Question {
-    /// Messages of a stream.
-    Page {
-        /// The stream.
-        stream: StreamKey,
-        /// Its number in this run.
-        tag: StreamTag,
-        /// First number.
-        first: u64,
-        /// Last number.
-        last: u64,
-    },
-    /// The oldest number that is kept.
-    Span {
-        /// The stream.
-        stream: StreamKey,
-        /// What is known of it.
-        span: SpanInfo,
-    },
-    /// The first number from which on no message is of an earlier time.
-    NumberAt {
-        /// The stream.
-        stream: StreamKey,
-        /// Microseconds since 1970.
-        wall_us: i64,
-    },
-    /// Messages that have some words.
-    Search(Box<SearchQuestion>),
-    /// How much a name has not read.
-    Unread {
-        /// The user id.
-        uid: u32,
-        /// The user's name, for mentions.
-        user: String,
-        /// The label.
-        label: Option<Label>,
-        /// What is known already, and what is to be counted.
-        marks: Vec<(MarkInfo, Option<StreamKey>)>,
-        /// There are more of them.
-        more: bool,
-    },
-}
-
-/// What to search for, and where.
-#[derive(Debug, Clone, Default)]
-pub struct SearchQuestion {
-    /// Words, each of which has to occur, as a part of a word or more.
-    pub text: String,
-    /// Who asks: conversations of this user id are searched, those of others are not.
-    pub uid: u32,
-    /// Only in this stream.
-    pub stream: Option<StreamKey>,
-    /// Not in these rooms.
-    pub hidden: HashSet<RoomName>,
-    /// Only what this user id said.
-    pub from_uid: Option<u32>,
-    /// Only what was said since, microseconds since 1970.
-    pub since_us: Option<i64>,
-    /// Only older than this row of the history; 0 for the newest.
-    pub before: u64,
-    /// How rows are called in the answer: their numbers count what everybody says.
-    pub order: Permutation<32>,
-    /// How many at most.
-    pub limit: u32,
-}
-
-impl StreamKey {
-    /// Returns true if a message counts as unread for a handle: another one said it, and in a conversation it
-    /// is not addressed to another label of the user.
-    #[must_use]
-    pub fn counts(
-        &self,
-        from: (u32, Option<&Label>),
-        to_label: Option<&Label>,
-        handle: (u32, Option<&Label>),
-    ) -> bool {
-        let addressed = match self {
-            Self::Room(_) | Self::Announcements => true,
-            // The user's own messages name a label of the other user.
-            Self::Conversation(low, high) if low != high && from.0 == handle.0 => true,
-            Self::Conversation(..) => to_label.is_none() || to_label == handle.1,
-        };
-        addressed && from != handle
-    }
 }
 
 impl Hub {
@@ -612,7 +521,7 @@ impl Hub {
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
         self.with_late_rows(sessions.len(), |hub| {
             for session in sessions {
-                hub.send(session, crate::chat::verbs::Event::Deleted { stream: tag });
+                hub.send(session, crate::chat::event::Event::Deleted { stream: tag });
                 hub.part(session, tag, crate::chat::member::EndCause::Server);
             }
         });
@@ -655,14 +564,16 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
+            clock::Now,
+            frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
             hub::{
-                Action, Frame, Hello, Line, Now, Report, Rules, Submit, SubmitTo,
+                Action, Rules,
                 scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
             },
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
-            verbs::{Begin, Follow},
+            request::{Begin, Follow},
         },
         limits::REPLIES_WAITING_PER_SESSION_MAX,
     };
@@ -808,15 +719,15 @@ mod tests {
     #[test]
     fn numbers_of_a_deleted_stored_room_are_not_given_again_by_whatever_way() {
         let room = RoomName::new("dev").unwrap();
-        let mut restored = crate::chat::hub::Restored::default();
-        restored.rooms.push(crate::chat::hub::RestoredRoom {
+        let mut restored = crate::chat::store::Restored::default();
+        restored.rooms.push(crate::chat::store::RestoredRoom {
             name: room.clone(),
-            id: crate::chat::verbs::RoomId(7),
+            id: crate::chat::stream_id::RoomId(7),
             creator_uid: 2,
             history: false,
             topic: String::new(),
             rules: Default::default(),
-            span: crate::chat::hub::Span { head: 100, first: 101, newest_us: None },
+            span: crate::chat::store::Span { head: 100, first: 101, newest_us: None },
         });
         let mut hub = Hub::restored(kept().rules, restored);
         let peer = Peer { uid: 2, user: UserName::new("bob").unwrap(), pid: 2, start: 0 };

@@ -3,19 +3,23 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
 use super::{
-    ANNOUNCEMENTS, Action, Frame, Hello, Hub, Line, Rates, Report, Rules, Submit, SubmitTo,
+    Action, Hub, Rates, Rules,
     scene::{
         ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, role, room, session, user,
     },
 };
 use crate::{
     chat::{
+        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Peer, SessionId},
         message::NoticeId,
         names::{Label, RoomName, Target, UserName},
+        refusal::Refusal,
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
+        stream_id::StreamTag,
         text::Text,
-        verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, StreamTag},
     },
     limits::{
         ANSWER_JOBS_MAX, ANSWERERS_PER_USER_MAX, AWAY_PER_USER_MAX, CONVERSATIONS_PER_USER_MAX,

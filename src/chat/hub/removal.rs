@@ -2,18 +2,18 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
-use super::{
-    ANNOUNCEMENTS, Fetched, Frame, StreamKey, SubmitTo,
-    scene::{
-        ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, announce, den, join, join_room, role, session,
-        user,
-    },
+use super::scene::{
+    ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, announce, den, join, join_room, role, session,
+    user,
 };
 use crate::chat::{
+    event::Event,
+    frames::{ANNOUNCEMENTS, Frame, SubmitTo},
     member::SessionId,
     names::Target,
+    request::{Begin, Follow, Request},
     rules::Role,
-    verbs::{Begin, Event, Follow, Request},
+    store::{Fetched, StreamKey},
 };
 
 const NEEDLE: &str = "needle";

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ANNOUNCEMENTS, Action, Frame, Hub, Now,
+    Action, Hub,
     rooms::NewRoom,
     session::{Directs, Wait},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
     chat::{
+        clock::Now,
+        frames::{ANNOUNCEMENTS, Frame},
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
-        verbs::{
-            Begin, Event, Follow, GapReason, Refusal, RefusalCode, Reply, Request, RoomIdentity,
-            StreamInfo, StreamTag,
-        },
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{Reply, StreamInfo},
+        request::{Begin, Follow, Request},
+        stream_id::{RoomIdentity, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -26,14 +28,6 @@ use crate::{
 
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
-
-pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::new(code, text))
-}
-
-pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
-    refuse(RefusalCode::Absent, format!("there is no room {room}"))
-}
 
 /// A request that waits for the commit of the room it names.
 #[derive(Debug)]
@@ -647,7 +641,7 @@ impl Hub {
             return;
         }
         followed.rooms.push(room.clone());
-        self.records.push(super::Record::Follow {
+        self.records.push(crate::chat::store::Record::Follow {
             uid,
             label: label.clone(),
             room: room.clone(),
@@ -672,7 +666,12 @@ impl Hub {
         }
         if found {
             let (uid, label) = key;
-            self.records.push(super::Record::Follow { uid, label, room: room.clone(), on: false });
+            self.records.push(crate::chat::store::Record::Follow {
+                uid,
+                label,
+                room: room.clone(),
+                on: false,
+            });
         }
         found
     }
@@ -702,7 +701,7 @@ impl Hub {
         let Some(label) = self.oldest_name(uid) else { return false };
         self.following.remove(&(uid, Some(label.clone())));
         self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
-        self.records.push(super::Record::NameGone { uid, label });
+        self.records.push(crate::chat::store::Record::NameGone { uid, label });
         true
     }
 
@@ -724,9 +723,4 @@ pub(super) fn of_user<'a, K: Ord, V>(
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
     let uid = uid_of(&first);
     map.range(first..).take_while(move |(key, _)| uid_of(key) == uid)
-}
-
-/// What a member is told of numbers that are no longer there.
-pub(super) fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
-    Event::Gap { stream: tag, first, last, reason }
 }

@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
-use super::{
-    Action, EarlierSubmits, Entry, Frame, Hello, Hub, Line, Now, Record, Restored, RestoredRoom,
-    RestoredSubmits, Rules, Span, StreamKey, Submit, SubmitTo,
-};
+use super::{Action, Hub, Rules};
 use crate::{
     chat::{
+        clock::Now,
+        frames::{EarlierSubmits, Frame, Hello, Line, Submit, SubmitTo},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
+        refusal::RefusalCode,
+        request::{Announce, Begin, Follow, Request},
         rules::{Rights, Role, RoomRules},
+        store::{Entry, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::{RoomId, StreamTag},
         text::Text,
-        verbs::{Announce, Begin, Follow, RefusalCode, Request, RoomId, StreamTag},
     },
     limits::{FRAME_HEADER_BYTES, WILLS_UNSAID_MAX},
 };

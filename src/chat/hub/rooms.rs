@@ -7,20 +7,25 @@ use std::{
 };
 
 use super::{
-    Action, Frame, Hub, Now, Record, is_here,
+    Action, Hub, is_here,
     quota::Holding,
-    request::{no_room, refuse},
     session::Session,
     stream::{Stream, Topic},
     submit::EntryDraft,
 };
 use crate::{
     chat::{
+        clock::Now,
+        event::Event,
+        frames::Frame,
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
+        refusal::{Refusal, RefusalCode, no_room, refuse},
+        reply::{Reply, RoomInfo, WhoInfo},
         rules::{Policy, Rights, Role, RoomRules},
+        store::{Record, Span},
+        stream_id::{RoomId, StreamTag},
         text::counted,
-        verbs::{Event, Refusal, RefusalCode, Reply, RoomId, RoomInfo, StreamTag, WhoInfo},
     },
     faults::{Fault, planted},
     limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
@@ -329,7 +334,7 @@ impl Hub {
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
         let head = self.gone.reuse(room);
-        stream.restore(super::Span { head, first: head + 1, newest_us: None });
+        stream.restore(Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
         self.rooms.insert(room.clone(), tag);
         self.room_ids.insert(id, tag);

@@ -4,21 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Action, Chunk, Fetch, Frame, Hello, Hub, Line, Now, Record, Report, Restored, RestoredRoom,
-    RestoredSubmits, Rules, Span, StreamKey, Submit, SubmitTo,
-};
+use super::{Action, Chunk, Hub, Rules};
 use crate::{
     chat::{
+        clock::Now,
+        event::Event,
+        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
+        refusal::Refusal,
+        reply::Reply,
+        request::{Announce, Begin, Follow, Request},
         rules::{Role, RoomRules},
+        store::{Fetch, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::{Channel, ChannelKey, RoomId, StreamTag},
         text::Text,
-        verbs::{
-            Announce, Begin, Channel, ChannelKey, Event, Follow, Refusal, Reply, Request, RoomId,
-            StreamTag,
-        },
     },
     limits::FRAME_HEADER_BYTES,
 };

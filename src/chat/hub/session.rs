@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Action, Hub, Now,
-    instances::{EarlierSubmits, InstanceKey},
+    Action, Hub,
+    instances::InstanceKey,
     is_here,
     quota::AccountId,
     request::of_user,
@@ -13,11 +13,16 @@ use super::{
 };
 use crate::{
     chat::{
+        clock::Now,
+        event::Event,
+        frames::Hello,
         member::{EndCause, Kind, Member, Peer, SessionId, State},
         names::{Label, RoomName},
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
         roster::Row,
+        stream_id::StreamTag,
         text::{Text, counted},
-        verbs::{Event, Refusal, RefusalCode, Reply, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -25,27 +30,6 @@ use crate::{
         STATUS_BYTES_MAX, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
     },
 };
-
-/// What a session says of itself when it begins; everything else is the kernel's word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// What it wants to be called beside its user.
-    pub label: Option<Label>,
-    /// What it says it is.
-    pub kind: Kind,
-    /// The client instance: the same over reconnects, so that a submit is stored once.
-    pub instance: [u8; 16],
-    /// Its submits in earlier sessions.
-    pub earlier: EarlierSubmits,
-}
-
-impl Hello {
-    /// The first session of a client instance.
-    #[must_use]
-    pub fn new(label: Option<Label>, kind: Kind, instance: [u8; 16]) -> Self {
-        Self { label, kind, instance, earlier: EarlierSubmits::default() }
-    }
-}
 
 /// Which conversations of its user a session follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -608,18 +592,17 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::{
-        hub::{
-            Frame, SubmitTo,
-            scene::{
-                ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, join, join_room, role, room, session,
-            },
-        },
-        rules::Role,
-        verbs::{Begin, Follow, Request},
-    };
     use crate::{
-        chat::{hub::scene::USERS, names::UserName},
+        chat::{
+            frames::{Frame, SubmitTo},
+            hub::scene::{
+                ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, USERS, join, join_room, role, room,
+                session,
+            },
+            names::UserName,
+            request::{Begin, Follow, Request},
+            rules::Role,
+        },
         limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
     };
 

@@ -3,11 +3,14 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of action")]
 
 use super::{
-    Action, Line, Submit, SubmitTo,
+    Action,
     scene::{ANN, EVE, MIA, Scene, Store, session},
 };
 use crate::{
-    chat::member::SessionId,
+    chat::{
+        frames::{Line, Submit, SubmitTo},
+        member::SessionId,
+    },
     limits::{
         COMMIT_MESSAGES_COMPETING_MAX, COMMIT_MESSAGES_EACH_MIN, IN_FLIGHT_BYTES_PER_STREAM_MAX,
         SUBMIT_MESSAGES_MAX,

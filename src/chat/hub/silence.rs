@@ -2,15 +2,19 @@
 //! submit, by every way to name a thing.
 
 use super::{
-    Action, Frame, Line, Submit, SubmitTo,
+    Action,
     scene::{ANN, EVE, MIA, SAM, Scene, Store, announce, join, join_room, room, session, user},
 };
 use crate::{
     chat::{
+        frames::{Frame, Line, Submit, SubmitTo},
         message::{NoticeId, RunId},
         names::{RoomName, Target},
+        refusal::Refusal,
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::{Rights, Role},
-        verbs::{Announce, Answering, Begin, Follow, Refusal, Reply, Request, RoomId, StreamTag},
+        stream_id::{RoomId, StreamTag},
     },
     limits::STREAMS_PER_SESSION_MAX,
 };
@@ -363,8 +367,12 @@ fn strangers_learn_nothing_from_answers_to_submits() {
 fn reports_and_repairs_of_hidden_streams_are_not_answered() {
     let (mut scene, things) = world(Stranger::Removed);
     for thing in things {
-        let report =
-            super::Report { stream: thing.tag, delivered: 1, by_broadcast: 1, datagrams: 1 };
+        let report = crate::chat::frames::Report {
+            stream: thing.tag,
+            delivered: 1,
+            by_broadcast: 1,
+            datagrams: 1,
+        };
         scene.hub.report(scene.now, session(SAM), &report);
         scene.hub.repair(scene.now, session(SAM), thing.tag, 1, 9);
         let to_sam =

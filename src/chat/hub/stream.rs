@@ -9,16 +9,19 @@ use slab::Slab;
 
 use super::{
     quota::{AccountId, Holding},
-    submit::{Pending, StreamKey},
+    submit::Pending,
 };
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
+        event::Event,
+        frames::ANNOUNCEMENTS,
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
-        verbs::{Channel, Event, RoomId, StreamTag},
+        store::{Span, StreamKey},
+        stream_id::{Channel, RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -312,7 +315,7 @@ impl Stream {
     }
 
     /// Goes on after the numbers of the last run.
-    pub(super) fn restore(&mut self, span: super::Span) {
+    pub(super) fn restore(&mut self, span: Span) {
         self.backlog.begin_at(span.head);
         (self.inherited, self.numbered) = (span.head, span.head);
         self.first = span.first.max(1);
@@ -332,7 +335,7 @@ impl Stream {
     }
 
     pub(super) fn announcements(backlog_bytes_max: usize) -> Self {
-        Self::new(super::ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
+        Self::new(ANNOUNCEMENTS, Topic::Announcements, 0, backlog_bytes_max)
     }
 
     pub(super) fn room(
@@ -624,9 +627,9 @@ pub(super) fn cursor_of(
     stream: &Stream,
     run: RunId,
     stored: bool,
-    begin: crate::chat::verbs::Begin,
+    begin: crate::chat::request::Begin,
 ) -> (u64, bool) {
-    use crate::chat::verbs::Begin;
+    use crate::chat::request::Begin;
     let head = stream.backlog.head();
     match begin {
         Begin::Now => (head, false),

@@ -4,8 +4,11 @@ use std::ops::{Index, IndexMut};
 
 use rustc_hash::FxHashMap;
 
-use super::{ANNOUNCEMENTS, permutation::Permutation, quota::share, stream::Stream};
-use crate::{chat::verbs::StreamTag, limits::STREAM_IDS_PER_USER_MAX};
+use super::{quota::share, stream::Stream};
+use crate::{
+    chat::{frames::ANNOUNCEMENTS, permutation::Permutation, stream_id::StreamTag},
+    limits::STREAM_IDS_PER_USER_MAX,
+};
 
 /// Ids of one boot. The first number is that of the announcements.
 const IDS: usize = u32::MAX as usize;

@@ -5,11 +5,10 @@ use std::{rc::Rc, sync::Arc};
 use rustc_hash::FxHashMap;
 
 use super::{
-    ANNOUNCEMENTS, Ack, Action, Frame, Hub, Now, Record,
+    Action, Hub,
     instances::{Again, InstanceKey, NewLines},
     notices::withheld,
     quota::{AccountId, Holding, share},
-    restored::still_to_be_kept,
     session::Wait,
     stream::{Stream, Topic, Way},
 };
@@ -17,11 +16,17 @@ use crate::{
     chat::{
         batch::Draft,
         charge::charge_bytes,
+        clock::Now,
+        event::Event,
+        frames::{ANNOUNCEMENTS, Ack, Frame, Submit, SubmitTo},
         member::{EndCause, Member, SessionId},
         message::Notice,
-        names::{Label, RoomName},
+        names::Label,
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
+        store::{Entry, Record, StreamKey, still_to_be_kept},
+        stream_id::StreamTag,
         text::{SharedText, Text},
-        verbs::{Event, Refusal, RefusalCode, Reply, RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
@@ -33,75 +38,6 @@ use crate::{
 
 /// What a message costs beside its text while it is in flight.
 const MESSAGE_OVERHEAD_BYTES: usize = 400;
-
-/// Where submits go.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum SubmitTo {
-    /// A stream that was opened or joined.
-    Stream(StreamTag),
-    /// A room by name; it comes into being by this.
-    Room(RoomName),
-    /// The room of that identity, and no other room of its name.
-    Known(RoomId),
-}
-
-/// One text of a submit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'a> {
-    /// Number of the message in the stream that it replies to.
-    pub reply_to: Option<u64>,
-    /// What to say.
-    pub text: &'a str,
-}
-
-/// Texts for one stream with consecutive counters of one client instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Submit<'a> {
-    /// Counter of the first text; rises by one a text.
-    pub first: u64,
-    /// Where they go.
-    pub to: SubmitTo,
-    /// Sessions of the addressed user that they are for.
-    pub to_label: Option<Label>,
-    /// The texts.
-    pub lines: Vec<Line<'a>>,
-}
-
-/// Which stream a stored message belongs to, good for ever.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum StreamKey {
-    /// A room.
-    Room(RoomName),
-    /// A conversation of two user ids, the smaller first.
-    Conversation(u32, u32),
-    /// The announcements.
-    Announcements,
-}
-
-/// A numbered message on its way to the store and into the backlog. A copy shares what is large.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its stream.
-    pub stream: Arc<StreamKey>,
-    /// Its number there.
-    pub seq: u64,
-    /// Wall clock when it was numbered, microseconds since 1970.
-    pub wall_us: i64,
-    /// Who said it.
-    pub from: Arc<Member>,
-    /// Number of the message it replies to.
-    pub reply_to: Option<u64>,
-    /// Sessions of the addressed user that it is for.
-    pub to_label: Option<Label>,
-    /// Present in announcements.
-    pub notice: Option<Box<Notice>>,
-    /// How the session ended for which the server says it.
-    pub will: Option<EndCause>,
-    /// What was said.
-    pub text: SharedText,
-    /// The client instance and its counter, to be kept with the message.
-    pub submit: Option<([u8; 16], u64)>,
-}
 
 #[derive(Debug)]
 pub(super) struct Pending {

@@ -18,7 +18,7 @@ use crate::{
     chat::{
         member::Kind,
         names::RoomName,
-        verbs::{Begin, Follow},
+        request::{Begin, Follow},
     },
     client::{Crowd, Event, Follows, LinkError, Mailbox, Member, Postbox, Wake},
     command::{

@@ -19,8 +19,10 @@ use super::{
 use crate::{
     chat::{
         names::{RoomName, Target},
+        reply::Reply,
+        request::Request,
+        stream_id::StreamTag,
         text::counted,
-        verbs::{Reply, Request, StreamTag},
     },
     client::{Link, Mailbox},
     os,

@@ -12,9 +12,10 @@ use std::{
 use super::stamp;
 use crate::{
     chat::{
-        hub::{Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Line, Submit, SubmitTo},
         member::Kind,
-        verbs::{Event, StreamTag},
+        stream_id::StreamTag,
     },
     client::{Link, LinkError, Told},
     command::{

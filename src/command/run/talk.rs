@@ -7,8 +7,10 @@ use crate::{
     chat::{
         member::Kind,
         names::Target,
+        refusal::{Refusal, RefusalCode},
+        reply::Reply,
+        request::{Follow, Request},
         text::Text,
-        verbs::{Follow, Refusal, RefusalCode, Reply, Request},
     },
     client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
     command::{

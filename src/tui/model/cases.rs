@@ -10,13 +10,14 @@ use super::{
 };
 use crate::{
     chat::{
+        event::GapReason,
         member::{EndCause, Kind, Level, Member, SessionId, State},
         message::{Message, MessageId, Notice, StreamName},
         names::{Label, RoomName, UserName},
-        verbs::{
-            Channel, GapReason, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
-            StreamInfo, StreamLabel, StreamTag, WhoInfo,
-        },
+        refusal::{Refusal, RefusalCode},
+        reply::{MarkInfo, Reply, RoomInfo, StreamInfo, WhoInfo},
+        request::Request,
+        stream_id::{Channel, StreamLabel, StreamTag},
     },
     client::{Address, Event},
     presence::ServerState,

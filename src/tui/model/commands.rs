@@ -5,8 +5,8 @@ use crate::{
     chat::{
         message::{NoticeId, StreamName},
         names::{Label, RoomName, Target, UserName},
+        request::{Announce, Follow, Request},
         text::Text,
-        verbs::{Announce, Follow, Request},
     },
     client::Address,
     limits::UNACKED_SUBMITS_MAX,

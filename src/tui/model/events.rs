@@ -9,14 +9,14 @@ use super::{
 use crate::{
     chat::{
         batch::Reader,
+        event::GapReason,
         member::{EndCause, Kind, Level, Member, State},
         message::{Message, NoticeId, StreamName},
         names::{RoomName, Target, UserName},
+        refusal::{Refusal, RefusalCode},
+        reply::{HitInfo, MarkInfo, Reply, RoomInfo, WhoInfo},
+        request::{Follow, Request},
         text::counted,
-        verbs::{
-            Follow, GapReason, HitInfo, MarkInfo, Refusal, RefusalCode, Reply, Request, RoomInfo,
-            WhoInfo,
-        },
     },
     client::{Address, Event},
     limits::IDLE_AFTER_MS,

@@ -9,7 +9,7 @@ use super::{
     has_all, words,
 };
 use crate::{
-    chat::{message::StreamName, names::Target, verbs::Request},
+    chat::{message::StreamName, names::Target, request::Request},
     config::screen::{MEMBERS_PANEL_FROM, ROOMS_PANEL_FROM},
     limits::INPUT_BYTES_MAX,
     tui::{

@@ -31,11 +31,12 @@ use super::{
 pub(super) use crate::config::screen::{NotifyWish as Alert, PanelWish as Panel};
 use crate::{
     chat::{
-        hub::Now,
+        clock::Now,
         member::{Kind, State},
         message::{Message, StreamName},
         names::{Label, RoomName, UserName},
-        verbs::{Follow, Request, RoomInfo},
+        reply::RoomInfo,
+        request::{Follow, Request},
     },
     client::Address,
     presence::ServerState,

@@ -4,15 +4,16 @@ use std::path::Path;
 
 use moot::{
     chat::{
-        hub::{Frame, Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Frame, Line, Submit, SubmitTo},
         member::{Level, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, Target, UserName},
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request, Wait},
         rules::Role,
+        stream_id::{RoomId, StreamTag},
         text::Text,
-        verbs::{
-            Announce, Answering, Begin, Event, Follow, Reply, Request, RoomId, StreamTag, Wait,
-        },
     },
     wire::control,
 };

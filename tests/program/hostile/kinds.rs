@@ -4,12 +4,14 @@ use std::{collections::VecDeque, path::Path};
 
 use moot::{
     chat::{
-        hub::SubmitTo,
+        frames::SubmitTo,
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
+        reply::Reply,
+        request::{Announce, Answering, Begin, Follow, Request},
         rules::Role,
+        stream_id::StreamTag,
         text::Text,
-        verbs::{Announce, Answering, Begin, Follow, Reply, Request, StreamTag},
     },
     limits::{ANSWERERS_PER_ROOM_MAX, CONVERSATIONS_PER_USER_MAX, FRAME_BYTES_MAX},
     wire::{

@@ -10,10 +10,13 @@ use std::{
 
 use moot::{
     chat::{
-        hub::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Frame, Line, Report, Submit, SubmitTo},
         member::Kind as MemberKind,
         names::{Label, RoomName},
-        verbs::{Begin, Follow, Refusal, Reply, Request, StreamInfo, StreamTag},
+        refusal::Refusal,
+        reply::{Reply, StreamInfo},
+        request::{Begin, Follow, Request},
+        stream_id::StreamTag,
     },
     wire::{
         control,

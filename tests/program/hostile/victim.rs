@@ -14,12 +14,14 @@ use std::{
 use moot::{
     chat::{
         batch::Reader,
-        hub::{Line, Submit, SubmitTo},
+        event::Event,
+        frames::{Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::NoticeId,
         names::{Target, UserName},
+        reply::{Reply, StreamInfo},
+        request::{Announce, Answering, Begin, Follow, Request},
         text::Text,
-        verbs::{Announce, Answering, Begin, Event, Follow, Reply, Request, StreamInfo},
     },
     client::{self, Link, Server, Told, Wake},
     session::Connection,

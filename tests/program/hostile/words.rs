@@ -13,17 +13,20 @@ use std::{
 use moot::{
     chat::{
         batch::{Builder, Draft},
-        hub::{Ack, Frame},
+        event::Event,
+        frames::{Ack, Frame},
         member::{EndCause, Kind as MemberKind, Level, Member, SessionId, State},
         message::RunId,
         names::UserName,
-        roster::Row,
-        text::is_unsafe_to_show,
-        verbs::{
-            AuditInfo, Event, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page,
-            ReceiptInfo, Refusal, RefusalCode, Reply, Request, RoomInfo, SpanInfo, StreamInfo,
-            StreamLabel, StreamTag, WhoInfo,
+        refusal::{Refusal, RefusalCode},
+        reply::{
+            AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
+            Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
         },
+        request::Request,
+        roster::Row,
+        stream_id::{StreamLabel, StreamTag},
+        text::is_unsafe_to_show,
     },
     os::{Lock, LockNote, Places},
     presence::Table,

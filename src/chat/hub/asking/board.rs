@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     chat::{
+        event::Event,
         hub::{
             instances::InstanceKey,
             ledger::{Ledger, LedgerPlace},
@@ -20,7 +21,7 @@ use crate::{
         },
         member::{Member, SessionId},
         names::Label,
-        verbs::{Event, StreamTag},
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{

@@ -3,11 +3,12 @@
 use super::*;
 use crate::{
     chat::{
-        hub::{Action, Frame, Hello, Line, Rules, Submit, SubmitTo},
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        hub::{Action, Rules},
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
-        verbs::{Begin, Follow, Request},
+        request::{Begin, Follow, Request},
     },
     limits::{
         FRAME_HEADER_BYTES, OUTCOMES_MAX, PING_AFTER_MS, REQUESTS_PER_USER_MAX,

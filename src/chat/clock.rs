@@ -1,7 +1,15 @@
 //! The server's own time, without spans in which the server did not run.
 
-use super::Now;
 use crate::limits::{AWAY_MS, TICK_IDLE_MS};
+
+/// Both clocks at one instant, as [`Clock`] gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Monotonic clock without spans in which the server did not run, microseconds.
+    pub mono_us: u64,
+    /// Wall clock, microseconds since 1970.
+    pub wall_us: i64,
+}
 
 /// Turns readings of the machine's clocks into the time of the hub, and knows when the next look at the timers
 /// is due.
@@ -66,11 +74,14 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            hub::{Action, Frame, Hello, Hub, Line, Rules, Submit, SubmitTo},
+            event::Event,
+            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            hub::{Action, Hub, Rules},
             member::{EndCause, Kind, Peer, SessionId, State},
             message::RunId,
             names::{Label, RoomName, UserName},
-            verbs::{Answering, Begin, Event, Follow, Request, StreamTag},
+            request::{Answering, Begin, Follow, Request},
+            stream_id::StreamTag,
         },
         limits::{
             ASKER_AWAY_MS_MAX, FRAME_HEADER_BYTES, OFFER_MS_MAX, PING_AFTER_MS,

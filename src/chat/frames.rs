@@ -1,0 +1,131 @@
+//! What travels between a server and its sessions beside requests, replies and events.
+
+use super::{
+    member::Kind,
+    names::{Label, RoomName},
+};
+use crate::chat::{
+    event::Event,
+    refusal::Refusal,
+    reply::Reply,
+    stream_id::{RoomId, StreamTag},
+};
+
+/// The stream of announcements is there from the start.
+pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
+
+/// What a session says of itself when it begins; everything else is the kernel's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// What it wants to be called beside its user.
+    pub label: Option<Label>,
+    /// What it says it is.
+    pub kind: Kind,
+    /// The client instance: the same over reconnects, so that a submit is stored once.
+    pub instance: [u8; 16],
+    /// Its submits in earlier sessions.
+    pub earlier: EarlierSubmits,
+}
+
+impl Hello {
+    /// The first session of a client instance.
+    #[must_use]
+    pub fn new(label: Option<Label>, kind: Kind, instance: [u8; 16]) -> Self {
+        Self { label, kind, instance, earlier: EarlierSubmits::default() }
+    }
+}
+
+/// The submits of a client instance in its earlier sessions, as the client states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EarlierSubmits {
+    /// Highest counter; 0 if there was none.
+    pub highest: u64,
+    /// Wall clock when the oldest open one was first submitted, microseconds since 1970; 0 if unknown.
+    pub since_us: i64,
+}
+
+/// Where submits go.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum SubmitTo {
+    /// A stream that was opened or joined.
+    Stream(StreamTag),
+    /// A room by name; it comes into being by this.
+    Room(RoomName),
+    /// The room of that identity, and no other room of its name.
+    Known(RoomId),
+}
+
+/// One text of a submit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Number of the message in the stream that it replies to.
+    pub reply_to: Option<u64>,
+    /// What to say.
+    pub text: &'a str,
+}
+
+/// Texts for one stream with consecutive counters of one client instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submit<'a> {
+    /// Counter of the first text; rises by one a text.
+    pub first: u64,
+    /// Where they go.
+    pub to: SubmitTo,
+    /// Sessions of the addressed user that they are for.
+    pub to_label: Option<Label>,
+    /// The texts.
+    pub lines: Vec<Line<'a>>,
+}
+
+/// What a member says it has; all numbers only rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The stream.
+    pub stream: StreamTag,
+    /// Everything up to here was delivered.
+    pub delivered: u64,
+    /// Messages whose first copy came by broadcast.
+    pub by_broadcast: u64,
+    /// Datagrams heard, doubles and probes included.
+    pub datagrams: u64,
+}
+
+/// An answer or event for one session, small and in order with its other frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Answer to the request with that serial number.
+    Reply {
+        /// As the request had it.
+        serial: u32,
+        /// The answer, or why not.
+        result: Result<Reply, Refusal>,
+    },
+    /// Something it did not ask for.
+    Event(Event),
+    /// Submits that stand now.
+    Ack(Ack),
+    /// Submits that were refused.
+    Nack {
+        /// Counter of the first.
+        first: u64,
+        /// How many.
+        count: u32,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Acknowledgement of submits with consecutive counters and consecutive numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// Counter of the first submit.
+    pub first: u64,
+    /// How many submits.
+    pub count: u32,
+    /// Number of the first message.
+    pub seq: u64,
+    /// Other sessions that get it.
+    pub members: u32,
+    /// On disk: its id is good for ever.
+    pub stored: bool,
+}

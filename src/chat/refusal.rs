@@ -1,0 +1,44 @@
+//! Why a request or a submit is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::RoomName;
+
+/// Why a request was not done; an expected answer, not an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What kind of refusal: decides the exit code.
+    pub code: RefusalCode,
+    /// What happened, to which thing, and what to do next.
+    pub text: String,
+}
+
+impl Refusal {
+    /// A refusal of a kind with its words.
+    pub fn new(code: RefusalCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Kinds of refusals; each has its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefusalCode {
+    /// It failed, or a limit is reached.
+    Failed,
+    /// It can't be sent as it is.
+    Input,
+    /// This user may not.
+    Denied,
+    /// No such room, member or id.
+    Absent,
+    /// The submit is too old to tell whether it was stored.
+    UnknownSubmit,
+}
+
+pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(code, text))
+}
+
+pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
+    refuse(RefusalCode::Absent, format!("there is no room {room}"))
+}

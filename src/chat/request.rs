@@ -1,0 +1,372 @@
+//! Requests of a session, free of how they travel.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    list::list,
+    member::{Level, SessionId},
+    message::{NoticeId, RunId},
+    names::{Label, RoomName, Target, UserName},
+    rules::Role,
+    stream_id::{RoomId, StreamTag},
+    text::Text,
+};
+
+/// What a member wants to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Follow {
+    /// A room; it comes into being by this.
+    Room(RoomName),
+    /// The conversation with one user.
+    With(UserName),
+    /// All conversations of the own user, those with other labels included (`join`).
+    AllDirect,
+    /// What is said to the own user and label (`listen @`).
+    ToMe,
+    /// Announcements; also makes the session a member.
+    Announcements,
+}
+
+/// Where in a stream to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Begin {
+    /// With what is said from now on.
+    #[default]
+    Now,
+    /// With the last so many messages.
+    Last(u64),
+    /// After a message that was seen, in the run it belongs to.
+    After {
+        /// The run in which it was seen.
+        run: RunId,
+        /// Its number.
+        seq: u64,
+    },
+    /// As `After`, in the room of that identity and in no other room of its name.
+    Resume {
+        /// Boot in which the message was seen.
+        run: RunId,
+        /// Its sequence number.
+        seq: u64,
+        /// The room.
+        room: RoomId,
+    },
+}
+
+/// Requests of a session; each is answered by one `Reply` or a `Refusal`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Names a stream for submits, without listening to it.
+    Open {
+        /// Where messages shall go.
+        target: Target,
+    },
+    /// Listens to a stream.
+    Join {
+        /// Which.
+        follow: Follow,
+        /// From where.
+        begin: Begin,
+        /// Also told who joins and leaves.
+        membership: bool,
+        /// The name follows the room from now on (`join`, not `listen`).
+        keep: bool,
+    },
+    /// Ends listening to a stream.
+    Part {
+        /// Which.
+        stream: StreamTag,
+        /// The name no longer follows the room.
+        forget: bool,
+    },
+    /// Ends following of a room by name (`room leave`).
+    Unfollow {
+        /// Which.
+        room: RoomName,
+    },
+    /// All rooms this user may see, some at a time.
+    Rooms {
+        /// How many were received already.
+        skip: u32,
+    },
+    /// Makes a room.
+    CreateRoom {
+        /// Its name.
+        room: RoomName,
+        /// Whether its messages are stored.
+        history: bool,
+        /// Only for those who are invited.
+        private: bool,
+        /// Only who leads it says something.
+        read_only: bool,
+    },
+    /// Gives a user a role in a room, or takes it.
+    Role {
+        /// Which room.
+        room: RoomName,
+        /// Whom.
+        user: UserName,
+        /// Which role.
+        role: Role,
+        /// Gives it.
+        on: bool,
+    },
+    /// Takes a user's sessions out of a room; from a private one the invitation, too.
+    KickFromRoom {
+        /// Which room.
+        room: RoomName,
+        /// Whom.
+        user: UserName,
+        /// Only sessions with this label.
+        label: Option<Label>,
+    },
+    /// Members of a room, some at a time.
+    Who {
+        /// Which.
+        room: RoomName,
+        /// How many were received already.
+        skip: u32,
+    },
+    /// Ends a user's sessions.
+    Kick {
+        /// Whose.
+        user: UserName,
+        /// Only those with this label.
+        label: Option<Label>,
+    },
+    /// Ends a session.
+    Drop {
+        /// Which.
+        session: SessionId,
+    },
+    /// What operators did, the newest first, some at a time.
+    Audit {
+        /// How many were received already.
+        skip: u32,
+    },
+    /// Sets the topic of a room; empty removes it.
+    Topic {
+        /// Which room.
+        room: RoomName,
+        /// The new topic.
+        topic: String,
+    },
+    /// Marks the person of this session's user as away.
+    Away {
+        /// Only those sessions of the user that carry this label.
+        label: Option<Label>,
+        /// What to show.
+        text: String,
+    },
+    /// Ends `Away`.
+    Back {
+        /// As in `Away`.
+        label: Option<Label>,
+    },
+    /// Announces.
+    Announce(Announce),
+    /// The receipt of an announcement, as it stands.
+    Receipt {
+        /// Which announcement.
+        id: NoticeId,
+        /// From where among the addressees.
+        skip: u32,
+    },
+    /// Announcements that wait, and those that were made, the newest first, some at a time.
+    Notices {
+        /// How many were received already.
+        skip: u32,
+    },
+    /// One of them.
+    Notice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// A person says that an announcement was seen.
+    AckNotice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// Takes an announcement back.
+    CancelNotice {
+        /// Which.
+        id: NoticeId,
+    },
+    /// What the server is to say in this session's rooms, as this member, if it ends without a good-bye.
+    Will {
+        /// What; none: nothing any more.
+        text: Option<Text>,
+    },
+    /// The broadcast channel of a stream was joined.
+    Listening {
+        /// Which stream.
+        stream: StreamTag,
+        /// Receive-buffer charge that was granted, bytes.
+        charge_bytes: u64,
+        /// Name of the member's mailslot, where the channel is made of them; else zeros.
+        slot: [u8; 16],
+    },
+    /// The broadcast channel of a stream could not be joined.
+    Deaf {
+        /// Which stream.
+        stream: StreamTag,
+    },
+    /// The numbers of a stream that can be read.
+    Span {
+        /// Which.
+        target: Target,
+    },
+    /// Messages of a stream, as many as go into one answer.
+    Page {
+        /// Which.
+        target: Target,
+        /// First number.
+        first: u64,
+        /// Last number.
+        last: u64,
+    },
+    /// The first number from which on no message is of an earlier time.
+    NumberAt {
+        /// In which stream.
+        target: Target,
+        /// Microseconds since 1970.
+        wall_us: i64,
+    },
+    /// The newest messages that have all words of a text.
+    Search {
+        /// The words.
+        text: String,
+        /// Only there.
+        target: Option<Target>,
+        /// Only what this user said.
+        from: Option<UserName>,
+        /// Only what was said since, microseconds since 1970.
+        since_us: Option<i64>,
+        /// Only older than the message of this id; 0 for the newest.
+        before: u64,
+        /// How many at most.
+        limit: u32,
+    },
+    /// What this name has not read, in a stream or (none) in all that it follows, some at a time.
+    Unread {
+        /// Which.
+        target: Option<Target>,
+        /// How many were received already.
+        skip: u32,
+    },
+    /// This name has read a stream up to a number.
+    MarkRead {
+        /// Which.
+        target: Target,
+        /// The number.
+        seq: u64,
+    },
+    /// Deletes a room with all that was said in it.
+    DeleteRoom {
+        /// Which.
+        room: RoomName,
+    },
+    /// The person did something (typed, looked).
+    Active,
+    /// Good-bye: the end of this session is deliberate.
+    Quit,
+    /// What this session said under a counter is a request: its replies are waited for.
+    Ask {
+        /// Counter of the submit, which is acknowledged.
+        counter: u64,
+        /// It was said so before, in a session that broke.
+        again: bool,
+    },
+    /// This session answers requests.
+    Answer(Answering),
+    /// Takes a request that was offered.
+    Take {
+        /// In which room.
+        stream: StreamTag,
+        /// Its number.
+        seq: u64,
+    },
+    /// How a request went that this session took: told before its reply.
+    Answered {
+        /// In which room.
+        stream: StreamTag,
+        /// Its number.
+        seq: u64,
+        /// It could not be done.
+        failed: bool,
+        /// There is no reply beside this.
+        silent: bool,
+    },
+}
+
+/// An answerer of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answering {
+    /// The room.
+    pub stream: StreamTag,
+    /// One answerer of this name takes each request; none: this one answers all of them.
+    pub queue: Option<Label>,
+    /// How many it works on at a time.
+    pub jobs: u32,
+    /// Those that it has taken and not replied to yet, after a break.
+    #[serde(deserialize_with = "list")]
+    pub holding: Vec<u64>,
+    /// Those that it has replied to lately, after a break.
+    #[serde(deserialize_with = "list")]
+    pub done: Vec<u64>,
+}
+
+/// What is to be announced, to whom, and what is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// Its weight.
+    pub level: Level,
+    /// The room it is for; none: every member.
+    pub room: Option<RoomName>,
+    /// What to announce.
+    pub text: Text,
+    /// How long it is good for once it is announced, microseconds; none: for ever.
+    pub expires_us: Option<u64>,
+    /// Shown to those who come later, too.
+    pub retain: bool,
+    /// Asks people to acknowledge.
+    pub ack: bool,
+    /// Not before that time, microseconds since 1970; none: now.
+    pub at_us: Option<i64>,
+    /// What is waited for.
+    pub wait: Wait,
+    /// Report once so many members are covered (all of them: `u32::MAX`).
+    pub report_at: u32,
+    /// Only says whom it would reach.
+    pub dry_run: bool,
+}
+
+impl Announce {
+    /// An announcement for everybody, now.
+    #[must_use]
+    pub fn new(level: Level, text: Text) -> Self {
+        Self {
+            level,
+            room: None,
+            text,
+            expires_us: None,
+            retain: false,
+            ack: false,
+            at_us: None,
+            wait: Wait::Reached,
+            report_at: u32::MAX,
+            dry_run: false,
+        }
+    }
+}
+
+/// What an announcement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    /// The member's process has it.
+    Reached,
+    /// A person said so.
+    Acked,
+    /// A person said so, counted by users in place of sessions.
+    AckedUsers,
+}

@@ -1,0 +1,622 @@
+//! What a history keeps for a hub, and what it is asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::{
+    announcement::{NoticeState, Receipt},
+    member::{EndCause, Member, SessionId},
+    message::{Notice, NoticeId},
+    names::{Label, RoomName, UserName},
+    permutation::Permutation,
+    rules::{Role, RoomRules},
+    text::SharedText,
+};
+use crate::{
+    chat::{
+        reply::{MarkInfo, SpanInfo},
+        stream_id::{RoomId, StreamTag},
+    },
+    limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD},
+};
+
+/// Which stream a stored message belongs to, good for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StreamKey {
+    /// A room.
+    Room(RoomName),
+    /// A conversation of two user ids, the smaller first.
+    Conversation(u32, u32),
+    /// The announcements.
+    Announcements,
+}
+
+impl StreamKey {
+    /// Returns true if a message counts as unread for a handle: another one said it, and in a conversation it
+    /// is not addressed to another label of the user.
+    #[must_use]
+    pub fn counts(
+        &self,
+        from: (u32, Option<&Label>),
+        to_label: Option<&Label>,
+        handle: (u32, Option<&Label>),
+    ) -> bool {
+        let addressed = match self {
+            Self::Room(_) | Self::Announcements => true,
+            // The user's own messages name a label of the other user.
+            Self::Conversation(low, high) if low != high && from.0 == handle.0 => true,
+            Self::Conversation(..) => to_label.is_none() || to_label == handle.1,
+        };
+        addressed && from != handle
+    }
+}
+
+/// A numbered message on its way to the store and into the backlog. A copy shares what is large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its stream.
+    pub stream: Arc<StreamKey>,
+    /// Its number there.
+    pub seq: u64,
+    /// Wall clock when it was numbered, microseconds since 1970.
+    pub wall_us: i64,
+    /// Who said it.
+    pub from: Arc<Member>,
+    /// Number of the message it replies to.
+    pub reply_to: Option<u64>,
+    /// Sessions of the addressed user that it is for.
+    pub to_label: Option<Label>,
+    /// Present in announcements.
+    pub notice: Option<Box<Notice>>,
+    /// How the session ended for which the server says it.
+    pub will: Option<EndCause>,
+    /// What was said.
+    pub text: SharedText,
+    /// The client instance and its counter, to be kept with the message.
+    pub submit: Option<([u8; 16], u64)>,
+}
+
+/// Numbers of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Newest number that was ever given; 0 before the first.
+    pub head: u64,
+    /// Oldest number that is kept.
+    pub first: u64,
+    /// Wall clock of the newest message, microseconds since 1970.
+    pub newest_us: Option<i64>,
+}
+
+/// A room of an earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredRoom {
+    /// Its name, as it was created.
+    pub name: RoomName,
+    /// Permanent id.
+    pub id: RoomId,
+    /// Who made it.
+    pub creator_uid: u32,
+    /// Whether its messages are stored.
+    pub history: bool,
+    /// Its topic.
+    pub topic: String,
+    /// Who may do what in it.
+    pub rules: RoomRules,
+    /// Its numbers.
+    pub span: Span,
+}
+
+/// A conversation of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoredConversation {
+    /// Both user ids, the smaller first.
+    pub users: (u32, u32),
+    /// Who began it, if that is known.
+    pub begun_by: Option<u32>,
+    /// Its numbers.
+    pub span: Span,
+}
+
+/// What a client instance submitted: consecutive counters with consecutive numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredSubmits {
+    /// Whose.
+    pub uid: u32,
+    /// The client instance.
+    pub instance: [u8; 16],
+    /// First counter.
+    pub counter: u64,
+    /// How many.
+    pub count: u64,
+    /// Where they went; none: a deleted room whose name is forgotten.
+    pub stream: Option<StreamKey>,
+    /// Number of the first.
+    pub seq: u64,
+    /// Wall clock when they were stored, microseconds since 1970.
+    pub wall_us: i64,
+}
+
+/// Everything that a hub takes over from the run before.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Rooms.
+    pub rooms: Vec<RestoredRoom>,
+    /// Deleted rooms: their numbers are not given again.
+    pub gone_rooms: Vec<GoneRoom>,
+    /// Numbers up to here are given in no new room: those of deleted rooms whose names are forgotten.
+    pub floor: u64,
+    /// Conversations.
+    pub conversations: Vec<RestoredConversation>,
+    /// The announcements.
+    pub announcements: Span,
+    /// Names under which users said something, by user id.
+    pub users: Vec<(u32, UserName)>,
+    /// Which names (user id and label) follow which rooms.
+    pub follows: Vec<(u32, Option<Label>, RoomName)>,
+    /// Up to where which names have read.
+    pub marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
+    /// What operators did, oldest first.
+    pub audit: Vec<Audit>,
+    /// Announcements that wait, and those that were made.
+    pub notices: Vec<NoticeState>,
+    /// Submits that may come again, oldest first.
+    pub submits: Vec<RestoredSubmits>,
+    /// Users with older submits than those, and the time of the oldest of those.
+    pub submits_cut: Vec<(u32, i64)>,
+}
+
+/// A deleted room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneRoom {
+    /// Its name.
+    pub name: RoomName,
+    /// Who made it.
+    pub creator_uid: u32,
+    /// Only for those who were invited.
+    pub private: bool,
+    /// Newest number that was ever given under its name.
+    pub head: u64,
+}
+
+/// One act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Microseconds since 1970.
+    pub wall_us: i64,
+    /// Who did it.
+    pub uid: u32,
+    /// What he was called then.
+    pub by: UserName,
+    /// What he did.
+    pub act: String,
+    /// By right of an office of the server, not of a room: such acts are kept whatever others do.
+    pub office: bool,
+}
+
+/// Something to be kept beside the messages, in the same transactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A room as it is now.
+    Room {
+        /// Its name.
+        name: RoomName,
+        /// Permanent id; a room that is created again under the same name has another.
+        id: RoomId,
+        /// Who made it.
+        creator_uid: u32,
+        /// Whether its messages are stored.
+        history: bool,
+        /// Its topic.
+        topic: String,
+        /// Only for those who are invited.
+        private: bool,
+        /// Only who leads it says something.
+        read_only: bool,
+        /// Numbers up to here were given before it was made, or by an earlier boot.
+        head: u64,
+    },
+    /// A user has a role in a room from now on, or no longer.
+    Role {
+        /// The room.
+        room: RoomName,
+        /// The user id.
+        uid: u32,
+        /// Which.
+        role: Role,
+        /// From now on, or no longer.
+        on: bool,
+    },
+    /// What an operator did.
+    Audit(Audit),
+    /// An announcement as it stands now.
+    Notice(Box<NoticeState>),
+    /// One that nobody wants to know of any more.
+    NoticeGone(NoticeId),
+    /// What became of an announcement that is stored.
+    Receipt(Box<Receipt>),
+    /// A room was deleted, with all that was said in it.
+    RoomGone {
+        /// Its name.
+        name: RoomName,
+        /// Newest number that was ever given under this name.
+        head: u64,
+    },
+    /// The name of a deleted room is forgotten; no new room gives numbers up to the floor.
+    RoomForgotten {
+        /// Its name.
+        name: RoomName,
+        /// Numbers up to here are given in no new room.
+        floor: u64,
+    },
+    /// A name follows a room, or no longer.
+    Follow {
+        /// User id.
+        uid: u32,
+        /// Label; none: the person.
+        label: Option<Label>,
+        /// The room.
+        room: RoomName,
+        /// From now on, or no longer.
+        on: bool,
+    },
+    /// A label of a user is forgotten, with what it followed and had read.
+    NameGone {
+        /// User id.
+        uid: u32,
+        /// The label.
+        label: Label,
+    },
+    /// A client instance ended with a good-bye: its counters are not needed.
+    InstanceGone {
+        /// User id.
+        uid: u32,
+        /// The client instance.
+        instance: [u8; 16],
+    },
+    /// A name has read a stream up to a number.
+    Mark {
+        /// User id.
+        uid: u32,
+        /// Label; none: the person.
+        label: Option<Label>,
+        /// The stream.
+        stream: StreamKey,
+        /// The number.
+        seq: u64,
+    },
+}
+
+impl Record {
+    /// Whether messages of a stream must not be stored without it: they would be read by the wrong users, or
+    /// announced twice.
+    pub(super) fn is_needed_by(&self, stream: &StreamKey) -> bool {
+        match self {
+            Self::Room { name, .. }
+            | Self::RoomGone { name, .. }
+            | Self::RoomForgotten { name, .. } => {
+                matches!(stream, StreamKey::Room(room) if room == name)
+            }
+            Self::Notice(_) | Self::NoticeGone(_) | Self::Receipt(_) => {
+                *stream == StreamKey::Announcements
+            }
+            Self::Role { .. }
+            | Self::Audit(_)
+            | Self::Follow { .. }
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => false,
+        }
+    }
+}
+
+impl Record {
+    /// Returns how many records of the usual size it is as large as.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Notice(notice) => 1 + notice.recipients() / RECIPIENTS_PER_RECORD,
+            Self::Room { .. }
+            | Self::RoomGone { .. }
+            | Self::RoomForgotten { .. }
+            | Self::Role { .. }
+            | Self::Audit(_)
+            | Self::NoticeGone(_)
+            | Self::Receipt(_)
+            | Self::Follow { .. }
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => 1,
+        }
+    }
+
+    /// Whether it changes what is kept of a room.
+    pub(super) fn is_about_room(&self, of: &RoomName) -> bool {
+        match self {
+            Self::Room { name: room, .. }
+            | Self::RoomGone { name: room, .. }
+            | Self::RoomForgotten { name: room, .. }
+            | Self::Role { room, .. }
+            | Self::Follow { room, .. }
+            | Self::Mark { stream: StreamKey::Room(room), .. } => room == of,
+            Self::Audit(_)
+            | Self::Notice(_)
+            | Self::NoticeGone(_)
+            | Self::Receipt(_)
+            | Self::NameGone { .. }
+            | Self::InstanceGone { .. }
+            | Self::Mark { .. } => false,
+        }
+    }
+}
+
+/// Of records that could not be kept, those that still say something: what a later one says anew, or takes
+/// away, is left out. So as much waits as there are rooms, names and marks, however long the store fails.
+pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
+    #[derive(PartialEq, Eq, Hash)]
+    enum About {
+        Room(RoomName),
+        RoomGone(RoomName),
+        RoomForgotten(RoomName),
+        Role(RoomName, u32, Role),
+        Notice(NoticeId),
+        Follow(u32, Option<Label>, RoomName),
+        Name(u32, Label),
+        Mark(u32, Option<Label>, StreamKey),
+    }
+    let mut said: HashSet<About> = HashSet::new();
+    let mut acts = [0; 2];
+    let mut names_of: HashMap<u32, usize> = HashMap::new();
+    let mut kept: Vec<Record> = records
+        .into_iter()
+        .rev()
+        .filter(|record| {
+            let name_gone = |said: &HashSet<About>, uid: u32, label: &Option<Label>| {
+                let name = label.as_ref().map(|label| About::Name(uid, label.clone()));
+                name.is_some_and(|name| said.contains(&name))
+            };
+            let about = match record {
+                Record::Room { name, .. } => About::Room(name.clone()),
+                Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
+                Record::RoomForgotten { name, .. } => About::RoomForgotten(name.clone()),
+                Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
+                Record::Notice(state) => About::Notice(state.id()),
+                Record::NoticeGone(id) => About::Notice(*id),
+                // If it is not removed now, its age removes it; and a receipt is stored with its announcement.
+                Record::InstanceGone { .. } | Record::Receipt(_) => return false,
+                Record::Audit(act) => {
+                    let acts = &mut acts[usize::from(act.office)];
+                    *acts += 1;
+                    return *acts <= AUDIT_KEPT_MAX;
+                }
+                Record::Follow { uid, label, room, .. } => {
+                    About::Follow(*uid, label.clone(), room.clone())
+                }
+                Record::NameGone { uid, label } => {
+                    // Names come and go without end; one that is not kept here comes up again when the
+                    // next run has too many.
+                    let names = names_of.entry(*uid).or_default();
+                    *names += 1;
+                    if *names > FOLLOWING_NAMES_PER_USER_MAX {
+                        return false;
+                    }
+                    About::Name(*uid, label.clone())
+                }
+                Record::Mark { uid, label, stream, .. } => {
+                    About::Mark(*uid, label.clone(), stream.clone())
+                }
+            };
+            let taken_away = match record {
+                Record::Room { name, .. } | Record::Role { room: name, .. } => {
+                    said.contains(&About::RoomGone(name.clone()))
+                }
+                Record::Follow { uid, label, room, .. } => {
+                    said.contains(&About::RoomGone(room.clone())) || name_gone(&said, *uid, label)
+                }
+                Record::Mark { uid, label, stream, .. } => {
+                    let room_gone = match stream {
+                        StreamKey::Room(room) => said.contains(&About::RoomGone(room.clone())),
+                        StreamKey::Conversation(..) | StreamKey::Announcements => false,
+                    };
+                    room_gone || name_gone(&said, *uid, label)
+                }
+                Record::RoomGone { .. }
+                | Record::RoomForgotten { .. }
+                | Record::NameGone { .. }
+                | Record::InstanceGone { .. }
+                | Record::Audit(_)
+                | Record::Notice(_)
+                | Record::NoticeGone(_)
+                | Record::Receipt(_) => false,
+            };
+            !taken_away && said.insert(about)
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// Older messages that a session is owed and that are no longer in the backlog. Each has one answer:
+/// `Hub::fetched` or `Hub::fetch_failed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Its own number, never given again: the answer belongs to the membership that waits for it.
+    pub number: u64,
+    /// For whom.
+    pub session: SessionId,
+    /// Of which stream.
+    pub tag: StreamTag,
+    /// The same, as the store knows it.
+    pub stream: StreamKey,
+    /// First number.
+    pub first: u64,
+    /// Last number; fewer may be given.
+    pub last: u64,
+    /// Of announcements: those for other rooms than these are withheld.
+    pub rooms: Option<Vec<RoomName>>,
+}
+
+/// Messages that the store found for a [`Fetch`].
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// Batch frames in order. A number between them that is in none is not there.
+    pub frames: Vec<Rc<[u8]>>,
+    /// Last number that was looked for; the first wanted one at least.
+    pub upto: u64,
+    /// Oldest number that is kept: what is missing below it was removed, above it damaged.
+    pub oldest: u64,
+}
+
+/// A question that the store has to answer, on another thread.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Messages of a stream.
+    Page {
+        /// The stream.
+        stream: StreamKey,
+        /// Its number in this run.
+        tag: StreamTag,
+        /// First number.
+        first: u64,
+        /// Last number.
+        last: u64,
+    },
+    /// The oldest number that is kept.
+    Span {
+        /// The stream.
+        stream: StreamKey,
+        /// What is known of it.
+        span: SpanInfo,
+    },
+    /// The first number from which on no message is of an earlier time.
+    NumberAt {
+        /// The stream.
+        stream: StreamKey,
+        /// Microseconds since 1970.
+        wall_us: i64,
+    },
+    /// Messages that have some words.
+    Search(Box<SearchQuestion>),
+    /// How much a name has not read.
+    Unread {
+        /// The user id.
+        uid: u32,
+        /// The user's name, for mentions.
+        user: String,
+        /// The label.
+        label: Option<Label>,
+        /// What is known already, and what is to be counted.
+        marks: Vec<(MarkInfo, Option<StreamKey>)>,
+        /// There are more of them.
+        more: bool,
+    },
+}
+
+/// What to search for, and where.
+#[derive(Debug, Clone, Default)]
+pub struct SearchQuestion {
+    /// Words, each of which has to occur, as a part of a word or more.
+    pub text: String,
+    /// Who asks: conversations of this user id are searched, those of others are not.
+    pub uid: u32,
+    /// Only in this stream.
+    pub stream: Option<StreamKey>,
+    /// Not in these rooms.
+    pub hidden: HashSet<RoomName>,
+    /// Only what this user id said.
+    pub from_uid: Option<u32>,
+    /// Only what was said since, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// Only older than this row of the history; 0 for the newest.
+    pub before: u64,
+    /// How rows are called in the answer: their numbers count what everybody says.
+    pub order: Permutation<32>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> RoomName {
+        RoomName::new(name).unwrap()
+    }
+
+    fn made(name: &str, topic: &str) -> Record {
+        Record::Room {
+            name: room(name),
+            id: RoomId(1),
+            creator_uid: 1,
+            history: true,
+            topic: topic.to_owned(),
+            private: false,
+            read_only: false,
+            head: 0,
+        }
+    }
+
+    fn gone(name: &str, head: u64) -> Record {
+        Record::RoomGone { name: room(name), head }
+    }
+
+    fn mark(label: Option<&str>, name: &str, seq: u64) -> Record {
+        let label = label.map(|label| Label::new(label).unwrap());
+        Record::Mark { uid: 1, label, stream: StreamKey::Room(room(name)), seq }
+    }
+
+    fn follow(label: Option<&str>, name: &str, on: bool) -> Record {
+        let label = label.map(|label| Label::new(label).unwrap());
+        Record::Follow { uid: 1, label, room: room(name), on }
+    }
+
+    #[test]
+    fn the_last_word_on_each_thing_waits_and_what_it_took_away_does_not() {
+        let many = (1..=1_000).map(|seq| mark(None, "dev", seq));
+        let topics = (1..=1_000).map(|n| made("dev", &n.to_string()));
+        assert_eq!(
+            still_to_be_kept(many.chain(topics).collect()),
+            [mark(None, "dev", 1_000), made("dev", "1000")]
+        );
+        let deleted = vec![
+            made("dev", "a"),
+            follow(None, "dev", true),
+            mark(None, "dev", 3),
+            gone("dev", 3),
+            made("dev", "b"),
+            gone("dev", 7),
+            made("dev", "c"),
+            follow(None, "dev", true),
+        ];
+        let left = [gone("dev", 7), made("dev", "c"), follow(None, "dev", true)];
+        assert_eq!(still_to_be_kept(deleted), left);
+        let label = Label::new("ci").unwrap();
+        let name_gone = Record::NameGone { uid: 1, label };
+        let forgotten = vec![
+            follow(Some("ci"), "dev", true),
+            mark(Some("ci"), "dev", 3),
+            mark(None, "dev", 2),
+            name_gone.clone(),
+            follow(Some("ci"), "dev", true),
+            follow(Some("ci"), "dev", false),
+        ];
+        let left = [mark(None, "dev", 2), name_gone, follow(Some("ci"), "dev", false)];
+        assert_eq!(still_to_be_kept(forgotten), left);
+    }
+
+    #[test]
+    fn names_that_come_and_go_do_not_add_up() {
+        let names = (0..10 * FOLLOWING_NAMES_PER_USER_MAX).flat_map(|n| {
+            let label = format!("ci-{n}");
+            let name_gone = Record::NameGone { uid: 1, label: Label::new(&label).unwrap() };
+            [follow(Some(&label), "dev", true), name_gone]
+        });
+        let left = still_to_be_kept(names.collect());
+        // Of the names whose end is left out, what they followed is at most as much.
+        assert!(left.len() <= 10 * FOLLOWING_NAMES_PER_USER_MAX, "{}", left.len());
+        let ends = left.iter().filter(|r| matches!(r, Record::NameGone { .. })).count();
+        assert_eq!(ends, FOLLOWING_NAMES_PER_USER_MAX);
+    }
+}
