@@ -12,11 +12,11 @@ use std::{
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::{
-    HistoryError, files,
-    write::{Options, connect},
+use super::{HistoryError, files};
+use crate::{
+    history::connection::{Options, connect},
+    os,
 };
-use crate::os;
 
 /// How much of the log is moved.
 #[derive(Debug, Clone, Copy)]

@@ -22,10 +22,10 @@ use super::{
     schema::{fact, set_fact, size_of},
     search::{folded, trigrams},
     space::{self, Shrinking},
-    write::Shared,
 };
 use crate::{
     faults::{Fault, planted},
+    history::stats::Shared,
     limits::{
         HISTORY_IDLE_MS, INDEX_CHUNK_BYTES, INDEX_CHUNK_ROWS, INDEX_FREE_BYTES_MIN, INDEX_PURGE_MS,
         INDEX_REMADE_ROWS_MIN, LOG_BYTES_IDLE_MAX,

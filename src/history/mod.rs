@@ -5,6 +5,7 @@
 //! committed; with `sync = "full"` a power cut does not take it back either.
 
 mod checkpoint;
+mod connection;
 mod copy;
 mod damage;
 mod examine;
@@ -16,6 +17,7 @@ mod retention;
 mod schema;
 mod search;
 mod space;
+mod stats;
 mod transaction;
 mod write;
 
@@ -24,11 +26,12 @@ use std::{
     time::Duration,
 };
 
+pub use connection::Options;
 pub use copy::{Copied, CopyError, back_up, restore};
 pub use examine::{Examined, examine};
 pub use read::{Found, Query, Reader};
 pub use search::Hit;
-pub use write::{Done, History, Options};
+pub use write::{Done, History};
 
 use crate::chat::store::Restored;
 

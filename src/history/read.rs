@@ -16,7 +16,6 @@ use super::{
     index,
     schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact},
     search,
-    write::Shared,
 };
 use crate::{
     chat::{
@@ -34,7 +33,7 @@ use crate::{
         text::mentions,
     },
     faults::{Fault, planted},
-    history::transaction::key_of,
+    history::{stats::Shared, transaction::key_of},
     limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_LOOKS_MAX, UNREAD_MAX},
 };
 

@@ -14,7 +14,6 @@ use super::{
     damage::{Order, is_damaged, leap, one_by_one, pass_over},
     read::{Encoder, Found, MESSAGES},
     schema::{KIND_CONVERSATION, KIND_ROOM},
-    write::Shared,
 };
 use crate::{
     chat::{
@@ -22,6 +21,7 @@ use crate::{
         store::{SearchQuestion, StreamKey},
         stream_id::StreamTag,
     },
+    history::stats::Shared,
     limits::{SEARCH_HITS_MAX, SEARCH_TRIGRAMS_MAX},
 };
 

@@ -7,9 +7,8 @@ use std::{
 
 use rusqlite::{Statement, Transaction, params};
 
-use super::{
-    schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact},
-    write::Shared,
+use super::schema::{
+    FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
 };
 use crate::{
     chat::{
@@ -18,6 +17,7 @@ use crate::{
         names::Label,
         store::{Audit, Entry, Record, StreamKey},
     },
+    history::stats::Shared,
     limits::{
         AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_MESSAGE_BYTES, SENDER_LEASE_IDS,
         UNACKED_SUBMITS_MAX,

@@ -4,10 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -30,7 +27,9 @@ use crate::{
     chat::store::{Entry, Record},
     history::{
         checkpoint::{Checkpoint, Checkpointer, RESTART_WAITS, log_bytes, log_fits},
+        connection::{BUSY_WAITS, Options, connect},
         identity::{epoch, identity, write_note},
+        stats::Shared,
         transaction::{Cache, Page},
     },
     limits::{
@@ -44,124 +43,10 @@ use crate::{
 /// Called on the writer's thread when a transaction is committed, or why it was not.
 pub type Done = Box<dyn Fn(Result<(), String>) + Send>;
 
-/// How to write.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// A commit survives a power cut, not only the death of the process.
-    pub full_sync: bool,
-    /// How much is kept.
-    pub retention: Retention,
-}
-
 struct Job {
     records: Vec<Record>,
     entries: Vec<Entry>,
     now_us: i64,
-}
-
-/// Figures for `status`, and what readers have to know of the writer.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// Newest message that was committed.
-    pub(super) newest: AtomicU64,
-    /// Messages that can't be read.
-    pub(super) damage: Damage,
-    /// Why old messages were not removed the last time, other than for a full disk.
-    retention_failure: Mutex<Option<String>>,
-    /// Messages up to this id can be found by the index.
-    pub(super) indexed: AtomicU64,
-    /// Bytes of the index.
-    pub(super) index_bytes: AtomicU64,
-    /// What a message takes of it on the average, thousandths of a byte.
-    index_share: AtomicU64,
-    /// A search found that it can't be read.
-    pub(super) index_damaged: AtomicBool,
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    /// The last transaction failed.
-    pub(super) failing: AtomicBool,
-    /// It failed for lack of space, which the index has to give back.
-    pub(super) needs_space: AtomicBool,
-    /// Bytes of texts, by who said them.
-    by_user: Mutex<HashMap<u32, u64>>,
-    /// For tests: which of the next statements fails as on a full disk; 0 for none, `u64::MAX` for all.
-    #[cfg(test)]
-    pub(super) fails_at: AtomicU64,
-    /// For tests: the next statement panics.
-    #[cfg(test)]
-    pub(super) panics: AtomicBool,
-    /// For tests: the wall clock goes ahead by so many seconds.
-    #[cfg(test)]
-    pub(super) ahead_s: AtomicU64,
-    /// For tests: how often retention was looked after.
-    #[cfg(test)]
-    pub(super) retained: AtomicU64,
-}
-
-impl Shared {
-    /// Where tests make statements fail.
-    #[cfg(test)]
-    pub(super) fn step(&self) -> rusqlite::Result<()> {
-        assert!(!self.panics.swap(false, Ordering::SeqCst), "a test asked for it");
-        let count = |left: u64| if left == u64::MAX { Some(left) } else { left.checked_sub(1) };
-        match self.fails_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count) {
-            Ok(1 | u64::MAX) => {
-                let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-                Err(rusqlite::Error::SqliteFailure(full, None))
-            }
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-
-    #[cfg(test)]
-    fn wall_us(&self) -> i64 {
-        self.retained.fetch_add(1, Ordering::SeqCst);
-        os::wall_us() + self.ahead_s.load(Ordering::SeqCst).cast_signed() * 1_000_000
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "tests set another time")]
-    fn wall_us(&self) -> i64 {
-        os::wall_us()
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests make it fail")]
-    pub(super) fn step(&self) -> rusqlite::Result<()> {
-        Ok(())
-    }
-}
-
-impl Shared {
-    /// Messages of the history, about.
-    pub(super) fn messages(&self) -> u64 {
-        self.messages.load(Ordering::Relaxed)
-    }
-
-    /// Notes what a message takes of the index now.
-    pub(super) fn note_index_share(&self) {
-        let messages = self.messages.load(Ordering::Relaxed).max(1);
-        let share = self.index_bytes.load(Ordering::Relaxed).saturating_mul(1000) / messages;
-        self.index_share.store(share, Ordering::Relaxed);
-    }
-
-    /// Texts are gone: what their users have is less.
-    fn forget_bytes(&self, gone: Vec<(u32, u64)>) {
-        let mut by_user = self.by_user();
-        for (uid, bytes) in gone {
-            if let Some(of) = by_user.get_mut(&uid) {
-                *of = of.saturating_sub(bytes);
-            }
-        }
-    }
-
-    fn by_user(&self) -> MutexGuard<'_, HashMap<u32, u64>> {
-        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn retention_failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.retention_failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The history of a server.
@@ -178,23 +63,6 @@ impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("History").field("shared", &self.shared).finish_non_exhaustive()
     }
-}
-
-pub(super) fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_WAITS)?;
-    space::allow(&connection)?;
-    // A deleted private text is not to be found in free pages either.
-    connection.pragma_update(None, "secure_delete", true)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    let sync = if options.full_sync { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", sync)?;
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    // Another thread does it: commits do not wait for the disk meanwhile.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.pragma_update(None, "cache_size", -8 * 1024)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
 }
 
 impl History {
@@ -493,8 +361,6 @@ struct Writer {
     index: Index,
 }
 
-/// How long a lock of another connection is waited for.
-const BUSY_WAITS: Duration = Duration::from_secs(5);
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
 /// What a step of returning pages counts of them.
