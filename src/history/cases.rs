@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Retention,
-    tests::{Kept, entry, found, open, open_with, read_from, room, stream},
-};
+use super::tests::{Kept, entry, found, open, open_with, read_from, room, stream};
 use crate::{
     chat::{
         names::Label,
         store::{Entry, Record, SearchQuestion, StreamKey},
     },
+    history::connection::Retention,
     limits::HISTORY_EARLIEST_US,
     os,
 };

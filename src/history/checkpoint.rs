@@ -12,9 +12,12 @@ use std::{
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::{HistoryError, files};
+use super::files;
 use crate::{
-    history::connection::{Options, connect},
+    history::{
+        connection::{Options, connect},
+        error::HistoryError,
+    },
     os,
 };
 

@@ -4,10 +4,16 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::Connection;
 
-use super::{
-    Retention,
-    space::{self},
-};
+use super::space;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Not longer than so long; none: for ever.
+    pub keep: Option<Duration>,
+    /// Not more than so many bytes of the database; none: as much as there is room for.
+    pub bytes_max: Option<u64>,
+}
 
 /// How to write.
 #[derive(Debug, Clone, Copy, Default)]

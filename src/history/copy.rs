@@ -9,12 +9,15 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    HistoryError, examine,
+    examine,
     files::beside,
     schema::{self, fact, set_fact},
     space,
 };
-use crate::{history::identity::noted, os};
+use crate::{
+    history::{error::HistoryError, identity::noted},
+    os,
+};
 
 /// Contents of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

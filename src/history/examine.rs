@@ -7,7 +7,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{HistoryError, schema};
+use super::schema;
+use crate::history::error::HistoryError;
 
 /// Steps of SQLite between two looks at the time.
 const STEPS: i32 = 10_000;
@@ -76,7 +77,7 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{History, Options};
+    use crate::history::{connection::Options, write::History};
 
     const TIME: Duration = Duration::from_secs(20);
 

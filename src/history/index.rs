@@ -16,7 +16,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
-    HistoryError,
     damage::{Order, is_damaged, leap, pass_over},
     files,
     schema::{fact, set_fact, size_of},
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::{
     faults::{Fault, planted},
-    history::stats::Shared,
+    history::{error::HistoryError, stats::Shared},
     limits::{
         HISTORY_IDLE_MS, INDEX_CHUNK_BYTES, INDEX_CHUNK_ROWS, INDEX_FREE_BYTES_MIN, INDEX_PURGE_MS,
         INDEX_REMADE_ROWS_MIN, LOG_BYTES_IDLE_MAX,

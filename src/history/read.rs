@@ -11,7 +11,6 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use super::{
-    HistoryError, Hit, Loaded,
     damage::{one_by_one, pass_over},
     index,
     schema::{FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact},
@@ -33,9 +32,18 @@ use crate::{
         text::mentions,
     },
     faults::{Fault, planted},
-    history::{stats::Shared, transaction::key_of},
+    history::{error::HistoryError, search::Hit, stats::Shared, transaction::key_of},
     limits::{ENDED_INSTANCE_RUNS_MAX, QUESTION_MS_MAX, READERS_MAX, UNREAD_LOOKS_MAX, UNREAD_MAX},
 };
+
+/// What a server begins with: everything of the last run that goes on.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Rooms, conversations, follows, submits.
+    pub restored: Restored,
+    /// Rises whenever an older database was put back: numbers seen since then may come again.
+    pub epoch: u32,
+}
 
 /// A part of a stream.
 #[derive(Debug, Clone, Default)]

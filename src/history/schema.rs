@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::HistoryError;
+use crate::history::error::HistoryError;
 
 /// Version of the tables below.
 pub(super) const VERSION: i64 = 4;

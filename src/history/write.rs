@@ -13,7 +13,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
 use super::{
-    HistoryError, Loaded, Reader, Retention,
     damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     files::{self, InPlace},
     index::{Identity, Index, path_of},
@@ -21,14 +20,15 @@ use super::{
     retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
     schema::{self, FORGOTTEN, fact, set_fact, size_of},
     space::{self, Shrinking},
-    words,
 };
 use crate::{
     chat::store::{Entry, Record},
     history::{
         checkpoint::{Checkpoint, Checkpointer, RESTART_WAITS, log_bytes, log_fits},
-        connection::{BUSY_WAITS, Options, connect},
+        connection::{BUSY_WAITS, Options, Retention, connect},
+        error::{HistoryError, words},
         identity::{epoch, identity, write_note},
+        read::{Loaded, Reader},
         stats::Shared,
         transaction::{Cache, Page},
     },

@@ -1,0 +1,79 @@
+//! Why the history can't be used.
+
+use std::path::{Path, PathBuf};
+
+/// Why the history can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file is no history, or its pages do not fit each other.
+    #[error(
+        "the history {} is damaged ({why}); move it away, or put a copy of it back. \
+         `moot serve --history off` serves without it",
+        .path.display()
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        why: String,
+    },
+    /// Written by a newer moot.
+    #[error(
+        "the history {} has schema version {found}, and this moot knows versions up to {known}; \
+         use the newer moot that wrote it",
+        .path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// A question took too long.
+    #[error("that takes too long to find out; ask for less (one room, a time, longer words)")]
+    Slow,
+    /// From SQLite or the system.
+    #[error("the history {}: {source}", .path.display())]
+    Sql {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+}
+
+impl HistoryError {
+    /// Whether another program has it locked.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        use rusqlite::ErrorCode;
+        let Self::Sql { source, .. } = self else { return false };
+        let code = source.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::Damaged { path, why: source.to_string() }
+            }
+            Some(ErrorCode::OperationInterrupted) => Self::Slow,
+            _ => Self::Sql { path, source },
+        }
+    }
+}
+
+/// What a failed transaction is called in a refusal.
+pub(super) fn words(e: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode;
+    match e.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the history can't be written: disk full".to_owned(),
+        Some(ErrorCode::SystemIoFailure) => format!("the history can't be written: {e}"),
+        Some(ErrorCode::ReadOnly) => "the history can't be written: read-only".to_owned(),
+        _ => format!("the history can't be written: {e}"),
+    }
+}
