@@ -860,10 +860,17 @@ impl World {
             open.extend(open_jobs.filter_map(|job| Some((at, (tag, job.seq?)))));
         }
         // A bound may keep a queue from a job; the book counts more states than there can be.
+        let seqs_of = |client: &Client| -> BTreeSet<u64> {
+            client.jobs.values().filter_map(|job| job.seq).collect()
+        };
+        let all: BTreeSet<u64> = self.clients.iter().flat_map(seqs_of).collect();
         let of_client = |at: usize| {
             let client = &self.clients[at];
-            let seqs: BTreeSet<u64> = client.jobs.values().filter_map(|job| job.seq).collect();
-            self.book.offered.iter().filter(|((_, seq), _)| seqs.contains(seq)).count()
+            let (seqs, is_unsure) =
+                (seqs_of(client), client.jobs.values().any(|job| job.seq.is_none()));
+            // A job whose sender was cut off before it knew its number may be any that is no other's.
+            let is_its = |seq: &u64| seqs.contains(seq) || (is_unsure && !all.contains(seq));
+            self.book.offered.iter().filter(|((_, seq), _)| is_its(seq)).count()
         };
         let counts: Vec<usize> = (0..self.clients.len()).map(of_client).collect();
         let is_full = counts.iter().sum::<usize>() >= self.states_max;
