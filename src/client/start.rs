@@ -52,7 +52,7 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
         if !in_the_way || Instant::now() >= deadline {
             return Err(match last_words.trim() {
                 "" => StartError::NotReady(places.log().display().to_string()),
-                words => StartError::Failed(words.to_owned()),
+                words => StartError::Failed(words.trim_start_matches("moot: ").to_owned()),
             });
         }
     }

@@ -58,19 +58,30 @@ impl Context {
             }
             Err(ConnectError::NoServer(_)) => {
                 // Where none could live nothing is begun.
-                os::check(&places)?;
+                os::check(&places).map_err(no_place)?;
                 let dir = places.runtime.display();
                 self.out.note(&format!("no server: starting one in the background ({dir})"));
                 let connection = crate::client::start(&places, &self.server_args()?, wait)
                     .map_err(|e| match e {
                         StartError::Connect(e) => self.no_connection(e, &places),
-                        e @ (StartError::Spawn(_)
-                        | StartError::Failed(_)
-                        | StartError::NotReady(_)) => Failure::new(Exit::NoServer, e.to_string()),
+                        e @ StartError::Failed(_) => Failure::new(
+                            Exit::NoServer,
+                            format!("{e}; `moot doctor` looks for the cause"),
+                        ),
+                        e @ (StartError::Spawn(_) | StartError::NotReady(_)) => {
+                            Failure::new(Exit::NoServer, e.to_string())
+                        }
                     })?;
                 Ok((connection, places))
             }
-            Err(e) => Err(self.no_connection(e, &places)),
+            Err(e) => {
+                // Behind a home that this user can't enter is no server that refuses the user.
+                let is_usual = !places.host && places.runtime != places.state;
+                match os::check(&places) {
+                    Err(e @ PlaceError::Unusable { .. }) if is_usual => Err(no_place(e)),
+                    _ => Err(self.no_connection(e, &places)),
+                }
+            }
         }
     }
 
@@ -153,6 +164,14 @@ impl Context {
         let mut link = Link::open(connection, &self.hello(Kind::Script)?);
         link.set_deadline(Some(Instant::now() + wait));
         Ok(link)
+    }
+}
+
+/// A directory that can't be made means that there is no server.
+fn no_place(e: PlaceError) -> Failure {
+    match e {
+        e @ PlaceError::Unusable { .. } => Failure::new(Exit::NoServer, e.to_string()),
+        e => e.into(),
     }
 }
 

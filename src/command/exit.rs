@@ -82,7 +82,10 @@ impl From<PlaceError> for Failure {
             PlaceError::Name { .. } | PlaceError::TooLong { .. } => Exit::Usage,
             PlaceError::Unsafe { .. } | PlaceError::Taken { .. } => Exit::Denied,
             e if e.is_denied() => Exit::Denied,
-            PlaceError::NoHome | PlaceError::Network { .. } | PlaceError::Io { .. } => Exit::Failed,
+            PlaceError::NoHome
+            | PlaceError::Network { .. }
+            | PlaceError::Unusable { .. }
+            | PlaceError::Io { .. } => Exit::Failed,
         };
         Self::new(exit, e.to_string())
     }

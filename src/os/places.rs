@@ -219,6 +219,21 @@ pub enum PlaceError {
         /// What kind.
         kind: &'static str,
     },
+    /// A server can't use the directory, or make it.
+    #[error(
+        "can't make or use the directory {} ({}: {source}); {remedy}",
+        .path.display(), .at.display()
+    )]
+    Unusable {
+        /// The directory that the server needs.
+        path: PathBuf,
+        /// The directory on the way to it where the attempt ended.
+        at: PathBuf,
+        /// Reason from the system.
+        source: io::Error,
+        /// What the user can do.
+        remedy: &'static str,
+    },
     /// The directory can't be made or read.
     #[error("{}: {source}", .path.display())]
     Io {
@@ -233,6 +248,10 @@ impl PlaceError {
     /// Whether this user may not, rather than the thing being wrong.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+        matches!(
+            self,
+            Self::Io { source, .. } | Self::Unusable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied
+        )
     }
 }

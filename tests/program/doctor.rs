@@ -504,6 +504,33 @@ mod posix {
     }
 
     #[test]
+    fn unusable_home_is_an_error_with_path_and_remedy() {
+        for (home, at) in [
+            ("/nonexistent", "/: "),
+            ("/var/lib", "/var/lib: "),
+            ("/etc/passwd", "/etc/passwd/.local/state/moot: "),
+            ("$home/closed", "/closed/.local/state/moot: "),
+            ("$home", "/bob/.local: "),
+        ] {
+            let script = format!(
+                "mkdir -m 700 $home/closed; mkdir -m 755 $home/.local; home={home}
+                 for command in 'send dev x' 'join --plain dev' 'listen dev' 'run dev -- true'; do
+                     $bob HOME=$home $moot $command >&2 </dev/null; echo \"code $?\" >&2
+                 done"
+            );
+            let Some((_, err)) = of_bob(&script) else { return };
+            assert_eq!(err.matches("code 3\n").count(), 3, "`run` runs its command: {err}");
+            let words = err.lines().filter(|line| line.contains("can't make or use the directory"));
+            let words: Vec<_> = words.collect();
+            assert_eq!(words.len(), 4, "{err}");
+            for line in words {
+                assert!(line.contains("/.local/state/moot (") && line.contains(at), "{line}");
+                assert!(line.contains("set HOME or XDG_STATE_HOME"), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn directory_of_root_below_home_is_a_problem_with_chown() {
         let Some((told, err)) =
             of_bob("mkdir -m 755 $home/.local; $bob HOME=$home $moot send dev x >&2")

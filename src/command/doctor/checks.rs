@@ -169,6 +169,7 @@ fn place(facts: &Facts) -> Finding {
                 PlaceError::Unsafe { .. }
                 | PlaceError::Taken { .. }
                 | PlaceError::Network { .. }
+                | PlaceError::Unusable { .. }
                 | PlaceError::Io { .. } => "name another directory with --server DIR/",
             };
             Finding::problem("place", e.to_string(), advice)

@@ -191,7 +191,13 @@ impl Facts {
             self.dirs.push(Dir::of("runtime directory", &places.runtime));
         }
         if self.may_change() {
-            self.unfit = os::check(places).err().map(|e| e.to_string());
+            self.unfit = os::check(places).err().map(|e| match e {
+                // Checks name the directory and the remedy themselves.
+                PlaceError::Unusable { at, source, .. } => {
+                    format!("{}: {source}", at.display())
+                }
+                e => e.to_string(),
+            });
         }
         if let Some(above) = &self.dirs[0].nearest {
             self.network_file_system = os::check_local(above.path()).err().map(|e| e.to_string());

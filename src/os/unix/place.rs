@@ -280,7 +280,7 @@ pub fn is_served(places: &Places) -> bool {
 /// See [`PlaceError`].
 pub fn check(places: &Places) -> Result<(), PlaceError> {
     for path in [&places.state, &places.runtime] {
-        let (dir, missing) = fitting(path)?;
+        let (dir, missing) = fitting(path, places)?;
         if missing.is_empty() {
             check_entries(&dir, path == &places.state)?;
         }
@@ -302,8 +302,8 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
     let mode = if system { 0o755 } else { 0o700 };
     for path in [&places.state, &places.runtime] {
         loop {
-            let (dir, missing) = fitting(path)?;
-            let failed = |(path, source)| PlaceError::Io { path, source };
+            let (dir, missing) = fitting(path, places)?;
+            let failed = |(at, source)| unusable(path, places, PlaceError::Io { path: at, source });
             if made.make(dir, &missing, mode).map_err(failed)? {
                 break;
             }
@@ -320,7 +320,7 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
 /// See [`PlaceError`].
 pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
     for path in [&places.state, &places.runtime] {
-        let (above, missing) = fitting(path)?;
+        let (above, missing) = fitting(path, places)?;
         let is_below = path != &places.state && path.starts_with(&places.state);
         if missing.len() > 1 && !is_below {
             let source = io::ErrorKind::NotFound.into();
@@ -332,15 +332,33 @@ pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
 
 /// Opens a directory that is there and this user's alone to change, or the nearest one above it in which no
 /// other user could replace what is made; with the names that are missing.
-fn fitting(path: &Path) -> Result<(Dir, Vec<OsString>), PlaceError> {
-    let failed = |source| PlaceError::Io { path: path.to_owned(), source };
-    let (dir, missing) = Dir::reach(path).map_err(failed)?;
+fn fitting(path: &Path, places: &Places) -> Result<(Dir, Vec<OsString>), PlaceError> {
+    let failed = |e| unusable(path, places, e);
+    let (dir, missing) = Dir::reach(path)
+        .map_err(|source| failed(PlaceError::Io { path: path.to_owned(), source }))?;
     if missing.is_empty() {
-        dir.check_own().and_then(|()| dir.check_closed())?;
+        dir.check_own().and_then(|()| dir.check_closed())
     } else {
-        dir.check_above()?;
+        dir.check_above()
     }
+    .map_err(failed)?;
     Ok((dir, missing))
+}
+
+/// Adds the directory that a server needs, and the remedy, to an error of the system.
+fn unusable(path: &Path, places: &Places, e: PlaceError) -> PlaceError {
+    let PlaceError::Io { path: at, source } = e else { return e };
+    let remedy = if places.host {
+        "run `moot serve --system` as a user who can write there"
+    } else if places.runtime == places.state {
+        "name another directory with --server DIR/ or MOOT_SERVER"
+    } else if path == places.state || path.starts_with(&places.state) {
+        "set HOME or XDG_STATE_HOME to a directory that this user can write, or name one with --server DIR/"
+    } else {
+        "set XDG_RUNTIME_DIR to a directory that this user can write, or unset the variable, or name a \
+         directory with --server DIR/"
+    };
+    PlaceError::Unusable { path: path.to_owned(), at, source, remedy }
 }
 
 /// Directories that were made, each with the one above it. They go again unless they are kept.
