@@ -75,7 +75,7 @@ impl Context {
                 Ok((connection, places))
             }
             Err(e) => {
-                // Behind a home that this user can't enter is no server that refuses the user.
+                // A home that this user can't enter: no server has refused the user.
                 let is_usual = !places.host && places.runtime != places.state;
                 match os::check(&places) {
                     Err(e @ PlaceError::Unusable { .. }) if is_usual => Err(no_place(e)),
@@ -167,7 +167,7 @@ impl Context {
     }
 }
 
-/// A directory that can't be made means that there is no server.
+/// Converts an error of a directory that can't be made: no server can run there.
 fn no_place(e: PlaceError) -> Failure {
     match e {
         e @ PlaceError::Unusable { .. } => Failure::new(Exit::NoServer, e.to_string()),

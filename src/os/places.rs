@@ -231,7 +231,7 @@ pub enum PlaceError {
         at: PathBuf,
         /// Reason from the system.
         source: io::Error,
-        /// What the user can do.
+        /// Remedy, as a command to the user.
         remedy: &'static str,
     },
     /// The directory can't be made or read.

@@ -353,10 +353,11 @@ fn unusable(path: &Path, places: &Places, e: PlaceError) -> PlaceError {
     } else if places.runtime == places.state {
         "name another directory with --server DIR/ or MOOT_SERVER"
     } else if path == places.state || path.starts_with(&places.state) {
-        "set HOME or XDG_STATE_HOME to a directory that this user can write, or name one with --server DIR/"
+        "set HOME or XDG_STATE_HOME to a directory that this user can write, or name one with \
+         --server DIR/"
     } else {
-        "set XDG_RUNTIME_DIR to a directory that this user can write, or unset the variable, or name a \
-         directory with --server DIR/"
+        "set XDG_RUNTIME_DIR to a directory that this user can write, or unset the variable, or \
+         name a directory with --server DIR/"
     };
     PlaceError::Unusable { path: path.to_owned(), at, source, remedy }
 }
