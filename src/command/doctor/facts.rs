@@ -193,7 +193,7 @@ impl Facts {
         if self.may_change() {
             self.unfit = os::check(places).err().map(|e| match e {
                 // Checks name the directory and the remedy themselves.
-                os::PlaceError::Unusable { at, source, .. } => {
+                PlaceError::Unusable { at, source, .. } => {
                     format!("{}: {source}", at.display())
                 }
                 e => e.to_string(),
