@@ -60,9 +60,9 @@ fn says_lines(world: &World, label: &str, target: &str, lines: impl Iterator<Ite
     world.run_with_input(&["send", "--as", label, "--lines", target], lines.as_bytes()).ok();
 }
 
-/// What was said in a room or a conversation, the oldest first.
+/// What was said in a room or a conversation, the oldest first; nothing if there is none yet.
 fn said(world: &World, room: &str) -> Vec<String> {
-    let messages = world.run(&["history", "--json", room]).ok().objects();
+    let messages = world.run(&["history", "--json", room]).objects();
     let is_said = |message: &&Value| message["type"] == "message" || message["type"] == "direct";
     let texts = messages.iter().filter(is_said);
     texts.map(|message| message["text"].as_str().unwrap().to_owned()).collect()
