@@ -555,6 +555,11 @@ mod posix {
         let far = open(name.to_str().unwrap());
         command.stdin(far.try_clone().unwrap()).stdout(far.try_clone().unwrap()).stderr(far);
         let own_session = || {
+            // Whoever runs these tests in the background ignores them.
+            for signal in [nix::sys::signal::SIGINT, nix::sys::signal::SIGQUIT] {
+                // SAFETY: the default has no handler.
+                unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
+            }
             nix::unistd::setsid()?;
             // SAFETY: a system call on this process's standard input.
             match unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } {

@@ -351,7 +351,7 @@ impl Process {
                 None => std::thread::sleep(Duration::from_millis(3)),
             }
         };
-        if !self.last_errors().is_empty() {
+        if !self.errors().is_empty() {
             return false;
         }
         let mut told = std::io::stderr().lock();
@@ -399,7 +399,7 @@ impl Process {
                 return;
             }
             let ended = self.child.wait();
-            panic!("does not read ({e}; {ended:?}): {}", self.last_errors());
+            panic!("does not read ({e}; {ended:?}): {}", self.errors());
         }
     }
 
@@ -414,7 +414,7 @@ impl Process {
             Err(_) if self.begun_again() => self.line(what),
             Err(e) => {
                 let ended = self.child.try_wait();
-                panic!("{what} never came ({e}; {ended:?}): {}", self.last_errors())
+                panic!("{what} never came ({e}; {ended:?}): {}", self.errors())
             }
         }
     }
@@ -459,21 +459,15 @@ impl Process {
         }
     }
 
-    /// What it printed about what went wrong, to the end if it has ended: children of its own may keep that
-    /// from being seen.
-    fn last_errors(&mut self) -> String {
+    /// What it said on standard error so far; to the end if it has ended. Children of its own may keep that from
+    /// being seen.
+    pub fn errors(&mut self) -> String {
         let wait = if self.child.try_wait().is_ok_and(|ended| ended.is_some()) { 2 } else { 0 };
         let deadline = Instant::now() + Duration::from_secs(wait);
         let left = || deadline.saturating_duration_since(Instant::now());
         while let Ok(line) = self.errors.recv_timeout(left()) {
             self.heard.push(line);
         }
-        self.errors()
-    }
-
-    /// What it said on standard error so far.
-    pub fn errors(&mut self) -> String {
-        self.heard.extend(self.errors.try_iter());
         self.heard.join("\n")
     }
 
