@@ -14,7 +14,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GapReason {
-    /// The server started anew; the numbers of the last run are gone.
+    /// The server restarted, and its previous numbers are lost.
     Run,
     /// Too old: removed by retention.
     Retention,
@@ -27,14 +27,14 @@ pub enum GapReason {
 /// What a session is told without having asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// Somebody began to listen to a room.
+    /// A member joined a room.
     Joined {
         /// Which room.
         stream: StreamTag,
         /// Who.
         member: Member,
     },
-    /// Somebody stopped listening to a room.
+    /// A member left a room.
     Left {
         /// Which room.
         stream: StreamTag,
@@ -78,7 +78,7 @@ pub enum Event {
         /// By whom.
         by: UserName,
     },
-    /// The receipt of this session's announcement reached what was asked for.
+    /// The announcement of this session has reached the required members.
     Covered {
         /// Number of the announcement.
         number: u64,
@@ -108,7 +108,7 @@ pub enum Event {
         /// And may not come back.
         banned: bool,
     },
-    /// Somebody was invited to a room: told to him, and to those who are there.
+    /// A user was invited to a room: the user and its members are notified.
     Invited {
         /// Which.
         room: RoomName,

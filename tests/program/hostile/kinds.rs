@@ -147,6 +147,17 @@ fn user(uid: u32) -> Target {
     Target::User { user: UserName::of_uid(uid), label: None }
 }
 
+fn search(text: &str) -> Request {
+    Request::Search {
+        text: text.to_owned(),
+        target: None,
+        from: None,
+        since_us: None,
+        before: 0,
+        limit: 10_000,
+    }
+}
+
 fn own_name() -> UserName {
     moot::os::user_name(UID).unwrap_or_else(|| UserName::of_uid(UID))
 }
@@ -251,14 +262,6 @@ fn who(scene: &Scene<'_>) -> Vec<Round> {
 /// Asks for the past in every way.
 fn past(scene: &Scene<'_>) -> Vec<Round> {
     scene.fill("past", &"the quick brown fox ".repeat(50), 4_000);
-    let search = |text: &str| Request::Search {
-        text: text.to_owned(),
-        target: None,
-        from: None,
-        since_us: None,
-        before: 0,
-        limit: 10_000,
-    };
     let target = || target("past");
     pipelines(
         scene,
@@ -276,14 +279,6 @@ fn past(scene: &Scene<'_>) -> Vec<Round> {
 /// Searches as several users, for what is often said and for what is not.
 fn searches(scene: &Scene<'_>) -> Vec<Round> {
     scene.fill("found", &"the quick brown fox ".repeat(50), 4_000);
-    let search = |text: &str| Request::Search {
-        text: text.to_owned(),
-        target: None,
-        from: None,
-        since_us: None,
-        before: 0,
-        limit: 10_000,
-    };
     let frames = [search("fox"), search("t"), search("no such words")];
     let frames: Vec<u8> = frames.iter().flat_map(request).collect();
     let open = |uid| Raw::open_all(scene.socket, uid, Kind::Script, 8);
