@@ -360,6 +360,8 @@ pub const INDEX_FREE_BYTES_MIN: u64 = 2 * DISK_FREE_BYTES_MIN;
 const _: () = assert!(INDEX_FREE_BYTES_MIN >= DISK_FREE_BYTES_MIN + 8 * INDEX_CHUNK_BYTES as u64);
 /// The traces of what was removed go from the index at most so often.
 pub const INDEX_PURGE_MS: u64 = 60_000;
+/// Time after the last removal from the index before its traces are purged.
+pub const INDEX_QUIET_MS: u64 = HISTORY_IDLE_MS / 2;
 /// Trigrams of one search that the index is asked for; the texts that it finds are compared with the whole words.
 pub const SEARCH_TRIGRAMS_MAX: usize = 64;
 /// Bytes in use of a history of an earlier version that is rewritten at a start, so that it can return free pages.

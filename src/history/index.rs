@@ -27,7 +27,7 @@ use crate::{
     history::{error::HistoryError, stats::Shared},
     limits::{
         HISTORY_IDLE_MS, INDEX_CHUNK_BYTES, INDEX_CHUNK_ROWS, INDEX_FREE_BYTES_MIN, INDEX_PURGE_MS,
-        INDEX_REMADE_ROWS_MIN, LOG_BYTES_IDLE_MAX,
+        INDEX_QUIET_MS, INDEX_REMADE_ROWS_MIN, LOG_BYTES_IDLE_MAX,
     },
     os,
 };
@@ -99,6 +99,7 @@ impl Index {
             forgotten: HashSet::new(),
             merged: false,
             purged: None,
+            removals: None,
             given_back: 0,
             shrinking: Shrinking::new(),
             compared: None,
@@ -188,8 +189,10 @@ struct Filler {
     forgotten: HashSet<i64>,
     /// There is nothing to be merged.
     merged: bool,
-    /// When the traces of what was removed went last.
+    /// Time of the last purge.
     purged: Option<Instant>,
+    /// Times of the first and the last removal since then.
+    removals: Option<(Instant, Instant)>,
     /// Bytes that the history got from the index when the disk was full: it is not made again before there is
     /// so much more room.
     given_back: u64,
@@ -394,6 +397,8 @@ impl Filler {
         transaction.commit()?;
         index.pragma_update(None, "synchronous", "NORMAL")?;
         self.merged = false;
+        let now = Instant::now();
+        self.removals = Some((self.removals.map_or(now, |(first, _)| first), now));
         Ok(())
     }
 
@@ -466,8 +471,12 @@ impl Filler {
     /// Merges everything and returns all free pages, so that nothing is left of what was removed; whether there is
     /// more to do. Not often: it writes the whole index.
     fn purge(&mut self, index: &Connection) -> rusqlite::Result<bool> {
-        let lately = Duration::from_millis(INDEX_PURGE_MS);
-        let too_soon = self.purged.is_some_and(|at| at.elapsed() < lately);
+        let is_within = |at: Instant, ms| at.elapsed() < Duration::from_millis(ms);
+        // A removal of many messages comes in parts, and one purge is enough for all of them.
+        let is_going_on = self.removals.is_some_and(|(first, last)| {
+            is_within(last, INDEX_QUIET_MS) && is_within(first, INDEX_PURGE_MS)
+        });
+        let too_soon = is_going_on || self.purged.is_some_and(|at| is_within(at, INDEX_PURGE_MS));
         let traces = fact(index, "purge")?;
         if too_soon || traces == 0 {
             return Ok(false);
@@ -484,6 +493,7 @@ impl Filler {
         set_fact(index, "purge", 0)?;
         index.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")?;
         self.purged = Some(Instant::now());
+        self.removals = None;
         self.measure(index)?;
         Ok(false)
     }

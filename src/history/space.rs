@@ -135,6 +135,7 @@ mod tests {
             back_up,
             tests::{Kept, entry, found, open, read_from, room, stream},
         },
+        limits::INDEX_PURGE_MS,
     };
 
     const MESSAGES: u64 = 20_000;
@@ -155,7 +156,8 @@ mod tests {
 
     #[track_caller]
     fn eventually(what: &str, holds: impl Fn() -> bool) {
-        let until = Instant::now() + Duration::from_secs(60);
+        // Longer than the pause between two purges of the index.
+        let until = Instant::now() + Duration::from_millis(4 * INDEX_PURGE_MS);
         while !holds() {
             assert!(Instant::now() < until, "{what}");
             std::thread::sleep(Duration::from_millis(20));
