@@ -262,8 +262,9 @@ fn rubbish_in_the_place_of_lock_and_socket_is_no_hindrance() {
 #[test]
 fn an_idle_server_ends_by_itself_and_leaves_nothing_running() {
     let world = World::new();
-    let mut server = world.serve_with(&["--idle-exit", "300ms"]);
-    let mut bob = world.listen(&["--timeout", "1s", "dev"]);
+    // Long enough for the listener to come before the server ends.
+    let mut server = world.serve_with(&["--idle-exit", "3s"]);
+    let mut bob = world.listen(&["--timeout", "4s", "dev"]);
     assert_eq!(bob.code(), 124, "not idle while somebody listens");
     assert_eq!(server.code(), 0);
     assert!(!exists(&world.dir.join("socket")));
