@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     moot::os::collect_orphans();
+    moot::os::fail_at_file_size_limit();
     // Without handlers a signal ends the process as it would any other: nothing is lost by that.
     moot::os::keep_ignored(|| {
         let _ = ctrlc::set_handler(moot::command::interrupt);

@@ -78,13 +78,13 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
 
 fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> String {
     let why = match reason {
-        GapReason::Run => "the server started anew",
+        GapReason::Run => "the server restarted",
         GapReason::Retention => "they were too old to be kept",
         GapReason::Backlog => "they fell out of the backlog",
         GapReason::Damage => "the history is damaged there",
     };
     match range {
-        None => format!("-- {stream} begins anew: {why}, and kept no history"),
+        None => format!("-- {stream} starts over: {why}, and earlier messages are lost"),
         Some((first, last)) => match last.saturating_sub(first) {
             0 => format!("-- message {first} of {stream} is gone: {why}"),
             more => format!(

@@ -470,7 +470,13 @@ fn read(named: Option<&Path>, fall_back: &Path) -> Result<Option<String>, Config
     let failed = |source| ConfigError::Io { path: path.to_owned(), source };
     let file = match os::open_to_read(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => return Ok(None),
+        // Accounts of services have HOME=/dev/null, below which no file can exist.
+        Err(e)
+            if named.is_none()
+                && matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
         Err(e) => return Err(failed(e)),
     };
     let mut text = String::new();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use super::{
     examine,
@@ -18,6 +18,9 @@ use crate::{
     history::{error::HistoryError, identity::noted},
     os,
 };
+
+/// SQLite's codes of a write that failed.
+const WRITE_FAILURES: [i32; 2] = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE];
 
 /// Contents of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub fn back_up(from: &Path, to: &Path) -> Result<Copied, CopyError> {
     let new = beside(to, &format!(".{:016x}", u64::from_le_bytes(random)));
     let copied = copy(from, &new).and_then(|copied| put(&new, to).map(|()| copied));
     if copied.is_err() {
-        let _ = std::fs::remove_file(&new);
+        discard(&new);
     }
     copied
 }
@@ -85,7 +88,7 @@ pub fn restore(from: &Path, place: &Path, aside: &Path) -> Result<(Copied, bool)
         put(&new, place).map(|()| (copied, had_one))
     });
     if copied.is_err() {
-        let _ = std::fs::remove_file(&new);
+        discard(&new);
         // The previous history is back in its place, if it had left it.
         if !place.exists() && aside.exists() {
             let _ = rename(aside, place);
@@ -93,6 +96,13 @@ pub fn restore(from: &Path, place: &Path, aside: &Path) -> Result<(Copied, bool)
         }
     }
     copied
+}
+
+/// Removes a copy that failed, with the journal that SQLite leaves beside it.
+fn discard(new: &Path) {
+    for path in [new.to_owned(), beside(new, "-journal")] {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Copies a whole database. Each of its pages is read, so a damaged one is found.
@@ -112,7 +122,13 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
     os::make_private(to).and_then(|file| file.set_len(0)).map_err(unwritable)?;
     // Also the copy of a history of an earlier version.
     space::allow_in_copy(&source).map_err(failed)?;
-    source.execute("VACUUM INTO ?", [path]).map_err(failed)?;
+    // Only the copy is written here, so a full disk is the copy's.
+    source.execute("VACUUM INTO ?", [path]).map_err(|e| match e.sqlite_error() {
+        Some(error) if WRITE_FAILURES.contains(&error.extended_code) => {
+            unwritable(io::Error::other(e))
+        }
+        Some(_) | None => failed(e).into(),
+    })?;
     let count =
         |copy: &Connection| copy.query_row("SELECT count(*) FROM messages", (), |row| row.get(0));
     let messages = Connection::open(to).and_then(|copy| count(&copy)).map_err(failed)?;

@@ -174,7 +174,7 @@ pub enum PlaceError {
     /// No home, no state directory.
     #[error(
         "no place for a server: neither XDG_STATE_HOME nor HOME (on Windows: LOCALAPPDATA) is set; \
-         name one with --server DIR"
+         name a directory with --server DIR/"
     )]
     NoHome,
     /// The socket's path does not fit.

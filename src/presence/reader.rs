@@ -102,7 +102,12 @@ impl Snapshot {
     fn read_table(places: &Places, held: bool) -> Result<Self, ReadError> {
         let path = places.table();
         let owner = os::safe_owner_of(&places.runtime).map_err(|e| match e {
-            PlaceError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            PlaceError::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 ReadError::NoServer { dir: places.runtime.clone() }
             }
             PlaceError::Io { source, .. } => ReadError::Io { path: path.clone(), source },

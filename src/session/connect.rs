@@ -62,9 +62,9 @@ impl Connection {
         let failed = |source: io::Error| {
             let path = path.to_owned();
             match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ConnectError::NoServer(path)
-                }
+                io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::ConnectionRefused => ConnectError::NoServer(path),
                 io::ErrorKind::PermissionDenied => ConnectError::Denied(path),
                 io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ConnectError::TimedOut(path),
                 _ => ConnectError::Io { path, source },

@@ -296,6 +296,11 @@ fn entry_of_edit(edit: Edit) -> About {
     }
 }
 
+/// Returns the default keys by heading, as the help shows them.
+pub(crate) fn default_help() -> Vec<(&'static str, Vec<(String, &'static str)>)> {
+    Keys::new(&BTreeMap::new()).map(|keys| keys.help()).unwrap_or_default()
+}
+
 /// Which key does what.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {

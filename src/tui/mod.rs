@@ -42,6 +42,7 @@ use self::{
     terminal::{GoOn, Terminal, Wish},
 };
 pub(crate) use self::{
+    keys::default_help as default_keys,
     terminal::{columns, restore},
     text::cut,
 };

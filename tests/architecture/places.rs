@@ -60,7 +60,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/text.rs"]),
     ("clap", &["command/args/", "command/manual/"]),
     ("clap_complete", &["command/manual/completion.rs"]),
-    ("clap_mangen", &["command/manual/page.rs"]),
+    ("clap_mangen", &["command/manual/page.rs", "command/manual/topics.rs"]),
     ("crossbeam_channel", &["os/", "history/", "client/", "tui/", "command/"]),
     ("crossterm", &["tui/"]),
     ("ctrlc", &["main.rs"]),

@@ -162,6 +162,17 @@ fn a_configuration_that_can_not_be_read_is_a_problem() {
 }
 
 #[test]
+fn directory_in_the_place_of_a_socket_is_no_stale_file() {
+    let world = used();
+    let socket = world.dir.join("socket");
+    let _ = fs::remove_file(&socket);
+    fs::create_dir(&socket).unwrap();
+    let told = doctor(&world);
+    told.has("directory", "problem", "move it away");
+    told.has("stale-files", "ok", "");
+}
+
+#[test]
 fn a_log_beyond_its_bound_is_told() {
     let world = used();
     fs::write(world.dir.join("server.log"), vec![b'x'; 2 << 20]).unwrap();
@@ -498,9 +509,22 @@ mod posix {
             assert!(!err.contains("code 0"), "{err}");
             assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
             told.has("directory", "problem", words);
+            let promised = |check: &Value| check["text"].as_str().unwrap().contains("is made when");
+            assert!(!told.checks.iter().any(promised), "{:#?}", told.checks);
             let found = told.has("directory", "problem", "set HOME");
             assert!(!found["advice"].as_str().unwrap().contains("chown"), "{found}");
         }
+    }
+
+    #[test]
+    fn home_that_is_no_directory_has_no_server_and_one_problem() {
+        let script = "for command in who status 'history dev' 'send dev x'; do
+                 $bob HOME=/dev/null $moot $command >&2; echo \"code $?\" >&2
+             done; home=/dev/null";
+        let Some((told, err)) = of_bob(script) else { return };
+        assert_eq!(err.matches("code 3\n").count(), 4, "{err}");
+        assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
+        told.has("directory", "problem", "set HOME");
     }
 
     #[test]

@@ -7,8 +7,13 @@ use crate::{
     world::{Done, World, is_root, skipped},
 };
 
-/// Runs a script where `/run`, `/var/lib` and `/etc/moot` are empty; `as_bob` runs a command as another user.
+/// Runs a script on a host with a server of its own, which is `$server`.
 fn on_a_host(script: &str) -> Option<Done> {
+    alone(&[], &format!("{script}\nkill $server; wait $server"))
+}
+
+/// Runs a script where `/run`, `/var/lib` and `/etc/moot` are empty; `$bob` runs a command as another user.
+pub fn alone(unshare: &[&str], script: &str) -> Option<Done> {
     const BEFORE: &str = r#"set -u
         mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir -p /etc/moot &&
         mount -t tmpfs tmpfs /etc/moot || exit 77
@@ -28,9 +33,9 @@ fn on_a_host(script: &str) -> Option<Done> {
     }
     let world = World::new();
     let moot = world.copy_of_moot();
-    let script = format!("moot={}; {BEFORE}\n{script}\nkill $server; wait $server", moot.display());
+    let script = format!("moot={}; {BEFORE}\n{script}", moot.display());
     let mut command = Command::new("unshare");
-    command.args(["-m", "--propagation", "private", "bash", "-c", &script]);
+    command.args(["-m", "--propagation", "private"]).args(unshare).args(["bash", "-c", &script]);
     machine::isolate(&mut command, &world.path(""));
     command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -32,6 +32,8 @@ mod fair;
 #[cfg(unix)]
 mod files;
 #[cfg(unix)]
+mod first_minute;
+#[cfg(unix)]
 mod host;
 #[cfg(unix)]
 mod hostile;

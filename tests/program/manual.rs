@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::world::{Done, Process, World, eventually};
+use super::world::{Done, Process, World, eventually, exists};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
@@ -187,13 +187,15 @@ fn names_of_own_servers_are_completed() {
     assert_eq!(Done::of(command, None).ok().out, "workshop\n");
 }
 
-/// A world with a server, a member `ci` in the rooms `dev` and `ops`, an announcement, and `moot` in `bin`.
+/// A world with a server, a member `ci` in the rooms `dev` and `ops`, an announcement, a message, and
+/// `moot` in `bin`.
 #[cfg(unix)]
 fn completing() -> (World, Vec<Process>) {
     let world = World::new();
     let server = world.serve();
     let member = world.listen(&["--as", "ci", "dev", "ops"]);
     world.run(&["announce", "news"]).ok();
+    world.run(&["send", "dev", "hi"]).ok();
     std::fs::create_dir(world.path("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moot"), world.path("bin/moot")).unwrap();
     for (shell, file) in [("bash", "moot.bash"), ("fish", "moot.fish"), ("zsh", "_moot")] {
@@ -205,7 +207,7 @@ fn completing() -> (World, Vec<Process>) {
 
 /// Lines as they are typed, with the one word that each shell makes of the last one.
 #[cfg(unix)]
-const COMPLETED: [(&str, &str); 11] = [
+const COMPLETED: [(&str, &str); 13] = [
     ("moot annou", "announce"),
     ("moot room crea", "create"),
     ("moot send de", "dev"),
@@ -214,6 +216,8 @@ const COMPLETED: [(&str, &str); 11] = [
     ("moot join --kind serv", "service"),
     ("moot notices show 1", "1"),
     ("moot man annou", "announce"),
+    ("moot drop ", "1"),
+    ("moot send dev --reply-to dev", "dev:1"),
     ("moot run dev -- moo", "moot"),
     ("moot run dev -- cat ./only", "./only-file"),
     ("moot listen dev --exec moo", "moot"),
@@ -411,7 +415,7 @@ fn each_command_has_a_page_with_its_examples() {
     for page in ["moot.1", "moot-room-create.1", "moot-notices-ack.1"] {
         assert!(pages.contains(page), "{page}: {pages:?}");
     }
-    for page in &pages {
+    for page in pages.iter().filter(|page| page.ends_with(".1")) {
         let text = std::fs::read_to_string(world.path("man").join(page)).unwrap();
         let count = |heading: &str| text.matches(&format!("\n.SH {heading}\n")).count();
         for heading in ["NAME", "SYNOPSIS", "EXAMPLES", "\"EXIT STATUS\"", "\"SEE ALSO\""] {
@@ -431,6 +435,131 @@ fn each_command_has_a_page_with_its_examples() {
     let top = world.run(&["man"]).ok().out;
     assert_eq!(top, std::fs::read_to_string(world.path("man/moot.1")).unwrap());
     world.run(&["man", "nonsense"]).exits(2);
+}
+
+/// The text of a page, with the arguments of its headings.
+fn plain(page: &str) -> String {
+    let mut text = String::new();
+    for line in page.lines().skip_while(|line| *line != ".SH DESCRIPTION") {
+        let line = match line.strip_prefix('.') {
+            Some(control) => control.split_once("SH ").map_or("", |(_, heading)| heading),
+            None => line,
+        };
+        let line = line.replace("\\fB", "").replace("\\fR", "").replace("\\*(Aq", "'");
+        let line = line.replace("\\&", "").replace("\\-", "-").replace("\\\\", "\\");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn configuration_page_has_the_words_of_the_sample() {
+    let world = World::new();
+    let page = world.run(&["man", "moot.toml"]).ok().out;
+    assert!(page.contains(".TH \"MOOT.TOML\" \"5\""), "{page}");
+    let page = plain(&page);
+    let (page, others) = page.split_once("SEE ALSO").unwrap();
+    assert!(others.contains("moot-serve(1)"), "{others}");
+    let sample = include_str!("../../config/moot.toml");
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect()
+    };
+    let (mut shown, mut written) = (words(page), words(sample));
+    shown.remove("DESCRIPTION");
+    written.remove("#");
+    assert_eq!(shown, written);
+    let settings: Vec<_> =
+        sample.lines().filter(|l| !l.is_empty() && !l.starts_with(['#', '['])).collect();
+    assert!(settings.len() > 20);
+    for setting in settings {
+        assert_eq!(page.lines().filter(|line| *line == setting).count(), 1, "{setting}");
+    }
+}
+
+#[test]
+fn keys_page_has_the_lines_of_the_help() {
+    let world = World::new();
+    let _server = world.serve();
+    let page = plain(&world.run(&["man", "keys"]).ok().out);
+    assert_eq!(page, plain(&world.run(&["man", "moot-keys"]).ok().out));
+    let help = world.run_with_input(&["join", "--plain", "dev"], b"/help\n/help announce\n").ok();
+    let help = format!("{}{}", help.out, help.err);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (page, help) = (words(&page), words(&help));
+    let commands: Vec<_> = help.split(" /").skip(1).collect();
+    assert!(commands.len() > 15, "{help}");
+    for command in ["/join ROOM", "/topic [TEXT|--clear]", "/quit", "/search [TEXT]", "//TEXT"] {
+        assert!(page.contains(command), "{command}: {page}");
+    }
+    for command in commands {
+        let name = command.split([' ', ':']).next().unwrap();
+        assert!(page.contains(&format!("/{name}")), "{name}: {page}");
+    }
+    let (_, announce) = help.split_once("TEXT: ").unwrap();
+    let (announce, _) = announce.split_once(" come later").unwrap();
+    assert!(page.contains(announce), "{announce}: {page}");
+    for key in ["Enter", "Alt-Enter", "Ctrl-R", "F1", "Alt-1 … Alt-0", "F8, Alt-K"] {
+        assert!(page.contains(key), "{key}: {page}");
+    }
+}
+
+#[test]
+fn pages_of_other_sections_go_beside_a_man1() {
+    let world = World::new();
+    let dir = world.path("share/man/man1");
+    world.run(&["man", "--dir", dir.to_str().unwrap()]).ok();
+    for page in ["man1/moot.1", "man1/moot-join.1", "man5/moot.toml.5", "man7/moot-keys.7"] {
+        assert!(exists(&world.path("share/man").join(page)), "{page}");
+    }
+    let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| name.to_str().unwrap().ends_with(".1")));
+    for (words, other) in [
+        (&["man"][..], "keys(7)"),
+        (&["man"], "toml(5)"),
+        (&["man", "serve"], "toml(5)"),
+        (&["man", "join"], "keys(7)"),
+    ] {
+        let text = world.run(words).ok().out;
+        let (_, others) = text.split_once("\"SEE ALSO\"").unwrap();
+        let others = others.replace("\\fR", "");
+        let others = others.replace("\\-", "-");
+        assert!(others.contains(other), "{words:?}: {others}");
+    }
+}
+
+#[test]
+fn sessions_and_message_ids_are_completed() {
+    let world = World::new();
+    let server = world.serve();
+    let _member = world.listen(&["--as", "ci", "dev"]);
+    let session = world.who(&[]).0[0]["session"].as_u64().unwrap().to_string();
+    let all = |words: &[&str]| offered(&world, "fish", words);
+    assert_eq!(all(&["moot", "drop", ""]), [&*session]);
+    assert_eq!(all(&["moot", "drop", "x"]), [""; 0]);
+    let texts: String = (1..=30).map(|n| format!("{n}\n")).collect();
+    world.run_with_input(&["send", "dev", "--lines"], texts.as_bytes()).ok();
+    world.run(&["send", "회의", "one"]).ok();
+    let newest: Vec<_> = (11..=30).rev().map(|n| format!("dev:{n}")).collect();
+    assert_eq!(all(&["moot", "send", "dev", "--reply-to", ""]), newest);
+    for line in [
+        &["moot", "send", "dev", "--reply-to", "dev:1"][..],
+        &["moot", "--as", "x", "send", "--require", "1", "dev", "--reply-to", "dev:1"],
+        &["moot", "send", "--lines", "dev", "--reply-to", "dev:1"],
+        &["moot", "history", "dev", "--before", "dev:1"],
+    ] {
+        assert_eq!(all(line).len(), 9, "{line:?}");
+    }
+    assert_eq!(all(&["moot", "send", "회의", "--reply-to", ""]), ["회의:1"]);
+    for line in
+        [&["moot", "send", "--reply-to", ""][..], &["moot", "send", "none", "--reply-to", ""]]
+    {
+        assert_eq!(all(line), [""; 0], "{line:?}");
+    }
+    server.signal("STOP");
+    assert_eq!(all(&["moot", "send", "dev", "--reply-to", ""]), [""; 0], "a server that hangs");
+    assert_eq!(all(&["moot", "drop", ""]), [&*session]);
+    server.signal("CONT");
 }
 
 // A POSIX program.
@@ -455,6 +584,9 @@ fn man_shows_each_page_without_a_warning() {
         let done =
             Done::of(man(&["--warnings", "-E", "UTF-8", "-l", path.to_str().unwrap()]), None).ok();
         assert_eq!(done.err, "", "{page}");
+        if !page.ends_with(".1") {
+            continue;
+        }
         let words: Vec<_> = page.trim_end_matches(".1").split('-').skip(1).collect();
         let mut help: Vec<_> = vec!["help"];
         help.extend(words);

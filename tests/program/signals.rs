@@ -3,7 +3,7 @@
 
 use std::{io::Read, os::unix::process::ExitStatusExt, process::Stdio};
 
-use super::world::{Process, World, eventually, exists, kill, skipped};
+use super::world::{Done, Process, World, eventually, exists, kill, skipped};
 
 /// SIGTERM and SIGHUP end a command by themselves; after an interrupt the exit code says so.
 const SIGNALS: [(&str, Option<i32>, i32); 3] =
@@ -158,4 +158,50 @@ fn children(pid: u32) -> Vec<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// A command whose files may have up to that many bytes, as after `ulimit -f`.
+fn limited(world: &World, bytes: u64, args: &[&str]) -> std::process::Command {
+    let limit = format!("--fsize={bytes}");
+    let all = [&[&*limit, env!("CARGO_BIN_EXE_moot")], args].concat();
+    world.command("prlimit".as_ref(), &all)
+}
+
+#[test]
+fn file_size_limit_refuses_messages_and_ends_no_server() {
+    let world = World::new();
+    // The presence table fits, and the history does at first.
+    let mut server = Process::spawn(limited(&world, 12 << 20, &["serve"]));
+    assert!(server.line("the server's first line").starts_with("listening on "));
+    let mut bob = world.listen(&["dev"]);
+    world.run(&["send", "dev", "stored"]).ok();
+    assert_eq!(bob.texts(1), ["stored"]);
+    let lines = format!("{}\n", "x".repeat(30_000)).repeat(1000);
+    let done = world.run_with_input(&["send", "big", "--lines"], lines.as_bytes());
+    assert_ne!(done.code, 0, "12 MiB do not hold 30 MB");
+    assert!(server.child.try_wait().unwrap().is_none(), "{}", server.errors());
+    world.run(&["who"]).ok();
+    let done = world.run(&["status", "--json"]).exits(1);
+    assert!(done.out.contains("history"), "{}", done.out);
+    let done = world.run(&["history", "dev", "--json"]).ok();
+    assert_eq!(done.objects()[0]["text"], "stored");
+}
+
+#[test]
+fn file_size_limit_is_left_to_the_command_of_a_run() {
+    let world = World::new();
+    let _server = world.serve();
+    let script = "seq 50000; head -c 100000 /dev/zero >big; echo $? >result; exit 3";
+    let run = ["run", "dev", "--chronic", "--", "sh", "-c", script];
+    let done = Done::of(limited(&world, 65_536, &run), None).exits(3);
+    assert!(done.err.contains("could not be saved"), "{}", done.err);
+    let result = std::fs::read_to_string(world.path("result")).unwrap();
+    assert_eq!(result, "153\n", "the signal ends the command, as without moot");
+    // What can't be written is not left behind in part.
+    world.run_with_input(&["send", "dev", "--lines"], "y\n".repeat(50_000).as_bytes()).ok();
+    let done = Done::of(limited(&world, 65_536, &["backup", "copy.db"]), None).exits(1);
+    assert!(done.err.contains("copy.db"), "{}", done.err);
+    let names = std::fs::read_dir(world.path("")).unwrap().map(|e| e.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("copy")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

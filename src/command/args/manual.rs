@@ -38,10 +38,10 @@ impl ShellArg {
 /// `man`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ManArgs {
-    /// Whose page, e.g. send, or room create; none: the page of moot itself
+    /// Show the page of COMMAND (send, room create …), moot.toml or keys; without it, of moot
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(in crate::command) command: Vec<String>,
-    /// Write all pages into this directory: moot.1, moot-send.1 and so on
+    /// Write all pages into DIR; if it is called man1, other sections go to man5 and man7
     #[arg(long, value_name = "DIR")]
     pub(in crate::command) dir: Option<PathBuf>,
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::facts::{Answer, Dir, Facts, Holder, Thing};
+use super::{
+    advice::{chown, place_remedy},
+    facts::{Answer, Dir, Facts, Holder, Thing, is_left_over},
+};
 use crate::{
     config::Settings,
     history::{Examined, HistoryError},
@@ -10,7 +13,7 @@ use crate::{
         DESCRIPTORS_LOW, DISK_FREE_BYTES_LOW, DISK_FREE_BYTES_MIN, LOG_BYTES_MAX,
         WINDOW_CHARGE_BYTES_MIN,
     },
-    os::{self, FileKind, PlaceError, Places, RuntimeWish},
+    os::{FileKind, PlaceError, Places, RuntimeWish},
     server::Status,
 };
 
@@ -227,27 +230,9 @@ fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
             None => why.clone(),
         };
         let nearest = facts.dirs.iter().find_map(|dir| dir.nearest.as_ref());
-        all.push(Finding::problem("directory", text, place_advice(facts, nearest)));
+        all.push(Finding::problem("directory", text, place_remedy(facts, nearest)));
     }
     all
-}
-
-/// How to get a place for a server, whose nearest existing directory is this one. Only what is below the home directory
-/// is for a user to take back from root.
-fn place_advice(facts: &Facts, nearest: Option<&os::Dir>) -> String {
-    const OTHER: &str = "name a directory of yours with --server DIR/";
-    let at = nearest.map(os::Dir::path);
-    match (&facts.home, at) {
-        (Some(home), Some(at)) if at != home && at.starts_with(home) => {
-            let chown = chown(facts, &at.display().to_string());
-            format!("make {} writable (if `sudo` left it: {chown}), or {OTHER}", at.display())
-        }
-        (Some(home), Some(at)) if home.starts_with(at) || home == at => format!(
-            "set HOME, which is {}, to a directory that exists and that you can write to, or {OTHER}",
-            home.display()
-        ),
-        _ => OTHER.to_owned(),
-    }
 }
 
 fn directory(facts: &Facts, dir: &Dir) -> Finding {
@@ -259,6 +244,9 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
         return Finding::problem(NAME, format!("{at}: {why}"), advice);
     }
     let look = match &dir.look {
+        None if facts.unfit.is_some() => {
+            return Finding::skipped(NAME, format!("{at} does not exist"));
+        }
         None => return Finding::ok(NAME, format!("{at} is made when a server starts")),
         Some(Err(why)) => {
             let advice = "see who may look into the directories above it: namei -l";
@@ -429,6 +417,8 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
         .things
         .iter()
         .filter(|thing| thing.path == places.socket() || thing.path == places.table())
+        // Of another kind it is not replaced: no server starts.
+        .filter(|thing| is_left_over(places, &thing.path, &thing.look))
         .collect();
     if left.is_empty() {
         return vec![Finding::ok(NAME, "no server died here")];
@@ -465,21 +455,6 @@ fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let text = format!("servers that were killed while they started left {}", names.join(", "));
     let fix = Some(Fix::Remove(facts.strays.clone()));
     vec![Finding::warning("stray-files", text, "remove them").fixed_in(facts, fix)]
-}
-
-/// The command that gives a directory and what is in it back to the user who asks.
-fn chown(facts: &Facts, dir: &str) -> String {
-    let user = facts.user.clone().unwrap_or_else(|| facts.uid.to_string());
-    format!("sudo chown -R {user} {}", quoted(dir))
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
-    match !path.is_empty() && path.chars().all(is_plain) {
-        true => path.to_owned(),
-        false => format!("'{}'", path.replace('\'', "'\\''")),
-    }
 }
 
 /// Files of another user in a directory of this one: no server can open them.

@@ -1,6 +1,7 @@
 //! What there is to be seen, without a word of judgement. Nothing is started, written or held.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +46,8 @@ impl Dir {
         };
         let (opened, is_there) = match os::Dir::reach(path) {
             Ok((opened, missing)) => (opened, missing.is_empty()),
+            // A file on the way to it: the check of the place reports that, with a remedy.
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => return dir,
             Err(e) => return Self { look: Some(Err(e.to_string())), ..dir },
         };
         let look = is_there.then(|| opened.look().map_err(|e| e.to_string()));

@@ -2,6 +2,7 @@
 //!
 //! `facts` looks, `checks` decides (pure), `fix` does what is safe to do.
 
+mod advice;
 mod checks;
 mod facts;
 mod fix;

@@ -1,7 +1,8 @@
 //! Completion: the shell asks the program itself, which looks into the presence table.
 //!
-//! Only the ids of announcements are asked of a server, for a moment, and none is started. What can't be found out is
-//! not offered, and nothing is said: whoever completes is in the middle of a line.
+//! Only the ids of announcements and messages are asked of a server, for a moment, and none is
+//! started. Unknown values are not offered, and errors are not printed: the user is in the middle
+//! of a line.
 
 use std::{
     any::TypeId,
@@ -19,14 +20,15 @@ use clap_complete::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, engine::ValueCompleter, env::Shells,
 };
 
+use super::page::CONFIGURATION;
 use crate::{
     chat::{
         member::Kind,
-        message::NoticeId,
+        message::{Message, MessageId, NoticeId},
         names::{RoomName, Target, UserName},
         roster::Row,
     },
-    client::Link,
+    client::{Link, LinkError},
     command::{
         args::{self, Color, ListenTarget, Somebody},
         connect::open,
@@ -47,6 +49,8 @@ const BASH: &str = include_str!("moot.bash");
 
 /// How long a server is waited for, while its user waits for the shell.
 const SERVER_WAITS: Duration = Duration::from_millis(300);
+/// Newest messages of a room whose ids are offered.
+const NEWEST_MESSAGES: u64 = 20;
 
 /// What a shell reads to ask this program from then on.
 pub(super) fn script(shell: &str) -> Result<String, String> {
@@ -114,6 +118,8 @@ struct Offer {
     user_sign: &'static str,
     /// The word before the one that is completed.
     previous: String,
+    /// Room or user that the line names.
+    target: Option<Target>,
 }
 
 /// What a name can be.
@@ -139,7 +145,8 @@ impl Offer {
         let server = server.filter(|server| !server.is_empty());
         let previous = index.checked_sub(1).and_then(|index| words.get(index));
         let previous = previous.map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { server, user_sign: "@", previous }
+        let target = target_in(words, index);
+        Self { server, user_sign: "@", previous, target }
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -195,14 +202,62 @@ impl Offer {
         })
     }
 
-    fn notice_ids(&self) -> Option<Vec<NoticeId>> {
+    fn link(&self) -> Option<Link> {
         let places = os::resolve(self.server.as_deref(), &config::environment()).ok()?;
         let hello = Hello::new(None, Kind::Script, os::random_bytes().ok()?);
         let mut link = Link::open(open(&places, SERVER_WAITS).ok()?, &hello);
         link.set_deadline(Some(Instant::now() + SERVER_WAITS));
+        Some(link)
+    }
+
+    fn notice_ids(&self) -> Option<Vec<NoticeId>> {
+        let mut link = self.link()?;
         let notices = link.notices().ok()?;
         link.quit();
         Some(notices.into_iter().map(|notice| notice.id).collect())
+    }
+
+    /// Ids of the newest messages of the room or user that the line names, the newest first.
+    fn messages(&self) -> ArgValueCompleter {
+        let offer = self.clone();
+        ArgValueCompleter::new(move |begun: &OsStr| {
+            let text = begun.to_string_lossy();
+            let ids = offer.message_ids().unwrap_or_default().into_iter().rev();
+            let ids = ids.map(|id| id.to_string()).filter(|id| id.starts_with(&*text));
+            ids.map(CompletionCandidate::new).collect()
+        })
+    }
+
+    fn message_ids(&self) -> Option<Vec<MessageId>> {
+        let target = self.target.as_ref()?;
+        let mut link = self.link()?;
+        let span = link.span(target).ok()?;
+        let first = span.head.saturating_sub(NEWEST_MESSAGES - 1).max(span.first);
+        let mut ids = Vec::new();
+        let each = |message: Message| -> Result<(), LinkError> {
+            ids.push(message.id);
+            Ok(())
+        };
+        link.messages(target, &span, (first, span.head), each).ok()?;
+        link.quit();
+        Some(ids)
+    }
+
+    /// Numbers of the sessions, each with its name for shells that show it.
+    fn sessions(&self) -> ArgValueCompleter {
+        let offer = self.clone();
+        ArgValueCompleter::new(move |begun: &OsStr| {
+            let text = begun.to_string_lossy();
+            let mut rows = offer.rows();
+            rows.retain(|row| !row.visitor && row.session.0.to_string().starts_with(&*text));
+            rows.sort_by_key(|row| row.session);
+            let candidate = |row: &Row| {
+                let label = row.label.iter().map(|label| format!("/{label}"));
+                let name = format!("{}{}", row.user, label.collect::<String>());
+                CompletionCandidate::new(row.session.0.to_string()).help(Some(name.into()))
+            };
+            rows.iter().take(COMPLETIONS_MAX).map(candidate).collect()
+        })
     }
 
     fn completer(&self, wanted: Wanted) -> ArgValueCompleter {
@@ -211,6 +266,30 @@ impl Offer {
             candidates(offer.names(wanted, &begun.to_string_lossy()))
         })
     }
+}
+
+/// Returns the room or user of a line: its first word that is neither a command, an option nor
+/// the value of an option.
+fn target_in(words: &[OsString], index: usize) -> Option<Target> {
+    let definition = args::definition();
+    let mut command = &definition;
+    let mut is_value = false;
+    for (at, word) in words.iter().enumerate().skip(1) {
+        let word = word.to_str()?;
+        if std::mem::take(&mut is_value) || at == index {
+            continue;
+        }
+        if let Some(name) = word.strip_prefix("--") {
+            let mut known = command.get_arguments().chain(definition.get_arguments());
+            let arg = known.find(|arg| arg.get_long() == Some(name));
+            is_value = arg.is_some_and(|arg| arg.get_action().takes_values());
+        } else if let Some(sub) = command.find_subcommand(word) {
+            command = sub;
+        } else if !word.starts_with('-') {
+            return word.parse().ok();
+        }
+    }
+    None
 }
 
 fn candidates(names: BTreeSet<String>) -> Vec<CompletionCandidate> {
@@ -223,6 +302,7 @@ fn commands() -> ArgValueCompleter {
         let text = begun.to_string_lossy();
         let all = args::definition();
         let names = all.get_subcommands().map(|command| command.get_name().to_owned());
+        let names = names.chain(["keys", CONFIGURATION].map(str::to_owned));
         candidates(names.filter(|name| name.starts_with(&*text)).collect())
     })
 }
@@ -243,6 +323,10 @@ fn completing(command: Command, offer: &Offer, words: &str) -> Command {
         _ if arg.get_value_parser().type_id() == TypeId::of::<NoticeId>() => {
             arg.add(offer.notices())
         }
+        _ if arg.get_value_parser().type_id() == TypeId::of::<MessageId>() => {
+            arg.add(offer.messages())
+        }
+        _ if words == " drop" && arg.get_id() == "session" => arg.add(offer.sessions()),
         _ if names_a(&arg, "CMD") => arg.add(offer.programs()),
         _ if words == " man" && names_a(&arg, "COMMAND") => arg.add(commands()),
         _ if names_a(&arg, "FILE") => arg.add(ArgValueCompleter::new(PathCompleter::file())),

@@ -149,7 +149,15 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ("room leave", &["moot room leave dev"]),
     ("kick", &["moot kick @eve", "moot kick @ann/ci"]),
     ("drop", &["moot drop 17                       # its number, as `moot who --json` has it"]),
-    ("run", &["moot run build -- make -j8", "moot run ops --on-fail --tail 20 -- ./backup.sh"]),
+    (
+        "run",
+        &[
+            "moot run build -- make -j8",
+            "moot run ops --on-fail --tail 20 -- ./backup.sh",
+            "moot run ops --chronic -- ./backup.sh    # cron sends no mail unless it fails",
+            "moot run build --pty -- make -j8         # as on a terminal, with colors",
+        ],
+    ),
     (
         "wait",
         &[

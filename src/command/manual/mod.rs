@@ -5,6 +5,7 @@ mod examples;
 mod groups;
 mod help;
 mod page;
+mod topics;
 
 use std::fs;
 
@@ -25,10 +26,9 @@ pub(super) fn completions(context: &mut Context, args: &CompletionsArgs) -> Resu
 
 /// `moot man`: one page, or all of them as files.
 pub(super) fn man(context: &mut Context, args: &ManArgs) -> Result<Exit, Failure> {
-    let pages = page::all(args::definition());
+    let pages = topics::all_pages(args::definition());
     let Some(dir) = &args.dir else {
-        let wanted = page::name(&args.command);
-        let page = pages.iter().find(|page| page.name == wanted).ok_or_else(|| {
+        let page = pages.iter().find(|page| page.is_named(&args.command)).ok_or_else(|| {
             let text =
                 format!("there is no command {:?}; `moot help` lists them", args.command.join(" "));
             Failure::new(Exit::Usage, text)
@@ -36,9 +36,10 @@ pub(super) fn man(context: &mut Context, args: &ManArgs) -> Result<Exit, Failure
         context.out.lines(&page.text)?;
         return Ok(Exit::Done);
     };
-    fs::create_dir_all(dir).map_err(|e| failed(&format!("{}: {e}", dir.display())))?;
     for page in &pages {
-        let path = dir.join(format!("{}.1", page.name));
+        let path = page.path_in(dir);
+        let dir = path.parent().unwrap_or(dir);
+        fs::create_dir_all(dir).map_err(|e| failed(&format!("{}: {e}", dir.display())))?;
         fs::write(&path, &page.text).map_err(|e| failed(&format!("{}: {e}", path.display())))?;
     }
     let count = counted(pages.len() as u64, "page");

@@ -1,5 +1,7 @@
 //! Manual pages: one a command, made from its definition, its examples and what is true of all.
 
+use std::path::{Path, PathBuf};
+
 use clap::Command;
 use clap_mangen::{
     Man,
@@ -12,11 +14,18 @@ use super::{
 };
 use crate::command::time::FORMS;
 
-/// A page of section 1.
+/// Name of the page about the configuration.
+pub(super) const CONFIGURATION: &str = "moot.toml";
+/// Name of the page about the screen.
+pub(super) const KEYS: &str = "moot-keys";
+
+/// A manual page.
 #[derive(Debug)]
 pub(super) struct Page {
     /// `moot-room-create`
     pub(super) name: String,
+    /// Section of the manual: 1 for commands.
+    pub(super) section: u8,
     /// In roff.
     pub(super) text: String,
 }
@@ -35,7 +44,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 const FILES: &[(&str, &str)] = &[
     ("/run/moot", "Socket and presence table of the host's server."),
     ("/var/lib/moot", "Lock and history of the host's server."),
-    ("/etc/moot/moot.toml", "Configuration of the host's server."),
+    ("/etc/moot/moot.toml", "Configuration of the host's server; moot.toml(5) has each key."),
     (
         "$XDG_RUNTIME_DIR/moot",
         "Socket and presence table of your own server (without that variable /run/user/UID/moot, or run in the next).",
@@ -58,14 +67,33 @@ pub(super) fn name(words: &[String]) -> String {
     ["moot"].into_iter().chain(parts).collect::<Vec<_>>().join("-")
 }
 
-/// All pages, that of moot itself first.
-pub(super) fn all(definition: Command) -> Vec<Page> {
+/// Returns the pages of commands, that of moot itself first.
+pub(super) fn of_commands(definition: Command) -> Vec<Page> {
     // `moot help COMMAND` has no page for each of its words.
     let mut definition = definition.disable_help_subcommand(true);
     definition.build();
     let mut pages = Vec::new();
     add(&definition, "", &definition, &mut pages);
     pages
+}
+
+impl Page {
+    /// Returns the file of this page. `man` looks for each section in a directory of that name, so
+    /// a directory `man1` has the pages of other sections beside it.
+    pub(super) fn path_in(&self, dir: &Path) -> PathBuf {
+        let file = format!("{}.{}", self.name, self.section);
+        match dir.file_name() {
+            Some(name) if name == "man1" => {
+                dir.with_file_name(format!("man{}", self.section)).join(file)
+            }
+            Some(_) | None => dir.join(file),
+        }
+    }
+
+    /// Returns true if a user asks for this page by these words.
+    pub(super) fn is_named(&self, words: &[String]) -> bool {
+        self.name == name(words) || words == [self.name.as_str()]
+    }
 }
 
 fn add(command: &Command, words: &str, top: &Command, pages: &mut Vec<Page>) {
@@ -107,7 +135,7 @@ fn page(command: &Command, words: &str, top: &Command) -> Page {
     put(&mut text, &roff);
     text.push_str(&options(command, words.is_empty()));
     put(&mut text, &rest(command, words, top));
-    Page { name, text }
+    Page { name, section: 1, text }
 }
 
 /// Everything after the flags.
@@ -156,7 +184,12 @@ fn rest(command: &Command, words: &str, top: &Command) -> Roff {
     let others = see_also(command, words, top);
     for (index, other) in others.iter().enumerate() {
         let end = if index + 1 == others.len() { "" } else { "," };
-        roff.text([bold(other), roman(format!("(1){end}"))]);
+        let section = match other.as_str() {
+            CONFIGURATION => 5,
+            KEYS => 7,
+            _ => 1,
+        };
+        roff.text([bold(other), roman(format!("({section}){end}"))]);
     }
     roff
 }
@@ -193,6 +226,13 @@ fn see_also(command: &Command, words: &str, top: &Command) -> Vec<String> {
     let group = groups.iter().find(|(_, names)| names.iter().any(|(name, _)| *name == words));
     let beside = group.iter().flat_map(|(_, names)| names.iter().map(|(name, _)| *name));
     others.extend(beside.filter(|name| *name != words && *name != "help").map(page_name));
+    let topics: &[&str] = match words {
+        "" => &[CONFIGURATION, KEYS],
+        "serve" => &[CONFIGURATION],
+        "join" => &[KEYS],
+        _ => &[],
+    };
+    others.extend(topics.iter().map(ToString::to_string));
     others
 }
 
@@ -218,11 +258,12 @@ fn options(command: &Command, top: bool) -> String {
     text
 }
 
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     if text.ends_with(['.', ')', ':']) { text.to_owned() } else { format!("{text}.") }
 }
 
-fn put(text: &mut String, roff: &Roff) {
+/// Appends a part of a page.
+pub(super) fn put(text: &mut String, roff: &Roff) {
     if !text.contains(".ds Aq") {
         text.push_str(&Roff::new().render());
     }

@@ -191,7 +191,11 @@ impl Dir {
         if uid == own_uid() {
             return Ok(());
         }
-        let why = format!("it belongs to user id {uid}, and this program runs as {}", own_uid());
+        let why = format!(
+            "it belongs to user id {uid}, and this program runs as {}; name a directory of yours \
+             with --server DIR/",
+            own_uid()
+        );
         Err(PlaceError::Unsafe { path: self.path.clone(), why })
     }
 

@@ -167,7 +167,9 @@ fn open_or_make(path: &Path, mode: u32) -> io::Result<(File, bool)> {
 pub fn query(path: &Path) -> io::Result<LockState> {
     let file = match open_regular(path, OFlag::O_RDONLY, 0) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(LockState::Absent),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(LockState::Absent);
+        }
         Err(e) => return Err(e),
     };
     check(&file)?;

@@ -245,6 +245,24 @@ pub fn end_by(signal: i32) -> ! {
     std::process::exit(128 + signal)
 }
 
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail, and lets this process live.
+/// The signal still ends commands that it executes.
+pub fn fail_at_file_size_limit() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    extern "C" fn pass_over(_: libc::c_int) {}
+    // A handler, because exec(2) resets it; each command would inherit an ignored signal.
+    let handler = SigHandler::Handler(pass_over);
+    let handler = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing, which is safe at any time.
+    let before = unsafe { sigaction(Signal::SIGXFSZ, &handler) };
+    if let Ok(before) = before
+        && matches!(before.handler(), SigHandler::SigIgn)
+    {
+        // SAFETY: the signal was ignored before, so none of our code runs for it.
+        let _ = unsafe { sigaction(Signal::SIGXFSZ, &before) };
+    }
+}
+
 /// Runs something that installs signal handlers, and leaves ignored what was ignored: `nohup` and a
 /// shell that runs a command in the background mean it.
 pub fn keep_ignored(install: impl FnOnce()) {

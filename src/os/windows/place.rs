@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// Remedy where a directory is not safe.
+const OTHER_DIRECTORY: &str = "name a directory of yours with --server DIR/";
+
 /// What decides where servers live.
 #[derive(Debug, Clone)]
 pub struct Env {
@@ -176,8 +179,7 @@ pub fn is_served(places: &Places) -> bool {
 /// See [`PlaceError`].
 pub fn check(places: &Places) -> Result<(), PlaceError> {
     for path in [&places.state, &places.runtime] {
-        let failed = |source| PlaceError::Io { path: path.clone(), source };
-        let (dir, missing) = Dir::reach(path).map_err(failed)?;
+        let (dir, missing) = Dir::reach(path).map_err(|e| unusable(path, places, e))?;
         if missing.is_empty() {
             check_fits(path, places.host)?;
             check_entries(&dir, path == &places.state)?;
@@ -193,10 +195,23 @@ pub fn check(places: &Places) -> Result<(), PlaceError> {
 pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
     check(places)?;
     for dir in [&places.state, &places.runtime] {
-        make_dir(dir, system).map_err(|source| PlaceError::Io { path: dir.clone(), source })?;
+        make_dir(dir, system).map_err(|e| unusable(dir, places, e))?;
         check_fits(dir, system)?;
     }
     Ok(())
+}
+
+/// Adds the directory where the attempt ended, and the remedy, to an error of the system.
+fn unusable(path: &Path, places: &Places, source: io::Error) -> PlaceError {
+    let at = path.ancestors().find(|dir| dir.exists()).unwrap_or(path);
+    let remedy = match places.host {
+        true => "run `moot serve --system` as an administrator",
+        false => {
+            "name a directory that this user can write to with --server DIR/ or MOOT_SERVER, or \
+             set LOCALAPPDATA to one"
+        }
+    };
+    PlaceError::Unusable { path: path.to_owned(), at: at.to_owned(), source, remedy }
 }
 
 /// Makes directories of a running server again that were removed: files that are open keep them here.
@@ -220,11 +235,14 @@ pub(super) fn check_fits(dir: &Path, system: bool) -> Result<(), PlaceError> {
                  it, and start the server as an administrator",
                 security.owner
             ),
-            false => format!("it belongs to {}, and the server runs as another", security.owner),
+            false => format!(
+                "it belongs to {}, and this program runs as another user; {OTHER_DIRECTORY}",
+                security.owner
+            ),
         });
     }
     if security.others_write {
-        return refuse("others may write to it".to_owned());
+        return refuse(format!("others may write to it; {OTHER_DIRECTORY}"));
     }
     check_safe(dir, owner)
 }
@@ -266,7 +284,9 @@ pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
     let look =
         |dir: &Path| of_file(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source });
     let refuse = |dir: &Path| {
-        let why = "others could put something else in place of what is below it".to_owned();
+        let why = format!(
+            "others could put something else in place of what is below it; {OTHER_DIRECTORY}"
+        );
         Err(PlaceError::Unsafe { path: dir.to_owned(), why })
     };
     if look(path)?.others_write {
@@ -324,6 +344,20 @@ mod tests {
         for bad in ["..", ".", "", "a b", "a\u{1b}"] {
             assert!(resolve(Some(bad), &env).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn directory_below_a_file_is_refused_with_a_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let places = Places::all_in(file.join("moot"));
+        for result in [check(&places), prepare(&places, false)] {
+            let Err(e) = result else { continue };
+            let text = e.to_string();
+            assert!(text.contains("file") && text.contains("--server DIR/"), "{text}");
+        }
+        assert!(prepare(&places, false).is_err());
     }
 
     #[test]

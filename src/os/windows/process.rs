@@ -127,6 +127,9 @@ pub fn end_by(signal: i32) -> ! {
     std::process::exit(128 + signal)
 }
 
+/// Files have no limit here.
+pub fn fail_at_file_size_limit() {}
+
 /// Runs something that installs handlers for Ctrl-C and the console's end.
 pub fn keep_ignored(install: impl FnOnce()) {
     install();

@@ -801,7 +801,7 @@ fn a_hole_is_a_line_that_is_seen() {
     screen.model.event(screen.now, Event::Gap { stream: dev, range: None, reason: GapReason::Run });
     screen.said("dev", 1, "bob", "another run");
     assert_eq!(screen.room("dev").head, 1);
-    assert!(screen.rows().iter().any(|row| row.contains("begins anew")));
+    assert!(screen.rows().iter().any(|row| row.contains("dev starts over: the server restarted")));
 }
 
 #[test]

@@ -248,13 +248,13 @@ impl Model {
         reason: GapReason,
     ) {
         let why = match reason {
-            GapReason::Run => "the server started anew",
+            GapReason::Run => "the server restarted",
             GapReason::Retention => "they were too old to be kept",
             GapReason::Backlog => "they fell out of the backlog",
             GapReason::Damage => "the history is damaged there",
         };
         let text = match range {
-            None => format!("{stream} begins anew: {why}, and kept no history"),
+            None => format!("{stream} starts over: {why}, and earlier messages are lost"),
             Some((first, last)) if first >= last => format!("message {first} is gone: {why}"),
             Some((first, last)) => {
                 let count = last.saturating_sub(first).saturating_add(1);

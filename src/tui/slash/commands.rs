@@ -165,14 +165,19 @@ pub(crate) fn help(line_mode: bool) -> String {
 }
 
 /// How each command is written, and what it does.
-pub(in crate::tui) fn entries(line_mode: bool) -> impl Iterator<Item = (String, &'static str)> {
+pub(crate) fn entries(line_mode: bool) -> impl Iterator<Item = (String, &'static str)> {
     let here = COMMANDS.iter().filter(move |command| command.line_mode || !line_mode);
     let commands = here.map(|command| (command.usage(), command.about));
     commands.chain([("//TEXT".to_owned(), "says /TEXT")])
 }
 
-/// One command with what it does.
+/// Returns a command's usage with its description.
 pub(crate) fn help_of(command: &CommandInfo) -> String {
+    format!("{}: {}", command.usage(), about(command))
+}
+
+/// Returns the whole description of a command.
+pub(crate) fn about(command: &CommandInfo) -> String {
     let more = match command.name {
         "announce" => {
             "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain shows it \
@@ -182,7 +187,7 @@ pub(crate) fn help_of(command: &CommandInfo) -> String {
         "msg" => "; on the screen, without TEXT, opens the conversation",
         _ => "",
     };
-    format!("{}: {}{more}", command.usage(), command.about)
+    format!("{}{more}", command.about)
 }
 
 /// What is said of a command that there is none of.

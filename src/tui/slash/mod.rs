@@ -5,9 +5,8 @@
 
 mod commands;
 
-pub(super) use self::commands::entries;
 use self::commands::unknown;
-pub(crate) use self::commands::{ArgKind, COMMANDS, CommandInfo, help, help_of};
+pub(crate) use self::commands::{ArgKind, COMMANDS, CommandInfo, about, entries, help, help_of};
 use super::hangul;
 use crate::{
     chat::{

@@ -62,7 +62,7 @@ fn what_can_not_be_shown_is_a_line() {
     term.wait_text("after");
     term.wait_rows("a line between them", |rows| {
         let at = |text: &str| rows.iter().position(|row| row.contains(text));
-        at("before") < at("begins anew") && at("begins anew") < at("after")
+        at("before") < at("starts over") && at("starts over") < at("after")
     });
 }
 
