@@ -117,7 +117,7 @@ impl Hub {
             else {
                 return;
             };
-            if !self.sessions.contains_key(&session) {
+            if !self.sessions.contains(session) {
                 continue;
             }
             let result = self.ask_for(now, session, serial, (counter, again));

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::{
-    Hub, is_here,
-    session::Session,
+    Hub,
+    sessions::Session,
     stream::{Stream, Topic},
 };
 use crate::{
@@ -186,8 +186,8 @@ impl Hub {
         self.streams.insert(Stream::conversation(tag, pair, Some(own), bytes));
         self.conversations.insert(pair, Some(own), tag);
         // The other one may never have been here.
-        let by_user = &self.by_user;
-        self.users.keep(other, |uid| is_here(by_user, uid));
+        let sessions = &self.sessions;
+        self.users.keep(other, |uid| sessions.has_user(uid));
         self.follow_new_conversation(tag, pair);
         Ok(tag)
     }
@@ -215,7 +215,7 @@ impl Hub {
                 let other = if session.peer.uid == low { high } else { low };
                 session.directs.take_from(other) && session.sub_key(tag).is_none()
             };
-            if self.sessions.get(&id).map(AsRef::as_ref).filter(lacks).is_some() {
+            if self.sessions.get(&id).filter(lacks).is_some() {
                 // Each leaves one conversation and subscribes to another.
                 self.told(SUBSCRIBED_COST_TOLD);
                 self.follow_spoken(id, tag);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Chunk, Hub, Rates, Rules, session::Wait};
+use super::{Action, Chunk, Hub, Rates, Rules, sessions::Wait};
 use crate::{
     chat::{
         batch::{Builder, Head},

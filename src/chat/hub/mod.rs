@@ -44,6 +44,7 @@ mod rooms;
 #[cfg(test)]
 mod scene;
 mod session;
+mod sessions;
 #[cfg(test)]
 mod shares;
 #[cfg(test)]
@@ -91,7 +92,7 @@ use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use request::Held;
 use rooms::Kick;
-use session::{Session, Wait};
+use sessions::{Session, Sessions, Wait};
 use stream::Stream;
 use streams::Streams;
 use submit::Pending;
@@ -232,10 +233,7 @@ struct Followed {
 #[derive(Debug)]
 pub struct Hub {
     rules: Rules,
-    /// Boxed: a table of many has empty places, which cost little then.
-    sessions: FxHashMap<SessionId, Box<Session>>,
-    /// The same in order of their users.
-    by_user: BTreeSet<(u32, SessionId)>,
+    sessions: Sessions,
     streams: Streams,
     rooms: BTreeMap<RoomName, StreamTag>,
     /// The same by their permanent ids.
@@ -261,7 +259,6 @@ pub struct Hub {
     /// Users whose texts take as much of the history as they may, and how much that is, bytes.
     over_history: HashMap<u32, u64>,
     instances: Instances,
-    away: BTreeMap<(u32, Option<Label>), Box<str>>,
     following: BTreeMap<(u32, Option<Label>), Followed>,
     /// Rises with each join that is kept: which names were used lately.
     uses: u64,
@@ -318,11 +315,6 @@ pub struct Hub {
     /// The running transaction has all records that there were.
     is_all_running: bool,
     dirty_streams: Vec<StreamTag>,
-    dirty_rows: Vec<SessionId>,
-    /// Rows that are written over several turns: a user may have many sessions.
-    late_rows: VecDeque<SessionId>,
-    /// Rows that change now are put off.
-    rows_late: bool,
     /// Things that were looked at since the server began.
     looked: Cell<usize>,
     /// Sessions that kicks still have to end.
@@ -335,11 +327,6 @@ pub struct Hub {
     builder: batch::Builder,
 }
 
-/// Returns true if a user has a session.
-fn is_here(by_user: &BTreeSet<(u32, SessionId)>, uid: u32) -> bool {
-    by_user.range((uid, SessionId(0))..=(uid, SessionId(u64::MAX))).next().is_some()
-}
-
 impl Hub {
     /// A hub without sessions or rooms.
     #[must_use]
@@ -350,8 +337,7 @@ impl Hub {
         let streams = Streams::new(announcements, rules.secret);
         Self {
             rules,
-            sessions: FxHashMap::default(),
-            by_user: BTreeSet::new(),
+            sessions: Sessions::default(),
             streams,
             rooms: BTreeMap::new(),
             room_ids: FxHashMap::default(),
@@ -368,7 +354,6 @@ impl Hub {
             usage_halved_us: 0,
             over_history: HashMap::new(),
             instances: Instances::default(),
-            away: BTreeMap::new(),
             following: BTreeMap::new(),
             uses: 0,
             marks: BTreeMap::new(),
@@ -400,9 +385,6 @@ impl Hub {
             commit_running: false,
             is_all_running: true,
             dirty_streams: Vec::new(),
-            dirty_rows: Vec::new(),
-            late_rows: VecDeque::new(),
-            rows_late: false,
             looked: Cell::new(0),
             kicks: VecDeque::new(),
             kick_streams_left: limits::KICK_STREAMS_PER_TURN,
@@ -423,7 +405,7 @@ impl Hub {
     /// Whether there is anything to do.
     #[must_use]
     pub fn has_actions(&self) -> bool {
-        !self.out.is_empty() || !self.dirty_rows.is_empty()
+        !self.out.is_empty() || self.sessions.has_changed_rows()
     }
 
     /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
@@ -435,7 +417,7 @@ impl Hub {
         }
         self.kick_streams_left = limits::KICK_STREAMS_PER_TURN;
         self.end_kicked(now);
-        self.mark_late_rows();
+        self.sessions.mark_late_rows();
         if self.delete_ending() {
             self.answer_held(now);
         }
@@ -491,7 +473,7 @@ impl Hub {
     /// Whether something was put off to the next turn, so that others have their part of this one.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        !self.late_rows.is_empty() || !self.kicks.is_empty()
+        self.sessions.has_late_rows() || !self.kicks.is_empty()
     }
 
     /// Counters for `status` and the presence table.
@@ -515,7 +497,7 @@ impl Hub {
     /// Sessions that listen.
     #[must_use]
     pub fn member_count(&self) -> usize {
-        self.sessions.values().filter(|session| session.listens()).count()
+        self.sessions.iter().filter(|session| session.listens()).count()
     }
 
     /// The room of a name, for tests and the shell's log.
@@ -548,8 +530,8 @@ impl Hub {
 
     /// Tells the hub the name of a user id that was looked up: of a session that begins, or of a conversation.
     pub fn name_user(&mut self, uid: u32, user: UserName) {
-        let by_user = &self.by_user;
-        self.users.called(self.turn_us, uid, user, |uid| is_here(by_user, uid));
+        let sessions = &self.sessions;
+        self.users.called(self.turn_us, uid, user, |uid| sessions.has_user(uid));
     }
 
     /// The name of a user id, if it was looked up lately.
@@ -629,8 +611,7 @@ impl Hub {
 
     /// Sessions of a user.
     fn sessions_of(&self, uid: u32) -> impl Iterator<Item = &Session> {
-        let ids = self.by_user.range((uid, SessionId(0))..=(uid, SessionId(u64::MAX)));
-        ids.filter_map(|(_, id)| self.sessions.get(id).map(AsRef::as_ref))
+        self.sessions.of_user(uid)
     }
 
     /// Whether more of what a session sends may be taken in this turn: each account has its share.
@@ -672,7 +653,7 @@ impl Hub {
     /// request is answered.
     fn caused_bytes(&self) -> usize {
         self.out.len() * limits::TOLD_COST_BYTES
-            + (self.dirty_rows.len() + self.late_rows.len()) * limits::ROW_COST_BYTES
+            + self.sessions.unwritten_rows() * limits::ROW_COST_BYTES
             + self.records.len() * limits::RECORD_COST_BYTES
             + self.looked.get() * limits::LOOK_COST_BYTES
     }
@@ -715,7 +696,7 @@ impl Hub {
         let mut all: Vec<Usage> = self.usage.values().copied().collect();
         all.sort_by_key(|u| std::cmp::Reverse((u.recent, u.bytes)));
         all.truncate(most);
-        for session in self.sessions.values() {
+        for session in self.sessions.iter() {
             if let Some(usage) = all.iter_mut().find(|usage| usage.uid == session.peer.uid) {
                 usage.sessions += 1;
             }
@@ -753,7 +734,7 @@ impl Hub {
         }
         if now.mono_us.saturating_sub(self.usage_halved_us) >= limits::USAGE_HALVES_MS * 1000 {
             self.usage_halved_us = now.mono_us;
-            let here: HashSet<u32> = self.sessions.values().map(|s| s.peer.uid).collect();
+            let here: HashSet<u32> = self.sessions.iter().map(|s| s.peer.uid).collect();
             self.usage.retain(|uid, usage| {
                 usage.recent /= 2;
                 usage.recent > 0 || here.contains(uid)

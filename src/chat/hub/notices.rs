@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     Action, Hub,
     quota::{AccountId, Holding, heaviest},
-    session::Session,
+    sessions::Session,
     submit::EntryDraft,
 };
 use crate::{
@@ -430,7 +430,7 @@ impl Hub {
     pub(super) fn announced(&mut self, number: u64) {
         let Some(announcing) = self.announcing.remove(&number) else { return };
         let Announcing { mut state, asked, only, wait, report_at } = announcing;
-        let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
+        let asked = asked.filter(|(id, _)| self.sessions.contains(*id));
         state.addressees = self.addressees(asked.map(|(id, _)| id), only);
         let members = state.addressees.len() as u32;
         let by_session =
@@ -611,7 +611,7 @@ impl Hub {
         let state = match (self.sessions.get(&addressee.member.session), addressee.gone) {
             (_, Some(Gone::Unknown)) => "unknown",
             (_, Some(Gone::Ended)) | (None, None) => "gone",
-            (Some(session), None) => self.state_of(session).word(),
+            (Some(session), None) => self.sessions.state_of(session).word(),
         };
         Missing {
             name: addressee.member.name(),

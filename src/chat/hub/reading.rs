@@ -1,6 +1,10 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
-use super::{Hub, request::of_user, session::Wait, stream::Topic};
+use super::{
+    Hub,
+    sessions::{Wait, of_user},
+    stream::Topic,
+};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -519,12 +523,12 @@ impl Hub {
         let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
         let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
-        self.with_late_rows(sessions.len(), |hub| {
-            for session in sessions {
-                hub.send(session, crate::chat::event::Event::Deleted { stream: tag });
-                hub.part(session, tag, crate::chat::member::EndCause::Server);
-            }
-        });
+        self.sessions.set_late(sessions.len());
+        for session in sessions {
+            self.send(session, crate::chat::event::Event::Deleted { stream: tag });
+            self.part(session, tag, crate::chat::member::EndCause::Server);
+        }
+        self.sessions.write_rows_at_once();
         self.asking_room_gone(tag);
         // Who waits to say something there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Action, Hub,
     rooms::NewRoom,
-    session::{Directs, Wait},
+    sessions::{Directs, Wait, of_user},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) struct Held {
 impl Hub {
     /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
     pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
-        if !self.sessions.contains_key(&id) {
+        if !self.sessions.contains(id) {
             return;
         }
         self.charged(id, |hub| match hub.room_to_await(id, &request) {
@@ -240,8 +240,8 @@ impl Hub {
         label: Option<&Label>,
     ) -> Result<(), Refusal> {
         let called =
-            |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
-        let here = |s: &&super::session::Session| s.listens() && called(s);
+            |s: &super::sessions::Session| label.is_none() || s.member.label.as_ref() == label;
+        let here = |s: &&super::sessions::Session| s.listens() && called(s);
         if self.rules.store && self.rules.persistent {
             // It is kept until it is read.
             return Ok(());
@@ -392,7 +392,7 @@ impl Hub {
             }
             let Held { session: id, serial, request, room } = held;
             self.let_go(id, Wait::Commit);
-            if !self.sessions.contains_key(&id) {
+            if !self.sessions.contains(id) {
                 continue;
             }
             if self.known_stream(room).is_some() {
@@ -505,7 +505,7 @@ impl Hub {
             session.subs.push((tag, key));
         }
         self.accounts.charge(account, usize::try_from(backlog).unwrap_or(0) / 4);
-        self.mark_row(id);
+        self.sessions.mark_row(id);
         self.settle_channel(tag);
         (seen + 1, new_run)
     }
@@ -713,14 +713,4 @@ impl Hub {
             false => refuse(RefusalCode::Failed, format!("{name} does not follow {room}")),
         }
     }
-}
-
-/// Entries of one user in a map that is ordered by users.
-pub(super) fn of_user<'a, K: Ord, V>(
-    map: &'a BTreeMap<K, V>,
-    first: K,
-    uid_of: impl Fn(&K) -> u32 + 'a,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    let uid = uid_of(&first);
-    map.range(first..).take_while(move |(key, _)| uid_of(key) == uid)
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    Action, Hub, is_here,
+    Action, Hub,
     quota::Holding,
-    session::Session,
+    sessions::Session,
     stream::{Stream, Topic},
     submit::EntryDraft,
 };
@@ -66,16 +66,16 @@ impl Hub {
     /// What was found out about a user before his session began.
     pub fn set_rights(&mut self, uid: u32, rights: Rights) {
         if self.rights.len() >= USERS_KNOWN_MAX && !self.rights.contains_key(&uid) {
-            let by_user = &self.by_user;
-            self.rights.retain(|uid, _| is_here(by_user, *uid));
+            let sessions = &self.sessions;
+            self.rights.retain(|uid, _| sessions.has_user(*uid));
         }
         self.rights.insert(uid, rights);
     }
 
     /// Sets the rooms that the configuration has a user lead.
     pub fn set_configured_leads(&mut self, uid: u32, rooms: &Arc<[RoomName]>) {
-        let by_user = &self.by_user;
-        self.configured_leads.retain(|other, _| *other != uid && is_here(by_user, *other));
+        let sessions = &self.sessions;
+        self.configured_leads.retain(|other, _| *other != uid && sessions.has_user(*other));
         if !rooms.is_empty() {
             self.configured_leads.insert(uid, Arc::clone(rooms));
         }
@@ -502,8 +502,8 @@ impl Hub {
     fn who_info(&self, session: &Session) -> WhoInfo {
         WhoInfo {
             member: (*session.member).clone(),
-            state: self.state_of(session),
-            status: self.away_text(session).unwrap_or_default().to_owned(),
+            state: self.sessions.state_of(session),
+            status: self.sessions.away_text(session).unwrap_or_default().to_owned(),
             since_wall_us: session.since_wall_us,
             active_mono_us: session.active_us,
         }
@@ -679,12 +679,12 @@ impl Hub {
     ) {
         let by = self.called(self.sessions[&by].peer.uid);
         let sessions = self.sessions_in(uid, tag, label);
-        self.with_late_rows(sessions.len(), |hub| {
-            for id in sessions {
-                hub.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
-                hub.part(id, tag, EndCause::Kicked);
-            }
-        });
+        self.sessions.set_late(sessions.len());
+        for id in sessions {
+            self.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
+            self.part(id, tag, EndCause::Kicked);
+        }
+        self.sessions.write_rows_at_once();
         self.new_key(tag);
     }
 

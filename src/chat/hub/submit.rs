@@ -9,7 +9,7 @@ use super::{
     instances::{Again, InstanceKey, NewLines},
     notices::withheld,
     quota::{AccountId, Holding, share},
-    session::Wait,
+    sessions::Wait,
     stream::{Stream, Topic, Way},
 };
 use crate::{

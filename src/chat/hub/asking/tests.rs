@@ -190,7 +190,7 @@ impl Room {
     /// Time passes for all but some sessions, which are stopped.
     fn after_ms_without(&mut self, ms: u64, stopped: &[u64]) {
         self.now.mono_us += ms * 1000;
-        for id in self.hub.sessions.keys().copied().collect::<Vec<_>>() {
+        for id in self.hub.sessions.iter().map(|s| s.member.session).collect::<Vec<_>>() {
             if !stopped.contains(&id.0) {
                 self.hub.heard(self.now, id);
             }
