@@ -40,7 +40,7 @@ impl Hub {
             at.and_then(|at| self.audit.remove(at));
         }
         self.audit.push_back(entry.clone());
-        self.records.push(Record::Audit(entry));
+        self.commits.add(Record::Audit(entry));
     }
 
     /// The same, if it was by no right in the room itself.

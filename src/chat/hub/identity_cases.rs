@@ -8,7 +8,7 @@ use crate::{
         frames::{Hello, Line, Submit, SubmitTo},
         member::{Kind, Peer},
         refusal::{Refusal, RefusalCode},
-        reply::StreamInfo,
+        reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
         rules::Role,
         store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
@@ -310,7 +310,7 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     };
     assert!(house.settle().iter().any(refused));
     assert!(house.hub.room_tag(&other).is_none());
-    assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
+    assert!(house.hub.unstored_rooms.is_empty() && house.hub.commits.answers_all());
 }
 
 #[test]
@@ -422,9 +422,9 @@ fn room_that_was_never_stored_leaves_no_record() {
         house.hub.actions();
     }
     assert!(
-        house.hub.records.len() + house.hub.records_running.len() <= 3,
+        house.hub.commits.records().len() + house.hub.commits.chosen().records.len() <= 3,
         "{:?}",
-        house.hub.records
+        house.hub.commits.records()
     );
     assert!(house.hub.unstored_rooms.is_empty());
 }
@@ -441,9 +441,9 @@ fn names_of_deleted_rooms_are_bounded_over_restarts() {
     };
     let gone_rooms = (0..3 * limits::GONE_ROOMS_MAX as u64).map(gone).collect();
     let mut house = House::of(Hub::restored(rules, Restored { gone_rooms, ..Restored::default() }));
-    let forgotten = house.hub.records.len();
+    let forgotten = house.hub.commits.records().len();
     assert!(forgotten >= 2 * limits::GONE_ROOMS_MAX);
-    assert!(house.hub.records.iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
+    assert!(house.hub.commits.records().iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
     house.settle();
     assert_eq!(house.say(BOB, SubmitTo::Room(dev())), Ok(50), "behind all that are forgotten");
 }

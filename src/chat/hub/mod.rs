@@ -18,6 +18,8 @@ mod audit;
 mod backlogs;
 #[cfg(test)]
 mod cases;
+mod commit;
+mod commits;
 mod conversations;
 #[cfg(test)]
 mod effort;
@@ -30,6 +32,8 @@ mod identity_cases;
 mod instances;
 mod ledger;
 mod notices;
+mod pending;
+mod publish;
 mod quota;
 mod reading;
 #[cfg(test)]
@@ -74,7 +78,6 @@ use crate::{
         member::SessionId,
         message::RunId,
         names::{Label, RoomName, UserName},
-        reply::Reply,
         roster::{Counters, Row},
         rules::{Policy, Rights},
         store::{Audit, Entry, Fetch, Record},
@@ -85,17 +88,16 @@ use crate::{
     limits,
 };
 use asking::Asking;
+use commits::Commits;
 use conversations::Conversations;
 use gone::Gone;
 use instances::Instances;
 use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
-use request::Held;
 use rooms::Kick;
 use sessions::{Session, Sessions, Wait};
 use stream::Stream;
 use streams::Streams;
-use submit::Pending;
 
 /// What the operator and the machine decide for a hub.
 #[derive(Debug, Clone)]
@@ -240,8 +242,6 @@ pub struct Hub {
     room_ids: FxHashMap<RoomId, StreamTag>,
     /// Rooms that were created and are not stored yet.
     unstored_rooms: HashSet<StreamTag>,
-    /// Requests that wait until their rooms are.
-    held: Vec<Held>,
     conversations: Conversations,
     /// Bytes of all backlogs, at most.
     backlog_bytes: usize,
@@ -266,21 +266,7 @@ pub struct Hub {
     marks: BTreeMap<(u32, Option<Label>, StreamTag), u64>,
     /// Numbers of deleted rooms: they are not given again.
     gone: Gone,
-    /// To be kept with the next transaction.
-    records: Vec<Record>,
-    /// Records of the running transaction.
-    records_running: Vec<Record>,
-    /// Last wills whose commits failed, and their rooms.
-    unsaid_wills: Vec<(StreamTag, Pending)>,
-    /// When records that failed are tried again, if no message is.
-    retry_records_us: u64,
-    /// Failed transactions since records and messages were last stored together.
-    failures: u32,
-    /// Answers that are given once what they tell of is kept.
-    replies: Vec<(SessionId, u32, Reply)>,
-    replies_running: Vec<(SessionId, u32, Reply)>,
-    /// Requests that are answered later, of those or of rooms to be deleted, by session.
-    replies_of: FxHashMap<SessionId, usize>,
+    commits: Commits,
     /// Rooms to be deleted once nothing is under way in them, and who is told.
     deleting: Vec<(StreamTag, SessionId, u32)>,
     /// Something was said or read since badges were counted.
@@ -310,10 +296,6 @@ pub struct Hub {
     last_fetch: u64,
     /// When sessions whose fetches failed try again, microseconds.
     fetches_due: BTreeSet<(u64, SessionId)>,
-    committing: VecDeque<StreamTag>,
-    commit_running: bool,
-    /// The running transaction has all records that there were.
-    is_all_running: bool,
     dirty_streams: Vec<StreamTag>,
     /// Things that were looked at since the server began.
     looked: Cell<usize>,
@@ -342,7 +324,6 @@ impl Hub {
             rooms: BTreeMap::new(),
             room_ids: FxHashMap::default(),
             unstored_rooms: HashSet::new(),
-            held: Vec::new(),
             conversations: Conversations::default(),
             backlog_bytes: 0,
             users: Users::default(),
@@ -358,14 +339,7 @@ impl Hub {
             uses: 0,
             marks: BTreeMap::new(),
             gone: Gone::default(),
-            records: Vec::new(),
-            records_running: Vec::new(),
-            unsaid_wills: Vec::new(),
-            retry_records_us: 0,
-            failures: 0,
-            replies: Vec::new(),
-            replies_running: Vec::new(),
-            replies_of: FxHashMap::default(),
+            commits: Commits::default(),
             deleting: Vec::new(),
             unread_changed: true,
             asking,
@@ -381,9 +355,6 @@ impl Hub {
             rekeyed: BTreeSet::new(),
             last_fetch: 0,
             fetches_due: BTreeSet::new(),
-            committing: VecDeque::new(),
-            commit_running: false,
-            is_all_running: true,
             dirty_streams: Vec::new(),
             looked: Cell::new(0),
             kicks: VecDeque::new(),
@@ -629,12 +600,12 @@ impl Hub {
     /// whomever, what is to be stored, which rows changed, and what was looked at.
     fn charged<T>(&mut self, id: SessionId, act: impl FnOnce(&mut Self) -> T) -> T {
         let account = self.sessions.get(&id).map(|session| session.account);
-        let (before, records_before) = (self.caused_bytes(), self.records.len());
+        let (before, records_before) = (self.caused_bytes(), self.commits.records().len());
         let result = act(self);
         if let Some(account) = account
             && self.rules.store
         {
-            let new = self.records.iter().skip(records_before);
+            let new = self.commits.records().iter().skip(records_before);
             let weight = new.clone().map(Record::weight).sum::<usize>();
             self.looked_at(
                 (weight - new.count()) * limits::RECORD_COST_BYTES / limits::LOOK_COST_BYTES,
@@ -654,7 +625,7 @@ impl Hub {
     fn caused_bytes(&self) -> usize {
         self.out.len() * limits::TOLD_COST_BYTES
             + self.sessions.unwritten_rows() * limits::ROW_COST_BYTES
-            + self.records.len() * limits::RECORD_COST_BYTES
+            + self.commits.records().len() * limits::RECORD_COST_BYTES
             + self.looked.get() * limits::LOOK_COST_BYTES
     }
 

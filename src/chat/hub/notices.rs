@@ -8,9 +8,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Action, Hub,
+    pending::EntryDraft,
     quota::{AccountId, Holding, heaviest},
     sessions::Session,
-    submit::EntryDraft,
 };
 use crate::{
     chat::{
@@ -300,7 +300,7 @@ impl Hub {
             let schedule = self.make_schedule();
             state.schedule = Some(schedule);
             state.wall_us = at_us;
-            self.records.push(Record::Notice(Box::new(state.clone())));
+            self.commits.add(Record::Notice(Box::new(state.clone())));
             self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
             let kept = self.rules.persistent;
             return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
@@ -320,24 +320,19 @@ impl Hub {
         announcing.state.wall_us = now.wall_us;
         let state = &announcing.state;
         let draft = EntryDraft {
-            from: Arc::clone(&state.from),
-            reply_to: None,
-            to_label: None,
             notice: Some(Box::new(state.notice())),
-            will: None,
-            text: (&*state.text).into(),
-            submit: None,
+            ..EntryDraft::new(Arc::clone(&state.from), (&*state.text).into())
         };
         let number = self.number(now, ANNOUNCEMENTS, account, draft);
         announcing.state.number = Some(number);
         if let Some(schedule) = announcing.state.schedule
             && !planted(Fault::ScheduledTwice)
         {
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
         // Until it is published nobody knows whom it was for.
         let kept = NoticeState { forgotten: true, ..announcing.state.clone() };
-        self.records.push(Record::Notice(Box::new(kept)));
+        self.commits.add(Record::Notice(Box::new(kept)));
         self.announcing.insert(number, announcing);
     }
 
@@ -385,8 +380,7 @@ impl Hub {
             | Record::Receipt(_)
             | Record::Mark { .. } => true,
         };
-        self.records_running.retain(stays);
-        self.records.retain(stays);
+        self.commits.drop_all(|record| !stays(record));
         if let Some((session, serial)) = announcing.asked {
             let result = Err(Refusal::new(RefusalCode::Failed, why));
             self.out.push(Action::Send(session, Frame::Reply { serial, result }));
@@ -395,7 +389,7 @@ impl Hub {
             && !planted(Fault::FailedScheduleLost)
         {
             announcing.state.number = None;
-            self.records.push(Record::Notice(Box::new(announcing.state.clone())));
+            self.commits.add(Record::Notice(Box::new(announcing.state.clone())));
             let not_before_us = now.mono_us + RECORDS_RETRY_MS * 1000;
             let waiting = Waiting { state: announcing.state, not_before_us };
             self.waiting.insert(schedule, waiting);
@@ -495,7 +489,7 @@ impl Hub {
         if let Some(watch) = posted.watch {
             self.send(watch.session, Event::Covered { number });
         }
-        self.records.push(Record::NoticeGone(NoticeId::Number(number)));
+        self.commits.add(Record::NoticeGone(NoticeId::Number(number)));
     }
 
     /// A room is deleted: what was or is to be announced to it goes with it.
@@ -511,7 +505,7 @@ impl Hub {
         let waiting = self.waiting.iter().filter(|(_, w)| of_room(&w.state));
         for schedule in waiting.map(|(schedule, _)| *schedule).collect::<Vec<_>>() {
             self.waiting.remove(&schedule);
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
         self.stream_mut(ANNOUNCEMENTS).backlog.forget_secrets(tag);
     }
@@ -786,7 +780,7 @@ impl Hub {
         if let Some(schedule) = waits {
             self.waiting.remove(&schedule);
             act.into_iter().for_each(|act| self.audit(now, uid, act));
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
             return Ok(Reply::Done);
         }
         let NoticeId::Number(number) = shown else { return Ok(Reply::Done) };
@@ -933,7 +927,7 @@ impl Hub {
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));
                         // The room was deleted, or he has no say in it any more.
-                        self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+                        self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;
                     }
                 },
@@ -965,7 +959,7 @@ impl Hub {
             {
                 self.accounts.add_records(AccountId::User(uid), record.weight());
             }
-            self.records.extend(record);
+            record.into_iter().for_each(|record| self.commits.add(record));
         }
     }
 
@@ -978,7 +972,9 @@ impl Hub {
 
     /// Has what changed in receipts kept.
     pub fn keep_notices(&mut self) {
-        self.records.extend(self.notices.values_mut().filter_map(Posted::take_unstored));
+        for record in self.notices.values_mut().filter_map(Posted::take_unstored) {
+            self.commits.add(record);
+        }
     }
 
     /// Makes the number of an announcement that waits. It does not say how many others wait.

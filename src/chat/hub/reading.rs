@@ -461,7 +461,7 @@ impl Hub {
         self.unread_changed = true;
         if self.is_stored(tag) {
             let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
-            self.records.push(Record::Mark { uid, label, stream, seq });
+            self.commits.add(Record::Mark { uid, label, stream, seq });
         }
         Ok(())
     }
@@ -489,7 +489,7 @@ impl Hub {
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
         self.deleting.push((tag, id, serial));
-        self.count_waiting(id, true);
+        self.commits.count_waiting(id, true);
         Ok(())
     }
 
@@ -510,7 +510,7 @@ impl Hub {
                 continue;
             }
             self.deleting.remove(at);
-            self.count_waiting(id, false);
+            self.commits.count_waiting(id, false);
             self.delete_now(tag);
             self.reply_when_kept(id, serial, Reply::Done);
         }
@@ -545,12 +545,12 @@ impl Hub {
         self.marks.retain(|(_, _, of), _| *of != tag);
         let is_about = |record: &Record| record.is_about_room(&name);
         let is_unstored = self.unstored_rooms.remove(&tag);
-        let stored = !is_unstored || self.records_running.iter().any(is_about);
+        let stored = !is_unstored || self.commits.is_committing(is_about);
         if stored {
-            self.records.push(Record::RoomGone { name: name.clone(), head });
+            self.commits.add(Record::RoomGone { name: name.clone(), head });
         } else {
             // The store never learns of it.
-            self.records.retain(|record| !is_about(record));
+            self.commits.drop_filling(is_about);
         }
         self.bury(GoneRoom { name, creator_uid, private, head }, stored);
     }
@@ -558,7 +558,7 @@ impl Hub {
     /// Remembers the numbers of a deleted room.
     pub(super) fn bury(&mut self, room: GoneRoom, stored: bool) {
         if let Some(name) = self.gone.add(room, stored) {
-            self.records.push(Record::RoomForgotten { name, floor: self.gone.floor() });
+            self.commits.add(Record::RoomForgotten { name, floor: self.gone.floor() });
         }
     }
 }
@@ -665,7 +665,7 @@ mod tests {
         assert_eq!((hub.room_tag(&room), replies(&mut hub)), (None, vec![]));
         hub.stored(NOW);
         assert_eq!(replies(&mut hub), [(7, None)]);
-        assert!(hub.replies_of.is_empty());
+        assert!(hub.commits.answers_all());
         // The refused text has no number.
         say(&mut hub, 3, &room, "two");
         assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 2);
@@ -710,9 +710,9 @@ mod tests {
         let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
         hub.end_turn(NOW);
-        assert_eq!(hub.waiting_replies(SessionId(1)), 1);
+        assert_eq!(hub.commits.waiting(SessionId(1)), 1);
         hub.store_failed(NOW, "disk full");
-        assert!(hub.replies_of.is_empty());
+        assert!(hub.commits.answers_all());
         let told = replies(&mut hub);
         assert!(told[0].1.as_ref().is_some_and(|text| text.contains("disk full")), "{told:?}");
         hub.tick(Now { mono_us: 10_000_000, wall_us: 1 });

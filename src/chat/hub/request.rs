@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Action, Hub,
+    commits::Held,
     rooms::NewRoom,
     sessions::{Directs, Wait, of_user},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
@@ -29,15 +30,6 @@ use crate::{
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
 
-/// A request that waits for the commit of the room it names.
-#[derive(Debug)]
-pub(super) struct Held {
-    session: SessionId,
-    serial: u32,
-    request: Request,
-    room: StreamTag,
-}
-
 impl Hub {
     /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
     pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
@@ -60,7 +52,7 @@ impl Hub {
         );
         // A join does not wait there, and a refusal would end the follow for good.
         let is_join = matches!(request, Request::Join { .. });
-        let waiting = self.waiting_replies(id);
+        let waiting = self.commits.waiting(id);
         let result = if !is_join && waiting >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
@@ -359,7 +351,7 @@ impl Hub {
         request: &Request,
     ) -> Result<Option<StreamTag>, Refusal> {
         // While the store fails, rooms are used before they are stored.
-        let may_wait = self.rules.persistent && self.failures == 0;
+        let may_wait = self.rules.persistent && self.commits.is_healthy();
         if !may_wait || planted(Fault::RoomNamedBeforeCommit) {
             return Ok(None);
         }
@@ -375,7 +367,7 @@ impl Hub {
 
     /// Keeps a request until its room is stored, and pauses its session: later requests stay behind it.
     fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamTag) {
-        self.held.push(Held { session: id, serial, request, room });
+        self.commits.hold(Held { session: id, serial, request, room });
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waits = Some(Wait::Commit);
             self.out.push(Action::Pause(id));
@@ -384,10 +376,10 @@ impl Hub {
 
     /// Answers the requests that waited for the commit of their rooms: it is done, or it failed.
     pub(super) fn answer_held(&mut self, now: Now) {
-        for held in std::mem::take(&mut self.held) {
+        for held in self.commits.take_held() {
             // Another transaction may have been under way when the room was created.
-            if self.failures == 0 && self.unstored_rooms.contains(&held.room) {
-                self.held.push(held);
+            if self.commits.is_healthy() && self.unstored_rooms.contains(&held.room) {
+                self.commits.hold(held);
                 continue;
             }
             let Held { session: id, serial, request, room } = held;
@@ -641,7 +633,7 @@ impl Hub {
             return;
         }
         followed.rooms.push(room.clone());
-        self.records.push(crate::chat::store::Record::Follow {
+        self.commits.add(crate::chat::store::Record::Follow {
             uid,
             label: label.clone(),
             room: room.clone(),
@@ -666,7 +658,7 @@ impl Hub {
         }
         if found {
             let (uid, label) = key;
-            self.records.push(crate::chat::store::Record::Follow {
+            self.commits.add(crate::chat::store::Record::Follow {
                 uid,
                 label,
                 room: room.clone(),
@@ -701,7 +693,7 @@ impl Hub {
         let Some(label) = self.oldest_name(uid) else { return false };
         self.following.remove(&(uid, Some(label.clone())));
         self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
-        self.records.push(crate::chat::store::Record::NameGone { uid, label });
+        self.commits.add(crate::chat::store::Record::NameGone { uid, label });
         true
     }
 

@@ -655,7 +655,7 @@ fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
     world.hub.tick(world.now);
     world.look();
     assert_eq!(wills(&world.store(Ok(())).unwrap().1), 1);
-    assert!(world.hub.unsaid_wills.is_empty());
+    assert!(world.hub.commits.wills_of(None) == 0);
 }
 
 #[test]
@@ -680,9 +680,7 @@ fn unsaid_wills_of_one_user_leave_some_to_others() {
     };
     end_many(&mut world, ANN, WILLS_UNSAID_MAX + 10);
     end_many(&mut world, BOB, 3);
-    let of = |uid: u32| {
-        world.hub.unsaid_wills.iter().filter(|(_, pending)| pending.entry.from.uid == uid).count()
-    };
+    let of = |uid: u32| world.hub.commits.wills_of(Some(uid));
     assert!(of(ANN) < WILLS_UNSAID_MAX + 1 && of(BOB) > 0, "{} {}", of(ANN), of(BOB));
 }
 
@@ -710,7 +708,7 @@ fn change_is_answered_with_its_own_record_only() {
     world.hub.request(world.now, ann, 7, Request::Announce(announce));
     world.turn();
     let waits = |world: &World| {
-        let mut replies = world.hub.replies.iter().chain(&world.hub.replies_running);
+        let mut replies = world.hub.commits.replies();
         replies.any(|(_, serial, _)| *serial == 7)
     };
     let is_its = |record: &Record| matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)));
@@ -770,6 +768,6 @@ fn failing_record_does_not_stop_messages() {
     world.now.mono_us += 2_000_000;
     world.turn();
     world.store_all();
-    assert_eq!(world.hub.failures, 0);
-    assert!(world.hub.records.is_empty());
+    assert!(world.hub.commits.is_healthy());
+    assert!(world.hub.commits.records().is_empty());
 }

@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     Action, Hub,
+    pending::EntryDraft,
     quota::Holding,
     sessions::Session,
     stream::{Stream, Topic},
-    submit::EntryDraft,
 };
 use crate::{
     chat::{
@@ -136,17 +136,10 @@ impl Hub {
         let (account, from) = (session.account, Arc::clone(&session.member));
         let whom =
             if uid == from.uid { "himself".to_owned() } else { format!("@{}", self.called(uid)) };
-        let draft = EntryDraft {
+        let draft = EntryDraft::new(
             from,
-            reply_to: None,
-            to_label: None,
-            notice: None,
-            will: None,
-            text: format!("-- let {whom} into this room, as an operator of the server")
-                .as_str()
-                .into(),
-            submit: None,
-        };
+            format!("-- let {whom} into this room, as an operator of the server").as_str().into(),
+        );
         self.number(now, tag, account, draft);
     }
 
@@ -322,10 +315,7 @@ impl Hub {
         new: NewRoom,
     ) -> Result<Option<StreamTag>, Refusal> {
         // Until a deletion is kept, what was said in the room is still to be found under its name.
-        let is_it =
-            |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
-        let is_ending = self.records.iter().chain(&self.records_running).any(is_it);
-        if self.rooms.contains_key(room) || (self.rules.store && is_ending) {
+        if self.rooms.contains_key(room) || (self.rules.store && self.commits.has_end_of(room)) {
             return Ok(None);
         }
         let tag = self.make_tag(uid)?;
@@ -413,7 +403,7 @@ impl Hub {
                 read_only: rules.read_only,
                 head: stream.inherited,
             };
-            self.records.push(record);
+            self.commits.add(record);
         }
     }
 
@@ -568,7 +558,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         if changed && kept {
-            self.records.push(Record::Role { room: name.clone(), uid, role, on });
+            self.commits.add(Record::Role { room: name.clone(), uid, role, on });
         }
         // Whoever is shut out keeps no office.
         let shuts_out = matches!((role, on), (Role::Banned, true) | (Role::Invited, false));
@@ -597,7 +587,7 @@ impl Hub {
         let had = |role: &Role| rules.set(uid, *role, false) == Some(true);
         let gone: Vec<Role> = [Role::Invited, Role::Operator].into_iter().filter(had).collect();
         for role in &gone {
-            self.records.push(Record::Role { room: name.clone(), uid, role: *role, on: false });
+            self.commits.add(Record::Role { room: name.clone(), uid, role: *role, on: false });
         }
     }
 
@@ -755,7 +745,7 @@ impl Hub {
                 sessions.push(of);
             }
         }
-        self.count_waiting(id, true);
+        self.commits.count_waiting(id, true);
         let kick = Kick { by: own, turned_out: uid != own, sessions, asked: (id, serial) };
         self.kicks.push_back(kick);
         self.end_kicked(now);
@@ -770,7 +760,7 @@ impl Hub {
             let (by, turned_out, (asked, serial)) = (kick.by, kick.turned_out, kick.asked);
             let Some(session) = kick.sessions.pop() else {
                 self.kicks.pop_front();
-                self.count_waiting(asked, false);
+                self.commits.count_waiting(asked, false);
                 let result = Ok(Reply::Done);
                 self.out.push(Action::Send(asked, Frame::Reply { serial, result }));
                 continue;

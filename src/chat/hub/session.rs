@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{
     Action, Hub,
     instances::InstanceKey,
+    pending::EntryDraft,
     quota::AccountId,
     sessions::{Directs, Session},
     stream::{Topic, Way},
-    submit::EntryDraft,
 };
 use crate::{
     chat::{
@@ -178,15 +178,7 @@ impl Hub {
         let account = session.account;
         let from = Arc::clone(&session.member);
         // It can't wait, and needs no bound beside that of wills: others of its user may have used up theirs.
-        let draft = EntryDraft {
-            from,
-            reply_to: None,
-            to_label: None,
-            notice: None,
-            will: Some(cause),
-            text: will.as_str().into(),
-            submit: None,
-        };
+        let draft = EntryDraft { will: Some(cause), ..EntryDraft::new(from, will.as_str().into()) };
         self.number(now, tag, account, draft);
         true
     }

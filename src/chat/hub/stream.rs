@@ -8,19 +8,20 @@ use std::{
 use slab::Slab;
 
 use super::{
+    pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES, Pending},
     quota::{AccountId, Holding},
-    submit::Pending,
 };
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
+        clock::Now,
         event::Event,
         frames::ANNOUNCEMENTS,
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
-        store::{Span, StreamKey},
+        store::{Entry, Span, StreamKey},
         stream_id::{Channel, RoomId, StreamTag},
     },
     faults::{Fault, planted},
@@ -267,6 +268,39 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Gives a message its number and puts it on its way; gives the length of its text.
+    pub(super) fn number(
+        &mut self,
+        now: Now,
+        to_store: bool,
+        account: AccountId,
+        draft: EntryDraft,
+    ) -> usize {
+        self.numbered += 1;
+        let text_bytes = draft.text.len();
+        let bytes = text_bytes + MESSAGE_OVERHEAD_BYTES;
+        let entry = Entry {
+            stream: Arc::clone(&self.key),
+            seq: self.numbered,
+            wall_us: now.wall_us,
+            from: draft.from,
+            reply_to: draft.reply_to,
+            to_label: draft.to_label,
+            notice: draft.notice,
+            will: draft.will,
+            text: draft.text,
+            submit: draft.submit.and_then(|(key, counter)| Some((key.stored_as()?, counter))),
+        };
+        self.in_flight_bytes += bytes;
+        let pending = Pending { entry, submit: draft.submit, account, bytes };
+        if to_store {
+            self.uncommitted.push_back(pending);
+        } else {
+            self.ready.push_back(pending);
+        }
+        text_bytes
+    }
+
     fn new(tag: StreamTag, topic: Topic, head: u64, backlog_bytes_max: usize) -> Self {
         let key = match &topic {
             Topic::Announcements => StreamKey::Announcements,
@@ -630,6 +664,7 @@ pub(super) fn cursor_of(
     begin: crate::chat::request::Begin,
 ) -> (u64, bool) {
     use crate::chat::request::Begin;
+
     let head = stream.backlog.head();
     match begin {
         Begin::Now => (head, false),
