@@ -179,7 +179,7 @@ impl Hub {
         self.accounts.end_commit(true);
         let Failed { replies, receipts } = self.commits.fail(now.mono_us);
         for number in receipts {
-            self.receipt_failed(number);
+            self.announcements.receipt_failed(number);
         }
         for (id, serial, reply) in replies {
             self.commits.count_waiting(id, false);
@@ -256,7 +256,7 @@ impl Hub {
     /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
     /// repeat what is still on its way.
     pub(super) fn reply_when_kept(&mut self, id: SessionId, serial: u32, reply: Reply) {
-        let is_new = !self.urgent_notices.is_empty();
+        let is_new = self.announcements.has_urgent();
         let now = match self.rules.store {
             true => self.commits.keep_reply(is_new, (id, serial, reply)),
             false => Some((id, serial, reply)),

@@ -13,6 +13,7 @@
 //! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a clock,
 //! touches a socket or blocks.
 
+mod announcements;
 mod asking;
 mod audit;
 mod backlogs;
@@ -87,12 +88,12 @@ use crate::{
     faults::{Fault, planted},
     limits,
 };
+use announcements::Announcements;
 use asking::Asking;
 use commits::Commits;
 use conversations::Conversations;
 use gone::Gone;
 use instances::Instances;
-use notices::{Announcing, Posted, Waiting};
 use quota::Accounts;
 use rooms::Kick;
 use sessions::{Session, Sessions, Wait};
@@ -273,20 +274,7 @@ pub struct Hub {
     unread_changed: bool,
     /// Jobs and workers.
     asking: Asking,
-    /// Announcements that are not published yet.
-    announcing: BTreeMap<u64, Announcing>,
-    /// Announcements that wait for their time.
-    waiting: BTreeMap<u64, Waiting>,
-    /// Scheduled announcements that were made in this run.
-    schedules: u64,
-    /// Announcements, with their receipts.
-    notices: BTreeMap<u64, Posted>,
-    /// Those of them that somebody waits for to be kept.
-    urgent_notices: BTreeSet<u64>,
-    /// When receipts were last kept.
-    notices_kept_us: u64,
-    /// How many were open when that was last looked at.
-    notices_open: usize,
+    announcements: Announcements,
     /// Both clocks of the last turn.
     turn_us: u64,
     wall_us: i64,
@@ -343,13 +331,7 @@ impl Hub {
             deleting: Vec::new(),
             unread_changed: true,
             asking,
-            announcing: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            schedules: 0,
-            notices: BTreeMap::new(),
-            urgent_notices: BTreeSet::new(),
-            notices_kept_us: 0,
-            notices_open: 0,
+            announcements: Announcements::default(),
             turn_us: 0,
             wall_us: 0,
             rekeyed: BTreeSet::new(),
@@ -406,7 +388,7 @@ impl Hub {
             self.publish(now, tag);
         }
         self.offer_jobs(now);
-        if !self.urgent_notices.is_empty() {
+        if self.announcements.has_urgent() {
             self.commit_next(now);
         }
         // Publishing marks nothing dirty itself, so the allocation can be kept.

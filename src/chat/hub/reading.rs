@@ -502,7 +502,7 @@ impl Hub {
     pub(super) fn delete_ending(&mut self) -> bool {
         let (mut at, before) = (0, self.deleting.len());
         while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
-            let announcing = self.announcing.values().any(|a| a.is_for(tag));
+            let announcing = self.announcements.begun().any(|a| a.is_for(tag));
             // It may have been deleted for another user who asked as well.
             let in_flight = self.known_stream(tag).map_or(0, |stream| stream.in_flight_bytes);
             if in_flight > 0 || announcing {

@@ -41,7 +41,7 @@ impl Hub {
         restored.gone_rooms.into_iter().for_each(|room| hub.bury(room, true));
         hub.audit.extend(restored.audit);
         for notice in restored.notices {
-            hub.restore_notice(notice);
+            hub.announcements.restore(notice);
         }
         for (uid, label, room) in
             restored.follows.into_iter().skip(usize::from(planted(Fault::FollowForgottenAtRestart)))
