@@ -427,7 +427,7 @@ impl Hub {
             EndCause::Closed | EndCause::Unresponsive | EndCause::Server => true,
             EndCause::Quit | EndCause::Killed | EndCause::Kicked => false,
         };
-        let now_us = self.turn_us;
+        let now_us = self.clock.turn.mono_us;
         let board = &mut self.asking.board;
         for key in board.sent_by(id, tag) {
             match may_come_back {

@@ -143,10 +143,8 @@ impl Hub {
         self.accounts.end_commit(false);
         let done = self.commits.succeed();
         for record in &done.records {
-            if let Record::Room { id, .. } = record
-                && let Some(tag) = self.room_ids.get(id)
-            {
-                self.unstored_rooms.remove(tag);
+            if let Record::Room { id, .. } = record {
+                self.directory.note_stored(*id);
             }
         }
         for (id, serial, reply) in done.replies {
@@ -217,8 +215,8 @@ impl Hub {
         }
         self.jobs_not_stored(tag, why);
         for pending in refused {
-            self.counters.messages -= 1;
-            let used = self.used(pending.entry.from.uid);
+            self.out.counters.messages -= 1;
+            let used = self.accounts.usage.of(pending.entry.from.uid);
             used.messages = used.messages.saturating_sub(1);
             used.bytes = used.bytes.saturating_sub(pending.entry.text.len() as u64);
             if tag == ANNOUNCEMENTS {

@@ -113,7 +113,7 @@ impl Hub {
     /// id that a client names to a stream that it does not follow.
     pub(super) fn stream_of(&self, uid: u32, tag: StreamTag) -> Option<StreamTag> {
         if let Some(other) = self.promised_to(uid, tag) {
-            return self.conversations.get(uid, other);
+            return self.directory.conversations.get(uid, other);
         }
         let is_known = match &self.known_stream(tag)?.topic {
             Topic::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
@@ -125,7 +125,7 @@ impl Hub {
 
     /// The other user of a conversation that a user opened under an id.
     pub(super) fn promised_to(&self, uid: u32, tag: StreamTag) -> Option<u32> {
-        let (own, other) = self.conversations.promised.get(&tag)?;
+        let (own, other) = self.directory.conversations.promised.get(&tag)?;
         (*own == uid).then_some(*other)
     }
 
@@ -136,7 +136,7 @@ impl Hub {
         other: u32,
     ) -> Result<Reply, Refusal> {
         let own = self.sessions[&id].peer.uid;
-        if let Some(tag) = self.conversations.get(own, other) {
+        if let Some(tag) = self.directory.conversations.get(own, other) {
             return Ok(Reply::Opened(self.info(id, tag, None, false)));
         }
         self.may_begin(own)?;
@@ -157,7 +157,7 @@ impl Hub {
 
     /// Whether a user may begin one more conversation. Those that others began do not count.
     pub(super) fn may_begin(&self, uid: u32) -> Result<(), Refusal> {
-        let begun = self.conversations.begun.get(&uid).copied().unwrap_or(0);
+        let begun = self.directory.conversations.begun.get(&uid).copied().unwrap_or(0);
         if begun < CONVERSATIONS_PER_USER_MAX {
             return Ok(());
         }
@@ -166,17 +166,17 @@ impl Hub {
     }
 
     fn promised_tag(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
-        if let Some(promise) = self.conversations.promises.get(&(own, other)) {
+        if let Some(promise) = self.directory.conversations.promises.get(&(own, other)) {
             return Ok(promise.tag);
         }
         let tag = self.make_tag(own)?;
-        self.conversations.promise(own, other, tag);
+        self.directory.conversations.promise(own, other, tag);
         Ok(tag)
     }
 
     /// Returns the conversation of a user with another one; it begins now if there is none.
     pub(super) fn conversation(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
-        if let Some(tag) = self.conversations.get(own, other) {
+        if let Some(tag) = self.directory.conversations.get(own, other) {
             return Ok(tag);
         }
         self.may_begin(own)?;
@@ -184,7 +184,7 @@ impl Hub {
         let pair = (own.min(other), own.max(other));
         let bytes = self.rules.backlog_bytes_max;
         self.streams.insert(Stream::conversation(tag, pair, Some(own), bytes));
-        self.conversations.insert(pair, Some(own), tag);
+        self.directory.conversations.insert(pair, Some(own), tag);
         // The other one may never have been here.
         let sessions = &self.sessions;
         self.users.keep(other, |uid| sessions.has_user(uid));
@@ -207,7 +207,7 @@ impl Hub {
         let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
         let of = |uid: u32| {
             let all = (uid, SessionId(0))..=(uid, SessionId(u64::MAX));
-            self.conversations.crowded.range(all).map(|(_, id)| *id)
+            self.directory.conversations.crowded.range(all).map(|(_, id)| *id)
         };
         let ids: BTreeSet<_> = of(low).chain(of(high)).collect();
         for id in ids {
@@ -227,11 +227,11 @@ impl Hub {
     fn follow_spoken(&mut self, id: SessionId, tag: StreamTag) {
         self.make_room_for(id, tag);
         if self.may_subscribe(id, Some(tag)).is_ok() {
-            let (next, new_run) = self.subscribe(id, tag, Begin::Now, self.turn_us);
+            let (next, new_run) = self.subscribe(id, tag, Begin::Now, self.clock.turn.mono_us);
             let info = self.info(id, tag, Some(next), new_run);
             self.send(id, Event::Opened(info));
         } else {
-            self.conversations.note_crowded(self.sessions[&id].peer.uid, id);
+            self.directory.conversations.note_crowded(self.sessions[&id].peer.uid, id);
         }
     }
 
@@ -251,7 +251,7 @@ impl Hub {
         });
         if let Some((_, idle)) = idle.min() {
             self.part(id, idle, EndCause::Quit);
-            self.conversations.note_crowded(uid, id);
+            self.directory.conversations.note_crowded(uid, id);
         }
     }
 
@@ -261,7 +261,7 @@ impl Hub {
         let Topic::Conversation { low, high, begun_by } = stream.topic else { return };
         if stream.numbered == 0 && stream.subs.is_empty() {
             self.streams.remove(tag);
-            self.conversations.remove((low, high), begun_by);
+            self.directory.conversations.remove((low, high), begun_by);
         }
     }
 }
@@ -309,7 +309,7 @@ mod tests {
             scene.request(EVE, Request::Open { target }).unwrap();
         }
         assert_eq!(scene.hub.streams.len(), before);
-        let promises = &scene.hub.conversations;
+        let promises = &scene.hub.directory.conversations;
         assert_eq!(promises.promises.len(), CONVERSATIONS_PER_USER_MAX);
         assert_eq!(promises.promised.len(), CONVERSATIONS_PER_USER_MAX);
         // Both may open it; the first message is in both users' stream.
@@ -352,7 +352,7 @@ mod tests {
         let part = Request::Part { stream: tag, forget: false };
         scene.request(MIA, part.clone()).unwrap();
         assert_eq!(scene.hub.streams.len(), before);
-        assert!(scene.hub.conversations.begun.is_empty());
+        assert!(scene.hub.directory.conversations.begun.is_empty());
         assert_eq!(follow(&mut scene, MIA, SAM), tag, "its id stays as long as it is promised");
         scene.hub.close(scene.now, session(MIA), EndCause::Killed);
         scene.settle();
@@ -394,7 +394,7 @@ mod tests {
             scene.hub.conversation(1_000 + n, MIA).unwrap();
         }
         scene.hub.conversation(MIA, SAM).unwrap();
-        scene.hub.conversations.begun.insert(MIA, CONVERSATIONS_PER_USER_MAX);
+        scene.hub.directory.conversations.begun.insert(MIA, CONVERSATIONS_PER_USER_MAX);
         scene.hub.conversation(MIA, MAX).unwrap_err();
         scene.hub.conversation(MIA, SAM).unwrap();
     }
@@ -411,7 +411,7 @@ mod tests {
         scene.open(SessionId(77), MIA);
         scene.hub.request(scene.now, SessionId(77), 1, join(Follow::AllDirect, Begin::Now));
         scene.settle();
-        scene.hub.conversations.of(MIA).collect()
+        scene.hub.directory.conversations.of(MIA).collect()
     }
 
     #[test]
@@ -444,6 +444,6 @@ mod tests {
         };
         assert!(scene.sent.iter().filter(opened).count() > 50);
         scene.hub.close(scene.now, SessionId(77), EndCause::Quit);
-        assert!(scene.hub.conversations.crowded.is_empty());
+        assert!(scene.hub.directory.conversations.crowded.is_empty());
     }
 }

@@ -216,9 +216,9 @@ impl Hub {
         bytes: usize,
     ) {
         if messages > 0 {
-            self.counters.repaired += messages;
+            self.out.counters.repaired += messages;
             self.accounts.count_repair(now.mono_us, account, bytes);
-            self.used(uid).repaired += messages;
+            self.accounts.usage.of(uid).repaired += messages;
         }
     }
 
@@ -241,14 +241,14 @@ impl Hub {
         }
         let stream = self.stream_key(tag);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let sub = &mut self.streams[tag].subs[key];
+        let sub = &self.streams[tag].subs[key];
         // One at a time: what a session causes in the store is bounded. Its answer wakes the session.
         if session.fetching || now.mono_us < sub.fetch_after_us {
             return false;
         }
-        self.last_fetch += 1;
-        let number = self.last_fetch;
+        let number = self.streams.fetches.begin();
         session.fetching = true;
+        let sub = &mut self.streams[tag].subs[key];
         sub.fetching = Some(number);
         let last = last.min(first.saturating_add(sub.fetch_numbers() - 1));
         let rooms = (tag == ANNOUNCEMENTS).then(|| self.rooms_of(id));
@@ -344,8 +344,8 @@ impl Hub {
             sub.fetch_failures = (sub.fetch_failures + 1).min(FETCH_TRIES_MAX);
             let pause_ms = FETCH_PAUSE_MS_MIN << sub.fetch_failures.saturating_sub(1).min(16);
             sub.fetch_after_us = now.mono_us + pause_ms.min(FETCH_PAUSE_MS_MAX) * 1000;
-            let due = (sub.fetch_after_us, fetch.session);
-            self.fetches_due.insert(due);
+            let due_us = sub.fetch_after_us;
+            self.streams.fetches.retry(due_us, fetch.session);
         }
         if gives_up {
             let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
@@ -355,10 +355,7 @@ impl Hub {
 
     /// Wakes sessions whose fetches failed, after their pause.
     pub(super) fn tick_fetches(&mut self, now: Now) {
-        while let Some((_, session)) =
-            self.fetches_due.first().copied().filter(|(due_us, _)| *due_us <= now.mono_us)
-        {
-            self.fetches_due.pop_first();
+        while let Some(session) = self.streams.fetches.next_due(now.mono_us) {
             self.wake(session);
         }
     }
@@ -404,7 +401,7 @@ impl Hub {
         let mut slow: Vec<_> = owing.iter().filter(|o| o.3).map(|o| o.1).collect();
         let stragglers = count(&mut slow) * 2 <= count(&mut holding);
         let patience_ms = if stragglers { LAGGING_AFTER_MS } else { LAGGING_TOGETHER_AFTER_MS };
-        let since_tick = now.mono_us.saturating_sub(self.last_tick_us.max(blocked_us));
+        let since_tick = now.mono_us.saturating_sub(self.clock.tick_us.max(blocked_us));
         let mut charged = Vec::new();
         for (key, account, progress_us, shuts) in owing {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
@@ -497,10 +494,10 @@ impl Hub {
         stream.probe_due = false;
         stream.probed_us = now.mono_us;
         let next = stream.backlog.head() + 1;
-        self.builder.begin(FRAME_HEADER_BYTES, tag, next);
-        debug_assert!(Head::read(&self.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
-        self.counters.broadcast_sent += 1;
-        self.out.push(Action::Publish(tag, self.builder.bytes().into()));
+        self.out.builder.begin(FRAME_HEADER_BYTES, tag, next);
+        debug_assert!(Head::read(&self.out.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
+        self.out.counters.broadcast_sent += 1;
+        self.out.push(Action::Publish(tag, self.out.builder.bytes().into()));
     }
 }
 

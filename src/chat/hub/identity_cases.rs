@@ -2,19 +2,24 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     chat::{
-        frames::{Hello, Line, Submit, SubmitTo},
-        member::{Kind, Peer},
+        clock::Now,
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        member::{Kind, Peer, SessionId},
+        message::RunId,
+        names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode},
         reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
         rules::Role,
-        store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        stream_id::RoomIdentity,
+        store::{GoneRoom, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::{RoomId, RoomIdentity, StreamTag},
     },
-    limits::FRAME_HEADER_BYTES,
+    limits::{self, FRAME_HEADER_BYTES},
 };
 
 const NOW: Now = Now { mono_us: 1, wall_us: 1 };
@@ -228,7 +233,7 @@ fn rooms_made_and_deleted_leave_no_streams() {
         house.delete(BOB);
     }
     assert_eq!(house.hub.streams.len(), 1);
-    assert!(house.hub.room_ids.is_empty());
+    assert!(house.hub.directory.rooms().len() == 0);
     house.create(ANN, false);
 }
 
@@ -244,7 +249,7 @@ fn refused_join_creates_and_follows_nothing() {
     let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
     assert_eq!(house.ask(BOB, join).unwrap_err().code, RefusalCode::Failed);
     assert_eq!(house.hub.room_tag(&dev()), None);
-    assert!(!house.hub.following[&(2, None)].rooms.contains(&dev()));
+    assert!(!house.hub.follows.rooms(&(2, None)).contains(&dev()));
 }
 
 /// Answers among the actions: whose, and whether the room was joined.
@@ -310,7 +315,7 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     };
     assert!(house.settle().iter().any(refused));
     assert!(house.hub.room_tag(&other).is_none());
-    assert!(house.hub.unstored_rooms.is_empty() && house.hub.commits.answers_all());
+    assert!(!house.hub.directory.has_unstored() && house.hub.commits.answers_all());
 }
 
 #[test]
@@ -426,7 +431,7 @@ fn room_that_was_never_stored_leaves_no_record() {
         "{:?}",
         house.hub.commits.records()
     );
-    assert!(house.hub.unstored_rooms.is_empty());
+    assert!(!house.hub.directory.has_unstored());
 }
 
 #[test]

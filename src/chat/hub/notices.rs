@@ -249,7 +249,7 @@ impl Hub {
         let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
         // The recipients are stored at once.
         self.announcements.publish(number, state, watch);
-        self.unread_changed = true;
+        self.follows.note_change();
         let (forgotten, mut covered) = self.announcements.trim(number);
         for number in forgotten {
             self.commits.add(Record::NoticeGone(NoticeId::Number(number)));
@@ -387,7 +387,7 @@ impl Hub {
 
     /// The room it is for, if it is for one; none if that is gone.
     fn room_of(&self, state: &NoticeState) -> Option<Option<StreamTag>> {
-        state.room.as_ref().map(|room| self.rooms.get(room).copied())
+        state.room.as_ref().map(|room| self.directory.room(room))
     }
 
     fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
@@ -474,7 +474,7 @@ impl Hub {
         if let Some(posted) = self.announcements.change(number) {
             posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
         }
-        self.unread_changed = true;
+        self.follows.note_change();
         let covered = self.announcements.covered(number);
         self.tell_covered(covered);
         Ok(Reply::Done)
@@ -522,9 +522,9 @@ impl Hub {
         // Nobody will acknowledge it any more.
         let covered = self.announcements.cancel(number, by.clone());
         self.tell_covered(covered);
-        self.unread_changed = true;
+        self.follows.note_change();
         act.into_iter().for_each(|act| self.audit(now, uid, act));
-        let only = room.as_ref().map(|room| self.rooms.get(room).copied());
+        let only = room.as_ref().map(|room| self.directory.room(room));
         let subs = self.stream(ANNOUNCEMENTS).subs.iter().map(|(_, sub)| sub.session);
         let told: Vec<_> = subs
             .filter(|id| match only {
@@ -547,7 +547,7 @@ impl Hub {
             if room.is_none() { self.stream(ANNOUNCEMENTS).subs[key].acked } else { u64::MAX };
         let had = &session.retained_given;
         let given = |posted: &&Posted| {
-            let of = posted.state.room.as_ref().map(|name| self.rooms.get(name).copied());
+            let of = posted.state.room.as_ref().map(|name| self.directory.room(name));
             let fits = match (room, of) {
                 (None, None) => true,
                 (Some(room), Some(of)) => of == Some(room),
@@ -630,7 +630,7 @@ impl Hub {
         for (schedule, state) in self.announcements.take_due(now) {
             let only = match &state.room {
                 None => None,
-                Some(room) => match self.rooms.get(room).copied() {
+                Some(room) => match self.directory.room(room) {
                     Some(tag) if self.still_speaks(state.from.uid, tag) && !self.is_ending(tag) => {
                         Some(tag)
                     }
@@ -655,7 +655,7 @@ impl Hub {
             self.keep_notices();
         }
         if self.announcements.count_open(now.wall_us) {
-            self.unread_changed = true;
+            self.follows.note_change();
         }
     }
 

@@ -84,7 +84,7 @@ impl Hub {
     fn build(&mut self, tag: StreamTag) -> Option<usize> {
         let stream = &self.streams[tag];
         let first = stream.ready.front()?.entry.seq;
-        self.builder.begin(FRAME_HEADER_BYTES, tag, first);
+        self.out.builder.begin(FRAME_HEADER_BYTES, tag, first);
         for pending in &stream.ready {
             // What is for some only stands alone.
             let secret = |seq| tag == ANNOUNCEMENTS && self.secret_room(seq).is_some();
@@ -93,13 +93,13 @@ impl Hub {
             }
             if pending.entry.from.session == SessionId(0) {
                 // Sessions of another run: each speaks for itself.
-                self.builder.retire(SessionId(0));
+                self.out.builder.retire(SessionId(0));
             }
-            if !self.builder.push(FRAME_HEADER_BYTES, &pending.entry.draft()) {
+            if !self.out.builder.push(FRAME_HEADER_BYTES, &pending.entry.draft()) {
                 break;
             }
         }
-        Some(self.builder.bytes().len() - FRAME_HEADER_BYTES)
+        Some(self.out.builder.bytes().len() - FRAME_HEADER_BYTES)
     }
 
     fn publish_body(&mut self, now: Now, tag: StreamTag, body_bytes: usize) -> bool {
@@ -115,12 +115,12 @@ impl Hub {
             stream.busy_since_us = now.mono_us;
         }
         stream.published_us = now.mono_us;
-        self.unread_changed = true;
+        self.follows.note_change();
         let stream = &mut self.streams[tag];
         let header = (self.rules.batch_header)(body_bytes);
-        self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
-        let frame: Rc<[u8]> = self.builder.bytes().into();
-        let count = self.builder.count() as usize;
+        self.out.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        let frame: Rc<[u8]> = self.out.builder.bytes().into();
+        let count = self.out.builder.count() as usize;
         // Taken out for this time, so that it can be looked at while the rest changes.
         let mut ready = std::mem::take(&mut stream.ready);
         let (done, _) = ready.as_mut_slices();
@@ -147,7 +147,7 @@ impl Hub {
         } else if stream.broadcast_subs > 0 {
             // A probe is any datagram: this one will do.
             stream.probe_due = false;
-            self.counters.broadcast_sent += 1;
+            self.out.counters.broadcast_sent += 1;
             self.out.push(Action::Publish(tag, frame));
         }
         self.acknowledge(tag, done);
@@ -161,7 +161,7 @@ impl Hub {
         let stream = self.stream_mut(tag);
         debug_assert!(stream.ready.is_empty(), "nothing is numbered while a body is published");
         stream.ready = ready;
-        self.limit_backlogs(added);
+        self.streams.limit_backlogs(added, self.rules.backlog_total_bytes_max);
         true
     }
 
@@ -169,10 +169,10 @@ impl Hub {
     fn secret_of(&mut self, entry: &Entry) -> Option<(StreamTag, Rc<[u8]>)> {
         let room = self.secret_room(entry.seq)?;
         // A number without a text always fits.
-        withheld(entry, &mut self.builder, FRAME_HEADER_BYTES);
-        let header = (self.rules.batch_header)(self.builder.bytes().len() - FRAME_HEADER_BYTES);
-        self.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
-        Some((room, self.builder.bytes().into()))
+        withheld(entry, &mut self.out.builder, FRAME_HEADER_BYTES);
+        let header = (self.rules.batch_header)(self.out.builder.bytes().len() - FRAME_HEADER_BYTES);
+        self.out.builder.bytes_mut()[..FRAME_HEADER_BYTES].copy_from_slice(&header);
+        Some((room, self.out.builder.bytes().into()))
     }
 
     /// A number that does not go on the broadcast channel goes by session, to everybody.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, hash::Hash};
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 
+use super::usage::UsageTable;
 use crate::{
     chat::{
         member::{Peer, SessionId},
@@ -97,26 +97,6 @@ impl Bucket {
     pub fn is_empty(&self, now_us: u64) -> bool {
         self.paid_at_ns > (now_us + 1_000_000) * 1000
     }
-}
-
-/// What one user caused.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// User id.
-    pub uid: u32,
-    /// Sessions now.
-    pub sessions: u64,
-    /// Messages in this run of the server.
-    pub messages: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-    /// Messages sent again to its sessions.
-    pub repaired: u64,
-    /// Time that its senders were kept waiting because it sends too much, milliseconds.
-    pub slowed_ms: u64,
-    /// Work it caused lately, bytes.
-    #[serde(skip)]
-    pub recent: u64,
 }
 
 /// A user who is let into a room, and the role that lets them in.
@@ -228,6 +208,7 @@ const COUNT_EVERY_US: u64 = COMPETES_MS * 1000 / 10;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     rates: Rates,
+    pub(super) usage: UsageTable,
     /// Number of the present turn, and its time, microseconds.
     turn: u64,
     turn_us: u64,

@@ -1,10 +1,6 @@
 //! Questions about what was said before: who may ask, which part of which stream; the store answers them.
 
-use super::{
-    Hub,
-    sessions::{Wait, of_user},
-    stream::Topic,
-};
+use super::{Hub, directory::Deletion, follows::Marked, sessions::Wait, stream::Topic};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -114,7 +110,7 @@ impl Hub {
             }
             Target::User { user, .. } => {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
-                self.conversations.get(own, other).map_or_else(
+                self.directory.conversations.get(own, other).map_or_else(
                     || {
                         let text = format!("there was no conversation with {user} yet");
                         refuse(RefusalCode::Absent, text)
@@ -290,8 +286,7 @@ impl Hub {
     /// Names of a user id that have something to read, for their badges.
     #[must_use]
     pub fn readers(&self, uid: u32, most: usize) -> Vec<Option<Label>> {
-        let following = of_user(&self.following, (uid, None), |key| key.0);
-        let following = following.filter_map(|((_, label), _)| label.clone());
+        let following = self.follows.names(uid).filter_map(Clone::clone);
         let here = self.sessions_of(uid).filter_map(|s| s.member.label.clone());
         let labels: std::collections::BTreeSet<Label> = here.chain(following).collect();
         let labels = labels.into_iter().map(Some);
@@ -312,14 +307,14 @@ impl Hub {
 
     /// Whether anything was said or read since this was asked.
     pub fn take_unread_changed(&mut self) -> bool {
-        std::mem::take(&mut self.unread_changed)
+        self.follows.take_change()
     }
 
     fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
-        let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
-        let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
+        let name = (uid, label.cloned());
+        let rooms = self.follows.rooms(&name).iter().filter_map(|room| self.directory.room(room));
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
-        let mut pairs: Vec<_> = self.conversations.of(uid).collect();
+        let mut pairs: Vec<_> = self.directory.conversations.of(uid).collect();
         pairs.sort_unstable_by_key(|tag| self.stream(*tag).made);
         rooms.chain(pairs).chain([ANNOUNCEMENTS]).collect()
     }
@@ -337,7 +332,7 @@ impl Hub {
             if tag == ANNOUNCEMENTS {
                 return (self.notices_mark(uid), None);
             }
-            let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
+            let mark = self.follows.mark((uid, label.cloned()), tag);
             let stream = self.stream(tag);
             let head = stream.backlog.head();
             let mut info = MarkInfo {
@@ -363,7 +358,7 @@ impl Hub {
             name: StreamLabel::Announcements,
             mark: 0,
             head: 0,
-            unread: self.open_notices(self.wall_us, uid),
+            unread: self.open_notices(self.clock.turn.wall_us, uid),
             mentions: 0,
             stored: true,
         }
@@ -443,24 +438,24 @@ impl Hub {
             // As good as no mark.
             return Ok(());
         }
-        let key = (uid, label, tag);
-        match self.marks.get_mut(&key) {
-            Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
-            Some(mark) => *mark = seq,
-            None => {
-                let marks = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0).count();
-                if marks >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid) {
+        let name = (uid, label);
+        match self.follows.raise(name.clone(), tag, seq) {
+            Marked::Before => return Ok(()),
+            Marked::Now => {}
+            Marked::New => {
+                if self.follows.marks_of(uid) >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid)
+                {
                     let text = format!(
                         "this user has {MARKS_PER_USER_MAX} read marks, which is the limit"
                     );
                     return refuse(RefusalCode::Failed, text);
                 }
-                self.marks.insert(key.clone(), seq);
+                self.follows.set_mark(name.clone(), tag, seq);
             }
         }
-        self.unread_changed = true;
+        self.follows.note_change();
         if self.is_stored(tag) {
-            let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
+            let ((uid, label), stream) = (name, self.stream_key(tag));
             self.commits.add(Record::Mark { uid, label, stream, seq });
         }
         Ok(())
@@ -488,33 +483,30 @@ impl Hub {
         self.told(self.stream(tag).members as usize);
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
-        self.deleting.push((tag, id, serial));
+        self.directory.begin_deletion(Deletion { tag, session: id, serial });
         self.commits.count_waiting(id, true);
         Ok(())
     }
 
     /// Whether a room is about to be deleted: nothing new is said in it.
     pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
-        self.deleting.iter().any(|(of, ..)| *of == tag)
+        self.directory.is_ending(tag)
     }
 
     /// Deletes the rooms in which nothing is under way any more; returns whether there was one.
     pub(super) fn delete_ending(&mut self) -> bool {
-        let (mut at, before) = (0, self.deleting.len());
-        while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
-            let announcing = self.announcements.begun().any(|a| a.is_for(tag));
+        let (streams, announcements) = (&self.streams, &self.announcements);
+        let deletions = self.directory.take_deletions(|tag| {
             // It may have been deleted for another user who asked as well.
-            let in_flight = self.known_stream(tag).map_or(0, |stream| stream.in_flight_bytes);
-            if in_flight > 0 || announcing {
-                at += 1;
-                continue;
-            }
-            self.deleting.remove(at);
-            self.commits.count_waiting(id, false);
-            self.delete_now(tag);
-            self.reply_when_kept(id, serial, Reply::Done);
+            streams.get(tag).is_some_and(|stream| stream.in_flight_bytes > 0)
+                || announcements.begun().any(|announcing| announcing.is_for(tag))
+        });
+        for Deletion { tag, session, serial } in &deletions {
+            self.commits.count_waiting(*session, false);
+            self.delete_now(*tag);
+            self.reply_when_kept(*session, *serial, Reply::Done);
         }
-        self.deleting.len() < before
+        !deletions.is_empty()
     }
 
     fn delete_now(&mut self, tag: StreamTag) {
@@ -535,17 +527,11 @@ impl Hub {
             self.let_go(id, Wait::Stream(tag));
         }
         self.forget_notices_of(&name, tag);
-        self.rooms.remove(&name);
-        self.room_ids.remove(&id);
+        let was_stored = self.directory.remove(&name, id, tag);
         self.streams.remove(tag);
-        self.following.retain(|_, followed| {
-            followed.rooms.retain(|r| *r != name);
-            !followed.rooms.is_empty()
-        });
-        self.marks.retain(|(_, _, of), _| *of != tag);
+        self.follows.forget_room(&name, tag);
         let is_about = |record: &Record| record.is_about_room(&name);
-        let is_unstored = self.unstored_rooms.remove(&tag);
-        let stored = !is_unstored || self.commits.is_committing(is_about);
+        let stored = was_stored || self.commits.is_committing(is_about);
         if stored {
             self.commits.add(Record::RoomGone { name: name.clone(), head });
         } else {
@@ -557,8 +543,8 @@ impl Hub {
 
     /// Remembers the numbers of a deleted room.
     pub(super) fn bury(&mut self, room: GoneRoom, stored: bool) {
-        if let Some(name) = self.gone.add(room, stored) {
-            self.commits.add(Record::RoomForgotten { name, floor: self.gone.floor() });
+        if let Some(name) = self.directory.gone.add(room, stored) {
+            self.commits.add(Record::RoomForgotten { name, floor: self.directory.gone.floor() });
         }
     }
 }
@@ -867,7 +853,7 @@ mod tests {
             hub.close(NOW, id, crate::chat::member::EndCause::Quit);
         }
         assert!(replies(&mut hub).iter().all(|(_, refused)| refused.is_none()));
-        let of = |hub: &Hub, label: Option<Label>| hub.following.contains_key(&(1, label));
+        let of = |hub: &Hub, label: Option<Label>| hub.follows.contains(&(1, label));
         assert!(of(&hub, None), "the person's own is never forgotten");
         assert!(!of(&hub, Some(Label::new("ci-1").unwrap())));
         assert!(of(&hub, Some(Label::new(&format!("ci-{}", 2 * names)).unwrap())));

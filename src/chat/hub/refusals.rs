@@ -42,9 +42,7 @@ impl Hub {
     fn digest(&self) -> Vec<String> {
         let volatile = ["credit: ", "turn: ", "turn_us: ", "woken: ", "pull_from: ", "submitted: "];
         // What was looked at is paid for, whatever the answer.
-        let looked = self.looked.replace(0);
-        let all = format!("{self:#?}");
-        self.looked.set(looked);
+        let all = self.out.without_looks(|| format!("{self:#?}"));
         let lines = all.lines().filter(|l| !volatile.iter().any(|v| l.trim_start().starts_with(v)));
         let mut lines: Vec<_> = lines.map(str::to_owned).collect();
         lines.sort_unstable();
@@ -203,7 +201,7 @@ fn fill_session(scene: &mut Scene, uid: u32) {
 
 fn fill_conversations(scene: &mut Scene, uid: u32) {
     for n in 0..CONVERSATIONS_PER_USER_MAX as u32 {
-        scene.hub.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
+        scene.hub.directory.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
     }
 }
 
@@ -576,7 +574,7 @@ table! {
         "a private room": |_| (SAM, Request::MarkRead { target: target("vault"), seq: 1 });
         "a mark too many": |scene| {
             for n in 0..MARKS_PER_USER_MAX as u32 {
-                scene.hub.marks.insert((SAM, None, StreamTag(1_000 + n)), 1);
+                scene.hub.follows.set_mark((SAM, None), StreamTag(1_000 + n), 1);
             }
             (SAM, Request::MarkRead { target: target("den"), seq: 1 })
         };

@@ -1,12 +1,10 @@
 //! Requests: what a session asks and how it is answered.
 
-use std::collections::BTreeMap;
-
 use super::{
     Action, Hub,
     commits::Held,
     rooms::NewRoom,
-    sessions::{Directs, Wait, of_user},
+    sessions::{Directs, Wait},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
@@ -289,7 +287,7 @@ impl Hub {
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;
                 let own = self.sessions[&id].peer.uid;
-                let existing = self.conversations.get(own, other);
+                let existing = self.directory.conversations.get(own, other);
                 if let Some(tag) = existing {
                     self.make_room_for(id, tag);
                 }
@@ -301,7 +299,7 @@ impl Hub {
             Follow::AllDirect | Follow::ToMe => {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
-                let mut tags: Vec<_> = self.conversations.of(own).collect();
+                let mut tags: Vec<_> = self.directory.conversations.of(own).collect();
                 // The newest come first. A session whose user has more conversations than it may follow is
                 // subscribed to the others when something is said there.
                 tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
@@ -309,7 +307,7 @@ impl Hub {
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
                 if tags.len() > free.min(DIRECTS_PER_REPLY) {
                     tags.truncate(free.min(DIRECTS_PER_REPLY));
-                    self.conversations.note_crowded(own, id);
+                    self.directory.conversations.note_crowded(own, id);
                 }
                 let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
@@ -362,7 +360,7 @@ impl Hub {
         } else {
             return Ok(None);
         };
-        Ok(Some(tag).filter(|tag| self.unstored_rooms.contains(tag)))
+        Ok(Some(tag).filter(|tag| self.directory.is_unstored(*tag)))
     }
 
     /// Keeps a request until its room is stored, and pauses its session: later requests stay behind it.
@@ -378,7 +376,7 @@ impl Hub {
     pub(super) fn answer_held(&mut self, now: Now) {
         for held in self.commits.take_held() {
             // Another transaction may have been under way when the room was created.
-            if self.commits.is_healthy() && self.unstored_rooms.contains(&held.room) {
+            if self.commits.is_healthy() && self.directory.is_unstored(held.room) {
                 self.commits.hold(held);
                 continue;
             }
@@ -408,7 +406,7 @@ impl Hub {
         let begin = if planted(Fault::DeletedRoomComesBack) { Begin::Now } else { begin };
         let tag = match begin {
             Begin::Resume { room: of, .. } => {
-                let same = self.rooms.get(room).copied() == self.room_of_id(uid, of);
+                let same = self.directory.room(room) == self.room_of_id(uid, of);
                 self.known_room(uid, room)
                     .and_then(|tag| if same { Ok(tag) } else { no_room(room) })?
             }
@@ -595,44 +593,38 @@ impl Hub {
     fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let uid = session.peer.uid;
-        let names = || self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
-        match self.following.get(&(uid, session.member.label.clone())) {
-            Some(followed)
-                if followed.rooms.len() >= FOLLOWED_PER_NAME_MAX
-                    && !followed.rooms.contains(room) =>
-            {
-                let text =
-                    format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
-                refuse(RefusalCode::Failed, text)
-            }
-            None if names().count() >= FOLLOWING_NAMES_PER_USER_MAX
-                && self.oldest_name(uid).is_none() =>
-            {
-                let text = format!(
-                    "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
-                );
-                refuse(RefusalCode::Failed, text)
-            }
-            Some(_) | None => Ok(()),
+        let name = (uid, session.member.label.clone());
+        let followed = self.follows.rooms(&name);
+        if followed.len() >= FOLLOWED_PER_NAME_MAX && !followed.contains(room) {
+            let text =
+                format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
         }
+        if !self.follows.contains(&name)
+            && self.follows.names(uid).count() >= FOLLOWING_NAMES_PER_USER_MAX
+            && self.oldest_name(uid).is_none()
+        {
+            let text = format!(
+                "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        Ok(())
     }
 
     /// Has the name of a session follow a room. The caller has asked [`Hub::may_follow`].
     fn keep_following(&mut self, id: SessionId, room: &RoomName) {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
-        let key = (uid, label.clone());
-        let names = self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
-        if !self.following.contains_key(&key) && names.count() >= FOLLOWING_NAMES_PER_USER_MAX {
+        let name = (uid, label.clone());
+        if !self.follows.contains(&name)
+            && self.follows.names(uid).count() >= FOLLOWING_NAMES_PER_USER_MAX
+        {
             self.forget_oldest_name(uid);
         }
-        self.uses += 1;
-        let followed = self.following.entry(key).or_default();
-        followed.used = self.uses;
-        if followed.rooms.contains(room) {
+        if !self.follows.follow(name, room) {
             return;
         }
-        followed.rooms.push(room.clone());
         self.commits.add(crate::chat::store::Record::Follow {
             uid,
             label: label.clone(),
@@ -640,7 +632,7 @@ impl Hub {
             on: true,
         });
         // What was said before is not unread. A name that has all the marks it may have follows without.
-        if let Some(tag) = self.rooms.get(room).copied() {
+        if let Some(tag) = self.directory.room(room) {
             let head = self.stream(tag).backlog.head();
             let _ = self.set_mark(uid, label, tag, head);
         }
@@ -649,13 +641,7 @@ impl Hub {
     fn forget_following(&mut self, id: SessionId, room: &RoomName) -> bool {
         let session = &self.sessions[&id];
         let key = (session.peer.uid, session.member.label.clone());
-        let Some(followed) = self.following.get_mut(&key) else { return false };
-        let before = followed.rooms.len();
-        followed.rooms.retain(|r| r != room);
-        let found = followed.rooms.len() < before;
-        if followed.rooms.is_empty() {
-            self.following.remove(&key);
-        }
+        let found = self.follows.unfollow(&key, room);
         if found {
             let (uid, label) = key;
             self.commits.add(crate::chat::store::Record::Follow {
@@ -673,26 +659,13 @@ impl Hub {
     fn oldest_name(&self, uid: u32) -> Option<Label> {
         let here: Vec<&Label> =
             self.sessions_of(uid).filter_map(|session| session.member.label.as_ref()).collect();
-        let following = of_user(&self.following, (uid, None), |key| key.0);
-        let following = following.map(|((_, label), followed)| (label, followed.used));
-        let marked = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0);
-        let marked = marked.map(|((_, label, _), _)| (label, 0));
-        let mut last_use: BTreeMap<&Label, u64> = BTreeMap::new();
-        for (label, used) in following.chain(marked) {
-            let Some(label) = label.as_ref().filter(|label| !here.contains(label)) else {
-                continue;
-            };
-            let last = last_use.entry(label).or_default();
-            *last = used.max(*last);
-        }
-        last_use.into_iter().min_by_key(|(_, used)| *used).map(|(label, _)| label.clone())
+        self.follows.oldest_label(uid, &here)
     }
 
     /// Forgets what the oldest name of a user follows and has read; false if there is none to forget.
     pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
         let Some(label) = self.oldest_name(uid) else { return false };
-        self.following.remove(&(uid, Some(label.clone())));
-        self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
+        self.follows.forget_label(uid, &label);
         self.commits.add(crate::chat::store::Record::NameGone { uid, label });
         true
     }

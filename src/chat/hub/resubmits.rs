@@ -253,10 +253,14 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
         "reply" | "reply, no room" => line("hi", Some(500)),
         _ => line("hi", None),
     };
-    let before = world.hub.rooms.len();
+    let before = world.hub.directory.rooms().len();
     world.submit(session, counter, to, lines);
     if let "reply, no room" | "no such room" = refusal {
-        assert_eq!(world.hub.rooms.len(), before, "{refusal}, {became:?}: a refusal makes no room");
+        assert_eq!(
+            world.hub.directory.rooms().len(),
+            before,
+            "{refusal}, {became:?}: a refusal makes no room"
+        );
     }
     world.store_all();
     world.turn();
@@ -582,7 +586,8 @@ proptest! {
 fn digest(world: &World, tag: StreamTag) -> String {
     let hub = &world.hub;
     let stream = hub.stream(tag);
-    let mut usage: Vec<_> = hub.usage.values().map(|u| (u.uid, u.messages, u.bytes)).collect();
+    let mut usage: Vec<_> =
+        hub.accounts.usage.iter().map(|u| (u.uid, u.messages, u.bytes)).collect();
     usage.sort_unstable();
     let mut bytes = hub.accounts.in_flight();
     bytes.sort_unstable();
@@ -591,7 +596,7 @@ fn digest(world: &World, tag: StreamTag) -> String {
         "{} {} {pending:?} {bytes:?} {} {usage:?} {}",
         stream.numbered,
         stream.in_flight_bytes,
-        hub.counters.messages,
+        hub.out.counters.messages,
         hub.instances.digest()
     )
 }

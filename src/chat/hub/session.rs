@@ -44,7 +44,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         if let Some(label) = &hello.label
             && let Err(e) = label.check_new()
-            && !self.following.contains_key(&(peer.uid, hello.label.clone()))
+            && !self.follows.contains(&(peer.uid, hello.label.clone()))
         {
             return Err(Refusal::new(RefusalCode::Input, e.to_string()));
         }
@@ -118,7 +118,7 @@ impl Hub {
             }
         }
         let Some(session) = self.sessions.remove(id) else { return };
-        self.conversations.session_ended(session.peer.uid, id);
+        self.directory.conversations.session_ended(session.peer.uid, id);
         let good_bye = cause == EndCause::Quit;
         self.instances.detach(now.wall_us, session.instance, id, good_bye);
         self.accounts.end_session(account);
@@ -348,7 +348,9 @@ impl Hub {
     pub(super) fn tell_rows(&mut self) {
         for id in self.sessions.take_changed_rows() {
             let row = self.row(id);
-            self.out.extend(row.map(|row| Action::Row(Box::new(row))));
+            if let Some(row) = row {
+                self.out.push(Action::Row(Box::new(row)));
+            }
         }
     }
 

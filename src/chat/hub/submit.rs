@@ -176,7 +176,7 @@ impl Hub {
     }
 
     fn has_history_left(&self, uid: u32) -> Result<(), Refusal> {
-        let Some(used) = self.over_history.get(&uid) else { return Ok(()) };
+        let Some(used) = self.accounts.usage.over_history(uid) else { return Ok(()) };
         let text = format!(
             "{} has used the history quota ({used} bytes, history.user_bytes_max) until older \
              messages expire",
@@ -327,11 +327,11 @@ impl Hub {
         let bytes = added.text_bytes + added.messages * MESSAGE_OVERHEAD_BYTES;
         self.accounts.of(account).in_flight_bytes += bytes;
         self.accounts.count_messages(now.mono_us, account, added.messages, added.text_bytes);
-        let used = self.used(uid);
+        let used = self.accounts.usage.of(uid);
         used.recent += bytes as u64;
         used.messages += added.messages as u64;
         used.bytes += added.text_bytes as u64;
-        self.counters.messages += added.messages as u64;
+        self.out.counters.messages += added.messages as u64;
         self.follow_crowded(tag);
         self.mark_dirty(tag);
     }

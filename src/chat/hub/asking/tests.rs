@@ -111,8 +111,8 @@ impl Room {
         let is_reply =
             |action: &Action| matches!(action, Action::Send(_, Frame::Reply { serial: 7, .. }));
         // What else is to be done stays for `events`.
-        let at = self.hub.out.iter().position(is_reply)?;
-        match self.hub.out.remove(at) {
+        let at = self.hub.out.actions().iter().position(is_reply)?;
+        match self.hub.out.actions().remove(at) {
             Action::Send(_, Frame::Reply { result, .. }) => Some(result),
             _ => unreachable!(),
         }
