@@ -26,8 +26,8 @@ pub enum Action {
     Publish(StreamTag, Rc<[u8]>),
     /// Open a broadcast channel for a stream, then call [`super::Hub::channel_opened`].
     OpenChannel(StreamTag),
-    /// Seal what is published in a stream from now on with a fresh key, then call [`super::Hub::channel_key`]: who
-    /// was removed has only old ones.
+    /// Seal what is published in a stream from now on with a fresh key, then call
+    /// [`super::Hub::channel_key`]: who was removed has only old ones.
     NewKey(StreamTag),
     /// Nobody listens to it any more.
     CloseChannel(StreamTag),

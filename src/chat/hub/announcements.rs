@@ -333,7 +333,8 @@ impl Announcements {
         }
     }
 
-    /// Announcements that are kept for later members or a later time: users, and bytes of the texts.
+    /// Announcements that are kept for later members or a later time: users, and bytes of the
+    /// texts.
     pub(super) fn kept(&self, now_us: i64) -> impl Iterator<Item = (u32, usize)> {
         let published = self.published().map(|p| &p.state);
         let kept = published
@@ -355,9 +356,9 @@ impl Announcements {
         std::mem::replace(&mut self.open, open) != open
     }
 
-    /// Forgets as many as needed. The user who has most loses the oldest: of their announcements one that is over, if
-    /// there is one; of their receipts any. Returns the numbers of forgotten announcements, and who waited for
-    /// receipts.
+    /// Forgets as many as needed. The user who has most loses the oldest: of their announcements
+    /// one that is over, if there is one; of their receipts any. Returns the numbers of forgotten
+    /// announcements, and who waited for receipts.
     pub(super) fn trim(&mut self, newest: u64) -> (Vec<u64>, Vec<Covered>) {
         let (mut forgotten, mut covered) = (Vec::new(), Vec::new());
         let Some(now_us) = self.get(newest).map(|p| p.state.wall_us) else {
@@ -431,7 +432,8 @@ impl Announcements {
         self.lost(|_| true, id)
     }
 
-    /// A session left a room: announcements for it that have not reached the session will not reach it.
+    /// A session left a room: announcements for it that have not reached the session will not reach
+    /// it.
     pub(super) fn left_room(&mut self, id: SessionId, room: &RoomName) -> Vec<Covered> {
         let is_for_room = |state: &NoticeState| state.room.as_ref() == Some(room);
         self.lost(|state| is_for_room(state) && !planted(Fault::LeaverStaysRecipient), id)
@@ -458,8 +460,8 @@ impl Announcements {
         !self.urgent.is_empty()
     }
 
-    /// Takes the records of announcements that somebody waits for, each once however often it changed, with the user
-    /// who made it.
+    /// Takes the records of announcements that somebody waits for, each once however often it
+    /// changed, with the user who made it.
     pub(super) fn take_urgent(&mut self) -> Vec<(u32, Record)> {
         let urgent = std::mem::take(&mut self.urgent).into_iter();
         let records = urgent.filter_map(|number| {

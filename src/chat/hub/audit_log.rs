@@ -8,7 +8,8 @@ use crate::{
     limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
 };
 
-/// Acts in the order of their times. Those of the server's operators, and those of all other users, have a bound each.
+/// Acts in the order of their times. Those of the server's operators, and those of all other users,
+/// have a bound each.
 #[derive(Debug, Default)]
 pub(super) struct AuditLog {
     acts: VecDeque<Audit>,

@@ -22,8 +22,9 @@ struct Holder {
 }
 
 impl Streams {
-    /// Counts bytes that a backlog got, and keeps all backlogs within their bound. A pass over all streams gives back
-    /// a sixteenth of the bound at least, so that it is not needed again before as much has been published.
+    /// Counts bytes that a backlog got, and keeps all backlogs within their bound. A pass over all
+    /// streams gives back a sixteenth of the bound at least, so that it is not needed again before
+    /// as much has been published.
     pub(super) fn limit_backlogs(&mut self, added: usize, most: usize) {
         // Dropped segments are not counted before the next pass: there are at most so many bytes.
         self.backlog_bytes += added;
@@ -78,8 +79,8 @@ impl Stream {
         }
     }
 
-    /// Drops the oldest messages of the backlog, but none that a member of the window has not acknowledged; returns
-    /// their bytes.
+    /// Drops the oldest messages of the backlog, but none that a member of the window has not
+    /// acknowledged; returns their bytes.
     fn shed(&mut self, bytes: usize) -> usize {
         let holding = self.subs.iter().filter(|(_, sub)| sub.in_window);
         let acked = holding.map(|(_, sub)| sub.acked_flow.bytes).min();

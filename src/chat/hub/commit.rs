@@ -57,8 +57,8 @@ impl Hub {
         self.out.push(Action::Store(records, entries));
     }
 
-    /// Chooses everything for the next transaction; returns the streams whose messages it has, or nothing if there is
-    /// nothing to commit.
+    /// Chooses everything for the next transaction; returns the streams whose messages it has, or
+    /// nothing if there is nothing to commit.
     fn choose_all(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
         if self.commits.streams().len() == 0 && !self.commits.has_filling(are_records_due) {
             if self.commits.records().is_empty() {
@@ -71,8 +71,8 @@ impl Hub {
         Some(self.commits.streams().collect())
     }
 
-    /// The same after several failures: chooses records if they are due, else the messages of streams that can be
-    /// stored without them, or of one stream with its records.
+    /// The same after several failures: chooses records if they are due, else the messages of
+    /// streams that can be stored without them, or of one stream with its records.
     fn choose_part(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
         if are_records_due {
             // An announcement and its state are stored together.
@@ -170,8 +170,8 @@ impl Hub {
         self.end_turn(now);
     }
 
-    /// The store failed: nothing of the transaction is stored. Its records are tried again, its messages are
-    /// refused.
+    /// The store failed: nothing of the transaction is stored. Its records are tried again, its
+    /// messages are refused.
     pub fn store_failed(&mut self, now: Now, why: &str) {
         // Records that are tried again hold up no requests.
         self.accounts.end_commit(true);
@@ -201,10 +201,10 @@ impl Hub {
         self.end_turn(now);
     }
 
-    /// Takes back the messages of a stream of which one could not be stored: all that they took (numbers,
-    /// bytes in flight, counters, figures) is as it was before they came, and each sender is notified. Later
-    /// ones go with them, because their numbers follow. Only the rate limit still counts them: a user whose
-    /// messages fail may not send more of them.
+    /// Takes back the messages of a stream of which one could not be stored: all that they took
+    /// (numbers, bytes in flight, counters, figures) is as it was before they came, and each sender
+    /// is notified. Later ones go with them, because their numbers follow. Only the rate limit
+    /// still counts them: a user whose messages fail may not send more of them.
     fn take_back(&mut self, now: Now, tag: StreamTag, why: &str) {
         let stream = self.stream_mut(tag);
         stream.committing = 0;
@@ -251,8 +251,8 @@ impl Hub {
         }
     }
 
-    /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed nothing may
-    /// repeat what is still on its way.
+    /// Answers a request: at once if nothing is to be kept, else when that is kept. What changed
+    /// nothing may repeat what is still on its way.
     pub(super) fn reply_when_kept(&mut self, id: SessionId, serial: u32, reply: Reply) {
         let is_new = self.announcements.has_urgent();
         let now = match self.rules.store {

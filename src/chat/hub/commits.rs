@@ -24,12 +24,13 @@ use crate::{
 /// Failed transactions in a row after which records and messages are committed apart.
 const FAILURES_TOGETHER_MAX: u32 = 2;
 
-/// Answer to a request that is given once its change is stored: session, serial number of the request, answer.
+/// Answer to a request that is given once its change is stored: session, serial number of the
+/// request, answer.
 pub(super) type LateReply = (SessionId, u32, Reply);
 
 /// Records of a transaction, and the requests that it answers.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct CommitBatch {
     pub(super) records: Vec<Record>,
     pub(super) replies: Vec<LateReply>,
 }
@@ -51,12 +52,13 @@ pub(super) struct Failed {
     pub(super) receipts: Vec<u64>,
 }
 
-/// All transactions: one runs, and the next one fills meanwhile. A failed one gives its records back.
+/// All transactions: one runs, and the next one fills meanwhile. A failed one gives its records
+/// back.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
-    filling: Batch,
+    filling: CommitBatch,
     /// The running transaction, or the one that is being chosen.
-    running: Batch,
+    running: CommitBatch,
     is_running: bool,
     /// Records were left for a later transaction.
     leaves_records: bool,
@@ -121,8 +123,9 @@ impl Commits {
 
     // ---- answers that wait -------------------------------------------------------------------
 
-    /// Keeps an answer until its change is stored; returns it if there is nothing to wait for. An answer that changed
-    /// nothing (`is_new` is false, and so are all records) may repeat a change that is being stored.
+    /// Keeps an answer until its change is stored; returns it if there is nothing to wait for. An
+    /// answer that changed nothing (`is_new` is false, and so are all records) may repeat a change
+    /// that is being stored.
     pub(super) fn keep_reply(&mut self, is_new: bool, reply: LateReply) -> Option<LateReply> {
         let is_new = is_new || !self.filling.records.is_empty();
         if !is_new && self.running.records.is_empty() {
@@ -174,7 +177,8 @@ impl Commits {
         self.is_healthy() || now_us >= self.retry_at_us
     }
 
-    /// Returns true if records and messages go apart, so that a record that always fails does not stop the messages.
+    /// Returns true if records and messages go apart, so that a record that always fails does not
+    /// stop the messages.
     pub(super) fn is_divided(&self) -> bool {
         self.failures >= FAILURES_TOGETHER_MAX
     }
@@ -214,7 +218,7 @@ impl Commits {
         self.running.records.push(record);
     }
 
-    pub(super) fn chosen(&self) -> &Batch {
+    pub(super) fn chosen(&self) -> &CommitBatch {
         &self.running
     }
 
@@ -236,7 +240,7 @@ impl Commits {
     }
 
     /// Ends a transaction that was stored.
-    pub(super) fn succeed(&mut self) -> Batch {
+    pub(super) fn succeed(&mut self) -> CommitBatch {
         self.is_running = false;
         if !self.leaves_records || self.filling.records.is_empty() {
             self.failures = 0;
@@ -249,7 +253,7 @@ impl Commits {
         self.is_running = false;
         self.failures = self.failures.saturating_add(1);
         self.retry_at_us = now_us + RECORDS_RETRY_MS * 1000;
-        let Batch { mut records, mut replies } = std::mem::take(&mut self.running);
+        let CommitBatch { mut records, mut replies } = std::mem::take(&mut self.running);
         if planted(Fault::FailedChangeDropped) {
             records.clear();
         }
@@ -269,7 +273,8 @@ impl Commits {
 
     // ---- last wills --------------------------------------------------------------------------
 
-    /// Keeps a last will whose commit failed, unless its user has their share of them; returns what is not kept.
+    /// Keeps a last will whose commit failed, unless its user has their share of them; returns what
+    /// is not kept.
     pub(super) fn keep_will(&mut self, tag: StreamTag, pending: Pending) -> Option<Pending> {
         let uid = |pending: &Pending| pending.entry.from.uid;
         let kept = self.failed_wills.iter().map(|(_, pending)| (uid(pending), 1));

@@ -61,8 +61,8 @@ impl Hub {
         }
     }
 
-    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those that are
-    /// being tried.
+    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those
+    /// that are being tried.
     pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
         let hears = |sub: &&Sub| match sub.hearing {
             Hearing::None => false,
@@ -135,8 +135,8 @@ impl Hub {
         stream.hold(key, [true; 2]);
     }
 
-    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before, but not for
-    /// numbers before its membership began.
+    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before,
+    /// but not for numbers before its membership began.
     pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = &mut self.streams[tag];
@@ -152,8 +152,8 @@ impl Hub {
                 let (f, l) = sub.repair.unwrap_or((first, last));
                 sub.repair = Some((f.min(first), l.max(last)));
             }
-            // By session a number is rather on its way than lost: what the member misses for some time
-            // although it was sent is sent again.
+            // By session a number is rather on its way than lost: what the member misses for some
+            // time although it was sent is sent again.
             Way::Session => {
                 if first < sub.next_push && sub.fetching.is_none() && sub.misses(now, first) {
                     sub.next_push = first;
@@ -166,8 +166,8 @@ impl Hub {
     /// What a session is owed, as frames of about `bytes_max` at most; nothing once it has all.
     ///
     /// Called by the shell when the session's output has room. What does not fit stays where it is:
-    /// in the backlog, under the session's cursors.
-    /// Gives whether there may be more: it stopped because of `bytes_max`, or at numbers that are gone.
+    /// in the backlog, under the session's cursors. Gives whether there may be more: it stopped
+    /// because of `bytes_max`, or at numbers that are gone.
     pub fn pull(
         &mut self,
         now: Now,
@@ -222,8 +222,8 @@ impl Hub {
         }
     }
 
-    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns true if the
-    /// member's cursor moved on at once.
+    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns
+    /// true if the member's cursor moved on at once.
     fn fetch(
         &mut self,
         now: Now,
@@ -242,7 +242,8 @@ impl Hub {
         let stream = self.stream_key(tag);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let sub = &self.streams[tag].subs[key];
-        // One at a time: what a session causes in the store is bounded. Its answer wakes the session.
+        // One at a time: what a session causes in the store is bounded. Its answer wakes the
+        // session.
         if session.fetching || now.mono_us < sub.fetch_after_us {
             return false;
         }
@@ -264,8 +265,8 @@ impl Hub {
         false
     }
 
-    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its membership ended,
-    /// whatever began since.
+    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its
+    /// membership ended, whatever began since.
     fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Sub> {
         let session = self.sessions.get_mut(&fetch.session)?;
         session.fetching = false;
@@ -282,10 +283,12 @@ impl Hub {
         Some(sub)
     }
 
-    /// Takes the answer of the store. Returns what is to be written to the session, in order: messages, and
-    /// a gap for each number that is not there; none if the membership that wanted them has ended.
+    /// Takes the answer of the store. Returns what is to be written to the session, in order:
+    /// messages, and a gap for each number that is not there; none if the membership that wanted
+    /// them has ended.
     pub fn fetched(&mut self, now: Now, fetch: &Fetch, found: Fetched) -> Option<Vec<Chunk>> {
-        // What was read for rooms that it has left meanwhile is not for it any more: it is read again.
+        // What was read for rooms that it has left meanwhile is not for it any more: it is read
+        // again.
         let rooms = fetch.rooms.as_deref().unwrap_or_default();
         let is_in_all = self.is_in_all(fetch.session, rooms);
         if found.upto < fetch.first {
@@ -331,8 +334,8 @@ impl Hub {
         Some(chunks)
     }
 
-    /// The store could not be read, or not in time: it is tried again after a pause, with fewer numbers. A
-    /// single one that can't be read in the end is given up.
+    /// The store could not be read, or not in time: it is tried again after a pause, with fewer
+    /// numbers. A single one that can't be read in the end is given up.
     pub fn fetch_failed(&mut self, now: Now, fetch: &Fetch) {
         let Some(sub) = self.end_fetch(fetch) else { return };
         let gives_up = fetch.first == fetch.last && sub.fetch_failures + 1 >= FETCH_TRIES_MAX;
@@ -374,8 +377,8 @@ impl Hub {
         }
     }
 
-    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose
-    /// account held it shut for too long altogether, unless everybody is equally slow.
+    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do
+    /// those whose account held it shut for too long altogether, unless everybody is equally slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         let Some(blocked_us) = stream.blocked_since_us else { return };
@@ -407,8 +410,8 @@ impl Hub {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
             let session = self.streams[tag].subs[key].session;
             if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
-                // What it acknowledges may stand behind what it says, which is not read now: it steps
-                // aside, and that is not its fault.
+                // What it acknowledges may stand behind what it says, which is not read now: it
+                // steps aside, and that is not its fault.
                 if stalled && !planted(Fault::PausedMemberStaysInWindow) {
                     self.streams[tag].step_aside(now, key);
                     self.mark_dirty(tag);
@@ -430,8 +433,9 @@ impl Hub {
         }
     }
 
-    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise. Members
-    /// that are served by session are looked at seldom: what they were sent is rather on its way.
+    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise.
+    /// Members that are served by session are looked at seldom: what they were sent is rather on
+    /// its way.
     fn tick_heads(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         let looks =
@@ -512,8 +516,8 @@ struct Pulled {
 }
 
 impl Sub {
-    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is before
-    /// them stays: what lies between is still owed.
+    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is
+    /// before them stays: what lies between is still owed.
     fn passed(&mut self, (first, last): (u64, u64)) {
         let over = |next: u64| if (first..=last).contains(&next) { last + 1 } else { next };
         self.next_push = over(self.next_push);
@@ -528,7 +532,8 @@ impl Sub {
         }
     }
 
-    /// Returns true if it has missed this number for some time, although it was sent; longer each time.
+    /// Returns true if it has missed this number for some time, although it was sent; longer each
+    /// time.
     fn misses(&mut self, now: Now, first: u64) -> bool {
         match &mut self.missed {
             Some(missed) if missed.first == first => {
@@ -561,7 +566,8 @@ impl Sub {
 }
 
 impl Stream {
-    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for several.
+    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for
+    /// several.
     fn probe_is_due(&self, now: Now) -> bool {
         let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
         let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
@@ -616,8 +622,8 @@ impl Stream {
         }
     }
 
-    /// Messages that a member is owed. What is for the members of a private room goes to those only; the
-    /// others get its number.
+    /// Messages that a member is owed. What is for the members of a private room goes to those
+    /// only; the others get its number.
     fn pull_messages(
         &mut self,
         now: Now,

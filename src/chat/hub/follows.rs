@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A user, or a label of theirs.
-pub(super) type Name = (u32, Option<Label>);
+pub(super) type FollowerName = (u32, Option<Label>);
 
 /// The rooms that a name follows, in the order of its joins.
 #[derive(Debug, Default)]
@@ -24,8 +24,8 @@ struct Followed {
 
 /// What names follow, and their read marks. See the head of this file.
 #[derive(Debug)]
-pub(super) struct Follows {
-    by_name: BTreeMap<Name, Followed>,
+pub(super) struct FollowTable {
+    by_name: BTreeMap<FollowerName, Followed>,
     /// Joins that were stored: which names were used lately.
     joins: u64,
     /// Numbers up to which names have read.
@@ -36,7 +36,7 @@ pub(super) struct Follows {
 
 /// What became of a read mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marked {
+pub(super) enum MarkChange {
     /// It was as high already.
     Before,
     Now,
@@ -44,20 +44,20 @@ pub(super) enum Marked {
     New,
 }
 
-impl Default for Follows {
+impl Default for FollowTable {
     fn default() -> Self {
         let (by_name, marks) = (BTreeMap::new(), BTreeMap::new());
         Self { by_name, joins: 0, marks, is_unread_changed: true }
     }
 }
 
-impl Follows {
-    pub(super) fn contains(&self, name: &Name) -> bool {
+impl FollowTable {
+    pub(super) fn contains(&self, name: &FollowerName) -> bool {
         self.by_name.contains_key(name)
     }
 
     /// Rooms that a name follows, in the order of its joins.
-    pub(super) fn rooms(&self, name: &Name) -> &[RoomName] {
+    pub(super) fn rooms(&self, name: &FollowerName) -> &[RoomName] {
         self.by_name.get(name).map_or(&[], |followed| &followed.rooms)
     }
 
@@ -66,8 +66,9 @@ impl Follows {
         of_user(&self.by_name, (uid, None), |key| key.0).map(|((_, label), _)| label)
     }
 
-    /// Has a name follow a room, and counts the join; returns false if it followed that room before.
-    pub(super) fn follow(&mut self, name: Name, room: &RoomName) -> bool {
+    /// Has a name follow a room, and counts the join; returns false if it followed that room
+    /// before.
+    pub(super) fn follow(&mut self, name: FollowerName, room: &RoomName) -> bool {
         self.joins += 1;
         let followed = self.by_name.entry(name).or_default();
         followed.used = self.joins;
@@ -79,12 +80,12 @@ impl Follows {
     }
 
     /// Adds what the store had.
-    pub(super) fn restore(&mut self, name: Name, room: RoomName) {
+    pub(super) fn restore(&mut self, name: FollowerName, room: RoomName) {
         self.by_name.entry(name).or_default().rooms.push(room);
     }
 
     /// Returns true if the name followed the room.
-    pub(super) fn unfollow(&mut self, name: &Name, room: &RoomName) -> bool {
+    pub(super) fn unfollow(&mut self, name: &FollowerName, room: &RoomName) -> bool {
         let Some(followed) = self.by_name.get_mut(name) else { return false };
         let before = followed.rooms.len();
         followed.rooms.retain(|r| r != room);
@@ -110,7 +111,8 @@ impl Follows {
         self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(label));
     }
 
-    /// The label of a user that joined least lately, without some of them. The user's own name is none of them.
+    /// The label of a user that joined least lately, without some of them. The user's own name is
+    /// none of them.
     pub(super) fn oldest_label(&self, uid: u32, except: &[&Label]) -> Option<Label> {
         let following = of_user(&self.by_name, (uid, None), |key| key.0);
         let following = following.map(|((_, label), followed)| (label, followed.used));
@@ -130,7 +132,7 @@ impl Follows {
     // ---- read marks --------------------------------------------------------------------------
 
     /// Number up to which a name has read a stream.
-    pub(super) fn mark(&self, (uid, label): Name, tag: StreamTag) -> u64 {
+    pub(super) fn mark(&self, (uid, label): FollowerName, tag: StreamTag) -> u64 {
         self.marks.get(&(uid, label, tag)).copied().unwrap_or(0)
     }
 
@@ -139,20 +141,25 @@ impl Follows {
         of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0).count()
     }
 
-    /// Raises a mark that exists. [`Marked::New`]: it does not, and nothing changed.
-    pub(super) fn raise(&mut self, (uid, label): Name, tag: StreamTag, seq: u64) -> Marked {
+    /// Raises a mark that exists. [`MarkChange::New`]: it does not, and nothing changed.
+    pub(super) fn raise(
+        &mut self,
+        (uid, label): FollowerName,
+        tag: StreamTag,
+        seq: u64,
+    ) -> MarkChange {
         match self.marks.get_mut(&(uid, label, tag)) {
-            Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => Marked::Before,
+            Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => MarkChange::Before,
             Some(mark) => {
                 *mark = seq;
-                Marked::Now
+                MarkChange::Now
             }
-            None => Marked::New,
+            None => MarkChange::New,
         }
     }
 
     /// Sets a new mark.
-    pub(super) fn set_mark(&mut self, (uid, label): Name, tag: StreamTag, seq: u64) {
+    pub(super) fn set_mark(&mut self, (uid, label): FollowerName, tag: StreamTag, seq: u64) {
         self.marks.insert((uid, label, tag), seq);
     }
 

@@ -1,4 +1,5 @@
-//! A room's name may belong to another room later: nothing that was meant for the one reaches the other.
+//! A room's name may belong to another room later: nothing that was meant for the one reaches the
+//! other.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -475,7 +476,8 @@ fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
     });
     let entries = entries.expect("a transaction");
     assert!(entries.iter().all(|entry| entry.submit.is_none()), "nothing to recognize it by");
-    // The next boot has the room, and runs of counters of other users and by any bytes of an instance.
+    // The next boot has the room, and runs of counters of other users and by any bytes of an
+    // instance.
     let (mut rules, mut restored) = (house.hub.rules.clone(), Restored::default());
     rules.run = RunId(2);
     restored.rooms.push(RestoredRoom {

@@ -1,17 +1,17 @@
 //! The hub: one pure state machine that gives every room its order and knows who has what.
 //!
-//! A message's way: [`Hub::submit`] numbers it, [`Hub::end_turn`] hands what was numbered in this turn
-//! to the store (streams that are stored) and, after [`Hub::stored`], puts it into the stream's
-//! backlog as one encoded body, acknowledges it to its sender and publishes it. Publishing before the
-//! commit would let a crash give one number to two texts.
+//! A message's way: [`Hub::submit`] numbers it, [`Hub::end_turn`] hands what was numbered in this
+//! turn to the store (streams that are stored) and, after [`Hub::stored`], puts it into the
+//! stream's backlog as one encoded body, acknowledges it to its sender and publishes it. Publishing
+//! before the commit would let a crash give one number to two texts.
 //!
 //! There is no queue a member. A member is a cursor into the backlog (`stream::Sub`); what it is
 //! owed is computed by [`Hub::pull`] when its socket has room. What is in flight is bounded by a
-//! window that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the window
-//! and pulls at its own pace.
+//! window that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the
+//! window and pulls at its own pace.
 //!
-//! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a clock,
-//! touches a socket or blocks.
+//! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a
+//! clock, touches a socket or blocks.
 
 mod action;
 mod announcements;
@@ -24,6 +24,7 @@ mod cases;
 mod commit;
 mod commits;
 mod config;
+mod conversation;
 mod conversations;
 mod directory;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod gone;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
+mod job_board;
 mod kick;
 mod kicks;
 mod ledger;
@@ -67,6 +69,7 @@ mod stream;
 mod streams;
 mod submit;
 mod usage;
+mod work_queue;
 
 pub use action::{Action, Chunk};
 pub use config::Rules;

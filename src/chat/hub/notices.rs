@@ -1,8 +1,9 @@
-//! Announcements: who should have one, who has it, who is missing; those that wait for their time, and those that stay.
+//! Announcements: who should have one, who has it, who is missing; those that wait for their time,
+//! and those that stay.
 //!
-//! A scheduled announcement waits under a number of its own (`!+482915`). When its time comes it gets its place
-//! in the stream of announcements, and what says that it waits is removed in the transaction that stores
-//! it: over a crash at any instant it comes exactly once.
+//! A scheduled announcement waits under a number of its own (`!+482915`). When its time comes it
+//! gets its place in the stream of announcements, and what says that it waits is removed in the
+//! transaction that stores it: over a crash at any instant it comes exactly once.
 
 use std::sync::Arc;
 
@@ -75,7 +76,8 @@ impl Hub {
                 Some(tag)
             }
         };
-        // Not by what else he has under way: who lets a log run into a room may still warn everybody.
+        // Not by what else he has under way: who lets a log run into a room may still warn
+        // everybody.
         let on_their_way = self.announcements.begun().filter(|a| a.state.from.uid == uid).count();
         if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
         {
@@ -177,7 +179,8 @@ impl Hub {
         Ok(())
     }
 
-    /// An announcement could not be stored: its number is free again. A scheduled one goes on waiting.
+    /// An announcement could not be stored: its number is free again. A scheduled one goes on
+    /// waiting.
     pub(super) fn announcing_failed(&mut self, now: Now, number: u64, why: &str) {
         let Some(mut announcing) = self.announcements.take_begun(number) else { return };
         let schedule = announcing.state.schedule;
@@ -285,7 +288,8 @@ impl Hub {
         self.tell_covered(covered);
     }
 
-    /// A session left a room: what was announced there and has not reached it will not reach it any more.
+    /// A session left a room: what was announced there and has not reached it will not reach it any
+    /// more.
     pub(super) fn receipts_left_room(&mut self, id: SessionId, room: &RoomName) {
         let covered = self.announcements.left_room(id, room);
         self.tell_covered(covered);
@@ -365,8 +369,8 @@ impl Hub {
         }
     }
 
-    /// Who may know of it: who made it and operators, who may take it back; once it is announced, also those
-    /// for whom it was.
+    /// Who may know of it: who made it and operators, who may take it back; once it is announced,
+    /// also those for whom it was.
     fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
         let made_it = state.from.uid == uid
             && self
@@ -376,7 +380,8 @@ impl Hub {
         made_it || reads_it || self.is_operator(uid)
     }
 
-    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its room.
+    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its
+    /// room.
     fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
         match self.room_of(state) {
             None => Ok(()),
@@ -392,7 +397,8 @@ impl Hub {
 
     fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
         let member = &self.sessions[&id].member;
-        // An operator may take back what is for a private room, and reads no more of it than of the room.
+        // An operator may take back what is for a private room, and reads no more of it than of the
+        // room.
         let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
         NoticeInfo {
             id: state.id(),
@@ -538,7 +544,8 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a room.
+    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a
+    /// room.
     pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
@@ -616,8 +623,9 @@ impl Hub {
         }
     }
 
-    /// Returns the room of an announcement that is kept from all others when it is published: whoever was removed
-    /// since it was numbered is one of them. The room stays as long as an announcement to it is on its way.
+    /// Returns the room of an announcement that is kept from all others when it is published:
+    /// whoever was removed since it was numbered is one of them. The room stays as long as an
+    /// announcement to it is on its way.
     pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
         let only = self.announcements.room_of_begun(number);
         only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
@@ -1170,7 +1178,8 @@ mod tests {
         scene.saved.clear();
         scene.pass(RECORDS_RETRY_MS + 100);
         assert!(scene.can_read(session(MIA), "news"));
-        // What is saved says that it waits no longer, or it would be published again after a restart.
+        // What is saved says that it waits no longer, or it would be published again after a
+        // restart.
         let gone = Record::NoticeGone(id);
         let waits = |of: &Record| matches!(of, Record::Notice(state) if state.id() == id);
         let last = scene.saved.iter().rfind(|record| waits(record) || **record == gone);

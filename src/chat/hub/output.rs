@@ -1,4 +1,5 @@
-//! What the hub gives out: actions, the body that is being encoded, and the count of what requests cause.
+//! What the hub gives out: actions, the body that is being encoded, and the count of what requests
+//! cause.
 
 use std::cell::Cell;
 
@@ -10,7 +11,7 @@ use crate::{
 
 /// See the head of this file.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(super) struct HubOutput {
     actions: Vec<Action>,
     /// Things that were looked at since the server began.
     looked: Cell<usize>,
@@ -18,7 +19,7 @@ pub(super) struct Output {
     pub(super) builder: Builder,
 }
 
-impl Output {
+impl HubOutput {
     pub(super) fn push(&mut self, action: Action) {
         self.actions.push(action);
     }

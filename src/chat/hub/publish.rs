@@ -27,8 +27,8 @@ use crate::{
 };
 
 impl Hub {
-    /// Reads again from senders that waited: one of each account a turn, so that an account with many
-    /// sessions gets no more than one with a single session.
+    /// Reads again from senders that waited: one of each account a turn, so that an account with
+    /// many sessions gets no more than one with a single session.
     fn let_go_on(&mut self, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         if stream.waiting.is_empty() || stream.in_flight_bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2

@@ -1,6 +1,7 @@
-//! Questions about what was said before: who may ask, which part of which stream; the store answers them.
+//! Questions about what was said before: who may ask, which part of which stream; the store answers
+//! them.
 
-use super::{Hub, directory::Deletion, follows::Marked, sessions::Wait, stream::Topic};
+use super::{Hub, directory::Deletion, follows::MarkChange, sessions::Wait, stream::Topic};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -37,8 +38,8 @@ struct Looks {
 }
 
 impl Hub {
-    /// What a request about the past comes to: none if it is another kind of request; an answer that
-    /// is known at once; or a question for the store.
+    /// What a request about the past comes to: none if it is another kind of request; an answer
+    /// that is known at once; or a question for the store.
     pub fn question(
         &mut self,
         id: SessionId,
@@ -121,14 +122,15 @@ impl Hub {
         }
     }
 
-    /// Returns the number of the next stream: a stream with it, or a higher one, began after a question of now.
+    /// Returns the number of the next stream: a stream with it, or a higher one, began after a
+    /// question of now.
     #[must_use]
     pub fn next_stream(&self) -> u64 {
         self.streams.made()
     }
 
-    /// Whether a session may still read a stream, when an answer about it comes. A room that was made after the
-    /// question has the name of another one.
+    /// Whether a session may still read a stream, when an answer about it comes. A room that was
+    /// made after the question has the name of another one.
     pub fn still_reads(
         &self,
         id: SessionId,
@@ -364,9 +366,9 @@ impl Hub {
         }
     }
 
-    /// Counts messages of a room without history. Once `looks` are used up, the remaining messages count by
-    /// their numbers, own messages with others, and the remaining mentions do not count. No text is read: its
-    /// mentions were saved when it was published.
+    /// Counts messages of a room without history. Once `looks` are used up, the remaining messages
+    /// count by their numbers, own messages with others, and the remaining mentions do not count.
+    /// No text is read: its mentions were saved when it was published.
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
@@ -440,9 +442,9 @@ impl Hub {
         }
         let name = (uid, label);
         match self.follows.raise(name.clone(), tag, seq) {
-            Marked::Before => return Ok(()),
-            Marked::Now => {}
-            Marked::New => {
+            MarkChange::Before => return Ok(()),
+            MarkChange::Now => {}
+            MarkChange::New => {
                 if self.follows.marks_of(uid) >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid)
                 {
                     let text = format!(

@@ -300,8 +300,8 @@ impl Hub {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
                 let mut tags: Vec<_> = self.directory.conversations.of(own).collect();
-                // The newest come first. A session whose user has more conversations than it may follow is
-                // subscribed to the others when something is said there.
+                // The newest come first. A session whose user has more conversations than it may
+                // follow is subscribed to the others when something is said there.
                 tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
                 let free =
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
@@ -340,9 +340,9 @@ impl Hub {
         self.may_speak(self.sessions[&id].peer.uid, tag).map(|()| tag)
     }
 
-    /// Returns the room whose commit a request has to wait for; creates the room if the request does. The id of a
-    /// room is good for ever once a client has it: a server that ends before the commit must not make the room
-    /// look deleted.
+    /// Returns the room whose commit a request has to wait for; creates the room if the request
+    /// does. The id of a room is good for ever once a client has it: a server that ends before the
+    /// commit must not make the room look deleted.
     fn room_to_await(
         &mut self,
         id: SessionId,
@@ -363,7 +363,8 @@ impl Hub {
         Ok(Some(tag).filter(|tag| self.directory.is_unstored(*tag)))
     }
 
-    /// Keeps a request until its room is stored, and pauses its session: later requests stay behind it.
+    /// Keeps a request until its room is stored, and pauses its session: later requests stay behind
+    /// it.
     fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamTag) {
         self.commits.hold(Held { session: id, serial, request, room });
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -394,8 +395,9 @@ impl Hub {
         }
     }
 
-    /// Returns the room that a join means, if it exists for the user; none if the join creates it. A member that comes back never
-    /// creates a room: the room may have been deleted, and its name may belong to another user by now.
+    /// Returns the room that a join means, if it exists for the user; none if the join creates it.
+    /// A member that comes back never creates a room: the room may have been deleted, and its name
+    /// may belong to another user by now.
     fn room_to_join(
         &self,
         id: SessionId,
@@ -472,8 +474,8 @@ impl Hub {
         Ok(self.info(id, tag, Some(next), new_run))
     }
 
-    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering. The caller has
-    /// asked [`Hub::may_subscribe`].
+    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering.
+    /// The caller has asked [`Hub::may_subscribe`].
     pub(super) fn subscribe(
         &mut self,
         id: SessionId,
@@ -487,8 +489,8 @@ impl Hub {
         let may_stall = self.accounts.of(account).may_stall(now_us);
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
-        // A backlog is work that whoever wants it has to share out; less than what he says himself, since it
-        // is only copied.
+        // A backlog is work that whoever wants it has to share out; less than what he says himself,
+        // since it is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
         let key = stream.add(Sub::new((id, account), seen, now_us, may_stall));
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -631,7 +633,8 @@ impl Hub {
             room: room.clone(),
             on: true,
         });
-        // What was said before is not unread. A name that has all the marks it may have follows without.
+        // What was said before is not unread. A name that has all the marks it may have follows
+        // without.
         if let Some(tag) = self.directory.room(room) {
             let head = self.stream(tag).backlog.head();
             let _ = self.set_mark(uid, label, tag, head);
@@ -654,15 +657,16 @@ impl Hub {
         found
     }
 
-    /// Returns the label of a user that was used least lately and has no session now: labels come and go
-    /// (`--as ci-4711`). The person's own name is never forgotten.
+    /// Returns the label of a user that was used least lately and has no session now: labels come
+    /// and go (`--as ci-4711`). The person's own name is never forgotten.
     fn oldest_name(&self, uid: u32) -> Option<Label> {
         let here: Vec<&Label> =
             self.sessions_of(uid).filter_map(|session| session.member.label.as_ref()).collect();
         self.follows.oldest_label(uid, &here)
     }
 
-    /// Forgets what the oldest name of a user follows and has read; false if there is none to forget.
+    /// Forgets what the oldest name of a user follows and has read; false if there is none to
+    /// forget.
     pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
         let Some(label) = self.oldest_name(uid) else { return false };
         self.follows.forget_label(uid, &label);

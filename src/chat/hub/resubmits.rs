@@ -1,5 +1,5 @@
-//! Submits that come again: a table of refusals by what became of the counter, a random world of clients that
-//! break and servers that restart, and failed commits.
+//! Submits that come again: a table of refusals by what became of the counter, a random world of
+//! clients that break and servers that restart, and failed commits.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -761,7 +761,8 @@ fn failing_record_does_not_stop_messages() {
     assert!(matches!(&records[..], [Record::Room { name, .. }] if *name == room("new")));
     store(&mut world);
     assert_eq!(world.answers_to(ann), [Answer::Acknowledged(1)]);
-    // Records are tried again by themselves, and messages that come meanwhile are not refused with them.
+    // Records are tried again by themselves, and messages that come meanwhile are not refused with
+    // them.
     world.now.mono_us += 2_000_000;
     world.turn();
     let (records, entries) = world.storing.as_ref().unwrap();

@@ -63,7 +63,8 @@ impl Hub {
         self.users.set_leads(uid, rooms, |uid| self.sessions.has_user(uid));
     }
 
-    /// Makes the rooms of the configuration that do not exist yet; they belong to the server's own user.
+    /// Makes the rooms of the configuration that do not exist yet; they belong to the server's own
+    /// user.
     pub fn make_configured_rooms(&mut self) {
         for room in self.rules.rooms.clone() {
             // One that is still being deleted is made by the next start.
@@ -104,7 +105,8 @@ impl Hub {
     pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
-            // The configuration names the operators of its rooms; the user who wrote first is not one.
+            // The configuration names the operators of its rooms; the user who wrote first is not
+            // one.
             let is_configured = self.rules.rooms.contains(name);
             let is_creator = uid == creator
                 && (!is_configured || planted(Fault::FirstWriterLeadsConfiguredRoom));
@@ -112,8 +114,8 @@ impl Hub {
         })
     }
 
-    /// Whoever is let into a private room by an office of the server is told of in the room itself, for good:
-    /// also its members who are not here now see it.
+    /// Whoever is let into a private room by an office of the server is told of in the room itself,
+    /// for good: also its members who are not here now see it.
     fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamTag) {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
@@ -277,8 +279,9 @@ impl Hub {
         }
     }
 
-    /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a room that is hidden
-    /// from the user has it, or one that is still being deleted, and the user is not told which.
+    /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a
+    /// room that is hidden from the user has it, or one that is still being deleted, and the user
+    /// is not told which.
     fn new_room(
         &mut self,
         id: SessionId,
@@ -341,14 +344,16 @@ impl Hub {
         self.may_make_rooms(uid)
     }
 
-    /// Whether a user who could say something in a room when he put it off still may: nobody shut him out.
+    /// Whether a user who could say something in a room when he put it off still may: nobody shut
+    /// him out.
     pub(super) fn still_speaks(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             uid == creator || (rules.admits(uid) && !rules.has(uid, Role::Muted))
         })
     }
 
-    /// Whether what is announced to a room is not for everybody: it goes by session, to those who are in it.
+    /// Whether what is announced to a room is not for everybody: it goes by session, to those who
+    /// are in it.
     pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
         self.room_rules(tag).is_none_or(|(_, _, rules)| {
             rules.private
@@ -604,8 +609,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a user's sessions out of a room, by an operator's word. From a private room the invitation is
-    /// taken back as well.
+    /// Takes a user's sessions out of a room, by an operator's word. From a private room the
+    /// invitation is taken back as well.
     pub(super) fn kick_from_room(
         &mut self,
         now: Now,
@@ -638,8 +643,8 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Takes sessions of a user out of a room. What is published from now on is sealed with another key:
-    /// who was there before may have kept the present one.
+    /// Takes sessions of a user out of a room. What is published from now on is sealed with another
+    /// key: who was there before may have kept the present one.
     fn shut_out(
         &mut self,
         by: SessionId,

@@ -58,7 +58,8 @@ impl Hub {
             );
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
-        // On a host's server one user's share shrinks as others have theirs, and leaves room for one more.
+        // On a host's server one user's share shrinks as others have theirs, and leaves room for
+        // one more.
         let mut most = self.rules.sessions_per_user_max;
         if self.rules.host {
             let free = self.rules.sessions_max - self.sessions.len();
@@ -92,8 +93,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends a session. Those who share a room with it are told why, and hear its last will if it did not
-    /// leave of its own accord.
+    /// Ends a session. Those who share a room with it are told why, and hear its last will if it
+    /// did not leave of its own accord.
     pub fn close(&mut self, now: Now, id: SessionId, cause: EndCause) {
         self.charged(id, |hub| hub.close_now(now, id, cause));
     }
@@ -177,7 +178,8 @@ impl Hub {
         }
         let account = session.account;
         let from = Arc::clone(&session.member);
-        // It can't wait, and needs no bound beside that of wills: others of its user may have used up theirs.
+        // It can't wait, and needs no bound beside that of wills: others of its user may have used
+        // up theirs.
         let draft = EntryDraft { will: Some(cause), ..EntryDraft::new(from, will.as_str().into()) };
         self.number(now, tag, account, draft);
         true
@@ -378,7 +380,8 @@ impl Hub {
         })
     }
 
-    /// The channel of a stream opens when enough members could hear it, and closes when few are left.
+    /// The channel of a stream opens when enough members could hear it, and closes when few are
+    /// left.
     pub(super) fn settle_channel(&mut self, tag: StreamTag) {
         let (broadcast, min) = (self.rules.broadcast, self.rules.broadcast_members_min);
         let stream = self.stream_mut(tag);
@@ -425,7 +428,8 @@ mod tests {
         limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
     };
 
-    /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
+    /// Closes the session of a member of more rooms than a last will is sent in; returns how many
+    /// have it.
     fn rooms_with_will(cause: EndCause) -> usize {
         let mut scene = Scene::new(false);
         let rooms: Vec<_> = (0..=WILL_ROOMS_MAX).map(|n| format!("room-{n}")).collect();

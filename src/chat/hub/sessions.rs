@@ -259,8 +259,8 @@ impl Sessions {
         !self.late_rows.is_empty()
     }
 
-    /// Writes rows that change from now on over several turns, if so many sessions change: a row has all rooms of a
-    /// session.
+    /// Writes rows that change from now on over several turns, if so many sessions change: a row
+    /// has all rooms of a session.
     pub(super) fn set_late(&mut self, sessions: usize) {
         self.is_late = sessions > LATE_ROWS_PER_TURN;
     }

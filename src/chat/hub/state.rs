@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use super::{
     action::Action,
     announcements::Announcements,
-    asking::Asking,
     audit_log::AuditLog,
     commits::Commits,
     config::Rules,
     directory::Directory,
-    follows::Follows,
+    follows::FollowTable,
     instances::Instances,
     kicks::Kicks,
-    output::Output,
+    output::HubOutput,
     quota::Accounts,
     sessions::{Session, Sessions, Wait},
     stream::{self, Stream},
     streams::Streams,
     usage::Usage,
+    work_queue::WorkQueue,
 };
 use crate::{
     chat::{
@@ -37,7 +37,7 @@ use crate::{
 
 /// Both clocks of the last turn, and the last tick.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(super) struct HubTimes {
     pub(super) turn: Now,
     pub(super) tick_us: u64,
 }
@@ -46,20 +46,20 @@ pub(super) struct Times {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) rules: Rules,
-    pub(super) clock: Times,
+    pub(super) clock: HubTimes,
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
     pub(super) directory: Directory,
     pub(super) users: Users,
     pub(super) accounts: Accounts,
     pub(super) instances: Instances,
-    pub(super) follows: Follows,
+    pub(super) follows: FollowTable,
     pub(super) commits: Commits,
     pub(super) announcements: Announcements,
-    pub(super) asking: Asking,
+    pub(super) asking: WorkQueue,
     pub(super) kicks: Kicks,
     pub(super) audit_log: AuditLog,
-    pub(super) out: Output,
+    pub(super) out: HubOutput,
 }
 
 impl Hub {
@@ -68,24 +68,24 @@ impl Hub {
     pub fn new(rules: Rules) -> Self {
         let announcements = Stream::announcements(rules.backlog_bytes_max);
         let accounts = Accounts::new(rules.in_flight_bytes_per_user_max, rules.rates);
-        let asking = Asking::new(&rules);
+        let asking = WorkQueue::new(&rules);
         let streams = Streams::new(announcements, rules.secret);
         Self {
             rules,
-            clock: Times::default(),
+            clock: HubTimes::default(),
             sessions: Sessions::default(),
             streams,
             directory: Directory::default(),
             users: Users::default(),
             accounts,
             instances: Instances::default(),
-            follows: Follows::default(),
+            follows: FollowTable::default(),
             commits: Commits::default(),
             announcements: Announcements::default(),
             asking,
             kicks: Kicks::default(),
             audit_log: AuditLog::default(),
-            out: Output::default(),
+            out: HubOutput::default(),
         }
     }
 
@@ -219,7 +219,8 @@ impl Hub {
         self.users.found(self.clock.turn.mono_us, user, None);
     }
 
-    /// Tells the hub the name of a user id that was looked up: of a session that begins, or of a conversation.
+    /// Tells the hub the name of a user id that was looked up: of a session that begins, or of a
+    /// conversation.
     pub fn name_user(&mut self, uid: u32, user: UserName) {
         let sessions = &self.sessions;
         self.users.called(self.clock.turn.mono_us, uid, user, |uid| sessions.has_user(uid));
@@ -259,8 +260,8 @@ impl Hub {
         self.sessions.get(&id).is_some_and(|s| s.waits.is_some())
     }
 
-    /// Returns true if a request of this session has to wait, because its account has caused as many records as it
-    /// may; the shell reads on after [`Action::Resume`].
+    /// Returns true if a request of this session has to wait, because its account has caused as
+    /// many records as it may; the shell reads on after [`Action::Resume`].
     pub fn must_wait_to_ask(&mut self, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if session.waits.is_none() && self.accounts.must_wait(session.account, id) {
@@ -310,14 +311,15 @@ impl Hub {
         self.credit_left(id) > 0
     }
 
-    /// Returns the bytes that may be taken from a session in this turn. What is no session pays nothing.
+    /// Returns the bytes that may be taken from a session in this turn. What is no session pays
+    /// nothing.
     pub fn credit_left(&mut self, id: SessionId) -> usize {
         let Some(session) = self.sessions.get(&id) else { return usize::MAX };
         self.accounts.credit_left(session.account)
     }
 
-    /// Does what a session asked for, and charges its account with all that this caused: what was told to
-    /// whomever, what is to be stored, which rows changed, and what was looked at.
+    /// Does what a session asked for, and charges its account with all that this caused: what was
+    /// told to whomever, what is to be stored, which rows changed, and what was looked at.
     pub(super) fn charged<T>(&mut self, id: SessionId, act: impl FnOnce(&mut Self) -> T) -> T {
         let account = self.sessions.get(&id).map(|session| session.account);
         let (before, records_before) = (self.caused_bytes(), self.commits.records().len());
@@ -340,8 +342,8 @@ impl Hub {
         result
     }
 
-    /// What was caused since the server began, in the bytes that it costs of a turn. It only rises while a
-    /// request is answered.
+    /// What was caused since the server began, in the bytes that it costs of a turn. It only rises
+    /// while a request is answered.
     pub(super) fn caused_bytes(&self) -> usize {
         self.out.caused_bytes()
             + self.sessions.unwritten_rows() * limits::ROW_COST_BYTES
@@ -358,8 +360,9 @@ impl Hub {
         self.out.looked_at(things);
     }
 
-    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks something. A user of the
-    /// host who uses up that share competes with the others whatever it was used for.
+    /// Counts a frame against its account's share of this turn; `speaks`: it says or asks
+    /// something. A user of the host who uses up that share competes with the others whatever it
+    /// was used for.
     pub fn spend(&mut self, now: Now, id: SessionId, bytes: usize, speaks: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (account, uid) = (session.account, session.peer.uid);

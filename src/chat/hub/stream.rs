@@ -255,8 +255,8 @@ pub(super) struct Stream {
     /// Charge of the body that did not fit then: what is ready only grows.
     pub(super) blocked_charge: usize,
     floor: Flow,
-    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the window is as
-    /// shut as it was.
+    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the
+    /// window is as shut as it was.
     holders: [usize; 2],
     window_charge: u64,
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
@@ -477,8 +477,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or the
-    /// leaving of a member from the window, opens it; no timer does.
+    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or
+    /// the leaving of a member from the window, opens it; no timer does.
     pub(super) fn window_is_open(&mut self, charge: usize) -> bool {
         if self.fits(charge) || planted(Fault::WindowIgnored) {
             return true;
@@ -495,8 +495,8 @@ impl Stream {
         charge_fits && bytes_out < self.session_window()
     }
 
-    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged by a
-    /// member that does not lag.
+    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged
+    /// by a member that does not lag.
     fn session_window(&self) -> u64 {
         SESSION_WINDOW_BYTES.min(self.backlog.bytes_max() / 2) as u64
     }
@@ -525,8 +525,8 @@ impl Stream {
         }
     }
 
-    /// A member that stood at this flow has gone on; whether the window may be wider now. (What else opens it
-    /// is found at the next tick.)
+    /// A member that stood at this flow has gone on; whether the window may be wider now. (What
+    /// else opens it is found at the next tick.)
     pub(super) fn went_on(&mut self, way: Way, from: Flow) -> bool {
         let mut last = false;
         for (held, holders) in holds(way, from, self.floor).into_iter().zip(&mut self.holders) {
@@ -538,7 +538,8 @@ impl Stream {
         last
     }
 
-    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a lower bound.
+    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a
+    /// lower bound.
     pub(super) fn hold(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
         if !sub.in_window {
@@ -560,8 +561,8 @@ impl Stream {
         }
     }
 
-    /// A member of the window counts no longer. What was measured stays: it is measured anew once it keeps the
-    /// window shut.
+    /// A member of the window counts no longer. What was measured stays: it is measured anew once
+    /// it keeps the window shut.
     fn release(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
         let holds = holds(sub.way, sub.acked_flow, self.floor);
@@ -608,7 +609,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more session of an account may be notified of joins and leaves: the accounts share that.
+    /// Whether one more session of an account may be notified of joins and leaves: the accounts
+    /// share that.
     pub(super) fn may_watch(&self, account: AccountId) -> bool {
         let accounts = self.watching.iter().map(|key| (self.subs[*key].account, 1));
         let holding = Holding::of(account, accounts);
@@ -621,8 +623,8 @@ impl Stream {
         self.watching.len()
     }
 
-    /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end of the turn.
-    /// `own`: the member that did it is not told.
+    /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end
+    /// of the turn. `own`: the member that did it is not told.
     pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
         if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
             self.membership.pop_front();

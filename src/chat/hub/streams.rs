@@ -18,11 +18,12 @@ use crate::{
 /// Ids of one boot. The first number is that of the announcements.
 const IDS: usize = u32::MAX as usize;
 
-/// All streams. An id belongs to one stream for as long as the server runs: after a deletion it names nothing, so
-/// whatever still carries it (a submit, a fetch, an acknowledgment to repeat) can't reach another stream.
+/// All streams. An id belongs to one stream for as long as the server runs: after a deletion it
+/// names nothing, so whatever still carries it (a submit, a fetch, an acknowledgment to repeat)
+/// can't reach another stream.
 ///
-/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of how many streams
-/// others have, and none can be guessed.
+/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of
+/// how many streams others have, and none can be guessed.
 #[derive(Debug)]
 pub(super) struct Streams {
     by_tag: FxHashMap<StreamTag, Stream>,
@@ -87,8 +88,8 @@ impl Streams {
         }
     }
 
-    /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing once all ids of this
-    /// boot, or those of this user, are used up.
+    /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing
+    /// once all ids of this boot, or those of this user, are used up.
     pub(super) fn make_tag(&mut self, uid: Option<u32>) -> Option<StreamTag> {
         if let Some(uid) = uid {
             let own = self.ids_of.get(&uid).copied().unwrap_or(0);
@@ -173,7 +174,8 @@ impl Streams {
     }
 }
 
-/// For ids that were looked up in the same call; an id that a client or an earlier turn named may be gone.
+/// For ids that were looked up in the same call; an id that a client or an earlier turn named may
+/// be gone.
 impl Index<StreamTag> for Streams {
     type Output = Stream;
 

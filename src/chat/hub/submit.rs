@@ -27,7 +27,8 @@ use crate::{
 };
 
 impl Hub {
-    /// Reads texts of a session. Each gets one answer: an acknowledgement once it is stored, or a refusal.
+    /// Reads texts of a session. Each gets one answer: an acknowledgement once it is stored, or a
+    /// refusal.
     pub fn submit(&mut self, now: Now, id: SessionId, submit: &Submit<'_>) {
         self.charged(id, |hub| hub.submit_now(now, id, submit));
     }
@@ -185,8 +186,8 @@ impl Hub {
         Err(Refusal::new(RefusalCode::Failed, text))
     }
 
-    /// Where the new lines of a submit go, if the session may submit there; none: a room or conversation that its
-    /// first message creates.
+    /// Where the new lines of a submit go, if the session may submit there; none: a room or
+    /// conversation that its first message creates.
     fn destination(
         &mut self,
         id: SessionId,
@@ -210,8 +211,8 @@ impl Hub {
                 tag
             }
             SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
-                // A text for a label is for one user: it is never shown to a room that has the number of that
-                // conversation now.
+                // A text for a label is for one user: it is never shown to a room that has the
+                // number of that conversation now.
                 Some(tag) if self.room_name(tag).is_none() || submit.to_label.is_none() => {
                     if self.room_name(tag).is_some() {
                         self.may_speak(uid, tag)?;

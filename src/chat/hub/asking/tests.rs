@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     chat::{
         frames::{Frame, Hello, Line, Submit, SubmitTo},
-        hub::{Action, Rules},
+        hub::{Action, Rules, job_board::Board},
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
