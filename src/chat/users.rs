@@ -1,17 +1,23 @@
-//! Names of users, as the system's user database has them: remembered for a few minutes, then looked up again, in both
-//! directions. A user id that is given to another user is another user, and so is a name.
+//! Names of users, as the system's user database has them: remembered for a few minutes, then
+//! looked up again, in both directions. A user id that is given to another user is another user,
+//! and so is a name.
 //!
-//! Users who were here, or who have a conversation, are *known*. Names that were only asked for are in a small cache
-//! of their own, so that no number of questions makes the server forget how users are called.
+//! Users who were here, or who have a conversation, are *known*. Names that were only asked for are
+//! in a small cache of their own, so that no number of questions makes the server forget how users
+//! are called.
 
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
+    sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
 
-use super::names::UserName;
+use super::{
+    names::{RoomName, UserName},
+    rules::Rights,
+};
 use crate::{
     faults::{Fault, planted},
     limits::{USER_FRESH_MS, USERS_ASKED_MAX, USERS_KNOWN_MAX, USERS_STALE_MAX},
@@ -46,6 +52,10 @@ pub struct Users {
     questions: u64,
     /// Users whose names were shown and are to be looked up again.
     stale: RefCell<BTreeSet<u32>>,
+    /// What was found out about users when their sessions began.
+    rights: FxHashMap<u32, Rights>,
+    /// Rooms of the configuration that users who are here lead.
+    leads: FxHashMap<u32, Arc<[RoomName]>>,
 }
 
 fn is_fresh(at_us: u64, now_us: u64) -> bool {
@@ -53,7 +63,38 @@ fn is_fresh(at_us: u64, now_us: u64) -> bool {
 }
 
 impl Users {
-    /// The name of a user, to be shown. If it was looked up long ago, it is one of the next to be looked up.
+    /// Sets what a user may do. `is_here`: has a session, and is not forgotten if there are too
+    /// many.
+    pub fn set_rights(&mut self, uid: u32, rights: Rights, is_here: impl Fn(u32) -> bool) {
+        if self.rights.len() >= USERS_KNOWN_MAX && !self.rights.contains_key(&uid) {
+            self.rights.retain(|uid, _| is_here(*uid));
+        }
+        self.rights.insert(uid, rights);
+    }
+
+    /// What a user may do: as everybody, if nothing else was found out.
+    #[must_use]
+    pub fn rights(&self, uid: u32) -> Rights {
+        self.rights.get(&uid).copied().unwrap_or(Rights::EVERYBODY)
+    }
+
+    /// Sets the rooms that the configuration has a user lead, and forgets those of users who are
+    /// not here.
+    pub fn set_leads(&mut self, uid: u32, rooms: &Arc<[RoomName]>, is_here: impl Fn(u32) -> bool) {
+        self.leads.retain(|other, _| *other != uid && is_here(*other));
+        if !rooms.is_empty() {
+            self.leads.insert(uid, Arc::clone(rooms));
+        }
+    }
+
+    /// Returns true if the configuration has a user lead a room.
+    #[must_use]
+    pub fn leads(&self, uid: u32, room: &RoomName) -> bool {
+        self.leads.get(&uid).is_some_and(|rooms| rooms.contains(room))
+    }
+
+    /// The name of a user, to be shown. If it was looked up long ago, it is one of the next to be
+    /// looked up.
     #[must_use]
     pub fn name(&self, now_us: u64, uid: u32) -> Option<&UserName> {
         let known = self.known.get(&uid);
@@ -99,8 +140,8 @@ impl Users {
         asked.or_else(known).is_some_and(|at_us| is_fresh(at_us, now_us))
     }
 
-    /// A user is called so, by the user database: they are known from now on. `is_here`: has a session, and is not
-    /// forgotten if there are too many.
+    /// A user is called so, by the user database: they are known from now on. `is_here`: has a
+    /// session, and is not forgotten if there are too many.
     pub fn called(&mut self, now_us: u64, uid: u32, name: UserName, is_here: impl Fn(u32) -> bool) {
         if self.known.len() >= USERS_KNOWN_MAX && !self.known.contains_key(&uid) {
             self.forget_half(is_here);
@@ -146,8 +187,8 @@ impl Users {
         self.asked.insert(name, Asked { uid, at_us: now_us, number: self.questions });
     }
 
-    /// The answer about a user from [`Users::take_stale`]. Who is not in the user database any more is called as
-    /// before.
+    /// The answer about a user from [`Users::take_stale`]. Who is not in the user database any more
+    /// is called as before.
     pub fn looked_up(&mut self, now_us: u64, uid: u32, name: Option<UserName>) {
         match (self.known.get_mut(&uid), name) {
             (Some(_), Some(name)) => self.called(now_us, uid, name, |_| true),

@@ -1,20 +1,27 @@
-//! Jobs that wait for replies, the workers of each room, and what becomes of a job when a worker ends.
+//! Jobs that wait for replies, the workers of each room, and what becomes of a job when a worker
+//! ends.
 //!
-//! A job is an ordinary message whose sender says that it is one. The workers of a queue get it one at a
-//! time: the hub offers it, and only the worker that claims the offer works on it, so a stopped process
-//! holds nothing up. The job is done once the worker's reply is committed. If the worker ends earlier, the
-//! sender is notified and another worker gets the job. A worker without a queue is its own queue.
+//! A job is an ordinary message whose sender says that it is one. The workers of a queue get it one
+//! at a time: the hub offers it, and only the worker that claims the offer works on it, so a
+//! stopped process holds nothing up. The job is done once the worker's reply is committed. If the
+//! worker ends earlier, the sender is notified and another worker gets the job. A worker without a
+//! queue is its own queue.
 //!
-//! All of this is in memory (`board.rs`). After a restart of the server the senders ask again and the
-//! workers report what they work on and what they have done: nothing is offered before they had time for
-//! that. What a worker reported is sent each time the sender asks again: no connection's end loses it.
+//! All of this is in memory (`job_board.rs`). After a restart of the server the senders ask again and
+//! the workers report what they work on and what they have done: nothing is offered before they had
+//! time for that. What a worker reported is sent each time the sender asks again: no connection's
+//! end loses it.
 
-mod board;
+use std::collections::BTreeSet;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use self::board::{Board, JobKey, Outcome, Queue, Sender, State};
-use super::{Action, Hub, Rules, instances::InstanceKey, quota::Holding, stream::Topic};
+use super::{
+    Action, Hub,
+    instances::InstanceKey,
+    job_board::{JobKey, Outcome, Queue, Sender, State},
+    quota::Holding,
+    stream::Topic,
+    work_queue::Early,
+};
 use crate::{
     chat::{
         clock::Now,
@@ -36,35 +43,11 @@ use crate::{
     },
 };
 
-/// A request to make a job of a message that is not published yet.
-#[derive(Debug)]
-struct Early {
-    session: SessionId,
-    serial: u32,
-    counter: u64,
-    again: bool,
-}
-
-/// All jobs and workers.
-#[derive(Debug)]
-pub(super) struct Asking {
-    board: Board,
-    /// Answered once their messages are published, or are not stored.
-    early: BTreeMap<JobKey, Early>,
-}
-
-impl Asking {
-    pub(super) fn new(rules: &Rules) -> Self {
-        let board = Board::new(rules.job_states_max, rules.job_states_per_user_max, rules.host);
-        Self { board, early: BTreeMap::new() }
-    }
-}
-
 impl Hub {
     // ---- senders -----------------------------------------------------------------------------
 
-    /// Makes a job of a message that the session submitted; `again`: it was one before the connection
-    /// broke. Returns nothing if the answer follows once the message is published.
+    /// Makes a job of a message that the session submitted; `again`: it was one before the
+    /// connection broke. Returns nothing if the answer follows once the message is published.
     pub(super) fn ask_for(
         &mut self,
         now: Now,
@@ -117,7 +100,7 @@ impl Hub {
             else {
                 return;
             };
-            if !self.sessions.contains_key(&session) {
+            if !self.sessions.contains(session) {
                 continue;
             }
             let result = self.ask_for(now, session, serial, (counter, again));
@@ -167,7 +150,8 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         let mut known = Vec::new();
-        // Of a message of an earlier boot the lists have what workers claim; else what this boot saw.
+        // Of a message of an earlier boot the lists have what workers claim; else what this boot
+        // saw.
         let claims_count = again || seq > self.streams[tag].inherited;
         for (worker, of) in board.workers(tag) {
             let Some(session) = self.sessions.get(&worker) else { continue };
@@ -198,7 +182,8 @@ impl Hub {
         Ok(reply)
     }
 
-    /// Sends what workers have reported on a job to its sender, which may have lost it with a connection.
+    /// Sends what workers have reported on a job to its sender, which may have lost it with a
+    /// connection.
     fn send_outcomes(&mut self, id: SessionId, (stream, seq): JobKey) {
         let outcomes = self.asking.board.outcomes((stream, seq));
         let outcomes: Vec<_> = outcomes.map(|(_, outcome)| outcome.clone()).collect();
@@ -273,8 +258,8 @@ impl Hub {
         }
         let (mut holding, mut done) = (BTreeSet::from_iter(holding), BTreeSet::from_iter(done));
         let (mut lost, mut looked_at, mut known) = (Vec::new(), 0, Vec::new());
-        // A worker's word counts for what an earlier boot offered. Of what this boot offered, only that counts which
-        // this boot saw it take.
+        // A worker's word counts for what an earlier boot offered. Of what this boot offered, only
+        // that counts which this boot saw it take.
         let inherited = self.streams[tag].inherited;
         // The end of an earlier session of this client instance may not have been seen yet.
         let is_its = |of: &SessionId| self.sessions.get(of).is_some_and(|s| s.instance == instance);
@@ -370,8 +355,8 @@ impl Hub {
                 Some(queue) => Some(queue),
                 None => return refuse(RefusalCode::Absent, "another worker has claimed this job"),
             },
-            // Its sender may be away, or come back later than the worker after a restart. Of any other message
-            // there is nothing to report.
+            // Its sender may be away, or come back later than the worker after a restart. Of any
+            // other message there is nothing to report.
             None => board.worker(tag, id).filter(|of| of.has(seq)).map(|worker| worker.queue()),
         };
         let Some(queue) = queue.cloned() else { return Ok(Reply::Done) };
@@ -418,7 +403,8 @@ impl Hub {
 
     // ---- ends and times ----------------------------------------------------------------------
 
-    /// A session left a room: the jobs that it sent there end, the jobs that it has go to other workers.
+    /// A session left a room: the jobs that it sent there end, the jobs that it has go to other
+    /// workers.
     pub(super) fn asking_parted(&mut self, id: SessionId, tag: StreamTag, cause: EndCause) {
         let Some(session) = self.sessions.get(&id) else { return };
         let (instance, member) = (session.instance, (*session.member).clone());
@@ -427,7 +413,7 @@ impl Hub {
             EndCause::Closed | EndCause::Unresponsive | EndCause::Server => true,
             EndCause::Quit | EndCause::Killed | EndCause::Kicked => false,
         };
-        let now_us = self.turn_us;
+        let now_us = self.clock.turn.mono_us;
         let board = &mut self.asking.board;
         for key in board.sent_by(id, tag) {
             match may_come_back {

@@ -1,16 +1,13 @@
 //! What operators did, for those who want to know it afterwards.
 
-use super::{Action, Hub, quota::heaviest};
-use crate::{
-    chat::{
-        clock::Now,
-        member::SessionId,
-        refusal::{Refusal, RefusalCode, refuse},
-        reply::{AuditInfo, Reply},
-        store::{Audit, Record},
-        stream_id::StreamTag,
-    },
-    limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
+use super::{Action, Hub};
+use crate::chat::{
+    clock::Now,
+    member::SessionId,
+    refusal::{Refusal, RefusalCode, refuse},
+    reply::{AuditInfo, Reply},
+    store::{Audit, Record},
+    stream_id::StreamTag,
 };
 
 /// Entries in one answer.
@@ -25,22 +22,8 @@ impl Hub {
             self.out.push(Action::Log(format!("{by}: {act}")));
         }
         let entry = Audit { wall_us: now.wall_us, uid, by, act, office };
-        let own = |entry: &Audit| !office && entry.uid == uid;
-        if self.audit.iter().filter(|e| own(e)).count() >= AUDIT_PER_USER_MAX
-            && let Some(at) = self.audit.iter().position(own)
-        {
-            self.audit.remove(at);
-        }
-        // Of those without an office, the one with most entries loses the oldest.
-        let alike = || self.audit.iter().filter(|entry| entry.office == office);
-        if alike().count() >= AUDIT_KEPT_MAX {
-            let most = heaviest(alike().map(|entry| (entry.uid, 1))).filter(|_| !office);
-            let goes = |e: &Audit| e.office == office && most.is_none_or(|uid| e.uid == uid);
-            let at = self.audit.iter().position(goes);
-            at.and_then(|at| self.audit.remove(at));
-        }
-        self.audit.push_back(entry.clone());
-        self.records.push(Record::Audit(entry));
+        self.audit_log.add(entry.clone());
+        self.commits.add(Record::Audit(entry));
     }
 
     /// The same, if it was by no right in the room itself.
@@ -56,7 +39,7 @@ impl Hub {
             let text = "only operators of the server see what operators did";
             return refuse(RefusalCode::Denied, text);
         }
-        let mut rest = self.audit.iter().rev().skip(skip as usize);
+        let mut rest = self.audit_log.newest().skip(skip as usize);
         let page = rest.by_ref().take(AUDIT_PER_REPLY).map(|entry| AuditInfo {
             wall_us: entry.wall_us,
             by: entry.by.clone(),
@@ -69,8 +52,10 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::chat::hub::scene::{EVE, MIA, Scene};
+    use crate::{
+        chat::hub::scene::{EVE, MIA, Scene},
+        limits::{AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX},
+    };
 
     #[test]
     fn acts_of_many_users_push_out_none_of_another() {
@@ -84,9 +69,9 @@ mod tests {
             scene.hub.audit(now, 1_000 + n / 32, "x".to_owned());
             scene.hub.audit(now, EVE, "x".to_owned());
         }
-        let of = |uid| scene.hub.audit.iter().filter(|entry| entry.uid == uid).count();
+        let of = |uid| scene.hub.audit_log.newest().filter(|entry| entry.uid == uid).count();
         assert_eq!((of(MIA), of(0)), (3, 3));
-        assert_eq!(scene.hub.audit.len(), AUDIT_KEPT_MAX + 3);
+        assert_eq!(scene.hub.audit_log.newest().len(), AUDIT_KEPT_MAX + 3);
         assert!(of(EVE) <= AUDIT_PER_USER_MAX);
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::{
-    Hub,
     stream::{Stream, Topic},
+    streams::Streams,
 };
 use crate::{
     chat::stream_id::StreamTag,
@@ -21,19 +21,19 @@ struct Holder {
     backlogs: BinaryHeap<(usize, StreamTag)>,
 }
 
-impl Hub {
-    /// Counts bytes that a backlog got, and keeps all backlogs within their bound. A pass over all streams gives back
-    /// a sixteenth of the bound at least, so that it is not needed again before as much has been published.
-    pub(super) fn limit_backlogs(&mut self, added: usize) {
+impl Streams {
+    /// Counts bytes that a backlog got, and keeps all backlogs within their bound. A pass over all
+    /// streams gives back a sixteenth of the bound at least, so that it is not needed again before
+    /// as much has been published.
+    pub(super) fn limit_backlogs(&mut self, added: usize, most: usize) {
         // Dropped segments are not counted before the next pass: there are at most so many bytes.
         self.backlog_bytes += added;
-        let most = self.rules.backlog_total_bytes_max;
         if self.backlog_bytes <= most {
             return;
         }
         let mut held = 0;
         let mut holders: BTreeMap<u32, Holder> = BTreeMap::new();
-        for stream in self.streams.iter() {
+        for stream in self.iter() {
             let bytes = stream.backlog.bytes();
             held += bytes;
             if let Some(uid) = stream.payer() {
@@ -56,7 +56,7 @@ impl Hub {
                 holders.remove(&uid);
                 continue;
             };
-            let freed = self.streams[tag].shed(SLICE_BYTES);
+            let freed = self[tag].shed(SLICE_BYTES);
             held -= freed;
             if let Some(holder) = holders.get_mut(&uid)
                 && freed > 0
@@ -79,8 +79,8 @@ impl Stream {
         }
     }
 
-    /// Drops the oldest messages of the backlog, but none that a member of the window has not acknowledged; returns
-    /// their bytes.
+    /// Drops the oldest messages of the backlog, but none that a member of the window has not
+    /// acknowledged; returns their bytes.
     fn shed(&mut self, bytes: usize) -> usize {
         let holding = self.subs.iter().filter(|(_, sub)| sub.in_window);
         let acked = holding.map(|(_, sub)| sub.acked_flow.bytes).min();

@@ -24,9 +24,9 @@ use crate::{
 const NOW: Now = Now { mono_us: 1, wall_us: 1 };
 const USERS: [&str; 8] = ["root", "carol", "ann", "olga", "mia", "max", "ben", "sam"];
 
-/// Who they are: the server's own user; an operator that the configuration names; who made the room; an
-/// operator of the room; a member; one that is muted; one that is banned; a stranger. All but the last
-/// are invited where that is needed.
+/// Who they are: the server's own user; an operator that the configuration names; who made the
+/// room; an operator of the room; a member; one that is muted; one that is banned; a stranger. All
+/// but the last are invited where that is needed.
 fn hub(private: bool, read_only: bool) -> Hub {
     let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
     hub.set_rights(1, Rights::OPERATOR);

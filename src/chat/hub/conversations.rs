@@ -1,32 +1,14 @@
-//! Conversations of two users: a stream exists once something is said, or while a session follows the conversation.
-//!
-//! A session that opens a conversation gets a *promised* id, with which it can submit the first text. The id is
-//! the same for all sessions of its user, so that a client whose connection broke can submit again.
+//! Which users have a conversation, and which ids were promised for conversations that may not
+//! exist yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use super::{
-    Hub, is_here,
-    session::Session,
-    stream::{Stream, Topic},
-};
 use crate::{
-    chat::{
-        event::Event,
-        member::{EndCause, SessionId},
-        refusal::{Refusal, RefusalCode, refuse},
-        reply::{Reply, StreamInfo},
-        request::Begin,
-        stream_id::{StreamLabel, StreamTag},
-    },
-    faults::{Fault, planted},
+    chat::{member::SessionId, stream_id::StreamTag},
     limits::CONVERSATIONS_PER_USER_MAX,
 };
-
-/// Cost of one changed subscription, in the unit of a session that is told something.
-const SUBSCRIBED_COST_TOLD: usize = 8;
 
 /// Id of a conversation that may not exist.
 #[derive(Debug)]
@@ -47,7 +29,8 @@ pub(super) struct Conversations {
     promises: BTreeMap<(u32, u32), Promise>,
     promised: FxHashMap<StreamTag, (u32, u32)>,
     promises_made: u64,
-    /// Sessions that follow all conversations of their users, which are more than a session may follow at a time.
+    /// Sessions that follow all conversations of their users, which are more than a session may
+    /// follow at a time.
     crowded: BTreeSet<(u32, SessionId)>,
 }
 
@@ -79,7 +62,7 @@ impl Conversations {
         }
     }
 
-    fn remove(&mut self, (a, b): (u32, u32), begun_by: Option<u32>) {
+    pub(super) fn remove(&mut self, (a, b): (u32, u32), begun_by: Option<u32>) {
         self.streams.remove(&(a, b));
         self.streams.remove(&(b, a));
         if let Some(uid) = begun_by
@@ -92,8 +75,9 @@ impl Conversations {
         }
     }
 
-    /// Keeps a promise for a conversation that a user opens; of many the oldest of that user is forgotten.
-    fn promise(&mut self, own: u32, other: u32, tag: StreamTag) {
+    /// Keeps a promise for a conversation that a user opens; of many the oldest of that user is
+    /// forgotten.
+    pub(super) fn promise(&mut self, own: u32, other: u32, tag: StreamTag) {
         let of_user = || self.promises.range((own, 0)..=(own, u32::MAX));
         if of_user().count() >= CONVERSATIONS_PER_USER_MAX
             && let Some((pair, tag)) =
@@ -106,344 +90,49 @@ impl Conversations {
         self.promises.insert((own, other), Promise { tag, number: self.promises_made });
         self.promised.insert(tag, (own, other));
     }
-}
 
-impl Hub {
-    /// Returns the stream that a user means by an id, if it exists and the user may know of it. The one way from an
-    /// id that a client names to a stream that it does not follow.
-    pub(super) fn stream_of(&self, uid: u32, tag: StreamTag) -> Option<StreamTag> {
-        if let Some(other) = self.promised_to(uid, tag) {
-            return self.conversations.get(uid, other);
-        }
-        let is_known = match &self.known_stream(tag)?.topic {
-            Topic::Room { .. } => self.exists_for(uid, tag) || planted(Fault::HiddenRoomNamed),
-            Topic::Conversation { low, high, .. } => uid == *low || uid == *high,
-            Topic::Announcements => false,
-        };
-        is_known.then_some(tag)
+    /// The users of a promised id: who opened it, and the other one.
+    pub(super) fn promised(&self, tag: StreamTag) -> Option<(u32, u32)> {
+        self.promised.get(&tag).copied()
     }
 
-    /// The other user of a conversation that a user opened under an id.
-    pub(super) fn promised_to(&self, uid: u32, tag: StreamTag) -> Option<u32> {
-        let (own, other) = self.conversations.promised.get(&tag)?;
-        (*own == uid).then_some(*other)
+    /// The id that was promised for a conversation.
+    pub(super) fn promise_of(&self, own: u32, other: u32) -> Option<StreamTag> {
+        self.promises.get(&(own, other)).map(|promise| promise.tag)
     }
 
-    /// Opens a conversation for submits. It begins with the first of them.
-    pub(super) fn open_conversation(
-        &mut self,
-        id: SessionId,
-        other: u32,
-    ) -> Result<Reply, Refusal> {
-        let own = self.sessions[&id].peer.uid;
-        if let Some(tag) = self.conversations.get(own, other) {
-            return Ok(Reply::Opened(self.info(id, tag, None, false)));
-        }
-        self.may_begin(own)?;
-        let tag = self.promised_tag(own, other)?;
-        Ok(Reply::Opened(StreamInfo {
-            tag,
-            name: StreamLabel::Direct(self.called(other)),
-            head: 0,
-            next: 1,
-            new_run: false,
-            stored: self.rules.store && self.rules.persistent,
-            members: 0,
-            topic: String::new(),
-            channel: None,
-            room: None,
-        }))
+    /// Number of conversations that a user has begun.
+    pub(super) fn begun(&self, uid: u32) -> usize {
+        self.begun.get(&uid).copied().unwrap_or(0)
     }
 
-    /// Whether a user may begin one more conversation. Those that others began do not count.
-    pub(super) fn may_begin(&self, uid: u32) -> Result<(), Refusal> {
-        let begun = self.conversations.begun.get(&uid).copied().unwrap_or(0);
-        if begun < CONVERSATIONS_PER_USER_MAX {
-            return Ok(());
-        }
-        let text = format!("this user has begun {begun} conversations, which is the limit");
-        refuse(RefusalCode::Failed, text)
+    /// Sessions of a user that do not follow all conversations that they want.
+    pub(super) fn crowded(&self, uid: u32) -> impl Iterator<Item = SessionId> {
+        let all = (uid, SessionId(0))..=(uid, SessionId(u64::MAX));
+        self.crowded.range(all).map(|(_, id)| *id)
     }
 
-    fn promised_tag(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
-        if let Some(promise) = self.conversations.promises.get(&(own, other)) {
-            return Ok(promise.tag);
-        }
-        let tag = self.make_tag(own)?;
-        self.conversations.promise(own, other, tag);
-        Ok(tag)
-    }
-
-    /// Returns the conversation of a user with another one; it begins now if there is none.
-    pub(super) fn conversation(&mut self, own: u32, other: u32) -> Result<StreamTag, Refusal> {
-        if let Some(tag) = self.conversations.get(own, other) {
-            return Ok(tag);
-        }
-        self.may_begin(own)?;
-        let tag = self.promised_tag(own, other)?;
-        let pair = (own.min(other), own.max(other));
-        let bytes = self.rules.backlog_bytes_max;
-        self.streams.insert(Stream::conversation(tag, pair, Some(own), bytes));
-        self.conversations.insert(pair, Some(own), tag);
-        // The other one may never have been here.
-        let by_user = &self.by_user;
-        self.users.keep(other, |uid| is_here(by_user, uid));
-        self.follow_new_conversation(tag, pair);
-        Ok(tag)
-    }
-
-    /// Subscribes the sessions that follow all conversations of their users to a new one.
-    fn follow_new_conversation(&mut self, tag: StreamTag, (low, high): (u32, u32)) {
-        let of_low = self.sessions_of(low).filter(|s| s.directs.take_from(high));
-        let of_high = self.sessions_of(high).filter(|s| low != high && s.directs.take_from(low));
-        let ids: Vec<_> = of_low.chain(of_high).map(|s| s.member.session).collect();
-        for id in ids {
-            self.follow_spoken(id, tag);
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> ConversationCounts {
+        ConversationCounts {
+            promises: self.promises.len(),
+            promised: self.promised.len(),
+            users_who_began: self.begun.len(),
+            crowded: self.crowded.len(),
         }
     }
 
-    /// Subscribes sessions with more conversations than they may follow to one in which something is said now.
-    pub(super) fn follow_crowded(&mut self, tag: StreamTag) {
-        let Topic::Conversation { low, high, .. } = self.stream(tag).topic else { return };
-        let of = |uid: u32| {
-            let all = (uid, SessionId(0))..=(uid, SessionId(u64::MAX));
-            self.conversations.crowded.range(all).map(|(_, id)| *id)
-        };
-        let ids: BTreeSet<_> = of(low).chain(of(high)).collect();
-        for id in ids {
-            let lacks = |session: &&Session| {
-                let other = if session.peer.uid == low { high } else { low };
-                session.directs.take_from(other) && session.sub_key(tag).is_none()
-            };
-            if self.sessions.get(&id).map(AsRef::as_ref).filter(lacks).is_some() {
-                // Each leaves one conversation and subscribes to another.
-                self.told(SUBSCRIBED_COST_TOLD);
-                self.follow_spoken(id, tag);
-            }
-        }
-    }
-
-    /// Subscribes a session to a conversation from its next message on, in the place of an idle one if need be.
-    fn follow_spoken(&mut self, id: SessionId, tag: StreamTag) {
-        self.make_room_for(id, tag);
-        if self.may_subscribe(id, Some(tag)).is_ok() {
-            let (next, new_run) = self.subscribe(id, tag, Begin::Now, self.turn_us);
-            let info = self.info(id, tag, Some(next), new_run);
-            self.send(id, Event::Opened(info));
-        } else {
-            self.conversations.note_crowded(self.sessions[&id].peer.uid, id);
-        }
-    }
-
-    /// Has a session that follows as much as it may leave the conversation that was idle for longest and of which
-    /// it has everything: it comes back with the next message there.
-    pub(super) fn make_room_for(&mut self, id: SessionId, tag: StreamTag) {
-        if self.may_subscribe(id, Some(tag)).is_ok() {
-            return;
-        }
-        let session = &self.sessions[&id];
-        let uid = session.peer.uid;
-        let idle = session.subs.iter().filter_map(|(of, key)| {
-            let stream = self.stream(*of);
-            let has_all = stream.subs[*key].acked == stream.numbered;
-            let is_conversation = matches!(stream.topic, Topic::Conversation { .. });
-            (is_conversation && has_all).then_some((stream.published_us, *of))
-        });
-        if let Some((_, idle)) = idle.min() {
-            self.part(id, idle, EndCause::Quit);
-            self.conversations.note_crowded(uid, id);
-        }
-    }
-
-    /// Frees a conversation in which nothing was said and that no session follows. Its promises stay.
-    pub(super) fn free_conversation(&mut self, tag: StreamTag) {
-        let Some(stream) = self.known_stream(tag) else { return };
-        let Topic::Conversation { low, high, begun_by } = stream.topic else { return };
-        if stream.numbered == 0 && stream.subs.is_empty() {
-            self.streams.remove(tag);
-            self.conversations.remove((low, high), begun_by);
-        }
+    #[cfg(test)]
+    pub(super) fn set_begun(&mut self, uid: u32, count: usize) {
+        self.begun.insert(uid, count);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        chat::{
-            frames::{Frame, SubmitTo},
-            hub::scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
-            names::{Target, UserName},
-            request::{Follow, Request},
-        },
-        limits::STREAMS_PER_SESSION_MAX,
-    };
-
-    fn direct(uid: u32) -> Target {
-        Target::User { user: user(uid), label: None }
-    }
-
-    fn open(scene: &mut Scene, uid: u32, other: u32) -> StreamTag {
-        match scene.request(uid, Request::Open { target: direct(other) }) {
-            Ok(Reply::Opened(info)) => info.tag,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn acks(scene: &Scene, uid: u32) -> Vec<u64> {
-        let acks = scene.sent.iter().filter_map(|(to, frame)| match frame {
-            Frame::Ack(ack) if *to == session(uid) => Some(ack.seq),
-            Frame::Ack(_) | Frame::Nack { .. } | Frame::Reply { .. } | Frame::Event(_) => None,
-        });
-        acks.collect()
-    }
-
-    #[test]
-    fn opened_conversation_has_no_stream_before_its_first_message() {
-        let mut scene = Scene::new(false);
-        let before = scene.hub.streams.len();
-        for n in 0..10 * CONVERSATIONS_PER_USER_MAX as u32 {
-            let name = UserName::of_uid(100_000 + n);
-            scene.hub.learn_user(name.clone(), 100_000 + n);
-            let target = Target::User { user: name, label: None };
-            scene.request(EVE, Request::Open { target }).unwrap();
-        }
-        assert_eq!(scene.hub.streams.len(), before);
-        let promises = &scene.hub.conversations;
-        assert_eq!(promises.promises.len(), CONVERSATIONS_PER_USER_MAX);
-        assert_eq!(promises.promised.len(), CONVERSATIONS_PER_USER_MAX);
-        // Both may open it; the first message is in both users' stream.
-        let (of_mia, of_max) = (open(&mut scene, MIA, MAX), open(&mut scene, MAX, MIA));
-        assert_ne!(of_mia, of_max);
-        assert_eq!(open(&mut scene, MIA, MAX), of_mia, "the same each time");
-        scene.say(session(MAX), 2, SubmitTo::Stream(of_max), "one");
-        scene.settle();
-        scene.say(session(MIA), 1, SubmitTo::Stream(of_mia), "two");
-        scene.settle();
-        assert_eq!((acks(&scene, MAX), acks(&scene, MIA)), (vec![1], vec![2]));
-        assert_eq!(scene.hub.streams.len(), before + 1);
-        assert_eq!(open(&mut scene, MIA, MAX), of_max, "what exists has one id");
-    }
-
-    #[test]
-    fn promised_id_is_for_its_user_in_any_session() {
-        let mut scene = Scene::new(false);
-        let tag = open(&mut scene, MIA, MAX);
-        scene.hub.close(scene.now, session(MIA), EndCause::Closed);
-        scene.open(session(MIA), MIA);
-        for (uid, acked) in [(EVE, vec![]), (MAX, vec![]), (MIA, vec![1])] {
-            scene.say(session(uid), 2, SubmitTo::Stream(tag), "x");
-            scene.settle();
-            assert_eq!(acks(&scene, uid), acked, "{uid}");
-        }
-    }
-
-    #[test]
-    fn conversation_without_members_and_messages_is_freed() {
-        let mut scene = Scene::new(false);
-        let before = scene.hub.streams.len();
-        let with = |uid| join(Follow::With(user(uid)), Begin::Now);
-        let follow = |scene: &mut Scene, uid, other| match scene.request(uid, with(other)) {
-            Ok(Reply::Joined(infos)) => infos[0].tag,
-            other => panic!("{other:?}"),
-        };
-        let tag = follow(&mut scene, MIA, SAM);
-        assert_eq!(scene.hub.streams.len(), before + 1);
-        let part = Request::Part { stream: tag, forget: false };
-        scene.request(MIA, part.clone()).unwrap();
-        assert_eq!(scene.hub.streams.len(), before);
-        assert!(scene.hub.conversations.begun.is_empty());
-        assert_eq!(follow(&mut scene, MIA, SAM), tag, "its id stays as long as it is promised");
-        scene.hub.close(scene.now, session(MIA), EndCause::Killed);
-        scene.settle();
-        assert_eq!(scene.hub.streams.len(), before);
-        // A message that is not stored was not said.
-        scene.open(session(MIA), MIA);
-        scene.store = Store::Fails;
-        scene.say(session(MIA), 1, SubmitTo::Stream(tag), "x");
-        scene.settle();
-        assert_eq!(scene.hub.streams.len(), before);
-        scene.store = Store::Commits;
-        scene.say(session(MIA), 2, SubmitTo::Stream(tag), "x");
-        scene.settle();
-        assert_eq!(scene.hub.streams.len(), before + 1);
-        follow(&mut scene, MIA, SAM);
-        scene.request(MIA, part).unwrap();
-        assert_eq!(scene.hub.streams.len(), before + 1, "it has a message");
-    }
-
-    #[test]
-    fn session_that_left_a_conversation_does_not_follow_its_next_begin() {
-        let mut scene = Scene::new(false);
-        for n in 0..2 * STREAMS_PER_SESSION_MAX {
-            let with = join(Follow::With(user(SAM)), Begin::Now);
-            let Ok(Reply::Joined(infos)) = scene.request(MIA, with) else { panic!("{n}") };
-            scene.request(MIA, Request::Part { stream: infos[0].tag, forget: false }).unwrap();
-        }
-        assert!(!scene.hub.sessions[&session(MIA)].directs.take_from(SAM));
-        let tag = open(&mut scene, SAM, MIA);
-        scene.say(session(SAM), 1, SubmitTo::Stream(tag), "x");
-        scene.settle();
-        assert!(!scene.hub.sessions[&session(MIA)].listens());
-    }
-
-    #[test]
-    fn conversations_begun_by_others_take_nothing_from_a_user() {
-        let mut scene = Scene::new(false);
-        for n in 0..CONVERSATIONS_PER_USER_MAX as u32 {
-            scene.hub.conversation(1_000 + n, MIA).unwrap();
-        }
-        scene.hub.conversation(MIA, SAM).unwrap();
-        scene.hub.conversations.begun.insert(MIA, CONVERSATIONS_PER_USER_MAX);
-        scene.hub.conversation(MIA, MAX).unwrap_err();
-        scene.hub.conversation(MIA, SAM).unwrap();
-    }
-
-    /// Opens a session of `mia` that has as many conversations as the user, more than it may follow.
-    fn crowded(scene: &mut Scene, conversations: u32) -> Vec<StreamTag> {
-        for n in 0..conversations {
-            let name = UserName::of_uid(100_000 + n);
-            scene.hub.learn_user(name, 100_000 + n);
-            let tag = scene.hub.conversation(MIA, 100_000 + n).unwrap();
-            scene.say(session(MIA), u64::from(n) + 1, SubmitTo::Stream(tag), "hi");
-            scene.settle();
-        }
-        scene.open(SessionId(77), MIA);
-        scene.hub.request(scene.now, SessionId(77), 1, join(Follow::AllDirect, Begin::Now));
-        scene.settle();
-        scene.hub.conversations.of(MIA).collect()
-    }
-
-    #[test]
-    fn each_of_many_conversations_is_followed_when_something_is_said_there() {
-        let mut scene = Scene::new(false);
-        let tags = crowded(&mut scene, STREAMS_PER_SESSION_MAX as u32 + 50);
-        assert!(scene.hub.sessions[&SessionId(77)].subs.len() < tags.len());
-        let mut counter = tags.len() as u64;
-        // More than once, so that conversations that were left come back.
-        for tag in tags.iter().chain(&tags) {
-            counter += 1;
-            scene.say(SessionId(77), counter, SubmitTo::Stream(*tag), "again");
-            scene.settle();
-            let session = &scene.hub.sessions[&SessionId(77)];
-            assert!(session.subs.len() <= STREAMS_PER_SESSION_MAX);
-            let key = session.sub_key(*tag).expect("it is followed");
-            let stream = scene.hub.stream(*tag);
-            let (acked, head) = (stream.subs[key].acked, stream.backlog.head());
-            assert!(acked < head, "the message is still to be delivered");
-            let report = crate::chat::frames::Report {
-                stream: *tag,
-                delivered: head,
-                by_broadcast: 0,
-                datagrams: 0,
-            };
-            scene.hub.report(scene.now, SessionId(77), &report);
-        }
-        let opened = |(to, frame): &&(SessionId, Frame)| {
-            *to == SessionId(77) && matches!(frame, Frame::Event(Event::Opened(_)))
-        };
-        assert!(scene.sent.iter().filter(opened).count() > 50);
-        scene.hub.close(scene.now, SessionId(77), EndCause::Quit);
-        assert!(scene.hub.conversations.crowded.is_empty());
-    }
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ConversationCounts {
+    pub(super) promises: usize,
+    pub(super) promised: usize,
+    pub(super) users_who_began: usize,
+    pub(super) crowded: usize,
 }

@@ -61,8 +61,8 @@ impl Hub {
         }
     }
 
-    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those that are
-    /// being tried.
+    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those
+    /// that are being tried.
     pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
         let hears = |sub: &&Sub| match sub.hearing {
             Hearing::None => false,
@@ -135,8 +135,8 @@ impl Hub {
         stream.hold(key, [true; 2]);
     }
 
-    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before, but not for
-    /// numbers before its membership began.
+    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before,
+    /// but not for numbers before its membership began.
     pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = &mut self.streams[tag];
@@ -152,8 +152,8 @@ impl Hub {
                 let (f, l) = sub.repair.unwrap_or((first, last));
                 sub.repair = Some((f.min(first), l.max(last)));
             }
-            // By session a number is rather on its way than lost: what the member misses for some time
-            // although it was sent is sent again.
+            // By session a number is rather on its way than lost: what the member misses for some
+            // time although it was sent is sent again.
             Way::Session => {
                 if first < sub.next_push && sub.fetching.is_none() && sub.misses(now, first) {
                     sub.next_push = first;
@@ -166,8 +166,8 @@ impl Hub {
     /// What a session is owed, as frames of about `bytes_max` at most; nothing once it has all.
     ///
     /// Called by the shell when the session's output has room. What does not fit stays where it is:
-    /// in the backlog, under the session's cursors.
-    /// Gives whether there may be more: it stopped because of `bytes_max`, or at numbers that are gone.
+    /// in the backlog, under the session's cursors. Gives whether there may be more: it stopped
+    /// because of `bytes_max`, or at numbers that are gone.
     pub fn pull(
         &mut self,
         now: Now,
@@ -216,14 +216,14 @@ impl Hub {
         bytes: usize,
     ) {
         if messages > 0 {
-            self.counters.repaired += messages;
+            self.out.counters.repaired += messages;
             self.accounts.count_repair(now.mono_us, account, bytes);
-            self.used(uid).repaired += messages;
+            self.accounts.usage.of(uid).repaired += messages;
         }
     }
 
-    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns true if the
-    /// member's cursor moved on at once.
+    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns
+    /// true if the member's cursor moved on at once.
     fn fetch(
         &mut self,
         now: Now,
@@ -241,14 +241,15 @@ impl Hub {
         }
         let stream = self.stream_key(tag);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let sub = &mut self.streams[tag].subs[key];
-        // One at a time: what a session causes in the store is bounded. Its answer wakes the session.
+        let sub = &self.streams[tag].subs[key];
+        // One at a time: what a session causes in the store is bounded. Its answer wakes the
+        // session.
         if session.fetching || now.mono_us < sub.fetch_after_us {
             return false;
         }
-        self.last_fetch += 1;
-        let number = self.last_fetch;
+        let number = self.streams.fetches.begin();
         session.fetching = true;
+        let sub = &mut self.streams[tag].subs[key];
         sub.fetching = Some(number);
         let last = last.min(first.saturating_add(sub.fetch_numbers() - 1));
         let rooms = (tag == ANNOUNCEMENTS).then(|| self.rooms_of(id));
@@ -264,8 +265,8 @@ impl Hub {
         false
     }
 
-    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its membership ended,
-    /// whatever began since.
+    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its
+    /// membership ended, whatever began since.
     fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Sub> {
         let session = self.sessions.get_mut(&fetch.session)?;
         session.fetching = false;
@@ -282,10 +283,12 @@ impl Hub {
         Some(sub)
     }
 
-    /// Takes the answer of the store. Returns what is to be written to the session, in order: messages, and
-    /// a gap for each number that is not there; none if the membership that wanted them has ended.
+    /// Takes the answer of the store. Returns what is to be written to the session, in order:
+    /// messages, and a gap for each number that is not there; none if the membership that wanted
+    /// them has ended.
     pub fn fetched(&mut self, now: Now, fetch: &Fetch, found: Fetched) -> Option<Vec<Chunk>> {
-        // What was read for rooms that it has left meanwhile is not for it any more: it is read again.
+        // What was read for rooms that it has left meanwhile is not for it any more: it is read
+        // again.
         let rooms = fetch.rooms.as_deref().unwrap_or_default();
         let is_in_all = self.is_in_all(fetch.session, rooms);
         if found.upto < fetch.first {
@@ -331,8 +334,8 @@ impl Hub {
         Some(chunks)
     }
 
-    /// The store could not be read, or not in time: it is tried again after a pause, with fewer numbers. A
-    /// single one that can't be read in the end is given up.
+    /// The store could not be read, or not in time: it is tried again after a pause, with fewer
+    /// numbers. A single one that can't be read in the end is given up.
     pub fn fetch_failed(&mut self, now: Now, fetch: &Fetch) {
         let Some(sub) = self.end_fetch(fetch) else { return };
         let gives_up = fetch.first == fetch.last && sub.fetch_failures + 1 >= FETCH_TRIES_MAX;
@@ -344,8 +347,8 @@ impl Hub {
             sub.fetch_failures = (sub.fetch_failures + 1).min(FETCH_TRIES_MAX);
             let pause_ms = FETCH_PAUSE_MS_MIN << sub.fetch_failures.saturating_sub(1).min(16);
             sub.fetch_after_us = now.mono_us + pause_ms.min(FETCH_PAUSE_MS_MAX) * 1000;
-            let due = (sub.fetch_after_us, fetch.session);
-            self.fetches_due.insert(due);
+            let due_us = sub.fetch_after_us;
+            self.streams.fetches.retry(due_us, fetch.session);
         }
         if gives_up {
             let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
@@ -355,10 +358,7 @@ impl Hub {
 
     /// Wakes sessions whose fetches failed, after their pause.
     pub(super) fn tick_fetches(&mut self, now: Now) {
-        while let Some((_, session)) =
-            self.fetches_due.first().copied().filter(|(due_us, _)| *due_us <= now.mono_us)
-        {
-            self.fetches_due.pop_first();
+        while let Some(session) = self.streams.fetches.next_due(now.mono_us) {
             self.wake(session);
         }
     }
@@ -377,8 +377,8 @@ impl Hub {
         }
     }
 
-    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do those whose
-    /// account held it shut for too long altogether, unless everybody is equally slow.
+    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do
+    /// those whose account held it shut for too long altogether, unless everybody is equally slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         let Some(blocked_us) = stream.blocked_since_us else { return };
@@ -404,14 +404,14 @@ impl Hub {
         let mut slow: Vec<_> = owing.iter().filter(|o| o.3).map(|o| o.1).collect();
         let stragglers = count(&mut slow) * 2 <= count(&mut holding);
         let patience_ms = if stragglers { LAGGING_AFTER_MS } else { LAGGING_TOGETHER_AFTER_MS };
-        let since_tick = now.mono_us.saturating_sub(self.last_tick_us.max(blocked_us));
+        let since_tick = now.mono_us.saturating_sub(self.clock.tick_us.max(blocked_us));
         let mut charged = Vec::new();
         for (key, account, progress_us, shuts) in owing {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
             let session = self.streams[tag].subs[key].session;
             if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
-                // What it acknowledges may stand behind what it says, which is not read now: it steps
-                // aside, and that is not its fault.
+                // What it acknowledges may stand behind what it says, which is not read now: it
+                // steps aside, and that is not its fault.
                 if stalled && !planted(Fault::PausedMemberStaysInWindow) {
                     self.streams[tag].step_aside(now, key);
                     self.mark_dirty(tag);
@@ -433,8 +433,9 @@ impl Hub {
         }
     }
 
-    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise. Members
-    /// that are served by session are looked at seldom: what they were sent is rather on its way.
+    /// Tells those who have not reported the head what it is: loss at the tail is silent otherwise.
+    /// Members that are served by session are looked at seldom: what they were sent is rather on
+    /// its way.
     fn tick_heads(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         let looks =
@@ -497,10 +498,10 @@ impl Hub {
         stream.probe_due = false;
         stream.probed_us = now.mono_us;
         let next = stream.backlog.head() + 1;
-        self.builder.begin(FRAME_HEADER_BYTES, tag, next);
-        debug_assert!(Head::read(&self.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
-        self.counters.broadcast_sent += 1;
-        self.out.push(Action::Publish(tag, self.builder.bytes().into()));
+        self.out.builder.begin(FRAME_HEADER_BYTES, tag, next);
+        debug_assert!(Head::read(&self.out.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
+        self.out.counters.broadcast_sent += 1;
+        self.out.push(Action::Publish(tag, self.out.builder.bytes().into()));
     }
 }
 
@@ -515,8 +516,8 @@ struct Pulled {
 }
 
 impl Sub {
-    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is before
-    /// them stays: what lies between is still owed.
+    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is
+    /// before them stays: what lies between is still owed.
     fn passed(&mut self, (first, last): (u64, u64)) {
         let over = |next: u64| if (first..=last).contains(&next) { last + 1 } else { next };
         self.next_push = over(self.next_push);
@@ -531,7 +532,8 @@ impl Sub {
         }
     }
 
-    /// Returns true if it has missed this number for some time, although it was sent; longer each time.
+    /// Returns true if it has missed this number for some time, although it was sent; longer each
+    /// time.
     fn misses(&mut self, now: Now, first: u64) -> bool {
         match &mut self.missed {
             Some(missed) if missed.first == first => {
@@ -564,7 +566,8 @@ impl Sub {
 }
 
 impl Stream {
-    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for several.
+    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for
+    /// several.
     fn probe_is_due(&self, now: Now) -> bool {
         let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
         let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
@@ -619,8 +622,8 @@ impl Stream {
         }
     }
 
-    /// Messages that a member is owed. What is for the members of a private room goes to those only; the
-    /// others get its number.
+    /// Messages that a member is owed. What is for the members of a private room goes to those
+    /// only; the others get its number.
     fn pull_messages(
         &mut self,
         now: Now,

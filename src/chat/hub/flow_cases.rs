@@ -1,10 +1,11 @@
-//! Cases of flow: what a member gets if a fetch, a repair or a window goes wrong, and what an account may take.
+//! Cases of flow: what a member gets if a fetch, a repair or a window goes wrong, and what an
+//! account may take.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for some actions")]
 
 use std::collections::BTreeMap;
 
-use super::{Action, Chunk, Hub, Rates, Rules, session::Wait};
+use super::{Action, Chunk, Hub, Rates, Rules, sessions::Wait};
 use crate::{
     chat::{
         batch::{Builder, Head},
@@ -455,7 +456,8 @@ fn repair_serves_its_whole_range_by_broadcast() {
     assert_eq!(world.pull(5 + HEADS_EVERY_MS, 3), [Got::Head(10)]);
 }
 
-/// A world in which each account may have 10,000 bytes sent again a second; 20 messages of 1,000 bytes each.
+/// A world in which each account may have 10,000 bytes sent again a second; 20 messages of 1,000
+/// bytes each.
 fn with_repair_budget(broadcast: bool) -> World {
     let mut world = World::new(4, |rules| {
         rules.rates = Rates { repair_bytes: 10_000, ..Rates::default() };

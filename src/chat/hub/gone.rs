@@ -1,9 +1,10 @@
 //! Numbers of deleted rooms, which are never given again, whatever their names are used for next.
 //!
-//! The newest number of a deleted room is remembered with its name. Only so many names are: of the user who has
-//! most of them that with the smallest number is forgotten, and the *floor* rises to that number. A new room begins
-//! after the numbers of its name, and after the floor. Names of private rooms are not remembered at all: the number
-//! with which a new room begins would tell that there was a private one of that name.
+//! The newest number of a deleted room is remembered with its name. Only so many names are: of the
+//! user who has most of them that with the smallest number is forgotten, and the *floor* rises to
+//! that number. A new room begins after the numbers of its name, and after the floor. Names of
+//! private rooms are not remembered at all: the number with which a new room begins would tell that
+//! there was a private one of that name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -57,8 +58,8 @@ impl Gone {
         Some(found)
     }
 
-    /// Adds a deleted room; `stored`: the store knows it. Returns a name that the store has to forget, which may be
-    /// its own.
+    /// Adds a deleted room; `stored`: the store knows it. Returns a name that the store has to
+    /// forget, which may be its own.
     pub(super) fn add(&mut self, room: GoneRoom, stored: bool) -> Option<RoomName> {
         let GoneRoom { name, creator_uid, private, head } = room;
         if private || head <= self.floor {

@@ -1,20 +1,26 @@
-//! A room's name may belong to another room later: nothing that was meant for the one reaches the other.
+//! A room's name may belong to another room later: nothing that was meant for the one reaches the
+//! other.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
+
+use std::sync::Arc;
 
 use super::*;
 use crate::{
     chat::{
-        frames::{Hello, Line, Submit, SubmitTo},
-        member::{Kind, Peer},
+        clock::Now,
+        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        member::{Kind, Peer, SessionId},
+        message::RunId,
+        names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode},
-        reply::StreamInfo,
+        reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
         rules::Role,
-        store::{GoneRoom, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
-        stream_id::RoomIdentity,
+        store::{GoneRoom, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        stream_id::{RoomId, RoomIdentity, StreamTag},
     },
-    limits::FRAME_HEADER_BYTES,
+    limits::{self, FRAME_HEADER_BYTES},
 };
 
 const NOW: Now = Now { mono_us: 1, wall_us: 1 };
@@ -228,7 +234,7 @@ fn rooms_made_and_deleted_leave_no_streams() {
         house.delete(BOB);
     }
     assert_eq!(house.hub.streams.len(), 1);
-    assert!(house.hub.room_ids.is_empty());
+    assert!(house.hub.directory.rooms().len() == 0);
     house.create(ANN, false);
 }
 
@@ -244,7 +250,7 @@ fn refused_join_creates_and_follows_nothing() {
     let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: true };
     assert_eq!(house.ask(BOB, join).unwrap_err().code, RefusalCode::Failed);
     assert_eq!(house.hub.room_tag(&dev()), None);
-    assert!(!house.hub.following[&(2, None)].rooms.contains(&dev()));
+    assert!(!house.hub.follows.rooms(&(2, None)).contains(&dev()));
 }
 
 /// Answers among the actions: whose, and whether the room was joined.
@@ -310,7 +316,7 @@ fn a_join_waits_for_one_commit_and_not_for_a_room_that_is_gone() {
     };
     assert!(house.settle().iter().any(refused));
     assert!(house.hub.room_tag(&other).is_none());
-    assert!(house.hub.unstored_rooms.is_empty() && house.hub.held.is_empty());
+    assert!(!house.hub.directory.has_unstored() && house.hub.commits.answers_all());
 }
 
 #[test]
@@ -422,11 +428,11 @@ fn room_that_was_never_stored_leaves_no_record() {
         house.hub.actions();
     }
     assert!(
-        house.hub.records.len() + house.hub.records_running.len() <= 3,
+        house.hub.commits.records().len() + house.hub.commits.chosen().records.len() <= 3,
         "{:?}",
-        house.hub.records
+        house.hub.commits.records()
     );
-    assert!(house.hub.unstored_rooms.is_empty());
+    assert!(!house.hub.directory.has_unstored());
 }
 
 #[test]
@@ -441,9 +447,9 @@ fn names_of_deleted_rooms_are_bounded_over_restarts() {
     };
     let gone_rooms = (0..3 * limits::GONE_ROOMS_MAX as u64).map(gone).collect();
     let mut house = House::of(Hub::restored(rules, Restored { gone_rooms, ..Restored::default() }));
-    let forgotten = house.hub.records.len();
+    let forgotten = house.hub.commits.records().len();
     assert!(forgotten >= 2 * limits::GONE_ROOMS_MAX);
-    assert!(house.hub.records.iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
+    assert!(house.hub.commits.records().iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
     house.settle();
     assert_eq!(house.say(BOB, SubmitTo::Room(dev())), Ok(50), "behind all that are forgotten");
 }
@@ -470,7 +476,8 @@ fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
     });
     let entries = entries.expect("a transaction");
     assert!(entries.iter().all(|entry| entry.submit.is_none()), "nothing to recognize it by");
-    // The next boot has the room, and runs of counters of other users and by any bytes of an instance.
+    // The next boot has the room, and runs of counters of other users and by any bytes of an
+    // instance.
     let (mut rules, mut restored) = (house.hub.rules.clone(), Restored::default());
     rules.run = RunId(2);
     restored.rooms.push(RestoredRoom {

@@ -1,12 +1,13 @@
 //! Client instances: the counters that each submitted, so that a repeated submit is recognized.
 //!
-//! A submit is looked up here before anything else ([`Instances::recall`]); only its new lines are judged
-//! and numbered. A counter that can't be recognized is answered *unknown* and never numbered again.
+//! A submit is looked up here before anything else ([`Instances::recall`]); only its new lines are
+//! judged and numbered. A counter that can't be recognized is answered *unknown* and never numbered
+//! again.
 //!
-//! An instance without a session stays on record until its user holds more runs of counters than any other
-//! user and the record is full. The record of a user is complete from some time on
-//! ([`Instances::is_complete`]): if an instance is not on record and its open submits are younger, none of
-//! them was numbered.
+//! An instance without a session stays on record until its user holds more runs of counters than
+//! any other user and the record is full. The record of a user is complete from some time on
+//! ([`Instances::is_complete`]): if an instance is not on record and its open submits are younger,
+//! none of them was numbered.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -35,8 +36,8 @@ pub(super) struct InstanceKey {
 enum InstanceId {
     /// Chosen by the client and the same over its reconnects.
     Named([u8; 16]),
-    /// Session of a client that named no instance. It ends with the session and is not stored: session
-    /// numbers repeat in the next boot.
+    /// Session of a client that named no instance. It ends with the session and is not stored:
+    /// session numbers repeat in the next boot.
     Session(SessionId),
 }
 
@@ -91,8 +92,8 @@ struct Instance {
     submitted: u64,
     /// Counters up to here are never new.
     forgotten: u64,
-    /// Counters up to here may have been numbered by an earlier boot; where that boot's messages are
-    /// lost, they are not new either.
+    /// Counters up to here may have been numbered by an earlier boot; where that boot's messages
+    /// are lost, they are not new either.
     of_earlier_boot: u64,
     /// An earlier boot stored something of it.
     is_restored: bool,
@@ -175,8 +176,8 @@ pub(super) struct Again {
     pub(super) reply_to: Option<u64>,
 }
 
-/// Lines that were not submitted before, each with its counter. Only [`Instances::recall`] makes them: no line
-/// is judged before it was looked up.
+/// Lines that were not submitted before, each with its counter. Only [`Instances::recall`] makes
+/// them: no line is judged before it was looked up.
 #[derive(Debug)]
 pub(super) struct NewLines<'a>(Vec<(u64, Line<'a>)>);
 
@@ -250,8 +251,8 @@ impl Instances {
         *of_user = (*of_user).max(until_us);
     }
 
-    /// Returns true if each numbered submit of a user from a time on is on record. A persistent record holds
-    /// what earlier boots stored, for a day; any other begins with this boot.
+    /// Returns true if each numbered submit of a user from a time on is on record. A persistent
+    /// record holds what earlier boots stored, for a day; any other begins with this boot.
     fn is_complete(&self, uid: u32, since_us: i64, wall_us: i64, persistent: bool) -> bool {
         let begins_us = match persistent {
             true => wall_us.saturating_sub(SUBMITS_KEPT_MS.cast_signed() * 1000),
@@ -293,8 +294,8 @@ impl Instances {
         instance.submitted = 0;
     }
 
-    /// A session ends. An instance that said good-bye has the answer to each of its submits, and one without
-    /// a name can't come back: both are forgotten.
+    /// A session ends. An instance that said good-bye has the answer to each of its submits, and
+    /// one without a name can't come back: both are forgotten.
     pub(super) fn detach(
         &mut self,
         wall_us: i64,
@@ -339,9 +340,9 @@ impl Instances {
         }
     }
 
-    /// Divides a submit of a session. `persistent`: what its destination numbers outlives the boot. Returns
-    /// nothing if the session does not speak for the instance: the client came back and submits again what it
-    /// has no answer to.
+    /// Divides a submit of a session. `persistent`: what its destination numbers outlives the boot.
+    /// Returns nothing if the session does not speak for the instance: the client came back and
+    /// submits again what it has no answer to.
     pub(super) fn recall<'a>(
         &mut self,
         key: InstanceKey,
@@ -381,8 +382,8 @@ impl Instances {
         }
     }
 
-    /// A line was not stored: its counter is new again. Returns the session that has to be notified; one that
-    /// came back and has not submitted it again will find it new.
+    /// A line was not stored: its counter is new again. Returns the session that has to be
+    /// notified; one that came back and has not submitted it again will find it new.
     pub(super) fn not_stored(&mut self, key: InstanceKey, counter: u64) -> Option<SessionId> {
         let instance = self.known.get_mut(&key)?;
         instance.remove(counter);

@@ -1,20 +1,22 @@
-//! Announcements: who should have one, who has it, who is missing; those that wait for their time, and those that stay.
+//! Announcements: who should have one, who has it, who is missing; those that wait for their time,
+//! and those that stay.
 //!
-//! A scheduled announcement waits under a number of its own (`!+482915`). When its time comes it gets its place
-//! in the stream of announcements, and what says that it waits is removed in the transaction that stores
-//! it: over a crash at any instant it comes exactly once.
+//! A scheduled announcement waits under a number of its own (`!+482915`). When its time comes it
+//! gets its place in the stream of announcements, and what says that it waits is removed in the
+//! transaction that stores it: over a crash at any instant it comes exactly once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Action, Hub,
-    quota::{AccountId, Holding, heaviest},
-    session::Session,
-    submit::EntryDraft,
+    announcements::{Announcing, Covered, Posted, Watch},
+    pending::EntryDraft,
+    quota::{AccountId, Holding},
+    sessions::Session,
 };
 use crate::{
     chat::{
-        announcement::{Acked, Addressee, Gone, NoticeState, Receipt},
+        announcement::{Acked, Addressee, Gone, NoticeState},
         batch::{Builder, Draft},
         clock::Now,
         event::Event,
@@ -22,7 +24,6 @@ use crate::{
         member::{Member, SessionId},
         message::NoticeId,
         names::RoomName,
-        permutation::Permutation,
         refusal::{Refusal, RefusalCode, refuse},
         reply::{Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Reply},
         request::{Announce, Wait},
@@ -33,193 +34,16 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICE_RECORD_EVERY_MS, NOTICES_KEPT_MAX,
-        NOTICES_PER_USER_MAX, RECEIPT_ACKS_MAX, RECEIPT_ACKS_PER_USER_MAX,
-        RECEIPT_MISSING_PER_FRAME_MAX, RECEIPT_SESSIONS_KEPT_MAX, RECIPIENTS_PER_RECORD,
-        RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
+        NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICES_PER_USER_MAX,
+        RECEIPT_MISSING_PER_FRAME_MAX, RECIPIENTS_PER_RECORD, RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
     },
 };
-
-/// Half the bits of the number of an announcement that waits: short enough to be typed.
-const SCHEDULE_HALF_BITS: u32 = 10;
 
 /// Bytes of announcements in one answer; the caller asks again for more.
 const LIST_BYTES: usize = 40_000;
 
 /// Names in the answer about one announcement: with the longest text they fit into a frame.
 const ACKED_BY_NAMED: usize = 128;
-
-/// What is to be stored of an announcement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unstored {
-    Nothing,
-    /// Steps, and acknowledgments.
-    Receipt,
-    /// All.
-    All,
-}
-
-/// Who waits for a receipt, and for what.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    session: SessionId,
-    wait: Wait,
-    report_at: u32,
-}
-
-/// One announcement, and what is only of this run.
-#[derive(Debug)]
-pub(super) struct Posted {
-    state: NoticeState,
-    /// Where each session stands among the addressees.
-    by_session: HashMap<SessionId, usize>,
-    watch: Option<Watch>,
-    /// Since it was last stored.
-    unstored: Unstored,
-    acks_stored: usize,
-    /// Addressees that have it, acknowledged it, and may still get it.
-    reached: u32,
-    acked: u32,
-    open: u32,
-    /// Users among the addressees, and among those that acknowledged it.
-    users: u32,
-    users_acked: u32,
-}
-
-impl Posted {
-    fn new(state: NoticeState, watch: Option<Watch>, unstored: Unstored) -> Self {
-        let count = |is: fn(&Addressee) -> bool| {
-            state.addressees.iter().filter(|addressee| is(addressee)).count() as u32
-        };
-        Self {
-            reached: count(|a| a.reached),
-            acked: count(|a| a.acked),
-            open: count(|a| !a.reached && a.gone.is_none()),
-            users: state.users(false),
-            users_acked: state.users(true),
-            acks_stored: if unstored == Unstored::Nothing { state.acks.len() } else { 0 },
-            state,
-            by_session: HashMap::new(),
-            watch,
-            unstored,
-        }
-    }
-
-    fn changed(&mut self) {
-        if self.unstored == Unstored::Nothing {
-            self.unstored = Unstored::Receipt;
-        }
-    }
-
-    /// A session reported it; returns true if it is news.
-    fn reach(&mut self, session: SessionId) -> bool {
-        let Some(at) = self.by_session.get(&session) else { return false };
-        let addressee = &mut self.state.addressees[*at];
-        if addressee.reached {
-            return false;
-        }
-        addressee.reached = true;
-        self.reached += 1;
-        self.open -= u32::from(addressee.gone.is_none());
-        self.changed();
-        true
-    }
-
-    /// It will not reach a session any more; returns true if it has not.
-    fn lose(&mut self, session: SessionId) -> bool {
-        let Some(at) = self.by_session.remove(&session) else { return false };
-        let addressee = &mut self.state.addressees[at];
-        if addressee.reached {
-            return false;
-        }
-        self.open -= u32::from(addressee.gone.is_none());
-        addressee.gone = Some(Gone::Ended);
-        self.changed();
-        true
-    }
-
-    /// A user acknowledged it, for all their sessions.
-    fn ack(&mut self, acked: Acked) {
-        let (mut news, mut known) = (0, 0);
-        for addressee in &mut self.state.addressees {
-            if addressee.member.uid == acked.uid {
-                known += u32::from(addressee.acked);
-                news += u32::from(!addressee.acked);
-                addressee.acked = true;
-            }
-        }
-        self.acked += news;
-        self.users_acked += u32::from(news > 0 && known == 0);
-        self.state.acks.push(acked);
-        self.changed();
-    }
-
-    /// What is to be stored now, if it changed.
-    fn take_unstored(&mut self) -> Option<Record> {
-        let acks = self.acks_stored;
-        self.acks_stored = self.state.acks.len();
-        match std::mem::replace(&mut self.unstored, Unstored::Nothing) {
-            Unstored::Nothing => None,
-            Unstored::Receipt if !planted(Fault::ReceiptsStoredWhole) => {
-                Some(Record::Receipt(Box::new(Receipt {
-                    number: self.state.number.unwrap_or(0),
-                    steps: self.state.addressees.iter().map(Addressee::step).collect(),
-                    acks: self.state.acks[acks..].to_vec(),
-                })))
-            }
-            Unstored::Receipt | Unstored::All => Some(Record::Notice(Box::new(self.state.clone()))),
-        }
-    }
-
-    /// Whether one more name of a user may acknowledge it: the users share that.
-    fn may_ack(&self, uid: u32) -> bool {
-        let acks = &self.state.acks;
-        let own = acks.iter().filter(|acked| acked.uid == uid).count();
-        // While half is free, the share is larger.
-        let most = match acks.len() < RECEIPT_ACKS_MAX / 2 {
-            true => usize::MAX,
-            false => Holding::of(uid, acks.iter().map(|a| (a.uid, 1))).share(RECEIPT_ACKS_MAX),
-        };
-        own < most.min(RECEIPT_ACKS_PER_USER_MAX)
-    }
-
-    fn is_covered(&self, watch: &Watch) -> bool {
-        let all = self.state.addressees.len() as u32;
-        match watch.wait {
-            Wait::Reached => self.reached >= watch.report_at.min(all) || self.open == 0,
-            // A user whose session is gone may still acknowledge from another one.
-            Wait::Acked => self.acked >= watch.report_at.min(all),
-            Wait::AckedUsers => self.users_acked >= watch.report_at.min(self.users),
-        }
-    }
-}
-
-/// A scheduled one that waits for its time.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    state: NoticeState,
-    /// Not before this time of the monotonic clock: it could not be stored.
-    not_before_us: u64,
-}
-
-/// An announcement that has its number and is not published yet.
-#[derive(Debug)]
-pub(super) struct Announcing {
-    state: NoticeState,
-    /// Who waits for the answer.
-    asked: Option<(SessionId, u32)>,
-    /// Only to those in this room.
-    only: Option<StreamTag>,
-    wait: Wait,
-    report_at: u32,
-}
-
-impl Announcing {
-    /// Whether it is for the members of a room.
-    pub(super) fn is_for(&self, room: StreamTag) -> bool {
-        self.only == Some(room)
-    }
-}
 
 impl Hub {
     // ---- announcing --------------------------------------------------------------------------
@@ -252,8 +76,9 @@ impl Hub {
                 Some(tag)
             }
         };
-        // Not by what else he has under way: who lets a log run into a room may still warn everybody.
-        let on_their_way = self.announcing.values().filter(|a| a.state.from.uid == uid).count();
+        // Not by what else he has under way: who lets a log run into a room may still warn
+        // everybody.
+        let on_their_way = self.announcements.begun().filter(|a| a.state.from.uid == uid).count();
         if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
         {
             let text = "this user says more at a time than one user may; try again in a second";
@@ -297,11 +122,11 @@ impl Hub {
             self.may_keep_notice(now, uid, state.text.len())?;
         }
         if let Some(at_us) = later {
-            let schedule = self.make_schedule();
+            let schedule = self.announcements.make_schedule(self.rules.secret);
             state.schedule = Some(schedule);
             state.wall_us = at_us;
-            self.records.push(Record::Notice(Box::new(state.clone())));
-            self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
+            self.commits.add(Record::Notice(Box::new(state.clone())));
+            self.announcements.schedule(schedule, state, 0);
             let kept = self.rules.persistent;
             return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
         }
@@ -320,37 +145,25 @@ impl Hub {
         announcing.state.wall_us = now.wall_us;
         let state = &announcing.state;
         let draft = EntryDraft {
-            from: Arc::clone(&state.from),
-            reply_to: None,
-            to_label: None,
             notice: Some(Box::new(state.notice())),
-            will: None,
-            text: (&*state.text).into(),
-            submit: None,
+            ..EntryDraft::new(Arc::clone(&state.from), (&*state.text).into())
         };
         let number = self.number(now, ANNOUNCEMENTS, account, draft);
         announcing.state.number = Some(number);
         if let Some(schedule) = announcing.state.schedule
             && !planted(Fault::ScheduledTwice)
         {
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
         // Until it is published nobody knows whom it was for.
         let kept = NoticeState { forgotten: true, ..announcing.state.clone() };
-        self.records.push(Record::Notice(Box::new(kept)));
-        self.announcing.insert(number, announcing);
+        self.commits.add(Record::Notice(Box::new(kept)));
+        self.announcements.begin(number, announcing);
     }
 
     /// Whether a user may leave one more announcement here.
     fn may_keep_notice(&self, now: Now, uid: u32, bytes: usize) -> Result<(), Refusal> {
-        let kept = self
-            .notices
-            .values()
-            .map(|p| &p.state)
-            .filter(|s| s.retained && s.is_open(now.wall_us))
-            .chain(self.waiting.values().map(|w| &w.state))
-            .chain(self.announcing.values().map(|a| &a.state).filter(|s| s.retained));
-        let kept: Vec<_> = kept.map(|state| (state.from.uid, state.text.len())).collect();
+        let kept: Vec<_> = self.announcements.kept(now.wall_us).collect();
         let own = kept.iter().filter(|(of, _)| *of == uid).count();
         let held = Holding::of(uid, kept.into_iter());
         let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
@@ -366,9 +179,10 @@ impl Hub {
         Ok(())
     }
 
-    /// An announcement could not be stored: its number is free again. A scheduled one goes on waiting.
+    /// An announcement could not be stored: its number is free again. A scheduled one goes on
+    /// waiting.
     pub(super) fn announcing_failed(&mut self, now: Now, number: u64, why: &str) {
-        let Some(mut announcing) = self.announcing.remove(&number) else { return };
+        let Some(mut announcing) = self.announcements.take_begun(number) else { return };
         let schedule = announcing.state.schedule;
         // It may have been numbered before the transaction that failed, or while it was under way.
         let stays = |record: &Record| match record {
@@ -385,8 +199,7 @@ impl Hub {
             | Record::Receipt(_)
             | Record::Mark { .. } => true,
         };
-        self.records_running.retain(stays);
-        self.records.retain(stays);
+        self.commits.drop_all(|record| !stays(record));
         if let Some((session, serial)) = announcing.asked {
             let result = Err(Refusal::new(RefusalCode::Failed, why));
             self.out.push(Action::Send(session, Frame::Reply { serial, result }));
@@ -395,10 +208,9 @@ impl Hub {
             && !planted(Fault::FailedScheduleLost)
         {
             announcing.state.number = None;
-            self.records.push(Record::Notice(Box::new(announcing.state.clone())));
+            self.commits.add(Record::Notice(Box::new(announcing.state.clone())));
             let not_before_us = now.mono_us + RECORDS_RETRY_MS * 1000;
-            let waiting = Waiting { state: announcing.state, not_before_us };
-            self.waiting.insert(schedule, waiting);
+            self.announcements.schedule(schedule, announcing.state, not_before_us);
         }
     }
 
@@ -428,74 +240,25 @@ impl Hub {
 
     /// An announcement is published: whoever is a member now counts.
     pub(super) fn announced(&mut self, number: u64) {
-        let Some(announcing) = self.announcing.remove(&number) else { return };
+        let Some(announcing) = self.announcements.take_begun(number) else { return };
         let Announcing { mut state, asked, only, wait, report_at } = announcing;
-        let asked = asked.filter(|(id, _)| self.sessions.contains_key(id));
+        let asked = asked.filter(|(id, _)| self.sessions.contains(*id));
         state.addressees = self.addressees(asked.map(|(id, _)| id), only);
         let members = state.addressees.len() as u32;
-        let by_session =
-            state.addressees.iter().enumerate().map(|(at, a)| (a.member.session, at)).collect();
         if let Some((id, serial)) = asked {
             let result = Ok(Reply::Announced { number, members });
             self.out.push(Action::Send(id, Frame::Reply { serial, result }));
         }
         let watch = asked.map(|(session, _)| Watch { session, wait, report_at });
-        let posted = Posted { by_session, ..Posted::new(state, watch, Unstored::All) };
-        self.notices.insert(number, posted);
-        // Whom it was for is kept at once.
-        self.urgent_notices.insert(number);
-        self.unread_changed = true;
-        self.trim_notices(number);
-        self.tell_covered(number);
-    }
-
-    /// Keeps as many as may be kept. The user who has most loses the oldest: of their announcements one that nobody
-    /// waits for any more, if there is one; of their receipts any.
-    fn trim_notices(&mut self, newest: u64) {
-        let now_us = self.notices[&newest].state.wall_us;
-        while self.notices.len() > NOTICES_KEPT_MAX {
-            let others = || self.notices.iter().filter(|(number, _)| **number != newest);
-            let Some(uid) = heaviest(others().map(|(_, p)| (p.state.from.uid, 1))) else { return };
-            let of_user = || others().filter(|(_, p)| p.state.from.uid == uid);
-            let is_over = |p: &Posted| !(p.state.retained && p.state.is_open(now_us));
-            let Some(number) = of_user().find(|(_, p)| is_over(p)).or_else(|| of_user().next())
-            else {
-                return;
-            };
-            let number = *number.0;
-            self.forget_notice(number);
+        // The recipients are stored at once.
+        self.announcements.publish(number, state, watch);
+        self.follows.note_change();
+        let (forgotten, mut covered) = self.announcements.trim(number);
+        for number in forgotten {
+            self.commits.add(Record::NoticeGone(NoticeId::Number(number)));
         }
-        let mut sessions: usize = self.notices.values().map(|p| p.state.addressees.len()).sum();
-        while sessions > RECEIPT_SESSIONS_KEPT_MAX {
-            let size = |p: &Posted| p.state.addressees.len();
-            let mut others = self.notices.iter_mut();
-            let receipts = others.by_ref().filter(|(number, p)| **number != newest && size(p) > 0);
-            let sizes: Vec<_> = receipts.map(|(_, p)| (p.state.from.uid, size(p))).collect();
-            let Some(uid) = heaviest(sizes.into_iter()) else { return };
-            let mut receipts = self.notices.iter_mut();
-            let Some((number, posted)) = receipts
-                .find(|(number, p)| **number != newest && size(p) > 0 && p.state.from.uid == uid)
-            else {
-                return;
-            };
-            let number = *number;
-            sessions -= size(posted);
-            posted.state.addressees = Vec::new();
-            posted.state.forgotten = true;
-            let watch = posted.watch.take();
-            *posted = Posted::new(posted.state.clone(), None, Unstored::All);
-            if let Some(watch) = watch {
-                self.send(watch.session, Event::Covered { number });
-            }
-        }
-    }
-
-    fn forget_notice(&mut self, number: u64) {
-        let Some(posted) = self.notices.remove(&number) else { return };
-        if let Some(watch) = posted.watch {
-            self.send(watch.session, Event::Covered { number });
-        }
-        self.records.push(Record::NoticeGone(NoticeId::Number(number)));
+        covered.extend(self.announcements.covered(number));
+        self.tell_covered(covered);
     }
 
     /// A room is deleted: what was or is to be announced to it goes with it.
@@ -503,16 +266,11 @@ impl Hub {
         if planted(Fault::DeletedRoomKeepsAnnouncements) {
             return;
         }
-        let of_room = |state: &NoticeState| state.room.as_ref() == Some(room);
-        let posted = self.notices.iter().filter(|(_, p)| of_room(&p.state));
-        for number in posted.map(|(number, _)| *number).collect::<Vec<_>>() {
-            self.forget_notice(number);
+        let (forgotten, covered) = self.announcements.forget_room(room);
+        for id in forgotten {
+            self.commits.add(Record::NoticeGone(id));
         }
-        let waiting = self.waiting.iter().filter(|(_, w)| of_room(&w.state));
-        for schedule in waiting.map(|(schedule, _)| *schedule).collect::<Vec<_>>() {
-            self.waiting.remove(&schedule);
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
-        }
+        self.tell_covered(covered);
         self.stream_mut(ANNOUNCEMENTS).backlog.forget_secrets(tag);
     }
 
@@ -520,55 +278,26 @@ impl Hub {
 
     /// A member reported announcements up to a number.
     pub(super) fn receipts_reached(&mut self, id: SessionId, after: u64, upto: u64) {
-        let mut covered = Vec::new();
-        for (number, posted) in self.notices.range_mut(after + 1..=upto) {
-            if posted.reach(id) {
-                covered.push(*number);
-            }
-        }
-        for number in covered {
-            self.tell_covered(number);
-        }
+        let covered = self.announcements.reached(id, after, upto);
+        self.tell_covered(covered);
     }
 
     /// A session ended: it will not report any more, and nobody waits for its receipts.
     pub(super) fn receipts_session_ended(&mut self, id: SessionId) {
-        let mut covered = Vec::new();
-        for (number, posted) in &mut self.notices {
-            if posted.watch.is_some_and(|watch| watch.session == id) {
-                posted.watch = None;
-            }
-            if posted.lose(id) {
-                covered.push(*number);
-            }
-        }
-        for number in covered {
-            self.tell_covered(number);
-        }
+        let covered = self.announcements.session_ended(id);
+        self.tell_covered(covered);
     }
 
-    /// A session left a room: what was announced there and has not reached it will not reach it any more.
+    /// A session left a room: what was announced there and has not reached it will not reach it any
+    /// more.
     pub(super) fn receipts_left_room(&mut self, id: SessionId, room: &RoomName) {
-        let mut covered = Vec::new();
-        for (number, posted) in &mut self.notices {
-            if posted.state.room.as_ref() == Some(room)
-                && !planted(Fault::LeaverStaysRecipient)
-                && posted.lose(id)
-            {
-                covered.push(*number);
-            }
-        }
-        for number in covered {
-            self.tell_covered(number);
-        }
+        let covered = self.announcements.left_room(id, room);
+        self.tell_covered(covered);
     }
 
-    fn tell_covered(&mut self, number: u64) {
-        let Some(posted) = self.notices.get_mut(&number) else { return };
-        let Some(watch) = posted.watch else { return };
-        if posted.is_covered(&watch) {
-            posted.watch = None;
-            self.send(watch.session, Event::Covered { number });
+    fn tell_covered(&mut self, covered: impl IntoIterator<Item = Covered>) {
+        for (session, number) in covered {
+            self.send(session, Event::Covered { number });
         }
     }
 
@@ -611,7 +340,7 @@ impl Hub {
         let state = match (self.sessions.get(&addressee.member.session), addressee.gone) {
             (_, Some(Gone::Unknown)) => "unknown",
             (_, Some(Gone::Ended)) | (None, None) => "gone",
-            (Some(session), None) => self.state_of(session).word(),
+            (Some(session), None) => self.sessions.state_of(session).word(),
         };
         Missing {
             name: addressee.member.name(),
@@ -629,14 +358,7 @@ impl Hub {
         of: NoticeId,
     ) -> Result<Result<&Posted, &NoticeState>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
-        let found = match of {
-            NoticeId::Number(number) => self.notices.get(&number).map(Ok),
-            NoticeId::Scheduled(schedule) => {
-                let waiting = self.waiting.get(&schedule).map(|w| Err(&w.state));
-                let announced = self.notices.values().find(|p| p.state.schedule == Some(schedule));
-                waiting.or(announced.map(Ok))
-            }
-        };
+        let found = self.announcements.find(of);
         let state = |found: &Result<&Posted, &NoticeState>| match found {
             Ok(posted) => self.sees_notice(uid, &posted.state),
             Err(state) => self.sees_notice(uid, state),
@@ -647,8 +369,8 @@ impl Hub {
         }
     }
 
-    /// Who may know of it: who made it and operators, who may take it back; once it is announced, also those
-    /// for whom it was.
+    /// Who may know of it: who made it and operators, who may take it back; once it is announced,
+    /// also those for whom it was.
     fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
         let made_it = state.from.uid == uid
             && self
@@ -658,7 +380,8 @@ impl Hub {
         made_it || reads_it || self.is_operator(uid)
     }
 
-    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its room.
+    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its
+    /// room.
     fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
         match self.room_of(state) {
             None => Ok(()),
@@ -669,12 +392,13 @@ impl Hub {
 
     /// The room it is for, if it is for one; none if that is gone.
     fn room_of(&self, state: &NoticeState) -> Option<Option<StreamTag>> {
-        state.room.as_ref().map(|room| self.rooms.get(room).copied())
+        state.room.as_ref().map(|room| self.directory.room(room))
     }
 
     fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
         let member = &self.sessions[&id].member;
-        // An operator may take back what is for a private room, and reads no more of it than of the room.
+        // An operator may take back what is for a private room, and reads no more of it than of the
+        // room.
         let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
         NoticeInfo {
             id: state.id(),
@@ -700,10 +424,8 @@ impl Hub {
     /// Those that wait, in their order, then those that were announced, the newest first.
     pub(super) fn notices_from(&self, now: Now, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
-        let mut waiting: Vec<_> = self.waiting.values().map(|w| &w.state).collect();
-        waiting.sort_unstable_by_key(|state| state.order());
-        let waiting = waiting.into_iter();
-        let posted = self.notices.values().rev().map(|p| &p.state);
+        let waiting = self.announcements.scheduled();
+        let posted = self.announcements.published().rev().map(|p| &p.state);
         let mut seen = waiting.chain(posted).filter(|s| self.sees_notice(uid, s));
         let mut seen = seen.by_ref().skip(skip as usize).peekable();
         let (mut notices, mut bytes) = (Vec::new(), 0);
@@ -750,15 +472,17 @@ impl Hub {
             Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
         };
         let member = Arc::clone(&self.sessions[&id].member);
-        let Some(posted) = self.notices.get_mut(&number) else { return Ok(Reply::Done) };
         let (uid, label) = (member.uid, member.label.clone());
+        let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
         if posted.state.is_acked_as(uid, label.as_ref()) {
             return Ok(Reply::Done);
         }
-        posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
-        self.urgent_notices.insert(number);
-        self.unread_changed = true;
-        self.tell_covered(number);
+        if let Some(posted) = self.announcements.change(number) {
+            posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
+        }
+        self.follows.note_change();
+        let covered = self.announcements.covered(number);
+        self.tell_covered(covered);
         Ok(Reply::Done)
     }
 
@@ -784,13 +508,13 @@ impl Hub {
         }
         let act = (maker != uid).then(|| format!("cancel {shown} of {}", self.called(maker)));
         if let Some(schedule) = waits {
-            self.waiting.remove(&schedule);
+            self.announcements.unschedule(schedule);
             act.into_iter().for_each(|act| self.audit(now, uid, act));
-            self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+            self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
             return Ok(Reply::Done);
         }
         let NoticeId::Number(number) = shown else { return Ok(Reply::Done) };
-        let Some(posted) = self.notices.get_mut(&number) else { return Ok(Reply::Done) };
+        let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
         match posted.state.standing(now.wall_us) {
             NoticeStanding::Cancelled => {
                 return refuse(RefusalCode::Failed, format!("{shown} was cancelled before"));
@@ -800,18 +524,13 @@ impl Hub {
             }
             NoticeStanding::Open | NoticeStanding::Waiting => {}
         }
-        posted.state.cancelled_by = Some(by.clone());
-        posted.unstored = Unstored::All;
-        let watch = posted.watch.take();
-        if let Some(watch) = watch {
-            // Nobody will acknowledge it any more.
-            self.send(watch.session, Event::Covered { number });
-        }
-        self.urgent_notices.insert(number);
-        self.unread_changed = true;
+        let room = posted.state.room.clone();
+        // Nobody will acknowledge it any more.
+        let covered = self.announcements.cancel(number, by.clone());
+        self.tell_covered(covered);
+        self.follows.note_change();
         act.into_iter().for_each(|act| self.audit(now, uid, act));
-        let room = self.notices[&number].state.room.clone();
-        let only = room.as_ref().map(|room| self.rooms.get(room).copied());
+        let only = room.as_ref().map(|room| self.directory.room(room));
         let subs = self.stream(ANNOUNCEMENTS).subs.iter().map(|(_, sub)| sub.session);
         let told: Vec<_> = subs
             .filter(|id| match only {
@@ -825,7 +544,8 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a room.
+    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a
+    /// room.
     pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
@@ -834,7 +554,7 @@ impl Hub {
             if room.is_none() { self.stream(ANNOUNCEMENTS).subs[key].acked } else { u64::MAX };
         let had = &session.retained_given;
         let given = |posted: &&Posted| {
-            let of = posted.state.room.as_ref().map(|name| self.rooms.get(name).copied());
+            let of = posted.state.room.as_ref().map(|name| self.directory.room(name));
             let fits = match (room, of) {
                 (None, None) => true,
                 (Some(room), Some(of)) => of == Some(room),
@@ -850,8 +570,8 @@ impl Hub {
         };
         let mut builder = Builder::default();
         let bodies: Vec<(u64, Vec<u8>)> = self
-            .notices
-            .values()
+            .announcements
+            .published()
             .filter(given)
             .filter_map(|posted| {
                 let state = &posted.state;
@@ -887,26 +607,27 @@ impl Hub {
                 && self.may_read_notice(uid, state).is_ok()
                 && !state.is_acked_by(uid)
         };
-        self.notices.values().filter(waits).count() as u64
+        self.announcements.published().filter(waits).count() as u64
     }
 
     /// Tells a member that comes back which of the announcements it will get now were cancelled.
     pub(super) fn tell_cancelled(&mut self, id: SessionId, after: u64) {
         let uid = self.sessions[&id].peer.uid;
-        let cancelled = self.notices.range(after + 1..);
+        let cancelled = self.announcements.published_after(after);
         let cancelled: Vec<_> = cancelled
             .filter(|(_, p)| self.may_read_notice(uid, &p.state).is_ok())
-            .filter_map(|(number, p)| Some((*number, p.state.cancelled_by.clone()?)))
+            .filter_map(|(number, p)| Some((number, p.state.cancelled_by.clone()?)))
             .collect();
         for (number, by) in cancelled {
             self.send(id, Event::Cancelled { number, by });
         }
     }
 
-    /// Returns the room of an announcement that is kept from all others when it is published: whoever was removed
-    /// since it was numbered is one of them. The room stays as long as an announcement to it is on its way.
+    /// Returns the room of an announcement that is kept from all others when it is published:
+    /// whoever was removed since it was numbered is one of them. The room stays as long as an
+    /// announcement to it is on its way.
     pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
-        let only = self.announcing.get(&number)?.only;
+        let only = self.announcements.room_of_begun(number);
         only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
     }
 
@@ -914,15 +635,10 @@ impl Hub {
 
     /// Announces what is due, and has receipts kept.
     pub(super) fn tick_notices(&mut self, now: Now) {
-        let is_due = |w: &Waiting| w.state.wall_us <= now.wall_us && now.mono_us >= w.not_before_us;
-        let due = self.waiting.iter().filter(|(_, w)| is_due(w));
-        let mut due: Vec<_> = due.map(|(schedule, w)| (w.state.order(), *schedule)).collect();
-        due.sort_unstable();
-        for (_, schedule) in due {
-            let Some(Waiting { state, .. }) = self.waiting.remove(&schedule) else { continue };
+        for (schedule, state) in self.announcements.take_due(now) {
             let only = match &state.room {
                 None => None,
-                Some(room) => match self.rooms.get(room).copied() {
+                Some(room) => match self.directory.room(room) {
                     Some(tag) if self.still_speaks(state.from.uid, tag) && !self.is_ending(tag) => {
                         Some(tag)
                     }
@@ -933,7 +649,7 @@ impl Hub {
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));
                         // The room was deleted, or he has no say in it any more.
-                        self.records.push(Record::NoticeGone(NoticeId::Scheduled(schedule)));
+                        self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;
                     }
                 },
@@ -943,83 +659,36 @@ impl Hub {
             let announcing = Announcing { state, asked: None, only, wait, report_at };
             self.put_on_its_way(now, account, announcing);
         }
-        if now.mono_us.saturating_sub(self.notices_kept_us) >= NOTICE_RECORD_EVERY_MS * 1000 {
-            self.notices_kept_us = now.mono_us;
+        if self.announcements.is_storing_due(now.mono_us) {
             self.keep_notices();
         }
-        let open = self.notices.values().filter(|p| p.state.is_open(now.wall_us)).count();
-        if open != self.notices_open {
-            self.notices_open = open;
-            self.unread_changed = true;
+        if self.announcements.count_open(now.wall_us) {
+            self.follows.note_change();
         }
     }
 
     /// Has what somebody waits for kept with the next transaction, once however often it changed.
     pub(super) fn keep_urgent_notices(&mut self) {
-        for number in std::mem::take(&mut self.urgent_notices) {
-            let Some(posted) = self.notices.get_mut(&number) else { continue };
-            let (uid, record) = (posted.state.from.uid, posted.take_unstored());
+        for (uid, record) in self.announcements.take_urgent() {
             // On a user's own server the user waits for no other one.
-            if self.rules.host
-                && let Some(record) = &record
-            {
+            if self.rules.host {
                 self.accounts.add_records(AccountId::User(uid), record.weight());
             }
-            self.records.extend(record);
-        }
-    }
-
-    /// A receipt could not be stored: the announcement is stored whole again.
-    pub(super) fn receipt_failed(&mut self, number: u64) {
-        if let Some(posted) = self.notices.get_mut(&number) {
-            posted.unstored = Unstored::All;
+            self.commits.add(record);
         }
     }
 
     /// Has what changed in receipts kept.
     pub fn keep_notices(&mut self) {
-        self.records.extend(self.notices.values_mut().filter_map(Posted::take_unstored));
-    }
-
-    /// Makes the number of an announcement that waits. It does not say how many others wait.
-    fn make_schedule(&mut self) -> u64 {
-        let order = Permutation::<SCHEDULE_HALF_BITS>::new(self.rules.secret);
-        loop {
-            self.schedules += 1;
-            let schedule = order.conceal(self.schedules);
-            let is_new = !self.waiting.contains_key(&schedule)
-                && self.notices.values().all(|posted| posted.state.schedule != Some(schedule));
-            if schedule > 0 && is_new {
-                return schedule;
-            }
+        for record in self.announcements.take_unstored() {
+            self.commits.add(record);
         }
     }
 
     /// Whether there is an announcement that still has to be made, or to be shown to who comes.
     #[must_use]
     pub fn has_open_notices(&self, now: Now) -> bool {
-        let retained = |p: &Posted| p.state.retained && p.state.is_open(now.wall_us);
-        !self.waiting.is_empty() || self.notices.values().any(retained)
-    }
-
-    /// What the last run knew.
-    pub(super) fn restore_notice(&mut self, mut state: NoticeState) {
-        // Sessions of another run may have had the same numbers as those of this one.
-        let mut from = (*state.from).clone();
-        from.session = SessionId(0);
-        state.from = Arc::new(from);
-        for addressee in state.addressees.iter_mut().filter(|a| !a.reached) {
-            addressee.gone.get_or_insert(Gone::Unknown);
-        }
-        match (state.number, state.schedule) {
-            (Some(number), _) => {
-                self.notices.insert(number, Posted::new(state, None, Unstored::Nothing));
-            }
-            (None, Some(schedule)) => {
-                self.waiting.insert(schedule, Waiting { state, not_before_us: 0 });
-            }
-            (None, None) => {}
-        }
+        self.announcements.has_open(now.wall_us)
     }
 }
 
@@ -1046,14 +715,20 @@ mod tests {
     use crate::{
         chat::{
             frames::Report,
-            hub::scene::{
-                ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session,
+            hub::{
+                announcements::SCHEDULE_HALF_BITS,
+                scene::{
+                    ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session,
+                },
             },
             member::EndCause,
             names::Label,
             request::{Begin, Follow, Request},
         },
-        limits::TEXT_BYTES_MAX,
+        limits::{
+            NOTICES_KEPT_MAX, RECEIPT_ACKS_MAX, RECEIPT_ACKS_PER_USER_MAX,
+            RECEIPT_SESSIONS_KEPT_MAX, TEXT_BYTES_MAX,
+        },
     };
 
     /// Three members of the room who listen to announcements by session.
@@ -1159,7 +834,11 @@ mod tests {
             steps(&mut scene, step);
             scene.hub.keep_notices();
             scene.settle();
-            assert_eq!(stored(&scene), scene.hub.notices[&1].state, "after step {step}");
+            assert_eq!(
+                stored(&scene),
+                scene.hub.announcements.get(1).unwrap().state,
+                "after step {step}"
+            );
         }
         for record in &scene.saved[whole..] {
             let Record::Receipt(receipt) = record else { continue };
@@ -1185,8 +864,11 @@ mod tests {
                 let id = NoticeId::Number(1);
                 scene.request(ANN, Request::CancelNotice { id }).unwrap();
             }
-            let is_open =
-                scene.hub.notices.values().any(|posted| posted.state.is_open(scene.now.wall_us));
+            let is_open = scene
+                .hub
+                .announcements
+                .published()
+                .any(|posted| posted.state.is_open(scene.now.wall_us));
             assert_eq!(is_open, open, "retained {retained}, ack {ack}, cancelled {cancels}");
         }
     }
@@ -1377,10 +1059,10 @@ mod tests {
             }
         }
         let of = |uid| {
-            let all = scene.hub.notices.values();
+            let all = scene.hub.announcements.published();
             all.filter(|posted| posted.state.from.uid == uid).count()
         };
-        assert_eq!(scene.hub.notices.len(), NOTICES_KEPT_MAX);
+        assert_eq!(scene.hub.announcements.published().count(), NOTICES_KEPT_MAX);
         assert_eq!(of(MIA), 3);
         let others = [0, ANN, EVE, SAM].map(of);
         assert!(others.iter().all(|count| (60..=70).contains(count)), "{others:?}");
@@ -1392,12 +1074,12 @@ mod tests {
         scene.request(MIA, Request::Announce(announce(None, "mine"))).unwrap();
         for n in 2..6 {
             scene.request(EVE, Request::Announce(announce(None, "x"))).unwrap();
-            let state = &mut scene.hub.notices.get_mut(&n).unwrap().state;
+            let state = &mut scene.hub.announcements.change(n).unwrap().state;
             let addressee = state.addressees[0].clone();
             state.addressees = vec![addressee; RECEIPT_SESSIONS_KEPT_MAX / 2 - 10];
         }
         scene.request(EVE, Request::Announce(announce(None, "x"))).unwrap();
-        let forgotten = scene.hub.notices.values().map(|posted| posted.state.forgotten);
+        let forgotten = scene.hub.announcements.published().map(|posted| posted.state.forgotten);
         let forgotten: Vec<_> = forgotten.collect();
         assert_eq!(forgotten, [false, true, true, false, false, false]);
     }
@@ -1414,7 +1096,7 @@ mod tests {
         }
         scene.request(SAM, stays(1_000)).unwrap();
         let bytes = |uid| {
-            let of_user = scene.hub.notices.values().filter(|p| p.state.from.uid == uid);
+            let of_user = scene.hub.announcements.published().filter(|p| p.state.from.uid == uid);
             of_user.map(|p| p.state.text.len()).sum::<usize>()
         };
         assert_eq!(bytes(0), NOTICE_BYTES_PER_USER_MAX);
@@ -1425,7 +1107,7 @@ mod tests {
     fn names_that_acknowledge_are_shared() {
         let mut scene = scene();
         scene.request(ANN, Request::Announce(announce(None, "x"))).unwrap();
-        let posted = scene.hub.notices.get_mut(&1).unwrap();
+        let posted = scene.hub.announcements.change(1).unwrap();
         let ack = |posted: &mut Posted, uid| {
             let may = posted.may_ack(uid);
             let (label, name, wall_us) = (None, String::new(), 1);
@@ -1496,7 +1178,8 @@ mod tests {
         scene.saved.clear();
         scene.pass(RECORDS_RETRY_MS + 100);
         assert!(scene.can_read(session(MIA), "news"));
-        // What is saved says that it waits no longer, or it would be published again after a restart.
+        // What is saved says that it waits no longer, or it would be published again after a
+        // restart.
         let gone = Record::NoticeGone(id);
         let waits = |of: &Record| matches!(of, Record::Notice(state) if state.id() == id);
         let last = scene.saved.iter().rfind(|record| waits(record) || **record == gone);

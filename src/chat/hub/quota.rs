@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, hash::Hash};
 
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
 
+use super::usage::UsageTable;
 use crate::{
     chat::{
         member::{Peer, SessionId},
@@ -18,9 +18,10 @@ use crate::{
     },
 };
 
-/// How much one of several may have of something: with what is free and what they have already, as if all
-/// who have some of it, and one more, shared that. So there is always some left for whoever comes next,
-/// and one's share shrinks as others compete. While something is free, each may have one.
+/// How much one of several may have of something: with what is free and what they have already, as
+/// if all who have some of it, and one more, shared that. So there is always some left for whoever
+/// comes next, and one's share shrinks as others compete. While something is free, each may have
+/// one.
 #[must_use]
 pub fn share(free: usize, own: usize, others: usize) -> usize {
     ((free + own) / (others + 1)).max(free.min(1))
@@ -99,26 +100,6 @@ impl Bucket {
     }
 }
 
-/// What one user caused.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// User id.
-    pub uid: u32,
-    /// Sessions now.
-    pub sessions: u64,
-    /// Messages in this run of the server.
-    pub messages: u64,
-    /// Bytes of their texts.
-    pub bytes: u64,
-    /// Messages sent again to its sessions.
-    pub repaired: u64,
-    /// Time that its senders were kept waiting because it sends too much, milliseconds.
-    pub slowed_ms: u64,
-    /// Work it caused lately, bytes.
-    #[serde(skip)]
-    pub recent: u64,
-}
-
 /// A user who is let into a room, and the role that lets them in.
 type Invitation = (u32, StreamTag, Role);
 
@@ -136,7 +117,8 @@ pub(super) struct Account {
     invited: Vec<(Invitation, u64)>,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
-    /// What it may still have taken in this turn, bytes; negative where a frame was larger than the rest.
+    /// What it may still have taken in this turn, bytes; negative where a frame was larger than the
+    /// rest.
     credit: i64,
     /// The turn for which that is, and its time.
     turn: u64,
@@ -228,6 +210,7 @@ const COUNT_EVERY_US: u64 = COMPETES_MS * 1000 / 10;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     rates: Rates,
+    pub(super) usage: UsageTable,
     /// Number of the present turn, and its time, microseconds.
     turn: u64,
     turn_us: u64,
@@ -284,7 +267,8 @@ impl Accounts {
         let (turn, turn_us, quantum) = (self.turn, self.turn_us, self.quantum);
         let account = self.of(id);
         if account.turn != turn {
-            // Unused credit is not saved. A debt is paid with time as well: empty turns follow each other at once.
+            // Unused credit is not saved. A debt is paid with time as well: empty turns follow each
+            // other at once.
             let passed_us = turn_us.saturating_sub(account.turn_us).min(TURN_US_MIN) as i64;
             let paid = match account.credit {
                 ..0 => quantum * passed_us / TURN_US_MIN as i64,
@@ -346,8 +330,8 @@ impl Accounts {
         self.of(id).is_over_rate(now_us)
     }
 
-    /// Whether a session has to wait because its user sends too much: then [`Accounts::take_slowed`] gives it
-    /// once it may go on.
+    /// Whether a session has to wait because its user sends too much: then
+    /// [`Accounts::take_slowed`] gives it once it may go on.
     pub(super) fn must_slow_down(
         &mut self,
         now_us: u64,

@@ -1,6 +1,7 @@
-//! Questions about what was said before: who may ask, which part of which stream; the store answers them.
+//! Questions about what was said before: who may ask, which part of which stream; the store answers
+//! them.
 
-use super::{Hub, request::of_user, session::Wait, stream::Topic};
+use super::{Hub, directory::Deletion, follows::MarkChange, sessions::Wait, stream::Topic};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -37,8 +38,8 @@ struct Looks {
 }
 
 impl Hub {
-    /// What a request about the past comes to: none if it is another kind of request; an answer that
-    /// is known at once; or a question for the store.
+    /// What a request about the past comes to: none if it is another kind of request; an answer
+    /// that is known at once; or a question for the store.
     pub fn question(
         &mut self,
         id: SessionId,
@@ -110,7 +111,7 @@ impl Hub {
             }
             Target::User { user, .. } => {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
-                self.conversations.get(own, other).map_or_else(
+                self.directory.conversations.get(own, other).map_or_else(
                     || {
                         let text = format!("there was no conversation with {user} yet");
                         refuse(RefusalCode::Absent, text)
@@ -121,14 +122,15 @@ impl Hub {
         }
     }
 
-    /// Returns the number of the next stream: a stream with it, or a higher one, began after a question of now.
+    /// Returns the number of the next stream: a stream with it, or a higher one, began after a
+    /// question of now.
     #[must_use]
     pub fn next_stream(&self) -> u64 {
         self.streams.made()
     }
 
-    /// Whether a session may still read a stream, when an answer about it comes. A room that was made after the
-    /// question has the name of another one.
+    /// Whether a session may still read a stream, when an answer about it comes. A room that was
+    /// made after the question has the name of another one.
     pub fn still_reads(
         &self,
         id: SessionId,
@@ -286,8 +288,7 @@ impl Hub {
     /// Names of a user id that have something to read, for their badges.
     #[must_use]
     pub fn readers(&self, uid: u32, most: usize) -> Vec<Option<Label>> {
-        let following = of_user(&self.following, (uid, None), |key| key.0);
-        let following = following.filter_map(|((_, label), _)| label.clone());
+        let following = self.follows.names(uid).filter_map(Clone::clone);
         let here = self.sessions_of(uid).filter_map(|s| s.member.label.clone());
         let labels: std::collections::BTreeSet<Label> = here.chain(following).collect();
         let labels = labels.into_iter().map(Some);
@@ -308,14 +309,14 @@ impl Hub {
 
     /// Whether anything was said or read since this was asked.
     pub fn take_unread_changed(&mut self) -> bool {
-        std::mem::take(&mut self.unread_changed)
+        self.follows.take_change()
     }
 
     fn followed(&self, uid: u32, label: Option<&Label>) -> Vec<StreamTag> {
-        let rooms = self.following.get(&(uid, label.cloned())).into_iter().flat_map(|f| &f.rooms);
-        let rooms = rooms.filter_map(|room| self.rooms.get(room).copied());
+        let name = (uid, label.cloned());
+        let rooms = self.follows.rooms(&name).iter().filter_map(|room| self.directory.room(room));
         let rooms = rooms.filter(|tag| self.may_read(uid, *tag).is_ok());
-        let mut pairs: Vec<_> = self.conversations.of(uid).collect();
+        let mut pairs: Vec<_> = self.directory.conversations.of(uid).collect();
         pairs.sort_unstable_by_key(|tag| self.stream(*tag).made);
         rooms.chain(pairs).chain([ANNOUNCEMENTS]).collect()
     }
@@ -333,7 +334,7 @@ impl Hub {
             if tag == ANNOUNCEMENTS {
                 return (self.notices_mark(uid), None);
             }
-            let mark = self.marks.get(&(uid, label.cloned(), tag)).copied().unwrap_or(0);
+            let mark = self.follows.mark((uid, label.cloned()), tag);
             let stream = self.stream(tag);
             let head = stream.backlog.head();
             let mut info = MarkInfo {
@@ -359,15 +360,15 @@ impl Hub {
             name: StreamLabel::Announcements,
             mark: 0,
             head: 0,
-            unread: self.open_notices(self.wall_us, uid),
+            unread: self.open_notices(self.clock.turn.wall_us, uid),
             mentions: 0,
             stored: true,
         }
     }
 
-    /// Counts messages of a room without history. Once `looks` are used up, the remaining messages count by
-    /// their numbers, own messages with others, and the remaining mentions do not count. No text is read: its
-    /// mentions were saved when it was published.
+    /// Counts messages of a room without history. Once `looks` are used up, the remaining messages
+    /// count by their numbers, own messages with others, and the remaining mentions do not count.
+    /// No text is read: its mentions were saved when it was published.
     fn count_in_memory(
         &self,
         info: &mut MarkInfo,
@@ -439,25 +440,25 @@ impl Hub {
             // As good as no mark.
             return Ok(());
         }
-        let key = (uid, label, tag);
-        match self.marks.get_mut(&key) {
-            Some(mark) if *mark >= seq && !planted(Fault::ReadMarkGoesBack) => return Ok(()),
-            Some(mark) => *mark = seq,
-            None => {
-                let marks = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0).count();
-                if marks >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid) {
+        let name = (uid, label);
+        match self.follows.raise(name.clone(), tag, seq) {
+            MarkChange::Before => return Ok(()),
+            MarkChange::Now => {}
+            MarkChange::New => {
+                if self.follows.marks_of(uid) >= MARKS_PER_USER_MAX && !self.forget_oldest_name(uid)
+                {
                     let text = format!(
                         "this user has {MARKS_PER_USER_MAX} read marks, which is the limit"
                     );
                     return refuse(RefusalCode::Failed, text);
                 }
-                self.marks.insert(key.clone(), seq);
+                self.follows.set_mark(name.clone(), tag, seq);
             }
         }
-        self.unread_changed = true;
+        self.follows.note_change();
         if self.is_stored(tag) {
-            let (uid, label, stream) = (key.0, key.1, self.stream_key(tag));
-            self.records.push(Record::Mark { uid, label, stream, seq });
+            let ((uid, label), stream) = (name, self.stream_key(tag));
+            self.commits.add(Record::Mark { uid, label, stream, seq });
         }
         Ok(())
     }
@@ -484,33 +485,30 @@ impl Hub {
         self.told(self.stream(tag).members as usize);
         let act = format!("delete {room}");
         self.audit_by_office(now, uid, tag, act);
-        self.deleting.push((tag, id, serial));
-        self.count_waiting(id, true);
+        self.directory.begin_deletion(Deletion { tag, session: id, serial });
+        self.commits.count_waiting(id, true);
         Ok(())
     }
 
     /// Whether a room is about to be deleted: nothing new is said in it.
     pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
-        self.deleting.iter().any(|(of, ..)| *of == tag)
+        self.directory.is_ending(tag)
     }
 
     /// Deletes the rooms in which nothing is under way any more; returns whether there was one.
     pub(super) fn delete_ending(&mut self) -> bool {
-        let (mut at, before) = (0, self.deleting.len());
-        while let Some((tag, id, serial)) = self.deleting.get(at).copied() {
-            let announcing = self.announcing.values().any(|a| a.is_for(tag));
+        let (streams, announcements) = (&self.streams, &self.announcements);
+        let deletions = self.directory.take_deletions(|tag| {
             // It may have been deleted for another user who asked as well.
-            let in_flight = self.known_stream(tag).map_or(0, |stream| stream.in_flight_bytes);
-            if in_flight > 0 || announcing {
-                at += 1;
-                continue;
-            }
-            self.deleting.remove(at);
-            self.count_waiting(id, false);
-            self.delete_now(tag);
-            self.reply_when_kept(id, serial, Reply::Done);
+            streams.get(tag).is_some_and(|stream| stream.in_flight_bytes > 0)
+                || announcements.begun().any(|announcing| announcing.is_for(tag))
+        });
+        for Deletion { tag, session, serial } in &deletions {
+            self.commits.count_waiting(*session, false);
+            self.delete_now(*tag);
+            self.reply_when_kept(*session, *serial, Reply::Done);
         }
-        self.deleting.len() < before
+        !deletions.is_empty()
     }
 
     fn delete_now(&mut self, tag: StreamTag) {
@@ -519,42 +517,36 @@ impl Hub {
         let (name, id, creator_uid, private) = (name.clone(), *id, *creator_uid, rules.private);
         let head = stream.numbered;
         let sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, sub)| sub.session).collect();
-        self.with_late_rows(sessions.len(), |hub| {
-            for session in sessions {
-                hub.send(session, crate::chat::event::Event::Deleted { stream: tag });
-                hub.part(session, tag, crate::chat::member::EndCause::Server);
-            }
-        });
+        self.sessions.set_late(sessions.len());
+        for session in sessions {
+            self.send(session, crate::chat::event::Event::Deleted { stream: tag });
+            self.part(session, tag, crate::chat::member::EndCause::Server);
+        }
+        self.sessions.write_rows_at_once();
         self.asking_room_gone(tag);
         // Who waits to say something there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
             self.let_go(id, Wait::Stream(tag));
         }
         self.forget_notices_of(&name, tag);
-        self.rooms.remove(&name);
-        self.room_ids.remove(&id);
+        let was_stored = self.directory.remove(&name, id, tag);
         self.streams.remove(tag);
-        self.following.retain(|_, followed| {
-            followed.rooms.retain(|r| *r != name);
-            !followed.rooms.is_empty()
-        });
-        self.marks.retain(|(_, _, of), _| *of != tag);
+        self.follows.forget_room(&name, tag);
         let is_about = |record: &Record| record.is_about_room(&name);
-        let is_unstored = self.unstored_rooms.remove(&tag);
-        let stored = !is_unstored || self.records_running.iter().any(is_about);
+        let stored = was_stored || self.commits.is_committing(is_about);
         if stored {
-            self.records.push(Record::RoomGone { name: name.clone(), head });
+            self.commits.add(Record::RoomGone { name: name.clone(), head });
         } else {
             // The store never learns of it.
-            self.records.retain(|record| !is_about(record));
+            self.commits.drop_filling(is_about);
         }
         self.bury(GoneRoom { name, creator_uid, private, head }, stored);
     }
 
     /// Remembers the numbers of a deleted room.
     pub(super) fn bury(&mut self, room: GoneRoom, stored: bool) {
-        if let Some(name) = self.gone.add(room, stored) {
-            self.records.push(Record::RoomForgotten { name, floor: self.gone.floor() });
+        if let Some(name) = self.directory.gone.add(room, stored) {
+            self.commits.add(Record::RoomForgotten { name, floor: self.directory.gone.floor() });
         }
     }
 }
@@ -661,7 +653,7 @@ mod tests {
         assert_eq!((hub.room_tag(&room), replies(&mut hub)), (None, vec![]));
         hub.stored(NOW);
         assert_eq!(replies(&mut hub), [(7, None)]);
-        assert!(hub.replies_of.is_empty());
+        assert!(hub.commits.answers_all());
         // The refused text has no number.
         say(&mut hub, 3, &room, "two");
         assert_eq!(hub.stream(hub.room_tag(&room).unwrap()).numbered, 2);
@@ -706,9 +698,9 @@ mod tests {
         let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
         hub.end_turn(NOW);
-        assert_eq!(hub.waiting_replies(SessionId(1)), 1);
+        assert_eq!(hub.commits.waiting(SessionId(1)), 1);
         hub.store_failed(NOW, "disk full");
-        assert!(hub.replies_of.is_empty());
+        assert!(hub.commits.answers_all());
         let told = replies(&mut hub);
         assert!(told[0].1.as_ref().is_some_and(|text| text.contains("disk full")), "{told:?}");
         hub.tick(Now { mono_us: 10_000_000, wall_us: 1 });
@@ -863,7 +855,7 @@ mod tests {
             hub.close(NOW, id, crate::chat::member::EndCause::Quit);
         }
         assert!(replies(&mut hub).iter().all(|(_, refused)| refused.is_none()));
-        let of = |hub: &Hub, label: Option<Label>| hub.following.contains_key(&(1, label));
+        let of = |hub: &Hub, label: Option<Label>| hub.follows.contains(&(1, label));
         assert!(of(&hub, None), "the person's own is never forgotten");
         assert!(!of(&hub, Some(Label::new("ci-1").unwrap())));
         assert!(of(&hub, Some(Label::new(&format!("ci-{}", 2 * names)).unwrap())));

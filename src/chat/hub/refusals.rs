@@ -1,4 +1,5 @@
-//! A refusal changes nothing: every request, in every way that it can be refused, leaves the hub as it was.
+//! A refusal changes nothing: every request, in every way that it can be refused, leaves the hub as
+//! it was.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -37,14 +38,13 @@ const MESSAGES_PER_SECOND: u64 = 3;
 type Case = fn(&mut Scene) -> (u32, Request);
 
 impl Hub {
-    /// Returns everything that the hub knows, as sorted lines, without the fields that any frame changes: shares
-    /// of the present turn, turns among the streams of a session, and the highest counter that it submitted.
+    /// Returns everything that the hub knows, as sorted lines, without the fields that any frame
+    /// changes: shares of the present turn, turns among the streams of a session, and the highest
+    /// counter that it submitted.
     fn digest(&self) -> Vec<String> {
         let volatile = ["credit: ", "turn: ", "turn_us: ", "woken: ", "pull_from: ", "submitted: "];
         // What was looked at is paid for, whatever the answer.
-        let looked = self.looked.replace(0);
-        let all = format!("{self:#?}");
-        self.looked.set(looked);
+        let all = self.out.without_looks(|| format!("{self:#?}"));
         let lines = all.lines().filter(|l| !volatile.iter().any(|v| l.trim_start().starts_with(v)));
         let mut lines: Vec<_> = lines.map(str::to_owned).collect();
         lines.sort_unstable();
@@ -81,8 +81,8 @@ fn refusal(scene: &mut Scene, uid: u32, request: Request) -> Result<Refusal, Str
     refusal
 }
 
-/// The stage of all cases: `den` is a public room, `vault` a private one, both of `ann`; `mia` and `eve` are in
-/// `den`.
+/// The stage of all cases: `den` is a public room, `vault` a private one, both of `ann`; `mia` and
+/// `eve` are in `den`.
 fn stage(adjust: impl FnOnce(&mut Rules)) -> Scene {
     let mut scene = Scene::with_rules(false, adjust);
     let vault =
@@ -95,8 +95,8 @@ fn stage(adjust: impl FnOnce(&mut Rules)) -> Scene {
     scene
 }
 
-/// A table with a row for each request: a variant without a row does not compile, and neither does a row without
-/// cases that gives no reason.
+/// A table with a row for each request: a variant without a row does not compile, and neither does
+/// a row without cases that gives no reason.
 macro_rules! table {
     ($($variant:ident $cases:tt)*) => {
         #[expect(dead_code, reason = "it is for the compiler")]
@@ -203,7 +203,7 @@ fn fill_session(scene: &mut Scene, uid: u32) {
 
 fn fill_conversations(scene: &mut Scene, uid: u32) {
     for n in 0..CONVERSATIONS_PER_USER_MAX as u32 {
-        scene.hub.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
+        scene.hub.directory.conversations.insert((uid, 1_000 + n), Some(uid), ANNOUNCEMENTS);
     }
 }
 
@@ -576,7 +576,7 @@ table! {
         "a private room": |_| (SAM, Request::MarkRead { target: target("vault"), seq: 1 });
         "a mark too many": |scene| {
             for n in 0..MARKS_PER_USER_MAX as u32 {
-                scene.hub.marks.insert((SAM, None, StreamTag(1_000 + n)), 1);
+                scene.hub.follows.set_mark((SAM, None), StreamTag(1_000 + n), 1);
             }
             (SAM, Request::MarkRead { target: target("den"), seq: 1 })
         };

@@ -1,4 +1,5 @@
-//! What a member that is removed still gets of everything that is on its way: a table in which each cell is a test.
+//! What a member that is removed still gets of everything that is on its way: a table in which each
+//! cell is a test.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -171,8 +172,8 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
     }
 }
 
-/// Each line: what is on its way, and whether the member gets it (`+`) or not (`.`), by the columns of
-/// [`REMOVALS`]; `=`: the removal waits until it is published.
+/// Each line: what is on its way, and whether the member gets it (`+`) or not (`.`), by the columns
+/// of [`REMOVALS`]; `=`: the removal waits until it is published.
 fn check(private: bool, table: &str) {
     let mut wrong = Vec::new();
     for line in table.lines().skip(1) {

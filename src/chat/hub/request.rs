@@ -1,11 +1,10 @@
 //! Requests: what a session asks and how it is answered.
 
-use std::collections::BTreeMap;
-
 use super::{
     Action, Hub,
+    commits::Held,
     rooms::NewRoom,
-    session::{Directs, Wait},
+    sessions::{Directs, Wait},
     stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
 };
 use crate::{
@@ -29,19 +28,10 @@ use crate::{
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
 
-/// A request that waits for the commit of the room it names.
-#[derive(Debug)]
-pub(super) struct Held {
-    session: SessionId,
-    serial: u32,
-    request: Request,
-    room: StreamTag,
-}
-
 impl Hub {
     /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
     pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
-        if !self.sessions.contains_key(&id) {
+        if !self.sessions.contains(id) {
             return;
         }
         self.charged(id, |hub| match hub.room_to_await(id, &request) {
@@ -60,7 +50,7 @@ impl Hub {
         );
         // A join does not wait there, and a refusal would end the follow for good.
         let is_join = matches!(request, Request::Join { .. });
-        let waiting = self.waiting_replies(id);
+        let waiting = self.commits.waiting(id);
         let result = if !is_join && waiting >= REPLIES_WAITING_PER_SESSION_MAX {
             refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
         } else if let Request::Announce(announce) = request {
@@ -240,8 +230,8 @@ impl Hub {
         label: Option<&Label>,
     ) -> Result<(), Refusal> {
         let called =
-            |s: &super::session::Session| label.is_none() || s.member.label.as_ref() == label;
-        let here = |s: &&super::session::Session| s.listens() && called(s);
+            |s: &super::sessions::Session| label.is_none() || s.member.label.as_ref() == label;
+        let here = |s: &&super::sessions::Session| s.listens() && called(s);
         if self.rules.store && self.rules.persistent {
             // It is kept until it is read.
             return Ok(());
@@ -297,7 +287,7 @@ impl Hub {
             Follow::With(user) => {
                 let other = self.uid_of(&user)?;
                 let own = self.sessions[&id].peer.uid;
-                let existing = self.conversations.get(own, other);
+                let existing = self.directory.conversations.get(own, other);
                 if let Some(tag) = existing {
                     self.make_room_for(id, tag);
                 }
@@ -309,15 +299,15 @@ impl Hub {
             Follow::AllDirect | Follow::ToMe => {
                 let own = self.sessions[&id].peer.uid;
                 self.follow_directs(id, None);
-                let mut tags: Vec<_> = self.conversations.of(own).collect();
-                // The newest come first. A session whose user has more conversations than it may follow is
-                // subscribed to the others when something is said there.
+                let mut tags: Vec<_> = self.directory.conversations.of(own).collect();
+                // The newest come first. A session whose user has more conversations than it may
+                // follow is subscribed to the others when something is said there.
                 tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
                 let free =
                     STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
                 if tags.len() > free.min(DIRECTS_PER_REPLY) {
                     tags.truncate(free.min(DIRECTS_PER_REPLY));
-                    self.conversations.note_crowded(own, id);
+                    self.directory.conversations.note_crowded(own, id);
                 }
                 let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
                 infos.collect::<Result<_, _>>().map(Reply::Joined)
@@ -350,16 +340,16 @@ impl Hub {
         self.may_speak(self.sessions[&id].peer.uid, tag).map(|()| tag)
     }
 
-    /// Returns the room whose commit a request has to wait for; creates the room if the request does. The id of a
-    /// room is good for ever once a client has it: a server that ends before the commit must not make the room
-    /// look deleted.
+    /// Returns the room whose commit a request has to wait for; creates the room if the request
+    /// does. The id of a room is good for ever once a client has it: a server that ends before the
+    /// commit must not make the room look deleted.
     fn room_to_await(
         &mut self,
         id: SessionId,
         request: &Request,
     ) -> Result<Option<StreamTag>, Refusal> {
         // While the store fails, rooms are used before they are stored.
-        let may_wait = self.rules.persistent && self.failures == 0;
+        let may_wait = self.rules.persistent && self.commits.is_healthy();
         if !may_wait || planted(Fault::RoomNamedBeforeCommit) {
             return Ok(None);
         }
@@ -370,12 +360,13 @@ impl Hub {
         } else {
             return Ok(None);
         };
-        Ok(Some(tag).filter(|tag| self.unstored_rooms.contains(tag)))
+        Ok(Some(tag).filter(|tag| self.directory.is_unstored(*tag)))
     }
 
-    /// Keeps a request until its room is stored, and pauses its session: later requests stay behind it.
+    /// Keeps a request until its room is stored, and pauses its session: later requests stay behind
+    /// it.
     fn hold(&mut self, id: SessionId, serial: u32, request: Request, room: StreamTag) {
-        self.held.push(Held { session: id, serial, request, room });
+        self.commits.hold(Held { session: id, serial, request, room });
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waits = Some(Wait::Commit);
             self.out.push(Action::Pause(id));
@@ -384,15 +375,15 @@ impl Hub {
 
     /// Answers the requests that waited for the commit of their rooms: it is done, or it failed.
     pub(super) fn answer_held(&mut self, now: Now) {
-        for held in std::mem::take(&mut self.held) {
+        for held in self.commits.take_held() {
             // Another transaction may have been under way when the room was created.
-            if self.failures == 0 && self.unstored_rooms.contains(&held.room) {
-                self.held.push(held);
+            if self.commits.is_healthy() && self.directory.is_unstored(held.room) {
+                self.commits.hold(held);
                 continue;
             }
             let Held { session: id, serial, request, room } = held;
             self.let_go(id, Wait::Commit);
-            if !self.sessions.contains_key(&id) {
+            if !self.sessions.contains(id) {
                 continue;
             }
             if self.known_stream(room).is_some() {
@@ -404,8 +395,9 @@ impl Hub {
         }
     }
 
-    /// Returns the room that a join means, if it exists for the user; none if the join creates it. A member that comes back never
-    /// creates a room: the room may have been deleted, and its name may belong to another user by now.
+    /// Returns the room that a join means, if it exists for the user; none if the join creates it.
+    /// A member that comes back never creates a room: the room may have been deleted, and its name
+    /// may belong to another user by now.
     fn room_to_join(
         &self,
         id: SessionId,
@@ -416,7 +408,7 @@ impl Hub {
         let begin = if planted(Fault::DeletedRoomComesBack) { Begin::Now } else { begin };
         let tag = match begin {
             Begin::Resume { room: of, .. } => {
-                let same = self.rooms.get(room).copied() == self.room_of_id(uid, of);
+                let same = self.directory.room(room) == self.room_of_id(uid, of);
                 self.known_room(uid, room)
                     .and_then(|tag| if same { Ok(tag) } else { no_room(room) })?
             }
@@ -482,8 +474,8 @@ impl Hub {
         Ok(self.info(id, tag, Some(next), new_run))
     }
 
-    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering. The caller has
-    /// asked [`Hub::may_subscribe`].
+    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering.
+    /// The caller has asked [`Hub::may_subscribe`].
     pub(super) fn subscribe(
         &mut self,
         id: SessionId,
@@ -497,15 +489,15 @@ impl Hub {
         let may_stall = self.accounts.of(account).may_stall(now_us);
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
-        // A backlog is work that whoever wants it has to share out; less than what he says himself, since it
-        // is only copied.
+        // A backlog is work that whoever wants it has to share out; less than what he says himself,
+        // since it is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
         let key = stream.add(Sub::new((id, account), seen, now_us, may_stall));
         if let Some(session) = self.sessions.get_mut(&id) {
             session.subs.push((tag, key));
         }
         self.accounts.charge(account, usize::try_from(backlog).unwrap_or(0) / 4);
-        self.mark_row(id);
+        self.sessions.mark_row(id);
         self.settle_channel(tag);
         (seen + 1, new_run)
     }
@@ -603,52 +595,47 @@ impl Hub {
     fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let uid = session.peer.uid;
-        let names = || self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
-        match self.following.get(&(uid, session.member.label.clone())) {
-            Some(followed)
-                if followed.rooms.len() >= FOLLOWED_PER_NAME_MAX
-                    && !followed.rooms.contains(room) =>
-            {
-                let text =
-                    format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
-                refuse(RefusalCode::Failed, text)
-            }
-            None if names().count() >= FOLLOWING_NAMES_PER_USER_MAX
-                && self.oldest_name(uid).is_none() =>
-            {
-                let text = format!(
-                    "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
-                );
-                refuse(RefusalCode::Failed, text)
-            }
-            Some(_) | None => Ok(()),
+        let name = (uid, session.member.label.clone());
+        let followed = self.follows.rooms(&name);
+        if followed.len() >= FOLLOWED_PER_NAME_MAX && !followed.contains(room) {
+            let text =
+                format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
+            return refuse(RefusalCode::Failed, text);
         }
+        if !self.follows.contains(&name)
+            && self.follows.names(uid).count() >= FOLLOWING_NAMES_PER_USER_MAX
+            && self.oldest_name(uid).is_none()
+        {
+            let text = format!(
+                "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
+            );
+            return refuse(RefusalCode::Failed, text);
+        }
+        Ok(())
     }
 
     /// Has the name of a session follow a room. The caller has asked [`Hub::may_follow`].
     fn keep_following(&mut self, id: SessionId, room: &RoomName) {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
-        let key = (uid, label.clone());
-        let names = self.following.range((uid, None)..).take_while(|((of, _), _)| *of == uid);
-        if !self.following.contains_key(&key) && names.count() >= FOLLOWING_NAMES_PER_USER_MAX {
+        let name = (uid, label.clone());
+        if !self.follows.contains(&name)
+            && self.follows.names(uid).count() >= FOLLOWING_NAMES_PER_USER_MAX
+        {
             self.forget_oldest_name(uid);
         }
-        self.uses += 1;
-        let followed = self.following.entry(key).or_default();
-        followed.used = self.uses;
-        if followed.rooms.contains(room) {
+        if !self.follows.follow(name, room) {
             return;
         }
-        followed.rooms.push(room.clone());
-        self.records.push(crate::chat::store::Record::Follow {
+        self.commits.add(crate::chat::store::Record::Follow {
             uid,
             label: label.clone(),
             room: room.clone(),
             on: true,
         });
-        // What was said before is not unread. A name that has all the marks it may have follows without.
-        if let Some(tag) = self.rooms.get(room).copied() {
+        // What was said before is not unread. A name that has all the marks it may have follows
+        // without.
+        if let Some(tag) = self.directory.room(room) {
             let head = self.stream(tag).backlog.head();
             let _ = self.set_mark(uid, label, tag, head);
         }
@@ -657,16 +644,10 @@ impl Hub {
     fn forget_following(&mut self, id: SessionId, room: &RoomName) -> bool {
         let session = &self.sessions[&id];
         let key = (session.peer.uid, session.member.label.clone());
-        let Some(followed) = self.following.get_mut(&key) else { return false };
-        let before = followed.rooms.len();
-        followed.rooms.retain(|r| r != room);
-        let found = followed.rooms.len() < before;
-        if followed.rooms.is_empty() {
-            self.following.remove(&key);
-        }
+        let found = self.follows.unfollow(&key, room);
         if found {
             let (uid, label) = key;
-            self.records.push(crate::chat::store::Record::Follow {
+            self.commits.add(crate::chat::store::Record::Follow {
                 uid,
                 label,
                 room: room.clone(),
@@ -676,32 +657,20 @@ impl Hub {
         found
     }
 
-    /// Returns the label of a user that was used least lately and has no session now: labels come and go
-    /// (`--as ci-4711`). The person's own name is never forgotten.
+    /// Returns the label of a user that was used least lately and has no session now: labels come
+    /// and go (`--as ci-4711`). The person's own name is never forgotten.
     fn oldest_name(&self, uid: u32) -> Option<Label> {
         let here: Vec<&Label> =
             self.sessions_of(uid).filter_map(|session| session.member.label.as_ref()).collect();
-        let following = of_user(&self.following, (uid, None), |key| key.0);
-        let following = following.map(|((_, label), followed)| (label, followed.used));
-        let marked = of_user(&self.marks, (uid, None, StreamTag(0)), |key| key.0);
-        let marked = marked.map(|((_, label, _), _)| (label, 0));
-        let mut last_use: BTreeMap<&Label, u64> = BTreeMap::new();
-        for (label, used) in following.chain(marked) {
-            let Some(label) = label.as_ref().filter(|label| !here.contains(label)) else {
-                continue;
-            };
-            let last = last_use.entry(label).or_default();
-            *last = used.max(*last);
-        }
-        last_use.into_iter().min_by_key(|(_, used)| *used).map(|(label, _)| label.clone())
+        self.follows.oldest_label(uid, &here)
     }
 
-    /// Forgets what the oldest name of a user follows and has read; false if there is none to forget.
+    /// Forgets what the oldest name of a user follows and has read; false if there is none to
+    /// forget.
     pub(super) fn forget_oldest_name(&mut self, uid: u32) -> bool {
         let Some(label) = self.oldest_name(uid) else { return false };
-        self.following.remove(&(uid, Some(label.clone())));
-        self.marks.retain(|(of, name, _), _| *of != uid || name.as_ref() != Some(&label));
-        self.records.push(crate::chat::store::Record::NameGone { uid, label });
+        self.follows.forget_label(uid, &label);
+        self.commits.add(crate::chat::store::Record::NameGone { uid, label });
         true
     }
 
@@ -713,14 +682,4 @@ impl Hub {
             false => refuse(RefusalCode::Failed, format!("{name} does not follow {room}")),
         }
     }
-}
-
-/// Entries of one user in a map that is ordered by users.
-pub(super) fn of_user<'a, K: Ord, V>(
-    map: &'a BTreeMap<K, V>,
-    first: K,
-    uid_of: impl Fn(&K) -> u32 + 'a,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    let uid = uid_of(&first);
-    map.range(first..).take_while(move |(key, _)| uid_of(key) == uid)
 }

@@ -4,8 +4,7 @@ use super::{Hub, Rules, gone::Gone, stream::Stream};
 use crate::{
     chat::{
         frames::ANNOUNCEMENTS,
-        store::{Restored, RestoredConversation, RestoredRoom, RestoredSubmits, StreamKey},
-        stream_id::StreamTag,
+        store::{Restored, RestoredConversation, RestoredRoom, RestoredSubmits},
     },
     faults::{Fault, planted},
 };
@@ -26,8 +25,7 @@ impl Hub {
             // Of a room without history the numbers of stored rooms that had its name before.
             stream.restore(span);
             hub.streams.insert(stream);
-            hub.rooms.insert(name, tag);
-            hub.room_ids.insert(id, tag);
+            hub.directory.insert(name, id, tag, true);
         }
         for RestoredConversation { users, begun_by, span } in restored.conversations {
             let Some(tag) = hub.streams.make_tag(None) else { break };
@@ -35,41 +33,33 @@ impl Hub {
                 Stream::conversation(tag, users, begun_by, hub.rules.backlog_bytes_max);
             stream.restore(span);
             hub.streams.insert(stream);
-            hub.conversations.insert(users, begun_by, tag);
+            hub.directory.conversations.insert(users, begun_by, tag);
         }
-        hub.gone = Gone::new(restored.floor);
+        hub.directory.gone = Gone::new(restored.floor);
         restored.gone_rooms.into_iter().for_each(|room| hub.bury(room, true));
-        hub.audit.extend(restored.audit);
+        hub.audit_log.restore(restored.audit);
         for notice in restored.notices {
-            hub.restore_notice(notice);
+            hub.announcements.restore(notice);
         }
         for (uid, label, room) in
             restored.follows.into_iter().skip(usize::from(planted(Fault::FollowForgottenAtRestart)))
         {
-            hub.following.entry((uid, label)).or_default().rooms.push(room);
+            hub.follows.restore((uid, label), room);
         }
         for (uid, label, stream, seq) in restored.marks {
-            if let Some(tag) = hub.tag_of(&stream) {
-                hub.marks.insert((uid, label, tag), seq);
+            if let Some(tag) = hub.directory.stream(&stream) {
+                hub.follows.set_mark((uid, label), tag, seq);
             }
         }
         for submits in restored.submits.into_iter().filter(|_| !planted(Fault::SubmitsNotRestored))
         {
             let RestoredSubmits { uid, instance, counter, count, stream, seq, wall_us } = submits;
-            let tag = stream.and_then(|stream| hub.tag_of(&stream));
+            let tag = stream.and_then(|stream| hub.directory.stream(&stream));
             hub.instances.restore((uid, instance), (counter, count, seq), tag, wall_us);
         }
         for (uid, until_us) in restored.submits_cut {
             hub.instances.forget(uid, until_us);
         }
         hub
-    }
-
-    fn tag_of(&self, stream: &StreamKey) -> Option<StreamTag> {
-        match stream {
-            StreamKey::Room(name) => self.rooms.get(name).copied(),
-            StreamKey::Conversation(low, high) => self.conversations.get(*low, *high),
-            StreamKey::Announcements => Some(ANNOUNCEMENTS),
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Submits that come again: a table of refusals by what became of the counter, a random world of clients that
-//! break and servers that restart, and failed commits.
+//! Submits that come again: a table of refusals by what became of the counter, a random world of
+//! clients that break and servers that restart, and failed commits.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -253,10 +253,14 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
         "reply" | "reply, no room" => line("hi", Some(500)),
         _ => line("hi", None),
     };
-    let before = world.hub.rooms.len();
+    let before = world.hub.directory.rooms().len();
     world.submit(session, counter, to, lines);
     if let "reply, no room" | "no such room" = refusal {
-        assert_eq!(world.hub.rooms.len(), before, "{refusal}, {became:?}: a refusal makes no room");
+        assert_eq!(
+            world.hub.directory.rooms().len(),
+            before,
+            "{refusal}, {became:?}: a refusal makes no room"
+        );
     }
     world.store_all();
     world.turn();
@@ -582,7 +586,8 @@ proptest! {
 fn digest(world: &World, tag: StreamTag) -> String {
     let hub = &world.hub;
     let stream = hub.stream(tag);
-    let mut usage: Vec<_> = hub.usage.values().map(|u| (u.uid, u.messages, u.bytes)).collect();
+    let mut usage: Vec<_> =
+        hub.accounts.usage.iter().map(|u| (u.uid, u.messages, u.bytes)).collect();
     usage.sort_unstable();
     let mut bytes = hub.accounts.in_flight();
     bytes.sort_unstable();
@@ -591,7 +596,7 @@ fn digest(world: &World, tag: StreamTag) -> String {
         "{} {} {pending:?} {bytes:?} {} {usage:?} {}",
         stream.numbered,
         stream.in_flight_bytes,
-        hub.counters.messages,
+        hub.out.counters.messages,
         hub.instances.digest()
     )
 }
@@ -655,7 +660,7 @@ fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
     world.hub.tick(world.now);
     world.look();
     assert_eq!(wills(&world.store(Ok(())).unwrap().1), 1);
-    assert!(world.hub.unsaid_wills.is_empty());
+    assert!(world.hub.commits.wills_of(None) == 0);
 }
 
 #[test]
@@ -680,9 +685,7 @@ fn unsaid_wills_of_one_user_leave_some_to_others() {
     };
     end_many(&mut world, ANN, WILLS_UNSAID_MAX + 10);
     end_many(&mut world, BOB, 3);
-    let of = |uid: u32| {
-        world.hub.unsaid_wills.iter().filter(|(_, pending)| pending.entry.from.uid == uid).count()
-    };
+    let of = |uid: u32| world.hub.commits.wills_of(Some(uid));
     assert!(of(ANN) < WILLS_UNSAID_MAX + 1 && of(BOB) > 0, "{} {}", of(ANN), of(BOB));
 }
 
@@ -710,7 +713,7 @@ fn change_is_answered_with_its_own_record_only() {
     world.hub.request(world.now, ann, 7, Request::Announce(announce));
     world.turn();
     let waits = |world: &World| {
-        let mut replies = world.hub.replies.iter().chain(&world.hub.replies_running);
+        let mut replies = world.hub.commits.replies();
         replies.any(|(_, serial, _)| *serial == 7)
     };
     let is_its = |record: &Record| matches!(record, Record::Notice(state) if matches!(state.id(), NoticeId::Scheduled(_)));
@@ -758,7 +761,8 @@ fn failing_record_does_not_stop_messages() {
     assert!(matches!(&records[..], [Record::Room { name, .. }] if *name == room("new")));
     store(&mut world);
     assert_eq!(world.answers_to(ann), [Answer::Acknowledged(1)]);
-    // Records are tried again by themselves, and messages that come meanwhile are not refused with them.
+    // Records are tried again by themselves, and messages that come meanwhile are not refused with
+    // them.
     world.now.mono_us += 2_000_000;
     world.turn();
     let (records, entries) = world.storing.as_ref().unwrap();
@@ -770,6 +774,6 @@ fn failing_record_does_not_stop_messages() {
     world.now.mono_us += 2_000_000;
     world.turn();
     world.store_all();
-    assert_eq!(world.hub.failures, 0);
-    assert!(world.hub.records.is_empty());
+    assert!(world.hub.commits.is_healthy());
+    assert!(world.hub.commits.records().is_empty());
 }

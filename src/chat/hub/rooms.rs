@@ -7,17 +7,16 @@ use std::{
 };
 
 use super::{
-    Action, Hub, is_here,
+    Hub,
+    pending::EntryDraft,
     quota::Holding,
-    session::Session,
+    sessions::Session,
     stream::{Stream, Topic},
-    submit::EntryDraft,
 };
 use crate::{
     chat::{
         clock::Now,
         event::Event,
-        frames::Frame,
         member::{EndCause, SessionId},
         names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode, no_room, refuse},
@@ -28,7 +27,7 @@ use crate::{
         text::counted,
     },
     faults::{Fault, planted},
-    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX, USERS_KNOWN_MAX},
+    limits::{ROOM_ROLES_MAX, TOPIC_BYTES_MAX},
 };
 
 /// Room lines in one answer; the caller asks again for more.
@@ -51,37 +50,21 @@ impl NewRoom {
     pub(super) const PUBLIC: Self = Self { history: true, private: false, read_only: false };
 }
 
-/// Sessions of a user that are to be ended by an operator's word, and who is told when they are.
-#[derive(Debug)]
-pub(super) struct Kick {
-    by: u32,
-    turned_out: bool,
-    pub(super) sessions: Vec<SessionId>,
-    asked: (SessionId, u32),
-}
-
 impl Hub {
     // ---- who may -----------------------------------------------------------------------------
 
     /// What was found out about a user before his session began.
     pub fn set_rights(&mut self, uid: u32, rights: Rights) {
-        if self.rights.len() >= USERS_KNOWN_MAX && !self.rights.contains_key(&uid) {
-            let by_user = &self.by_user;
-            self.rights.retain(|uid, _| is_here(by_user, *uid));
-        }
-        self.rights.insert(uid, rights);
+        self.users.set_rights(uid, rights, |uid| self.sessions.has_user(uid));
     }
 
     /// Sets the rooms that the configuration has a user lead.
     pub fn set_configured_leads(&mut self, uid: u32, rooms: &Arc<[RoomName]>) {
-        let by_user = &self.by_user;
-        self.configured_leads.retain(|other, _| *other != uid && is_here(by_user, *other));
-        if !rooms.is_empty() {
-            self.configured_leads.insert(uid, Arc::clone(rooms));
-        }
+        self.users.set_leads(uid, rooms, |uid| self.sessions.has_user(uid));
     }
 
-    /// Makes the rooms of the configuration that do not exist yet; they belong to the server's own user.
+    /// Makes the rooms of the configuration that do not exist yet; they belong to the server's own
+    /// user.
     pub fn make_configured_rooms(&mut self) {
         for room in self.rules.rooms.clone() {
             // One that is still being deleted is made by the next start.
@@ -93,7 +76,7 @@ impl Hub {
         if uid == 0 || uid == self.rules.owner_uid {
             return Rights::OPERATOR;
         }
-        self.rights.get(&uid).copied().unwrap_or(Rights::EVERYBODY)
+        self.users.rights(uid)
     }
 
     pub(super) fn is_operator(&self, uid: u32) -> bool {
@@ -103,7 +86,9 @@ impl Hub {
     fn room_rules(&self, tag: StreamTag) -> Option<(&RoomName, u32, &RoomRules)> {
         match &self.stream(tag).topic {
             // A deleted one is no room any more.
-            Topic::Room { name, creator_uid, rules, .. } if self.rooms.get(name) == Some(&tag) => {
+            Topic::Room { name, creator_uid, rules, .. }
+                if self.directory.room(name) == Some(tag) =>
+            {
                 Some((name, *creator_uid, rules))
             }
             Topic::Room { .. } | Topic::Announcements | Topic::Conversation { .. } => None,
@@ -120,33 +105,26 @@ impl Hub {
     pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
-            let has = |rooms: &Arc<[RoomName]>| rooms.contains(name);
-            // The configuration names the operators of its rooms; the user who wrote first is not one.
+            // The configuration names the operators of its rooms; the user who wrote first is not
+            // one.
             let is_configured = self.rules.rooms.contains(name);
             let is_creator = uid == creator
                 && (!is_configured || planted(Fault::FirstWriterLeadsConfiguredRoom));
-            is_creator || made || self.configured_leads.get(&uid).is_some_and(has)
+            is_creator || made || self.users.leads(uid, name)
         })
     }
 
-    /// Whoever is let into a private room by an office of the server is told of in the room itself, for good:
-    /// also its members who are not here now see it.
+    /// Whoever is let into a private room by an office of the server is told of in the room itself,
+    /// for good: also its members who are not here now see it.
     fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamTag) {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
         let whom =
             if uid == from.uid { "himself".to_owned() } else { format!("@{}", self.called(uid)) };
-        let draft = EntryDraft {
+        let draft = EntryDraft::new(
             from,
-            reply_to: None,
-            to_label: None,
-            notice: None,
-            will: None,
-            text: format!("-- let {whom} into this room, as an operator of the server")
-                .as_str()
-                .into(),
-            submit: None,
-        };
+            format!("-- let {whom} into this room, as an operator of the server").as_str().into(),
+        );
         self.number(now, tag, account, draft);
     }
 
@@ -159,7 +137,7 @@ impl Hub {
 
     /// The room of a name, if it exists for this user.
     pub(super) fn room_named(&self, uid: u32, room: &RoomName) -> Option<StreamTag> {
-        self.rooms.get(room).copied().filter(|tag| self.exists_for(uid, *tag))
+        self.directory.room(room).filter(|tag| self.exists_for(uid, *tag))
     }
 
     /// The same, or why not.
@@ -169,7 +147,7 @@ impl Hub {
 
     /// Returns the room of a permanent id, if it still exists for this user.
     pub(super) fn room_of_id(&self, uid: u32, id: RoomId) -> Option<StreamTag> {
-        self.room_ids.get(&id).copied().filter(|tag| self.exists_for(uid, *tag))
+        self.directory.room_of_id(id).filter(|tag| self.exists_for(uid, *tag))
     }
 
     /// Whether a user may be in a room and read it.
@@ -301,8 +279,9 @@ impl Hub {
         }
     }
 
-    /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a room that is hidden
-    /// from the user has it, or one that is still being deleted, and the user is not told which.
+    /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a
+    /// room that is hidden from the user has it, or one that is still being deleted, and the user
+    /// is not told which.
     fn new_room(
         &mut self,
         id: SessionId,
@@ -322,10 +301,9 @@ impl Hub {
         new: NewRoom,
     ) -> Result<Option<StreamTag>, Refusal> {
         // Until a deletion is kept, what was said in the room is still to be found under its name.
-        let is_it =
-            |record: &Record| matches!(record, Record::RoomGone { name, .. } if name == room);
-        let is_ending = self.records.iter().chain(&self.records_running).any(is_it);
-        if self.rooms.contains_key(room) || (self.rules.store && is_ending) {
+        if self.directory.room(room).is_some()
+            || (self.rules.store && self.commits.has_end_of(room))
+        {
             return Ok(None);
         }
         let tag = self.make_tag(uid)?;
@@ -333,14 +311,10 @@ impl Hub {
         let id = self.make_room_id(tag);
         let mut stream = Stream::room(tag, (room.clone(), id), uid, new.history, bytes);
         stream.set_rules(RoomRules::new(new.private, new.read_only));
-        let head = self.gone.reuse(room);
+        let head = self.directory.gone.reuse(room);
         stream.restore(Span { head, first: head + 1, newest_us: None });
         self.streams.insert(stream);
-        self.rooms.insert(room.clone(), tag);
-        self.room_ids.insert(id, tag);
-        if self.rules.persistent {
-            self.unstored_rooms.insert(tag);
-        }
+        self.directory.insert(room.clone(), id, tag, !self.rules.persistent);
         self.record_room(tag);
         Ok(Some(tag))
     }
@@ -361,7 +335,7 @@ impl Hub {
             let text = format!("there is no room {room}, and only {who} may make rooms here");
             return refuse(RefusalCode::Denied, text);
         }
-        let all = self.rooms.len();
+        let all = self.directory.rooms().len();
         if all >= self.rules.rooms_max {
             let text =
                 format!("the server has {}, which is the limit", counted(all as u64, "room"));
@@ -370,14 +344,16 @@ impl Hub {
         self.may_make_rooms(uid)
     }
 
-    /// Whether a user who could say something in a room when he put it off still may: nobody shut him out.
+    /// Whether a user who could say something in a room when he put it off still may: nobody shut
+    /// him out.
     pub(super) fn still_speaks(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             uid == creator || (rules.admits(uid) && !rules.has(uid, Role::Muted))
         })
     }
 
-    /// Whether what is announced to a room is not for everybody: it goes by session, to those who are in it.
+    /// Whether what is announced to a room is not for everybody: it goes by session, to those who
+    /// are in it.
     pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
         self.room_rules(tag).is_none_or(|(_, _, rules)| {
             rules.private
@@ -388,8 +364,8 @@ impl Hub {
 
     /// Whether a user may make one more room: his share shrinks as others have theirs.
     fn may_make_rooms(&self, uid: u32) -> Result<(), Refusal> {
-        self.looked_at(self.rooms.len());
-        let creators = self.rooms.values().filter_map(|tag| self.room_rules(*tag));
+        self.looked_at(self.directory.rooms().len());
+        let creators = self.directory.rooms().filter_map(|(_, tag)| self.room_rules(tag));
         let holding = Holding::of(uid, creators.map(|(_, creator_uid, _)| (creator_uid, 1)));
         let own = holding.own;
         if own >= self.rules.rooms_per_user_max.min(holding.share(self.rules.rooms_max)) {
@@ -413,7 +389,7 @@ impl Hub {
                 read_only: rules.read_only,
                 head: stream.inherited,
             };
-            self.records.push(record);
+            self.commits.add(record);
         }
     }
 
@@ -441,11 +417,11 @@ impl Hub {
 
     pub(super) fn rooms_from(&self, id: SessionId, skip: u32) -> Reply {
         let uid = self.sessions[&id].peer.uid;
-        self.looked_at(self.rooms.len());
-        let known = self.rooms.iter().filter(|(_, tag)| self.exists_for(uid, **tag));
+        self.looked_at(self.directory.rooms().len());
+        let known = self.directory.rooms().filter(|(_, tag)| self.exists_for(uid, *tag));
         let mut rest = known.skip(skip as usize);
         let rooms = rest.by_ref().take(ROOMS_PER_REPLY).map(|(name, tag)| {
-            let stream = self.stream(*tag);
+            let stream = self.stream(tag);
             let (topic, private, read_only) = match &stream.topic {
                 Topic::Room { topic, rules, .. } => (topic.clone(), rules.private, rules.read_only),
                 Topic::Announcements | Topic::Conversation { .. } => (String::new(), false, false),
@@ -456,7 +432,7 @@ impl Hub {
                 last: stream.backlog.head(),
                 last_wall_us: stream.backlog.newest_wall_us().or(stream.newest_us),
                 topic,
-                stored: self.is_stored(*tag),
+                stored: self.is_stored(tag),
                 private,
                 read_only,
             }
@@ -467,13 +443,13 @@ impl Hub {
 
     /// Rooms that everybody may know of.
     pub(super) fn public_rooms(&self) -> usize {
-        self.rooms.values().filter(|tag| self.stream(**tag).is_public()).count()
+        self.directory.rooms().filter(|(_, tag)| self.stream(*tag).is_public()).count()
     }
 
     /// Rooms that a user may not read: what is found there is not for him.
     pub(super) fn unreadable_rooms(&self, uid: u32) -> HashSet<RoomName> {
-        self.looked_at(self.rooms.len());
-        let hidden = self.rooms.iter().filter(|(_, tag)| self.may_read(uid, **tag).is_err());
+        self.looked_at(self.directory.rooms().len());
+        let hidden = self.directory.rooms().filter(|(_, tag)| self.may_read(uid, *tag).is_err());
         hidden.map(|(name, _)| name.clone()).collect()
     }
 
@@ -502,8 +478,8 @@ impl Hub {
     fn who_info(&self, session: &Session) -> WhoInfo {
         WhoInfo {
             member: (*session.member).clone(),
-            state: self.state_of(session),
-            status: self.away_text(session).unwrap_or_default().to_owned(),
+            state: self.sessions.state_of(session),
+            status: self.sessions.away_text(session).unwrap_or_default().to_owned(),
             since_wall_us: session.since_wall_us,
             active_mono_us: session.active_us,
         }
@@ -568,7 +544,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, text);
         }
         if changed && kept {
-            self.records.push(Record::Role { room: name.clone(), uid, role, on });
+            self.commits.add(Record::Role { room: name.clone(), uid, role, on });
         }
         // Whoever is shut out keeps no office.
         let shuts_out = matches!((role, on), (Role::Banned, true) | (Role::Invited, false));
@@ -597,7 +573,7 @@ impl Hub {
         let had = |role: &Role| rules.set(uid, *role, false) == Some(true);
         let gone: Vec<Role> = [Role::Invited, Role::Operator].into_iter().filter(had).collect();
         for role in &gone {
-            self.records.push(Record::Role { room: name.clone(), uid, role: *role, on: false });
+            self.commits.add(Record::Role { room: name.clone(), uid, role: *role, on: false });
         }
     }
 
@@ -633,8 +609,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes a user's sessions out of a room, by an operator's word. From a private room the invitation is
-    /// taken back as well.
+    /// Takes a user's sessions out of a room, by an operator's word. From a private room the
+    /// invitation is taken back as well.
     pub(super) fn kick_from_room(
         &mut self,
         now: Now,
@@ -667,8 +643,8 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Takes sessions of a user out of a room. What is published from now on is sealed with another key:
-    /// who was there before may have kept the present one.
+    /// Takes sessions of a user out of a room. What is published from now on is sealed with another
+    /// key: who was there before may have kept the present one.
     fn shut_out(
         &mut self,
         by: SessionId,
@@ -679,12 +655,12 @@ impl Hub {
     ) {
         let by = self.called(self.sessions[&by].peer.uid);
         let sessions = self.sessions_in(uid, tag, label);
-        self.with_late_rows(sessions.len(), |hub| {
-            for id in sessions {
-                hub.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
-                hub.part(id, tag, EndCause::Kicked);
-            }
-        });
+        self.sessions.set_late(sessions.len());
+        for id in sessions {
+            self.send(id, Event::Removed { stream: tag, by: by.clone(), banned });
+            self.part(id, tag, EndCause::Kicked);
+        }
+        self.sessions.write_rows_at_once();
         self.new_key(tag);
     }
 
@@ -695,13 +671,13 @@ impl Hub {
         };
         self.looked_at(self.stream(tag).members as usize);
         let sessions = self.stream(tag).subs.iter().map(|(_, sub)| sub.session);
-        sessions.filter(|id| self.sessions.get(id).is_some_and(|s| is_meant(s))).collect()
+        sessions.filter(|id| self.sessions.get(id).is_some_and(&is_meant)).collect()
     }
 
     /// Has what is published in a stream from now on sealed with another key.
     pub(super) fn new_key(&mut self, tag: StreamTag) {
         if !planted(Fault::KeysNeverChange) {
-            self.rekeyed.insert(tag);
+            self.directory.rekey(tag);
         }
     }
 
@@ -718,114 +694,6 @@ impl Hub {
             let (room, user, by) = (room.clone(), user.clone(), by.clone());
             self.send(id, Event::Invited { room, user, by });
         }
-    }
-
-    // ---- ending sessions ---------------------------------------------------------------------
-
-    /// Ends sessions of a user, many of them over several turns; answered when all have ended.
-    pub(super) fn kick(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        serial: u32,
-        (user, label): (&UserName, Option<&Label>),
-    ) -> Result<(), Refusal> {
-        let own = self.sessions[&id].peer.uid;
-        let uid = self.uid_of(user)?;
-        self.may_end(own, uid)?;
-        let is_meant = |s: &&Session| {
-            // Not the one that asks.
-            s.member.session != id && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
-        };
-        let meant: Vec<_> =
-            self.sessions_of(uid).filter(is_meant).map(|s| s.member.session).collect();
-        self.looked_at(meant.len());
-        let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
-        if meant.is_empty() {
-            return refuse(RefusalCode::Absent, format!("{who} has no session here"));
-        }
-        if uid != own {
-            self.audit(now, own, format!("kick {who} (sessions: {})", meant.len()));
-        }
-        // A session that an earlier kick is still to end waits in one list only.
-        let mut sessions = Vec::new();
-        for of in meant {
-            let session = self.sessions.get_mut(&of);
-            if session.is_some_and(|session| !std::mem::replace(&mut session.is_kicked, true)) {
-                sessions.push(of);
-            }
-        }
-        self.count_waiting(id, true);
-        let kick = Kick { by: own, turned_out: uid != own, sessions, asked: (id, serial) };
-        self.kicks.push_back(kick);
-        self.end_kicked(now);
-        Ok(())
-    }
-
-    /// Ends sessions of users who were kicked, as many as one turn may.
-    pub(super) fn end_kicked(&mut self, now: Now) {
-        while self.kick_streams_left > 0
-            && let Some(kick) = self.kicks.front_mut()
-        {
-            let (by, turned_out, (asked, serial)) = (kick.by, kick.turned_out, kick.asked);
-            let Some(session) = kick.sessions.pop() else {
-                self.kicks.pop_front();
-                self.count_waiting(asked, false);
-                let result = Ok(Reply::Done);
-                self.out.push(Action::Send(asked, Frame::Reply { serial, result }));
-                continue;
-            };
-            // Some may have ended by themselves.
-            if let Some(streams) = self.sessions.get(&session).map(|s| s.subs.len()) {
-                self.kick_streams_left = self.kick_streams_left.saturating_sub(streams + 1);
-                self.end_by(now, by, session, turned_out);
-            }
-        }
-    }
-
-    /// Ends one session.
-    pub(super) fn drop_session(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        session: SessionId,
-    ) -> Result<Reply, Refusal> {
-        let own = self.sessions[&id].peer.uid;
-        let Some(found) = self.sessions.get(&session) else {
-            return refuse(RefusalCode::Absent, format!("there is no session {}", session.0));
-        };
-        let (uid, name) = (found.peer.uid, found.member.name());
-        self.may_end(own, uid)?;
-        if session == id {
-            return refuse(RefusalCode::Failed, "that is the session of this very command");
-        }
-        if uid != own {
-            self.audit(now, own, format!("drop session {} of {name}", session.0));
-        }
-        self.end_by(now, own, session, uid != own);
-        Ok(Reply::Done)
-    }
-
-    fn may_end(&self, own: u32, uid: u32) -> Result<(), Refusal> {
-        if own == uid || self.is_operator(own) {
-            return Ok(());
-        }
-        let text = "only operators of the server end sessions of other users: the server's own user, \
-                    root, and those that its configuration names";
-        refuse(RefusalCode::Denied, text)
-    }
-
-    /// Ends a session. Who was turned out may have kept its keys; who ended his own could have had them anyway.
-    fn end_by(&mut self, now: Now, by: u32, session: SessionId, turned_out: bool) {
-        let reason = format!("kicked by {}", self.called(by));
-        let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();
-        self.close(now, session, EndCause::Kicked);
-        for tag in
-            streams.into_iter().filter(|_| turned_out && !planted(Fault::ServerKickKeepsKeys))
-        {
-            self.new_key(tag);
-        }
-        self.out.push(Action::End(session, reason));
     }
 }
 

@@ -1,4 +1,5 @@
-//! A hub on a stage for tests: sessions, a store, and the channel keys and texts that each session has.
+//! A hub on a stage for tests: sessions, a store, and the channel keys and texts that each session
+//! has.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -97,9 +98,9 @@ pub(super) fn announce(to: Option<RoomName>, text: &str) -> Announce {
 }
 
 impl Scene {
-    /// A hub after a restart, with a stored room `den` of `ann`: `mia` and `eve` follow it, the newest message is
-    /// of `max`, and these three are invited if it is private. Each user has a session, and no session has joined
-    /// anything.
+    /// A hub after a restart, with a stored room `den` of `ann`: `mia` and `eve` follow it, the
+    /// newest message is of `max`, and these three are invited if it is private. Each user has a
+    /// session, and no session has joined anything.
     pub(super) fn new(private: bool) -> Self {
         Self::with_rules(private, |_| {})
     }

@@ -1,22 +1,21 @@
 //! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Action, Hub,
     instances::InstanceKey,
-    is_here,
+    pending::EntryDraft,
     quota::AccountId,
-    request::of_user,
+    sessions::{Directs, Session},
     stream::{Topic, Way},
-    submit::EntryDraft,
 };
 use crate::{
     chat::{
         clock::Now,
         event::Event,
         frames::Hello,
-        member::{EndCause, Kind, Member, Peer, SessionId, State},
+        member::{EndCause, Member, Peer, SessionId},
         names::{Label, RoomName},
         refusal::{Refusal, RefusalCode},
         reply::Reply,
@@ -26,87 +25,10 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS,
-        STATUS_BYTES_MAX, UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
+        LATE_ROWS_PER_TURN, MEMBERSHIP_TOLD_MEMBERS_MAX, PING_AFTER_MS, STATUS_BYTES_MAX,
+        UNRESPONSIVE_AFTER_MS, WILL_BYTES_PER_ACCOUNT_MAX, WILL_ROOMS_MAX,
     },
 };
-
-/// Which conversations of its user a session follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Directs {
-    None,
-    All,
-    With(Vec<u32>),
-}
-
-impl Directs {
-    /// Whether what a user says directly is taken.
-    pub(super) fn take_from(&self, uid: u32) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::With(users) => users.contains(&uid),
-        }
-    }
-}
-
-/// Why a sender waits. Only that lets it go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// A stream has too much in flight.
-    Stream(StreamTag),
-    /// Its account has too much in flight.
-    Account,
-    /// Its user says too much a second.
-    Rate,
-    /// A request of it waits for the commit of a room.
-    Commit,
-}
-
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) member: Arc<Member>,
-    pub(super) peer: Peer,
-    pub(super) account: AccountId,
-    pub(super) instance: InstanceKey,
-    /// Streams it listens to, with the key of its cursor there.
-    pub(super) subs: Vec<(StreamTag, usize)>,
-    pub(super) directs: Directs,
-    /// Where the next pull begins, so that no stream starves the others.
-    pub(super) pull_from: usize,
-    pub(super) woken: bool,
-    /// Why nothing is read from it at present.
-    pub(super) waits: Option<Wait>,
-    /// Older messages are being read from the store for it.
-    pub(super) fetching: bool,
-    /// It came back: what is retained was shown to it before.
-    pub(super) comes_back: bool,
-    /// Retained announcements that it was given.
-    pub(super) retained_given: BTreeSet<u64>,
-    /// What is said for it if it ends without a good-bye.
-    will: Option<Text>,
-    /// When it was last told that its user sends too much.
-    pub(super) slowed_told_us: u64,
-    pub(super) since_wall_us: i64,
-    pub(super) active_us: u64,
-    heard_us: u64,
-    pinged_us: Option<u64>,
-    unresponsive: bool,
-    row_dirty: bool,
-    row_late: bool,
-    /// A kick is still to end it.
-    pub(super) is_kicked: bool,
-}
-
-impl Session {
-    pub(super) fn listens(&self) -> bool {
-        !self.subs.is_empty()
-    }
-
-    pub(super) fn sub_key(&self, tag: StreamTag) -> Option<usize> {
-        self.subs.iter().find(|(t, _)| *t == tag).map(|(_, key)| *key)
-    }
-}
 
 impl Hub {
     /// Begins a session after its handshake.
@@ -122,7 +44,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         if let Some(label) = &hello.label
             && let Err(e) = label.check_new()
-            && !self.following.contains_key(&(peer.uid, hello.label.clone()))
+            && !self.follows.contains(&(peer.uid, hello.label.clone()))
         {
             return Err(Refusal::new(RefusalCode::Input, e.to_string()));
         }
@@ -136,7 +58,8 @@ impl Hub {
             );
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
-        // On a host's server one user's share shrinks as others have theirs, and leaves room for one more.
+        // On a host's server one user's share shrinks as others have theirs, and leaves room for
+        // one more.
         let mut most = self.rules.sessions_per_user_max;
         if self.rules.host {
             let free = self.rules.sessions_max - self.sessions.len();
@@ -152,8 +75,8 @@ impl Hub {
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         self.accounts.of(account).sessions += 1;
-        let by_user = &self.by_user;
-        self.users.came(now.mono_us, peer.uid, &peer.user, |uid| is_here(by_user, uid));
+        let sessions = &self.sessions;
+        self.users.came(now.mono_us, peer.uid, &peer.user, |uid| sessions.has_user(uid));
         let instance = InstanceKey::of(peer.uid, hello.instance, id);
         self.instances.attach(now.wall_us, instance, id, hello.earlier, self.rules.persistent);
         let member = Arc::new(Member {
@@ -164,38 +87,14 @@ impl Hub {
             user: peer.user.clone(),
             label: hello.label,
         });
-        let session = Session {
-            member,
-            peer,
-            account,
-            instance,
-            subs: Vec::new(),
-            directs: Directs::None,
-            pull_from: 0,
-            woken: false,
-            waits: None,
-            fetching: false,
-            comes_back: false,
-            retained_given: BTreeSet::new(),
-            will: None,
-            slowed_told_us: 0,
-            since_wall_us: now.wall_us,
-            active_us: now.mono_us,
-            heard_us: now.mono_us,
-            pinged_us: None,
-            unresponsive: false,
-            row_dirty: false,
-            row_late: false,
-            is_kicked: false,
-        };
-        self.by_user.insert((session.peer.uid, id));
-        self.sessions.insert(id, Box::new(session));
-        self.mark_row(id);
+        let session = Session::new(now, member, peer, account, instance);
+        self.sessions.insert(session);
+        self.sessions.mark_row(id);
         Ok(())
     }
 
-    /// Ends a session. Those who share a room with it are told why, and hear its last will if it did not
-    /// leave of its own accord.
+    /// Ends a session. Those who share a room with it are told why, and hear its last will if it
+    /// did not leave of its own accord.
     pub fn close(&mut self, now: Now, id: SessionId, cause: EndCause) {
         self.charged(id, |hub| hub.close_now(now, id, cause));
     }
@@ -219,9 +118,8 @@ impl Hub {
                 EndCause::Kicked | EndCause::Server => {}
             }
         }
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.by_user.remove(&(session.peer.uid, id));
-        self.conversations.session_ended(session.peer.uid, id);
+        let Some(session) = self.sessions.remove(id) else { return };
+        self.directory.conversations.session_ended(session.peer.uid, id);
         let good_bye = cause == EndCause::Quit;
         self.instances.detach(now.wall_us, session.instance, id, good_bye);
         self.accounts.end_session(account);
@@ -280,16 +178,9 @@ impl Hub {
         }
         let account = session.account;
         let from = Arc::clone(&session.member);
-        // It can't wait, and needs no bound beside that of wills: others of its user may have used up theirs.
-        let draft = EntryDraft {
-            from,
-            reply_to: None,
-            to_label: None,
-            notice: None,
-            will: Some(cause),
-            text: will.as_str().into(),
-            submit: None,
-        };
+        // It can't wait, and needs no bound beside that of wills: others of its user may have used
+        // up theirs.
+        let draft = EntryDraft { will: Some(cause), ..EntryDraft::new(from, will.as_str().into()) };
         self.number(now, tag, account, draft);
         true
     }
@@ -320,7 +211,7 @@ impl Hub {
         let Some(at) = session.subs.iter().position(|(t, _)| *t == tag) else { return };
         let (_, key) = session.subs.remove(at);
         let member = Arc::clone(&session.member);
-        self.mark_row(id);
+        self.sessions.mark_row(id);
         self.asking_parted(id, tag, cause);
         let stream = self.stream_mut(tag);
         stream.remove(key);
@@ -379,7 +270,7 @@ impl Hub {
     fn set_unresponsive(&mut self, id: SessionId, unresponsive: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.unresponsive = unresponsive;
-        self.mark_row(id);
+        self.sessions.mark_row(id);
         self.set_worker_responsive(id, !unresponsive);
     }
 
@@ -389,14 +280,14 @@ impl Hub {
         // The table shows whole seconds.
         if now.mono_us.saturating_sub(session.active_us) >= 1_000_000 {
             session.active_us = now.mono_us;
-            self.mark_row(id);
+            self.sessions.mark_row(id);
         }
     }
 
     pub(super) fn tick_sessions(&mut self, now: Now) {
         let mut ping = Vec::new();
         let mut silent = Vec::new();
-        for (id, session) in &mut self.sessions {
+        for session in self.sessions.iter_mut() {
             // A visitor is about to leave; it may wait for its own input and owes nothing.
             if !session.listens() {
                 continue;
@@ -410,13 +301,13 @@ impl Hub {
             match session.pinged_us {
                 None if now.mono_us.saturating_sub(session.heard_us) >= PING_AFTER_MS * 1000 => {
                     session.pinged_us = Some(now.mono_us);
-                    ping.push(*id);
+                    ping.push(session.member.session);
                 }
                 Some(at)
                     if !session.unresponsive
                         && now.mono_us.saturating_sub(at) >= UNRESPONSIVE_AFTER_MS * 1000 =>
                 {
-                    silent.push(*id);
+                    silent.push(session.member.session);
                 }
                 None | Some(_) => {}
             }
@@ -441,98 +332,27 @@ impl Hub {
             let text = format!("the status has {bytes} bytes; it may have {STATUS_BYTES_MAX}");
             return Err(Refusal::new(RefusalCode::Input, text));
         }
-        if self.away.get(&name).map(AsRef::as_ref) == text {
+        if !self.sessions.set_away_text(name, text)? {
             return Ok(());
-        }
-        let of_user = of_user(&self.away, (uid, None), |key| key.0).count();
-        match text {
-            None => drop(self.away.remove(&name)),
-            Some(_) if of_user >= AWAY_PER_USER_MAX && !self.away.contains_key(&name) => {
-                let text = format!(
-                    "this user has {}, which is the limit",
-                    counted(of_user as u64, "away text")
-                );
-                return Err(Refusal::new(RefusalCode::Failed, text));
-            }
-            Some(text) => drop(self.away.insert(name, text.into())),
         }
         let sessions: Vec<_> = self.sessions_of(uid).map(|s| s.member.session).collect();
         for (at, id) in sessions.into_iter().enumerate() {
             match at < LATE_ROWS_PER_TURN {
-                true => self.mark_row(id),
+                true => self.sessions.mark_row(id),
                 // They follow in the next turns, before rows that change again.
-                false => self.mark_row_late(id),
+                false => self.sessions.mark_row_late(id),
             }
         }
         Ok(())
     }
 
-    fn mark_row_late(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && !std::mem::replace(&mut session.row_late, true)
-        {
-            self.late_rows.push_back(id);
-        }
-    }
-
-    /// Has some of the rows written that were put off.
-    pub(super) fn mark_late_rows(&mut self) {
-        for _ in 0..LATE_ROWS_PER_TURN {
-            let Some(id) = self.late_rows.pop_front() else { return };
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.row_late = false;
-                self.mark_row(id);
-            }
-        }
-    }
-
-    pub(super) fn away_text(&self, session: &Session) -> Option<&str> {
-        if session.member.kind != Kind::Person {
-            return None;
-        }
-        let uid = session.peer.uid;
-        let labelled = session.member.label.clone();
-        let own = labelled.and_then(|label| self.away.get(&(uid, Some(label))));
-        own.or_else(|| self.away.get(&(uid, None))).map(AsRef::as_ref)
-    }
-
-    /// State of a session in a word, for receipts and rows.
-    pub(super) fn state_of(&self, session: &Session) -> State {
-        if session.unresponsive {
-            State::Unresponsive
-        } else if self.away_text(session).is_some() {
-            State::Away
-        } else {
-            State::Online
-        }
-    }
-
-    /// Writes the rows of many sessions, which `act` changes, over several turns: a row has all rooms of a session.
-    pub(super) fn with_late_rows(&mut self, sessions: usize, act: impl FnOnce(&mut Self)) {
-        self.rows_late = sessions > LATE_ROWS_PER_TURN;
-        act(self);
-        self.rows_late = false;
-    }
-
-    pub(super) fn mark_row(&mut self, id: SessionId) {
-        if self.rows_late {
-            return self.mark_row_late(id);
-        }
-        if let Some(session) = self.sessions.get_mut(&id)
-            && !session.row_dirty
-        {
-            session.row_dirty = true;
-            self.dirty_rows.push(id);
-        }
-    }
-
     /// Hands rows that changed to the presence table, each once.
     pub(super) fn tell_rows(&mut self) {
-        for id in std::mem::take(&mut self.dirty_rows) {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.row_dirty = false;
+        for id in self.sessions.take_changed_rows() {
             let row = self.row(id);
-            self.out.extend(row.map(|row| Action::Row(Box::new(row))));
+            if let Some(row) = row {
+                self.out.push(Action::Row(Box::new(row)));
+            }
         }
     }
 
@@ -549,18 +369,19 @@ impl Hub {
             pid: session.peer.pid,
             start: session.peer.start,
             kind: session.member.kind,
-            state: self.state_of(session),
+            state: self.sessions.state_of(session),
             visitor: !session.listens(),
             since_wall_us: session.since_wall_us,
             active_mono_us: session.active_us,
             user: session.member.user.clone(),
             label: session.member.label.clone(),
-            status: self.away_text(session).unwrap_or_default().into(),
+            status: self.sessions.away_text(session).unwrap_or_default().into(),
             rooms: rooms.collect(),
         })
     }
 
-    /// The channel of a stream opens when enough members could hear it, and closes when few are left.
+    /// The channel of a stream opens when enough members could hear it, and closes when few are
+    /// left.
     pub(super) fn settle_channel(&mut self, tag: StreamTag) {
         let (broadcast, min) = (self.rules.broadcast, self.rules.broadcast_members_min);
         let stream = self.stream_mut(tag);
@@ -592,6 +413,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::member::{Kind, State};
     use crate::{
         chat::{
             frames::{Frame, SubmitTo},
@@ -606,7 +428,8 @@ mod tests {
         limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
     };
 
-    /// Closes the session of a member of more rooms than a last will is sent in; returns how many have it.
+    /// Closes the session of a member of more rooms than a last will is sent in; returns how many
+    /// have it.
     fn rooms_with_will(cause: EndCause) -> usize {
         let mut scene = Scene::new(false);
         let rooms: Vec<_> = (0..=WILL_ROOMS_MAX).map(|n| format!("room-{n}")).collect();
@@ -680,7 +503,7 @@ mod tests {
             };
             scene.sent.iter().filter(ping).count()
         };
-        let state = |scene: &Scene| scene.hub.state_of(&scene.hub.sessions[&session(MIA)]);
+        let state = |scene: &Scene| scene.hub.sessions.state_of(&scene.hub.sessions[&session(MIA)]);
         scene.pass(PING_AFTER_MS - 100);
         assert_eq!(pings(&scene, MIA), 0);
         scene.pass(200);

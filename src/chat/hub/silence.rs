@@ -1,5 +1,5 @@
-//! A stranger is told of what is hidden from them what is told of what never was, byte for byte: every request and
-//! submit, by every way to name a thing.
+//! A stranger is told of what is hidden from them what is told of what never was, byte for byte:
+//! every request and submit, by every way to name a thing.
 
 use super::{
     Action,
@@ -80,8 +80,8 @@ enum Stranger {
 const STRANGERS: [Stranger; 5] =
     [Stranger::Plain, Stranger::Restricted, Stranger::Full, Stranger::OverQuota, Stranger::Removed];
 
-/// A world that is the same each time, in which a user asks; with what is hidden, deleted, being deleted, of other
-/// users, and what never was.
+/// A world that is the same each time, in which a user asks; with what is hidden, deleted, being
+/// deleted, of other users, and what never was.
 fn world(stranger: Stranger) -> (Scene, [Thing; 5]) {
     let mut scene = Scene::with_rules(false, |rules| rules.secret = [1, 2]);
     let deleted = furnish(&mut scene, DELETED, 1);
@@ -178,8 +178,8 @@ fn of(answer: String, thing: &Thing) -> String {
     named.into_iter().fold(answer, |all, (name, same)| all.replace(&name, same))
 }
 
-/// A row for each request: a variant without a row does not compile. `makes`: it creates a room of a name that is
-/// free, so that a name that is not free is answered in another way.
+/// A row for each request: a variant without a row does not compile. `makes`: it creates a room of
+/// a name that is free, so that a name that is not free is answered in another way.
 macro_rules! table {
     ($($variant:ident $requests:tt)*) => {
         #[expect(dead_code, reason = "it is for the compiler")]

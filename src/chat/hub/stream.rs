@@ -8,19 +8,20 @@ use std::{
 use slab::Slab;
 
 use super::{
+    pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES, Pending},
     quota::{AccountId, Holding},
-    submit::Pending,
 };
 use crate::{
     chat::{
         backlog::{Backlog, Flow},
+        clock::Now,
         event::Event,
         frames::ANNOUNCEMENTS,
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
-        store::{Span, StreamKey},
+        store::{Entry, Span, StreamKey},
         stream_id::{Channel, RoomId, StreamTag},
     },
     faults::{Fault, planted},
@@ -254,8 +255,8 @@ pub(super) struct Stream {
     /// Charge of the body that did not fit then: what is ready only grows.
     pub(super) blocked_charge: usize,
     floor: Flow,
-    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the window is as
-    /// shut as it was.
+    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the
+    /// window is as shut as it was.
     holders: [usize; 2],
     window_charge: u64,
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
@@ -267,6 +268,39 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Gives a message its number and puts it on its way; gives the length of its text.
+    pub(super) fn number(
+        &mut self,
+        now: Now,
+        to_store: bool,
+        account: AccountId,
+        draft: EntryDraft,
+    ) -> usize {
+        self.numbered += 1;
+        let text_bytes = draft.text.len();
+        let bytes = text_bytes + MESSAGE_OVERHEAD_BYTES;
+        let entry = Entry {
+            stream: Arc::clone(&self.key),
+            seq: self.numbered,
+            wall_us: now.wall_us,
+            from: draft.from,
+            reply_to: draft.reply_to,
+            to_label: draft.to_label,
+            notice: draft.notice,
+            will: draft.will,
+            text: draft.text,
+            submit: draft.submit.and_then(|(key, counter)| Some((key.stored_as()?, counter))),
+        };
+        self.in_flight_bytes += bytes;
+        let pending = Pending { entry, submit: draft.submit, account, bytes };
+        if to_store {
+            self.uncommitted.push_back(pending);
+        } else {
+            self.ready.push_back(pending);
+        }
+        text_bytes
+    }
+
     fn new(tag: StreamTag, topic: Topic, head: u64, backlog_bytes_max: usize) -> Self {
         let key = match &topic {
             Topic::Announcements => StreamKey::Announcements,
@@ -443,8 +477,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or the
-    /// leaving of a member from the window, opens it; no timer does.
+    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or
+    /// the leaving of a member from the window, opens it; no timer does.
     pub(super) fn window_is_open(&mut self, charge: usize) -> bool {
         if self.fits(charge) || planted(Fault::WindowIgnored) {
             return true;
@@ -461,8 +495,8 @@ impl Stream {
         charge_fits && bytes_out < self.session_window()
     }
 
-    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged by a
-    /// member that does not lag.
+    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged
+    /// by a member that does not lag.
     fn session_window(&self) -> u64 {
         SESSION_WINDOW_BYTES.min(self.backlog.bytes_max() / 2) as u64
     }
@@ -491,8 +525,8 @@ impl Stream {
         }
     }
 
-    /// A member that stood at this flow has gone on; whether the window may be wider now. (What else opens it
-    /// is found at the next tick.)
+    /// A member that stood at this flow has gone on; whether the window may be wider now. (What
+    /// else opens it is found at the next tick.)
     pub(super) fn went_on(&mut self, way: Way, from: Flow) -> bool {
         let mut last = false;
         for (held, holders) in holds(way, from, self.floor).into_iter().zip(&mut self.holders) {
@@ -504,7 +538,8 @@ impl Stream {
         last
     }
 
-    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a lower bound.
+    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a
+    /// lower bound.
     pub(super) fn hold(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
         if !sub.in_window {
@@ -526,8 +561,8 @@ impl Stream {
         }
     }
 
-    /// A member of the window counts no longer. What was measured stays: it is measured anew once it keeps the
-    /// window shut.
+    /// A member of the window counts no longer. What was measured stays: it is measured anew once
+    /// it keeps the window shut.
     fn release(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
         let holds = holds(sub.way, sub.acked_flow, self.floor);
@@ -574,7 +609,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more session of an account may be notified of joins and leaves: the accounts share that.
+    /// Whether one more session of an account may be notified of joins and leaves: the accounts
+    /// share that.
     pub(super) fn may_watch(&self, account: AccountId) -> bool {
         let accounts = self.watching.iter().map(|key| (self.subs[*key].account, 1));
         let holding = Holding::of(account, accounts);
@@ -587,8 +623,8 @@ impl Stream {
         self.watching.len()
     }
 
-    /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end of the turn.
-    /// `own`: the member that did it is not told.
+    /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end
+    /// of the turn. `own`: the member that did it is not told.
     pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
         if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
             self.membership.pop_front();
@@ -630,6 +666,7 @@ pub(super) fn cursor_of(
     begin: crate::chat::request::Begin,
 ) -> (u64, bool) {
     use crate::chat::request::Begin;
+
     let head = stream.backlog.head();
     match begin {
         Begin::Now => (head, false),

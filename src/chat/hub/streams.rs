@@ -1,23 +1,29 @@
 //! The streams of one boot by their ids.
 
-use std::ops::{Index, IndexMut};
+use std::{
+    collections::BTreeSet,
+    ops::{Index, IndexMut},
+};
 
 use rustc_hash::FxHashMap;
 
 use super::{quota::share, stream::Stream};
 use crate::{
-    chat::{frames::ANNOUNCEMENTS, permutation::Permutation, stream_id::StreamTag},
+    chat::{
+        frames::ANNOUNCEMENTS, member::SessionId, permutation::Permutation, stream_id::StreamTag,
+    },
     limits::STREAM_IDS_PER_USER_MAX,
 };
 
 /// Ids of one boot. The first number is that of the announcements.
 const IDS: usize = u32::MAX as usize;
 
-/// All streams. An id belongs to one stream for as long as the server runs: after a deletion it names nothing, so
-/// whatever still carries it (a submit, a fetch, an acknowledgment to repeat) can't reach another stream.
+/// All streams. An id belongs to one stream for as long as the server runs: after a deletion it
+/// names nothing, so whatever still carries it (a submit, a fetch, an acknowledgment to repeat)
+/// can't reach another stream.
 ///
-/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of how many streams
-/// others have, and none can be guessed.
+/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of
+/// how many streams others have, and none can be guessed.
 #[derive(Debug)]
 pub(super) struct Streams {
     by_tag: FxHashMap<StreamTag, Stream>,
@@ -28,6 +34,41 @@ pub(super) struct Streams {
     ids_of: FxHashMap<u32, usize>,
     /// Streams that were added.
     made: u64,
+    /// Streams with something to publish.
+    dirty: Vec<StreamTag>,
+    /// Bytes of all backlogs, at most.
+    pub(super) backlog_bytes: usize,
+    pub(super) fetches: Fetches,
+}
+
+/// Reads of older messages from the store.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    /// Number of the newest one.
+    last: u64,
+    /// When sessions whose reads failed try again, microseconds.
+    due: BTreeSet<(u64, SessionId)>,
+}
+
+impl Fetches {
+    /// Makes the number of another one.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn retry(&mut self, due_us: u64, session: SessionId) {
+        self.due.insert((due_us, session));
+    }
+
+    /// Takes a session that tries again now.
+    pub(super) fn next_due(&mut self, now_us: u64) -> Option<SessionId> {
+        let (due_us, _) = self.due.first()?;
+        if *due_us > now_us {
+            return None;
+        }
+        self.due.pop_first().map(|(_, session)| session)
+    }
 }
 
 impl Streams {
@@ -35,11 +76,20 @@ impl Streams {
     pub(super) fn new(announcements: Stream, secret: [u64; 2]) -> Self {
         let by_tag = FxHashMap::from_iter([(announcements.tag, announcements)]);
         let order = Permutation::new(secret);
-        Self { by_tag, order, next: 0, ids_of: FxHashMap::default(), made: 1 }
+        Self {
+            by_tag,
+            order,
+            next: 0,
+            ids_of: FxHashMap::default(),
+            made: 1,
+            dirty: Vec::new(),
+            backlog_bytes: 0,
+            fetches: Fetches::default(),
+        }
     }
 
-    /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing once all ids of this
-    /// boot, or those of this user, are used up.
+    /// Makes an id for a stream that a user makes, or that an earlier boot had. Returns nothing
+    /// once all ids of this boot, or those of this user, are used up.
     pub(super) fn make_tag(&mut self, uid: Option<u32>) -> Option<StreamTag> {
         if let Some(uid) = uid {
             let own = self.ids_of.get(&uid).copied().unwrap_or(0);
@@ -88,6 +138,32 @@ impl Streams {
         self.by_tag.get_mut(&tag)
     }
 
+    /// Has something published in a stream at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, tag: StreamTag) {
+        if let Some(stream) = self.by_tag.get_mut(&tag)
+            && !std::mem::replace(&mut stream.dirty, true)
+        {
+            self.dirty.push(tag);
+        }
+    }
+
+    /// Streams with something to publish.
+    pub(super) fn take_dirty(&mut self) -> Vec<StreamTag> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Returns false if the stream is gone: its room may have been deleted meanwhile.
+    pub(super) fn begin_publishing(&mut self, tag: StreamTag) -> bool {
+        self.get_mut(tag).map(|stream| stream.dirty = false).is_some()
+    }
+
+    /// Gives back the empty list of [`Streams::take_dirty`], so that its allocation can be kept.
+    pub(super) fn reuse_dirty(&mut self, empty: Vec<StreamTag>) {
+        if self.dirty.is_empty() {
+            self.dirty = empty;
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_tag.len()
@@ -98,7 +174,8 @@ impl Streams {
     }
 }
 
-/// For ids that were looked up in the same call; an id that a client or an earlier turn named may be gone.
+/// For ids that were looked up in the same call; an id that a client or an earlier turn named may
+/// be gone.
 impl Index<StreamTag> for Streams {
     type Output = Stream;
 

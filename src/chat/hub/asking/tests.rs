@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     chat::{
         frames::{Frame, Hello, Line, Submit, SubmitTo},
-        hub::{Action, Rules},
+        hub::{Action, Rules, job_board::Board},
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
@@ -111,8 +111,8 @@ impl Room {
         let is_reply =
             |action: &Action| matches!(action, Action::Send(_, Frame::Reply { serial: 7, .. }));
         // What else is to be done stays for `events`.
-        let at = self.hub.out.iter().position(is_reply)?;
-        match self.hub.out.remove(at) {
+        let at = self.hub.out.actions().iter().position(is_reply)?;
+        match self.hub.out.actions().remove(at) {
             Action::Send(_, Frame::Reply { result, .. }) => Some(result),
             _ => unreachable!(),
         }
@@ -190,7 +190,7 @@ impl Room {
     /// Time passes for all but some sessions, which are stopped.
     fn after_ms_without(&mut self, ms: u64, stopped: &[u64]) {
         self.now.mono_us += ms * 1000;
-        for id in self.hub.sessions.keys().copied().collect::<Vec<_>>() {
+        for id in self.hub.sessions.iter().map(|s| s.member.session).collect::<Vec<_>>() {
             if !stopped.contains(&id.0) {
                 self.hub.heard(self.now, id);
             }

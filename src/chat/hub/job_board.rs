@@ -1,8 +1,9 @@
 //! The jobs of all rooms and the workers that are free for them.
 //!
 //! What is offered next is derived from two facts: how far a queue is with a job, which
-//! [`Board::set_state`] alone changes, and what a worker is able to take, which [`Board::set_worker`]
-//! alone changes. Both keep `matched` right, so no caller can forget to wake a queue.
+//! [`Board::set_state`] alone changes, and what a worker is able to take, which
+//! [`Board::set_worker`] alone changes. Both keep `matched` right, so no caller can forget to wake
+//! a queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,7 +177,8 @@ impl Worker {
         self.responsive && self.open.len() < self.jobs_max
     }
 
-    /// Key of the next offer: the worker with the least to do, of those the one that has waited longest.
+    /// Key of the next offer: the worker with the least to do, of those the one that has waited
+    /// longest.
     fn turn(&self, id: SessionId) -> (usize, u64, SessionId) {
         (self.open.len().max(self.holding.len()), self.offered, id)
     }
@@ -240,9 +242,9 @@ pub(super) struct Board {
     /// Jobs by the session that sent them.
     sent: BTreeSet<(SessionId, JobKey)>,
     due: BTreeSet<(u64, JobKey, Due)>,
-    /// The newest report of each queue, also on jobs that are not known: a connection or the server may end
-    /// before the sender has read it. They are kept until the sender ends, which may be back after its job is
-    /// removed.
+    /// The newest report of each queue, also on jobs that are not known: a connection or the server
+    /// may end before the sender has read it. They are kept until the sender ends, which may be
+    /// back after its job is removed.
     outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, LedgerPlace)>>,
     /// The same by the worker's user.
     outcomes_of: Ledger<(JobKey, Queue)>,
@@ -319,8 +321,8 @@ impl Board {
         self.share(account, REQUESTS_MAX.saturating_sub(self.jobs.len()), self.load(account).jobs)
     }
 
-    /// States that an account's jobs may have beside those that they have. On a host's server all accounts share
-    /// them.
+    /// States that an account's jobs may have beside those that they have. On a host's server all
+    /// accounts share them.
     pub(super) fn states_left(&self, account: AccountId) -> usize {
         let own = self.load(account).states;
         let share = self.share(account, self.states_max.saturating_sub(self.states), own);
@@ -444,8 +446,8 @@ impl Board {
 
     // ---- outcomes ----------------------------------------------------------------------------
 
-    /// Records the outcome of a job. Returns true if this worker had not reported one: a second report changes nothing,
-    /// whatever it says, because each would be an event for the sender.
+    /// Records the outcome of a job. Returns true if this worker had not reported one: a second
+    /// report changes nothing, whatever it says, because each would be an event for the sender.
     pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) -> bool {
         let known = self.outcomes.get(&key).and_then(|of_job| of_job.get(&queue));
         if known.is_some_and(|(of, _)| of.instance == outcome.instance) {
@@ -691,8 +693,8 @@ impl Board {
         }
     }
 
-    /// Offers one job that waits to a free worker; none if no queue has both. Returns the worker, the
-    /// job, and how many workers had it before.
+    /// Offers one job that waits to a free worker; none if no queue has both. Returns the worker,
+    /// the job, and how many workers had it before.
     pub(super) fn offer(&mut self, until_us: u64) -> Option<(SessionId, JobKey, u32)> {
         while let Some((tag, queue)) = self.matched.first().cloned() {
             let offer = self.next_of(tag, &queue);

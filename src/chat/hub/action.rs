@@ -1,0 +1,59 @@
+//! What the hub has its shell do.
+
+use std::rc::Rc;
+
+use crate::chat::{
+    event::Event,
+    frames::Frame,
+    member::SessionId,
+    roster::Row,
+    store::{Entry, Fetch, Record},
+    stream_id::StreamTag,
+};
+
+/// What the shell is to do. One closed list; the shell matches it without `_`.
+#[derive(Debug)]
+pub enum Action {
+    /// Put a frame into a session's output.
+    Send(SessionId, Frame),
+    /// There is something for this session to pull.
+    Wake(SessionId),
+    /// Stop reading from a session: what it sends has to wait.
+    Pause(SessionId),
+    /// Read from it again.
+    Resume(SessionId),
+    /// Hand a body (the frame without its header) to the broadcast channel.
+    Publish(StreamTag, Rc<[u8]>),
+    /// Open a broadcast channel for a stream, then call [`super::Hub::channel_opened`].
+    OpenChannel(StreamTag),
+    /// Seal what is published in a stream from now on with a fresh key, then call
+    /// [`super::Hub::channel_key`]: who was removed has only old ones.
+    NewKey(StreamTag),
+    /// Nobody listens to it any more.
+    CloseChannel(StreamTag),
+    /// Commit these records and messages in one transaction, then call [`super::Hub::stored`] or
+    /// [`super::Hub::store_failed`].
+    Store(Vec<Record>, Vec<Entry>),
+    /// Read older messages for a session from the store, then call [`super::Hub::fetched`] or
+    /// [`super::Hub::fetch_failed`].
+    Fetch(Fetch),
+    /// End a session's connection, and say why: the hub has forgotten it already.
+    End(SessionId, String),
+    /// Note what an operator did.
+    Log(String),
+    /// Note what a user caused.
+    LogOf(u32, String),
+    /// A row of the presence table changed.
+    Row(Box<Row>),
+    /// A row of the presence table is gone.
+    RowGone(SessionId),
+}
+
+/// What [`super::Hub::pull`] gives for a session's output.
+#[derive(Debug, Clone)]
+pub enum Chunk {
+    /// An encoded batch frame, shared with other sessions.
+    Batch(Rc<[u8]>),
+    /// An event to encode.
+    Event(Event),
+}

@@ -1,0 +1,87 @@
+//! What the operator and the machine decide for a hub.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::quota::Rates;
+use crate::{
+    chat::{message::RunId, names::RoomName, rules::Policy},
+    limits,
+};
+
+/// What the operator and the machine decide for a hub.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// This run of the server.
+    pub run: RunId,
+    /// Makes ids that nobody can guess: random, and never told.
+    pub secret: [u64; 2],
+    /// The user id that the server runs as; with root an operator of every room.
+    pub owner_uid: u32,
+    /// Who may do what.
+    pub policy: Policy,
+    /// Rooms of the configuration: they exist from the start, and it names their operators.
+    pub rooms: Vec<RoomName>,
+    /// Admits all users of the host: accounts are user ids. Otherwise accounts are processes.
+    pub host: bool,
+    /// There is a broadcast channel.
+    pub broadcast: bool,
+    /// Rooms with fewer listening members go by session.
+    pub broadcast_members_min: usize,
+    /// There is a store: messages are committed before they are published.
+    pub store: bool,
+    /// What is stored outlives the run: ids need no run.
+    pub persistent: bool,
+    /// Sessions of the server.
+    pub sessions_max: usize,
+    /// Sessions of one account.
+    pub sessions_per_user_max: usize,
+    /// Rooms of the server.
+    pub rooms_max: usize,
+    /// Rooms made by one user id.
+    pub rooms_per_user_max: usize,
+    /// Bytes of backlog of one stream.
+    pub backlog_bytes_max: usize,
+    /// Bytes of backlog of all streams.
+    pub backlog_total_bytes_max: usize,
+    /// Bytes of one account taken and not yet published.
+    pub in_flight_bytes_per_user_max: usize,
+    /// Maximum states of all jobs: one for each queue that was offered a job.
+    pub job_states_max: usize,
+    /// Maximum states of the jobs of one account.
+    pub job_states_per_user_max: usize,
+    /// What one account may have a second.
+    pub rates: Rates,
+    /// Writes the header of a batch frame for a body of so many bytes.
+    pub batch_header: fn(usize) -> [u8; limits::FRAME_HEADER_BYTES],
+}
+
+impl Rules {
+    /// The defaults of `limits`, for a user's own server.
+    #[must_use]
+    pub fn new(run: RunId, owner_uid: u32, batch_header: fn(usize) -> [u8; 8]) -> Self {
+        let random = RandomState::new();
+        Self {
+            run,
+            secret: [0_u8, 1].map(|word| random.hash_one(word)),
+            owner_uid,
+            policy: Policy::default(),
+            rooms: Vec::new(),
+            host: false,
+            broadcast: true,
+            broadcast_members_min: limits::BROADCAST_MEMBERS_MIN,
+            store: false,
+            persistent: false,
+            sessions_max: limits::SESSIONS_MAX,
+            sessions_per_user_max: limits::SESSIONS_PER_USER_MAX,
+            rooms_max: limits::ROOMS_MAX,
+            rooms_per_user_max: limits::ROOMS_PER_USER_MAX,
+            backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
+            backlog_total_bytes_max: limits::BACKLOG_TOTAL_BYTES_MAX,
+            in_flight_bytes_per_user_max: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
+            job_states_max: limits::REQUEST_GROUPS_MAX,
+            job_states_per_user_max: limits::REQUEST_GROUPS_PER_USER_MAX,
+            rates: Rates::default(),
+            batch_header,
+        }
+    }
+}
