@@ -1,7 +1,7 @@
 //! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
 //!
 //! The caller's own thread waits for both at once ([`Intake`]; on Windows two threads read for it).
-//! What comes goes through the member's [`State`], which puts it in order. Correctness never depends on
+//! What comes goes through the member's [`MemberState`], which puts it in order. Correctness never depends on
 //! the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::{
     event::Event,
     link::{Link, LinkError, Sent},
-    state::{Queued, State, Wish},
+    member_state::{MemberState, Queued, Wish},
 };
 use crate::{
     chat::{
@@ -34,7 +34,7 @@ use crate::{
     wire::hello::{Hello, Refused},
 };
 
-pub use super::state::{Address, Follows};
+pub use super::member_state::{Address, Follows};
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
@@ -186,7 +186,7 @@ impl<T> Drop for Postbox<T> {
 #[derive(Debug)]
 pub struct Member {
     places: Places,
-    state: State,
+    state: MemberState,
     intake: Option<Intake>,
     buffer: Vec<u8>,
     retry: Retry,
@@ -235,7 +235,7 @@ impl Member {
     fn new(places: Places, hello: Hello, follows: Follows) -> Self {
         Self {
             places,
-            state: State::new(hello, follows),
+            state: MemberState::new(hello, follows),
             intake: None,
             buffer: vec![0; INTAKE_BYTES],
             retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
@@ -665,7 +665,7 @@ fn is_for_good(refused: &Refused) -> bool {
     matches!(refused.code, 4 | 7)
 }
 
-fn take(state: &mut State, came: Came<'_>, failed: &mut Option<LinkError>) {
+fn take(state: &mut MemberState, came: Came<'_>, failed: &mut Option<LinkError>) {
     if failed.is_some() {
         return;
     }

@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 const PURE: &[&str] = &[
     "chat/",
     "wire/",
-    "client/state.rs",
+    "client/member_state.rs",
     "command/render.rs",
     "command/json.rs",
     "command/run/batch.rs",

@@ -1,10 +1,10 @@
 //! The member without I/O: bytes of its session and datagrams of its channel go in, what to show and what to write comes out.
 //!
-//! [`Member`](super::Member) is a [`State`] with sockets and a clock. A program with an event loop of its own
-//! can drive one in the same way, and so does the simulation: [`State::begin`] when a session begins,
-//! [`State::take_bytes`] and [`State::take_datagram`] for what comes, [`State::next_wake`] until there is
-//! nothing more to show, [`State::tick`] at [`State::tick_at_us`]; then the wishes are carried out and `out`
-//! is written. [`State::end`] when the session is gone.
+//! [`Member`](super::Member) is a [`MemberState`] with sockets and a clock. A program with an event loop of its own
+//! can drive one in the same way, and so does the simulation: [`MemberState::begin`] when a session begins,
+//! [`MemberState::take_bytes`] and [`MemberState::take_datagram`] for what comes, [`MemberState::next_wake`] until there is
+//! nothing more to show, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried out and `out`
+//! is written. [`MemberState::end`] when the session is gone.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -137,7 +137,7 @@ pub enum Queued {
     Event(Event),
     /// A submit is acknowledged.
     Sent(Sent),
-    /// A submit is refused; [`State::take_refused`] returns its counter.
+    /// A submit is refused; [`MemberState::take_refused`] returns its counter.
     Refused(Refusal),
     /// A stream is not followed, or no longer.
     NotFollowed(Follow, Refusal),
@@ -159,7 +159,7 @@ struct Live {
     is_ready: bool,
 }
 
-/// A task for the owner of the sockets; [`State::heard`] reports the result of the first.
+/// A task for the owner of the sockets; [`MemberState::heard`] reports the result of the first.
 #[derive(Debug)]
 pub enum Wish {
     /// Join the broadcast channel of a stream.
@@ -172,7 +172,7 @@ pub enum Wish {
 pub type Tap = Box<dyn FnMut(&MessageRef<'_>) + Send>;
 
 /// A member's streams, submits and session. See the head of this file.
-pub struct State {
+pub struct MemberState {
     /// Handshake of its sessions.
     pub hello: Hello,
     follows: Follows,
@@ -231,13 +231,13 @@ pub struct State {
     pub tap: Option<Tap>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for MemberState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("MemberState").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-impl State {
+impl MemberState {
     /// A member without a session.
     pub fn new(hello: Hello, follows: Follows) -> Self {
         let seed = u64::from_le_bytes(hello.instance.0[..8].try_into().unwrap_or_default());
@@ -427,7 +427,7 @@ impl State {
     /// Takes bytes of the session, whole frames or not.
     ///
     /// # Errors
-    /// If they are not the server's frames, or the server ends the session: [`State::end`] is due.
+    /// If they are not the server's frames, or the server ends the session: [`MemberState::end`] is due.
     pub fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
         self.wall_us = now.wall_us;
         if !self.partial.is_empty() {
@@ -1241,12 +1241,12 @@ impl State {
         }
     }
 
-    /// Whether [`State::tick`] would ask for what is missing.
+    /// Whether [`MemberState::tick`] would ask for what is missing.
     pub fn is_repair_due(&self, now_us: u64) -> bool {
         self.streams.values().any(|stream| stream.inbox.is_repair_due(now_us))
     }
 
-    /// When [`State::tick`] has something to do, if nothing comes.
+    /// When [`MemberState::tick`] has something to do, if nothing comes.
     pub fn tick_at_us(&self) -> Option<u64> {
         self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()
     }
@@ -1334,7 +1334,7 @@ mod tests {
     fn a_room_that_is_left_while_it_is_joined_is_not_followed() {
         let room = RoomName::new("dev").unwrap();
         let hello = Hello::new(None, MemberKind::Person, [1; 16]);
-        let mut state = State::new(hello, Follows::default());
+        let mut state = MemberState::new(hello, Follows::default());
         state.begin(&welcome());
         state.follow(Follow::Room(room.clone()));
         assert!(state.part(&room, true));
@@ -1366,7 +1366,7 @@ mod tests {
     #[test]
     fn ack_of_unknown_counters_changes_nothing() {
         let mut state =
-            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
+            MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
         let room = Address::Room(RoomName::new("dev").unwrap());
         let counter = state.say(room, None, "hi".to_owned());
         let ack = |first, seq| Ack { first, count: u32::MAX, seq, members: 0, stored: true };
@@ -1383,7 +1383,7 @@ mod tests {
         let room = RoomName::new("dev").unwrap();
         let follow = vec![Follow::Room(room.clone())];
         let follows = Follows { follow, ..Follows::default() };
-        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
         let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
         assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
         state.begin(&welcome());
@@ -1398,7 +1398,7 @@ mod tests {
         let (bob, carol) = (UserName::new("bob").unwrap(), UserName::new("carol").unwrap());
         let followed = |follow| {
             let follows = Follows { follow: vec![follow], ..Follows::default() };
-            let state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+            let state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
             state.follows_all_of(&bob)
         };
         assert!(followed(Follow::AllDirect) && followed(Follow::With(bob.clone())));
@@ -1408,10 +1408,10 @@ mod tests {
     }
 
     /// A state that follows a room, whose id is 7, and is ready.
-    fn ready_in(room: &RoomName, lasts: bool) -> State {
+    fn ready_in(room: &RoomName, lasts: bool) -> MemberState {
         let follow = vec![Follow::Room(room.clone())];
         let follows = Follows { follow, ..Follows::default() };
-        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
         state.begin(&welcome());
         answer_join(&mut state, Ok(info(room, 7, lasts)));
         state
@@ -1432,19 +1432,19 @@ mod tests {
         }
     }
 
-    fn answer_join(state: &mut State, answer: Result<StreamInfo, Refusal>) {
+    fn answer_join(state: &mut MemberState, answer: Result<StreamInfo, Refusal>) {
         let (serial, _) = state.live.as_ref().unwrap().joining[0].clone();
         state.take_reply(serial, answer.map(|info| Reply::Joined(vec![info]))).unwrap();
     }
 
     /// Breaks the session and begins one of the next boot.
-    fn reconnect(state: &mut State) {
+    fn reconnect(state: &mut MemberState) {
         state.end("lost");
         state.begin(&Welcome { run: RunId(2), ..welcome() });
     }
 
     /// Where the next submits go; empties the output.
-    fn submits(state: &mut State) -> Vec<SubmitTo> {
+    fn submits(state: &mut MemberState) -> Vec<SubmitTo> {
         let (mut all, out) = (Vec::new(), std::mem::take(&mut state.out));
         let mut rest = &out[..];
         while let Some(parsed) = frame::parse(rest).unwrap() {
@@ -1456,7 +1456,7 @@ mod tests {
         all
     }
 
-    fn wakes(state: &mut State) -> Vec<Queued> {
+    fn wakes(state: &mut MemberState) -> Vec<Queued> {
         std::iter::from_fn(|| state.next_wake()).collect()
     }
 
@@ -1464,13 +1464,13 @@ mod tests {
     fn unknown_submit_is_reported_and_never_repeated() {
         let room = RoomName::new("dev").unwrap();
         let mut state = ready_in(&room, true);
-        let say = |state: &mut State, text: &str| {
+        let say = |state: &mut MemberState, text: &str| {
             state.say(Address::Room(room.clone()), None, text.to_owned());
         };
-        let come = |state: &mut State, wall_us| {
+        let come = |state: &mut MemberState, wall_us| {
             state.take_bytes(Now { mono_us: 1, wall_us }, &[]).unwrap();
         };
-        let stated = |state: &State| (state.hello.submitted, state.hello.submitted_since_us);
+        let stated = |state: &MemberState| (state.hello.submitted, state.hello.submitted_since_us);
         assert_eq!(stated(&state), (0, 0));
         come(&mut state, 50);
         say(&mut state, "one");
@@ -1512,7 +1512,7 @@ mod tests {
         state.end("lost");
         state.say(to.clone(), None, "two".to_owned());
         state.begin(&Welcome { run: RunId(2), ..welcome() });
-        let request = |state: &State| {
+        let request = |state: &MemberState| {
             let first = frame::parse(&state.out).unwrap().unwrap();
             control::read_request(first.body).unwrap().1
         };
@@ -1563,7 +1563,7 @@ mod tests {
     }
 
     /// Answers the request for a conversation that was written last.
-    fn answer_open(state: &mut State, tag: u32, answer: Result<(), Refusal>) {
+    fn answer_open(state: &mut MemberState, tag: u32, answer: Result<(), Refusal>) {
         let (serial, user) = state.opening.iter().max().unwrap();
         let name = StreamLabel::Direct(user.clone());
         let info = StreamInfo { name, tag: StreamTag(tag), room: None, ..info(&dev(), 1, true) };
@@ -1590,7 +1590,7 @@ mod tests {
     fn direct_message_goes_to_the_conversation_of_this_boot() {
         // A member that follows nothing has no stream that tells the boots apart.
         let mut state =
-            State::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
+            MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
         state.begin(&welcome());
         state.become_ready();
         let first = state.say(to_bob(), None, "one".to_owned());
@@ -1644,7 +1644,7 @@ mod tests {
     }
 
     /// Codes of the refusals among the wakes.
-    fn refusals(state: &mut State) -> Vec<RefusalCode> {
+    fn refusals(state: &mut MemberState) -> Vec<RefusalCode> {
         let codes = wakes(state).into_iter().filter_map(|wake| match wake {
             Queued::Refused(refusal) => Some(refusal.code),
             Queued::Event(_)
@@ -1661,7 +1661,7 @@ mod tests {
         // Nothing outlives this server: its rooms and numbers are others after a restart.
         for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
             let mut state = ready_in(&dev(), false);
-            let say = |state: &mut State| {
+            let say = |state: &mut MemberState| {
                 state.say(Address::Room(dev()), reply_to, "one".to_owned());
             };
             say(&mut state);
@@ -1699,16 +1699,16 @@ mod tests {
         let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
         let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
         let follows = Follows { follow, ..Follows::default() };
-        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
         state.begin(&welcome());
-        let join_both = |state: &mut State| {
+        let join_both = |state: &mut MemberState| {
             for (room, id) in [(&dev, 7), (&ops, 8)] {
                 answer_join(state, Ok(info(room, id, true)));
             }
         };
         join_both(&mut state);
         submits(&mut state);
-        let say = |state: &mut State, room: &RoomName| {
+        let say = |state: &mut MemberState, room: &RoomName| {
             state.say(Address::Room(room.clone()), None, "x".to_owned())
         };
         let slow = say(&mut state, &dev);
@@ -1751,7 +1751,7 @@ mod tests {
         state.begin(&Welcome { run: RunId(2), ..welcome() });
         let asked = state.ask(&Request::Rooms { skip: 0 });
         let now = Now { mono_us: 1, wall_us: 1 };
-        let tell = |state: &mut State, frame| state.take_told(now, frame).unwrap();
+        let tell = |state: &mut MemberState, frame| state.take_told(now, frame).unwrap();
         let refusal = |text: &str| Refusal::new(RefusalCode::Denied, text);
         answer_join(&mut state, Ok(info(&dev, 7, true)));
         answer_join(&mut state, Ok(info(&ops, 8, true)));
@@ -1811,7 +1811,7 @@ mod tests {
         let (dev, ops) = (dev(), RoomName::new("ops").unwrap());
         let follow = vec![Follow::Room(dev.clone()), Follow::Room(ops.clone())];
         let follows = Follows { follow, ..Follows::default() };
-        let mut state = State::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
+        let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
         let (seen, sees) = std::sync::mpsc::channel();
         state.tap = Some(Box::new(move |message| seen.send(message.seq).unwrap()));
         for breaks in [true, true, false] {
@@ -1836,7 +1836,7 @@ mod tests {
     /// A state whose sessions are of a real hub, and an operator's session there.
     struct Together {
         hub: Hub,
-        state: State,
+        state: MemberState,
         now: Now,
         session: SessionId,
     }
@@ -1849,7 +1849,7 @@ mod tests {
             let follows = Follows { follow, ..Follows::default() };
             let mut together = Self {
                 hub: Hub::new(Rules::new(RunId(1), 0, frame::batch_header)),
-                state: State::new(hello, follows),
+                state: MemberState::new(hello, follows),
                 now: Now { mono_us: 1_000_000, wall_us: 1_000_000 },
                 session: Self::OPERATOR,
             };
