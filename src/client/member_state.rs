@@ -1,10 +1,12 @@
-//! The member without I/O: bytes of its session and datagrams of its channel go in, what to show and what to write comes out.
+//! The member without I/O: bytes of its session and datagrams of its channel go in, what to show
+//! and what to write comes out.
 //!
-//! [`Member`](super::Member) is a [`MemberState`] with sockets and a clock. A program with an event loop of its own
-//! can drive one in the same way, and so does the simulation: [`MemberState::begin`] when a session begins,
-//! [`MemberState::take_bytes`] and [`MemberState::take_datagram`] for what comes, [`MemberState::next_wake`] until there is
-//! nothing more to show, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried out and `out`
-//! is written. [`MemberState::end`] when the session is gone.
+//! [`Member`](super::Member) is a [`MemberState`] with sockets and a clock. A program with an event
+//! loop of its own can drive one in the same way, and so does the simulation:
+//! [`MemberState::begin`] when a session begins, [`MemberState::take_bytes`] and
+//! [`MemberState::take_datagram`] for what comes, [`MemberState::next_wake`] until there is nothing
+//! more to show, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried
+//! out and `out` is written. [`MemberState::end`] when the session is gone.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -13,6 +15,7 @@ use rustc_hash::FxHashMap;
 use super::{
     event::Event,
     link::{LinkError, Sent},
+    outbox::{AckedText, Route, SubmitOutbox, Unacked},
     past::message_of,
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
         batch::{self, MessageRef, Reader},
         clock::Now,
         event::{Event as Told, GapReason},
-        frames::{ANNOUNCEMENTS, Ack, Frame, Line, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Ack, Frame},
         inbox::{Inbox, Released, Via},
         message::{Message, MessageId, RunId, StreamName},
         names::{Label, RoomName, Target, UserName},
@@ -71,65 +74,6 @@ struct Stream {
     heard_at: Option<([u8; 4], u16)>,
 }
 
-#[derive(Debug)]
-struct Unacked {
-    counter: u64,
-    to: Address,
-    /// The room it was written in; none while that room's join is not answered.
-    room: Option<RoomIdentity>,
-    reply_to: Option<u64>,
-    text: String,
-    /// Wall clock when it was first submitted, microseconds since 1970.
-    since_us: Option<i64>,
-}
-
-impl Unacked {
-    fn stream(&self) -> StreamName {
-        match &self.to {
-            Address::Room(room) => StreamName::Room(room.clone()),
-            Address::Direct { with, .. } => StreamName::Direct(with.clone()),
-        }
-    }
-
-    fn is_for(&self, user: &UserName) -> bool {
-        matches!(&self.to, Address::Direct { with, .. } if with == user)
-    }
-
-    /// The refusal if the server can't tell what became of it.
-    fn unknown(&self) -> Refusal {
-        let stream = self.stream();
-        let line = self.text.lines().next().unwrap_or_default();
-        let mut text: String = line.chars().take(EXCERPT_CHARS).collect();
-        if text.len() < self.text.len() {
-            text.push('…');
-        }
-        let text = format!(
-            "can't tell whether a message to {stream} was stored (\"{text}\"): the connection broke, \
-             and the server no longer knows; look with `moot history {stream}` before sending the \
-             text again"
-        );
-        Refusal::new(RefusalCode::UnknownSubmit, text)
-    }
-}
-
-/// Characters of a text that a refusal quotes.
-const EXCERPT_CHARS: usize = 60;
-
-/// Where a member's own text goes, good over reconnects and restarts of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A room that the member follows, or is joining.
-    Room(RoomName),
-    /// The conversation with a user, and the label it is for. The first text opens it, unless
-    /// [`Request::Open`] did; if that is refused, so are the texts.
-    Direct {
-        /// The other one.
-        with: UserName,
-        /// Sessions of theirs that it is for.
-        label: Option<Label>,
-    },
-}
-
 /// Something for the caller, in order; [`Wake`](super::Wake) describes each.
 #[derive(Debug)]
 pub enum Queued {
@@ -146,6 +90,8 @@ pub enum Queued {
     /// Answer to the request with this serial number.
     Reply(u32, Result<Reply, Refusal>),
 }
+
+pub use super::outbox::Address;
 
 /// What a session is at.
 #[derive(Debug, Default)]
@@ -188,21 +134,14 @@ pub struct MemberState {
     epoch: u32,
     before_epoch: u32,
     wakes: VecDeque<Queued>,
-    /// By counter.
-    unacked: VecDeque<Unacked>,
-    counter: u64,
-    /// Highest counter that was submitted.
-    submitted: u64,
-    /// Texts up to this counter were submitted in this session, or wait for their room or conversation.
-    reached: u64,
-    /// Conversations of this run of the server, opened or followed. Those of another run have other numbers.
+    outbox: SubmitOutbox,
+    /// Conversations of this run of the server, opened or followed. Those of another run have other
+    /// numbers.
     conversations: FxHashMap<UserName, StreamTag>,
     /// Requests that open a conversation.
     opening: FxHashMap<u32, UserName>,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
-    /// Counters of what was refused, until somebody asks.
-    refused: Vec<u64>,
     serial: u32,
     jitter: u64,
     /// Bytes of a frame that is not complete yet.
@@ -253,14 +192,10 @@ impl MemberState {
             epoch: 0,
             before_epoch: 0,
             wakes: VecDeque::new(),
-            unacked: VecDeque::new(),
-            counter: 0,
-            submitted: 0,
-            reached: 0,
+            outbox: SubmitOutbox::default(),
             conversations: FxHashMap::default(),
             opening: FxHashMap::default(),
             wall_us: 0,
-            refused: Vec::new(),
             serial: 0,
             jitter: seed | 1,
             partial: Vec::new(),
@@ -290,12 +225,12 @@ impl MemberState {
 
     /// Number of submits that are not acknowledged yet.
     pub fn unacked(&self) -> usize {
-        self.unacked.len()
+        self.outbox.len()
     }
 
     /// Bytes of those texts.
     pub fn unacked_bytes(&self) -> usize {
-        self.unacked.iter().map(|u| u.text.len()).sum()
+        self.outbox.bytes()
     }
 
     /// Returns true if every known message was shown, the member's own texts included.
@@ -332,7 +267,7 @@ impl MemberState {
         self.out.clear();
         self.wishes.clear();
         self.live = Some(Live::default());
-        self.reached = 0;
+        self.outbox.begin_session();
         // Conversations go on where each stood; only those that are new since then begin anew.
         let known: Vec<_> = self
             .before
@@ -348,9 +283,10 @@ impl MemberState {
             let will = Request::Will { text: Some(will.clone()) };
             self.will_asked = Some(self.put(&will));
         }
-        // Announcements that were made while there was no session come after the rooms that it was in: which of
-        // them are for it depends on those. They come before the rooms that are new: with such a room the server
-        // gives what is retained there, to a session that gets announcements.
+        // Announcements that were made while there was no session come after the rooms that it was
+        // in: which of them are for it depends on those. They come before the rooms that are new:
+        // with such a room the server gives what is retained there, to a session that gets
+        // announcements.
         let mut all: Vec<_> = known.into_iter().chain(self.follows.follow.clone()).collect();
         all.sort_by_key(|follow| match follow {
             Follow::Announcements => 1,
@@ -403,8 +339,8 @@ impl MemberState {
         }
     }
 
-    /// Returns the identity of a room if it is still to be found under it: a restart of a server without a history
-    /// forgets its rooms.
+    /// Returns the identity of a room if it is still to be found under it: a restart of a server
+    /// without a history forgets its rooms.
     fn lasting(&self, room: Option<RoomIdentity>) -> Option<RoomIdentity> {
         room.filter(|room| room.lasts || self.before_run == self.run)
     }
@@ -427,7 +363,8 @@ impl MemberState {
     /// Takes bytes of the session, whole frames or not.
     ///
     /// # Errors
-    /// If they are not the server's frames, or the server ends the session: [`MemberState::end`] is due.
+    /// If they are not the server's frames, or the server ends the session: [`MemberState::end`] is
+    /// due.
     pub fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
         self.wall_us = now.wall_us;
         if !self.partial.is_empty() {
@@ -502,26 +439,8 @@ impl MemberState {
             Frame::Reply { serial, result } => self.take_reply(serial, result)?,
             Frame::Ack(ack) => self.take_ack(&ack),
             Frame::Nack { first, count, refusal } => {
-                let refused = first..first.saturating_add(count.into());
-                let is_unknown = refusal.code == RefusalCode::UnknownSubmit;
-                let mut refusals = Vec::new();
-                self.unacked.retain(|unacked| {
-                    let is_refused = refused.contains(&unacked.counter);
-                    if is_refused && self.refused.len() < UNACKED_SUBMITS_MAX {
-                        self.refused.push(unacked.counter);
-                    }
-                    // Each may be stored: the user learns which they are.
-                    if is_refused && is_unknown {
-                        refusals.push(unacked.unknown());
-                    }
-                    !is_refused
-                });
-                if !is_unknown {
-                    refusals.push(refusal);
-                }
-                for refusal in refusals {
-                    self.queue(Queued::Refused(refusal));
-                }
+                let refusals = self.outbox.nack(first, count, refusal);
+                self.queue_refused(refusals);
                 self.submit_more();
             }
             Frame::Event(event) => self.take_event(now, event),
@@ -680,9 +599,7 @@ impl MemberState {
             self.show_by_tap(&body, from);
         }
         if another_run {
-            for unacked in &mut self.unacked {
-                unacked.room = unacked.room.filter(|room| room.lasts);
-            }
+            self.outbox.forget_lost_rooms();
             self.give_up_replies();
         }
         self.submit_more();
@@ -788,11 +705,11 @@ impl MemberState {
 
     /// Counters of what was refused since this was last asked.
     pub fn take_refused(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.refused)
+        self.outbox.read_refused()
     }
 
-    /// What the numbers of a room that is followed belong to: another history, or another run of a room
-    /// without one, has others.
+    /// What the numbers of a room that is followed belong to: another history, or another run of a
+    /// room without one, has others.
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         let name = StreamName::Room(room.clone());
         let stream = self.streams.values().find(|stream| stream.name == name)?;
@@ -883,8 +800,8 @@ impl MemberState {
         }
     }
 
-    /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The server gives
-    /// what is retained for a room with its join, and the stream may bring it as well.
+    /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The
+    /// server gives what is retained for a room with its join, and the stream may bring it as well.
     fn is_over(&mut self, now: Now, message: &Message) -> bool {
         let number = message.id.seq;
         if message.notice.is_none() {
@@ -990,8 +907,8 @@ impl MemberState {
         }
     }
 
-    /// Stops following a room; `forget`: the name does not follow it any more either. False if it is not
-    /// followed. One that is just being joined is left once it is.
+    /// Stops following a room; `forget`: the name does not follow it any more either. False if it
+    /// is not followed. One that is just being joined is left once it is.
     pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
         let before = self.follows.follow.len();
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
@@ -1013,53 +930,41 @@ impl MemberState {
         self.wishes.push(Wish::Leave(tag));
     }
 
-    /// Says something; gives its counter. It is submitted again after a broken connection, and stored once.
+    /// Says something; gives its counter. It is submitted again after a broken connection, and
+    /// stored once.
     ///
     /// The caller keeps `unacked` below its limit.
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
-        debug_assert!(self.unacked.len() < UNACKED_SUBMITS_MAX, "the caller waits");
-        self.counter += 1;
+        debug_assert!(self.outbox.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         let room = match &to {
             Address::Room(room) => self.identity_of(room),
             Address::Direct { .. } => None,
         };
-        let (counter, since_us) = (self.counter, None);
-        self.unacked.push_back(Unacked { counter, to, room, reply_to, text, since_us });
+        let counter = self.outbox.push(to, room, reply_to, text);
         self.submit_more();
-        self.counter
+        counter
     }
 
-    /// Where there is no history another run of the server gives the sequence numbers again: a reply from
-    /// before would be one to another message.
+    /// Where there is no history another run of the server gives the sequence numbers again: a
+    /// reply from before would be one to another message.
     fn give_up_replies(&mut self) {
         let keeps_numbers =
             |name: &StreamName| match self.streams.values().find(|s| s.name == *name) {
                 Some(stream) => stream.stored,
                 None => matches!(name, StreamName::Room(_)),
             };
-        let is_lost =
-            |unacked: &Unacked| unacked.reply_to.is_some() && !keeps_numbers(&unacked.stream());
-        let lost = self.unacked.iter().filter(|unacked| is_lost(unacked));
-        let lost: HashSet<_> = lost.map(|unacked| unacked.counter).collect();
+        let is_lost = |unacked: &Unacked| unacked.is_reply() && !keeps_numbers(&unacked.stream());
         let text = "the reply was not sent: the server restarted, and its message is gone";
         let refusal = Refusal::new(RefusalCode::Absent, text);
-        self.give_up(&refusal, |unacked| lost.contains(&unacked.counter));
+        let refusals = self.outbox.give_up(&refusal, is_lost);
+        self.queue_refused(refusals);
     }
 
-    /// Submits what was not submitted in this session, in order. The server recognizes a counter only while it
-    /// is among the last [`UNACKED_SUBMITS_MAX`]: while the oldest text has no answer, those that are further
-    /// from it wait, in whatever stream they are.
+    /// Submits what was not submitted in this session, in order.
     fn submit_more(&mut self) {
-        while self.is_ready() {
-            let at = self.unacked.partition_point(|unacked| unacked.counter <= self.reached);
-            let (Some(oldest), Some(next)) = (self.unacked.front(), self.unacked.get(at)) else {
-                return;
-            };
-            let distance = next.counter - oldest.counter;
-            if distance >= UNACKED_SUBMITS_MAX as u64 && !planted(Fault::FarSubmitNotHeld) {
-                return;
-            }
-            self.reached = next.counter;
+        while self.is_ready()
+            && let Some(at) = self.outbox.advance()
+        {
             self.submit_at(at);
         }
     }
@@ -1067,7 +972,7 @@ impl MemberState {
     /// Submits the texts that waited for a room or a conversation.
     fn submit_waiting(&mut self, waits: impl Fn(&Unacked) -> bool) {
         let mut at = 0;
-        while let Some(unacked) = self.unacked.get(at).filter(|u| u.counter <= self.reached) {
+        while let Some(unacked) = self.outbox.reached(at) {
             if !waits(unacked) || self.submit_at(at) {
                 at += 1;
             }
@@ -1075,46 +980,36 @@ impl MemberState {
     }
 
     fn submit_waiting_for(&mut self, room: &RoomName) {
-        self.submit_waiting(|unacked| {
-            unacked.room.is_none() && matches!(&unacked.to, Address::Room(of) if of == room)
-        });
+        self.submit_waiting(|unacked| unacked.waits_for(room));
     }
 
-    /// Submits a text to the room it was written in, never to another room of that name. Removes and reports it if it
-    /// was written in no room; false then.
+    /// Submits a text to the room it was written in, never to another room of that name. Returns
+    /// false if it was written in no room, and was removed and reported.
     fn submit_at(&mut self, at: usize) -> bool {
-        let unacked = &self.unacked[at];
-        let (to, to_label) = match &unacked.to {
+        let Some(unacked) = self.outbox.get(at) else { return true };
+        let route = match unacked.to() {
             Address::Direct { with, label } => match self.conversations.get(with) {
-                Some(tag) => (SubmitTo::Stream(*tag), label.clone()),
+                Some(tag) => Route::Conversation(*tag),
                 None => {
                     let (user, label) = (with.clone(), label.clone());
                     self.open_conversation(user, label);
                     return true;
                 }
             },
-            Address::Room(name) => match unacked.room.or_else(|| self.identity_of(name)) {
-                Some(room) => {
-                    self.unacked[at].room = Some(room);
-                    (SubmitTo::Known(room.id), None)
-                }
+            Address::Room(name) => match unacked.room().or_else(|| self.identity_of(name)) {
+                Some(room) => Route::Room(room),
                 None if self.is_joining(name) => return true,
                 None => {
                     let text =
                         format!("the message was not sent: this session does not follow {name}");
                     let refusal = Refusal::new(RefusalCode::Absent, text);
-                    let counter = unacked.counter;
-                    self.give_up(&refusal, |unacked| unacked.counter == counter);
+                    let refusals = self.outbox.give_up_at(at, &refusal);
+                    self.queue_refused(refusals);
                     return false;
                 }
             },
         };
-        let unacked = &mut self.unacked[at];
-        unacked.since_us.get_or_insert(self.wall_us);
-        self.submitted = self.submitted.max(unacked.counter);
-        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
-        let submit = Submit { first: unacked.counter, to, to_label, lines };
-        control::put_submit(&mut self.out, &submit);
+        self.outbox.submit(at, route, self.wall_us, &mut self.out);
         true
     }
 
@@ -1134,8 +1029,8 @@ impl MemberState {
         match result {
             Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
             Err(refusal) if !self.conversations.contains_key(with) && !self.is_opening(with) => {
-                let reached = self.reached;
-                self.give_up(refusal, |u| u.counter <= reached && u.is_for(with));
+                let refusals = self.outbox.give_up_conversation(with, refusal);
+                self.queue_refused(refusals);
             }
             Ok(_) | Err(_) => {}
         }
@@ -1159,30 +1054,14 @@ impl MemberState {
         self.live.as_ref().is_some_and(|live| live.joining.iter().any(is_it))
     }
 
-    /// Removes and reports texts that are not submitted (again). One that was submitted earlier may be stored.
-    fn give_up(&mut self, refusal: &Refusal, is_lost: impl Fn(&Unacked) -> bool) {
-        let all = std::mem::take(&mut self.unacked).into_iter();
-        let (lost, left): (VecDeque<_>, _) = all.partition(is_lost);
-        self.unacked = left;
-        for unacked in lost {
-            if self.refused.len() < UNACKED_SUBMITS_MAX {
-                self.refused.push(unacked.counter);
-            }
-            self.queue(Queued::Refused(match unacked.since_us {
-                Some(_) if !planted(Fault::SubmittedReportedUnsent) => unacked.unknown(),
-                Some(_) | None => refusal.clone(),
-            }));
+    fn queue_refused(&mut self, refusals: Vec<Refusal>) {
+        for refusal in refusals {
+            self.queue(Queued::Refused(refusal));
         }
     }
 
     fn take_ack(&mut self, ack: &Ack) {
-        // Looked for among its own texts: a server may name any counters.
-        let acked = ack.first..ack.first.saturating_add(ack.count.into());
-        while let Some(found) = self.unacked.iter().position(|u| acked.contains(&u.counter)) {
-            let Some(unacked) = self.unacked.remove(found) else { return };
-            let counter = unacked.counter;
-            let seq = ack.seq.saturating_add(counter - ack.first);
-            let stream = unacked.stream();
+        for AckedText { counter, stream, seq } in self.outbox.ack(ack) {
             if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
                 followed.acked = followed.acked.max(seq);
             }
@@ -1195,7 +1074,8 @@ impl MemberState {
 
     // ---- housekeeping ------------------------------------------------------------------------
 
-    /// Wants the broadcast channel of a stream joined. Where it was joined before, its key is another one.
+    /// Wants the broadcast channel of a stream joined. Where it was joined before, its key is
+    /// another one.
     fn hear(&mut self, tag: StreamTag, channel: Channel) {
         let Some(stream) = self.streams.get_mut(&tag.0) else { return };
         let Some(keys) = &mut self.keys else { return };
@@ -1255,9 +1135,9 @@ impl MemberState {
     pub fn end(&mut self, reason: &str) -> bool {
         let Some(live) = self.live.take() else { return false };
         // In the next session the server may no longer know what this one submitted.
-        self.hello.submitted = self.submitted;
-        let since_us = self.unacked.iter().filter_map(|unacked| unacked.since_us).min();
-        self.hello.submitted_since_us = since_us.unwrap_or(self.wall_us);
+        let earlier = self.outbox.earlier(self.wall_us);
+        self.hello.submitted = earlier.highest;
+        self.hello.submitted_since_us = earlier.since_us;
         self.out.clear();
         self.wishes.clear();
         self.silent.clear();
@@ -1307,6 +1187,7 @@ mod tests {
     use crate::{
         chat::{
             batch::{Builder, Draft},
+            frames::SubmitTo,
             hub::{Action, Chunk, Hub, Rules},
             member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
             request::Announce,
@@ -1361,21 +1242,6 @@ mod tests {
             matches!(request, Request::Part { stream: StreamTag(5), forget: true }),
             "{request:?}"
         );
-    }
-
-    #[test]
-    fn ack_of_unknown_counters_changes_nothing() {
-        let mut state =
-            MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
-        let room = Address::Room(RoomName::new("dev").unwrap());
-        let counter = state.say(room, None, "hi".to_owned());
-        let ack = |first, seq| Ack { first, count: u32::MAX, seq, members: 0, stored: true };
-        state.take_ack(&ack(counter + 1, 1));
-        state.take_ack(&ack(u64::MAX - 1, 1));
-        assert!(state.unacked() == 1 && !state.has_wakes());
-        state.take_ack(&ack(0, u64::MAX));
-        assert!(matches!(state.next_wake(), Some(Queued::Sent(sent)) if sent.counter == counter));
-        assert_eq!(state.unacked(), 0);
     }
 
     #[test]
@@ -1520,7 +1386,8 @@ mod tests {
             panic!("{:?}", request(&state));
         };
         assert_eq!(of, RoomId(7));
-        // The room is gone: the server is asked about both texts under the old identity, and nothing else.
+        // The room is gone: the server is asked about both texts under the old identity, and
+        // nothing else.
         answer_join(&mut state, Err(Refusal::new(RefusalCode::Absent, "there is no room dev")));
         assert_eq!(submits(&mut state), vec![SubmitTo::Known(RoomId(7)); 2]);
         let is_deleted =

@@ -3,7 +3,8 @@
 //! Begin with [`Server::find`]: it has the everyday verbs. [`Link`] is one session for questions and
 //! submits, without threads; [`Link::messages`] and [`Link::search`] read what was said before.
 //! [`Member`] listens: it keeps its streams in order over session and broadcast, and reconnects by
-//! itself; [`member_state`] is the same without I/O. The commands are made of these, and of nothing else.
+//! itself; [`member_state`] is the same without I/O. The commands are made of these, and of nothing
+//! else.
 
 mod crowd;
 mod event;
@@ -11,6 +12,7 @@ mod frames;
 mod link;
 mod member;
 pub mod member_state;
+mod outbox;
 mod past;
 mod server;
 mod start;
