@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use rustc_hash::FxHashMap;
 
 use super::{
+    calls::{Calls, Purpose},
     event::Event,
     link::{LinkError, Sent},
     outbox::{AckedText, Route, SubmitOutbox, Unacked},
@@ -96,8 +97,6 @@ pub use super::outbox::Address;
 /// What a session is at.
 #[derive(Debug, Default)]
 struct Live {
-    /// Joins that are not answered yet, in the order of their serial numbers.
-    joining: VecDeque<(u32, Follow)>,
     /// What came before everything was joined, to be shown after `ready`.
     early: VecDeque<Queued>,
     /// Batches for the tap that came before, each with the first sequence number to show.
@@ -138,11 +137,9 @@ pub struct MemberState {
     /// Conversations of this run of the server, opened or followed. Those of another run have other
     /// numbers.
     conversations: FxHashMap<UserName, StreamTag>,
-    /// Requests that open a conversation.
-    opening: FxHashMap<u32, UserName>,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
-    serial: u32,
+    calls: Calls,
     jitter: u64,
     /// Bytes of a frame that is not complete yet.
     partial: Vec<u8>,
@@ -152,12 +149,6 @@ pub struct MemberState {
     pub wishes: Vec<Wish>,
     /// To be written to the session.
     pub out: Vec<u8>,
-    /// Requests whose answers nobody waits for.
-    silent: HashSet<u32>,
-    /// Requests whose answers the caller waits for.
-    asked: HashSet<u32>,
-    /// The request for its last will.
-    will_asked: Option<u32>,
     /// Announcements that are still to come and were cancelled.
     cancelled: HashSet<u64>,
     /// Newest announcements that this session brought.
@@ -194,17 +185,13 @@ impl MemberState {
             wakes: VecDeque::new(),
             outbox: SubmitOutbox::default(),
             conversations: FxHashMap::default(),
-            opening: FxHashMap::default(),
             wall_us: 0,
-            serial: 0,
+            calls: Calls::default(),
             jitter: seed | 1,
             partial: Vec::new(),
             keys: None,
             wishes: Vec::new(),
             out: Vec::new(),
-            silent: HashSet::new(),
-            asked: HashSet::new(),
-            will_asked: None,
             cancelled: HashSet::new(),
             announced: BTreeSet::new(),
             was_ready: false,
@@ -281,7 +268,7 @@ impl MemberState {
         // Whoever is there has a will; it is too late to make one once a process was killed.
         if let Some(will) = &self.follows.will {
             let will = Request::Will { text: Some(will.clone()) };
-            self.will_asked = Some(self.put(&will));
+            self.calls.send(&mut self.out, &will, Purpose::Will);
         }
         // Announcements that were made while there was no session come after the rooms that it was
         // in: which of them are for it depends on those. They come before the rooms that are new:
@@ -308,9 +295,8 @@ impl MemberState {
     fn ask_to_join(&mut self, follow: Follow, begin: Begin) {
         let (membership, keep) = (self.follows.membership, self.follows.keep);
         let request = Request::Join { follow: follow.clone(), begin, membership, keep };
-        let serial = self.put(&request);
-        if let Some(live) = &mut self.live {
-            live.joining.push_back((serial, follow));
+        if self.live.is_some() {
+            self.calls.send(&mut self.out, &request, Purpose::Join(follow));
         }
     }
 
@@ -449,80 +435,82 @@ impl MemberState {
     }
 
     fn take_reply(&mut self, serial: u32, result: Result<Reply, Refusal>) -> Result<(), LinkError> {
-        if self.will_asked == Some(serial) {
-            self.will_asked = None;
-            return match result {
-                Err(refusal) if self.must_succeed() => Err(LinkError::Refusal(refusal)),
-                Err(refusal) => {
-                    self.queue(Queued::Refused(refusal));
-                    Ok(())
-                }
-                Ok(_) => Ok(()),
-            };
-        }
-        if let Some(with) = self.opening.remove(&serial) {
-            self.take_opened(&with, &result);
-        }
-        let Some(live) = &mut self.live else { return Ok(()) };
-        let Some(at) = live.joining.iter().position(|(s, _)| *s == serial) else {
-            if !self.silent.remove(&serial) && self.asked.remove(&serial) {
+        match self.calls.answered(serial) {
+            None => {}
+            Some(Purpose::Asked) => self.queue(Queued::Reply(serial, result)),
+            Some(Purpose::AskedToOpen(with)) => {
+                self.take_opened(&with, &result);
                 self.queue(Queued::Reply(serial, result));
             }
-            return Ok(());
-        };
-        let follow = live.joining.remove(at).map(|(_, follow)| follow);
-        match (result, follow) {
-            (Ok(Reply::Joined(infos)), follow) => {
+            Some(Purpose::Open(with)) => self.take_opened(&with, &result),
+            Some(Purpose::Will) => match result {
+                Err(refusal) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
+                Err(refusal) => self.queue(Queued::Refused(refusal)),
+                Ok(_) => {}
+            },
+            Some(Purpose::Join(follow)) => {
+                self.take_join(follow, result)?;
+                if self.calls.joins().next().is_none() && !self.is_ready() {
+                    self.become_ready();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_join(
+        &mut self,
+        follow: Follow,
+        result: Result<Reply, Refusal>,
+    ) -> Result<(), LinkError> {
+        match result {
+            Ok(Reply::Joined(infos)) => {
                 for info in infos {
                     self.add(&info);
                 }
-                if self.is_ready()
-                    && let Some(Follow::Room(room)) = &follow
-                {
+                if let Follow::Room(room) = &follow {
+                    if self.is_ready() {
+                        self.submit_waiting_for(room);
+                    }
+                    if !self.follows.follow.contains(&follow) {
+                        self.part(room, true);
+                    }
+                }
+                Ok(())
+            }
+            Ok(_) => Err(LinkError::Protocol("an answer that fits no join".to_owned())),
+            Err(refusal) if self.must_succeed() => Err(LinkError::Refusal(refusal)),
+            Err(refusal) => {
+                self.take_refused_join(follow, refusal);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_refused_join(&mut self, follow: Follow, refusal: Refusal) {
+        let resumed = match &follow {
+            Follow::Room(room) => self
+                .before_named(&StreamName::Room(room.clone()))
+                .and_then(|stream| self.lasting(stream.room))
+                .map(|_| room.clone()),
+            Follow::With(_) | Follow::AllDirect | Follow::ToMe | Follow::Announcements => None,
+        };
+        let gone = resumed.filter(|_| refusal.code == RefusalCode::Absent);
+        if gone.is_none() || !self.is_another_history() {
+            self.follows.follow.retain(|f| *f != follow);
+        }
+        match gone {
+            // This history never had it: it was not deleted.
+            Some(room) if self.is_another_history() => self.join_anew(room),
+            // The room itself is gone, whatever has its name now.
+            Some(room) => self.queue(Queued::Event(Event::Deleted { room })),
+            None => {
+                if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
                     self.submit_waiting_for(room);
                 }
-                if let Some(Follow::Room(room)) = follow
-                    && !self.follows.follow.contains(&Follow::Room(room.clone()))
-                {
-                    self.part(&room, true);
-                }
-            }
-            (Ok(_), _) | (Err(_), None) => {
-                return Err(LinkError::Protocol("an answer that fits no join".to_owned()));
-            }
-            (Err(refusal), _) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
-            (Err(refusal), Some(follow)) => {
-                let resumed = match &follow {
-                    Follow::Room(room) => self
-                        .before_named(&StreamName::Room(room.clone()))
-                        .and_then(|stream| self.lasting(stream.room))
-                        .map(|_| room.clone()),
-                    Follow::With(_) | Follow::AllDirect | Follow::ToMe | Follow::Announcements => {
-                        None
-                    }
-                };
-                let gone = resumed.filter(|_| refusal.code == RefusalCode::Absent);
-                if gone.is_none() || !self.is_another_history() {
-                    self.follows.follow.retain(|f| *f != follow);
-                }
-                match gone {
-                    // Nobody deleted it: this history never had it.
-                    Some(room) if self.is_another_history() => self.join_anew(room),
-                    // The room itself is gone, whatever has its name now.
-                    Some(room) => self.queue(Queued::Event(Event::Deleted { room })),
-                    None => {
-                        if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
-                            self.submit_waiting_for(room);
-                        }
-                        self.queue(Queued::NotFollowed(follow, refusal));
-                    }
-                }
+                self.queue(Queued::NotFollowed(follow, refusal));
             }
         }
-        if self.live.as_ref().is_some_and(|live| live.joining.is_empty() && !live.is_ready) {
-            self.become_ready();
-        }
-        Ok(())
     }
 
     /// Returns true if the server has another history than the one that this member knew.
@@ -866,25 +854,13 @@ impl MemberState {
 
     /// Queues a request; its answer comes with this serial number.
     pub fn ask(&mut self, request: &Request) -> u32 {
-        let serial = self.put(request);
         if self.live.is_some() {
-            self.asked.insert(serial);
-            if let Request::Open { target: Target::User { user, .. } } = request {
-                self.opening.insert(serial, user.clone());
-            }
-        } else {
-            self.unanswered(serial);
+            return self.calls.send(&mut self.out, request, Purpose::of_caller(request));
         }
+        // A request without a session has its answer now, and is not sent later.
+        let serial = self.calls.next_serial();
+        self.unanswered(serial);
         serial
-    }
-
-    fn put(&mut self, request: &Request) -> u32 {
-        self.serial += 1;
-        // What can't be asked now is answered so, and not asked later.
-        if self.live.is_some() {
-            control::put_request(&mut self.out, self.serial, request);
-        }
-        self.serial
     }
 
     fn unanswered(&mut self, serial: u32) {
@@ -893,9 +869,8 @@ impl MemberState {
     }
 
     fn ask_silently(&mut self, request: &Request) {
-        let serial = self.put(request);
         if self.live.is_some() {
-            self.silent.insert(serial);
+            self.calls.send_silently(&mut self.out, request);
         }
     }
 
@@ -998,7 +973,7 @@ impl MemberState {
             },
             Address::Room(name) => match unacked.room().or_else(|| self.identity_of(name)) {
                 Some(room) => Route::Room(room),
-                None if self.is_joining(name) => return true,
+                None if self.calls.is_joining(name) => return true,
                 None => {
                     let text =
                         format!("the message was not sent: this session does not follow {name}");
@@ -1014,21 +989,19 @@ impl MemberState {
     }
 
     fn open_conversation(&mut self, user: UserName, label: Option<Label>) {
-        if !self.is_opening(&user) {
+        if !self.calls.is_opening(&user) {
             let target = Target::User { user: user.clone(), label };
-            let serial = self.put(&Request::Open { target });
-            self.opening.insert(serial, user);
+            let open = Request::Open { target };
+            self.calls.send(&mut self.out, &open, Purpose::Open(user));
         }
-    }
-
-    fn is_opening(&self, user: &UserName) -> bool {
-        self.opening.values().any(|with| with == user)
     }
 
     fn take_opened(&mut self, with: &UserName, result: &Result<Reply, Refusal>) {
         match result {
             Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
-            Err(refusal) if !self.conversations.contains_key(with) && !self.is_opening(with) => {
+            Err(refusal)
+                if !self.conversations.contains_key(with) && !self.calls.is_opening(with) =>
+            {
                 let refusals = self.outbox.give_up_conversation(with, refusal);
                 self.queue_refused(refusals);
             }
@@ -1047,11 +1020,6 @@ impl MemberState {
     fn identity_of(&self, room: &RoomName) -> Option<RoomIdentity> {
         let mut all = self.streams.values().chain(&self.before);
         all.find(|s| matches!(&s.name, StreamName::Room(of) if of == room))?.room
-    }
-
-    fn is_joining(&self, room: &RoomName) -> bool {
-        let is_it = |(_, follow): &(u32, Follow)| matches!(follow, Follow::Room(of) if of == room);
-        self.live.as_ref().is_some_and(|live| live.joining.iter().any(is_it))
     }
 
     fn queue_refused(&mut self, refusals: Vec<Refusal>) {
@@ -1140,8 +1108,6 @@ impl MemberState {
         self.hello.submitted_since_us = earlier.since_us;
         self.out.clear();
         self.wishes.clear();
-        self.silent.clear();
-        self.opening.clear();
         self.keys = None;
         if live.is_ready {
             self.before = self.streams.drain().map(|(_, s)| s).collect();
@@ -1153,7 +1119,7 @@ impl MemberState {
             self.wakes.extend(live.early.into_iter().filter(|queued| !comes_again(queued)));
         }
         // Behind the news of the end, so that everybody knows why.
-        for serial in std::mem::take(&mut self.asked) {
+        for serial in self.calls.end() {
             self.unanswered(serial);
         }
         self.streams.clear();
@@ -1220,7 +1186,7 @@ mod tests {
         state.follow(Follow::Room(room.clone()));
         assert!(state.part(&room, true));
         assert!(!state.part(&room, true), "once");
-        let (serial, _) = state.live.as_ref().unwrap().joining[0].clone();
+        let (serial, _) = state.calls.joins().next().unwrap();
         state.out.clear();
         let info = StreamInfo {
             tag: StreamTag(5),
@@ -1299,7 +1265,7 @@ mod tests {
     }
 
     fn answer_join(state: &mut MemberState, answer: Result<StreamInfo, Refusal>) {
-        let (serial, _) = state.live.as_ref().unwrap().joining[0].clone();
+        let (serial, _) = state.calls.joins().next().unwrap();
         state.take_reply(serial, answer.map(|info| Reply::Joined(vec![info]))).unwrap();
     }
 
@@ -1431,10 +1397,10 @@ mod tests {
 
     /// Answers the request for a conversation that was written last.
     fn answer_open(state: &mut MemberState, tag: u32, answer: Result<(), Refusal>) {
-        let (serial, user) = state.opening.iter().max().unwrap();
+        let (serial, user) = state.calls.openings().max().unwrap();
         let name = StreamLabel::Direct(user.clone());
         let info = StreamInfo { name, tag: StreamTag(tag), room: None, ..info(&dev(), 1, true) };
-        state.take_reply(*serial, answer.map(|()| Reply::Opened(info))).unwrap();
+        state.take_reply(serial, answer.map(|()| Reply::Opened(info))).unwrap();
     }
 
     fn dev() -> RoomName {
@@ -1558,7 +1524,7 @@ mod tests {
         answer_join(&mut state, Ok(info(&dev(), 7, true)));
         // Whether the new boot still has message 5 is not known: the conversation is not followed.
         assert_eq!(refusals(&mut state), [RefusalCode::UnknownSubmit]);
-        assert!(state.opening.is_empty());
+        assert_eq!(state.calls.openings().count(), 0);
     }
 
     #[test]
@@ -1645,7 +1611,7 @@ mod tests {
         // The third text is open, and nothing is followed but the room whose join had no answer.
         assert_eq!(state.unacked(), 1);
         state.begin(&Welcome { run: RunId(2), ..welcome() });
-        assert_eq!(state.live.as_ref().unwrap().joining.len(), 1);
+        assert_eq!(state.calls.joins().count(), 1);
         state.follow(Follow::Room(ops));
         answer_join(&mut state, Err(refusal("banned from den")));
         assert!(!state.is_ready());
@@ -1848,8 +1814,8 @@ mod tests {
             together.break_off();
             together.state.follow(den.clone());
             together.state.begin(&Welcome { epoch, ..welcome() });
-            let joining = &together.state.live.as_ref().unwrap().joining;
-            let order: Vec<_> = joining.iter().map(|(_, follow)| follow.clone()).collect();
+            let order: Vec<_> =
+                together.state.calls.joins().map(|(_, follow)| follow.clone()).collect();
             assert_eq!(order, expected);
         }
     }

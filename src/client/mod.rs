@@ -6,6 +6,7 @@
 //! itself; [`member_state`] is the same without I/O. The commands are made of these, and of nothing
 //! else.
 
+mod calls;
 mod crowd;
 mod event;
 mod frames;
