@@ -8,16 +8,16 @@
 //! more to show, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried
 //! out and `out` is written. [`MemberState::end`] when the session is gone.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-
-use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 use super::{
+    announcements::AnnouncementFilter,
     calls::{Calls, Purpose},
     event::Event,
     link::{LinkError, Sent},
     outbox::{AckedText, Route, SubmitOutbox, Unacked},
     past::message_of,
+    streams::FollowedStreams,
 };
 use crate::{
     broadcast::Keys,
@@ -26,17 +26,17 @@ use crate::{
         clock::Now,
         event::{Event as Told, GapReason},
         frames::{ANNOUNCEMENTS, Ack, Frame},
-        inbox::{Inbox, Released, Via},
-        message::{Message, MessageId, RunId, StreamName},
+        inbox::{Released, Via},
+        message::{Message, MessageId, StreamName},
         names::{Label, RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::{Page, Reply, StreamInfo},
         request::{Begin, Follow, Request},
-        stream_id::{Channel, RoomIdentity, StreamLabel, StreamTag},
+        stream_id::{Channel, StreamTag},
         text::Text,
     },
     faults::{Fault, planted},
-    limits::{NOTICES_KEPT_MAX, REPAIR_DELAY_MS_MAX, UNACKED_SUBMITS_MAX},
+    limits::UNACKED_SUBMITS_MAX,
     os::{BROADCAST_WORD, Slot},
     wire::{
         control,
@@ -62,19 +62,6 @@ pub struct Follows {
     pub will: Option<Text>,
 }
 
-#[derive(Debug)]
-struct Stream {
-    name: StreamName,
-    /// Of a room: tells it apart from other rooms of its name.
-    room: Option<RoomIdentity>,
-    inbox: Inbox,
-    stored: bool,
-    /// Newest number of an own text.
-    acked: u64,
-    /// Group and port of the broadcast channel that it is heard on.
-    heard_at: Option<([u8; 4], u16)>,
-}
-
 /// Something for the caller, in order; [`Wake`](super::Wake) describes each.
 #[derive(Debug)]
 pub enum Queued {
@@ -94,14 +81,23 @@ pub enum Queued {
 
 pub use super::outbox::Address;
 
-/// What a session is at.
+/// State of the session.
+#[derive(Debug)]
+enum SessionState {
+    /// There is no connection.
+    None,
+    /// Some joins have no answer.
+    Joining(EarlyOutput),
+    /// Every stream is joined.
+    Ready,
+}
+
+/// Output of a session that is not ready, to be shown after the event `ready`.
 #[derive(Debug, Default)]
-struct Live {
-    /// What came before everything was joined, to be shown after `ready`.
-    early: VecDeque<Queued>,
-    /// Batches for the tap that came before, each with the first sequence number to show.
-    early_batches: Vec<(u64, Vec<u8>)>,
-    is_ready: bool,
+struct EarlyOutput {
+    events: VecDeque<Queued>,
+    /// Batches for the tap, each with the first sequence number to show.
+    batches: Vec<(u64, Vec<u8>)>,
 }
 
 /// A task for the owner of the sockets; [`MemberState::heard`] reports the result of the first.
@@ -121,26 +117,14 @@ pub struct MemberState {
     /// Handshake of its sessions.
     pub hello: Hello,
     follows: Follows,
-    live: Option<Live>,
-    run: RunId,
+    session: SessionState,
     user: String,
-    streams: FxHashMap<u32, Stream>,
-    /// Streams of the last session, until they are joined again.
-    before: Vec<Stream>,
-    /// The run that they belong to.
-    before_run: RunId,
-    /// Of the history: numbers of another one mean something else.
-    epoch: u32,
-    before_epoch: u32,
+    streams: FollowedStreams,
     wakes: VecDeque<Queued>,
     outbox: SubmitOutbox,
-    /// Conversations of this run of the server, opened or followed. Those of another run have other
-    /// numbers.
-    conversations: FxHashMap<UserName, StreamTag>,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
     calls: Calls,
-    jitter: u64,
     /// Bytes of a frame that is not complete yet.
     partial: Vec<u8>,
     /// Keys of the broadcast channel, if this session has one.
@@ -149,10 +133,7 @@ pub struct MemberState {
     pub wishes: Vec<Wish>,
     /// To be written to the session.
     pub out: Vec<u8>,
-    /// Announcements that are still to come and were cancelled.
-    cancelled: HashSet<u64>,
-    /// Newest announcements that this session brought.
-    announced: BTreeSet<u64>,
+    announcements: AnnouncementFilter,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
     /// What is refused in the first session is told as in any other, and does not end it.
@@ -174,26 +155,18 @@ impl MemberState {
         Self {
             hello,
             follows,
-            live: None,
-            run: RunId(0),
+            session: SessionState::None,
             user: String::new(),
-            streams: FxHashMap::default(),
-            before: Vec::new(),
-            before_run: RunId(0),
-            epoch: 0,
-            before_epoch: 0,
+            streams: FollowedStreams::new(seed),
             wakes: VecDeque::new(),
             outbox: SubmitOutbox::default(),
-            conversations: FxHashMap::default(),
             wall_us: 0,
             calls: Calls::default(),
-            jitter: seed | 1,
             partial: Vec::new(),
             keys: None,
             wishes: Vec::new(),
             out: Vec::new(),
-            cancelled: HashSet::new(),
-            announced: BTreeSet::new(),
+            announcements: AnnouncementFilter::default(),
             was_ready: false,
             bears_refusals: false,
             tap: None,
@@ -207,7 +180,11 @@ impl MemberState {
 
     /// Whether everything is joined.
     pub fn is_ready(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.is_ready)
+        matches!(self.session, SessionState::Ready)
+    }
+
+    fn has_session(&self) -> bool {
+        !matches!(self.session, SessionState::None)
     }
 
     /// Number of submits that are not acknowledged yet.
@@ -222,8 +199,7 @@ impl MemberState {
 
     /// Returns true if every known message was shown, the member's own texts included.
     pub fn has_shown_all(&self) -> bool {
-        let shown = |s: &Stream| s.inbox.next() > s.inbox.head().max(s.acked);
-        self.is_ready() && self.wakes.is_empty() && self.streams.values().all(shown)
+        self.is_ready() && self.wakes.is_empty() && self.streams.are_shown()
     }
 
     /// Removes and returns the oldest thing to show.
@@ -244,25 +220,17 @@ impl MemberState {
     /// A session begins: asks to follow everything, from where each stream stands.
     pub fn begin(&mut self, welcome: &Welcome) {
         self.user.clone_from(&welcome.user);
-        if self.run != welcome.run && !planted(Fault::StaleConversation) {
-            self.conversations.clear();
-        }
-        self.run = welcome.run;
-        self.epoch = welcome.epoch;
+        self.streams.begin(welcome.run, welcome.epoch);
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
         self.partial = Vec::new();
         self.out.clear();
         self.wishes.clear();
-        self.live = Some(Live::default());
+        self.session = SessionState::Joining(EarlyOutput::default());
         self.outbox.begin_session();
         // Conversations go on where each stood; only those that are new since then begin anew.
         let known: Vec<_> = self
-            .before
-            .iter()
-            .filter_map(|s| match &s.name {
-                StreamName::Direct(user) => Some(Follow::With(user.clone())),
-                StreamName::Room(_) | StreamName::Announcements => None,
-            })
+            .streams
+            .earlier_conversations()
             .filter(|follow| !self.follows.follow.contains(follow))
             .collect();
         // Whoever is there has a will; it is too late to make one once a process was killed.
@@ -278,7 +246,7 @@ impl MemberState {
         all.sort_by_key(|follow| match follow {
             Follow::Announcements => 1,
             Follow::Room(_) | Follow::With(_) | Follow::AllDirect | Follow::ToMe => {
-                let resumes = self.epoch == self.before_epoch && self.before_of(follow).is_some();
+                let resumes = self.streams.resumes(follow);
                 if resumes || planted(Fault::RetainedOfNewRoomLost) { 0 } else { 2 }
             }
         });
@@ -295,53 +263,27 @@ impl MemberState {
     fn ask_to_join(&mut self, follow: Follow, begin: Begin) {
         let (membership, keep) = (self.follows.membership, self.follows.keep);
         let request = Request::Join { follow: follow.clone(), begin, membership, keep };
-        if self.live.is_some() {
+        if self.has_session() {
             self.calls.send(&mut self.out, &request, Purpose::Join(follow));
         }
     }
 
     /// Where to go on in a stream that was followed before; else where the caller wants to begin.
     fn begin_of(&self, follow: &Follow) -> Begin {
-        match (self.before_of(follow), follow) {
-            // An older history was put back: a number that there never was is answered with a gap.
-            (Some(stream), _) => {
-                let run = self.before_run;
-                let put_back = stream.stored && self.is_another_history();
-                let seq = if put_back { u64::MAX } else { stream.inbox.next() - 1 };
-                match self.lasting(stream.room) {
-                    Some(room) => Begin::Resume { run, seq, room: room.id },
-                    None => Begin::After { run, seq },
-                }
-            }
+        if let Some(begin) = self.streams.begin_of(follow) {
+            return begin;
+        }
+        match follow {
             // What is not known began while there was no session.
-            (None, Follow::AllDirect | Follow::ToMe) if self.was_ready => {
-                Begin::After { run: self.before_run, seq: 0 }
+            Follow::AllDirect | Follow::ToMe if self.was_ready => {
+                Begin::After { run: self.streams.earlier_boot(), seq: 0 }
             }
-            (None, Follow::Announcements) => Begin::Now,
-            (None, _) => {
+            Follow::Announcements => Begin::Now,
+            Follow::Room(_) | Follow::With(_) | Follow::AllDirect | Follow::ToMe => {
                 let own = self.follows.begin_of.iter().find(|(of, _)| of == follow);
                 own.map_or(self.follows.begin, |(_, begin)| *begin)
             }
         }
-    }
-
-    /// Returns the identity of a room if it is still to be found under it: a restart of a server
-    /// without a history forgets its rooms.
-    fn lasting(&self, room: Option<RoomIdentity>) -> Option<RoomIdentity> {
-        room.filter(|room| room.lasts || self.before_run == self.run)
-    }
-
-    fn before_of(&self, follow: &Follow) -> Option<&Stream> {
-        match follow {
-            Follow::Room(room) => self.before_named(&StreamName::Room(room.clone())),
-            Follow::With(user) => self.before_named(&StreamName::Direct(user.clone())),
-            Follow::Announcements => self.before_named(&StreamName::Announcements),
-            Follow::AllDirect | Follow::ToMe => None,
-        }
-    }
-
-    fn before_named(&self, name: &StreamName) -> Option<&Stream> {
-        self.before.iter().find(|s| s.name == *name)
     }
 
     // ---- what comes --------------------------------------------------------------------------
@@ -489,19 +431,16 @@ impl MemberState {
 
     fn take_refused_join(&mut self, follow: Follow, refusal: Refusal) {
         let resumed = match &follow {
-            Follow::Room(room) => self
-                .before_named(&StreamName::Room(room.clone()))
-                .and_then(|stream| self.lasting(stream.room))
-                .map(|_| room.clone()),
+            Follow::Room(room) => self.streams.resumes_room(room).then(|| room.clone()),
             Follow::With(_) | Follow::AllDirect | Follow::ToMe | Follow::Announcements => None,
         };
         let gone = resumed.filter(|_| refusal.code == RefusalCode::Absent);
-        if gone.is_none() || !self.is_another_history() {
+        if gone.is_none() || !self.streams.is_another_history() {
             self.follows.follow.retain(|f| *f != follow);
         }
         match gone {
             // This history never had it: it was not deleted.
-            Some(room) if self.is_another_history() => self.join_anew(room),
+            Some(room) if self.streams.is_another_history() => self.join_anew(room),
             // The room itself is gone, whatever has its name now.
             Some(room) => self.queue(Queued::Event(Event::Deleted { room })),
             None => {
@@ -513,15 +452,10 @@ impl MemberState {
         }
     }
 
-    /// Returns true if the server has another history than the one that this member knew.
-    fn is_another_history(&self) -> bool {
-        self.epoch != self.before_epoch && !planted(Fault::ClientIgnoresEpoch)
-    }
-
     /// Follows a room by its name that is in no history any more: what was said there is lost.
     fn join_anew(&mut self, room: RoomName) {
         let stream = StreamName::Room(room.clone());
-        self.before.retain(|before| before.name != stream);
+        self.streams.forget_earlier(&stream);
         self.queue(Queued::Event(Event::Gap { stream, range: None, reason: GapReason::Run }));
         self.ask_to_join(Follow::Room(room), Begin::Now);
     }
@@ -531,62 +465,46 @@ impl MemberState {
         !self.was_ready && !self.bears_refusals
     }
 
-    /// Takes a stream up, from where it stood if it was followed before.
+    /// Follows a stream, from where it was if it was followed before.
     fn add(&mut self, info: &StreamInfo) {
-        let name = match &info.name {
-            StreamLabel::Room(room) => StreamName::Room(room.clone()),
-            StreamLabel::Direct(user) => StreamName::Direct(user.clone()),
-            StreamLabel::Announcements => StreamName::Announcements,
-        };
+        let name = StreamName::from(&info.name);
         let asked = |(follow, _): &(Follow, Begin)| match (follow, &name) {
             (Follow::Room(room), StreamName::Room(of)) => room == of,
             (Follow::With(user), StreamName::Direct(of)) => user == of,
             _ => false,
         };
-        let went_on = self.before_named(&name).is_some() || self.follows.begin_of.iter().any(asked);
+        let went_on = self.streams.is_earlier(&name) || self.follows.begin_of.iter().any(asked);
         if info.new_run && went_on && !matches!(name, StreamName::Announcements) {
             let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
             self.queue(Queued::Event(gap));
         }
-        let next = match self.before_named(&name) {
-            Some(stream) if !info.new_run => stream.inbox.next().max(info.next),
-            Some(_) | None => info.next,
-        };
-        if self.streams.contains_key(&info.tag.0) {
+        if !self.streams.add(info) {
             // Named twice: it is followed already.
             return;
         }
         if let StreamName::Direct(with) = &name {
             self.conversation_is(with, info.tag);
         }
-        let eager = matches!(name, StreamName::Announcements);
-        let inbox = Inbox::new(info.tag, next, info.head, eager);
-        let (room, stored) = (info.room, info.stored);
-        let stream = Stream { name, room, inbox, stored, acked: 0, heard_at: None };
-        self.streams.insert(info.tag.0, stream);
         if let Some(channel) = info.channel {
             self.hear(info.tag, channel);
         }
     }
 
     fn become_ready(&mut self) {
-        let another_run = self.was_ready && self.before_run != self.run;
-        self.before.clear();
-        let Some(live) = &mut self.live else { return };
-        live.is_ready = true;
+        let another_boot = self.was_ready && self.streams.earlier_boot() != self.streams.boot();
+        self.streams.forget_all_earlier();
+        let SessionState::Joining(early) = &mut self.session else { return };
+        let EarlyOutput { events, batches } = std::mem::take(early);
+        self.session = SessionState::Ready;
         self.was_ready = true;
-        let early = std::mem::take(&mut live.early);
-        let early_batches = std::mem::take(&mut live.early_batches);
         let broadcast = if self.keys.is_some() { BROADCAST_WORD } else { "session" };
-        let mut streams: Vec<_> =
-            self.streams.values().map(|s| (s.name.clone(), s.inbox.head())).collect();
-        streams.sort_by_cached_key(|(name, _)| name.to_string());
+        let streams = self.streams.heads();
         self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
-        self.wakes.extend(early);
-        for (from, body) in early_batches {
+        self.wakes.extend(events);
+        for (from, body) in batches {
             self.show_by_tap(&body, from);
         }
-        if another_run {
+        if another_boot {
             self.outbox.forget_lost_rooms();
             self.give_up_replies();
         }
@@ -596,99 +514,86 @@ impl MemberState {
     fn take_event(&mut self, now: Now, event: Told) {
         match event {
             Told::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
-            Told::Heads(heads) => {
-                let jitter_us = self.jitter_us();
-                for (tag, head) in heads {
-                    if let Some(stream) = self.streams.get_mut(&tag.0) {
-                        stream.inbox.note_head(now.mono_us, head, jitter_us);
-                    }
-                }
-            }
+            Told::Heads(heads) => self.streams.record_heads(now.mono_us, heads),
             Told::Gap { stream, first, last, reason } => {
-                if let Some(followed) = self.streams.get_mut(&stream.0) {
-                    followed.inbox.gap(first, last, reason);
+                if self.streams.record_gap(stream, (first, last), reason) {
                     self.release(now, stream.0);
                 }
             }
             Told::Opened(info) => self.add(&info),
             Told::Channel { stream, channel } => self.hear(stream, channel),
-            Told::Joined { stream, member } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Joined { room, member }));
-                }
-            }
-            Told::Left { stream, member, cause } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Left { room, member, cause }));
-                }
-            }
-            Told::Topic { stream, topic, .. } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Topic { room, topic }));
-                }
-            }
-            Told::Deleted { stream } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.drop_stream(stream.0);
-                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
-                    self.queue(Queued::Event(Event::Deleted { room }));
-                }
-            }
             Told::Retained { body } => {
                 for message in Reader::new(&body).into_iter().flatten().flatten() {
                     if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
-                        && !self.is_over(now, &message)
+                        && !self.announcements.is_over(&message, now.wall_us)
                     {
                         self.queue(Queued::Event(Event::Message(message)));
                     }
                 }
             }
             Told::Cancelled { number, by } => {
-                // It may be still to come: then it is not shown at all.
-                let head = self.streams.get(&ANNOUNCEMENTS.0).map(|s| s.inbox.next());
-                let is_shown = self.announced.contains(&number);
-                if is_shown || head.is_some_and(|next| number < next) {
+                let next = self.streams.next_of(ANNOUNCEMENTS);
+                if self.announcements.cancel(number, next) {
                     self.queue(Queued::Event(Event::Cancelled { number, by }));
-                } else {
-                    self.cancelled.insert(number);
-                }
-            }
-            Told::Removed { stream, by, banned } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.drop_stream(stream.0);
-                    self.follows.follow.retain(|f| *f != Follow::Room(room.clone()));
-                    self.queue(Queued::Event(Event::Removed { room, by, banned }));
                 }
             }
             Told::Invited { room, user, by } => {
                 self.queue(Queued::Event(Event::Invited { room, user, by }));
             }
             Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
-            Told::Offer { stream, seq, before } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Offer { room, stream, seq, before }));
-                }
-            }
-            Told::Answered { stream, seq, by, failed, silent } => {
-                if let Some(room) = self.room_of(stream) {
-                    let answered = Event::Answered { room, seq, by, failed, silent };
-                    self.queue(Queued::Event(answered));
-                }
-            }
-            Told::Abandoned { stream, seq, by, cause } => {
-                if let Some(room) = self.room_of(stream) {
-                    self.queue(Queued::Event(Event::Abandoned { room, seq, by, cause }));
+            Told::Joined { stream, .. }
+            | Told::Left { stream, .. }
+            | Told::Topic { stream, .. }
+            | Told::Deleted { stream }
+            | Told::Removed { stream, .. }
+            | Told::Offer { stream, .. }
+            | Told::Answered { stream, .. }
+            | Told::Abandoned { stream, .. } => {
+                if let Some(room) = self.streams.room_of(stream) {
+                    self.take_room_event(stream, room, event);
                 }
             }
             Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
         }
     }
 
-    fn room_of(&self, tag: StreamTag) -> Option<RoomName> {
-        match &self.streams.get(&tag.0)?.name {
-            StreamName::Room(room) => Some(room.clone()),
-            StreamName::Direct(_) | StreamName::Announcements => None,
-        }
+    fn take_room_event(&mut self, stream: StreamTag, room: RoomName, event: Told) {
+        let event = match event {
+            Told::Joined { member, .. } => Event::Joined { room, member },
+            Told::Left { member, cause, .. } => Event::Left { room, member, cause },
+            Told::Topic { topic, .. } => Event::Topic { room, topic },
+            Told::Deleted { .. } => {
+                self.lose_room(stream, &room);
+                Event::Deleted { room }
+            }
+            Told::Removed { by, banned, .. } => {
+                self.lose_room(stream, &room);
+                Event::Removed { room, by, banned }
+            }
+            Told::Offer { seq, before, .. } => Event::Offer { room, stream, seq, before },
+            Told::Answered { seq, by, failed, silent, .. } => {
+                Event::Answered { room, seq, by, failed, silent }
+            }
+            Told::Abandoned { seq, by, cause, .. } => Event::Abandoned { room, seq, by, cause },
+            Told::Ping
+            | Told::Heads(_)
+            | Told::Gap { .. }
+            | Told::Opened(_)
+            | Told::Channel { .. }
+            | Told::Retained { .. }
+            | Told::Cancelled { .. }
+            | Told::Invited { .. }
+            | Told::Slowed
+            | Told::Covered { .. }
+            | Told::Bye { .. }
+            | Told::Spelled(_) => return,
+        };
+        self.queue(Queued::Event(event));
+    }
+
+    fn lose_room(&mut self, stream: StreamTag, room: &RoomName) {
+        self.drop_stream(stream.0);
+        self.follows.follow.retain(|f| !matches!(f, Follow::Room(of) if of == room));
     }
 
     /// Counters of what was refused since this was last asked.
@@ -699,26 +604,21 @@ impl MemberState {
     /// What the numbers of a room that is followed belong to: another history, or another run of a
     /// room without one, has others.
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
-        let name = StreamName::Room(room.clone());
-        let stream = self.streams.values().find(|stream| stream.name == name)?;
-        Some((stream.stored, if stream.stored { self.epoch } else { self.run.0 }))
+        self.streams.numbering_of(room)
     }
 
     /// The number of a room that is followed, in this run.
     pub fn tag_of(&self, room: &RoomName) -> Option<StreamTag> {
-        let name = StreamName::Room(room.clone());
-        self.streams.iter().find(|(_, s)| s.name == name).map(|(tag, _)| StreamTag(*tag))
+        self.streams.tag_of(&StreamName::Room(room.clone()))
     }
 
     /// The messages of a page of a stream that is followed.
     pub fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
-        let Some((tag, _)) = self.streams.iter().find(|(_, s)| s.name == *name) else {
-            return Vec::new();
-        };
+        let Some(tag) = self.streams.tag_of(name) else { return Vec::new() };
         let messages = Reader::new(&page.body).into_iter().flatten().flatten();
         messages
             .filter(|message| (page.first..=page.last).contains(&message.seq))
-            .filter_map(|message| self.message(*tag, &message))
+            .filter_map(|message| self.message(tag.0, &message))
             .collect()
     }
 
@@ -732,10 +632,8 @@ impl MemberState {
 
     fn take_body(&mut self, now: Now, via: Via, body: &[u8]) {
         let Ok(head) = batch::Head::read(body) else { return };
-        let jitter_us = self.jitter_us();
         let tag = head.tag.0;
-        let Some(stream) = self.streams.get_mut(&tag) else { return };
-        if let Ok(Some(from)) = stream.inbox.take(now.mono_us, via, body, jitter_us) {
+        if let Some(from) = self.streams.take(now.mono_us, via, tag, body) {
             self.show(now, tag, body, from);
             self.release(now, tag);
         }
@@ -743,14 +641,13 @@ impl MemberState {
 
     /// Shows what had to wait for what just came.
     fn release(&mut self, now: Now, tag: u32) {
-        let jitter_us = self.jitter_us();
-        while let Some(stream) = self.streams.get_mut(&tag) {
-            match stream.inbox.release(now.mono_us, jitter_us) {
-                None => return,
-                Some(Released::Body { body, from }) => self.show(now, tag, &body, from),
-                Some(Released::Gap { first, last, reason }) => {
+        for released in self.streams.release(now.mono_us, tag) {
+            match released {
+                Released::Body { body, from } => self.show(now, tag, &body, from),
+                Released::Gap { first, last, reason } => {
+                    let Some((name, _)) = self.streams.name_of(tag) else { return };
                     let range = Some((first, last));
-                    let gap = Event::Gap { stream: stream.name.clone(), range, reason };
+                    let gap = Event::Gap { stream: name.clone(), range, reason };
                     self.queue(Queued::Event(gap));
                 }
             }
@@ -758,11 +655,12 @@ impl MemberState {
     }
 
     fn show(&mut self, now: Now, tag: u32, body: &[u8], from: u64) {
-        let is_room = self.streams.get(&tag).is_some_and(|s| matches!(s.name, StreamName::Room(_)));
+        let name = self.streams.name_of(tag);
+        let is_room = name.is_some_and(|(name, _)| matches!(name, StreamName::Room(_)));
         if is_room && self.tap.is_some() {
-            match &mut self.live {
-                Some(live) if !live.is_ready => live.early_batches.push((from, body.to_vec())),
-                Some(_) | None => self.show_by_tap(body, from),
+            match &mut self.session {
+                SessionState::Joining(early) => early.batches.push((from, body.to_vec())),
+                SessionState::None | SessionState::Ready => self.show_by_tap(body, from),
             }
             return;
         }
@@ -782,46 +680,29 @@ impl MemberState {
 
     fn show_message(&mut self, now: Now, tag: u32, message: &MessageRef<'_>) {
         if let Some(message) = self.message(tag, message)
-            && !self.is_over(now, &message)
+            && !self.announcements.is_over(&message, now.wall_us)
         {
             self.queue(Queued::Event(Event::Message(message)));
         }
     }
 
-    /// Returns true for an announcement that is not shown: expired, cancelled, or shown before. The
-    /// server gives what is retained for a room with its join, and the stream may bring it as well.
-    fn is_over(&mut self, now: Now, message: &Message) -> bool {
-        let number = message.id.seq;
-        if message.notice.is_none() {
-            return false;
-        }
-        if self.cancelled.remove(&number) || has_expired(message, now.wall_us) {
-            return true;
-        }
-        let is_new = self.announced.insert(number);
-        if self.announced.len() > NOTICES_KEPT_MAX {
-            self.announced.pop_first();
-        }
-        !is_new
-    }
-
     /// A message as it is shown; none if it is not meant for this session.
     fn message(&self, tag: u32, message: &MessageRef<'_>) -> Option<Message> {
-        let stream = self.streams.get(&tag)?;
-        if message.withheld || !self.is_for_me(stream, message) {
+        let (name, stored) = self.streams.name_of(tag)?;
+        if message.withheld || !self.is_for_me(name, message) {
             return None;
         }
-        let run = (!stream.stored).then_some(self.run);
-        message_of(&stream.name, run, &self.user, message)
+        let run = (!stored).then_some(self.streams.boot());
+        message_of(name, run, &self.user, message)
     }
 
-    fn is_for_me(&self, stream: &Stream, message: &MessageRef<'_>) -> bool {
-        match &stream.name {
+    fn is_for_me(&self, stream: &StreamName, message: &MessageRef<'_>) -> bool {
+        match stream {
             StreamName::Room(_) => true,
             StreamName::Announcements => message.notice.is_some_and(|notice| {
                 let room = RoomName::existing(notice.room).ok().map(StreamName::Room);
                 notice.room.is_empty()
-                    || room.is_some_and(|room| self.streams.values().any(|s| s.name == room))
+                    || room.is_some_and(|room| self.streams.tag_of(&room).is_some())
             }),
             StreamName::Direct(with) if self.follows_all_of(with) => true,
             StreamName::Direct(with) => {
@@ -844,9 +725,9 @@ impl MemberState {
     }
 
     fn queue(&mut self, queued: Queued) {
-        match &mut self.live {
-            Some(live) if !live.is_ready => live.early.push_back(queued),
-            Some(_) | None => self.wakes.push_back(queued),
+        match &mut self.session {
+            SessionState::Joining(early) => early.events.push_back(queued),
+            SessionState::None | SessionState::Ready => self.wakes.push_back(queued),
         }
     }
 
@@ -854,7 +735,7 @@ impl MemberState {
 
     /// Queues a request; its answer comes with this serial number.
     pub fn ask(&mut self, request: &Request) -> u32 {
-        if self.live.is_some() {
+        if self.has_session() {
             return self.calls.send(&mut self.out, request, Purpose::of_caller(request));
         }
         // A request without a session has its answer now, and is not sent later.
@@ -869,7 +750,7 @@ impl MemberState {
     }
 
     fn ask_silently(&mut self, request: &Request) {
-        if self.live.is_some() {
+        if self.has_session() {
             self.calls.send_silently(&mut self.out, request);
         }
     }
@@ -877,7 +758,7 @@ impl MemberState {
     /// Follows something more; its messages come like the others.
     pub fn follow(&mut self, follow: Follow) {
         self.follows.follow.push(follow.clone());
-        if self.live.is_some() {
+        if self.has_session() {
             self.ask_to_follow(follow);
         }
     }
@@ -889,16 +770,16 @@ impl MemberState {
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
         let was_wanted = self.follows.follow.len() < before;
         let name = StreamName::Room(room.clone());
-        let found = self.streams.iter().find(|(_, s)| s.name == name).map(|(t, _)| *t);
-        if let Some(tag) = found {
-            self.drop_stream(tag);
-            self.ask_silently(&Request::Part { stream: StreamTag(tag), forget });
+        let found = self.streams.tag_of(&name);
+        if let Some(stream) = found {
+            self.drop_stream(stream.0);
+            self.ask_silently(&Request::Part { stream, forget });
         }
         was_wanted || found.is_some()
     }
 
     fn drop_stream(&mut self, tag: u32) {
-        self.streams.remove(&tag);
+        self.streams.remove(tag);
         if let Some(keys) = &mut self.keys {
             keys.forget(tag);
         }
@@ -912,7 +793,7 @@ impl MemberState {
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         debug_assert!(self.outbox.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         let room = match &to {
-            Address::Room(room) => self.identity_of(room),
+            Address::Room(room) => self.streams.identity_of(room),
             Address::Direct { .. } => None,
         };
         let counter = self.outbox.push(to, room, reply_to, text);
@@ -923,11 +804,10 @@ impl MemberState {
     /// Where there is no history another run of the server gives the sequence numbers again: a
     /// reply from before would be one to another message.
     fn give_up_replies(&mut self) {
-        let keeps_numbers =
-            |name: &StreamName| match self.streams.values().find(|s| s.name == *name) {
-                Some(stream) => stream.stored,
-                None => matches!(name, StreamName::Room(_)),
-            };
+        let keeps_numbers = |name: &StreamName| match self.streams.is_stored(name) {
+            Some(stored) => stored,
+            None => matches!(name, StreamName::Room(_)),
+        };
         let is_lost = |unacked: &Unacked| unacked.is_reply() && !keeps_numbers(&unacked.stream());
         let text = "the reply was not sent: the server restarted, and its message is gone";
         let refusal = Refusal::new(RefusalCode::Absent, text);
@@ -963,26 +843,29 @@ impl MemberState {
     fn submit_at(&mut self, at: usize) -> bool {
         let Some(unacked) = self.outbox.get(at) else { return true };
         let route = match unacked.to() {
-            Address::Direct { with, label } => match self.conversations.get(with) {
-                Some(tag) => Route::Conversation(*tag),
+            Address::Direct { with, label } => match self.streams.conversation(with) {
+                Some(tag) => Route::Conversation(tag),
                 None => {
                     let (user, label) = (with.clone(), label.clone());
                     self.open_conversation(user, label);
                     return true;
                 }
             },
-            Address::Room(name) => match unacked.room().or_else(|| self.identity_of(name)) {
-                Some(room) => Route::Room(room),
-                None if self.calls.is_joining(name) => return true,
-                None => {
-                    let text =
-                        format!("the message was not sent: this session does not follow {name}");
-                    let refusal = Refusal::new(RefusalCode::Absent, text);
-                    let refusals = self.outbox.give_up_at(at, &refusal);
-                    self.queue_refused(refusals);
-                    return false;
+            Address::Room(name) => {
+                match unacked.room().or_else(|| self.streams.identity_of(name)) {
+                    Some(room) => Route::Room(room),
+                    None if self.calls.is_joining(name) => return true,
+                    None => {
+                        let text = format!(
+                            "the message was not sent: this session does not follow {name}"
+                        );
+                        let refusal = Refusal::new(RefusalCode::Absent, text);
+                        let refusals = self.outbox.give_up_at(at, &refusal);
+                        self.queue_refused(refusals);
+                        return false;
+                    }
                 }
-            },
+            }
         };
         self.outbox.submit(at, route, self.wall_us, &mut self.out);
         true
@@ -1000,7 +883,7 @@ impl MemberState {
         match result {
             Ok(Reply::Opened(info)) => self.conversation_is(with, info.tag),
             Err(refusal)
-                if !self.conversations.contains_key(with) && !self.calls.is_opening(with) =>
+                if self.streams.conversation(with).is_none() && !self.calls.is_opening(with) =>
             {
                 let refusals = self.outbox.give_up_conversation(with, refusal);
                 self.queue_refused(refusals);
@@ -1011,15 +894,9 @@ impl MemberState {
 
     /// A conversation has this number in this run of the server: the texts for it are submitted.
     fn conversation_is(&mut self, with: &UserName, tag: StreamTag) {
-        if self.conversations.insert(with.clone(), tag).is_none() {
+        if self.streams.open_conversation(with, tag) {
             self.submit_waiting(|unacked| unacked.is_for(with));
         }
-    }
-
-    /// Returns the identity of a room that is followed, or was until the connection broke.
-    fn identity_of(&self, room: &RoomName) -> Option<RoomIdentity> {
-        let mut all = self.streams.values().chain(&self.before);
-        all.find(|s| matches!(&s.name, StreamName::Room(of) if of == room))?.room
     }
 
     fn queue_refused(&mut self, refusals: Vec<Refusal>) {
@@ -1030,10 +907,8 @@ impl MemberState {
 
     fn take_ack(&mut self, ack: &Ack) {
         for AckedText { counter, stream, seq } in self.outbox.ack(ack) {
-            if let Some(followed) = self.streams.values_mut().find(|s| s.name == stream) {
-                followed.acked = followed.acked.max(seq);
-            }
-            let run = (!ack.stored).then_some(self.run);
+            self.streams.acked(&stream, seq);
+            let run = (!ack.stored).then_some(self.streams.boot());
             let id = MessageId { stream, run, seq };
             self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
         }
@@ -1045,10 +920,10 @@ impl MemberState {
     /// Wants the broadcast channel of a stream joined. Where it was joined before, its key is
     /// another one.
     fn hear(&mut self, tag: StreamTag, channel: Channel) {
-        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
+        let Some(is_heard) = self.streams.is_heard_on(tag, &channel) else { return };
         let Some(keys) = &mut self.keys else { return };
         keys.add(tag.0, &channel.key);
-        if stream.heard_at != Some((channel.group, channel.port)) {
+        if !is_heard {
             self.wishes.push(Wish::Hear(tag, channel));
         }
     }
@@ -1061,8 +936,9 @@ impl MemberState {
         charge_bytes: Option<u64>,
         slot: Slot,
     ) {
-        let Some(stream) = self.streams.get_mut(&tag.0) else { return };
-        stream.heard_at = charge_bytes.map(|_| (channel.group, channel.port));
+        if !self.streams.set_heard_on(tag, charge_bytes.map(|_| channel)) {
+            return;
+        }
         let request = match charge_bytes {
             Some(charge_bytes) => Request::Listening { stream: tag, charge_bytes, slot },
             None => Request::Deaf { stream: tag },
@@ -1072,36 +948,33 @@ impl MemberState {
 
     /// A sign of life.
     pub fn say_alive(&mut self) {
-        if self.live.is_some() && self.out.is_empty() {
+        if self.has_session() && self.out.is_empty() {
             frame::put(&mut self.out, Kind::Pong, |_| {});
         }
     }
 
     /// Asks for what is missing and reports what was delivered, when it is time.
     pub fn tick(&mut self, now_us: u64) {
-        for stream in self.streams.values_mut() {
-            if let Some((first, last)) = stream.inbox.repair_due(now_us) {
-                control::put_repair(&mut self.out, stream.inbox.tag(), first, last);
-            }
-            if let Some(report) = stream.inbox.report_due(now_us) {
-                control::put_report(&mut self.out, &report);
-            }
-        }
+        self.streams.put_due(now_us, &mut self.out);
     }
 
     /// Whether [`MemberState::tick`] would ask for what is missing.
     pub fn is_repair_due(&self, now_us: u64) -> bool {
-        self.streams.values().any(|stream| stream.inbox.is_repair_due(now_us))
+        self.streams.is_repair_due(now_us)
     }
 
     /// When [`MemberState::tick`] has something to do, if nothing comes.
     pub fn tick_at_us(&self) -> Option<u64> {
-        self.streams.values().filter_map(|s| s.inbox.deadline_us()).min()
+        self.streams.deadline_us()
     }
 
     /// The session is gone; whether everything had been joined.
     pub fn end(&mut self, reason: &str) -> bool {
-        let Some(live) = self.live.take() else { return false };
+        let session = std::mem::replace(&mut self.session, SessionState::None);
+        if matches!(session, SessionState::None) {
+            return false;
+        }
+        let was_ready = matches!(session, SessionState::Ready);
         // In the next session the server may no longer know what this one submitted.
         let earlier = self.outbox.earlier(self.wall_us);
         self.hello.submitted = earlier.highest;
@@ -1109,42 +982,30 @@ impl MemberState {
         self.out.clear();
         self.wishes.clear();
         self.keys = None;
-        if live.is_ready {
-            self.before = self.streams.drain().map(|(_, s)| s).collect();
-            self.before_run = self.run;
-            self.before_epoch = self.epoch;
+        self.streams.end(was_ready);
+        match session {
+            SessionState::None => {}
             // A try to come back that failed is not told each time.
-            self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
-        } else if !planted(Fault::EarlyNewsLost) {
-            self.wakes.extend(live.early.into_iter().filter(|queued| !comes_again(queued)));
+            SessionState::Ready => {
+                self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+            }
+            SessionState::Joining(_) if planted(Fault::EarlyNewsLost) => {}
+            SessionState::Joining(early) => {
+                self.wakes.extend(early.events.into_iter().filter(|queued| !comes_again(queued)));
+            }
         }
         // Behind the news of the end, so that everybody knows why.
         for serial in self.calls.end() {
             self.unanswered(serial);
         }
-        self.streams.clear();
-        self.cancelled.clear();
-        self.announced.clear();
-        live.is_ready
-    }
-
-    fn jitter_us(&mut self) -> u64 {
-        // xorshift: spreads the members' questions over a few milliseconds, nothing more.
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
-        self.jitter % (REPAIR_DELAY_MS_MAX * 1000)
+        self.announcements = AnnouncementFilter::default();
+        was_ready
     }
 }
 
 /// Returns true if the next session brings it once more. All else has changed the state already.
 fn comes_again(queued: &Queued) -> bool {
     matches!(queued, Queued::Event(Event::Message(_) | Event::Gap { .. } | Event::Offer { .. }))
-}
-
-fn has_expired(message: &Message, now_us: i64) -> bool {
-    let expires = message.notice.as_ref().and_then(|notice| notice.expires_wall_us);
-    expires.is_some_and(|at| at <= now_us)
 }
 
 #[cfg(test)]
@@ -1156,8 +1017,9 @@ mod tests {
             frames::SubmitTo,
             hub::{Action, Chunk, Hub, Rules},
             member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
+            message::RunId,
             request::Announce,
-            stream_id::RoomId,
+            stream_id::{RoomId, RoomIdentity, StreamLabel},
         },
         wire::frame::PROTOCOL_VERSION,
     };

@@ -19,7 +19,11 @@ const FLOORS: &[&[&str]] = &[
 const PURE: &[&str] = &[
     "chat/",
     "wire/",
-    "client/member_state.rs",
+    "client/announcements.rs",
+    "client/calls.rs",
+    "client/member_state",
+    "client/outbox.rs",
+    "client/streams.rs",
     "command/render.rs",
     "command/json.rs",
     "command/run/batch.rs",
