@@ -110,8 +110,8 @@ pub enum Told {
 }
 
 impl Link {
-    /// Connects and says hello. The answer is read when it is first needed, so that what follows can go
-    /// with it in one write.
+    /// Connects and says hello. The answer is read when it is first needed, so that what follows
+    /// can go with it in one write.
     ///
     /// # Errors
     /// If there is no server that can be trusted.
@@ -218,7 +218,8 @@ impl Link {
         Ok(())
     }
 
-    /// What the server said before it closed the connection, if it said why; else the failure itself.
+    /// What the server said before it closed the connection, if it said why; else the failure
+    /// itself.
     fn last_words(&mut self, e: LinkError) -> LinkError {
         if !matches!(e, LinkError::Ended(_)) {
             return e;

@@ -1,8 +1,9 @@
-//! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
+//! A member: listens to streams over session and broadcast, in order and without doubles, and comes
+//! back by itself.
 //!
 //! The caller's own thread waits for both at once ([`Intake`]; on Windows two threads read for it).
-//! What comes goes through the member's [`MemberState`], which puts it in order. Correctness never depends on
-//! the broadcast channel: what does not come by it is asked for by session.
+//! What comes goes through the member's [`MemberState`], which puts it in order. Correctness never
+//! depends on the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
     cell::Cell,
@@ -50,8 +51,8 @@ pub enum Wake<T> {
     Event(Event),
     /// A submit stands.
     Sent(Sent),
-    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was stored: it is
-    /// not submitted again, and the text says which message it is.
+    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was
+    /// stored: it is not submitted again, and the text says which message it is.
     Refused(Refusal),
     /// Something more could not be followed, or not any more; everything else goes on.
     NotFollowed(Follow, Refusal),
@@ -148,8 +149,8 @@ impl<T> Postbox<T> {
         sent
     }
 
-    /// Sends what overtakes all other letters and all that [`Member::wait`] has to tell, such as a signal;
-    /// false if the last urgent letter was not taken yet.
+    /// Sends what overtakes all other letters and all that [`Member::wait`] has to tell, such as a
+    /// signal; false if the last urgent letter was not taken yet.
     pub fn send_urgent(&self, letter: T) -> bool {
         let sent = self.urgent.try_send(letter).is_ok();
         self.waker.wake();
@@ -222,9 +223,9 @@ impl Member {
         Ok(member)
     }
 
-    /// Begins without a session, and tries to have one as long as it is waited for ([`Member::wait`]): for
-    /// who has something else to do. Each time there is one, [`Event::Ready`] tells; what is refused then
-    /// is told, and everything else goes on.
+    /// Begins without a session, and tries to have one as long as it is waited for
+    /// ([`Member::wait`]): for who has something else to do. Each time there is one,
+    /// [`Event::Ready`] tells; what is refused then is told, and everything else goes on.
     #[must_use]
     pub fn begin(places: Places, hello: Hello, follows: Follows) -> Self {
         let mut member = Self::new(places, hello, follows);
@@ -304,9 +305,10 @@ impl Member {
         self.state.has_shown_all()
     }
 
-    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the buffer,
-    /// in order, and no event is made of it: for whoever has many to take. It is called by whoever waits for
-    /// this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added to).
+    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the
+    /// buffer, in order, and no event is made of it: for whoever has many to take. It is called by
+    /// whoever waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was
+    /// added to).
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
         self.state.tap = Some(Box::new(tap));
     }
@@ -380,8 +382,8 @@ impl Member {
         }
     }
 
-    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may then
-    /// write out what it has gathered.
+    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may
+    /// then write out what it has gathered.
     pub fn is_quiet(&mut self) -> bool {
         if !self.state.has_wakes() && self.intake.is_some() {
             self.take_or_lose(None, Some(Duration::ZERO));
@@ -394,7 +396,8 @@ impl Member {
         self.intake.as_ref().map_or(Ok(()), |intake| poller.watch(number, intake))
     }
 
-    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session stands.
+    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session
+    /// stands.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
         self.intake.as_mut()?.receive(buffer)
     }
@@ -419,7 +422,8 @@ impl Member {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be watched anew.
+    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be
+    /// watched anew.
     pub(super) fn end_turn(&mut self, buffer: &mut [u8]) -> bool {
         self.catch_up(buffer);
         self.state.tick(os::monotonic_us());
@@ -503,7 +507,8 @@ impl Member {
         }
     }
 
-    /// Does what the state wants done, and writes what it has to say; whether other sockets are open now.
+    /// Does what the state wants done, and writes what it has to say; whether other sockets are
+    /// open now.
     fn settle(&mut self) -> bool {
         let Some(intake) = &mut self.intake else { return false };
         let wishes = std::mem::take(&mut self.state.wishes);
@@ -539,28 +544,29 @@ impl Member {
         self.state.part(room, forget)
     }
 
-    /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted again after
-    /// a broken connection, and stored once.
+    /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted
+    /// again after a broken connection, and stored once.
     ///
     /// The caller keeps [`Member::unacked`] below its limit.
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         self.state.say(to, reply_to, text)
     }
 
-    /// Counters ([`Member::say`]) of what was refused since this was last asked: more than [`Wake::Refused`]
-    /// tells.
+    /// Counters ([`Member::say`]) of what was refused since this was last asked: more than
+    /// [`Wake::Refused`] tells.
     pub fn take_refused(&mut self) -> Vec<u64> {
         self.state.take_refused()
     }
 
-    /// What the numbers of a room that it follows belong to; if that changes, they mean something else.
+    /// What the numbers of a room that it follows belong to; if that changes, they mean something
+    /// else.
     #[must_use]
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         self.state.numbering_of(room)
     }
 
-    /// Lets the server know that this process lives, without reading what it has to say: for who takes no
-    /// more just now.
+    /// Lets the server know that this process lives, without reading what it has to say: for who
+    /// takes no more just now.
     pub fn say_alive(&mut self) {
         self.state.say_alive();
         self.settle();

@@ -45,8 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that the command line would use: the one named (a name, or a directory with a `/`),
-    /// else `MOOT_SERVER`, else the host's, else the user's own.
+    /// The server that the command line would use: the one named (a name, or a directory with a
+    /// `/`), else `MOOT_SERVER`, else the host's, else the user's own.
     ///
     /// # Errors
     /// If the name is none, or there is no place for it.
@@ -86,7 +86,8 @@ impl Server {
     /// If there is no server that can be trusted.
     pub fn link(&self) -> Result<Link, LinkError> {
         let mut link = self.begin()?;
-        // Nobody knows when its first question comes, and a server does not wait long for a handshake.
+        // Nobody knows when its first question comes, and a server does not wait long for a
+        // handshake.
         link.welcome()?;
         Ok(link)
     }
@@ -140,22 +141,16 @@ impl Server {
         }
     }
 
-    /// Listens. What is said after this returns is not missed; when the server ends, the member comes
-    /// back by itself and goes on where it stood.
+    /// Listens. What is said after this returns is not missed; when the server ends, the member
+    /// comes back by itself and goes on where it stood.
     ///
     /// ```no_run
-    /// use moot::{
-    ///     chat::request::{Begin, Follow},
-    ///     client::{Event, Server, Wake},
-    /// };
+    /// use moot::{ chat::request::{Begin, Follow}, client::{Event, Server, Wake}, };
     ///
-    /// let room = "dev".parse()?;
-    /// let mut member = Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?;
-    /// loop {
-    ///     if let Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) {
-    ///         println!("{}: {}", message.from, message.text);
-    ///     }
-    /// }
+    /// let room = "dev".parse()?; let mut member =
+    /// Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?; loop { if let
+    /// Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) { println!("{}: {}",
+    /// message.from, message.text); } }
     /// # #[allow(unreachable_code)]
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -249,7 +244,8 @@ impl Link {
         }
     }
 
-    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some time.
+    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some
+    /// time.
     ///
     /// # Errors
     /// A refusal, or the connection's failure.
@@ -272,7 +268,8 @@ impl Link {
         self.receipt(NoticeId::Number(number)).map(Announced::Receipt)
     }
 
-    /// Waits for the server's word that there is nothing more to wait for, or for the time to be out.
+    /// Waits for the server's word that there is nothing more to wait for, or for the time to be
+    /// out.
     fn wait_until_covered(&mut self, number: u64, until: Instant) -> Result<(), LinkError> {
         let covers = |event: &Event| *event == Event::Covered { number };
         if self.take_events().iter().any(covers) {
