@@ -13,7 +13,7 @@ use std::{
 use super::{
     args::SendArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input, json,
     past::stream_of,
     render,

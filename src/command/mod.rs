@@ -9,7 +9,7 @@ mod bench;
 mod connect;
 mod doctor;
 mod exec;
-mod exit;
+mod exit_code;
 mod input;
 mod interrupt;
 mod join;
@@ -41,7 +41,7 @@ pub use interrupt::interrupt;
 use self::{
     args::Verb,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     output::Output,
 };
 use crate::os;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     args::{Color, Global},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, render,
     time::Clock,
 };

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::{
     args::SendArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input, json, lines,
     past::stream_of,
     render,

@@ -8,7 +8,7 @@ use std::{
 use super::{
     args::StatusArgs,
     connect::{Context, open},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, metrics,
     output::Output,
     render,

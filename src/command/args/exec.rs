@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Command};
 
 use crate::{
-    command::exit::{Exit, Failure},
+    command::exit_code::{Exit, Failure},
     limits::ANSWER_JOBS_MAX,
 };
 

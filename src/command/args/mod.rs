@@ -16,7 +16,7 @@ use clap::{
 use regex::Regex;
 
 use super::{
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     output::Output,
     time::{Moment, When},
 };

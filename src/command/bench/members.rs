@@ -24,7 +24,7 @@ use crate::{
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
-        exit::{Exit, Failure},
+        exit_code::{Exit, Failure},
     },
     limits::BENCH_SENDERS_MAX,
     os,

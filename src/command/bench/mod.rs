@@ -13,7 +13,7 @@ use self::{members::Members, senders::Senders};
 use super::{
     args::{BenchArgs, BenchRate},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt::{self, Leave},
 };
 use crate::{

@@ -21,7 +21,7 @@ use crate::{
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
-        exit::{Exit, Failure},
+        exit_code::{Exit, Failure},
     },
     limits::{FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os,

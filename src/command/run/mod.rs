@@ -39,7 +39,7 @@ pub(super) use self::{result::RunResult, words::title};
 use super::{
     args::{RunArgs, check_will},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt,
     output::Output,
 };
