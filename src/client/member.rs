@@ -32,7 +32,7 @@ use crate::{
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
     session::Connection,
-    wire::hello::{Hello, Refused},
+    wire::hello::Hello,
 };
 
 pub use super::member_state::{Address, Follows};
@@ -251,7 +251,7 @@ impl Member {
     pub fn adopt(&mut self, connection: Connection, within: Duration) -> Result<(), LinkError> {
         let done = self.connect(connection, Some(Instant::now() + within));
         if let Err(LinkError::Refused(refused)) = &done
-            && is_for_good(refused)
+            && refused.code.is_final()
         {
             self.reconnects = false;
         }
@@ -628,7 +628,7 @@ impl Member {
         let places = os::located(&self.places);
         let Ok(connection) = Connection::open(&places.socket(), wait) else { return };
         match self.connect(connection, Some(now + wait)) {
-            Err(LinkError::Refused(refused)) if is_for_good(&refused) => {
+            Err(LinkError::Refused(refused)) if refused.code.is_final() => {
                 // Trying again would not change that.
                 self.reconnects = false;
                 self.state.tell(Queued::Ended(LinkError::Refused(refused)));
@@ -664,11 +664,6 @@ impl Member {
     pub fn quit(mut self) {
         self.say_good_bye();
     }
-}
-
-/// Trying again would not change that: not permitted, or another version.
-fn is_for_good(refused: &Refused) -> bool {
-    matches!(refused.code, 4 | 7)
 }
 
 fn take(state: &mut MemberState, came: Came<'_>, failed: &mut Option<LinkError>) {

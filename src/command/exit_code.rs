@@ -9,6 +9,7 @@ use crate::{
     os::PlaceError,
     presence::ReadError,
     session::ConnectError,
+    wire::hello::RefusedCode,
 };
 
 /// Exit codes of the command line contract.
@@ -138,9 +139,11 @@ impl From<LinkError> for Failure {
             LinkError::Refusal(refusal) => refusal.into(),
             LinkError::Refused(refused) => {
                 let exit = match refused.code {
-                    4 => Exit::Denied,
-                    7 => Exit::Version,
-                    _ => Exit::Failed,
+                    RefusedCode::Denied => Exit::Denied,
+                    RefusedCode::Version => Exit::Version,
+                    RefusedCode::Failed | RefusedCode::Input | RefusedCode::Other(_) => {
+                        Exit::Failed
+                    }
                 };
                 Self::new(exit, refused.text)
             }

@@ -385,7 +385,7 @@ impl Sender<'_> {
     fn lose(&mut self, context: &Context, e: LinkError) -> Result<(), Failure> {
         let comes_back = match &e {
             LinkError::Ended(_) | LinkError::Io(_) => true,
-            LinkError::Refused(refused) => !matches!(refused.code, 4 | 7),
+            LinkError::Refused(refused) => !refused.code.is_final(),
             LinkError::Connect(_)
             | LinkError::Refusal(_)
             | LinkError::TimedOut

@@ -24,7 +24,7 @@ use crate::{
     session::Accepted,
     wire::{
         frame::{self, Kind},
-        hello::{self, Refused},
+        hello::{self, Refused, RefusedCode},
     },
 };
 
@@ -145,7 +145,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
 
 /// Says why, as far as the socket takes it at once.
 fn turn_away(socket: &Accepted, why: &str) {
-    let refused = Refused::new(1, why.to_owned());
+    let refused = Refused::new(RefusedCode::Failed, why.to_owned());
     let mut bytes = Vec::new();
     frame::put(&mut bytes, Kind::Refused, |body| hello::put(body, &refused));
     socket.say_at_once(&bytes);

@@ -31,7 +31,7 @@ use crate::{
     wire::{
         control,
         frame::{self, Kind, PROTOCOL_VERSION, Parsed},
-        hello::{self, Bye, Hello, Refused, Welcome},
+        hello::{self, Bye, Hello, Refused, RefusedCode, Welcome},
     },
 };
 
@@ -289,15 +289,15 @@ impl Conn {
 
     /// Says why, and ends it once that is written.
     pub(super) fn good_bye(&self, reason: &str) {
-        self.end(reason, 0);
+        self.end(reason, None);
     }
 
     /// The same, for whoever is not to come back by itself.
     pub(super) fn turn_out(&self, reason: &str) {
-        self.end(reason, 4);
+        self.end(reason, Some(RefusedCode::Denied));
     }
 
-    fn end(&self, reason: &str, code: u8) {
+    fn end(&self, reason: &str, code: Option<RefusedCode>) {
         let bye = Bye { reason: echo(reason).to_owned(), code };
         self.output.borrow_mut().put(|out| {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
@@ -685,7 +685,7 @@ impl Conn {
                 hello.protocol,
                 echo(&hello.version)
             );
-            self.refuse(7, text);
+            self.refuse(RefusedCode::Version, text);
             return Ok(());
         }
         if !self.standing.admitted {
@@ -702,9 +702,11 @@ impl Conn {
             inner.hub.open(core.now(), self.id, self.peer.clone(), hello.for_hub())
         {
             let code = match refusal.code {
-                RefusalCode::Input => 2,
-                RefusalCode::Denied => 4,
-                RefusalCode::Failed | RefusalCode::Absent | RefusalCode::UnknownSubmit => 1,
+                RefusalCode::Input => RefusedCode::Input,
+                RefusalCode::Denied => RefusedCode::Denied,
+                RefusalCode::Failed | RefusalCode::Absent | RefusalCode::UnknownSubmit => {
+                    RefusedCode::Failed
+                }
             };
             self.refuse(code, refusal.text);
             return Ok(());
@@ -738,10 +740,10 @@ impl Conn {
             "this server does not admit {} (`allow` in its moot.toml): not permitted; --server own uses your own server",
             self.peer.user
         );
-        self.refuse(4, text);
+        self.refuse(RefusedCode::Denied, text);
     }
 
-    fn refuse(&self, code: u8, text: String) {
+    fn refuse(&self, code: RefusedCode, text: String) {
         self.phase.set(Phase::Frozen);
         self.put(Kind::Refused, &Refused::new(code, text));
     }
@@ -753,7 +755,7 @@ impl Conn {
             return Ok(());
         }
         let text = "only the server's own user and root may stop it".to_owned();
-        self.put(Kind::Refused, &Refused::new(4, text));
+        self.put(Kind::Refused, &Refused::new(RefusedCode::Denied, text));
         Ok(())
     }
 

@@ -170,7 +170,8 @@ impl Session {
             }
             13 => match tape.chance(4) {
                 true => {
-                    let bye = Bye { reason: text(tape)?, code: tape.byte() };
+                    let (reason, number) = (text(tape)?, tape.byte());
+                    let bye = Bye { reason, code: (number != 0).then(|| number.into()) };
                     frame::put(&mut bytes, Kind::Bye, |to| put(to, &bye));
                 }
                 false => {

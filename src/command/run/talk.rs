@@ -234,5 +234,5 @@ impl Talker {
 }
 
 fn is_for_good(e: &LinkError) -> bool {
-    matches!(e, LinkError::Refused(refused) if matches!(refused.code, 4 | 7))
+    matches!(e, LinkError::Refused(refused) if refused.code.is_final())
 }
