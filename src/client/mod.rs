@@ -22,7 +22,7 @@ mod streams;
 
 pub use crowd::Crowd;
 pub use event::Event;
-pub use link::{Link, LinkError, Sent, Told, id_of};
+pub use link::{Link, LinkError, Sent, ServerFrame, id_of};
 pub use member::{Address, Follows, Mailbox, Member, Postbox, Wake};
 pub use past::Search;
 pub use server::{Announced, Server};

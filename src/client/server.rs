@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    link::{Link, LinkError, Sent, Told, id_of},
+    link::{Link, LinkError, Sent, ServerFrame, id_of},
     member::{Follows, Member},
 };
 use crate::{
@@ -231,15 +231,18 @@ impl Link {
         self.queue_submit(&Submit { first, to, to_label, lines });
         loop {
             match self.wait()? {
-                Told::Ack(ack) => {
+                ServerFrame::Ack(ack) => {
                     let run = self.welcome()?.run;
                     let (members, counter) = (ack.members, ack.first);
                     return Ok(Sent { id: id_of(stream, &ack, run), members, counter });
                 }
-                Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                Told::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
-                Told::Event(Event::Ping) => self.pong(),
-                Told::Event(_) | Told::Reply(..) | Told::Batch(_) | Told::Status(_) => {}
+                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                ServerFrame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
+                ServerFrame::Event(Event::Ping) => self.pong(),
+                ServerFrame::Event(_)
+                | ServerFrame::Reply(..)
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_) => {}
             }
         }
     }
@@ -278,8 +281,8 @@ impl Link {
         self.set_deadline(Some(until));
         loop {
             match self.wait() {
-                Ok(Told::Event(event)) if covers(&event) => return Ok(()),
-                Ok(Told::Event(Event::Ping)) => self.pong(),
+                Ok(ServerFrame::Event(event)) if covers(&event) => return Ok(()),
+                Ok(ServerFrame::Event(Event::Ping)) => self.pong(),
                 Ok(_) => {}
                 Err(LinkError::TimedOut) => return Ok(()),
                 Err(e) => return Err(e),

@@ -28,7 +28,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         text::{TextError, counted, without_colors},
     },
-    client::{Link, LinkError, Sent, Told, id_of},
+    client::{Link, LinkError, Sent, ServerFrame, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os::{self, Places},
     session::{ConnectError, Connection},
@@ -302,14 +302,19 @@ impl Sender<'_> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.set_deadline(Some(context.deadline()));
         match link.wait() {
-            Ok(Told::Ack(ack)) => self.take_ack(context, &ack)?,
-            Ok(Told::Nack { first, count, refusal }) => {
+            Ok(ServerFrame::Ack(ack)) => self.take_ack(context, &ack)?,
+            Ok(ServerFrame::Nack { first, count, refusal }) => {
                 self.take_refusal(context, first..first.saturating_add(count.into()), refusal)?;
             }
-            Ok(Told::Event(Event::Spelled(room))) => self.target = Target::Room(room),
+            Ok(ServerFrame::Event(Event::Spelled(room))) => self.target = Target::Room(room),
             // It goes on, only slower.
-            Ok(Told::Event(Event::Slowed)) => context.out.note(render::SLOWED),
-            Ok(Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_)) => {}
+            Ok(ServerFrame::Event(Event::Slowed)) => context.out.note(render::SLOWED),
+            Ok(
+                ServerFrame::Reply(..)
+                | ServerFrame::Event(_)
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_),
+            ) => {}
             Err(e) => self.lose(context, e)?,
         }
         self.answer(context)

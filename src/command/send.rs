@@ -21,7 +21,7 @@ use crate::{
         request::Request,
         text::{Text, TextError},
     },
-    client::{Link, LinkError, Sent, Told, id_of},
+    client::{Link, LinkError, Sent, ServerFrame, id_of},
     limits::TEXT_BYTES_MAX,
 };
 
@@ -58,18 +58,21 @@ fn wait_for_ack(context: &Context, link: &mut Link, args: &SendArgs) -> Result<S
     let mut target = args.target.clone();
     loop {
         match link.wait()? {
-            Told::Ack(ack) => {
+            ServerFrame::Ack(ack) => {
                 let id = id_of(stream_of(&target), &ack, link.welcome()?.run);
                 return Ok(Sent { id, members: ack.members, counter: ack.first });
             }
-            Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-            Told::Event(Event::Spelled(room)) => target = Target::Room(room),
-            Told::Event(Event::Slowed) => {
+            ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+            ServerFrame::Event(Event::Spelled(room)) => target = Target::Room(room),
+            ServerFrame::Event(Event::Slowed) => {
                 // It goes on, only slower.
                 link.set_deadline(Some(context.deadline()));
                 context.out.note(render::SLOWED);
             }
-            Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
+            ServerFrame::Reply(..)
+            | ServerFrame::Event(_)
+            | ServerFrame::Batch(_)
+            | ServerFrame::Status(_) => {}
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     chat::{
         batch::{self, MessageRef, Reader},
         clock::Now,
-        event::{Event as Told, GapReason},
+        event::{Event as ServerEvent, GapReason},
         frames::{ANNOUNCEMENTS, Frame},
         inbox::{Released, Via},
         message::{Message, StreamName},
@@ -252,18 +252,18 @@ impl MemberState {
         self.submit_more();
     }
 
-    pub(super) fn take_event(&mut self, now: Now, event: Told) {
+    pub(super) fn take_event(&mut self, now: Now, event: ServerEvent) {
         match event {
-            Told::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
-            Told::Heads(heads) => self.streams.record_heads(now.mono_us, heads),
-            Told::Gap { stream, first, last, reason } => {
+            ServerEvent::Ping => frame::put(&mut self.out, Kind::Pong, |_| {}),
+            ServerEvent::Heads(heads) => self.streams.record_heads(now.mono_us, heads),
+            ServerEvent::Gap { stream, first, last, reason } => {
                 if self.streams.record_gap(stream, (first, last), reason) {
                     self.release(now, stream.0);
                 }
             }
-            Told::Opened(info) => self.add(&info),
-            Told::Channel { stream, channel } => self.hear(stream, channel),
-            Told::Retained { body } => {
+            ServerEvent::Opened(info) => self.add(&info),
+            ServerEvent::Channel { stream, channel } => self.hear(stream, channel),
+            ServerEvent::Retained { body } => {
                 for message in Reader::new(&body).into_iter().flatten().flatten() {
                     if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
                         && !self.announcements.is_over(&message, now.wall_us)
@@ -272,62 +272,69 @@ impl MemberState {
                     }
                 }
             }
-            Told::Cancelled { number, by } => {
+            ServerEvent::Cancelled { number, by } => {
                 let next = self.streams.next_of(ANNOUNCEMENTS);
                 if self.announcements.cancel(number, next) {
                     self.queue(Queued::Event(Event::Cancelled { number, by }));
                 }
             }
-            Told::Invited { room, user, by } => {
+            ServerEvent::Invited { room, user, by } => {
                 self.queue(Queued::Event(Event::Invited { room, user, by }));
             }
-            Told::Slowed => self.queue(Queued::Event(Event::Slowed)),
-            Told::Joined { stream, .. }
-            | Told::Left { stream, .. }
-            | Told::Topic { stream, .. }
-            | Told::Deleted { stream }
-            | Told::Removed { stream, .. }
-            | Told::Offer { stream, .. }
-            | Told::Answered { stream, .. }
-            | Told::Abandoned { stream, .. } => {
+            ServerEvent::Slowed => self.queue(Queued::Event(Event::Slowed)),
+            ServerEvent::Joined { stream, .. }
+            | ServerEvent::Left { stream, .. }
+            | ServerEvent::Topic { stream, .. }
+            | ServerEvent::Deleted { stream }
+            | ServerEvent::Removed { stream, .. }
+            | ServerEvent::Offer { stream, .. }
+            | ServerEvent::Answered { stream, .. }
+            | ServerEvent::Abandoned { stream, .. } => {
                 if let Some(room) = self.streams.room_of(stream) {
                     self.take_room_event(stream, room, event);
                 }
             }
-            Told::Covered { .. } | Told::Bye { .. } | Told::Spelled(_) => {}
+            ServerEvent::Covered { .. } | ServerEvent::Bye { .. } | ServerEvent::Spelled(_) => {}
         }
     }
 
-    pub(super) fn take_room_event(&mut self, stream: StreamTag, room: RoomName, event: Told) {
+    pub(super) fn take_room_event(
+        &mut self,
+        stream: StreamTag,
+        room: RoomName,
+        event: ServerEvent,
+    ) {
         let event = match event {
-            Told::Joined { member, .. } => Event::Joined { room, member },
-            Told::Left { member, cause, .. } => Event::Left { room, member, cause },
-            Told::Topic { topic, .. } => Event::Topic { room, topic },
-            Told::Deleted { .. } => {
+            ServerEvent::Joined { member, .. } => Event::Joined { room, member },
+            ServerEvent::Left { member, cause, .. } => Event::Left { room, member, cause },
+            ServerEvent::Topic { topic, .. } => Event::Topic { room, topic },
+            ServerEvent::Deleted { .. } => {
                 self.lose_room(stream, &room);
                 Event::Deleted { room }
             }
-            Told::Removed { by, banned, .. } => {
+            ServerEvent::Removed { by, banned, .. } => {
                 self.lose_room(stream, &room);
                 Event::Removed { room, by, banned }
             }
-            Told::Offer { seq, before, .. } => Event::Offer { room, stream, seq, before },
-            Told::Answered { seq, by, failed, silent, .. } => {
+            ServerEvent::Offer { seq, before, .. } => Event::Offer { room, stream, seq, before },
+            ServerEvent::Answered { seq, by, failed, silent, .. } => {
                 Event::Answered { room, seq, by, failed, silent }
             }
-            Told::Abandoned { seq, by, cause, .. } => Event::Abandoned { room, seq, by, cause },
-            Told::Ping
-            | Told::Heads(_)
-            | Told::Gap { .. }
-            | Told::Opened(_)
-            | Told::Channel { .. }
-            | Told::Retained { .. }
-            | Told::Cancelled { .. }
-            | Told::Invited { .. }
-            | Told::Slowed
-            | Told::Covered { .. }
-            | Told::Bye { .. }
-            | Told::Spelled(_) => return,
+            ServerEvent::Abandoned { seq, by, cause, .. } => {
+                Event::Abandoned { room, seq, by, cause }
+            }
+            ServerEvent::Ping
+            | ServerEvent::Heads(_)
+            | ServerEvent::Gap { .. }
+            | ServerEvent::Opened(_)
+            | ServerEvent::Channel { .. }
+            | ServerEvent::Retained { .. }
+            | ServerEvent::Cancelled { .. }
+            | ServerEvent::Invited { .. }
+            | ServerEvent::Slowed
+            | ServerEvent::Covered { .. }
+            | ServerEvent::Bye { .. }
+            | ServerEvent::Spelled(_) => return,
         };
         self.queue(Queued::Event(event));
     }

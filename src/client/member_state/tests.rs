@@ -3,7 +3,7 @@ use crate::{
     chat::{
         batch::{Builder, Draft},
         clock::Now,
-        event::{Event as Told, GapReason},
+        event::{Event as ServerEvent, GapReason},
         frames::{Ack, Frame, SubmitTo},
         hub::{Action, Chunk, Hub, Rules},
         inbox::Via,
@@ -321,7 +321,7 @@ fn direct_messages_keep_their_order_while_a_conversation_opens() {
     // Another member of this user opened it meanwhile.
     let name = StreamLabel::Direct(bob());
     let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
-    state.take_event(Now { mono_us: 1, wall_us: 1 }, Told::Opened(info));
+    state.take_event(Now { mono_us: 1, wall_us: 1 }, ServerEvent::Opened(info));
     let second = state.say(to_bob(), None, "two".to_owned());
     answer_open(&mut state, 9, Ok(()));
     assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
@@ -446,10 +446,10 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     tell(&mut state, muted);
     let rooms = Reply::Rooms { rooms: Vec::new(), more: false };
     tell(&mut state, Frame::Reply { serial: asked, result: Ok(rooms) });
-    let removed = Told::Removed { stream: StreamTag(8), by: bob(), banned: false };
+    let removed = ServerEvent::Removed { stream: StreamTag(8), by: bob(), banned: false };
     tell(&mut state, Frame::Event(removed));
-    tell(&mut state, Frame::Event(Told::Deleted { stream: StreamTag(7) }));
-    let gap = Told::Gap { stream: StreamTag(7), first: 1, last: 2, reason: GapReason::Run };
+    tell(&mut state, Frame::Event(ServerEvent::Deleted { stream: StreamTag(7) }));
+    let gap = ServerEvent::Gap { stream: StreamTag(7), first: 1, last: 2, reason: GapReason::Run };
     tell(&mut state, Frame::Event(gap));
     // The last join is refused only in the next session.
     state.end("lost again");
