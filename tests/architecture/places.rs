@@ -134,7 +134,8 @@ const THREADS: &[&str] = &[
     "tui/mod.rs",
     "tui/terminal.rs",
 ];
-const TASKS: &[&str] = &["server/accept.rs", "server/conn.rs", "server/core.rs", "server/mod.rs"];
+const TASKS: &[&str] =
+    &["server/accept.rs", "server/core.rs", "server/lifecycle.rs", "server/session_task.rs"];
 
 /// Returns true if the code contains the path as a word of its own: `String::` is not `ring::`.
 fn names(code: &str, path: &str) -> bool {
