@@ -22,14 +22,44 @@ use crate::{
     },
 };
 
+/// Phase of a connection, changed by [`Conn::open`], [`Conn::freeze`] and [`Conn::close`] alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Nothing was said yet.
-    New,
+enum Phase {
+    /// The handshake has not come.
+    Handshake,
     /// Of another version, or not admitted: only the frozen kinds are answered.
     Frozen,
     /// A session of the hub.
     Open,
+    /// It said good-bye, or the server ends it once its output is written.
+    Closing { cause: EndCause, was_open: bool },
+}
+
+/// Reason why the input of a connection is not read. Several may hold at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    /// The hub says when to continue.
+    Hub = 1,
+    /// A request waits for the user database or the history, and what follows waits as well, so
+    /// that answers keep their order.
+    LookUp = 2,
+    /// The output is full; to be read again once there is room.
+    Output = 4,
+}
+
+/// Set of reasons.
+#[derive(Debug, Default)]
+struct Blocks(Cell<u8>);
+
+impl Blocks {
+    fn has(&self, block: Block) -> bool {
+        self.0.get() & block as u8 != 0
+    }
+
+    fn set(&self, block: Block, is_blocked: bool) {
+        let others = self.0.get() & !(block as u8);
+        self.0.set(if is_blocked { others | block as u8 } else { others });
+    }
 }
 
 /// Time limit of an unfinished handshake, frame or good-bye.
@@ -68,30 +98,28 @@ pub(super) struct Conn {
     pub(super) output: RefCell<Output>,
     pub(super) waker: RefCell<Waker>,
     pub(super) hungry: Cell<bool>,
-    pub(super) paused: Cell<bool>,
+    blocks: Blocks,
     pub(super) touched: Cell<bool>,
-    pub(super) phase: Cell<Phase>,
+    phase: Cell<Phase>,
     /// A frame that is not complete yet.
     pub(super) partial: RefCell<Vec<u8>>,
     pub(super) limit: Cell<Limit>,
-    /// Said good-bye, or is to end for a reason of ours.
-    pub(super) ending: Cell<Option<EndCause>>,
-    /// A question of it waits for the user database: what it says next waits as well, so that
-    /// answers keep their order.
-    pub(super) looking_up: Cell<bool>,
     /// `partial` begins with whole frames that were not taken yet.
     pub(super) held: Cell<bool>,
     /// Bytes that the last frame of `partial` lacks, once that was looked for.
     pub(super) lacks: Cell<Option<usize>>,
     pub(super) place: Cell<Place>,
-    /// Nothing can be written any more.
-    pub(super) broken: Cell<bool>,
-    /// Was not read because its output was full; to be read again once there is room.
-    pub(super) unread: Cell<bool>,
-    /// It asked for the status before it was a session: that is answered once.
-    pub(super) asked: Cell<bool>,
-    /// Frames that were taken before it was a session.
-    pub(super) early: Cell<u32>,
+    /// The socket takes no further output.
+    is_broken: Cell<bool>,
+    before_session: Cell<BeforeSession>,
+}
+
+/// Requests of a connection that is not a session.
+#[derive(Debug, Clone, Copy, Default)]
+struct BeforeSession {
+    frames: u32,
+    /// The status is sent once.
+    has_status: bool,
 }
 
 impl Conn {
@@ -112,20 +140,16 @@ impl Conn {
             output: RefCell::default(),
             waker: RefCell::new(no_waker()),
             hungry: Cell::new(false),
-            paused: Cell::new(false),
+            blocks: Blocks::default(),
             touched: Cell::new(false),
-            phase: Cell::new(Phase::New),
+            phase: Cell::new(Phase::Handshake),
             partial: RefCell::default(),
             limit: Cell::new(Limit::New),
-            ending: Cell::new(None),
-            looking_up: Cell::new(false),
             held: Cell::new(false),
             lacks: Cell::new(None),
             place: Cell::new(Place::Outside),
-            broken: Cell::new(false),
-            unread: Cell::new(false),
-            asked: Cell::new(false),
-            early: Cell::new(0),
+            is_broken: Cell::new(false),
+            before_session: Cell::default(),
         }
     }
 
@@ -137,9 +161,90 @@ impl Conn {
         &self.peer.user
     }
 
-    /// Whether it is no session: it has not shaken hands, or was refused.
+    /// Returns true if it never was a session: it has not shaken hands, or was refused.
     pub(super) fn is_half_open(&self) -> bool {
-        self.phase.get() != Phase::Open
+        match self.phase.get() {
+            Phase::Handshake | Phase::Frozen => true,
+            Phase::Open => false,
+            Phase::Closing { was_open, .. } => !was_open,
+        }
+    }
+
+    /// Returns true for a session that is not closing.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    /// Returns true until the handshake has come.
+    pub(super) fn awaits_handshake(&self) -> bool {
+        self.phase.get() == Phase::Handshake
+    }
+
+    /// Returns the cause for which it is closing.
+    pub(super) fn end_cause(&self) -> Option<EndCause> {
+        match self.phase.get() {
+            Phase::Handshake | Phase::Frozen | Phase::Open => None,
+            Phase::Closing { cause, .. } => Some(cause),
+        }
+    }
+
+    /// Begins the session.
+    pub(super) fn open(&self) {
+        self.phase.set(Phase::Open);
+    }
+
+    /// Refuses the session: only the frozen kinds are answered from now on.
+    pub(super) fn freeze(&self) {
+        self.phase.set(Phase::Frozen);
+    }
+
+    /// Ends it once its output is written. The first cause holds.
+    pub(super) fn close(&self, cause: EndCause) {
+        if self.end_cause().is_none() {
+            self.phase.set(Phase::Closing { cause, was_open: self.is_open() });
+        }
+    }
+
+    /// Ends it without its output.
+    fn break_off(&self) {
+        self.is_broken.set(true);
+        self.wake();
+    }
+
+    /// Returns true if the socket takes no further output.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.get()
+    }
+
+    /// Stops reading for a reason, or ends that reason.
+    pub(super) fn set_blocked(&self, block: Block, is_blocked: bool) {
+        self.blocks.set(block, is_blocked);
+    }
+
+    pub(super) fn is_blocked_by(&self, block: Block) -> bool {
+        self.blocks.has(block)
+    }
+
+    /// Returns true if its input is not read for any reason.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocks.0.get() != 0
+    }
+
+    /// Counts a frame before the session, and returns their number.
+    pub(super) fn count_early_frame(&self) -> u32 {
+        let before = self.before_session.get();
+        let frames = before.frames + 1;
+        self.before_session.set(BeforeSession { frames, ..before });
+        frames
+    }
+
+    /// Returns true for a session, and for the first request for the status before one.
+    pub(super) fn may_have_status(&self) -> bool {
+        let before = self.before_session.get();
+        if !self.is_open() {
+            self.before_session.set(BeforeSession { has_status: true, ..before });
+        }
+        self.is_open() || !before.has_status
     }
 
     pub(super) fn wake(&self) {
@@ -156,11 +261,10 @@ impl Conn {
             Limit::None | Limit::New => false,
             Limit::Since(us) => now_us.saturating_sub(us) > max_ms * 1000,
         };
-        if self.ending.get().is_some() {
+        if self.end_cause().is_some() {
             // It does not even take its good-bye.
             if is_late {
-                self.broken.set(true);
-                self.wake();
+                self.break_off();
             }
             return;
         }
@@ -176,7 +280,7 @@ impl Conn {
     pub(super) fn is_kept_waiting(&self) -> bool {
         self.place.get() != Place::Outside
             || (self.held.get() && self.lacks() == 0)
-            || (self.unread.get() && planted(Fault::FullOutputStopsFrameTimer))
+            || (self.blocks.has(Block::Output) && planted(Fault::FullOutputStopsFrameTimer))
     }
 
     /// Bytes that finish the frame that has begun to come; 0 if none has.
@@ -188,7 +292,7 @@ impl Conn {
 
     /// It is read again: whatever is incomplete has its whole time from now on.
     pub(super) fn resume(&self) {
-        self.paused.set(false);
+        self.blocks.set(Block::Hub, false);
         self.restart_limit();
     }
 
@@ -227,14 +331,13 @@ impl Conn {
         if takes {
             self.good_bye(why);
         } else {
-            self.broken.set(true);
-            self.wake();
+            self.break_off();
         }
     }
 
     /// Whether it is to end for a reason of ours.
     pub(super) fn is_ending(&self) -> bool {
-        self.broken.get() || self.ending.get().is_some()
+        self.is_broken() || self.end_cause().is_some()
     }
 
     /// Counts the memory that it keeps as its user's.
@@ -271,7 +374,7 @@ impl Conn {
 
     /// What it asked was answered: it is heard again.
     pub(super) fn end_question(&self) {
-        self.looking_up.set(false);
+        self.blocks.set(Block::LookUp, false);
         self.wake();
     }
 
@@ -290,7 +393,7 @@ impl Conn {
         self.output.borrow_mut().put(|out| {
             frame::put(out, Kind::Bye, |body| hello::put(body, &bye));
         });
-        self.ending.set(self.ending.get().or(Some(EndCause::Server)));
+        self.close(EndCause::Server);
         self.limit.set(Limit::New);
         self.partial.take();
         self.wake();
@@ -298,7 +401,11 @@ impl Conn {
 
     /// Whether it may go on being read, now that its output is written.
     pub(super) fn take_unread(&self) -> bool {
-        self.output.borrow().is_empty() && self.unread.replace(false)
+        let is_due = self.output.borrow().is_empty() && self.blocks.has(Block::Output);
+        if is_due {
+            self.blocks.set(Block::Output, false);
+        }
+        is_due
     }
 
     /// Writes what waits; false if the socket is full or broken (then the task sees it).
@@ -310,7 +417,7 @@ impl Conn {
             match socket.poll_write(&mut cx, &output.front()) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => output.advance(bytes),
                 Poll::Ready(Ok(_) | Err(_)) => {
-                    self.broken.set(true);
+                    self.is_broken.set(true);
                     waker.wake_by_ref();
                     return false;
                 }

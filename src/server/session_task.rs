@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     allowance::Allowance,
-    conn::{Conn, Limit, Phase, echo},
+    conn::{Block, Conn, Limit, echo},
     core::Core,
     health, past,
     threads::Work,
@@ -51,7 +51,7 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
         conn.output.borrow_mut().clear();
         let _ = tokio::time::timeout(wait, poll_fn(|cx| last_words(&core, &conn, cx))).await;
         conn.look_for_quit(&core);
-        cause = conn.ending.get().unwrap_or(cause);
+        cause = conn.end_cause().unwrap_or(cause);
     }
     if cause == EndCause::Closed {
         // The socket of a killed process closes a moment before its end can be seen.
@@ -75,7 +75,7 @@ impl Drop for Guard<'_> {
         if self.conn.is_half_open() {
             self.core.settle_half_open(self.conn.uid());
         }
-        if self.conn.broken.get() {
+        if self.conn.is_broken() {
             self.conn.socket.borrow().hang_up();
         }
         let Ok(mut inner) = self.core.inner.try_borrow_mut() else { return };
@@ -99,22 +99,22 @@ fn poll(
         conn.waker.replace(cx.waker().clone());
     }
     if process.poll_ended(cx).is_ready() {
-        return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Killed));
+        return Poll::Ready(conn.end_cause().unwrap_or(EndCause::Killed));
     }
     let called = conn.take_call();
     // First make room, then read: what is read may want an answer.
     core.inner.borrow_mut().pump(core, conn, called);
     if let Poll::Ready(cause) = read(core, conn, cx, called) {
-        return Poll::Ready(conn.ending.get().unwrap_or(cause));
+        return Poll::Ready(conn.end_cause().unwrap_or(cause));
     }
     core.inner.borrow_mut().pump(core, conn, false);
     if core.inner.borrow().hub.has_actions() {
         core.turn_due.notify_one();
     }
-    if conn.broken.get() {
-        return Poll::Ready(conn.ending.get().unwrap_or(EndCause::Closed));
+    if conn.is_broken() {
+        return Poll::Ready(conn.end_cause().unwrap_or(EndCause::Closed));
     }
-    match conn.ending.get() {
+    match conn.end_cause() {
         Some(cause) if conn.output.borrow().is_empty() => Poll::Ready(cause),
         Some(_) | None => Poll::Pending,
     }
@@ -124,7 +124,7 @@ fn poll(
 /// is left.
 fn last_words(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<()> {
     match read(core, conn, cx, conn.take_call()) {
-        Poll::Pending if conn.ending.get().is_none() => Poll::Pending,
+        Poll::Pending if conn.end_cause().is_none() => Poll::Pending,
         Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
     }
 }
@@ -140,11 +140,11 @@ fn read(
     // After a short read the socket is empty; asked once more, it wakes the task.
     for _ in 0..2 {
         let full = conn.is_full();
-        conn.unread.set(full);
-        let stopped = full || conn.paused.get() || conn.looking_up.get();
+        conn.set_blocked(Block::Output, full);
+        let stopped = conn.is_blocked();
         // Whatever it has to wait for, the frame is finished that has begun to come.
         let most = if stopped { conn.lacks() } else { READ_BYTES_PER_TURN_MAX };
-        if most == 0 || conn.ending.get().is_some() {
+        if most == 0 || conn.end_cause().is_some() {
             return Poll::Pending;
         }
         let credit = core.inner.borrow_mut().hub.credit_left(conn.id);
@@ -192,7 +192,7 @@ impl Conn {
         let mut partial = self.partial.take();
         let taken = if partial.is_empty() {
             let taken = self.take_frames(core, bytes);
-            if taken < bytes.len() && self.ending.get().is_none() {
+            if taken < bytes.len() && self.end_cause().is_none() {
                 partial.extend_from_slice(&bytes[taken..]);
             }
             taken
@@ -202,7 +202,7 @@ impl Conn {
             partial.drain(..taken);
             taken
         };
-        if !self.is_half_open() && self.ending.get().is_none() {
+        if !self.is_half_open() && self.end_cause().is_none() {
             // Each frame has its time; before the session begins there is one for everything.
             if partial.is_empty() {
                 self.limit.set(Limit::None);
@@ -210,7 +210,7 @@ impl Conn {
                 self.limit.set(Limit::New);
             }
         }
-        if self.ending.get().is_some() {
+        if self.end_cause().is_some() {
             partial.clear();
         }
         // An idle session holds no memory for its input.
@@ -224,7 +224,7 @@ impl Conn {
     /// Reads what is left for a good-bye alone. It counts whatever the server had no time to take
     /// before it: the session was paused, or its account had used its turn.
     fn look_for_quit(&self, core: &Core) {
-        if self.is_half_open() || self.ending.get().is_some() {
+        if self.is_half_open() || self.end_cause().is_some() {
             return;
         }
         let mut rest = self.partial.take();
@@ -243,7 +243,7 @@ impl Conn {
                 let is_request = parsed.kind == Kind::Request;
                 let is_quit = |(_, request): (u32, Request)| request == Request::Quit;
                 if is_request && control::read_request(parsed.body).is_ok_and(is_quit) {
-                    return self.ending.set(Some(EndCause::Quit));
+                    return self.close(EndCause::Quit);
                 }
             }
             rest.drain(..passed);
@@ -268,16 +268,16 @@ impl Conn {
         let mut taken = 0;
         let mut allowance = Allowance::default();
         self.held.set(false);
-        while self.ending.get().is_none() {
+        while self.end_cause().is_none() {
             match frame::parse(&bytes[taken..]) {
                 Ok(None) => break,
                 Ok(Some(parsed)) => {
                     let asks = matches!(parsed.kind, Kind::Request | Kind::Status);
-                    let submits = parsed.kind == Kind::Submit && self.phase.get() == Phase::Open;
-                    let open = self.phase.get() == Phase::Open;
+                    let open = self.is_open();
+                    let submits = parsed.kind == Kind::Submit && open;
                     let mut inner = core.inner.borrow_mut();
                     let spent = open && inner.hub.credit_left(self.id) == 0;
-                    let out_of_turn = self.looking_up.get()
+                    let out_of_turn = self.is_blocked_by(Block::LookUp)
                         || self.is_full()
                         || !allowance.admits(parsed.kind, spent)
                         || (asks && inner.hub.is_paused(self.id));
@@ -288,7 +288,9 @@ impl Conn {
                     drop(inner);
                     if out_of_turn || paused {
                         self.held.set(true);
-                        self.paused.set(self.paused.get() || paused);
+                        if paused {
+                            self.set_blocked(Block::Hub, true);
+                        }
                         break;
                     }
                     taken += parsed.bytes;
@@ -316,17 +318,16 @@ impl Conn {
     }
 
     fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
-        let open = self.phase.get() == Phase::Open;
+        let open = self.is_open();
         let body = parsed.body;
-        let early = self.early.get() + u32::from(!open);
-        self.early.set(early);
+        let early = if open { 0 } else { self.count_early_frame() };
         let read = match parsed.kind {
             _ if early > FRAMES_BEFORE_SESSION_MAX => {
                 Err("too many frames before the handshake".to_owned())
             }
-            Kind::Hello if self.phase.get() == Phase::New => self.take_hello(core, body),
+            Kind::Hello if self.awaits_handshake() => self.take_hello(core, body),
             Kind::Stop => self.take_stop(core),
-            Kind::Status if open || !self.asked.replace(true) => self.take_status(core),
+            Kind::Status if self.may_have_status() => self.take_status(core),
             Kind::Request if open => self.take_request(core, body),
             Kind::Submit if open => control::read_submit(body)
                 .map(|submit| core.inner.borrow_mut().hub.submit(core.now(), self.id, &submit))
@@ -409,7 +410,7 @@ impl Conn {
         }
         drop(inner);
         core.settle_half_open(self.peer.uid);
-        self.phase.set(Phase::Open);
+        self.open();
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -441,7 +442,7 @@ impl Conn {
     }
 
     fn refuse(&self, code: RefusedCode, text: String) {
-        self.phase.set(Phase::Frozen);
+        self.freeze();
         self.put(Kind::Refused, &Refused::new(code, text));
     }
 
@@ -469,7 +470,7 @@ impl Conn {
     fn take_request(self: &Rc<Self>, core: &Rc<Core>, body: &[u8]) -> Result<(), String> {
         let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
         if request == Request::Quit {
-            self.ending.set(Some(EndCause::Quit));
+            self.close(EndCause::Quit);
             self.limit.set(Limit::New);
             return Ok(());
         }
@@ -483,7 +484,7 @@ impl Conn {
                 self.answer(core, serial, request);
             }
             Some(user) => {
-                self.looking_up.set(true);
+                self.set_blocked(Block::LookUp, true);
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
@@ -500,7 +501,7 @@ impl Conn {
         let result = match inner.hub.question(self.id, &request) {
             None => return inner.hub.request(core.now(), self.id, serial, request),
             Some(Ok(Err(question))) => {
-                self.looking_up.set(true);
+                self.set_blocked(Block::LookUp, true);
                 let asked = inner.hub.next_stream();
                 drop(inner);
                 let (core, conn) = (Rc::clone(core), Rc::clone(self));

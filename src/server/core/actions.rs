@@ -14,7 +14,7 @@ use crate::{
     faults::{Fault, planted},
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, SESSION_BYTES_PER_USER_MAX},
     os,
-    server::conn::Conn,
+    server::conn::{Block, Conn},
     wire::control,
 };
 
@@ -62,7 +62,7 @@ impl Inner {
             }
             Action::Pause(id) => {
                 if let Some(conn) = self.conns.get(&id) {
-                    conn.paused.set(true);
+                    conn.set_blocked(Block::Hub, true);
                 }
             }
             Action::Resume(id) => {
