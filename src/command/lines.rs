@@ -1,8 +1,10 @@
-//! `moot send --lines`: one message for each line of standard input, each stored once, over restarts of the server.
+//! `moot send --lines`: one message for each line of standard input, each stored once, over
+//! restarts of the server.
 //!
-//! A line stays in a bounded queue until it has its answer. When the connection breaks, the lines without one are
-//! submitted again, with the same client instance and counters: the server stores none of them twice, and says which
-//! ones it can't tell. The input is not read while the queue is full.
+//! A line stays in a bounded queue until it has its answer. When the connection breaks, the lines
+//! without one are submitted again, with the same client instance and counters: the server stores
+//! none of them twice, and says which ones it can't tell. The input is not read while the queue is
+//! full.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +19,7 @@ use super::{
     input, json,
     past::stream_of,
     render,
-    send::{address, checked_reply, reached, unsendable},
+    submits::{address, checked_reply, reached, unsendable},
 };
 use crate::{
     chat::{
@@ -201,8 +203,8 @@ impl Sender<'_> {
                 (self.counter, text, None)
             }
             Err(e) => {
-                // One bad line of a log does not end the stream; the exit code tells of it. A log has empty lines,
-                // and there is nothing to say in them.
+                // One bad line of a log does not end the stream; the exit code tells of it. A log
+                // has empty lines, and there is nothing to say in them.
                 let is_empty = e == TextError::Empty;
                 let why = format!("line {number} is left out: {}", unsendable(e).text);
                 if !is_empty {
@@ -281,8 +283,9 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Waits until each line has its answer. While there is no connection it returns as soon as there is more input;
-    /// after the end of the input a server has to come back within the time for an answer.
+    /// Waits until each line has its answer. While there is no connection it returns as soon as
+    /// there is more input; after the end of the input a server has to come back within the time
+    /// for an answer.
     fn wait_for_all(
         &mut self,
         context: &mut Context,
@@ -344,7 +347,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// What the server can't tell is reported, and not sent again; any other refusal would meet the next lines too.
+    /// What the server can't tell is reported, and not sent again; any other refusal would meet the
+    /// next lines too.
     fn take_refusal(
         &mut self,
         context: &Context,
@@ -484,7 +488,8 @@ impl Sender<'_> {
         reached(self.args.require, self.last_stored > 0, self.least)
     }
 
-    /// Says what became of the lines that were read: to the end of the message, and as the answer to each.
+    /// Says what became of the lines that were read: to the end of the message, and as the answer
+    /// to each.
     fn give_up(&mut self, context: &mut Context, failure: Failure) -> Result<Failure, Failure> {
         if failure.text.is_empty() {
             return Ok(failure);

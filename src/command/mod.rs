@@ -28,6 +28,8 @@ mod screen;
 mod send;
 mod serve;
 mod status;
+mod style;
+mod submits;
 mod table;
 #[doc(hidden)]
 pub mod time;

@@ -9,17 +9,15 @@ use super::{
     input, json, lines,
     past::stream_of,
     render,
+    submits::{address, checked_reply, reached, unsendable},
 };
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Line, Submit},
         member::Kind,
-        message::{MessageId, RunId},
-        names::{Label, Target},
-        reply::Reply,
-        request::Request,
-        text::{Text, TextError},
+        names::Target,
+        text::Text,
     },
     client::{Link, LinkError, Sent, ServerFrame, id_of},
     limits::TEXT_BYTES_MAX,
@@ -91,20 +89,6 @@ fn unanswered(e: LinkError, target: &Target) -> Failure {
     Failure::new(failure.exit, text)
 }
 
-/// The result, by how many other sessions got it at least.
-pub(super) fn reached(required: Option<u32>, is_sent: bool, members: u32) -> Result<Exit, Failure> {
-    match required {
-        // Nothing was sent: nobody got it.
-        Some(1..) if !is_sent => Err(Failure::new(Exit::TooFew, "there was nothing to send")),
-        Some(required) if is_sent && members < required => {
-            let text =
-                format!("sent, but to {members} other sessions, and {required} were required");
-            Err(Failure::new(Exit::TooFew, text))
-        }
-        Some(_) | None => Ok(Exit::Done),
-    }
-}
-
 /// The message: the words of the command line, or standard input without its last line end.
 pub(super) fn whole(text: &[String]) -> Result<Text, Failure> {
     let words = match text {
@@ -126,47 +110,4 @@ fn read_input() -> Result<Vec<u8>, Failure> {
     from.read_to_end(&mut bytes)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't read standard input: {e}")))?;
     Ok(input::whole(&bytes).into_owned())
-}
-
-pub(super) fn unsendable(e: TextError) -> Failure {
-    let text = match e {
-        // What was read was cut: its length is not known.
-        TextError::TooLong { bytes } if bytes > TEXT_BYTES_MAX => {
-            format!("the text is too long: a message has at most {TEXT_BYTES_MAX} bytes")
-        }
-        e => e.to_string(),
-    };
-    Failure::new(Exit::Usage, text)
-}
-
-/// Where a target's messages are submitted to. A room needs no question; a user has to be here.
-pub(super) fn address(
-    link: &mut Link,
-    target: &Target,
-) -> Result<(SubmitTo, Option<Label>), LinkError> {
-    match target {
-        Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
-        Target::User { label, .. } => match link.ask(&Request::Open { target: target.clone() })? {
-            Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
-            other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
-        },
-    }
-}
-
-/// The number that a reply names, if it is of this target and this boot of the server.
-pub(super) fn checked_reply(
-    run: RunId,
-    id: Option<&MessageId>,
-    target: &Target,
-) -> Result<Option<u64>, Failure> {
-    let Some(id) = id else { return Ok(None) };
-    if id.stream != stream_of(target) {
-        let text = format!("{id} is no message of {target}");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    if id.run.is_some_and(|of| of != run) {
-        let text = format!("{id} is of an earlier run of the server");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    Ok(Some(id.seq))
 }

@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Latencies, Seen, latencies, stamp::Tally};
+use super::{
+    seen::{Latencies, Seen, latencies},
+    stamp::Tally,
+};
 use crate::{
     chat::{
         member::Kind,

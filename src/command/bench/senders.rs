@@ -151,8 +151,8 @@ impl Sender {
         Ok(())
     }
 
-    /// One message at a time, at a steady rate; those that are late go together, and each counts from when it
-    /// was due.
+    /// One message at a time, at a steady rate; those that are late go together, and each counts
+    /// from when it was due.
     fn send_each(
         &mut self,
         stop: &AtomicBool,
