@@ -20,6 +20,7 @@ mod manual;
 mod metrics;
 mod notify;
 mod output;
+mod parse;
 mod past;
 mod render;
 mod rooms;
@@ -54,7 +55,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = manual::complete() {
         return code;
     }
-    let cli = match args::parse(std::env::args_os()) {
+    let cli = match parse::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -62,7 +62,7 @@ const IMPURE_WORDS: &[&str] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("bincode", &["wire/control.rs"]),
     ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/text.rs"]),
-    ("clap", &["command/args/", "command/manual/"]),
+    ("clap", &["command/args/", "command/manual/", "command/parse.rs"]),
     ("clap_complete", &["command/manual/completion.rs"]),
     ("clap_mangen", &["command/manual/page.rs"]),
     ("crossbeam_channel", &["os/", "history/", "client/", "tui/", "command/"]),
