@@ -195,7 +195,9 @@ impl Conn {
 
     /// Refuses the session: only the frozen kinds are answered from now on.
     pub(super) fn freeze(&self) {
-        self.phase.set(Phase::Frozen);
+        if self.awaits_handshake() {
+            self.phase.set(Phase::Frozen);
+        }
     }
 
     /// Ends it once its output is written. The first cause holds.
