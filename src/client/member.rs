@@ -6,16 +6,14 @@
 //! depends on the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
-    cell::Cell,
     io,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use super::{
     event::Event,
     link::{Link, LinkError, Sent},
+    mailbox::Mailbox,
     member_state::{MemberState, Queued, Wish},
 };
 use crate::{
@@ -30,7 +28,7 @@ use crate::{
         request::{Follow, Request},
         stream_id::StreamTag,
     },
-    os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
+    os::{self, Came, INTAKE_BYTES, Intake, Places, Woken},
     session::Connection,
     wire::hello::Hello,
 };
@@ -64,123 +62,6 @@ pub enum Wake<T> {
     Extra(Option<T>),
     /// Time is out.
     TimedOut,
-}
-
-/// The caller's own channel into [`Member::wait`]: what other threads send wakes it.
-#[derive(Debug)]
-pub struct Mailbox<T> {
-    letters: Receiver<T>,
-    urgent: Receiver<T>,
-    /// Only what is urgent is taken.
-    is_held: Cell<bool>,
-    woken: Woken,
-}
-
-/// The end of a [`Mailbox`] that other threads have.
-#[derive(Debug)]
-pub struct Postbox<T> {
-    letters: Option<Sender<T>>,
-    urgent: Sender<T>,
-    waker: Waker,
-}
-
-impl<T> Mailbox<T> {
-    /// A channel that holds so many; whoever sends more waits.
-    ///
-    /// # Errors
-    /// If descriptors have run out.
-    pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
-        let (to_caller, letters) = bounded(bound);
-        let (urgent_to_caller, urgent) = bounded(1);
-        let (waker, woken) = os::wake_pair()?;
-        let postbox = Postbox { letters: Some(to_caller), urgent: urgent_to_caller, waker };
-        Ok((postbox, Self { letters, urgent, is_held: Cell::new(false), woken }))
-    }
-
-    /// While `is_held`, [`Member::wait`] returns urgent letters only, and the others wait.
-    pub fn hold(&self, is_held: bool) {
-        self.is_held.set(is_held);
-    }
-
-    /// Waits for what is sent; none once nobody is left who could send.
-    #[must_use]
-    pub fn recv(&self) -> Option<T> {
-        self.letters.recv().ok()
-    }
-
-    /// The same, until a time; `Err` once that has come.
-    ///
-    /// # Errors
-    /// If nothing was sent until then.
-    #[expect(clippy::result_unit_err, reason = "there is nothing else to know")]
-    pub fn recv_until(&self, until: Option<Instant>) -> Result<Option<T>, ()> {
-        let Some(until) = until else { return Ok(self.recv()) };
-        match self.letters.recv_deadline(until) {
-            Ok(letter) => Ok(Some(letter)),
-            Err(e) if e.is_disconnected() => Ok(None),
-            Err(_) => Err(()),
-        }
-    }
-
-    /// What was sent, if anything was.
-    #[must_use]
-    pub fn try_recv(&self) -> Option<T> {
-        self.letters.try_recv().ok()
-    }
-
-    /// What was sent; `Some(None)` once nobody is left who could send.
-    fn take(&self) -> Option<Option<T>> {
-        if self.is_held.get() {
-            return None;
-        }
-        match self.letters.try_recv() {
-            Ok(letter) => Some(Some(letter)),
-            Err(e) if e.is_disconnected() => Some(None),
-            Err(_) => None,
-        }
-    }
-}
-
-impl<T> Postbox<T> {
-    /// Sends; false if nobody is there to take it.
-    pub fn send(&self, letter: T) -> bool {
-        let sent = self.letters.as_ref().is_some_and(|to| to.send(letter).is_ok());
-        self.waker.wake();
-        sent
-    }
-
-    /// Sends what overtakes all other letters and all that [`Member::wait`] has to tell, such as a
-    /// signal; false if the last urgent letter was not taken yet.
-    pub fn send_urgent(&self, letter: T) -> bool {
-        let sent = self.urgent.try_send(letter).is_ok();
-        self.waker.wake();
-        sent
-    }
-
-    /// Sends if there is room.
-    pub fn try_send(&self, letter: T) -> bool {
-        let sent = self.letters.as_ref().is_some_and(|to| to.try_send(letter).is_ok());
-        self.waker.wake();
-        sent
-    }
-}
-
-impl<T> Clone for Postbox<T> {
-    fn clone(&self) -> Self {
-        Self {
-            letters: self.letters.clone(),
-            urgent: self.urgent.clone(),
-            waker: self.waker.clone(),
-        }
-    }
-}
-
-impl<T> Drop for Postbox<T> {
-    fn drop(&mut self) {
-        // Whoever waits learns that this one sends nothing more.
-        self.letters = None;
-        self.waker.wake();
-    }
 }
 
 /// A listening session.
@@ -352,7 +233,7 @@ impl Member {
     /// Waits for what happens next: here, on the caller's own channel, or in time.
     pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
         loop {
-            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.urgent.try_recv().ok()) {
+            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.read_urgent()) {
                 return Wake::Extra(Some(letter));
             }
             if let Some(queued) = self.state.next_wake() {
@@ -369,7 +250,7 @@ impl Member {
             if self.state.has_wakes() {
                 continue;
             }
-            if let Some(letter) = mailbox.and_then(Mailbox::take) {
+            if let Some(letter) = mailbox.and_then(Mailbox::read) {
                 return Wake::Extra(letter);
             }
             let now = Instant::now();
@@ -378,7 +259,7 @@ impl Member {
             }
             let wait = [deadline, self.next_tick(now)].into_iter().flatten().min();
             let wait = wait.map(|at| at.saturating_duration_since(now));
-            self.take_or_lose(mailbox.map(|mailbox| &mailbox.woken), wait);
+            self.take_or_lose(mailbox.map(|mailbox| mailbox.woken()), wait);
         }
     }
 
