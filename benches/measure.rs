@@ -24,7 +24,7 @@ use moot::{
         names::RoomName,
         request::{Begin, Follow, Request},
     },
-    client::{Link, Told},
+    client::{Link, ServerFrame},
     os,
     presence::Snapshot,
     session::Connection,
@@ -258,9 +258,9 @@ fn submit(link: &mut Link, counter: u64, text: &str) {
     link.queue_submit(&submit);
     loop {
         match link.wait().unwrap() {
-            Told::Ack(_) => return,
-            Told::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, Told::Nack { .. }), "{other:?}"),
+            ServerFrame::Ack(_) => return,
+            ServerFrame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -434,9 +434,9 @@ fn submit_many(link: &mut Link, first: u64, text: &str) {
     let mut open = WINDOW;
     while open > 0 {
         match link.wait().unwrap() {
-            Told::Ack(ack) => open -= ack.count as usize,
-            Told::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, Told::Nack { .. }), "{other:?}"),
+            ServerFrame::Ack(ack) => open -= ack.count as usize,
+            ServerFrame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -631,9 +631,9 @@ fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
     link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
     loop {
         match link.wait().unwrap() {
-            Told::Ack(_) => return,
-            Told::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, Told::Nack { .. }), "{other:?}"),
+            ServerFrame::Ack(_) => return,
+            ServerFrame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -686,8 +686,8 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
             let mut open = 256;
             while open > 0 {
                 match link.wait()? {
-                    Told::Ack(ack) => open -= i64::from(ack.count),
-                    Told::Nack { count, .. } => open -= i64::from(count),
+                    ServerFrame::Ack(ack) => open -= i64::from(ack.count),
+                    ServerFrame::Nack { count, .. } => open -= i64::from(count),
                     _ => {}
                 }
             }

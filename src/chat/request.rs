@@ -192,7 +192,8 @@ pub enum Request {
         /// Which.
         id: NoticeId,
     },
-    /// What the server is to say in this session's rooms, as this member, if it ends without a good-bye.
+    /// What the server is to say in this session's rooms, as this member, if it ends without a
+    /// good-bye.
     Will {
         /// What; none: nothing any more.
         text: Option<Text>,
@@ -297,6 +298,59 @@ pub enum Request {
         /// There is no reply beside this.
         silent: bool,
     },
+}
+
+impl Request {
+    /// Returns the user that has to be known before there is an answer.
+    #[must_use]
+    pub fn named_user(&self) -> Option<&UserName> {
+        let target = match self {
+            Self::Join { follow: Follow::With(user), .. } => return Some(user),
+            Self::Search { from: Some(user), .. }
+            | Self::Role { user, .. }
+            | Self::KickFromRoom { user, .. }
+            | Self::Kick { user, .. } => return Some(user),
+            Self::Search { target: Some(target), .. } => target,
+            Self::Open { target }
+            | Self::Span { target }
+            | Self::Page { target, .. }
+            | Self::NumberAt { target, .. }
+            | Self::MarkRead { target, .. } => target,
+            Self::Unread { target, .. } => target.as_ref()?,
+            Self::Join { .. }
+            | Self::Part { .. }
+            | Self::Unfollow { .. }
+            | Self::Rooms { .. }
+            | Self::CreateRoom { .. }
+            | Self::Topic { .. }
+            | Self::Away { .. }
+            | Self::Back { .. }
+            | Self::Announce(_)
+            | Self::Receipt { .. }
+            | Self::Notices { .. }
+            | Self::Notice { .. }
+            | Self::AckNotice { .. }
+            | Self::CancelNotice { .. }
+            | Self::Will { .. }
+            | Self::Listening { .. }
+            | Self::Deaf { .. }
+            | Self::Search { .. }
+            | Self::DeleteRoom { .. }
+            | Self::Who { .. }
+            | Self::Drop { .. }
+            | Self::Audit { .. }
+            | Self::Active
+            | Self::Ask { .. }
+            | Self::Answer(_)
+            | Self::Take { .. }
+            | Self::Answered { .. }
+            | Self::Quit => return None,
+        };
+        match target {
+            Target::User { user, .. } => Some(user),
+            Target::Room(_) => None,
+        }
+    }
 }
 
 /// An answerer of a room.

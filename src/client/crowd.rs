@@ -8,9 +8,11 @@ use crate::{
     os::{self, Poller, Source},
 };
 
-/// Members that only listen are looked at so often, though nothing comes: they report what they have.
+/// Members that only listen are looked at so often, though nothing comes: they report what they
+/// have.
 const TICK_US: u64 = 5_000;
-/// Bytes of datagrams that are taken before they are looked at: some large ones, or one for each of many.
+/// Bytes of datagrams that are taken before they are looked at: some large ones, or one for each of
+/// many.
 const STAGE_BYTES: usize = 4 * FRAME_BYTES_MAX;
 
 /// Members that share a thread, its waiting and its buffers.
@@ -98,8 +100,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Gives what was taken to whom it is for. Once a session has ended, the server's port may be somebody
-    /// else's: one question for all of them, after everything was taken.
+    /// Gives what was taken to whom it is for. Once a session has ended, the server's port may be
+    /// somebody else's: one question for all of them, after everything was taken.
     fn deliver(&mut self) -> Result<(), LinkError> {
         if self.staged.is_empty() {
             return Ok(());

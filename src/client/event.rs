@@ -84,7 +84,8 @@ pub enum Event {
     },
     /// What this member says waits, since its user sends more than one user may.
     Slowed,
-    /// A request that this answerer may take now, by [`Request::Take`](crate::chat::request::Request).
+    /// A request that this answerer may take now, by
+    /// [`Request::Take`](crate::chat::request::Request).
     Offer {
         /// The room.
         room: RoomName,
@@ -95,8 +96,8 @@ pub enum Event {
         /// How many took it and ended before they replied.
         before: u32,
     },
-    /// How an answerer fared with a request of this member. It may come again when the request is asked again
-    /// after a break.
+    /// How an answerer fared with a request of this member. It may come again when the request is
+    /// asked again after a break.
     Answered {
         /// The room.
         room: RoomName,

@@ -85,9 +85,9 @@ pub struct Link {
     limits: [Option<Duration>; 2],
 }
 
-/// What an answer is waited for.
+/// A frame of the server, as a link receives it.
 #[derive(Debug)]
-pub enum Told {
+pub enum ServerFrame {
     /// The answer to a request.
     Reply(u32, Result<Reply, Refusal>),
     /// Submits that stand.
@@ -110,8 +110,8 @@ pub enum Told {
 }
 
 impl Link {
-    /// Connects and says hello. The answer is read when it is first needed, so that what follows can go
-    /// with it in one write.
+    /// Connects and says hello. The answer is read when it is first needed, so that what follows
+    /// can go with it in one write.
     ///
     /// # Errors
     /// If there is no server that can be trusted.
@@ -218,7 +218,8 @@ impl Link {
         Ok(())
     }
 
-    /// What the server said before it closed the connection, if it said why; else the failure itself.
+    /// What the server said before it closed the connection, if it said why; else the failure
+    /// itself.
     fn last_words(&mut self, e: LinkError) -> LinkError {
         if !matches!(e, LinkError::Ended(_)) {
             return e;
@@ -263,7 +264,7 @@ impl Link {
     ///
     /// # Errors
     /// If the connection broke, ended or time is out.
-    pub fn wait(&mut self) -> Result<Told, LinkError> {
+    pub fn wait(&mut self) -> Result<ServerFrame, LinkError> {
         loop {
             if let Some(told) = self.next_frame()? {
                 return Ok(told);
@@ -272,7 +273,7 @@ impl Link {
     }
 
     /// One frame; none if it was the welcome.
-    fn next_frame(&mut self) -> Result<Option<Told>, LinkError> {
+    fn next_frame(&mut self) -> Result<Option<ServerFrame>, LinkError> {
         self.flush()?;
         loop {
             // A second look at the same bytes costs a header's parsing, and keeps the borrow short.
@@ -301,16 +302,16 @@ impl Link {
         let asked = self.queue_request(request);
         loop {
             match self.wait()? {
-                Told::Reply(serial, result) if serial == asked => {
+                ServerFrame::Reply(serial, result) if serial == asked => {
                     return result.map_err(LinkError::Refusal);
                 }
-                Told::Event(Event::Ping) => self.pong(),
-                Told::Event(event) => self.events.push(event),
-                Told::Reply(..)
-                | Told::Ack(_)
-                | Told::Nack { .. }
-                | Told::Batch(_)
-                | Told::Status(_) => {}
+                ServerFrame::Event(Event::Ping) => self.pong(),
+                ServerFrame::Event(event) => self.events.push(event),
+                ServerFrame::Reply(..)
+                | ServerFrame::Ack(_)
+                | ServerFrame::Nack { .. }
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_) => {}
             }
         }
     }
@@ -357,7 +358,7 @@ fn timed_out(e: io::Error) -> LinkError {
 pub(super) fn read(
     parsed: &Parsed<'_>,
     welcome: &mut Option<Welcome>,
-) -> Result<Option<Told>, LinkError> {
+) -> Result<Option<ServerFrame>, LinkError> {
     let malformed = |e: &dyn std::fmt::Display| LinkError::Protocol(e.to_string());
     match parsed.kind {
         Kind::Welcome => {
@@ -372,15 +373,17 @@ pub(super) fn read(
             let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
             Err(bye.refusal().map_or(LinkError::Ended(bye.reason), LinkError::Refused))
         }
-        Kind::StatusReply => Ok(Some(Told::Status(parsed.body.to_vec()))),
-        Kind::Batch => Ok(Some(Told::Batch(parsed.body.to_vec()))),
+        Kind::StatusReply => Ok(Some(ServerFrame::Status(parsed.body.to_vec()))),
+        Kind::Batch => Ok(Some(ServerFrame::Batch(parsed.body.to_vec()))),
         Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
             let frame = control::read_frame(parsed.kind, parsed.body).map_err(|e| malformed(&e))?;
             Ok(Some(match frame {
-                Frame::Reply { serial, result } => Told::Reply(serial, result),
-                Frame::Event(event) => Told::Event(event),
-                Frame::Ack(ack) => Told::Ack(ack),
-                Frame::Nack { first, count, refusal } => Told::Nack { first, count, refusal },
+                Frame::Reply { serial, result } => ServerFrame::Reply(serial, result),
+                Frame::Event(event) => ServerFrame::Event(event),
+                Frame::Ack(ack) => ServerFrame::Ack(ack),
+                Frame::Nack { first, count, refusal } => {
+                    ServerFrame::Nack { first, count, refusal }
+                }
             }))
         }
         Kind::Hello

@@ -1,21 +1,20 @@
-//! A member: listens to streams over session and broadcast, in order and without doubles, and comes back by itself.
+//! A member: listens to streams over session and broadcast, in order and without doubles, and comes
+//! back by itself.
 //!
 //! The caller's own thread waits for both at once ([`Intake`]; on Windows two threads read for it).
-//! What comes goes through the member's [`State`], which puts it in order. Correctness never depends on
-//! the broadcast channel: what does not come by it is asked for by session.
+//! What comes goes through the member's [`MemberState`], which puts it in order. Correctness never
+//! depends on the broadcast channel: what does not come by it is asked for by session.
 
 use std::{
-    cell::Cell,
     io,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use super::{
     event::Event,
     link::{Link, LinkError, Sent},
-    state::{Queued, State, Wish},
+    mailbox::Mailbox,
+    member_state::{MemberState, Queued, Wish},
 };
 use crate::{
     chat::{
@@ -29,12 +28,12 @@ use crate::{
         request::{Follow, Request},
         stream_id::StreamTag,
     },
-    os::{self, Came, INTAKE_BYTES, Intake, Places, Waker, Woken},
+    os::{self, Came, INTAKE_BYTES, Intake, Places, Woken},
     session::Connection,
-    wire::hello::{Hello, Refused},
+    wire::hello::Hello,
 };
 
-pub use super::state::{Address, Follows};
+pub use super::member_state::{Address, Follows};
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
@@ -50,8 +49,8 @@ pub enum Wake<T> {
     Event(Event),
     /// A submit stands.
     Sent(Sent),
-    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was stored: it is
-    /// not submitted again, and the text says which message it is.
+    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was
+    /// stored: it is not submitted again, and the text says which message it is.
     Refused(Refusal),
     /// Something more could not be followed, or not any more; everything else goes on.
     NotFollowed(Follow, Refusal),
@@ -65,128 +64,11 @@ pub enum Wake<T> {
     TimedOut,
 }
 
-/// The caller's own channel into [`Member::wait`]: what other threads send wakes it.
-#[derive(Debug)]
-pub struct Mailbox<T> {
-    letters: Receiver<T>,
-    urgent: Receiver<T>,
-    /// Only what is urgent is taken.
-    is_held: Cell<bool>,
-    woken: Woken,
-}
-
-/// The end of a [`Mailbox`] that other threads have.
-#[derive(Debug)]
-pub struct Postbox<T> {
-    letters: Option<Sender<T>>,
-    urgent: Sender<T>,
-    waker: Waker,
-}
-
-impl<T> Mailbox<T> {
-    /// A channel that holds so many; whoever sends more waits.
-    ///
-    /// # Errors
-    /// If descriptors have run out.
-    pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
-        let (to_caller, letters) = bounded(bound);
-        let (urgent_to_caller, urgent) = bounded(1);
-        let (waker, woken) = os::wake_pair()?;
-        let postbox = Postbox { letters: Some(to_caller), urgent: urgent_to_caller, waker };
-        Ok((postbox, Self { letters, urgent, is_held: Cell::new(false), woken }))
-    }
-
-    /// While `is_held`, [`Member::wait`] returns urgent letters only, and the others wait.
-    pub fn hold(&self, is_held: bool) {
-        self.is_held.set(is_held);
-    }
-
-    /// Waits for what is sent; none once nobody is left who could send.
-    #[must_use]
-    pub fn recv(&self) -> Option<T> {
-        self.letters.recv().ok()
-    }
-
-    /// The same, until a time; `Err` once that has come.
-    ///
-    /// # Errors
-    /// If nothing was sent until then.
-    #[expect(clippy::result_unit_err, reason = "there is nothing else to know")]
-    pub fn recv_until(&self, until: Option<Instant>) -> Result<Option<T>, ()> {
-        let Some(until) = until else { return Ok(self.recv()) };
-        match self.letters.recv_deadline(until) {
-            Ok(letter) => Ok(Some(letter)),
-            Err(e) if e.is_disconnected() => Ok(None),
-            Err(_) => Err(()),
-        }
-    }
-
-    /// What was sent, if anything was.
-    #[must_use]
-    pub fn try_recv(&self) -> Option<T> {
-        self.letters.try_recv().ok()
-    }
-
-    /// What was sent; `Some(None)` once nobody is left who could send.
-    fn take(&self) -> Option<Option<T>> {
-        if self.is_held.get() {
-            return None;
-        }
-        match self.letters.try_recv() {
-            Ok(letter) => Some(Some(letter)),
-            Err(e) if e.is_disconnected() => Some(None),
-            Err(_) => None,
-        }
-    }
-}
-
-impl<T> Postbox<T> {
-    /// Sends; false if nobody is there to take it.
-    pub fn send(&self, letter: T) -> bool {
-        let sent = self.letters.as_ref().is_some_and(|to| to.send(letter).is_ok());
-        self.waker.wake();
-        sent
-    }
-
-    /// Sends what overtakes all other letters and all that [`Member::wait`] has to tell, such as a signal;
-    /// false if the last urgent letter was not taken yet.
-    pub fn send_urgent(&self, letter: T) -> bool {
-        let sent = self.urgent.try_send(letter).is_ok();
-        self.waker.wake();
-        sent
-    }
-
-    /// Sends if there is room.
-    pub fn try_send(&self, letter: T) -> bool {
-        let sent = self.letters.as_ref().is_some_and(|to| to.try_send(letter).is_ok());
-        self.waker.wake();
-        sent
-    }
-}
-
-impl<T> Clone for Postbox<T> {
-    fn clone(&self) -> Self {
-        Self {
-            letters: self.letters.clone(),
-            urgent: self.urgent.clone(),
-            waker: self.waker.clone(),
-        }
-    }
-}
-
-impl<T> Drop for Postbox<T> {
-    fn drop(&mut self) {
-        // Whoever waits learns that this one sends nothing more.
-        self.letters = None;
-        self.waker.wake();
-    }
-}
-
 /// A listening session.
 #[derive(Debug)]
 pub struct Member {
     places: Places,
-    state: State,
+    state: MemberState,
     intake: Option<Intake>,
     buffer: Vec<u8>,
     retry: Retry,
@@ -222,9 +104,9 @@ impl Member {
         Ok(member)
     }
 
-    /// Begins without a session, and tries to have one as long as it is waited for ([`Member::wait`]): for
-    /// who has something else to do. Each time there is one, [`Event::Ready`] tells; what is refused then
-    /// is told, and everything else goes on.
+    /// Begins without a session, and tries to have one as long as it is waited for
+    /// ([`Member::wait`]): for who has something else to do. Each time there is one,
+    /// [`Event::Ready`] tells; what is refused then is told, and everything else goes on.
     #[must_use]
     pub fn begin(places: Places, hello: Hello, follows: Follows) -> Self {
         let mut member = Self::new(places, hello, follows);
@@ -235,7 +117,7 @@ impl Member {
     fn new(places: Places, hello: Hello, follows: Follows) -> Self {
         Self {
             places,
-            state: State::new(hello, follows),
+            state: MemberState::new(hello, follows),
             intake: None,
             buffer: vec![0; INTAKE_BYTES],
             retry: Retry { at: Instant::now(), pause_ms: RECONNECT_MS.0 },
@@ -250,7 +132,7 @@ impl Member {
     pub fn adopt(&mut self, connection: Connection, within: Duration) -> Result<(), LinkError> {
         let done = self.connect(connection, Some(Instant::now() + within));
         if let Err(LinkError::Refused(refused)) = &done
-            && is_for_good(refused)
+            && refused.code.is_final()
         {
             self.reconnects = false;
         }
@@ -304,9 +186,10 @@ impl Member {
         self.state.has_shown_all()
     }
 
-    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the buffer,
-    /// in order, and no event is made of it: for whoever has many to take. It is called by whoever waits for
-    /// this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added to).
+    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the
+    /// buffer, in order, and no event is made of it: for whoever has many to take. It is called by
+    /// whoever waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was
+    /// added to).
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
         self.state.tap = Some(Box::new(tap));
     }
@@ -350,7 +233,7 @@ impl Member {
     /// Waits for what happens next: here, on the caller's own channel, or in time.
     pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
         loop {
-            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.urgent.try_recv().ok()) {
+            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.read_urgent()) {
                 return Wake::Extra(Some(letter));
             }
             if let Some(queued) = self.state.next_wake() {
@@ -367,7 +250,7 @@ impl Member {
             if self.state.has_wakes() {
                 continue;
             }
-            if let Some(letter) = mailbox.and_then(Mailbox::take) {
+            if let Some(letter) = mailbox.and_then(Mailbox::read) {
                 return Wake::Extra(letter);
             }
             let now = Instant::now();
@@ -376,12 +259,12 @@ impl Member {
             }
             let wait = [deadline, self.next_tick(now)].into_iter().flatten().min();
             let wait = wait.map(|at| at.saturating_duration_since(now));
-            self.take_or_lose(mailbox.map(|mailbox| &mailbox.woken), wait);
+            self.take_or_lose(mailbox.map(|mailbox| mailbox.woken()), wait);
         }
     }
 
-    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may then
-    /// write out what it has gathered.
+    /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may
+    /// then write out what it has gathered.
     pub fn is_quiet(&mut self) -> bool {
         if !self.state.has_wakes() && self.intake.is_some() {
             self.take_or_lose(None, Some(Duration::ZERO));
@@ -394,7 +277,8 @@ impl Member {
         self.intake.as_ref().map_or(Ok(()), |intake| poller.watch(number, intake))
     }
 
-    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session stands.
+    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session
+    /// stands.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
         self.intake.as_mut()?.receive(buffer)
     }
@@ -419,7 +303,8 @@ impl Member {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be watched anew.
+    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be
+    /// watched anew.
     pub(super) fn end_turn(&mut self, buffer: &mut [u8]) -> bool {
         self.catch_up(buffer);
         self.state.tick(os::monotonic_us());
@@ -503,7 +388,8 @@ impl Member {
         }
     }
 
-    /// Does what the state wants done, and writes what it has to say; whether other sockets are open now.
+    /// Does what the state wants done, and writes what it has to say; whether other sockets are
+    /// open now.
     fn settle(&mut self) -> bool {
         let Some(intake) = &mut self.intake else { return false };
         let wishes = std::mem::take(&mut self.state.wishes);
@@ -539,28 +425,29 @@ impl Member {
         self.state.part(room, forget)
     }
 
-    /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted again after
-    /// a broken connection, and stored once.
+    /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted
+    /// again after a broken connection, and stored once.
     ///
     /// The caller keeps [`Member::unacked`] below its limit.
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
         self.state.say(to, reply_to, text)
     }
 
-    /// Counters ([`Member::say`]) of what was refused since this was last asked: more than [`Wake::Refused`]
-    /// tells.
+    /// Counters ([`Member::say`]) of what was refused since this was last asked: more than
+    /// [`Wake::Refused`] tells.
     pub fn take_refused(&mut self) -> Vec<u64> {
         self.state.take_refused()
     }
 
-    /// What the numbers of a room that it follows belong to; if that changes, they mean something else.
+    /// What the numbers of a room that it follows belong to; if that changes, they mean something
+    /// else.
     #[must_use]
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         self.state.numbering_of(room)
     }
 
-    /// Lets the server know that this process lives, without reading what it has to say: for who takes no
-    /// more just now.
+    /// Lets the server know that this process lives, without reading what it has to say: for who
+    /// takes no more just now.
     pub fn say_alive(&mut self) {
         self.state.say_alive();
         self.settle();
@@ -622,7 +509,7 @@ impl Member {
         let places = os::located(&self.places);
         let Ok(connection) = Connection::open(&places.socket(), wait) else { return };
         match self.connect(connection, Some(now + wait)) {
-            Err(LinkError::Refused(refused)) if is_for_good(&refused) => {
+            Err(LinkError::Refused(refused)) if refused.code.is_final() => {
                 // Trying again would not change that.
                 self.reconnects = false;
                 self.state.tell(Queued::Ended(LinkError::Refused(refused)));
@@ -660,12 +547,7 @@ impl Member {
     }
 }
 
-/// Trying again would not change that: not permitted, or another version.
-fn is_for_good(refused: &Refused) -> bool {
-    matches!(refused.code, 4 | 7)
-}
-
-fn take(state: &mut State, came: Came<'_>, failed: &mut Option<LinkError>) {
+fn take(state: &mut MemberState, came: Came<'_>, failed: &mut Option<LinkError>) {
     if failed.is_some() {
         return;
     }

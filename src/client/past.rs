@@ -79,8 +79,8 @@ impl Link {
         }
     }
 
-    /// The first number from which on no message is of an earlier time (microseconds since 1970); one after the
-    /// newest if that is.
+    /// The first number from which on no message is of an earlier time (microseconds since 1970);
+    /// one after the newest if that is.
     ///
     /// # Errors
     /// As [`Link::span`].
@@ -91,8 +91,8 @@ impl Link {
         }
     }
 
-    /// Gives messages `first` to `last` to `each`, in order, until it gives an error; numbers that are
-    /// gone are passed over.
+    /// Gives messages `first` to `last` to `each`, in order, until it gives an error; numbers that
+    /// are gone are passed over.
     ///
     /// # Errors
     /// As [`Link::span`], and what `each` gives.

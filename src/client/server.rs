@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    link::{Link, LinkError, Sent, Told, id_of},
+    link::{Link, LinkError, Sent, ServerFrame, id_of},
     member::{Follows, Member},
 };
 use crate::{
@@ -45,8 +45,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that the command line would use: the one named (a name, or a directory with a `/`),
-    /// else `MOOT_SERVER`, else the host's, else the user's own.
+    /// The server that the command line would use: the one named (a name, or a directory with a
+    /// `/`), else `MOOT_SERVER`, else the host's, else the user's own.
     ///
     /// # Errors
     /// If the name is none, or there is no place for it.
@@ -86,7 +86,8 @@ impl Server {
     /// If there is no server that can be trusted.
     pub fn link(&self) -> Result<Link, LinkError> {
         let mut link = self.begin()?;
-        // Nobody knows when its first question comes, and a server does not wait long for a handshake.
+        // Nobody knows when its first question comes, and a server does not wait long for a
+        // handshake.
         link.welcome()?;
         Ok(link)
     }
@@ -140,22 +141,16 @@ impl Server {
         }
     }
 
-    /// Listens. What is said after this returns is not missed; when the server ends, the member comes
-    /// back by itself and goes on where it stood.
+    /// Listens. What is said after this returns is not missed; when the server ends, the member
+    /// comes back by itself and goes on where it stood.
     ///
     /// ```no_run
-    /// use moot::{
-    ///     chat::request::{Begin, Follow},
-    ///     client::{Event, Server, Wake},
-    /// };
+    /// use moot::{ chat::request::{Begin, Follow}, client::{Event, Server, Wake}, };
     ///
-    /// let room = "dev".parse()?;
-    /// let mut member = Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?;
-    /// loop {
-    ///     if let Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) {
-    ///         println!("{}: {}", message.from, message.text);
-    ///     }
-    /// }
+    /// let room = "dev".parse()?; let mut member =
+    /// Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?; loop { if let
+    /// Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) { println!("{}: {}",
+    /// message.from, message.text); } }
     /// # #[allow(unreachable_code)]
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -236,20 +231,24 @@ impl Link {
         self.queue_submit(&Submit { first, to, to_label, lines });
         loop {
             match self.wait()? {
-                Told::Ack(ack) => {
+                ServerFrame::Ack(ack) => {
                     let run = self.welcome()?.run;
                     let (members, counter) = (ack.members, ack.first);
                     return Ok(Sent { id: id_of(stream, &ack, run), members, counter });
                 }
-                Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                Told::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
-                Told::Event(Event::Ping) => self.pong(),
-                Told::Event(_) | Told::Reply(..) | Told::Batch(_) | Told::Status(_) => {}
+                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                ServerFrame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
+                ServerFrame::Event(Event::Ping) => self.pong(),
+                ServerFrame::Event(_)
+                | ServerFrame::Reply(..)
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_) => {}
             }
         }
     }
 
-    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some time.
+    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some
+    /// time.
     ///
     /// # Errors
     /// A refusal, or the connection's failure.
@@ -272,7 +271,8 @@ impl Link {
         self.receipt(NoticeId::Number(number)).map(Announced::Receipt)
     }
 
-    /// Waits for the server's word that there is nothing more to wait for, or for the time to be out.
+    /// Waits for the server's word that there is nothing more to wait for, or for the time to be
+    /// out.
     fn wait_until_covered(&mut self, number: u64, until: Instant) -> Result<(), LinkError> {
         let covers = |event: &Event| *event == Event::Covered { number };
         if self.take_events().iter().any(covers) {
@@ -281,8 +281,8 @@ impl Link {
         self.set_deadline(Some(until));
         loop {
             match self.wait() {
-                Ok(Told::Event(event)) if covers(&event) => return Ok(()),
-                Ok(Told::Event(Event::Ping)) => self.pong(),
+                Ok(ServerFrame::Event(event)) if covers(&event) => return Ok(()),
+                Ok(ServerFrame::Event(Event::Ping)) => self.pong(),
                 Ok(_) => {}
                 Err(LinkError::TimedOut) => return Ok(()),
                 Err(e) => return Err(e),

@@ -46,8 +46,8 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
             Ok(connection) => return Ok(connection),
             Err(e) => return Err(e.into()),
         }
-        // Another server was in the way, and has ended since: once more. One that ends by itself does
-        // so again.
+        // Another server was in the way, and has ended since: once more. One that ends by itself
+        // does so again.
         let in_the_way = last_words.contains("runs already");
         if !in_the_way || Instant::now() >= deadline {
             return Err(match last_words.trim() {
@@ -77,8 +77,8 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    // It says one line on this pipe once it listens, or closes it: then another server was faster, or
-    // it failed.
+    // It says one line on this pipe once it listens, or closes it: then another server was faster,
+    // or it failed.
     let first = child.stdout.take().map(|pipe| words_of(pipe, 1, deadline)).unwrap_or_default();
     let mut last_words = String::new();
     if first.is_empty()

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use super::{
     args::{AnnounceArgs, NoticeVerb, Require, WaitArg},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, render,
     send::whole,
     time::{Clock, Moment},

@@ -9,7 +9,7 @@ use super::{
     args::{AnswerArgs, check_will},
     connect::Context,
     exec::{self, Job, Outcome, Runner},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input,
     interrupt::{self, Leave},
     json,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     args::AskArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt, json, send,
 };
 use crate::{

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{
     args::{BackupArgs, RestoreArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     time,
 };
 use crate::{
     chat::text::counted,
-    history::{self, Copied, CopyError, HistoryError},
+    history::{self, Copied},
     os::{self, Lock, LockError, LockNote, Places},
 };
 
@@ -97,15 +97,4 @@ fn object(kind: &str, file: &Path, copied: &Copied) -> serde_json::Value {
         "messages": copied.messages,
         "bytes": copied.bytes,
     })
-}
-
-impl From<CopyError> for Failure {
-    fn from(e: CopyError) -> Self {
-        let exit = match &e {
-            CopyError::Absent(_) => Exit::Absent,
-            CopyError::History(HistoryError::Newer { .. }) => Exit::Version,
-            CopyError::History(_) | CopyError::Io { .. } => Exit::Failed,
-        };
-        Self::new(exit, e.to_string())
-    }
 }

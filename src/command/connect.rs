@@ -8,12 +8,12 @@ use std::{
 
 use super::{
     args::Global,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     output::Output,
 };
 use crate::{
     chat::member::Kind,
-    client::{Link, LinkError, StartError},
+    client::{Link, StartError},
     config,
     limits::{ANSWER_MS_DEFAULT, REPAIR_MS_MAX},
     os::{self, PlaceError, Places},
@@ -205,40 +205,3 @@ pub(super) fn open(places: &Places, wait: Duration) -> Result<Connection, Connec
 
 /// How often is looked whether a socket is there again.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-impl From<ConnectError> for Failure {
-    fn from(e: ConnectError) -> Self {
-        let exit = match &e {
-            ConnectError::Denied(_)
-            | ConnectError::Untrusted { .. }
-            | ConnectError::Place(PlaceError::Unsafe { .. }) => Exit::Denied,
-            ConnectError::TimedOut(_) => Exit::TimedOut,
-            ConnectError::NoServer(_) | ConnectError::Io { .. } | ConnectError::Place(_) => {
-                Exit::NoServer
-            }
-        };
-        Self::new(exit, e.to_string())
-    }
-}
-
-impl From<LinkError> for Failure {
-    fn from(e: LinkError) -> Self {
-        match e {
-            LinkError::Refusal(refusal) => refusal.into(),
-            LinkError::Refused(refused) => {
-                let exit = match refused.code {
-                    4 => Exit::Denied,
-                    7 => Exit::Version,
-                    _ => Exit::Failed,
-                };
-                Self::new(exit, refused.text)
-            }
-            e @ LinkError::TimedOut => Self::new(Exit::TimedOut, e.to_string()),
-            LinkError::Connect(e) => e.into(),
-            e @ (LinkError::Ended(_) | LinkError::Io(_)) => {
-                Self::new(Exit::NoServer, e.to_string())
-            }
-            e @ LinkError::Protocol(_) => Self::new(Exit::Failed, e.to_string()),
-        }
-    }
-}

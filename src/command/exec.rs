@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{
     args::Program,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     time::rfc3339,
 };
 use crate::{

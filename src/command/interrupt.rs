@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::exit::{Exit, Failure};
+use super::exit_code::{Exit, Failure};
 use crate::{
     client::{Mailbox, Postbox},
     os, tui,

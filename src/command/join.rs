@@ -11,7 +11,7 @@ use std::{
 use super::{
     args::{JoinArgs, check_will},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input,
     interrupt::{self, Leave},
     json,

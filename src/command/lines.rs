@@ -1,8 +1,10 @@
-//! `moot send --lines`: one message for each line of standard input, each stored once, over restarts of the server.
+//! `moot send --lines`: one message for each line of standard input, each stored once, over
+//! restarts of the server.
 //!
-//! A line stays in a bounded queue until it has its answer. When the connection breaks, the lines without one are
-//! submitted again, with the same client instance and counters: the server stores none of them twice, and says which
-//! ones it can't tell. The input is not read while the queue is full.
+//! A line stays in a bounded queue until it has its answer. When the connection breaks, the lines
+//! without one are submitted again, with the same client instance and counters: the server stores
+//! none of them twice, and says which ones it can't tell. The input is not read while the queue is
+//! full.
 
 use std::{
     collections::VecDeque,
@@ -13,11 +15,11 @@ use std::{
 use super::{
     args::SendArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input, json,
     past::stream_of,
     render,
-    send::{address, checked_reply, reached, unsendable},
+    submits::{address, checked_reply, reached, unsendable},
 };
 use crate::{
     chat::{
@@ -28,7 +30,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         text::{TextError, counted, without_colors},
     },
-    client::{Link, LinkError, Sent, Told, id_of},
+    client::{Link, LinkError, Sent, ServerFrame, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os::{self, Places},
     session::{ConnectError, Connection},
@@ -201,8 +203,8 @@ impl Sender<'_> {
                 (self.counter, text, None)
             }
             Err(e) => {
-                // One bad line of a log does not end the stream; the exit code tells of it. A log has empty lines,
-                // and there is nothing to say in them.
+                // One bad line of a log does not end the stream; the exit code tells of it. A log
+                // has empty lines, and there is nothing to say in them.
                 let is_empty = e == TextError::Empty;
                 let why = format!("line {number} is left out: {}", unsendable(e).text);
                 if !is_empty {
@@ -281,8 +283,9 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Waits until each line has its answer. While there is no connection it returns as soon as there is more input;
-    /// after the end of the input a server has to come back within the time for an answer.
+    /// Waits until each line has its answer. While there is no connection it returns as soon as
+    /// there is more input; after the end of the input a server has to come back within the time
+    /// for an answer.
     fn wait_for_all(
         &mut self,
         context: &mut Context,
@@ -302,14 +305,19 @@ impl Sender<'_> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.set_deadline(Some(context.deadline()));
         match link.wait() {
-            Ok(Told::Ack(ack)) => self.take_ack(context, &ack)?,
-            Ok(Told::Nack { first, count, refusal }) => {
+            Ok(ServerFrame::Ack(ack)) => self.take_ack(context, &ack)?,
+            Ok(ServerFrame::Nack { first, count, refusal }) => {
                 self.take_refusal(context, first..first.saturating_add(count.into()), refusal)?;
             }
-            Ok(Told::Event(Event::Spelled(room))) => self.target = Target::Room(room),
+            Ok(ServerFrame::Event(Event::Spelled(room))) => self.target = Target::Room(room),
             // It goes on, only slower.
-            Ok(Told::Event(Event::Slowed)) => context.out.note(render::SLOWED),
-            Ok(Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_)) => {}
+            Ok(ServerFrame::Event(Event::Slowed)) => context.out.note(render::SLOWED),
+            Ok(
+                ServerFrame::Reply(..)
+                | ServerFrame::Event(_)
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_),
+            ) => {}
             Err(e) => self.lose(context, e)?,
         }
         self.answer(context)
@@ -339,7 +347,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// What the server can't tell is reported, and not sent again; any other refusal would meet the next lines too.
+    /// What the server can't tell is reported, and not sent again; any other refusal would meet the
+    /// next lines too.
     fn take_refusal(
         &mut self,
         context: &Context,
@@ -385,7 +394,7 @@ impl Sender<'_> {
     fn lose(&mut self, context: &Context, e: LinkError) -> Result<(), Failure> {
         let comes_back = match &e {
             LinkError::Ended(_) | LinkError::Io(_) => true,
-            LinkError::Refused(refused) => !matches!(refused.code, 4 | 7),
+            LinkError::Refused(refused) => !refused.code.is_final(),
             LinkError::Connect(_)
             | LinkError::Refusal(_)
             | LinkError::TimedOut
@@ -479,7 +488,8 @@ impl Sender<'_> {
         reached(self.args.require, self.last_stored > 0, self.least)
     }
 
-    /// Says what became of the lines that were read: to the end of the message, and as the answer to each.
+    /// Says what became of the lines that were read: to the end of the message, and as the answer
+    /// to each.
     fn give_up(&mut self, context: &mut Context, failure: Failure) -> Result<Failure, Failure> {
         if failure.text.is_empty() {
             return Ok(failure);

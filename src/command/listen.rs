@@ -9,7 +9,7 @@ use super::{
     args::{ListenArgs, ListenTarget, Program, check_will},
     connect::Context,
     exec::{self, Job, Outcome, Runner},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     notify::Notifier,
     past, render,
     run::RunResult,

@@ -9,7 +9,7 @@ mod bench;
 mod connect;
 mod doctor;
 mod exec;
-mod exit;
+mod exit_code;
 mod input;
 mod interrupt;
 mod join;
@@ -20,6 +20,7 @@ mod manual;
 mod metrics;
 mod notify;
 mod output;
+mod parse;
 mod past;
 mod render;
 mod rooms;
@@ -28,6 +29,8 @@ mod screen;
 mod send;
 mod serve;
 mod status;
+mod style;
+mod submits;
 mod table;
 #[doc(hidden)]
 pub mod time;
@@ -41,7 +44,7 @@ pub use interrupt::interrupt;
 use self::{
     args::Verb,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     output::Output,
 };
 use crate::os;
@@ -52,7 +55,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = manual::complete() {
         return code;
     }
-    let cli = match args::parse(std::env::args_os()) {
+    let cli = match parse::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return code,
     };

@@ -7,7 +7,7 @@ use std::{
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::exit::{Exit, Failure};
+use super::exit_code::{Exit, Failure};
 use crate::chat::{
     member::Level,
     message::{Message, StreamName},

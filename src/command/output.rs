@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     args::{Color, Global},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, render,
+    style::Style,
     time::Clock,
 };
 use crate::{
@@ -21,19 +22,6 @@ use crate::{
 
 /// The terminal is raw: a line end does not return to the first column.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
-
-/// How text is to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    /// Use colours.
-    pub(super) color: bool,
-    /// Name the room of each message.
-    pub(super) rooms: bool,
-    /// How times are shown.
-    pub(super) clock: Clock,
-    /// Columns of the terminal that tables are to fit into, if it is one.
-    pub(super) columns: Option<usize>,
-}
 
 /// Standard output and standard error of a command.
 #[derive(Debug)]
@@ -166,8 +154,8 @@ impl Output {
         self.out.flush().map_err(|e| broken(&e))
     }
 
-    /// From now on the command ends when nobody reads its output any more: one that prints seldom would learn it
-    /// late. For commands that have nothing to say good-bye to.
+    /// From now on the command ends when nobody reads its output any more: one that prints seldom
+    /// would learn it late. For commands that have nothing to say good-bye to.
     pub(super) fn end_when_unread() {
         let watch = || {
             if os::wait_until_unread() {
@@ -188,7 +176,8 @@ impl Output {
         }
     }
 
-    /// Something that is no result and that a person may want to know, in one line, whoever wrote it.
+    /// Something that is no result and that a person may want to know, in one line, whoever wrote
+    /// it.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             say(io::stderr(), &shown(text, false));
@@ -215,7 +204,8 @@ impl Output {
         Self::error(&Failure::new(Exit::Failed, text), self.json);
     }
 
-    /// Sets whether the terminal is raw (`run --pty`): notes then end with a carriage return as well.
+    /// Sets whether the terminal is raw (`run --pty`): notes then end with a carriage return as
+    /// well.
     pub(super) fn set_raw(is_raw: bool) {
         IS_RAW.store(is_raw, Ordering::SeqCst);
     }
@@ -283,8 +273,9 @@ fn say(mut to: Stderr, text: &str) {
     let _ = to.write_all(lines.as_bytes());
 }
 
-/// A text of which nothing but colors commands a terminal, and they only where they are wanted: texts of others
-/// are made safe where they are put into lines, and what was forgotten there is noticed here.
+/// A text of which nothing but colors commands a terminal, and they only where they are wanted:
+/// texts of others are made safe where they are put into lines, and what was forgotten there is
+/// noticed here.
 fn painted_only(text: &str, color: bool) -> Cow<'_, str> {
     const BEGIN: &str = "\x1b[";
     if !color || !text.contains(BEGIN) {

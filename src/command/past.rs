@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     args::{ExportArgs, HistoryArgs, ReadArgs, SearchArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, rooms,
     time::Meaning,
 };

@@ -1,6 +1,6 @@
 //! Results as text for people. What others wrote is made safe to show here.
 
-use super::{output::Style, table::Table, time::short};
+use super::{style::Style, table::Table, time::short};
 use crate::{
     chat::{
         event::GapReason,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     args::{RoomUser, RoomVerb, Somebody, Words},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, render,
 };
 use crate::{

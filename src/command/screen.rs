@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Instant};
 use super::{
     args::{Color, JoinArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt::{self, Leave},
     notify::Notifier,
     output,

@@ -5,23 +5,21 @@ use std::io::Read;
 use super::{
     args::SendArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     input, json, lines,
     past::stream_of,
     render,
+    submits::{address, checked_reply, reached, unsendable},
 };
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Line, Submit},
         member::Kind,
-        message::{MessageId, RunId},
-        names::{Label, Target},
-        reply::Reply,
-        request::Request,
-        text::{Text, TextError},
+        names::Target,
+        text::Text,
     },
-    client::{Link, LinkError, Sent, Told, id_of},
+    client::{Link, LinkError, Sent, ServerFrame, id_of},
     limits::TEXT_BYTES_MAX,
 };
 
@@ -58,18 +56,21 @@ fn wait_for_ack(context: &Context, link: &mut Link, args: &SendArgs) -> Result<S
     let mut target = args.target.clone();
     loop {
         match link.wait()? {
-            Told::Ack(ack) => {
+            ServerFrame::Ack(ack) => {
                 let id = id_of(stream_of(&target), &ack, link.welcome()?.run);
                 return Ok(Sent { id, members: ack.members, counter: ack.first });
             }
-            Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-            Told::Event(Event::Spelled(room)) => target = Target::Room(room),
-            Told::Event(Event::Slowed) => {
+            ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+            ServerFrame::Event(Event::Spelled(room)) => target = Target::Room(room),
+            ServerFrame::Event(Event::Slowed) => {
                 // It goes on, only slower.
                 link.set_deadline(Some(context.deadline()));
                 context.out.note(render::SLOWED);
             }
-            Told::Reply(..) | Told::Event(_) | Told::Batch(_) | Told::Status(_) => {}
+            ServerFrame::Reply(..)
+            | ServerFrame::Event(_)
+            | ServerFrame::Batch(_)
+            | ServerFrame::Status(_) => {}
         }
     }
 }
@@ -86,20 +87,6 @@ fn unanswered(e: LinkError, target: &Target) -> Failure {
         failure.text
     );
     Failure::new(failure.exit, text)
-}
-
-/// The result, by how many other sessions got it at least.
-pub(super) fn reached(required: Option<u32>, is_sent: bool, members: u32) -> Result<Exit, Failure> {
-    match required {
-        // Nothing was sent: nobody got it.
-        Some(1..) if !is_sent => Err(Failure::new(Exit::TooFew, "there was nothing to send")),
-        Some(required) if is_sent && members < required => {
-            let text =
-                format!("sent, but to {members} other sessions, and {required} were required");
-            Err(Failure::new(Exit::TooFew, text))
-        }
-        Some(_) | None => Ok(Exit::Done),
-    }
 }
 
 /// The message: the words of the command line, or standard input without its last line end.
@@ -123,47 +110,4 @@ fn read_input() -> Result<Vec<u8>, Failure> {
     from.read_to_end(&mut bytes)
         .map_err(|e| Failure::new(Exit::Failed, format!("can't read standard input: {e}")))?;
     Ok(input::whole(&bytes).into_owned())
-}
-
-pub(super) fn unsendable(e: TextError) -> Failure {
-    let text = match e {
-        // What was read was cut: its length is not known.
-        TextError::TooLong { bytes } if bytes > TEXT_BYTES_MAX => {
-            format!("the text is too long: a message has at most {TEXT_BYTES_MAX} bytes")
-        }
-        e => e.to_string(),
-    };
-    Failure::new(Exit::Usage, text)
-}
-
-/// Where a target's messages are submitted to. A room needs no question; a user has to be here.
-pub(super) fn address(
-    link: &mut Link,
-    target: &Target,
-) -> Result<(SubmitTo, Option<Label>), LinkError> {
-    match target {
-        Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
-        Target::User { label, .. } => match link.ask(&Request::Open { target: target.clone() })? {
-            Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
-            other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
-        },
-    }
-}
-
-/// The number that a reply names, if it is of this target and this boot of the server.
-pub(super) fn checked_reply(
-    run: RunId,
-    id: Option<&MessageId>,
-    target: &Target,
-) -> Result<Option<u64>, Failure> {
-    let Some(id) = id else { return Ok(None) };
-    if id.stream != stream_of(target) {
-        let text = format!("{id} is no message of {target}");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    if id.run.is_some_and(|of| of != run) {
-        let text = format!("{id} is of an earlier run of the server");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    Ok(Some(id.seq))
 }

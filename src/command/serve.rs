@@ -5,7 +5,7 @@ use std::{io::IsTerminal, time::Duration};
 use super::{
     args::{Broadcast, OnOff, ServeArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt,
 };
 use crate::{

@@ -8,14 +8,14 @@ use std::{
 use super::{
     args::StatusArgs,
     connect::{Context, open},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, metrics,
     output::Output,
     render,
 };
 use crate::{
     chat::{reply::Reply, request::Request, text::shown},
-    client::{Link, LinkError, Told},
+    client::{Link, LinkError, ServerFrame},
     limits::ANSWER_MS_DEFAULT,
     os::{self, Places},
     server::Status,
@@ -175,7 +175,7 @@ pub(super) fn ask(places: &Places, wait: Duration) -> Result<Status, LinkError> 
     link.set_deadline(Some(Instant::now() + wait));
     link.queue_frozen(Kind::Status);
     loop {
-        if let Told::Status(body) = link.wait()? {
+        if let ServerFrame::Status(body) = link.wait()? {
             return serde_json::from_slice(&body).map_err(|e| LinkError::Protocol(e.to_string()));
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     args::{ExecArgs, ListenArgs, ListenTarget, Somebody, WaitArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, listen, render, rooms,
     run::{RunResult, title},
     who,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     args::WhoArgs,
     connect::{Context, LOOK_EVERY, OWN_INSTEAD, no_server_in},
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     json, render, rooms,
 };
 use crate::{

@@ -1,12 +1,9 @@
 //! Letting sessions in: who may, how many unfinished handshakes, what to do without descriptors.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use super::{
-    conn::{self, Conn},
-    core::Core,
-    files::SharedListener,
-    threads::Work,
+    conn::Conn, core::Core, files::SharedListener, session_task, standing::Standing, threads::Work,
 };
 use crate::{
     chat::{
@@ -24,15 +21,16 @@ use crate::{
     session::Accepted,
     wire::{
         frame::{self, Kind},
-        hello::{self, Refused},
+        hello::{self, Refused, RefusedCode},
     },
 };
 
 /// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections a limit of descriptors has room for: sessions, as many as are wanted if there is room, and
-/// unfinished handshakes. Neither takes room from the other, nor from what the server opens for itself.
+/// How many connections a limit of descriptors has room for: sessions, as many as are wanted if
+/// there is room, and unfinished handshakes. Neither takes room from the other, nor from what the
+/// server opens for itself.
 pub(super) fn room_for(descriptors: u64, sessions_wanted: usize) -> (usize, usize) {
     if planted(Fault::SessionsBeyondDescriptors) {
         return (sessions_wanted, HALF_OPEN_MAX);
@@ -74,8 +72,9 @@ pub(super) async fn accept(core: Rc<Core>, shared: Rc<SharedListener>) {
         match accepted {
             Ok(socket) => let_in(&core, socket),
             Err(e) if os::is_out_of_descriptors(&e) => {
-                // The caller that waits now, if there is one, gets an answer by the descriptor kept aside,
-                // which is back before anything else runs. A later caller may find free ones.
+                // The caller that waits now, if there is one, gets an answer by the descriptor kept
+                // aside, which is back before anything else runs. A later caller may find free
+                // ones.
                 drop(reserve.take());
                 if let Some(Ok(socket)) = listener.accept_waiting().await {
                     core.log.warn("out of file descriptors: a connection was closed");
@@ -128,7 +127,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     drop(half_open);
     let core = Rc::clone(core);
     tokio::task::spawn_local(async move {
-        let turn = core.look_up_turn(ids.uid).await;
+        let turn = core.turns.look_up(ids.uid).await;
         let user = name_of(&core, ids.uid).await;
         let standing = match core.system {
             true => standing(&core, ids.uid, &user).await,
@@ -138,39 +137,22 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
         let conn = Rc::new(Conn::new(core.next_session(), socket, peer, standing, core.system));
-        // A task of its own: what letting in took of memory is not kept as long as the session lasts.
-        tokio::task::spawn_local(conn::run(core, conn));
+        // A task of its own: what letting in took of memory is not kept as long as the session
+        // lasts.
+        tokio::task::spawn_local(session_task::run(core, conn));
     });
 }
 
 /// Says why, as far as the socket takes it at once.
 fn turn_away(socket: &Accepted, why: &str) {
-    let refused = Refused::new(1, why.to_owned());
+    let refused = Refused::new(RefusedCode::Failed, why.to_owned());
     let mut bytes = Vec::new();
     frame::put(&mut bytes, Kind::Refused, |body| hello::put(body, &refused));
     socket.say_at_once(&bytes);
 }
 
-/// What the policy of a host's server says of a user.
-#[derive(Debug, Clone)]
-pub(super) struct Standing {
-    /// May have a session.
-    pub(super) admitted: bool,
-    /// What the user may do there, if the policy names anybody.
-    pub(super) rights: Option<Rights>,
-    /// Rooms of the configuration that the user leads.
-    pub(super) leads: Arc<[RoomName]>,
-}
-
-impl Standing {
-    /// Of a policy that names no user.
-    fn nameless() -> Self {
-        Self { admitted: true, rights: None, leads: Arc::from([]) }
-    }
-}
-
-/// Whether a host's server lets this user in, and what they may do there. Asked again as sessions come, since people
-/// come and go in groups; of many that come at once only for the first.
+/// Whether a host's server lets this user in, and what they may do there. Asked again as sessions
+/// come, since people come and go in groups; of many that come at once only for the first.
 pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let settings = core.settings();
     let (allow, policy) = (&settings.server.allow, &settings.policy);

@@ -14,8 +14,8 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Whether a frame is taken now; else it waits for a later turn. Once the account has `spent` its turn, only a
-    /// little is taken of what keeps a member alive and its windows open.
+    /// Whether a frame is taken now; else it waits for a later turn. Once the account has `spent`
+    /// its turn, only a little is taken of what keeps a member alive and its windows open.
     pub(super) fn admits(&mut self, kind: Kind, spent: bool) -> bool {
         self.questions += usize::from(matches!(kind, Kind::Request | Kind::Status));
         if self.questions > REQUESTS_PER_TURN_MAX {

@@ -4,47 +4,40 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     rc::{Rc, Weak},
-    sync::Arc,
-    task::Waker,
     time::Duration,
 };
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::{
-    Options,
-    accept::Standing,
     conn::{AccountKey, Conn},
     lines::Lines,
     log::Log,
-    past,
+    options::Options,
+    standing::Standing,
+    status::Status,
     threads::{Threads, Work},
+    user_turns::UserTurns,
 };
 use crate::{
     broadcast,
     chat::{
         clock::{Clock, Now},
-        frames::Frame,
         hub::{Action, Bucket, Chunk, Hub, Rules},
         member::SessionId,
         message::RunId,
-        names::UserName,
-        store::Restored,
-        stream_id::{Channel, StreamTag},
+        store::{Fetch, Restored},
     },
     config::Settings,
-    faults::{Fault, planted},
     history::History,
-    limits::{
-        FETCHES_MAX, FETCHES_PER_USER_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
-        LOOKUPS_PER_USER_MAX, QUESTIONS_MAX, READ_BYTES_PER_TURN_MAX, SESSION_BYTES_PER_USER_MAX,
-    },
+    limits::{FRAME_BYTES_MAX, READ_BYTES_PER_TURN_MAX},
     os,
     presence::Table,
     session::Ledger,
-    wire::control,
 };
+
+mod actions;
 
 /// What one pull may bring: enough for a large write, little enough to be fair.
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
@@ -73,7 +66,7 @@ pub(super) struct Core {
     /// Why clients can't find the server.
     pub(super) files: RefCell<Option<String>>,
     /// The last answer to `status`, and until when it is good, monotonic microseconds.
-    pub(super) last_status: RefCell<Option<(u64, super::Status)>>,
+    pub(super) last_status: RefCell<Option<(u64, Status)>>,
     /// Troubles of the history that are in the log.
     logged: RefCell<HashSet<String>>,
     /// Something happened that the end of a turn has to deal with.
@@ -96,18 +89,34 @@ pub(super) struct Core {
     /// How often users connect.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     pub(super) threads: Threads,
-    /// Questions about the past: one of a user id at a time.
-    questions_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
-    /// Look-ups of users who connect, and of users whom requests name.
-    look_ups_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
-    fetches_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
-    named_of: RefCell<HashMap<u32, Arc<Semaphore>>>,
+    pub(super) turns: UserTurns,
     /// Whom the server let in or not, and when that was found out.
     pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
     /// A name that was shown is being looked up again.
     renames: Cell<bool>,
     next_session: Cell<u64>,
+    /// Starts the task that reads older messages for a session.
+    start_fetch: fn(Rc<Self>, Fetch),
     clock: Cell<Clock>,
+}
+
+/// The parts that a server is made of.
+pub(super) struct ServerParts {
+    pub(super) rules: Rules,
+    pub(super) channel: Option<broadcast::Sender>,
+    pub(super) table: Table,
+    pub(super) log: Log,
+    /// Reasons why the server is degraded from its start.
+    pub(super) degraded: Vec<String>,
+    /// Maximum unfinished handshakes.
+    pub(super) half_open_max: usize,
+    /// `None`: everything is kept in memory only.
+    pub(super) history: Option<History>,
+    pub(super) restored: Restored,
+    /// Rises when an older history was put back.
+    pub(super) epoch: u32,
+    /// Starts the task that reads older messages for a session.
+    pub(super) start_fetch: fn(Rc<Core>, Fetch),
 }
 
 pub(super) struct Inner {
@@ -123,18 +132,11 @@ pub(super) struct Inner {
 }
 
 impl Core {
-    pub(super) fn new(
-        rules: Rules,
-        channel: Option<broadcast::Sender>,
-        table: Table,
-        log: Log,
-        options: &Options,
-        (degraded, half_open_max): (Vec<String>, usize),
-        (history, restored, epoch): (Option<History>, Restored, u32),
-    ) -> Rc<Self> {
+    pub(super) fn new(parts: ServerParts, options: &Options) -> Rc<Self> {
+        let ServerParts { rules, channel, table, log, history, start_fetch, .. } = parts;
         let run = rules.run;
         let inner = Inner {
-            hub: Hub::restored(rules, restored),
+            hub: Hub::restored(rules, parts.restored),
             channel,
             table,
             conns: FxHashMap::default(),
@@ -145,14 +147,14 @@ impl Core {
         };
         Rc::new_cyclic(|me| Self {
             history,
-            epoch,
+            epoch: parts.epoch,
             me: Weak::clone(me),
             inner: RefCell::new(inner),
             log,
             settings: RefCell::new(Rc::new(options.settings.clone())),
             system: options.system,
             run,
-            degraded,
+            degraded: parts.degraded,
             logged: RefCell::default(),
             dir: RefCell::new(options.places.runtime.display().to_string()),
             files: RefCell::default(),
@@ -167,17 +169,15 @@ impl Core {
             unread_mail: Cell::new(0),
             read_buffer: RefCell::new(vec![0; READ_BYTES_PER_TURN_MAX].into()),
             half_open: RefCell::new(HashMap::new()),
-            half_open_max,
+            half_open_max: parts.half_open_max,
             lines: RefCell::default(),
             connects: RefCell::new(HashMap::new()),
             threads: Threads::new(),
-            questions_of: RefCell::new(HashMap::new()),
-            look_ups_of: RefCell::new(HashMap::new()),
-            fetches_of: RefCell::new(HashMap::new()),
-            named_of: RefCell::new(HashMap::new()),
+            turns: UserTurns::new(options.system),
             standings: RefCell::new(HashMap::new()),
             renames: Cell::new(false),
             next_session: Cell::new(1),
+            start_fetch,
             clock: Cell::new(Clock::new(os::monotonic_us())),
         })
     }
@@ -250,36 +250,6 @@ impl Core {
         let id = self.next_session.get();
         self.next_session.set(id + 1);
         SessionId(id)
-    }
-
-    /// Waits until a question of this user may be asked; it may as long as the value is kept. On a host's
-    /// server one user's questions wait for each other, not for those of others.
-    pub(super) async fn question_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        let at_once = if self.system { 1 } else { QUESTIONS_MAX };
-        // They are never closed.
-        turns_of(&self.questions_of, uid, at_once).acquire_owned().await.ok()
-    }
-
-    /// Waits until it may be looked up who a user is; it may as long as the value is kept. Connections of one
-    /// user wait for each other, so that a slow user database keeps nobody else waiting for them.
-    pub(super) async fn look_up_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        // They are never closed.
-        turns_of(&self.look_ups_of, uid, 1).acquire_owned().await.ok()
-    }
-
-    /// Waits until older messages may be read for a session of this user, as they may as long as the value is
-    /// kept: others are not kept waiting for those of all sessions of one user.
-    pub(super) async fn fetch_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        let at_once = if self.system { FETCHES_PER_USER_MAX } else { FETCHES_MAX };
-        // They are never closed.
-        turns_of(&self.fetches_of, uid, at_once).acquire_owned().await.ok()
-    }
-
-    /// Waits until a user that a request names may be looked up; it may as long as the value is kept. Requests of
-    /// one user wait for each other, one of each session: a refusal would end a follow for good.
-    pub(super) async fn named_turn(&self, uid: u32) -> Option<OwnedSemaphorePermit> {
-        // They are never closed.
-        turns_of(&self.named_of, uid, LOOKUPS_PER_USER_MAX).acquire_owned().await.ok()
     }
 
     pub(super) fn broadcast_word(&self) -> &'static str {
@@ -402,8 +372,8 @@ impl Core {
         inner.table.heartbeat(now_us, &counters);
     }
 
-    /// Whether nobody is here and nobody would miss the server: no announcement is still to be made or shown,
-    /// no mail waits.
+    /// Whether nobody is here and nobody would miss the server: no announcement is still to be made
+    /// or shown, no mail waits.
     pub(super) fn is_idle(&self) -> bool {
         let inner = self.inner.borrow();
         inner.conns.is_empty()
@@ -442,217 +412,4 @@ impl Core {
         // Whoever does not take it finds the connection closed.
         let _ = tokio::time::timeout(Duration::from_millis(300), all_gone).await;
     }
-}
-
-impl Inner {
-    /// Carries out everything the hub wants done, until it wants nothing more.
-    pub(super) fn act(&mut self, core: &Core) {
-        // What sessions pull may want something done as well.
-        while self.hub.has_actions() || !self.touched.is_empty() {
-            self.act_once(core);
-        }
-    }
-
-    fn act_once(&mut self, core: &Core) {
-        while self.hub.has_actions() {
-            let mut actions = std::mem::take(&mut self.actions);
-            actions.extend(self.hub.actions());
-            for action in actions.drain(..) {
-                self.carry_out(core, action);
-            }
-            self.actions = actions;
-        }
-        let mut touched = std::mem::take(&mut self.touched);
-        // Those who wait for what was said come before those who learn that it stands: these know it already.
-        for listeners in [true, false] {
-            for id in &touched {
-                let Some(conn) = self.conns.get(id).map(Rc::clone) else { continue };
-                if conn.touched.get() && (conn.hungry.get() || !listeners) {
-                    conn.touched.set(false);
-                    self.pump(core, &conn, false);
-                }
-            }
-        }
-        touched.clear();
-        self.touched = touched;
-    }
-
-    fn carry_out(&mut self, core: &Core, action: Action) {
-        match action {
-            Action::Send(id, frame) => self.send(core, id, frame),
-            Action::Wake(id) => {
-                if let Some(conn) = self.conns.get(&id) {
-                    conn.hungry.set(true);
-                    touch(&mut self.touched, id, conn);
-                }
-            }
-            Action::Pause(id) => {
-                if let Some(conn) = self.conns.get(&id) {
-                    conn.paused.set(true);
-                }
-            }
-            Action::Resume(id) => {
-                if let Some(conn) = self.conns.get(&id) {
-                    conn.resume();
-                    core.line_up(conn);
-                }
-            }
-            Action::Publish(tag, frame) => {
-                if let Some(channel) = &mut self.channel {
-                    // Full buffers lose a datagram: heads and repair bring it by session.
-                    let hub = &self.hub;
-                    let hearers = || hub.hearers(tag).map(|id| id.0).collect();
-                    let _ = channel.publish(tag.0, &frame[FRAME_HEADER_BYTES..], hearers);
-                }
-            }
-            Action::OpenChannel(tag) => self.open_channel(core, tag),
-            Action::NewKey(tag) => self.new_key(core, tag),
-            Action::CloseChannel(tag) => {
-                if let Some(channel) = &mut self.channel {
-                    channel.close_group(tag.0);
-                }
-            }
-            Action::Fetch(fetch) => {
-                if let Some(core) = core.me.upgrade() {
-                    tokio::task::spawn_local(past::fetch(core, fetch));
-                }
-            }
-            Action::Store(records, entries) => match &core.history {
-                Some(history) => history.commit(records, entries, os::wall_us()),
-                // Without a history nothing is to be stored (`Rules::store` is off).
-                None => self.hub.stored(core.now()),
-            },
-            Action::End(id, reason) => {
-                if let Some(conn) = self.conns.get(&id) {
-                    conn.turn_out(&reason);
-                }
-            }
-            Action::Log(what) => core.log.note(&what),
-            Action::LogOf(uid, what) => {
-                let user = self.hub.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid));
-                core.log.of_user(uid, &user, &what);
-            }
-            Action::Row(mut row) => {
-                // Other processes compare it with the machine's clock.
-                row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);
-                let was_whole = self.table.unshown() == 0;
-                if let (Err(e), true) = (self.table.put(&row), was_whole) {
-                    core.log.warn(&format!("the presence table takes no more sessions: {e}"));
-                }
-            }
-            Action::RowGone(id) => self.table.remove(id),
-        }
-    }
-
-    fn open_channel(&mut self, core: &Core, tag: StreamTag) {
-        let opened = match &mut self.channel {
-            None => None,
-            Some(channel) => match channel.open_group(tag.0) {
-                Ok((address, key)) => {
-                    Some(Channel { group: address.ip().octets(), port: address.port(), key })
-                }
-                Err(e) => {
-                    core.log.warn(&format!("no broadcast group: {e}"));
-                    None
-                }
-            },
-        };
-        self.hub.channel_opened(tag, opened);
-    }
-
-    fn new_key(&mut self, core: &Core, tag: StreamTag) {
-        let Some(channel) = &mut self.channel else { return };
-        match channel.new_key(tag.0) {
-            Ok(key) => self.hub.channel_key(tag, key),
-            Err(e) => {
-                // Nothing can be sealed any more: it goes by session.
-                core.log.warn(&format!("no key for a broadcast group: {e}"));
-                self.hub.channel_lost(tag);
-            }
-        }
-    }
-
-    pub(super) fn send(&mut self, core: &Core, id: SessionId, frame: Frame) {
-        if let Some(conn) = self.conns.get(&id).map(Rc::clone) {
-            conn.output.borrow_mut().put(|bytes| control::put_frame(bytes, frame));
-            touch(&mut self.touched, id, &conn);
-            // Others decide how much it is told: it does not grow without end.
-            self.count(core, &conn);
-        }
-    }
-
-    /// Fills and writes a session's output until the socket is full, nothing is owed, or its account was given what
-    /// it gets in one turn. `called`: it stood in line, and is given something even then.
-    pub(super) fn pump(&mut self, core: &Core, conn: &Conn, mut called: bool) {
-        let waker = conn.waker.borrow().clone();
-        let waits = loop {
-            let wants = conn.hungry.get() && conn.output.borrow().waiting_bytes() < FRAME_BYTES_MAX;
-            let gets = std::mem::take(&mut called) || core.lines.borrow().may_give(&conn.account);
-            if wants && gets {
-                self.pull(core, conn);
-            }
-            let goes_on = !conn.output.borrow().is_empty() && conn.write(&waker);
-            self.count(core, conn);
-            if !goes_on {
-                break wants && !gets;
-            }
-        };
-        if waits || conn.take_unread() {
-            core.line_up(conn);
-        }
-    }
-
-    fn pull(&mut self, core: &Core, conn: &Conn) {
-        let mut chunks = std::mem::take(&mut self.chunks);
-        let more = self.hub.pull(core.now(), conn.id, PULL_BYTES, &mut chunks);
-        conn.hungry.set(more);
-        core.give(conn, chunks.drain(..));
-        self.chunks = chunks;
-    }
-
-    /// Counts the memory that a session keeps. If its user's sessions keep too much, those that keep most end.
-    fn count(&mut self, core: &Core, conn: &Conn) {
-        conn.count(&mut self.memory);
-        let uid = conn.uid();
-        if self.memory.bytes_of(uid) <= SESSION_BYTES_PER_USER_MAX
-            || planted(Fault::MemoryOfUserUnbounded)
-        {
-            return;
-        }
-        let of_user = self.conns.values().filter(|of| of.uid() == uid && !of.is_ending());
-        let mut of_user: Vec<_> = of_user.map(Rc::clone).collect();
-        of_user.sort_by_key(|of| std::cmp::Reverse(of.kept_bytes()));
-        let why = format!(
-            "the sessions of this user keep more than {SESSION_BYTES_PER_USER_MAX} bytes, and this one most"
-        );
-        for heaviest in of_user {
-            if self.memory.bytes_of(uid) <= SESSION_BYTES_PER_USER_MAX {
-                break;
-            }
-            heaviest.cut_off(&mut self.memory, &why);
-            core.log.of_user(uid, &heaviest.user(), &why);
-        }
-    }
-}
-
-/// The turns of one user; those that nobody waits for are forgotten.
-fn turns_of(
-    all: &RefCell<HashMap<u32, Arc<Semaphore>>>,
-    uid: u32,
-    at_once: usize,
-) -> Arc<Semaphore> {
-    let mut all = all.borrow_mut();
-    all.retain(|_, turns| Arc::strong_count(turns) > 1);
-    Arc::clone(all.entry(uid).or_insert_with(|| Arc::new(Semaphore::new(at_once))))
-}
-
-fn touch(touched: &mut Vec<SessionId>, id: SessionId, conn: &Conn) {
-    if !conn.touched.replace(true) {
-        touched.push(id);
-    }
-}
-
-/// A waker for sessions whose task has not been polled yet.
-pub(super) fn no_waker() -> Waker {
-    Waker::noop().clone()
 }

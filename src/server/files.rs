@@ -1,7 +1,9 @@
-//! The server's own files: it sees when one of them vanishes, and makes it again or ends with a word.
+//! The server's own files: it sees when one of them vanishes, and makes it again or ends with a
+//! word.
 //!
-//! Programs that clean up, and the end of a user's last login, remove what a server needs to be found. The lock
-//! decides: while another process holds the one in its place, that process is the server.
+//! Programs that clean up, and the end of a user's last login, remove what a server needs to be
+//! found. The lock decides: while another process holds the one in its place, that process is the
+//! server.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +14,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{ServerError, core::Core};
+use super::{core::Core, error::ServerError};
 use crate::{
     faults::{Fault, planted},
     limits::FILES_LOOK_MS,
@@ -89,8 +91,8 @@ impl Files<'_> {
         }
     }
 
-    /// Lets those use socket and table whom the configuration admits: the handshake refuses the others anyway, and
-    /// they do not read who is here.
+    /// Lets those use socket and table whom the configuration admits: the handshake refuses the
+    /// others anyway, and they do not read who is here.
     pub(super) fn admit(&self) {
         if !self.system || !self.core.admission_due.replace(false) {
             return;
@@ -142,7 +144,8 @@ impl Files<'_> {
         if self.lock.is_in_place(&path) {
             return Ok(());
         }
-        // Nothing of what was said is there any more: the next server begins again, and this one could only refuse.
+        // Nothing of what was said is there any more: the next server begins again, and this one
+        // could only refuse.
         let history = self.places.history();
         if self.core.history.is_some() && !history.exists() && !path.exists() {
             return Err(Trouble::End(ServerError::Removed { dir: self.places.state.clone() }));
@@ -163,8 +166,8 @@ impl Files<'_> {
         }
     }
 
-    /// Makes the server's directories again if they are missing. Sockets go elsewhere if that can't be done: what
-    /// is above them was removed at the end of the user's last login.
+    /// Makes the server's directories again if they are missing. Sockets go elsewhere if that can't
+    /// be done: what is above them was removed at the end of the user's last login.
     fn make_directories(&mut self) -> Result<(), Trouble> {
         let e = match os::make_again(&self.places, self.system) {
             Ok(()) => return Ok(()),

@@ -1,9 +1,11 @@
-//! Who goes on in a later turn: a line of sessions for each account, from each of which a few are called a turn.
+//! Who goes on in a later turn: a line of sessions for each account, from each of which a few are
+//! called a turn.
 //!
-//! A session that could go on at once would do so again and again before the sockets of others are looked at. So
-//! what a turn had no time for waits here, whatever it is: frames that were read, bytes in a socket, messages that
-//! are owed. Each turn begins with a look at all sockets, and then calls those who wait. Of one account only a few
-//! are called, and its sessions are given so many messages, so that what a turn costs does not grow with their number.
+//! A session that could go on at once would do so again and again before the sockets of others are
+//! looked at. So what a turn had no time for waits here, whatever it is: frames that were read,
+//! bytes in a socket, messages that are owed. Each turn begins with a look at all sockets, and then
+//! calls those who wait. Of one account only a few are called, and its sessions are given so many
+//! messages, so that what a turn costs does not grow with their number.
 
 use std::{collections::VecDeque, hash::Hash};
 
@@ -44,7 +46,8 @@ impl<A: Eq + Hash, S> Lines<A, S> {
         self.given.clear();
     }
 
-    /// Returns true if sessions of an account may be given more in this turn; else they stand in line for it.
+    /// Returns true if sessions of an account may be given more in this turn; else they stand in
+    /// line for it.
     pub(super) fn may_give(&self, account: &A) -> bool {
         let given = self.given.get(account).copied().unwrap_or(0);
         given < GIVEN_BYTES_PER_TURN_MAX || planted(Fault::GivenWithoutEnd)

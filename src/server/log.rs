@@ -1,7 +1,8 @@
 //! The server's log: one line an event, safe to show, bounded in size when it goes to a file.
 //!
-//! Nobody fills it. Of one user a few lines a second are written, and the rest is counted. What operators did stays
-//! in a file however much else is written there: each file begins with the newest of it.
+//! Nobody fills it. Of one user a few lines a second are written, and the rest is counted. What
+//! operators did stays in a file however much else is written there: each file begins with the
+//! newest of it.
 
 use std::{
     cell::RefCell,
@@ -38,7 +39,8 @@ enum Level {
 }
 
 impl Level {
-    /// How a line of it begins, after time and process. Nothing that a client causes begins like an act.
+    /// How a line of it begins, after time and process. Nothing that a client causes begins like an
+    /// act.
     const fn word(self) -> &'static str {
         match self {
             Self::Warning => "warning: ",
@@ -230,7 +232,8 @@ impl Noise {
         *lines <= LOG_LINES_PER_USER_MAX
     }
 
-    /// Begins another second if one is over; gives who had lines in the last one that were not written.
+    /// Begins another second if one is over; gives who had lines in the last one that were not
+    /// written.
     fn settle(&mut self, now_us: u64) -> Vec<(String, u32)> {
         if self.second == now_us / 1_000_000 {
             return Vec::new();

@@ -38,8 +38,8 @@ impl Manager {
         (self.every_us / 1000).max(1)
     }
 
-    /// A sign of life when one is due. Called by the loop that looks after the hub, so that a server
-    /// which hangs gives none.
+    /// A sign of life when one is due. Called by the loop that looks after the hub, so that a
+    /// server which hangs gives none.
     pub(super) fn beat(&self, now_us: u64, counters: impl FnOnce() -> Counters) {
         let mut told = self.told.borrow_mut();
         if now_us.saturating_sub(told.at_us) < self.every_us {

@@ -1,4 +1,5 @@
-//! What was said before: commits, older messages for members that fell behind, answers from the store.
+//! What was said before: commits, older messages for members that fell behind, answers from the
+//! store.
 
 use std::{rc::Rc, time::Duration};
 
@@ -48,7 +49,7 @@ pub(super) async fn commits(core: Rc<Core>, mut done: Receiver<Result<(), String
 pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     let Some(reader) = core.history.as_ref().map(crate::history::History::reader) else { return };
     let Some(conn) = core.inner.borrow().conns.get(&fetch.session).map(Rc::clone) else { return };
-    let turn = core.fetch_turn(conn.uid()).await;
+    let turn = core.turns.fetch(conn.uid()).await;
     let Fetch { tag, first, last, .. } = fetch;
     let (stream, rooms) = (fetch.stream.clone(), fetch.rooms.clone());
     let read = move || {
@@ -105,7 +106,7 @@ pub(super) async fn answer(
     let result = match reader {
         None => Err(Refusal::new(RefusalCode::Failed, "this server keeps no history")),
         Some(reader) => {
-            let turn = core.question_turn(conn.uid()).await;
+            let turn = core.turns.question(conn.uid()).await;
             let is_search = matches!(question, Question::Search(_));
             let work = if is_search { Work::Search } else { Work::Question };
             let answered = core.threads.run(work, move || ask(&reader.query(), question)).await;
@@ -197,8 +198,8 @@ fn ask(query: &Query<'_>, question: Question) -> Result<Answer, HistoryError> {
     }
 }
 
-/// Counts what is unread in one stream. If it can't be counted, or not in time, that costs no other stream: its
-/// messages count by their numbers.
+/// Counts what is unread in one stream. If it can't be counted, or not in time, that costs no other
+/// stream: its messages count by their numbers.
 fn count_unread(
     query: &Query<'_>,
     info: &mut MarkInfo,
@@ -212,8 +213,8 @@ fn count_unread(
 }
 
 impl Core {
-    /// Calls the streams of hits by the names that the asker knows. What he may not read any more is left
-    /// out.
+    /// Calls the streams of hits by the names that the asker knows. What he may not read any more
+    /// is left out.
     fn name_hits(&self, conn: &Conn, answer: Answer, asked: u64) -> Result<Reply, Refusal> {
         let Answer { mut reply, streams } = answer;
         let inner = self.inner.borrow();
@@ -243,7 +244,8 @@ impl Core {
     }
 }
 
-/// Keeps the badges of a user's own server: counted on another thread, seldom enough to cost little.
+/// Keeps the badges of a user's own server: counted on another thread, seldom enough to cost
+/// little.
 pub(super) async fn badges(core: Rc<Core>) {
     let uid = os::own_uid();
     loop {

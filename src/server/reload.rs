@@ -2,11 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{
-    Stop,
-    accept::{self, Standing},
-    core::Core,
-};
+use super::{accept, core::Core, standing::Standing, stop::Stop};
 use crate::{
     chat::{
         hub::Rules,

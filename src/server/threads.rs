@@ -1,4 +1,5 @@
-//! Threads for work that blocks, apart for each kind of it: a slow user database keeps no member from catching up.
+//! Threads for work that blocks, apart for each kind of it: a slow user database keeps no member
+//! from catching up.
 
 use std::sync::Arc;
 

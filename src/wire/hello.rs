@@ -1,7 +1,7 @@
 //! The frozen frames: handshake, `stop` and `status`, as JSON objects that every version can read.
 //!
-//! Keys are only added. A reader ignores what it does not know, so that an old client learns from a new
-//! server which versions the two have, can ask for its status and can stop it.
+//! Keys are only added. A reader ignores what it does not know, so that an old client learns from a
+//! new server which versions the two have, can ask for its status and can stop it.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +36,9 @@ pub struct Hello {
     /// Highest counter that this client instance submitted in earlier sessions; 0 if none.
     #[serde(default)]
     pub submitted: u64,
-    /// Wall clock when the oldest of them without an answer was first submitted, microseconds since 1970;
-    /// 0: unknown. A server that does not know the instance answers those as unknown, unless it has a record
-    /// of everything since then.
+    /// Wall clock when the oldest of them without an answer was first submitted, microseconds since
+    /// 1970; 0: unknown. A server that does not know the instance answers those as unknown, unless
+    /// it has a record of everything since then.
     #[serde(default)]
     pub submitted_since_us: i64,
 }
@@ -93,16 +93,86 @@ pub struct Welcome {
     /// Changes when an older history was put back: numbers seen before may come again. 0: unknown.
     #[serde(default)]
     pub epoch: u32,
-    /// UDP port that the server sends from (0 where the channel has none), if there is a broadcast channel.
+    /// UDP port that the server sends from (0 where the channel has none), if there is a broadcast
+    /// channel.
     #[serde(default)]
     pub source_port: Option<u16>,
+}
+
+/// Reason of a refusal. The numbers on the wire are frozen; they are exit codes of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
+pub enum RefusedCode {
+    /// The server could not begin the session at this time.
+    Failed,
+    /// The handshake had a value that the server does not accept.
+    Input,
+    /// The user is not permitted.
+    Denied,
+    /// The two programs speak different versions of the protocol.
+    Version,
+    /// A number that this version does not know.
+    Other(u8),
+}
+
+impl RefusedCode {
+    /// Returns true if another try would not change the answer.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Denied | Self::Version => true,
+            Self::Failed | Self::Input | Self::Other(_) => false,
+        }
+    }
+}
+
+impl From<u8> for RefusedCode {
+    fn from(number: u8) -> Self {
+        match number {
+            1 => Self::Failed,
+            2 => Self::Input,
+            4 => Self::Denied,
+            7 => Self::Version,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<RefusedCode> for u8 {
+    fn from(code: RefusedCode) -> Self {
+        match code {
+            RefusedCode::Failed => 1,
+            RefusedCode::Input => 2,
+            RefusedCode::Denied => 4,
+            RefusedCode::Version => 7,
+            RefusedCode::Other(other) => other,
+        }
+    }
+}
+
+/// A code in a [`Bye`]: 0 if there is none.
+mod optional_code {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::RefusedCode;
+
+    pub fn serialize<S: Serializer>(code: &Option<RefusedCode>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(code.map_or(0, u8::from))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<RefusedCode>, D::Error> {
+        let number = u8::deserialize(from)?;
+        Ok((number != 0).then(|| number.into()))
+    }
 }
 
 /// What the server answers when the session does not begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Exit code that fits.
-    pub code: u8,
+    /// Reason of the refusal.
+    pub code: RefusedCode,
     /// What happened and what to do next.
     pub text: String,
     /// Version of the server's protocol.
@@ -116,15 +186,15 @@ pub struct Refused {
 pub struct Bye {
     /// In words.
     pub reason: String,
-    /// Exit code of a client that is not wanted any more; 0: it may come back.
-    #[serde(default)]
-    pub code: u8,
+    /// Reason why the client is not to come back; `None` if it may. The number 0 on the wire.
+    #[serde(default, with = "optional_code")]
+    pub code: Option<RefusedCode>,
 }
 
 impl Refused {
-    /// A refusal of this version; `code` is the exit code of a client.
+    /// Returns a refusal of this version.
     #[must_use]
-    pub fn new(code: u8, text: String) -> Self {
+    pub fn new(code: RefusedCode, text: String) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Self { code, text, protocol: PROTOCOL_VERSION, version }
     }
@@ -134,7 +204,7 @@ impl Bye {
     /// The refusal that it comes to for a client, if it is not to come back.
     #[must_use]
     pub fn refusal(&self) -> Option<Refused> {
-        (self.code != 0).then(|| Refused::new(self.code, self.reason.clone()))
+        self.code.map(|code| Refused::new(code, self.reason.clone()))
     }
 }
 
@@ -219,5 +289,37 @@ mod tests {
         assert!(read::<Hello>(b"{}").is_err());
         assert!(read::<Hello>(br#"{"protocol":1,"instance":"xyz"}"#).is_err());
         assert!(read::<Hello>(br#"{"protocol":1,"label":"a b"}"#).is_err(), "labels are checked");
+    }
+
+    #[test]
+    fn codes_keep_their_numbers() {
+        for (code, number) in [
+            (RefusedCode::Failed, 1),
+            (RefusedCode::Input, 2),
+            (RefusedCode::Denied, 4),
+            (RefusedCode::Version, 7),
+            (RefusedCode::Other(9), 9),
+        ] {
+            let version = "0.1.0".to_owned();
+            let refused = Refused { version, ..Refused::new(code, "why".to_owned()) };
+            let mut bytes = Vec::new();
+            put(&mut bytes, &refused);
+            let golden =
+                format!(r#"{{"code":{number},"text":"why","protocol":1,"version":"0.1.0"}}"#);
+            assert_eq!(String::from_utf8(bytes.clone()).unwrap(), golden);
+            assert_eq!(read::<Refused>(&bytes), Ok(refused));
+            let mut bytes = Vec::new();
+            let bye = Bye { reason: "why".to_owned(), code: Some(code) };
+            put(&mut bytes, &bye);
+            let golden = format!(r#"{{"reason":"why","code":{number}}}"#);
+            assert_eq!(String::from_utf8(bytes.clone()).unwrap(), golden);
+            assert_eq!(read::<Bye>(&bytes), Ok(bye));
+        }
+        let bye = Bye { reason: "why".to_owned(), code: None };
+        let mut bytes = Vec::new();
+        put(&mut bytes, &bye);
+        assert_eq!(bytes, br#"{"reason":"why","code":0}"#);
+        assert_eq!(read::<Bye>(&bytes).as_ref(), Ok(&bye));
+        assert_eq!(read::<Bye>(br#"{"reason":"why"}"#), Ok(bye));
     }
 }

@@ -14,7 +14,7 @@ use moot::{
     },
     client::{
         Address, Event, Follows,
-        state::{Queued, State, Wish},
+        member_state::{MemberState, Queued, Wish},
     },
     limits::UNACKED_SUBMITS_MAX,
     wire::{
@@ -34,7 +34,7 @@ use crate::{
 const MEMBER_BYTES_MAX: isize = 256 * 1024;
 
 struct Session {
-    state: State,
+    state: MemberState,
     now: Now,
     sent: usize,
 }
@@ -170,7 +170,8 @@ impl Session {
             }
             13 => match tape.chance(4) {
                 true => {
-                    let bye = Bye { reason: text(tape)?, code: tape.byte() };
+                    let (reason, number) = (text(tape)?, tape.byte());
+                    let bye = Bye { reason, code: (number != 0).then(|| number.into()) };
                     frame::put(&mut bytes, Kind::Bye, |to| put(to, &bye));
                 }
                 false => {
@@ -205,7 +206,7 @@ pub fn run(bytes: &[u8]) {
     let mut tape = Tape::new(bytes);
     let Some(follows) = follows(&mut tape) else { return };
     let label = tape.value().unwrap_or_default();
-    let state = State::new(Hello::new(label, MemberKind::Person, [7; 16]), follows);
+    let state = MemberState::new(Hello::new(label, MemberKind::Person, [7; 16]), follows);
     let mut session = Session { state, now: Now { mono_us: 1, wall_us: 1 }, sent: 0 };
     session.begin(&mut tape);
     while !tape.is_empty() {

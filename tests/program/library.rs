@@ -7,7 +7,7 @@ use moot::{
         refusal::RefusalCode,
         request::{Begin, Follow, Request},
     },
-    client::{Event, Search, Server, Told, Wake},
+    client::{Event, Search, Server, ServerFrame, Wake},
 };
 
 use super::world::World;
@@ -67,7 +67,7 @@ fn users_are_looked_up_for_many_sessions_at_once() {
     }
     for mut link in links {
         let refusal = loop {
-            if let Told::Reply(_, result) = link.wait().unwrap() {
+            if let ServerFrame::Reply(_, result) = link.wait().unwrap() {
                 break result.unwrap_err();
             }
         };

@@ -9,7 +9,7 @@ use moot::{
         reply::Reply,
         request::{Begin, Follow, Request},
     },
-    client::{Link, Told},
+    client::{Link, ServerFrame},
     os,
     session::Connection,
     wire::hello::Hello,
@@ -191,8 +191,8 @@ fn removed_user_opens_no_later_datagram(removal: &[&str]) {
         match link.wait() {
             // The session was ended.
             Err(_) => break,
-            Ok(Told::Reply(serial, _)) if serial == last => break,
-            Ok(Told::Batch(body)) => told.push(String::from_utf8_lossy(&body).into_owned()),
+            Ok(ServerFrame::Reply(serial, _)) if serial == last => break,
+            Ok(ServerFrame::Batch(body)) => told.push(String::from_utf8_lossy(&body).into_owned()),
             Ok(_) => {}
         }
     }
@@ -373,7 +373,7 @@ fn nobody_makes_a_server_keep_without_end_what_others_do_not_take() {
             let (room, user) = (room.clone(), user.clone());
             last = link.queue_request(&Request::Role { room, user, role, on: true });
         }
-        while !matches!(link.wait().unwrap(), Told::Reply(serial, _) if serial == last) {}
+        while !matches!(link.wait().unwrap(), ServerFrame::Reply(serial, _) if serial == last) {}
     }
     let grown = super::machine::memory_kib(server.pid()).saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB");

@@ -10,7 +10,7 @@ use moot::{
         request::{Begin, Follow, Request},
         text::Text,
     },
-    client::state::{Address, Follows, State},
+    client::member_state::{Address, Follows, MemberState},
     wire::hello::Hello,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -39,7 +39,7 @@ pub struct Client {
     pub label: Option<&'static str>,
     /// How many processes it had.
     pub life: u32,
-    pub state: State,
+    pub state: MemberState,
     pub session: Option<SessionId>,
     pub connects_at_us: u64,
     /// Not scheduled: it neither reads nor writes.
@@ -87,7 +87,7 @@ impl Client {
             uid,
             label,
             life: 0,
-            state: State::new(hello, Follows::default()),
+            state: MemberState::new(hello, Follows::default()),
             session: None,
             connects_at_us: 0,
             stopped: false,
@@ -140,7 +140,7 @@ impl Client {
             will: will.map(|(_, text)| Text::new(text).expect("a text")),
         };
         self.will = will.map(|(text, _)| text);
-        self.state = State::new(hello, follows);
+        self.state = MemberState::new(hello, follows);
         self.state.bears_refusals = true;
         self.stopped = false;
         self.asks.clear();

@@ -27,7 +27,7 @@ use moot::{
     wire::{
         control,
         frame::{self, Kind},
-        hello::{self, Bye},
+        hello::{self, Bye, RefusedCode},
     },
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -714,7 +714,7 @@ impl World {
                 // Its session has ended already.
                 if let Some(conn) = self.server.conn_mut(id) {
                     let mut bytes = Vec::new();
-                    let bye = Bye { reason, code: 4 };
+                    let bye = Bye { reason, code: Some(RefusedCode::Denied) };
                     frame::put(&mut bytes, Kind::Bye, |body| hello::put(body, &bye));
                     conn.put(bytes.into(), Vec::new());
                     conn.ending = Some(EndCause::Server);

@@ -19,7 +19,7 @@ use moot::{
     },
     client::{
         Event, LinkError,
-        state::{Address, Queued, Wish},
+        member_state::{Address, Queued, Wish},
     },
     wire::{frame::PROTOCOL_VERSION, hello::Welcome},
 };

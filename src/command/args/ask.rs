@@ -3,7 +3,10 @@
 use clap::Args;
 use regex::Regex;
 
-use super::{KindArg, ListenTarget, Somebody, exec::ExecArgs, text, user};
+use super::{
+    exec::ExecArgs,
+    values::{KindArg, ListenTarget, Somebody, text, user},
+};
 use crate::{
     chat::{
         names::{Label, RoomName, Target, UserName},

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Command};
 
 use crate::{
-    command::exit::{Exit, Failure},
+    command::exit_code::{Exit, Failure},
     limits::ANSWER_JOBS_MAX,
 };
 
@@ -106,7 +106,7 @@ fn find(program: &OsStr) -> Result<(), Failure> {
 }
 
 /// Writes `--exec PROG ARG…` in a way that the parser reads as one option, see [`ExecArgs`].
-pub(super) fn gather(command: &Command, args: Vec<OsString>) -> Vec<OsString> {
+pub(in crate::command) fn gather(command: &Command, args: Vec<OsString>) -> Vec<OsString> {
     let global = takes_value(command);
     let Some(verb) = verb_at(&global, &args) else { return args };
     let name = args[verb].to_string_lossy();

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{KindArg, text};
+use super::values::{KindArg, text};
 use crate::chat::{names::Target, text::Text};
 
 /// `run`

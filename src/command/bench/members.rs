@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Latencies, Seen, latencies, stamp::Tally};
+use super::{
+    seen::{Latencies, Seen, latencies},
+    stamp::Tally,
+};
 use crate::{
     chat::{
         member::Kind,
@@ -24,7 +27,7 @@ use crate::{
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
-        exit::{Exit, Failure},
+        exit_code::{Exit, Failure},
     },
     limits::BENCH_SENDERS_MAX,
     os,

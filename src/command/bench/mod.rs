@@ -1,19 +1,20 @@
-//! `moot bench`: how fast this server is on this machine. Real sessions; each member counts, checks order and misses nothing.
+//! `moot bench`: how fast this server is on this machine. Real sessions; each member counts, checks
+//! order and misses nothing.
 
 mod members;
+mod seen;
 mod senders;
 mod stamp;
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use self::{members::Members, senders::Senders};
+use self::{members::Members, seen::Latencies, senders::Senders};
 use super::{
     args::{BenchArgs, BenchRate},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt::{self, Leave},
 };
 use crate::{
@@ -34,22 +35,6 @@ const WARM_UP: Duration = Duration::from_millis(500);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long the last message may take to its last member.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-
-/// Latencies in microseconds, three digits.
-pub(super) type Latencies = Histogram<u64>;
-
-pub(super) fn latencies() -> Latencies {
-    Histogram::new(3).expect("three digits are possible")
-}
-
-/// What the members saw.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Messages that came to any of them.
-    deliveries: u64,
-    /// Those that were not the next ones of their sender.
-    disordered: u64,
-}
 
 pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failure> {
     if let Some(room) = &args.as_member {

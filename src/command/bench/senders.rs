@@ -17,11 +17,11 @@ use crate::{
         member::Kind,
         stream_id::StreamTag,
     },
-    client::{Link, LinkError, Told},
+    client::{Link, LinkError, ServerFrame},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
-        exit::{Exit, Failure},
+        exit_code::{Exit, Failure},
     },
     limits::{FRAME_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os,
@@ -151,8 +151,8 @@ impl Sender {
         Ok(())
     }
 
-    /// One message at a time, at a steady rate; those that are late go together, and each counts from when it
-    /// was due.
+    /// One message at a time, at a steady rate; those that are late go together, and each counts
+    /// from when it was due.
     fn send_each(
         &mut self,
         stop: &AtomicBool,
@@ -215,10 +215,13 @@ impl Sender {
         self.link.set_deadline(Some(Instant::now() + self.answer_within));
         while self.open > most {
             match self.link.wait()? {
-                Told::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
-                Told::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                Told::Event(Event::Ping) => self.link.pong(),
-                Told::Event(_) | Told::Reply(..) | Told::Batch(_) | Told::Status(_) => {}
+                ServerFrame::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
+                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                ServerFrame::Event(Event::Ping) => self.link.pong(),
+                ServerFrame::Event(_)
+                | ServerFrame::Reply(..)
+                | ServerFrame::Batch(_)
+                | ServerFrame::Status(_) => {}
             }
         }
         Ok(())

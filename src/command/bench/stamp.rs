@@ -5,13 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use super::{Latencies, Seen, latencies};
+use super::seen::{Latencies, Seen, latencies};
 use crate::{chat::batch::MessageRef, os};
 
 /// Bytes of a stamp: sender (8 hexadecimal digits), counter (8), monotonic microseconds (16).
 pub(super) const STAMP_BYTES: usize = 32;
-/// At full speed one of so many messages tells how long it took: a look at the clock costs as much as a
-/// message.
+/// At full speed one of so many messages tells how long it took: a look at the clock costs as much
+/// as a message.
 const SAMPLED: u64 = 64;
 
 /// Writes a stamp into the beginning of a text.
@@ -58,8 +58,8 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// `every`: each message's latency counts, not only a sample's. What does not come from one of so many
-    /// senders is not counted: anybody may say something in the room.
+    /// `every`: each message's latency counts, not only a sample's. What does not come from one of
+    /// so many senders is not counted: anybody may say something in the room.
     pub(super) fn new(every: bool, senders: u32) -> Arc<Self> {
         Arc::new(Self {
             deliveries: AtomicU64::new(0),

@@ -16,6 +16,7 @@ use crate::{
     presence::TABLE_BYTES,
     server::Status,
     session::ConnectError,
+    wire::hello::RefusedCode,
 };
 
 /// A directory of the server.
@@ -225,7 +226,9 @@ impl Facts {
             Ok(status) => Answer::Status(status.into()),
             Err(e) if status::is_silence(&e) => Answer::Silence,
             Err(LinkError::Connect(ConnectError::Denied(_))) => Answer::Denied,
-            Err(LinkError::Refused(refused)) if refused.code == 4 => Answer::Denied,
+            Err(LinkError::Refused(refused)) if refused.code == RefusedCode::Denied => {
+                Answer::Denied
+            }
             Err(e) => {
                 let is_gone = matches!(e, LinkError::Connect(ConnectError::NoServer(_)));
                 self.is_unreachable = is_gone && os::was_ready(&places.lock());

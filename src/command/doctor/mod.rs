@@ -17,7 +17,7 @@ use self::{
 use super::{
     args::DoctorArgs,
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
 };
 use crate::chat::text::shown;
 

@@ -32,7 +32,7 @@ use crate::{
     command::{
         args::{self, Color, ListenTarget, Somebody},
         connect::open,
-        exit::Exit,
+        exit_code::Exit,
         output::Output,
     },
     config,

@@ -13,7 +13,7 @@ pub(super) use self::{completion::complete, help::dress, help::suggestion_for};
 use super::{
     args::{self, CompletionsArgs, ManArgs},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
 };
 use crate::chat::text::counted;
 

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{plain::Plain, words};
+use super::{
+    amount::{Amount, line_ends},
+    plain::Plain,
+    words,
+};
 use crate::{
     chat::text::{shown, without_colors},
     limits::{
@@ -80,24 +84,6 @@ pub(super) struct Batch {
     /// All that came.
     total: Amount,
     ended: bool,
-}
-
-/// So much output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Amount {
-    pub(super) lines: u64,
-    pub(super) bytes: u64,
-}
-
-impl Amount {
-    fn of(bytes: &[u8]) -> Self {
-        Self { lines: line_ends(bytes), bytes: bytes.len() as u64 }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.lines += other.lines;
-        self.bytes += other.bytes;
-    }
 }
 
 impl Batch {
@@ -360,12 +346,8 @@ fn first_piece(line: &[u8]) -> (String, usize) {
     unreachable!("no byte takes more to be shown")
 }
 
-/// How many line ends there are: so many lines.
-fn line_ends(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|b| **b == b'\n').count() as u64
-}
-
-/// Where in a line its last state stands: what was written over it with carriage returns is not seen.
+/// Where in a line its last state stands: what was written over it with carriage returns is not
+/// seen.
 fn last_state(line: &[u8]) -> std::ops::Range<usize> {
     let end = line.iter().rposition(|b| *b != b'\r').map_or(0, |at| at + 1);
     let start = line[..end].iter().rposition(|b| *b == b'\r').map_or(0, |at| at + 1);

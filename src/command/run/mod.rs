@@ -4,6 +4,7 @@
 //! of its outputs passes that through and leaves it in the outbox, which has a bound; one talks; one tells
 //! of signals; the main one waits for the command's end.
 
+mod amount;
 mod batch;
 mod outbox;
 mod plain;
@@ -39,7 +40,7 @@ pub(super) use self::{result::RunResult, words::title};
 use super::{
     args::{RunArgs, check_will},
     connect::Context,
-    exit::{Exit, Failure},
+    exit_code::{Exit, Failure},
     interrupt,
     output::Output,
 };

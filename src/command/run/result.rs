@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::words::NOT_KNOWN;
 use crate::{
-    command::exit::Exit,
+    command::exit_code::Exit,
     os::{self, NotBegun},
 };
 

@@ -15,7 +15,7 @@ use crate::{
     client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
     command::{
         connect::Context,
-        exit::{Exit, Failure},
+        exit_code::{Exit, Failure},
         output::Output,
     },
     limits::{ANSWER_MS_DEFAULT, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
@@ -234,5 +234,5 @@ impl Talker {
 }
 
 fn is_for_good(e: &LinkError) -> bool {
-    matches!(e, LinkError::Refused(refused) if matches!(refused.code, 4 | 7))
+    matches!(e, LinkError::Refused(refused) if refused.code.is_final())
 }

@@ -4,7 +4,7 @@ use std::{ffi::OsString, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::batch::Amount;
+use super::amount::Amount;
 use crate::{chat::text::shown, limits::RUN_TITLE_BYTES_MAX, os::ChildEnd};
 
 /// How a command ended.

@@ -27,7 +27,7 @@ use nix::{
 use super::{
     files::hidden_name,
     intake::{Waker, Woken, wake_pair},
-    pty::far_name,
+    terminal::far_name,
 };
 use crate::os::shared::OutputStep;
 

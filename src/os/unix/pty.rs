@@ -8,7 +8,6 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::PathBuf,
     process::{Child, Command},
     thread,
 };
@@ -264,28 +263,10 @@ fn is_passing(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
-/// Returns the name of the far end of a pseudo-terminal, as processes that have it open show it; none if this is not
-/// a near end, or the system does not say.
-pub(super) fn far_name(near: BorrowedFd<'_>) -> Option<PathBuf> {
-    #[cfg(target_os = "linux")]
-    {
-        let mut name = [0; 64];
-        // SAFETY: the name is written to a buffer of this function, of this length.
-        let asked =
-            unsafe { libc::ptsname_r(near.as_raw_fd(), name.as_mut_ptr().cast(), name.len()) };
-        let name = std::ffi::CStr::from_bytes_until_nul(&name).ok()?;
-        (asked == 0).then(|| PathBuf::from(name.to_string_lossy().into_owned()))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = near;
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::unix::terminal::far_name;
 
     #[test]
     fn far_end_has_a_name_and_a_pipe_has_none() {

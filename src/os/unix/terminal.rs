@@ -4,7 +4,8 @@ use std::{
     env,
     fs::File,
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -88,4 +89,24 @@ pub fn was_told_to_end() -> bool {
 pub fn has_desktop() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     cfg!(target_os = "macos") || is_set("WAYLAND_DISPLAY") || is_set("DISPLAY")
+}
+
+/// Returns the name of the far end of a pseudo-terminal, as processes that have it open show it;
+/// none if this is not a near end, or the system does not say.
+pub(super) fn far_name(near: BorrowedFd<'_>) -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd as _;
+        let mut name = [0; 64];
+        // SAFETY: the name is written to a buffer of this function, of this length.
+        let asked =
+            unsafe { libc::ptsname_r(near.as_raw_fd(), name.as_mut_ptr().cast(), name.len()) };
+        let name = std::ffi::CStr::from_bytes_until_nul(&name).ok()?;
+        (asked == 0).then(|| PathBuf::from(name.to_string_lossy().into_owned()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = near;
+        None
+    }
 }

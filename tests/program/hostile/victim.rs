@@ -23,7 +23,7 @@ use moot::{
         request::{Announce, Answering, Begin, Follow, Request},
         text::Text,
     },
-    client::{self, Link, Server, Told, Wake},
+    client::{self, Link, Server, ServerFrame, Wake},
     session::Connection,
     wire::hello::Hello,
 };
@@ -72,11 +72,11 @@ impl Victim {
         self.link.queue_submit(&Submit { first: self.counter, to, to_label: None, lines });
         loop {
             match self.link.wait().map_err(|e| format!("a text is not acknowledged: {e}"))? {
-                Told::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
+                ServerFrame::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
                     return Ok(ack.seq);
                 }
-                Told::Event(Event::Ping) => self.link.pong(),
-                Told::Event(_) | Told::Batch(_) => {}
+                ServerFrame::Event(Event::Ping) => self.link.pong(),
+                ServerFrame::Event(_) | ServerFrame::Batch(_) => {}
                 other => return Err(format!("a text is answered by {other:?}")),
             }
         }

@@ -33,7 +33,7 @@ use moot::{
     wire::{
         control,
         frame::{self, Kind},
-        hello::{self, Bye, Refused},
+        hello::{self, Bye, Refused, RefusedCode},
     },
 };
 use serde_json::{Value, json};
@@ -224,7 +224,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
         while let Ok(Some(parsed)) = frame::parse(&bytes) {
             match (parsed.kind, manner) {
                 (Kind::Hello, Manner::TurnsAway(code)) => {
-                    let refused = Refused { version: text(), ..Refused::new(code, text()) };
+                    let refused = Refused { version: text(), ..Refused::new(code.into(), text()) };
                     frame::put(&mut out, Kind::Refused, |to| hello::put(to, &refused));
                 }
                 (Kind::Hello, _) => {
@@ -235,7 +235,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                     let body = frozen(welcome, manner);
                     frame::put(&mut out, Kind::Welcome, |to| to.extend(body));
                     if manner == Manner::Ends {
-                        let bye = Bye { reason: text(), code: 0 };
+                        let bye = Bye { reason: text(), code: None };
                         frame::put(&mut out, Kind::Bye, |to| hello::put(to, &bye));
                     }
                 }
@@ -254,7 +254,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                     frame::put(&mut out, Kind::StatusReply, |to| to.extend(body));
                 }
                 (Kind::Stop, _) => {
-                    let bye = Bye { reason: text(), code: 4 };
+                    let bye = Bye { reason: text(), code: Some(RefusedCode::Denied) };
                     frame::put(&mut out, Kind::Bye, |to| hello::put(to, &bye));
                 }
                 (Kind::Request, _) => {

@@ -4,8 +4,12 @@ use std::process::ExitCode;
 
 use crate::{
     chat::refusal::{Refusal, RefusalCode},
+    client::LinkError,
+    history::{CopyError, HistoryError},
     os::PlaceError,
     presence::ReadError,
+    session::ConnectError,
+    wire::hello::RefusedCode,
 };
 
 /// Exit codes of the command line contract.
@@ -111,5 +115,55 @@ impl From<Refusal> for Failure {
             RefusalCode::Absent => Exit::Absent,
         };
         Self::new(exit, refusal.text)
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(e: ConnectError) -> Self {
+        let exit = match &e {
+            ConnectError::Denied(_)
+            | ConnectError::Untrusted { .. }
+            | ConnectError::Place(PlaceError::Unsafe { .. }) => Exit::Denied,
+            ConnectError::TimedOut(_) => Exit::TimedOut,
+            ConnectError::NoServer(_) | ConnectError::Io { .. } | ConnectError::Place(_) => {
+                Exit::NoServer
+            }
+        };
+        Self::new(exit, e.to_string())
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(e: LinkError) -> Self {
+        match e {
+            LinkError::Refusal(refusal) => refusal.into(),
+            LinkError::Refused(refused) => {
+                let exit = match refused.code {
+                    RefusedCode::Denied => Exit::Denied,
+                    RefusedCode::Version => Exit::Version,
+                    RefusedCode::Failed | RefusedCode::Input | RefusedCode::Other(_) => {
+                        Exit::Failed
+                    }
+                };
+                Self::new(exit, refused.text)
+            }
+            e @ LinkError::TimedOut => Self::new(Exit::TimedOut, e.to_string()),
+            LinkError::Connect(e) => e.into(),
+            e @ (LinkError::Ended(_) | LinkError::Io(_)) => {
+                Self::new(Exit::NoServer, e.to_string())
+            }
+            e @ LinkError::Protocol(_) => Self::new(Exit::Failed, e.to_string()),
+        }
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(e: CopyError) -> Self {
+        let exit = match &e {
+            CopyError::Absent(_) => Exit::Absent,
+            CopyError::History(HistoryError::Newer { .. }) => Exit::Version,
+            CopyError::History(_) | CopyError::Io { .. } => Exit::Failed,
+        };
+        Self::new(exit, e.to_string())
     }
 }
