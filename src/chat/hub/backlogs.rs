@@ -82,7 +82,7 @@ impl Stream {
     /// Drops the oldest messages of the backlog, but none that a member of the window has not
     /// acknowledged; returns their bytes.
     fn shed(&mut self, bytes: usize) -> usize {
-        let holding = self.subs.iter().filter(|(_, sub)| sub.in_window);
+        let holding = self.subs.iter().filter(|(_, sub)| sub.window.is_in);
         let acked = holding.map(|(_, sub)| sub.acked_flow.bytes).min();
         self.backlog.drop_oldest(bytes, acked.unwrap_or(u64::MAX))
     }

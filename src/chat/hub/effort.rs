@@ -300,6 +300,6 @@ fn new_session_of_an_account_that_kept_windows_shut_holds_none() {
     let again = house.open(EVE);
     house.join(again, 0, false);
     let stream = house.hub.stream(house.hub.room_tag(&room(0)).unwrap());
-    let in_window: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.in_window).collect();
+    let in_window: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.window.is_in).collect();
     assert_eq!(in_window, [true, false]);
 }

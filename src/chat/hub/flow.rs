@@ -3,7 +3,8 @@
 use super::{
     Action, Chunk, Hub,
     quota::AccountId,
-    stream::{Hearing, Missed, Stream, Sub, Way},
+    stream::Stream,
+    subscriber::{Delivery, Reception, Subscriber},
 };
 use crate::{
     chat::{
@@ -17,10 +18,9 @@ use crate::{
     },
     faults::{Fault, planted},
     limits::{
-        FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FETCH_TRIES_MAX,
         FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
-        LAGGING_TOGETHER_AFTER_MS, MISSED_AFTER_MS, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS,
-        REPORT_EVERY_MS, RETRY_PAUSE_MS_MAX, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
+        LAGGING_TOGETHER_AFTER_MS, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS, REPORT_EVERY_MS,
+        RETRY_PAUSE_MS_MAX, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
     },
 };
 
@@ -44,13 +44,14 @@ impl Hub {
         if delivered > before {
             let flow = stream.backlog.flow_at(delivered);
             let sub = &mut stream.subs[key];
-            let (way, stood, held) = (sub.way, sub.acked_flow, sub.in_window);
+            let (by_broadcast, stood, held) =
+                (sub.is_broadcast(), sub.acked_flow, sub.window.is_in);
             sub.acked = delivered;
             sub.acked_flow.bytes = sub.acked_flow.bytes.max(flow.bytes);
             sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
-            sub.progress_us = now.mono_us;
+            sub.window.progress_us = now.mono_us;
             sub.passed((1, delivered));
-            if held && stream.went_on(way, stood) && stream.blocked_since_us.is_some() {
+            if held && stream.went_on(by_broadcast, stood) && stream.blocked_since_us.is_some() {
                 self.mark_dirty(tag);
             }
         }
@@ -64,10 +65,10 @@ impl Hub {
     /// Sessions that are to hear what is published in a stream by the broadcast channel, and those
     /// that are being tried.
     pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
-        let hears = |sub: &&Sub| match sub.hearing {
-            Hearing::None => false,
-            Hearing::Unproven { .. } => true,
-            Hearing::Proven => sub.way == Way::Broadcast,
+        let hears = |sub: &&Subscriber| match sub.health.reception {
+            Reception::Unavailable => false,
+            Reception::Unproven { .. } => true,
+            Reception::Proven => sub.is_broadcast(),
         };
         let subs = self.known_stream(tag).into_iter().flat_map(|stream| &stream.subs);
         subs.map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
@@ -79,39 +80,39 @@ impl Hub {
         let stream = self.stream_mut(tag);
         let (worth_it, aside) = (stream.members as usize >= min, stream.aside);
         let sub = &mut stream.subs[key];
-        let heard = report.datagrams > sub.datagrams;
-        sub.datagrams = sub.datagrams.max(report.datagrams);
-        match sub.hearing {
-            Hearing::None => {}
-            Hearing::Unproven { probe_at_us } => {
+        let heard = report.datagrams > sub.health.datagrams;
+        sub.health.datagrams = sub.health.datagrams.max(report.datagrams);
+        match sub.health.reception {
+            Reception::Unavailable => {}
+            Reception::Unproven { probe_at_us } => {
                 if heard && now.mono_us >= probe_at_us {
-                    sub.hearing = Hearing::Proven;
-                    sub.restart_health(now, report, aside);
-                    if worth_it && sub.in_window {
-                        stream.set_way(key, Way::Broadcast);
+                    sub.health.reception = Reception::Proven;
+                    sub.health.restart(now, report, aside);
+                    if worth_it && sub.window.is_in {
+                        stream.serve_by_broadcast(key);
                     }
                 }
             }
-            Hearing::Proven if sub.way == Way::Session => {
-                sub.restart_health(now, report, aside);
-                if worth_it && sub.in_window {
-                    stream.set_way(key, Way::Broadcast);
+            Reception::Proven if !sub.is_broadcast() => {
+                sub.health.restart(now, report, aside);
+                if worth_it && sub.window.is_in {
+                    stream.serve_by_broadcast(key);
                 }
             }
-            Hearing::Proven => {
-                let passed = now.mono_us.saturating_sub(sub.health_since_us);
+            Reception::Proven => {
+                let passed = now.mono_us.saturating_sub(sub.health.since_us);
                 if passed < HEALTH_WINDOW_MS * 1000 || planted(Fault::HearingNeverJudged) {
                     return;
                 }
-                let all = report.delivered.saturating_sub(sub.health_delivered);
-                let all = all.saturating_sub(aside - sub.health_aside);
-                let by_broadcast = report.by_broadcast.saturating_sub(sub.health_by_broadcast);
-                sub.restart_health(now, report, aside);
+                let all = report.delivered.saturating_sub(sub.health.delivered);
+                let all = all.saturating_sub(aside - sub.health.aside);
+                let by_broadcast = report.by_broadcast.saturating_sub(sub.health.by_broadcast);
+                sub.health.restart(now, report, aside);
                 // A client may report any number.
                 if all >= HEALTH_MESSAGES_MIN && by_broadcast < all.div_ceil(2) {
-                    let probe_at_us = now.mono_us + sub.next_pause_us();
-                    sub.hearing = Hearing::Unproven { probe_at_us };
-                    stream.set_way(key, Way::Session);
+                    let probe_at_us = now.mono_us + sub.window.next_pause_us();
+                    sub.health.reception = Reception::Unproven { probe_at_us };
+                    stream.serve_by_session(key);
                     self.wake_pulling(tag);
                 }
             }
@@ -124,13 +125,13 @@ impl Hub {
         let head = stream.backlog.head();
         let sub = &mut stream.subs[key];
         let caught_up = sub.acked == head && !planted(Fault::LaggingMemberNeverReturns);
-        if sub.in_window || !caught_up || now.mono_us < sub.rejoin_at_us {
+        if sub.window.is_in || !caught_up || now.mono_us < sub.window.rejoin_at_us {
             return;
         }
         if !self.accounts.of(sub.account).may_stall(now.mono_us) {
             return;
         }
-        sub.in_window = true;
+        sub.window.is_in = true;
         sub.acked_flow = stream.backlog.flow();
         stream.hold(key, [true; 2]);
     }
@@ -147,19 +148,7 @@ impl Hub {
         if first > last {
             return;
         }
-        match sub.way {
-            Way::Broadcast => {
-                let (f, l) = sub.repair.unwrap_or((first, last));
-                sub.repair = Some((f.min(first), l.max(last)));
-            }
-            // By session a number is rather on its way than lost: what the member misses for some
-            // time although it was sent is sent again.
-            Way::Session => {
-                if first < sub.next_push && sub.fetching.is_none() && sub.misses(now, first) {
-                    sub.next_push = first;
-                }
-            }
-        }
+        sub.repair(now, (first, last));
         self.wake(id);
     }
 
@@ -244,14 +233,14 @@ impl Hub {
         let sub = &self.streams[tag].subs[key];
         // One at a time: what a session causes in the store is bounded. Its answer wakes the
         // session.
-        if session.fetching || now.mono_us < sub.fetch_after_us {
+        if session.fetching || now.mono_us < sub.fetch.not_before_us {
             return false;
         }
         let number = self.streams.fetches.begin();
         session.fetching = true;
         let sub = &mut self.streams[tag].subs[key];
-        sub.fetching = Some(number);
-        let last = last.min(first.saturating_add(sub.fetch_numbers() - 1));
+        sub.fetch.number = Some(number);
+        let last = last.min(first.saturating_add(sub.fetch.numbers() - 1));
         let rooms = (tag == ANNOUNCEMENTS).then(|| self.rooms_of(id));
         self.out.push(Action::Fetch(Fetch {
             number,
@@ -267,7 +256,7 @@ impl Hub {
 
     /// The subscriber that a fetch was asked for, which waits for nothing now. None if its
     /// membership ended, whatever began since.
-    fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Sub> {
+    fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Subscriber> {
         let session = self.sessions.get_mut(&fetch.session)?;
         session.fetching = false;
         let key = session.sub_key(fetch.tag);
@@ -276,10 +265,10 @@ impl Hub {
         let key = key?;
         let sub = &mut self.streams[fetch.tag].subs[key];
         if planted(Fault::FetchOfAnotherMembership) {
-            sub.fetching = None;
+            sub.fetch.number = None;
             return Some(sub);
         }
-        sub.fetching.take_if(|number| *number == fetch.number)?;
+        sub.fetch.number.take_if(|number| *number == fetch.number)?;
         Some(sub)
     }
 
@@ -301,10 +290,10 @@ impl Hub {
         }
         let sub = sub?;
         let account = sub.account;
-        let sent = if sub.way == Way::Broadcast { u64::MAX } else { sub.sent };
+        let sent = if sub.is_broadcast() { u64::MAX } else { sub.sent };
         let upto = found.upto.min(fetch.last);
         sub.passed((fetch.first, upto + u64::from(planted(Fault::FetchCursorOneTooFar))));
-        sub.fetch_failures = sub.fetch_failures.saturating_sub(1);
+        sub.fetch.succeeded();
         let (mut chunks, mut next, mut again) = (Vec::new(), fetch.first, (0, 0));
         let gap_before = |chunks: &mut Vec<Chunk>, next: u64, end: u64| {
             let (oldest, last) = (found.oldest.clamp(next, end), end - 1);
@@ -338,22 +327,12 @@ impl Hub {
     /// numbers. A single one that can't be read in the end is given up.
     pub fn fetch_failed(&mut self, now: Now, fetch: &Fetch) {
         let Some(sub) = self.end_fetch(fetch) else { return };
-        let gives_up = fetch.first == fetch.last && sub.fetch_failures + 1 >= FETCH_TRIES_MAX;
-        if gives_up {
-            sub.passed((fetch.first, fetch.last));
-            // The next one is tried as often.
-            sub.fetch_failures = FETCH_TRIES_MAX / 2;
-        } else {
-            sub.fetch_failures = (sub.fetch_failures + 1).min(FETCH_TRIES_MAX);
-            let pause_ms = FETCH_PAUSE_MS_MIN << sub.fetch_failures.saturating_sub(1).min(16);
-            sub.fetch_after_us = now.mono_us + pause_ms.min(FETCH_PAUSE_MS_MAX) * 1000;
-            let due_us = sub.fetch_after_us;
-            self.streams.fetches.retry(due_us, fetch.session);
+        if let Some(due_us) = sub.fetch.failed(now.mono_us, fetch.first == fetch.last) {
+            return self.streams.fetches.retry(due_us, fetch.session);
         }
-        if gives_up {
-            let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
-            self.send(fetch.session, lost);
-        }
+        sub.passed((fetch.first, fetch.last));
+        let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
+        self.send(fetch.session, lost);
     }
 
     /// Wakes sessions whose fetches failed, after their pause.
@@ -389,7 +368,7 @@ impl Hub {
             .map(|(key, sub)| {
                 // Who owes little may have it, and tell so with its next report.
                 let wait_us = if stream.owes_much(sub) { 0 } else { REPORT_EVERY_MS * 1000 };
-                let since_us = sub.progress_us.max(blocked_us) + wait_us;
+                let since_us = sub.window.progress_us.max(blocked_us) + wait_us;
                 (key, sub.account, since_us, stream.shuts_window(sub))
             })
             .collect();
@@ -400,7 +379,7 @@ impl Hub {
             accounts.len()
         };
         let mut holding: Vec<_> =
-            stream.subs.iter().filter(|(_, s)| s.in_window).map(|(_, s)| s.account).collect();
+            stream.subs.iter().filter(|(_, s)| s.window.is_in).map(|(_, s)| s.account).collect();
         let mut slow: Vec<_> = owing.iter().filter(|o| o.3).map(|o| o.1).collect();
         let stragglers = count(&mut slow) * 2 <= count(&mut holding);
         let patience_ms = if stragglers { LAGGING_AFTER_MS } else { LAGGING_TOGETHER_AFTER_MS };
@@ -449,20 +428,22 @@ impl Hub {
         let (mut wake, mut outside) = (Vec::new(), Vec::new());
         let busy_since_us = stream.busy_since_us;
         for (key, sub) in &mut stream.subs {
-            if looks && !sub.in_window {
+            if looks && !sub.window.is_in {
                 // Where nothing is said, nothing is reported either.
                 outside.push(key);
             }
-            let (since_us, quiet_ms) = match sub.way {
+            let (since_us, quiet_ms) = match sub.delivery {
                 // Who reports does not need to be told.
-                Way::Broadcast => (busy_since_us, HEADS_EVERY_MS),
-                Way::Session if looks && sub.fetching.is_none() => (sub.sent_us, STALLED_AFTER_MS),
-                Way::Session => continue,
+                Delivery::Broadcast { .. } => (busy_since_us, HEADS_EVERY_MS),
+                Delivery::Session { .. } if looks && sub.fetch.number.is_none() => {
+                    (sub.sent_us, STALLED_AFTER_MS)
+                }
+                Delivery::Session { .. } => continue,
             };
-            let since_us = sub.head_told_us.max(sub.progress_us).max(since_us);
+            let since_us = sub.head.at_us.max(sub.window.progress_us).max(since_us);
             let quiet = now.mono_us.saturating_sub(since_us) >= quiet_ms * 1000;
             if sub.acked < head && quiet && !planted(Fault::HeadUpdateNotSent) {
-                sub.head_due = true;
+                sub.head.is_due = true;
                 wake.push(sub.session);
             }
         }
@@ -480,7 +461,7 @@ impl Hub {
         if stream.channel.is_none() {
             return;
         }
-        let waits = |sub: &Sub| matches!(sub.hearing, Hearing::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
+        let waits = |sub: &Subscriber| matches!(sub.health.reception, Reception::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
         if now.mono_us >= stream.next_probe_us && stream.subs.iter().any(|(_, sub)| waits(sub)) {
             stream.probe_due = true;
             stream.next_probe_us = now.mono_us + stream.probe_pause_ms * 1000;
@@ -515,56 +496,6 @@ struct Pulled {
     fetch: Option<(u64, u64)>,
 }
 
-impl Sub {
-    /// Moves its cursor over numbers that it has by another way, or that are gone. A cursor that is
-    /// before them stays: what lies between is still owed.
-    fn passed(&mut self, (first, last): (u64, u64)) {
-        let over = |next: u64| if (first..=last).contains(&next) { last + 1 } else { next };
-        self.next_push = over(self.next_push);
-        self.repair = self.repair.map(|(f, l)| (over(f), l)).filter(|(f, l)| f <= l);
-    }
-
-    /// Returns true if it is to be sent what it was sent before.
-    fn repeats(&self) -> bool {
-        match self.way {
-            Way::Broadcast => true,
-            Way::Session => self.next_push <= self.sent,
-        }
-    }
-
-    /// Returns true if it has missed this number for some time, although it was sent; longer each
-    /// time.
-    fn misses(&mut self, now: Now, first: u64) -> bool {
-        match &mut self.missed {
-            Some(missed) if missed.first == first => {
-                let due = now.mono_us.saturating_sub(missed.since_us) >= missed.pause_ms * 1000;
-                if due {
-                    missed.since_us = now.mono_us;
-                    missed.pause_ms = (missed.pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
-                }
-                due
-            }
-            missed => {
-                let (since_us, pause_ms) = (now.mono_us, MISSED_AFTER_MS);
-                *missed = Some(Missed { first, since_us, pause_ms });
-                false
-            }
-        }
-    }
-
-    /// How many numbers are read for it at a time: fewer after each failure.
-    fn fetch_numbers(&self) -> u64 {
-        (FETCH_NUMBERS_MAX >> (2 * self.fetch_failures).min(63)).max(1)
-    }
-
-    fn restart_health(&mut self, now: Now, report: &Report, aside: u64) {
-        self.health_since_us = now.mono_us;
-        self.health_aside = aside;
-        self.health_delivered = report.delivered;
-        self.health_by_broadcast = report.by_broadcast;
-    }
-}
-
 impl Stream {
     /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for
     /// several.
@@ -577,13 +508,13 @@ impl Stream {
     fn leave_window(&mut self, now: Now, key: usize) {
         self.leave(key);
         let sub = &mut self.subs[key];
-        sub.rejoin_at_us = now.mono_us + sub.next_pause_us();
+        sub.window.rejoin_at_us = now.mono_us + sub.window.next_pause_us();
     }
 
     /// Leaves the window without a pause.
     fn step_aside(&mut self, now: Now, key: usize) {
         self.leave(key);
-        self.subs[key].rejoin_at_us = now.mono_us;
+        self.subs[key].window.rejoin_at_us = now.mono_us;
     }
 
     fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
@@ -635,13 +566,13 @@ impl Stream {
         let (head, start) = (self.backlog.head(), self.backlog.start());
         let sub = &mut self.subs[key];
         let mut pulled = Pulled { repaired: 0, repaired_bytes: 0, fetch: None };
-        if sub.fetching.is_some() {
+        if sub.fetch.number.is_some() {
             return pulled;
         }
-        let (mut next, last) = match (sub.way, sub.repair) {
-            (Way::Session, _) => (sub.next_push, head),
-            (Way::Broadcast, Some((first, last))) => (first, last.min(head)),
-            (Way::Broadcast, None) => return pulled,
+        let (mut next, last) = match sub.delivery {
+            Delivery::Session { next } => (next, head),
+            Delivery::Broadcast { missing: Some((first, last)) } => (first, last.min(head)),
+            Delivery::Broadcast { missing: None } => return pulled,
         };
         while next <= last && *left > 0 {
             let Some(segment) = self.backlog.holding(next) else {
@@ -652,10 +583,10 @@ impl Stream {
                 Some((room, withheld)) if !is_in(*room) => withheld,
                 Some(_) | None => &segment.frame,
             };
-            let again = match sub.way {
+            let again = match sub.delivery {
                 // What never went by broadcast is not sent again.
-                Way::Broadcast => segment.secret.is_none(),
-                Way::Session => next <= sub.sent,
+                Delivery::Broadcast { .. } => segment.secret.is_none(),
+                Delivery::Session { .. } => next <= sub.sent,
             };
             if again {
                 pulled.repaired += segment.last + 1 - next;
@@ -665,17 +596,15 @@ impl Stream {
             *left = left.saturating_sub(frame.len());
             out.push(Chunk::Batch(std::rc::Rc::clone(frame)));
         }
-        match sub.way {
-            Way::Session => {
-                if next > sub.next_push {
+        match &mut sub.delivery {
+            Delivery::Session { next: at } => {
+                if next > *at {
                     sub.sent_us = now.mono_us;
                 }
-                sub.next_push = next;
+                *at = next;
                 sub.sent = sub.sent.max(next - 1);
             }
-            Way::Broadcast => {
-                sub.repair = (next <= last).then_some((next, last));
-            }
+            Delivery::Broadcast { missing } => *missing = (next <= last).then_some((next, last)),
         }
         pulled
     }
@@ -683,9 +612,9 @@ impl Stream {
     fn pull_head(&mut self, now: Now, key: usize, out: &mut Vec<Chunk>) {
         let (head, tag) = (self.backlog.head(), self.tag);
         let sub = &mut self.subs[key];
-        if std::mem::take(&mut sub.head_due) && sub.acked < head {
-            sub.head_told = head;
-            sub.head_told_us = now.mono_us;
+        if std::mem::take(&mut sub.head.is_due) && sub.acked < head {
+            sub.head.seq = head;
+            sub.head.at_us = now.mono_us;
             out.push(Chunk::Event(Event::Heads(vec![(tag, head)])));
         }
     }

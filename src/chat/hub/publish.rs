@@ -3,13 +3,8 @@
 use std::rc::Rc;
 
 use super::{
-    Action, Hub,
-    instances::InstanceKey,
-    notices::withheld,
-    pending::Pending,
-    quota::AccountId,
-    sessions::Wait,
-    stream::{Stream, Way},
+    Action, Hub, instances::InstanceKey, notices::withheld, pending::Pending, quota::AccountId,
+    sessions::Wait, stream::Stream, subscriber::Delivery,
 };
 use crate::{
     chat::{
@@ -179,9 +174,9 @@ impl Hub {
     fn send_by_session(&mut self, tag: StreamTag, seq: u64) {
         let mut wake = Vec::new();
         for (_, sub) in &mut self.streams[tag].subs {
-            if sub.way == Way::Broadcast {
-                let (first, last) = sub.repair.unwrap_or((seq, seq));
-                sub.repair = Some((first.min(seq), last.max(seq)));
+            if let Delivery::Broadcast { missing } = &mut sub.delivery {
+                let (first, last) = missing.unwrap_or((seq, seq));
+                *missing = Some((first.min(seq), last.max(seq)));
                 wake.push(sub.session);
             }
         }
@@ -237,6 +232,5 @@ impl Hub {
 
 fn pulling(stream: &Stream) -> impl Iterator<Item = SessionId> + '_ {
     let head = stream.backlog.head();
-    let behind = move |s: &&super::stream::Sub| s.way == Way::Session && s.next_push <= head;
-    stream.subs.iter().map(|(_, sub)| sub).filter(behind).map(|s| s.session)
+    stream.subs.iter().map(|(_, sub)| sub).filter(move |sub| sub.is_behind(head)).map(|s| s.session)
 }

@@ -5,7 +5,8 @@ use super::{
     commits::Held,
     rooms::NewRoom,
     sessions::{Directs, Wait},
-    stream::{Hearing, Sub, Topic, Way, cursor_of, joined},
+    stream::{Topic, cursor_of, joined},
+    subscriber::{Reception, Subscriber},
 };
 use crate::{
     chat::{
@@ -492,7 +493,7 @@ impl Hub {
         // A backlog is work that whoever wants it has to share out; less than what he says himself,
         // since it is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
-        let key = stream.add(Sub::new((id, account), seen, now_us, may_stall));
+        let key = stream.add(Subscriber::new((id, account), seen, now_us, may_stall));
         if let Some(session) = self.sessions.get_mut(&id) {
             session.subs.push((tag, key));
         }
@@ -558,16 +559,16 @@ impl Hub {
         match charge {
             Some(_) if !has_channel => {}
             Some(charge_bytes) => {
-                sub.hearing = Hearing::Unproven { probe_at_us: now.mono_us };
-                sub.window_charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
+                sub.health.reception = Reception::Unproven { probe_at_us: now.mono_us };
+                sub.window.charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
                 stream.probe_due = true;
                 stream.probe_pause_ms = RETRY_PAUSE_MS_MIN;
                 stream.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
                 self.mark_dirty(tag);
             }
             None => {
-                sub.hearing = Hearing::None;
-                stream.set_way(key, Way::Session);
+                sub.health.reception = Reception::Unavailable;
+                stream.serve_by_session(key);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{
     pending::EntryDraft,
     quota::AccountId,
     sessions::{Directs, Session},
-    stream::{Topic, Way},
+    stream::Topic,
 };
 use crate::{
     chat::{
@@ -403,7 +403,7 @@ impl Hub {
         if few && stream.broadcast_subs > 0 {
             let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
             for key in keys {
-                stream.set_way(key, Way::Session);
+                stream.serve_by_session(key);
             }
             self.wake_pulling(tag);
         }
@@ -413,7 +413,6 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::member::{Kind, State};
     use crate::{
         chat::{
             frames::{Frame, SubmitTo},
@@ -421,6 +420,7 @@ mod tests {
                 ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, USERS, join, join_room, role, room,
                 session,
             },
+            member::{Kind, State},
             names::UserName,
             request::{Begin, Follow, Request},
             rules::Role,

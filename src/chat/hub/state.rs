@@ -15,8 +15,9 @@ use super::{
     output::HubOutput,
     quota::Accounts,
     sessions::{Session, Sessions, Wait},
-    stream::{self, Stream},
+    stream::Stream,
     streams::Streams,
+    subscriber::Reception,
     usage::Usage,
     work_queue::WorkQueue,
 };
@@ -466,8 +467,8 @@ impl Hub {
         let stream = self.stream_mut(tag);
         let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
         for key in keys {
-            stream.subs[key].hearing = stream::Hearing::None;
-            stream.set_way(key, stream::Way::Session);
+            stream.subs[key].health.reception = Reception::Unavailable;
+            stream.serve_by_session(key);
         }
         self.wake_pulling(tag);
     }

@@ -10,6 +10,7 @@ use slab::Slab;
 use super::{
     pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES, Pending},
     quota::{AccountId, Holding},
+    subscriber::{Reception, Subscriber},
 };
 use crate::{
     chat::{
@@ -27,8 +28,8 @@ use crate::{
     faults::{Fault, planted},
     limits::{
         CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX,
-        MEMBERSHIP_TOLD_PER_USER_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MAX, RETRY_PAUSE_MS_MIN,
-        SESSION_WINDOW_BYTES, WINDOW_CHARGE_BYTES_MIN,
+        MEMBERSHIP_TOLD_PER_USER_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES,
+        WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
@@ -52,158 +53,9 @@ pub(super) enum Topic {
     },
 }
 
-/// How a member's messages reach it at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Pushed on its session as its socket takes them.
-    Session,
-    /// Sent once for all; only what is missed goes on the session.
-    Broadcast,
-}
-
-/// Whether a member hears the stream's broadcast channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hearing {
-    /// It has no socket on the channel.
-    None,
-    /// It has one; nothing was heard yet, or too little. Tried again at that time.
-    Unproven { probe_at_us: u64 },
-    /// What it reports shows that it hears.
-    Proven,
-}
-
-/// A number that a member misses although it was sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Missed {
-    pub(super) first: u64,
-    /// When it was first asked for, or last sent again.
-    pub(super) since_us: u64,
-    /// How long it has to be missed before it is sent again.
-    pub(super) pause_ms: u64,
-}
-
-/// One member of a stream: cursors, nothing queued.
-#[derive(Debug)]
-pub(super) struct Sub {
-    pub(super) session: SessionId,
-    pub(super) account: AccountId,
-    /// First number that this membership is owed.
-    pub(super) since: u64,
-    /// Everything up to here was delivered, says the member.
-    pub(super) acked: u64,
-    pub(super) acked_flow: Flow,
-    /// Next number to push while it is served by session.
-    pub(super) next_push: u64,
-    /// Highest number that was pushed, and when something was last.
-    pub(super) sent: u64,
-    pub(super) sent_us: u64,
-    /// What it last missed while it was served by session.
-    pub(super) missed: Option<Missed>,
-    pub(super) way: Way,
-    pub(super) hearing: Hearing,
-    /// Half of its receive buffer, in charge.
-    pub(super) window_charge: u64,
-    /// Missing numbers to send again while it is served by broadcast.
-    pub(super) repair: Option<(u64, u64)>,
-    pub(super) head_due: bool,
-    pub(super) head_told: u64,
-    pub(super) head_told_us: u64,
-    /// Holds the window; false: *lagging*, or its account's stall budget is spent.
-    pub(super) in_window: bool,
-    pub(super) progress_us: u64,
-    pub(super) rejoin_at_us: u64,
-    pub(super) pause_ms: u64,
-    /// Cumulative, as reported.
-    pub(super) datagrams: u64,
-    pub(super) health_since_us: u64,
-    pub(super) health_delivered: u64,
-    pub(super) health_by_broadcast: u64,
-    pub(super) health_aside: u64,
-    /// Wants to know who joins and leaves, told up to here.
-    pub(super) membership: Option<u64>,
-    /// The others were told that it came.
-    pub(super) welcomed: bool,
-    /// Number of the fetch that reads older messages from the store for it.
-    pub(super) fetching: Option<u64>,
-    /// Fetches that failed, fewer by one for each that did not.
-    pub(super) fetch_failures: u32,
-    /// Nothing is fetched for it before.
-    pub(super) fetch_after_us: u64,
-}
-
-impl Sub {
-    /// A cursor behind `seen`; `in_window`: it holds the window from the beginning.
-    pub(super) fn new(
-        (session, account): (SessionId, AccountId),
-        seen: u64,
-        now_us: u64,
-        in_window: bool,
-    ) -> Self {
-        Self {
-            session,
-            account,
-            since: seen + 1,
-            acked: seen,
-            acked_flow: Flow::default(),
-            next_push: seen + 1,
-            sent: seen,
-            sent_us: now_us,
-            missed: None,
-            way: Way::Session,
-            hearing: Hearing::None,
-            window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
-            repair: None,
-            head_due: false,
-            head_told: seen,
-            head_told_us: now_us,
-            in_window,
-            progress_us: now_us,
-            rejoin_at_us: now_us,
-            pause_ms: RETRY_PAUSE_MS_MIN,
-            datagrams: 0,
-            health_since_us: now_us,
-            health_delivered: 0,
-            health_by_broadcast: 0,
-            health_aside: 0,
-            membership: None,
-            welcomed: false,
-            fetching: None,
-            fetch_failures: 0,
-            fetch_after_us: 0,
-        }
-    }
-
-    /// The pause before it is tried again; the next one is twice as long.
-    pub(super) fn next_pause_us(&mut self) -> u64 {
-        let pause = self.pause_ms;
-        self.pause_ms = (pause * 2).min(RETRY_PAUSE_MS_MAX);
-        pause * 1000
-    }
-
-    /// Serves it by session from its cursor on. What is in flight to it may come twice; its inbox
-    /// drops what it has.
-    pub(super) fn serve_by_session(&mut self) {
-        if self.way == Way::Broadcast {
-            self.way = Way::Session;
-            self.next_push = self.acked + 1;
-            self.repair = None;
-        }
-    }
-
-    /// Serves it by broadcast; what it was not pushed yet is repaired.
-    pub(super) fn serve_by_broadcast(&mut self, head: u64) {
-        if self.way == Way::Session {
-            self.way = Way::Broadcast;
-            if self.next_push <= head {
-                self.repair = Some((self.next_push, head));
-            }
-        }
-    }
-}
-
 /// Whether a member that has acknowledged so much is one of the last, by bytes and by charge.
-fn holds(way: Way, acked: Flow, floor: Flow) -> [bool; 2] {
-    [acked.bytes <= floor.bytes, way == Way::Broadcast && acked.charge <= floor.charge]
+fn holds(by_broadcast: bool, acked: Flow, floor: Flow) -> [bool; 2] {
+    [acked.bytes <= floor.bytes, by_broadcast && acked.charge <= floor.charge]
 }
 
 /// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
@@ -233,7 +85,7 @@ pub(super) struct Stream {
     pub(super) in_flight_bytes: usize,
     /// Senders that wait until this stream has room again.
     pub(super) waiting: VecDeque<SessionId>,
-    pub(super) subs: Slab<Sub>,
+    pub(super) subs: Slab<Subscriber>,
     pub(super) members: u32,
     pub(super) broadcast_subs: usize,
     pub(super) channel: Option<Channel>,
@@ -420,7 +272,7 @@ impl Stream {
             || !self.waiting.is_empty()
             || (self.probe_due && self.channel.is_some() && !self.subs.is_empty())
             || (self.broadcast_subs > 0
-                && self.subs.iter().any(|(_, s)| s.way == Way::Broadcast && s.acked < head))
+                && self.subs.iter().any(|(_, s)| s.is_broadcast() && s.acked < head))
     }
 
     /// Newest number that can't be taken back.
@@ -429,16 +281,17 @@ impl Stream {
     }
 
     pub(super) fn lagging_count(&self) -> usize {
-        self.subs.iter().filter(|(_, s)| !s.in_window).count()
+        self.subs.iter().filter(|(_, s)| !s.window.is_in).count()
     }
 
     pub(super) fn deaf_count(&self) -> usize {
-        let deaf = |s: &Sub| self.channel.is_some() && s.hearing != Hearing::Proven;
+        let deaf =
+            |s: &Subscriber| self.channel.is_some() && s.health.reception != Reception::Proven;
         self.subs.iter().filter(|(_, s)| deaf(s)).count()
     }
 
     /// Adds a member; its cursor stands at `sub.acked`.
-    pub(super) fn add(&mut self, mut sub: Sub) -> usize {
+    pub(super) fn add(&mut self, mut sub: Subscriber) -> usize {
         // A backlog that it asked for is not in flight to it: it must not shut the window.
         sub.acked_flow = self.backlog.flow();
         self.members += 1;
@@ -447,33 +300,34 @@ impl Stream {
         key
     }
 
-    pub(super) fn remove(&mut self, key: usize) -> Sub {
+    pub(super) fn remove(&mut self, key: usize) -> Subscriber {
         self.release(key, [true; 2]);
         let sub = self.subs.remove(key);
         self.watching.remove(&key);
         self.members -= 1;
-        if sub.way == Way::Broadcast {
+        if sub.is_broadcast() {
             self.broadcast_subs -= 1;
         }
         sub
     }
 
-    /// Changes the way of a member, keeping count.
-    pub(super) fn set_way(&mut self, key: usize, way: Way) {
+    /// Serves a member by broadcast from now on.
+    pub(super) fn serve_by_broadcast(&mut self, key: usize) {
         let head = self.backlog.head();
         let sub = &mut self.subs[key];
-        match (sub.way, way) {
-            (Way::Session, Way::Broadcast) => {
-                sub.serve_by_broadcast(head);
-                self.broadcast_subs += 1;
-                self.hold(key, [false, true]);
-            }
-            (Way::Broadcast, Way::Session) => {
-                self.release(key, [false, true]);
-                self.subs[key].serve_by_session();
-                self.broadcast_subs -= 1;
-            }
-            (Way::Session, Way::Session) | (Way::Broadcast, Way::Broadcast) => {}
+        if !sub.is_broadcast() {
+            sub.serve_by_broadcast(head);
+            self.broadcast_subs += 1;
+            self.hold(key, [false, true]);
+        }
+    }
+
+    /// Serves a member by its session from now on.
+    pub(super) fn serve_by_session(&mut self, key: usize) {
+        if self.subs[key].is_broadcast() {
+            self.release(key, [false, true]);
+            self.subs[key].serve_by_session();
+            self.broadcast_subs -= 1;
         }
     }
 
@@ -506,20 +360,20 @@ impl Stream {
         let flow = self.backlog.flow();
         let (mut floor, mut window) = (flow, u64::MAX);
         for (_, sub) in &self.subs {
-            if !sub.in_window {
+            if !sub.window.is_in {
                 continue;
             }
             floor.bytes = floor.bytes.min(sub.acked_flow.bytes);
-            if sub.way == Way::Broadcast {
+            if sub.is_broadcast() {
                 floor.charge = floor.charge.min(sub.acked_flow.charge);
-                window = window.min(sub.window_charge);
+                window = window.min(sub.window.charge);
             }
         }
         self.floor = floor;
         self.window_charge = window;
         self.holders = [0; 2];
-        for (_, sub) in self.subs.iter().filter(|(_, sub)| sub.in_window) {
-            let holds = holds(sub.way, sub.acked_flow, floor);
+        for (_, sub) in self.subs.iter().filter(|(_, sub)| sub.window.is_in) {
+            let holds = holds(sub.is_broadcast(), sub.acked_flow, floor);
             self.holders[0] += usize::from(holds[0]);
             self.holders[1] += usize::from(holds[1]);
         }
@@ -527,9 +381,11 @@ impl Stream {
 
     /// A member that stood at this flow has gone on; whether the window may be wider now. (What
     /// else opens it is found at the next tick.)
-    pub(super) fn went_on(&mut self, way: Way, from: Flow) -> bool {
+    pub(super) fn went_on(&mut self, by_broadcast: bool, from: Flow) -> bool {
         let mut last = false;
-        for (held, holders) in holds(way, from, self.floor).into_iter().zip(&mut self.holders) {
+        for (held, holders) in
+            holds(by_broadcast, from, self.floor).into_iter().zip(&mut self.holders)
+        {
             if held {
                 *holders = holders.saturating_sub(1);
                 last |= *holders == 0;
@@ -542,10 +398,10 @@ impl Stream {
     /// lower bound.
     pub(super) fn hold(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
-        if !sub.in_window {
+        if !sub.window.is_in {
             return;
         }
-        let by_charge = counts[1] && sub.way == Way::Broadcast;
+        let by_charge = counts[1] && sub.is_broadcast();
         if counts[0] && sub.acked_flow.bytes < self.floor.bytes {
             (self.floor.bytes, self.holders[0]) = (sub.acked_flow.bytes, 0);
         }
@@ -553,9 +409,9 @@ impl Stream {
             (self.floor.charge, self.holders[1]) = (sub.acked_flow.charge, 0);
         }
         if by_charge {
-            self.window_charge = self.window_charge.min(sub.window_charge);
+            self.window_charge = self.window_charge.min(sub.window.charge);
         }
-        let holds = holds(sub.way, sub.acked_flow, self.floor);
+        let holds = holds(sub.is_broadcast(), sub.acked_flow, self.floor);
         for at in [0, 1] {
             self.holders[at] += usize::from(counts[at] && holds[at]);
         }
@@ -565,9 +421,9 @@ impl Stream {
     /// it keeps the window shut.
     fn release(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
-        let holds = holds(sub.way, sub.acked_flow, self.floor);
+        let holds = holds(sub.is_broadcast(), sub.acked_flow, self.floor);
         for at in [0, 1] {
-            if sub.in_window && counts[at] && holds[at] {
+            if sub.window.is_in && counts[at] && holds[at] {
                 self.holders[at] = self.holders[at].saturating_sub(1);
             }
         }
@@ -576,30 +432,30 @@ impl Stream {
     /// Takes a member out of the window.
     pub(super) fn leave(&mut self, key: usize) {
         self.release(key, [true, false]);
-        self.set_way(key, Way::Session);
-        self.subs[key].in_window = false;
+        self.serve_by_session(key);
+        self.subs[key].window.is_in = false;
     }
 
     /// Whether a member has not acknowledged everything.
-    pub(super) fn owes(&self, sub: &Sub) -> bool {
-        sub.in_window && self.backlog.flow().bytes > sub.acked_flow.bytes
+    pub(super) fn owes(&self, sub: &Subscriber) -> bool {
+        sub.window.is_in && self.backlog.flow().bytes > sub.acked_flow.bytes
     }
 
     /// Whether a member owes more than it may keep to itself until its next report is due.
-    pub(super) fn owes_much(&self, sub: &Sub) -> bool {
+    pub(super) fn owes_much(&self, sub: &Subscriber) -> bool {
         let flow = self.backlog.flow();
         flow.bytes - sub.acked_flow.bytes > REPORT_BYTES as u64
             || flow.charge - sub.acked_flow.charge > REPORT_BYTES as u64
     }
 
     /// Whether a member alone would keep the window shut now.
-    pub(super) fn shuts_window(&self, sub: &Sub) -> bool {
+    pub(super) fn shuts_window(&self, sub: &Subscriber) -> bool {
         let flow = self.backlog.flow();
         let bytes = flow.bytes - sub.acked_flow.bytes;
         let charge = flow.charge - sub.acked_flow.charge;
-        sub.in_window
+        sub.window.is_in
             && (bytes >= self.session_window() * 3 / 4
-                || (sub.way == Way::Broadcast && charge >= self.window_charge / 2))
+                || (sub.is_broadcast() && charge >= self.window_charge / 2))
     }
 
     /// Notifies a member of joins, leaves and topics from now on.
