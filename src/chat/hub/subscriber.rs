@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// How messages reach a subscriber.
+/// The way of messages to a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// By its session, as its socket has room: from this number on.
@@ -19,7 +19,7 @@ pub(super) enum Delivery {
     Broadcast { missing: Option<(u64, u64)> },
 }
 
-/// Whether a subscriber receives the broadcast channel.
+/// Reception of the broadcast channel by a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reception {
     /// It has no socket on the channel.
