@@ -424,6 +424,12 @@ pub(crate) fn read_keys<T: Send + 'static>(
 const AT_ONCE: Duration = Duration::from_micros(20);
 
 fn read<T>(to: &Postbox<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
+    // The first look registers for changes of the size. A change before it is not reported, so the size is measured
+    // once more: the values of this event are ignored.
+    let _ = event::poll(AT_ONCE);
+    if !to.send(make(vec![Event::Resize(0, 0)])) || goes_on.recv().is_err() {
+        return;
+    }
     loop {
         let batch = gathered().unwrap_or_default();
         let is_end = batch.is_empty();

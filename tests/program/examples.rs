@@ -1,4 +1,4 @@
-//! Every example of the README and of the manual, run as it is written, by bash, in a town that has the people,
+//! Every example of README.md, docs/ and the manual, run as it is written, by bash, in a town that has the people,
 //! rooms and files which the examples name.
 //!
 //! The names of people have to be users of the system: each process sees a list of users of its own, which
@@ -399,16 +399,19 @@ fn blocks(text: &str, kind: &str) -> Vec<String> {
     found
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+/// The documents whose examples are run, one after the other.
+fn documents() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &&str| std::fs::read_to_string(root.join(name)).unwrap();
+    ["README.md", "docs/guide.md", "docs/screen.md"].iter().map(read).collect()
 }
 
 #[test]
-fn the_readme_s_examples_do_what_they_say() {
+fn examples_of_documents_do_what_they_say() {
     if !possible() {
         return;
     }
-    let blocks = blocks(&readme(), "sh");
+    let blocks = blocks(&documents(), "sh");
     assert!(blocks.len() >= 5, "{blocks:?}");
     let mut town = Town::lively();
     let mut failed = Vec::new();
@@ -474,7 +477,7 @@ fn what_is_shown_of_a_command_is_what_it_prints() {
         return;
     }
     let mut town = Town::new();
-    let shown = blocks(&readme(), "console");
+    let shown = blocks(&documents(), "console");
     assert!(!shown.is_empty());
     for block in shown {
         let (first, rest) = block.split_once('\n').unwrap();

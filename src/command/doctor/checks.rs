@@ -572,7 +572,7 @@ fn history(facts: &Facts, _places: &Places) -> Vec<Finding> {
             Finding::problem(NAME, e.to_string(), advice)
         }
         Some(Err(e @ HistoryError::Damaged { .. })) => {
-            let advice = "move it away with its -wal and -shm files, or put a copy back (README.md, *What was said before*)";
+            let advice = "move it away with its -wal and -shm files, or restore a backup (`moot restore FILE`)";
             Finding::problem(NAME, e.to_string(), advice)
         }
         Some(Err(e)) => Finding::problem(NAME, e.to_string(), "see who may read it: ls -l"),

@@ -125,6 +125,21 @@ fn a_key_and_a_resize_at_once_are_both_seen() {
 }
 
 #[test]
+fn resize_at_the_start_is_seen() {
+    let (world, _server) = begin();
+    for n in 0..20 {
+        let mut term = Term::open(&world, &["dev"], USUAL);
+        // The program has measured the terminal by now, and may not watch it yet.
+        term.wait_output("the program took the screen", |output| !output.is_empty());
+        term.resize(LARGE);
+        term.wait_rows(&format!("the prompt in the last row, start {n}"), |rows| {
+            rows.len() == usize::from(LARGE.1)
+                && rows.last().is_some_and(|row| row.starts_with("> "))
+        });
+    }
+}
+
+#[test]
 fn a_redraw_mends_what_others_wrote_over() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
