@@ -1,4 +1,4 @@
-//! Who may use a file of a system server, beside its owner and root.
+//! Access of users beside the owner and root to a file of a system server.
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 

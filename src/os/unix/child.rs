@@ -1,4 +1,4 @@
-//! A command that is run for somebody: its pipes, its end, and the signals that are handed on to it.
+//! A command that is run for a user: its pipes, its end, and the signals that are passed on to it.
 
 use std::{
     fs::File,
@@ -67,7 +67,7 @@ impl Caught {
         self.signal
     }
 
-    /// Whether it asks a process to end.
+    /// Returns true if it asks a process to end.
     #[must_use]
     pub fn asks_to_end(&self) -> bool {
         use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -90,7 +90,8 @@ impl ChildSignals {
         let mut numbers: Vec<i32> = wanted.map(|signal| signal as i32).collect();
         numbers.push(Signal::SIGCHLD as i32);
         let signals = SignalsInfo::new(&numbers)?;
-        // Whoever began this process may have blocked it, and then nobody would hear of the child's end.
+        // The parent of this process may have blocked it; then the child's end would not be
+        // noticed.
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
         set.thread_unblock()?;
@@ -136,7 +137,7 @@ pub fn hand_on(child: &Child, caught: &Caught) {
     let pid = Pid::from_raw(child.id() as i32);
     let shares = getpgid(Some(pid)).is_ok_and(|group| group == getpgrp());
     if !(caught.by_kernel && shares) {
-        // It may have ended: then that is told next.
+        // It may have ended: then that is reported next.
         let _ = kill(pid, caught.signal);
     }
     if caught.signal == Signal::SIGTSTP {
@@ -154,7 +155,7 @@ pub fn ask_to_end(child: &mut Child) -> io::Result<()> {
     Ok(kill(pid, Signal::SIGCONT)?)
 }
 
-/// How a child ended.
+/// Returns how a child ended.
 #[must_use]
 pub fn end_of(status: ExitStatus) -> ChildEnd {
     let signal = status.signal().map(|number| {
@@ -190,7 +191,7 @@ pub struct ChildPipe {
     woken: Woken,
 }
 
-/// Wakes whoever reads a [`ChildPipe`].
+/// Wakes the reader of a [`ChildPipe`].
 pub type PipeWaker = Waker;
 
 impl ChildPipe {
@@ -212,7 +213,8 @@ impl ChildPipe {
         let _ = super::drain::drop_in_background(self.pipe.into());
     }
 
-    /// Reads what is there, or waits for it; 0 at the end of the pipe, none if it was woken or time is out.
+    /// Reads available bytes, or waits for them; 0 at the end of the pipe, none if it was woken or
+    /// the wait has passed.
     ///
     /// # Errors
     /// From the system.

@@ -111,7 +111,7 @@ impl Dir {
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                // Whoever owns it may replace it in a sticky directory. Its mode says nothing.
+                // Its owner may replace it in a sticky directory. Its mode says nothing.
                 way.push(Passed { path: path.join(&name), uid: found.st_uid, mode: 0 });
                 let target = PathBuf::from(readlinkat(here, name.as_os_str())?);
                 if target.is_absolute() {
@@ -256,7 +256,7 @@ impl Dir {
 
     /// Removes an empty directory in it.
     pub(super) fn unmake(&self, name: &OsStr) {
-        // What somebody put into it meanwhile keeps it.
+        // A directory that was filled meanwhile stays.
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
     }
 
@@ -300,7 +300,7 @@ impl Dir {
         Ok(fchmodat(&self.fd, name, mode, FchmodatFlags::FollowSymlink)?)
     }
 
-    /// Where others may write, a name can come to mean something else at any time.
+    /// In a directory that others may write to, a name can come to mean something else at any time.
     fn check_unshared(&self) -> io::Result<()> {
         self.check_own().and_then(|()| self.check_closed()).map_err(io::Error::other)
     }

@@ -348,7 +348,7 @@ fn drain_in_background(copies: &mut [Option<OutputCopy>; OUTPUTS_MAX]) -> io::Re
 }
 
 fn exit_now() -> ! {
-    // SAFETY: it ends the process without a word to anybody in it.
+    // SAFETY: it ends the process without notice to any other code in it.
     unsafe { libc::_exit(0) }
 }
 

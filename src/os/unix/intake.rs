@@ -1,4 +1,5 @@
-//! What comes to a client: its session, the groups it hears and wake-ups from its own threads, waited for at once.
+//! Input of a client: its session, the groups it receives and wake-ups from its own threads, waited
+//! for at once.
 
 use std::{
     io,
@@ -26,7 +27,7 @@ const _: () = assert!(INTAKE_BYTES > DATAGRAM_BYTES_MAX);
 /// Datagrams taken in one go before the session and the caller have their turn.
 const TURN_DATAGRAMS: usize = 32;
 
-/// What wakes a thread that waits: readable once it was raised.
+/// Wakes a thread that waits: readable once it was raised.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Signal(nix::sys::eventfd::EventFd);
@@ -39,7 +40,7 @@ impl Signal {
     }
 
     fn raise(&self) {
-        // It is full only if it has been woken for ever.
+        // The counter is full only after almost 2^64 wake-ups without a read.
         let _ = self.0.write(1);
     }
 
@@ -52,7 +53,7 @@ impl Signal {
     }
 }
 
-/// What wakes a thread that waits: readable once it was raised.
+/// Wakes a thread that waits: readable once it was raised.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 struct Signal(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
@@ -83,12 +84,12 @@ impl Signal {
     }
 }
 
-/// Wakes whoever waits with its [`Woken`].
+/// Wakes the thread that waits with its [`Woken`].
 #[derive(Debug, Clone)]
 pub struct Waker(Arc<Signal>);
 
 impl Waker {
-    /// Wakes.
+    /// Wakes the waiting thread.
     pub fn wake(&self) {
         self.0.raise();
     }
@@ -104,7 +105,7 @@ impl Woken {
         self.0.fd()
     }
 
-    /// It may be woken anew.
+    /// Resets it, so that it can be woken again.
     pub(super) fn clear(&self) {
         self.0.clear();
     }
@@ -119,7 +120,7 @@ pub fn wake_pair() -> io::Result<(Waker, Woken)> {
     Ok((Waker(Arc::clone(&signal)), Woken(signal)))
 }
 
-/// Waits until it is woken, or time is out, while there is no session.
+/// Waits for a wake-up, or until the timeout passes, when no session exists.
 ///
 /// # Errors
 /// From the system.
@@ -136,7 +137,7 @@ pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Re
     Ok(())
 }
 
-/// What a look at all sources found.
+/// Sources that are ready.
 #[derive(Debug, Default)]
 struct Ready {
     session: bool,
@@ -218,8 +219,8 @@ impl Intake {
         let _ = setsockopt(&self.client.as_fd(), SndBuf, &LAST_ROOM_BYTES);
     }
 
-    /// Waits until something comes, somebody wakes it, there is room for what could not be written, or time
-    /// is out; gives what came to `take`. Some of what is there may be left for the next time.
+    /// Waits until input comes, another thread wakes it, pending output can be written, or the
+    /// timeout passes; gives the input to `take`. Some of it may be left for the next call.
     ///
     /// # Errors
     /// From the system.
@@ -237,13 +238,13 @@ impl Intake {
     /// Takes a datagram, without waiting and without a look at the session: it counts only if that has not
     /// ended ([`Intake::any_ended`]) after it was taken.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        // An error is no datagram: a refused one of before, or nothing more.
+        // An error is not a datagram: an earlier one was refused, or none is left.
         self.groups.iter().find_map(|(_, receiver)| receiver.recv(buffer).ok())
     }
 
-    /// Whether the server has closed any of these sessions, as one question for all.
+    /// Returns true if the server has closed any of these sessions, as one question for all.
     pub fn any_ended<'a>(intakes: impl Iterator<Item = &'a Self>) -> bool {
-        // Hang-ups are told without being asked for.
+        // Hang-ups are reported without being asked for.
         let mut fds: Vec<_> =
             intakes.map(|i| PollFd::new(i.client.as_fd(), PollFlags::empty())).collect();
         !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
@@ -270,10 +271,10 @@ impl Intake {
         while !ready.hung_up && taken < TURN_DATAGRAMS {
             let mut next = None;
             for at in ready.groups {
-                // An error is no datagram: a refused one of before, or nothing more.
+                // An error is not a datagram: an earlier one was refused, or none is left.
                 let Ok(bytes) = self.groups[at].1.recv(buffer) else { continue };
-                // Once the session has ended, the server's port may be somebody else's. Looked at after the
-                // datagram was taken: the session's end comes before the port is free.
+                // Once the session has ended, another process may have the server's port. Looked at
+                // after the datagram was taken: the session's end comes before the port is free.
                 let now = self.look(None, Some(Duration::ZERO))?;
                 if now.hung_up {
                     next = Some(now);
@@ -326,7 +327,7 @@ impl Intake {
     }
 }
 
-/// Rounded up: whoever waits for a time must not find that it has not come yet.
+/// Rounded up: a caller that waits for a time must not find that it has not come yet.
 fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     timeout.map_or(PollTimeout::NONE, |time| {
         i32::try_from(time.as_micros().div_ceil(1000))

@@ -22,7 +22,7 @@ use crate::os::note::{LockError, LockNote, LockState};
 const NOTE_BYTES_MAX: u64 = 8 * 1024;
 /// End of the note of a server that clients can connect to.
 const READY: &[u8] = b"\nready\n";
-/// How often the file may be removed while it is being locked.
+/// Maximum number of times the file may be removed while it is being locked.
 const REMOVED_TIMES_MAX: usize = 10;
 
 /// A lock that is held until it is dropped.
@@ -65,7 +65,7 @@ impl Lock {
         Err(io::Error::other("it is removed again and again").into())
     }
 
-    /// Returns true if whoever asks at its path asks this lock.
+    /// Returns true if a query at its path asks this lock.
     #[must_use]
     pub fn is_in_place(&self, path: &Path) -> bool {
         FileIdentity::of(&self.0).is_ok_and(|own| own.is_at(path))
@@ -160,7 +160,7 @@ fn open_or_make(path: &Path, mode: u32) -> io::Result<(File, bool)> {
     }
 }
 
-/// Who holds the lock at a path. On Linux nothing is locked by asking.
+/// Returns the holder of the lock at a path. On Linux nothing is locked by asking.
 ///
 /// # Errors
 /// From the system, but for a missing file.
@@ -214,7 +214,7 @@ fn take(file: &File) -> io::Result<bool> {
     for _ in 0..20 {
         match file.try_lock() {
             Ok(()) => return Ok(true),
-            // Somebody may only be asking.
+            // Another process may only be asking.
             Err(fs::TryLockError::WouldBlock) => {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
@@ -224,7 +224,7 @@ fn take(file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Here, whoever asks holds it for an instant, together with others who ask.
+/// Here, a query holds the lock for an instant, together with other queries.
 #[cfg(not(target_os = "linux"))]
 fn is_free(file: &File) -> io::Result<bool> {
     match file.try_lock_shared() {
@@ -234,7 +234,8 @@ fn is_free(file: &File) -> io::Result<bool> {
     }
 }
 
-/// A lock of somebody else's is no lock: only ours, root's, or the directory owner's (who made it).
+/// Refuses a lock of another user: only ours, root's, or the directory owner's (who made it)
+/// counts.
 fn check(file: &File) -> io::Result<()> {
     let meta = file.metadata()?;
     if meta.uid() != 0 && meta.uid() != own_uid() && own_uid() != 0 && meta.mode() & 0o022 != 0 {

@@ -28,9 +28,9 @@ pub struct SharedWords {
 }
 
 impl SharedWords {
-    /// Makes a file of so many words under a hidden name beside `path`; nobody sees it until
-    /// [`SharedWords::publish`]. It goes with this value, and what servers left that were killed while they made
-    /// theirs goes now: the caller holds the lock.
+    /// Makes a file of `words` words under a hidden name beside `path`; it is not visible until
+    /// [`SharedWords::publish`]. It goes with this value, and files that killed servers left while
+    /// they made theirs go now: the caller holds the lock.
     ///
     /// # Errors
     /// From the system.
@@ -47,7 +47,7 @@ impl SharedWords {
         Ok(Self { file, map, reserved_bytes: 0, place })
     }
 
-    /// Makes sure that the first so many words have memory behind them.
+    /// Makes sure that the first `words` words have memory behind them.
     ///
     /// # Errors
     /// If the file system is full.
@@ -124,7 +124,7 @@ pub fn words_file(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl ReadWords {
-    /// Maps a file read-only. It must be a regular file of exactly so many words.
+    /// Maps a file read-only. It must be a regular file of exactly the given number of words.
     ///
     /// # Errors
     /// See [`ReadWordsError`].
@@ -148,8 +148,8 @@ impl ReadWords {
             return wrong(format!("it has {} bytes and not {expected}", meta.len()));
         }
         // SAFETY: the bytes may change under us at any time; they are only read as atomic words and
-        // checked after they were copied. The server never shrinks the file; its owner could, and would
-        // harm nobody but readers of its own table.
+        // checked after they were copied. The server never shrinks the file; its owner could, and
+        // would harm only readers of its own table.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map })
     }

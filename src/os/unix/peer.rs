@@ -1,4 +1,4 @@
-//! Who is at the other end of a session, by the kernel's word.
+//! Process at the other end of a session, as the kernel reports it.
 
 #[cfg(target_os = "linux")]
 use std::os::fd::FromRawFd;
@@ -13,7 +13,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::os::shared::PeerIds;
 
-/// Who is at the other end of a Unix socket.
+/// Returns the user and process at the other end of a Unix socket.
 ///
 /// # Errors
 /// From the system.
@@ -23,7 +23,7 @@ pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
     Ok(PeerIds { uid: creds.uid(), pid: u32::try_from(creds.pid()).unwrap_or(0) })
 }
 
-/// Who is at the other end of a Unix socket; without Linux's process id.
+/// Returns the user at the other end of a Unix socket; without Linux's process id.
 ///
 /// # Errors
 /// From the system.
@@ -37,7 +37,7 @@ pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
 #[must_use]
 pub fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command stands in parentheses and may contain anything: fields count from the last one.
+    // The command is in parentheses and may contain anything: fields count from the last one.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
@@ -97,13 +97,13 @@ impl ProcessWatch {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave us this descriptor, and nobody else knows it.
+        // SAFETY: the kernel just gave us this descriptor, and no other code knows it.
         let watch = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         // The pid may have been reused between the connection and the opening.
         if start_of(pid) == Some(before) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Whether the process has ended.
+    /// Returns true if the process has ended.
     ///
     /// # Errors
     /// From the system.

@@ -1,4 +1,4 @@
-//! Where servers live: which directories, whether they are safe, which server a command means.
+//! Places of servers: directories, their safety, and the server that a command means.
 
 use std::{
     env,
@@ -27,7 +27,8 @@ use crate::{
 
 /// Longest path of a Unix socket, without its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// File systems that other hosts write to: a lock and a database there belong to nobody.
+/// File systems that other hosts write to: there a lock or a database is not exclusive to this
+/// host.
 #[cfg(target_os = "linux")]
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
     (0x6969, "NFS"),
@@ -38,12 +39,12 @@ const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
     (0x00c3_6400, "Ceph"),
 ];
 
-/// What decides where servers live.
+/// Settings that decide where servers live.
 #[derive(Debug, Clone)]
 pub struct Env {
-    /// `XDG_RUNTIME_DIR`.
+    /// Value of `XDG_RUNTIME_DIR`.
     pub runtime: Option<PathBuf>,
-    /// `XDG_STATE_HOME`.
+    /// Value of `XDG_STATE_HOME`.
     pub state: Option<PathBuf>,
     /// `HOME`, or the user database's word.
     pub home: Option<PathBuf>,
@@ -130,8 +131,8 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
     Ok(places)
 }
 
-/// The same places with the runtime directory that a server now says it uses: whoever began it may have
-/// known another one.
+/// Returns the same places with the runtime directory that a server now says it uses: the process
+/// that started it may have known another one.
 #[must_use]
 pub fn located(places: &Places) -> Places {
     let all_in_one = places.runtime == places.state;
@@ -152,7 +153,7 @@ fn is_same_owner(runtime: &Path, state: &Path) -> bool {
     matches!((owner(runtime), owner(state)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Whether a directory is that of the host's server, which keeps its history elsewhere.
+/// Returns true if a directory is that of the host's server, which keeps its history elsewhere.
 fn is_host_directory(dir: &Path, env: &Env) -> bool {
     dir == env.host.0 && host_server_is_meant(env) && fs::metadata(dir.join("lock")).is_err()
 }
@@ -218,7 +219,7 @@ fn check_length(places: &Places) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Where the configuration of a host's server, or of the user's own, is looked for.
+/// Returns the path of the configuration of a host's server, or of the user's own.
 #[must_use]
 pub fn config_path(system: bool) -> PathBuf {
     if system {
@@ -230,7 +231,7 @@ pub fn config_path(system: bool) -> PathBuf {
     config.unwrap_or_else(|| "/etc".into()).join("moot/moot.toml")
 }
 
-/// Where a user's own screens keep what they keep between two runs.
+/// Returns the directory where a user's own screens save their state between two runs.
 ///
 /// # Errors
 /// [`PlaceError::NoHome`].
@@ -268,7 +269,7 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a server holds the lock of these places.
+/// Returns true if a server holds the lock of these places.
 #[must_use]
 pub fn is_served(places: &Places) -> bool {
     matches!(query(&places.lock()), Ok(LockState::Held(_)))
@@ -409,7 +410,7 @@ pub fn safe_owner_of(path: &Path) -> Result<u32, PlaceError> {
     Ok(owner)
 }
 
-/// Locks and a database on a file system that other hosts write to belong to nobody.
+/// Refuses a file system that other hosts write to: locks and a database there are not exclusive.
 ///
 /// # Errors
 /// [`PlaceError::Network`] names its kind.
@@ -434,7 +435,7 @@ pub fn check_local(_dir: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Whether a server with that user id may be trusted with a directory of that owner.
+/// Returns true if a server with that user id may be trusted with a directory of that owner.
 #[must_use]
 pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
     peer == dir_owner || peer == own || peer == 0

@@ -1,4 +1,4 @@
-//! What a background server does with its own process.
+//! Settings of a background server's own process.
 
 use std::{
     fs::File,
@@ -82,7 +82,7 @@ pub fn leave_running(child: Child) {
     drop(child);
 }
 
-/// A descriptor kept aside, so that a connection can be accepted and closed when there are no others.
+/// A spare descriptor, so that a connection can be accepted and closed when none are left.
 #[derive(Debug)]
 pub struct Reserve(File);
 
@@ -101,7 +101,7 @@ impl Reserve {
     }
 }
 
-/// Waits until nobody can read standard output any more; false if that can't be known (a file, a
+/// Waits until no process can read standard output; false if that can't be known (a file, a
 /// terminal).
 #[must_use]
 pub fn wait_until_unread() -> bool {
@@ -116,7 +116,7 @@ pub fn wait_until_unread() -> bool {
         return false;
     }
     loop {
-        // Errors are told without being asked for.
+        // Errors are reported without being asked for.
         let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => return true,
@@ -195,8 +195,8 @@ fn collect_until_end_of(main: nix::unistd::Pid) -> ! {
 /// The signal that this process is to end by; 0 before one came. SIGINT gives way to the others.
 static END_SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// How long a thread that was woken by a signal waits for the number of that signal: the handler that woke the
-/// thread records the number right after that.
+/// Time that a thread which was woken by a signal waits for the number of that signal: the handler
+/// that woke the thread records the number right after that.
 const NUMBER_WITHIN: Duration = Duration::from_millis(100);
 
 /// Records from now on which signal asks this process to end; it calls the handlers that are installed as well.
@@ -291,7 +291,7 @@ pub fn keep_ignored(install: impl FnOnce()) {
     }
 }
 
-/// Where the handler of SIGHUP writes; -1 before there is one.
+/// Descriptor that the handler of SIGHUP writes to; -1 before one exists.
 static HANGUP_PIPE: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn note_hangup(_: libc::c_int) {
@@ -335,7 +335,7 @@ pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<(
 
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
-    // Whoever wants the processor comes first; what nobody wants is enough to keep pace.
+    // Threads that want the processor come first; the time left is enough to keep pace.
     be_nice(19);
 }
 
@@ -366,7 +366,7 @@ pub fn standard_input() -> io::Result<Input> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Whether reading would give something (or the end) at once.
+/// Returns true if reading would give something (or the end) at once.
 #[must_use]
 pub fn has_input(file: &Input) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -374,14 +374,14 @@ pub fn has_input(file: &Input) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
 
-/// What a process has used.
+/// Returns the resources that a process has used.
 ///
-/// None if the system does not tell.
+/// None if the system does not report them.
 #[must_use]
 pub fn process_usage(pid: u32) -> Option<Usage> {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
     let stat = read("stat")?;
-    // The command stands in parentheses and may contain anything: fields count from the last one.
+    // The command is in parentheses and may contain anything: fields count from the last one.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);

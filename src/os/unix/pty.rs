@@ -38,7 +38,7 @@ pub const OFFERS_PTY: bool = true;
 const SIZE_DEFAULT: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 /// Bytes of one read of the terminal.
 const INPUT_BYTES: usize = 4096;
-/// How often a process in the background looks whether it has the terminal again.
+/// Interval at which a process in the background looks for the terminal, in milliseconds.
 const LOOK_EVERY_MS: u16 = 200;
 
 /// Pseudo-terminal of a child, with the terminal of this process, if standard input is one.
@@ -59,7 +59,7 @@ impl Pty {
     /// Opens a pseudo-terminal with the size and the mode of the terminal of this process, or 80 x 24.
     ///
     /// # Errors
-    /// If there are no pseudo-terminals, or descriptors have run out.
+    /// If no pseudo-terminal is available, or descriptors have run out.
     pub fn open() -> io::Result<Self> {
         let size = own_size().unwrap_or(SIZE_DEFAULT);
         let mode = tcgetattr(io::stdin()).ok();

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::os::shared::PeerIds;
 
-/// What the system knows a session's other end by.
+/// Handle by which the system knows a session's other end.
 pub type PeerRef<'a> = BorrowedFd<'a>;
 
 /// The server's end of one session.
@@ -37,33 +37,35 @@ pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
     stream.as_fd()
 }
 
-/// Closing a socket keeps nobody waiting.
+/// Does nothing: closing a socket does not block.
 pub fn about_to_close(_stream: &ServerStream) {}
 
 /// Ends a session whose client does not take what it is sent: closing the socket does it.
 pub fn hang_up(_stream: &ServerStream) {}
 
-/// Writes what a new connection takes at once: last words to somebody who is not let in.
+/// Writes the bytes that a new connection takes at once: last words to a client that is not
+/// admitted.
 pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
     use nix::sys::socket::{MsgFlags, send};
     use std::os::fd::AsRawFd;
-    // A closed pipe is no signal in this program.
+    // A closed pipe does not raise a signal in this program.
     let _ = send(peer_of(stream).as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT);
 }
 
-/// Where a server takes sessions.
+/// Accepts sessions for a server.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TokioListener,
-    /// What is ours to remove at the end; none if somebody else made it.
+    /// Socket file to remove at the end; none if a service manager made it.
     place: Option<OwnFile>,
     /// The socket in its place.
     at: (PathBuf, FileIdentity),
 }
 
 impl Acceptor {
-    /// Listens at a path: bound under a random name, then renamed into place, so that whoever finds the
-    /// path can connect. The caller holds the lock that says that no other server lives there.
+    /// Listens at a path: bound under a random name, then renamed into place, so that any process
+    /// that finds the path can connect. The caller holds the lock that says that no other server
+    /// lives there.
     ///
     /// # Errors
     /// From the system. Must be called within a tokio runtime.
@@ -79,8 +81,8 @@ impl Acceptor {
         Ok(Self { listener, place: Some(place), at })
     }
 
-    /// Takes sessions at a socket that a service manager made and keeps: who connected before waits in it,
-    /// and it stands on when this server has ended.
+    /// Takes sessions at a socket that a service manager made and keeps: clients that connected
+    /// earlier wait in it, and it remains when this server has ended.
     ///
     /// # Errors
     /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
@@ -123,7 +125,7 @@ impl Acceptor {
     }
 }
 
-/// A queue of connections that was full is tried again after so long.
+/// Time before a full queue of connections is tried again.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A client's connection. Reading and writing may happen in two threads.
@@ -131,13 +133,14 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 pub struct Client(Stream);
 
 impl Client {
-    /// Connects to whoever listens at a path.
+    /// Connects to the server that listens at a path.
     ///
     /// # Errors
     /// From the system; `TimedOut` or `WouldBlock` if the connection is not taken in time.
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = path.to_fs_name::<GenericFilePath>()?;
-        // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
+        // A server that was stopped by a signal has a full queue of connections: do not wait
+        // forever.
         let until = Instant::now() + wait;
         loop {
             let options = ConnectOptions::new().name(name.clone());
@@ -155,7 +158,7 @@ impl Client {
         }
     }
 
-    /// Who listens there.
+    /// Returns the ids of the process that listens there.
     ///
     /// # Errors
     /// From the system.
@@ -184,7 +187,7 @@ impl Client {
         (&self.0).write_all(from)
     }
 
-    /// Bounds the time of one read; none: for ever.
+    /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
     /// From the system.
@@ -192,7 +195,7 @@ impl Client {
         self.0.set_recv_timeout(timeout)
     }
 
-    /// Bounds the time of one write; none: for ever.
+    /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
     /// From the system.
@@ -217,7 +220,7 @@ impl Client {
     pub fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, send};
         use std::os::fd::AsRawFd;
-        // A closed pipe is no signal in this program.
+        // A closed pipe does not raise a signal in this program.
         Ok(send(self.socket().as_raw_fd(), from, MsgFlags::MSG_DONTWAIT)?)
     }
 

@@ -15,7 +15,7 @@ use crate::os::{
     places::PlaceError,
 };
 
-/// A directory.
+/// Directory, known by its path.
 #[derive(Debug)]
 pub struct Dir(PathBuf);
 

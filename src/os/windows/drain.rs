@@ -55,7 +55,7 @@ impl Outputs {
     /// Copies an output, and can be woken while it waits.
     ///
     /// # Errors
-    /// If handles have run out, or there is no output.
+    /// If handles have run out, or no output is given.
     pub fn new(
         outputs: impl IntoIterator<Item = (OwnedPipe, Option<File>)>,
     ) -> io::Result<(Self, PipeWaker)> {

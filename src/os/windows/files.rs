@@ -27,7 +27,7 @@ use super::{
 };
 use crate::os::{random::random_bytes, shared::Admitted};
 
-/// Which file a path leads to: here, a file that is open can't be replaced.
+/// Identity of the file at a path: here, a file that is open can't be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity;
 
@@ -71,10 +71,10 @@ pub fn owner_of(path: &Path) -> io::Result<u32> {
     uid_of(&of_file(path)?.owner)
 }
 
-/// A random name beside a path.
+/// Returns a random name beside a path.
 ///
 /// # Errors
-/// If there are no random numbers, or the path has no file name.
+/// If random numbers are not available, or the path has no file name.
 pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut hidden = name.to_owned();
@@ -92,7 +92,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Whether an error says that this process or the system has no handles left.
+/// Returns true if an error says that this process or the system has no handles left.
 #[must_use]
 pub fn is_out_of_descriptors(e: &io::Error) -> bool {
     let code = e.raw_os_error().map(i32::cast_unsigned);
@@ -122,7 +122,7 @@ pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) ->
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(File::from(unsafe { OwnedHandle::from_raw_handle(handle) }))
 }
 
@@ -145,18 +145,18 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// How long somebody else's look at a file may stand in the way of replacing it.
+/// Time that another process's look at a file may prevent its replacement, in milliseconds.
 const IN_THE_WAY_MS: u64 = 2_000;
 
-/// Whether something failed because another process has the file open just now; or because it may not
-/// be done at all, which the system does not tell apart.
+/// Returns true if something failed because another process has the file open just now; or because
+/// it may not be done at all, which the system does not tell apart.
 fn may_pass(e: &io::Error) -> bool {
     let code = e.raw_os_error().map(i32::cast_unsigned);
     matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
 }
 
-/// Puts a file in the place of another one. Older systems refuse that while anybody has it open: then it
-/// is tried again for a while.
+/// Puts a file in the place of another one. Older systems refuse that while any process has it
+/// open: then it is tried again for a while.
 pub(super) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     let until = Instant::now() + Duration::from_millis(IN_THE_WAY_MS);
     loop {

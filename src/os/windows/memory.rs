@@ -36,7 +36,7 @@ pub struct SharedWords {
 }
 
 impl SharedWords {
-    /// Makes a file of so many words under a random name beside `path`; nobody sees it until
+    /// Makes a file of `words` words under a random name beside `path`; it is not visible until
     /// [`SharedWords::publish`].
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl SharedWords {
         Ok(Self { map, reserved_bytes: 0, file: hidden, place: None, everybody })
     }
 
-    /// Makes sure that the first so many words have memory behind them.
+    /// Makes sure that the first `words` words have memory behind them.
     ///
     /// # Errors
     /// None on this platform: the file has its space.
@@ -84,8 +84,8 @@ impl SharedWords {
         self.place.as_ref().is_some_and(|place| place.exists())
     }
 
-    /// Removes the small file from its place, if it names this table. The table itself goes with the
-    /// next server's start, if it is mapped by somebody.
+    /// Removes the small file from its place, if it names this table. The table itself goes with
+    /// the next server's start, if a process maps it.
     pub fn unlink(&self) {
         if let Some(place) = &self.place
             && words_file(place).is_ok_and(|file| file == self.file)
@@ -138,7 +138,7 @@ fn remove_old(path: &Path) {
 }
 
 impl ReadWords {
-    /// Maps a table read-only. It must be a regular file of exactly so many words.
+    /// Maps a table read-only. It must be a regular file of exactly the given number of words.
     ///
     /// # Errors
     /// See [`ReadWordsError`].

@@ -1,4 +1,4 @@
-//! Who is at the other end of a session, by the kernel's word.
+//! Process at the other end of a session, as the kernel reports it.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ pub(super) fn open_process(pid: u32) -> io::Result<OwnedHandle> {
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -46,7 +46,7 @@ pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     Ok(PeerIds { uid: uid_of(&user_of_client(pipe)?)?, pid })
 }
 
-/// The server of a pipe: whose the pipe is, which nobody can make in another's name, and its process.
+/// Returns the ids of a pipe's server: the pipe's owner, which can't be forged, and its process.
 pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.

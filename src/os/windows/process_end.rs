@@ -37,8 +37,8 @@ struct Ended {
 #[derive(Debug)]
 pub struct ProcessEnd(Option<Wait>);
 
-/// What is waited for, by number. The system's callback is given a number and not the state: Wine has been
-/// seen to call it after the registration was gone, and then it has to find nothing.
+/// Watched processes by number. The system's callback is given a number and not the state: Wine has
+/// been seen to call it after the registration was gone, and then it has to find nothing.
 static WATCHED: Mutex<BTreeMap<usize, Arc<Mutex<Ended>>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
@@ -74,7 +74,7 @@ impl ProcessWatch {
         if start_of(pid) == Some(start) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Whether the process has ended.
+    /// Returns true if the process has ended.
     ///
     /// # Errors
     /// From the system.
