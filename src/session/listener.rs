@@ -64,7 +64,7 @@ impl Listener {
         self.0.is_handed_over()
     }
 
-    /// Takes it out of its place, if it is still this one that stands there.
+    /// Removes the socket from its place, if the place still holds this one.
     pub fn unlink(&self) {
         self.0.unlink();
     }
@@ -81,7 +81,7 @@ impl Drop for Accepted {
 }
 
 impl Accepted {
-    /// Who the kernel says is at the other end.
+    /// Returns the ids of the other end, as the kernel reports them.
     ///
     /// # Errors
     /// From the system.
@@ -102,7 +102,7 @@ impl Accepted {
         os::hang_up(&self.0);
     }
 
-    /// Says something to somebody who is not let in, as far as it is taken at once.
+    /// Writes a message to a client that is not admitted, as far as it is taken at once.
     pub fn say_at_once(&self, bytes: &[u8]) {
         os::say_at_once(&self.0, bytes);
     }
