@@ -15,14 +15,14 @@ use crate::{
     os, tui,
 };
 
-/// How long a command that says good-bye may take before it is ended: it may hang on a full pipe. A second
-/// signal ends it at once.
+/// Maximum time for a command that says good-bye before it is ended: it may hang on a full pipe. A
+/// second signal ends it at once.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The same of one that has something to clean up.
 const GRACE_TO_CLEAN_UP: Duration = Duration::from_secs(3);
 
-/// How long a second signal waits: a terminal that closes sends two at once.
+/// Time before a second signal counts: a terminal that closes sends two at once.
 const BETWEEN: Duration = Duration::from_millis(400);
 
 const DIES: u8 = 0;
@@ -34,7 +34,7 @@ const LEFT_TO_CHILD: u8 = 4;
 static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// A signal asked this process to end before.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// Where a signal is handed to the caller; none if descriptors have run out.
+/// Mailbox in which the caller gets a signal; none if descriptors have run out.
 static WISH: OnceLock<Option<Wish>> = OnceLock::new();
 
 struct Wish {
@@ -46,9 +46,9 @@ struct Wish {
 /// Why a command that could go on is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// A signal.
+    /// A signal asked for it.
     Signal,
-    /// Whoever read its output has gone.
+    /// The reader of its output has gone.
     NoReader,
 }
 
@@ -125,8 +125,8 @@ fn hand(why: Leave) -> bool {
     wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }
 
-/// From now on the caller is also told when nobody reads its output any more: a command that prints
-/// seldom would learn it late.
+/// From now on the caller also gets [`Leave::NoReader`] when its output loses its reader: a command
+/// that prints seldom would learn it late.
 pub(super) fn watch_reader() {
     let watch = || {
         if os::wait_until_unread() {
@@ -137,7 +137,7 @@ pub(super) fn watch_reader() {
     let _ = std::thread::Builder::new().name("moot-reader".to_owned()).spawn(watch);
 }
 
-/// What the signal handler's thread calls.
+/// Handles a signal; called by the thread of the signal handler.
 pub fn interrupt() {
     let mode = MODE.load(Ordering::SeqCst);
     let grace = match mode {

@@ -41,7 +41,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Lines that the reading thread may be ahead.
 const LINES_AHEAD: usize = 16;
 
-/// What the threads that read input and signals hand over.
+/// Input from the threads that read lines and signals.
 enum Input {
     Typed(Result<String, TextError>),
     End,
@@ -163,13 +163,13 @@ fn skip_line(from: &mut impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-/// What an answer from the server is for.
+/// Purpose of a question to the server.
 enum Asked {
     Nothing,
-    /// What is told once it is done.
+    /// Text that is shown once it is done.
     Done(String),
     Rooms(Vec<RoomInfo>),
-    /// The topic of a room; so many rooms were looked through.
+    /// The topic of a room; number of rooms that were looked through.
     Topic(RoomName, u32),
     Open(Target, String),
 }
@@ -177,14 +177,14 @@ enum Asked {
 struct Chat {
     member: Member,
     rooms: Vec<RoomName>,
-    /// Where lines go.
+    /// Room that lines go to.
     current: Option<RoomName>,
     /// The last announcement that asked to be acknowledged.
     to_ack: Option<NoticeId>,
     asked: HashMap<u32, Asked>,
-    /// The input has ended: leave once everything said stands.
+    /// The input has ended: leave once all messages are acknowledged.
     ended: bool,
-    /// By /quit.
+    /// The user typed /quit.
     quits: bool,
     /// Until when to wait for what is still to be shown.
     leave_by: Option<Instant>,
@@ -234,8 +234,8 @@ impl Chat {
         }
     }
 
-    /// After the end of the input: once all that was said stands and was shown; what can't be said
-    /// because there is no server is waited for, unless somebody typed /quit.
+    /// After the end of the input: true once all messages are acknowledged and shown; messages that
+    /// can't be sent without a server are waited for, unless the user typed /quit.
     fn may_leave(&mut self, context: &mut Context) -> bool {
         let open = self.member.unacked() > 0 || !self.asked.is_empty();
         if self.quits && open && !self.member.is_connected() {
@@ -246,7 +246,7 @@ impl Chat {
             context.out.warn(&text);
             return true;
         }
-        // The time for showing begins when everything stands.
+        // The time for showing begins when everything is acknowledged.
         if open {
             self.leave_by = None;
         } else {
@@ -286,7 +286,7 @@ impl Chat {
         Ok(())
     }
 
-    /// It is in that room no more.
+    /// Forgets a room that it is no longer in.
     fn forget(&mut self, room: &RoomName) {
         self.rooms.retain(|r| r != room);
         if self.current.as_ref() == Some(room) {

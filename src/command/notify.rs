@@ -61,7 +61,7 @@ impl Notifier {
         Ok(Self { tool, to_tool })
     }
 
-    /// Shows a message. Whether the desktop does is its own affair; nobody waits for it.
+    /// Hands over a message. The desktop may show it or not; moot does not wait for it.
     pub(super) fn show(&self, message: &Message) {
         let (title, text) = (title(message), body(message));
         let mut command = match &self.tool {

@@ -78,7 +78,7 @@ pub(super) fn export(context: &mut Context, args: &ExportArgs) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// What was asked for and is no longer kept.
+/// Reports messages that were asked for and are no longer kept.
 fn tell_gap(context: &mut Context, span: &SpanInfo, first: u64) -> Result<(), Failure> {
     if first >= span.first || first > span.head {
         return Ok(());
@@ -220,7 +220,7 @@ fn read_one(
 
 /// One short line for a prompt.
 pub(super) fn badge(context: &mut Context) -> Result<Exit, Failure> {
-    // Nobody wants a prompt that fails or waits.
+    // A prompt must not fail or wait.
     let counts = counts(context).unwrap_or_default();
     let parts = [
         (counts.unread, "✉"),
@@ -253,7 +253,7 @@ struct Counts {
     announcements: u64,
 }
 
-/// How long a prompt waits for a host's server.
+/// Time that a prompt waits for a host's server.
 const BADGE_WITHIN: Duration = Duration::from_millis(100);
 
 fn counts(context: &Context) -> Result<Counts, Failure> {

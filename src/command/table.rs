@@ -1,4 +1,4 @@
-//! Aligned columns: by display width, so that Korean and emoji stand where they should.
+//! Aligned columns: by display width, so that Korean and emoji are where they should be.
 
 use unicode_width::UnicodeWidthStr;
 

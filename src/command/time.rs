@@ -278,7 +278,7 @@ pub struct When {
 /// The meaning of a [`When`] in one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning<'a> {
-    /// A time.
+    /// At a time.
     Time(&'a Moment),
     /// After a message.
     After(&'a MessageId),
@@ -311,7 +311,7 @@ impl FromStr for When {
     }
 }
 
-/// Whether a slip of the finger in a time could have made it: `25:00`, `2026-13-01T10:00`.
+/// Returns true if a slip of the finger in a time could have made it: `25:00`, `2026-13-01T10:00`.
 fn looks_like_time(written: &str) -> bool {
     let is_clock = written
         .split_once(':')

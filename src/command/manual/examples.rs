@@ -230,7 +230,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What else is to be said of a command, after its examples.
+/// Further remarks on a command, after its examples.
 const REMARKS: &[(&str, &str)] = &[
     (
         "send",
@@ -311,7 +311,7 @@ pub(super) fn of(command: &str) -> &'static [&'static str] {
     EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, lines)| lines)
 }
 
-/// What else there is to say of it.
+/// Returns the further remark on a command.
 pub(super) fn remark(command: &str) -> Option<&'static str> {
     REMARKS.iter().find(|(name, _)| *name == command).map(|(_, text)| *text)
 }

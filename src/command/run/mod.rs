@@ -57,13 +57,13 @@ use crate::{
 
 /// News that may wait for the main thread.
 const NEWS_AHEAD: usize = 16;
-/// How often whoever reads a pipe is woken until he has noticed.
+/// Interval at which the reader of a pipe is woken until it has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
 /// An output of the command, and the file that it is passed through to, if it is.
 type Passed = (OwnedPipe, Option<File>, Stream);
 
-/// What the main thread waits for.
+/// News that the main thread waits for.
 enum News {
     Child(ChildNews<Caught>),
     /// Outputs have ended for us.
@@ -116,7 +116,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         is_shown: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
-    // The signal that this process got ended the command: whoever sent it sees the same of both.
+    // The signal that this process got ended the command: its sender sees the same of both.
     if run.is_ended_by_own_signal() && code != i32::from(Exit::Interrupted.code()) {
         interrupt::exit_by_signal();
     }
@@ -175,7 +175,7 @@ struct Run<'a> {
     /// Its time was out before it ended.
     is_late: bool,
     kill_at: Option<Instant>,
-    /// Somebody wants it to end, and the command has.
+    /// A signal asked it to end, and the command has.
     is_hurried: bool,
     /// Everything was said, or can't be.
     is_said: bool,
@@ -316,7 +316,7 @@ impl Run<'_> {
         let tell = self.tell.clone();
         spawn("moot-talk", move || {
             talker.run(&letters);
-            // Nobody wants to know any more, if it fails.
+            // If that fails, the news is no longer wanted.
             let _ = tell.send(News::Talked);
         })
     }
@@ -383,7 +383,7 @@ impl Run<'_> {
             if let Some((bytes, e)) = spool.unsaved() {
                 warn(words::not_shown(bytes, Some(e)));
             }
-            // Nobody is left to tell if that fails.
+            // If that fails, the news is no longer wanted.
             let _ = tell.send(News::Shown(shown));
         };
         spawn("moot-show", show).map_err(|e| own_fault("can't start a thread", &e))?;
@@ -412,7 +412,7 @@ impl Run<'_> {
         }
     }
 
-    /// Until everything stands, or it has taken too long.
+    /// Waits until everything is acknowledged, or it has taken too long.
     fn wait_until_said(&mut self) {
         let ended = Instant::now();
         while !self.is_said && !self.is_hurried {
@@ -437,7 +437,7 @@ impl Run<'_> {
         };
         match (news, &mut self.child) {
             (Ok(News::Child(ChildNews::MayHaveEnded)), Some(child)) => {
-                // What can't be waited for has been collected by somebody else: it has ended.
+                // A child that can't be waited for has been collected by other code: it has ended.
                 match child.try_wait() {
                     Ok(None) => {}
                     Ok(Some(status)) => {

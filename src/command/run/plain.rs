@@ -8,7 +8,7 @@ const SEQUENCE_BYTES_MAX: usize = 64 * 1024;
 enum State {
     #[default]
     Text,
-    /// After ESC.
+    /// Directly after ESC.
     Escape,
     /// After ESC and an intermediate byte, such as `(`.
     Designation,

@@ -27,16 +27,16 @@ pub(super) const IS_HURRIED: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Pump {
     pub(super) outputs: Outputs,
-    /// What each of them is.
+    /// Kind of each output.
     pub(super) streams: Vec<Stream>,
     pub(super) shared: Shared,
-    /// Where the output goes instead of this process's own output.
+    /// Spool that gets the output instead of this process's own output.
     pub(super) spool: Option<SharedSpool>,
-    /// How far the command is.
+    /// Phase of the command.
     pub(super) phase: Arc<AtomicU8>,
 }
 
-/// How the outputs ended.
+/// End of the outputs.
 #[derive(Debug)]
 pub(super) struct Pumped {
     /// Why they could not be passed through to their end.

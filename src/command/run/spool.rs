@@ -153,7 +153,8 @@ impl Spool {
         }
     }
 
-    /// Returns the part that has room for so many bytes; the oldest part but the first gives its room.
+    /// Returns the part that has room for `bytes` bytes; the oldest part but the first gives its
+    /// room.
     fn part_for(&mut self, bytes: usize) -> io::Result<&mut Part> {
         let piece = (HEADER_BYTES + bytes) as u64;
         let has_room = |part: &Part| part.bytes + piece <= self.part_bytes_max;
