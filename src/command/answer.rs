@@ -215,8 +215,8 @@ impl Answerer<'_> {
         }
     }
 
-    /// Says that it answers, what it works on, and what it has done. A reply that is on its way comes
-    /// before that.
+    /// Says that it answers, what it works on, and what it has done. A reply that is on its way
+    /// comes before that.
     fn answer_in(&mut self) {
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
         let is_said = |held: &&Held| held.end.as_ref().is_some_and(|end| end.counter.is_some());
@@ -396,7 +396,8 @@ impl Answerer<'_> {
         self.asked.insert(serial, Asked::Told(seq));
     }
 
-    /// The server knows how it went; if it is another one's by now, there is nothing more to be said.
+    /// The server knows how it went; if it is another one's by now, there is nothing more to be
+    /// said.
     fn told(&mut self, context: &mut Context, seq: u64, is_ours: bool) -> Result<(), Failure> {
         let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
         let Some(end) = &mut self.held[at].end else { return Ok(()) };

@@ -252,7 +252,8 @@ impl Asker<'_> {
         }
     }
 
-    /// Prints replies once all that came with them was seen; gives the exit code once there are enough.
+    /// Prints replies once all that came with them was seen; gives the exit code once there are
+    /// enough.
     fn print(&mut self, context: &mut Context) -> Result<Option<Exit>, Failure> {
         // The end of a worker's job is reported before its reply, by another way.
         // After a break the missed reports come first.

@@ -190,7 +190,8 @@ pub(super) fn no_server_in(places: &Places) -> String {
     }
 }
 
-/// A connection to the server of these places. One whose socket was removed makes it again: that is waited for.
+/// A connection to the server of these places. One whose socket was removed makes it again: that is
+/// waited for.
 pub(super) fn open(places: &Places, wait: Duration) -> Result<Connection, ConnectError> {
     let until = Instant::now() + wait.min(Duration::from_millis(REPAIR_MS_MAX));
     loop {

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either ends by that
-//! signal itself (Ctrl-C: with the exit code that a shell gives to it).
+//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either
+//! ends by that signal itself (Ctrl-C: with the exit code that a shell gives to it).
 
 use std::{
     sync::{
@@ -90,12 +90,14 @@ pub(super) fn catch_to_clean_up() -> Result<Mailbox<Leave>, Failure> {
     catch_in(CLEANS_UP)
 }
 
-/// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a process.
+/// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a
+/// process.
 pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
 }
 
-/// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes them.
+/// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes
+/// them.
 pub(super) fn forward<T: Send + 'static>(
     from: Mailbox<Leave>,
     to: Postbox<T>,
@@ -111,7 +113,8 @@ pub(super) fn forward<T: Send + 'static>(
     thread.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
-/// From now on a signal does nothing here: it is a child's business, and this process ends after that.
+/// From now on a signal does nothing here: it is a child's business, and this process ends after
+/// that.
 pub(super) fn leave_to_child() {
     MODE.store(LEFT_TO_CHILD, Ordering::SeqCst);
 }
@@ -171,8 +174,8 @@ fn end() {
     exit_by_signal();
 }
 
-/// Ends the process as the signal that asked for it would, once all is said and restored: service managers take
-/// that for a clean stop, and shells for 128 and its number.
+/// Ends the process as the signal that asked for it would, once all is said and restored: service
+/// managers take that for a clean stop, and shells for 128 and its number.
 pub(super) fn exit_by_signal() -> ! {
     let interrupted = i32::from(Exit::Interrupted.code());
     match os::end_signal() {

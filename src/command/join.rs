@@ -1,5 +1,5 @@
-//! `moot join`: on a terminal the screen; else line mode, where what is typed goes to the first room and what is
-//! said is printed.
+//! `moot join`: on a terminal the screen; else line mode, where what is typed goes to the first
+//! room and what is said is printed.
 
 use std::{
     collections::HashMap,
@@ -33,8 +33,8 @@ use crate::{
     tui::slash::{self, Line, Slash},
 };
 
-/// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a server
-/// that hangs never keeps this process from its time limit.
+/// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a
+/// server that hangs never keeps this process from its time limit.
 const UNACKED_BYTES_MAX: usize = 64 * 1024;
 /// After the end of the input: how long to wait for what was said to be shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -131,7 +131,8 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
     })
 }
 
-/// A line without its end, cut where no text can be longer, and the length of the rest; none at the end of the input.
+/// A line without its end, cut where no text can be longer, and the length of the rest; none at the
+/// end of the input.
 fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<(Vec<u8>, usize)>> {
     let mut bytes = Vec::new();
     // With a mark and the line end of Windows.

@@ -17,7 +17,8 @@ use crate::chat::{
 /// Characters of a text that a notification shows.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// Notifications that may wait for the tool; what comes while it does not keep up is not shown by it.
+/// Notifications that may wait for the tool; what comes while it does not keep up is not shown by
+/// it.
 const WAITING_MAX: usize = 16;
 
 /// The tool that shows notifications, and the thread that runs it.

@@ -160,8 +160,8 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
     Ok(exit)
 }
 
-/// When a message was said, and its number: what came after it is not older, and in its own stream has a
-/// higher number.
+/// When a message was said, and its number: what came after it is not older, and in its own stream
+/// has a higher number.
 fn said_after(link: &mut Link, id: &MessageId) -> Result<(i64, Option<MessageId>), Failure> {
     let absent = || Failure::new(Exit::Absent, format!("there is no message {id}"));
     let target = match &id.stream {
@@ -200,8 +200,8 @@ fn read_one(
         StreamLabel::Direct(user) => Target::User { user: user.clone(), label: None },
         StreamLabel::Announcements => return Ok(()),
     };
-    // Those that are left out are the name's own: they are looked through all the same, since what is
-    // unread is counted up to a bound.
+    // Those that are left out are the name's own: they are looked through all the same, since what
+    // is unread is counted up to a bound.
     let span = link.span(&target)?;
     tell_gap(context, &span, mark.mark + 1)?;
     let uid = link.welcome()?.uid;

@@ -77,7 +77,8 @@ fn is_down(failure: &Failure) -> bool {
     matches!(failure.exit, Exit::NoServer | Exit::Failed)
 }
 
-/// Shows it again and again. There has to be a server at first; when it goes, the next one is waited for.
+/// Shows it again and again. There has to be a server at first; when it goes, the next one is
+/// waited for.
 fn watch(context: &mut Context) -> Result<Exit, Failure> {
     let since = Instant::now();
     let mut last = Ok(look(context)?);
@@ -209,8 +210,8 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Waits until a server that is ending has put everything away: its lock goes last. Without `--timeout`, as long as it
-/// works on its files.
+/// Waits until a server that is ending has put everything away: its lock goes last. Without
+/// `--timeout`, as long as it works on its files.
 fn wait_for_end(context: &Context, places: &Places, deadline: Instant) -> Result<(), Failure> {
     let patience = Duration::from_millis(ANSWER_MS_DEFAULT);
     let (since, mut until, mut is_noted) = (Instant::now(), deadline, false);

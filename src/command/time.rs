@@ -38,7 +38,8 @@ pub enum Moment {
     At(i64),
     /// A duration before now.
     Ago(Duration),
-    /// A time of a day that counts from today, in a zone; without a day, the one that the option means.
+    /// A time of a day that counts from today, in a zone; without a day, the one that the option
+    /// means.
     Of {
         /// -1 for yesterday, 0 for today, 1 for tomorrow.
         day: Option<i8>,
@@ -129,8 +130,8 @@ impl FromStr for Moment {
     }
 }
 
-/// Microseconds since 1970 of a local time. One that a change of the clocks leaves out is moved behind the
-/// change; of one that occurs twice it is the first.
+/// Microseconds since 1970 of a local time. One that a change of the clocks leaves out is moved
+/// behind the change; of one that occurs twice it is the first.
 fn moment_in(local: DateTime, zone: &TimeZone) -> Option<i64> {
     zone.to_ambiguous_timestamp(local).compatible().ok().map(|at| at.as_microsecond())
 }

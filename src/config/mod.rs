@@ -262,8 +262,8 @@ pub trait TomlFile: Default + DeserializeOwned {
     /// Returns the first value that is not.
     fn check(&self) -> Result<(), Wrong>;
 
-    /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A file that
-    /// was named has to exist.
+    /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A
+    /// file that was named has to exist.
     ///
     /// # Errors
     /// As [`TomlFile::parse`], and if the file can't be read.
@@ -507,8 +507,8 @@ const UNITS: [(&str, u64); 6] = [
     ("ms", 1),
 ];
 
-/// Reads a duration: `500ms`, `90s`, `1h30m`, `2w`. Each unit occurs once, the largest first; there may be one
-/// space between two of them.
+/// Reads a duration: `500ms`, `90s`, `1h30m`, `2w`. Each unit occurs once, the largest first; there
+/// may be one space between two of them.
 ///
 /// # Errors
 /// If the text is not a duration, or one of a hundred years or more.

@@ -42,7 +42,8 @@ impl Places {
     /// (`MOOT_SERVER`).
     #[must_use]
     pub fn directory(&self) -> &Path {
-        // Where the lock is, it is said where everything else is; a host's server is known by its socket.
+        // Where the lock is, it is said where everything else is; a host's server is known by its
+        // socket.
         if self.host { &self.runtime } else { &self.state }
     }
 
@@ -102,13 +103,14 @@ const FILES: &[&str] = &[
     "server.log",
     "server.log.old",
 ];
-/// Directories that are in them: sockets without a better place, what screens save, and what a file system has of
-/// its own.
+/// Directories that are in them: sockets without a better place, what screens save, and what a file
+/// system has of its own.
 const DIRECTORIES: &[&str] = &["run", "screen", "lost+found"];
 /// A SQLite file says at this byte whose it is.
 const APPLICATION_AT: usize = 68;
 
-/// Returns true if a server can live with that kind of thing under that name; none if no server makes such a name.
+/// Returns true if a server can live with that kind of thing under that name; none if no server
+/// makes such a name.
 fn fits(name: &str, kind: FileKind) -> Option<bool> {
     match name {
         // A file in its place is replaced.
@@ -119,8 +121,8 @@ fn fits(name: &str, kind: FileKind) -> Option<bool> {
     }
 }
 
-/// Checks that a directory is a server's, or is empty: what has another use is not taken over. And that nothing
-/// else is in the place of a file that a server would open.
+/// Checks that a directory is a server's, or is empty: what has another use is not taken over. And
+/// that nothing else is in the place of a file that a server would open.
 pub(super) fn check_entries(dir: &Dir, is_state: bool) -> Result<(), PlaceError> {
     let failed = |source| PlaceError::Io { path: dir.path().to_owned(), source };
     let refuse = |name: &OsStr, why: &str| {

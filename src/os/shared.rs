@@ -108,8 +108,8 @@ impl ReadWords {
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
         let words = self.map.len() / WORD_BYTES;
-        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
-        // which read-only memory allows.
+        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on
+        // it, which read-only memory allows.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
     }
 }

@@ -115,8 +115,8 @@ impl Connection {
         self.0.set_write_timeout(timeout)
     }
 
-    /// From now on what comes by it is waited for together with what its server sends from a port, if that
-    /// has one.
+    /// From now on what comes by it is waited for together with what its server sends from a port,
+    /// if that has one.
     ///
     /// # Errors
     /// If descriptors or threads have run out.

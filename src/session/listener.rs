@@ -17,8 +17,8 @@ use crate::os;
 pub struct Listener(os::Acceptor);
 
 impl Listener {
-    /// Listens at a path, which appears in its place whole. The caller holds the lock that says that no
-    /// other server lives there.
+    /// Listens at a path, which appears in its place whole. The caller holds the lock that says
+    /// that no other server lives there.
     ///
     /// # Errors
     /// From the system. Must be called within a tokio runtime.
@@ -26,10 +26,12 @@ impl Listener {
         os::Acceptor::bind(path, everybody).map(Self)
     }
 
-    /// Takes sessions at a socket that a service manager made, and keeps when this server has ended.
+    /// Takes sessions at a socket that a service manager made, and keeps when this server has
+    /// ended.
     ///
     /// # Errors
-    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    /// If it is anything but a listening socket at this path. Must be called within a tokio
+    /// runtime.
     pub fn take_over(handed: os::HandedOver, path: &Path) -> io::Result<Self> {
         os::Acceptor::take_over(handed, path).map(Self)
     }

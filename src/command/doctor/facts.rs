@@ -311,7 +311,8 @@ impl Facts {
     }
 }
 
-/// Returns true if a file may be removed where no server is: a socket or table, or one on its way into its place.
+/// Returns true if a file may be removed where no server is: a socket or table, or one on its way
+/// into its place.
 pub(super) fn is_left_over(places: &Places, path: &Path, look: &Look) -> bool {
     let is_kind = |kind| look.kind == kind || look.kind == FileKind::File;
     (path == places.socket() && is_kind(FileKind::Socket))

@@ -1,7 +1,8 @@
 //! Repairs of `--fix`: it removes files that dead servers left, takes back permissions, and ends a
 //! server that no client can connect to. Nothing else.
 //!
-//! It acts in the directories that were opened when they were looked at, and only in this user's own.
+//! It acts in the directories that were opened when they were looked at, and only in this user's
+//! own.
 
 use std::{
     ffi::OsStr,

@@ -131,7 +131,8 @@ struct Wanted {
 }
 
 impl Offer {
-    /// The server that the line names before the word that is completed, else that of the environment.
+    /// The server that the line names before the word that is completed, else that of the
+    /// environment.
     fn of(words: &[OsString], index: usize) -> Self {
         let mut server = env::var("MOOT_SERVER").ok();
         let mut before = words.iter().take(index).map(|word| word.to_string_lossy());

@@ -1,5 +1,5 @@
-//! Examples of each command: the one place from which help and manual pages have them, and from which a
-//! test runs them word for word (`tests/program/examples.rs`).
+//! Examples of each command: the one place from which help and manual pages have them, and from
+//! which a test runs them word for word (`tests/program/examples.rs`).
 
 /// Lines of a shell, by command; what is to be said about one follows as the shell's own comment.
 pub(super) const EXAMPLES: &[(&str, &[&str])] = &[

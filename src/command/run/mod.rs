@@ -1,8 +1,8 @@
 //! `moot run`: a command, with its output in a room.
 //!
-//! The command comes first: nothing that the server does or does not do is seen by it. One thread for each
-//! of its outputs passes that through and leaves it in the outbox, which has a bound; one talks; one tells
-//! of signals; the main one waits for the command's end.
+//! The command comes first: nothing that the server does or does not do is seen by it. One thread
+//! for each of its outputs passes that through and leaves it in the outbox, which has a bound; one
+//! talks; one tells of signals; the main one waits for the command's end.
 
 mod amount;
 mod batch;
@@ -132,7 +132,8 @@ fn keep(args: &RunArgs) -> Keep {
     }
 }
 
-/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command comes first.
+/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command
+/// comes first.
 fn spool(context: &Context) -> Option<SharedSpool> {
     let spool = SharedSpool::new();
     let warn = |e: &io::Error| {
@@ -169,7 +170,8 @@ struct Run<'a> {
     open: usize,
     /// Why our own output could not be written.
     unpassed: Option<io::Error>,
-    /// The processes that still hold an output open, as far as they are known; none if it has ended.
+    /// The processes that still hold an output open, as far as they are known; none if it has
+    /// ended.
     holders: Option<Vec<u32>>,
     began: Instant,
     /// Its time was out before it ended.
@@ -229,8 +231,8 @@ impl Run<'_> {
         Ok(self.exit_code(&outcome))
     }
 
-    /// Begins the command, and returns its outputs, each with the file that it is passed through to. It gets its
-    /// three standard descriptors, and nothing of ours.
+    /// Begins the command, and returns its outputs, each with the file that it is passed through
+    /// to. It gets its three standard descriptors, and nothing of ours.
     fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
@@ -369,8 +371,8 @@ impl Run<'_> {
         Output::set_raw(self.pty.as_ref().is_some_and(Pty::is_raw));
     }
 
-    /// Shows the output of a command that failed, and waits for that as long as no signal asks this process to end:
-    /// its reader may be slow.
+    /// Shows the output of a command that failed, and waits for that as long as no signal asks this
+    /// process to end: its reader may be slow.
     fn show_output(&mut self) -> Result<(), Failure> {
         let Some(spool) = self.spool.clone() else { return Ok(()) };
         let (tell, json) = (self.tell.clone(), self.context.global.json);
@@ -393,8 +395,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
-    /// another process; a slow reader of our output gets all of it.
+    /// Until its outputs have ended. A process that still has them open is waited for a moment
+    /// only, and left to another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
         let mut until: Option<Instant> = None;
         while self.open > 0 && until.is_none_or(|until| until > Instant::now()) {

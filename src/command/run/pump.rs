@@ -1,5 +1,5 @@
-//! The outputs of the command: read in the order in which they come, passed through as they are, and handed to the
-//! room.
+//! The outputs of the command: read in the order in which they come, passed through as they are,
+//! and handed to the room.
 
 use std::{
     io,
@@ -46,9 +46,9 @@ pub(super) struct Pumped {
 }
 
 impl Pump {
-    /// Reads until the end of the outputs, or a moment longer than the command runs; then another process goes on
-    /// with them. When the reader of our own output has gone, the command's pipe is closed as well: it learns of it
-    /// as it would without us.
+    /// Reads until the end of the outputs, or a moment longer than the command runs; then another
+    /// process goes on with them. When the reader of our own output has gone, the command's pipe is
+    /// closed as well: it learns of it as it would without us.
     pub(super) fn run(mut self) -> Pumped {
         let mut until: Option<Instant> = None;
         let mut bytes_since = 0;

@@ -80,8 +80,8 @@ impl Talker {
         member.say_good_bye();
     }
 
-    /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as the
-    /// command runs.
+    /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as
+    /// the command runs.
     fn begin(&mut self, standing: &mut Standing) -> Option<Member> {
         self.shared.set_starting(true);
         let connected = self.context.connect_or_start();

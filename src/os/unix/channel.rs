@@ -1,10 +1,12 @@
-//! The broadcast channel's sockets: UDP multicast on the loopback interface, closed to forgers by the kernel.
+//! The broadcast channel's sockets: UDP multicast on the loopback interface, closed to forgers by
+//! the kernel.
 //!
-//! The source binds the *wildcard* address, without address reuse, and is never connected: any other
-//! bind lets another process take the same address and port by one of four ways ([`forgeries`]). A
-//! member binds group and port, connects to the source, and only then joins on 127.0.0.1, so that
-//! the kernel drops datagrams of all other senders before they reach its buffer, from the first on.
-//! This is tried on the machine itself, each time a server starts ([`self_test`]).
+//! The source binds the *wildcard* address, without address reuse, and is never connected: any
+//! other bind lets another process take the same address and port by one of four ways
+//! ([`forgeries`]). A member binds group and port, connects to the source, and only then joins on
+//! 127.0.0.1, so that the kernel drops datagrams of all other senders before they reach its buffer,
+//! from the first on. This is tried on the machine itself, each time a server starts
+//! ([`self_test`]).
 
 use std::{
     collections::HashMap,
@@ -102,10 +104,10 @@ impl Source {
         Ok(Self { socket, port, _guard })
     }
 
-    /// Moves it to a descriptor that was taken before there was any session. When a process dies, its
-    /// descriptors are closed in an order: on Linux (since 4.4; measured) the lowest one last. So the
-    /// port is free for others only after every session was hung up, which is what members look at
-    /// before they believe a datagram.
+    /// Moves it to a descriptor that was taken before there was any session. When a process dies,
+    /// its descriptors are closed in an order: on Linux (since 4.4; measured) the lowest one last.
+    /// So the port is free for others only after every session was hung up, which is what members
+    /// look at before they believe a datagram.
     ///
     /// # Errors
     /// From the system.
@@ -362,7 +364,8 @@ fn guilty(receiver: &Receiver, address: SocketAddrV4, source: &Source) -> &'stat
     "unknown"
 }
 
-/// A way to speak as the server, to be tried: given the group's address and the server's source port.
+/// A way to speak as the server, to be tried: given the group's address and the server's source
+/// port.
 #[derive(Debug, Clone, Copy)]
 pub struct Forgery {
     /// Description in a few words.

@@ -80,8 +80,8 @@ impl Caught {
 pub struct ChildSignals(SignalsInfo<WithOrigin>);
 
 impl ChildSignals {
-    /// From now on none of them ends this process. What is ignored stays ignored, here and in the child
-    /// (`nohup`).
+    /// From now on none of them ends this process. What is ignored stays ignored, here and in the
+    /// child (`nohup`).
     ///
     /// # Errors
     /// If descriptors have run out.
@@ -131,8 +131,8 @@ fn is_ignored(signal: Signal) -> bool {
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
-/// Hands a signal on to a child that was not waited for yet; one that the terminal sent to both is not sent
-/// twice. To be stopped is for both.
+/// Hands a signal on to a child that was not waited for yet; one that the terminal sent to both is
+/// not sent twice. To be stopped is for both.
 pub fn hand_on(child: &Child, caught: &Caught) {
     let pid = Pid::from_raw(child.id() as i32);
     let shares = getpgid(Some(pid)).is_ok_and(|group| group == getpgrp());
@@ -207,8 +207,8 @@ impl ChildPipe {
         Ok((Self { pipe, woken }, waker))
     }
 
-    /// Gives up reading, and lets another process read and drop what still comes: a process that holds the pipe
-    /// open lives on. If there can be no such process, the pipe is closed.
+    /// Gives up reading, and lets another process read and drop what still comes: a process that
+    /// holds the pipe open lives on. If there can be no such process, the pipe is closed.
     pub fn leave_open(self) {
         let _ = super::drain::drop_in_background(self.pipe.into());
     }

@@ -1,7 +1,9 @@
-//! A directory that is reached step by step and stays open: what is done in it is done by its descriptor.
+//! A directory that is reached step by step and stays open: what is done in it is done by its
+//! descriptor.
 //!
-//! A path is only as good as the users who can change where it leads. So each directory and each link on the
-//! way is looked at while it is passed, and nothing is looked up by its path a second time.
+//! A path is only as good as the users who can change where it leads. So each directory and each
+//! link on the way is looked at while it is passed, and nothing is looked up by its path a second
+//! time.
 
 use std::{
     collections::VecDeque,
@@ -79,7 +81,8 @@ impl Dir {
         }
     }
 
-    /// Opens a directory, or the nearest one above it that exists; and returns the names that are missing below.
+    /// Opens a directory, or the nearest one above it that exists; and returns the names that are
+    /// missing below.
     ///
     /// # Errors
     /// From the system.
@@ -179,8 +182,9 @@ impl Dir {
         check_passed(&self.way, &[0, own_uid(), owner])
     }
 
-    /// Checks that this process may change what is in it: it belongs to this user, and no other user could have
-    /// changed where the way leads. Not even root acts in a directory of another user.
+    /// Checks that this process may change what is in it: it belongs to this user, and no other
+    /// user could have changed where the way leads. Not even root acts in a directory of another
+    /// user.
     ///
     /// # Errors
     /// [`PlaceError::Unsafe`] says why not.
@@ -284,7 +288,8 @@ impl Dir {
         Ok(fchmodat(&self.fd, ".", mode, FchmodatFlags::FollowSymlink)?)
     }
 
-    /// Sets the mode of a file or socket in it that is this user's, and that has no other name elsewhere.
+    /// Sets the mode of a file or socket in it that is this user's, and that has no other name
+    /// elsewhere.
     ///
     /// # Errors
     /// If it is anything else, if others write to the directory, or from the system.

@@ -120,8 +120,8 @@ pub(super) fn open_regular(path: &Path, flags: OFlag, mode: u32) -> io::Result<F
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Opens a file of this user's settings to read it. It may be a link, and the null device is an empty file; what
-/// would have to be waited for is refused.
+/// Opens a file of this user's settings to read it. It may be a link, and the null device is an
+/// empty file; what would have to be waited for is refused.
 ///
 /// # Errors
 /// From the system, and for a directory, a FIFO or a socket.
@@ -132,8 +132,8 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_char_device() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Opens a file of this user's to append to it, makes it if there is none, and sees to it that only its owner
-/// may read it.
+/// Opens a file of this user's to append to it, makes it if there is none, and sees to it that only
+/// its owner may read it.
 ///
 /// # Errors
 /// If something else is there, or from the system.

@@ -212,7 +212,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Makes room for some last bytes beside those that the other end has not read: it may read nothing for long.
+    /// Makes room for some last bytes beside those that the other end has not read: it may read
+    /// nothing for long.
     pub fn make_room(&self) {
         use nix::sys::socket::{setsockopt, sockopt::SndBuf};
         // The system takes its own maximum in place of more, or nothing changes.
@@ -235,8 +236,8 @@ impl Intake {
         self.take_ready(ready, buffer, take)
     }
 
-    /// Takes a datagram, without waiting and without a look at the session: it counts only if that has not
-    /// ended ([`Intake::any_ended`]) after it was taken.
+    /// Takes a datagram, without waiting and without a look at the session: it counts only if that
+    /// has not ended ([`Intake::any_ended`]) after it was taken.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
         // An error is not a datagram: an earlier one was refused, or none is left.
         self.groups.iter().find_map(|(_, receiver)| receiver.recv(buffer).ok())

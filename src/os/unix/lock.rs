@@ -1,4 +1,5 @@
-//! The deciding lock: the process that holds it is the server. No server removes its file, and asking locks nothing.
+//! The deciding lock: the process that holds it is the server. No server removes its file, and
+//! asking locks nothing.
 
 use std::{
     fs::{self, File},
@@ -71,7 +72,8 @@ impl Lock {
         FileIdentity::of(&self.0).is_ok_and(|own| own.is_at(path))
     }
 
-    /// Replaces the note; `ready`: clients can connect, so a socket that is missing is not to be waited for.
+    /// Replaces the note; `ready`: clients can connect, so a socket that is missing is not to be
+    /// waited for.
     ///
     /// # Errors
     /// From the system.
@@ -94,8 +96,8 @@ pub fn was_ready(path: &Path) -> bool {
     read.is_ok() && bytes.ends_with(READY)
 }
 
-/// Asks the server that holds the lock at a path to end, as SIGTERM does: it has to be a process of the lock's
-/// owner that has the lock open.
+/// Asks the server that holds the lock at a path to end, as SIGTERM does: it has to be a process of
+/// the lock's owner that has the lock open.
 ///
 /// # Errors
 /// If there is none, if it may not be asked by this user, or where that can't be known.

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::os::shared::{ReadWords, ReadWordsError, WORD_BYTES};
 
-/// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
-/// system is an error here, never a signal.
+/// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full
+/// file system is an error here, never a signal.
 #[derive(Debug)]
 pub struct SharedWords {
     file: File,

@@ -54,7 +54,8 @@ pub struct Env {
     pub host: (PathBuf, PathBuf),
     /// Configuration of the host's server.
     pub host_config: PathBuf,
-    /// Returns true if that configuration has commands use the user's own server while the host's does not run.
+    /// Returns true if that configuration has commands use the user's own server while the host's
+    /// does not run.
     pub falls_back: fn(&Path) -> bool,
 }
 
@@ -112,8 +113,8 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server if
-/// this host has one, else the user's own. A server that runs says itself where its socket is.
+/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// if this host has one, else the user's own. A server that runs says itself where its socket is.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -147,7 +148,8 @@ pub fn located(places: &Places) -> Places {
     }
 }
 
-/// A directory leads to another one only of the same user's: a server there is trusted for its owner.
+/// A directory leads to another one only of the same user's: a server there is trusted for its
+/// owner.
 fn is_same_owner(runtime: &Path, state: &Path) -> bool {
     let owner = |dir: &Path| fs::metadata(dir).map(|meta| meta.uid());
     matches!((owner(runtime), owner(state)), (Ok(a), Ok(b)) if a == b)
@@ -191,8 +193,9 @@ fn places_of(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, Pl
     })
 }
 
-/// A host has a server of its own if one was ever started or configured there, whether it runs or not: no command
-/// moves to another server because that one ended. A policy of the host can say otherwise.
+/// A host has a server of its own if one was ever started or configured there, whether it runs or
+/// not: no command moves to another server because that one ended. A policy of the host can say
+/// otherwise.
 fn host_server_is_meant(env: &Env) -> bool {
     // What this user may not look at is there.
     let is_there = |path: &Path| match fs::symlink_metadata(path) {
@@ -239,8 +242,8 @@ pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
     Ok(env.state_home()?.join("moot/screen"))
 }
 
-/// Checks that a directory, or what there is of its path, is this user's: after `su` or `sudo` the environment may
-/// name another user's.
+/// Checks that a directory, or what there is of its path, is this user's: after `su` or `sudo` the
+/// environment may name another user's.
 ///
 /// # Errors
 /// Whose it is, or from the system.
@@ -292,8 +295,8 @@ pub fn check(places: &Places) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Makes the directories of a server, if they are missing, after [`check`]. What is there already keeps its mode
-/// and owner; if one of them can't be made, none is left behind.
+/// Makes the directories of a server, if they are missing, after [`check`]. What is there already
+/// keeps its mode and owner; if one of them can't be made, none is left behind.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -314,8 +317,8 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Makes directories of a running server again that were removed. What is above them has to exist: what a login
-/// made is not for this program to make.
+/// Makes directories of a running server again that were removed. What is above them has to exist:
+/// what a login made is not for this program to make.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -331,8 +334,8 @@ pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
     prepare(places, system)
 }
 
-/// Opens a directory that is there and this user's alone to change, or the nearest one above it in which no
-/// other user could replace what is made; with the names that are missing.
+/// Opens a directory that is there and this user's alone to change, or the nearest one above it in
+/// which no other user could replace what is made; with the names that are missing.
 fn fitting(path: &Path, places: &Places) -> Result<(Dir, Vec<OsString>), PlaceError> {
     let failed = |e| unusable(path, places, e);
     let (dir, missing) = Dir::reach(path)
@@ -368,8 +371,8 @@ fn unusable(path: &Path, places: &Places, e: PlaceError) -> PlaceError {
 struct Made(Vec<(Dir, OsString)>);
 
 impl Made {
-    /// Makes what is missing below a directory; false if another process was faster, whose directory has to be
-    /// looked at like any other.
+    /// Makes what is missing below a directory; false if another process was faster, whose
+    /// directory has to be looked at like any other.
     fn make(
         &mut self,
         mut dir: Dir,

@@ -1,5 +1,5 @@
-//! The service manager: what it wants to know, the socket that it hands over, its log (sd_notify(3),
-//! sd_listen_fds(3), systemd.exec(5)).
+//! The service manager: what it wants to know, the socket that it hands over, its log
+//! (sd_notify(3), sd_listen_fds(3), systemd.exec(5)).
 
 use std::{
     env,
@@ -38,9 +38,9 @@ const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Service manager that started this process, if it wants reports of its state.
 ///
-/// The crate's own `notify` makes a socket for each word: it could not say that the server lives once
-/// descriptors have run out, and would have it killed. Nor does it know abstract names. So the socket is
-/// kept here.
+/// The crate's own `notify` makes a socket for each word: it could not say that the server lives
+/// once descriptors have run out, and would have it killed. Nor does it know abstract names. So the
+/// socket is kept here.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     notify: Option<(UnixDatagram, SocketAddr)>,
@@ -58,8 +58,8 @@ impl ServiceManager {
         let watchdog = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
         let handed = sd_notify::listen_fds().map(|fds| fds.collect::<Vec<_>>());
         for name in VARIABLES {
-            // SAFETY: the only other thread by now is the one that waits for signals; it does not look
-            // at the environment.
+            // SAFETY: the only other thread by now is the one that waits for signals; it does not
+            // look at the environment.
             unsafe { env::remove_var(name) };
         }
         let handed_over = match handed.map_err(|e| told(&e))?.as_slice() {

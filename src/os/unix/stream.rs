@@ -85,7 +85,8 @@ impl Acceptor {
     /// earlier wait in it, and it remains when this server has ended.
     ///
     /// # Errors
-    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    /// If it is anything but a listening socket at this path. Must be called within a tokio
+    /// runtime.
     pub fn take_over(handed: HandedOver, path: &Path) -> io::Result<Self> {
         use interprocess::os::unix::uds_local_socket::tokio::Listener;
         let socket = Listener::try_from(handed.listener(path)?)?;
@@ -146,7 +147,8 @@ impl Client {
             let options = ConnectOptions::new().name(name.clone());
             let options = options.wait_mode(ConnectWaitMode::Timeout(wait));
             let client = options.connect_sync().map(Self)?;
-            // While the queue is full, Linux gives `EAGAIN` to who does not block, and the socket stays unconnected.
+            // While the queue is full, Linux gives `EAGAIN` to who does not block, and the socket
+            // stays unconnected.
             let is_connected = SockRef::from(&client.socket()).peer_addr().is_ok();
             if is_connected {
                 return Ok(client);

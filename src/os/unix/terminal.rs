@@ -67,8 +67,8 @@ pub fn suspend() {
     let Ok(watch) = signal_hook::flag::register(SIGCONT, Arc::clone(&goes_on)) else { return };
     // In a group that no shell looks after nothing is stopped, since no process could continue it.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
-    // The kernel may give that to another thread, and stop this one a moment later. It is over once the
-    // process was continued; after a while without that it was not stopped at all.
+    // The kernel may give that to another thread, and stop this one a moment later. It is over once
+    // the process was continued; after a while without that it was not stopped at all.
     for _ in 0..STOP_LOOKS {
         if goes_on.load(Ordering::SeqCst) {
             break;

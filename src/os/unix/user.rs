@@ -1,4 +1,5 @@
-//! The user database: names of user ids and groups. Slow or far away at times: not for the hub's thread.
+//! The user database: names of user ids and groups. Slow or far away at times: not for the hub's
+//! thread.
 
 use nix::unistd::{Group, Uid, User, geteuid};
 

@@ -1,8 +1,9 @@
-//! The broadcast channel: mailslots. One way, no sender, no bound: a hint path, sealed as everywhere.
+//! The broadcast channel: mailslots. One way, no sender, no bound: a hint path, sealed as
+//! everywhere.
 //!
-//! A mailslot's name exists once, so each member has one of its own, under a random name that it tells
-//! the server on its session, and the server writes to each that keeps up. Who may write to it is kept
-//! by its access list.
+//! A mailslot's name exists once, so each member has one of its own, under a random name that it
+//! tells the server on its session, and the server writes to each that keeps up. Who may write to
+//! it is kept by its access list.
 
 use std::{
     collections::HashMap,
@@ -87,7 +88,8 @@ impl Writer {
         let slot = self.slot.as_raw_handle();
         let mut at = OVERLAPPED { hEvent: self.event.as_raw_handle(), ..OVERLAPPED::default() };
         let bytes = u32::try_from(datagram.len()).map_err(io::Error::other)?;
-        // SAFETY: this function does not return before the system is done with `at` and the datagram.
+        // SAFETY: this function does not return before the system is done with `at` and the
+        // datagram.
         let done = unsafe { WriteFile(slot, datagram.as_ptr(), bytes, null_mut(), &raw mut at) };
         if done != 0 {
             return Ok(());
@@ -199,7 +201,8 @@ impl Hearing {
         let name = path_of(&slot);
         let descriptor = Descriptor::of_slot()?;
         let attributes = descriptor.attributes();
-        // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
+        // SAFETY: the name ends with a zero; attributes and what they point to live through the
+        // call.
         let reader = owned(unsafe {
             CreateMailslotW(
                 name.as_ptr(),

@@ -1,4 +1,5 @@
-//! A directory, and what is done in it. By its path here: access lists keep others from changing where that leads.
+//! A directory, and what is done in it. By its path here: access lists keep others from changing
+//! where that leads.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -20,7 +21,8 @@ use crate::os::{
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// Finds a directory, or the nearest one above it that exists; and returns the names that are missing below.
+    /// Finds a directory, or the nearest one above it that exists; and returns the names that are
+    /// missing below.
     ///
     /// # Errors
     /// From the system; `NotADirectory` if something else is there.
@@ -64,7 +66,8 @@ impl Dir {
         fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
-    /// Checks that only its owner, the system and administrators could have changed where its path leads.
+    /// Checks that only its owner, the system and administrators could have changed where its path
+    /// leads.
     ///
     /// # Errors
     /// [`PlaceError::Unsafe`] names the directory that others can change.

@@ -1,4 +1,5 @@
-//! The output of a child, copied as it comes. A pipe can't be polled here: each output has a thread of its own.
+//! The output of a child, copied as it comes. A pipe can't be polled here: each output has a thread
+//! of its own.
 
 use std::{
     env,

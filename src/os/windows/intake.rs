@@ -1,8 +1,8 @@
 //! Input of a client: its session, its mailslot and wake-ups from its own threads, waited for at
 //! once.
 //!
-//! Two threads read, one the session, one the mailslot, and hand what they read to the owner's thread over
-//! bounded channels.
+//! Two threads read, one the session, one the mailslot, and hand what they read to the owner's
+//! thread over bounded channels.
 
 use std::{
     io, ops::ControlFlow, os::windows::io::AsRawHandle, ptr::null_mut, sync::Arc,
@@ -21,8 +21,8 @@ use crate::{
 /// Bytes of the buffer that [`Intake::wait`] is given; what the threads read is handed over in it.
 pub const INTAKE_BYTES: usize = DATAGRAM_BYTES_MAX;
 
-/// Reads of the session, and datagrams, that the threads may be ahead. Above, the pipe fills; what a
-/// mailslot holds has no bound of its own, but the server keeps count.
+/// Reads of the session, and datagrams, that the threads may be ahead. Above, the pipe fills; what
+/// a mailslot holds has no bound of its own, but the server keeps count.
 const AHEAD: usize = 64;
 /// Maximum number of items taken in one go before the caller has its turn.
 const TURN: usize = 32;

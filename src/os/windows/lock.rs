@@ -71,7 +71,8 @@ impl Lock {
     }
 }
 
-/// Returns true if the server that holds the lock at a path once said that clients can connect: not known here.
+/// Returns true if the server that holds the lock at a path once said that clients can connect: not
+/// known here.
 #[must_use]
 pub fn was_ready(_path: &Path) -> bool {
     false

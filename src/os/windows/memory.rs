@@ -1,7 +1,8 @@
 //! Shared memory: a file that one process writes and others map read-only, seen as 64-bit words.
 //!
-//! A mapped file can be neither replaced nor removed here. So the table has a name of its own for each
-//! run, a small file in its place names it, and what earlier runs left is removed by the next one.
+//! A mapped file can be neither replaced nor removed here. So the table has a name of its own for
+//! each run, a small file in its place names it, and what earlier runs left is removed by the next
+//! one.
 
 use std::{
     fs::{self, OpenOptions},

@@ -62,7 +62,8 @@ pub fn start_of(pid: u32) -> Option<u64> {
     times_of(pid).map(|[created, ..]| created)
 }
 
-/// When a process was made and when it ended, and its time in the kernel and outside; units of 100 ns.
+/// When a process was made and when it ended, and its time in the kernel and outside; units of 100
+/// ns.
 pub(super) fn times_of(pid: u32) -> Option<[u64; 4]> {
     let process = open_process(pid).ok()?;
     let mut times = [FILETIME::default(); 4];

@@ -65,8 +65,8 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server if
-/// there is one, else the user's own.
+/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// if there is one, else the user's own.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -214,7 +214,8 @@ fn unusable(path: &Path, places: &Places, source: io::Error) -> PlaceError {
     PlaceError::Unusable { path: path.to_owned(), at: at.to_owned(), source, remedy }
 }
 
-/// Makes directories of a running server again that were removed: files that are open keep them here.
+/// Makes directories of a running server again that were removed: files that are open keep them
+/// here.
 ///
 /// # Errors
 /// As [`prepare`].

@@ -70,7 +70,8 @@ pub fn let_go_of_starter() {
         // SAFETY: the new handle is open, and stays so: no value owns it any more.
         let done = unsafe { SetStdHandle(which, null.into_raw_handle()) };
         if done != 0 && !before.is_null() {
-            // SAFETY: it was this process's standard handle, and is not used under that name any more.
+            // SAFETY: it was this process's standard handle, and is not used under that name any
+            // more.
             unsafe { CloseHandle(before) };
         }
     }

@@ -32,8 +32,8 @@ struct Ended {
     waker: Option<Waker>,
 }
 
-/// Tells when the process at the other end of a session ends. Another process that has the pipe's handle
-/// can hold the session open long after that.
+/// Tells when the process at the other end of a session ends. Another process that has the pipe's
+/// handle can hold the session open long after that.
 #[derive(Debug)]
 pub struct ProcessEnd(Option<Wait>);
 
@@ -154,8 +154,8 @@ impl ProcessEnd {
 impl Drop for Wait {
     fn drop(&mut self) {
         watched().remove(&self.number);
-        // SAFETY: it was registered once and is unregistered once; with this event the call returns only
-        // when no callback runs any more.
+        // SAFETY: it was registered once and is unregistered once; with this event the call returns
+        // only when no callback runs any more.
         unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
     }
 }

@@ -99,7 +99,8 @@ fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
     if done == 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: for this class it writes a `TOKEN_USER`; the buffer is aligned for it and large enough.
+    // SAFETY: for this class it writes a `TOKEN_USER`; the buffer is aligned for it and large
+    // enough.
     let sid = unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid };
     // SAFETY: it points to an identifier in the buffer.
     unsafe { sid_text(sid) }
@@ -108,7 +109,8 @@ fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
 /// Returns the owner of a pipe's instance: no user can make one in the name of another.
 pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     let (mut owner, mut descriptor) = (null_mut(), null_mut());
-    // SAFETY: the handle is open as long as it is borrowed; results are written to pointers of ours.
+    // SAFETY: the handle is open as long as it is borrowed; results are written to pointers of
+    // ours.
     let done = unsafe {
         GetSecurityInfo(
             pipe.as_raw_handle(),
@@ -129,11 +131,11 @@ pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     unsafe { sid_text(owner) }
 }
 
-/// The client of a pipe's instance, as the system noted it when the pipe was opened: no process has to be
-/// asked, which could have ended since, and whose number could be another's by now.
+/// The client of a pipe's instance, as the system noted it when the pipe was opened: no process has
+/// to be asked, which could have ended since, and whose number could be another's by now.
 pub(super) fn user_of_client(pipe: BorrowedHandle<'_>) -> io::Result<String> {
-    // SAFETY: the handle is open as long as it is borrowed. From here to the call that ends it this thread
-    // acts as the client, as far as to be asked who that is.
+    // SAFETY: the handle is open as long as it is borrowed. From here to the call that ends it this
+    // thread acts as the client, as far as to be asked who that is.
     if unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) } == 0 {
         return Err(io::Error::last_os_error());
     }

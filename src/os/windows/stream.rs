@@ -73,8 +73,8 @@ pub fn about_to_close(stream: &ServerStream) {
     stream.assume_flushed();
 }
 
-/// Ends a session whose client does not take what it is sent: what is under way is thrown away, which else
-/// would keep the pipe's instance for as long as the client likes.
+/// Ends a session whose client does not take what it is sent: what is under way is thrown away,
+/// which else would keep the pipe's instance for as long as the client likes.
 pub fn hang_up(stream: &ServerStream) {
     // SAFETY: the handle is open.
     unsafe { DisconnectNamedPipe(stream.as_handle().as_raw_handle()) };
@@ -102,8 +102,8 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the lock
-    /// that says that no other server lives there.
+    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the
+    /// lock that says that no other server lives there.
     ///
     /// # Errors
     /// From the system. Must be called within a tokio runtime.
@@ -130,8 +130,8 @@ impl Acceptor {
     pub async fn accept(&self) -> io::Result<ServerStream> {
         let accepted = self.pipes().accept().await;
         if accepted.is_err() {
-            // A client that came and went leaves an instance that can't be connected any more: it is put
-            // aside for a fresh one, which is there before the old one goes.
+            // A client that came and went leaves an instance that can't be connected any more: it
+            // is put aside for a fresh one, which is there before the old one goes.
             let fresh = another_instance(&self.name, &self.sddl)?;
             let pipes = Pipes::from_handle_and_options(fresh, options(&self.name, &self.sddl)?)?;
             *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) = pipes.into();
@@ -262,8 +262,8 @@ impl Client {
         let until = Instant::now() + wait;
         let flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
         let pipe = loop {
-            // The server may learn who this is, and nothing more: it can't act in this user's place.
-            // SAFETY: the name ends with a zero; no attributes, no template.
+            // The server may learn who this is, and nothing more: it can't act in this user's
+            // place. SAFETY: the name ends with a zero; no attributes, no template.
             let handle = unsafe {
                 CreateFileW(
                     name.as_ptr(),
@@ -378,7 +378,8 @@ impl Client {
                 _ => stopped = Some(io::ErrorKind::BrokenPipe),
             }
             if stopped.is_some() {
-                // SAFETY: it names what was begun above. It may be done by now: then nothing happens.
+                // SAFETY: it names what was begun above. It may be done by now: then nothing
+                // happens.
                 unsafe { CancelIoEx(pipe, &raw const at) };
             }
         }

@@ -12,8 +12,9 @@ use crate::chat::names::UserName;
 /// Identifier of each number that was given out.
 static KNOWN: Mutex<Option<HashMap<u32, String>>> = Mutex::new(None);
 
-/// The number of an identifier: 0 for the system itself, who may do what root may; for others 31 bits of
-/// a hash (FNV-1a). Two users of one host with the same number are told apart by refusing the second.
+/// The number of an identifier: 0 for the system itself, who may do what root may; for others 31
+/// bits of a hash (FNV-1a). Two users of one host with the same number are told apart by refusing
+/// the second.
 ///
 /// # Errors
 /// If another user has the same number.
