@@ -256,7 +256,7 @@ impl Asker<'_> {
     /// enough.
     fn print(&mut self, context: &mut Context) -> Result<Option<Exit>, Failure> {
         // The end of a worker's job is reported before its reply, by another way.
-        // After a break the missed reports come first.
+        // After a break the missed messages and reports come first.
         let is_behind = self.came_back || self.asked.is_some();
         if self.replies.is_empty() || (is_behind && self.member.is_connected()) {
             return Ok(None);

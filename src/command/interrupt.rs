@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The same of one that has something to clean up.
 const GRACE_TO_CLEAN_UP: Duration = Duration::from_secs(3);
 
-/// Time before a second signal counts: a terminal that closes sends two at once.
+/// Delay before a second signal is handled: a terminal that closes sends two at once.
 const BETWEEN: Duration = Duration::from_millis(400);
 
 const DIES: u8 = 0;

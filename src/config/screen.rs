@@ -24,7 +24,7 @@ const PANEL_COLUMNS: (u16, u16) = (8, 60);
 const LINES: (u32, u32) = (100, 1_000_000);
 /// Lines of a paste above which a question may be asked.
 const PASTE_LINES: (u16, u16) = (1, 10_000);
-/// Columns of the time before each line; more would leave no room for what is said.
+/// Columns of the time before each line; more would leave no room for messages.
 const TIME_COLUMNS_MAX: usize = 20;
 /// Columns of a date line on a small terminal, with its rule.
 const DATE_COLUMNS_MAX: usize = 36;
@@ -33,7 +33,7 @@ const DATE_COLUMNS_MAX: usize = 36;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScreenSettings {
-    /// Colours and links.
+    /// Colors and links.
     pub colors: Colors,
     /// Panels beside the room.
     pub panels: Panels,
@@ -70,7 +70,7 @@ impl Default for Colors {
     }
 }
 
-/// Colours that the terminal is taken to have.
+/// Colors that the terminal is taken to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorDepth {
     /// As many as it says.

@@ -120,10 +120,10 @@ pub enum ReadWordsError {
     /// No such file.
     #[error("there is none")]
     Absent,
-    /// It is not what it should be.
+    /// Its content is invalid.
     #[error("{0}")]
     Wrong(String),
-    /// From the system.
+    /// Error from the system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

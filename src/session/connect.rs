@@ -86,7 +86,7 @@ impl Connection {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    /// If a system call fails; `WouldBlock` or `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         self.0.read(to)
     }
@@ -94,7 +94,7 @@ impl Connection {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
         self.0.write_all(from)
     }
@@ -102,7 +102,7 @@ impl Connection {
     /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_read_timeout(timeout)
     }
@@ -110,7 +110,7 @@ impl Connection {
     /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_write_timeout(timeout)
     }

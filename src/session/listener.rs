@@ -21,7 +21,7 @@ impl Listener {
     /// that no other server lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         os::Acceptor::bind(path, everybody).map(Self)
     }
@@ -39,7 +39,7 @@ impl Listener {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of descriptors above all.
+    /// If a system call fails; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<Accepted> {
         self.0.accept().await.map(Accepted)
     }
@@ -86,15 +86,15 @@ impl Accepted {
     /// Returns the ids of the other end, as the kernel reports them.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<os::PeerIds> {
         os::peer_ids(self.socket())
     }
 
-    /// Something that tells when the process at the other end ends.
+    /// Returns a notice of the end of the process at the other end.
     ///
     /// # Errors
-    /// From the system; also if it has ended already.
+    /// If a system call fails; also if it has ended already.
     pub fn process_end(&self, pid: u32) -> io::Result<os::ProcessEnd> {
         os::ProcessEnd::of_peer(self.socket(), pid)
     }

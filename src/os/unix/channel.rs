@@ -91,7 +91,7 @@ impl Source {
     /// Opens it on a port of the kernel's choice.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open() -> io::Result<Self> {
         let socket = udp()?;
         sends_on_loopback(&socket)?;
@@ -110,7 +110,7 @@ impl Source {
     /// look at before they believe a datagram.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn move_to(self, place: Reserve) -> io::Result<Self> {
         let Self { socket, port, _guard } = self;
         let mut place = place.into_fd();
@@ -129,7 +129,7 @@ impl Source {
     /// Sends one datagram to a group.
     ///
     /// # Errors
-    /// From the system; full buffers are `WouldBlock`.
+    /// If a system call fails; full buffers are `WouldBlock`.
     pub fn send(&self, to: SocketAddrV4, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to(datagram, &to.into()).map(|_| ())
     }
@@ -156,7 +156,7 @@ impl Anchor {
     /// Its port.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn port(&self) -> io::Result<u16> {
         v4(&self.0.local_addr()?).map(|addr| addr.port())
     }
@@ -170,7 +170,7 @@ impl Receiver {
     /// Listens to a group, and only to the server's source port.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open(group: SocketAddrV4, source_port: u16) -> io::Result<Self> {
         let socket = udp()?;
         socket.set_reuse_address(true)?;
@@ -256,7 +256,7 @@ impl Caster {
     /// session.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open(place: Reserve) -> io::Result<Self> {
         let source = Source::open()?.move_to(place)?;
         let _home = Anchor::open(random_group()?, 0)?;
@@ -273,7 +273,7 @@ impl Caster {
     /// Opens a random group for a stream and holds its port.
     ///
     /// # Errors
-    /// From the system, after some tries.
+    /// If a system call fails after some tries.
     pub fn open_group(&mut self, tag: u32) -> io::Result<SocketAddrV4> {
         if let Some((group, _)) = self.groups.get(&tag) {
             return Ok(SocketAddrV4::new(*group, self.port));
@@ -309,7 +309,7 @@ impl Caster {
     /// Sends a datagram to a stream's group, once for all who hear it.
     ///
     /// # Errors
-    /// From the system; full buffers are `WouldBlock`.
+    /// If a system call fails; full buffers are `WouldBlock`.
     pub fn send(
         &mut self,
         tag: u32,
@@ -326,7 +326,7 @@ impl Caster {
 /// Tries the channel on this machine: what the server sends arrives, what others forge does not.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the channel does not work; the error names the fault.
 pub fn self_test() -> Result<(), ChannelFault> {
     let group = Ipv4Addr::new(239, 255, 0, 1);
     let source = Source::open()?;

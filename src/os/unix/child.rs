@@ -98,10 +98,10 @@ impl ChildSignals {
         Ok(Self(signals))
     }
 
-    /// Tells of them, and of the child's end, from a thread of its own.
+    /// Reports them, and the child's end, from a thread of its own.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// If a thread can't be started.
     pub fn watch(
         self,
         _child: Option<&Child>,
@@ -148,7 +148,7 @@ pub fn hand_on(child: &Child, caught: &Caught) {
 /// Asks a child that was not waited for yet to end, stopped or not.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn ask_to_end(child: &mut Child) -> io::Result<()> {
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGTERM)?;
@@ -217,7 +217,7 @@ impl ChildPipe {
     /// the wait has passed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn read(&mut self, to: &mut [u8], wait: Option<Duration>) -> io::Result<Option<usize>> {
         loop {
             match self.pipe.read(to) {

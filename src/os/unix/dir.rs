@@ -85,7 +85,7 @@ impl Dir {
     /// missing below.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn reach(path: &Path) -> io::Result<(Self, Vec<OsString>)> {
         let mut todo = VecDeque::new();
         put_first(&mut todo, &std::path::absolute(path)?);
@@ -144,7 +144,7 @@ impl Dir {
     /// Looks at the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look(&self) -> io::Result<Look> {
         Ok(look_of(&fstat(&self.fd)?))
     }
@@ -152,7 +152,7 @@ impl Dir {
     /// Looks at an entry; a link is not followed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look_at(&self, name: &OsStr) -> io::Result<Look> {
         Ok(look_of(&fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
     }
@@ -160,7 +160,7 @@ impl Dir {
     /// Returns the names of its entries.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut entries = nix::dir::Dir::openat(&self.fd, ".", flags, Mode::empty())?;
@@ -187,7 +187,7 @@ impl Dir {
     /// user.
     ///
     /// # Errors
-    /// [`PlaceError::Unsafe`] says why not.
+    /// [`PlaceError::Unsafe`] if it may not, with the reason.
     pub fn check_own(&self) -> Result<(), PlaceError> {
         self.check_way(own_uid())?;
         let failed = |source| PlaceError::Io { path: self.path.clone(), source };
@@ -282,7 +282,7 @@ impl Dir {
     /// Sets the mode of the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_own_mode(&self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_bits_truncate(mode as libc::mode_t);
         Ok(fchmodat(&self.fd, ".", mode, FchmodatFlags::FollowSymlink)?)

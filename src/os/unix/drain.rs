@@ -182,7 +182,7 @@ impl Outputs {
     /// gets what is read, with the number of its output.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn step(
         &mut self,
         wait: Option<Duration>,
@@ -206,7 +206,7 @@ impl Outputs {
     /// and returns the ids of those that do. None if the outputs have ended.
     ///
     /// # Errors
-    /// If there can be no such process.
+    /// If a process can't be started.
     pub fn leave_to_drainer(mut self) -> io::Result<Option<Vec<u32>>> {
         let holders = holders(&self.copies);
         if holders.is_empty() && !self.is_behind() && has_ended(&self.copies) {
@@ -221,7 +221,7 @@ impl Outputs {
 /// that hold it open live on.
 ///
 /// # Errors
-/// If there can be no such process.
+/// If a process can't be started.
 pub(super) fn drop_in_background(source: OwnedFd) -> io::Result<()> {
     let mut copies = [Some(OutputCopy::new(source, None)?), None];
     match has_ended(&copies) {

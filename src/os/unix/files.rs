@@ -33,7 +33,7 @@ impl FileIdentity {
     /// Identity of an open file.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self { device: meta.dev(), inode: meta.ino() })
@@ -55,7 +55,7 @@ impl FileIdentity {
 /// Returns the identity of the file at a path, symbolic links not followed.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     let meta = fs::symlink_metadata(path)?;
     Ok(FileIdentity { device: meta.dev(), inode: meta.ino() })
@@ -64,7 +64,7 @@ pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
 /// User id that a file or directory belongs to.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn owner_of(path: &Path) -> io::Result<u32> {
     fs::metadata(path).map(|meta| meta.uid())
 }
@@ -84,7 +84,7 @@ pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
 /// Lets only the owner, or every user, connect to a socket.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn set_socket_mode(path: &Path, everybody: bool) -> io::Result<()> {
     let mode = if everybody { 0o666 } else { 0o600 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
@@ -124,7 +124,7 @@ pub(super) fn open_regular(path: &Path, flags: OFlag, mode: u32) -> io::Result<F
 /// empty file; what would have to be waited for is refused.
 ///
 /// # Errors
-/// From the system, and for a directory, a FIFO or a socket.
+/// If a system call fails, and for a directory, a FIFO or a socket.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::FileTypeExt;
     let file = open_at_once(AT_FDCWD, path, OFlag::O_RDONLY, 0)?;

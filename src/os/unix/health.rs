@@ -42,7 +42,7 @@ pub fn receive_buffer_bytes_max() -> Option<u64> {
 /// Room on the file system of a directory.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn space_at(dir: &Path) -> io::Result<Space> {
     let found = statvfs(dir)?;
     #[allow(clippy::unnecessary_cast, reason = "their widths differ between platforms")]

@@ -123,7 +123,7 @@ pub fn wake_pair() -> io::Result<(Waker, Woken)> {
 /// Waits for a wake-up, or until the timeout passes, when no session exists.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Result<()> {
     let mut fds: Vec<_> =
         woken.map(|woken| PollFd::new(woken.0.fd(), PollFlags::POLLIN)).into_iter().collect();
@@ -176,7 +176,7 @@ impl Intake {
     /// Joins a stream's group; gives the receive-buffer charge that was granted, bytes.
     ///
     /// # Errors
-    /// From the system: this member is deaf on that stream, and is served by session.
+    /// If a system call fails: then this member is deaf on that stream, and is served by session.
     pub fn join(&mut self, tag: u32, group: [u8; 4], port: u16) -> io::Result<u64> {
         let group = SocketAddrV4::new(Ipv4Addr::from(group), port);
         let receiver = Receiver::open(group, self.source_port)?;
@@ -194,7 +194,7 @@ impl Intake {
     /// Writes what the socket takes at once, and removes it from `bytes`; the rest is waited for.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut written = 0;
         self.blocked = false;
@@ -224,7 +224,7 @@ impl Intake {
     /// timeout passes; gives the input to `take`. Some of it may be left for the next call.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(
         &mut self,
         woken: Option<&Woken>,
@@ -359,7 +359,7 @@ impl Poller {
     /// Watches an intake under a number; once more when it has joined a group.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollFlags};
         for (source, fd) in intake.fds() {
@@ -376,7 +376,7 @@ impl Poller {
     /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollTimeout};
         ready.clear();
@@ -422,7 +422,7 @@ impl Poller {
     /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         ready.clear();
         let all =

@@ -76,7 +76,7 @@ impl Lock {
     /// waited for.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, note: &LockNote, ready: bool) -> io::Result<()> {
         let mut text = format!("pid {}\nruntime ", note.pid).into_bytes();
         text.extend_from_slice(note.runtime_dir.as_os_str().as_bytes());
@@ -165,7 +165,7 @@ fn open_or_make(path: &Path, mode: u32) -> io::Result<(File, bool)> {
 /// Returns the holder of the lock at a path. On Linux nothing is locked by asking.
 ///
 /// # Errors
-/// From the system, but for a missing file.
+/// If a system call fails, but for a missing file.
 pub fn query(path: &Path) -> io::Result<LockState> {
     let file = match open_regular(path, OFlag::O_RDONLY, 0) {
         Ok(file) => file,

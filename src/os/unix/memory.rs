@@ -33,7 +33,7 @@ impl SharedWords {
     /// they made theirs go now: the caller holds the lock.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
         let bytes = (words * WORD_BYTES) as u64;
         remove_old(path, bytes);
@@ -72,7 +72,7 @@ impl SharedWords {
     /// Puts the file in its place, whole.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
         self.place.rename(path)
     }

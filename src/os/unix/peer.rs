@@ -16,7 +16,7 @@ use crate::os::shared::PeerIds;
 /// Returns the user and process at the other end of a Unix socket.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 #[cfg(target_os = "linux")]
 pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
     let creds = getsockopt(&socket, sockopt::PeerCredentials)?;
@@ -26,7 +26,7 @@ pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
 /// Returns the user at the other end of a Unix socket; without Linux's process id.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 #[cfg(not(target_os = "linux"))]
 pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
     let (uid, _) = nix::unistd::getpeereid(socket)?;
@@ -51,7 +51,7 @@ impl ProcessWatch {
     /// else one is opened by pid.
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     #[cfg(target_os = "linux")]
     pub fn of_peer(socket: BorrowedFd<'_>, pid: u32) -> io::Result<Self> {
         match getsockopt(&socket, sockopt::PeerPidfd) {
@@ -72,7 +72,7 @@ impl ProcessWatch {
     /// Watches a process that began at that time ([`start_of`]).
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     #[cfg(target_os = "linux")]
     pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
         let watch = Self::of_pid(pid)?;
@@ -106,7 +106,7 @@ impl ProcessWatch {
     /// Returns true if the process has ended.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn ended(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)

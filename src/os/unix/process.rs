@@ -309,7 +309,7 @@ extern "C" fn note_hangup(_: libc::c_int) {
 /// is ignored (`nohup`), that stays so unless `always`. Once in a process.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let (read, write) = io::pipe()?;

@@ -68,7 +68,7 @@ impl Acceptor {
     /// lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         let hidden = hidden_name(path)?;
         let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
@@ -109,7 +109,7 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of descriptors above all.
+    /// If a system call fails; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<ServerStream> {
         use interprocess::local_socket::tokio::Stream;
         let Stream::UdSocket(stream) = self.listener.accept().await?;
@@ -137,7 +137,7 @@ impl Client {
     /// Connects to the server that listens at a path.
     ///
     /// # Errors
-    /// From the system; `TimedOut` or `WouldBlock` if the connection is not taken in time.
+    /// If a system call fails; `TimedOut` or `WouldBlock` if the connection is not taken in time.
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = path.to_fs_name::<GenericFilePath>()?;
         // A server that was stopped by a signal has a full queue of connections: do not wait
@@ -163,7 +163,7 @@ impl Client {
     /// Returns the ids of the process that listens there.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<PeerIds> {
         peer_ids(self.socket())
     }
@@ -171,7 +171,7 @@ impl Client {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    /// If a system call fails; `WouldBlock` or `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         loop {
             match (&self.0).read(to) {
@@ -184,7 +184,7 @@ impl Client {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
         (&self.0).write_all(from)
     }
@@ -192,7 +192,7 @@ impl Client {
     /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_recv_timeout(timeout)
     }
@@ -200,7 +200,7 @@ impl Client {
     /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_send_timeout(timeout)
     }
@@ -208,7 +208,7 @@ impl Client {
     /// Reads what is there; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` if there is nothing.
+    /// If a system call fails; `WouldBlock` if there is nothing.
     pub fn try_read(&self, to: &mut [u8]) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, recv};
         use std::os::fd::AsRawFd;
@@ -218,7 +218,7 @@ impl Client {
     /// Writes what the socket takes at once.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` if it is full.
+    /// If a system call fails; `WouldBlock` if it is full.
     pub fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, send};
         use std::os::fd::AsRawFd;

@@ -195,7 +195,7 @@ impl Hearing {
     /// Hears nothing yet.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open() -> io::Result<Self> {
         let slot: Slot = random_bytes()?;
         let name = path_of(&slot);
@@ -262,7 +262,7 @@ impl Hearing {
 /// Tries the channel on this machine: what is written arrives.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the channel does not work; the error names the fault.
 pub fn self_test() -> Result<(), ChannelFault> {
     let hearing = Hearing::open()?;
     let mut caster = Caster { slots: HashMap::new() };

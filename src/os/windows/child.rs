@@ -53,10 +53,10 @@ impl ChildSignals {
         Ok(Self(()))
     }
 
-    /// Tells of the child's end, from a thread of its own.
+    /// Reports the child's end, from a thread of its own.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// If a thread can't be started.
     pub fn watch(
         self,
         child: Option<&Child>,
@@ -81,7 +81,7 @@ pub fn hand_on(_child: &Child, caught: &Caught) {
 /// Ends the child: on this platform it can't be asked to end.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn ask_to_end(child: &mut Child) -> io::Result<()> {
     child.kill()
 }
@@ -152,7 +152,7 @@ impl ChildPipe {
     /// the wait has passed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn read(&mut self, to: &mut [u8], wait: Option<Duration>) -> io::Result<Option<usize>> {
         let until = wait.map(|wait| Instant::now() + wait);
         loop {

@@ -25,7 +25,7 @@ impl Dir {
     /// missing below.
     ///
     /// # Errors
-    /// From the system; `NotADirectory` if something else is there.
+    /// If a system call fails; `NotADirectory` if something else is there.
     pub fn reach(path: &Path) -> io::Result<(Self, Vec<OsString>)> {
         let path = std::path::absolute(path)?;
         let found = path.ancestors().find(|above| above.exists()).ok_or(io::ErrorKind::NotFound)?;
@@ -45,7 +45,7 @@ impl Dir {
     /// Looks at the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look(&self) -> io::Result<Look> {
         look_at(&self.0)
     }
@@ -53,7 +53,7 @@ impl Dir {
     /// Looks at an entry; a link is not followed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look_at(&self, name: &OsStr) -> io::Result<Look> {
         look_at(&self.0.join(name))
     }
@@ -61,7 +61,7 @@ impl Dir {
     /// Returns the names of its entries.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name())).collect()
     }
@@ -78,7 +78,7 @@ impl Dir {
     /// Checks that this process may change what is in it.
     ///
     /// # Errors
-    /// [`PlaceError::Unsafe`] says why not.
+    /// [`PlaceError::Unsafe`] if it may not, with the reason.
     pub fn check_own(&self) -> Result<(), PlaceError> {
         check_fits(&self.0, false)
     }

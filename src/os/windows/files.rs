@@ -50,7 +50,7 @@ impl FileIdentity {
 /// Identity of the file at a path.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     std::fs::symlink_metadata(path).map(|_| FileIdentity)
 }
@@ -66,7 +66,7 @@ pub fn admit(_path: &Path, _is_socket: bool, _who: Option<&Admitted>) -> io::Res
 /// Number of the user that a file or directory belongs to.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn owner_of(path: &Path) -> io::Result<u32> {
     uid_of(&of_file(path)?.owner)
 }
@@ -129,7 +129,7 @@ pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) ->
 /// Opens a file to append to it, and makes it if there is none, for its owner and the system alone.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn make_private(path: &Path) -> io::Result<File> {
     use windows_sys::Win32::Storage::FileSystem::OPEN_ALWAYS;
     let mut file = open_with(path, false, OPEN_ALWAYS)?;
@@ -140,7 +140,7 @@ pub fn make_private(path: &Path) -> io::Result<File> {
 /// Opens a file of this user's settings to read it.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     File::open(path)
 }

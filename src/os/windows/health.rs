@@ -33,7 +33,7 @@ pub fn receive_buffer_bytes_max() -> Option<u64> {
 /// Room on the drive of a directory.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn space_at(dir: &Path) -> io::Result<Space> {
     let (mut free_bytes, mut total_bytes) = (0, 0);
     let name = wide(dir);

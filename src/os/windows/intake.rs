@@ -130,7 +130,7 @@ impl Intake {
     /// Writes all bytes, and removes them from `bytes`. The reading thread goes on meanwhile.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let done = self.client.write_all(bytes);
         bytes.clear();

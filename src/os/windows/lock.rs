@@ -61,7 +61,7 @@ impl Lock {
     /// Replaces the note.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, note: &LockNote, _ready: bool) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.seek(SeekFrom::Start(0))?;
@@ -90,7 +90,7 @@ pub fn end_holder(_path: &Path) -> io::Result<u32> {
 /// free.
 ///
 /// # Errors
-/// From the system, but for a missing file.
+/// If a system call fails, but for a missing file.
 pub fn query(path: &Path) -> io::Result<LockState> {
     let mut file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,

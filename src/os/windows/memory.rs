@@ -41,7 +41,8 @@ impl SharedWords {
     /// [`SharedWords::publish`].
     ///
     /// # Errors
-    /// From the system; a full disk above all, since the file has its final size from the start.
+    /// If a system call fails; a full disk above all, since the file has its final size from the
+    /// start.
     pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
         remove_old(path);
         let hidden = hidden_name(path)?;
@@ -72,7 +73,7 @@ impl SharedWords {
     /// Puts the small file in its place, whole.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
         write_pointer(path, &self.file, self.everybody)?;
         self.place = Some(path.to_owned());
@@ -107,7 +108,7 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
 /// The file whose memory is shared at a path: the one that the small file there names.
 ///
 /// # Errors
-/// From the system; `InvalidData` if it names none.
+/// If a system call fails; `InvalidData` if it names none.
 pub fn words_file(place: &Path) -> io::Result<PathBuf> {
     if place.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is a directory"));

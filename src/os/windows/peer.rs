@@ -36,7 +36,7 @@ pub(super) fn open_process(pid: u32) -> io::Result<OwnedHandle> {
 /// The client of a pipe's instance: the user that opened it, and its process.
 ///
 /// # Errors
-/// From the system; also if the client does not let itself be identified.
+/// If a system call fails; also if the client does not let itself be identified.
 pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.

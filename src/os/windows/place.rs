@@ -162,7 +162,7 @@ pub fn check_private_dir(_dir: &Path) -> io::Result<()> {
 /// Makes a directory if there is none, and all above it, for this user and the system alone.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     make_dir(dir, false)
 }

@@ -32,8 +32,8 @@ struct Ended {
     waker: Option<Waker>,
 }
 
-/// Tells when the process at the other end of a session ends. Another process that has the pipe's
-/// handle can hold the session open long after that.
+/// Notice of the end of the process at the other end of a session. Another process that has the
+/// pipe's handle can hold the session open long after that.
 #[derive(Debug)]
 pub struct ProcessEnd(Option<Wait>);
 
@@ -67,7 +67,7 @@ impl ProcessWatch {
     /// Watches a process that began at that time ([`start_of`]).
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
         let watch = Self(open_process(pid)?);
         // Its number may be another process's by now.
@@ -77,7 +77,7 @@ impl ProcessWatch {
     /// Returns true if the process has ended.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn ended(&self) -> io::Result<bool> {
         // SAFETY: the handle is open; with no time to wait the call only looks.
         match unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) } {
@@ -105,7 +105,7 @@ impl ProcessEnd {
     /// Watches the peer of a pipe.
     ///
     /// # Errors
-    /// From the system; also if that process has ended.
+    /// If a system call fails; also if that process has ended.
     pub fn of_peer(_pipe: PeerRef<'_>, pid: u32) -> io::Result<Self> {
         let process = open_process(pid)?;
         let state = Arc::new(Mutex::new(Ended::default()));
@@ -131,7 +131,7 @@ impl ProcessEnd {
         Ok(Self(Some(Wait { number, state, registration, _process: process })))
     }
 
-    /// One that never tells, where a process can't be watched.
+    /// Returns one that never fires, where a process can't be watched.
     #[must_use]
     pub fn never() -> Self {
         Self(None)

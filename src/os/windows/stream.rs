@@ -106,7 +106,7 @@ impl Acceptor {
     /// lock that says that no other server lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         let name = format!("{PREFIX}{}", hex(&random_bytes::<16>()?));
         let sddl = pipe_sddl(everybody)?;
@@ -126,7 +126,7 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of handles above all.
+    /// If a system call fails; out of handles above all.
     pub async fn accept(&self) -> io::Result<ServerStream> {
         let accepted = self.pipes().accept().await;
         if accepted.is_err() {
@@ -256,7 +256,7 @@ impl Client {
     /// Connects to the pipe that a file names.
     ///
     /// # Errors
-    /// From the system; `TimedOut` if the connection is not taken in time.
+    /// If a system call fails; `TimedOut` if the connection is not taken in time.
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = wide(read_name(path)?);
         let until = Instant::now() + wait;
@@ -303,7 +303,7 @@ impl Client {
     /// Returns the ids of the process that listens there.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<PeerIds> {
         server_ids(self.pipe.as_handle())
     }
@@ -311,7 +311,7 @@ impl Client {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `TimedOut` after the receive timeout.
+    /// If a system call fails; `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         let event = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = u32::try_from(to.len()).unwrap_or(u32::MAX);
@@ -329,7 +329,7 @@ impl Client {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, mut from: &[u8]) -> io::Result<()> {
         let event = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let wait_ms = self.write_ms.load(Ordering::Relaxed);
