@@ -1,4 +1,4 @@
-//! `moot announce` and `moot notices`: tells everybody, and says honestly who was reached.
+//! `moot announce` and `moot notices`: sends an announcement, and reports honestly who was reached.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -138,7 +138,7 @@ fn show_receipt(
     ] {
         let required = match required {
             None => continue,
-            // All of none is no success.
+            // All of none is not a success.
             Some(Require::All) => all.max(1),
             Some(Require::Count(count)) => count,
         };

@@ -29,10 +29,10 @@ use crate::{
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
-/// What stands at the end of a reply that was too long.
+/// End of a reply that was too long.
 const CUT: &str = "…";
 
-/// What the other threads hand over.
+/// Input from the other threads.
 enum Input {
     Leave(Leave),
     Ended(Box<Outcome>),
@@ -90,12 +90,12 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
     Ok(exit)
 }
 
-/// What a question to the server was for.
+/// Purpose of a question to the server.
 enum Asked {
     Answering,
     Take(u64),
     Page(u64),
-    /// How it went.
+    /// The end of the job with this number.
     Told(u64),
     Nothing,
 }
@@ -103,7 +103,7 @@ enum Asked {
 /// A request that this process was offered or has taken, until its reply is seen in the room.
 struct Held {
     seq: u64,
-    /// How many had it before.
+    /// Number of earlier attempts.
     before: u32,
     /// The server's word that it is ours.
     taken: bool,
@@ -112,13 +112,13 @@ struct Held {
     id: Option<MessageId>,
     /// The program was begun.
     begun: bool,
-    /// Another one has it by now, or nobody waits any more.
+    /// Another worker has it by now, or its sender no longer waits.
     lost: bool,
-    /// How the program ended.
+    /// End of the program.
     end: Option<End>,
 }
 
-/// What a program made of a request.
+/// Result of a program for a job.
 struct End {
     failure: Option<String>,
     /// The reply; none if there is nothing to say.
@@ -133,13 +133,13 @@ struct Answerer<'a> {
     member: Member,
     args: &'a AnswerArgs,
     runner: Runner,
-    /// To be told once requests come.
+    /// Event to report once jobs come.
     ready: Option<Event>,
     asked: HashMap<u32, Asked>,
     held: Vec<Held>,
     /// Numbers of those that have their reply, the newest last.
     done: VecDeque<u64>,
-    /// What those numbers belong to.
+    /// Numbering that those numbers belong to.
     numbering: Option<(bool, u32)>,
     count: u64,
 }
@@ -178,7 +178,7 @@ impl Answerer<'_> {
             }
             Event::Offer { stream, seq, before, .. } => self.offered(stream, seq, before),
             Event::End { .. } => {
-                // What was offered, or not confirmed, is offered anew.
+                // Jobs that were offered, or not confirmed, are offered again.
                 self.asked.clear();
                 self.held.retain(|held| held.begun);
                 if context.global.json {
@@ -215,8 +215,8 @@ impl Answerer<'_> {
         }
     }
 
-    /// Says that it answers, what it works on, and what it has done. A reply that is on its way comes
-    /// before that.
+    /// Says that it answers, what it works on, and what it has done. A reply that is on its way
+    /// comes before that.
     fn answer_in(&mut self) {
         let Some(stream) = self.member.tag_of(&self.args.room) else { return };
         let is_said = |held: &&Held| held.end.as_ref().is_some_and(|end| end.counter.is_some());
@@ -297,7 +297,7 @@ impl Answerer<'_> {
             // It is asked again after a break.
             (Asked::Told(_), Err(_)) if !self.member.is_connected() => Ok(()),
             (Asked::Told(seq), result) => self.told(context, *seq, result.is_ok()),
-            // It came too late, or nobody waits any more.
+            // It came too late, or its sender no longer waits.
             (Asked::Take(seq), Err(_)) => {
                 self.held.retain(|held| held.seq != *seq);
                 Ok(())
@@ -325,7 +325,7 @@ impl Answerer<'_> {
         }
     }
 
-    /// Who asks should not wait for what can't be read.
+    /// Reports a job that can't be read, so that its sender does not wait for it.
     fn can_not_read(&mut self, context: &Context, seq: u64, why: &str) {
         context.out.warn(&format!("{}:{seq} can't be read: {why}", self.args.room));
         let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return };
@@ -375,7 +375,7 @@ impl Answerer<'_> {
         if cut {
             context.out.warn(&format!("the reply to {id} is too long and was cut"));
         }
-        // How it went is told first, so that who asks knows what to think of the reply.
+        // The end is reported first, so that the sender knows how to take the reply.
         let told = failure.is_none() && !text.is_empty();
         let text = (!text.is_empty()).then_some(text);
         self.held[at].end = Some(End { failure, text, told, counter: None });
@@ -386,7 +386,7 @@ impl Answerer<'_> {
         Ok(())
     }
 
-    /// Tells how it went, unless that is known; after a break it is told again.
+    /// Reports the end of a job, unless it is known; after a break it is reported again.
     fn tell(&mut self, at: usize) {
         let held = &self.held[at];
         let Some(end) = held.end.as_ref().filter(|end| !end.told && !held.lost) else { return };
@@ -396,7 +396,8 @@ impl Answerer<'_> {
         self.asked.insert(serial, Asked::Told(seq));
     }
 
-    /// The server knows how it went; if it is another one's by now, there is nothing more to be said.
+    /// The server knows how it went; if it is another one's by now, there is nothing more to be
+    /// said.
     fn told(&mut self, context: &mut Context, seq: u64, is_ours: bool) -> Result<(), Failure> {
         let Some(at) = self.held.iter().position(|held| held.seq == seq) else { return Ok(()) };
         let Some(end) = &mut self.held[at].end else { return Ok(()) };
@@ -427,12 +428,13 @@ impl Answerer<'_> {
         self.held.iter().position(is_it)
     }
 
-    /// A reply stands.
+    /// Ends the job whose reply is acknowledged.
     fn stands(&mut self, context: &mut Context, counter: u64) -> Result<(), Failure> {
         self.said_as(counter).map_or(Ok(()), |at| self.over(context, at))
     }
 
-    /// Replies that the server does not take: who asks is told that there is none.
+    /// Reports jobs whose replies the server does not accept: their senders learn that no reply
+    /// comes.
     fn not_taken(&mut self, counters: &[u64]) {
         for at in counters.iter().filter_map(|counter| self.said_as(*counter)).collect::<Vec<_>>() {
             if let Some(end) = &mut self.held[at].end {
@@ -463,7 +465,8 @@ impl Answerer<'_> {
     }
 }
 
-/// What a program wrote, as it can be said, and whether that is not all; empty if it wrote nothing.
+/// Returns the output of a program as a text, and true if that is not all; empty if it wrote
+/// nothing.
 fn reply(outcome: &Outcome) -> (String, bool) {
     let mut text = written_out(&input::whole(&outcome.output));
     let cut = outcome.cut || text.len() > TEXT_BYTES_MAX;

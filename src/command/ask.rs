@@ -22,7 +22,7 @@ use crate::{
     limits::{ASK_MS_DEFAULT, REQUESTS_DONE_KEPT_MAX},
 };
 
-/// In a room where much is said, replies are printed after so long at the latest.
+/// Maximum delay before replies are printed in a room with many messages.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure> {
@@ -103,7 +103,7 @@ struct Asker<'a> {
     stream: StreamName,
     /// Of the request among what this member says.
     counter: u64,
-    /// Of the request, once it stands.
+    /// Id of the job, once it is acknowledged.
     id: Option<MessageId>,
     /// The question to the server that makes it one.
     asked: Option<u32>,
@@ -195,7 +195,7 @@ impl Asker<'_> {
             Ok(_) => {}
             // It is asked again after the break.
             Err(_) if !self.member.is_connected() => return Ok(()),
-            // A room without history forgot it with the server's last run: it is said anew.
+            // A room without history forgot it with the server's last run: it is sent again.
             Err(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
                 if let Target::Room(room) = &self.args.target {
                     self.id = None;
@@ -219,7 +219,7 @@ impl Asker<'_> {
                 if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
                     self.failed.push((by.uid, by.pid));
                 }
-                // After a break it may be told once more.
+                // After a break it may be reported once more.
                 let process = (by.uid, by.pid);
                 if silent && !self.silent.contains(&process) {
                     if self.silent.len() < REQUESTS_DONE_KEPT_MAX {
@@ -252,10 +252,11 @@ impl Asker<'_> {
         }
     }
 
-    /// Prints replies once all that came with them was seen; gives the exit code once there are enough.
+    /// Prints replies once all that came with them was seen; gives the exit code once there are
+    /// enough.
     fn print(&mut self, context: &mut Context) -> Result<Option<Exit>, Failure> {
-        // How an answerer fared is told before its reply, by another way.
-        // After a break it is first told what it missed.
+        // The end of a worker's job is reported before its reply, by another way.
+        // After a break the missed messages and reports come first.
         let is_behind = self.came_back || self.asked.is_some();
         if self.replies.is_empty() || (is_behind && self.member.is_connected()) {
             return Ok(None);

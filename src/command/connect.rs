@@ -21,7 +21,7 @@ use crate::{
     wire::hello::Hello,
 };
 
-/// What every command has at hand.
+/// Context of every command.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) global: Global,
@@ -29,7 +29,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Where the server of this command lives.
+    /// Returns the places of this command's server.
     pub(super) fn places(&self) -> Result<Places, Failure> {
         Ok(os::resolve(self.global.server.as_deref(), &config::environment())?)
     }
@@ -105,7 +105,7 @@ impl Context {
         Ok(args)
     }
 
-    /// What is said where a server is needed and there is none.
+    /// Returns the failure of a command that needs a server when none runs.
     pub(super) fn no_server(&self) -> Result<Failure, Failure> {
         let places = self.places()?;
         Ok(Failure::new(Exit::NoServer, no_server_in(&places)))
@@ -130,12 +130,12 @@ impl Context {
         }
     }
 
-    /// What programs that a command runs find in their environment, so that they mean the same server.
+    /// Returns the environment for programs that a command runs, so that they mean the same server.
     pub(super) fn environment(&self, places: &Places) -> Vec<(&'static str, OsString)> {
         vec![("MOOT_SERVER", places.directory().into())]
     }
 
-    /// Whether a command that goes on has had its time.
+    /// Returns true if the time of a command that goes on has passed.
     pub(super) fn is_late(&self, since: Instant) -> bool {
         self.global.timeout.is_some_and(|t| since.elapsed() >= Duration::from(t))
     }
@@ -190,7 +190,8 @@ pub(super) fn no_server_in(places: &Places) -> String {
     }
 }
 
-/// A connection to the server of these places. One whose socket was removed makes it again: that is waited for.
+/// A connection to the server of these places. One whose socket was removed makes it again: that is
+/// waited for.
 pub(super) fn open(places: &Places, wait: Duration) -> Result<Connection, ConnectError> {
     let until = Instant::now() + wait.min(Duration::from_millis(REPAIR_MS_MAX));
     loop {
@@ -203,5 +204,5 @@ pub(super) fn open(places: &Places, wait: Duration) -> Result<Connection, Connec
     }
 }
 
-/// How often is looked whether a socket is there again.
+/// Interval between looks for a socket.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Running a program once a message: so many at a time, in the order of the messages.
+//! Running a program once a message: up to a number at a time, in the order of the messages.
 
 use std::{
     collections::VecDeque,
@@ -27,9 +27,9 @@ use crate::{
     os::{ChildPipe, PipeWaker},
 };
 
-/// What is read at a time.
+/// Bytes that are read at a time.
 const READ_BYTES: usize = 16 * 1024;
-/// How often whoever reads a pipe is woken until he has noticed.
+/// Interval at which the reader of a pipe is woken until it has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(10);
 
 /// One message for the program.
@@ -40,13 +40,13 @@ pub(super) struct Job {
     pub(super) more: Vec<(&'static str, String)>,
 }
 
-/// What became of a job.
+/// Result of a job.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) message: Message,
-    /// How the program ended; an error if it could not be run.
+    /// End of the program; an error if it could not be run.
     pub(super) status: io::Result<ExitStatus>,
-    /// What it wrote, if that was wanted, up to what a message can hold.
+    /// Output, if it was wanted, up to the bytes that a message can hold.
     pub(super) output: Vec<u8>,
     /// It wrote more.
     pub(super) cut: bool,
@@ -76,7 +76,7 @@ pub(super) struct Runner {
     work: Arc<Work>,
 }
 
-/// What a thread does with a job; false once nobody wants to know what became of it.
+/// Work of a thread for a job; false once the result is no longer wanted.
 pub(super) type Work = dyn Fn(Job) -> bool + Send + Sync;
 
 impl Runner {
@@ -107,7 +107,7 @@ impl Runner {
         self.running + self.waiting.len()
     }
 
-    /// Whether no more should be added now.
+    /// Returns true if further jobs should not be added now.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= EXEC_WAITING_MAX || self.waiting_bytes >= EXEC_WAITING_BYTES_MAX
     }
@@ -145,13 +145,13 @@ impl Runner {
         {
             self.waiting_bytes -= job.message.text.len();
             self.running += 1;
-            // Each thread takes one, and there are no more running than threads.
+            // Each thread takes one, and at most as many run as there are threads.
             let _ = self.to_threads.send(job);
         }
     }
 }
 
-/// What a thread of a [`Runner`] does: runs the program, and posts what became of it.
+/// Work of a thread of a [`Runner`]: runs the program, and posts the outcome.
 pub(super) fn work<T: Send + 'static>(
     program: &Program,
     environment: &[(&'static str, OsString)],
@@ -202,8 +202,8 @@ fn run(mut command: Command, job: Job, capture: bool) -> Outcome {
     outcome
 }
 
-/// Gives a program its message, from a thread of its own: it may write before it reads, need not read at all,
-/// and whoever it begins may keep the pipe open.
+/// Gives a program its message, from a thread of its own: it may write before it reads, need not
+/// read at all, and a process that it starts may keep the pipe open.
 fn feed(input: Option<ChildStdin>, text: &str) -> io::Result<()> {
     let Some(mut input) = input else { return Ok(()) };
     let text = format!("{text}\n");
@@ -211,8 +211,8 @@ fn feed(input: Option<ChildStdin>, text: &str) -> io::Result<()> {
     thread::Builder::new().name("moot-feed".to_owned()).spawn(feed).map(drop)
 }
 
-/// Reads what a program writes until that ends, or a moment longer than the program runs: what it began may
-/// have the pipe open for ever.
+/// Reads the output of a program until that ends, or a moment longer than the program runs: a
+/// process that it started may keep the pipe open forever.
 fn read_and_wait(
     child: &mut Child,
     pipe: ChildPipe,
@@ -257,7 +257,7 @@ fn read_output(mut pipe: ChildPipe, has_ended: &AtomicBool, outcome: &mut Outcom
                 let room = (TEXT_BYTES_MAX + 2).saturating_sub(outcome.output.len());
                 outcome.output.extend_from_slice(&buffer[..bytes.min(room)]);
                 outcome.cut |= bytes > room;
-                // Somebody goes on writing.
+                // Another process goes on writing.
                 if wait.is_some_and(|wait| wait.is_zero()) {
                     return pipe.leave_open();
                 }
@@ -266,7 +266,7 @@ fn read_output(mut pipe: ChildPipe, has_ended: &AtomicBool, outcome: &mut Outcom
     }
 }
 
-/// What a program is told of its message.
+/// Returns the environment that describes its message to a program.
 fn fields(message: &Message) -> Vec<(&'static str, String)> {
     let from = &message.from;
     let reply_to = message.reply_to.map(|seq| MessageId { seq, ..message.id.clone() }.to_string());

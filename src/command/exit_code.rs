@@ -1,4 +1,4 @@
-//! How a command ends: every exit code in one place.
+//! Exit codes: every end of a command in one place.
 
 use std::process::ExitCode;
 
@@ -15,15 +15,15 @@ use crate::{
 /// Exit codes of the command line contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// Done.
+    /// Done as asked.
     Done = 0,
     /// Failed, or nothing matched.
     Failed = 1,
     /// Used wrongly, or input that can't be sent.
     Usage = 2,
-    /// No server.
+    /// No server runs.
     NoServer = 3,
-    /// Not permitted.
+    /// Permission was denied.
     Denied = 4,
     /// No such room, member or id.
     Absent = 5,
@@ -31,13 +31,13 @@ pub(super) enum Exit {
     TooFew = 6,
     /// The server speaks another version of the protocol.
     Version = 7,
-    /// Time is out.
+    /// Its time has passed.
     TimedOut = 124,
     /// `run`: moot itself failed, and the command was not run, or not to its end.
     OwnFault = 125,
     /// `run`: the command was found and can't be executed.
     NotExecutable = 126,
-    /// `run`: there is no such command.
+    /// `run`: the command was not found.
     NotFound = 127,
     /// Ended by a signal.
     Interrupted = 130,

@@ -17,7 +17,8 @@ pub(super) fn without_mark(input: &[u8]) -> &[u8] {
     input.strip_prefix(BYTE_ORDER_MARK).unwrap_or(input)
 }
 
-/// A whole input as one text: without its mark and its last line end; its other line ends are those of Unix.
+/// A whole input as one text: without its mark and its last line end; its other line ends are those
+/// of Unix.
 pub(super) fn whole(input: &[u8]) -> Cow<'_, [u8]> {
     let text = without_line_end(without_mark(input));
     if !text.windows(2).any(|two| two == b"\r\n") {

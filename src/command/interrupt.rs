@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either ends by that
-//! signal itself (Ctrl-C: with the exit code that a shell gives to it).
+//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either
+//! ends by that signal itself (Ctrl-C: with the exit code that a shell gives to it).
 
 use std::{
     sync::{
@@ -15,14 +15,14 @@ use crate::{
     os, tui,
 };
 
-/// How long a command that says good-bye may take before it is ended: it may hang on a full pipe. A second
-/// signal ends it at once.
+/// Maximum time for a command that says good-bye before it is ended: it may hang on a full pipe. A
+/// second signal ends it at once.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The same of one that has something to clean up.
 const GRACE_TO_CLEAN_UP: Duration = Duration::from_secs(3);
 
-/// How long a second signal waits: a terminal that closes sends two at once.
+/// Delay before a second signal is handled: a terminal that closes sends two at once.
 const BETWEEN: Duration = Duration::from_millis(400);
 
 const DIES: u8 = 0;
@@ -34,7 +34,7 @@ const LEFT_TO_CHILD: u8 = 4;
 static MODE: AtomicU8 = AtomicU8::new(DIES);
 /// A signal asked this process to end before.
 static TOLD: AtomicBool = AtomicBool::new(false);
-/// Where a signal is handed to the caller; none if descriptors have run out.
+/// Mailbox in which the caller gets a signal; none if descriptors have run out.
 static WISH: OnceLock<Option<Wish>> = OnceLock::new();
 
 struct Wish {
@@ -46,9 +46,9 @@ struct Wish {
 /// Why a command that could go on is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// A signal.
+    /// A signal asked for it.
     Signal,
-    /// Whoever read its output has gone.
+    /// The reader of its output has gone.
     NoReader,
 }
 
@@ -90,12 +90,14 @@ pub(super) fn catch_to_clean_up() -> Result<Mailbox<Leave>, Failure> {
     catch_in(CLEANS_UP)
 }
 
-/// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a process.
+/// From now on a signal is handed to the caller, which ends in its own time (a server). Once in a
+/// process.
 pub(super) fn catch_for_good() -> Result<Mailbox<Leave>, Failure> {
     catch_in(STOPS_BY_ITSELF)
 }
 
-/// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes them.
+/// Hands what comes from [`catch`] on to a channel that other things come by as well; it overtakes
+/// them.
 pub(super) fn forward<T: Send + 'static>(
     from: Mailbox<Leave>,
     to: Postbox<T>,
@@ -111,7 +113,8 @@ pub(super) fn forward<T: Send + 'static>(
     thread.map(drop).map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))
 }
 
-/// From now on a signal does nothing here: it is a child's business, and this process ends after that.
+/// From now on a signal does nothing here: it is a child's business, and this process ends after
+/// that.
 pub(super) fn leave_to_child() {
     MODE.store(LEFT_TO_CHILD, Ordering::SeqCst);
 }
@@ -125,8 +128,8 @@ fn hand(why: Leave) -> bool {
     wish().is_some_and(|wish| wish.to_caller.try_send(why))
 }
 
-/// From now on the caller is also told when nobody reads its output any more: a command that prints
-/// seldom would learn it late.
+/// From now on the caller also gets [`Leave::NoReader`] when its output loses its reader: a command
+/// that prints seldom would learn it late.
 pub(super) fn watch_reader() {
     let watch = || {
         if os::wait_until_unread() {
@@ -137,7 +140,7 @@ pub(super) fn watch_reader() {
     let _ = std::thread::Builder::new().name("moot-reader".to_owned()).spawn(watch);
 }
 
-/// What the signal handler's thread calls.
+/// Handles a signal; called by the thread of the signal handler.
 pub fn interrupt() {
     let mode = MODE.load(Ordering::SeqCst);
     let grace = match mode {
@@ -171,8 +174,8 @@ fn end() {
     exit_by_signal();
 }
 
-/// Ends the process as the signal that asked for it would, once all is said and restored: service managers take
-/// that for a clean stop, and shells for 128 and its number.
+/// Ends the process as the signal that asked for it would, once all is said and restored: service
+/// managers take that for a clean stop, and shells for 128 and its number.
 pub(super) fn exit_by_signal() -> ! {
     let interrupted = i32::from(Exit::Interrupted.code());
     match os::end_signal() {

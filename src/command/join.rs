@@ -1,5 +1,5 @@
-//! `moot join`: on a terminal the screen; else line mode, where what is typed goes to the first room and what is
-//! said is printed.
+//! `moot join`: on a terminal the screen; else line mode, where what is typed goes to the first
+//! room and what is said is printed.
 
 use std::{
     collections::HashMap,
@@ -33,15 +33,15 @@ use crate::{
     tui::slash::{self, Line, Slash},
 };
 
-/// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a server
-/// that hangs never keeps this process from its time limit.
+/// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a
+/// server that hangs never keeps this process from its time limit.
 const UNACKED_BYTES_MAX: usize = 64 * 1024;
 /// After the end of the input: how long to wait for what was said to be shown.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 /// Lines that the reading thread may be ahead.
 const LINES_AHEAD: usize = 16;
 
-/// What the threads that read input and signals hand over.
+/// Input from the threads that read lines and signals.
 enum Input {
     Typed(Result<String, TextError>),
     End,
@@ -131,7 +131,8 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
     })
 }
 
-/// A line without its end, cut where no text can be longer, and the length of the rest; none at the end of the input.
+/// A line without its end, cut where no text can be longer, and the length of the rest; none at the
+/// end of the input.
 fn read_line(from: &mut impl BufRead) -> std::io::Result<Option<(Vec<u8>, usize)>> {
     let mut bytes = Vec::new();
     // With a mark and the line end of Windows.
@@ -163,13 +164,13 @@ fn skip_line(from: &mut impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-/// What an answer from the server is for.
+/// Purpose of a question to the server.
 enum Asked {
     Nothing,
-    /// What is told once it is done.
+    /// Text that is shown once it is done.
     Done(String),
     Rooms(Vec<RoomInfo>),
-    /// The topic of a room; so many rooms were looked through.
+    /// The topic of a room; number of rooms that were looked through.
     Topic(RoomName, u32),
     Open(Target, String),
 }
@@ -177,14 +178,14 @@ enum Asked {
 struct Chat {
     member: Member,
     rooms: Vec<RoomName>,
-    /// Where lines go.
+    /// Room that lines go to.
     current: Option<RoomName>,
     /// The last announcement that asked to be acknowledged.
     to_ack: Option<NoticeId>,
     asked: HashMap<u32, Asked>,
-    /// The input has ended: leave once everything said stands.
+    /// The input has ended: leave once all messages are acknowledged.
     ended: bool,
-    /// By /quit.
+    /// The user typed /quit.
     quits: bool,
     /// Until when to wait for what is still to be shown.
     leave_by: Option<Instant>,
@@ -234,8 +235,8 @@ impl Chat {
         }
     }
 
-    /// After the end of the input: once all that was said stands and was shown; what can't be said
-    /// because there is no server is waited for, unless somebody typed /quit.
+    /// After the end of the input: true once all messages are acknowledged and shown; messages that
+    /// can't be sent without a server are waited for, unless the user typed /quit.
     fn may_leave(&mut self, context: &mut Context) -> bool {
         let open = self.member.unacked() > 0 || !self.asked.is_empty();
         if self.quits && open && !self.member.is_connected() {
@@ -246,7 +247,7 @@ impl Chat {
             context.out.warn(&text);
             return true;
         }
-        // The time for showing begins when everything stands.
+        // The time for showing begins when everything is acknowledged.
         if open {
             self.leave_by = None;
         } else {
@@ -286,7 +287,7 @@ impl Chat {
         Ok(())
     }
 
-    /// It is in that room no more.
+    /// Forgets a room that it is no longer in.
     fn forget(&mut self, room: &RoomName) {
         self.rooms.retain(|r| r != room);
         if self.current.as_ref() == Some(room) {

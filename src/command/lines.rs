@@ -37,11 +37,11 @@ use crate::{
     wire::{control::LINE_OVERHEAD_BYTES, hello::Hello},
 };
 
-/// What is read at a time.
+/// Bytes that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes of texts that go into one submit frame.
 const SUBMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
-/// Bytes of texts without an answer above which no more input is read.
+/// Bytes of texts without an answer above which reading of the input stops.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 1_000);
@@ -105,7 +105,7 @@ struct Sender<'a> {
     args: &'a SendArgs,
     places: Places,
     hello: Hello,
-    /// None while there is no connection.
+    /// None while disconnected.
     link: Option<Link>,
     to: SubmitTo,
     to_label: Option<Label>,
@@ -129,11 +129,11 @@ struct Sender<'a> {
     unknown: u64,
     /// The input has ended.
     has_ended: bool,
-    /// There is no session, and that was reported.
+    /// The session is lost, and that was reported.
     is_away: bool,
     /// Before the next try to come back.
     pause_ms: u64,
-    /// When it ends if there is no server by then; none: never.
+    /// Time at which it ends if no server runs by then; none: never.
     give_up_at: Option<Instant>,
 }
 
@@ -283,9 +283,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Waits until each line has its answer. While there is no connection it returns as soon as
-    /// there is more input; after the end of the input a server has to come back within the time
-    /// for an answer.
+    /// Waits until each line has its answer. While disconnected it returns as soon as more input is
+    /// there; after the end of the input a server has to come back within the time for an answer.
     fn wait_for_all(
         &mut self,
         context: &mut Context,
@@ -347,8 +346,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// What the server can't tell is reported, and not sent again; any other refusal would meet the
-    /// next lines too.
+    /// Reports lines whose fate the server does not know, and does not send them again; any other
+    /// refusal would meet the next lines too.
     fn take_refusal(
         &mut self,
         context: &Context,

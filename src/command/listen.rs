@@ -31,10 +31,10 @@ use crate::{
     session::Connection,
 };
 
-/// A session from which nothing is read shows so often that its process lives.
+/// Interval at which a session from which nothing is read shows that its process lives.
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_millis(PING_AFTER_MS / 2);
 
-/// What the other threads hand over.
+/// Input from the other threads.
 enum Input {
     Leave(Leave),
     Ended(Box<Outcome>),
@@ -86,7 +86,7 @@ pub(super) fn listen(
     let answer_by = deadline.unwrap_or_else(|| context.deadline());
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
     member.set_reconnects(!args.no_reconnect);
-    // Who listens to nothing but rooms has nothing left when the last one is closed to him.
+    // A listener of rooms alone has nothing left when its last room is closed to it.
     let only_rooms = !args.announcements && rooms == targets.len();
     let rooms = only_rooms.then_some(rooms);
     let several = args.targets.len() > 1;
@@ -204,7 +204,7 @@ fn follow(targets: &[ListenTarget]) -> Vec<Follow> {
     follows
 }
 
-/// Where to begin in each stream, so that what comes is what was said since then, and nothing else.
+/// Returns the beginning in each stream, so that exactly the messages since then come.
 fn begins(
     context: &Context,
     targets: &[ListenTarget],
@@ -278,17 +278,17 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Whether the program of `--exec` has nothing to do.
+    /// Returns true if the program of `--exec` has nothing to do.
     fn is_idle(&self) -> bool {
         self.runner.as_ref().is_none_or(|runner| runner.open() == 0)
     }
 
-    /// Whether it has more to do than it should.
+    /// Returns true if it has more to do than it should.
     fn is_full(&self) -> bool {
         self.runner.as_ref().is_some_and(Runner::is_full)
     }
 
-    /// The program has ended for a message; whether it failed, which is told.
+    /// Handles the end of the program for a message; true if it failed, which is reported.
     fn ended(&mut self, context: &Context, outcome: &Outcome) -> bool {
         let Some(runner) = &mut self.runner else { return false };
         runner.ended();
@@ -313,7 +313,7 @@ impl Listener<'_> {
                 Ok(())
             }
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
-                // What a person at a terminal should know is no result.
+                // Notes for a person at a terminal are not results.
                 context
                     .out
                     .note_lines(&render::event(event, &context.out.note_style(self.several)));

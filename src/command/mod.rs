@@ -49,7 +49,7 @@ use self::{
 };
 use crate::os;
 
-/// The program.
+/// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = manual::complete() {

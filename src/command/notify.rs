@@ -17,7 +17,8 @@ use crate::chat::{
 /// Characters of a text that a notification shows.
 const TEXT_CHARS_MAX: usize = 500;
 
-/// Notifications that may wait for the tool; what comes while it does not keep up is not shown by it.
+/// Notifications that may wait for the tool; what comes while it does not keep up is not shown by
+/// it.
 const WAITING_MAX: usize = 16;
 
 /// The tool that shows notifications, and the thread that runs it.
@@ -61,7 +62,7 @@ impl Notifier {
         Ok(Self { tool, to_tool })
     }
 
-    /// Shows a message. Whether the desktop does is its own affair; nobody waits for it.
+    /// Hands over a message. The desktop may show it or not; moot does not wait for it.
     pub(super) fn show(&self, message: &Message) {
         let (title, text) = (title(message), body(message));
         let mut command = match &self.tool {

@@ -34,7 +34,7 @@ pub(super) struct Output {
     terminal: bool,
     /// Columns of the terminal.
     columns: Option<usize>,
-    /// Lines that stand there to be replaced.
+    /// Lines on the terminal that will be replaced.
     drawn: usize,
 }
 
@@ -88,7 +88,7 @@ impl Output {
         self.flush()
     }
 
-    /// Whether what was printed can be replaced.
+    /// Returns true if printed lines can be replaced.
     pub(super) fn redraws(&self) -> bool {
         self.terminal && !self.json && !is_dumb()
     }
@@ -154,8 +154,8 @@ impl Output {
         self.out.flush().map_err(|e| broken(&e))
     }
 
-    /// From now on the command ends when nobody reads its output any more: one that prints seldom
-    /// would learn it late. For commands that have nothing to say good-bye to.
+    /// From now on the command ends when its output loses its reader: one that prints seldom would
+    /// learn it late. For commands that have nothing to say good-bye to.
     pub(super) fn end_when_unread() {
         let watch = || {
             if os::wait_until_unread() {
@@ -176,8 +176,8 @@ impl Output {
         }
     }
 
-    /// Something that is no result and that a person may want to know, in one line, whoever wrote
-    /// it.
+    /// Prints a note that is not a result and that a person may want to know, in one line, even if
+    /// its text is from another user.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             say(io::stderr(), &shown(text, false));
@@ -215,7 +215,7 @@ impl Output {
         say(io::stderr(), &json::line(object));
     }
 
-    /// What is wrong with a command line, as the parser writes it.
+    /// Prints the error of a command line, as the parser writes it.
     pub(super) fn usage(plain: &str, ansi: &str, color: Color) {
         let text = if has_color(color, io::stderr().is_terminal()) { ansi } else { plain };
         say(io::stderr(), text.trim_end());
@@ -240,12 +240,12 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // What could not be written was told, or its reader has gone.
+        // Errors of writing were reported, or the reader has gone.
         let _ = self.out.flush();
     }
 }
 
-/// Whether to use colors on a terminal, or on something else.
+/// Returns true if colors are used on a terminal, or on something else.
 fn has_color(wish: Color, terminal: bool) -> bool {
     match wish {
         Color::Always => true,
@@ -254,12 +254,12 @@ fn has_color(wish: Color, terminal: bool) -> bool {
     }
 }
 
-/// Whether the terminal knows no escape sequences.
+/// Returns true if the terminal knows no escape sequences.
 pub(super) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// Whether this user wants no colours, see <https://no-color.org>.
+/// Returns true if this user wants no colors, see <https://no-color.org>.
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
 }
@@ -269,7 +269,7 @@ fn say(mut to: Stderr, text: &str) {
     if IS_RAW.load(Ordering::SeqCst) && to.is_terminal() {
         lines = lines.replace('\n', "\r\n");
     }
-    // Nobody is left to tell if that fails.
+    // If that fails, no reader is left.
     let _ = to.write_all(lines.as_bytes());
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::chat::text::shown;
 
-/// Reads the command line; what is wrong with it, or help, is told here.
+/// Reads the command line; errors in it, or help, are printed here.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
     let args: Vec<OsString> = args.into_iter().collect();
     let json = args.iter().take_while(|a| *a != "--").any(|a| a == "--json");
@@ -107,7 +107,7 @@ fn command_without_dashes(args: &[OsString], e: &clap::Error) -> Option<String> 
     ))
 }
 
-/// The same once more with all that help has: commands that do as they are told need none of it.
+/// Parses once more with all that help has: commands that run as typed need none of it.
 fn in_full(args: &[OsString], first: clap::Error) -> clap::Error {
     let mut definition = definition();
     let matches = definition.try_get_matches_from_mut(args);
@@ -158,7 +158,7 @@ fn tell(e: &clap::Error, json: bool, color: Color) -> ExitCode {
     }
 }
 
-/// What is wrong, without the usage that follows it.
+/// Returns the error, without the usage that follows it.
 fn in_one_line(rendered: &str) -> String {
     let text = rendered.trim_start_matches("error: ");
     let lines = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:"));

@@ -78,7 +78,7 @@ pub(super) fn export(context: &mut Context, args: &ExportArgs) -> Result<Exit, F
     Ok(Exit::Done)
 }
 
-/// What was asked for and is no longer kept.
+/// Reports messages that were asked for and are no longer kept.
 fn tell_gap(context: &mut Context, span: &SpanInfo, first: u64) -> Result<(), Failure> {
     if first >= span.first || first > span.head {
         return Ok(());
@@ -160,8 +160,8 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
     Ok(exit)
 }
 
-/// When a message was said, and its number: what came after it is not older, and in its own stream has a
-/// higher number.
+/// When a message was said, and its number: what came after it is not older, and in its own stream
+/// has a higher number.
 fn said_after(link: &mut Link, id: &MessageId) -> Result<(i64, Option<MessageId>), Failure> {
     let absent = || Failure::new(Exit::Absent, format!("there is no message {id}"));
     let target = match &id.stream {
@@ -200,8 +200,8 @@ fn read_one(
         StreamLabel::Direct(user) => Target::User { user: user.clone(), label: None },
         StreamLabel::Announcements => return Ok(()),
     };
-    // Those that are left out are the name's own: they are looked through all the same, since what is
-    // unread is counted up to a bound.
+    // Those that are left out are the name's own: they are looked through all the same, since what
+    // is unread is counted up to a bound.
     let span = link.span(&target)?;
     tell_gap(context, &span, mark.mark + 1)?;
     let uid = link.welcome()?.uid;
@@ -220,7 +220,7 @@ fn read_one(
 
 /// One short line for a prompt.
 pub(super) fn badge(context: &mut Context) -> Result<Exit, Failure> {
-    // Nobody wants a prompt that fails or waits.
+    // A prompt must not fail or wait.
     let counts = counts(context).unwrap_or_default();
     let parts = [
         (counts.unread, "✉"),
@@ -253,7 +253,7 @@ struct Counts {
     announcements: u64,
 }
 
-/// How long a prompt waits for a host's server.
+/// Time that a prompt waits for a host's server.
 const BADGE_WITHIN: Duration = Duration::from_millis(100);
 
 fn counts(context: &Context) -> Result<Counts, Failure> {

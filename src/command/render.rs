@@ -18,7 +18,7 @@ use crate::{
 /// Missing members that a receipt names in text; JSON names all.
 const MISSING_SHOWN_MAX: usize = 20;
 
-/// What a sender is told that has to wait.
+/// Text for a sender that has to wait.
 pub(super) const SLOWED: &str =
     "-- slowed down: your user says more at a time than one user may; the rest goes on as it can";
 
@@ -107,7 +107,7 @@ fn message(message: &Message, style: &Style) -> String {
         let hint = format!(" (to be acknowledged: moot notices ack {})", message.id.seq);
         text += &painted(style, "2", &hint);
     }
-    // What somebody does reads as a sentence; no name begins with the star.
+    // An action of a user reads as a sentence; no name begins with the star.
     let said = match action {
         Some(_) => format!("* {name} {text}"),
         None => format!("{name}: {text}"),
@@ -304,7 +304,7 @@ fn room_row(room: &RoomInfo, unread: u64, style: &Style) -> [String; 8] {
     ]
 }
 
-/// What an operator did.
+/// Returns the line of an operator's action.
 pub(super) fn audit(entry: &AuditInfo, style: &Style) -> String {
     format!("{}  {}  {}", style.clock.full(entry.wall_us), entry.by, shown(&entry.act, false))
 }

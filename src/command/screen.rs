@@ -21,7 +21,7 @@ use crate::{
     tui::{self, End, Farewell, Input, ScreenError, Setup},
 };
 
-/// Whether there is a terminal that a screen can be shown on.
+/// Returns true if the terminal can show a screen.
 pub(super) fn is_possible(context: &Context) -> bool {
     !context.global.plain
         && !context.global.json
@@ -30,7 +30,7 @@ pub(super) fn is_possible(context: &Context) -> bool {
         && !output::is_dumb()
 }
 
-/// What the file of settings says; wrong settings are told before anything is begun.
+/// Reads the file of settings; wrong settings are reported before anything is begun.
 pub(super) fn settings(args: &JoinArgs) -> Result<ScreenSettings, Failure> {
     let path = ScreenSettings::beside(&os::config_path(false));
     let settings = ScreenSettings::load(args.settings.as_deref(), &path)

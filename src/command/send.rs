@@ -1,4 +1,4 @@
-//! `moot send`: says something, once, and ends when it stands.
+//! `moot send`: sends a message, once, and ends when it is acknowledged.
 
 use std::io::Read;
 

@@ -74,12 +74,12 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     }
 }
 
-/// On standard error for people; on standard output too if that is a pipe or a file: whoever started
-/// the server reads there that it is ready.
+/// On standard error for people; on standard output too if that is a pipe or a file: the process
+/// that started the server reads there that it is ready.
 fn say_ready(context: &mut Context, places: &Places, detached: bool) {
     let line = format!("listening on {}", places.socket().display());
     if detached || !std::io::stdout().is_terminal() {
-        // A closed pipe is no reason to end.
+        // A closed pipe does not end the server.
         let _ = context.out.line(&line).and_then(|()| context.out.flush());
     }
     if detached {

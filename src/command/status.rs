@@ -23,12 +23,12 @@ use crate::{
     wire::frame::Kind,
 };
 
-/// How often `--watch` looks, and how often `stop` looks whether the server has ended.
+/// Interval between looks of `--watch`; next, that of `stop` until the server has ended.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// After what time `stop` says what it waits for.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
-/// How long a healthy server may take to say how it is.
+/// Maximum time for a healthy server to report its state.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn status(context: &mut Context, args: &StatusArgs) -> Result<Exit, Failure> {
@@ -77,7 +77,8 @@ fn is_down(failure: &Failure) -> bool {
     matches!(failure.exit, Exit::NoServer | Exit::Failed)
 }
 
-/// Shows it again and again. There has to be a server at first; when it goes, the next one is waited for.
+/// Shows it again and again. There has to be a server at first; when it goes, the next one is
+/// waited for.
 fn watch(context: &mut Context) -> Result<Exit, Failure> {
     let since = Instant::now();
     let mut last = Ok(look(context)?);
@@ -125,7 +126,7 @@ fn show_again(context: &mut Context, status: &Status, is_first: bool) -> Result<
     context.out.lines(&block)
 }
 
-/// What operators did, oldest first.
+/// Prints the actions of operators, oldest first.
 fn audit(context: &mut Context) -> Result<Exit, Failure> {
     let mut link = context.link()?;
     let mut all = Vec::new();
@@ -149,7 +150,7 @@ fn audit(context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// How the server says it is.
+/// Returns the state that the server reports.
 fn look(context: &Context) -> Result<Status, Failure> {
     let places = context.places()?;
     let wait = context.global.timeout.map_or(HEALTHY_WITHIN, Duration::from);
@@ -163,7 +164,7 @@ fn look(context: &Context) -> Result<Status, Failure> {
     })
 }
 
-/// Whether the server does not answer in time.
+/// Returns true if the server does not answer in time.
 pub(super) fn is_silence(e: &LinkError) -> bool {
     matches!(e, LinkError::TimedOut | LinkError::Connect(ConnectError::TimedOut(_)))
 }
@@ -209,8 +210,8 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Waits until a server that is ending has put everything away: its lock goes last. Without `--timeout`, as long as it
-/// works on its files.
+/// Waits until a server that is ending has put everything away: its lock goes last. Without
+/// `--timeout`, as long as it works on its files.
 fn wait_for_end(context: &Context, places: &Places, deadline: Instant) -> Result<(), Failure> {
     let patience = Duration::from_millis(ANSWER_MS_DEFAULT);
     let (since, mut until, mut is_noted) = (Instant::now(), deadline, false);

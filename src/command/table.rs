@@ -1,4 +1,4 @@
-//! Aligned columns: by display width, so that Korean and emoji stand where they should.
+//! Aligned columns: by display width, so that Korean and emoji are where they should be.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -21,8 +21,8 @@ pub(super) struct Table<'a, const N: usize> {
 }
 
 impl<const N: usize> Table<'_, N> {
-    /// Lines with a header, columns two spaces apart, no spaces at line ends; not wider than the terminal, if it
-    /// is one.
+    /// Lines with a header, columns two spaces apart, no spaces at line ends; not wider than the
+    /// terminal, if it is one.
     pub(super) fn text(&self, rows: &[[String; N]], columns: Option<usize>) -> String {
         let mut widths = self.header.map(UnicodeWidthStr::width);
         for row in rows {

@@ -38,7 +38,8 @@ pub enum Moment {
     At(i64),
     /// A duration before now.
     Ago(Duration),
-    /// A time of a day that counts from today, in a zone; without a day, the one that the option means.
+    /// A time of a day that counts from today, in a zone; without a day, the one that the option
+    /// means.
     Of {
         /// -1 for yesterday, 0 for today, 1 for tomorrow.
         day: Option<i8>,
@@ -129,8 +130,8 @@ impl FromStr for Moment {
     }
 }
 
-/// Microseconds since 1970 of a local time. One that a change of the clocks leaves out is moved behind the
-/// change; of one that occurs twice it is the first.
+/// Microseconds since 1970 of a local time. One that a change of the clocks leaves out is moved
+/// behind the change; of one that occurs twice it is the first.
 fn moment_in(local: DateTime, zone: &TimeZone) -> Option<i64> {
     zone.to_ambiguous_timestamp(local).compatible().ok().map(|at| at.as_microsecond())
 }
@@ -278,7 +279,7 @@ pub struct When {
 /// The meaning of a [`When`] in one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning<'a> {
-    /// A time.
+    /// At a time.
     Time(&'a Moment),
     /// After a message.
     After(&'a MessageId),
@@ -311,7 +312,7 @@ impl FromStr for When {
     }
 }
 
-/// Whether a slip of the finger in a time could have made it: `25:00`, `2026-13-01T10:00`.
+/// Returns true if a slip of the finger in a time could have made it: `25:00`, `2026-13-01T10:00`.
 fn looks_like_time(written: &str) -> bool {
     let is_clock = written
         .split_once(':')

@@ -1,4 +1,4 @@
-//! `moot wait`: ends when something is said, or when somebody is here or gone.
+//! `moot wait`: ends when a message comes, or when a user is here or gone.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,10 @@ use crate::{
     presence::{ReadError, ServerState, Snapshot},
 };
 
-/// How often it looks at the presence table: shared memory, which costs nobody anything.
+/// Interval between looks at the presence table: shared memory, which costs other processes
+/// nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often it asks the server about a room of which the table says nothing.
+/// Interval between questions to the server about a room of which the table says nothing.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn run(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
@@ -56,7 +57,7 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
         will: None,
         kind: None,
     };
-    // What nobody serves, nobody will say.
+    // Without a server no message can come.
     let connection = context.connect()?;
     let places = context.places()?;
     let mut text = String::new();
@@ -88,7 +89,7 @@ impl Seen {
     }
 }
 
-/// Looks at the presence table until somebody is there, or until all of their processes have ended.
+/// Looks at the presence table until the user is there, or until all of their processes have ended.
 fn until(
     context: &mut Context,
     args: &WaitArgs,
@@ -121,7 +122,7 @@ fn until(
         who::check_known(context, &whom.user)?;
     }
     if let (Some(room), false) = (room, here) {
-        // Of a room that is not there, or not for this user, nobody is gone.
+        // A user can't be gone from a room that is not there, or not for this user.
         let mut link = context.link()?;
         rooms::members(&mut link, room)?;
         link.quit();
@@ -141,7 +142,7 @@ fn until(
                 return Ok(Exit::Done);
             }
             (_, true) => {}
-            // In a room it is enough to have left it, and nothing is known while there is no server.
+            // In a room it is enough to have left it, and nothing is known while no server runs.
             (Some(rows), false) if room.is_some() && rows.is_empty() && look.is_settled() => {
                 show_gone(context, whom, room)?;
                 return Ok(Exit::Done);
@@ -160,7 +161,7 @@ fn until(
                     }
                 }
                 seen.retain(|seen| !seen.has_ended());
-                // While there is no server, those who are known to have been here have to do.
+                // While no server runs, those who are known to have been here have to do.
                 if seen.is_empty() && rows.as_ref().map_or(was_here, Vec::is_empty) {
                     show_gone(context, whom, room)?;
                     return Ok(Exit::Done);
@@ -174,7 +175,7 @@ fn until(
     }
 }
 
-/// Sessions of somebody, in a room or anywhere; none if there is no server (any more).
+/// Sessions of a user, in a room or anywhere; none if no server runs.
 struct Look<'a> {
     whom: &'a Somebody,
     room: Option<&'a RoomName>,
@@ -186,7 +187,7 @@ struct Look<'a> {
     server: Option<(u64, Instant)>,
     /// It is not the first one.
     is_another: bool,
-    /// It was told that it does not respond.
+    /// It was reported that the server does not respond.
     is_warned: bool,
 }
 
@@ -231,13 +232,13 @@ impl Look<'_> {
         Ok(Some(rows))
     }
 
-    /// Whether all have had time to come back to a server that began anew.
+    /// Returns true if all have had time to come back to a server that restarted.
     fn is_settled(&self) -> bool {
         let back_after = Duration::from_millis(REASK_AFTER_MS);
         !self.is_another || self.server.is_some_and(|(_, since)| since.elapsed() >= back_after)
     }
 
-    /// What the server says; none if it does not answer.
+    /// Asks the server for the members of a room; none if it does not answer.
     fn ask(&mut self, context: &Context, room: &RoomName) -> Option<Vec<Row>> {
         if self.asked.is_some_and(|at| at.elapsed() < ASK_EVERY) {
             return self.said.clone();
@@ -251,7 +252,7 @@ impl Look<'_> {
         link.set_deadline(Some(context.deadline()));
         self.said = match rooms::members(link, room) {
             Ok(members) => Some(members.into_iter().map(|info| who::row(info, room)).collect()),
-            // Nobody is in a room that is not there.
+            // A room that is not there has no members.
             Err(failure) if failure.exit == Exit::Absent => Some(Vec::new()),
             Err(_) => {
                 self.link = None;

@@ -21,7 +21,7 @@ use crate::{
     presence::{ReadError, ServerState, Snapshot},
 };
 
-/// How often `--watch` looks.
+/// Interval between looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 pub(super) fn run(context: &mut Context, args: &WhoArgs) -> Result<Exit, Failure> {
@@ -128,8 +128,8 @@ fn chosen(snapshot: &Snapshot, args: &WhoArgs) -> Vec<Row> {
     snapshot.rows.iter().filter(wanted).cloned().collect()
 }
 
-/// Who is in a room of which the table says nothing: nobody, or it is private and this user may know, or
-/// there is none. Only the server can tell.
+/// Returns the members of a room of which the table says nothing: it is empty, or private and this
+/// user may know, or missing. Only the server can tell.
 fn members(context: &Context, args: &WhoArgs, room: &RoomName) -> Result<Vec<Row>, Failure> {
     let mut link = context.link()?;
     let members = rooms::members(&mut link, room)?;

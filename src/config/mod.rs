@@ -1,4 +1,5 @@
-//! What the operator decides: a TOML file over the defaults of `limits`, each value within its bounds.
+//! Settings of the operator: a TOML file over the defaults of `limits`, each value within its
+//! bounds.
 
 pub mod screen;
 
@@ -16,61 +17,61 @@ use crate::{
     limits, os,
 };
 
-/// Why a configuration can't be used.
+/// Reason why a configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the system.
         source: io::Error,
     },
-    /// It is no TOML, or has a key that there is none of.
+    /// It is not TOML, or has an unknown key.
     #[error("{}: {text}", .path.display())]
     Syntax {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Where and what.
+        /// Place and error, in one line.
         text: String,
     },
     /// A value that is not allowed.
     #[error("{}: {key} = {value}: {why}", .path.display())]
     Value {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The key.
+        /// Key with its table.
         key: &'static str,
-        /// Its value.
+        /// Value in the file.
         value: String,
-        /// What would be.
+        /// Values that are allowed.
         why: String,
     },
 }
 
-/// All settings.
+/// All settings of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The server.
+    /// Table `[server]`: access and life of the server.
     pub server: Server,
     /// The broadcast channel.
     pub broadcast: Broadcast,
-    /// The history.
+    /// Table `[history]`: messages on disk.
     pub history: History,
-    /// Who may do what.
+    /// Table `[policy]`: rights of users.
     pub policy: Policy,
     /// Rooms that exist from the start.
     pub rooms: BTreeMap<String, Room>,
-    /// Bounds.
+    /// Table `[limits]`: bounds of memory and work.
     pub limits: Limits,
 }
 
 /// Key of the operators of a room.
 const ROOM_OPERATORS: &str = "rooms.NAME.operators";
 
-/// `[rooms.NAME]`
+/// One table `[rooms.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Room {
@@ -78,15 +79,16 @@ pub struct Room {
     pub operators: Vec<String>,
 }
 
-/// `[server]`
+/// The table `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Who may connect to a host's server: `@user`, `%group`; empty: everybody.
+    /// Users who may connect to a host's server: `@user`, `%group`; empty: every user.
     pub allow: Vec<String>,
-    /// What commands do while the system server does not run: `never` use the user's own server, or use their `own`.
+    /// Server of commands while the system server does not run: `never` use the user's own server,
+    /// or use their `own`.
     pub fallback: String,
-    /// The server ends after so long without sessions; empty: never.
+    /// Time without sessions after which the server ends; empty: never.
     pub idle_exit: String,
 }
 
@@ -96,13 +98,14 @@ impl Default for Server {
     }
 }
 
-/// `[policy]`: `@user`, `%group`, and in all but the first `operators`; an empty list is everybody.
+/// The table `[policy]`: `@user`, `%group`, and in all but the first `operators`; an empty list is
+/// every user.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Operators beside the server's own user and root; empty: nobody else.
+    /// Operators beside the server's own user and root; empty: no others.
     pub operators: Vec<String>,
-    /// Who may announce at level info.
+    /// Users who may announce at level info.
     pub announce_info: Vec<String>,
     /// The same, notice.
     pub announce_notice: Vec<String>,
@@ -110,9 +113,9 @@ pub struct Policy {
     pub announce_warning: Vec<String>,
     /// The same, critical.
     pub announce_critical: Vec<String>,
-    /// Who may bring rooms into being.
+    /// Users who may create rooms.
     pub create_rooms: Vec<String>,
-    /// Who may listen to rooms and read them.
+    /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
 }
 
@@ -132,7 +135,7 @@ impl Policy {
     }
 }
 
-/// `[broadcast]`
+/// The table `[broadcast]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Broadcast {
@@ -149,26 +152,26 @@ impl Default for Broadcast {
 }
 
 impl Broadcast {
-    /// Whether the channel is used where the machine has one.
+    /// Returns true if the channel is used where the machine has one.
     #[must_use]
     pub fn auto(&self) -> bool {
         self.mode == "auto"
     }
 }
 
-/// `[history]`
+/// The table `[history]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
-    /// Whether what is said is kept on disk.
+    /// Messages are stored on disk.
     pub enabled: bool,
     /// `normal`: survives the death of the server; `full`: a power cut as well.
     pub sync: String,
-    /// How long messages are kept; empty: for ever.
+    /// Age up to which messages are kept; empty: no limit.
     pub keep: String,
     /// Bytes of the database above which the oldest messages go; 0: no bound.
     pub bytes_max: u64,
-    /// Bytes of texts of one user of a host's server above which he is refused; 0: no bound.
+    /// Bytes of texts of one user of a host's server above which more are refused; 0: no bound.
     pub user_bytes_max: u64,
 }
 
@@ -185,10 +188,10 @@ impl Default for History {
 }
 
 impl History {
-    /// How long messages are kept.
+    /// Returns the age up to which messages are kept; none: no limit.
     ///
     /// # Errors
-    /// If the setting is no duration.
+    /// If the setting is not a duration.
     pub fn keep(&self) -> Result<Option<Duration>, DurationError> {
         match self.keep.as_str() {
             "" => Ok(None),
@@ -197,7 +200,7 @@ impl History {
     }
 }
 
-/// `[limits]`
+/// The table `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -259,8 +262,8 @@ pub trait TomlFile: Default + DeserializeOwned {
     /// Returns the first value that is not.
     fn check(&self) -> Result<(), Wrong>;
 
-    /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A file that
-    /// was named has to exist.
+    /// Reads the file that was named, else the usual one if it exists, else takes the defaults. A
+    /// file that was named has to exist.
     ///
     /// # Errors
     /// As [`TomlFile::parse`], and if the file can't be read.
@@ -291,7 +294,7 @@ pub trait TomlFile: Default + DeserializeOwned {
     }
 }
 
-/// Where and what, in one line wherever it is shown.
+/// Returns place and error, in one line for any output.
 fn in_one_line(e: &toml::de::Error, text: &str) -> String {
     let at = e.span().map_or(0, |span| span.start).min(text.len());
     let (number, line) =
@@ -399,7 +402,7 @@ impl TomlFile for Settings {
     }
 }
 
-/// What decides where servers are, with the policy of the host.
+/// Returns the settings that decide where servers are, with the policy of the host.
 #[must_use]
 pub fn environment() -> os::Env {
     os::Env::from_process().falling_back_by(|path| {
@@ -452,10 +455,10 @@ impl Settings {
         unknown.collect()
     }
 
-    /// After how long without sessions the server ends.
+    /// Returns the time without sessions after which the server ends.
     ///
     /// # Errors
-    /// If the setting is no duration.
+    /// If the setting is not a duration.
     pub fn idle_exit(&self) -> Result<Option<Duration>, DurationError> {
         match self.server.idle_exit.as_str() {
             "" => Ok(None),
@@ -504,8 +507,8 @@ const UNITS: [(&str, u64); 6] = [
     ("ms", 1),
 ];
 
-/// Reads a duration: `500ms`, `90s`, `1h30m`, `2w`. Each unit occurs once, the largest first; there may be one
-/// space between two of them.
+/// Reads a duration: `500ms`, `90s`, `1h30m`, `2w`. Each unit occurs once, the largest first; there
+/// may be one space between two of them.
 ///
 /// # Errors
 /// If the text is not a duration, or one of a hundred years or more.

@@ -1,4 +1,4 @@
-//! What somebody decides about his own screen: a TOML file over defaults, each value within its bounds.
+//! Settings of a user's screen: a TOML file over defaults, each value within its bounds.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ const PANEL_COLUMNS: (u16, u16) = (8, 60);
 const LINES: (u32, u32) = (100, 1_000_000);
 /// Lines of a paste above which a question may be asked.
 const PASTE_LINES: (u16, u16) = (1, 10_000);
-/// Columns of the time before each line; more would leave no room for what is said.
+/// Columns of the time before each line; more would leave no room for messages.
 const TIME_COLUMNS_MAX: usize = 20;
 /// Columns of a date line on a small terminal, with its rule.
 const DATE_COLUMNS_MAX: usize = 36;
@@ -33,30 +33,30 @@ const DATE_COLUMNS_MAX: usize = 36;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScreenSettings {
-    /// Colours and links.
+    /// Colors and links.
     pub colors: Colors,
-    /// What stands beside the room.
+    /// Panels beside the room.
     pub panels: Panels,
     /// The terminal's bell.
     pub bell: Bell,
     /// Notifications of the desktop.
     pub notify: Notify,
-    /// How times are written.
+    /// Formats of times.
     pub times: Times,
     /// Typing, pasting, pointing.
     pub input: Input,
-    /// What is kept of a room.
+    /// Lines kept of a room.
     pub history: Lines,
     /// Keys by the action's name, in the place of that action's own.
     #[serde(deserialize_with = "keys")]
     pub keys: BTreeMap<String, Vec<String>>,
 }
 
-/// `[colors]`
+/// The table `[colors]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Colors {
-    /// How many there are.
+    /// Number of colors.
     pub depth: ColorDepth,
     /// Each name has one of its own.
     pub names: bool,
@@ -70,7 +70,7 @@ impl Default for Colors {
     }
 }
 
-/// Colours that the terminal is taken to have.
+/// Colors that the terminal is taken to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ColorDepth {
     /// As many as it says.
@@ -78,11 +78,11 @@ pub enum ColorDepth {
     Auto,
     /// Bold, underlined and reversed text only.
     None,
-    /// 16.
+    /// 16 colors of the terminal.
     Sixteen,
-    /// 256.
+    /// 256 colors, by index.
     Indexed,
-    /// 24 bits.
+    /// 24 bits for each color.
     True,
 }
 
@@ -132,7 +132,7 @@ impl Visitor<'_> for DepthVisitor {
     }
 }
 
-/// `[panels]`
+/// The table `[panels]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Panels {
@@ -157,11 +157,11 @@ impl Default for Panels {
     }
 }
 
-/// Whether a panel is there.
+/// Setting for the visibility of a panel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PanelWish {
-    /// Where the terminal is wide enough.
+    /// Shown if the terminal is wide enough.
     #[default]
     Auto,
     /// Always, at first.
@@ -170,15 +170,15 @@ pub enum PanelWish {
     Off,
 }
 
-/// What makes itself heard.
+/// Messages that notify the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifyWish {
-    /// Nothing.
+    /// No message at all.
     Off,
-    /// What speaks to one, and direct messages.
+    /// Messages that mention the user, and direct messages.
     Mentions,
-    /// Every message.
+    /// Every single message.
     All,
 }
 
@@ -196,18 +196,18 @@ impl NotifyWish {
         }
     }
 
-    /// What a word stands for.
+    /// Returns the setting of a word.
     #[must_use]
     pub fn of_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|wish| wish.word() == word)
     }
 }
 
-/// `[bell]`
+/// The table `[bell]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bell {
-    /// What rings it.
+    /// Messages that ring it.
     pub when: NotifyWish,
 }
 
@@ -217,13 +217,13 @@ impl Default for Bell {
     }
 }
 
-/// `[notify]`
+/// The table `[notify]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Notify {
-    /// What is shown on the desktop.
+    /// Messages shown on the desktop.
     pub when: NotifyWish,
-    /// By what.
+    /// Way of showing them.
     pub by: NotifyBy,
 }
 
@@ -233,20 +233,20 @@ impl Default for Notify {
     }
 }
 
-/// What shows a notification.
+/// Way of showing a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifyBy {
     /// The tool where there is a desktop, else nothing.
     #[default]
     Auto,
-    /// `notify-send`, `osascript`.
+    /// The program `notify-send` or `osascript`.
     Tool,
     /// The terminal (OSC 9): over ssh it is the one with the desktop.
     Terminal,
 }
 
-/// `[times]`
+/// The table `[times]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Times {
@@ -262,7 +262,7 @@ impl Default for Times {
     }
 }
 
-/// `[input]`
+/// The table `[input]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Input {
@@ -278,13 +278,13 @@ impl Default for Input {
     }
 }
 
-/// `[history]`
+/// The table `[history]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lines {
     /// Lines of one room in memory.
     pub lines: u32,
-    /// What is shown of joins and leaves.
+    /// Display of joins and leaves.
     pub joins: Joins,
 }
 
@@ -294,14 +294,14 @@ impl Default for Lines {
     }
 }
 
-/// What is shown of those who come and go.
+/// Display of members who join and leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Joins {
     /// One line for as many as come and go between two messages.
     #[default]
     Fold,
-    /// Nothing.
+    /// No line at all.
     Hide,
 }
 
@@ -342,7 +342,7 @@ fn keys<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<Strin
 }
 
 impl ScreenSettings {
-    /// Where they are: beside the user's own configuration of a server.
+    /// Returns the path of the file: beside the user's own configuration of a server.
     #[must_use]
     pub fn beside(config: &Path) -> PathBuf {
         config.with_file_name("screen.toml")
@@ -382,7 +382,8 @@ impl TomlFile for ScreenSettings {
     }
 }
 
-/// A format is tried out: what can't be written once never can, and is better told at the start.
+/// Tries a format: one that can't be written once never can, and the error is better reported at
+/// the start.
 fn check_format(format: &str, columns_max: usize) -> Result<(), String> {
     // A Wednesday in September: names of days and months are never longer.
     let longest = jiff::civil::date(2026, 9, 30).at(22, 58, 58, 0);

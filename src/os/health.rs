@@ -1,30 +1,30 @@
-//! What is found out about a machine by somebody who looks for what is wrong.
+//! Facts about a machine for `doctor`, which looks for faults.
 
 use std::path::PathBuf;
 
-/// What kind of thing stands at a path.
+/// Kind of file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
     File,
-    /// A directory.
+    /// A directory, not a link to one.
     Directory,
-    /// A socket.
+    /// A Unix socket.
     Socket,
     /// Anything else; a symbolic link above all.
     Other,
 }
 
-/// What stands at a path.
+/// Properties of the file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// What it is.
+    /// Kind of the file.
     pub kind: FileKind,
-    /// Whose it is.
+    /// Owner of the file.
     pub uid: u32,
-    /// Who may use it, as nine bits and three; none where that is no number.
+    /// Permission bits with setuid, setgid and sticky; none where permissions are not a number.
     pub mode: Option<u32>,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
@@ -37,10 +37,10 @@ pub struct Space {
     pub total_bytes: u64,
 }
 
-/// Where the environment wants a user's sockets.
+/// Directory that the environment names for a user's sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeWish {
-    /// There is no such wish on this platform.
+    /// No such setting on this platform.
     None,
     /// It says nothing.
     Unset,

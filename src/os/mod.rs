@@ -4,24 +4,24 @@
 //!
 //! | file | what it offers |
 //! | --- | --- |
-//! | `access` | who may use a file beside its owner (Windows: access lists are made with the file) |
-//! | `channel` | the broadcast channel's sockets and the self-test of its defences |
-//! | `child` | a command that is run for somebody: its pipes, its end, signals that are handed on to it |
+//! | `access` | access of further users to a file (Windows: access lists are made with the file) |
+//! | `channel` | the broadcast channel's sockets and the self-test of its defenses |
+//! | `child` | a command that is run for a user: its pipes, its end, signals passed on to it |
 //! | `clock` | both clocks |
-//! | `dir` | a directory that is opened once, and what is done in it |
-//! | `drain` | the outputs of a child, copied in order, and what goes on with that after this process |
-//! | `files` | identity, owner and mode of files; names that nobody guesses |
-//! | `health` | what the machine says to somebody who looks for what is wrong |
-//! | `intake` | what comes to a client, from session, broadcast channel and its own threads, waited for at once |
-//! | `lock` | the deciding lock, and asking who holds it |
+//! | `dir` | a directory that is opened once, and the operations in it |
+//! | `drain` | the outputs of a child, copied in order, and by another process after this one |
+//! | `files` | identity, owner and mode of files; names that can't be guessed |
+//! | `health` | facts about the machine for a search for faults |
+//! | `intake` | input of a client: session, broadcast channel, own threads, waited for at once |
+//! | `lock` | the deciding lock, and queries for its holder |
 //! | `memory` | the shared memory of the presence table |
-//! | `peer` | who is at the other end of a session, and when that process ends |
-//! | `place` | where servers live |
-//! | `process` | what a background server does with itself |
-//! | `pty` | a pseudo-terminal for a child, and the terminal of this process while its input goes there |
+//! | `peer` | the process at the other end of a session, and its end |
+//! | `place` | directories of servers |
+//! | `process` | settings of a background server's own process |
+//! | `pty` | a pseudo-terminal for a child; this terminal while its input goes there |
 //! | `random` | random numbers |
-//! | `service` | the service manager: what it is told, what it hands over |
-//! | `stream` | sessions: where a server listens, and the client's end |
+//! | `service` | the service manager: reports to it, sockets from it |
+//! | `stream` | sessions: the server's acceptor, and the client's end |
 //! | `terminal` | the terminal that this process was started in |
 //! | `user` | the user database |
 

@@ -1,13 +1,13 @@
-//! What a lock's holder says of itself, and what asking for a lock gives.
+//! Note of a lock's holder about itself, and result of a query for a lock.
 
 use std::{io, path::PathBuf};
 
-/// What the holder of a lock says of itself in the locked file.
+/// Note of a lock's holder about itself, in the locked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockNote {
-    /// Its process.
+    /// Process id of the holder.
     pub pid: u32,
-    /// Where its socket and its presence table are.
+    /// Directory of its socket and its presence table.
     pub runtime_dir: PathBuf,
 }
 
@@ -25,12 +25,12 @@ pub enum LockError {
     Io(#[from] io::Error),
 }
 
-/// Who holds a lock.
+/// Holder of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockState {
-    /// There is no such file: no server ever lived there.
+    /// No such file: no server ever lived there.
     Absent,
-    /// Nobody; the last holder's note, if it can be read.
+    /// No holder; the last holder's note, if it can be read.
     Free(Option<LockNote>),
     /// A server; its note, if it has written it already.
     Held(Option<LockNote>),

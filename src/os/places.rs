@@ -25,8 +25,8 @@ pub struct Places {
     pub host: bool,
 }
 
-/// Whether what names a server is a directory, and not a plain name: it has a `/` (or whatever this system
-/// divides paths with).
+/// Returns true if the name of a server is a directory and not a plain name: it has a `/` (or
+/// another path separator of this system).
 #[must_use]
 pub fn is_directory(server: &str) -> bool {
     server.contains(std::path::is_separator)
@@ -38,11 +38,12 @@ impl Places {
         Self { runtime: dir.clone(), state: dir, host: false }
     }
 
-    /// The directory that names this server, whatever the surroundings of the process that is told it
+    /// Returns the directory that names this server for any process, whatever its environment
     /// (`MOOT_SERVER`).
     #[must_use]
     pub fn directory(&self) -> &Path {
-        // Where the lock is, it is said where everything else is; a host's server is known by its socket.
+        // Where the lock is, it is said where everything else is; a host's server is known by its
+        // socket.
         if self.host { &self.runtime } else { &self.state }
     }
 
@@ -72,7 +73,7 @@ impl Places {
         self.state.join("lock")
     }
 
-    /// The history.
+    /// Returns the path of the history.
     #[must_use]
     pub fn history(&self) -> PathBuf {
         self.state.join("history.db")
@@ -102,13 +103,14 @@ const FILES: &[&str] = &[
     "server.log",
     "server.log.old",
 ];
-/// Directories that are in them: sockets without a better place, what screens save, and what a file system has of
-/// its own.
+/// Directories that are in them: sockets without a better place, what screens save, and what a file
+/// system has of its own.
 const DIRECTORIES: &[&str] = &["run", "screen", "lost+found"];
 /// A SQLite file says at this byte whose it is.
 const APPLICATION_AT: usize = 68;
 
-/// Returns true if a server can live with that kind of thing under that name; none if no server makes such a name.
+/// Returns true if a server can live with that kind of thing under that name; none if no server
+/// makes such a name.
 fn fits(name: &str, kind: FileKind) -> Option<bool> {
     match name {
         // A file in its place is replaced.
@@ -119,8 +121,8 @@ fn fits(name: &str, kind: FileKind) -> Option<bool> {
     }
 }
 
-/// Checks that a directory is a server's, or is empty: what has another use is not taken over. And that nothing
-/// else is in the place of a file that a server would open.
+/// Checks that a directory is a server's, or is empty: what has another use is not taken over. And
+/// that nothing else is in the place of a file that a server would open.
 pub(super) fn check_entries(dir: &Dir, is_state: bool) -> Result<(), PlaceError> {
     let failed = |source| PlaceError::Io { path: dir.path().to_owned(), source };
     let refuse = |name: &OsStr, why: &str| {
@@ -160,7 +162,7 @@ impl Dir {
     }
 }
 
-/// Why there is no place for a server.
+/// Reason why a server has no place.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// A plain server name that is none.
@@ -168,7 +170,7 @@ pub enum PlaceError {
     Name {
         /// As it was given.
         name: String,
-        /// What is wrong with it.
+        /// Fault of the name.
         why: String,
     },
     /// No home, no state directory.
@@ -184,27 +186,27 @@ pub enum PlaceError {
         .path.display()
     )]
     TooLong {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
         /// Bytes of its path.
         bytes: usize,
         /// Bytes that it may have.
         max: usize,
     },
-    /// Somebody else could take the directory's place.
+    /// Another user could replace the directory.
     #[error("{} is not safe: {why}", .path.display())]
     Unsafe {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason why it is not safe.
         why: String,
     },
     /// Something else is there.
     #[error("{} {why}", .path.display())]
     Taken {
-        /// What is there.
+        /// Path that is taken.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Fault of the thing at the path.
         why: String,
     },
     /// The state directory is on a network file system.
@@ -214,9 +216,9 @@ pub enum PlaceError {
         .path.display()
     )]
     Network {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// What kind.
+        /// Kind of the file system.
         kind: &'static str,
     },
     /// A server can't use the directory, or make it.
@@ -237,15 +239,15 @@ pub enum PlaceError {
     /// The directory can't be made or read.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the system.
         source: io::Error,
     },
 }
 
 impl PlaceError {
-    /// Whether this user may not, rather than the thing being wrong.
+    /// Returns true if this user lacks permission, rather than the thing being wrong.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// So many random bytes.
+/// Returns `N` random bytes.
 ///
 /// # Errors
 /// If the kernel has none.

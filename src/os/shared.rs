@@ -10,36 +10,36 @@ pub const WORD_BYTES: usize = 8;
 /// Name of a member's mailslot, where the broadcast channel is made of them.
 pub type Slot = [u8; 16];
 
-/// Where something comes from.
+/// Origin of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The session.
+    /// Session with the server.
     Session,
     /// The broadcast channel.
     Channel,
 }
 
-/// What comes to a client.
+/// Input of a client.
 #[derive(Debug)]
 pub enum Came<'a> {
     /// Bytes of its session, in order.
     Session(&'a [u8]),
-    /// A datagram of the broadcast channel, sealed. It came while the session stood.
+    /// A datagram of the broadcast channel, sealed. It came before the session ended.
     Datagram(&'a mut [u8]),
     /// The session has ended.
     End,
 }
 
-/// What a process has used.
+/// Resources that a process has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time, microseconds.
     pub cpu_us: u64,
-    /// Memory that it shares with nobody; none if the system does not tell.
+    /// Memory that it does not share, in bytes; none if the system does not report it.
     pub memory_bytes: Option<u64>,
 }
 
-/// What whoever runs a child hears. A signal is what the platform makes of it.
+/// News for the process that runs a child. `S`: signal of the platform.
 #[derive(Debug)]
 pub enum ChildNews<S> {
     /// A child may have ended: it is time to look.
@@ -48,7 +48,7 @@ pub enum ChildNews<S> {
     Signal(S),
 }
 
-/// How a child ended.
+/// End of a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildEnd {
     /// Its exit code, if it ended by itself.
@@ -60,7 +60,7 @@ pub struct ChildEnd {
 /// Why a command did not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotBegun {
-    /// There is no such command.
+    /// No such command.
     NotFound,
     /// It is there and can't be executed.
     NotExecutable,
@@ -68,7 +68,7 @@ pub enum NotBegun {
     NoProcess,
 }
 
-/// What a step of copying a child's outputs did.
+/// Result of a step of copying a child's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStep {
     /// Something was read or written.
@@ -82,9 +82,9 @@ pub enum OutputStep {
 /// Users and groups who may use a file beside its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admitted {
-    /// User ids.
+    /// Ids of the admitted users.
     pub users: Vec<u32>,
-    /// Group ids.
+    /// Ids of the admitted groups.
     pub groups: Vec<u32>,
 }
 
@@ -104,12 +104,12 @@ pub struct ReadWords {
 }
 
 impl ReadWords {
-    /// All words.
+    /// Returns all words.
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
         let words = self.map.len() / WORD_BYTES;
-        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on it,
-        // which read-only memory allows.
+        // SAFETY: page-aligned, that long, alive as long as `self`; only atomic loads are done on
+        // it, which read-only memory allows.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast::<AtomicU64>(), words) }
     }
 }
@@ -117,27 +117,27 @@ impl ReadWords {
 /// Why shared memory can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadWordsError {
-    /// There is no such file.
+    /// No such file.
     #[error("there is none")]
     Absent,
-    /// It is not what it should be.
+    /// Its content is invalid.
     #[error("{0}")]
     Wrong(String),
-    /// From the system.
+    /// Error from the system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Why there is no broadcast channel on this machine.
+/// Reason why this machine has no broadcast channel.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelFault {
     /// The kernel does not do it.
     #[error("this machine does not do it: {0}")]
     Unusable(#[from] io::Error),
-    /// What was sent did not arrive.
+    /// The test datagram did not arrive.
     #[error("what was sent did not arrive")]
     Silent,
-    /// Somebody else can speak in the server's place.
+    /// Another process can send in the server's place.
     #[error("this kernel lets others forge the server's address ({0})")]
     Forged(&'static str),
 }

@@ -8,10 +8,10 @@ use std::{
 
 use crate::os::{self, Intake, PlaceError};
 
-/// Why there is no connection.
+/// Reason why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody listens there.
+    /// No process listens there.
     #[error("no server at {}", .0.display())]
     NoServer(PathBuf),
     /// It does not take connections in time.
@@ -23,28 +23,28 @@ pub enum ConnectError {
         .0.display()
     )]
     Denied(PathBuf),
-    /// Whoever listens there is not whom the directory belongs to.
+    /// The process that listens there does not run as the directory's owner.
     #[error(
         "the server at {} runs as user id {found}, and the directory belongs to {expected}: not trusted",
         .path.display()
     )]
     Untrusted {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
         /// User id of the listener.
         found: u32,
         /// User id of the directory's owner.
         expected: u32,
     },
-    /// Somebody else could have put it there.
+    /// Another user could have put it there.
     #[error(transparent)]
     Place(PlaceError),
-    /// Anything else.
+    /// Any other error.
     #[error("can't connect to {}: {source}", .path.display())]
     Io {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// Error from the system.
         source: io::Error,
     },
 }
@@ -54,7 +54,7 @@ pub enum ConnectError {
 pub struct Connection(os::Client);
 
 impl Connection {
-    /// Connects to the server that listens at a path, and sees to it that it is no impostor.
+    /// Connects to the server that listens at a path, and checks that it is not an impostor.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -86,7 +86,7 @@ impl Connection {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    /// If a system call fails; `WouldBlock` or `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         self.0.read(to)
     }
@@ -94,29 +94,29 @@ impl Connection {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
         self.0.write_all(from)
     }
 
-    /// Bounds the time of one read; none: for ever.
+    /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_read_timeout(timeout)
     }
 
-    /// Bounds the time of one write; none: for ever.
+    /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_write_timeout(timeout)
     }
 
-    /// From now on what comes by it is waited for together with what its server sends from a port, if that
-    /// has one.
+    /// From now on what comes by it is waited for together with what its server sends from a port,
+    /// if that has one.
     ///
     /// # Errors
     /// If descriptors or threads have run out.

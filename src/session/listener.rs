@@ -17,19 +17,21 @@ use crate::os;
 pub struct Listener(os::Acceptor);
 
 impl Listener {
-    /// Listens at a path, which appears in its place whole. The caller holds the lock that says that no
-    /// other server lives there.
+    /// Listens at a path, which appears in its place whole. The caller holds the lock that says
+    /// that no other server lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         os::Acceptor::bind(path, everybody).map(Self)
     }
 
-    /// Takes sessions at a socket that a service manager made, and keeps when this server has ended.
+    /// Takes sessions at a socket that a service manager made, and keeps when this server has
+    /// ended.
     ///
     /// # Errors
-    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    /// If it is anything but a listening socket at this path. Must be called within a tokio
+    /// runtime.
     pub fn take_over(handed: os::HandedOver, path: &Path) -> io::Result<Self> {
         os::Acceptor::take_over(handed, path).map(Self)
     }
@@ -37,7 +39,7 @@ impl Listener {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of descriptors above all.
+    /// If a system call fails; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<Accepted> {
         self.0.accept().await.map(Accepted)
     }
@@ -64,7 +66,7 @@ impl Listener {
         self.0.is_handed_over()
     }
 
-    /// Takes it out of its place, if it is still this one that stands there.
+    /// Removes the socket from its place, if the place still holds this one.
     pub fn unlink(&self) {
         self.0.unlink();
     }
@@ -81,18 +83,18 @@ impl Drop for Accepted {
 }
 
 impl Accepted {
-    /// Who the kernel says is at the other end.
+    /// Returns the ids of the other end, as the kernel reports them.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<os::PeerIds> {
         os::peer_ids(self.socket())
     }
 
-    /// Something that tells when the process at the other end ends.
+    /// Returns a notice of the end of the process at the other end.
     ///
     /// # Errors
-    /// From the system; also if it has ended already.
+    /// If a system call fails; also if it has ended already.
     pub fn process_end(&self, pid: u32) -> io::Result<os::ProcessEnd> {
         os::ProcessEnd::of_peer(self.socket(), pid)
     }
@@ -102,7 +104,7 @@ impl Accepted {
         os::hang_up(&self.0);
     }
 
-    /// Says something to somebody who is not let in, as far as it is taken at once.
+    /// Writes a message to a client that is not admitted, as far as it is taken at once.
     pub fn say_at_once(&self, bytes: &[u8]) {
         os::say_at_once(&self.0, bytes);
     }

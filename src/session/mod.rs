@@ -1,6 +1,7 @@
 //! Sessions: one bidirectional connection of a process with the server.
 //!
-//! A Unix socket, or a named pipe on Windows. Here are the two ends; what travels on them is `wire`.
+//! A Unix socket, or a named pipe on Windows. Here are the two ends; what travels on them is
+//! `wire`.
 
 mod connect;
 mod listener;

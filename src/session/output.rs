@@ -1,4 +1,5 @@
-//! What waits for one session's socket: bounded by its owner, batches shared with other sessions and not copied.
+//! Pending output of one session's socket: bounded by its owner, batches shared with other sessions
+//! and not copied.
 
 use std::{collections::VecDeque, io::IoSlice, rc::Rc};
 
@@ -6,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::faults::{Fault, planted};
 
-/// Small frames are gathered into one buffer of about so many bytes.
+/// Approximate size of the buffer into which small frames are gathered, in bytes.
 const GATHER_BYTES: usize = 16 * 1024;
 /// Pieces that one write takes.
 const SLICES: usize = 8;
@@ -39,7 +40,7 @@ pub struct Output {
     waiting: usize,
     /// Bytes of pieces that no other session shares.
     own: usize,
-    /// What the ledger has of bytes that no other session shares.
+    /// Bytes that no other session shares, as counted by the ledger.
     counted: usize,
     /// Shared pieces that the ledger does not have yet, the last ones.
     uncounted: usize,
@@ -54,7 +55,7 @@ impl Output {
         self.waiting
     }
 
-    /// Whether nothing waits.
+    /// Returns true if no bytes wait.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting == 0
@@ -81,7 +82,7 @@ impl Output {
         }
     }
 
-    /// What to write next, one after another; empty if nothing waits.
+    /// Returns the pieces to write next, one after another; empty if nothing waits.
     #[must_use]
     pub fn front(&self) -> [IoSlice<'_>; SLICES] {
         let mut pieces = self.pieces.iter().map(Piece::bytes);
@@ -92,7 +93,7 @@ impl Output {
         })
     }
 
-    /// So many bytes of [`Output::front`] were written.
+    /// Records that `bytes` bytes of [`Output::front`] were written.
     pub fn advance(&mut self, bytes: usize) {
         self.written += bytes;
         self.waiting -= bytes;
@@ -126,15 +127,16 @@ impl Output {
     }
 }
 
-/// Bytes of memory that sessions keep, by user. A frame that several sessions of one user keep counts once, and
-/// one that sessions of several users keep counts for each of them: whoever else lets it go, it is paid for.
+/// Bytes of memory that sessions keep, by user. A frame that several sessions of one user keep
+/// counts once, and one that sessions of several users keep counts for each of them: it stays paid
+/// for when others let it go.
 #[derive(Debug, Default)]
 pub struct Ledger(FxHashMap<u32, Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
     bytes: usize,
-    /// How many sessions keep a frame, by its address, which is its own as long as one does.
+    /// Number of sessions that keep a frame, by its address, which is its own as long as one does.
     frames: FxHashMap<*const u8, u32>,
 }
 
@@ -145,7 +147,8 @@ impl Ledger {
         self.0.get(&uid).map_or(0, |kept| kept.bytes)
     }
 
-    /// Counts what one session of a user keeps now: its output, and so many bytes of unfinished input.
+    /// Counts the memory that one session of a user keeps now: its output, and `input_bytes` bytes
+    /// of unfinished input.
     pub fn count(&mut self, uid: u32, output: &mut Output, input_bytes: usize) {
         let own = output.own + input_bytes;
         if own == output.counted && output.uncounted == 0 && output.gone.is_empty() {

@@ -35,7 +35,7 @@ use crate::{
 
 /// Threads that members share, at most.
 const THREADS_MAX: usize = 8;
-/// How long a thread of members waits before it looks whether it is to end.
+/// Time that a thread of members waits before it looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) enum Members {
@@ -84,7 +84,7 @@ impl Members {
         Ok(())
     }
 
-    /// What they have seen; none while they can't be asked.
+    /// Returns what they have seen; none while they can't be asked.
     pub(super) fn seen(&self) -> Option<Seen> {
         match self {
             Self::Threads(threads) => Some(threads.seen()),
@@ -108,7 +108,7 @@ impl Members {
         }
     }
 
-    /// Waits until each has seen so many messages, or nothing comes any more; then they leave.
+    /// Waits until each has seen `messages` messages, or nothing comes any longer; then they leave.
     pub(super) fn drain(
         self,
         messages: u64,
@@ -324,7 +324,7 @@ fn ask_all(all: &mut [Process], question: &str) -> Result<Seen, Failure> {
     Ok(seen)
 }
 
-/// What such a process does until its standard input ends.
+/// Runs such a process until its standard input ends.
 pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Result<Exit, Failure> {
     let tally = Tally::new(every, BENCH_SENDERS_MAX);
     let mut member = member(context, room)?;
@@ -367,7 +367,7 @@ pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Res
     }
 }
 
-/// What came by the mailbox, if that woke it; the end of the session is a failure.
+/// Returns the letter of the mailbox, if that woke it; the end of the session is a failure.
 fn letter<T>(wake: Wake<T>) -> Result<Option<Option<T>>, Failure> {
     match wake {
         Wake::Extra(letter) => Ok(Some(letter)),
@@ -391,7 +391,7 @@ fn read_questions(to: &Postbox<String>) {
     }
 }
 
-/// Goes on until so many messages came, or time is out.
+/// Goes on until the ordered number of messages came, or their time has passed.
 fn drain(member: &mut Member, tally: &Tally, orders: &str) -> Result<(), Failure> {
     let mut numbers = orders.split(' ').map(|n| n.parse::<u64>().unwrap_or(0));
     let (messages, secs) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

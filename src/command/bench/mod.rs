@@ -31,9 +31,9 @@ use crate::{
 
 /// Before it is measured: channels are proven, buffers are grown.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// How often it is said how far it is.
+/// Interval between reports of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// How long the last message may take to its last member.
+/// Maximum time for the last message to reach its last member.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failure> {
@@ -78,7 +78,8 @@ fn make_room(control: &mut Link, history: bool) -> Result<RoomName, Failure> {
     }
 }
 
-/// The room's number: a sender that is still at it does not make the room anew once it is gone.
+/// Returns the room's number: a sender that still runs does not make the room again once it is
+/// gone.
 fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> {
     match control.ask(&Request::Open { target: Target::Room(room.clone()) })? {
         Reply::Opened(info) => Ok(info.tag),
@@ -86,7 +87,7 @@ fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> 
     }
 }
 
-/// What was measured.
+/// Results of a measurement.
 struct Measured {
     seconds: f64,
     deliveries: u64,
@@ -177,7 +178,7 @@ fn micros(us: u64) -> String {
     }
 }
 
-/// What is told at the end.
+/// Report at the end.
 struct Report<'a> {
     args: &'a BenchArgs,
     broadcast: String,

@@ -81,12 +81,12 @@ impl Senders {
         Ok(all)
     }
 
-    /// Whether one of them has ended before it was to.
+    /// Returns true if one of them has ended before it was to.
     pub(super) fn have_failed(&self) -> bool {
         self.threads.iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits until everything that was sent stands; gives how many messages that are.
+    /// Waits until everything that was sent is acknowledged; gives the number of messages.
     pub(super) fn stop(mut self) -> Result<u64, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let mut sent = 0;
@@ -109,7 +109,7 @@ impl Drop for Senders {
 
 struct Sender {
     link: Link,
-    /// A server that hangs must not keep this command for ever.
+    /// Time limit for an answer: a server that hangs must not keep this command forever.
     answer_within: Duration,
     number: u32,
     stream: StreamTag,
@@ -180,14 +180,14 @@ impl Sender {
                 sent += lines as u64;
             }
             let next = began + every.mul_f64(sent as f64);
-            // A slow rate is no reason to be late at the end.
+            // A slow rate does not excuse being late at the end.
             let pause = next.saturating_duration_since(Instant::now());
             std::thread::sleep(pause.min(Duration::from_millis(100)));
         }
         Ok(())
     }
 
-    /// Says so many texts, each with its time.
+    /// Sends `lines` texts, each with its time.
     fn submit(&mut self, lines: usize, stamp_us: impl Fn(usize) -> u64) -> Result<(), LinkError> {
         let (number, first) = (self.number, self.counter);
         for (at, text) in self.texts.chunks_exact_mut(self.size).take(lines).enumerate() {

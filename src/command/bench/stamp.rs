@@ -1,4 +1,4 @@
-//! What the texts of a benchmark say: who sent it, the how-manieth of that sender it is, and when.
+//! Content of a benchmark's texts: the sender, its counter of texts, and the time.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -10,8 +10,8 @@ use crate::{chat::batch::MessageRef, os};
 
 /// Bytes of a stamp: sender (8 hexadecimal digits), counter (8), monotonic microseconds (16).
 pub(super) const STAMP_BYTES: usize = 32;
-/// At full speed one of so many messages tells how long it took: a look at the clock costs as much
-/// as a message.
+/// At full speed one of `SAMPLED` messages is measured: a look at the clock costs as much as a
+/// message.
 const SAMPLED: u64 = 64;
 
 /// Writes a stamp into the beginning of a text.
@@ -45,12 +45,12 @@ fn unhex(digits: &[u8; 16]) -> u64 {
     half(high) << 32 | half(low)
 }
 
-/// What one thread's members saw; read by others while they go on.
+/// Messages that one thread's members saw; read by other threads meanwhile.
 #[derive(Debug)]
 pub(super) struct Tally {
     deliveries: AtomicU64,
     disordered: AtomicU64,
-    /// How long messages took, while that is measured.
+    /// Latencies of messages, while they are measured.
     latencies: Mutex<Latencies>,
     pub(super) measures: AtomicBool,
     every: bool,
@@ -58,8 +58,8 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// `every`: each message's latency counts, not only a sample's. What does not come from one of
-    /// so many senders is not counted: anybody may say something in the room.
+    /// `every`: each message's latency counts, not only a sample's. A message that is not from one
+    /// of the `senders` senders is not counted: any user may send to the room.
     pub(super) fn new(every: bool, senders: u32) -> Arc<Self> {
         Arc::new(Self {
             deliveries: AtomicU64::new(0),
@@ -82,7 +82,7 @@ impl Tally {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a member of this thread does with each message.
+    /// Returns the function that a member of this thread calls for each message.
     pub(super) fn tap(self: &Arc<Self>) -> impl FnMut(&MessageRef<'_>) + Send + 'static {
         let tally = Arc::clone(self);
         // The next counter of each sender.

@@ -1,4 +1,4 @@
-//! What the facts mean, each check in plain words. Pure: the same facts give the same findings.
+//! Meaning of the facts, each check in plain words. Pure: the same facts give the same findings.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::{
     server::Status,
 };
 
-/// How something is.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Ok,
@@ -50,13 +50,13 @@ pub(super) enum Fix {
     End(PathBuf),
 }
 
-/// What a check found.
+/// Finding of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) name: &'static str,
     pub(super) state: State,
     pub(super) text: String,
-    /// What to do.
+    /// Advice to the user; empty if none is needed.
     pub(super) advice: String,
     pub(super) fix: Option<Fix>,
 }
@@ -100,7 +100,7 @@ impl Finding {
         }
     }
 
-    /// Whether something is still wrong.
+    /// Returns true if something is still wrong.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Warning | State::Problem)
     }
@@ -108,7 +108,7 @@ impl Finding {
 
 type Check = fn(&Facts, &Places) -> Vec<Finding>;
 
-/// Of a server's places, in the order in which they are told.
+/// Checks of a server's places, in the order of the report.
 const OF_PLACES: [Check; 11] = [
     directories,
     network_file_system,
@@ -123,7 +123,7 @@ const OF_PLACES: [Check; 11] = [
     log,
 ];
 
-/// All findings.
+/// Returns the findings of all checks.
 pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     let mut all = vec![user(facts), place(facts), runtime_wish(facts), configuration(facts)];
     if let Ok(places) = &facts.places {
@@ -377,7 +377,7 @@ fn answered(status: &Status) -> Vec<Finding> {
         status.pid, status.uptime_s, status.sessions
     );
     let mut all = vec![Finding::ok("server", text)];
-    // What it says of broadcast is told there.
+    // Statements about broadcast are reported there.
     for what in status.degraded.iter().filter(|what| !is_of_broadcast(what)) {
         let advice = "see the room on its disk (below) and its log";
         all.push(Finding::problem("server", format!("it is degraded: {what}"), advice));
@@ -463,7 +463,7 @@ fn owners(facts: &Facts, places: &Places) -> Vec<Finding> {
     if facts.everybody || !facts.may_change() {
         return Vec::new();
     }
-    // Whoever serves here may hold a socket for this user.
+    // A server of another user here may hold a socket for this user.
     let is_foreign =
         |thing: &&Thing| thing.look.uid != facts.uid && thing.look.kind == FileKind::File;
     let foreign: Vec<_> = facts.things.iter().filter(is_foreign).collect();

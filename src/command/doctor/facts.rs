@@ -1,4 +1,4 @@
-//! What there is to be seen, without a word of judgement. Nothing is started, written or held.
+//! Visible facts, without a word of judgment. Nothing is started, written or held.
 
 use std::{
     io,
@@ -77,11 +77,11 @@ pub(super) struct Thing {
     pub(super) what: &'static str,
     pub(super) path: PathBuf,
     pub(super) look: Look,
-    /// Whether a host's server shows it to everybody.
+    /// A host's server shows it to every user.
     pub(super) shared: bool,
 }
 
-/// Who holds the lock.
+/// Holder of the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
@@ -89,7 +89,7 @@ pub(super) enum Holder {
     Unknown(String),
 }
 
-/// What a server said when it was asked.
+/// Answer of a server.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     Status(Box<Status>),
@@ -97,7 +97,7 @@ pub(super) enum Answer {
     Silence,
     /// It does not admit this user.
     Denied,
-    /// Another reason.
+    /// Any other error.
     Failed(String),
 }
 
@@ -123,7 +123,7 @@ pub(super) struct Facts {
     pub(super) is_unreachable: bool,
     /// The file of this program, which a command that starts a server needs.
     pub(super) program: Result<(), String>,
-    /// None if there is nobody to ask.
+    /// None if no server can be asked.
     pub(super) answer: Option<Answer>,
     /// A service manager listens at the socket in place of a server.
     pub(super) is_listening: bool,
@@ -153,7 +153,7 @@ impl Facts {
         facts
     }
 
-    /// What does not depend on a server.
+    /// Collects the facts that do not depend on a server.
     fn of_machine(global: &Global, places: Result<Places, PlaceError>) -> Self {
         let host = places.as_ref().is_ok_and(|places| places.host);
         let config = Settings::load(global.config.as_deref(), &os::config_path(host));
@@ -208,7 +208,7 @@ impl Facts {
             self.space = Some(os::space_at(above.path()).map_err(|e| e.to_string()));
         }
         self.things = self.things(places);
-        // Whoever made the lock said with its mode for whom the server is.
+        // The mode of the lock says for which users the server is.
         let lock = self.things.iter().find(|thing| thing.path == places.lock());
         self.everybody |= lock.is_some_and(|lock| lock.look.mode.is_some_and(|m| m & 0o004 != 0));
         self.holder = holder(places);
@@ -270,7 +270,7 @@ impl Facts {
         look.as_ref().ok().map(|look| look.uid)
     }
 
-    /// What is at a path in one of the directories.
+    /// Returns the properties of a path in one of the directories.
     fn look_at(&self, path: &Path) -> Option<Look> {
         let dir = self.dirs.iter().find(|dir| path.parent() == Some(&dir.path))?;
         dir.there()?.look_at(path.file_name()?).ok()
@@ -300,7 +300,7 @@ impl Facts {
             .collect()
     }
 
-    /// What servers had on its way into its place when they were killed.
+    /// Returns the files that servers had on their way into place when they were killed.
     fn strays(&self, places: &Places) -> Vec<PathBuf> {
         let runtime = self.dirs.iter().find(|dir| dir.path == places.runtime);
         let names = runtime.and_then(|dir| dir.there()?.names().ok()).unwrap_or_default();
@@ -311,7 +311,8 @@ impl Facts {
     }
 }
 
-/// Returns true if a file may be removed where no server is: a socket or table, or one on its way into its place.
+/// Returns true if a file may be removed where no server is: a socket or table, or one on its way
+/// into its place.
 pub(super) fn is_left_over(places: &Places, path: &Path, look: &Look) -> bool {
     let is_kind = |kind| look.kind == kind || look.kind == FileKind::File;
     (path == places.socket() && is_kind(FileKind::Socket))

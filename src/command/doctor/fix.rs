@@ -1,7 +1,8 @@
-//! What `--fix` does: it removes what dead servers left, takes back permissions, and ends a server that no client
-//! can connect to. Nothing else.
+//! Repairs of `--fix`: it removes files that dead servers left, takes back permissions, and ends a
+//! server that no client can connect to. Nothing else.
 //!
-//! It acts in the directories that were opened when they were looked at, and only in this user's own.
+//! It acts in the directories that were opened when they were looked at, and only in this user's
+//! own.
 
 use std::{
     ffi::OsStr,
@@ -16,9 +17,9 @@ use super::{
 };
 use crate::os::{self, Lock, LockError, LockNote, LockState};
 
-/// How long whoever listens at a socket after all may take to show it.
+/// Time for a process that listens at a socket after all to show it.
 const CONNECT: Duration = Duration::from_millis(200);
-/// How long a server may take to end, and how often is looked.
+/// Time for a server to end, and the interval between looks.
 const END: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -65,7 +66,7 @@ impl<'a> Fixer<'a> {
         dir.set_mode(name, mode).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    /// Removes what nobody uses. The lock is held meanwhile: no server starts, and none is there.
+    /// Removes an unused file. The lock is held meanwhile: no server starts, and none is there.
     fn remove(&self, path: &Path) -> Result<(), String> {
         let places = self.0.places.as_ref().map_err(ToString::to_string)?;
         let lock = places.lock();
@@ -105,7 +106,8 @@ impl<'a> Fixer<'a> {
     }
 }
 
-/// Whether anybody takes connections there: in another container, or where it can't be seen otherwise.
+/// Returns true if a process takes connections there: in another container, or where it can't be
+/// seen otherwise.
 fn is_taken(socket: &Path) -> bool {
     match os::Client::connect(socket, CONNECT) {
         Err(e) => !matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound),

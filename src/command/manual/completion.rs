@@ -47,12 +47,12 @@ const VARIABLE: &str = "MOOT_COMPLETE";
 /// Bash divides words where the program does not: its script is our own.
 const BASH: &str = include_str!("moot.bash");
 
-/// How long a server is waited for, while its user waits for the shell.
+/// Time that a server is waited for, while its user waits for the shell.
 const SERVER_WAITS: Duration = Duration::from_millis(300);
 /// Newest messages of a room whose ids are offered.
 const NEWEST_MESSAGES: u64 = 20;
 
-/// What a shell reads to ask this program from then on.
+/// Returns the script by which a shell asks this program from then on.
 pub(super) fn script(shell: &str) -> Result<String, String> {
     if shell == "bash" {
         return Ok(BASH.replace("VARIABLE", VARIABLE));
@@ -111,7 +111,7 @@ fn answer(shell: &OsStr) -> io::Result<String> {
     Ok(kept.take(COMPLETIONS_MAX).map(|line| format!("{line}\n")).collect())
 }
 
-/// Which server's names are offered, and how a user is written.
+/// Server whose names are offered, and form of a user's name.
 #[derive(Debug, Clone)]
 struct Offer {
     server: Option<String>,
@@ -122,7 +122,7 @@ struct Offer {
     target: Option<Target>,
 }
 
-/// What a name can be.
+/// Kinds of names that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wanted {
     rooms: bool,
@@ -131,7 +131,8 @@ struct Wanted {
 }
 
 impl Offer {
-    /// The server that the line names before the word that is completed, else that of the environment.
+    /// The server that the line names before the word that is completed, else that of the
+    /// environment.
     fn of(words: &[OsString], index: usize) -> Self {
         let mut server = env::var("MOOT_SERVER").ok();
         let mut before = words.iter().take(index).map(|word| word.to_string_lossy());

@@ -1,5 +1,5 @@
-//! Examples of each command: the one place from which help and manual pages have them, and from which a
-//! test runs them word for word (`tests/program/examples.rs`).
+//! Examples of each command: the one place from which help and manual pages have them, and from
+//! which a test runs them word for word (`tests/program/examples.rs`).
 
 /// Lines of a shell, by command; what is to be said about one follows as the shell's own comment.
 pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
@@ -230,7 +230,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What else is to be said of a command, after its examples.
+/// Further remarks on a command, after its examples.
 const REMARKS: &[(&str, &str)] = &[
     (
         "send",
@@ -311,7 +311,7 @@ pub(super) fn of(command: &str) -> &'static [&'static str] {
     EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, lines)| lines)
 }
 
-/// What else there is to say of it.
+/// Returns the further remark on a command.
 pub(super) fn remark(command: &str) -> Option<&'static str> {
     REMARKS.iter().find(|(name, _)| *name == command).map(|(_, text)| *text)
 }

@@ -1,7 +1,7 @@
 //! The commands by what people want to do, and what they type when they mean one of them.
 
-/// A heading and the commands under it, in the order in which `moot help` shows them. Each command stands
-/// in one group; a name that no command has yet is passed over.
+/// A heading and the commands under it, in the order in which `moot help` shows them. Each command
+/// is in one group; a name that no command has yet is passed over.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Talk", &["join", "send", "listen"]),
     ("What was said", &["read", "history", "search", "export"]),
@@ -14,7 +14,8 @@ pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Help", &["completions", "man", "help"]),
 ];
 
-/// What people type that is no command here, and what they mean. They are told, and nothing is run.
+/// Words that people type for a command, and the command they mean. It is suggested, and nothing is
+/// run.
 pub(super) const MEANT: &[(&str, &str)] = &[
     ("ack", "notices ack"),
     ("alert", "announce"),

@@ -1,4 +1,4 @@
-//! Help as `moot help` shows it: commands by purpose, examples, and what somebody meant who typed another word.
+//! Help as `moot help` shows it: commands by purpose, examples, and suggestions for unknown words.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ pub(in crate::command) fn dress(command: Command) -> Command {
     command.help_template(StyledStr::from(template)).after_help(after_top())
 }
 
-/// What a word means that is no command, if many use it so.
+/// Returns the command that is meant by a word that is not one, if many use it so.
 pub(in crate::command) fn suggestion_for(word: &str, command: &Command) -> Option<&'static str> {
     let word = word.to_lowercase();
     let (_, meant) = MEANT.iter().find(|(typed, _)| *typed == word)?;
@@ -78,7 +78,7 @@ fn rows(commands: &[(&'static str, String)], name: impl Fn(&str) -> String) -> V
     lines
 }
 
-/// A text in lines of at most so many columns, cut at spaces.
+/// Returns a text in lines of at most `columns` columns, cut at spaces.
 pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! What moot says of itself: help by what people want to do, manual pages, completion on the command line.
+//! Documentation of moot in itself: help by purpose, manual pages, completion on the command line.
 
 mod completion;
 mod examples;

@@ -22,11 +22,11 @@ pub(super) const KEYS: &str = "moot-keys";
 /// A manual page.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// `moot-room-create`
+    /// Name of the page, such as `moot-room-create`.
     pub(super) name: String,
     /// Section of the manual: 1 for commands.
     pub(super) section: u8,
-    /// In roff.
+    /// Content in roff.
     pub(super) text: String,
 }
 
@@ -61,7 +61,7 @@ const FILES: &[(&str, &str)] = &[
     ("$XDG_STATE_HOME/moot/screen", "Drafts, and what was set for a room on the screen."),
 ];
 
-/// What the page of these words is called.
+/// Returns the name of the page of these words.
 pub(super) fn name(words: &[String]) -> String {
     let parts: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
     ["moot"].into_iter().chain(parts).collect::<Vec<_>>().join("-")
@@ -208,7 +208,7 @@ fn item(roff: &mut Roff, name: &str, means: &str) {
     roff.control("TP", []).text([italic(name)]).text([roman(means)]);
 }
 
-/// The parts of a command, else those that stand beside it in its group; and moot itself.
+/// Returns the parts of a command, else those beside it in its group; and moot itself.
 fn see_also(command: &Command, words: &str, top: &Command) -> Vec<String> {
     let mut others: Vec<String> = Vec::new();
     let (parent, _) = words.rsplit_once(' ').unwrap_or(("", words));

@@ -1,4 +1,4 @@
-//! What becomes of a command's output in a room: bytes in, texts out. Pure: time is an argument.
+//! Way of a command's output into a room: bytes in, texts out. Pure: time is an argument.
 
 use std::{
     collections::VecDeque,
@@ -19,22 +19,22 @@ use crate::{
     },
 };
 
-/// What showing a byte takes at most: a control character is written out in six.
+/// Maximum bytes of a shown byte: a control character is written out in six.
 const SHOWN_BYTES_PER_BYTE: usize = 6;
 
-/// Which of its outputs a command wrote to.
+/// Output that a command wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Output = 0,
     Error = 1,
 }
 
-/// What of the output is said.
+/// Part of the output that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     /// All, as it comes.
     All,
-    /// The last so many lines, at the end.
+    /// The last N lines, at the end.
     Last(u64),
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Batch {
     since: Option<Instant>,
     /// Nothing is said before.
     not_before: Option<Instant>,
-    /// What was dropped and not told yet.
+    /// Dropped output that was not reported yet.
     left_out: Amount,
     /// All that was dropped.
     lost: Amount,
@@ -112,7 +112,7 @@ impl Batch {
         self.total
     }
 
-    /// What was left out of what should have been said.
+    /// Returns the amount that was dropped and should have been sent.
     pub(super) fn lost(&self) -> Amount {
         self.lost
     }
@@ -191,7 +191,7 @@ impl Batch {
         }
     }
 
-    /// Drops whole lines of so many bytes at least.
+    /// Drops whole lines of at least `bytes` bytes.
     fn drop_oldest(&mut self, bytes: usize) {
         let end = self.waiting.range(bytes - 1..).position(|b| *b == b'\n');
         let bytes = end.map_or(self.waiting.len(), |end| bytes + end);
@@ -217,7 +217,7 @@ impl Batch {
         Some(self.not_before.map_or(due, |at| due.max(at)))
     }
 
-    /// What is to be said now. Once the output has ended, everything is, at once.
+    /// Returns the text that is due now. Once the output has ended, everything is, at once.
     pub(super) fn take(&mut self, now: Instant) -> Option<String> {
         if !self.ended {
             self.due().filter(|due| *due <= now)?;
@@ -244,7 +244,7 @@ impl Batch {
         }
     }
 
-    /// No more comes: what is left of it is to be said.
+    /// Ends the output: the rest of it is to be sent.
     pub(super) fn end(&mut self, now: Instant) {
         self.ended = true;
         for at in 0..self.partials.len() {
@@ -262,7 +262,7 @@ impl Batch {
         }
     }
 
-    /// What is left is not to be said.
+    /// Drops the rest: it is not to be sent.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
         self.since = None;
@@ -273,7 +273,7 @@ impl Batch {
     fn keep_last(&mut self, lines: u64) {
         let here = self.waiting.iter().filter(|b| **b == b'\n').count() as u64;
         if here < lines {
-            // Some of the last ones were dropped: of those it is told.
+            // Some of the last ones were dropped: those are reported.
             let lacks = self.left_out.lines.min(lines - here);
             self.left_out = Amount { lines: lacks, bytes: 0 };
             self.lost = self.left_out;
@@ -346,15 +346,15 @@ fn first_piece(line: &[u8]) -> (String, usize) {
     unreachable!("no byte takes more to be shown")
 }
 
-/// Where in a line its last state stands: what was written over it with carriage returns is not
-/// seen.
+/// Returns the range of a line's last state: text that was written over with carriage returns is
+/// not seen.
 fn last_state(line: &[u8]) -> std::ops::Range<usize> {
     let end = line.iter().rposition(|b| *b != b'\r').map_or(0, |at| at + 1);
     let start = line[..end].iter().rposition(|b| *b == b'\r').map_or(0, |at| at + 1);
     start..end
 }
 
-/// How many of the bytes are before a character that is not complete.
+/// Returns the number of bytes before a character that is not complete.
 fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len() - bytes.len().min(3);
     for at in (tail..bytes.len()).rev() {
@@ -370,7 +370,8 @@ fn whole_characters(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// As it is shown in a room: what is no UTF-8 as `\xNN`, control characters as everywhere.
+/// Returns bytes as they are shown in a room: invalid UTF-8 as `\xNN`, control characters as
+/// everywhere.
 fn made_visible(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -1,8 +1,8 @@
 //! `moot run`: a command, with its output in a room.
 //!
-//! The command comes first: nothing that the server does or does not do is seen by it. One thread for each
-//! of its outputs passes that through and leaves it in the outbox, which has a bound; one talks; one tells
-//! of signals; the main one waits for the command's end.
+//! The command comes first: nothing that the server does or does not do is seen by it. One thread
+//! for each of its outputs passes that through and leaves it in the outbox, which has a bound; one
+//! talks; one tells of signals; the main one waits for the command's end.
 
 mod amount;
 mod batch;
@@ -57,13 +57,13 @@ use crate::{
 
 /// News that may wait for the main thread.
 const NEWS_AHEAD: usize = 16;
-/// How often whoever reads a pipe is woken until he has noticed.
+/// Interval at which the reader of a pipe is woken until it has noticed.
 const WAKE_EVERY: Duration = Duration::from_millis(50);
 
 /// An output of the command, and the file that it is passed through to, if it is.
 type Passed = (OwnedPipe, Option<File>, Stream);
 
-/// What the main thread waits for.
+/// News that the main thread waits for.
 enum News {
     Child(ChildNews<Caught>),
     /// Outputs have ended for us.
@@ -116,7 +116,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Exit, Failure> {
         is_shown: false,
     };
     let code = run.complete(places.as_ref(), signals, letters)?;
-    // The signal that this process got ended the command: whoever sent it sees the same of both.
+    // The signal that this process got ended the command: its sender sees the same of both.
     if run.is_ended_by_own_signal() && code != i32::from(Exit::Interrupted.code()) {
         interrupt::exit_by_signal();
     }
@@ -132,7 +132,8 @@ fn keep(args: &RunArgs) -> Keep {
     }
 }
 
-/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command comes first.
+/// Makes the spool of `--chronic`. Without one the output is shown at once, because the command
+/// comes first.
 fn spool(context: &Context) -> Option<SharedSpool> {
     let spool = SharedSpool::new();
     let warn = |e: &io::Error| {
@@ -169,13 +170,14 @@ struct Run<'a> {
     open: usize,
     /// Why our own output could not be written.
     unpassed: Option<io::Error>,
-    /// The processes that still hold an output open, as far as they are known; none if it has ended.
+    /// The processes that still hold an output open, as far as they are known; none if it has
+    /// ended.
     holders: Option<Vec<u32>>,
     began: Instant,
     /// Its time was out before it ended.
     is_late: bool,
     kill_at: Option<Instant>,
-    /// Somebody wants it to end, and the command has.
+    /// A signal asked it to end, and the command has.
     is_hurried: bool,
     /// Everything was said, or can't be.
     is_said: bool,
@@ -229,8 +231,8 @@ impl Run<'_> {
         Ok(self.exit_code(&outcome))
     }
 
-    /// Begins the command, and returns its outputs, each with the file that it is passed through to. It gets its
-    /// three standard descriptors, and nothing of ours.
+    /// Begins the command, and returns its outputs, each with the file that it is passed through
+    /// to. It gets its three standard descriptors, and nothing of ours.
     fn spawn(&mut self, places: Option<&Places>) -> io::Result<(Child, Vec<Passed>)> {
         let mut command = Command::new(&self.args.command[0]);
         command.args(&self.args.command[1..]).env("MOOT_ROOM", self.args.target.to_string());
@@ -316,7 +318,7 @@ impl Run<'_> {
         let tell = self.tell.clone();
         spawn("moot-talk", move || {
             talker.run(&letters);
-            // Nobody wants to know any more, if it fails.
+            // If that fails, the news is no longer wanted.
             let _ = tell.send(News::Talked);
         })
     }
@@ -369,8 +371,8 @@ impl Run<'_> {
         Output::set_raw(self.pty.as_ref().is_some_and(Pty::is_raw));
     }
 
-    /// Shows the output of a command that failed, and waits for that as long as no signal asks this process to end:
-    /// its reader may be slow.
+    /// Shows the output of a command that failed, and waits for that as long as no signal asks this
+    /// process to end: its reader may be slow.
     fn show_output(&mut self) -> Result<(), Failure> {
         let Some(spool) = self.spool.clone() else { return Ok(()) };
         let (tell, json) = (self.tell.clone(), self.context.global.json);
@@ -383,7 +385,7 @@ impl Run<'_> {
             if let Some((bytes, e)) = spool.unsaved() {
                 warn(words::not_shown(bytes, Some(e)));
             }
-            // Nobody is left to tell if that fails.
+            // If that fails, the news is no longer wanted.
             let _ = tell.send(News::Shown(shown));
         };
         spawn("moot-show", show).map_err(|e| own_fault("can't start a thread", &e))?;
@@ -393,8 +395,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Until its outputs have ended. A process that still has them open is waited for a moment only, and left to
-    /// another process; a slow reader of our output gets all of it.
+    /// Until its outputs have ended. A process that still has them open is waited for a moment
+    /// only, and left to another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
         let mut until: Option<Instant> = None;
         while self.open > 0 && until.is_none_or(|until| until > Instant::now()) {
@@ -412,7 +414,7 @@ impl Run<'_> {
         }
     }
 
-    /// Until everything stands, or it has taken too long.
+    /// Waits until everything is acknowledged, or it has taken too long.
     fn wait_until_said(&mut self) {
         let ended = Instant::now();
         while !self.is_said && !self.is_hurried {
@@ -437,7 +439,7 @@ impl Run<'_> {
         };
         match (news, &mut self.child) {
             (Ok(News::Child(ChildNews::MayHaveEnded)), Some(child)) => {
-                // What can't be waited for has been collected by somebody else: it has ended.
+                // A child that can't be waited for has been collected by other code: it has ended.
                 match child.try_wait() {
                     Ok(None) => {}
                     Ok(Some(status)) => {

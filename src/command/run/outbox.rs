@@ -1,4 +1,5 @@
-//! What is to be said of a command, and what became of it: between the threads that read its output and the one that talks.
+//! Texts to send about a command, and their fate: between the threads that read its output and the
+//! one that talks.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +10,7 @@ use std::{
 use super::batch::{Batch, Keep, Stream};
 use crate::client::Postbox;
 
-/// What is to be said.
+/// Texts to send.
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) batch: Batch,
@@ -18,9 +19,9 @@ pub(super) struct Outbox {
     last: VecDeque<String>,
     /// When everything was there.
     ended: Option<Instant>,
-    /// Bytes of what was said and does not stand yet.
+    /// Bytes of each text that was sent and is not acknowledged yet.
     open: VecDeque<usize>,
-    /// Messages that stand.
+    /// Number of messages that are acknowledged.
     said: u64,
     /// A server is being started.
     is_starting: bool,
@@ -46,7 +47,7 @@ impl Outbox {
         [first, last, self.batch.due()].into_iter().flatten().min()
     }
 
-    /// What is to be said next, if it is time.
+    /// Returns the next text to send, if it is time.
     pub(super) fn next(&mut self, now: Instant) -> Option<String> {
         let first = self.first.take().map(|(_, text)| text);
         let text = first.or_else(|| self.batch.take(now)).or_else(|| {
@@ -57,7 +58,7 @@ impl Outbox {
         Some(text)
     }
 
-    /// The oldest of what was said stands.
+    /// Records that the oldest sent text is acknowledged.
     pub(super) fn stands(&mut self) {
         self.open.pop_front();
         self.said += 1;
@@ -82,12 +83,13 @@ impl Outbox {
         self.is_starting
     }
 
-    /// Messages that stand.
+    /// Returns the number of acknowledged messages.
     pub(super) fn said(&self) -> u64 {
         self.said
     }
 
-    /// Messages, and their bytes, that do not stand. Nothing can be said after that.
+    /// Returns messages, and their bytes, that are not acknowledged. Nothing can be sent after
+    /// that.
     pub(super) fn give_up(&mut self) -> (u64, u64) {
         let now = Instant::now();
         while self.next(now).is_some() {}
@@ -117,7 +119,7 @@ impl Shared {
         let _ = self.talker.try_send(());
     }
 
-    /// Output came. Nobody waits here for what was said: the command must get on.
+    /// Adds output. It does not wait for the texts before: the command must get on.
     pub(super) fn push(&self, stream: Stream, bytes: &[u8]) {
         if self.lock().batch.push(Instant::now(), stream, bytes) {
             self.wake();

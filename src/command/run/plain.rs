@@ -1,4 +1,5 @@
-//! Output for a terminal as plain text: its escape sequences are removed, however the bytes come. Pure.
+//! Output for a terminal as plain text: its escape sequences are removed, however the bytes come.
+//! Pure.
 
 /// Bytes after which a sequence without an end is given up: the rest is text.
 const SEQUENCE_BYTES_MAX: usize = 64 * 1024;
@@ -8,7 +9,7 @@ const SEQUENCE_BYTES_MAX: usize = 64 * 1024;
 enum State {
     #[default]
     Text,
-    /// After ESC.
+    /// Directly after ESC.
     Escape,
     /// After ESC and an intermediate byte, such as `(`.
     Designation,
@@ -42,8 +43,9 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Returns the text in these bytes. A return to column 1 becomes a carriage return, a jump to another place a
-    /// line end, and a backspace takes a character away if it came in the same bytes.
+    /// Returns the text in these bytes. A return to column 1 becomes a carriage return, a jump to
+    /// another place a line end, and a backspace takes a character away if it came in the same
+    /// bytes.
     pub(super) fn text(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut text = Vec::with_capacity(bytes.len());
         for byte in bytes {

@@ -1,5 +1,5 @@
-//! The outputs of the command: read in the order in which they come, passed through as they are, and handed to the
-//! room.
+//! The outputs of the command: read in the order in which they come, passed through as they are,
+//! and handed to the room.
 
 use std::{
     io,
@@ -27,16 +27,16 @@ pub(super) const IS_HURRIED: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Pump {
     pub(super) outputs: Outputs,
-    /// What each of them is.
+    /// Kind of each output.
     pub(super) streams: Vec<Stream>,
     pub(super) shared: Shared,
-    /// Where the output goes instead of this process's own output.
+    /// Spool that gets the output instead of this process's own output.
     pub(super) spool: Option<SharedSpool>,
-    /// How far the command is.
+    /// Phase of the command.
     pub(super) phase: Arc<AtomicU8>,
 }
 
-/// How the outputs ended.
+/// End of the outputs.
 #[derive(Debug)]
 pub(super) struct Pumped {
     /// Why they could not be passed through to their end.
@@ -46,9 +46,9 @@ pub(super) struct Pumped {
 }
 
 impl Pump {
-    /// Reads until the end of the outputs, or a moment longer than the command runs; then another process goes on
-    /// with them. When the reader of our own output has gone, the command's pipe is closed as well: it learns of it
-    /// as it would without us.
+    /// Reads until the end of the outputs, or a moment longer than the command runs; then another
+    /// process goes on with them. When the reader of our own output has gone, the command's pipe is
+    /// closed as well: it learns of it as it would without us.
     pub(super) fn run(mut self) -> Pumped {
         let mut until: Option<Instant> = None;
         let mut bytes_since = 0;

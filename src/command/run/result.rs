@@ -11,8 +11,9 @@ use crate::{
     os::{self, NotBegun},
 };
 
-/// Matches each text that [`words::result`](super::words::result) and [`words::will`](super::words::will) write. A
-/// title may contain anything but a line end, so it takes all that it can: no end contains the beginning of another.
+/// Matches each text that [`words::result`](super::words::result) and
+/// [`words::will`](super::words::will) write. A title may contain anything but a line end, so it
+/// takes all that it can: no end contains the beginning of another.
 static RESULT: LazyLock<Regex> = LazyLock::new(|| {
     let took = r"(?:[0-9]+\.[0-9] s|[0-9]+ m [0-9]+ s|[0-9]+ h [0-9]+ m)";
     let ended = r"(?:(?<ok>ok)|ended|failed with exit code (?<code>-?[0-9]+)|killed by (?<signal>SIG[A-Z0-9]+|signal [0-9]+))";

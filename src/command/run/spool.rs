@@ -1,4 +1,5 @@
-//! Output of a command that is shown only if the command fails (`--chronic`), on disk until that is known.
+//! Output of a command that is shown only if the command fails (`--chronic`), on disk until that is
+//! known.
 
 use std::{
     fs::File,
@@ -15,7 +16,8 @@ const HEADER_BYTES: usize = 5;
 /// Pause before a file that takes nothing now is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Output in files without a name, in the order in which it came: its beginning, and its newest parts.
+/// Output in files without a name, in the order in which it came: its beginning, and its newest
+/// parts.
 #[derive(Debug)]
 pub(super) struct Spool {
     first: Part,
@@ -153,7 +155,8 @@ impl Spool {
         }
     }
 
-    /// Returns the part that has room for so many bytes; the oldest part but the first gives its room.
+    /// Returns the part that has room for `bytes` bytes; the oldest part but the first gives its
+    /// room.
     fn part_for(&mut self, bytes: usize) -> io::Result<&mut Part> {
         let piece = (HEADER_BYTES + bytes) as u64;
         let has_room = |part: &Part| part.bytes + piece <= self.part_bytes_max;
@@ -178,8 +181,8 @@ impl Spool {
         self.failed.as_ref().map(|e| (self.unsaved, e))
     }
 
-    /// Writes all output to the files for standard output and standard error. `gap` is called where output was left
-    /// out for the bound.
+    /// Writes all output to the files for standard output and standard error. `gap` is called where
+    /// output was left out for the bound.
     ///
     /// # Errors
     /// If a file can't be written, except when its reader has gone.

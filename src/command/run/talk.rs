@@ -1,4 +1,5 @@
-//! The thread that talks: has a session when it can, says what is due, and never keeps anybody waiting.
+//! The thread that talks: has a session when it can, sends texts that are due, and never blocks
+//! other threads.
 
 use std::time::{Duration, Instant};
 
@@ -33,25 +34,25 @@ pub(super) struct Talker {
     pub(super) shared: Shared,
 }
 
-/// What is known of the session.
+/// State of the session.
 #[derive(Debug, Default)]
 struct Standing {
-    /// Where to say it, while there is a session.
+    /// Destination of the texts, while a session exists.
     address: Option<Address>,
     /// There was one.
     was_ready: bool,
-    /// Nothing more can be said, and that was told.
+    /// Nothing more can be sent, and that was reported.
     is_silent: bool,
-    /// Nobody of that name can be told anything in this session.
+    /// No user of that name can be reached in this session.
     is_unreachable: bool,
-    /// What was refused once is not told again.
+    /// A refusal was reported; it is not reported again.
     is_told: bool,
     /// After the end, one last try to connect was made.
     tried_last: bool,
 }
 
 impl Talker {
-    /// Talks until everything is said and stands, or nothing more can be said.
+    /// Talks until everything is sent and acknowledged, or nothing more can be sent.
     pub(super) fn run(mut self, letters: &Mailbox<()>) {
         let mut standing = Standing::default();
         let Some(mut member) = self.begin(&mut standing) else { return };
@@ -79,8 +80,8 @@ impl Talker {
         member.say_good_bye();
     }
 
-    /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as the
-    /// command runs.
+    /// Connects, or starts a server as `join` does; if that fails, it is tried again for as long as
+    /// the command runs.
     fn begin(&mut self, standing: &mut Standing) -> Option<Member> {
         self.shared.set_starting(true);
         let connected = self.context.connect_or_start();
@@ -133,7 +134,7 @@ impl Talker {
                 None => return outbox.due(),
             }
         }
-        // Until something of it stands.
+        // Until some of it is acknowledged.
         None
     }
 
@@ -190,17 +191,17 @@ impl Talker {
         }
     }
 
-    /// Whether there is nothing more to wait for.
+    /// Returns true if there is nothing more to wait for.
     fn is_done(&self, member: &mut Member, standing: &mut Standing) -> bool {
         if standing.is_silent {
             return true;
         }
         if member.unacked() == 0 && self.shared.lock().is_empty() {
-            // What stands may still have to be counted.
+            // Acknowledged messages may still have to be counted.
             return member.is_quiet();
         }
         if standing.was_ready || member.is_connected() {
-            // Whoever waits for this thread has a bound.
+            // Threads that wait for this one have a bound.
             return member.is_ready() && standing.is_unreachable;
         }
         let is_last = standing.tried_last;

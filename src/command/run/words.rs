@@ -1,4 +1,4 @@
-//! What `run` says of its command, in words and as JSON.
+//! Statements of `run` about its command, in words and as JSON.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::amount::Amount;
 use crate::{chat::text::shown, limits::RUN_TITLE_BYTES_MAX, os::ChildEnd};
 
-/// How a command ended.
+/// End of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It ended, or was ended.
@@ -50,7 +50,7 @@ pub(super) fn started(title: &str, pid: u32) -> String {
 pub(super) const NOT_KNOWN: &str =
     "nobody knows how it ended, since `moot run` did not end by itself";
 
-/// What the server says if `run` ends without a word.
+/// Returns the text that the server sends if `run` ends without a word.
 pub(super) fn will(title: &str) -> String {
     format!("{title}: {NOT_KNOWN}")
 }
@@ -85,7 +85,7 @@ fn ended(end: &ChildEnd) -> String {
     }
 }
 
-/// What was dropped; nothing if nothing was.
+/// Returns the text about dropped output; nothing if nothing was dropped.
 pub(super) fn left_out(amount: Amount) -> String {
     let Amount { lines, bytes } = amount;
     let (s, were) = if lines == 1 { ("", "was") } else { ("s", "were") };

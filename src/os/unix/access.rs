@@ -1,12 +1,12 @@
-//! Who may use a file of a system server, beside its owner and root.
+//! Access of users beside the owner and root to a file of a system server.
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::user::own_uid;
 use crate::os::shared::Admitted;
 
-/// Lets all users read a file (and connect to it, if it is a socket), or only those who are named: by an access list,
-/// since a mode has room for one group only.
+/// Lets all users read a file (and connect to it, if it is a socket), or only those who are named:
+/// by an access list, since a mode has room for one group only.
 ///
 /// # Errors
 /// If the file system has no access lists: then only the owner may use the file.

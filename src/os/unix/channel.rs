@@ -1,10 +1,12 @@
-//! The broadcast channel's sockets: UDP multicast on the loopback interface, closed to forgers by the kernel.
+//! The broadcast channel's sockets: UDP multicast on the loopback interface, closed to forgers by
+//! the kernel.
 //!
-//! The source binds the *wildcard* address, without address reuse, and is never connected: any other
-//! bind lets another process take the same address and port by one of four ways ([`forgeries`]). A
-//! member binds group and port, connects to the source, and only then joins on 127.0.0.1, so that the
-//! kernel drops everybody else's datagrams before they reach its buffer, from the first on. Whether that holds is tried
-//! on the machine itself, each time a server starts ([`self_test`]).
+//! The source binds the *wildcard* address, without address reuse, and is never connected: any
+//! other bind lets another process take the same address and port by one of four ways
+//! ([`forgeries`]). A member binds group and port, connects to the source, and only then joins on
+//! 127.0.0.1, so that the kernel drops datagrams of all other senders before they reach its buffer,
+//! from the first on. This is tried on the machine itself, each time a server starts
+//! ([`self_test`]).
 
 use std::{
     collections::HashMap,
@@ -22,13 +24,13 @@ use crate::os::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What the server asks for; the kernel grants what its limits allow.
+/// Send buffer that the server asks for; the kernel grants the part that its limits allow.
 const SEND_BUFFER_BYTES_WISH: usize = 4 * 1024 * 1024;
-/// What a member asks for; the kernel doubles it, and half of that is under way to it at most: enough that
-/// members which take turns are not without work. What is more waits there longer (`ARCHITECTURE.md`, *What
-/// was tried*).
+/// Receive buffer that a member asks for; the kernel doubles it, and half of that is under way to
+/// it at most: enough that members which take turns are not without work. Anything above waits
+/// there longer (`ARCHITECTURE.md`, *What was tried*).
 const RECEIVE_BUFFER_BYTES_WISH: usize = 1024 * 1024;
-/// How long the self-test waits for a datagram that should come.
+/// Time that the self-test waits for a datagram that should come.
 const SELF_TEST_WAIT: Duration = Duration::from_millis(200);
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -62,7 +64,7 @@ fn drop_all(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a port of IPv6, so that it is nobody else's; none on a host without IPv6.
+/// Takes a port of IPv6, so that no other process has it; none on a host without IPv6.
 fn hold_ipv6(port: u16) -> io::Result<Option<Socket>> {
     let Ok(socket) = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)) else {
         return Ok(None);
@@ -81,7 +83,7 @@ fn hold_ipv6(port: u16) -> io::Result<Option<Socket>> {
 struct Source {
     socket: Socket,
     port: u16,
-    /// Holds the same port of IPv6, where the host has it: nobody sends from there either.
+    /// Holds the same port of IPv6, where the host has it, so that no process sends from there.
     _guard: Option<Socket>,
 }
 
@@ -89,7 +91,7 @@ impl Source {
     /// Opens it on a port of the kernel's choice.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open() -> io::Result<Self> {
         let socket = udp()?;
         sends_on_loopback(&socket)?;
@@ -102,13 +104,13 @@ impl Source {
         Ok(Self { socket, port, _guard })
     }
 
-    /// Moves it to a descriptor that was taken before there was any session. When a process dies, its
-    /// descriptors are closed in an order: on Linux (since 4.4; measured) the lowest one last. So the
-    /// port is free for others only after every session was hung up, which is what members look at
-    /// before they believe a datagram.
+    /// Moves it to a descriptor that was taken before there was any session. When a process dies,
+    /// its descriptors are closed in an order: on Linux (since 4.4; measured) the lowest one last.
+    /// So the port is free for others only after every session was hung up, which is what members
+    /// look at before they believe a datagram.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn move_to(self, place: Reserve) -> io::Result<Self> {
         let Self { socket, port, _guard } = self;
         let mut place = place.into_fd();
@@ -127,14 +129,14 @@ impl Source {
     /// Sends one datagram to a group.
     ///
     /// # Errors
-    /// From the system; full buffers are `WouldBlock`.
+    /// If a system call fails; full buffers are `WouldBlock`.
     pub fn send(&self, to: SocketAddrV4, datagram: &[u8]) -> io::Result<()> {
         self.socket.send_to(datagram, &to.into()).map(|_| ())
     }
 }
 
-/// Holds a group's port for members: while it stands nobody can bind it for himself alone. It receives
-/// nothing.
+/// Holds a group's port for members: while it exists no process can bind the port exclusively. It
+/// receives nothing.
 #[derive(Debug)]
 struct Anchor(Socket);
 
@@ -142,7 +144,7 @@ impl Anchor {
     /// Holds a port of a group; port 0 is a port of the kernel's choice.
     ///
     /// # Errors
-    /// `AddrInUse` if somebody holds it for himself alone.
+    /// `AddrInUse` if another process holds it exclusively.
     pub fn open(group: Ipv4Addr, port: u16) -> io::Result<Self> {
         let socket = udp()?;
         drop_all(&socket)?;
@@ -154,7 +156,7 @@ impl Anchor {
     /// Its port.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn port(&self) -> io::Result<u16> {
         v4(&self.0.local_addr()?).map(|addr| addr.port())
     }
@@ -165,16 +167,16 @@ impl Anchor {
 pub struct Receiver(Socket);
 
 impl Receiver {
-    /// Listens to a group, and to nobody but the server's source port.
+    /// Listens to a group, and only to the server's source port.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open(group: SocketAddrV4, source_port: u16) -> io::Result<Self> {
         let socket = udp()?;
         socket.set_reuse_address(true)?;
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES_WISH);
-        // In this order nothing foreign can be queued before the filter stands: connecting does not
-        // remove what came between.
+        // In this order nothing foreign can be queued before the filter works: connecting does not
+        // remove datagrams that came before.
         only_own_groups(&socket)?;
         socket.bind(&group.into())?;
         socket.connect(&SocketAddrV4::new(LOOPBACK, source_port).into())?;
@@ -197,7 +199,7 @@ impl Receiver {
         (&self.0).read(buffer)
     }
 
-    /// Whether a datagram comes within some time.
+    /// Returns true if a datagram comes within some time.
     fn waits(&self, wait: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + wait;
         loop {
@@ -230,7 +232,7 @@ fn only_own_groups(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Tries for a group and port that nobody squats on.
+/// Tries for a group and port that no other process occupies.
 const TRIES_MAX: usize = 32;
 
 /// A group within the range of one site; its last 256 are other protocols' habits.
@@ -254,7 +256,7 @@ impl Caster {
     /// session.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open(place: Reserve) -> io::Result<Self> {
         let source = Source::open()?.move_to(place)?;
         let _home = Anchor::open(random_group()?, 0)?;
@@ -271,7 +273,7 @@ impl Caster {
     /// Opens a random group for a stream and holds its port.
     ///
     /// # Errors
-    /// From the system, after some tries.
+    /// If a system call fails after some tries.
     pub fn open_group(&mut self, tag: u32) -> io::Result<SocketAddrV4> {
         if let Some((group, _)) = self.groups.get(&tag) {
             return Ok(SocketAddrV4::new(*group, self.port));
@@ -307,7 +309,7 @@ impl Caster {
     /// Sends a datagram to a stream's group, once for all who hear it.
     ///
     /// # Errors
-    /// From the system; full buffers are `WouldBlock`.
+    /// If a system call fails; full buffers are `WouldBlock`.
     pub fn send(
         &mut self,
         tag: u32,
@@ -324,7 +326,7 @@ impl Caster {
 /// Tries the channel on this machine: what the server sends arrives, what others forge does not.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the channel does not work; the error names the fault.
 pub fn self_test() -> Result<(), ChannelFault> {
     let group = Ipv4Addr::new(239, 255, 0, 1);
     let source = Source::open()?;
@@ -349,7 +351,7 @@ pub fn self_test() -> Result<(), ChannelFault> {
     }
 }
 
-/// Which forgery it was that came through.
+/// Returns the name of the forgery that came through.
 fn guilty(receiver: &Receiver, address: SocketAddrV4, source: &Source) -> &'static str {
     let mut buffer = [0; 64];
     while receiver.recv(&mut buffer).is_ok() {}
@@ -362,12 +364,13 @@ fn guilty(receiver: &Receiver, address: SocketAddrV4, source: &Source) -> &'stat
     "unknown"
 }
 
-/// A way to speak as the server, to be tried: given the group's address and the server's source port.
+/// A way to speak as the server, to be tried: given the group's address and the server's source
+/// port.
 #[derive(Debug, Clone, Copy)]
 pub struct Forgery {
-    /// What it does, in a few words.
+    /// Description in a few words.
     pub name: &'static str,
-    /// Does it.
+    /// Function that tries it.
     pub attempt: fn(SocketAddrV4, u16, &[u8]) -> io::Result<()>,
 }
 

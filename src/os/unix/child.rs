@@ -1,4 +1,4 @@
-//! A command that is run for somebody: its pipes, its end, and the signals that are handed on to it.
+//! A command that is run for a user: its pipes, its end, and the signals that are passed on to it.
 
 use std::{
     fs::File,
@@ -67,7 +67,7 @@ impl Caught {
         self.signal
     }
 
-    /// Whether it asks a process to end.
+    /// Returns true if it asks a process to end.
     #[must_use]
     pub fn asks_to_end(&self) -> bool {
         use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -80,8 +80,8 @@ impl Caught {
 pub struct ChildSignals(SignalsInfo<WithOrigin>);
 
 impl ChildSignals {
-    /// From now on none of them ends this process. What is ignored stays ignored, here and in the child
-    /// (`nohup`).
+    /// From now on none of them ends this process. What is ignored stays ignored, here and in the
+    /// child (`nohup`).
     ///
     /// # Errors
     /// If descriptors have run out.
@@ -90,17 +90,18 @@ impl ChildSignals {
         let mut numbers: Vec<i32> = wanted.map(|signal| signal as i32).collect();
         numbers.push(Signal::SIGCHLD as i32);
         let signals = SignalsInfo::new(&numbers)?;
-        // Whoever began this process may have blocked it, and then nobody would hear of the child's end.
+        // The parent of this process may have blocked it; then the child's end would not be
+        // noticed.
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
         set.thread_unblock()?;
         Ok(Self(signals))
     }
 
-    /// Tells of them, and of the child's end, from a thread of its own.
+    /// Reports them, and the child's end, from a thread of its own.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// If a thread can't be started.
     pub fn watch(
         self,
         _child: Option<&Child>,
@@ -130,13 +131,13 @@ fn is_ignored(signal: Signal) -> bool {
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
-/// Hands a signal on to a child that was not waited for yet; one that the terminal sent to both is not sent
-/// twice. To be stopped is for both.
+/// Hands a signal on to a child that was not waited for yet; one that the terminal sent to both is
+/// not sent twice. To be stopped is for both.
 pub fn hand_on(child: &Child, caught: &Caught) {
     let pid = Pid::from_raw(child.id() as i32);
     let shares = getpgid(Some(pid)).is_ok_and(|group| group == getpgrp());
     if !(caught.by_kernel && shares) {
-        // It may have ended: then that is told next.
+        // It may have ended: then that is reported next.
         let _ = kill(pid, caught.signal);
     }
     if caught.signal == Signal::SIGTSTP {
@@ -147,14 +148,14 @@ pub fn hand_on(child: &Child, caught: &Caught) {
 /// Asks a child that was not waited for yet to end, stopped or not.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn ask_to_end(child: &mut Child) -> io::Result<()> {
     let pid = Pid::from_raw(child.id() as i32);
     kill(pid, Signal::SIGTERM)?;
     Ok(kill(pid, Signal::SIGCONT)?)
 }
 
-/// How a child ended.
+/// Returns how a child ended.
 #[must_use]
 pub fn end_of(status: ExitStatus) -> ChildEnd {
     let signal = status.signal().map(|number| {
@@ -190,7 +191,7 @@ pub struct ChildPipe {
     woken: Woken,
 }
 
-/// Wakes whoever reads a [`ChildPipe`].
+/// Wakes the reader of a [`ChildPipe`].
 pub type PipeWaker = Waker;
 
 impl ChildPipe {
@@ -206,16 +207,17 @@ impl ChildPipe {
         Ok((Self { pipe, woken }, waker))
     }
 
-    /// Gives up reading, and lets another process read and drop what still comes: a process that holds the pipe
-    /// open lives on. If there can be no such process, the pipe is closed.
+    /// Gives up reading, and lets another process read and drop what still comes: a process that
+    /// holds the pipe open lives on. If there can be no such process, the pipe is closed.
     pub fn leave_open(self) {
         let _ = super::drain::drop_in_background(self.pipe.into());
     }
 
-    /// Reads what is there, or waits for it; 0 at the end of the pipe, none if it was woken or time is out.
+    /// Reads available bytes, or waits for them; 0 at the end of the pipe, none if it was woken or
+    /// the wait has passed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn read(&mut self, to: &mut [u8], wait: Option<Duration>) -> io::Result<Option<usize>> {
         loop {
             match self.pipe.read(to) {

@@ -1,7 +1,9 @@
-//! A directory that is reached step by step and stays open: what is done in it is done by its descriptor.
+//! A directory that is reached step by step and stays open: what is done in it is done by its
+//! descriptor.
 //!
-//! A path is only as good as the users who can change where it leads. So each directory and each link on the
-//! way is looked at while it is passed, and nothing is looked up by its path a second time.
+//! A path is only as good as the users who can change where it leads. So each directory and each
+//! link on the way is looked at while it is passed, and nothing is looked up by its path a second
+//! time.
 
 use std::{
     collections::VecDeque,
@@ -79,10 +81,11 @@ impl Dir {
         }
     }
 
-    /// Opens a directory, or the nearest one above it that exists; and returns the names that are missing below.
+    /// Opens a directory, or the nearest one above it that exists; and returns the names that are
+    /// missing below.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn reach(path: &Path) -> io::Result<(Self, Vec<OsString>)> {
         let mut todo = VecDeque::new();
         put_first(&mut todo, &std::path::absolute(path)?);
@@ -111,7 +114,7 @@ impl Dir {
                 if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
-                // Whoever owns it may replace it in a sticky directory. Its mode says nothing.
+                // Its owner may replace it in a sticky directory. Its mode says nothing.
                 way.push(Passed { path: path.join(&name), uid: found.st_uid, mode: 0 });
                 let target = PathBuf::from(readlinkat(here, name.as_os_str())?);
                 if target.is_absolute() {
@@ -141,7 +144,7 @@ impl Dir {
     /// Looks at the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look(&self) -> io::Result<Look> {
         Ok(look_of(&fstat(&self.fd)?))
     }
@@ -149,7 +152,7 @@ impl Dir {
     /// Looks at an entry; a link is not followed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look_at(&self, name: &OsStr) -> io::Result<Look> {
         Ok(look_of(&fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
     }
@@ -157,7 +160,7 @@ impl Dir {
     /// Returns the names of its entries.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut entries = nix::dir::Dir::openat(&self.fd, ".", flags, Mode::empty())?;
@@ -179,11 +182,12 @@ impl Dir {
         check_passed(&self.way, &[0, own_uid(), owner])
     }
 
-    /// Checks that this process may change what is in it: it belongs to this user, and no other user could have
-    /// changed where the way leads. Not even root acts in a directory of another user.
+    /// Checks that this process may change what is in it: it belongs to this user, and no other
+    /// user could have changed where the way leads. Not even root acts in a directory of another
+    /// user.
     ///
     /// # Errors
-    /// [`PlaceError::Unsafe`] says why not.
+    /// [`PlaceError::Unsafe`] if it may not, with the reason.
     pub fn check_own(&self) -> Result<(), PlaceError> {
         self.check_way(own_uid())?;
         let failed = |source| PlaceError::Io { path: self.path.clone(), source };
@@ -256,7 +260,7 @@ impl Dir {
 
     /// Removes an empty directory in it.
     pub(super) fn unmake(&self, name: &OsStr) {
-        // What somebody put into it meanwhile keeps it.
+        // A directory that was filled meanwhile stays.
         let _ = unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir);
     }
 
@@ -278,13 +282,14 @@ impl Dir {
     /// Sets the mode of the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_own_mode(&self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_bits_truncate(mode as libc::mode_t);
         Ok(fchmodat(&self.fd, ".", mode, FchmodatFlags::FollowSymlink)?)
     }
 
-    /// Sets the mode of a file or socket in it that is this user's, and that has no other name elsewhere.
+    /// Sets the mode of a file or socket in it that is this user's, and that has no other name
+    /// elsewhere.
     ///
     /// # Errors
     /// If it is anything else, if others write to the directory, or from the system.
@@ -300,7 +305,7 @@ impl Dir {
         Ok(fchmodat(&self.fd, name, mode, FchmodatFlags::FollowSymlink)?)
     }
 
-    /// Where others may write, a name can come to mean something else at any time.
+    /// In a directory that others may write to, a name can come to mean something else at any time.
     fn check_unshared(&self) -> io::Result<()> {
         self.check_own().and_then(|()| self.check_closed()).map_err(io::Error::other)
     }

@@ -1,4 +1,5 @@
-//! The outputs of a child, copied in the order in which they come, and the process that goes on with that.
+//! The outputs of a child, copied in the order in which they come, and the process that goes on
+//! with that.
 
 use std::{
     env,
@@ -46,8 +47,8 @@ pub type OwnedPipe = OwnedFd;
 /// Returns true: one thread polls all outputs of a child, so that they keep their order.
 pub const POLLS_OUTPUTS: bool = true;
 
-/// Returns true if standard output and standard error of this process are the same file: a child with one pipe for
-/// both keeps their order.
+/// Returns true if standard output and standard error of this process are the same file: a child
+/// with one pipe for both keeps their order.
 #[must_use]
 pub fn has_one_output() -> bool {
     match (fstat(io::stdout().as_fd()), fstat(io::stderr().as_fd())) {
@@ -68,8 +69,8 @@ pub fn unnamed_file() -> io::Result<File> {
     Ok(file)
 }
 
-/// One output of a child and the file that it is copied to. Nothing here allocates after it was made: it is used in
-/// a forked process as well.
+/// One output of a child and the file that it is copied to. Nothing here allocates after it was
+/// made: it is used in a forked process as well.
 #[derive(Debug)]
 struct OutputCopy {
     /// None once it has ended.
@@ -161,7 +162,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Copies up to two outputs, and can be woken while it waits. An output without a file is read only.
+    /// Copies up to two outputs, and can be woken while it waits. An output without a file is read
+    /// only.
     ///
     /// # Errors
     /// If descriptors have run out.
@@ -176,11 +178,11 @@ impl Outputs {
         Ok((Self { copies, woken }, waker))
     }
 
-    /// Waits for output, or for a reader that was not ready before, and copies some bytes. `take` gets what is read,
-    /// with the number of its output.
+    /// Waits for output, or for a reader that was not ready before, and copies some bytes. `take`
+    /// gets what is read, with the number of its output.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn step(
         &mut self,
         wait: Option<Duration>,
@@ -200,11 +202,11 @@ impl Outputs {
         self.copies.iter_mut().flatten().find_map(|copy| copy.failed.take())
     }
 
-    /// Lets another process copy what still comes, for as long as any process holds an output open, and returns the
-    /// ids of those that do. None if the outputs have ended.
+    /// Lets another process copy what still comes, for as long as any process holds an output open,
+    /// and returns the ids of those that do. None if the outputs have ended.
     ///
     /// # Errors
-    /// If there can be no such process.
+    /// If a process can't be started.
     pub fn leave_to_drainer(mut self) -> io::Result<Option<Vec<u32>>> {
         let holders = holders(&self.copies);
         if holders.is_empty() && !self.is_behind() && has_ended(&self.copies) {
@@ -215,11 +217,11 @@ impl Outputs {
     }
 }
 
-/// Reads and drops, in another process, what still comes by the output of a child: the processes that hold it open
-/// live on.
+/// Reads and drops, in another process, what still comes by the output of a child: the processes
+/// that hold it open live on.
 ///
 /// # Errors
-/// If there can be no such process.
+/// If a process can't be started.
 pub(super) fn drop_in_background(source: OwnedFd) -> io::Result<()> {
     let mut copies = [Some(OutputCopy::new(source, None)?), None];
     match has_ended(&copies) {
@@ -322,8 +324,8 @@ fn holders(copies: &[Option<OutputCopy>]) -> Vec<u32> {
 
 /// Copies to the end in a process that this one does not wait for.
 fn drain_in_background(copies: &mut [Option<OutputCopy>; OUTPUTS_MAX]) -> io::Result<()> {
-    // SAFETY: of a process with threads only this one is in the child, which therefore does nothing but system
-    // calls: it allocates nothing, takes no lock, and ends by `_exit`.
+    // SAFETY: of a process with threads only this one is in the child, which therefore does nothing
+    // but system calls: it allocates nothing, takes no lock, and ends by `_exit`.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             // It ends at once, and the other one belongs to the system's first process.
@@ -348,11 +350,12 @@ fn drain_in_background(copies: &mut [Option<OutputCopy>; OUTPUTS_MAX]) -> io::Re
 }
 
 fn exit_now() -> ! {
-    // SAFETY: it ends the process without a word to anybody in it.
+    // SAFETY: it ends the process without notice to any other code in it.
     unsafe { libc::_exit(0) }
 }
 
-/// Handlers and descriptors that are not for this process: what waits for the end of those has to see it.
+/// Handlers and descriptors that are not for this process: what waits for the end of those has to
+/// see it.
 fn forget_the_rest(copies: &[Option<OutputCopy>; OUTPUTS_MAX]) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGCHLD] {

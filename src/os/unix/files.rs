@@ -22,7 +22,7 @@ use crate::{
     os::random::random_bytes,
 };
 
-/// Which file a path leads to: device and inode.
+/// Identity of the file at a path: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
@@ -33,7 +33,7 @@ impl FileIdentity {
     /// Identity of an open file.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
         Ok(Self { device: meta.dev(), inode: meta.ino() })
@@ -52,10 +52,10 @@ impl FileIdentity {
     }
 }
 
-/// Identity of what stands at a path, symbolic links not followed.
+/// Returns the identity of the file at a path, symbolic links not followed.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     let meta = fs::symlink_metadata(path)?;
     Ok(FileIdentity { device: meta.dev(), inode: meta.ino() })
@@ -64,15 +64,15 @@ pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
 /// User id that a file or directory belongs to.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn owner_of(path: &Path) -> io::Result<u32> {
     fs::metadata(path).map(|meta| meta.uid())
 }
 
-/// A random name beside a path, as long as its own (socket paths are short of room).
+/// Returns a random name beside a path, as long as its own (socket paths are short of room).
 ///
 /// # Errors
-/// If there are no random numbers, or the path has no file name.
+/// If random numbers are not available, or the path has no file name.
 pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let random = random_bytes::<16>()?;
@@ -81,16 +81,16 @@ pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// Lets only the owner, or everybody, connect to a socket.
+/// Lets only the owner, or every user, connect to a socket.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn set_socket_mode(path: &Path, everybody: bool) -> io::Result<()> {
     let mode = if everybody { 0o666 } else { 0o600 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// Whether an error says that this process or the system has no descriptors left.
+/// Returns true if an error says that this process or the system has no descriptors left.
 #[must_use]
 pub fn is_out_of_descriptors(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -103,7 +103,7 @@ fn open_at_once(at: impl AsFd, path: &Path, flags: OFlag, mode: u32) -> io::Resu
     let mode = Mode::from_bits_truncate(mode as libc::mode_t);
     match openat(at, path, flags, mode) {
         Ok(fd) => Ok(fd.into()),
-        // A socket; a FIFO that nobody reads.
+        // A socket, or a FIFO without a reader.
         Err(Errno::ENXIO) => Err(not_regular()),
         Err(Errno::ELOOP) if flags.contains(OFlag::O_NOFOLLOW) => Err(not_regular()),
         Err(e) => Err(e.into()),
@@ -120,11 +120,11 @@ pub(super) fn open_regular(path: &Path, flags: OFlag, mode: u32) -> io::Result<F
     if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Opens a file of this user's settings to read it. It may be a link, and the null device is an empty file; what
-/// would have to be waited for is refused.
+/// Opens a file of this user's settings to read it. It may be a link, and the null device is an
+/// empty file; what would have to be waited for is refused.
 ///
 /// # Errors
-/// From the system, and for a directory, a FIFO or a socket.
+/// If a system call fails, and for a directory, a FIFO or a socket.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::FileTypeExt;
     let file = open_at_once(AT_FDCWD, path, OFlag::O_RDONLY, 0)?;
@@ -132,8 +132,8 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_char_device() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Opens a file of this user's to append to it, makes it if there is none, and sees to it that only its owner
-/// may read it.
+/// Opens a file of this user's to append to it, makes it if there is none, and sees to it that only
+/// its owner may read it.
 ///
 /// # Errors
 /// If something else is there, or from the system.
@@ -177,7 +177,7 @@ impl OwnFile {
         self.identity.is_at(&self.path)
     }
 
-    /// Removes it.
+    /// Removes the file from its place.
     pub(super) fn unlink(&self) {
         if self.is_in_place() {
             // If it can't be removed, the next server replaces it.

@@ -1,4 +1,4 @@
-//! What this machine says of itself to somebody who looks for what is wrong.
+//! Facts about this machine for a search for faults.
 
 use std::{
     fs, io,
@@ -17,7 +17,8 @@ use nix::{
 use super::user::own_uid;
 use crate::os::health::{RuntimeWish, Space};
 
-/// Whether a name could be that of a socket or table on its way into its place, which a killed server left.
+/// Returns true if a name could be that of a socket or table on its way into its place, which a
+/// killed server left.
 #[must_use]
 pub fn is_hidden_name(place: &Path, name: &Path) -> bool {
     let (Some(place), Some(name)) = (place.file_name(), name.file_name()) else { return false };
@@ -41,7 +42,7 @@ pub fn receive_buffer_bytes_max() -> Option<u64> {
 /// Room on the file system of a directory.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn space_at(dir: &Path) -> io::Result<Space> {
     let found = statvfs(dir)?;
     #[allow(clippy::unnecessary_cast, reason = "their widths differ between platforms")]
@@ -59,7 +60,8 @@ pub fn space_at(dir: &Path) -> io::Result<Space> {
     })
 }
 
-/// Whether the kernel hands out descriptors of processes; none where moot does not use them.
+/// Returns true if the kernel hands out descriptors of processes; none where moot does not use
+/// them.
 #[must_use]
 #[cfg(target_os = "linux")]
 pub fn watches_processes() -> Option<bool> {
@@ -70,19 +72,20 @@ pub fn watches_processes() -> Option<bool> {
         return Some(false);
     }
     use std::os::fd::FromRawFd;
-    // SAFETY: the kernel just gave us this descriptor, and nobody else knows it.
+    // SAFETY: the kernel just gave us this descriptor, and no other code knows it.
     drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) });
     Some(true)
 }
 
-/// Whether the kernel hands out descriptors of processes; none where moot does not use them.
+/// Returns true if the kernel hands out descriptors of processes; none where moot does not use
+/// them.
 #[must_use]
 #[cfg(not(target_os = "linux"))]
 pub fn watches_processes() -> Option<bool> {
     None
 }
 
-/// Whether the loopback interface is up.
+/// Returns true if the loopback interface is up.
 #[must_use]
 pub fn loopback_is_up() -> Option<bool> {
     let mut all = nix::ifaddrs::getifaddrs().ok()?;
@@ -90,25 +93,25 @@ pub fn loopback_is_up() -> Option<bool> {
         .map(|lo| lo.flags.contains(InterfaceFlags::IFF_UP))
 }
 
-/// Whether a process has the same network as this one; none if that may not be known.
+/// Returns true if a process has the same network as this one; none if that may not be known.
 #[must_use]
 pub fn shares_network_with(pid: u32) -> Option<bool> {
     let network = |who: &str| fs::read_link(format!("/proc/{who}/ns/net")).ok();
     Some(network("self")? == network(&pid.to_string())?)
 }
 
-/// Whether a process was stopped by a signal.
+/// Returns true if a process was stopped by a signal.
 #[must_use]
 pub fn is_stopped(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
 }
 
-/// Whether somebody listens at a path, found out without connecting: a service manager that holds the
-/// socket would start a server.
+/// Returns true if a process listens at a path, without connecting: a service manager that holds
+/// the socket would start a server.
 #[must_use]
 pub fn is_listening(path: &Path) -> bool {
-    /// `__SO_ACCEPTCON`
+    /// Flag of a listening socket, `__SO_ACCEPTCON`.
     const LISTENS: &str = "00010000";
     let Ok(all) = fs::read("/proc/net/unix") else { return false };
     all.split(|byte| *byte == b'\n').any(|line| {
@@ -118,7 +121,7 @@ pub fn is_listening(path: &Path) -> bool {
     })
 }
 
-/// What `XDG_RUNTIME_DIR` says, and what is there.
+/// Returns the setting of `XDG_RUNTIME_DIR`, checked against the directory.
 #[must_use]
 pub fn runtime_wish() -> RuntimeWish {
     let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) else {

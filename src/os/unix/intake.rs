@@ -1,4 +1,5 @@
-//! What comes to a client: its session, the groups it hears and wake-ups from its own threads, waited for at once.
+//! Input of a client: its session, the groups it receives and wake-ups from its own threads, waited
+//! for at once.
 
 use std::{
     io,
@@ -26,7 +27,7 @@ const _: () = assert!(INTAKE_BYTES > DATAGRAM_BYTES_MAX);
 /// Datagrams taken in one go before the session and the caller have their turn.
 const TURN_DATAGRAMS: usize = 32;
 
-/// What wakes a thread that waits: readable once it was raised.
+/// Wakes a thread that waits: readable once it was raised.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Signal(nix::sys::eventfd::EventFd);
@@ -39,7 +40,7 @@ impl Signal {
     }
 
     fn raise(&self) {
-        // It is full only if it has been woken for ever.
+        // The counter is full only after almost 2^64 wake-ups without a read.
         let _ = self.0.write(1);
     }
 
@@ -52,7 +53,7 @@ impl Signal {
     }
 }
 
-/// What wakes a thread that waits: readable once it was raised.
+/// Wakes a thread that waits: readable once it was raised.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 struct Signal(std::os::unix::net::UnixStream, std::os::unix::net::UnixStream);
@@ -83,12 +84,12 @@ impl Signal {
     }
 }
 
-/// Wakes whoever waits with its [`Woken`].
+/// Wakes the thread that waits with its [`Woken`].
 #[derive(Debug, Clone)]
 pub struct Waker(Arc<Signal>);
 
 impl Waker {
-    /// Wakes.
+    /// Wakes the waiting thread.
     pub fn wake(&self) {
         self.0.raise();
     }
@@ -104,7 +105,7 @@ impl Woken {
         self.0.fd()
     }
 
-    /// It may be woken anew.
+    /// Resets it, so that it can be woken again.
     pub(super) fn clear(&self) {
         self.0.clear();
     }
@@ -119,10 +120,10 @@ pub fn wake_pair() -> io::Result<(Waker, Woken)> {
     Ok((Waker(Arc::clone(&signal)), Woken(signal)))
 }
 
-/// Waits until it is woken, or time is out, while there is no session.
+/// Waits for a wake-up, or until the timeout passes, when no session exists.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Result<()> {
     let mut fds: Vec<_> =
         woken.map(|woken| PollFd::new(woken.0.fd(), PollFlags::POLLIN)).into_iter().collect();
@@ -136,7 +137,7 @@ pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Re
     Ok(())
 }
 
-/// What a look at all sources found.
+/// Sources that are ready.
 #[derive(Debug, Default)]
 struct Ready {
     session: bool,
@@ -175,7 +176,7 @@ impl Intake {
     /// Joins a stream's group; gives the receive-buffer charge that was granted, bytes.
     ///
     /// # Errors
-    /// From the system: this member is deaf on that stream, and is served by session.
+    /// If a system call fails: then this member is deaf on that stream, and is served by session.
     pub fn join(&mut self, tag: u32, group: [u8; 4], port: u16) -> io::Result<u64> {
         let group = SocketAddrV4::new(Ipv4Addr::from(group), port);
         let receiver = Receiver::open(group, self.source_port)?;
@@ -193,7 +194,7 @@ impl Intake {
     /// Writes what the socket takes at once, and removes it from `bytes`; the rest is waited for.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut written = 0;
         self.blocked = false;
@@ -211,18 +212,19 @@ impl Intake {
         Ok(())
     }
 
-    /// Makes room for some last bytes beside those that the other end has not read: it may read nothing for long.
+    /// Makes room for some last bytes beside those that the other end has not read: it may read
+    /// nothing for long.
     pub fn make_room(&self) {
         use nix::sys::socket::{setsockopt, sockopt::SndBuf};
         // The system takes its own maximum in place of more, or nothing changes.
         let _ = setsockopt(&self.client.as_fd(), SndBuf, &LAST_ROOM_BYTES);
     }
 
-    /// Waits until something comes, somebody wakes it, there is room for what could not be written, or time
-    /// is out; gives what came to `take`. Some of what is there may be left for the next time.
+    /// Waits until input comes, another thread wakes it, pending output can be written, or the
+    /// timeout passes; gives the input to `take`. Some of it may be left for the next call.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(
         &mut self,
         woken: Option<&Woken>,
@@ -234,16 +236,16 @@ impl Intake {
         self.take_ready(ready, buffer, take)
     }
 
-    /// Takes a datagram, without waiting and without a look at the session: it counts only if that has not
-    /// ended ([`Intake::any_ended`]) after it was taken.
+    /// Takes a datagram, without waiting and without a look at the session: it counts only if that
+    /// has not ended ([`Intake::any_ended`]) after it was taken.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        // An error is no datagram: a refused one of before, or nothing more.
+        // An error is not a datagram: an earlier one was refused, or none is left.
         self.groups.iter().find_map(|(_, receiver)| receiver.recv(buffer).ok())
     }
 
-    /// Whether the server has closed any of these sessions, as one question for all.
+    /// Returns true if the server has closed any of these sessions, as one question for all.
     pub fn any_ended<'a>(intakes: impl Iterator<Item = &'a Self>) -> bool {
-        // Hang-ups are told without being asked for.
+        // Hang-ups are reported without being asked for.
         let mut fds: Vec<_> =
             intakes.map(|i| PollFd::new(i.client.as_fd(), PollFlags::empty())).collect();
         !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
@@ -270,10 +272,10 @@ impl Intake {
         while !ready.hung_up && taken < TURN_DATAGRAMS {
             let mut next = None;
             for at in ready.groups {
-                // An error is no datagram: a refused one of before, or nothing more.
+                // An error is not a datagram: an earlier one was refused, or none is left.
                 let Ok(bytes) = self.groups[at].1.recv(buffer) else { continue };
-                // Once the session has ended, the server's port may be somebody else's. Looked at after the
-                // datagram was taken: the session's end comes before the port is free.
+                // Once the session has ended, another process may have the server's port. Looked at
+                // after the datagram was taken: the session's end comes before the port is free.
                 let now = self.look(None, Some(Duration::ZERO))?;
                 if now.hung_up {
                     next = Some(now);
@@ -326,7 +328,7 @@ impl Intake {
     }
 }
 
-/// Rounded up: whoever waits for a time must not find that it has not come yet.
+/// Rounded up: a caller that waits for a time must not find that it has not come yet.
 fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     timeout.map_or(PollTimeout::NONE, |time| {
         i32::try_from(time.as_micros().div_ceil(1000))
@@ -357,7 +359,7 @@ impl Poller {
     /// Watches an intake under a number; once more when it has joined a group.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn watch(&mut self, number: usize, intake: &Intake) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollFlags};
         for (source, fd) in intake.fds() {
@@ -374,7 +376,7 @@ impl Poller {
     /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         use nix::sys::epoll::{EpollEvent, EpollTimeout};
         ready.clear();
@@ -420,7 +422,7 @@ impl Poller {
     /// Waits until some of them have something; gives their numbers, and what has something.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, Source)>) -> io::Result<()> {
         ready.clear();
         let all =

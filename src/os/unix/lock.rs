@@ -1,4 +1,5 @@
-//! The deciding lock: the process that holds it is the server. No server removes its file, and asking locks nothing.
+//! The deciding lock: the process that holds it is the server. No server removes its file, and
+//! asking locks nothing.
 
 use std::{
     fs::{self, File},
@@ -22,7 +23,7 @@ use crate::os::note::{LockError, LockNote, LockState};
 const NOTE_BYTES_MAX: u64 = 8 * 1024;
 /// End of the note of a server that clients can connect to.
 const READY: &[u8] = b"\nready\n";
-/// How often the file may be removed while it is being locked.
+/// Maximum number of times the file may be removed while it is being locked.
 const REMOVED_TIMES_MAX: usize = 10;
 
 /// A lock that is held until it is dropped.
@@ -65,16 +66,17 @@ impl Lock {
         Err(io::Error::other("it is removed again and again").into())
     }
 
-    /// Returns true if whoever asks at its path asks this lock.
+    /// Returns true if a query at its path asks this lock.
     #[must_use]
     pub fn is_in_place(&self, path: &Path) -> bool {
         FileIdentity::of(&self.0).is_ok_and(|own| own.is_at(path))
     }
 
-    /// Replaces the note; `ready`: clients can connect, so a socket that is missing is not to be waited for.
+    /// Replaces the note; `ready`: clients can connect, so a socket that is missing is not to be
+    /// waited for.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, note: &LockNote, ready: bool) -> io::Result<()> {
         let mut text = format!("pid {}\nruntime ", note.pid).into_bytes();
         text.extend_from_slice(note.runtime_dir.as_os_str().as_bytes());
@@ -94,8 +96,8 @@ pub fn was_ready(path: &Path) -> bool {
     read.is_ok() && bytes.ends_with(READY)
 }
 
-/// Asks the server that holds the lock at a path to end, as SIGTERM does: it has to be a process of the lock's
-/// owner that has the lock open.
+/// Asks the server that holds the lock at a path to end, as SIGTERM does: it has to be a process of
+/// the lock's owner that has the lock open.
 ///
 /// # Errors
 /// If there is none, if it may not be asked by this user, or where that can't be known.
@@ -160,10 +162,10 @@ fn open_or_make(path: &Path, mode: u32) -> io::Result<(File, bool)> {
     }
 }
 
-/// Who holds the lock at a path. On Linux nothing is locked by asking.
+/// Returns the holder of the lock at a path. On Linux nothing is locked by asking.
 ///
 /// # Errors
-/// From the system, but for a missing file.
+/// If a system call fails, but for a missing file.
 pub fn query(path: &Path) -> io::Result<LockState> {
     let file = match open_regular(path, OFlag::O_RDONLY, 0) {
         Ok(file) => file,
@@ -214,7 +216,7 @@ fn take(file: &File) -> io::Result<bool> {
     for _ in 0..20 {
         match file.try_lock() {
             Ok(()) => return Ok(true),
-            // Somebody may only be asking.
+            // Another process may only be asking.
             Err(fs::TryLockError::WouldBlock) => {
                 std::thread::sleep(std::time::Duration::from_millis(10));
             }
@@ -224,7 +226,7 @@ fn take(file: &File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Here, whoever asks holds it for an instant, together with others who ask.
+/// Here, a query holds the lock for an instant, together with other queries.
 #[cfg(not(target_os = "linux"))]
 fn is_free(file: &File) -> io::Result<bool> {
     match file.try_lock_shared() {
@@ -234,7 +236,8 @@ fn is_free(file: &File) -> io::Result<bool> {
     }
 }
 
-/// A lock of somebody else's is no lock: only ours, root's, or the directory owner's (who made it).
+/// Refuses a lock of another user: only ours, root's, or the directory owner's (who made it)
+/// counts.
 fn check(file: &File) -> io::Result<()> {
     let meta = file.metadata()?;
     if meta.uid() != 0 && meta.uid() != own_uid() && own_uid() != 0 && meta.mode() & 0o022 != 0 {

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::os::shared::{ReadWords, ReadWordsError, WORD_BYTES};
 
-/// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full file
-/// system is an error here, never a signal.
+/// The writer's end. Pages are there before they are touched ([`SharedWords::reserve`]): a full
+/// file system is an error here, never a signal.
 #[derive(Debug)]
 pub struct SharedWords {
     file: File,
@@ -28,12 +28,12 @@ pub struct SharedWords {
 }
 
 impl SharedWords {
-    /// Makes a file of so many words under a hidden name beside `path`; nobody sees it until
-    /// [`SharedWords::publish`]. It goes with this value, and what servers left that were killed while they made
-    /// theirs goes now: the caller holds the lock.
+    /// Makes a file of `words` words under a hidden name beside `path`; it is not visible until
+    /// [`SharedWords::publish`]. It goes with this value, and files that killed servers left while
+    /// they made theirs go now: the caller holds the lock.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
         let bytes = (words * WORD_BYTES) as u64;
         remove_old(path, bytes);
@@ -47,7 +47,7 @@ impl SharedWords {
         Ok(Self { file, map, reserved_bytes: 0, place })
     }
 
-    /// Makes sure that the first so many words have memory behind them.
+    /// Makes sure that the first `words` words have memory behind them.
     ///
     /// # Errors
     /// If the file system is full.
@@ -72,7 +72,7 @@ impl SharedWords {
     /// Puts the file in its place, whole.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
         self.place.rename(path)
     }
@@ -124,7 +124,7 @@ pub fn words_file(path: &Path) -> io::Result<PathBuf> {
 }
 
 impl ReadWords {
-    /// Maps a file read-only. It must be a regular file of exactly so many words.
+    /// Maps a file read-only. It must be a regular file of exactly the given number of words.
     ///
     /// # Errors
     /// See [`ReadWordsError`].
@@ -148,8 +148,8 @@ impl ReadWords {
             return wrong(format!("it has {} bytes and not {expected}", meta.len()));
         }
         // SAFETY: the bytes may change under us at any time; they are only read as atomic words and
-        // checked after they were copied. The server never shrinks the file; its owner could, and would
-        // harm nobody but readers of its own table.
+        // checked after they were copied. The server never shrinks the file; its owner could, and
+        // would harm only readers of its own table.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map })
     }

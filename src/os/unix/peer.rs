@@ -1,4 +1,4 @@
-//! Who is at the other end of a session, by the kernel's word.
+//! Process at the other end of a session, as the kernel reports it.
 
 #[cfg(target_os = "linux")]
 use std::os::fd::FromRawFd;
@@ -13,20 +13,20 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use crate::os::shared::PeerIds;
 
-/// Who is at the other end of a Unix socket.
+/// Returns the user and process at the other end of a Unix socket.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 #[cfg(target_os = "linux")]
 pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
     let creds = getsockopt(&socket, sockopt::PeerCredentials)?;
     Ok(PeerIds { uid: creds.uid(), pid: u32::try_from(creds.pid()).unwrap_or(0) })
 }
 
-/// Who is at the other end of a Unix socket; without Linux's process id.
+/// Returns the user at the other end of a Unix socket; without Linux's process id.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 #[cfg(not(target_os = "linux"))]
 pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
     let (uid, _) = nix::unistd::getpeereid(socket)?;
@@ -37,7 +37,7 @@ pub fn peer_ids(socket: BorrowedFd<'_>) -> io::Result<PeerIds> {
 #[must_use]
 pub fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command stands in parentheses and may contain anything: fields count from the last one.
+    // The command is in parentheses and may contain anything: fields count from the last one.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
@@ -51,7 +51,7 @@ impl ProcessWatch {
     /// else one is opened by pid.
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     #[cfg(target_os = "linux")]
     pub fn of_peer(socket: BorrowedFd<'_>, pid: u32) -> io::Result<Self> {
         match getsockopt(&socket, sockopt::PeerPidfd) {
@@ -72,7 +72,7 @@ impl ProcessWatch {
     /// Watches a process that began at that time ([`start_of`]).
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     #[cfg(target_os = "linux")]
     pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
         let watch = Self::of_pid(pid)?;
@@ -97,16 +97,16 @@ impl ProcessWatch {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave us this descriptor, and nobody else knows it.
+        // SAFETY: the kernel just gave us this descriptor, and no other code knows it.
         let watch = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         // The pid may have been reused between the connection and the opening.
         if start_of(pid) == Some(before) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Whether the process has ended.
+    /// Returns true if the process has ended.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn ended(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)

@@ -1,4 +1,4 @@
-//! Where servers live: which directories, whether they are safe, which server a command means.
+//! Places of servers: directories, their safety, and the server that a command means.
 
 use std::{
     env,
@@ -27,7 +27,8 @@ use crate::{
 
 /// Longest path of a Unix socket, without its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// File systems that other hosts write to: a lock and a database there belong to nobody.
+/// File systems that other hosts write to: there a lock or a database is not exclusive to this
+/// host.
 #[cfg(target_os = "linux")]
 const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
     (0x6969, "NFS"),
@@ -38,12 +39,12 @@ const NETWORK_FILE_SYSTEMS: [(i64, &str); 6] = [
     (0x00c3_6400, "Ceph"),
 ];
 
-/// What decides where servers live.
+/// Settings that decide where servers live.
 #[derive(Debug, Clone)]
 pub struct Env {
-    /// `XDG_RUNTIME_DIR`.
+    /// Value of `XDG_RUNTIME_DIR`.
     pub runtime: Option<PathBuf>,
-    /// `XDG_STATE_HOME`.
+    /// Value of `XDG_STATE_HOME`.
     pub state: Option<PathBuf>,
     /// `HOME`, or the user database's word.
     pub home: Option<PathBuf>,
@@ -53,7 +54,8 @@ pub struct Env {
     pub host: (PathBuf, PathBuf),
     /// Configuration of the host's server.
     pub host_config: PathBuf,
-    /// Returns true if that configuration has commands use the user's own server while the host's does not run.
+    /// Returns true if that configuration has commands use the user's own server while the host's
+    /// does not run.
     pub falls_back: fn(&Path) -> bool,
 }
 
@@ -111,8 +113,8 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server if
-/// this host has one, else the user's own. A server that runs says itself where its socket is.
+/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// if this host has one, else the user's own. A server that runs says itself where its socket is.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -130,8 +132,8 @@ pub fn resolve(choice: Option<&str>, env: &Env) -> Result<Places, PlaceError> {
     Ok(places)
 }
 
-/// The same places with the runtime directory that a server now says it uses: whoever began it may have
-/// known another one.
+/// Returns the same places with the runtime directory that a server now says it uses: the process
+/// that started it may have known another one.
 #[must_use]
 pub fn located(places: &Places) -> Places {
     let all_in_one = places.runtime == places.state;
@@ -146,13 +148,14 @@ pub fn located(places: &Places) -> Places {
     }
 }
 
-/// A directory leads to another one only of the same user's: a server there is trusted for its owner.
+/// A directory leads to another one only of the same user's: a server there is trusted for its
+/// owner.
 fn is_same_owner(runtime: &Path, state: &Path) -> bool {
     let owner = |dir: &Path| fs::metadata(dir).map(|meta| meta.uid());
     matches!((owner(runtime), owner(state)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Whether a directory is that of the host's server, which keeps its history elsewhere.
+/// Returns true if a directory is that of the host's server, which keeps its history elsewhere.
 fn is_host_directory(dir: &Path, env: &Env) -> bool {
     dir == env.host.0 && host_server_is_meant(env) && fs::metadata(dir.join("lock")).is_err()
 }
@@ -190,8 +193,9 @@ fn places_of(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, Pl
     })
 }
 
-/// A host has a server of its own if one was ever started or configured there, whether it runs or not: no command
-/// moves to another server because that one ended. A policy of the host can say otherwise.
+/// A host has a server of its own if one was ever started or configured there, whether it runs or
+/// not: no command moves to another server because that one ended. A policy of the host can say
+/// otherwise.
 fn host_server_is_meant(env: &Env) -> bool {
     // What this user may not look at is there.
     let is_there = |path: &Path| match fs::symlink_metadata(path) {
@@ -218,7 +222,7 @@ fn check_length(places: &Places) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Where the configuration of a host's server, or of the user's own, is looked for.
+/// Returns the path of the configuration of a host's server, or of the user's own.
 #[must_use]
 pub fn config_path(system: bool) -> PathBuf {
     if system {
@@ -230,7 +234,7 @@ pub fn config_path(system: bool) -> PathBuf {
     config.unwrap_or_else(|| "/etc".into()).join("moot/moot.toml")
 }
 
-/// Where a user's own screens keep what they keep between two runs.
+/// Returns the directory where a user's own screens save their state between two runs.
 ///
 /// # Errors
 /// [`PlaceError::NoHome`].
@@ -238,8 +242,8 @@ pub fn screen_dir(env: &Env) -> Result<PathBuf, PlaceError> {
     Ok(env.state_home()?.join("moot/screen"))
 }
 
-/// Checks that a directory, or what there is of its path, is this user's: after `su` or `sudo` the environment may
-/// name another user's.
+/// Checks that a directory, or what there is of its path, is this user's: after `su` or `sudo` the
+/// environment may name another user's.
 ///
 /// # Errors
 /// Whose it is, or from the system.
@@ -268,7 +272,7 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a server holds the lock of these places.
+/// Returns true if a server holds the lock of these places.
 #[must_use]
 pub fn is_served(places: &Places) -> bool {
     matches!(query(&places.lock()), Ok(LockState::Held(_)))
@@ -291,8 +295,8 @@ pub fn check(places: &Places) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Makes the directories of a server, if they are missing, after [`check`]. What is there already keeps its mode
-/// and owner; if one of them can't be made, none is left behind.
+/// Makes the directories of a server, if they are missing, after [`check`]. What is there already
+/// keeps its mode and owner; if one of them can't be made, none is left behind.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -313,8 +317,8 @@ pub fn prepare(places: &Places, system: bool) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Makes directories of a running server again that were removed. What is above them has to exist: what a login
-/// made is not for this program to make.
+/// Makes directories of a running server again that were removed. What is above them has to exist:
+/// what a login made is not for this program to make.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -330,8 +334,8 @@ pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
     prepare(places, system)
 }
 
-/// Opens a directory that is there and this user's alone to change, or the nearest one above it in which no
-/// other user could replace what is made; with the names that are missing.
+/// Opens a directory that is there and this user's alone to change, or the nearest one above it in
+/// which no other user could replace what is made; with the names that are missing.
 fn fitting(path: &Path, places: &Places) -> Result<(Dir, Vec<OsString>), PlaceError> {
     let failed = |e| unusable(path, places, e);
     let (dir, missing) = Dir::reach(path)
@@ -367,8 +371,8 @@ fn unusable(path: &Path, places: &Places, e: PlaceError) -> PlaceError {
 struct Made(Vec<(Dir, OsString)>);
 
 impl Made {
-    /// Makes what is missing below a directory; false if another process was faster, whose directory has to be
-    /// looked at like any other.
+    /// Makes what is missing below a directory; false if another process was faster, whose
+    /// directory has to be looked at like any other.
     fn make(
         &mut self,
         mut dir: Dir,
@@ -409,7 +413,7 @@ pub fn safe_owner_of(path: &Path) -> Result<u32, PlaceError> {
     Ok(owner)
 }
 
-/// Locks and a database on a file system that other hosts write to belong to nobody.
+/// Refuses a file system that other hosts write to: locks and a database there are not exclusive.
 ///
 /// # Errors
 /// [`PlaceError::Network`] names its kind.
@@ -434,7 +438,7 @@ pub fn check_local(_dir: &Path) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Whether a server with that user id may be trusted with a directory of that owner.
+/// Returns true if a server with that user id may be trusted with a directory of that owner.
 #[must_use]
 pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
     peer == dir_owner || peer == own || peer == 0

@@ -1,4 +1,4 @@
-//! What a background server does with its own process.
+//! Settings of a background server's own process.
 
 use std::{
     fs::File,
@@ -21,8 +21,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::os::shared::Usage;
 
-/// Prepares a command to run in the background: it makes itself a server ([`detach`]), and is not the
-/// service that this process may be.
+/// Prepares a command to run in the background: it makes itself a server ([`detach`]), and is not
+/// the service that this process may be.
 pub fn in_background(command: &mut Command) {
     super::service::keep_from(command);
 }
@@ -46,8 +46,8 @@ pub fn umask_private() {
 
 #[cfg(target_os = "linux")]
 fn close_inherited() {
-    // SAFETY: called before this process has opened anything; whatever is above 2 was inherited, and
-    // no Rust value owns it.
+    // SAFETY: called before this process has opened anything; whatever is above 2 was inherited,
+    // and no Rust value owns it.
     let done = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     // Before Linux 5.9 they stay open; the shell that waits for them is the only one to notice.
     let _ = done;
@@ -82,7 +82,7 @@ pub fn leave_running(child: Child) {
     drop(child);
 }
 
-/// A descriptor kept aside, so that a connection can be accepted and closed when there are no others.
+/// A spare descriptor, so that a connection can be accepted and closed when none are left.
 #[derive(Debug)]
 pub struct Reserve(File);
 
@@ -101,7 +101,7 @@ impl Reserve {
     }
 }
 
-/// Waits until nobody can read standard output any more; false if that can't be known (a file, a
+/// Waits until no process can read standard output; false if that can't be known (a file, a
 /// terminal).
 #[must_use]
 pub fn wait_until_unread() -> bool {
@@ -116,7 +116,7 @@ pub fn wait_until_unread() -> bool {
         return false;
     }
     loop {
-        // Errors are told without being asked for.
+        // Errors are reported without being asked for.
         let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => return true,
@@ -126,9 +126,9 @@ pub fn wait_until_unread() -> bool {
     }
 }
 
-/// As the first process of a container, goes on in a child, while this process passes signals on to it and collects
-/// the processes that were left to it: without that, each program that ends after its parent stays as a zombie.
-/// Anywhere else it does nothing.
+/// As the first process of a container, goes on in a child, while this process passes signals on to
+/// it and collects the processes that were left to it: without that, each program that ends after
+/// its parent stays as a zombie. Anywhere else it does nothing.
 ///
 /// To be called first of all in `main`: it forks.
 #[cfg(target_os = "linux")]
@@ -195,11 +195,12 @@ fn collect_until_end_of(main: nix::unistd::Pid) -> ! {
 /// The signal that this process is to end by; 0 before one came. SIGINT gives way to the others.
 static END_SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// How long a thread that was woken by a signal waits for the number of that signal: the handler that woke the
-/// thread records the number right after that.
+/// Time that a thread which was woken by a signal waits for the number of that signal: the handler
+/// that woke the thread records the number right after that.
 const NUMBER_WITHIN: Duration = Duration::from_millis(100);
 
-/// Records from now on which signal asks this process to end; it calls the handlers that are installed as well.
+/// Records from now on which signal asks this process to end; it calls the handlers that are
+/// installed as well.
 pub fn record_end_signal() {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let record = move || {
@@ -208,8 +209,8 @@ pub fn record_end_signal() {
                 END_SIGNAL.store(signal, Ordering::SeqCst);
             }
         };
-        // SAFETY: the action reads and writes an atomic number, which is safe in a signal handler. If it can't
-        // be registered, the process ends with the exit code of an interrupt.
+        // SAFETY: the action reads and writes an atomic number, which is safe in a signal handler.
+        // If it can't be registered, the process ends with the exit code of an interrupt.
         let _ = unsafe { signal_hook::low_level::register(signal, record) };
     }
 }
@@ -228,8 +229,9 @@ pub fn await_end_signal() {
     }
 }
 
-/// Ends this process as `signal` would without a handler, so that its parent sees a death by that signal. Where
-/// the signal ends nothing (process 1 of a container), the exit code is 128 and the signal's number.
+/// Ends this process as `signal` would without a handler, so that its parent sees a death by that
+/// signal. Where the signal ends nothing (process 1 of a container), the exit code is 128 and the
+/// signal's number.
 pub fn end_by(signal: i32) -> ! {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
     if let Ok(signal) = Signal::try_from(signal) {
@@ -272,8 +274,8 @@ pub fn keep_ignored(install: impl FnOnce()) {
     let ignored: Vec<Signal> = signals
         .into_iter()
         .filter(|signal| {
-            // SAFETY: to ignore a signal runs no code of ours in a handler; what was there before is
-            // looked at and put back.
+            // SAFETY: to ignore a signal runs no code of ours in a handler; what was there before
+            // is looked at and put back.
             let before = unsafe { sigaction(*signal, &ignore) };
             let Ok(before) = before else { return false };
             let was_ignored = matches!(before.handler(), SigHandler::SigIgn);
@@ -291,23 +293,23 @@ pub fn keep_ignored(install: impl FnOnce()) {
     }
 }
 
-/// Where the handler of SIGHUP writes; -1 before there is one.
+/// Descriptor that the handler of SIGHUP writes to; -1 before one exists.
 static HANGUP_PIPE: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn note_hangup(_: libc::c_int) {
     let errno = Errno::last_raw();
     let byte = [0_u8];
-    // SAFETY: `write` may be called in a signal handler, and reads one byte of this array. A full pipe has
-    // enough of them already.
+    // SAFETY: `write` may be called in a signal handler, and reads one byte of this array. A full
+    // pipe has enough of them already.
     unsafe { libc::write(HANGUP_PIPE.load(Ordering::SeqCst), byte.as_ptr().cast(), 1) };
     Errno::set_raw(errno);
 }
 
-/// Calls something at each SIGHUP from now on, in place of all handlers of that signal. If SIGHUP is ignored
-/// (`nohup`), that stays so unless `always`. Once in a process.
+/// Calls something at each SIGHUP from now on, in place of all handlers of that signal. If SIGHUP
+/// is ignored (`nohup`), that stays so unless `always`. Once in a process.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let (read, write) = io::pipe()?;
@@ -316,7 +318,8 @@ pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<(
     HANGUP_PIPE.store(OwnedFd::from(write).into_raw_fd(), Ordering::SeqCst);
     let handler =
         SigAction::new(SigHandler::Handler(note_hangup), SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handler does what a signal handler may; what was there before is only looked at and put back.
+    // SAFETY: the handler does what a signal handler may; what was there before is only looked at
+    // and put back.
     let before = unsafe { sigaction(Signal::SIGHUP, &handler) }?;
     if !always && matches!(before.handler(), SigHandler::SigIgn) {
         // SAFETY: as above.
@@ -335,7 +338,7 @@ pub fn on_hangup(always: bool, call: impl Fn() + Send + 'static) -> io::Result<(
 
 /// Lets other threads go first: this one works in the background.
 pub fn step_back() {
-    // Whoever wants the processor comes first; what nobody wants is enough to keep pace.
+    // Threads that want the processor come first; the time left is enough to keep pace.
     be_nice(19);
 }
 
@@ -345,8 +348,8 @@ pub fn step_aside() {
     be_nice(10);
 }
 
-/// Lowers the priority of the calling thread. On Linux a nice value is a thread's own; elsewhere it would be the
-/// whole process's.
+/// Lowers the priority of the calling thread. On Linux a nice value is a thread's own; elsewhere it
+/// would be the whole process's.
 fn be_nice(nice: std::ffi::c_int) {
     #[cfg(target_os = "linux")]
     // SAFETY: changes a number of the calling thread; 0 names it.
@@ -366,7 +369,7 @@ pub fn standard_input() -> io::Result<Input> {
     io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
-/// Whether reading would give something (or the end) at once.
+/// Returns true if reading would give something (or the end) at once.
 #[must_use]
 pub fn has_input(file: &Input) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -374,14 +377,14 @@ pub fn has_input(file: &Input) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
 
-/// What a process has used.
+/// Returns the resources that a process has used.
 ///
-/// None if the system does not tell.
+/// None if the system does not report them.
 #[must_use]
 pub fn process_usage(pid: u32) -> Option<Usage> {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
     let stat = read("stat")?;
-    // The command stands in parentheses and may contain anything: fields count from the last one.
+    // The command is in parentheses and may contain anything: fields count from the last one.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);

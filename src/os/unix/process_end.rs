@@ -10,8 +10,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::peer::ProcessWatch;
 
-/// Tells when the process at the other end of a session ends. A forked child can hold the session's
-/// socket open long after that.
+/// Notice of the end of the process at the other end of a session. A forked child can hold the
+/// session's socket open long after that.
 #[derive(Debug)]
 pub struct ProcessEnd(Option<AsyncFd<ProcessWatch>>);
 
@@ -19,7 +19,7 @@ impl ProcessEnd {
     /// Watches the peer of a socket. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// From the system; also if that process has ended.
+    /// If a system call fails; also if that process has ended.
     pub fn of_peer(socket: BorrowedFd<'_>, pid: u32) -> io::Result<Self> {
         let watch = ProcessWatch::of_peer(socket, pid)?;
         let interest = tokio::io::Interest::READABLE;
@@ -29,7 +29,7 @@ impl ProcessEnd {
         watched.map(|watched| Self(Some(watched))).map_err(io::Error::other)
     }
 
-    /// One that never tells, where a process can't be watched.
+    /// Returns one that never fires, where a process can't be watched.
     #[must_use]
     pub fn never() -> Self {
         Self(None)

@@ -38,7 +38,7 @@ pub const OFFERS_PTY: bool = true;
 const SIZE_DEFAULT: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 /// Bytes of one read of the terminal.
 const INPUT_BYTES: usize = 4096;
-/// How often a process in the background looks whether it has the terminal again.
+/// Interval at which a process in the background looks for the terminal, in milliseconds.
 const LOOK_EVERY_MS: u16 = 200;
 
 /// Pseudo-terminal of a child, with the terminal of this process, if standard input is one.
@@ -46,8 +46,8 @@ const LOOK_EVERY_MS: u16 = 200;
 pub struct Pty {
     /// The end of this process.
     near: OwnedFd,
-    /// The end of the child, open until the child has ended: without it a child that closes its outputs and opens
-    /// its terminal again would find that gone.
+    /// The end of the child, open until the child has ended: without it a child that closes its
+    /// outputs and opens its terminal again would find that gone.
     far: Option<OwnedFd>,
     /// Mode of the terminal before it became raw; none while it is not raw.
     before: Option<Termios>,
@@ -56,10 +56,11 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// Opens a pseudo-terminal with the size and the mode of the terminal of this process, or 80 x 24.
+    /// Opens a pseudo-terminal with the size and the mode of the terminal of this process, or 80 x
+    /// 24.
     ///
     /// # Errors
-    /// If there are no pseudo-terminals, or descriptors have run out.
+    /// If no pseudo-terminal is available, or descriptors have run out.
     pub fn open() -> io::Result<Self> {
         let size = own_size().unwrap_or(SIZE_DEFAULT);
         let mode = tcgetattr(io::stdin()).ok();
@@ -70,8 +71,9 @@ impl Pty {
         Ok(Self { near, far: Some(far), before: None, input: None })
     }
 
-    /// Starts a command on it, in a session of its own, and returns its output. The terminal of this process becomes
-    /// raw, and its input goes to the command. If standard input is not a terminal, the command has that itself.
+    /// Starts a command on it, in a session of its own, and returns its output. The terminal of
+    /// this process becomes raw, and its input goes to the command. If standard input is not a
+    /// terminal, the command has that itself.
     ///
     /// # Errors
     /// If the command can't be started.
@@ -84,7 +86,8 @@ impl Pty {
         command.stdout(far.try_clone()?).stderr(far.try_clone()?);
         let own_session = || {
             setsid()?;
-            // SAFETY: a system call on standard output, which is the far end; the argument is a number.
+            // SAFETY: a system call on standard output, which is the far end; the argument is a
+            // number.
             match unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCSCTTY as _, 0) } {
                 -1 => Err(io::Error::last_os_error()),
                 _ => Ok(()),
@@ -111,8 +114,8 @@ impl Pty {
         self.before.is_some()
     }
 
-    /// Passes a signal of this process on to the child: a new size of the terminal as such, a stop after the
-    /// terminal has its mode again.
+    /// Passes a signal of this process on to the child: a new size of the terminal as such, a stop
+    /// after the terminal has its mode again.
     pub fn hand_on(&mut self, child: &Child, caught: &Caught) {
         match caught.signal() {
             Signal::SIGWINCH if self.resize() => {}
@@ -148,7 +151,8 @@ impl Pty {
         self.resize();
     }
 
-    /// Makes the terminal raw, if this process is in its foreground: a change from the background would stop it.
+    /// Makes the terminal raw, if this process is in its foreground: a change from the background
+    /// would stop it.
     fn make_raw(&mut self) {
         if !is_in_foreground() {
             return;
@@ -174,7 +178,8 @@ impl Pty {
         }
     }
 
-    /// Gives it the size of the terminal of this process; false if there is none. The kernel notifies its processes.
+    /// Gives it the size of the terminal of this process; false if there is none. The kernel
+    /// notifies its processes.
     fn resize(&self) -> bool {
         let Some(size) = own_size() else { return false };
         // SAFETY: the structure is read from a variable of this function.

@@ -1,5 +1,5 @@
-//! The service manager: what it wants to know, the socket that it hands over, its log (sd_notify(3),
-//! sd_listen_fds(3), systemd.exec(5)).
+//! The service manager: what it wants to know, the socket that it hands over, its log
+//! (sd_notify(3), sd_listen_fds(3), systemd.exec(5)).
 
 use std::{
     env,
@@ -24,7 +24,7 @@ use nix::sys::{
 };
 use sd_notify::NotifyState;
 
-/// What a service manager says to a service; nobody else is to hear it.
+/// Variables by which a service manager speaks to a service; no other process is to see them.
 const VARIABLES: [&str; 6] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -33,14 +33,14 @@ const VARIABLES: [&str; 6] = [
     "LISTEN_PID",
     "LISTEN_FDNAMES",
 ];
-/// How long the manager may take to hear that the server is ready.
+/// Maximum time for the report to the manager that the server is ready.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 
-/// Who started this process, if it wants to know how it is.
+/// Service manager that started this process, if it wants reports of its state.
 ///
-/// The crate's own `notify` makes a socket for each word: it could not say that the server lives once
-/// descriptors have run out, and would have it killed. Nor does it know abstract names. So the socket is
-/// kept here.
+/// The crate's own `notify` makes a socket for each word: it could not say that the server lives
+/// once descriptors have run out, and would have it killed. Nor does it know abstract names. So the
+/// socket is kept here.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     notify: Option<(UnixDatagram, SocketAddr)>,
@@ -58,8 +58,8 @@ impl ServiceManager {
         let watchdog = sd_notify::watchdog_enabled().filter(|every| !every.is_zero());
         let handed = sd_notify::listen_fds().map(|fds| fds.collect::<Vec<_>>());
         for name in VARIABLES {
-            // SAFETY: the only other thread by now is the one that waits for signals; it does not look
-            // at the environment.
+            // SAFETY: the only other thread by now is the one that waits for signals; it does not
+            // look at the environment.
             unsafe { env::remove_var(name) };
         }
         let handed_over = match handed.map_err(|e| told(&e))?.as_slice() {
@@ -73,7 +73,7 @@ impl ServiceManager {
         Ok((Self { notify, watchdog }, handed_over))
     }
 
-    /// How long it waits for a sign of life before it ends this process; none: for ever.
+    /// Time that it waits for a sign of life before it ends this process; none: no limit.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
@@ -100,7 +100,7 @@ impl ServiceManager {
         self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     }
 
-    /// Whoever started this server finds out in another way if it can't be told.
+    /// Reports states. If that fails, the manager finds out in another way.
     fn tell(&self, states: &[NotifyState<'_>]) {
         let Some((socket, to)) = &self.notify else { return };
         let words: String = states.iter().map(|state| format!("{state}\n")).collect();
@@ -197,22 +197,22 @@ fn is_listening(_fd: BorrowedFd<'_>) -> bool {
     true
 }
 
-/// Whether two paths name one file, whatever links lead to its directory.
+/// Returns true if two paths name one file, whatever links lead to its directory.
 fn same_place(a: &Path, b: &Path) -> bool {
     let real =
         |path: &Path| Some((path.parent()?.canonicalize().ok()?, path.file_name()?.to_owned()));
     a == b || real(a).is_some_and(|a| real(b) == Some(a))
 }
 
-/// What a service manager says to this process is not meant for one that it starts.
+/// Removes the service manager's variables: they are not meant for a child of this process.
 pub(super) fn keep_from(command: &mut Command) {
     for name in VARIABLES {
         command.env_remove(name);
     }
 }
 
-/// Whether standard error leads to the journal, which knows the time and the process by itself and takes
-/// a level before each line.
+/// Returns true if standard error leads to the journal, which knows the time and the process by
+/// itself and takes a level before each line.
 #[must_use]
 pub fn errors_go_to_journal() -> bool {
     let named = env::var("JOURNAL_STREAM").ok();

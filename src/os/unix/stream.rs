@@ -25,7 +25,7 @@ use super::{
 };
 use crate::os::shared::PeerIds;
 
-/// What the system knows a session's other end by.
+/// Handle by which the system knows a session's other end.
 pub type PeerRef<'a> = BorrowedFd<'a>;
 
 /// The server's end of one session.
@@ -37,36 +37,38 @@ pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
     stream.as_fd()
 }
 
-/// Closing a socket keeps nobody waiting.
+/// Does nothing: closing a socket does not block.
 pub fn about_to_close(_stream: &ServerStream) {}
 
 /// Ends a session whose client does not take what it is sent: closing the socket does it.
 pub fn hang_up(_stream: &ServerStream) {}
 
-/// Writes what a new connection takes at once: last words to somebody who is not let in.
+/// Writes the bytes that a new connection takes at once: last words to a client that is not
+/// admitted.
 pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
     use nix::sys::socket::{MsgFlags, send};
     use std::os::fd::AsRawFd;
-    // A closed pipe is no signal in this program.
+    // A closed pipe does not raise a signal in this program.
     let _ = send(peer_of(stream).as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT);
 }
 
-/// Where a server takes sessions.
+/// Accepts sessions for a server.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TokioListener,
-    /// What is ours to remove at the end; none if somebody else made it.
+    /// Socket file to remove at the end; none if a service manager made it.
     place: Option<OwnFile>,
     /// The socket in its place.
     at: (PathBuf, FileIdentity),
 }
 
 impl Acceptor {
-    /// Listens at a path: bound under a random name, then renamed into place, so that whoever finds the
-    /// path can connect. The caller holds the lock that says that no other server lives there.
+    /// Listens at a path: bound under a random name, then renamed into place, so that any process
+    /// that finds the path can connect. The caller holds the lock that says that no other server
+    /// lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         let hidden = hidden_name(path)?;
         let name = hidden.as_path().to_fs_name::<GenericFilePath>()?;
@@ -79,11 +81,12 @@ impl Acceptor {
         Ok(Self { listener, place: Some(place), at })
     }
 
-    /// Takes sessions at a socket that a service manager made and keeps: who connected before waits in it,
-    /// and it stands on when this server has ended.
+    /// Takes sessions at a socket that a service manager made and keeps: clients that connected
+    /// earlier wait in it, and it remains when this server has ended.
     ///
     /// # Errors
-    /// If it is anything but a listening socket at this path. Must be called within a tokio runtime.
+    /// If it is anything but a listening socket at this path. Must be called within a tokio
+    /// runtime.
     pub fn take_over(handed: HandedOver, path: &Path) -> io::Result<Self> {
         use interprocess::os::unix::uds_local_socket::tokio::Listener;
         let socket = Listener::try_from(handed.listener(path)?)?;
@@ -106,7 +109,7 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of descriptors above all.
+    /// If a system call fails; out of descriptors above all.
     pub async fn accept(&self) -> io::Result<ServerStream> {
         use interprocess::local_socket::tokio::Stream;
         let Stream::UdSocket(stream) = self.listener.accept().await?;
@@ -123,7 +126,7 @@ impl Acceptor {
     }
 }
 
-/// A queue of connections that was full is tried again after so long.
+/// Time before a full queue of connections is tried again.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A client's connection. Reading and writing may happen in two threads.
@@ -131,19 +134,21 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 pub struct Client(Stream);
 
 impl Client {
-    /// Connects to whoever listens at a path.
+    /// Connects to the server that listens at a path.
     ///
     /// # Errors
-    /// From the system; `TimedOut` or `WouldBlock` if the connection is not taken in time.
+    /// If a system call fails; `TimedOut` or `WouldBlock` if the connection is not taken in time.
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = path.to_fs_name::<GenericFilePath>()?;
-        // A server that was stopped by a signal has a full queue of connections: do not wait for ever.
+        // A server that was stopped by a signal has a full queue of connections: do not wait
+        // forever.
         let until = Instant::now() + wait;
         loop {
             let options = ConnectOptions::new().name(name.clone());
             let options = options.wait_mode(ConnectWaitMode::Timeout(wait));
             let client = options.connect_sync().map(Self)?;
-            // While the queue is full, Linux gives `EAGAIN` to who does not block, and the socket stays unconnected.
+            // While the queue is full, Linux gives `EAGAIN` to who does not block, and the socket
+            // stays unconnected.
             let is_connected = SockRef::from(&client.socket()).peer_addr().is_ok();
             if is_connected {
                 return Ok(client);
@@ -155,10 +160,10 @@ impl Client {
         }
     }
 
-    /// Who listens there.
+    /// Returns the ids of the process that listens there.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<PeerIds> {
         peer_ids(self.socket())
     }
@@ -166,7 +171,7 @@ impl Client {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` or `TimedOut` after the receive timeout.
+    /// If a system call fails; `WouldBlock` or `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         loop {
             match (&self.0).read(to) {
@@ -179,23 +184,23 @@ impl Client {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, from: &[u8]) -> io::Result<()> {
         (&self.0).write_all(from)
     }
 
-    /// Bounds the time of one read; none: for ever.
+    /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_recv_timeout(timeout)
     }
 
-    /// Bounds the time of one write; none: for ever.
+    /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.0.set_send_timeout(timeout)
     }
@@ -203,7 +208,7 @@ impl Client {
     /// Reads what is there; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` if there is nothing.
+    /// If a system call fails; `WouldBlock` if there is nothing.
     pub fn try_read(&self, to: &mut [u8]) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, recv};
         use std::os::fd::AsRawFd;
@@ -213,11 +218,11 @@ impl Client {
     /// Writes what the socket takes at once.
     ///
     /// # Errors
-    /// From the system; `WouldBlock` if it is full.
+    /// If a system call fails; `WouldBlock` if it is full.
     pub fn try_write(&self, from: &[u8]) -> io::Result<usize> {
         use nix::sys::socket::{MsgFlags, send};
         use std::os::fd::AsRawFd;
-        // A closed pipe is no signal in this program.
+        // A closed pipe does not raise a signal in this program.
         Ok(send(self.socket().as_raw_fd(), from, MsgFlags::MSG_DONTWAIT)?)
     }
 

@@ -22,17 +22,17 @@ use nix::{
 };
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGTERM};
 
-/// How long a stop is waited for: the time in which a signal reaches a thread.
+/// Number of looks for a stop: together the time in which a signal reaches a thread.
 const STOP_LOOKS: u32 = 100;
 const STOP_LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// The editor of somebody who has not said which.
+/// Editor of a user who has not chosen one.
 pub const EDITOR: &str = "vi";
-/// The pagers of somebody who has not said which: the first that there is.
+/// Pagers for a user who has not chosen one: the first that exists.
 pub const PAGERS: &[&str] = &["less", "more"];
 
-/// Standard output without the lock and the buffer of the standard library: whoever leaves the terminal
-/// does not wait for a thread that hangs in it.
+/// Standard output without the lock and the buffer of the standard library: a thread that leaves
+/// the terminal does not wait for one that hangs in it.
 pub type TerminalOutput = File;
 
 /// Standard output.
@@ -48,7 +48,7 @@ pub fn terminal_output() -> io::Result<TerminalOutput> {
 pub fn wait_until_terminal_is_gone() -> bool {
     let out = io::stdout();
     loop {
-        // That is told without being asked for.
+        // Hang-ups are reported without being asked for.
         let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => {}
@@ -65,10 +65,10 @@ pub fn wait_until_terminal_is_gone() -> bool {
 pub fn suspend() {
     let goes_on = Arc::new(AtomicBool::new(false));
     let Ok(watch) = signal_hook::flag::register(SIGCONT, Arc::clone(&goes_on)) else { return };
-    // Of a group that no shell looks after nothing is stopped; then nobody could let it go on.
+    // In a group that no shell looks after nothing is stopped, since no process could continue it.
     let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
-    // The kernel may give that to another thread, and stop this one a moment later. It is over once the
-    // process was told to go on; after a while without that it was not stopped at all.
+    // The kernel may give that to another thread, and stop this one a moment later. It is over once
+    // the process was continued; after a while without that it was not stopped at all.
     for _ in 0..STOP_LOOKS {
         if goes_on.load(Ordering::SeqCst) {
             break;
@@ -84,7 +84,7 @@ pub fn was_told_to_end() -> bool {
     matches!(super::process::end_signal(), Some(SIGTERM | SIGHUP))
 }
 
-/// Whether this session has a desktop that could show notifications.
+/// Returns true if this session has a desktop that could show notifications.
 #[must_use]
 pub fn has_desktop() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -1,4 +1,5 @@
-//! The user database: names of user ids and groups. Slow or far away at times: not for the hub's thread.
+//! The user database: names of user ids and groups. Slow or far away at times: not for the hub's
+//! thread.
 
 use nix::unistd::{Group, Uid, User, geteuid};
 
@@ -21,7 +22,7 @@ pub fn user_name(uid: u32) -> Option<UserName> {
 #[must_use]
 pub fn user_id(name: &str) -> Option<u32> {
     if let Some(number) = name.strip_prefix('#') {
-        // As it is written by us, and only where there is no better name.
+        // In the form that we write, and only if no better name exists.
         let uid: u32 = number.parse().ok()?;
         return (uid.to_string() == number && user_name(uid).is_none()).then_some(uid);
     }
@@ -45,7 +46,7 @@ pub fn is_group(name: &str) -> bool {
     group_id(name).is_some()
 }
 
-/// Whether a user belongs to a group, by name.
+/// Returns true if a user belongs to a group, by name.
 #[must_use]
 pub fn is_in_group(user: &str, group: &str) -> bool {
     let Some(group) = Group::from_name(group).ok().flatten() else { return false };

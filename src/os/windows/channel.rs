@@ -1,8 +1,9 @@
-//! The broadcast channel: mailslots. One way, no sender, no bound: a hint path, sealed as everywhere.
+//! The broadcast channel: mailslots. One way, no sender, no bound: a hint path, sealed as
+//! everywhere.
 //!
-//! A mailslot's name exists once, so each member has one of its own, under a random name that it tells
-//! the server on its session, and the server writes to each that keeps up. Who may write to it is kept
-//! by its access list.
+//! A mailslot's name exists once, so each member has one of its own, under a random name that it
+//! tells the server on its session, and the server writes to each that keeps up. Who may write to
+//! it is kept by its access list.
 
 use std::{
     collections::HashMap,
@@ -40,7 +41,7 @@ use crate::{
     },
 };
 
-/// What a member grants: a mailslot has no bound of its own, so this is what may be under way to it.
+/// Bytes that a member grants: a mailslot has no bound of its own, so this may be under way to it.
 const GRANTED_BYTES: u64 = 4 * 1024 * 1024;
 
 fn path_of(slot: &Slot) -> Vec<u16> {
@@ -51,7 +52,7 @@ fn owned(handle: *mut std::ffi::c_void) -> io::Result<OwnedHandle> {
     if handle.is_null() || handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the callers just got this handle from the system, and nobody else knows it.
+    // SAFETY: the callers just got this handle from the system, and no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -87,7 +88,8 @@ impl Writer {
         let slot = self.slot.as_raw_handle();
         let mut at = OVERLAPPED { hEvent: self.event.as_raw_handle(), ..OVERLAPPED::default() };
         let bytes = u32::try_from(datagram.len()).map_err(io::Error::other)?;
-        // SAFETY: this function does not return before the system is done with `at` and the datagram.
+        // SAFETY: this function does not return before the system is done with `at` and the
+        // datagram.
         let done = unsafe { WriteFile(slot, datagram.as_ptr(), bytes, null_mut(), &raw mut at) };
         if done != 0 {
             return Ok(());
@@ -122,13 +124,13 @@ impl Caster {
         Ok(Self { slots: HashMap::new() })
     }
 
-    /// There are no ports.
+    /// Returns 0: this platform has no ports.
     #[must_use]
     pub fn source_port(&self) -> u16 {
         0
     }
 
-    /// There are no groups: every stream has the same address, which says nothing.
+    /// Returns a placeholder: without groups every stream has the same address, which says nothing.
     ///
     /// # Errors
     /// None on this platform.
@@ -136,7 +138,7 @@ impl Caster {
         Ok(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))
     }
 
-    /// There are no groups.
+    /// Does nothing: this platform has no groups.
     pub fn close_group(&mut self, _tag: u32) {}
 
     /// A session hears by this mailslot.
@@ -144,7 +146,7 @@ impl Caster {
         if self.slots.get(&session).is_some_and(|(known, _)| *known == slot) {
             return;
         }
-        // A slot is one session's: nobody has another one's filled.
+        // A slot belongs to one session, so that no session can have another one's filled.
         if self.slots.values().any(|(known, _)| *known == slot) {
             return;
         }
@@ -193,13 +195,14 @@ impl Hearing {
     /// Hears nothing yet.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn open() -> io::Result<Self> {
         let slot: Slot = random_bytes()?;
         let name = path_of(&slot);
         let descriptor = Descriptor::of_slot()?;
         let attributes = descriptor.attributes();
-        // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
+        // SAFETY: the name ends with a zero; attributes and what they point to live through the
+        // call.
         let reader = owned(unsafe {
             CreateMailslotW(
                 name.as_ptr(),
@@ -218,7 +221,7 @@ impl Hearing {
         self.slot
     }
 
-    /// How many bytes may be under way to it.
+    /// Returns the bytes that may be under way to it.
     #[must_use]
     pub fn granted_bytes(&self) -> u64 {
         GRANTED_BYTES
@@ -235,7 +238,8 @@ impl Hearing {
         let bytes_max = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
         while !self.ended.load(Ordering::SeqCst) {
             let mut bytes = 0;
-            // SAFETY: it writes at most so many bytes to the buffer, and is over when it returns.
+            // SAFETY: it writes at most `bytes_max` bytes to the buffer, and is over when it
+            // returns.
             let done = unsafe {
                 ReadFile(
                     self.reader.as_raw_handle(),
@@ -258,7 +262,7 @@ impl Hearing {
 /// Tries the channel on this machine: what is written arrives.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the channel does not work; the error names the fault.
 pub fn self_test() -> Result<(), ChannelFault> {
     let hearing = Hearing::open()?;
     let mut caster = Caster { slots: HashMap::new() };
@@ -266,7 +270,7 @@ pub fn self_test() -> Result<(), ChannelFault> {
     caster.send(0, b"true", || vec![1])?;
     hearing.end();
     let mut arrived = false;
-    // What was written last wakes it at the latest, so it does not wait for ever.
+    // The last datagram wakes it at the latest, so it does not wait forever.
     hearing.ended.store(false, Ordering::SeqCst);
     let mut buffer = [0; 64];
     hearing.run(&mut buffer, |datagram| {

@@ -1,4 +1,5 @@
-//! A command that is run for somebody: its pipes and its end. Ctrl-C reaches it by the console that it shares.
+//! A command that is run for a user: its pipes and its end. Ctrl-C reaches it by the console that
+//! it shares.
 
 use std::{
     fs::{File, OpenOptions},
@@ -24,10 +25,10 @@ use windows_sys::Win32::{
 
 use crate::os::shared::{ChildEnd, ChildNews, NotBegun};
 
-/// How often a pipe is looked at where it can't be waited for.
+/// Interval between looks at a pipe where it can't be waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// There are no signals here.
+/// Signal for a child; this platform has none.
 #[derive(Debug)]
 pub enum Caught {}
 
@@ -52,10 +53,10 @@ impl ChildSignals {
         Ok(Self(()))
     }
 
-    /// Tells of the child's end, from a thread of its own.
+    /// Reports the child's end, from a thread of its own.
     ///
     /// # Errors
-    /// If there can be no such thread.
+    /// If a thread can't be started.
     pub fn watch(
         self,
         child: Option<&Child>,
@@ -72,26 +73,26 @@ impl ChildSignals {
     }
 }
 
-/// There are no signals here.
+/// Does nothing: this platform has no signals.
 pub fn hand_on(_child: &Child, caught: &Caught) {
     match *caught {}
 }
 
-/// Nobody can be asked to end here: it is ended.
+/// Ends the child: on this platform it can't be asked to end.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn ask_to_end(child: &mut Child) -> io::Result<()> {
     child.kill()
 }
 
-/// How a child ended.
+/// Returns how a child ended.
 #[must_use]
 pub fn end_of(status: ExitStatus) -> ChildEnd {
     ChildEnd { code: status.code(), signal: None }
 }
 
-/// There are no signals here.
+/// Returns none: this platform has no signals.
 #[must_use]
 pub fn signal_number(_name: &str) -> Option<i32> {
     None
@@ -114,7 +115,7 @@ pub struct ChildPipe {
     woken: Arc<AtomicBool>,
 }
 
-/// Wakes whoever reads a [`ChildPipe`]; to be done again until it has woken.
+/// Wakes the reader of a [`ChildPipe`]; to be done again until it has woken.
 #[derive(Debug)]
 pub struct PipeWaker {
     pipe: OwnedHandle,
@@ -122,7 +123,7 @@ pub struct PipeWaker {
 }
 
 impl PipeWaker {
-    /// Wakes.
+    /// Wakes the reader.
     pub fn wake(&self) {
         self.woken.store(true, Ordering::SeqCst);
         // SAFETY: the handle is open; without the address of one operation it means all of them.
@@ -142,15 +143,16 @@ impl ChildPipe {
         Ok((Self { pipe: pipe.into(), woken }, waker))
     }
 
-    /// Gives up reading. A process that writes there is told so; it is not ended for that.
+    /// Gives up reading. A process that writes there gets an error; it is not ended for that.
     pub fn leave_open(self) {
         drop(self);
     }
 
-    /// Reads what is there, or waits for it; 0 at the end of the pipe, none if it was woken or time is out.
+    /// Reads available bytes, or waits for them; 0 at the end of the pipe, none if it was woken or
+    /// the wait has passed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn read(&mut self, to: &mut [u8], wait: Option<Duration>) -> io::Result<Option<usize>> {
         let until = wait.map(|wait| Instant::now() + wait);
         loop {
@@ -172,7 +174,7 @@ impl ChildPipe {
         }
     }
 
-    /// Whether reading would give something, or the end, at once.
+    /// Returns true if reading would give something, or the end, at once.
     fn has_input(&self) -> bool {
         let mut bytes = 0;
         // SAFETY: the handle is open; the result is written to a variable of ours.
@@ -212,7 +214,7 @@ fn own(standard: &impl AsRawHandle) -> io::Result<File> {
     if handle.is_null() {
         return OpenOptions::new().write(true).open("NUL");
     }
-    // SAFETY: it is one of this process's standard handles, which nobody closes.
+    // SAFETY: it is one of this process's standard handles, which no code closes.
     let handle = unsafe { BorrowedHandle::borrow_raw(handle) };
     handle.try_clone_to_owned().map(File::from)
 }

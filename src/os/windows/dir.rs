@@ -1,4 +1,5 @@
-//! A directory, and what is done in it. By its path here: access lists keep others from changing where that leads.
+//! A directory, and what is done in it. By its path here: access lists keep others from changing
+//! where that leads.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,15 +16,16 @@ use crate::os::{
     places::PlaceError,
 };
 
-/// A directory.
+/// Directory, known by its path.
 #[derive(Debug)]
 pub struct Dir(PathBuf);
 
 impl Dir {
-    /// Finds a directory, or the nearest one above it that exists; and returns the names that are missing below.
+    /// Finds a directory, or the nearest one above it that exists; and returns the names that are
+    /// missing below.
     ///
     /// # Errors
-    /// From the system; `NotADirectory` if something else is there.
+    /// If a system call fails; `NotADirectory` if something else is there.
     pub fn reach(path: &Path) -> io::Result<(Self, Vec<OsString>)> {
         let path = std::path::absolute(path)?;
         let found = path.ancestors().find(|above| above.exists()).ok_or(io::ErrorKind::NotFound)?;
@@ -43,7 +45,7 @@ impl Dir {
     /// Looks at the directory itself.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look(&self) -> io::Result<Look> {
         look_at(&self.0)
     }
@@ -51,7 +53,7 @@ impl Dir {
     /// Looks at an entry; a link is not followed.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn look_at(&self, name: &OsStr) -> io::Result<Look> {
         look_at(&self.0.join(name))
     }
@@ -59,12 +61,13 @@ impl Dir {
     /// Returns the names of its entries.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 
-    /// Checks that only its owner, the system and administrators could have changed where its path leads.
+    /// Checks that only its owner, the system and administrators could have changed where its path
+    /// leads.
     ///
     /// # Errors
     /// [`PlaceError::Unsafe`] names the directory that others can change.
@@ -75,7 +78,7 @@ impl Dir {
     /// Checks that this process may change what is in it.
     ///
     /// # Errors
-    /// [`PlaceError::Unsafe`] says why not.
+    /// [`PlaceError::Unsafe`] if it may not, with the reason.
     pub fn check_own(&self) -> Result<(), PlaceError> {
         check_fits(&self.0, false)
     }

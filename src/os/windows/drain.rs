@@ -1,4 +1,5 @@
-//! The output of a child, copied as it comes. A pipe can't be polled here: each output has a thread of its own.
+//! The output of a child, copied as it comes. A pipe can't be polled here: each output has a thread
+//! of its own.
 
 use std::{
     env,
@@ -55,7 +56,7 @@ impl Outputs {
     /// Copies an output, and can be woken while it waits.
     ///
     /// # Errors
-    /// If handles have run out, or there is no output.
+    /// If handles have run out, or no output is given.
     pub fn new(
         outputs: impl IntoIterator<Item = (OwnedPipe, Option<File>)>,
     ) -> io::Result<(Self, PipeWaker)> {

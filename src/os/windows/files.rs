@@ -27,7 +27,7 @@ use super::{
 };
 use crate::os::{random::random_bytes, shared::Admitted};
 
-/// Which file a path leads to: here, a file that is open can't be replaced.
+/// Identity of the file at a path: here, a file that is open can't be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity;
 
@@ -50,7 +50,7 @@ impl FileIdentity {
 /// Identity of the file at a path.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     std::fs::symlink_metadata(path).map(|_| FileIdentity)
 }
@@ -66,15 +66,15 @@ pub fn admit(_path: &Path, _is_socket: bool, _who: Option<&Admitted>) -> io::Res
 /// Number of the user that a file or directory belongs to.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn owner_of(path: &Path) -> io::Result<u32> {
     uid_of(&of_file(path)?.owner)
 }
 
-/// A random name beside a path.
+/// Returns a random name beside a path.
 ///
 /// # Errors
-/// If there are no random numbers, or the path has no file name.
+/// If random numbers are not available, or the path has no file name.
 pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut hidden = name.to_owned();
@@ -92,7 +92,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Whether an error says that this process or the system has no handles left.
+/// Returns true if an error says that this process or the system has no handles left.
 #[must_use]
 pub fn is_out_of_descriptors(e: &io::Error) -> bool {
     let code = e.raw_os_error().map(i32::cast_unsigned);
@@ -122,14 +122,14 @@ pub(super) fn open_with(path: &Path, everybody_reads: bool, disposition: u32) ->
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(File::from(unsafe { OwnedHandle::from_raw_handle(handle) }))
 }
 
 /// Opens a file to append to it, and makes it if there is none, for its owner and the system alone.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn make_private(path: &Path) -> io::Result<File> {
     use windows_sys::Win32::Storage::FileSystem::OPEN_ALWAYS;
     let mut file = open_with(path, false, OPEN_ALWAYS)?;
@@ -140,23 +140,23 @@ pub fn make_private(path: &Path) -> io::Result<File> {
 /// Opens a file of this user's settings to read it.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// How long somebody else's look at a file may stand in the way of replacing it.
+/// Time that another process's look at a file may prevent its replacement, in milliseconds.
 const IN_THE_WAY_MS: u64 = 2_000;
 
-/// Whether something failed because another process has the file open just now; or because it may not
-/// be done at all, which the system does not tell apart.
+/// Returns true if something failed because another process has the file open just now; or because
+/// it may not be done at all, which the system does not tell apart.
 fn may_pass(e: &io::Error) -> bool {
     let code = e.raw_os_error().map(i32::cast_unsigned);
     matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
 }
 
-/// Puts a file in the place of another one. Older systems refuse that while anybody has it open: then it
-/// is tried again for a while.
+/// Puts a file in the place of another one. Older systems refuse that while any process has it
+/// open: then it is tried again for a while.
 pub(super) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     let until = Instant::now() + Duration::from_millis(IN_THE_WAY_MS);
     loop {

@@ -1,4 +1,4 @@
-//! What this machine says of itself to somebody who looks for what is wrong.
+//! Facts about this machine for a search for faults.
 
 use std::{io, path::Path, ptr::null_mut};
 
@@ -7,7 +7,8 @@ use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
 use super::security::wide;
 use crate::os::health::{RuntimeWish, Space};
 
-/// Whether a name could be that of a table of an earlier run, or of something on its way into its place.
+/// Returns true if a name could be that of a table of an earlier run, or of something on its way
+/// into its place.
 #[must_use]
 pub fn is_hidden_name(place: &Path, name: &Path) -> bool {
     let text = |path: &Path| path.file_name().and_then(|n| n.to_str()).map(str::to_owned);
@@ -17,7 +18,7 @@ pub fn is_hidden_name(place: &Path, name: &Path) -> bool {
         .is_some_and(|random| random.len() == 32 && random.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// There is no such limit here.
+/// Returns none: this platform has no such limit.
 #[must_use]
 pub fn descriptors_max() -> Option<u64> {
     None
@@ -32,7 +33,7 @@ pub fn receive_buffer_bytes_max() -> Option<u64> {
 /// Room on the drive of a directory.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn space_at(dir: &Path) -> io::Result<Space> {
     let (mut free_bytes, mut total_bytes) = (0, 0);
     let name = wide(dir);
@@ -49,7 +50,7 @@ pub fn watches_processes() -> Option<bool> {
     None
 }
 
-/// There is no such interface.
+/// Returns none: this platform does not use the loopback interface.
 #[must_use]
 pub fn loopback_is_up() -> Option<bool> {
     None
@@ -73,7 +74,7 @@ pub fn is_listening(_path: &Path) -> bool {
     false
 }
 
-/// There is no such wish.
+/// Returns [`RuntimeWish::None`]: this platform has no such setting.
 #[must_use]
 pub fn runtime_wish() -> RuntimeWish {
     RuntimeWish::None

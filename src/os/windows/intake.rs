@@ -1,7 +1,8 @@
-//! What comes to a client: its session, its mailslot and wake-ups from its own threads, waited for at once.
+//! Input of a client: its session, its mailslot and wake-ups from its own threads, waited for at
+//! once.
 //!
-//! Two threads read, one the session, one the mailslot, and hand what they read to the owner's thread over
-//! bounded channels.
+//! Two threads read, one the session, one the mailslot, and hand what they read to the owner's
+//! thread over bounded channels.
 
 use std::{
     io, ops::ControlFlow, os::windows::io::AsRawHandle, ptr::null_mut, sync::Arc,
@@ -20,18 +21,18 @@ use crate::{
 /// Bytes of the buffer that [`Intake::wait`] is given; what the threads read is handed over in it.
 pub const INTAKE_BYTES: usize = DATAGRAM_BYTES_MAX;
 
-/// Reads of the session, and datagrams, that the threads may be ahead. Above, the pipe fills; what a
-/// mailslot holds has no bound of its own, but the server keeps count.
+/// Reads of the session, and datagrams, that the threads may be ahead. Above, the pipe fills; what
+/// a mailslot holds has no bound of its own, but the server keeps count.
 const AHEAD: usize = 64;
-/// What is taken in one go before the caller has its turn.
+/// Maximum number of items taken in one go before the caller has its turn.
 const TURN: usize = 32;
 
-/// Wakes whoever waits with its [`Woken`].
+/// Wakes the thread that waits with its [`Woken`].
 #[derive(Debug, Clone)]
 pub struct Waker(Sender<()>);
 
 impl Waker {
-    /// Wakes.
+    /// Wakes the waiting thread.
     pub fn wake(&self) {
         // If it is full, it is about to wake.
         let _ = self.0.try_send(());
@@ -51,14 +52,14 @@ pub fn wake_pair() -> io::Result<(Waker, Woken)> {
     Ok((Waker(wake), Woken(woken)))
 }
 
-/// Waits until it is woken, or time is out, while there is no session.
+/// Waits for a wake-up, or until the timeout passes, when no session exists.
 ///
 /// # Errors
 /// None on this platform.
 pub fn wait_for_wake(woken: Option<&Woken>, timeout: Option<Duration>) -> io::Result<()> {
     let nobody = never();
     let woken = woken.map_or(&nobody, |woken| &woken.0);
-    // Both are as good: somebody looks whether there is something.
+    // Both have the same effect: the caller looks again.
     let _ = woken.recv_timeout(timeout.unwrap_or(Duration::from_secs(3600)));
     Ok(())
 }
@@ -91,7 +92,7 @@ impl Intake {
             .spawn(move || read(&of_thread, &to_owner))?;
         let mut intake =
             Self { client, hearing: None, session, heard: None, threads: vec![reader] };
-        // Whoever has no mailslot is served by session.
+        // A client without a mailslot is served by session.
         if let Some(hearing) = source_port.and_then(|_| Hearing::open().ok()).map(Arc::new) {
             let (to_owner, heard) = bounded(AHEAD);
             let of_thread = (Arc::clone(&hearing), Arc::clone(&intake.client));
@@ -123,13 +124,13 @@ impl Intake {
         }
     }
 
-    /// What comes for a stream that was left is not asked for by anybody.
+    /// Does nothing: input for a stream that was left is ignored.
     pub fn leave(&mut self, _tag: u32) {}
 
     /// Writes all bytes, and removes them from `bytes`. The reading thread goes on meanwhile.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let done = self.client.write_all(bytes);
         bytes.clear();
@@ -139,8 +140,8 @@ impl Intake {
     /// Nothing to do: a write waits for its room.
     pub fn make_room(&self) {}
 
-    /// Waits until something comes, somebody wakes it or time is out; gives what came to `take`. Some of
-    /// what is there may be left for the next time.
+    /// Waits until input comes, another thread wakes it or the timeout passes; gives the input to
+    /// `take`. Some of it may be left for the next call.
     ///
     /// # Errors
     /// None on this platform.
@@ -159,7 +160,7 @@ impl Intake {
             recv(self.session) -> bytes => give(bytes.ok(), take),
             recv(heard) -> datagram => {
                 let Ok(mut datagram) = datagram else {
-                    // It hears no more; the session brings everything.
+                    // The channel is no longer received; the session brings everything.
                     self.heard = None;
                     return Ok(());
                 };
@@ -192,7 +193,8 @@ impl Intake {
         Some(datagram.len())
     }
 
-    /// Whether the server has closed any of these sessions: that was asked when the datagram was taken.
+    /// Returns true if the server has closed any of these sessions: that was asked when the
+    /// datagram was taken.
     pub fn any_ended<'a>(_intakes: impl Iterator<Item = &'a Self>) -> bool {
         false
     }
@@ -245,7 +247,7 @@ fn read(client: &Client, to_owner: &Sender<Vec<u8>>) {
 fn hear(hearing: &Hearing, client: &Client, to_owner: &Sender<Vec<u8>>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
     hearing.run(&mut buffer, |datagram| {
-        // Once the session has ended, the mailslot may be filled by whoever learned its name.
+        // Once the session has ended, any process that learned the mailslot's name may fill it.
         if has_ended(client) || to_owner.send(datagram.to_vec()).is_err() {
             return ControlFlow::Break(());
         }
@@ -253,7 +255,7 @@ fn hear(hearing: &Hearing, client: &Client, to_owner: &Sender<Vec<u8>>) {
     });
 }
 
-/// Whether the other end of a session has closed it.
+/// Returns true if the other end of a session has closed it.
 fn has_ended(client: &Client) -> bool {
     let pipe = client.handle().as_raw_handle();
     // SAFETY: the handle is open as long as the client lives; nothing is to be written.
@@ -261,7 +263,7 @@ fn has_ended(client: &Client) -> bool {
     there == 0
 }
 
-/// What one watched intake is read from.
+/// Sources of one watched intake.
 #[derive(Debug)]
 struct Watched {
     number: usize,

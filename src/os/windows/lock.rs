@@ -23,7 +23,8 @@ use crate::os::note::{LockError, LockNote, LockState};
 const NOTE_BYTES_MAX: u64 = 8 * 1024;
 /// Locks are mandatory here: the locked byte lies far behind the note, which others read.
 const LOCKED_BYTE_HIGH: u32 = 0x4000_0000;
-/// Who asks holds a shared lock for an instant: who wants the lock tries again for so long.
+/// Time that taking the lock is tried again, in milliseconds: a query holds a shared lock for an
+/// instant.
 const ASKERS_MS: u64 = 500;
 
 /// A lock that is held until it is dropped.
@@ -36,7 +37,7 @@ impl Lock {
     /// # Errors
     /// If another process holds it, or the file can't be used.
     pub fn acquire(path: &Path, _everybody: bool, note: &LockNote) -> Result<Self, LockError> {
-        // Whoever may read a file may lock it: it is nobody else's.
+        // Any process that may read a file may lock it; this file belongs to its owner alone.
         let mut file = open_with(path, false, OPEN_ALWAYS)?;
         // (A file that is open keeps its name until it is closed.)
         let until = Instant::now() + Duration::from_millis(ASKERS_MS);
@@ -51,7 +52,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Returns true if whoever asks at its path asks this lock.
+    /// Returns true if a query at its path asks this lock.
     #[must_use]
     pub fn is_in_place(&self, path: &Path) -> bool {
         path.exists()
@@ -60,17 +61,18 @@ impl Lock {
     /// Replaces the note.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write(&mut self, note: &LockNote, _ready: bool) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.seek(SeekFrom::Start(0))?;
-        // A path that is no Unicode is found by way of `--server` all the same.
+        // A path that is not Unicode is found by way of `--server` all the same.
         let text = format!("pid {}\nruntime {}\n", note.pid, note.runtime_dir.display());
         self.0.write_all(text.as_bytes())
     }
 }
 
-/// Returns true if the server that holds the lock at a path once said that clients can connect: not known here.
+/// Returns true if the server that holds the lock at a path once said that clients can connect: not
+/// known here.
 #[must_use]
 pub fn was_ready(_path: &Path) -> bool {
     false
@@ -84,10 +86,11 @@ pub fn end_holder(_path: &Path) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Who holds the lock at a path. It is locked, shared, for an instant, if it is free.
+/// Returns the holder of the lock at a path. The query locks it, shared, for an instant, if it is
+/// free.
 ///
 /// # Errors
-/// From the system, but for a missing file.
+/// If a system call fails, but for a missing file.
 pub fn query(path: &Path) -> io::Result<LockState> {
     let mut file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,

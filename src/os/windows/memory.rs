@@ -1,7 +1,8 @@
 //! Shared memory: a file that one process writes and others map read-only, seen as 64-bit words.
 //!
-//! A mapped file can be neither replaced nor removed here. So the table has a name of its own for each
-//! run, a small file in its place names it, and what earlier runs left is removed by the next one.
+//! A mapped file can be neither replaced nor removed here. So the table has a name of its own for
+//! each run, a small file in its place names it, and what earlier runs left is removed by the next
+//! one.
 
 use std::{
     fs::{self, OpenOptions},
@@ -36,11 +37,12 @@ pub struct SharedWords {
 }
 
 impl SharedWords {
-    /// Makes a file of so many words under a random name beside `path`; nobody sees it until
+    /// Makes a file of `words` words under a random name beside `path`; it is not visible until
     /// [`SharedWords::publish`].
     ///
     /// # Errors
-    /// From the system; a full disk above all, since the file has its final size from the start.
+    /// If a system call fails; a full disk above all, since the file has its final size from the
+    /// start.
     pub fn create(path: &Path, words: usize, everybody: bool) -> io::Result<Self> {
         remove_old(path);
         let hidden = hidden_name(path)?;
@@ -50,7 +52,7 @@ impl SharedWords {
         Ok(Self { map, reserved_bytes: 0, file: hidden, place: None, everybody })
     }
 
-    /// Makes sure that the first so many words have memory behind them.
+    /// Makes sure that the first `words` words have memory behind them.
     ///
     /// # Errors
     /// None on this platform: the file has its space.
@@ -71,7 +73,7 @@ impl SharedWords {
     /// Puts the small file in its place, whole.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
         write_pointer(path, &self.file, self.everybody)?;
         self.place = Some(path.to_owned());
@@ -84,8 +86,8 @@ impl SharedWords {
         self.place.as_ref().is_some_and(|place| place.exists())
     }
 
-    /// Removes the small file from its place, if it names this table. The table itself goes with the
-    /// next server's start, if it is mapped by somebody.
+    /// Removes the small file from its place, if it names this table. The table itself goes with
+    /// the next server's start, if a process maps it.
     pub fn unlink(&self) {
         if let Some(place) = &self.place
             && words_file(place).is_ok_and(|file| file == self.file)
@@ -106,7 +108,7 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
 /// The file whose memory is shared at a path: the one that the small file there names.
 ///
 /// # Errors
-/// From the system; `InvalidData` if it names none.
+/// If a system call fails; `InvalidData` if it names none.
 pub fn words_file(place: &Path) -> io::Result<PathBuf> {
     if place.is_dir() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is a directory"));
@@ -138,7 +140,7 @@ fn remove_old(path: &Path) {
 }
 
 impl ReadWords {
-    /// Maps a table read-only. It must be a regular file of exactly so many words.
+    /// Maps a table read-only. It must be a regular file of exactly the given number of words.
     ///
     /// # Errors
     /// See [`ReadWordsError`].

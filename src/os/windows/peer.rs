@@ -1,4 +1,4 @@
-//! Who is at the other end of a session, by the kernel's word.
+//! Process at the other end of a session, as the kernel reports it.
 
 use std::{
     io,
@@ -29,14 +29,14 @@ pub(super) fn open_process(pid: u32) -> io::Result<OwnedHandle> {
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
 /// The client of a pipe's instance: the user that opened it, and its process.
 ///
 /// # Errors
-/// From the system; also if the client does not let itself be identified.
+/// If a system call fails; also if the client does not let itself be identified.
 pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
@@ -46,7 +46,7 @@ pub fn peer_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     Ok(PeerIds { uid: uid_of(&user_of_client(pipe)?)?, pid })
 }
 
-/// The server of a pipe: whose the pipe is, which nobody can make in another's name, and its process.
+/// Returns the ids of a pipe's server: the pipe's owner, which can't be forged, and its process.
 pub(super) fn server_ids(pipe: BorrowedHandle<'_>) -> io::Result<PeerIds> {
     let mut pid = 0;
     // SAFETY: the handle is open as long as it is borrowed; the result is written to ours.
@@ -62,7 +62,8 @@ pub fn start_of(pid: u32) -> Option<u64> {
     times_of(pid).map(|[created, ..]| created)
 }
 
-/// When a process was made and when it ended, and its time in the kernel and outside; units of 100 ns.
+/// When a process was made and when it ended, and its time in the kernel and outside; units of 100
+/// ns.
 pub(super) fn times_of(pid: u32) -> Option<[u64; 4]> {
     let process = open_process(pid).ok()?;
     let mut times = [FILETIME::default(); 4];

@@ -1,4 +1,4 @@
-//! Where servers live: which directories, whether they are safe, which server a command means.
+//! Places of servers: directories, their safety, and the server that a command means.
 
 use std::{
     env, fs, io,
@@ -27,12 +27,12 @@ use crate::{
 /// Remedy where a directory is not safe.
 const OTHER_DIRECTORY: &str = "name a directory of yours with --server DIR/";
 
-/// What decides where servers live.
+/// Settings that decide where servers live.
 #[derive(Debug, Clone)]
 pub struct Env {
-    /// `LOCALAPPDATA`.
+    /// Value of `LOCALAPPDATA`.
     pub local: Option<PathBuf>,
-    /// `ProgramData`.
+    /// Value of `ProgramData`.
     pub common: Option<PathBuf>,
 }
 
@@ -65,8 +65,8 @@ impl Env {
     }
 }
 
-/// The places of the server that a command means: the choice (`--server`), else the host's server if
-/// there is one, else the user's own.
+/// The places of the server that a command means: the choice (`--server`), else the host's server
+/// if there is one, else the user's own.
 ///
 /// # Errors
 /// See [`PlaceError`].
@@ -94,9 +94,9 @@ pub fn located(places: &Places) -> Places {
     places.clone()
 }
 
-/// A host's server counts as there if its directory is the system's or the administrators' (anybody may
-/// make directories beside it) and its file was written since the host started, living or dead: a dead
-/// one is told, not passed over.
+/// Returns true if a host's server counts as there: its directory is the system's or the
+/// administrators' (any user may make directories beside it) and its file was written since the
+/// host started, living or dead: a dead one is reported, not passed over.
 fn host_server_is_meant(places: &Places) -> bool {
     let Ok(meta) = fs::symlink_metadata(places.socket()) else { return false };
     let up = Duration::from_micros(monotonic_us());
@@ -135,14 +135,14 @@ pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Plac
     }
 }
 
-/// Where the configuration of a host's server, or of the user's own, is looked for.
+/// Returns the path of the configuration of a host's server, or of the user's own.
 #[must_use]
 pub fn config_path(system: bool) -> PathBuf {
     let base = env::var_os(if system { "ProgramData" } else { "APPDATA" });
     base.map_or_else(|| PathBuf::from("C:\\"), PathBuf::from).join("moot\\moot.toml")
 }
 
-/// Where a user's own screens keep what they keep between two runs.
+/// Returns the directory where a user's own screens save their state between two runs.
 ///
 /// # Errors
 /// [`PlaceError::NoHome`].
@@ -162,12 +162,12 @@ pub fn check_private_dir(_dir: &Path) -> io::Result<()> {
 /// Makes a directory if there is none, and all above it, for this user and the system alone.
 ///
 /// # Errors
-/// From the system.
+/// If a system call fails.
 pub fn make_private_dir(dir: &Path) -> io::Result<()> {
     make_dir(dir, false)
 }
 
-/// Whether a server holds the lock of these places.
+/// Returns true if a server holds the lock of these places.
 #[must_use]
 pub fn is_served(places: &Places) -> bool {
     matches!(query(&places.lock()), Ok(LockState::Held(_)))
@@ -214,7 +214,8 @@ fn unusable(path: &Path, places: &Places, source: io::Error) -> PlaceError {
     PlaceError::Unusable { path: path.to_owned(), at: at.to_owned(), source, remedy }
 }
 
-/// Makes directories of a running server again that were removed: files that are open keep them here.
+/// Makes directories of a running server again that were removed: files that are open keep them
+/// here.
 ///
 /// # Errors
 /// As [`prepare`].
@@ -258,7 +259,8 @@ pub fn safe_owner_of(path: &Path) -> Result<u32, PlaceError> {
     Ok(owner)
 }
 
-/// Makes a directory if there is none: for this user and the system alone, or to be read by everybody.
+/// Makes a directory if it is missing: for this user and the system alone, or readable by every
+/// user.
 fn make_dir(dir: &Path, everybody_reads: bool) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
@@ -276,7 +278,8 @@ fn make_dir(dir: &Path, everybody_reads: bool) -> io::Result<()> {
     }
 }
 
-/// Nobody but the owner, the system and administrators may write to it, nor take away what is above it.
+/// Checks that only the owner, the system and administrators may write to it, or take away a
+/// directory above it.
 ///
 /// # Errors
 /// [`PlaceError::Unsafe`] names the directory where others may.
@@ -301,12 +304,12 @@ pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
     Ok(())
 }
 
-/// Locks and a database on a file system that other hosts write to belong to nobody.
+/// Refuses a file system that other hosts write to: locks and a database there are not exclusive.
 ///
 /// # Errors
 /// [`PlaceError::Network`] names its kind.
 pub fn check_local(dir: &Path) -> Result<(), PlaceError> {
-    /// `DRIVE_REMOTE`.
+    /// Type of a network drive, `DRIVE_REMOTE`.
     const REMOTE: u32 = 4;
     let Some(root) = dir.ancestors().last() else { return Ok(()) };
     let root = wide(root);
@@ -317,7 +320,7 @@ pub fn check_local(dir: &Path) -> Result<(), PlaceError> {
     }
 }
 
-/// Whether a server of that user may be trusted with a directory of that owner.
+/// Returns true if a server of that user may be trusted with a directory of that owner.
 #[must_use]
 pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
     peer == dir_owner || peer == own || peer == 0

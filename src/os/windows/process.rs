@@ -1,4 +1,4 @@
-//! What a background server does with its own process, and what is inherited.
+//! Settings of a background server's own process, and inherited handles.
 
 use std::{
     fs::{File, OpenOptions},
@@ -29,8 +29,8 @@ use windows_sys::Win32::{
 
 use crate::os::shared::Usage;
 
-/// Prepares a command to run in the background: without this console, in a group of its own, and without
-/// the handles of whoever waits for this process's output to end.
+/// Prepares a command to run in the background: without this console, in a group of its own, and
+/// without the handles of a process that waits for this process's output to end.
 pub fn in_background(command: &mut Command) {
     for which in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
         let handle = standard(which);
@@ -51,13 +51,13 @@ fn standard(which: STD_HANDLE) -> *mut std::ffi::c_void {
     unsafe { GetStdHandle(which) }
 }
 
-/// A server in the background was made one by whoever started it.
+/// Does nothing: the process that started a background server has detached it.
 pub fn detach() {}
 
 /// New files have the access list that they are made with.
 pub fn umask_private() {}
 
-/// There is no such limit here.
+/// Returns the maximum: this platform has no such limit.
 pub fn raise_descriptor_limit() -> u64 {
     u64::MAX
 }
@@ -67,10 +67,11 @@ pub fn let_go_of_starter() {
     for which in [STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
         let Ok(null) = OpenOptions::new().write(true).open("NUL") else { continue };
         let before = standard(which);
-        // SAFETY: the new handle is open, and stays so: nobody owns it any more.
+        // SAFETY: the new handle is open, and stays so: no value owns it any more.
         let done = unsafe { SetStdHandle(which, null.into_raw_handle()) };
         if done != 0 && !before.is_null() {
-            // SAFETY: it was this process's standard handle, and is not used under that name any more.
+            // SAFETY: it was this process's standard handle, and is not used under that name any
+            // more.
             unsafe { CloseHandle(before) };
         }
     }
@@ -101,7 +102,7 @@ impl Reserve {
     }
 }
 
-/// That the reader of a pipe is gone is not told here before one writes to it.
+/// Returns false: the system does not report here that a pipe's reader is gone before one writes.
 #[must_use]
 pub fn wait_until_unread() -> bool {
     false
@@ -161,7 +162,7 @@ pub fn standard_input() -> io::Result<Input> {
     if handle.is_null() {
         return OpenOptions::new().read(true).open("NUL").map(|file| Input(Source::File(file)));
     }
-    // SAFETY: it is this process's standard input, which nobody closes.
+    // SAFETY: it is this process's standard input, which no code closes.
     let handle = unsafe { BorrowedHandle::borrow_raw(handle) };
     Ok(Input(Source::File(handle.try_clone_to_owned()?.into())))
 }
@@ -179,7 +180,7 @@ impl Read for Input {
     }
 }
 
-/// Whether reading would give something (or the end) at once.
+/// Returns true if reading would give something (or the end) at once.
 #[must_use]
 pub fn has_input(input: &Input) -> bool {
     let Source::File(file) = &input.0 else { return false };
@@ -200,7 +201,7 @@ pub fn has_input(input: &Input) -> bool {
     }
 }
 
-/// There is no such signal here.
+/// Does nothing: this platform has no such signal.
 ///
 /// # Errors
 /// None on this platform.
@@ -221,7 +222,7 @@ pub fn step_aside() {
     step_back();
 }
 
-/// What a process has used.
+/// Returns the resources that a process has used.
 ///
 /// None if it may not be asked.
 #[must_use]

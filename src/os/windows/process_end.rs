@@ -32,13 +32,13 @@ struct Ended {
     waker: Option<Waker>,
 }
 
-/// Tells when the process at the other end of a session ends. Another process that has the pipe's handle
-/// can hold the session open long after that.
+/// Notice of the end of the process at the other end of a session. Another process that has the
+/// pipe's handle can hold the session open long after that.
 #[derive(Debug)]
 pub struct ProcessEnd(Option<Wait>);
 
-/// What is waited for, by number. The system's callback is given a number and not the state: Wine has been
-/// seen to call it after the registration was gone, and then it has to find nothing.
+/// Watched processes by number. The system's callback is given a number and not the state: Wine has
+/// been seen to call it after the registration was gone, and then it has to find nothing.
 static WATCHED: Mutex<BTreeMap<usize, Arc<Mutex<Ended>>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
@@ -67,17 +67,17 @@ impl ProcessWatch {
     /// Watches a process that began at that time ([`start_of`]).
     ///
     /// # Errors
-    /// From the system; also if the process has ended.
+    /// If a system call fails; also if the process has ended.
     pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
         let watch = Self(open_process(pid)?);
         // Its number may be another process's by now.
         if start_of(pid) == Some(start) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Whether the process has ended.
+    /// Returns true if the process has ended.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn ended(&self) -> io::Result<bool> {
         // SAFETY: the handle is open; with no time to wait the call only looks.
         match unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) } {
@@ -105,7 +105,7 @@ impl ProcessEnd {
     /// Watches the peer of a pipe.
     ///
     /// # Errors
-    /// From the system; also if that process has ended.
+    /// If a system call fails; also if that process has ended.
     pub fn of_peer(_pipe: PeerRef<'_>, pid: u32) -> io::Result<Self> {
         let process = open_process(pid)?;
         let state = Arc::new(Mutex::new(Ended::default()));
@@ -131,7 +131,7 @@ impl ProcessEnd {
         Ok(Self(Some(Wait { number, state, registration, _process: process })))
     }
 
-    /// One that never tells, where a process can't be watched.
+    /// Returns one that never fires, where a process can't be watched.
     #[must_use]
     pub fn never() -> Self {
         Self(None)
@@ -154,8 +154,8 @@ impl ProcessEnd {
 impl Drop for Wait {
     fn drop(&mut self) {
         watched().remove(&self.number);
-        // SAFETY: it was registered once and is unregistered once; with this event the call returns only
-        // when no callback runs any more.
+        // SAFETY: it was registered once and is unregistered once; with this event the call returns
+        // only when no callback runs any more.
         unsafe { UnregisterWaitEx(self.registration, INVALID_HANDLE_VALUE) };
     }
 }

@@ -26,7 +26,7 @@ impl Pty {
     /// Starts a command on it.
     ///
     /// # Errors
-    /// None: there is no pseudo-terminal.
+    /// None: this platform has no pseudo-terminal.
     pub fn spawn(&mut self, _command: &mut Command) -> io::Result<(Child, OwnedPipe)> {
         match *self {}
     }

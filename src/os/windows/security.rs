@@ -59,7 +59,7 @@ pub(super) unsafe fn text_of(text: *const u16) -> String {
         }
         len += 1;
     }
-    // SAFETY: so many were just read.
+    // SAFETY: `len` units were just read.
     String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(text, len) })
 }
 
@@ -99,16 +99,18 @@ fn user_of_token(token: &OwnedHandle) -> io::Result<String> {
     if done == 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: for this class it writes a `TOKEN_USER`; the buffer is aligned for it and large enough.
+    // SAFETY: for this class it writes a `TOKEN_USER`; the buffer is aligned for it and large
+    // enough.
     let sid = unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid };
     // SAFETY: it points to an identifier in the buffer.
     unsafe { sid_text(sid) }
 }
 
-/// Who owns a pipe's instance: nobody can make one in the name of another user.
+/// Returns the owner of a pipe's instance: no user can make one in the name of another.
 pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     let (mut owner, mut descriptor) = (null_mut(), null_mut());
-    // SAFETY: the handle is open as long as it is borrowed; results are written to pointers of ours.
+    // SAFETY: the handle is open as long as it is borrowed; results are written to pointers of
+    // ours.
     let done = unsafe {
         GetSecurityInfo(
             pipe.as_raw_handle(),
@@ -129,11 +131,11 @@ pub(super) fn owner_of_pipe(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     unsafe { sid_text(owner) }
 }
 
-/// The client of a pipe's instance, as the system noted it when the pipe was opened: no process has to be
-/// asked, which could have ended since, and whose number could be another's by now.
+/// The client of a pipe's instance, as the system noted it when the pipe was opened: no process has
+/// to be asked, which could have ended since, and whose number could be another's by now.
 pub(super) fn user_of_client(pipe: BorrowedHandle<'_>) -> io::Result<String> {
-    // SAFETY: the handle is open as long as it is borrowed. From here to the call that ends it this thread
-    // acts as the client, as far as to be asked who that is.
+    // SAFETY: the handle is open as long as it is borrowed. From here to the call that ends it this
+    // thread acts as the client, as far as to be asked who that is.
     if unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) } == 0 {
         return Err(io::Error::last_os_error());
     }
@@ -143,14 +145,14 @@ pub(super) fn user_of_client(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     // SAFETY: opened as this process itself; the result is written to a pointer of ours.
     let opened = unsafe { OpenThreadToken(thread, TOKEN_QUERY, 1, &raw mut token) };
     let failed = io::Error::last_os_error();
-    // SAFETY: it takes nothing. A thread that goes on acting as somebody else must not go on at all.
+    // SAFETY: it takes nothing. A thread that goes on acting as another user must not go on at all.
     if unsafe { RevertToSelf() } == 0 {
         std::process::abort();
     }
     if opened == 0 {
         return Err(failed);
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     user_of_token(&unsafe { OwnedHandle::from_raw_handle(token) })
 }
 
@@ -163,7 +165,7 @@ pub(super) fn own_user() -> io::Result<String> {
     if unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) } == 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     user_of_token(&unsafe { OwnedHandle::from_raw_handle(token) })
 }
 
@@ -225,7 +227,7 @@ pub(super) fn account_sid(name: &str) -> Option<String> {
     unsafe { sid_text(sid.as_mut_ptr().cast()) }.ok()
 }
 
-/// Who owns a file, and whether others than the owner, the system and administrators may write to it.
+/// Owner of a file, and rights of others than the owner, the system and administrators.
 pub(super) struct FileSecurity {
     pub(super) owner: String,
     pub(super) others_write: bool,
@@ -259,7 +261,7 @@ pub(super) fn of_file(path: &Path) -> io::Result<FileSecurity> {
     let owner = unsafe { sid_text(owner) }?;
     let own = own_user()?;
     let trusted = [owner.as_str(), own.as_str(), SYSTEM, ADMINISTRATORS, "S-1-3-0"];
-    // SAFETY: as above; no list at all means that everybody may do everything.
+    // SAFETY: as above; no list at all means that every user may do everything.
     let allowed = if dacl.is_null() { u32::MAX } else { unsafe { others_may(dacl, &trusted) }? };
     let others_take = allowed & TAKES != 0;
     Ok(FileSecurity { owner, others_write: allowed & (WRITES | TAKES) != 0, others_take })
@@ -270,22 +272,22 @@ const WRITES: u32 = FILE_WRITE_DATA | FILE_APPEND_DATA | 0x5000_0000;
 /// `GENERIC_ALL` among them.
 const TAKES: u32 = FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER | 0x1000_0000;
 
-/// What a list allows to anybody but those who are trusted.
+/// Returns the rights that a list gives to users who are not trusted.
 ///
 /// # Safety
 /// `acl` has to point to an access control list.
 unsafe fn others_may(acl: *const ACL, trusted: &[&str]) -> io::Result<u32> {
     /// Does not apply to the object itself.
     const INHERIT_ONLY: u8 = 8;
-    /// Allow something under conditions, or to parts: for us, to everybody. Compound, object, callback,
-    /// callback object.
+    /// Allow something under conditions, or to parts: for us, to every user. Compound, object,
+    /// callback, callback object.
     const OTHER_ALLOWING: [u32; 4] = [4, 5, 9, 11];
     let mut allowed = 0;
     // SAFETY: the caller's word.
     let count = unsafe { (*acl).AceCount };
     for at in 0..u32::from(count) {
         let mut ace = null_mut();
-        // SAFETY: there are so many entries; the result is written to a pointer of ours.
+        // SAFETY: `at` is below the number of entries; the result is written to a pointer of ours.
         if unsafe { GetAce(acl, at, &raw mut ace) } == 0 {
             return Err(io::Error::last_os_error());
         }
@@ -297,13 +299,13 @@ unsafe fn others_may(acl: *const ACL, trusted: &[&str]) -> io::Result<u32> {
             continue;
         }
         let entry = ace.cast::<ACCESS_ALLOWED_ACE>();
-        // SAFETY: the mask stands behind the header in all of these.
+        // SAFETY: the mask is behind the header in all of these.
         let mask = unsafe { (*entry).Mask };
         if other {
             allowed |= mask;
             continue;
         }
-        // SAFETY: an entry of this type has this layout; its identifier begins where this field stands.
+        // SAFETY: an entry of this type has this layout; its identifier begins where this field is.
         let sid = unsafe { &raw mut (*entry).SidStart };
         // SAFETY: the entry holds a whole identifier.
         let sid = unsafe { sid_text(sid.cast()) }?;
@@ -314,7 +316,7 @@ unsafe fn others_may(acl: *const ACL, trusted: &[&str]) -> io::Result<u32> {
     Ok(allowed)
 }
 
-/// Who may use something that is about to be made.
+/// Access rights of something that is about to be made.
 pub(super) struct Descriptor {
     memory: Local,
 }
@@ -339,7 +341,7 @@ impl Descriptor {
         Ok(Self { memory: Local(descriptor) })
     }
 
-    /// For files: this user and the system everything, everybody else nothing, or only reading.
+    /// For files: this user and the system everything, every other user nothing, or only reading.
     pub(super) fn of_file(everybody_reads: bool) -> io::Result<Self> {
         Self::of(&file_sddl(everybody_reads)?)
     }
@@ -359,8 +361,9 @@ impl Descriptor {
     }
 }
 
-/// Who owns what is made: this user; for a host's server the administrators, whom nobody else can name.
-/// It is named outright, since what an administrator makes would else belong to one or the other.
+/// Returns the owner of new things: this user; for a host's server the administrators, whom other
+/// users can't name. It is named outright, since things that an administrator makes would else
+/// belong to one or the other.
 fn owner(of_host: bool) -> io::Result<String> {
     let own = own_user()?;
     Ok(if of_host && own != SYSTEM { ADMINISTRATORS.to_owned() } else { own })
@@ -376,8 +379,8 @@ fn file_sddl(everybody_reads: bool) -> io::Result<String> {
 /// Rights of a client at a pipe: reading and writing, but not making another instance of it.
 pub(super) const PIPE_CLIENT_RIGHTS: u32 = 0x0012_019b;
 
-/// For pipes, in text form: this user and the system everything; if everybody of this host is admitted,
-/// he may connect. Clients from the network are kept out by the pipe's mode.
+/// For pipes, in text form: this user and the system everything; if every user of this host is
+/// admitted, they may connect. Clients from the network are kept out by the pipe's mode.
 pub(super) fn pipe_sddl(everybody: bool) -> io::Result<String> {
     let others =
         if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };

@@ -2,12 +2,12 @@
 
 use std::{io, path::Path, time::Duration};
 
-/// Who started this process, if it wants to know how it is.
+/// Service manager that started this process, if it wants reports of its state.
 #[derive(Debug, Default)]
 pub struct ServiceManager(());
 
 impl ServiceManager {
-    /// Nobody.
+    /// Returns no manager.
     ///
     /// # Errors
     /// None on this platform.
@@ -15,7 +15,7 @@ impl ServiceManager {
         Ok((Self(()), None))
     }
 
-    /// How long it waits for a sign of life.
+    /// Returns none: no manager waits for a sign of life.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
         None
@@ -55,7 +55,7 @@ impl super::Acceptor {
     }
 }
 
-/// Whether standard error leads to a journal that wants levels.
+/// Returns true if standard error leads to a journal that wants levels.
 #[must_use]
 pub fn errors_go_to_journal() -> bool {
     false

@@ -1,8 +1,8 @@
 //! Sessions' pipes: where a server listens, and the client's end with its time limits.
 //!
-//! A pipe's name is random and new with each run; a small file in the server's directory names it. So
-//! nobody can take the name before the server does, and whoever may not write to that directory can't
-//! lead anybody elsewhere.
+//! A pipe's name is random and new with each run; a small file in the server's directory names it.
+//! So no process can take the name before the server does, and a user who may not write to that
+//! directory can't lead a client elsewhere.
 
 use std::{
     fs::{self, File},
@@ -55,7 +55,7 @@ use crate::os::{random::random_bytes, shared::PeerIds};
 const BUFFER_BYTES: u32 = 64 * 1024;
 const PREFIX: &str = r"\\.\pipe\moot-";
 
-/// What the system knows a session's other end by.
+/// Handle by which the system knows a session's other end.
 pub type PeerRef<'a> = BorrowedHandle<'a>;
 
 /// The server's end of one session.
@@ -67,31 +67,31 @@ pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
     stream.as_handle()
 }
 
-/// What was written stays in the pipe until the client has read it, or has gone: no thread of the
+/// Leaves written bytes in the pipe until the client has read them, or has gone: no thread of the
 /// crate's has to wait for that.
 pub fn about_to_close(stream: &ServerStream) {
     stream.assume_flushed();
 }
 
-/// Ends a session whose client does not take what it is sent: what is under way is thrown away, which else
-/// would keep the pipe's instance for as long as the client likes.
+/// Ends a session whose client does not take what it is sent: what is under way is thrown away,
+/// which else would keep the pipe's instance for as long as the client likes.
 pub fn hang_up(stream: &ServerStream) {
     // SAFETY: the handle is open.
     unsafe { DisconnectNamedPipe(stream.as_handle().as_raw_handle()) };
 }
 
-/// Last words to somebody who is not let in: a pipe that is closed takes them with it, so there are none.
+/// Does nothing: a pipe that is closed takes last words to a client that is not admitted with it.
 pub fn say_at_once(_stream: &ServerStream, _bytes: &[u8]) {}
 
 type Pipes = PipeListener<pipe_mode::Bytes, pipe_mode::Bytes>;
 
-/// Where a server takes sessions.
+/// Accepts sessions for a server.
 pub struct Acceptor {
     pipes: Mutex<std::sync::Arc<Pipes>>,
     name: String,
     sddl: String,
     place: PathBuf,
-    /// Open for reading, and for others to read: so nobody can open it for himself alone.
+    /// Open for reading, and for others to read: so no process can open it exclusively.
     held: Mutex<Option<File>>,
 }
 
@@ -102,15 +102,15 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Acceptor {
-    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the lock
-    /// that says that no other server lives there.
+    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the
+    /// lock that says that no other server lives there.
     ///
     /// # Errors
-    /// From the system. Must be called within a tokio runtime.
+    /// If a system call fails. Must be called within a tokio runtime.
     pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
         let name = format!("{PREFIX}{}", hex(&random_bytes::<16>()?));
         let sddl = pipe_sddl(everybody)?;
-        // The first instance: if somebody has that name, it is refused.
+        // The first instance: if another process has that name, it is refused.
         let pipes = options(&name, &sddl)?.create_tokio()?;
         let hidden = hidden_name(path)?;
         open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
@@ -126,12 +126,12 @@ impl Acceptor {
     /// The next connection.
     ///
     /// # Errors
-    /// From the system; out of handles above all.
+    /// If a system call fails; out of handles above all.
     pub async fn accept(&self) -> io::Result<ServerStream> {
         let accepted = self.pipes().accept().await;
         if accepted.is_err() {
-            // A client that came and went leaves an instance that can't be connected any more: it is put
-            // aside for a fresh one, which is there before the old one goes.
+            // A client that came and went leaves an instance that can't be connected any more: it
+            // is put aside for a fresh one, which is there before the old one goes.
             let fresh = another_instance(&self.name, &self.sddl)?;
             let pipes = Pipes::from_handle_and_options(fresh, options(&self.name, &self.sddl)?)?;
             *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) = pipes.into();
@@ -196,7 +196,7 @@ fn another_instance(name: &str, sddl: &str) -> io::Result<OwnedHandle> {
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -210,7 +210,7 @@ fn read_name(place: &Path) -> io::Result<String> {
     Ok(name)
 }
 
-/// Whether the pipe that a file names is there.
+/// Returns true if the pipe that a file names is there.
 pub(super) fn is_listened_to(place: &Path) -> io::Result<bool> {
     let name = match read_name(place) {
         Ok(name) => wide(name),
@@ -228,7 +228,7 @@ pub(super) fn is_listened_to(place: &Path) -> io::Result<bool> {
 #[derive(Debug)]
 pub struct Client {
     pipe: OwnedHandle,
-    /// Signalled once the connection is to end, and for ever.
+    /// Signalled once the connection is to end, and from then on.
     closing: OwnedHandle,
     reading: Mutex<OwnedHandle>,
     writing: Mutex<OwnedHandle>,
@@ -242,7 +242,7 @@ fn event() -> io::Result<OwnedHandle> {
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system just gave us this handle, and nobody else knows it.
+    // SAFETY: the system just gave us this handle, and no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -256,14 +256,14 @@ impl Client {
     /// Connects to the pipe that a file names.
     ///
     /// # Errors
-    /// From the system; `TimedOut` if the connection is not taken in time.
+    /// If a system call fails; `TimedOut` if the connection is not taken in time.
     pub fn connect(path: &Path, wait: Duration) -> io::Result<Self> {
         let name = wide(read_name(path)?);
         let until = Instant::now() + wait;
         let flags = FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION;
         let pipe = loop {
-            // The server may learn who this is, and nothing more: it can't act in this user's place.
-            // SAFETY: the name ends with a zero; no attributes, no template.
+            // The server may learn who this is, and nothing more: it can't act in this user's
+            // place. SAFETY: the name ends with a zero; no attributes, no template.
             let handle = unsafe {
                 CreateFileW(
                     name.as_ptr(),
@@ -276,7 +276,7 @@ impl Client {
                 )
             };
             if handle != INVALID_HANDLE_VALUE {
-                // SAFETY: the system just gave us this handle, and nobody else knows it.
+                // SAFETY: the system just gave us this handle, and no other code knows it.
                 break unsafe { OwnedHandle::from_raw_handle(handle) };
             }
             let e = io::Error::last_os_error();
@@ -300,10 +300,10 @@ impl Client {
         })
     }
 
-    /// Who listens there.
+    /// Returns the ids of the process that listens there.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn peer(&self) -> io::Result<PeerIds> {
         server_ids(self.pipe.as_handle())
     }
@@ -311,7 +311,7 @@ impl Client {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// From the system; `TimedOut` after the receive timeout.
+    /// If a system call fails; `TimedOut` after the receive timeout.
     pub fn read(&self, to: &mut [u8]) -> io::Result<usize> {
         let event = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = u32::try_from(to.len()).unwrap_or(u32::MAX);
@@ -329,7 +329,7 @@ impl Client {
     /// Writes all bytes.
     ///
     /// # Errors
-    /// From the system.
+    /// If a system call fails.
     pub fn write_all(&self, mut from: &[u8]) -> io::Result<()> {
         let event = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let wait_ms = self.write_ms.load(Ordering::Relaxed);
@@ -345,7 +345,7 @@ impl Client {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => from = &from[bytes..],
                 Err(e) => {
-                    // Nobody knows how much of it was taken: nothing sensible can follow.
+                    // The number of bytes that were taken is unknown: nothing sensible can follow.
                     self.shut_down();
                     return Err(e);
                 }
@@ -354,8 +354,8 @@ impl Client {
         Ok(())
     }
 
-    /// Begins something and waits until it is done, time is out, or the connection is to end. It is
-    /// always over when this returns.
+    /// Begins something and waits until it is done, its time has passed, or the connection is to
+    /// end. It is always over when this returns.
     fn overlapped(
         &self,
         event: &OwnedHandle,
@@ -378,7 +378,8 @@ impl Client {
                 _ => stopped = Some(io::ErrorKind::BrokenPipe),
             }
             if stopped.is_some() {
-                // SAFETY: it names what was begun above. It may be done by now: then nothing happens.
+                // SAFETY: it names what was begun above. It may be done by now: then nothing
+                // happens.
                 unsafe { CancelIoEx(pipe, &raw const at) };
             }
         }
@@ -393,7 +394,7 @@ impl Client {
         }
     }
 
-    /// Bounds the time of one read; none: for ever.
+    /// Bounds the time of one read; none: no limit.
     ///
     /// # Errors
     /// None on this platform.
@@ -402,7 +403,7 @@ impl Client {
         Ok(())
     }
 
-    /// Bounds the time of one write; none: for ever.
+    /// Bounds the time of one write; none: no limit.
     ///
     /// # Errors
     /// None on this platform.
@@ -417,7 +418,8 @@ impl Client {
 
     /// Ends both directions: a read that waits in another thread returns.
     pub fn shut_down(&self) {
-        // SAFETY: the handle is open. Whoever waits is woken, and whoever comes does not wait.
+        // SAFETY: the handle is open. Threads that wait are woken, and threads that come later do
+        // not wait.
         unsafe { SetEvent(self.closing.as_raw_handle()) };
     }
 }

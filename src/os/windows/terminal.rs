@@ -2,12 +2,12 @@
 
 use std::io;
 
-/// The editor of somebody who has not said which.
+/// Editor of a user who has not chosen one.
 pub const EDITOR: &str = "notepad";
-/// The pagers of somebody who has not said which: the first that there is.
+/// Pagers for a user who has not chosen one: the first that exists.
 pub const PAGERS: &[&str] = &["less", "more.com"];
 
-/// Standard output: the standard library knows how a console is told what is not ASCII.
+/// Standard output: the standard library knows how to write non-ASCII text to a console.
 pub type TerminalOutput = io::Stdout;
 
 /// Standard output.
@@ -33,7 +33,7 @@ pub fn was_told_to_end() -> bool {
     false
 }
 
-/// Whether this session has a desktop that could show notifications.
+/// Returns true if this session has a desktop that could show notifications.
 #[must_use]
 pub fn has_desktop() -> bool {
     true

@@ -9,11 +9,12 @@ use std::{
 use super::security::{SYSTEM, account_name, account_sid, own_user};
 use crate::chat::names::UserName;
 
-/// Which identifier each number stands for.
+/// Identifier of each number that was given out.
 static KNOWN: Mutex<Option<HashMap<u32, String>>> = Mutex::new(None);
 
-/// The number of an identifier: 0 for the system itself, who may do what root may; for others 31 bits of
-/// a hash (FNV-1a). Two users of one host with the same number are told apart by refusing the second.
+/// The number of an identifier: 0 for the system itself, who may do what root may; for others 31
+/// bits of a hash (FNV-1a). Two users of one host with the same number are told apart by refusing
+/// the second.
 ///
 /// # Errors
 /// If another user has the same number.
@@ -46,7 +47,7 @@ pub(super) fn sid_of(uid: u32) -> Option<String> {
 #[must_use]
 pub fn own_uid() -> u32 {
     static OWN: OnceLock<u32> = OnceLock::new();
-    // A process always has a token; if it could not be read, nobody is trusted.
+    // A process always has a token; if it could not be read, no user is trusted.
     *OWN.get_or_init(|| own_user().and_then(|sid| uid_of(&sid)).unwrap_or(u32::MAX))
 }
 
@@ -80,7 +81,7 @@ pub fn is_group(_name: &str) -> bool {
     true
 }
 
-/// Whether a user belongs to a local group, by name.
+/// Returns true if a user belongs to a local group, by name.
 #[must_use]
 pub fn is_in_group(user: &str, group: &str) -> bool {
     use windows_sys::Win32::NetworkManagement::NetManagement::{
@@ -107,7 +108,7 @@ pub fn is_in_group(user: &str, group: &str) -> bool {
     }
     let mut found = false;
     let groups: *const LOCALGROUP_USERS_INFO_0 = buffer.cast();
-    // SAFETY: the buffer holds so many of these, aligned.
+    // SAFETY: the buffer holds `read` of these, aligned.
     let groups = unsafe { std::slice::from_raw_parts(groups, read as usize) };
     for LOCALGROUP_USERS_INFO_0 { lgrui0_name: of } in groups {
         // SAFETY: it is a text of the system, which ends with a zero.
