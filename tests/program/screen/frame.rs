@@ -134,7 +134,7 @@ fn resize_at_the_start_is_seen() {
         term.resize(LARGE);
         term.wait_rows(&format!("the prompt in the last row, start {n}"), |rows| {
             rows.len() == usize::from(LARGE.1)
-                && rows.last().is_some_and(|row| row.starts_with("> "))
+                && rows.last().is_some_and(|row| row.starts_with('>'))
         });
     }
 }
