@@ -1,7 +1,8 @@
-//! Faults to plant on purpose, each of which breaks one promise: `tests/faults` demands that a test notices.
+//! Faults to plant on purpose, each of which breaks one promise: `tests/faults` demands that a test
+//! notices.
 //!
-//! A switch sits where its rule is kept: `if planted(Fault::…)` takes the rule out. Without the feature
-//! `faults` a switch is the constant `false`, so that nothing of it is left in the program.
+//! A switch sits where its rule is kept: `if planted(Fault::…)` takes the rule out. Without the
+//! feature `faults` a switch is the constant `false`, so that nothing of it is left in the program.
 
 // No fault is ever shipped.
 #[cfg(all(feature = "faults", not(debug_assertions)))]
@@ -16,7 +17,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every fault.
+            /// All faults, in the order of the list.
             pub const ALL: &[Self] = &[$(Self::$fault,)*];
         }
     };

@@ -11,8 +11,8 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const USER_BYTES_MAX: usize = 64;
 /// Longest text of a message or an announcement.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
-/// Bytes that the input of the screen takes: some more than a text may have, so that a long one can be
-/// shortened there.
+/// Bytes that the screen's input takes: more than a text may have, so that a long one can be
+/// shortened.
 pub const INPUT_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
 /// Longest topic of a room.
 pub const TOPIC_BYTES_MAX: usize = 1024;
@@ -27,7 +27,7 @@ pub const FRAME_HEADER_BYTES: usize = 8;
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Longest batch body: what one datagram or one batch frame carries before sealing.
 pub const BODY_BYTES_MAX: usize = 60_000;
-/// What a batch body needs around the longest text: its own header, one sender, one message.
+/// Overhead of a batch body around the longest text: its own header, one sender, one message.
 pub const BODY_OVERHEAD_BYTES_MAX: usize = 1024;
 /// Header of a datagram: magic, version, key number, counter.
 pub const DATAGRAM_HEADER_BYTES: usize = 16;
@@ -61,28 +61,28 @@ pub const STREAMS_PER_SESSION_MAX: usize = 256;
 pub const HANDSHAKE_MS_MAX: u64 = 2_000;
 /// A frame not finished by then, after its first byte, ends the connection.
 pub const FRAME_MS_MAX: u64 = 5_000;
-/// A look at the timers that comes so late means that the server was stopped, or the machine overloaded:
-/// that time is nobody's fault.
+/// Delay of a look at the timers from which on the server was stopped or the machine overloaded: no
+/// user is charged for that time.
 pub const AWAY_MS: u64 = 500;
 /// Connections of one user id that have not shaken hands yet.
 pub const HALF_OPEN_PER_USER_MAX: usize = 64;
-/// The same of all users.
+/// Connections of all users that have not shaken hands yet.
 pub const HALF_OPEN_MAX: usize = 1_024;
-/// Frames of a connection that has not shaken hands: one of each kind that is answered then, and some.
+/// Frames of a connection before its handshake: one of each kind that is answered then, and some.
 pub const FRAMES_BEFORE_SESSION_MAX: u32 = 8;
 /// Descriptors of a connection: its socket, and its process.
 pub const DESCRIPTORS_PER_CONNECTION: u64 = 2;
-/// Descriptors of everything else that the server opens: locks, channels, the history and those who read it.
+/// Descriptors of everything else that the server opens: locks, channels, the history, its readers.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// Connections that a server takes however few descriptors it may have.
 pub const CONNECTIONS_MIN: usize = 8;
 /// Silence after which a session is asked for a sign of life.
 pub const PING_AFTER_MS: u64 = 1_000;
-/// A session that owes an answer for so long is shown as unresponsive.
+/// Time without an answer to a ping after which a session is shown as unresponsive.
 pub const UNRESPONSIVE_AFTER_MS: u64 = 1_500;
 /// Bytes waiting for one session's socket above which nothing more is taken from it or put to it.
 pub const OUTPUT_BYTES_HIGH: usize = 256 * 1024;
-/// Bytes of memory that all sessions of one user id keep: their output, and input that is not taken yet. Above,
+/// Bytes of memory of all sessions of one user id: output, and input that is not taken yet. Above,
 /// the session that keeps most is ended.
 pub const SESSION_BYTES_PER_USER_MAX: usize = 64 * 1024 * 1024;
 /// The same, above which they are read in small pieces only.
@@ -93,17 +93,17 @@ pub const READ_BYTES_PER_TURN_MAX: usize = FRAME_BYTES_MAX;
 pub const READ_BYTES_PER_TURN_MIN: usize = 4 * 1024;
 /// Requests taken from one session in one turn; the rest waits for the others.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
-/// Signs of life and reports that a session whose account has used its turn is heard with in one turn.
+/// Signs of life and reports taken per turn from a session whose account has used its turn.
 pub const SIGNS_PER_TURN_MAX: usize = 2;
 /// Sessions of one account that go on in one turn with what the turn before had no time for.
 pub const CALLED_PER_TURN_MAX: usize = 32;
-/// What is repeated to a client of its own words, at most.
+/// Maximum bytes of a client's own words that the server repeats to it.
 pub const ECHO_BYTES_MAX: usize = 200;
-/// Look-ups in the user database that requests of one user id may have under way; further ones wait.
+/// Look-ups in the user database under way for requests of one user id; further ones wait.
 pub const LOOKUPS_PER_USER_MAX: usize = 2;
 /// Look-ups in the user database at a time, of all users.
 pub const LOOKUPS_MAX: usize = 4;
-/// How long a connection's end waits for the word that its process ended too (closed or killed?).
+/// Maximum time that a connection's end waits for its process to end (closed or killed?).
 pub const END_CAUSE_MS_MAX: u64 = 20;
 /// Bytes that are read for a good-bye when a session's process has ended: more than a socket holds.
 pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -132,7 +132,7 @@ pub const GONE_ROOMS_MAX: usize = 4_096;
 pub const ROOM_ROLES_MAX: usize = 4_096;
 /// Acts of operators that can be looked at afterwards.
 pub const AUDIT_KEPT_MAX: usize = 4_096;
-/// The same of one user who holds no office of the server.
+/// Acts of one user who is not an operator of the server.
 pub const AUDIT_PER_USER_MAX: usize = 64;
 /// Ids of streams that one user id uses up in one boot: there are 16 times as many.
 pub const STREAM_IDS_PER_USER_MAX: usize = 1 << 28;
@@ -140,7 +140,7 @@ pub const STREAM_IDS_PER_USER_MAX: usize = 1 << 28;
 pub const CONVERSATIONS_PER_USER_MAX: usize = 1_024;
 /// Bytes of recent messages kept for one stream.
 pub const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The same of a conversation.
+/// Bytes of recent messages kept for one conversation.
 pub const CONVERSATION_BACKLOG_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of recent messages of all streams together; above, the user who holds most holds less.
 pub const BACKLOG_TOTAL_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -152,9 +152,9 @@ pub const IN_FLIGHT_BYTES_PER_STREAM_MAX: usize = 1024 * 1024;
 pub const SESSION_WINDOW_BYTES: usize = 1024 * 1024;
 /// Receive-buffer charge assumed for a member that did not say what it was granted.
 pub const WINDOW_CHARGE_BYTES_MIN: usize = 256 * 1024;
-/// No progress for so long while the window is full makes a member *lagging*.
+/// Time without progress, while the window is full, after which a member is *lagging*.
 pub const LAGGING_AFTER_MS: u64 = 40;
-/// The same while most members are as slow: then it is the machine, and nobody is behind the others.
+/// The same while most members are as slow: then the machine is the cause, not one member.
 pub const LAGGING_TOGETHER_AFTER_MS: u64 = 500;
 /// Time all sessions of one account together may hold a window shut, in `STALL_WINDOW_MS`.
 pub const STALL_BUDGET_MS: u64 = 40;
@@ -164,23 +164,23 @@ pub const STALL_WINDOW_MS: u64 = 10_000;
 pub const RETRY_PAUSE_MS_MIN: u64 = 1_000;
 /// Longest such pause.
 pub const RETRY_PAUSE_MS_MAX: u64 = 60_000;
-/// Members are told a changed head at least so often while they have not reported it.
+/// Period of head updates to members that have not reported a changed head.
 pub const HEADS_EVERY_MS: u64 = 250;
-/// A member reports what it delivered at least so often while something changed.
+/// Maximum time until a member reports what it delivered, while something changes.
 pub const REPORT_EVERY_MS: u64 = 200;
-/// A member reports at once when it delivered so much: bytes of a session, charge of datagrams. Every second of
-/// the largest bodies: reports are most of what many members cost the server.
+/// Delivered amount after which a member reports at once: bytes of a session, charge of datagrams.
+/// Every second of the largest bodies: reports are most of what many members cost the server.
 pub const REPORT_BYTES: usize = 62 * 1024;
 /// Longest random delay before a missing range is asked for.
 pub const REPAIR_DELAY_MS_MAX: u64 = 8;
-/// A range asked for and not answered is asked for again after so long.
+/// Time after which an unanswered request for a range is repeated.
 pub const REPAIR_RETRY_MS: u64 = 1_000;
-/// A member that is served by session and misses the same number for so long is sent it again; twice as long
-/// each time. Its second question tells.
+/// Time after which a number that a session member still misses is sent again; doubles each time.
+/// The member's second request shows that it misses the number.
 pub const MISSED_AFTER_MS: u64 = 500;
-/// A member that is served by session and has not reported the head is told it after so long without anything.
+/// Silence after which a session member that has not reported the head gets a head update.
 pub const STALLED_AFTER_MS: u64 = 2_000;
-/// Such members are looked for so often.
+/// Period of the search for such members.
 pub const STALL_LOOK_EVERY_MS: u64 = 1_000;
 /// Numbers that one fetch from the history asks for; a quarter after each failure.
 pub const FETCH_NUMBERS_MAX: u64 = 4_096;
@@ -188,7 +188,7 @@ pub const FETCH_NUMBERS_MAX: u64 = 4_096;
 pub const FETCH_PAUSE_MS_MIN: u64 = 500;
 /// Longest such pause.
 pub const FETCH_PAUSE_MS_MAX: u64 = 10_000;
-/// A single number that could not be read so often is given up.
+/// Failed reads of a single number after which it is given up.
 pub const FETCH_TRIES_MAX: u32 = 12;
 const _: () = assert!(MISSED_AFTER_MS < REPAIR_RETRY_MS);
 const _: () = assert!(FETCH_NUMBERS_MAX >> FETCH_TRIES_MAX <= 1);
@@ -198,11 +198,12 @@ pub const INBOX_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const HEALTH_WINDOW_MS: u64 = 5_000;
 /// A probe of the broadcast channel is heard by all: in rooms of more members than that...
 pub const PROBE_AT_ONCE_MEMBERS_MAX: usize = 32;
-/// ... it is sent at most so often.
+/// ... it is sent at most once in this period.
 pub const PROBES_EVERY_MS: u64 = 20;
-/// Members of one room that are notified of joins and leaves; if more want that, none is, and `who` tells.
+/// Members of one room that are notified of joins and leaves; if more want that, none is (see
+/// `who`).
 pub const MEMBERSHIP_TOLD_MEMBERS_MAX: usize = 512;
-/// Those of them that are sessions of one user on a host's server, where no more than that room has are notified.
+/// Those of one user on a host's server; in rooms with at most that many members, all are notified.
 pub const MEMBERSHIP_TOLD_PER_USER_MAX: usize = 128;
 /// Joins and leaves kept for members that are slow to take them.
 pub const MEMBERSHIP_KEPT_MAX: usize = 256;
@@ -212,15 +213,15 @@ pub const INVITE_AGAIN_MS: u64 = 10_000;
 pub const INVITES_MAX: usize = 100;
 /// Shortest time in which an account gets one turn budget while it owes some.
 pub const TURN_US_MIN: u64 = 500;
-/// Records of one account that wait for the store or are in its transaction; then its requests wait.
+/// Records of one account waiting for the store or in its transaction; then its requests wait.
 pub const RECORDS_PER_USER_MAX: usize = 64;
 /// Recipients of an announcement that count as one more record.
 pub const RECIPIENTS_PER_RECORD: usize = 16;
-/// A server with something to watch looks at its timers so often.
+/// Period of the timers of a server with something to watch.
 pub const TICK_BUSY_MS: u64 = 20;
 /// Period of timers while a member keeps a window shut: the others of its stream wait.
 pub const TICK_SHUT_MS: u64 = 5;
-/// A quiet server looks at its timers so often.
+/// Period of the timers of a quiet server.
 pub const TICK_IDLE_MS: u64 = 250;
 
 const _: () = assert!(IN_FLIGHT_BYTES_PER_STREAM_MAX >= 2 * TEXT_BYTES_MAX);
@@ -231,7 +232,7 @@ const _: () = assert!(CONVERSATION_BACKLOG_BYTES_MAX <= BACKLOG_BYTES_MAX);
 const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
 const _: () = assert!(HEADS_EVERY_MS <= 250);
 const _: () = assert!(REPORT_EVERY_MS + TICK_BUSY_MS < LAGGING_TOGETHER_AFTER_MS);
-// Who reports in time is not told what it has.
+// A member that reports in time gets no head update for what it has.
 const _: () = assert!(REPORT_EVERY_MS < HEADS_EVERY_MS);
 // What a member has not reported yet never keeps a window shut.
 const _: () = assert!(REPORT_BYTES + DATAGRAM_BYTES_MAX + 1024 <= WINDOW_CHARGE_BYTES_MIN / 2);
@@ -244,33 +245,33 @@ pub const BROADCAST_MEMBERS_MIN: usize = 4;
 
 // ---- fair shares -----------------------------------------------------------------------------
 
-/// What one account has taken in one turn of the server, if nobody else says or asks anything.
+/// Bytes of one account that one turn takes while no other account competes.
 pub const TURN_BYTES_MAX: usize = 128 * 1024;
-/// The same at least, however many others do.
+/// Minimum bytes per account and turn, however many accounts compete.
 pub const TURN_BYTES_MIN: usize = 8 * 1024;
-/// What a frame costs of that beside its bytes.
+/// Cost of a frame in that budget, beside its bytes.
 pub const FRAME_COST_BYTES: usize = 64;
-/// The same of a request.
+/// Cost of a request in that budget, beside its bytes.
 pub const REQUEST_COST_BYTES: usize = 4 * 1024;
-/// Bytes of messages that the sessions of one account are given in one turn; who stands in line gets some even then.
+/// Bytes of messages given to one account's sessions per turn; waiting ones get some even then.
 pub const GIVEN_BYTES_PER_TURN_MAX: usize = 2 * 1024 * 1024;
-/// What each member costs that is told of something.
+/// Cost of each member that is notified of something.
 pub const TOLD_COST_BYTES: usize = 64;
-/// What each thing costs that was only looked at: a message, a member, a room.
+/// Cost of each thing that was only looked at: a message, a member, a room.
 pub const LOOK_COST_BYTES: usize = 16;
-/// What each changed row of the presence table costs.
+/// Cost of each changed row of the presence table.
 pub const ROW_COST_BYTES: usize = 2 * 1024;
-/// What each record costs that is to be stored.
+/// Cost of each record to store.
 pub const RECORD_COST_BYTES: usize = 512;
 /// Changed rows that one turn writes beside those of the sessions that changed them.
 pub const LATE_ROWS_PER_TURN: usize = 64;
 /// Streams that sessions are taken out of in one turn because their user was kicked.
 pub const KICK_STREAMS_PER_TURN: usize = 256;
-/// Who said or asked something within so long competes with the others.
+/// Time after its last message or request during which an account competes with others.
 pub const COMPETES_MS: u64 = 1_000;
-/// Messages of one transaction while several compete: nobody waits long for those of others.
+/// Messages of one transaction while several accounts compete, so that none waits long for others.
 pub const COMMIT_MESSAGES_COMPETING_MAX: usize = 64;
-/// The same of each of them, at least.
+/// Minimum messages of each account in such a transaction.
 pub const COMMIT_MESSAGES_EACH_MIN: usize = 8;
 /// Messages a second of one user on a host's server.
 pub const MESSAGES_PER_SECOND_PER_USER: u64 = 100_000;
@@ -280,13 +281,13 @@ pub const BYTES_PER_SECOND_PER_USER: u64 = 64 * 1024 * 1024;
 pub const REPAIR_BYTES_PER_SECOND_PER_USER: u64 = 16 * 1024 * 1024;
 /// New connections a second of one user on a host's server.
 pub const CONNECTIONS_PER_SECOND_PER_USER: u64 = 1_000;
-/// Users whose connections are counted; above, those who have some left begin anew.
+/// Users whose connections are counted; above, the counts of those with tokens left start over.
 pub const CONNECTING_USERS_MAX: usize = 4_096;
-/// What the user database said of a user is good for so long.
+/// Time for which an answer of the user database about a user is valid.
 pub const STANDING_MS: u64 = 1_000;
 /// Connections accepted before others have their turn.
 pub const ACCEPTS_PER_TURN_MAX: usize = 16;
-/// What is recent when the heaviest users are named: halves in this time.
+/// Half-life of the recent usage by which the heaviest users are named.
 pub const USAGE_HALVES_MS: u64 = 10_000;
 /// Heaviest users that `status` names.
 pub const HEAVIEST_MAX: usize = 5;
@@ -298,10 +299,10 @@ const _: () = assert!(FETCHES_PER_USER_MAX < FETCHES_MAX);
 
 // ---- submits ---------------------------------------------------------------------------------
 
-/// Messages a client may have submitted and not yet seen acknowledged, counted from the oldest of them to the
-/// newest: the server recognizes that many counters.
+/// Messages that a client may have submitted and not yet seen acknowledged, counted from the oldest
+/// to the newest: the server recognizes that many counters.
 pub const UNACKED_SUBMITS_MAX: usize = 1_024;
-/// Runs of counters on record of client instances without a session, each instance counted as one more.
+/// Runs of counters of client instances without a session; each instance counts as one more.
 pub const ENDED_INSTANCE_RUNS_MAX: usize = 131_072;
 /// Users whose dropped instances are told apart from those of others.
 pub const FORGOTTEN_USERS_MAX: usize = 4_096;
@@ -313,7 +314,7 @@ pub const USERS_KNOWN_MAX: usize = 65_536;
 pub const USERS_ASKED_MAX: usize = 1_024;
 /// Users whose names are to be looked up again because they were shown.
 pub const USERS_STALE_MAX: usize = 256;
-/// The name of a user, and the user of a name, are looked up again after so long; also that there is none.
+/// Time after which a user's name, or a name's user, is looked up again, also if there was none.
 pub const USER_FRESH_MS: u64 = 2 * 60 * 1000;
 const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
@@ -326,7 +327,7 @@ pub const WILL_BYTES_PER_ACCOUNT_MAX: usize = 256 * 1024;
 
 // ---- history ---------------------------------------------------------------------------------
 
-/// What could not be kept beside messages is tried again after so long.
+/// Time after which records that could not be stored are tried again.
 pub const RECORDS_RETRY_MS: u64 = 1_000;
 /// Requests of one session that may wait until what they changed is kept.
 pub const REPLIES_WAITING_PER_SESSION_MAX: usize = 16;
@@ -350,25 +351,26 @@ pub const DAMAGED_LOOKS_NEAR_MAX: u32 = 512;
 pub const DAMAGED_ISLANDS_MAX: u32 = 16;
 /// Messages that one step of indexing takes.
 pub const INDEX_CHUNK_ROWS: usize = 2_000;
-/// Bytes of texts after which such a step takes no more.
+/// Bytes of texts after which such a step ends.
 pub const INDEX_CHUNK_BYTES: usize = 1024 * 1024;
-/// Removed messages that the index takes out one by one; of more than that, and than stay, it is made again.
+/// Removed messages that the index drops one by one; of more, and more than stay, it is rebuilt.
 pub const INDEX_REMADE_ROWS_MIN: u64 = 10_000;
 /// The index takes nothing of a disk with less room than that: it is left to the history.
 pub const INDEX_FREE_BYTES_MIN: u64 = 2 * DISK_FREE_BYTES_MIN;
 // A step of indexing, which takes several times its texts, leaves room.
 const _: () = assert!(INDEX_FREE_BYTES_MIN >= DISK_FREE_BYTES_MIN + 8 * INDEX_CHUNK_BYTES as u64);
-/// The traces of what was removed go from the index at most so often.
+/// Minimum time between two purges of the traces of removed messages from the index.
 pub const INDEX_PURGE_MS: u64 = 60_000;
 /// Time after the last removal from the index before its traces are purged.
 pub const INDEX_QUIET_MS: u64 = HISTORY_IDLE_MS / 2;
-/// Trigrams of one search that the index is asked for; the texts that it finds are compared with the whole words.
+/// Trigrams per search that the index gets; the texts found are compared with the whole words.
 pub const SEARCH_TRIGRAMS_MAX: usize = 64;
-/// Bytes in use of a history of an earlier version that is rewritten at a start, so that it can return free pages.
+/// Bytes in use up to which an earlier version's history is rewritten at start to return free
+/// pages.
 pub const HISTORY_REWRITE_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Free pages (4 KiB) that a database keeps for what comes next, if that is more than its share of the used ones.
+/// Free pages (4 KiB) that a database keeps for later, if more than its share of the used ones.
 pub const FREE_PAGES_MAX: u64 = 256;
-/// Part of the used pages that may be free: one in so many.
+/// Divisor of the used pages: one in this number may be free.
 pub const FREE_SHARE: u64 = 8;
 /// Time that returning some free pages to the file system may take, while senders wait.
 pub const SPACE_STEP_MS: u64 = 4;
@@ -378,23 +380,23 @@ pub const SPACE_STEP_PAGES_MAX: u64 = 1_024;
 pub const SPACE_PAUSE_MS: u64 = 50;
 /// Size of a log above which it is emptied when there is nothing else to do.
 pub const LOG_BYTES_IDLE_MAX: u64 = 1024 * 1024;
-/// A log is emptied for its size at most so often.
+/// Minimum time between two times that a log is emptied for its size.
 pub const LOG_EMPTIED_MS: u64 = 10_000;
-/// What a message counts of its user's share of the history beside its text.
+/// Bytes that a message counts in its user's share of the history, beside its text.
 pub const HISTORY_MESSAGE_BYTES: u64 = 100;
-/// The history's thread looks for work of its own so often while nothing comes.
+/// Period in which the history's thread looks for work of its own while nothing comes.
 pub const HISTORY_IDLE_MS: u64 = 1_000;
-/// So long without a transaction, it begins with work of its own.
+/// Time without a transaction after which the history's thread begins with work of its own.
 pub const HISTORY_PAUSE_MS: u64 = 10;
-/// Retention looks so often while transactions come without a pause.
+/// Period of retention while transactions come without a pause.
 pub const HISTORY_RETAIN_MS: u64 = 250;
-/// The newest id is noted beside the database so often.
+/// Period in which the newest id is noted beside the database.
 pub const HISTORY_NOTE_MS: u64 = 5_000;
-/// A sender's row is kept for so many messages of anybody after its last one, at least.
+/// Minimum number of messages of any user, after a sender's last one, for which its row is kept.
 pub const SENDER_LEASE_IDS: u64 = 4_096;
-/// Submits that are too old are forgotten so often.
+/// Period in which submits that are too old are forgotten.
 pub const SUBMITS_FORGET_MS: u64 = 60_000;
-/// One question about the past takes at most so long.
+/// Maximum time of one history query.
 pub const QUESTION_MS_MAX: u64 = 5_000;
 /// Questions about the past that are answered at a time; one of each user id.
 pub const QUESTIONS_MAX: usize = 3;
@@ -404,9 +406,9 @@ pub const STATUS_OLD_MS_MAX: u64 = 250;
 pub const SEARCHES_MAX: usize = 2;
 /// Fetches of older messages for members that fell behind, at a time.
 pub const FETCHES_MAX: usize = 4;
-/// The same of one user id on a host's server.
+/// Such fetches of one user id on a host's server.
 pub const FETCHES_PER_USER_MAX: usize = 2;
-/// Submits can be submitted again, and are recognised, for so long.
+/// Time for which a repeated submit is recognised.
 pub const SUBMITS_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that one search gives at most.
 pub const SEARCH_HITS_MAX: usize = 10_000;
@@ -418,25 +420,26 @@ pub const READERS_MAX: usize = 2;
 pub const MARKS_PER_USER_MAX: usize = 4_096;
 /// Messages of one stream that are counted as unread at most; more are as many.
 pub const UNREAD_MAX: u64 = 10_000;
-/// Messages in memory that one request looks at to count unread ones (5 ms for 8,000); later ones count by their
-/// numbers.
+/// Messages in memory that one request looks at to count unread ones (5 ms for 8,000); later ones
+/// count by their numbers.
 pub const UNREAD_IN_MEMORY_LOOKS_MAX: u64 = 2_000;
-/// `@` characters that one request in memory compares with a user's name; later ones do not count as mentions.
+/// `@`s that one request in memory compares with a user's name; later ones do not count as
+/// mentions.
 pub const UNREAD_AT_SIGNS_MAX: usize = 10_000;
 /// Messages that one question looks at to count unread ones; the rest counts by its numbers.
 pub const UNREAD_LOOKS_MAX: u64 = 200_000;
-/// `@`s of one text that may mention somebody.
+/// Number of `@`s in one text that may be mentions.
 pub const MENTIONS_LOOKED_MAX: usize = 128;
 
 // ---- announcements ---------------------------------------------------------------------------
 
 /// Announcements that are known with their receipts.
 pub const NOTICES_KEPT_MAX: usize = 256;
-/// Retained and scheduled announcements of one user id, and those of his that are on their way.
+/// Retained and scheduled announcements of one user id, and those that are in flight.
 pub const NOTICES_PER_USER_MAX: usize = 64;
 /// Bytes of their texts.
 pub const NOTICE_BYTES_PER_USER_MAX: usize = 64 * 1024;
-/// The same of all users.
+/// Bytes of such texts of all users.
 pub const NOTICE_BYTES_KEPT_MAX: usize = 256 * 1024;
 /// Sessions in all receipts together; the oldest receipts are forgotten above.
 pub const RECEIPT_SESSIONS_KEPT_MAX: usize = 131_072;
@@ -444,9 +447,9 @@ pub const RECEIPT_SESSIONS_KEPT_MAX: usize = 131_072;
 pub const RECEIPT_ACKS_PER_USER_MAX: usize = 64;
 /// Names that acknowledge one announcement.
 pub const RECEIPT_ACKS_MAX: usize = 16_384;
-/// Changed receipts are kept so often.
+/// Period in which changed receipts are stored.
 pub const NOTICE_RECORD_EVERY_MS: u64 = 1_000;
-/// An announcement can be put off by so long.
+/// Maximum time from now for which an announcement can be scheduled.
 pub const SCHEDULE_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Missing members named in one frame; more come in further frames.
 pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
@@ -457,7 +460,7 @@ const _: () = assert!(NOTICE_BYTES_PER_USER_MAX >= TEXT_BYTES_MAX);
 
 // ---- programs that are run for messages ------------------------------------------------------
 
-/// Messages that wait for the program of `--exec`; then no more are read.
+/// Messages that wait for the program of `--exec`; above, reading pauses.
 pub const EXEC_WAITING_MAX: usize = 1_024;
 /// Bytes of their texts.
 pub const EXEC_WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -470,7 +473,7 @@ pub const REQUESTS_PER_USER_MAX: usize = 1_024;
 pub const REQUESTS_MAX: usize = 16_384;
 /// Queues, and answerers without one, that all requests together were offered to.
 pub const REQUEST_GROUPS_MAX: usize = 131_072;
-/// The same of the requests of one account.
+/// Queues, and workers without one, that the jobs of one account were offered to.
 pub const REQUEST_GROUPS_PER_USER_MAX: usize = 16_384;
 /// Sessions that answer in one room.
 pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
@@ -478,19 +481,19 @@ pub const ANSWERERS_PER_ROOM_MAX: usize = 1_024;
 pub const ANSWERERS_PER_USER_MAX: usize = 256;
 /// Requests that one answerer works on at a time.
 pub const ANSWER_JOBS_MAX: usize = 256;
-/// Requests that an answerer remembers to have done, for a server that begins anew.
+/// Jobs that a worker remembers as done, for a server that restarts.
 pub const REQUESTS_DONE_KEPT_MAX: usize = 1_024;
-/// Who was offered a request takes it within this time, or another one is offered it.
+/// Time in which an offered job has to be claimed, before it is offered to another worker.
 pub const OFFER_MS_MAX: u64 = 1_000;
 /// Events about workers that ended, kept for the sender of a job whose connection broke.
 pub const MISSED_EVENTS_MAX: usize = 64;
 /// Outcomes of jobs that workers reported, kept until the senders of the jobs are gone.
 pub const OUTCOMES_MAX: usize = 4_096;
-/// A request is kept so long for an answerer whose connection broke while it worked on it.
+/// Time for which a job is kept for a worker whose connection broke while it worked on it.
 pub const HOLDER_AWAY_MS_MAX: u64 = 3_000;
-/// A request is kept so long for an asker whose connection broke.
+/// Time for which a job is kept for a sender whose connection broke.
 pub const ASKER_AWAY_MS_MAX: u64 = 10_000;
-/// A request that is asked again after a break is offered only then: who has done it says so before.
+/// Time after which a job sent again after a break is offered; a worker that did it reports before.
 pub const REASK_AFTER_MS: u64 = 3_000;
 
 const _: () = assert!(ANSWER_JOBS_MAX < REQUESTS_DONE_KEPT_MAX);
@@ -508,21 +511,21 @@ pub const FOLLOWING_NAMES_PER_USER_MAX: usize = 256;
 
 // ---- presence --------------------------------------------------------------------------------
 
-/// The service manager is told what the server has to do so often, at most.
+/// Minimum time between two reports to the service manager of what the server has to do.
 pub const SERVICE_STATUS_EVERY_MS: u64 = 5_000;
-/// The server renews its heartbeat so often.
+/// Period of the server's heartbeat.
 pub const HEARTBEAT_EVERY_MS: u64 = 500;
-/// The server looks at its own files every so many milliseconds.
+/// Period in which the server looks at its own files, milliseconds.
 pub const FILES_LOOK_MS: u64 = 500;
 /// A command waits for a server that makes its socket again, milliseconds.
 pub const REPAIR_MS_MAX: u64 = 3_000;
 /// A held lock with an older heartbeat: the server does not respond.
 pub const HEARTBEAT_STALE_MS: u64 = 3_000;
-/// A person without an own message or key for so long is idle.
+/// Time without a message or a key of their own after which a person is idle.
 pub const IDLE_AFTER_MS: u64 = 10 * 60 * 1000;
-/// Names whose unread messages stand in the table of a user's own server.
+/// Names whose unread messages are listed in the table of a user server.
 pub const BADGES_MAX: usize = 64;
-/// The badges are counted anew at most so often while something changes.
+/// Minimum time between two counts of the badges while something changes.
 pub const BADGES_EVERY_MS: u64 = 200;
 /// Tries of a reader on a slot that changes under its eyes.
 pub const SEQLOCK_TRIES_MAX: usize = 1_000;
@@ -547,47 +550,48 @@ pub const COMPLETIONS_MAX: usize = 256;
 
 // ---- times of commands -----------------------------------------------------------------------
 
-/// How long a command waits for an answer when `--timeout` does not say.
+/// Time that a command waits for an answer without `--timeout`.
 pub const ANSWER_MS_DEFAULT: u64 = 10_000;
-/// How long `ask` waits for replies when `--timeout` does not say.
+/// Time that `ask` waits for replies without `--timeout`.
 pub const ASK_MS_DEFAULT: u64 = 30_000;
-/// How long `announce` waits for its receipt when `--timeout` does not say.
+/// Time that `announce` waits for its receipt without `--timeout`.
 pub const RECEIPT_MS_DEFAULT: u64 = 2_000;
-/// The same with `--wait acked`: people take longer.
+/// Time that `announce --wait acked` waits for its receipt: people take longer.
 pub const ACKED_MS_DEFAULT: u64 = 5 * 60 * 1000;
-/// A server started by a command ends after so long without sessions.
+/// Time without sessions after which a server started by a command ends.
 pub const IDLE_EXIT_MS: u64 = 15 * 60 * 1000;
-/// How long a command waits for the server that it started.
+/// Time that a command waits for the server that it started.
 pub const START_MS_MAX: u64 = 10_000;
-/// Output of a command (`run`) that waits to be said: above, the oldest is left out, and told as such.
+/// Output of a command (`run`) that waits to be sent: above, the oldest is left out and reported.
 pub const RUN_WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// A command's output becomes a message at most so often while it runs.
+/// Minimum time between two messages of a command's output while it runs.
 pub const RUN_EVERY_MS: u64 = 250;
-/// The first line waits so long for others that come with it.
+/// Time that the first line waits for others that come with it.
 pub const RUN_GATHER_MS: u64 = 100;
-/// A line without its end (a prompt) is said when nothing was added to it for so long...
+/// Time without an addition after which a line without its end (a prompt) is sent...
 pub const RUN_PARTIAL_MS: u64 = 1_000;
-/// ... or when it began so long ago (a progress bar).
+/// ... or time since its beginning (a progress bar).
 pub const RUN_PARTIAL_MS_MAX: u64 = 5_000;
 /// Lines of the output that `run --on-fail` says when `--tail` does not say.
 pub const RUN_TAIL_LINES_DEFAULT: u64 = 20;
 /// Longest name of a command in what `run` says of it.
 pub const RUN_TITLE_BYTES_MAX: usize = 200;
-/// At its end, `run` waits so long for what is not acknowledged yet.
+/// Time that `run` waits at its end for messages that are not acknowledged yet.
 pub const RUN_UNSENT_MS_MAX: u64 = 5_000;
-/// After its child's end, `run` reads so long what a grandchild still writes.
+/// Time that `run` reads, after its child's end, what a grandchild still writes.
 pub const RUN_DRAIN_MS: u64 = 300;
-/// The same in bytes, once that time is over: the largest pipe that it may have made (Linux).
+/// The same in bytes, after that time: the largest pipe that it may have made (Linux).
 pub const RUN_DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of one part of the output that `run --chronic` saves: the first part is kept, and the newest two.
+/// Bytes of one part of the output that `run --chronic` saves: it keeps the first and the newest
+/// two.
 pub const RUN_SPOOL_PART_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// A child that was asked to end because its time is out is killed after so long.
+/// Time after which a child that was asked to end because of its timeout is killed.
 pub const RUN_KILL_AFTER_MS: u64 = 3_000;
-/// How long `doctor` waits for a server's word.
+/// Time that `doctor` waits for a server's answer.
 pub const DOCTOR_ANSWER_MS: u64 = 2_000;
-/// How long `doctor` looks at a history.
+/// Time that `doctor` looks at a history.
 pub const DOCTOR_HISTORY_MS: u64 = 5_000;
-/// Room on the disk of a history below which it is as good as full, and below which it will be soon.
+/// Room on a history's disk below which it counts as full, and below which it will soon be full.
 pub const DISK_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 pub const DISK_FREE_BYTES_LOW: u64 = 128 * 1024 * 1024;
 /// Descriptors below which a server has room for a few dozen sessions only (two each, and some).

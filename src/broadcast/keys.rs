@@ -35,13 +35,13 @@ impl Keys {
         self.all.insert(key.number, (tag, opener));
     }
 
-    /// A stream is not heard any more.
+    /// Forgets the key of a stream that is no longer heard.
     pub fn forget(&mut self, tag: u32) {
         self.all.retain(|_, (of, _)| *of != tag);
     }
 
-    /// The body of a datagram, opened in place; none if it is not sealed with a key of this member, for the
-    /// stream of that key.
+    /// The body of a datagram, opened in place; none if it is not sealed with a key of this member,
+    /// for the stream of that key.
     #[must_use]
     pub fn open<'a>(&self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
         let (tag, opener) = self.all.get(&key_number(datagram)?)?;

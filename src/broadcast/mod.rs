@@ -1,4 +1,5 @@
-//! The broadcast channel: what is meant for many goes out once, sealed. A hint path: the session carries the truth.
+//! The broadcast channel: what is meant for many goes out once, sealed. A hint path: the session
+//! carries the truth.
 
 mod keys;
 mod seal;

@@ -1,11 +1,12 @@
-//! Sealing datagrams: AES-256-GCM, a key for each stream, a new one when somebody is removed from it.
+//! Sealing datagrams: AES-256-GCM, a key for each stream, a new one when a member is removed.
 //!
 //! ```text
 //! magic "md" · version u8 · 0 · key number u32 · counter u64 · sealed body · tag
 //! ```
-//! Any process of the host can bind the group and hear the datagrams; only members of the stream have its
-//! key. The nonce is the counter, which is never used twice with a key. The header and the number of the
-//! run are authenticated with the body. A key proves membership, never origin: that is the kernel's part.
+//! Any process of the host can bind the group and hear the datagrams; only members of the stream
+//! have its key. The nonce is the counter, which is never used twice with a key. The header and the
+//! number of the run are authenticated with the body. A key proves membership, never origin: that
+//! is the kernel's part.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -58,8 +59,8 @@ impl Sealer {
         Self { key: aead(key), number, run, counter: 0 }
     }
 
-    /// Makes a datagram of a body; false if the key is used up (after 2^64 datagrams) or the body is
-    /// longer than the algorithm takes.
+    /// Makes a datagram of a body; false if the key is used up (after 2^64 datagrams) or the body
+    /// is longer than the algorithm takes.
     pub fn seal(&mut self, body: &[u8], datagram: &mut Vec<u8>) -> bool {
         let Some(counter) = self.counter.checked_add(1) else { return false };
         self.counter = counter;

@@ -30,16 +30,16 @@ impl Sender {
     /// Opens the channel. `place` was opened before any session.
     ///
     /// # Errors
-    /// From the system.
+    /// Returns the error of the system.
     pub fn open(run: u32, place: Reserve) -> io::Result<Self> {
         let caster = Caster::open(place)?;
         Ok(Self { caster, sealers: FxHashMap::default(), run, keys: 0, datagram: Vec::new() })
     }
 
-    /// Seals what is sent to a stream with a fresh key from now on: whoever was removed has only old ones.
+    /// Seals later datagrams of a stream with a fresh key: removed members have only old keys.
     ///
     /// # Errors
-    /// If there are no random numbers: then nothing more is sent there.
+    /// Returns an error if the system gives no random numbers; then nothing more is sent there.
     pub fn new_key(&mut self, tag: u32) -> io::Result<ChannelKey> {
         self.sealers.remove(&tag);
         let bytes: Key = os::random_bytes()?;
@@ -58,7 +58,7 @@ impl Sender {
     /// Opens a group for a stream, with a key of its own.
     ///
     /// # Errors
-    /// From the system.
+    /// Returns the error of the system.
     pub fn open_group(&mut self, tag: u32) -> io::Result<(SocketAddrV4, ChannelKey)> {
         let address = self.caster.open_group(tag)?;
         Ok((address, self.new_key(tag)?))
@@ -70,7 +70,7 @@ impl Sender {
         self.caster.close_group(tag);
     }
 
-    /// Where a session hears, if the machine's channel has no groups.
+    /// Sets the place where a session receives datagrams, if the machine's channel has no groups.
     pub fn set_slot(&mut self, session: u64, slot: Slot) {
         self.caster.set_slot(session, slot);
     }
@@ -80,11 +80,11 @@ impl Sender {
         self.caster.remove_slot(session);
     }
 
-    /// Seals a body and sends it to those who hear a stream: once for all, or to each of `hearers`, where
-    /// the machine's channel has no groups.
+    /// Seals a body and sends it to those who hear a stream: once for all, or to each of `hearers`,
+    /// where the machine's channel has no groups.
     ///
     /// # Errors
-    /// From the system. What is lost here is repaired by session.
+    /// Returns the error of the system. A datagram lost here is repaired by session.
     pub fn publish(
         &mut self,
         tag: u32,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::chat::reply::NoticeStanding;
 
-/// How an addressee ended.
+/// End of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Gone {
@@ -48,20 +48,21 @@ pub struct NoticeState {
     pub(super) schedule: Option<u64>,
     /// When it was or is to be announced, microseconds since 1970.
     pub(super) wall_us: i64,
-    /// When it was asked for, microseconds since 1970: of several for one time the earliest is the first.
+    /// When it was asked for, microseconds since 1970: of several for one time the earliest is the
+    /// first.
     #[serde(default)]
     pub(super) asked_us: i64,
     pub(super) from: Arc<Member>,
     pub(super) level: Level,
     pub(super) room: Option<RoomName>,
-    /// How long it is good for, once it is announced.
+    /// Time until it expires, from its publication on, microseconds.
     pub(super) expires_after_us: Option<u64>,
     pub(super) retained: bool,
     pub(super) ack: bool,
     pub(super) text: Box<str>,
     pub(super) cancelled_by: Option<UserName>,
     pub(super) addressees: Vec<Addressee>,
-    /// Who was addressed is not known any more.
+    /// Its recipients are no longer known.
     pub(super) forgotten: bool,
     pub(super) acks: Vec<Acked>,
 }
@@ -77,7 +78,7 @@ impl NoticeState {
         (self.wall_us, self.asked_us, self.schedule)
     }
 
-    /// What people call it.
+    /// Returns the id that people see.
     #[must_use]
     pub fn id(&self) -> NoticeId {
         match (self.number, self.schedule) {
@@ -113,7 +114,7 @@ impl NoticeState {
         }
     }
 
-    /// Whether it is still shown to those who come, or asks for an answer.
+    /// Returns true if it is still shown to those who come, or asks for an answer.
     pub(super) fn is_open(&self, now_us: i64) -> bool {
         self.standing(now_us) == NoticeStanding::Open && (self.retained || self.ack)
     }
@@ -144,7 +145,7 @@ impl NoticeState {
     }
 }
 
-/// What became of an announcement since it was stored whole: small, however many it was for.
+/// Changes of an announcement since it was stored whole: small, however many recipients it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// Number of the announcement.
@@ -156,8 +157,8 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The parts that are stored apart: one for what all reported, and one for each acknowledgment. Each has a key
-    /// among those of the same announcement.
+    /// The parts that are stored apart: one for what all reported, and one for each acknowledgment.
+    /// Each has a key among those of the same announcement.
     #[must_use]
     pub fn parts(&self) -> Vec<(String, Self)> {
         let part = |steps: &str, acks| Self { number: self.number, steps: steps.to_owned(), acks };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::text::mention_excerpt;
 use crate::chat::stream_id::StreamTag;
 
-/// What one entry costs beside its bytes.
+/// Cost of one entry beside its bytes, in bytes.
 const ENTRY_BYTES: usize = 64;
 
 /// One encoded batch, ready to be written to a session as it is.
@@ -21,7 +21,7 @@ pub struct Segment {
     pub wall_us: i64,
     /// It is for the members of this room only; what the others get in its place.
     pub secret: Option<(StreamTag, Rc<[u8]>)>,
-    /// Messages whose texts may mention somebody: number, and the `@`s of the text.
+    /// Messages whose texts may contain mentions: number, and the `@`s of the text.
     mentions: Vec<(u64, Box<str>)>,
     before: Flow,
     after: Flow,
@@ -43,7 +43,7 @@ impl Segment {
     }
 }
 
-/// How much has flowed through a stream since it began.
+/// Total that has flowed through a stream since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
     /// Bytes of frames.
@@ -87,7 +87,7 @@ impl Backlog {
         self.segments.front().map_or(self.head + 1, |s| s.first)
     }
 
-    /// Its bound.
+    /// Returns the bound of its bytes.
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         self.bytes_max
@@ -99,7 +99,7 @@ impl Backlog {
         self.bytes
     }
 
-    /// What has flowed up to the head.
+    /// Returns the flow up to the head.
     #[must_use]
     pub fn flow(&self) -> Flow {
         self.flow
@@ -134,7 +134,8 @@ impl Backlog {
         self.trim();
     }
 
-    /// Notes whom the texts of the newest segment mention, in their order: counting what is unread reads no text then.
+    /// Notes whom the texts of the newest segment mention, in their order: counting what is unread
+    /// reads no text then.
     pub fn note_mentions<'a>(&mut self, texts: impl Iterator<Item = (u64, &'a str)>) {
         let Some(newest) = self.segments.back_mut() else { return };
         self.bytes -= newest.bytes();
@@ -165,8 +166,8 @@ impl Backlog {
         }
     }
 
-    /// Drops the oldest segments until that many bytes are free, but not the newest segment, and none that ends
-    /// after `acked` bytes of the flow. Returns the bytes.
+    /// Drops the oldest segments until that many bytes are free, but not the newest segment, and
+    /// none that ends after `acked` bytes of the flow. Returns the bytes.
     pub fn drop_oldest(&mut self, bytes: usize, acked: u64) -> usize {
         let before = self.bytes;
         while before - self.bytes < bytes
@@ -191,8 +192,8 @@ impl Backlog {
         self.segments.get(at).filter(|s| s.first <= seq)
     }
 
-    /// What had flowed when a member has everything up to `seq`; where it has a part of a segment,
-    /// what had flowed before that segment.
+    /// Returns the flow of a member that has everything up to `seq`; where it has a part of a
+    /// segment, the flow before that segment.
     #[must_use]
     pub fn flow_at(&self, seq: u64) -> Flow {
         if seq >= self.head {

@@ -1,8 +1,8 @@
 //! The body of a batch: some messages of one stream, encoded once and read in place.
 //!
 //! The same bytes are the backlog's entry, the frame of a session and the sealed part of a
-//! datagram. Each body is complete in itself: the identity of a sender stands at its first message
-//! in the body and is referred to by index after that, so no reader ever waits for a name.
+//! datagram. Each body is complete in itself: the identity of a sender is at its first message in
+//! the body and is referred to by index after that, so no reader ever waits for a name.
 //!
 //! ```text
 //! body     tag u32 · first u64 · count u32 · base i64          24 bytes, little endian
@@ -30,7 +30,7 @@ const FLAG_NEW_SENDER: u8 = 1;
 const FLAG_REPLY: u8 = 2;
 const FLAG_LABEL: u8 = 4;
 const FLAG_NOTICE: u8 = 8;
-/// The number stands, its content is not for this channel or was taken away.
+/// The number exists; its content is not for this channel or was taken away.
 const FLAG_WITHHELD: u8 = 16;
 /// Said by the server for a session that ended.
 const FLAG_WILL: u8 = 32;
@@ -42,10 +42,10 @@ const NOTICE_ACK: u8 = 4;
 
 pub use super::bytes::Malformed;
 
-/// What is to be encoded: one message, borrowed.
+/// One message to encode, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
-    /// Its sender.
+    /// Sender of the message.
     pub from: &'a Member,
     /// Wall clock when it was numbered, microseconds since 1970.
     pub wall_us: i64,
@@ -55,11 +55,11 @@ pub struct Draft<'a> {
     pub to_label: Option<&'a Label>,
     /// Present in announcements.
     pub notice: Option<&'a Notice>,
-    /// How the session ended for which the server says it.
+    /// End of the session for which the server says it.
     pub will: Option<EndCause>,
     /// Keeps the number and nothing else.
     pub withheld: bool,
-    /// What was said.
+    /// Text of the message.
     pub text: &'a str,
 }
 
@@ -160,8 +160,8 @@ impl Builder {
         to[flags_at] = flags;
     }
 
-    /// The next message of this session number comes from somebody else: its identity is put again.
-    /// (Other runs of the server gave the same numbers to others.)
+    /// Prepares for the next message of this session number, which is from another member: its
+    /// identity is put again. (Other runs of the server gave the same numbers to others.)
     pub fn retire(&mut self, session: SessionId) {
         for known in &mut self.senders {
             if *known == session {
@@ -176,7 +176,7 @@ impl Builder {
         &self.bytes
     }
 
-    /// The same, to write into the headroom.
+    /// Returns the bytes for writing into the headroom.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
@@ -204,11 +204,11 @@ fn put_notice(to: &mut Vec<u8>, notice: &Notice) {
 /// The head of a body, without a look at its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Its stream.
+    /// Number of its stream.
     pub tag: StreamTag,
     /// Number of the first message.
     pub first: u64,
-    /// How many there are; 0 in a probe.
+    /// Number of messages; 0 in a probe.
     pub count: u32,
     base_us: i64,
 }
@@ -217,7 +217,7 @@ impl Head {
     /// Reads the head of a body.
     ///
     /// # Errors
-    /// If the bytes are too few, or the numbers do not fit.
+    /// Returns an error if the bytes are too few, or the numbers do not fit.
     pub fn read(body: &[u8]) -> Result<Self, Malformed> {
         let mut rest = Cursor::new(body);
         let tag = StreamTag(u32::from_le_bytes(rest.array()?));
@@ -245,15 +245,15 @@ impl Head {
 /// A sender, borrowed from a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderRef<'a> {
-    /// Its session.
+    /// Number of its session.
     pub session: SessionId,
-    /// User id.
+    /// Kernel's id of the user.
     pub uid: u32,
-    /// Process id.
+    /// Kernel's id of the process.
     pub pid: u32,
-    /// What it says it is.
+    /// Kind of process that it says it is.
     pub kind: Kind,
-    /// User name.
+    /// Name of the user.
     pub user: &'a str,
     /// Label, empty if none.
     pub label: &'a str,
@@ -263,7 +263,7 @@ impl SenderRef<'_> {
     /// The same, owned.
     ///
     /// # Errors
-    /// If a name is none.
+    /// Returns an error if a name is not valid.
     pub fn to_member(&self) -> Result<Member, Malformed> {
         let label = match self.label {
             "" => None,
@@ -283,9 +283,9 @@ impl SenderRef<'_> {
 /// An announcement's attributes, borrowed from a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoticeRef<'a> {
-    /// Its weight.
+    /// Level of the announcement.
     pub level: Level,
-    /// The room it is for, empty: everybody.
+    /// The room it is for, empty: all members.
     pub room: &'a str,
     /// Wall clock at which it expires, microseconds since 1970.
     pub expires_wall_us: Option<i64>,
@@ -299,7 +299,7 @@ impl NoticeRef<'_> {
     /// The same, owned.
     ///
     /// # Errors
-    /// If the room's name is none.
+    /// Returns an error if the room's name is not valid.
     pub fn to_notice(&self) -> Result<Notice, Malformed> {
         let room = match self.room {
             "" => None,
@@ -318,11 +318,11 @@ impl NoticeRef<'_> {
 /// One message, borrowed from a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageRef<'a> {
-    /// Its number.
+    /// Its sequence number.
     pub seq: u64,
     /// Wall clock when it was numbered, microseconds since 1970.
     pub wall_us: i64,
-    /// Who said it.
+    /// Sender of the message.
     pub from: SenderRef<'a>,
     /// Number of the message it replies to.
     pub reply_to: Option<u64>,
@@ -330,15 +330,15 @@ pub struct MessageRef<'a> {
     pub to_label: &'a str,
     /// Present in announcements.
     pub notice: Option<NoticeRef<'a>>,
-    /// How the session ended for which the server said it.
+    /// End of the session for which the server said it.
     pub will: Option<EndCause>,
-    /// Only the number stands.
+    /// True if the message has only its number.
     pub withheld: bool,
-    /// What was said, not looked at yet.
+    /// Text of the message, not checked yet.
     pub text: RawText<'a>,
 }
 
-/// A text within a body. Whoever passes it over does not pay for it.
+/// A text within a body. A reader that passes it over does not pay for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawText<'a>(&'a [u8]);
 
@@ -346,12 +346,12 @@ impl<'a> RawText<'a> {
     /// The text.
     ///
     /// # Errors
-    /// If it is not UTF-8: then this body was not written by the protocol.
+    /// Returns an error if it is not UTF-8: then this body was not written by the protocol.
     pub fn read(self) -> Result<&'a str, Malformed> {
         str::from_utf8(self.0).map_err(|_| Malformed)
     }
 
-    /// Its bytes as they stand there.
+    /// Returns its bytes as they are in the body.
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
@@ -373,7 +373,7 @@ impl<'a> Reader<'a> {
     /// Begins to read a body.
     ///
     /// # Errors
-    /// If its head can't be read.
+    /// Returns an error if its head can't be read.
     pub fn new(body: &'a [u8]) -> Result<Self, Malformed> {
         let head = Head::read(body)?;
         let rest = Cursor::new(&body[HEADER_BYTES..]);
@@ -386,10 +386,11 @@ impl<'a> Reader<'a> {
         self.head
     }
 
-    /// Gives each message from a number on to `each`, in place: the way for bodies with many of them.
+    /// Gives each message from a number on to `each`, in place: the way for bodies with many of
+    /// them.
     ///
     /// # Errors
-    /// If the body can't be read to its end; what came before that was given.
+    /// Returns an error if the body can't be read to its end; earlier messages were given.
     pub fn each(
         mut self,
         from: u64,
@@ -428,8 +429,8 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 
-    /// Reads a message that has nothing but a text, over one that has nothing else; false if the next one is
-    /// not like that, or its sender is new.
+    /// Reads a message that has nothing but a text, over one that has nothing else; false if the
+    /// next one is not like that, or its sender is new.
     #[inline]
     fn read_plain(&mut self, message: &mut MessageRef<'a>) -> Result<bool, Malformed> {
         let Some(index) = self.rest.small_after(0).map(usize::from) else { return Ok(false) };

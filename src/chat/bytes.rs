@@ -1,4 +1,5 @@
-//! Numbers and names in hand-framed bytes: LEB128, short names, and a reader that never looks past the end.
+//! Numbers and names in hand-framed bytes: LEB128, short names, and a reader that never looks past
+//! the end.
 
 /// Bytes that can't be read: they were not written by this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,7 @@ impl<'a> Cursor<'a> {
         Self(bytes)
     }
 
-    /// Whether everything was read.
+    /// Returns true if everything was read.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -54,10 +55,10 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// So many bytes.
+    /// Takes the next `bytes` bytes.
     ///
     /// # Errors
-    /// If there are fewer.
+    /// Returns an error if there are fewer.
     #[inline]
     pub fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(bytes).ok_or(Malformed)?;
@@ -68,7 +69,7 @@ impl<'a> Cursor<'a> {
     /// The same, as an array.
     ///
     /// # Errors
-    /// If there are fewer.
+    /// Returns an error if there are fewer.
     #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.take(N)?.try_into().map_err(|_| Malformed)
@@ -77,7 +78,7 @@ impl<'a> Cursor<'a> {
     /// A LEB128 number.
     ///
     /// # Errors
-    /// If it does not end, or has more than 64 bits.
+    /// Returns an error if it does not end, or has more than 64 bits.
     #[inline(always)]
     pub fn number(&mut self) -> Result<u64, Malformed> {
         match self.0 {
@@ -111,10 +112,10 @@ impl<'a> Cursor<'a> {
         Err(Malformed)
     }
 
-    /// UTF-8 of so many bytes.
+    /// Takes the next `bytes` bytes as UTF-8.
     ///
     /// # Errors
-    /// If there are fewer, or they are not UTF-8.
+    /// Returns an error if there are fewer, or they are not UTF-8.
     pub fn text(&mut self, bytes: usize) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.take(bytes)?).map_err(|_| Malformed)
     }
@@ -122,7 +123,7 @@ impl<'a> Cursor<'a> {
     /// A name: one byte for its length, and UTF-8.
     ///
     /// # Errors
-    /// If there are fewer bytes, or they are not UTF-8.
+    /// Returns an error if there are fewer bytes, or they are not UTF-8.
     pub fn name(&mut self) -> Result<&'a str, Malformed> {
         let [bytes] = self.array()?;
         self.text(bytes.into())

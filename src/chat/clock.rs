@@ -11,12 +11,13 @@ pub struct Now {
     pub wall_us: i64,
 }
 
-/// Turns readings of the machine's clocks into the time of the hub, and knows when the next look at the timers
-/// is due.
+/// Turns readings of the machine's clocks into the time of the hub, and knows when the next look at
+/// the timers is due.
 ///
-/// A server that was stopped, or that waited for a processor, comes to its timers long after they were due.
-/// Meanwhile it read no session and served none: that time is charged to nothing. So each monotonic time of
-/// the hub and of its sessions comes from here, and no rule has to forgive by itself.
+/// A server that was stopped, or that waited for a processor, comes to its timers long after they
+/// were due. Meanwhile it read no session and served none: that time is charged to nothing. So each
+/// monotonic time of the hub and of its sessions comes from here, and no rule has to forgive by
+/// itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     /// Time left out so far, microseconds.
@@ -47,7 +48,8 @@ impl Clock {
         self.due_us = reading_us + after_ms * 1000;
     }
 
-    /// Brings the next look nearer if it has to come sooner; returns true if it does. It is never put off.
+    /// Brings the next look nearer if it has to come sooner; returns true if it does. It is never
+    /// put off.
     pub fn hasten(&mut self, reading_us: u64, after_ms: u64) -> bool {
         let due_us = reading_us + after_ms * 1000;
         let is_sooner = due_us < self.due_us;

@@ -1,4 +1,4 @@
-//! What a session is told that it did not ask for.
+//! Events: frames that a session did not ask for.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,48 +24,44 @@ pub enum GapReason {
     Damage,
 }
 
-/// What a session is told without having asked.
+/// Event of a session, which did not ask for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A member joined a room.
     Joined {
-        /// Which room.
+        /// Room that has the member now.
         stream: StreamTag,
-        /// Who.
         member: Member,
     },
     /// A member left a room.
     Left {
-        /// Which room.
+        /// Room that the member left.
         stream: StreamTag,
-        /// Who.
         member: Member,
-        /// Why.
         cause: EndCause,
     },
     /// A conversation began that this session follows.
     Opened(StreamInfo),
     /// A stream has a broadcast channel from now on, or its channel another key.
     Channel {
-        /// Which stream.
+        /// Stream of the channel.
         stream: StreamTag,
-        /// Where.
+        /// Address and key of the channel.
         channel: Channel,
     },
     /// Numbers that will never come.
     Gap {
-        /// Which stream.
+        /// Stream that lacks the numbers.
         stream: StreamTag,
         /// First of them.
         first: u64,
         /// Last of them.
         last: u64,
-        /// Why.
         reason: GapReason,
     },
     /// Newest numbers of streams that changed.
     Heads(#[serde(deserialize_with = "list")] Vec<(StreamTag, u64)>),
-    /// An announcement of before that is still to be seen, as a body.
+    /// An earlier announcement that is still to be seen, as a body.
     Retained {
         /// The body: one message.
         #[serde(deserialize_with = "list")]
@@ -73,9 +69,9 @@ pub enum Event {
     },
     /// An announcement was taken back.
     Cancelled {
-        /// Its number.
+        /// Number of the announcement.
         number: u64,
-        /// By whom.
+        /// User who took it back.
         by: UserName,
     },
     /// The announcement of this session has reached the required members.
@@ -85,83 +81,84 @@ pub enum Event {
     },
     /// The topic of a room changed.
     Topic {
-        /// Which room.
+        /// Room of the topic.
         stream: StreamTag,
         /// The new topic.
         topic: String,
-        /// By whom.
+        /// Session that changed it.
         by: SessionId,
     },
     /// Wants a sign of life.
     Ping,
     /// The server ends this session.
     Bye {
-        /// In words.
+        /// Reason in words, for the user.
         reason: String,
     },
     /// This session was taken out of a room.
     Removed {
-        /// Which.
+        /// Room that lost the session.
         stream: StreamTag,
-        /// By whom.
+        /// User who removed it.
         by: UserName,
         /// And may not come back.
         banned: bool,
     },
     /// A user was invited to a room: the user and its members are notified.
     Invited {
-        /// Which.
+        /// Room of the invitation.
         room: RoomName,
-        /// Who.
+        /// Invited user, here or not.
         user: UserName,
-        /// By whom.
+        /// User who invited them.
         by: UserName,
     },
     /// A room that this session listened to was deleted.
     Deleted {
-        /// Which.
+        /// Room that was deleted.
         stream: StreamTag,
     },
     /// This session waits, since its user sends more than one user may.
     Slowed,
-    /// How a room is spelled that this session wrote in another way; before the acknowledgement.
+    /// Official spelling of a room that this session wrote in another way; before the
+    /// acknowledgement.
     Spelled(RoomName),
     /// A request that this answerer may take, for a short time.
     Offer {
         /// In which room.
         stream: StreamTag,
-        /// Its number.
+        /// Sequence number of the job.
         seq: u64,
-        /// How many took it and ended before they replied.
+        /// Number of workers that took it and ended before they replied.
         before: u32,
     },
-    /// How an answerer fared with this session's request.
+    /// Outcome of this session's job at a worker.
     Answered {
         /// In which room.
         stream: StreamTag,
         /// Number of the request.
         seq: u64,
-        /// Who.
+        /// Worker that reports it.
         by: Member,
         /// It could not be done.
         failed: bool,
-        /// There is no reply beside this.
+        /// There will be no reply beside this.
         silent: bool,
     },
-    /// Who had taken this session's request ended before it replied; another one may take it.
+    /// A worker that had taken this session's job ended before it replied; another one may take it.
     Abandoned {
         /// In which room.
         stream: StreamTag,
         /// Number of the request.
         seq: u64,
-        /// Who.
+        /// Worker that had taken it.
         by: Member,
-        /// How it ended.
+        /// Cause of the worker's end.
         cause: EndCause,
     },
 }
 
-/// What a member is told of numbers that are no longer there.
+/// Returns the event about numbers that no longer exist.
 pub(super) fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
     Event::Gap { stream: tag, first, last, reason }
 }

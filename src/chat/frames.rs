@@ -1,4 +1,4 @@
-//! What travels between a server and its sessions beside requests, replies and events.
+//! Frames between a server and its sessions beside requests, replies and events.
 
 use super::{
     member::Kind,
@@ -14,12 +14,12 @@ use crate::chat::{
 /// The stream of announcements is there from the start.
 pub const ANNOUNCEMENTS: StreamTag = StreamTag(0);
 
-/// What a session says of itself when it begins; everything else is the kernel's word.
+/// Statement of a session about itself when it begins; all else comes from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// What it wants to be called beside its user.
+    /// Label that it wants to have beside its user.
     pub label: Option<Label>,
-    /// What it says it is.
+    /// Kind of process that it says it is.
     pub kind: Kind,
     /// The client instance: the same over reconnects, so that a submit is stored once.
     pub instance: [u8; 16],
@@ -40,11 +40,12 @@ impl Hello {
 pub struct EarlierSubmits {
     /// Highest counter; 0 if there was none.
     pub highest: u64,
-    /// Wall clock when the oldest open one was first submitted, microseconds since 1970; 0 if unknown.
+    /// Wall clock when the oldest open one was first submitted, microseconds since 1970; 0 if
+    /// unknown.
     pub since_us: i64,
 }
 
-/// Where submits go.
+/// Destination of submits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum SubmitTo {
     /// A stream that was opened or joined.
@@ -60,7 +61,7 @@ pub enum SubmitTo {
 pub struct Line<'a> {
     /// Number of the message in the stream that it replies to.
     pub reply_to: Option<u64>,
-    /// What to say.
+    /// Text of the message.
     pub text: &'a str,
 }
 
@@ -69,18 +70,17 @@ pub struct Line<'a> {
 pub struct Submit<'a> {
     /// Counter of the first text; rises by one a text.
     pub first: u64,
-    /// Where they go.
+    /// Destination of the texts.
     pub to: SubmitTo,
     /// Sessions of the addressed user that they are for.
     pub to_label: Option<Label>,
-    /// The texts.
+    /// Texts of the messages, in order.
     pub lines: Vec<Line<'a>>,
 }
 
-/// What a member says it has; all numbers only rise.
+/// Report of what a member has; all numbers only rise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// The stream.
     pub stream: StreamTag,
     /// Everything up to here was delivered.
     pub delivered: u64,
@@ -102,15 +102,14 @@ pub enum Frame {
     },
     /// Something it did not ask for.
     Event(Event),
-    /// Submits that stand now.
+    /// Submits that are acknowledged.
     Ack(Ack),
     /// Submits that were refused.
     Nack {
         /// Counter of the first.
         first: u64,
-        /// How many.
+        /// Number of refused submits.
         count: u32,
-        /// Why.
         refusal: Refusal,
     },
 }
@@ -120,12 +119,12 @@ pub enum Frame {
 pub struct Ack {
     /// Counter of the first submit.
     pub first: u64,
-    /// How many submits.
+    /// Number of acknowledged submits.
     pub count: u32,
     /// Number of the first message.
     pub seq: u64,
     /// Other sessions that get it.
     pub members: u32,
-    /// On disk: its id is good for ever.
+    /// On disk: its id is permanent.
     pub stored: bool,
 }

@@ -1,4 +1,5 @@
-//! A member's end of one stream: takes bodies from session and broadcast alike, shows each number once and in order, asks for what it lacks.
+//! A member's end of one stream: takes bodies from session and broadcast alike, shows each number
+//! once and in order, asks for what it lacks.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ pub enum Via {
 pub enum Released {
     /// Messages of a body from this number on.
     Body {
-        /// The body.
+        /// Encoded messages of one stream.
         body: Vec<u8>,
         /// First number to show.
         from: u64,
@@ -39,16 +40,15 @@ pub enum Released {
         first: u64,
         /// Last of them.
         last: u64,
-        /// Why.
         reason: GapReason,
     },
 }
 
-/// What came before its turn. A number that is in a body and in a gap is shown.
+/// Body or gap that came before its turn. A number that is in a body and in a gap is shown.
 #[derive(Debug, Default)]
 struct Held {
-    /// Bodies by their first number, with their last. None lies within another: in order of their first
-    /// numbers they are in order of their last ones, too.
+    /// Bodies by their first number, with their last. None lies within another: in order of their
+    /// first numbers they are in order of their last ones, too.
     bodies: BTreeMap<u64, (u64, Vec<u8>)>,
     /// Gaps by their first number. None overlaps another.
     gaps: BTreeMap<u64, (u64, GapReason)>,
@@ -120,7 +120,7 @@ impl Held {
     }
 }
 
-/// What a held gap counts for.
+/// Bytes that a held gap counts as.
 const GAP_BYTES: usize = 64;
 
 /// Order, doubles and holes of one stream.
@@ -142,7 +142,7 @@ pub struct Inbox {
     due_since_us: Option<u64>,
     /// Charge of datagrams, bytes of frames.
     unreported: usize,
-    /// Reports at once (announcements: somebody waits for the receipt).
+    /// Reports at once (announcements: a session waits for the receipt).
     eager: bool,
 }
 
@@ -169,7 +169,7 @@ impl Inbox {
         }
     }
 
-    /// The stream.
+    /// Returns the number of its stream.
     #[must_use]
     pub fn tag(&self) -> StreamTag {
         self.tag
@@ -191,7 +191,7 @@ impl Inbox {
     /// [`Inbox::release`] is to be called after that until it has nothing more.
     ///
     /// # Errors
-    /// If the body's head can't be read.
+    /// Returns an error if the body's head can't be read.
     pub fn take(
         &mut self,
         now_us: u64,
@@ -223,8 +223,8 @@ impl Inbox {
         Ok(from)
     }
 
-    /// Takes the server's word that these numbers will never come. [`Inbox::release`] is to be called after
-    /// that.
+    /// Takes the server's word that these numbers will never come. [`Inbox::release`] is to be
+    /// called after that.
     pub fn gap(&mut self, first: u64, last: u64, reason: GapReason) {
         // As in a body: one more is a number, too.
         let (first, last) = (first.max(self.next), last.min(u64::MAX - 1));
@@ -234,7 +234,7 @@ impl Inbox {
         }
     }
 
-    /// What had to wait and can be shown now.
+    /// Returns what had to wait and can be shown now.
     pub fn release(&mut self, now_us: u64, jitter_us: u64) -> Option<Released> {
         let from = self.next;
         while let Some((&first, &(last, _))) = self.held.bodies.first_key_value()
@@ -288,8 +288,9 @@ impl Inbox {
         }
     }
 
-    /// Whether it is time to ask the server for what is missing. Whoever has datagrams that were not taken yet
-    /// takes those first: under load everybody is late, and then nothing is lost.
+    /// Returns true if it is time to ask the server for what is missing. A member with datagrams
+    /// that were not taken yet takes those first: under load all members are late, and then nothing
+    /// is lost.
     #[must_use]
     pub fn is_repair_due(&self, now_us: u64) -> bool {
         self.next <= self.head && self.ask_at_us.is_some_and(|at| at <= now_us)
@@ -306,7 +307,7 @@ impl Inbox {
         Some((self.next, last))
     }
 
-    /// What to tell the server, if it is time.
+    /// Returns the report for the server, if it is time.
     pub fn report_due(&mut self, now_us: u64) -> Option<Report> {
         if self.report_at_us().is_none_or(|at| at > now_us) {
             return None;
@@ -331,7 +332,8 @@ impl Inbox {
             let full = self.unreported >= REPORT_BYTES;
             return Some(if full || self.eager { since } else { since + every });
         }
-        // Only heard, nothing new: the first time it proves the channel, after that it is small talk.
+        // Only heard, nothing new: the first time it proves the channel, after that it is small
+        // talk.
         match self.reported_datagrams {
             0 if self.datagrams > 0 => Some(since),
             _ => Some(since.max(self.reported_us + 1_000_000)),

@@ -7,8 +7,8 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-/// Reads a list item by item. serde reserves memory by the length that a list declares, up to 1 MiB, before it
-/// reads the first item.
+/// Reads a list item by item. serde reserves memory by the length that a list declares, up to 1
+/// MiB, before it reads the first item.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> Result<Vec<T>, D::Error> {

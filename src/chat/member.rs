@@ -1,4 +1,4 @@
-//! Who takes part: what the kernel said of a process, and what others are told of it.
+//! Members: what the kernel said of a process, and what others learn of it.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use super::names::{Label, UserName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
-/// What kind of process a session says it is.
+/// Kind of process that a session says it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Somebody at a keyboard.
+    /// A person at a keyboard.
     Person,
     /// A shell script or a command.
     Script,
     /// A program that acts by itself.
     Agent,
-    /// A daemon.
+    /// A daemon without a person.
     Service,
 }
 
@@ -52,19 +52,19 @@ impl Kind {
     }
 }
 
-/// What the presence table says of a session.
+/// State of a session in the presence table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Here.
+    /// Connected, and not idle or away.
     Online,
-    /// Said `away`.
+    /// The person said `away`.
     Away,
     /// A person without own message or key for a while.
     Idle,
     /// Owes the server a sign of life.
     Unresponsive,
-    /// The server is dead: nobody knows.
+    /// The server is dead: the state is not known.
     Unknown,
 }
 
@@ -82,21 +82,23 @@ impl State {
     }
 }
 
-/// What the kernel says of the process at the other end of a session.
+/// Facts from the kernel about the process at the other end of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// User id.
+    /// Kernel's id of the user.
     pub uid: u32,
     /// Its name in the system's user database.
     pub user: UserName,
-    /// Process id.
+    /// Kernel's id of the process.
     pub pid: u32,
-    /// Start time of the process (clock ticks since boot; 0 if unknown), so that a reused pid is told apart.
+    /// Start time of the process (clock ticks since boot; 0 if unknown), so that a reused pid is
+    /// told apart.
     pub start: u64,
 }
 
 impl Peer {
-    /// Process id and start time; none if the kernel does not name the process, as across PID namespaces.
+    /// Process id and start time; none if the kernel does not name the process, as across PID
+    /// namespaces.
     #[must_use]
     pub fn process(&self) -> Option<(u32, u64)> {
         (self.pid != 0).then_some((self.pid, self.start))
@@ -106,22 +108,22 @@ impl Peer {
 /// A member or sender as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its session.
+    /// Number of its session.
     pub session: SessionId,
-    /// User id.
+    /// Kernel's id of the user.
     pub uid: u32,
-    /// Process id.
+    /// Kernel's id of the process.
     pub pid: u32,
-    /// What it says it is.
+    /// Kind of process that it says it is.
     pub kind: Kind,
-    /// User name.
+    /// Name of the user.
     pub user: UserName,
-    /// What it chose to be called beside its user.
+    /// Label that it chose beside its user.
     pub label: Option<Label>,
 }
 
 impl Member {
-    /// Who stands in the place of a sender that is not to be known.
+    /// Returns the placeholder for a sender that is not to be known.
     #[must_use]
     pub fn nobody() -> Self {
         Self {
@@ -150,11 +152,11 @@ impl fmt::Display for Member {
     }
 }
 
-/// Why a session ended, as others are told.
+/// Cause of a session's end, as others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndCause {
-    /// Said good-bye.
+    /// Said good-bye itself.
     Quit,
     /// The connection ended while the process lives on.
     Closed,
@@ -205,7 +207,7 @@ impl EndCause {
 pub enum Level {
     /// Good to know.
     Info,
-    /// The default.
+    /// The default level.
     Notice,
     /// Something will hurt.
     Warning,

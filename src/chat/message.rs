@@ -20,7 +20,6 @@ impl fmt::Display for RunId {
 /// The stream that a message belongs to, as its reader calls it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StreamName {
-    /// A room.
     Room(RoomName),
     /// The conversation with a user.
     Direct(UserName),
@@ -41,7 +40,7 @@ impl fmt::Display for StreamName {
 /// Id of a message: `dev:42`, `dev:3f9a01b2.42` in a room without history, `@ann:7`, `!3`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageId {
-    /// Its stream.
+    /// Stream of the message.
     pub stream: StreamName,
     /// The run it belongs to; none for stored messages and announcements.
     pub run: Option<RunId>,
@@ -59,13 +58,13 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// Why something is no message id.
+/// Reason why a text is not a message id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// The part before the colon is no room or user.
+    /// The part before the colon is not a room or user.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The part after the colon is no number.
+    /// The part after the colon is not a number.
     #[error("a message id ends with its number, as in dev:42")]
     Number,
 }
@@ -95,7 +94,8 @@ impl FromStr for MessageId {
     }
 }
 
-/// How people name an announcement: `!3`, or `!+2` while it waits for its time. The `!` may be left out.
+/// Name of an announcement, as people write it: `!3`, or `!+2` while it waits for its time. The `!`
+/// may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum NoticeId {
     /// By its number among the announcements.
@@ -135,12 +135,12 @@ impl FromStr for NoticeId {
     }
 }
 
-/// What an announcement has beyond a message.
+/// Properties of an announcement beyond those of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Its weight.
+    /// Level of the announcement.
     pub level: Level,
-    /// The room it is for; none: everybody.
+    /// The room it is for; none: all members.
     pub room: Option<RoomName>,
     /// Wall clock at which it expires, microseconds since 1970.
     pub expires_wall_us: Option<i64>,
@@ -153,11 +153,11 @@ pub struct Notice {
 /// One message, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its id.
+    /// Id of the message.
     pub id: MessageId,
     /// Wall clock of the server when it numbered it, microseconds since 1970.
     pub wall_us: i64,
-    /// Who said it; the kernel's word.
+    /// Sender, from the kernel.
     pub from: Member,
     /// The number of the message in the same stream that it replies to.
     pub reply_to: Option<u64>,
@@ -167,7 +167,7 @@ pub struct Message {
     pub notice: Option<Notice>,
     /// Said by the server in the place of a session that ended: how it ended.
     pub will: Option<EndCause>,
-    /// What was said, unchanged.
+    /// Text of the message, unchanged.
     pub text: String,
 }
 

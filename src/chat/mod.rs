@@ -1,9 +1,10 @@
-//! The rules of the chat: who may say what where, in which order it stands, and who has seen it.
+//! The rules of the chat: who may send what where, the order of messages, and who has seen them.
 //!
 //! No I/O, no clock, no threads: time is an argument, what is to be done comes out as actions. The
-//! same code runs in the server, in the member's client, in the seeded simulation and under fuzzing.
+//! same code runs in the server, in the member's client, in the seeded simulation and under
+//! fuzzing.
 
-// What can happen is a closed list; whoever adds to it is shown every place that has to know.
+// What can happen is a closed list; adding to it shows every place that has to know.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod announcement;

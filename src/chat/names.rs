@@ -1,4 +1,5 @@
-//! Names of rooms, labels and users: parsed once at the border, compared by NFC and full case folding.
+//! Names of rooms, labels and users: parsed once at the border, compared by NFC and full case
+//! folding.
 
 use std::{fmt, sync::Arc};
 
@@ -12,7 +13,7 @@ use crate::limits::{NAME_BYTES_MAX, USER_BYTES_MAX};
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing there.
+    /// The name has no characters.
     #[error("a name can't be empty")]
     Empty,
     /// Longer than the limit.
@@ -20,7 +21,7 @@ pub enum NameError {
     TooLong {
         /// Bytes of UTF-8 that were given.
         bytes: usize,
-        /// The limit.
+        /// Maximum length, in bytes.
         max: usize,
     },
     /// A character that names do not have.
@@ -29,9 +30,9 @@ pub enum NameError {
         .found.escape_debug()
     )]
     Character {
-        /// Byte offset.
+        /// Byte offset of the character.
         at: usize,
-        /// The character.
+        /// Character that names can't have.
         found: char,
     },
     /// A character that is not visible: two names with and without it look the same.
@@ -40,9 +41,9 @@ pub enum NameError {
         .found.escape_unicode()
     )]
     Invisible {
-        /// Byte offset.
+        /// Byte offset of the character.
         at: usize,
-        /// The character.
+        /// Invisible character that was found.
         found: char,
     },
     /// The first character must be a letter or a digit.
@@ -50,8 +51,8 @@ pub enum NameError {
     Start,
 }
 
-/// Characters with the property `Default_Ignorable_Code_Point`, from `DerivedCoreProperties.txt` of Unicode 16;
-/// a test compares them with the table of another crate.
+/// Characters with the property `Default_Ignorable_Code_Point`, from `DerivedCoreProperties.txt` of
+/// Unicode 16; a test compares them with the table of another crate.
 const DEFAULT_IGNORABLE: [(char, char); 17] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -90,7 +91,7 @@ fn unescape(written: &str) -> String {
             let c = char::from_u32(u32::from_str_radix(code, 16).ok()?)?;
             is_invisible(c).then_some((c, after))
         });
-        // What is no escape is refused as a character that names do not have.
+        // A part that is not an escape is refused as a character that names do not have.
         let Some((c, after)) = escaped else { break };
         name.push_str(before);
         name.push(c);
@@ -141,7 +142,7 @@ macro_rules! name_type {
         #[derive(Clone)]
         pub struct $name {
             shown: Arc<str>,
-            /// The same, if it is compared as it is shown.
+            /// Key for comparisons; the same text as `shown` if that is its own key.
             key: Arc<str>,
         }
 
@@ -149,7 +150,7 @@ macro_rules! name_type {
             /// Parses and checks a name, which may be a new one.
             ///
             /// # Errors
-            /// What is wrong with it, with the byte offset.
+            /// Returns the first fault of the name, with the byte offset.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 let name = Self::existing(name)?;
                 name.check_new().map(|()| name)
@@ -158,7 +159,7 @@ macro_rules! name_type {
             /// Parses a name that was given already: earlier versions allowed invisible characters.
             ///
             /// # Errors
-            /// What is wrong with it, with the byte offset.
+            /// Returns the first fault of the name, with the byte offset.
             pub fn existing(name: &str) -> Result<Self, NameError> {
                 check(name)?;
                 let shown: Arc<str> = name.into();
@@ -185,7 +186,7 @@ macro_rules! name_type {
                 &self.shown
             }
 
-            /// What two spellings of the same name have in common.
+            /// Returns the key that two spellings of the same name share.
             #[must_use]
             pub fn key(&self) -> &str {
                 &self.key
@@ -273,11 +274,12 @@ name_type!(
     RoomName
 );
 name_type!(
-    /// What follows the user in `user/label`.
+    /// Part after the user in `user/label`.
     Label
 );
 
-/// Name of an operating-system user as the kernel's user id was looked up, or `#1000` where it has none.
+/// Name of an operating-system user as the kernel's user id was looked up, or `#1000` where it has
+/// none.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct UserName(Arc<str>);
 
@@ -285,8 +287,8 @@ impl UserName {
     /// Takes a name from the system's user database or from a target.
     ///
     /// # Errors
-    /// If it is empty, too long, or has a character that would make a target ambiguous or command
-    /// a terminal.
+    /// Returns an error if it is empty, too long, or has a character that would make a target
+    /// ambiguous or command a terminal.
     pub fn new(name: &str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -336,14 +338,12 @@ impl<'de> Deserialize<'de> for UserName {
     }
 }
 
-/// Where a message goes: `room`, `@user`, `@user/label` (also written `user:ann`).
+/// Destination of a message: `room`, `@user`, `@user/label` (also written `user:ann`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
-    /// A room.
     Room(RoomName),
     /// A user, or those sessions of a user that carry the label.
     User {
-        /// The user.
         user: UserName,
         /// Narrows the delivery.
         label: Option<Label>,

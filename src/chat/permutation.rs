@@ -2,8 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// A secret order of the numbers of `2 * HALF_BITS` bits: a Feistel network, whose rounds are keyed hashes. Each
-/// width has an order of its own.
+/// A secret order of the numbers of `2 * HALF_BITS` bits: a Feistel network, whose rounds are keyed
+/// hashes. Each width has an order of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Permutation<const HALF_BITS: u32> {
     secret: [u64; 2],

@@ -7,9 +7,9 @@ use super::names::RoomName;
 /// Why a request was not done; an expected answer, not an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// What kind of refusal: decides the exit code.
+    /// Kind of refusal: decides the exit code.
     pub code: RefusalCode,
-    /// What happened, to which thing, and what to do next.
+    /// Text that says what happened, to which thing, and what to do next.
     pub text: String,
 }
 

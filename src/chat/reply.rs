@@ -10,26 +10,25 @@ use super::{
     stream_id::{Channel, RoomIdentity, StreamLabel, StreamTag},
 };
 
-/// A stream as its new member or sender is told.
+/// A stream, as a new member or sender learns of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfo {
     /// Its number in this run.
     pub tag: StreamTag,
-    /// What it is.
+    /// Name of the stream, which says its kind.
     pub name: StreamLabel,
-    /// Newest number.
+    /// Newest sequence number.
     pub head: u64,
     /// First number that will come; smaller than `head + 1` if a backlog comes first.
     pub next: u64,
-    /// What was asked for (`Begin::After`) is of another run: numbers began anew.
+    /// The message asked for (`Begin::After`) is of another boot: numbers started over.
     pub new_run: bool,
-    /// Whether its messages are kept on disk (ids without run).
+    /// True if its messages are on disk (ids without boot id).
     pub stored: bool,
     /// Members now, this session included if it listens.
     pub members: u32,
-    /// Its topic.
     pub topic: String,
-    /// Where its broadcasts can be heard, if it has a channel now.
+    /// Its broadcast channel, if it has one now.
     pub channel: Option<Channel>,
     /// Of a room: its identity.
     pub room: Option<RoomIdentity>,
@@ -38,17 +37,15 @@ pub struct StreamInfo {
 /// One room in the answer to `Request::Rooms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomInfo {
-    /// Its name.
     pub name: RoomName,
-    /// Members now.
+    /// Number of members now.
     pub members: u32,
-    /// Newest number.
+    /// Newest sequence number.
     pub last: u64,
     /// Wall clock of the newest message, microseconds since 1970.
     pub last_wall_us: Option<i64>,
-    /// Its topic.
     pub topic: String,
-    /// Whether its messages are kept on disk.
+    /// True if its messages are on disk.
     pub stored: bool,
     /// Only for those who are invited.
     pub private: bool,
@@ -59,9 +56,8 @@ pub struct RoomInfo {
 /// One member in the answer to `Request::Who`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WhoInfo {
-    /// Who.
     pub member: Member,
-    /// How it is.
+    /// State of its session.
     pub state: State,
     /// Its `away` text.
     pub status: String,
@@ -71,14 +67,14 @@ pub struct WhoInfo {
     pub active_mono_us: u64,
 }
 
-/// Where an announcement stands.
+/// State of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoticeStanding {
     /// Its time has not come.
     Waiting,
     /// It is announced.
     Open,
-    /// Its time is over.
+    /// Its time has passed.
     Expired,
     /// It was taken back.
     Cancelled,
@@ -100,15 +96,14 @@ impl NoticeStanding {
 /// An announcement as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoticeInfo {
-    /// What it is called.
+    /// Its id: a number, or a number among the scheduled ones.
     pub id: NoticeId,
     /// Its number among the scheduled ones, if it was one.
     pub schedule: Option<u64>,
     /// When it was or is to be announced, microseconds since 1970.
     pub wall_us: i64,
-    /// Who announced it.
+    /// Sender of the announcement.
     pub from: Member,
-    /// Its weight.
     pub level: Level,
     /// The room it is for; none: every member.
     pub room: Option<RoomName>,
@@ -118,9 +113,9 @@ pub struct NoticeInfo {
     pub retained: bool,
     /// Asks people to acknowledge.
     pub ack: bool,
-    /// What is announced.
+    /// Text of the announcement.
     pub text: String,
-    /// Where it stands.
+    /// State of the announcement.
     pub standing: NoticeStanding,
     /// Members that it was for.
     pub members: u32,
@@ -142,9 +137,9 @@ pub struct NoticeInfo {
 pub struct AuditInfo {
     /// When, microseconds since 1970.
     pub wall_us: i64,
-    /// Who.
+    /// Name of the operator.
     pub by: UserName,
-    /// What.
+    /// Act in words.
     pub act: String,
 }
 
@@ -153,13 +148,13 @@ pub struct AuditInfo {
 pub struct Missing {
     /// `user` or `user/label`.
     pub name: String,
-    /// Its process.
+    /// Process id of the member.
     pub pid: u32,
     /// Its state, or `gone`.
     pub state: String,
 }
 
-/// How far an announcement came.
+/// Reception of an announcement by its recipients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptInfo {
     /// Number of the announcement.
@@ -177,20 +172,19 @@ pub struct ReceiptInfo {
     /// Some of those not reached.
     #[serde(deserialize_with = "list")]
     pub missing: Vec<Missing>,
-    /// Where to ask on, if there are more.
+    /// Position from which to ask on, if there are more.
     pub next: Option<u32>,
 }
 
 /// The numbers of a stream that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpanInfo {
-    /// The stream.
     pub name: StreamLabel,
     /// Oldest number that is kept.
     pub first: u64,
-    /// Newest number.
+    /// Newest sequence number.
     pub head: u64,
-    /// On disk: ids are good for ever.
+    /// On disk: ids are permanent.
     pub stored: bool,
 }
 
@@ -209,29 +203,28 @@ pub struct Page {
 /// A message that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitInfo {
-    /// Its stream.
+    /// Stream of the message.
     pub name: StreamLabel,
-    /// How it is called in `before` of the next search; 0 is never used.
+    /// Its id in `before` of the next search; 0 is never used.
     pub id: u64,
     /// A body with this message only.
     #[serde(deserialize_with = "list")]
     pub body: Vec<u8>,
 }
 
-/// How much of a stream a name has read.
+/// Read mark of a name in a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkInfo {
-    /// The stream.
     pub name: StreamLabel,
     /// Everything up to here was read.
     pub mark: u64,
-    /// Newest number.
+    /// Newest sequence number.
     pub head: u64,
     /// Messages after the mark that the name did not say itself.
     pub unread: u64,
     /// Those of them that mention the user.
     pub mentions: u64,
-    /// On disk: ids are good for ever.
+    /// On disk: ids are permanent.
     pub stored: bool,
 }
 
@@ -244,33 +237,33 @@ pub enum Reply {
     Opened(StreamInfo),
     /// To `Join`: the streams that are followed by it now (several for direct messages).
     Joined(#[serde(deserialize_with = "list")] Vec<StreamInfo>),
-    /// To `Rooms`.
+    /// Reply to `Rooms`.
     Rooms {
-        /// Some rooms.
+        /// Rooms of this part.
         #[serde(deserialize_with = "list")]
         rooms: Vec<RoomInfo>,
         /// Ask again from there.
         more: bool,
     },
-    /// To `Who`.
+    /// Reply to `Who`.
     Who {
-        /// Some members.
+        /// Members of this part.
         #[serde(deserialize_with = "list")]
         who: Vec<WhoInfo>,
         /// Ask again from there.
         more: bool,
     },
-    /// To `Audit`.
+    /// Reply to `Audit`.
     Audit {
-        /// Some acts.
+        /// Acts of this part.
         #[serde(deserialize_with = "list")]
         entries: Vec<AuditInfo>,
         /// Ask again from there.
         more: bool,
     },
-    /// To `Announce`.
+    /// Reply to `Announce`.
     Announced {
-        /// Its number.
+        /// Number of the announcement.
         number: u64,
         /// Members that should get it.
         members: u32,
@@ -291,7 +284,7 @@ pub enum Reply {
         /// Different users among them.
         users: u32,
     },
-    /// To `Notices`.
+    /// Reply to `Notices`.
     Notices {
         /// Some of them.
         #[serde(deserialize_with = "list")]
@@ -299,38 +292,38 @@ pub enum Reply {
         /// Ask again from there.
         more: bool,
     },
-    /// To `Notice`.
+    /// Reply to `Notice`.
     Notice(Box<NoticeInfo>),
-    /// To `Receipt`.
+    /// Reply to `Receipt`.
     Receipt(ReceiptInfo),
-    /// To `Span`.
+    /// Reply to `Span`.
     Span(SpanInfo),
-    /// To `Page`.
+    /// Reply to `Page`.
     Page(Page),
-    /// To `NumberAt`.
+    /// Reply to `NumberAt`.
     Number(u64),
     /// To `Search`: oldest first; more may be found before the first of them.
     Hits {
-        /// Some messages.
+        /// Messages that were found.
         #[serde(deserialize_with = "list")]
         hits: Vec<HitInfo>,
         /// Ask again before the oldest of these.
         more: bool,
     },
-    /// To `Unread`.
+    /// Reply to `Unread`.
     Marks {
-        /// Some streams.
+        /// Streams of this part.
         #[serde(deserialize_with = "list")]
         marks: Vec<MarkInfo>,
         /// Ask again from there.
         more: bool,
     },
-    /// To `Ask`.
+    /// Reply to `Ask`.
     Asked {
         /// Sessions that answer in the room now.
         answerers: u32,
     },
-    /// To `Answer`.
+    /// Reply to `Answer`.
     Answering {
         /// Of what it holds, that which another one has by now.
         #[serde(deserialize_with = "list")]

@@ -12,34 +12,34 @@ use super::{
     text::Text,
 };
 
-/// What a member wants to follow.
+/// Streams that a member wants to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Follow {
     /// A room; it comes into being by this.
     Room(RoomName),
     /// The conversation with one user.
     With(UserName),
-    /// All conversations of the own user, those with other labels included (`join`).
+    /// All conversations of the current user, those with other labels included (`join`).
     AllDirect,
-    /// What is said to the own user and label (`listen @`).
+    /// Direct messages to the current user and label (`listen @`).
     ToMe,
     /// Announcements; also makes the session a member.
     Announcements,
 }
 
-/// Where in a stream to begin.
+/// Position in a stream at which to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Begin {
     /// With what is said from now on.
     #[default]
     Now,
-    /// With the last so many messages.
+    /// With the last N messages.
     Last(u64),
     /// After a message that was seen, in the run it belongs to.
     After {
         /// The run in which it was seen.
         run: RunId,
-        /// Its number.
+        /// Sequence number of the message.
         seq: u64,
     },
     /// As `After`, in the room of that identity and in no other room of its name.
@@ -48,7 +48,7 @@ pub enum Begin {
         run: RunId,
         /// Its sequence number.
         seq: u64,
-        /// The room.
+        /// Identity of the room.
         room: RoomId,
     },
 }
@@ -58,42 +58,40 @@ pub enum Begin {
 pub enum Request {
     /// Names a stream for submits, without listening to it.
     Open {
-        /// Where messages shall go.
+        /// Destination of later messages.
         target: Target,
     },
     /// Listens to a stream.
     Join {
-        /// Which.
         follow: Follow,
-        /// From where.
+        /// Position at which to begin.
         begin: Begin,
-        /// Also told who joins and leaves.
+        /// Also sends joins and leaves.
         membership: bool,
         /// The name follows the room from now on (`join`, not `listen`).
         keep: bool,
     },
     /// Ends listening to a stream.
     Part {
-        /// Which.
         stream: StreamTag,
         /// The name no longer follows the room.
         forget: bool,
     },
     /// Ends following of a room by name (`room leave`).
     Unfollow {
-        /// Which.
+        /// Room to stop following.
         room: RoomName,
     },
     /// All rooms this user may see, some at a time.
     Rooms {
-        /// How many were received already.
+        /// Number of rooms already received.
         skip: u32,
     },
     /// Makes a room.
     CreateRoom {
-        /// Its name.
+        /// Name of the new room.
         room: RoomName,
-        /// Whether its messages are stored.
+        /// True if its messages are stored.
         history: bool,
         /// Only for those who are invited.
         private: bool,
@@ -102,51 +100,46 @@ pub enum Request {
     },
     /// Gives a user a role in a room, or takes it.
     Role {
-        /// Which room.
         room: RoomName,
-        /// Whom.
+        /// User who gets or loses the role.
         user: UserName,
-        /// Which role.
         role: Role,
-        /// Gives it.
+        /// Gives the role; else takes it.
         on: bool,
     },
     /// Takes a user's sessions out of a room; from a private one the invitation, too.
     KickFromRoom {
-        /// Which room.
         room: RoomName,
-        /// Whom.
+        /// User whose sessions leave.
         user: UserName,
         /// Only sessions with this label.
         label: Option<Label>,
     },
     /// Members of a room, some at a time.
     Who {
-        /// Which.
         room: RoomName,
-        /// How many were received already.
+        /// Number of members already received.
         skip: u32,
     },
     /// Ends a user's sessions.
     Kick {
-        /// Whose.
+        /// User whose sessions end.
         user: UserName,
         /// Only those with this label.
         label: Option<Label>,
     },
     /// Ends a session.
     Drop {
-        /// Which.
+        /// Number of the session.
         session: SessionId,
     },
-    /// What operators did, the newest first, some at a time.
+    /// Acts of operators, the newest first, some at a time.
     Audit {
-        /// How many were received already.
+        /// Number of acts already received.
         skip: u32,
     },
     /// Sets the topic of a room; empty removes it.
     Topic {
-        /// Which room.
         room: RoomName,
         /// The new topic.
         topic: String,
@@ -155,52 +148,52 @@ pub enum Request {
     Away {
         /// Only those sessions of the user that carry this label.
         label: Option<Label>,
-        /// What to show.
+        /// Text that others see.
         text: String,
     },
-    /// Ends `Away`.
+    /// Ends `Away` again.
     Back {
         /// As in `Away`.
         label: Option<Label>,
     },
-    /// Announces.
+    /// Makes an announcement, or schedules it.
     Announce(Announce),
-    /// The receipt of an announcement, as it stands.
+    /// The present receipt of an announcement.
     Receipt {
-        /// Which announcement.
+        /// Id of the announcement.
         id: NoticeId,
         /// From where among the addressees.
         skip: u32,
     },
     /// Announcements that wait, and those that were made, the newest first, some at a time.
     Notices {
-        /// How many were received already.
+        /// Number of announcements already received.
         skip: u32,
     },
     /// One of them.
     Notice {
-        /// Which.
+        /// Id of the announcement.
         id: NoticeId,
     },
     /// A person says that an announcement was seen.
     AckNotice {
-        /// Which.
+        /// Id of the announcement.
         id: NoticeId,
     },
     /// Takes an announcement back.
     CancelNotice {
-        /// Which.
+        /// Id of the announcement.
         id: NoticeId,
     },
-    /// What the server is to say in this session's rooms, as this member, if it ends without a
-    /// good-bye.
+    /// Sets the text that the server sends in this session's rooms, as this member, if it ends
+    /// without a good-bye.
     Will {
-        /// What; none: nothing any more.
+        /// Text of the last will; none removes it.
         text: Option<Text>,
     },
     /// The broadcast channel of a stream was joined.
     Listening {
-        /// Which stream.
+        /// Stream of the channel.
         stream: StreamTag,
         /// Receive-buffer charge that was granted, bytes.
         charge_bytes: u64,
@@ -209,21 +202,21 @@ pub enum Request {
     },
     /// The broadcast channel of a stream could not be joined.
     Deaf {
-        /// Which stream.
+        /// Stream of the channel.
         stream: StreamTag,
     },
     /// The numbers of a stream that can be read.
     Span {
-        /// Which.
+        /// Target whose stream is meant.
         target: Target,
     },
     /// Messages of a stream, as many as go into one answer.
     Page {
-        /// Which.
+        /// Target whose stream is meant.
         target: Target,
-        /// First number.
+        /// First number wanted.
         first: u64,
-        /// Last number.
+        /// Last number wanted.
         last: u64,
     },
     /// The first number from which on no message is of an earlier time.
@@ -235,9 +228,9 @@ pub enum Request {
     },
     /// The newest messages that have all words of a text.
     Search {
-        /// The words.
+        /// Words to search for.
         text: String,
-        /// Only there.
+        /// Only in this target's stream.
         target: Option<Target>,
         /// Only what this user said.
         from: Option<UserName>,
@@ -245,33 +238,33 @@ pub enum Request {
         since_us: Option<i64>,
         /// Only older than the message of this id; 0 for the newest.
         before: u64,
-        /// How many at most.
+        /// Maximum number of messages.
         limit: u32,
     },
-    /// What this name has not read, in a stream or (none) in all that it follows, some at a time.
+    /// Unread counts of this name, in a stream or (none) in all that it follows, some at a time.
     Unread {
-        /// Which.
+        /// Target whose stream is meant.
         target: Option<Target>,
-        /// How many were received already.
+        /// Number of streams already received.
         skip: u32,
     },
     /// This name has read a stream up to a number.
     MarkRead {
-        /// Which.
+        /// Target whose stream is meant.
         target: Target,
-        /// The number.
+        /// Newest number that was read.
         seq: u64,
     },
     /// Deletes a room with all that was said in it.
     DeleteRoom {
-        /// Which.
+        /// Room to delete, by name.
         room: RoomName,
     },
     /// The person did something (typed, looked).
     Active,
     /// Good-bye: the end of this session is deliberate.
     Quit,
-    /// What this session said under a counter is a request: its replies are waited for.
+    /// Declares the text sent under a counter a job: this session waits for its replies.
     Ask {
         /// Counter of the submit, which is acknowledged.
         counter: u64,
@@ -284,18 +277,18 @@ pub enum Request {
     Take {
         /// In which room.
         stream: StreamTag,
-        /// Its number.
+        /// Sequence number of the job.
         seq: u64,
     },
-    /// How a request went that this session took: told before its reply.
+    /// Reports the outcome of a job that this session took, before its reply.
     Answered {
         /// In which room.
         stream: StreamTag,
-        /// Its number.
+        /// Sequence number of the job.
         seq: u64,
         /// It could not be done.
         failed: bool,
-        /// There is no reply beside this.
+        /// There will be no reply beside this.
         silent: bool,
     },
 }
@@ -356,11 +349,11 @@ impl Request {
 /// An answerer of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answering {
-    /// The room.
+    /// Room whose jobs it takes.
     pub stream: StreamTag,
     /// One answerer of this name takes each request; none: this one answers all of them.
     pub queue: Option<Label>,
-    /// How many it works on at a time.
+    /// Maximum number of jobs at a time.
     pub jobs: u32,
     /// Those that it has taken and not replied to yet, after a break.
     #[serde(deserialize_with = "list")]
@@ -370,16 +363,15 @@ pub struct Answering {
     pub done: Vec<u64>,
 }
 
-/// What is to be announced, to whom, and what is waited for.
+/// An announcement to make, its recipients, and the condition of its report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
-    /// Its weight.
     pub level: Level,
     /// The room it is for; none: every member.
     pub room: Option<RoomName>,
-    /// What to announce.
+    /// Text of the announcement.
     pub text: Text,
-    /// How long it is good for once it is announced, microseconds; none: for ever.
+    /// Time until it expires, from its publication on, microseconds; none: no limit.
     pub expires_us: Option<u64>,
     /// Shown to those who come later, too.
     pub retain: bool,
@@ -387,16 +379,16 @@ pub struct Announce {
     pub ack: bool,
     /// Not before that time, microseconds since 1970; none: now.
     pub at_us: Option<i64>,
-    /// What is waited for.
+    /// Condition by which a member counts.
     pub wait: Wait,
-    /// Report once so many members are covered (all of them: `u32::MAX`).
+    /// Report once that many members are covered (all of them: `u32::MAX`).
     pub report_at: u32,
     /// Only says whom it would reach.
     pub dry_run: bool,
 }
 
 impl Announce {
-    /// An announcement for everybody, now.
+    /// Creates an announcement for all members, now.
     #[must_use]
     pub fn new(level: Level, text: Text) -> Self {
         Self {
@@ -414,7 +406,7 @@ impl Announce {
     }
 }
 
-/// What an announcement waits for.
+/// Condition by which a member counts as covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wait {
     /// The member's process has it.

@@ -1,4 +1,4 @@
-//! What the presence table is told: one row a session, one line a public room.
+//! Rows of the presence table: one row a session, one line a public room.
 
 use super::{
     member::{Kind, SessionId, State},
@@ -8,15 +8,15 @@ use super::{
 /// One session as the presence table shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its session.
+    /// Number of its session.
     pub session: SessionId,
-    /// User id.
+    /// Kernel's id of the user.
     pub uid: u32,
-    /// Process id.
+    /// Kernel's id of the process.
     pub pid: u32,
     /// Start time of the process (clock ticks since boot; 0 if unknown).
     pub start: u64,
-    /// What it says it is.
+    /// Kind of process that it says it is.
     pub kind: Kind,
     /// `Online`, `Away` or `Unresponsive`; idle is the reader's arithmetic.
     pub state: State,
@@ -26,9 +26,8 @@ pub struct Row {
     pub since_wall_us: i64,
     /// Monotonic clock at its last own message or key, microseconds.
     pub active_mono_us: u64,
-    /// User name.
+    /// Name of the user.
     pub user: UserName,
-    /// Its label.
     pub label: Option<Label>,
     /// Its `away` text, cut to the limit; empty if none.
     pub status: Box<str>,
@@ -41,7 +40,7 @@ pub struct Row {
 pub struct Counters {
     /// Sessions now, visitors included.
     pub sessions: u64,
-    /// Rooms now.
+    /// Number of rooms now.
     pub rooms: u64,
     /// Messages numbered in this run.
     pub messages: u64,

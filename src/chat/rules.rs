@@ -1,4 +1,4 @@
-//! Who may do what: on the server, and in a room. Decisions over user ids, nothing else.
+//! Rules about users: on the server, and in a room. Decisions over user ids, nothing else.
 
 use std::collections::BTreeSet;
 
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::member::Level;
 use crate::limits::ROOM_ROLES_MAX;
 
-/// What the operator decided about who may do what on this server; each list names users (`@ann`), groups
-/// (`%staff`) and `operators`, and is for everybody if it is empty.
+/// The operator's policy for this server; each list names users (`@ann`), groups (`%staff`) and
+/// `operators`, and is for all users if it is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Who may announce, by level.
+    /// Users who may announce, by level.
     pub announce: [Vec<String>; 4],
-    /// Who may bring rooms into being.
+    /// Users who may create rooms.
     pub create_rooms: Vec<String>,
-    /// Who may listen to rooms and read them.
+    /// Users who may listen to rooms and read them.
     pub join: Vec<String>,
 }
 
-/// Names of a list that are told.
+/// Maximum names of a list that a refusal shows.
 const NAMED_MAX: usize = 5;
 
 impl Policy {
@@ -35,7 +35,7 @@ impl Policy {
     }
 }
 
-/// What one user may on this server.
+/// Rights of one user on this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rights {
     /// Is an operator of the server: may do everything that follows, and more.
@@ -49,20 +49,20 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Of somebody of whom nothing was said.
+    /// Rights of a user about whom nothing was said.
     pub const EVERYBODY: Self =
         Self { operator: false, announce: [true; 4], create_rooms: true, join: true };
     /// Of an operator.
     pub const OPERATOR: Self = Self { operator: true, ..Self::EVERYBODY };
 
-    /// Whether announcements of a level are allowed.
+    /// Returns true if announcements of a level are allowed.
     #[must_use]
     pub fn may_announce(&self, level: Level) -> bool {
         self.operator || self.announce[usize::from(level.number())]
     }
 }
 
-/// What a user can be in a room, beside being there.
+/// Role of a user in a room, beside being there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Leads it, as its creator does.
@@ -103,13 +103,13 @@ pub struct RoomRules {
 }
 
 impl RoomRules {
-    /// Of a room where nobody has a role yet.
+    /// Creates the rules of a room without roles.
     #[must_use]
     pub fn new(private: bool, read_only: bool) -> Self {
         Self { private, read_only, roles: BTreeSet::new() }
     }
 
-    /// Whether a user has a role.
+    /// Returns true if a user has a role.
     #[must_use]
     pub fn has(&self, uid: u32, role: Role) -> bool {
         self.roles.contains(&(role, uid))
@@ -131,7 +131,7 @@ impl RoomRules {
         self.roles.range((role, 0)..=(role, u32::MAX)).map(|(_, uid)| *uid)
     }
 
-    /// Whether a user may be in it, its creator and the server's operators aside.
+    /// Returns true if a user may be in it, its creator and the server's operators aside.
     #[must_use]
     pub fn admits(&self, uid: u32) -> bool {
         let invited = self.has(uid, Role::Invited) || self.has(uid, Role::Operator);

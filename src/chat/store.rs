@@ -1,4 +1,4 @@
-//! What a history keeps for a hub, and what it is asked.
+//! Contents of a history for a hub, and the questions it answers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,20 +23,18 @@ use crate::{
     limits::{AUDIT_KEPT_MAX, FOLLOWING_NAMES_PER_USER_MAX, RECIPIENTS_PER_RECORD},
 };
 
-/// Which stream a stored message belongs to, good for ever.
+/// Permanent key of the stream that a stored message belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StreamKey {
-    /// A room.
     Room(RoomName),
     /// A conversation of two user ids, the smaller first.
     Conversation(u32, u32),
-    /// The announcements.
     Announcements,
 }
 
 impl StreamKey {
-    /// Returns true if a message counts as unread for a handle: another one said it, and in a conversation it
-    /// is not addressed to another label of the user.
+    /// Returns true if a message counts as unread for a handle: another one said it, and in a
+    /// conversation it is not addressed to another label of the user.
     #[must_use]
     pub fn counts(
         &self,
@@ -57,13 +55,13 @@ impl StreamKey {
 /// A numbered message on its way to the store and into the backlog. A copy shares what is large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its stream.
+    /// Stream of the message.
     pub stream: Arc<StreamKey>,
     /// Its number there.
     pub seq: u64,
     /// Wall clock when it was numbered, microseconds since 1970.
     pub wall_us: i64,
-    /// Who said it.
+    /// Sender of the message.
     pub from: Arc<Member>,
     /// Number of the message it replies to.
     pub reply_to: Option<u64>,
@@ -71,9 +69,9 @@ pub struct Entry {
     pub to_label: Option<Label>,
     /// Present in announcements.
     pub notice: Option<Box<Notice>>,
-    /// How the session ended for which the server says it.
+    /// End of the session for which the server says it.
     pub will: Option<EndCause>,
-    /// What was said.
+    /// Text of the message.
     pub text: SharedText,
     /// The client instance and its counter, to be kept with the message.
     pub submit: Option<([u8; 16], u64)>,
@@ -95,17 +93,16 @@ pub struct Span {
 pub struct RestoredRoom {
     /// Its name, as it was created.
     pub name: RoomName,
-    /// Permanent id.
+    /// Permanent id of the room.
     pub id: RoomId,
-    /// Who made it.
+    /// User id of its creator.
     pub creator_uid: u32,
-    /// Whether its messages are stored.
+    /// True if its messages are stored.
     pub history: bool,
-    /// Its topic.
     pub topic: String,
-    /// Who may do what in it.
+    /// Rights and roles in it.
     pub rules: RoomRules,
-    /// Its numbers.
+    /// Numbers of its messages.
     pub span: Span,
 }
 
@@ -114,24 +111,24 @@ pub struct RestoredRoom {
 pub struct RestoredConversation {
     /// Both user ids, the smaller first.
     pub users: (u32, u32),
-    /// Who began it, if that is known.
+    /// User id of the user who began it, if known.
     pub begun_by: Option<u32>,
-    /// Its numbers.
+    /// Numbers of its messages.
     pub span: Span,
 }
 
-/// What a client instance submitted: consecutive counters with consecutive numbers.
+/// Submits of a client instance: consecutive counters with consecutive numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredSubmits {
-    /// Whose.
+    /// User id of the sender.
     pub uid: u32,
     /// The client instance.
     pub instance: [u8; 16],
-    /// First counter.
+    /// Counter of the first.
     pub counter: u64,
-    /// How many.
+    /// Number of submits.
     pub count: u64,
-    /// Where they went; none: a deleted room whose name is forgotten.
+    /// Their stream; none: a deleted room whose name is forgotten.
     pub stream: Option<StreamKey>,
     /// Number of the first.
     pub seq: u64,
@@ -142,23 +139,24 @@ pub struct RestoredSubmits {
 /// Everything that a hub takes over from the run before.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
-    /// Rooms.
+    /// Rooms, with their rules.
     pub rooms: Vec<RestoredRoom>,
     /// Deleted rooms: their numbers are not given again.
     pub gone_rooms: Vec<GoneRoom>,
-    /// Numbers up to here are given in no new room: those of deleted rooms whose names are forgotten.
+    /// Numbers up to here are given in no new room: those of deleted rooms whose names are
+    /// forgotten.
     pub floor: u64,
-    /// Conversations.
+    /// Conversations, with their numbers.
     pub conversations: Vec<RestoredConversation>,
-    /// The announcements.
+    /// Numbers of the announcements.
     pub announcements: Span,
     /// Names under which users said something, by user id.
     pub users: Vec<(u32, UserName)>,
-    /// Which names (user id and label) follow which rooms.
+    /// Rooms that each name (user id and label) follows.
     pub follows: Vec<(u32, Option<Label>, RoomName)>,
     /// Up to where which names have read.
     pub marks: Vec<(u32, Option<Label>, StreamKey, u64)>,
-    /// What operators did, oldest first.
+    /// Acts of operators, oldest first.
     pub audit: Vec<Audit>,
     /// Announcements that wait, and those that were made.
     pub notices: Vec<NoticeState>,
@@ -171,9 +169,8 @@ pub struct Restored {
 /// A deleted room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoneRoom {
-    /// Its name.
     pub name: RoomName,
-    /// Who made it.
+    /// User id of its creator.
     pub creator_uid: u32,
     /// Only for those who were invited.
     pub private: bool,
@@ -181,16 +178,16 @@ pub struct GoneRoom {
     pub head: u64,
 }
 
-/// One act.
+/// One act of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Microseconds since 1970.
     pub wall_us: i64,
-    /// Who did it.
+    /// User id of the operator.
     pub uid: u32,
-    /// What he was called then.
+    /// Name of the operator at that time.
     pub by: UserName,
-    /// What he did.
+    /// Act in words.
     pub act: String,
     /// By right of an office of the server, not of a room: such acts are kept whatever others do.
     pub office: bool,
@@ -201,15 +198,13 @@ pub struct Audit {
 pub enum Record {
     /// A room as it is now.
     Room {
-        /// Its name.
         name: RoomName,
         /// Permanent id; a room that is created again under the same name has another.
         id: RoomId,
-        /// Who made it.
+        /// User id of its creator.
         creator_uid: u32,
-        /// Whether its messages are stored.
+        /// True if its messages are stored.
         history: bool,
-        /// Its topic.
         topic: String,
         /// Only for those who are invited.
         private: bool,
@@ -220,78 +215,71 @@ pub enum Record {
     },
     /// A user has a role in a room from now on, or no longer.
     Role {
-        /// The room.
+        /// Room of the role.
         room: RoomName,
         /// The user id.
         uid: u32,
-        /// Which.
         role: Role,
         /// From now on, or no longer.
         on: bool,
     },
-    /// What an operator did.
+    /// Act of an operator.
     Audit(Audit),
-    /// An announcement as it stands now.
+    /// An announcement in its present state.
     Notice(Box<NoticeState>),
-    /// One that nobody wants to know of any more.
+    /// An announcement that is not needed any longer.
     NoticeGone(NoticeId),
-    /// What became of an announcement that is stored.
+    /// Changes of an announcement that is stored.
     Receipt(Box<Receipt>),
     /// A room was deleted, with all that was said in it.
     RoomGone {
-        /// Its name.
+        /// Name of the room.
         name: RoomName,
         /// Newest number that was ever given under this name.
         head: u64,
     },
     /// The name of a deleted room is forgotten; no new room gives numbers up to the floor.
     RoomForgotten {
-        /// Its name.
+        /// Name of the room.
         name: RoomName,
         /// Numbers up to here are given in no new room.
         floor: u64,
     },
     /// A name follows a room, or no longer.
     Follow {
-        /// User id.
         uid: u32,
         /// Label; none: the person.
         label: Option<Label>,
-        /// The room.
         room: RoomName,
         /// From now on, or no longer.
         on: bool,
     },
     /// A label of a user is forgotten, with what it followed and had read.
     NameGone {
-        /// User id.
         uid: u32,
-        /// The label.
+        /// Label that is forgotten.
         label: Label,
     },
     /// A client instance ended with a good-bye: its counters are not needed.
     InstanceGone {
-        /// User id.
         uid: u32,
         /// The client instance.
         instance: [u8; 16],
     },
     /// A name has read a stream up to a number.
     Mark {
-        /// User id.
         uid: u32,
         /// Label; none: the person.
         label: Option<Label>,
-        /// The stream.
         stream: StreamKey,
-        /// The number.
+        /// Newest number that was read.
         seq: u64,
     },
 }
 
 impl Record {
-    /// Whether messages of a stream must not be stored without it: they would be read by the wrong users, or
-    /// announced twice.
+    /// Returns true if messages of a stream must not be stored without it: the wrong users would
+    /// read them, or they would be announced twice.
     pub(super) fn is_needed_by(&self, stream: &StreamKey) -> bool {
         match self {
             Self::Room { name, .. }
@@ -332,7 +320,7 @@ impl Record {
         }
     }
 
-    /// Whether it changes what is kept of a room.
+    /// Returns true if it changes the stored settings of a room.
     pub(super) fn is_about_room(&self, of: &RoomName) -> bool {
         match self {
             Self::Room { name: room, .. }
@@ -352,8 +340,9 @@ impl Record {
     }
 }
 
-/// Of records that could not be kept, those that still say something: what a later one says anew, or takes
-/// away, is left out. So as much waits as there are rooms, names and marks, however long the store fails.
+/// Returns those of the records that could not be stored that still matter: without what a later
+/// one says again, or takes away. So as much waits as there are rooms, names and marks, however
+/// long the store fails.
 pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
     #[derive(PartialEq, Eq, Hash)]
     enum About {
@@ -384,7 +373,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                 Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
                 Record::Notice(state) => About::Notice(state.id()),
                 Record::NoticeGone(id) => About::Notice(*id),
-                // If it is not removed now, its age removes it; and a receipt is stored with its announcement.
+                // If it is not removed now, its age removes it; and a receipt is stored with its
+                // announcement.
                 Record::InstanceGone { .. } | Record::Receipt(_) => return false,
                 Record::Audit(act) => {
                     let acts = &mut acts[usize::from(act.office)];
@@ -395,8 +385,8 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
                     About::Follow(*uid, label.clone(), room.clone())
                 }
                 Record::NameGone { uid, label } => {
-                    // Names come and go without end; one that is not kept here comes up again when the
-                    // next run has too many.
+                    // Names come and go without end; one that is not kept here comes up again when
+                    // the next run has too many.
                     let names = names_of.entry(*uid).or_default();
                     *names += 1;
                     if *names > FOLLOWING_NAMES_PER_USER_MAX {
@@ -438,19 +428,19 @@ pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
     kept
 }
 
-/// Older messages that a session is owed and that are no longer in the backlog. Each has one answer:
-/// `Hub::fetched` or `Hub::fetch_failed`.
+/// Older messages that a session is owed and that are no longer in the backlog. Each has one
+/// answer: `Hub::fetched` or `Hub::fetch_failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     /// Its own number, never given again: the answer belongs to the membership that waits for it.
     pub number: u64,
-    /// For whom.
+    /// Session that gets them.
     pub session: SessionId,
     /// Of which stream.
     pub tag: StreamTag,
     /// The same, as the store knows it.
     pub stream: StreamKey,
-    /// First number.
+    /// First number wanted.
     pub first: u64,
     /// Last number; fewer may be given.
     pub last: u64,
@@ -474,52 +464,49 @@ pub struct Fetched {
 pub enum Question {
     /// Messages of a stream.
     Page {
-        /// The stream.
         stream: StreamKey,
         /// Its number in this run.
         tag: StreamTag,
-        /// First number.
+        /// First number wanted.
         first: u64,
-        /// Last number.
+        /// Last number wanted.
         last: u64,
     },
     /// The oldest number that is kept.
     Span {
-        /// The stream.
         stream: StreamKey,
-        /// What is known of it.
+        /// Known part of the answer.
         span: SpanInfo,
     },
     /// The first number from which on no message is of an earlier time.
     NumberAt {
-        /// The stream.
         stream: StreamKey,
         /// Microseconds since 1970.
         wall_us: i64,
     },
     /// Messages that have some words.
     Search(Box<SearchQuestion>),
-    /// How much a name has not read.
+    /// Unread counts of a name.
     Unread {
         /// The user id.
         uid: u32,
         /// The user's name, for mentions.
         user: String,
-        /// The label.
+        /// Label of the name.
         label: Option<Label>,
-        /// What is known already, and what is to be counted.
+        /// Known parts of the answer, and the streams to count in.
         marks: Vec<(MarkInfo, Option<StreamKey>)>,
         /// There are more of them.
         more: bool,
     },
 }
 
-/// What to search for, and where.
+/// Words to search for, and the place.
 #[derive(Debug, Clone, Default)]
 pub struct SearchQuestion {
     /// Words, each of which has to occur, as a part of a word or more.
     pub text: String,
-    /// Who asks: conversations of this user id are searched, those of others are not.
+    /// User id of the asking user: their conversations are searched, those of others are not.
     pub uid: u32,
     /// Only in this stream.
     pub stream: Option<StreamKey>,
@@ -531,9 +518,9 @@ pub struct SearchQuestion {
     pub since_us: Option<i64>,
     /// Only older than this row of the history; 0 for the newest.
     pub before: u64,
-    /// How rows are called in the answer: their numbers count what everybody says.
+    /// Permutation of row numbers in the answer: the plain ones count the messages of all users.
     pub order: Permutation<32>,
-    /// How many at most.
+    /// Maximum number of messages.
     pub limit: u32,
 }
 

@@ -10,34 +10,33 @@ use super::names::{RoomName, UserName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamTag(pub u32);
 
-/// Permanent identity of a room: random, stored with it and never given again. A room that is deleted and created
-/// again under the same name is another room.
+/// Permanent identity of a room: random, stored with it and never given again. A room that is
+/// deleted and created again under the same name is another room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoomId(pub u64);
 
-/// What tells a room apart from other rooms of its name.
+/// Identity that tells a room apart from other rooms of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomIdentity {
-    /// Permanent id.
+    /// Permanent id of the room.
     pub id: RoomId,
-    /// The room outlives the server, or must not be created again by a member that comes back (a private room of
-    /// a server without a history). Otherwise a restart forgets all rooms, and members create theirs again.
+    /// The room outlives the server, or must not be created again by a member that comes back (a
+    /// private room of a server without a history). Otherwise a restart forgets all rooms, and
+    /// members create theirs again.
     pub lasts: bool,
 }
 
-/// What a stream is, in the reader's eyes.
+/// Name of a stream, as a reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamLabel {
-    /// A room.
     Room(RoomName),
     /// The conversation with this user.
     Direct(UserName),
-    /// The announcements.
     Announcements,
 }
 
-/// A stream's broadcast channel: a multicast group and port (nothing to say for mailslots), and the key
-/// that opens what is heard there. Members of the stream have it, nobody else.
+/// A stream's broadcast channel: a multicast group and port (nothing to say for mailslots), and the
+/// key that opens what is heard there. Only members of the stream have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Channel {
     /// Multicast group, IPv4.
@@ -48,12 +47,12 @@ pub struct Channel {
     pub key: ChannelKey,
 }
 
-/// What the datagrams of one stream are sealed with, until somebody is removed from it.
+/// Key that seals the datagrams of one stream, until a member is removed from it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelKey {
     /// Names it in datagrams; no other key of this run has the same.
     pub number: u32,
-    /// The key.
+    /// Secret key of AES-256-GCM.
     pub bytes: [u8; 32],
 }
 

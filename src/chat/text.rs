@@ -1,4 +1,5 @@
-//! A text as it may be said: UTF-8, not empty, at most [`TEXT_BYTES_MAX`] bytes; and how it is shown safely.
+//! A text as it may be said: UTF-8, not empty, at most [`TEXT_BYTES_MAX`] bytes; and how it is
+//! shown safely.
 
 use std::{
     borrow::Cow,
@@ -24,7 +25,7 @@ pub enum TextError {
         /// Bytes that were given.
         bytes: usize,
     },
-    /// Not UTF-8.
+    /// The bytes are not UTF-8.
     #[error("the text is not UTF-8: byte {at} is wrong")]
     NotUtf8 {
         /// Offset of the first wrong byte.
@@ -40,7 +41,7 @@ impl Text {
     /// Checks a text.
     ///
     /// # Errors
-    /// If it is empty or too long.
+    /// Returns an error if it is empty or too long.
     pub fn new(text: &str) -> Result<Self, TextError> {
         Self::check(text).map(|()| Self(text.into()))
     }
@@ -48,7 +49,7 @@ impl Text {
     /// Checks bytes from outside.
     ///
     /// # Errors
-    /// If they are empty, too long, or not UTF-8 (with the offset).
+    /// Returns an error if they are empty, too long, or not UTF-8 (with the offset).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
         if bytes.len() > TEXT_BYTES_MAX {
             return Err(TextError::TooLong { bytes: bytes.len() });
@@ -61,7 +62,7 @@ impl Text {
     /// The checks of [`Text::new`], without a copy.
     ///
     /// # Errors
-    /// If it is empty or too long.
+    /// Returns an error if it is empty or too long.
     pub fn check(text: &str) -> Result<(), TextError> {
         match text.len() {
             0 => Err(TextError::Empty),
@@ -70,7 +71,7 @@ impl Text {
         }
     }
 
-    /// The text.
+    /// Returns the text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -85,7 +86,8 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A text within a longer one that others have parts of as well: many are handed on without a copy each.
+/// A text within a longer one that others have parts of as well: many are handed on without a copy
+/// each.
 #[derive(Debug, Clone)]
 pub struct SharedText {
     all: Arc<str>,
@@ -94,10 +96,10 @@ pub struct SharedText {
 }
 
 impl SharedText {
-    /// A part of `all`.
+    /// Returns a part of `all`.
     ///
     /// # Panics
-    /// If that is no part of it, or one begins or ends within a character.
+    /// Panics if the range is outside of `all`, or begins or ends within a character.
     #[must_use]
     pub fn part(all: &Arc<str>, part: Range<usize>) -> Self {
         assert!(all.get(part.clone()).is_some(), "a part of it");
@@ -138,9 +140,9 @@ pub fn plural(count: u64, of: &str) -> String {
     if count == 1 { of.to_owned() } else { format!("{of}s") }
 }
 
-/// Returns true if a character could command a terminal, turn the order of others, or is an invisible letter:
-/// control characters, line and paragraph separators, fillers, and invisible format characters other than those
-/// that have a place in writing (see [`shown`]).
+/// Returns true if a character could command a terminal, turn the order of others, or is an
+/// invisible letter: control characters, line and paragraph separators, fillers, and invisible
+/// format characters other than those that have a place in writing (see [`shown`]).
 #[must_use]
 pub fn is_unsafe_to_show(c: char) -> bool {
     if (' '..='~').contains(&c) {
@@ -160,7 +162,8 @@ pub fn is_unsafe_to_show(c: char) -> bool {
     }
 }
 
-/// Invisible characters that spell words, flags and emoji beside some characters, and hide a text elsewhere.
+/// Invisible characters that spell words, flags and emoji beside some characters, and hide a text
+/// elsewhere.
 fn has_place_in_writing(c: char) -> bool {
     matches!(
         c,
@@ -172,7 +175,7 @@ fn has_place_in_writing(c: char) -> bool {
 /// Tag characters of the flag of a region, with the one that ends it.
 const REGION_TAGS_MAX: u8 = 7;
 
-/// Whether such a character is between characters where it belongs. A run of them never is.
+/// Returns true if such a character is between characters where it belongs. A run of them never is.
 fn is_in_place(c: char, before: Option<char>, after: Option<char>, flag: bool) -> bool {
     if !flag && before.is_some_and(has_place_in_writing) {
         return false;
@@ -199,8 +202,8 @@ fn is_in_place(c: char, before: Option<char>, after: Option<char>, flag: bool) -
     }
 }
 
-/// A text made fit for a terminal: what could command it or hide something is written out (`\u{1b}`), line ends
-/// and tabs stay if `multiline`.
+/// A text made fit for a terminal: what could command it or hide something is written out
+/// (`\u{1b}`), line ends and tabs stay if `multiline`.
 #[must_use]
 pub fn shown(text: &str, multiline: bool) -> Cow<'_, str> {
     let is_plain = |c: char| {
@@ -277,21 +280,21 @@ pub fn written_out(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether a text speaks to a user: `@name` with no letter or digit around it, among its first
-/// `MENTIONS_LOOKED_MAX` `@`s.
+/// Returns true if a text mentions a user: `@name` with no letter or digit around it, among its
+/// first `MENTIONS_LOOKED_MAX` `@`s.
 #[must_use]
 pub fn mentions(text: &str, user: &str) -> bool {
     mentions_in(text, user).next().is_some()
 }
 
-/// Where a text speaks to a user, as byte ranges with the `@`, in order.
+/// Returns the mentions of a user in a text, as byte ranges with the `@`, in order.
 #[must_use]
 pub fn mention_ranges(text: &str, user: &str) -> Vec<Range<usize>> {
     mentions_in(text, user).collect()
 }
 
-/// Copies what [`mentions`] looks at: the `@`s of a text with what follows them. It is short, and gives the same
-/// answer for every name; none if the text has no `@`.
+/// Copies what [`mentions`] looks at: the `@`s of a text with what follows them. It is short, and
+/// gives the same answer for every name; none if the text has no `@`.
 #[must_use]
 pub fn mention_excerpt(text: &str) -> Option<Box<str>> {
     let (mut excerpt, mut upto) = (String::new(), 0);
@@ -312,7 +315,7 @@ fn mentions_in(text: &str, user: &str) -> impl Iterator<Item = Range<usize>> {
         let tail = after.strip_prefix(user)?;
         let ends = match tail.chars().next() {
             None => true,
-            // `@ann.` at the end of a sentence is ann; `@ann.b` is somebody else.
+            // `@ann.` at the end of a sentence is ann; `@ann.b` is another user.
             Some('.') => !tail[1..].chars().next().is_some_and(word),
             // Korean writes particles without a space: `@ann님` is ann.
             Some(c) => !word(c) || (user.is_ascii() && !c.is_ascii()),

@@ -23,7 +23,7 @@ use crate::{
     limits::{USER_FRESH_MS, USERS_ASKED_MAX, USERS_KNOWN_MAX, USERS_STALE_MAX},
 };
 
-/// How a known user is called.
+/// Name of a known user.
 #[derive(Debug)]
 struct Known {
     name: UserName,
@@ -34,7 +34,7 @@ struct Known {
 /// Answer of the user database about a name.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    /// None: there is no such user.
+    /// None if the user does not exist.
     uid: Option<u32>,
     at_us: u64,
     /// Number of the question.
@@ -52,7 +52,7 @@ pub struct Users {
     questions: u64,
     /// Users whose names were shown and are to be looked up again.
     stale: RefCell<BTreeSet<u32>>,
-    /// What was found out about users when their sessions began.
+    /// Rights of users, found out when their sessions began.
     rights: FxHashMap<u32, Rights>,
     /// Rooms of the configuration that users who are here lead.
     leads: FxHashMap<u32, Arc<[RoomName]>>,
@@ -72,7 +72,7 @@ impl Users {
         self.rights.insert(uid, rights);
     }
 
-    /// What a user may do: as everybody, if nothing else was found out.
+    /// Returns the rights of a user: those of all users, if nothing else was found out.
     #[must_use]
     pub fn rights(&self, uid: u32) -> Rights {
         self.rights.get(&uid).copied().unwrap_or(Rights::EVERYBODY)
@@ -187,8 +187,8 @@ impl Users {
         self.asked.insert(name, Asked { uid, at_us: now_us, number: self.questions });
     }
 
-    /// The answer about a user from [`Users::take_stale`]. Who is not in the user database any more
-    /// is called as before.
+    /// Records the answer about a user from [`Users::take_stale`]. A user who is no longer in the
+    /// user database keeps the earlier name.
     pub fn looked_up(&mut self, now_us: u64, uid: u32, name: Option<UserName>) {
         match (self.known.get_mut(&uid), name) {
             (Some(_), Some(name)) => self.called(now_us, uid, name, |_| true),
@@ -272,7 +272,7 @@ mod tests {
         assert!(!ask(&users, FRESH_US));
         users.found(FRESH_US, user("old"), Some(5));
         assert!(ask(&users, 2 * FRESH_US - 1) && !ask(&users, 2 * FRESH_US));
-        // That there is no such user is remembered as long.
+        // That a user does not exist is remembered as long.
         let none = user("none");
         assert!(!users.is_answered(1, &none));
         users.found(1, none.clone(), None);

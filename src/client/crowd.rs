@@ -8,8 +8,8 @@ use crate::{
     os::{self, Poller, Source},
 };
 
-/// Members that only listen are looked at so often, though nothing comes: they report what they
-/// have.
+/// Period in which members that only listen are looked at, though nothing comes: they report what
+/// they have.
 const TICK_US: u64 = 5_000;
 /// Bytes of datagrams that are taken before they are looked at: some large ones, or one for each of
 /// many.
@@ -29,10 +29,10 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// Creates a crowd without members.
     ///
     /// # Errors
-    /// If descriptors have run out.
+    /// Returns an error if descriptors have run out.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             members: Vec::new(),
@@ -45,10 +45,10 @@ impl Crowd {
         })
     }
 
-    /// Adds a member. Messages go to its [`Member::tap`]; what else it is told is passed over.
+    /// Adds a member. Messages go to its [`Member::tap`]; its other events are passed over.
     ///
     /// # Errors
-    /// From the system.
+    /// Returns the error of the system.
     pub fn add(&mut self, mut member: Member) -> io::Result<()> {
         member.lend_no_buffer();
         member.watch(&mut self.poller, self.members.len())?;
@@ -56,10 +56,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits until something comes for some of them, or time is out, and gives it to them.
+    /// Waits until something comes for some of them, or the timeout passes, and gives it to them.
     ///
     /// # Errors
-    /// If one of them lost its session, or its room.
+    /// Returns an error if one of them lost its session, or its room.
     pub fn turn(&mut self, timeout: Duration) -> Result<(), LinkError> {
         let timeout = timeout.min(Duration::from_micros(TICK_US));
         self.poller.wait(timeout, &mut self.ready)?;
@@ -100,8 +100,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Gives what was taken to whom it is for. Once a session has ended, the server's port may be
-    /// somebody else's: one question for all of them, after everything was taken.
+    /// Gives what was taken to its members. Once a session has ended, the server's port may belong
+    /// to another process: one question for all of them, after everything was taken.
     fn deliver(&mut self) -> Result<(), LinkError> {
         if self.staged.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a member's program is told: one closed enum, free of the wire.
+//! Events for a member's program: one closed enum, free of the wire.
 
 use crate::chat::{
     event::GapReason,
@@ -18,112 +18,102 @@ pub enum Event {
         /// `multicast`, `mailslot` or `session`.
         broadcast: &'static str,
     },
-    /// Something was said: in a room, directly, or to everybody.
+    /// A message came: in a room, directly, or to all members.
     Message(Message),
-    /// Somebody began to listen to a room.
+    /// A member began to listen to a room.
     Joined {
-        /// The room.
         room: RoomName,
-        /// Who.
+        /// Member that is there now.
         member: Member,
     },
-    /// Somebody stopped listening to a room.
+    /// A member stopped listening to a room.
     Left {
-        /// The room.
         room: RoomName,
-        /// Who.
         member: Member,
-        /// Why.
+        /// Cause of the end of its subscription.
         cause: EndCause,
     },
     /// The topic of a room changed.
     Topic {
-        /// The room.
         room: RoomName,
         /// The new topic.
         topic: String,
     },
     /// A room was deleted, with all that was said in it.
     Deleted {
-        /// The room.
+        /// Room that no longer exists.
         room: RoomName,
     },
     /// An announcement was taken back.
     Cancelled {
-        /// Its number.
+        /// Number of the announcement.
         number: u64,
-        /// By whom.
+        /// User who took it back.
         by: UserName,
     },
     /// This session was taken out of a room.
     Removed {
-        /// The room.
         room: RoomName,
-        /// By whom.
+        /// User who removed this member.
         by: UserName,
         /// And may not come back.
         banned: bool,
     },
-    /// Somebody (this user, or another where this member is) was invited to a room.
+    /// A user (this one, or another where this member is) was invited to a room.
     Invited {
-        /// The room.
         room: RoomName,
-        /// Who.
+        /// Invited user, here or not.
         user: UserName,
-        /// By whom.
+        /// User who invited them.
         by: UserName,
     },
-    /// Numbers that can't be shown; no range where a new run began the numbers anew.
+    /// Numbers that can't be shown; no range where a new boot started the numbers over.
     Gap {
-        /// Where.
+        /// Stream that lacks the numbers.
         stream: StreamName,
         /// First and last number.
         range: Option<(u64, u64)>,
-        /// Why.
         reason: GapReason,
     },
-    /// What this member says waits, since its user sends more than one user may.
+    /// The messages of this member wait, since its user sends more than one user may.
     Slowed,
     /// A request that this answerer may take now, by
     /// [`Request::Take`](crate::chat::request::Request).
     Offer {
-        /// The room.
         room: RoomName,
         /// The room's number in this run.
         stream: StreamTag,
         /// Number of the request.
         seq: u64,
-        /// How many took it and ended before they replied.
+        /// Number of workers that took it and ended before they replied.
         before: u32,
     },
-    /// How an answerer fared with a request of this member. It may come again when the request is
-    /// asked again after a break.
+    /// Outcome of a job of this member at a worker. It may come again when the job is sent again
+    /// after a break.
     Answered {
-        /// The room.
         room: RoomName,
         /// Number of the request.
         seq: u64,
-        /// Who.
+        /// Worker that reports it.
         by: Member,
         /// It could not be done.
         failed: bool,
-        /// There is no reply beside this.
+        /// There will be no reply beside this.
         silent: bool,
     },
-    /// Who had taken a request of this member ended before it replied.
+    /// A worker that had taken a job of this member ended before it replied.
     Abandoned {
-        /// The room.
         room: RoomName,
         /// Number of the request.
         seq: u64,
-        /// Who.
+        /// Worker that had taken it.
         by: Member,
-        /// How it ended.
+        /// Cause of the worker's end.
         cause: EndCause,
     },
     /// The connection to the server ended.
     End {
-        /// In words.
+        /// Reason in words, for the user.
         reason: String,
     },
 }

@@ -30,7 +30,7 @@ impl Frames {
         Ok(parsed)
     }
 
-    /// What was read and not taken.
+    /// Returns what was read and not taken.
     pub(super) fn rest(&self) -> Vec<u8> {
         self.buffer[self.taken..self.filled].to_vec()
     }

@@ -27,7 +27,7 @@ use crate::{
 /// Why a link failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// There is no connection.
+    /// The connection could not be made.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The server did not begin the session.
@@ -45,7 +45,7 @@ pub enum LinkError {
     /// The connection broke.
     #[error("the connection to the server broke: {0}")]
     Io(#[from] io::Error),
-    /// What came is not the protocol.
+    /// The server sent something that is not the protocol.
     #[error("the server does not speak the protocol: {0}")]
     Protocol(String),
 }
@@ -56,14 +56,14 @@ impl From<FrameError> for LinkError {
     }
 }
 
-/// A message that stands.
+/// A message that is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// Its id.
+    /// Id of the message.
     pub id: MessageId,
     /// Other sessions that get it.
     pub members: u32,
-    /// Which of what this client instance said it is: they rise by one.
+    /// Counter of the text in this client instance: counters rise by one.
     pub counter: u64,
 }
 
@@ -75,7 +75,7 @@ pub struct Link {
     out: Vec<u8>,
     welcome: Option<Welcome>,
     serial: u32,
-    /// Of [`Link::say`].
+    /// Counter from [`Link::say`].
     counter: u64,
     events: Vec<Event>,
     deadline: Option<Instant>,
@@ -90,20 +90,19 @@ pub struct Link {
 pub enum ServerFrame {
     /// The answer to a request.
     Reply(u32, Result<Reply, Refusal>),
-    /// Submits that stand.
+    /// Submits that are acknowledged.
     Ack(Ack),
     /// Submits that were refused.
     Nack {
         /// Counter of the first.
         first: u64,
-        /// How many.
+        /// Number of refused submits.
         count: u32,
-        /// Why.
         refusal: Refusal,
     },
     /// Something that was not asked for.
     Event(Event),
-    /// Encoded messages.
+    /// Encoded messages of one stream.
     Batch(Vec<u8>),
     /// The server's state, a JSON object.
     Status(Vec<u8>),
@@ -114,7 +113,7 @@ impl Link {
     /// can go with it in one write.
     ///
     /// # Errors
-    /// If there is no server that can be trusted.
+    /// Returns an error if no server can be trusted.
     pub fn open(connection: Connection, hello: &Hello) -> Self {
         let mut out = Vec::with_capacity(512);
         frame::put(&mut out, Kind::Hello, |body| hello::put(body, hello));
@@ -201,7 +200,7 @@ impl Link {
     /// Writes what is queued.
     ///
     /// # Errors
-    /// If the connection broke or time is out.
+    /// Returns an error if the connection broke or the timeout has passed.
     pub fn flush(&mut self) -> Result<(), LinkError> {
         if self.out.is_empty() {
             return Ok(());
@@ -218,8 +217,8 @@ impl Link {
         Ok(())
     }
 
-    /// What the server said before it closed the connection, if it said why; else the failure
-    /// itself.
+    /// Returns what the server said before it closed the connection, if it said why; else the
+    /// failure itself.
     fn last_words(&mut self, e: LinkError) -> LinkError {
         if !matches!(e, LinkError::Ended(_)) {
             return e;
@@ -244,7 +243,7 @@ impl Link {
     /// The answer to the handshake.
     ///
     /// # Errors
-    /// If the server did not begin the session.
+    /// Returns an error if the server did not begin the session.
     pub fn welcome(&mut self) -> Result<&Welcome, LinkError> {
         while self.welcome.is_none() {
             if let Some(told) = self.next_frame()? {
@@ -260,10 +259,10 @@ impl Link {
         self.welcome.as_ref().map(|w| w.run)
     }
 
-    /// What the server says next.
+    /// Returns the next frame from the server.
     ///
     /// # Errors
-    /// If the connection broke, ended or time is out.
+    /// Returns an error if the connection broke or ended, or the timeout has passed.
     pub fn wait(&mut self) -> Result<ServerFrame, LinkError> {
         loop {
             if let Some(told) = self.next_frame()? {
@@ -294,7 +293,7 @@ impl Link {
     /// Asks and waits for the answer. What comes in between is kept for [`Link::take_events`].
     ///
     /// # Errors
-    /// A refusal, or the connection's failure.
+    /// Returns a refusal, or the connection's failure.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, LinkError> {
         if let Some(timeout) = self.reply_timeout {
             self.deadline = Some(Instant::now() + timeout);
@@ -326,7 +325,7 @@ impl Link {
         frame::put(&mut self.out, Kind::Pong, |_| {});
     }
 
-    /// Says good-bye, so that nobody takes the end for an accident.
+    /// Says good-bye, so that the end is not taken for an accident.
     pub fn quit(mut self) {
         self.queue_request(&Request::Quit);
         // If it can't be said, the server sees the end by itself.

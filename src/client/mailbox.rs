@@ -29,7 +29,7 @@ impl<T> Mailbox<T> {
     /// Creates a channel for `bound` items; a thread that sends more waits.
     ///
     /// # Errors
-    /// If descriptors have run out.
+    /// Returns an error if descriptors have run out.
     pub fn new(bound: usize) -> io::Result<(Postbox<T>, Self)> {
         let (to_caller, letters) = bounded(bound);
         let (urgent_to_caller, urgent) = bounded(1);
@@ -53,7 +53,7 @@ impl<T> Mailbox<T> {
     /// Waits for an item until a time.
     ///
     /// # Errors
-    /// If no item was sent until then.
+    /// Returns an error if no item was sent until then.
     #[expect(clippy::result_unit_err, reason = "there is nothing else to know")]
     pub fn recv_until(&self, until: Option<Instant>) -> Result<Option<T>, ()> {
         let Some(until) = until else { return Ok(self.recv()) };

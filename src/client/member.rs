@@ -37,7 +37,7 @@ pub use super::member_state::{Address, Follows};
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
-/// How long a good-bye may take to be written.
+/// Maximum time in which a good-bye is written.
 const GOOD_BYE_WITHIN: Duration = Duration::from_millis(300);
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
@@ -47,12 +47,12 @@ const RECONNECT_MS: (u64, u64) = (50, 2_000);
 pub enum Wake<T> {
     /// Something to show.
     Event(Event),
-    /// A submit stands.
+    /// A submit is acknowledged.
     Sent(Sent),
     /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was
     /// stored: it is not submitted again, and the text says which message it is.
     Refused(Refusal),
-    /// Something more could not be followed, or not any more; everything else goes on.
+    /// A stream could not be followed, or no longer can; everything else goes on.
     NotFollowed(Follow, Refusal),
     /// The server will not have this session again: it was refused when it came back.
     Ended(LinkError),
@@ -60,7 +60,7 @@ pub enum Wake<T> {
     Reply(u32, Result<Reply, Refusal>),
     /// Something on the caller's own channel; none once that is closed.
     Extra(Option<T>),
-    /// Time is out.
+    /// The timeout has passed.
     TimedOut,
 }
 
@@ -90,7 +90,7 @@ impl Member {
     /// Joins. The first event is [`Event::Ready`]; a backlog comes after it.
     ///
     /// # Errors
-    /// If the session does not begin, or something can't be followed.
+    /// Returns an error if the session does not begin, or something can't be followed.
     pub fn join(
         connection: Connection,
         places: Places,
@@ -105,8 +105,8 @@ impl Member {
     }
 
     /// Begins without a session, and tries to have one as long as it is waited for
-    /// ([`Member::wait`]): for who has something else to do. Each time there is one,
-    /// [`Event::Ready`] tells; what is refused then is told, and everything else goes on.
+    /// ([`Member::wait`]): for a program that has something else to do. Each session is reported by
+    /// [`Event::Ready`]; a refusal is then reported too, and everything else goes on.
     #[must_use]
     pub fn begin(places: Places, hello: Hello, follows: Follows) -> Self {
         let mut member = Self::new(places, hello, follows);
@@ -125,10 +125,10 @@ impl Member {
         }
     }
 
-    /// Goes on with a connection that somebody else made.
+    /// Goes on with a connection that another part of the program made.
     ///
     /// # Errors
-    /// If no session begins; it is tried again, unless it was refused for good.
+    /// Returns an error if no session begins; it is tried again, unless it was refused for good.
     pub fn adopt(&mut self, connection: Connection, within: Duration) -> Result<(), LinkError> {
         let done = self.connect(connection, Some(Instant::now() + within));
         if let Err(LinkError::Refused(refused)) = &done
@@ -139,30 +139,30 @@ impl Member {
         done
     }
 
-    /// If there is no connection, tries to have one the next time it is waited for.
+    /// Tries to have a connection the next time it is waited for, if it has none.
     pub fn hurry(&mut self) {
         self.retry.at = Instant::now();
     }
 
-    /// Whether everything is joined: what is said now goes out now.
+    /// Returns true if everything is joined: a message sent now goes out now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state.is_ready()
     }
 
-    /// Name of the own user, as the server's kernel says.
+    /// Returns the name of the current user, from the server's kernel.
     #[must_use]
     pub fn user(&self) -> &str {
         self.state.user()
     }
 
-    /// What it calls itself in public.
+    /// Returns the kind of process that it claims to be in public.
     #[must_use]
     pub fn kind(&self) -> MemberKind {
         self.state.hello.kind
     }
 
-    /// Whether there is a connection now.
+    /// Returns true if there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.intake.is_some()
@@ -180,21 +180,21 @@ impl Member {
         self.state.unacked_bytes()
     }
 
-    /// Whether everything that is known to have been said was shown, own texts included.
+    /// Returns true if all messages known to exist were shown, own texts included.
     #[must_use]
     pub fn has_shown_all(&self) -> bool {
         self.state.has_shown_all()
     }
 
-    /// From now on each message of the rooms that it follows is handed to `tap` as it stands in the
-    /// buffer, in order, and no event is made of it: for whoever has many to take. It is called by
-    /// whoever waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was
-    /// added to).
+    /// From now on hands each message of the rooms that it follows to `tap` as it is in the buffer,
+    /// in order, and makes no event of it: for a program with many to take. It is called by the one
+    /// that waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added
+    /// to).
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
         self.state.tap = Some(Box::new(tap));
     }
 
-    /// Begins a session and asks to follow everything, from where each stream stands.
+    /// Begins a session and asks to follow everything, from the present position in each stream.
     fn connect(
         &mut self,
         connection: Connection,
@@ -277,13 +277,12 @@ impl Member {
         self.intake.as_ref().map_or(Ok(()), |intake| poller.watch(number, intake))
     }
 
-    /// Takes a datagram into somebody's buffer; it counts only once it was seen that the session
-    /// stands.
+    /// Takes a datagram into the caller's buffer; it counts only once the session is known to live.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Option<usize> {
         self.intake.as_mut()?.receive(buffer)
     }
 
-    /// Whether any of these has lost its session.
+    /// Returns true if any of these has lost its session.
     pub(super) fn any_ended<'a>(members: impl Iterator<Item = &'a Self>) -> bool {
         Intake::any_ended(members.filter_map(|member| member.intake.as_ref()))
     }
@@ -293,7 +292,7 @@ impl Member {
         self.state.take_datagram(now(), datagram);
     }
 
-    /// Takes what is there of the session, without waiting, with somebody's buffer.
+    /// Takes what is there of the session, without waiting, with the caller's buffer.
     pub(super) fn take_session(&mut self, buffer: &mut [u8]) -> Result<(), LinkError> {
         let Some(intake) = &mut self.intake else {
             return Err(LinkError::Ended("the connection was lost".to_owned()));
@@ -303,8 +302,7 @@ impl Member {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Says what is to be said, when it is time, with somebody's buffer; whether it has to be
-    /// watched anew.
+    /// Sends what is due, with the caller's buffer. Returns true if it has to be watched again.
     pub(super) fn end_turn(&mut self, buffer: &mut [u8]) -> bool {
         self.catch_up(buffer);
         self.state.tick(os::monotonic_us());
@@ -326,12 +324,12 @@ impl Member {
         }
     }
 
-    /// Whether something is still to be written.
+    /// Returns true if something is still to be written.
     pub(super) fn has_output(&self) -> bool {
         self.intake.is_some() && !self.state.out.is_empty()
     }
 
-    /// Passes over what happened beside messages; fails if it is not to get any more of those.
+    /// Passes over what happened beside messages; fails if it is to get no further messages.
     pub(super) fn skip_events(&mut self) -> Result<(), LinkError> {
         while let Some(queued) = self.state.next_wake() {
             match queued {
@@ -351,7 +349,7 @@ impl Member {
         self.state.tick_at_us()
     }
 
-    /// Gives back the memory for reading: somebody else's buffer is used from now on.
+    /// Gives back the memory for reading: the caller's buffer is used from now on.
     pub(super) fn lend_no_buffer(&mut self) {
         self.buffer = Vec::new();
     }
@@ -420,7 +418,7 @@ impl Member {
         self.state.follow(follow);
     }
 
-    /// Stops following a room; `forget`: the name does not follow it any more either.
+    /// Stops following a room; `forget`: the name no longer follows it either.
     pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
         self.state.part(room, forget)
     }
@@ -439,15 +437,15 @@ impl Member {
         self.state.take_refused()
     }
 
-    /// What the numbers of a room that it follows belong to; if that changes, they mean something
-    /// else.
+    /// Returns what the numbers of a room that it follows belong to; if that changes, they mean
+    /// something else.
     #[must_use]
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         self.state.numbering_of(room)
     }
 
-    /// Lets the server know that this process lives, without reading what it has to say: for who
-    /// takes no more just now.
+    /// Shows the server that this process lives, without reading its frames: for a program that
+    /// takes nothing just now.
     pub fn say_alive(&mut self) {
         self.state.say_alive();
         self.settle();
@@ -519,7 +517,7 @@ impl Member {
         }
     }
 
-    /// Whether it comes back by itself when the server ends (it does, unless told otherwise).
+    /// Sets whether it comes back by itself when the server ends; the default is true.
     pub fn set_reconnects(&mut self, reconnects: bool) {
         self.reconnects = reconnects;
     }

@@ -43,20 +43,20 @@ use crate::{
     },
 };
 
-/// What a member listens to.
+/// Streams that a member listens to.
 #[derive(Debug, Clone, Default)]
 pub struct Follows {
-    /// Streams.
+    /// Streams to follow.
     pub follow: Vec<Follow>,
     /// From where in rooms and conversations.
     pub begin: Begin,
     /// From where in some of them, in place of `begin`.
     pub begin_of: Vec<(Follow, Begin)>,
-    /// Also told who joins and leaves rooms.
+    /// Also report joins and leaves of rooms.
     pub membership: bool,
     /// Rooms are followed by this name from now on (`join`).
     pub keep: bool,
-    /// What the server says in these rooms, as this member, if it ends without a good-bye.
+    /// Text that the server sends in these rooms, as this member, if it ends without a good-bye.
     pub will: Option<Text>,
 }
 
@@ -82,7 +82,7 @@ pub use super::outbox::Address;
 /// State of the session.
 #[derive(Debug)]
 enum SessionState {
-    /// There is no connection.
+    /// Without a connection.
     None,
     /// Some joins have no answer.
     Joining(EarlyOutput),
@@ -103,7 +103,7 @@ struct EarlyOutput {
 pub enum Wish {
     /// Join the broadcast channel of a stream.
     Hear(StreamTag, Channel),
-    /// Leave it.
+    /// Leave a broadcast channel, by its number.
     Leave(u32),
 }
 
@@ -134,7 +134,7 @@ pub struct MemberState {
     announcements: AnnouncementFilter,
     /// There was a session before: what was said since then is to be shown.
     was_ready: bool,
-    /// What is refused in the first session is told as in any other, and does not end it.
+    /// Refusals in the first session are reported as in any other, and do not end it.
     pub bears_refusals: bool,
     /// Takes the messages of rooms in place of events.
     pub tap: Option<Tap>,
@@ -176,7 +176,7 @@ impl MemberState {
         &self.user
     }
 
-    /// Whether everything is joined.
+    /// Returns true if everything is joined.
     pub fn is_ready(&self) -> bool {
         matches!(self.session, SessionState::Ready)
     }
@@ -210,12 +210,12 @@ impl MemberState {
         !self.wakes.is_empty()
     }
 
-    /// To be told before anything that comes later.
+    /// Queues an event ahead of all that comes later.
     pub fn tell(&mut self, queued: Queued) {
         self.wakes.push_back(queued);
     }
 
-    /// A session begins: asks to follow everything, from where each stream stands.
+    /// Begins a session: asks to follow everything, from the present position in each stream.
     pub fn begin(&mut self, welcome: &Welcome) {
         self.user.clone_from(&welcome.user);
         self.streams.begin(welcome.run, welcome.epoch);
@@ -225,13 +225,13 @@ impl MemberState {
         self.wishes.clear();
         self.session = SessionState::Joining(EarlyOutput::default());
         self.outbox.begin_session();
-        // Conversations go on where each stood; only those that are new since then begin anew.
+        // Conversations go on at their positions; only those that are new since then start over.
         let known: Vec<_> = self
             .streams
             .earlier_conversations()
             .filter(|follow| !self.follows.follow.contains(follow))
             .collect();
-        // Whoever is there has a will; it is too late to make one once a process was killed.
+        // A member that is there has a will; it is too late to make one once a process was killed.
         if let Some(will) = &self.follows.will {
             let will = Request::Will { text: Some(will.clone()) };
             self.calls.send(&mut self.out, &will, Purpose::Will);
@@ -266,7 +266,8 @@ impl MemberState {
         }
     }
 
-    /// Where to go on in a stream that was followed before; else where the caller wants to begin.
+    /// Returns the position in a stream that was followed before; else where the caller wants to
+    /// begin.
     fn begin_of(&self, follow: &Follow) -> Begin {
         if let Some(begin) = self.streams.begin_of(follow) {
             return begin;
@@ -289,8 +290,8 @@ impl MemberState {
         self.outbox.read_refused()
     }
 
-    /// What the numbers of a room that is followed belong to: another history, or another run of a
-    /// room without one, has others.
+    /// Returns what the numbers of a room that is followed belong to: another history, or another
+    /// boot of a room without one, has others.
     pub fn numbering_of(&self, room: &RoomName) -> Option<(bool, u32)> {
         self.streams.numbering_of(room)
     }
@@ -355,8 +356,8 @@ impl MemberState {
         }
     }
 
-    /// Stops following a room; `forget`: the name does not follow it any more either. False if it
-    /// is not followed. One that is just being joined is left once it is.
+    /// Stops following a room; `forget`: the name no longer follows it either. False if it is not
+    /// followed. One that is just being joined is left once it is.
     pub fn part(&mut self, room: &RoomName, forget: bool) -> bool {
         let before = self.follows.follow.len();
         self.follows.follow.retain(|f| !matches!(f, Follow::Room(r) if r == room));
@@ -421,7 +422,7 @@ impl MemberState {
         self.streams.put_due(now_us, &mut self.out);
     }
 
-    /// Whether [`MemberState::tick`] would ask for what is missing.
+    /// Returns true if [`MemberState::tick`] would ask for what is missing.
     pub fn is_repair_due(&self, now_us: u64) -> bool {
         self.streams.is_repair_due(now_us)
     }
@@ -448,7 +449,7 @@ impl MemberState {
         self.streams.end(was_ready);
         match session {
             SessionState::None => {}
-            // A try to come back that failed is not told each time.
+            // A failed try to come back is not reported each time.
             SessionState::Ready => {
                 self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
             }
@@ -457,7 +458,7 @@ impl MemberState {
                 self.wakes.extend(early.events.into_iter().filter(|queued| !comes_again(queued)));
             }
         }
-        // Behind the news of the end, so that everybody knows why.
+        // Behind the news of the end, so that the reason is known by then.
         for serial in self.calls.end() {
             self.unanswered(serial);
         }

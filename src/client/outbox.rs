@@ -259,13 +259,13 @@ impl SubmitOutbox {
         refusals.collect()
     }
 
-    /// The same for the one text at a place.
+    /// Gives up the text at a place, in the same way.
     pub fn give_up_at(&mut self, at: usize, refusal: &Refusal) -> Vec<Refusal> {
         let counter = self.unacked.get(at).map(|unacked| unacked.counter);
         self.give_up(refusal, |unacked| Some(unacked.counter) == counter)
     }
 
-    /// The same for the texts to a user whose turn in this session has come.
+    /// Gives up the texts to a user whose turn in this session has come, in the same way.
     pub fn give_up_conversation(&mut self, with: &UserName, refusal: &Refusal) -> Vec<Refusal> {
         let reached = self.reached;
         self.give_up(refusal, |unacked| unacked.counter <= reached && unacked.is_for(with))

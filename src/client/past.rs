@@ -1,4 +1,4 @@
-//! What was said before: spans, pages and search, asked over a [`Link`].
+//! History over a [`Link`]: spans, pages and search.
 
 use super::link::{Link, LinkError};
 use crate::{
@@ -14,18 +14,18 @@ use crate::{
     limits::SEARCH_HITS_MAX,
 };
 
-/// What to search for. See [`Link::search`].
+/// Words to search for, with conditions. See [`Link::search`].
 #[derive(Debug, Clone, Default)]
 pub struct Search {
     /// Words, each of which has to occur, as a part of a word or more.
     pub text: String,
-    /// Only there.
+    /// Only in this target's stream.
     pub target: Option<Target>,
     /// Only what this user said.
     pub from: Option<UserName>,
     /// Only what was said since, microseconds since 1970.
     pub since_us: Option<i64>,
-    /// The newest so many.
+    /// Maximum number of messages, the newest.
     pub limit: usize,
 }
 
@@ -71,7 +71,7 @@ impl Link {
     /// The numbers of a room or conversation that can be read.
     ///
     /// # Errors
-    /// A refusal if there is none, or the connection's failure.
+    /// Returns a refusal if there is none, or the connection's failure.
     pub fn span(&mut self, target: &Target) -> Result<SpanInfo, LinkError> {
         match self.ask(&Request::Span { target: target.clone() })? {
             Reply::Span(span) => Ok(span),
@@ -95,7 +95,7 @@ impl Link {
     /// are gone are passed over.
     ///
     /// # Errors
-    /// As [`Link::span`], and what `each` gives.
+    /// As [`Link::span`], and the error of `each`.
     pub fn messages<E: From<LinkError>>(
         &mut self,
         target: &Target,
@@ -170,7 +170,7 @@ impl Link {
         Ok(found)
     }
 
-    /// What this name has not read: in these streams, or in all that it follows.
+    /// Returns the unread counts of this name: in these streams, or in all that it follows.
     ///
     /// # Errors
     /// As [`Link::span`].

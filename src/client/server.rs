@@ -45,11 +45,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that the command line would use: the one named (a name, or a directory with a
-    /// `/`), else `MOOT_SERVER`, else the host's, else the user's own.
+    /// Returns the server that the command line would use: the one named (a name, or a directory
+    /// with a `/`), else `MOOT_SERVER`, else the host's, else the user's own.
     ///
     /// # Errors
-    /// If the name is none, or there is no place for it.
+    /// Returns an error if the name is not valid, or has no place on this host.
     pub fn find(choice: Option<&str>) -> Result<Self, os::PlaceError> {
         let named = std::env::var("MOOT_SERVER").ok().filter(|s| !s.is_empty());
         let places = os::resolve(choice.or(named.as_deref()), &config::environment())?;
@@ -63,13 +63,13 @@ impl Server {
         Self { label: Some(label), ..self }
     }
 
-    /// What this program is; a script, unless it says so.
+    /// Sets the kind of this program; the default is a script.
     #[must_use]
     pub fn of_kind(self, kind: Kind) -> Self {
         Self { kind, ..self }
     }
 
-    /// How long to wait for each answer; ten seconds, unless it is said here.
+    /// Sets the time to wait for each answer; the default is ten seconds.
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -80,13 +80,13 @@ impl Server {
         Ok(Hello::new(self.label.clone(), self.kind, instance))
     }
 
-    /// A session for questions and submits.
+    /// Opens a session for requests and submits.
     ///
     /// # Errors
-    /// If there is no server that can be trusted.
+    /// Returns an error if no server can be trusted.
     pub fn link(&self) -> Result<Link, LinkError> {
         let mut link = self.begin()?;
-        // Nobody knows when its first question comes, and a server does not wait long for a
+        // The time of its first request is unknown, and a server does not wait long for a
         // handshake.
         link.welcome()?;
         Ok(link)
@@ -100,11 +100,11 @@ impl Server {
         Ok(link)
     }
 
-    /// Says something, once, and returns when it stands.
+    /// Sends a text once, and returns when it is acknowledged.
     ///
     /// # Errors
-    /// A refusal, or the connection's failure. After a failure it is not known whether it stands; a
-    /// [`Member`] submits again by itself.
+    /// Returns a refusal, or the connection's failure. After a failure it is not known whether the
+    /// text was accepted; a [`Member`] submits again by itself.
     pub fn say(&self, target: &Target, text: &str) -> Result<Sent, LinkError> {
         let mut link = self.begin()?;
         let sent = link.say(target, text)?;
@@ -125,7 +125,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// A refusal, or the connection's failure.
+    /// Returns a refusal, or the connection's failure.
     pub fn announce(&self, level: Level, text: &str) -> Result<ReceiptInfo, LinkError> {
         let mut link = self.begin()?;
         let text = Text::new(text).map_err(unsendable)?;
@@ -142,7 +142,7 @@ impl Server {
     }
 
     /// Listens. What is said after this returns is not missed; when the server ends, the member
-    /// comes back by itself and goes on where it stood.
+    /// comes back by itself and goes on where it was.
     ///
     /// ```no_run
     /// use moot::{ chat::request::{Begin, Follow}, client::{Event, Server, Wake}, };
@@ -156,7 +156,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// If the session does not begin, or something can't be followed.
+    /// Returns an error if the session does not begin, or something can't be followed.
     pub fn listen(&self, follow: Vec<Follow>, begin: Begin) -> Result<Member, LinkError> {
         let connection = Connection::open(&self.places.socket(), self.timeout)?;
         let follows = Follows { follow, begin, ..Follows::default() };
@@ -164,7 +164,7 @@ impl Server {
         Member::join(connection, self.places.clone(), self.hello()?, follows, deadline)
     }
 
-    /// Who is here, read from shared memory without a word to the server.
+    /// Returns the sessions, read from shared memory without a word to the server.
     ///
     /// ```no_run
     /// for row in moot::client::Server::find(None)?.who()?.rows {
@@ -174,7 +174,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// If there is no server, or its table can't be read.
+    /// Returns an error if no server is found, or its table can't be read.
     pub fn who(&self) -> Result<Snapshot, ReadError> {
         Snapshot::read(&self.places)
     }
@@ -184,23 +184,22 @@ fn unsendable(e: TextError) -> LinkError {
     LinkError::Refusal(Refusal::new(RefusalCode::Input, e.to_string()))
 }
 
-/// What became of an announcement.
+/// Result of an announcement.
 #[derive(Debug, Clone)]
 pub enum Announced {
     /// It is made: who has it.
     Receipt(ReceiptInfo),
     /// It waits for its time.
     Scheduled {
-        /// What it is called until then.
+        /// Id of the announcement until then.
         id: NoticeId,
         /// When, microseconds since 1970.
         at_us: i64,
         /// Over a restart of the server as well.
         kept: bool,
     },
-    /// It was not made; it would have reached so many.
+    /// It was not made; it would have reached this number of members.
     WouldReach {
-        /// Members.
         members: u32,
         /// Different users among them.
         users: u32,
@@ -208,10 +207,10 @@ pub enum Announced {
 }
 
 impl Link {
-    /// Says something and waits until it stands.
+    /// Sends a text and waits until it is acknowledged.
     ///
     /// # Errors
-    /// A refusal, or the connection's failure.
+    /// Returns a refusal, or the connection's failure.
     pub fn say(&mut self, target: &Target, text: &str) -> Result<Sent, LinkError> {
         Text::check(text).map_err(unsendable)?;
         let (to, to_label, mut stream) = match target {
@@ -247,11 +246,11 @@ impl Link {
         }
     }
 
-    /// Announces, and gives the receipt: once so many are covered as was asked for, or after some
-    /// time.
+    /// Announces, and gives the receipt: once the number of members asked for is covered, or after
+    /// `wait`.
     ///
     /// # Errors
-    /// A refusal, or the connection's failure.
+    /// Returns a refusal, or the connection's failure.
     pub fn announce(&mut self, announce: Announce, wait: Duration) -> Result<Announced, LinkError> {
         let (number, members) = match self.ask(&Request::Announce(announce))? {
             Reply::Announced { number, members } => (number, members),
@@ -293,7 +292,7 @@ impl Link {
     /// The receipt of an announcement with all its missing members, however many frames that takes.
     ///
     /// # Errors
-    /// A refusal, or the connection's failure.
+    /// Returns a refusal, or the connection's failure.
     pub fn receipt(&mut self, id: NoticeId) -> Result<ReceiptInfo, LinkError> {
         let (mut missing, mut skip) = (Vec::new(), 0);
         loop {
@@ -304,7 +303,7 @@ impl Link {
             match page.next {
                 Some(next) => skip = next,
                 None => {
-                    // Who was reached while the pages came is counted as it was listed.
+                    // A member reached while the pages came is counted as it was listed.
                     let reached = page.members - missing.len() as u32;
                     return Ok(ReceiptInfo { reached, missing, ..page });
                 }
@@ -315,7 +314,7 @@ impl Link {
     /// Announcements that wait, then those that were made, the newest first.
     ///
     /// # Errors
-    /// The connection's failure.
+    /// Returns the connection's failure.
     pub fn notices(&mut self) -> Result<Vec<NoticeInfo>, LinkError> {
         let mut all = Vec::new();
         loop {

@@ -13,7 +13,7 @@ use crate::{
     session::{ConnectError, Connection},
 };
 
-/// What is kept of the words of a server that did not start.
+/// Maximum bytes kept of the output of a server that did not start.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
 
 /// Why no server could be started.
@@ -92,13 +92,13 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
     Ok(last_words)
 }
 
-/// Connects to whoever holds the lock, once it listens.
+/// Connects to the server that holds the lock, once it listens.
 fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectError> {
     let repaired = Instant::now() + Duration::from_millis(REPAIR_MS_MAX);
     let mut is_asked = false;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        // Whoever was faster may have it in another directory.
+        // A server that was faster may have it in another directory.
         match Connection::open(&os::located(places).socket(), left) {
             Err(ConnectError::NoServer(_))
                 if Instant::now() < deadline && os::is_served(places) =>
@@ -106,7 +106,7 @@ fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectErro
                 // It was ready once, and its socket stays away: it makes room for another one.
                 if !is_asked && Instant::now() >= repaired && os::was_ready(&places.lock()) {
                     is_asked = true;
-                    // One that can't be asked is named when the time is out.
+                    // One that can't be asked is named when the time has passed.
                     let _ = os::end_holder(&places.lock());
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -116,7 +116,7 @@ fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectErro
     }
 }
 
-/// What a pipe brings until it ends, so many bytes have come, or time is out.
+/// Returns the output of a pipe until it ends, `bytes_max` bytes have come, or the time has passed.
 fn words_of(pipe: impl Read + Send + 'static, bytes_max: u64, deadline: Instant) -> String {
     let (tell, told) = crossbeam_channel::bounded(1);
     let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {

@@ -1,4 +1,5 @@
-//! The table's layout in 64-bit words: a header, a badge a name, a line a public room, a slot a session.
+//! The table's layout in 64-bit words: a header, a badge a name, a line a public room, a slot a
+//! session.
 
 use std::sync::atomic::AtomicU64;
 
@@ -123,7 +124,7 @@ pub(super) fn header(words: &[AtomicU64]) -> Option<&[AtomicU64]> {
     words.get(1..HEADER_WORDS)
 }
 
-/// Words up to the end of so many slots.
+/// Returns the number of words up to the end of `slots` slots.
 pub(super) fn words_of_slots(slots: usize) -> usize {
     SLOTS_FROM + slots * SLOT_WORDS
 }
@@ -136,14 +137,14 @@ pub(super) fn badge(words: &[AtomicU64], index: usize) -> Option<&[AtomicU64]> {
 /// A badge's data, without its sequence: word 0 is 0 if there is none.
 pub(super) type BadgeData = [u64; BADGE_WORDS - 1];
 
-/// What a name has not read.
+/// Unread counts of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Badge {
     /// Messages in rooms that it follows.
     pub unread: u64,
     /// Those that mention the user, direct ones included.
     pub mentions: u64,
-    /// Direct messages.
+    /// Number of unread direct messages.
     pub direct: u64,
     /// Announcements that are open and not acknowledged.
     pub announcements: u64,

@@ -21,24 +21,24 @@ use crate::{
     os::{self, LockState, PlaceError, Places, ReadWords, ReadWordsError},
 };
 
-/// What the table and its lock say of the server.
+/// State of the server, as the table and its lock show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerState {
     /// It holds its lock and its heart beats.
     Alive,
     /// It holds its lock, and its last heartbeat is old.
     NotResponding,
-    /// Nobody holds its lock: it ended without a word.
+    /// The lock is free: the server ended without a good-bye.
     Dead,
 }
 
 /// Why the table can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// There is no server, and none died here.
+    /// There isn't a server, and none died here.
     #[error("no server in {}; `moot serve` runs one", .dir.display())]
     NoServer {
-        /// Where one would be.
+        /// Directory where a server would be.
         dir: PathBuf,
     },
     /// This user may not read it.
@@ -47,12 +47,12 @@ pub enum ReadError {
         /// The table or the lock.
         path: PathBuf,
     },
-    /// It is no table of this version, or not from a server that may be trusted.
+    /// The table is not of this version, or not from a server that may be trusted.
     #[error("the presence table {} can't be used: {why}", .path.display())]
     Damaged {
-        /// The table.
+        /// Path of the table.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why it can't be used.
         why: String,
     },
     /// From the system.
@@ -60,7 +60,7 @@ pub enum ReadError {
     Io {
         /// The table or the lock.
         path: PathBuf,
-        /// What it said.
+        /// Error from the system.
         source: io::Error,
     },
 }
@@ -68,12 +68,12 @@ pub enum ReadError {
 /// The table at one time.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// One row a session, visitors included, by session number. States are final: idle is worked out,
-    /// and everything is unknown if the server is dead.
+    /// One row a session, visitors included, by session number. States are final: idle is worked
+    /// out, and everything is unknown if the server is dead.
     pub rows: Vec<Row>,
-    /// How the server is.
+    /// State of the server.
     pub server: ServerState,
-    /// Its process.
+    /// Process id of the server.
     pub pid: u64,
     /// Its counters at the last heartbeat.
     pub counters: Counters,
@@ -154,7 +154,8 @@ impl Snapshot {
     }
 }
 
-/// Process of the server that made the table in its place and lives; none if it has ended, or is this process.
+/// Process of the server that made the table in its place and lives; none if it has ended, or is
+/// this process.
 #[must_use]
 pub fn living_server(places: &Places) -> Option<u32> {
     if planted(Fault::SecondServerBesideRemovedLock) {
@@ -173,7 +174,7 @@ pub fn living_server(places: &Places) -> Option<u32> {
     (header.start != 0 && lives).then_some(pid)
 }
 
-/// What a name of this user's own server has not read; none if the table does not say.
+/// Returns the unread counts of a name of this user's own server; none if the table lacks them.
 #[must_use]
 pub fn badge(places: &Places, label: Option<&Label>) -> Option<Badge> {
     let owner = os::safe_owner_of(&places.runtime).ok()?;

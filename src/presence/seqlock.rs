@@ -1,7 +1,8 @@
 //! A seqlock over some 64-bit words: one writer, readers that never wait for it and never see half.
 //!
 //! The first word is the sequence: odd while the writer writes. Loads and stores are relaxed; the
-//! fences order them (Boehm, "Can seqlocks get along with programming language memory models?", 2012).
+//! fences order them (Boehm, "Can seqlocks get along with programming language memory models?",
+//! 2012).
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 

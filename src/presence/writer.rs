@@ -33,7 +33,7 @@ pub struct Table {
     reserved: usize,
     rooms: HashMap<RoomName, RoomLine>,
     free_rooms: BTreeSet<u16>,
-    /// Sessions that there is no room for yet.
+    /// Sessions that don't fit into the table yet.
     unshown: BTreeMap<SessionId, Row>,
 }
 
@@ -53,7 +53,7 @@ impl Table {
     /// Makes the table and puts it in its place.
     ///
     /// # Errors
-    /// From the system; a full file system above all.
+    /// Returns the error of the system, most often that the file system is full.
     pub fn create(places: &Places, everybody: bool, run: u32, broadcast: bool) -> io::Result<Self> {
         let path = places.table();
         let memory = SharedWords::create(&path, TABLE_WORDS, everybody)?;
@@ -97,11 +97,11 @@ impl Table {
         }
     }
 
-    /// Shows a session, or what changed of it. One that there is no room for is shown once there is
+    /// Shows a session, or what changed of it. One that does not fit is shown once it does
     /// ([`Table::heartbeat`]), and readers learn until then that it lacks.
     ///
     /// # Errors
-    /// If the table, or the file system that it is on, is full.
+    /// Returns an error if the table, or the file system that it is on, is full.
     pub fn put(&mut self, row: &Row) -> io::Result<()> {
         let done = self.show(row);
         match &done {
@@ -112,7 +112,7 @@ impl Table {
         done
     }
 
-    /// Returns the number of sessions that there is no room for.
+    /// Returns the number of sessions that don't fit into the table.
     #[must_use]
     pub fn unshown(&self) -> usize {
         self.unshown.len()
@@ -192,7 +192,7 @@ impl Table {
         }
     }
 
-    /// Shows no more of a session.
+    /// Removes the row of a session.
     pub fn remove(&mut self, session: SessionId) {
         if self.unshown.remove(&session).is_some() {
             self.count_unshown();
@@ -247,13 +247,13 @@ impl Table {
     /// Puts a copy of it into its place, after the table there was removed.
     ///
     /// # Errors
-    /// From the system; a full file system above all.
+    /// Returns the error of the system, most often that the file system is full.
     pub fn put_back(&mut self, places: &Places, everybody: bool) -> io::Result<()> {
         let path = places.table();
         let mut memory = SharedWords::create(&path, TABLE_WORDS, everybody)?;
         memory.reserve(layout::words_of_slots(self.reserved))?;
-        // Only this thread writes to either of them. A word that is not 0 is in the reserved part; a 0 beyond it
-        // would take room that a full file system does not have.
+        // Only this thread writes to either of them. A word that is not 0 is in the reserved part;
+        // a 0 beyond it would take room that a full file system does not have.
         for (to, from) in memory.words().iter().zip(self.memory.words()) {
             match from.load(Ordering::Relaxed) {
                 0 => {}

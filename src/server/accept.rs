@@ -28,9 +28,9 @@ use crate::{
 /// Pause after a failed accept: a level-triggered loop would spin while descriptors are exhausted.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How many connections a limit of descriptors has room for: sessions, as many as are wanted if
-/// there is room, and unfinished handshakes. Neither takes room from the other, nor from what the
-/// server opens for itself.
+/// Returns the number of connections that a limit of descriptors has room for: sessions, as many as
+/// are wanted if there is room, and unfinished handshakes. Neither takes room from the other, nor
+/// from what the server opens for itself.
 pub(super) fn room_for(descriptors: u64, sessions_wanted: usize) -> (usize, usize) {
     if planted(Fault::SessionsBeyondDescriptors) {
         return (sessions_wanted, HALF_OPEN_MAX);
@@ -151,8 +151,8 @@ fn turn_away(socket: &Accepted, why: &str) {
     socket.say_at_once(&bytes);
 }
 
-/// Whether a host's server lets this user in, and what they may do there. Asked again as sessions
-/// come, since people come and go in groups; of many that come at once only for the first.
+/// Returns the rights of a user on a host's server, and whether it lets them in. Asked again as
+/// sessions come, since people come and go in groups; of many that come at once only for the first.
 pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing {
     let settings = core.settings();
     let (allow, policy) = (&settings.server.allow, &settings.policy);
@@ -215,7 +215,7 @@ async fn name_of(core: &Core, uid: u32) -> UserName {
 }
 
 impl Core {
-    /// Counts a connection; whether its user has had more of them than he may.
+    /// Counts a connection. Returns true if its user has had more of them than allowed.
     fn connects_too_often(&self, uid: u32) -> bool {
         let now_us = os::monotonic_us();
         let mut connects = self.connects.borrow_mut();

@@ -1,4 +1,4 @@
-//! What is taken from one session in one turn, by what its account may still have.
+//! Limit of what one turn takes from one session, by what its account may still have.
 
 use crate::{
     faults::{Fault, planted},
@@ -6,7 +6,7 @@ use crate::{
     wire::frame::Kind,
 };
 
-/// What one session has said in this turn.
+/// Requests and signs of life that one session has sent in this turn.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     questions: usize,
@@ -14,8 +14,8 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Whether a frame is taken now; else it waits for a later turn. Once the account has `spent`
-    /// its turn, only a little is taken of what keeps a member alive and its windows open.
+    /// Returns true if a frame is taken now; else it waits for a later turn. Once the account has
+    /// `spent` its turn, only a little is taken of what keeps a member alive and its windows open.
     pub(super) fn admits(&mut self, kind: Kind, spent: bool) -> bool {
         self.questions += usize::from(matches!(kind, Kind::Request | Kind::Status));
         if self.questions > REQUESTS_PER_TURN_MAX {

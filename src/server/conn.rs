@@ -73,7 +73,7 @@ pub(super) enum Limit {
     Since(u64),
 }
 
-/// Where a connection is in the line of its account.
+/// Place of a connection in the line of its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// It does not wait.
@@ -84,7 +84,7 @@ pub(super) enum Place {
     Called,
 }
 
-/// Who pays for a connection: a user id on a host's server, else a process by its start time.
+/// Account of a connection: a user id on a host's server, else a process by its start time.
 pub(super) type AccountKey = (u32, u32, u64);
 
 /// One connection and its state.
@@ -276,9 +276,9 @@ impl Conn {
         }
     }
 
-    /// Whether it is our turn and not its: all that it sent is whole, or more of it is read in a
-    /// later turn. A frame that has begun is read to its end, whatever else has to wait, so only
-    /// the client can leave it unfinished.
+    /// Returns true if the next step is ours and not the client's: all that it sent is whole, or
+    /// more of it is read in a later turn. A frame that has begun is read to its end, whatever else
+    /// has to wait, so only the client can leave it unfinished.
     pub(super) fn is_kept_waiting(&self) -> bool {
         self.place.get() != Place::Outside
             || (self.held.get() && self.lacks() == 0)
@@ -298,14 +298,15 @@ impl Conn {
         self.restart_limit();
     }
 
-    /// What is incomplete could not be finished, since we did not read on.
+    /// Restarts the time limit of an incomplete frame, which could not be finished while we did not
+    /// read.
     pub(super) fn restart_limit(&self) {
         if !self.is_half_open() && self.limit.get() != Limit::None {
             self.limit.set(Limit::New);
         }
     }
 
-    /// Puts it into the line of its account; whether it did not stand there.
+    /// Puts it into the line of its account. Returns true if it was not there yet.
     pub(super) fn line_up(&self) -> bool {
         self.place.replace(Place::InLine) != Place::InLine
     }
@@ -316,7 +317,7 @@ impl Conn {
         self.wake();
     }
 
-    /// Whether it was called since it last went on.
+    /// Returns true if it was called since it last went on.
     pub(super) fn take_call(&self) -> bool {
         let called = self.place.get() == Place::Called;
         if called {
@@ -325,8 +326,8 @@ impl Conn {
         called
     }
 
-    /// Ends it because its user's sessions keep too much memory, and frees what it keeps. It is
-    /// told so if it takes what it is told.
+    /// Ends it because its user's sessions keep too much memory, and frees what it keeps. It
+    /// receives the reason if it still takes output.
     pub(super) fn cut_off(&self, ledger: &mut Ledger, why: &str) {
         let takes = self.output.borrow().is_empty();
         self.forget(ledger);
@@ -337,7 +338,7 @@ impl Conn {
         }
     }
 
-    /// Whether it is to end for a reason of ours.
+    /// Returns true if it is to end for a reason of ours.
     pub(super) fn is_ending(&self) -> bool {
         self.is_broken() || self.end_cause().is_some()
     }
@@ -356,7 +357,8 @@ impl Conn {
         self.partial.borrow().capacity()
     }
 
-    /// Nobody takes what waits for it any more, and nothing more is taken from it.
+    /// Drops what waits for it: its output has no reader any longer, and nothing more is taken from
+    /// it.
     pub(super) fn forget(&self, ledger: &mut Ledger) {
         self.output.borrow_mut().clear();
         self.partial.take();
@@ -374,7 +376,7 @@ impl Conn {
         }
     }
 
-    /// What it asked was answered: it is heard again.
+    /// Ends its pending question: it was answered, and the session is read again.
     pub(super) fn end_question(&self) {
         self.blocks.set(Block::LookUp, false);
         self.wake();
@@ -385,7 +387,7 @@ impl Conn {
         self.end(reason, None);
     }
 
-    /// The same, for whoever is not to come back by itself.
+    /// Says why, and ends it for a client that is not to come back by itself.
     pub(super) fn turn_out(&self, reason: &str) {
         self.end(reason, Some(RefusedCode::Denied));
     }
@@ -401,7 +403,7 @@ impl Conn {
         self.wake();
     }
 
-    /// Whether it may go on being read, now that its output is written.
+    /// Returns true if it may be read again, now that its output is written.
     pub(super) fn take_unread(&self) -> bool {
         let is_due = self.output.borrow().is_empty() && self.blocks.has(Block::Output);
         if is_due {
@@ -430,7 +432,7 @@ impl Conn {
     }
 }
 
-/// What is repeated of a client's own words.
+/// Returns the part of a client's own words that is repeated to it.
 pub(super) fn echo(text: &str) -> &str {
     &text[..text.floor_char_boundary(ECHO_BYTES_MAX)]
 }

@@ -39,7 +39,7 @@ use crate::{
 
 mod actions;
 
-/// What one pull may bring: enough for a large write, little enough to be fair.
+/// Maximum bytes of one pull: enough for a large write, little enough to be fair.
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
 /// Everything the server's tasks share. One thread: cells, no locks.
@@ -74,7 +74,7 @@ pub(super) struct Core {
     /// The timers have to be looked at sooner than was said.
     pub(super) busy: Notify,
     pub(super) stop_asked: Notify,
-    /// Badges have to be counted anew.
+    /// Notice that the badges have to be counted again.
     pub(super) badges_due: Notify,
     pub(super) started_mono_us: u64,
     /// Direct messages that the user of this server has not read.
@@ -82,15 +82,15 @@ pub(super) struct Core {
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     pub(super) half_open: RefCell<HashMap<u32, usize>>,
-    /// How many of them there may be.
+    /// Maximum number of unfinished handshakes.
     pub(super) half_open_max: usize,
     /// Sessions that go on in the next turn.
     lines: RefCell<Lines<AccountKey, SessionId>>,
-    /// How often users connect.
+    /// Rate of new connections for each user id.
     pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     pub(super) threads: Threads,
     pub(super) turns: UserTurns,
-    /// Whom the server let in or not, and when that was found out.
+    /// Rights of users who were let in or refused, with the time of the look-up.
     pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
     /// A name that was shown is being looked up again.
     renames: Cell<bool>,
@@ -182,7 +182,7 @@ impl Core {
         })
     }
 
-    /// What the operator configured.
+    /// Returns the settings of the operator.
     pub(super) fn settings(&self) -> Rc<Settings> {
         Rc::clone(&self.settings.borrow())
     }
@@ -372,8 +372,8 @@ impl Core {
         inner.table.heartbeat(now_us, &counters);
     }
 
-    /// Whether nobody is here and nobody would miss the server: no announcement is still to be made
-    /// or shown, no mail waits.
+    /// Returns true if the server is not needed: it has no session, no announcement still to be
+    /// made or shown, and no waiting mail.
     pub(super) fn is_idle(&self) -> bool {
         let inner = self.inner.borrow();
         inner.conns.is_empty()
@@ -409,7 +409,7 @@ impl Core {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        // Whoever does not take it finds the connection closed.
+        // A client that does not read the reason finds the connection closed.
         let _ = tokio::time::timeout(Duration::from_millis(300), all_gone).await;
     }
 }

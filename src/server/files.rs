@@ -109,7 +109,7 @@ impl Files<'_> {
             return;
         }
         if os::admit(&socket, true, who.as_ref()).is_err() {
-            // Whoever is not admitted is refused by the handshake.
+            // A user who is not admitted is refused by the handshake.
             let _ = os::admit(&socket, true, None);
         }
     }
@@ -144,8 +144,8 @@ impl Files<'_> {
         if self.lock.is_in_place(&path) {
             return Ok(());
         }
-        // Nothing of what was said is there any more: the next server begins again, and this one
-        // could only refuse.
+        // The messages no longer exist: the next server begins again, and this one could only
+        // refuse.
         let history = self.places.history();
         if self.core.history.is_some() && !history.exists() && !path.exists() {
             return Err(Trouble::End(ServerError::Removed { dir: self.places.state.clone() }));
@@ -218,7 +218,7 @@ impl Files<'_> {
     }
 }
 
-/// What is in the way of being found.
+/// Obstacle to being found.
 enum Trouble {
     /// Tried again after a while.
     Later(String),

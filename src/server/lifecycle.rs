@@ -41,7 +41,7 @@ use crate::{
 /// Runs a server until it is stopped. `ready` is called once clients can connect.
 ///
 /// # Errors
-/// If it can't start; see [`ServerError`].
+/// Returns an error if it can't start; see [`ServerError`].
 pub fn run(
     options: Options,
     log: Log,

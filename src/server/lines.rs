@@ -1,11 +1,11 @@
-//! Who goes on in a later turn: a line of sessions for each account, from each of which a few are
+//! Sessions that go on in a later turn: a line for each account, from each of which a few are
 //! called a turn.
 //!
 //! A session that could go on at once would do so again and again before the sockets of others are
 //! looked at. So what a turn had no time for waits here, whatever it is: frames that were read,
 //! bytes in a socket, messages that are owed. Each turn begins with a look at all sockets, and then
-//! calls those who wait. Of one account only a few are called, and its sessions are given so many
-//! messages, so that what a turn costs does not grow with their number.
+//! calls those who wait. Of one account only a few are called, and the messages for its sessions
+//! are limited, so that what a turn costs does not grow with their number.
 
 use std::{collections::VecDeque, hash::Hash};
 
@@ -16,7 +16,7 @@ use crate::{
     limits::{CALLED_PER_TURN_MAX, GIVEN_BYTES_PER_TURN_MAX},
 };
 
-/// A line for each account. Whoever stands in it already is not to be put there again.
+/// A line for each account. A session that is in it already is not to be put there again.
 #[derive(Debug)]
 pub(super) struct Lines<A, S> {
     waiting: FxHashMap<A, VecDeque<S>>,
@@ -46,7 +46,7 @@ impl<A: Eq + Hash, S> Lines<A, S> {
         self.given.clear();
     }
 
-    /// Returns true if sessions of an account may be given more in this turn; else they stand in
+    /// Returns true if sessions of an account may be given more in this turn; else they wait in
     /// line for it.
     pub(super) fn may_give(&self, account: &A) -> bool {
         let given = self.given.get(account).copied().unwrap_or(0);
@@ -97,7 +97,7 @@ mod tests {
         first.sort_unstable();
         let expected: Vec<_> = (0..CALLED_PER_TURN_MAX).chain([1_000]).collect();
         assert_eq!(first, expected, "some of eve, and bob beside them");
-        // Whoever is not done stands behind the others.
+        // A session that is not done goes behind the others.
         lines.push("eve", 0);
         let rest: Vec<_> = (0..3).flat_map(|_| lines.call()).collect();
         let expected: Vec<_> = (CALLED_PER_TURN_MAX..3 * CALLED_PER_TURN_MAX).chain([0]).collect();

@@ -1,6 +1,6 @@
 //! The server's log: one line an event, safe to show, bounded in size when it goes to a file.
 //!
-//! Nobody fills it. Of one user a few lines a second are written, and the rest is counted. What
+//! No user can fill it. Of one user a few lines a second are written, and the rest is counted. What
 //! operators did stays in a file however much else is written there: each file begins with the
 //! newest of it.
 
@@ -22,7 +22,7 @@ use crate::{
     os,
 };
 
-/// Where the server tells what it does.
+/// Destination of the server's log.
 #[derive(Debug)]
 pub struct Log {
     sink: RefCell<Sink>,
@@ -39,8 +39,8 @@ enum Level {
 }
 
 impl Level {
-    /// How a line of it begins, after time and process. Nothing that a client causes begins like an
-    /// act.
+    /// Returns the beginning of a line, after time and process. Nothing that a client causes begins
+    /// like an act.
     const fn word(self) -> &'static str {
         match self {
             Self::Warning => "warning: ",
@@ -72,7 +72,7 @@ impl Log {
     /// Logs to a file, which is put aside as `.old` when it is full.
     ///
     /// # Errors
-    /// If it can't be opened.
+    /// Returns an error if it can't be opened.
     pub fn file(path: &Path) -> io::Result<Self> {
         let file = os::make_private(path)?;
         let bytes = file.metadata()?.len();
@@ -95,19 +95,19 @@ impl Log {
         self.line(Level::Info, text);
     }
 
-    /// What an operator did: it is to be found afterwards.
+    /// Logs an act of an operator, so that it can be found afterwards.
     pub fn note(&self, text: &str) {
         self.line(Level::Notice, text);
     }
 
-    /// Something an operator should know.
+    /// Warns of something an operator should know.
     pub fn warn(&self, text: &str) {
         if self.admits(None, "the server") {
             self.line(Level::Warning, text);
         }
     }
 
-    /// The same, caused by a user.
+    /// Logs something that a user caused.
     pub fn of_user(&self, uid: u32, user: &dyn Display, text: &str) {
         let user = format!("user {user}");
         if self.admits(Some(uid), &user) {

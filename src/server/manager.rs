@@ -1,4 +1,4 @@
-//! What the service manager learns of the server: that it is ready, lives, and what it has to do.
+//! Reports to the service manager: that the server is ready, that it lives, and what it has to do.
 
 use std::{cell::RefCell, path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{chat::roster::Counters, limits::SERVICE_STATUS_EVERY_MS, os::Service
 /// Signs of life in the time after which the manager takes the server for dead.
 const SIGNS: u32 = 4;
 
-/// The manager, and what it was told last.
+/// The manager, and the last report to it.
 pub(super) struct Manager {
     to: ServiceManager,
     every_us: u64,

@@ -4,7 +4,7 @@
 //! carries out the hub's actions; `conn` is one session's state and output, `session_task` its
 //! input; `accept` lets sessions in.
 
-// What can happen is a closed list; whoever adds to it is shown every place that has to know.
+// What can happen is a closed list; adding to it shows every place that has to know.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod accept;

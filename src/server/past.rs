@@ -1,4 +1,4 @@
-//! What was said before: commits, older messages for members that fell behind, answers from the
+//! Work on the history: commits, older messages for members that fell behind, answers from the
 //! store.
 
 use std::{rc::Rc, time::Duration};
@@ -86,7 +86,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
     });
     let found = Fetched { frames: frames.collect(), upto: found.upto, oldest: found.oldest };
     let chunks = inner.hub.fetched(core.now(), &fetch, found);
-    // Who was removed meanwhile gets nothing of it.
+    // A user removed meanwhile gets nothing of it.
     if let Some(chunks) = chunks.filter(|_| !conn.is_ending()) {
         core.give(&conn, chunks);
         inner.pump(&core, &conn, false);
@@ -213,8 +213,8 @@ fn count_unread(
 }
 
 impl Core {
-    /// Calls the streams of hits by the names that the asker knows. What he may not read any more
-    /// is left out.
+    /// Calls the streams of hits by the names that the asking user knows. Streams that the user may
+    /// no longer read are left out.
     fn name_hits(&self, conn: &Conn, answer: Answer, asked: u64) -> Result<Reply, Refusal> {
         let Answer { mut reply, streams } = answer;
         let inner = self.inner.borrow();

@@ -25,7 +25,7 @@ pub struct Status {
     /// Memberships served by session although there is a channel they could hear.
     #[serde(default)]
     pub deaf: u64,
-    /// Whether there is a history on disk.
+    /// True if there is a history on disk.
     #[serde(default)]
     pub history: bool,
     pub history_messages: u64,
@@ -44,14 +44,14 @@ pub struct Status {
     pub degraded: Vec<String>,
 }
 
-/// What one user caused, and has.
+/// Usage of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heavy {
-    /// Who.
+    /// Name of the user.
     pub user: String,
-    /// What he caused.
+    /// Work that the user caused.
     #[serde(flatten)]
     pub usage: Usage,
-    /// Bytes of his texts in the history.
+    /// Bytes of the user's texts in the history.
     pub history_bytes: u64,
 }

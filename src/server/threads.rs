@@ -22,7 +22,7 @@ pub(super) enum Work {
     Fetch,
     /// Questions to the user database.
     LookUp,
-    /// Badges.
+    /// Counts for the badges.
     Badges,
 }
 

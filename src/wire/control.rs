@@ -1,8 +1,8 @@
 //! Bodies of control frames by bincode, and of submits, reports and acknowledgements by hand.
 //!
 //! bincode is named here alone, so that it can be replaced: 1.3.3 is pinned because 2.x aborts on a
-//! 12-byte input when no limit is set and 3.0 does not build. It reads from slices only, under a byte
-//! limit, and refuses trailing bytes. The golden vectors below fix the format.
+//! 12-byte input when no limit is set and 3.0 does not build. It reads from slices only, under a
+//! byte limit, and refuses trailing bytes. The golden vectors below fix the format.
 
 use bincode::Options;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -64,7 +64,7 @@ pub fn put_request(to: &mut Vec<u8>, serial: u32, request: &Request) {
 /// Reads the body of a request frame.
 ///
 /// # Errors
-/// If it was not written by [`put_request`].
+/// Returns an error if it was not written by [`put_request`].
 pub fn read_request(body: &[u8]) -> Result<(u32, Request), Malformed> {
     read_bincode::<Asked>(body).map(|a| (a.serial, a.request))
 }
@@ -93,7 +93,7 @@ pub fn put_event(to: &mut Vec<u8>, event: &Event) {
 /// Reads the body of a frame from the server.
 ///
 /// # Errors
-/// If the kind is none of these, or the body was not written by [`put_frame`].
+/// Returns an error if the kind is none of these, or the body was not written by [`put_frame`].
 pub fn read_frame(kind: Kind, body: &[u8]) -> Result<Frame, Malformed> {
     match kind {
         Kind::Reply => {
@@ -188,7 +188,7 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
 /// Reads the body of a submit frame.
 ///
 /// # Errors
-/// If it was not written by [`put_submit`].
+/// Returns an error if it was not written by [`put_submit`].
 pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let mut rest = Cursor::new(body);
     let first = rest.number()?;
@@ -238,7 +238,7 @@ pub fn put_report(to: &mut Vec<u8>, report: &Report) {
 /// Reads the body of a report frame.
 ///
 /// # Errors
-/// If it was not written by [`put_report`].
+/// Returns an error if it was not written by [`put_report`].
 pub fn read_report(body: &[u8]) -> Result<Report, Malformed> {
     let mut rest = Cursor::new(body);
     let report = Report {
@@ -262,7 +262,7 @@ pub fn put_repair(to: &mut Vec<u8>, stream: StreamTag, first: u64, last: u64) {
 /// Reads the body of a repair frame.
 ///
 /// # Errors
-/// If it was not written by [`put_repair`].
+/// Returns an error if it was not written by [`put_repair`].
 pub fn read_repair(body: &[u8]) -> Result<(StreamTag, u64, u64), Malformed> {
     let mut rest = Cursor::new(body);
     let repair = (StreamTag(small(rest.number()?)?), rest.number()?, rest.number()?);

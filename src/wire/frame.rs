@@ -11,11 +11,11 @@ pub const PROTOCOL_VERSION: u8 = 1;
 
 const MAGIC: [u8; 2] = *b"mt";
 
-/// What a frame's body is. The frozen kinds mean the same in every version.
+/// Kind of a frame's body. The frozen kinds mean the same in every version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Frozen, to the server: who is speaking and in which version.
+    /// Frozen, to the server: name and version of the client.
     Hello = 1,
     /// Frozen, to the server: end.
     Stop = 2,
@@ -25,7 +25,7 @@ pub enum Kind {
     Request = 16,
     /// To the server: something to say.
     Submit = 17,
-    /// To the server: what was delivered.
+    /// To the server: a report of what was delivered.
     Report = 18,
     /// To the server: numbers that are missing.
     Repair = 19,
@@ -43,7 +43,7 @@ pub enum Kind {
     Reply = 80,
     /// From the server: messages of one stream.
     Batch = 81,
-    /// From the server: submits that stand.
+    /// From the server: submits that are acknowledged.
     Ack = 82,
     /// From the server: submits that were refused.
     Nack = 83,
@@ -76,14 +76,14 @@ impl Kind {
         Self::ALL.into_iter().find(|k| *k as u8 == number)
     }
 
-    /// Whether it means the same in every version of the protocol.
+    /// Returns true if it means the same in every version of the protocol.
     #[must_use]
     pub fn is_frozen(self) -> bool {
         (self as u8) < 16 || (64..80).contains(&(self as u8))
     }
 }
 
-/// Why bytes are no frame.
+/// Reason why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// It does not begin as a frame does.
@@ -92,7 +92,7 @@ pub enum FrameError {
     /// Of another version of the protocol.
     #[error("protocol version {found}; this is version {PROTOCOL_VERSION}")]
     Version {
-        /// Its version.
+        /// Version in the header.
         found: u8,
     },
     /// A kind that this version does not have.
@@ -106,7 +106,7 @@ pub enum FrameError {
     },
 }
 
-/// The header of a frame with a body of so many bytes.
+/// Returns the header of a frame with a body of `body_bytes` bytes.
 #[must_use]
 pub fn header(kind: Kind, body_bytes: usize) -> [u8; FRAME_HEADER_BYTES] {
     debug_assert!(body_bytes + FRAME_HEADER_BYTES <= FRAME_BYTES_MAX, "bounds fit each other");
@@ -133,18 +133,19 @@ pub fn put(to: &mut Vec<u8>, kind: Kind, body: impl FnOnce(&mut Vec<u8>)) {
 /// A whole frame at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parsed<'a> {
-    /// What its body is.
+    /// Kind of the body.
     pub kind: Kind,
-    /// Its body.
+    /// Body without the header.
     pub body: &'a [u8],
     /// Bytes of the whole frame.
     pub bytes: usize,
 }
 
-/// How many bytes the frame at the beginning of some bytes lacks, as far as is known yet; 0 if it is whole.
+/// Returns the number of bytes that the frame at the beginning lacks, as far as is known yet; 0 if
+/// it is whole.
 ///
 /// # Errors
-/// As soon as the bytes can't become a frame any more.
+/// Returns an error as soon as the bytes can no longer become a frame.
 pub fn lacks(bytes: &[u8]) -> Result<usize, FrameError> {
     if parse(bytes)?.is_some() {
         return Ok(0);
@@ -156,7 +157,8 @@ pub fn lacks(bytes: &[u8]) -> Result<usize, FrameError> {
     Ok(FRAME_HEADER_BYTES + u32::from_le_bytes([a, b, c, d]) as usize - bytes.len())
 }
 
-/// How many bytes the last of several frames lacks; 0 if all are whole, or if they are no frames.
+/// Returns the number of bytes that the last of several frames lacks; 0 if all are whole, or if the
+/// bytes are not frames.
 #[must_use]
 pub fn last_lacks(mut bytes: &[u8]) -> usize {
     while let Ok(Some(frame)) = parse(bytes) {
@@ -168,7 +170,7 @@ pub fn last_lacks(mut bytes: &[u8]) -> usize {
 /// Reads the frame at the beginning of some bytes; none if it is not complete yet.
 ///
 /// # Errors
-/// As soon as the bytes can't become a frame any more.
+/// Returns an error as soon as the bytes can no longer become a frame.
 pub fn parse(bytes: &[u8]) -> Result<Option<Parsed<'_>>, FrameError> {
     if !MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]) {
         return Err(FrameError::Magic);

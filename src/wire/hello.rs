@@ -16,7 +16,7 @@ use crate::{
     limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES},
 };
 
-/// What a client says first.
+/// First frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the protocol it speaks.
@@ -24,10 +24,10 @@ pub struct Hello {
     /// Version of the program, for people.
     #[serde(default)]
     pub version: String,
-    /// What it wants to be called beside its user.
+    /// Label that it wants to have beside its user.
     #[serde(default)]
     pub label: Option<Label>,
-    /// What it says it is.
+    /// Kind of process that it says it is.
     #[serde(default = "script")]
     pub kind: Kind,
     /// Its client instance, 32 hexadecimal digits.
@@ -71,7 +71,7 @@ impl Hello {
     }
 }
 
-/// What the server answers when the session begins.
+/// Answer of the server when the session begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
     /// Version of the protocol.
@@ -168,12 +168,12 @@ mod optional_code {
     }
 }
 
-/// What the server answers when the session does not begin.
+/// Answer of the server when the session does not begin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Reason of the refusal.
     pub code: RefusedCode,
-    /// What happened and what to do next.
+    /// Cause of the refusal, and the next step.
     pub text: String,
     /// Version of the server's protocol.
     pub protocol: u8,
@@ -184,7 +184,7 @@ pub struct Refused {
 /// Why the server ends a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bye {
-    /// In words.
+    /// Reason of the end, in words.
     pub reason: String,
     /// Reason why the client is not to come back; `None` if it may. The number 0 on the wire.
     #[serde(default, with = "optional_code")]
@@ -262,7 +262,7 @@ pub fn put<T: Serialize>(to: &mut Vec<u8>, body: &T) {
 /// Reads a frozen body.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// Returns the fault of the body, in words.
 pub fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|e| e.to_string())
 }

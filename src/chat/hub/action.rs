@@ -1,4 +1,4 @@
-//! What the hub has its shell do.
+//! Actions: effects that the hub asks its shell for.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::chat::{
     stream_id::StreamTag,
 };
 
-/// What the shell is to do. One closed list; the shell matches it without `_`.
+/// One effect for the shell. One closed list; the shell matches it without `_`.
 #[derive(Debug)]
 pub enum Action {
     /// Put a frame into a session's output.
@@ -29,7 +29,7 @@ pub enum Action {
     /// Seal what is published in a stream from now on with a fresh key, then call
     /// [`super::Hub::channel_key`]: who was removed has only old ones.
     NewKey(StreamTag),
-    /// Nobody listens to it any more.
+    /// Close a broadcast channel: its stream has no subscriber on it any longer.
     CloseChannel(StreamTag),
     /// Commit these records and messages in one transaction, then call [`super::Hub::stored`] or
     /// [`super::Hub::store_failed`].
@@ -49,7 +49,7 @@ pub enum Action {
     RowGone(SessionId),
 }
 
-/// What [`super::Hub::pull`] gives for a session's output.
+/// Part of a session's output, from [`super::Hub::pull`].
 #[derive(Debug, Clone)]
 pub enum Chunk {
     /// An encoded batch frame, shared with other sessions.

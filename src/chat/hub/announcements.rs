@@ -25,17 +25,17 @@ use crate::{
 /// Half the bits of the number of a scheduled announcement: short enough to be typed.
 pub(super) const SCHEDULE_HALF_BITS: u32 = 10;
 
-/// What is to be stored of an announcement.
+/// Part of an announcement that is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unstored {
     Nothing,
     /// Steps, and acknowledgments.
     Receipt,
-    /// All.
+    /// The whole announcement.
     All,
 }
 
-/// Who waits for a receipt, and for what.
+/// Session that waits for a receipt, and its condition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
     pub(super) session: SessionId,
@@ -47,7 +47,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) state: NoticeState,
-    /// Where each session stands among the addressees.
+    /// Place of each session among the recipients.
     pub(super) by_session: HashMap<SessionId, usize>,
     pub(super) watch: Option<Watch>,
     /// Since it was last stored.
@@ -101,7 +101,7 @@ impl Posted {
         true
     }
 
-    /// It will not reach a session any more; returns true if it has not.
+    /// Records that it will no longer reach a session; returns true if it has not.
     fn lose(&mut self, session: SessionId) -> bool {
         let Some(at) = self.by_session.remove(&session) else { return false };
         let addressee = &mut self.state.addressees[at];
@@ -130,7 +130,7 @@ impl Posted {
         self.changed();
     }
 
-    /// What is to be stored now, if it changed.
+    /// Returns the record that is to be stored now, if something changed.
     fn take_unstored(&mut self) -> Option<Record> {
         let acks = self.acks_stored;
         self.acks_stored = self.state.acks.len();
@@ -147,7 +147,7 @@ impl Posted {
         }
     }
 
-    /// Whether one more name of a user may acknowledge it: the users share that.
+    /// Returns true if one more name of a user may acknowledge it: the users share that.
     pub(super) fn may_ack(&self, uid: u32) -> bool {
         let acks = &self.state.acks;
         let own = acks.iter().filter(|acked| acked.uid == uid).count();
@@ -182,7 +182,7 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Announcing {
     pub(super) state: NoticeState,
-    /// Who waits for the answer.
+    /// Session and serial number of the request that waits for the answer.
     pub(super) asked: Option<(SessionId, u32)>,
     /// Only to those in this room.
     pub(super) only: Option<StreamTag>,
@@ -191,7 +191,7 @@ pub(super) struct Announcing {
 }
 
 impl Announcing {
-    /// Whether it is for the members of a room.
+    /// Returns true if it is for the members of a room.
     pub(super) fn is_for(&self, room: StreamTag) -> bool {
         self.only == Some(room)
     }
@@ -210,7 +210,7 @@ pub(super) struct Announcements {
     /// Numbered, and not published yet.
     committing: BTreeMap<u64, Announcing>,
     published: BTreeMap<u64, Posted>,
-    /// Published ones that somebody waits for to be stored.
+    /// Published ones whose storage a session waits for.
     urgent: BTreeSet<u64>,
     /// When receipts were last stored, microseconds.
     stored_us: u64,
@@ -424,7 +424,7 @@ impl Announcements {
         news.into_iter().filter_map(|number| self.covered(number)).collect()
     }
 
-    /// A session ended: it will not report any more, and does not wait for receipts.
+    /// A session ended: it will no longer report, and does not wait for receipts.
     pub(super) fn session_ended(&mut self, id: SessionId) -> Vec<Covered> {
         for posted in self.published.values_mut() {
             posted.watch = posted.watch.filter(|watch| watch.session != id);
@@ -460,7 +460,7 @@ impl Announcements {
         !self.urgent.is_empty()
     }
 
-    /// Takes the records of announcements that somebody waits for, each once however often it
+    /// Takes the records of announcements that a session waits for, each once however often it
     /// changed, with the user who made it.
     pub(super) fn take_urgent(&mut self) -> Vec<(u32, Record)> {
         let urgent = std::mem::take(&mut self.urgent).into_iter();

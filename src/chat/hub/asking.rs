@@ -7,10 +7,10 @@
 //! worker ends earlier, the sender is notified and another worker gets the job. A worker without a
 //! queue is its own queue.
 //!
-//! All of this is in memory (`job_board.rs`). After a restart of the server the senders ask again and
-//! the workers report what they work on and what they have done: nothing is offered before they had
-//! time for that. What a worker reported is sent each time the sender asks again: no connection's
-//! end loses it.
+//! All of this is in memory (`job_board.rs`). After a restart of the server the senders ask again
+//! and the workers report what they work on and what they have done: nothing is offered before they
+//! had time for that. What a worker reported is sent each time the sender asks again: no
+//! connection's end loses it.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ impl Hub {
             return refuse(RefusalCode::UnknownSubmit, text);
         };
         let (tag, seq) = key;
-        // A room that the sender may not know of any more is as good as deleted.
+        // A room that the sender may no longer know of counts as deleted.
         if self.stream_of(session.peer.uid, tag).is_none() {
             return refuse(RefusalCode::Absent, "the room of this job was deleted");
         }
@@ -345,7 +345,7 @@ impl Hub {
         let (tag, seq) = key;
         let session = &self.sessions[&id];
         let instance = session.instance;
-        // Nothing is told of rooms that it is not in.
+        // A session learns nothing about rooms that it is not in.
         if session.sub_key(tag).is_none() {
             return refuse(RefusalCode::Absent, "join the room before reporting on its jobs");
         }
@@ -368,7 +368,7 @@ impl Hub {
         let sender = board.sender(key);
         let outcome = Outcome { instance, by: by.clone(), failed, silent };
         let is_new = board.put_outcome(key, queue, outcome);
-        // The sender may read nothing for long: it is told once.
+        // The sender may read nothing for long: it is notified once.
         if let Some(sender) = sender
             && is_new
         {

@@ -1,4 +1,4 @@
-//! What operators did, for those who want to know it afterwards.
+//! Acts of operators, kept for later review.
 
 use super::{Action, Hub};
 use crate::chat::{
@@ -14,7 +14,7 @@ use crate::chat::{
 const AUDIT_PER_REPLY: usize = 64;
 
 impl Hub {
-    /// Notes what somebody did by right of his office.
+    /// Notes an act of a user by right of their role.
     pub(super) fn audit(&mut self, now: Now, uid: u32, act: String) {
         let by = self.called(uid);
         let office = self.is_operator(uid);
@@ -26,14 +26,14 @@ impl Hub {
         self.commits.add(Record::Audit(entry));
     }
 
-    /// The same, if it was by no right in the room itself.
+    /// Notes an act of a user who has no right to it in the room itself, only on the server.
     pub(super) fn audit_by_office(&mut self, now: Now, uid: u32, tag: StreamTag, act: String) {
         if !self.leads_by_its_rules(uid, tag) {
             self.audit(now, uid, act);
         }
     }
 
-    /// What was noted, the newest first.
+    /// Returns the acts on record, the newest first.
     pub(super) fn audit_from(&self, id: SessionId, skip: u32) -> Result<Reply, Refusal> {
         if !self.is_operator(self.sessions[&id].peer.uid) {
             let text = "only operators of the server see what operators did";

@@ -26,7 +26,7 @@ impl Streams {
     /// streams gives back a sixteenth of the bound at least, so that it is not needed again before
     /// as much has been published.
     pub(super) fn limit_backlogs(&mut self, added: usize, most: usize) {
-        // Dropped segments are not counted before the next pass: there are at most so many bytes.
+        // Dropped segments are not counted before the next pass: there are at most that many bytes.
         self.backlog_bytes += added;
         if self.backlog_bytes <= most {
             return;

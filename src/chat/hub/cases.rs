@@ -1,4 +1,4 @@
-//! Every verb of a room, tried by everybody: a table in which each cell is a test.
+//! Every verb of a room, tried by every kind of user: a table in which each cell is a test.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -339,7 +339,7 @@ fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
     assert_eq!((notices(&mut hub, 4), notices(&mut hub, 7)), (1, 0));
     let id = moot_notice(1);
     assert!(ask(&mut hub, 7, Request::AckNotice { id }).is_err());
-    // One for everybody goes the way of all.
+    // An announcement for all members goes the way of all.
     hub.actions();
     hub.request(NOW, session(2), 7, Request::Announce(announce(None)));
     hub.end_turn(NOW);
@@ -351,7 +351,7 @@ fn moot_notice(number: u64) -> crate::chat::message::NoticeId {
     crate::chat::message::NoticeId::Number(number)
 }
 
-/// Who was removed, and what those who are there were told of invitations.
+/// Counts removals, and the notices of invitations that members received.
 fn events(hub: &mut Hub, uid: u32) -> (usize, usize) {
     let own = session(uid);
     let (mut removed, mut invited) = (0, 0);

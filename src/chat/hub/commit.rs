@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Hub {
-    /// Whether anything is still to be kept.
+    /// Returns true if something is still to be stored.
     #[must_use]
     pub fn is_keeping(&self) -> bool {
         self.rules.store && self.commits.is_busy()
@@ -71,8 +71,8 @@ impl Hub {
         Some(self.commits.streams().collect())
     }
 
-    /// The same after several failures: chooses records if they are due, else the messages of
-    /// streams that can be stored without them, or of one stream with its records.
+    /// Chooses a part after several failures: records if they are due, else the messages of streams
+    /// that can be stored without them, or of one stream with its records.
     fn choose_part(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
         if are_records_due {
             // An announcement and its state are stored together.
@@ -106,8 +106,8 @@ impl Hub {
     /// The messages of these streams that go into the next transaction.
     fn entries_to_commit(&mut self, tags: &[StreamTag]) -> Vec<Entry> {
         let mut entries = Vec::new();
-        // While several users speak, nobody waits long for what others said: each has his part of a
-        // transaction, over all the rooms where he speaks.
+        // While several users send, none waits long for the messages of others: each user has a
+        // part of a transaction, over all the rooms that they send to.
         let speaking = if self.rules.host { self.accounts.speaking() } else { 1 };
         let share = match speaking {
             0 | 1 => usize::MAX,

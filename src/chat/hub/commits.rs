@@ -1,4 +1,4 @@
-//! What the store commits next, what it commits now, and what waits for that.
+//! The store's next commit, its current commit, and the replies that wait for them.
 
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ pub(super) struct Held {
     pub(super) room: StreamTag,
 }
 
-/// What a failed transaction leaves to be told.
+/// Replies and receipts that a failed transaction leaves.
 pub(super) struct Failed {
     /// Requests whose changes are not stored yet.
     pub(super) replies: Vec<LateReply>,
@@ -279,7 +279,7 @@ impl Commits {
         let uid = |pending: &Pending| pending.entry.from.uid;
         let kept = self.failed_wills.iter().map(|(_, pending)| (uid(pending), 1));
         let holding = Holding::of(uid(&pending), kept);
-        // Some are left for whoever comes next.
+        // Some are left for the next user.
         let free = WILLS_UNSAID_MAX.saturating_sub(holding.own + holding.others_have);
         if free == 0 || holding.own >= share(free, holding.own, holding.others + 1) {
             return Some(pending);

@@ -1,4 +1,4 @@
-//! What the operator and the machine decide for a hub.
+//! Settings of a hub, from the operator and the machine.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -8,16 +8,16 @@ use crate::{
     limits,
 };
 
-/// What the operator and the machine decide for a hub.
+/// Settings of a hub, from the operator and the machine.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// This run of the server.
     pub run: RunId,
-    /// Makes ids that nobody can guess: random, and never told.
+    /// Key of ids that can't be guessed: random, and never sent.
     pub secret: [u64; 2],
     /// The user id that the server runs as; with root an operator of every room.
     pub owner_uid: u32,
-    /// Who may do what.
+    /// Policy of the server: rights of users.
     pub policy: Policy,
     /// Rooms of the configuration: they exist from the start, and it names their operators.
     pub rooms: Vec<RoomName>,
@@ -29,7 +29,7 @@ pub struct Rules {
     pub broadcast_members_min: usize,
     /// There is a store: messages are committed before they are published.
     pub store: bool,
-    /// What is stored outlives the run: ids need no run.
+    /// True if stored messages outlive the boot: their ids need no boot id.
     pub persistent: bool,
     /// Sessions of the server.
     pub sessions_max: usize,
@@ -49,9 +49,9 @@ pub struct Rules {
     pub job_states_max: usize,
     /// Maximum states of the jobs of one account.
     pub job_states_per_user_max: usize,
-    /// What one account may have a second.
+    /// Rates of one account, per second.
     pub rates: Rates,
-    /// Writes the header of a batch frame for a body of so many bytes.
+    /// Function that writes the header of a batch frame, from the length of its body in bytes.
     pub batch_header: fn(usize) -> [u8; limits::FRAME_HEADER_BYTES],
 }
 

@@ -25,7 +25,7 @@ use crate::{
     limits::CONVERSATIONS_PER_USER_MAX,
 };
 
-/// Cost of one changed subscription, in the unit of a session that is told something.
+/// Cost of one changed subscription, in the unit of a session that is notified.
 const SUBSCRIBED_COST_TOLD: usize = 8;
 
 impl Hub {
@@ -75,7 +75,7 @@ impl Hub {
         }))
     }
 
-    /// Whether a user may begin one more conversation. Those that others began do not count.
+    /// Checks that a user may begin one more conversation. Those that others began do not count.
     pub(super) fn may_begin(&self, uid: u32) -> Result<(), Refusal> {
         let begun = self.directory.conversations.begun(uid);
         if begun < CONVERSATIONS_PER_USER_MAX {

@@ -1,5 +1,4 @@
-//! Which users have a conversation, and which ids were promised for conversations that may not
-//! exist yet.
+//! Conversations by their users, and ids promised for conversations that may not exist yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +22,7 @@ struct Promise {
 pub(super) struct Conversations {
     /// By each of both users, with the other one.
     streams: BTreeMap<(u32, u32), StreamTag>,
-    /// How many each user has begun.
+    /// Number of conversations that each user has begun.
     begun: FxHashMap<u32, usize>,
     /// By the user who opened them, with the other one.
     promises: BTreeMap<(u32, u32), Promise>,

@@ -21,7 +21,7 @@ pub(super) struct Deletion {
     pub(super) serial: u32,
 }
 
-/// Where streams are found. See the head of this file.
+/// Index by which streams are found. See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     by_name: BTreeMap<RoomName, StreamTag>,

@@ -1,4 +1,4 @@
-//! Who causes much pays for it, and leaves others their part of each turn.
+//! Tests of cost: a user who causes much pays for it, and leaves others their part of each turn.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 
@@ -64,7 +64,7 @@ impl House {
         self.hub.request(NOW, id, 1, request);
     }
 
-    /// What this costs the user.
+    /// Returns the cost of an act for the user.
     fn cost(&mut self, uid: u32, act: impl FnOnce(&mut Self)) -> usize {
         self.turn();
         let before = self.hub.accounts.left(AccountId::User(uid));

@@ -74,7 +74,7 @@ impl Hub {
         subs.map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
     }
 
-    /// Whether broadcast reaches this member, by what it reports.
+    /// Judges by a member's report if broadcast reaches it.
     fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;
         let stream = self.stream_mut(tag);
@@ -152,7 +152,8 @@ impl Hub {
         self.wake(id);
     }
 
-    /// What a session is owed, as frames of about `bytes_max` at most; nothing once it has all.
+    /// Returns the frames that a session is owed, about `bytes_max` bytes at most; none once it has
+    /// all.
     ///
     /// Called by the shell when the session's output has room. What does not fit stays where it is:
     /// in the backlog, under the session's cursors. Gives whether there may be more: it stopped
@@ -276,8 +277,7 @@ impl Hub {
     /// messages, and a gap for each number that is not there; none if the membership that wanted
     /// them has ended.
     pub fn fetched(&mut self, now: Now, fetch: &Fetch, found: Fetched) -> Option<Vec<Chunk>> {
-        // What was read for rooms that it has left meanwhile is not for it any more: it is read
-        // again.
+        // Messages for rooms that it has left meanwhile are no longer for it: all are read again.
         let rooms = fetch.rooms.as_deref().unwrap_or_default();
         let is_in_all = self.is_in_all(fetch.session, rooms);
         if found.upto < fetch.first {
@@ -356,8 +356,9 @@ impl Hub {
         }
     }
 
-    /// Who keeps the window shut without progress leaves it (later, if most are as slow); so do
-    /// those whose account held it shut for too long altogether, unless everybody is equally slow.
+    /// Takes members out of the window that keep it shut without progress (later, if most are as
+    /// slow), and those whose account held it shut for too long altogether, unless all are equally
+    /// slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
         let Some(blocked_us) = stream.blocked_since_us else { return };
@@ -366,13 +367,14 @@ impl Hub {
             .iter()
             .filter(|(_, sub)| stream.owes(sub))
             .map(|(key, sub)| {
-                // Who owes little may have it, and tell so with its next report.
+                // A member that owes little may have it, and say so in its next report.
                 let wait_us = if stream.owes_much(sub) { 0 } else { REPORT_EVERY_MS * 1000 };
                 let since_us = sub.window.progress_us.max(blocked_us) + wait_us;
                 (key, sub.account, since_us, stream.shuts_window(sub))
             })
             .collect();
-        // Stragglers are few against the others, counted by account: nobody is many by himself.
+        // Stragglers are few against the others, counted by account: one account alone is never
+        // many.
         let count = |accounts: &mut Vec<AccountId>| {
             accounts.sort_unstable();
             accounts.dedup();
@@ -389,8 +391,8 @@ impl Hub {
             let stalled = now.mono_us.saturating_sub(progress_us) >= patience_ms * 1000;
             let session = self.streams[tag].subs[key].session;
             if self.sessions.get(&session).is_some_and(|s| s.waits.is_some()) {
-                // What it acknowledges may stand behind what it says, which is not read now: it
-                // steps aside, and that is not its fault.
+                // A report from it may be behind its own messages, which are not read now: it steps
+                // aside, without a penalty.
                 if stalled && !planted(Fault::PausedMemberStaysInWindow) {
                     self.streams[tag].step_aside(now, key);
                     self.mark_dirty(tag);
@@ -433,7 +435,7 @@ impl Hub {
                 outside.push(key);
             }
             let (since_us, quiet_ms) = match sub.delivery {
-                // Who reports does not need to be told.
+                // A member that reports needs no head update.
                 Delivery::Broadcast { .. } => (busy_since_us, HEADS_EVERY_MS),
                 Delivery::Session { .. } if looks && sub.fetch.number.is_none() => {
                     (sub.sent_us, STALLED_AFTER_MS)
@@ -486,19 +488,19 @@ impl Hub {
     }
 }
 
-/// What a pull of one stream came to.
+/// Result of a pull from one stream.
 struct Pulled {
     /// Messages that had been sent before by broadcast.
     repaired: u64,
     /// Bytes of those.
     repaired_bytes: usize,
-    /// Numbers that the backlog does not have any more.
+    /// Numbers that the backlog no longer has.
     fetch: Option<(u64, u64)>,
 }
 
 impl Stream {
-    /// Whether a probe is to be sent now. Everybody hears it: while many come, one does for
-    /// several.
+    /// Returns true if a probe is to be sent now. All members hear it: while many come, one probe
+    /// serves several.
     fn probe_is_due(&self, now: Now) -> bool {
         let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
         let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
@@ -521,7 +523,7 @@ impl Stream {
         while *left > 0 {
             let Some(told) = self.subs[key].membership else { return };
             let Some((next, event)) = self.membership_after(told) else { return };
-            // Nobody is told of itself.
+            // A member gets no event about itself.
             let own = match event {
                 Event::Joined { member, .. } | Event::Left { member, .. } => {
                     member.session == self.subs[key].session
@@ -642,7 +644,8 @@ mod tests {
         Now { mono_us: ms * 1000, wall_us: 0 }
     }
 
-    /// A hub with so many members of one room, each a process of its own, all served by broadcast.
+    /// A hub with `members` members of one room, each a process of its own, all served by
+    /// broadcast.
     fn hub(members: u64) -> (Hub, StreamTag) {
         assert!(members as usize >= BROADCAST_MEMBERS_MIN);
         let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
@@ -687,7 +690,7 @@ mod tests {
         hub.report(at(ms), SessionId(number), &report);
     }
 
-    /// Says so much that the window is shut.
+    /// Sends messages until the window is shut.
     fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {

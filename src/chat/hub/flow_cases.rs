@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// Says messages of so many bytes, each by itself.
+    /// Sends messages of `bytes` bytes, each by itself.
     fn say(&mut self, ms: u64, number: u64, messages: u64, bytes: usize) {
         let text = "x".repeat(bytes);
         for _ in 0..messages {
@@ -712,7 +712,7 @@ fn stream_with_too_much_in_flight_pauses_its_senders() {
     assert_eq!(resumed, [1, 2]);
 }
 
-// ---- what the server counts and looks at ---------------------------------------------------------
+// ---- what the server counts and looks at --------------------------------------------------------
 
 #[test]
 fn every_datagram_is_counted_probes_too() {

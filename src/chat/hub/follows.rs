@@ -1,4 +1,4 @@
-//! Which rooms names follow over their sessions, and up to where they have read.
+//! Rooms that names follow over their sessions, and their read marks.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ struct Followed {
     used: u64,
 }
 
-/// What names follow, and their read marks. See the head of this file.
+/// Followed rooms of names, and their read marks. See the head of this file.
 #[derive(Debug)]
 pub(super) struct FollowTable {
     by_name: BTreeMap<FollowerName, Followed>,
@@ -34,7 +34,7 @@ pub(super) struct FollowTable {
     is_unread_changed: bool,
 }
 
-/// What became of a read mark.
+/// Effect of a read mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MarkChange {
     /// It was as high already.

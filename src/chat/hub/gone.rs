@@ -1,6 +1,6 @@
 //! Numbers of deleted rooms, which are never given again, whatever their names are used for next.
 //!
-//! The newest number of a deleted room is remembered with its name. Only so many names are: of the
+//! The newest number of a deleted room is remembered with its name. The names are limited: of the
 //! user who has most of them that with the smallest number is forgotten, and the *floor* rises to
 //! that number. A new room begins after the numbers of its name, and after the floor. Names of
 //! private rooms are not remembered at all: the number with which a new room begins would tell that

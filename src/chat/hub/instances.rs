@@ -214,7 +214,7 @@ pub(super) struct Instances {
     started_us: Option<i64>,
     /// Wall-clock time of the last submit that a dropped instance can have had, by user.
     dropped: HashMap<u32, i64>,
-    /// The same of the users who are not in `dropped`.
+    /// Such a time of the users who are not in `dropped`.
     dropped_of_others: Option<i64>,
     /// Instances that ended with a good-bye: what the store has of them is not needed.
     quit: Vec<(u32, [u8; 16])>,

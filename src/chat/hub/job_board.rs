@@ -246,7 +246,7 @@ pub(super) struct Board {
     /// may end before the sender has read it. They are kept until the sender ends, which may be
     /// back after its job is removed.
     outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, LedgerPlace)>>,
-    /// The same by the worker's user.
+    /// Ledger of the outcomes by the worker's user.
     outcomes_of: Ledger<(JobKey, Queue)>,
     /// Queues with a free worker and a job that may wait.
     matched: BTreeSet<(StreamTag, Queue)>,

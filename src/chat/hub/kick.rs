@@ -110,8 +110,8 @@ impl Hub {
         refuse(RefusalCode::Denied, text)
     }
 
-    /// Ends a session. Who was turned out may have kept its keys; who ended his own could have had
-    /// them anyway.
+    /// Ends a session. A user who was turned out may have kept its keys; a user who ended their own
+    /// session could have had them anyway.
     fn end_by(&mut self, now: Now, by: u32, session: SessionId, turned_out: bool) {
         let reason = format!("kicked by {}", self.called(by));
         let streams: Vec<_> = self.sessions[&session].subs.iter().map(|(tag, _)| *tag).collect();

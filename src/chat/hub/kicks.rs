@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{chat::member::SessionId, limits::KICK_STREAMS_PER_TURN};
 
-/// Sessions of a user that are to be ended by an operator's word, and who is told when they are.
+/// Sessions of a user that an operator ends, and the request to answer once they have ended.
 #[derive(Debug)]
 pub(super) struct Kick {
     pub(super) by: u32,
@@ -13,7 +13,7 @@ pub(super) struct Kick {
     pub(super) asked: (SessionId, u32),
 }
 
-/// What a turn does next for kicks.
+/// Next step of a turn for kicks.
 pub(super) enum KickStep {
     /// Ends a session.
     End { session: SessionId, by: u32, turned_out: bool },

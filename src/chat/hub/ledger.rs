@@ -1,5 +1,5 @@
-//! What is kept for users until they come back, within one bound: the user who holds most loses the
-//! oldest first.
+//! Ledger of things kept for users until they come back, within one bound: the user who holds most
+//! loses the oldest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

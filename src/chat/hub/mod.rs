@@ -5,10 +5,10 @@
 //! stream's backlog as one encoded body, acknowledges it to its sender and publishes it. Publishing
 //! before the commit would let a crash give one number to two texts.
 //!
-//! There is no queue a member. A member is a cursor into the backlog (`Subscriber`); what it is
-//! owed is computed by [`Hub::pull`] when its socket has room. What is in flight is bounded by a
-//! window that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the
-//! window and pulls at its own pace.
+//! Members have no queues. A member is a cursor into the backlog (`Subscriber`); what it is owed is
+//! computed by [`Hub::pull`] when its socket has room. What is in flight is bounded by a window
+//! that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the window and
+//! pulls at its own pace.
 //!
 //! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a
 //! clock, touches a socket or blocks.

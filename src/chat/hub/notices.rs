@@ -76,15 +76,15 @@ impl Hub {
                 Some(tag)
             }
         };
-        // Not by what else he has under way: who lets a log run into a room may still warn
-        // everybody.
+        // Other messages in flight do not count: a user whose log runs into a room may still warn
+        // all.
         let on_their_way = self.announcements.begun().filter(|a| a.state.from.uid == uid).count();
         if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
         {
             let text = "this user says more at a time than one user may; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
-        // Whom it is for is found out for each anew.
+        // The recipients are found again for each announcement.
         self.told(self.stream(ANNOUNCEMENTS).members as usize);
         if announce.dry_run {
             let addressees = self.addressees(Some(id), only);
@@ -155,13 +155,13 @@ impl Hub {
         {
             self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
         }
-        // Until it is published nobody knows whom it was for.
+        // Until it is published its recipients are unknown.
         let kept = NoticeState { forgotten: true, ..announcing.state.clone() };
         self.commits.add(Record::Notice(Box::new(kept)));
         self.announcements.begin(number, announcing);
     }
 
-    /// Whether a user may leave one more announcement here.
+    /// Checks that a user may leave one more announcement here.
     fn may_keep_notice(&self, now: Now, uid: u32, bytes: usize) -> Result<(), Refusal> {
         let kept: Vec<_> = self.announcements.kept(now.wall_us).collect();
         let own = kept.iter().filter(|(of, _)| *of == uid).count();
@@ -238,7 +238,7 @@ impl Hub {
         all
     }
 
-    /// An announcement is published: whoever is a member now counts.
+    /// Publishes an announcement: the members at this time are its recipients.
     pub(super) fn announced(&mut self, number: u64) {
         let Some(announcing) = self.announcements.take_begun(number) else { return };
         let Announcing { mut state, asked, only, wait, report_at } = announcing;
@@ -282,7 +282,7 @@ impl Hub {
         self.tell_covered(covered);
     }
 
-    /// A session ended: it will not report any more, and nobody waits for its receipts.
+    /// Forgets an ended session: it will no longer report, and its receipts have no reader.
     pub(super) fn receipts_session_ended(&mut self, id: SessionId) {
         let covered = self.announcements.session_ended(id);
         self.tell_covered(covered);
@@ -301,7 +301,7 @@ impl Hub {
         }
     }
 
-    /// The receipt of an announcement, as it stands.
+    /// Returns the present receipt of an announcement.
     pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
         let state = match self.visible_notice(id, of)? {
             Ok(posted) => &posted.state,
@@ -369,8 +369,8 @@ impl Hub {
         }
     }
 
-    /// Who may know of it: who made it and operators, who may take it back; once it is announced,
-    /// also those for whom it was.
+    /// Returns true if a user may know of it: its maker, operators, who may take it back, and, once
+    /// it is announced, its recipients.
     fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
         let made_it = state.from.uid == uid
             && self
@@ -380,7 +380,7 @@ impl Hub {
         made_it || reads_it || self.is_operator(uid)
     }
 
-    /// Whether a user may read it, and whom it reached: it is for everybody, or he may read its
+    /// Checks that a user may read it, and whom it reached: it is for all, or the user may read its
     /// room.
     fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
         match self.room_of(state) {
@@ -397,8 +397,8 @@ impl Hub {
 
     fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
         let member = &self.sessions[&id].member;
-        // An operator may take back what is for a private room, and reads no more of it than of the
-        // room.
+        // An operator may take back an announcement to a private room, and reads only as much of it
+        // as of the room.
         let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
         NoticeInfo {
             id: state.id(),
@@ -486,7 +486,7 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Whoever announced it takes it back, or an operator does.
+    /// Takes an announcement back, for its maker or an operator.
     pub(super) fn cancel_notice(
         &mut self,
         now: Now,
@@ -525,7 +525,7 @@ impl Hub {
             NoticeStanding::Open | NoticeStanding::Waiting => {}
         }
         let room = posted.state.room.clone();
-        // Nobody will acknowledge it any more.
+        // It can't be acknowledged any longer.
         let covered = self.announcements.cancel(number, by.clone());
         self.tell_covered(covered);
         self.follows.note_change();
@@ -544,8 +544,8 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// What is still to be seen by who comes now: what was said to everybody, or (`room`) in a
-    /// room.
+    /// Gives a new member the announcements that are still to be seen: those for all, or (`room`)
+    /// those for a room.
     pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
         let Some(session) = self.sessions.get(&id) else { return };
         let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
@@ -623,9 +623,9 @@ impl Hub {
         }
     }
 
-    /// Returns the room of an announcement that is kept from all others when it is published:
-    /// whoever was removed since it was numbered is one of them. The room stays as long as an
-    /// announcement to it is on its way.
+    /// Returns the room of an announcement that is kept from all others when it is published: users
+    /// removed since it was numbered are among them. The room stays as long as an announcement to
+    /// it is on its way.
     pub(super) fn secret_room(&self, number: u64) -> Option<StreamTag> {
         let only = self.announcements.room_of_begun(number);
         only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
@@ -648,7 +648,7 @@ impl Hub {
                             state.from
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));
-                        // The room was deleted, or he has no say in it any more.
+                        // The room was deleted, or the sender may not post in it any longer.
                         self.commits.add(Record::NoticeGone(NoticeId::Scheduled(schedule)));
                         continue;
                     }
@@ -667,7 +667,8 @@ impl Hub {
         }
     }
 
-    /// Has what somebody waits for kept with the next transaction, once however often it changed.
+    /// Stores announcements that a session waits for with the next transaction, each once however
+    /// often it changed.
     pub(super) fn keep_urgent_notices(&mut self) {
         for (uid, record) in self.announcements.take_urgent() {
             // On a user's own server the user waits for no other one.
@@ -685,14 +686,14 @@ impl Hub {
         }
     }
 
-    /// Whether there is an announcement that still has to be made, or to be shown to who comes.
+    /// Returns true if an announcement still has to be made, or to be shown to later members.
     #[must_use]
     pub fn has_open_notices(&self, now: Now) -> bool {
         self.announcements.has_open(now.wall_us)
     }
 }
 
-/// What stands in the place of an announcement for those who may not see it: its number.
+/// Encodes an announcement for those who may not see it: its number alone.
 pub(super) fn withheld(entry: &Entry, builder: &mut Builder, headroom: usize) {
     let nobody = Member::nobody();
     builder.begin(headroom, ANNOUNCEMENTS, entry.seq);

@@ -1,4 +1,4 @@
-//! What the hub gives out: actions, the body that is being encoded, and the count of what requests
+//! Output of the hub: actions, the body that is being encoded, and the count of what requests
 //! cause.
 
 use std::cell::Cell;

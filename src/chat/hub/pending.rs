@@ -11,7 +11,7 @@ use crate::chat::{
     text::SharedText,
 };
 
-/// What a message costs beside its text while it is in flight.
+/// Cost of a message in flight beside its text, bytes.
 pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 400;
 
 /// A numbered message that is not published yet.

@@ -81,7 +81,7 @@ impl Hub {
         let first = stream.ready.front()?.entry.seq;
         self.out.builder.begin(FRAME_HEADER_BYTES, tag, first);
         for pending in &stream.ready {
-            // What is for some only stands alone.
+            // An announcement for some members only has a batch of its own.
             let secret = |seq| tag == ANNOUNCEMENTS && self.secret_room(seq).is_some();
             if pending.entry.seq > first && (secret(first) || secret(pending.entry.seq)) {
                 break;
@@ -160,7 +160,7 @@ impl Hub {
         true
     }
 
-    /// What an announcement for a private room is for all others, and that room.
+    /// Returns an announcement for a private room as all others get it, and that room.
     fn secret_of(&mut self, entry: &Entry) -> Option<(StreamTag, Rc<[u8]>)> {
         let room = self.secret_room(entry.seq)?;
         // A number without a text always fits.
@@ -170,7 +170,7 @@ impl Hub {
         Some((room, self.out.builder.bytes().into()))
     }
 
-    /// A number that does not go on the broadcast channel goes by session, to everybody.
+    /// Sends a number that does not go on the broadcast channel to all members by session.
     fn send_by_session(&mut self, tag: StreamTag, seq: u64) {
         let mut wake = Vec::new();
         for (_, sub) in &mut self.streams[tag].subs {
@@ -185,7 +185,7 @@ impl Hub {
         }
     }
 
-    /// Tells the senders of some consecutive messages that they stand, few frames for many.
+    /// Acknowledges some consecutive messages to their senders, few frames for many.
     fn acknowledge(&mut self, tag: StreamTag, done: &[Pending]) {
         let stored = self.is_stored(tag);
         let mut open: Option<(InstanceKey, Ack)> = None;

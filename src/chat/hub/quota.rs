@@ -1,4 +1,4 @@
-//! Who is charged for what: all that a client causes is charged to its account.
+//! Accounts: all that a client causes is charged to its account.
 
 use std::{collections::BTreeMap, hash::Hash};
 
@@ -18,20 +18,20 @@ use crate::{
     },
 };
 
-/// How much one of several may have of something: with what is free and what they have already, as
-/// if all who have some of it, and one more, shared that. So there is always some left for whoever
-/// comes next, and one's share shrinks as others compete. While something is free, each may have
-/// one.
+/// Returns the share that one of several may have of something: with what is free and what they
+/// have already, as if all who have some of it, and one more, shared that. So there is always some
+/// left for the next one, and one's share shrinks as others compete. While something is free, each
+/// may have one.
 #[must_use]
 pub fn share(free: usize, own: usize, others: usize) -> usize {
     ((free + own) / (others + 1)).max(free.min(1))
 }
 
-/// What one has of something that several have, and the others.
+/// Amount that one has of something that several have, and the amounts of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Holding {
     pub(super) own: usize,
-    /// How many others have some, and how much together.
+    /// Number of others that have some; `others_have` is their total.
     pub(super) others: usize,
     pub(super) others_have: usize,
 }
@@ -47,21 +47,21 @@ impl Holding {
         Self { own, others: by_holder.len(), others_have: by_holder.values().sum() }
     }
 
-    /// How much of `max` it may be.
+    /// Returns the part of `max` that it may have.
     pub(super) fn share(&self, max: usize) -> usize {
         let free = max.saturating_sub(self.own + self.others_have);
         share(free, self.own, self.others)
     }
 }
 
-/// Who holds most of something, of holders who may occur several times.
+/// Returns the holder with the largest amount, of holders who may occur several times.
 pub(super) fn heaviest(held: impl Iterator<Item = (u32, usize)>) -> Option<u32> {
     let mut by_holder: BTreeMap<u32, usize> = BTreeMap::new();
     held.for_each(|(holder, amount)| *by_holder.entry(holder).or_default() += amount);
     by_holder.into_iter().max_by_key(|(_, amount)| *amount).map(|(holder, _)| holder)
 }
 
-/// Whom a session is charged to: a user id on a host's server, a process on a user's own.
+/// Account of a session: a user id on a host's server, a process on a user's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum AccountId {
     User(u32),
@@ -79,7 +79,8 @@ impl AccountId {
     }
 }
 
-/// So much a second, and a second's worth at once; then it is empty until time has passed.
+/// Token bucket: an amount per second, and a second's worth at once; then it is empty until time
+/// has passed.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Bucket {
     /// When everything that was taken will have come in, nanoseconds of the same clock.
@@ -93,7 +94,7 @@ impl Bucket {
         self.paid_at_ns = self.paid_at_ns.max(now_us * 1000).saturating_add(cost_ns);
     }
 
-    /// Whether nothing is left.
+    /// Returns true if nothing is left.
     #[must_use]
     pub fn is_empty(&self, now_us: u64) -> bool {
         self.paid_at_ns > (now_us + 1_000_000) * 1000
@@ -103,7 +104,7 @@ impl Bucket {
 /// A user who is let into a room, and the role that lets them in.
 type Invitation = (u32, StreamTag, Role);
 
-/// What one account holds now.
+/// Present holdings of one account.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) sessions: usize,
@@ -117,7 +118,7 @@ pub(super) struct Account {
     invited: Vec<(Invitation, u64)>,
     /// Sessions that wait until less of it is in flight.
     waiting: Vec<SessionId>,
-    /// What it may still have taken in this turn, bytes; negative where a frame was larger than the
+    /// Bytes that it may still have taken in this turn; negative where a frame was larger than the
     /// rest.
     credit: i64,
     /// The turn for which that is, and its time.
@@ -135,13 +136,13 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Whether its user says more than he may.
+    /// Returns true if its user sends more than allowed.
     fn is_over_rate(&self, now_us: u64) -> bool {
         (self.messages.is_empty(now_us) || self.bytes.is_empty(now_us))
             && !planted(Fault::RateLimitNeverSlows)
     }
 
-    /// Whether it has anything now.
+    /// Returns true if it holds anything now.
     fn is_needed(&self) -> bool {
         self.sessions > 0 || self.in_flight_bytes > 0 || self.unstored_records() > 0
     }
@@ -150,13 +151,13 @@ impl Account {
         self.records + self.records_running
     }
 
-    /// Whether its waiting sessions may go on.
+    /// Returns true if its waiting sessions may go on.
     fn has_room(&self, in_flight_bytes_max: usize) -> bool {
         self.in_flight_bytes <= in_flight_bytes_max / 2
             && self.unstored_records() < RECORDS_PER_USER_MAX
     }
 
-    /// Whether it took more than has come in since.
+    /// Returns true if it took more than has come in since.
     fn owes(&self, now_us: u64) -> bool {
         let buckets = [self.messages, self.bytes, self.repairs];
         buckets.iter().any(|b| b.paid_at_ns > now_us * 1000)
@@ -182,7 +183,7 @@ impl Account {
         self.stall_us > STALL_BUDGET_MS * 1000 && !planted(Fault::StallBudgetNeverSpent)
     }
 
-    /// Whether its members may hold windows again.
+    /// Returns true if its members may hold windows again.
     pub(super) fn may_stall(&mut self, now_us: u64) -> bool {
         self.leak(now_us);
         self.stall_us <= STALL_BUDGET_MS * 1000 / 2
@@ -192,10 +193,10 @@ impl Account {
 /// Charged stall time at most: what is spent is back after the longest pause of a lagging member.
 const STALL_DEBT_MS_MAX: u64 = STALL_BUDGET_MS * RETRY_PAUSE_MS_MAX / STALL_WINDOW_MS;
 
-/// What each user may have a second; 0: without end.
+/// Limits of each user per second; 0: without end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
-    /// Messages.
+    /// Number of messages.
     pub messages: u64,
     /// Bytes of messages.
     pub bytes: u64,
@@ -203,7 +204,7 @@ pub struct Rates {
     pub repair_bytes: u64,
 }
 
-/// How often those who compete are counted, microseconds.
+/// Period in which the competing accounts are counted, microseconds.
 const COUNT_EVERY_US: u64 = COMPETES_MS * 1000 / 10;
 
 /// All accounts with anything to their name, and those that had it a moment ago.
@@ -247,7 +248,7 @@ impl Accounts {
         usize::try_from(self.credit(id).credit).unwrap_or(0)
     }
 
-    /// What an account has left of this turn; less than nothing if it took more.
+    /// Returns the bytes that an account has left of this turn; negative if it took more.
     #[cfg(test)]
     pub(super) fn left(&mut self, id: AccountId) -> i64 {
         self.credit(id).credit
@@ -287,7 +288,7 @@ impl Accounts {
         if now_us.saturating_sub(self.counted_us) >= COUNT_EVERY_US {
             self.counted_us = now_us;
             let since_us = now_us.saturating_sub(COMPETES_MS * 1000);
-            // Whoever left with a debt finds it when he comes back.
+            // A user who left with a debt finds it on return.
             self.accounts.retain(|_, a| a.is_needed() || a.owes(now_us));
             self.competing = self.accounts.values().filter(|a| a.active_us > since_us).count();
             self.speaking = self.accounts.values().filter(|a| a.spoke_us > since_us).count();
@@ -325,12 +326,12 @@ impl Accounts {
         account.bytes.take(now_us, bytes as u64, rates.bytes);
     }
 
-    /// Whether a user says more than he may.
+    /// Returns true if a user sends more than allowed.
     pub(super) fn is_over_rate(&mut self, now_us: u64, id: AccountId) -> bool {
         self.of(id).is_over_rate(now_us)
     }
 
-    /// Whether a session has to wait because its user sends too much: then
+    /// Returns true if a session has to wait because its user sends too much; then
     /// [`Accounts::take_slowed`] gives it once it may go on.
     pub(super) fn must_slow_down(
         &mut self,
@@ -368,7 +369,7 @@ impl Accounts {
         self.slowed.retain(|(_, of, _)| *of != session);
     }
 
-    /// Whether something may be sent again to sessions of an account now.
+    /// Returns true if something may be sent again to sessions of an account now.
     pub(super) fn may_repair(&mut self, now_us: u64, id: AccountId) -> bool {
         !self.of(id).repairs.is_empty(now_us) || planted(Fault::RepairBytesUnbounded)
     }
@@ -397,7 +398,7 @@ impl Accounts {
         all.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
-    /// Whether an account has as much in flight as it may.
+    /// Returns true if an account has as much in flight as it may.
     pub(super) fn is_full(&mut self, id: AccountId) -> bool {
         let bytes_max = self.in_flight_bytes_max;
         let account = self.of(id);
@@ -449,7 +450,7 @@ impl Accounts {
         }
     }
 
-    /// The same; then the session waits.
+    /// Returns true if an account is full; then the session waits.
     pub(super) fn must_wait(&mut self, id: AccountId, session: SessionId) -> bool {
         if !self.is_full(id) {
             return false;
@@ -498,7 +499,7 @@ mod tests {
     fn a_share_shrinks_as_others_compete_and_leaves_room_for_one_more() {
         assert_eq!(share(100, 0, 0), 100);
         assert_eq!(share(100, 0, 1), 50, "somebody else has some");
-        // Whoever took all he could leaves as much for the next.
+        // A user who took all they could leaves as much for the next.
         assert_eq!(share(50, 50, 1), 50);
         assert_eq!(share(25, 25, 3), 12);
         assert_eq!(

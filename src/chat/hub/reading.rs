@@ -38,8 +38,8 @@ struct Looks {
 }
 
 impl Hub {
-    /// What a request about the past comes to: none if it is another kind of request; an answer
-    /// that is known at once; or a question for the store.
+    /// Returns the result of a history query: none if it is another kind of request; an answer that
+    /// is known at once; or a question for the store.
     pub fn question(
         &mut self,
         id: SessionId,
@@ -129,8 +129,8 @@ impl Hub {
         self.streams.made()
     }
 
-    /// Whether a session may still read a stream, when an answer about it comes. A room that was
-    /// made after the question has the name of another one.
+    /// Returns true if a session may still read a stream, when an answer about it comes. A room
+    /// that was made after the question has the name of another one.
     pub fn still_reads(
         &self,
         id: SessionId,
@@ -169,7 +169,7 @@ impl Hub {
         }
     }
 
-    /// What a user calls a stream.
+    /// Returns the name of a stream as a user sees it.
     pub(super) fn label_for(&self, uid: u32, tag: StreamTag) -> StreamLabel {
         match &self.stream(tag).topic {
             Topic::Announcements => StreamLabel::Announcements,
@@ -292,11 +292,11 @@ impl Hub {
         let here = self.sessions_of(uid).filter_map(|s| s.member.label.clone());
         let labels: std::collections::BTreeSet<Label> = here.chain(following).collect();
         let labels = labels.into_iter().map(Some);
-        // The person is always one: mail is for everybody.
+        // The person is always one: mail is for all.
         [None].into_iter().chain(labels).take(most).collect()
     }
 
-    /// What a name has read of everything it follows, and what is to be counted by the store.
+    /// Returns the read marks of a name for everything it follows, and what the store is to count.
     #[must_use]
     pub fn reader_marks(
         &self,
@@ -307,7 +307,7 @@ impl Hub {
         self.marks_of(uid, label, &user, self.followed(uid, label))
     }
 
-    /// Whether anything was said or read since this was asked.
+    /// Returns true if anything was sent or read since the last call.
     pub fn take_unread_changed(&mut self) -> bool {
         self.follows.take_change()
     }
@@ -490,12 +490,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether a room is about to be deleted: nothing new is said in it.
+    /// Returns true if a room is about to be deleted: nothing new is sent in it.
     pub(super) fn is_ending(&self, tag: StreamTag) -> bool {
         self.directory.is_ending(tag)
     }
 
-    /// Deletes the rooms in which nothing is under way any more; returns whether there was one.
+    /// Deletes the rooms in which nothing is in flight any longer. Returns true if there was one.
     pub(super) fn delete_ending(&mut self) -> bool {
         let (streams, announcements) = (&self.streams, &self.announcements);
         let deletions = self.directory.take_deletions(|tag| {
@@ -524,7 +524,7 @@ impl Hub {
         }
         self.sessions.write_rows_at_once();
         self.asking_room_gone(tag);
-        // Who waits to say something there is read again, and refused.
+        // A session that waits to send there is read again, and refused.
         for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
             self.let_go(id, Wait::Stream(tag));
         }
@@ -616,7 +616,7 @@ mod tests {
         assert_eq!(hub.reader_marks(1, None)[0].0.mark, 3, "nor further than what was said");
     }
 
-    /// A hub whose store commits when it is told to.
+    /// A hub whose store commits on demand.
     fn kept() -> Hub {
         let mut hub = hub();
         (hub.rules.store, hub.rules.persistent) = (true, true);

@@ -1,5 +1,5 @@
-//! What a member that is removed still gets of everything that is on its way: a table in which each
-//! cell is a test.
+//! Messages and events in flight that a removed member still gets: a table in which each cell is a
+//! test.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of answer")]
 

@@ -191,7 +191,7 @@ impl Hub {
     /// Makes an id for a stream of a user.
     ///
     /// # Errors
-    /// If all ids of this boot, or those of the user, are used up.
+    /// Returns an error if all ids of this boot, or those of the user, are used up.
     pub(super) fn make_tag(&mut self, uid: u32) -> Result<StreamTag, Refusal> {
         self.streams.make_tag(Some(uid)).ok_or_else(|| {
             let text = "this user has used up their stream ids until the server is restarted";
@@ -222,7 +222,7 @@ impl Hub {
         }
     }
 
-    /// Whether a direct message would reach somebody now; as long as there is no mail it has to.
+    /// Checks that a direct message would reach a session now, which it has to while mail is off.
     fn reachable(
         &self,
         id: SessionId,
@@ -274,7 +274,8 @@ impl Hub {
             }
             Follow::Announcements => {
                 let info = self.join_stream(id, ANNOUNCEMENTS, begin, now_us)?;
-                // Who comes back gets what he missed in its order, and what is retained with it.
+                // A member who comes back gets the missed messages in order, and what is retained
+                // with them.
                 let resumes = matches!(begin, Begin::After { .. } | Begin::Resume { .. });
                 let comes_back = resumes && !info.new_run;
                 if let Some(session) = self.sessions.get_mut(&id) {
@@ -342,7 +343,7 @@ impl Hub {
     }
 
     /// Returns the room whose commit a request has to wait for; creates the room if the request
-    /// does. The id of a room is good for ever once a client has it: a server that ends before the
+    /// does. The id of a room is permanent once a client has it: a server that ends before the
     /// commit must not make the room look deleted.
     fn room_to_await(
         &mut self,
@@ -418,7 +419,7 @@ impl Hub {
             Begin::Now | Begin::Last(_) | Begin::After { .. } => {
                 match self.room_named(uid, room) {
                     Some(tag) => tag,
-                    // Whether the name is free is found last, since that is told of no other name.
+                    // The name is checked last, since its state is not reported for any other name.
                     None => {
                         self.may_make(uid, room)?;
                         return self.may_join_rooms(uid).map(|()| None);
@@ -429,7 +430,7 @@ impl Hub {
         self.may_read(uid, tag).map(|()| Some(tag))
     }
 
-    /// Whether a session may follow one stream more; the stream itself, if it exists.
+    /// Checks that a session may follow one more stream; `tag`: that stream, if it exists.
     pub(super) fn may_subscribe(
         &self,
         id: SessionId,
@@ -486,12 +487,12 @@ impl Hub {
     ) -> (u64, bool) {
         let (run, stored) = (self.rules.run, self.is_stored(tag));
         let account = self.sessions[&id].account;
-        // A new session of an account that kept windows shut is no way around its budget.
+        // A new session of an account that kept windows shut does not get around its budget.
         let may_stall = self.accounts.of(account).may_stall(now_us);
         let stream = self.stream_mut(tag);
         let (seen, new_run) = cursor_of(stream, run, stored, begin);
-        // A backlog is work that whoever wants it has to share out; less than what he says himself,
-        // since it is only copied.
+        // The user who asks for a backlog pays for it; less than for their own messages, since it
+        // is only copied.
         let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
         let key = stream.add(Subscriber::new((id, account), seen, now_us, may_stall));
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -503,10 +504,11 @@ impl Hub {
         (seen + 1, new_run)
     }
 
-    /// Tells the members of a room that somebody came.
+    /// Notifies the members of a room of a new one.
     fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
         let Some(key) = self.sessions[&id].sub_key(tag) else { return };
-        // On a host's server those who are notified of each other are so many that all of them are.
+        // On a host's server the number of those notified of each other is limited, so that all of
+        // them are.
         let may_watch = !self.rules.host || self.stream(tag).may_watch(self.sessions[&id].account);
         let stream = self.stream_mut(tag);
         let arrives = !std::mem::replace(&mut stream.subs[key].welcomed, true);
@@ -544,7 +546,7 @@ impl Hub {
             stored: self.is_stored(tag),
             members: stream.members,
             topic,
-            // Who does not listen has no use for its key.
+            // A session that does not listen has no use for its key.
             channel: stream.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
             room,
         }
@@ -592,7 +594,7 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Whether the name of a session may follow one room more.
+    /// Checks that the name of a session may follow one more room.
     fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let uid = session.peer.uid;

@@ -133,7 +133,7 @@ impl World {
     }
 }
 
-// ---- each refusal, by what became of the counter -------------------------------------------------
+// ---- each refusal, by what became of the counter ------------------------------------------------
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Became {
@@ -289,7 +289,7 @@ fn each_submit_gets_its_one_answer_whatever_is_refused() {
     }
 }
 
-// ---- a random world ------------------------------------------------------------------------------
+// ---- a random world -----------------------------------------------------------------------------
 
 const ROOMS: [(&str, bool); 3] = [("alpha", true), ("beta", true), ("memory", false)];
 
@@ -349,7 +349,7 @@ struct Model {
     instances: u8,
     /// Messages on disk.
     disk: Vec<Entry>,
-    /// Acknowledged texts.
+    /// Acknowledged texts, with their numbers.
     acknowledged: BTreeMap<String, u64>,
 }
 
@@ -580,9 +580,9 @@ proptest! {
     }
 }
 
-// ---- failed commits ------------------------------------------------------------------------------
+// ---- failed commits -----------------------------------------------------------------------------
 
-/// What a batch takes: numbers, bytes in flight, counters, figures.
+/// Returns all that a batch takes: numbers, bytes in flight, counters, figures.
 fn digest(world: &World, tag: StreamTag) -> String {
     let hub = &world.hub;
     let stream = hub.stream(tag);

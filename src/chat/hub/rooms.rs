@@ -1,4 +1,4 @@
-//! Rooms: who may be in them, who leads them, and what happens to whoever is removed.
+//! Rooms: their members, their operators, and the removal of members.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -37,7 +37,7 @@ const WHO_PER_REPLY: usize = 128;
 /// Names in the text of a refusal.
 const LEADERS_NAMED: usize = 5;
 
-/// How a room is to be.
+/// Settings of a new room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NewRoom {
     pub(super) history: bool,
@@ -53,7 +53,7 @@ impl NewRoom {
 impl Hub {
     // ---- who may -----------------------------------------------------------------------------
 
-    /// What was found out about a user before his session began.
+    /// Sets the rights of a user, found out before their session began.
     pub fn set_rights(&mut self, uid: u32, rights: Rights) {
         self.users.set_rights(uid, rights, |uid| self.sessions.has_user(uid));
     }
@@ -85,7 +85,7 @@ impl Hub {
 
     fn room_rules(&self, tag: StreamTag) -> Option<(&RoomName, u32, &RoomRules)> {
         match &self.stream(tag).topic {
-            // A deleted one is no room any more.
+            // A deleted one is not a room any longer.
             Topic::Room { name, creator_uid, rules, .. }
                 if self.directory.room(name) == Some(tag) =>
             {
@@ -95,13 +95,13 @@ impl Hub {
         }
     }
 
-    /// Whether a user leads a room: made it, was made an operator of it, or is one of the server.
+    /// Returns true if a user leads a room: as its creator, its operator, or one of the server.
     fn leads(&self, uid: u32, tag: StreamTag) -> bool {
         self.leads_by_its_rules(uid, tag)
             || (self.is_operator(uid) && self.room_rules(tag).is_some())
     }
 
-    /// Whether a user leads a room whatever he is on the server.
+    /// Returns true if a user leads a room apart from their role on the server.
     pub(super) fn leads_by_its_rules(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(name, creator, rules)| {
             let made = rules.has(uid, Role::Operator) && !rules.has(uid, Role::Banned);
@@ -114,8 +114,8 @@ impl Hub {
         })
     }
 
-    /// Whoever is let into a private room by an office of the server is told of in the room itself,
-    /// for good: also its members who are not here now see it.
+    /// Records in the room, permanently, that a role of the server let a user into a private room:
+    /// members who are not here now see it too.
     fn say_let_in(&mut self, now: Now, id: SessionId, uid: u32, tag: StreamTag) {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
@@ -128,7 +128,7 @@ impl Hub {
         self.number(now, tag, account, draft);
     }
 
-    /// Whether a room exists for a user.
+    /// Returns true if a room exists for a user.
     pub(super) fn exists_for(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             !rules.private || rules.admits(uid) || uid == creator || self.is_operator(uid)
@@ -140,7 +140,7 @@ impl Hub {
         self.directory.room(room).filter(|tag| self.exists_for(uid, *tag))
     }
 
-    /// The same, or why not.
+    /// Returns the tag of a room that exists for a user, or a refusal.
     pub(super) fn known_room(&self, uid: u32, room: &RoomName) -> Result<StreamTag, Refusal> {
         self.room_named(uid, room).map_or_else(|| no_room(room), Ok)
     }
@@ -150,7 +150,7 @@ impl Hub {
         self.directory.room_of_id(id).filter(|tag| self.exists_for(uid, *tag))
     }
 
-    /// Whether a user may be in a room and read it.
+    /// Checks that a user may be in a room and read it.
     pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, creator, rules)) = self.room_rules(tag) else {
             return refuse(RefusalCode::Absent, "there is no such room any more");
@@ -178,7 +178,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Whether the server's policy allows a user to be in rooms.
+    /// Checks that the server's policy allows a user to be in rooms.
     pub(super) fn may_join_rooms(&self, uid: u32) -> Result<(), Refusal> {
         let rights = self.rights_of(uid);
         if rights.join || rights.operator {
@@ -188,7 +188,7 @@ impl Hub {
         refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"))
     }
 
-    /// Whether a user may say something in a room.
+    /// Checks that a user may send to a room.
     pub(super) fn may_speak(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, _, rules)) = self.room_rules(tag) else {
             return refuse(RefusalCode::Absent, "there is no such room any more");
@@ -230,7 +230,7 @@ impl Hub {
         }
     }
 
-    /// Who could do what is refused.
+    /// Returns the names of users who could do what is refused.
     fn leaders(&self, tag: StreamTag) -> String {
         let Some((name, creator, rules)) = self.room_rules(tag) else { return String::new() };
         let operators: Vec<_> = rules
@@ -245,7 +245,7 @@ impl Hub {
         text + " or an operator of the server"
     }
 
-    /// What a user is called.
+    /// Returns the name of a user.
     pub(super) fn called(&self, uid: u32) -> UserName {
         self.user_name(uid).unwrap_or_else(|| UserName::of_uid(uid))
     }
@@ -281,7 +281,7 @@ impl Hub {
 
     /// Makes a room that does not exist for the user. Returns nothing if the name is not free: a
     /// room that is hidden from the user has it, or one that is still being deleted, and the user
-    /// is not told which.
+    /// does not learn which.
     fn new_room(
         &mut self,
         id: SessionId,
@@ -326,7 +326,7 @@ impl Hub {
         RoomId(hasher.finish())
     }
 
-    /// Whether a user may bring a room of this name into being, as far as he may know.
+    /// Checks that a user may create a room of this name, as far as they may know.
     pub(super) fn may_make(&self, uid: u32, room: &RoomName) -> Result<(), Refusal> {
         room.check_new().or_else(|e| refuse(RefusalCode::Input, e.to_string()))?;
         let rights = self.rights_of(uid);
@@ -344,16 +344,16 @@ impl Hub {
         self.may_make_rooms(uid)
     }
 
-    /// Whether a user who could say something in a room when he put it off still may: nobody shut
-    /// him out.
+    /// Returns true if a user who could send to a room when they scheduled a message still may:
+    /// they were not shut out.
     pub(super) fn still_speaks(&self, uid: u32, tag: StreamTag) -> bool {
         self.room_rules(tag).is_some_and(|(_, creator, rules)| {
             uid == creator || (rules.admits(uid) && !rules.has(uid, Role::Muted))
         })
     }
 
-    /// Whether what is announced to a room is not for everybody: it goes by session, to those who
-    /// are in it.
+    /// Returns true if an announcement to a room is not for all users: it goes by session, to those
+    /// who are in the room.
     pub(super) fn is_closed(&self, tag: StreamTag) -> bool {
         self.room_rules(tag).is_none_or(|(_, _, rules)| {
             rules.private
@@ -362,7 +362,7 @@ impl Hub {
         })
     }
 
-    /// Whether a user may make one more room: his share shrinks as others have theirs.
+    /// Checks that a user may make one more room: their share shrinks as others have theirs.
     fn may_make_rooms(&self, uid: u32) -> Result<(), Refusal> {
         self.looked_at(self.directory.rooms().len());
         let creators = self.directory.rooms().filter_map(|(_, tag)| self.room_rules(tag));
@@ -441,12 +441,12 @@ impl Hub {
         Reply::Rooms { rooms, more: rest.next().is_some() }
     }
 
-    /// Rooms that everybody may know of.
+    /// Number of rooms that all users may know of.
     pub(super) fn public_rooms(&self) -> usize {
         self.directory.rooms().filter(|(_, tag)| self.stream(*tag).is_public()).count()
     }
 
-    /// Rooms that a user may not read: what is found there is not for him.
+    /// Rooms that a user may not read: matches in them are left out for that user.
     pub(super) fn unreadable_rooms(&self, uid: u32) -> HashSet<RoomName> {
         self.looked_at(self.directory.rooms().len());
         let hidden = self.directory.rooms().filter(|(_, tag)| self.may_read(uid, *tag).is_err());
@@ -514,7 +514,7 @@ impl Hub {
         self.may_be_ruled(own, uid, tag, role, on)?;
         let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
         let lets_in = on && (role == Role::Invited || (role == Role::Operator && private));
-        // The invited user is told each time, and may read nothing for long.
+        // The invited user is notified each time, and may read nothing for long.
         let account = self.sessions[&id].account;
         if lets_in && !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
             let text = format!("too many invitations of {user}; try again in some seconds");
@@ -546,7 +546,7 @@ impl Hub {
         if changed && kept {
             self.commits.add(Record::Role { room: name.clone(), uid, role, on });
         }
-        // Whoever is shut out keeps no office.
+        // A user who is shut out is no longer an operator.
         let shuts_out = matches!((role, on), (Role::Banned, true) | (Role::Invited, false));
         if shuts_out {
             self.take_roles(&name, uid, tag);
@@ -577,7 +577,7 @@ impl Hub {
         }
     }
 
-    /// Creators and the server's operators stand above a room's rules; nobody shuts himself out.
+    /// Protects creators and the server's operators from a room's rules, and users from themselves.
     fn may_be_ruled(
         &self,
         own: u32,
@@ -601,7 +601,7 @@ impl Hub {
             let text = format!("{} made {name} and leads it always", self.called(uid));
             return refuse(RefusalCode::Denied, text);
         }
-        // Whoever let himself into a private room can be shown the door.
+        // An operator who entered a private room uninvited can be removed from it.
         if self.is_operator(uid) && matches!(role, Role::Banned | Role::Muted) {
             let text = format!("{} is an operator of the server", self.called(uid));
             return refuse(RefusalCode::Denied, text);
@@ -681,7 +681,7 @@ impl Hub {
         }
     }
 
-    /// Tells who is invited, and those who are there: they see who lets himself or others in.
+    /// Notifies the invited user and the members, who see by whom a user was let in.
     fn tell_invited(&mut self, id: SessionId, uid: u32, tag: StreamTag) {
         let Some(room) = self.room_rules(tag).map(|(name, ..)| name.clone()) else { return };
         let (user, by) = (self.called(uid), self.called(self.sessions[&id].peer.uid));
@@ -707,7 +707,7 @@ mod tests {
         for private in [false, true] {
             let mut scene = Scene::new(private);
             scene.request(ANN, role(SAM, Role::Invited, true)).unwrap();
-            // Taken back, it would be told again.
+            // Taken back, it would be sent again.
             drop(scene.request(ANN, role(SAM, Role::Invited, false)));
             let refusal = scene.request(ANN, role(SAM, Role::Invited, true)).unwrap_err();
             assert!(refusal.text.contains("too many invitations"), "{}", refusal.text);

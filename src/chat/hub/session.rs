@@ -34,7 +34,8 @@ impl Hub {
     /// Begins a session after its handshake.
     ///
     /// # Errors
-    /// A refusal if the server or the account has as many as it may, or for a new label with invisible characters.
+    /// Returns a refusal if the server or the account has as many as it may, or for a new label
+    /// with invisible characters.
     pub fn open(
         &mut self,
         now: Now,
@@ -93,8 +94,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends a session. Those who share a room with it are told why, and hear its last will if it
-    /// did not leave of its own accord.
+    /// Ends a session. Those who share a room with it get the reason, and its last will if it did
+    /// not leave of its own accord.
     pub fn close(&mut self, now: Now, id: SessionId, cause: EndCause) {
         self.charged(id, |hub| hub.close_now(now, id, cause));
     }
@@ -191,7 +192,7 @@ impl Hub {
         subs.filter_map(|(tag, _)| self.room_name(*tag)).collect()
     }
 
-    /// Whether a session is in all of these rooms.
+    /// Returns true if a session is in all of these rooms.
     #[must_use]
     pub fn is_in_all(&self, id: SessionId, rooms: &[RoomName]) -> bool {
         let of = self.rooms_of(id);
@@ -253,7 +254,7 @@ impl Hub {
         let own = self.sessions.get(&except).and_then(|session| session.sub_key(tag));
         self.stream_mut(tag).keep_membership(event, own);
         self.mark_dirty(tag);
-        // Whoever comes and goes pays for all who are told.
+        // The member who comes and goes pays for all who are notified.
         self.told(watchers);
     }
 
@@ -274,7 +275,7 @@ impl Hub {
         self.set_worker_responsive(id, !unresponsive);
     }
 
-    /// A deliberate act of whoever sits there: an own message, a key.
+    /// Records a deliberate act of the person at this session: a message, a key.
     pub(super) fn active(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         // The table shows whole seconds.
@@ -359,7 +360,7 @@ impl Hub {
     fn row(&self, id: SessionId) -> Option<Row> {
         let session = self.sessions.get(&id)?;
         let rooms = session.subs.iter().filter_map(|(tag, _)| match &self.stream(*tag).topic {
-            // Everybody reads the table.
+            // The table is public.
             Topic::Room { name, rules, .. } => (!rules.private).then(|| name.clone()),
             Topic::Announcements | Topic::Conversation { .. } => None,
         });
@@ -571,7 +572,7 @@ mod tests {
         let taken = [70, 71, 72].map(|uid| open_all(&mut scene, uid, u64::from(uid) * 1_000));
         assert_eq!(taken, [20, 6, 3], "half of it, and less and less of the rest");
         assert!(open_all(&mut scene, 73, 73_000) > 0);
-        // However little there is, a free place is for whoever has none.
+        // However little there is, a free place goes to a user without one.
         let mut scene = Scene::with_rules(false, |rules| rules.sessions_max = USERS.len() + 1);
         assert_eq!(open_all(&mut scene, 70, 70_000), 1);
     }

@@ -21,7 +21,7 @@ use crate::{
     limits::{AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN},
 };
 
-/// Which conversations of its user a session follows.
+/// Conversations of its user that a session follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Directs {
     None,
@@ -30,7 +30,7 @@ pub(super) enum Directs {
 }
 
 impl Directs {
-    /// Whether what a user says directly is taken.
+    /// Returns true if direct messages of a user are taken.
     pub(super) fn take_from(&self, uid: u32) -> bool {
         match self {
             Self::None => false,
@@ -62,7 +62,7 @@ pub(super) struct Session {
     /// Streams it listens to, with the key of its cursor there.
     pub(super) subs: Vec<(StreamTag, usize)>,
     pub(super) directs: Directs,
-    /// Where the next pull begins, so that no stream starves the others.
+    /// Stream with which the next pull begins, so that none starves the others.
     pub(super) pull_from: usize,
     pub(super) woken: bool,
     /// Why nothing is read from it at present.
@@ -73,9 +73,9 @@ pub(super) struct Session {
     pub(super) comes_back: bool,
     /// Retained announcements that it was given.
     pub(super) retained_given: BTreeSet<u64>,
-    /// What is said for it if it ends without a good-bye.
+    /// Text that is sent for it if it ends without a good-bye.
     pub(super) will: Option<Text>,
-    /// When it was last told that its user sends too much.
+    /// Time of the last notice that its user sends too much, microseconds.
     pub(super) slowed_told_us: u64,
     pub(super) since_wall_us: i64,
     pub(super) active_us: u64,
@@ -259,7 +259,7 @@ impl Sessions {
         !self.late_rows.is_empty()
     }
 
-    /// Writes rows that change from now on over several turns, if so many sessions change: a row
+    /// Writes rows that change from now on over several turns, if `sessions` sessions change: a row
     /// has all rooms of a session.
     pub(super) fn set_late(&mut self, sessions: usize) {
         self.is_late = sessions > LATE_ROWS_PER_TURN;

@@ -1,5 +1,5 @@
-//! A stranger is told of what is hidden from them what is told of what never was, byte for byte:
-//! every request and submit, by every way to name a thing.
+//! A stranger gets the same answers about hidden things as about things that never were, byte for
+//! byte: every request and submit, by every way to name a thing.
 
 use super::{
     Action,
@@ -63,7 +63,7 @@ fn furnish(scene: &mut Scene, name: &str, counter: u64) -> Thing {
     Thing { room: room(name), tag, id, notice, scheduled, seq: 1 }
 }
 
-/// The users to whom nothing may be told.
+/// The users to whom nothing may be revealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stranger {
     Plain,
@@ -73,7 +73,7 @@ enum Stranger {
     Full,
     /// Has used the quota of the history.
     OverQuota,
-    /// Was in the rooms, and is not any more.
+    /// Was in the rooms, and no longer is.
     Removed,
 }
 
@@ -302,7 +302,7 @@ fn told(stranger: Stranger, at: usize, ask: impl Fn(&mut Scene, &Thing) -> Strin
     of(told, &things[at])
 }
 
-/// Compares what is told of each thing with what is told of one that never was.
+/// Compares the answers about each thing with those about one that never was.
 fn compare(
     wrong: &mut Vec<String>,
     what: &str,

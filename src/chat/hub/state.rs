@@ -90,20 +90,20 @@ impl Hub {
         }
     }
 
-    /// What is to be done now, in order. Empty it after each call.
+    /// Returns the actions to do now, in order. Empty it after each call.
     pub fn actions(&mut self) -> std::vec::Drain<'_, Action> {
         // The table shows a member before the member learns that it is one.
         self.tell_rows();
         self.out.drain()
     }
 
-    /// Whether there is anything to do.
+    /// Returns true if there is anything to do.
     #[must_use]
     pub fn has_actions(&self) -> bool {
         self.out.len() > 0 || self.sessions.has_changed_rows()
     }
 
-    /// Ends a turn: what arrived in it is stored, published and told, as much at a time as can be.
+    /// Ends a turn: stores, publishes and reports what arrived in it, as much at a time as can be.
     pub fn end_turn(&mut self, now: Now) {
         self.accounts.next_turn(now.mono_us);
         self.clock.turn = now;
@@ -149,7 +149,7 @@ impl Hub {
         self.end_turn(now);
     }
 
-    /// How long the shell may sleep before the next [`Hub::tick`], milliseconds.
+    /// Returns the time that the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
         if self.streams.iter().any(|stream| stream.blocked_since_us.is_some()) {
@@ -162,7 +162,8 @@ impl Hub {
         }
     }
 
-    /// Whether something was put off to the next turn, so that others have their part of this one.
+    /// Returns true if something was put off to the next turn, so that others have their part of
+    /// this one.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.sessions.has_late_rows() || !self.kicks.is_empty()
@@ -198,7 +199,7 @@ impl Hub {
         self.directory.room(room)
     }
 
-    /// Whether it was looked up lately who has a name; if not, the shell should do that first.
+    /// Returns true if a name was looked up lately; if not, the shell should do that first.
     #[must_use]
     pub fn knows_user(&self, user: &UserName) -> bool {
         self.users.is_answered(self.clock.turn.mono_us, user)
@@ -249,13 +250,13 @@ impl Hub {
         self.users.name(self.clock.turn.mono_us, uid).cloned()
     }
 
-    /// How many things wait to be done.
+    /// Returns the number of actions that wait.
     #[must_use]
     pub fn action_count(&self) -> usize {
         self.out.len()
     }
 
-    /// Whether a session waits until its stream or account has room again.
+    /// Returns true if a session waits until its stream or account has room again.
     #[must_use]
     pub fn is_paused(&self, id: SessionId) -> bool {
         self.sessions.get(&id).is_some_and(|s| s.waits.is_some())
@@ -271,7 +272,7 @@ impl Hub {
         session.waits.is_some()
     }
 
-    /// Whether a submit of this session has to wait; the shell reads on after
+    /// Returns true if a submit of this session has to wait; the shell reads on after
     /// [`Action::Resume`].
     pub fn must_wait(&mut self, now: Now, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
@@ -307,20 +308,21 @@ impl Hub {
         self.sessions.of_user(uid)
     }
 
-    /// Whether more of what a session sends may be taken in this turn: each account has its share.
+    /// Returns true if more of what a session sends may be taken in this turn: each account has its
+    /// share.
     pub fn has_credit(&mut self, id: SessionId) -> bool {
         self.credit_left(id) > 0
     }
 
-    /// Returns the bytes that may be taken from a session in this turn. What is no session pays
+    /// Returns the bytes that may be taken from a session in this turn. An unknown session pays
     /// nothing.
     pub fn credit_left(&mut self, id: SessionId) -> usize {
         let Some(session) = self.sessions.get(&id) else { return usize::MAX };
         self.accounts.credit_left(session.account)
     }
 
-    /// Does what a session asked for, and charges its account with all that this caused: what was
-    /// told to whomever, what is to be stored, which rows changed, and what was looked at.
+    /// Does what a session asked for, and charges its account with all that this caused: notices to
+    /// any session, records to store, changed rows, and things looked at.
     pub(super) fn charged<T>(&mut self, id: SessionId, act: impl FnOnce(&mut Self) -> T) -> T {
         let account = self.sessions.get(&id).map(|session| session.account);
         let (before, records_before) = (self.caused_bytes(), self.commits.records().len());
@@ -343,15 +345,15 @@ impl Hub {
         result
     }
 
-    /// What was caused since the server began, in the bytes that it costs of a turn. It only rises
-    /// while a request is answered.
+    /// Returns the costs caused since the server began, in bytes of a turn. They only rise while a
+    /// request is answered.
     pub(super) fn caused_bytes(&self) -> usize {
         self.out.caused_bytes()
             + self.sessions.unwritten_rows() * limits::ROW_COST_BYTES
             + self.commits.records().len() * limits::RECORD_COST_BYTES
     }
 
-    /// Counts sessions that will be told something in a later turn.
+    /// Counts sessions that will be notified in a later turn.
     pub(super) fn told(&self, sessions: usize) {
         self.looked_at(sessions * (limits::TOLD_COST_BYTES / limits::LOOK_COST_BYTES));
     }
@@ -454,7 +456,7 @@ impl Hub {
         }
     }
 
-    /// A broadcast channel was opened, or could not be (any more).
+    /// Handles a broadcast channel that was opened, or could not be, or no longer can.
     pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
         // The room may have been deleted before the channel was open.
         let Some(stream) = self.streams.get_mut(tag) else { return };
@@ -473,7 +475,8 @@ impl Hub {
         self.wake_pulling(tag);
     }
 
-    /// A stream's channel has no key any more: it goes by session, until nobody listens to it.
+    /// Handles the loss of a stream's channel key: the stream goes by session until no session
+    /// listens to it.
     pub fn channel_lost(&mut self, tag: StreamTag) {
         self.channel_opened(tag, None);
         if let Some(stream) = self.streams.get_mut(tag) {
@@ -481,7 +484,7 @@ impl Hub {
         }
     }
 
-    /// A stream's channel has another key: its members are told, by session, before anything else.
+    /// Sets a new key of a stream's channel: its members get it, by session, before anything else.
     pub fn channel_key(&mut self, tag: StreamTag, key: ChannelKey) {
         let channel = self.streams.get_mut(tag).and_then(|stream| stream.channel.as_mut());
         if let Some(channel) = channel {

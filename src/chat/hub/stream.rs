@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// What a stream is.
+/// Kind of a stream, with its properties.
 #[derive(Debug)]
 pub(super) enum Topic {
     Announcements,
@@ -53,7 +53,8 @@ pub(super) enum Topic {
     },
 }
 
-/// Whether a member that has acknowledged so much is one of the last, by bytes and by charge.
+/// Returns true, by bytes and by charge, if a member that has acknowledged this flow is one of the
+/// last.
 fn holds(by_broadcast: bool, acked: Flow, floor: Flow) -> [bool; 2] {
     [acked.bytes <= floor.bytes, by_broadcast && acked.charge <= floor.charge]
 }
@@ -65,7 +66,7 @@ pub(super) struct Stream {
     /// Rises with each stream of the boot.
     pub(super) made: u64,
     pub(super) topic: Topic,
-    /// The same, good for ever.
+    /// Storage key of this stream; valid across restarts.
     pub(super) key: Arc<StreamKey>,
     pub(super) backlog: Backlog,
     /// Oldest number that the store has, where messages are stored.
@@ -78,7 +79,7 @@ pub(super) struct Stream {
     pub(super) numbered: u64,
     /// Numbered, not committed yet (only streams that are stored).
     pub(super) uncommitted: VecDeque<Pending>,
-    /// How many of those are with the store now.
+    /// Number of those that are with the store now.
     pub(super) committing: usize,
     /// Committed (or not to be stored), not published yet.
     pub(super) ready: VecDeque<Pending>,
@@ -97,7 +98,7 @@ pub(super) struct Stream {
     /// When members that are served by session were last looked at for stalls.
     pub(super) stalls_looked_us: u64,
     pub(super) dirty: bool,
-    /// Begin of the present burst: of what is older than a heads' period, everything was told.
+    /// Begin of the present burst: all that is older than a heads' period was reported.
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
     /// Messages that went by session on purpose: no loss of the channel's.
@@ -107,8 +108,8 @@ pub(super) struct Stream {
     /// Charge of the body that did not fit then: what is ready only grows.
     pub(super) blocked_charge: usize,
     floor: Flow,
-    /// Members that stand there, by bytes and by charge: until the last of them has gone on, the
-    /// window is as shut as it was.
+    /// Number of members at that flow, by bytes and by charge: until the last of them has gone on,
+    /// the window is as shut as it was.
     holders: [usize; 2],
     window_charge: u64,
     /// Joins and leaves, for those who want to know; numbered by `membership_next`.
@@ -246,7 +247,7 @@ impl Stream {
         Self::new(tag, topic, 0, backlog_bytes_max.min(CONVERSATION_BACKLOG_BYTES_MAX))
     }
 
-    /// Whether what is said here may go on the broadcast channel.
+    /// Returns true if the stream's messages may go on the broadcast channel.
     pub(super) fn is_public(&self) -> bool {
         match &self.topic {
             Topic::Announcements => true,
@@ -255,7 +256,7 @@ impl Stream {
         }
     }
 
-    /// Whether its messages are committed before they are published.
+    /// Returns true if its messages are committed before they are published.
     pub(super) fn is_committed(&self, store: bool) -> bool {
         store
             && !planted(Fault::AckWithoutCommit)
@@ -265,7 +266,7 @@ impl Stream {
             }
     }
 
-    /// Whether a timer has to look at it soon.
+    /// Returns true if a timer has to look at it soon.
     pub(super) fn needs_watching(&self) -> bool {
         let head = self.backlog.head();
         self.blocked_since_us.is_some()
@@ -290,7 +291,7 @@ impl Stream {
         self.subs.iter().filter(|(_, s)| deaf(s)).count()
     }
 
-    /// Adds a member; its cursor stands at `sub.acked`.
+    /// Adds a member; its cursor is at `sub.acked`.
     pub(super) fn add(&mut self, mut sub: Subscriber) -> usize {
         // A backlog that it asked for is not in flight to it: it must not shut the window.
         sub.acked_flow = self.backlog.flow();
@@ -331,8 +332,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more body of this charge may be in flight. Only what members acknowledged, or
-    /// the leaving of a member from the window, opens it; no timer does.
+    /// Returns true if one more body of this charge may be in flight. Only what members
+    /// acknowledged, or the leaving of a member from the window, opens it; no timer does.
     pub(super) fn window_is_open(&mut self, charge: usize) -> bool {
         if self.fits(charge) || planted(Fault::WindowIgnored) {
             return true;
@@ -349,8 +350,8 @@ impl Stream {
         charge_fits && bytes_out < self.session_window()
     }
 
-    /// Bytes that may be in flight: never so much that the backlog drops what is not acknowledged
-    /// by a member that does not lag.
+    /// Returns the bytes that may be in flight: never more than the backlog can hold without
+    /// dropping what a member that does not lag has not acknowledged.
     fn session_window(&self) -> u64 {
         SESSION_WINDOW_BYTES.min(self.backlog.bytes_max() / 2) as u64
     }
@@ -379,8 +380,8 @@ impl Stream {
         }
     }
 
-    /// A member that stood at this flow has gone on; whether the window may be wider now. (What
-    /// else opens it is found at the next tick.)
+    /// Records that a member at this flow has gone on. Returns true if the window may be wider now.
+    /// (What else opens it is found at the next tick.)
     pub(super) fn went_on(&mut self, by_broadcast: bool, from: Flow) -> bool {
         let mut last = false;
         for (held, holders) in
@@ -417,8 +418,8 @@ impl Stream {
         }
     }
 
-    /// A member of the window counts no longer. What was measured stays: it is measured anew once
-    /// it keeps the window shut.
+    /// Stops counting a member of the window. What was measured stays: it is measured again once it
+    /// keeps the window shut.
     fn release(&mut self, key: usize, counts: [bool; 2]) {
         let sub = &self.subs[key];
         let holds = holds(sub.is_broadcast(), sub.acked_flow, self.floor);
@@ -436,19 +437,19 @@ impl Stream {
         self.subs[key].window.is_in = false;
     }
 
-    /// Whether a member has not acknowledged everything.
+    /// Returns true if a member has not acknowledged everything.
     pub(super) fn owes(&self, sub: &Subscriber) -> bool {
         sub.window.is_in && self.backlog.flow().bytes > sub.acked_flow.bytes
     }
 
-    /// Whether a member owes more than it may keep to itself until its next report is due.
+    /// Returns true if a member owes more than it may keep to itself until its next report is due.
     pub(super) fn owes_much(&self, sub: &Subscriber) -> bool {
         let flow = self.backlog.flow();
         flow.bytes - sub.acked_flow.bytes > REPORT_BYTES as u64
             || flow.charge - sub.acked_flow.charge > REPORT_BYTES as u64
     }
 
-    /// Whether a member alone would keep the window shut now.
+    /// Returns true if a member alone would keep the window shut now.
     pub(super) fn shuts_window(&self, sub: &Subscriber) -> bool {
         let flow = self.backlog.flow();
         let bytes = flow.bytes - sub.acked_flow.bytes;
@@ -465,8 +466,8 @@ impl Stream {
         }
     }
 
-    /// Whether one more session of an account may be notified of joins and leaves: the accounts
-    /// share that.
+    /// Returns true if one more session of an account may be notified of joins and leaves: the
+    /// accounts share that.
     pub(super) fn may_watch(&self, account: AccountId) -> bool {
         let accounts = self.watching.iter().map(|key| (self.subs[*key].account, 1));
         let holding = Holding::of(account, accounts);
@@ -480,7 +481,7 @@ impl Stream {
     }
 
     /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end
-    /// of the turn. `own`: the member that did it is not told.
+    /// of the turn. `own`: the member that did it is not notified.
     pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
         if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
             self.membership.pop_front();
@@ -492,7 +493,7 @@ impl Stream {
             && let Some(told) = &mut sub.membership
             && *told + 1 == self.membership_next
         {
-            // Its own arrival is no news to it.
+            // It knows of its own arrival.
             *told = self.membership_next;
         }
     }
@@ -513,8 +514,8 @@ impl Stream {
     }
 }
 
-/// How a member of this run asks to go on, as a cursor: the last number it has, whether the run is
-/// another one.
+/// Returns a member's request to go on as a cursor: the last number it has, and whether it is of
+/// another boot.
 pub(super) fn cursor_of(
     stream: &Stream,
     run: RunId,

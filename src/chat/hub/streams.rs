@@ -22,8 +22,8 @@ const IDS: usize = u32::MAX as usize;
 /// names nothing, so whatever still carries it (a submit, a fetch, an acknowledgment to repeat)
 /// can't reach another stream.
 ///
-/// Ids are the numbers from 1 on in an order that nobody outside can tell: an id says nothing of
-/// how many streams others have, and none can be guessed.
+/// Ids are the numbers from 1 on in an order that is secret: an id says nothing of how many streams
+/// others have, and none can be guessed.
 #[derive(Debug)]
 pub(super) struct Streams {
     by_tag: FxHashMap<StreamTag, Stream>,

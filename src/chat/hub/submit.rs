@@ -124,7 +124,7 @@ impl Hub {
             let spelled = Event::Spelled(name.clone());
             self.send(id, spelled);
         }
-        // The lines share one text: no more of it is kept than is charged for.
+        // The lines share one text: only as much of it is kept as is charged for.
         let all: String = new.iter().map(|(_, line)| line.text).collect();
         let all: Arc<str> = all.into();
         let to_store = self.stream(tag).is_committed(self.rules.store);
@@ -168,7 +168,8 @@ impl Hub {
         self.hold_back(id, tag);
     }
 
-    /// Whether what a user says in a stream may be stored: his part of the history is bounded.
+    /// Checks that a user's messages in a stream may be stored: their part of the history is
+    /// bounded.
     pub(super) fn may_store(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         match self.stream(tag).is_committed(self.rules.store) {
             true => self.has_history_left(uid),
@@ -186,8 +187,8 @@ impl Hub {
         Err(Refusal::new(RefusalCode::Failed, text))
     }
 
-    /// Where the new lines of a submit go, if the session may submit there; none: a room or
-    /// conversation that its first message creates.
+    /// Returns the destination of a submit's new lines, if the session may submit there; none: a
+    /// room or conversation that its first message creates.
     fn destination(
         &mut self,
         id: SessionId,
@@ -238,7 +239,7 @@ impl Hub {
         if self.rules.store { self.has_history_left(uid) } else { Ok(()) }.map(|()| None)
     }
 
-    /// Whether what is numbered in a destination outlives the boot.
+    /// Returns true if the numbers in a destination outlive the boot.
     fn is_persistent(&self, uid: u32, to: &SubmitTo) -> bool {
         let tag = match to {
             SubmitTo::Room(room) => self.room_named(uid, room),
@@ -355,7 +356,7 @@ impl Hub {
         self.stream(tag).members - u32::from(is_member)
     }
 
-    /// Whether ids of a stream outlive the run.
+    /// Returns true if ids of a stream outlive the boot.
     pub(super) fn is_stored(&self, tag: StreamTag) -> bool {
         self.rules.persistent && self.stream(tag).is_committed(self.rules.store)
     }
@@ -365,7 +366,7 @@ impl Hub {
     }
 }
 
-/// What was added to a stream.
+/// Result of an addition to a stream.
 #[derive(Default, Clone, Copy)]
 struct Added {
     messages: usize,
@@ -384,7 +385,7 @@ fn no_such_stream() -> Refusal {
 }
 
 impl Entry {
-    /// The same, to be encoded.
+    /// Returns the message for encoding.
     #[must_use]
     pub fn draft(&self) -> Draft<'_> {
         Draft {

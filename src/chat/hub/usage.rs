@@ -1,4 +1,4 @@
-//! What users caused, for `status`.
+//! Usage of users, for `status`.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::USAGE_HALVES_MS;
 
-/// What one user caused.
+/// Work that one user caused.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// User id.
+    /// Kernel's id of the user.
     pub uid: u32,
-    /// Sessions now.
+    /// Number of sessions now.
     pub sessions: u64,
     /// Messages in this run of the server.
     pub messages: u64,
@@ -27,7 +27,7 @@ pub struct Usage {
     pub recent: u64,
 }
 
-/// What all users caused. See the head of this file.
+/// Work that all users caused. See the head of this file.
 #[derive(Debug, Default)]
 pub(super) struct UsageTable {
     by_user: FxHashMap<u32, Usage>,

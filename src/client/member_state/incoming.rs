@@ -28,8 +28,8 @@ impl MemberState {
     /// Takes bytes of the session, whole frames or not.
     ///
     /// # Errors
-    /// If they are not the server's frames, or the server ends the session: [`MemberState::end`] is
-    /// due.
+    /// Returns an error if they are not the server's frames, or the server ends the session:
+    /// [`MemberState::end`] is due.
     pub fn take_bytes(&mut self, now: Now, mut bytes: &[u8]) -> Result<(), LinkError> {
         self.wall_us = now.wall_us;
         if !self.partial.is_empty() {
@@ -193,7 +193,7 @@ impl MemberState {
         }
     }
 
-    /// Follows a room by its name that is in no history any more: what was said there is lost.
+    /// Follows a room by its name that is in no history any longer: its messages are lost.
     pub(super) fn join_anew(&mut self, room: RoomName) {
         let stream = StreamName::Room(room.clone());
         self.streams.forget_earlier(&stream);

@@ -193,7 +193,7 @@ fn texts_go_to_the_room_they_were_written_in() {
     submits(&mut state);
     state.say(to.clone(), None, "one".to_owned());
     assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
-    // Written while there is no session.
+    // Written while the member has no session.
     state.end("lost");
     state.say(to.clone(), None, "two".to_owned());
     state.begin(&Welcome { run: RunId(2), ..welcome() });

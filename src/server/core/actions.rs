@@ -140,7 +140,7 @@ impl Inner {
         match channel.new_key(tag.0) {
             Ok(key) => self.hub.channel_key(tag, key),
             Err(e) => {
-                // Nothing can be sealed any more: it goes by session.
+                // Nothing can be sealed any longer: it goes by session.
                 core.log.warn(&format!("no key for a broadcast group: {e}"));
                 self.hub.channel_lost(tag);
             }

@@ -502,7 +502,7 @@ fn nobody_answers_under_name_after_name() {
         done: Vec::new(),
     };
     assert!(room.request(2, Request::Answer(other)).is_err());
-    // Of a queue that nobody has answered for, and nobody is left to, nothing is kept.
+    // Nothing is kept of a queue that has not answered and has no worker left.
     room.ask(false);
     assert_eq!(room.offers().len(), 1);
     room.close(2, EndCause::Quit);
@@ -686,7 +686,7 @@ fn who_says_that_he_has_nothing_to_say_is_done() {
     assert_eq!(room.offers(), [(2, next, 0)]);
 }
 
-// ---- wake-ups ------------------------------------------------------------------------------------
+// ---- wake-ups -----------------------------------------------------------------------------------
 
 #[test]
 fn stopped_worker_gets_a_waiting_job_when_it_answers() {
@@ -757,7 +757,7 @@ fn idle_worker_is_preferred_to_one_with_a_dead_job() {
     assert_eq!(room.offers(), [(4, second, 0)]);
 }
 
-// ---- commits -------------------------------------------------------------------------------------
+// ---- commits ------------------------------------------------------------------------------------
 
 fn stored_room(sessions: u64) -> Room {
     Room::with(Rules { store: true, persistent: true, ..rules() }, sessions)
