@@ -13,15 +13,19 @@ mod frame;
 mod hangul;
 mod kept;
 mod keys;
+mod links;
 mod model;
 mod nearest;
 mod outside;
 mod paint;
+mod paragraph;
+mod scripts;
 mod scrollback;
 pub(crate) mod slash;
 mod terminal;
-mod text;
 mod view;
+mod width;
+mod wrap;
 
 use std::{
     collections::HashMap,
@@ -44,7 +48,7 @@ use self::{
 pub(crate) use self::{
     keys::default_help as default_keys,
     terminal::{columns, restore},
-    text::cut,
+    width::cut,
 };
 use crate::{
     chat::{

@@ -32,13 +32,17 @@ const PURE: &[&str] = &[
     "tui/frame.rs",
     "tui/hangul.rs",
     "tui/keys.rs",
+    "tui/links.rs",
     "tui/model/",
     "tui/nearest.rs",
     "tui/paint.rs",
+    "tui/paragraph.rs",
+    "tui/scripts.rs",
     "tui/scrollback.rs",
     "tui/slash/",
-    "tui/text.rs",
     "tui/view/",
+    "tui/width.rs",
+    "tui/wrap.rs",
 ];
 const IMPURE_WORDS: &[&str] = &[
     "std::net",
@@ -57,7 +61,7 @@ const IMPURE_WORDS: &[&str] = &[
 /// Outside crates with the folders and files that may name them, so that each can be replaced there.
 const HOMES: &[(&str, &[&str])] = &[
     ("bincode", &["wire/control.rs"]),
-    ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/text.rs"]),
+    ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/paragraph.rs"]),
     ("clap", &["command/args/", "command/manual/"]),
     ("clap_complete", &["command/manual/completion.rs"]),
     ("clap_mangen", &["command/manual/page.rs", "command/manual/topics.rs"]),
@@ -69,7 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("interprocess", &["os/"]),
     ("jiff", &["config/screen.rs", "server/log.rs", "tui/", "command/"]),
     ("libc", &["os/"]),
-    ("linkify", &["tui/text.rs"]),
+    ("linkify", &["tui/links.rs"]),
     ("memmap2", &["os/"]),
     ("nix", &["os/"]),
     ("nucleo_matcher", &["tui/complete.rs"]),

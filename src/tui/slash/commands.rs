@@ -1,7 +1,7 @@
 //! The commands by name: help, completion, and what was meant by one that there is none of.
 
 use super::begin;
-use crate::tui::{hangul, nearest::nearest, text::entry};
+use crate::tui::{hangul, nearest::nearest, wrap::entry};
 
 /// What stands first behind a command, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

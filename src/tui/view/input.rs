@@ -7,7 +7,7 @@ use crate::tui::{
     frame::Row,
     model::{Mode, Model},
     paint::Role,
-    text,
+    width,
 };
 
 /// Columns below which there is no prompt.
@@ -46,7 +46,7 @@ pub(super) fn rows(model: &Model, height: usize) -> (Vec<Row>, Option<(usize, us
     let paint = &model.options.look.paint;
     // A command may still be typed.
     if is_read_only(model) && model.editor.is_empty() {
-        let text = text::cut("(read only)", model.columns);
+        let text = width::cut("(read only)", model.columns);
         return (vec![Row::of(text, paint.style(Role::Dim))], None);
     }
     let (prompt, editor) = field(model);

@@ -12,8 +12,9 @@ use crate::{
         frame::Row,
         model::{Look, Pending, Room},
         paint::Role,
+        paragraph,
         scrollback::{Line, Note, NoteKind, Said},
-        slash, text,
+        slash, width, wrap,
     },
 };
 
@@ -114,14 +115,14 @@ pub(super) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
 
 fn centred(text: &str, style: Style, columns: usize) -> Row {
     let text = format!("── {} ──", shown(text, false));
-    let text = text::cut(&text, columns);
-    let blank = (columns - text::width(&text)) / 2;
+    let text = width::cut(&text, columns);
+    let blank = (columns - width::width(&text)) / 2;
     Row::of(" ".repeat(blank) + &text, style)
 }
 
 fn marker_row(look: &Look, columns: usize) -> Row {
-    let mut text = text::cut("── unread ", columns).into_owned();
-    let rest = columns - text::width(&text);
+    let mut text = width::cut("── unread ", columns).into_owned();
+    let rest = columns - width::width(&text);
     text.push_str(&"─".repeat(rest));
     Row::of(text, look.paint.style(Role::Marker))
 }
@@ -195,12 +196,12 @@ impl Shape {
         }
         if self.time > 0 {
             let time = at.map_or(Cow::Borrowed("…"), |at| time(look, at).into());
-            row.push(text::filled(&time, self.time), look.paint.style(Role::Time));
+            row.push(width::filled(&time, self.time), look.paint.style(Role::Time));
             row.push(" ", Style::default());
         }
         if self.names > 0 {
-            let name = text::cut(name, self.names);
-            row.push(" ".repeat(self.names - text::width(&name)), Style::default());
+            let name = width::cut(name, self.names);
+            row.push(" ".repeat(self.names - width::width(&name)), Style::default());
             row.push(name, style);
             row.push(" ", Style::default());
         } else if !name.is_empty() {
@@ -211,7 +212,7 @@ impl Shape {
     }
 
     fn inline_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        text::cut(name, INLINE_NAME_COLUMNS.min(self.columns / 3).max(1))
+        width::cut(name, INLINE_NAME_COLUMNS.min(self.columns / 3).max(1))
     }
 
     /// Columns of the first row of a text behind a lead, and of those after it.
@@ -262,7 +263,7 @@ fn time(look: &Look, wall_us: i64) -> String {
 /// Columns of times: those of a late one, since `9:05` should not move what stands behind it.
 fn time_columns(look: &Look) -> usize {
     const LATE_US: i64 = 1_795_388_338_000_000;
-    text::width(&time(look, LATE_US))
+    width::width(&time(look, LATE_US))
 }
 
 // Messages.
@@ -330,7 +331,7 @@ fn spoken_rows(look: &Look, shape: &Shape, said: &Spoken<'_>, at: Option<i64>) -
 
 fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) -> Vec<Row> {
     let style = |role| look.paint.style(role);
-    let text_look = text::Look {
+    let text_look = paragraph::Look {
         base,
         link: base.patch(style(Role::Link)),
         mention: base.patch(style(Role::Mention)),
@@ -338,7 +339,7 @@ fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) ->
         user: &look.user,
         words: &look.words,
     };
-    let mut rows = text::rows(safe, first, rest, &text_look);
+    let mut rows = paragraph::rows(safe, first, rest, &text_look);
     if !look.links {
         rows.iter_mut().flat_map(|row| &mut row.spans).for_each(|span| span.link = None);
     }
@@ -347,10 +348,10 @@ fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) ->
 
 /// Puts a word behind the last row, or below it if it does not fit.
 fn push_tail(rows: &mut Vec<Row>, tail: &str, style: Style, (columns, rest): (usize, usize)) {
-    let wide = text::width(tail);
+    let wide = width::width(tail);
     match rows.last_mut() {
         Some(last) if last.width() + wide <= columns => last.push(tail, style),
-        _ => rows.push(Row::of(text::cut(tail.trim_start(), rest), style)),
+        _ => rows.push(Row::of(width::cut(tail.trim_start(), rest), style)),
     }
 }
 
@@ -371,7 +372,7 @@ fn reply_row(look: &Look, shape: &Shape, room: &Room, seq: u64) -> Row {
         None => format!("┌ message {seq}"),
     };
     let mut row = Row::of(" ".repeat(shape.indent), Style::default());
-    row.push(text::cut(&text, shape.columns - shape.indent), dim(look));
+    row.push(width::cut(&text, shape.columns - shape.indent), dim(look));
     row
 }
 
@@ -407,8 +408,8 @@ fn note_rows(look: &Look, shape: &Shape, note: &Note) -> Vec<Row> {
 fn gap_rows(look: &Look, safe: &str, columns: usize) -> Vec<Row> {
     let style = look.paint.style(Role::Error);
     let text = format!("── {safe} ──");
-    let rows = text::wrap(&text, columns, columns);
-    rows.into_iter().map(|range| Row::of(text::cut(&text[range], columns), style)).collect()
+    let rows = wrap::wrap(&text, columns, columns);
+    rows.into_iter().map(|range| Row::of(width::cut(&text[range], columns), style)).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::{
     frame::{Frame, Row},
     model::{Mode, Model, Panel},
     scrollback::Place,
-    text,
+    width,
 };
 use crate::{
     chat::text::shown,
@@ -227,9 +227,9 @@ fn fit(mut row: Row, columns: usize) -> Row {
     let mut left = columns;
     for at in 0..row.spans.len() {
         let span = &mut row.spans[at];
-        let wide = text::width(&span.text);
+        let wide = width::width(&span.text);
         if wide > left {
-            span.text = text::cut(&span.text, left).into_owned();
+            span.text = width::cut(&span.text, left).into_owned();
             row.spans.truncate(at + 1);
             break;
         }
@@ -240,7 +240,7 @@ fn fit(mut row: Row, columns: usize) -> Row {
 
 /// Fills a row with blanks.
 fn pad(row: &mut Row, columns: usize) {
-    let wide: usize = row.spans.iter().map(|span| text::width(&span.text)).sum();
+    let wide: usize = row.spans.iter().map(|span| width::width(&span.text)).sum();
     if wide < columns {
         row.push(" ".repeat(columns - wide), Style::default());
     }
@@ -259,7 +259,7 @@ fn one_line(written: &str, columns: usize) -> String {
     let end = written.floor_char_boundary(ONE_LINE_BYTES.max(4 * columns));
     let words: Vec<_> = written[..end].split_whitespace().collect();
     let line = words.join(" ");
-    text::cut(&shown(&line, false), columns).into_owned()
+    width::cut(&shown(&line, false), columns).into_owned()
 }
 
 /// A name of somebody else's making.

@@ -227,7 +227,7 @@ fn a_screen_of_200_by_60() {
     for (row, room, member) in
         [(2, "2 회의 @2 10", "members 3"), (3, "1 dev", "ann"), (4, "3 @ann", "bob away: 점심")]
     {
-        let blank = members - text::width(room);
+        let blank = members - width::width(room);
         assert_eq!(rows[row], format!("{room}{:blank$}{member}", ""));
     }
     let blank = rooms;
