@@ -3,6 +3,7 @@
 
 use super::{Loading, Model, Room, Session, When};
 use crate::tui::{
+    lines,
     scrollback::{Line, Place},
     view,
 };
@@ -32,7 +33,7 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn of(&self, index: usize) -> usize {
-        view::line_rows(&self.model.options.look, self.room, index, self.columns).len()
+        lines::line_rows(&self.model.options.look, self.room, index, self.columns).len()
     }
 
     /// The lowest row of all.

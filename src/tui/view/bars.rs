@@ -2,7 +2,7 @@
 
 use ratatui::style::Style;
 
-use super::{Layout, bar, fit, one_line, pad, panels, safe};
+use super::{layout::Layout, panels};
 use crate::{
     chat::{
         member::Level,
@@ -13,6 +13,7 @@ use crate::{
         keys::Action,
         model::{Mode, Model, NoticeLine, Room, Search, Session},
         paint::Role,
+        rows::{bar, fit, one_line, pad, safe},
         width, wrap,
     },
 };
@@ -390,7 +391,7 @@ mod tests {
         let mut screen = Screen::new();
         screen.model.lag_us = Some(230);
         screen.model.away = Some("lunch".into());
-        let layout = super::super::layout(&screen.model);
+        let layout = crate::tui::view::layout(&screen.model);
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(
             row,

@@ -1,6 +1,5 @@
 //! What lies over the room: help, the switcher, the question about a long paste.
 
-use super::{count, fit, safe};
 use crate::{
     chat::text::{plural, shown},
     tui::{
@@ -8,6 +7,7 @@ use crate::{
         keys::{Action, Keys},
         model::{Choice, Mode, Model},
         paint::Role,
+        rows::{bar, count, fit, safe},
         slash, width, wrap,
     },
 };
@@ -36,19 +36,13 @@ pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
 
 // Help.
 
-/// How many rows of the help may be the first one on the screen.
-pub(in crate::tui) fn help_rows(model: &Model) -> usize {
-    let all = help(&model.options.keys, model.columns);
-    last_from(all.len(), super::layout(model).body_rows()) + 1
-}
-
 /// It ends with its last row.
-fn last_from(rows: usize, height: usize) -> usize {
+pub(super) fn last_from(rows: usize, height: usize) -> usize {
     rows.saturating_sub(height.max(1))
 }
 
 /// How to leave, then commands, then keys.
-fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
+pub(super) fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
     let leave = [keys.shown(Action::DeleteOrLeave), keys.shown(Action::Leave)];
     let leave: Vec<_> = leave.into_iter().filter(|key| !key.is_empty()).collect();
     let escape = keys.shown(Action::Escape);
@@ -104,7 +98,7 @@ fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row>
         if nth == at {
             let current = style(Role::Current);
             row.spans.iter_mut().for_each(|span| span.style = span.style.patch(current));
-            return super::bar(row, current, model.columns);
+            return bar(row, current, model.columns);
         }
         fit(row, model.columns)
     };
@@ -175,7 +169,10 @@ fn thousands(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::*, *};
+    use super::{
+        super::{help_rows, tests::*},
+        *,
+    };
     use crate::tui::editor::Editor;
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Layout, lines};
+use super::layout::Layout;
 use crate::tui::{
     frame::Row,
     keys::Action,
+    lines,
     model::{Model, Room, Session},
     paint::Role,
     scrollback::Place,

@@ -1,12 +1,12 @@
 //! The rooms at the left, the members at the right. Without frames, so that a copied line is text.
 
-use super::{bar, count, fit, safe};
 use crate::{
     chat::member::{Kind, State},
     tui::{
         frame::Row,
         model::{Model, Present, Room},
         paint::Role,
+        rows::{bar, count, fit, one_line, safe},
         width,
     },
 };
@@ -21,8 +21,8 @@ pub(super) fn rooms(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     out
 }
 
-/// Places of the rooms that are in the list, and of those that there is no room for. The one that is shown
-/// and those with something unread go first.
+/// Places of the rooms that are in the list, and of those that there is no room for. The one that
+/// is shown and those with something unread go first.
 pub(super) fn rooms_shown(model: &Model, rows: usize) -> (Vec<usize>, Vec<usize>) {
     let order = model.order();
     if order.len() <= rows {
@@ -135,7 +135,7 @@ fn member_row(model: &Model, present: &Present, columns: usize) -> Row {
     match present.state {
         State::Online => {}
         State::Away if present.status.is_empty() => said.push_str(" away"),
-        State::Away => said = format!("{said} away: {}", super::one_line(&present.status, columns)),
+        State::Away => said = format!("{said} away: {}", one_line(&present.status, columns)),
         State::Idle => said = format!("{said} {}", idle(present.idle_s)),
         State::Unresponsive | State::Unknown => said.push_str(" ?"),
     }

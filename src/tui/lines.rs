@@ -5,14 +5,15 @@ use std::borrow::Cow;
 use jiff::{Timestamp, Zoned, civil::Date, fmt::strtime};
 use ratatui::style::Style;
 
-use super::{fit, moves, one_line, pad};
 use crate::{
     chat::{member::EndCause, text::shown},
     tui::{
         frame::Row,
         model::{Look, Pending, Room},
+        moves,
         paint::Role,
         paragraph,
+        rows::{fit, one_line, pad},
         scrollback::{Line, Note, NoteKind, Said},
         slash, width, wrap,
     },
@@ -64,7 +65,7 @@ pub(in crate::tui) fn line_rows(
 }
 
 /// Rows of a text that was sent and does not stand yet.
-pub(super) fn pending_rows(
+pub(in crate::tui) fn pending_rows(
     look: &Look,
     me: &str,
     pending: &Pending,
@@ -109,7 +110,7 @@ fn heads(look: &Look, room: &Room, index: usize, columns: usize) -> Vec<Row> {
 }
 
 /// Says that nothing was said before.
-pub(super) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
+pub(in crate::tui) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
     centred(&format!("beginning of {}", room.title()), dim(look), columns)
 }
 
@@ -414,8 +415,11 @@ fn gap_rows(look: &Look, safe: &str, columns: usize) -> Vec<Row> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::*, *};
-    use crate::{chat::member::Level, tui::scrollback::Moves};
+    use super::*;
+    use crate::{
+        chat::member::Level,
+        tui::{scrollback::Moves, view::tests::*},
+    };
 
     fn rows(screen: &Screen, index: usize, columns: usize) -> Vec<String> {
         let look = &screen.model.options.look;
