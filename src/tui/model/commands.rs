@@ -293,7 +293,7 @@ impl Model {
                 room.marks_known = false;
                 (room.unread, room.mentions) = (0, 0);
                 room.begin_anew();
-                self.members_at_us = now.mono_us;
+                self.times.members_at_us = now.mono_us;
             }
             self.effects.push_back(Effect::Follow(wish));
             // What is unread from before is asked for.

@@ -189,7 +189,7 @@ impl Model {
         }
         self.ask_for_marks(0);
         self.ask_for_rooms();
-        self.members_at_us = now.mono_us;
+        self.times.members_at_us = now.mono_us;
         for at in 0..self.rooms.len() {
             self.open_conversation(at);
         }
@@ -214,7 +214,7 @@ impl Model {
         if at == self.current {
             self.changed = true;
             // Soon, not at once: a hundred who come together are looked at once.
-            self.members_at_us = self.members_at_us.min(now.mono_us + 200_000);
+            self.times.members_at_us = self.times.members_at_us.min(now.mono_us + 200_000);
         }
     }
 
@@ -356,8 +356,8 @@ impl Model {
 
     fn ring(&mut self, now: When) {
         let recent = |at: u64| now.mono_us.saturating_sub(at) < super::BELL_EVERY_US;
-        if !self.rung_at_us.is_some_and(recent) {
-            self.rung_at_us = Some(now.mono_us);
+        if !self.times.rung_at_us.is_some_and(recent) {
+            self.times.rung_at_us = Some(now.mono_us);
             self.effects.push_back(Effect::Bell);
         }
     }

@@ -51,7 +51,7 @@ impl Model {
     pub(in crate::tui) fn focus(&mut self, now: When, focus: bool) {
         self.focus = Some(focus);
         if focus {
-            self.members_at_us = now.mono_us;
+            self.times.members_at_us = now.mono_us;
             if matches!(self.session, Session::Up { .. }) {
                 // What was read elsewhere meanwhile is not unread here, and what was seen is seen.
                 self.ask_for_marks(0);
@@ -98,7 +98,7 @@ impl Model {
             return;
         }
         if !action.is_some_and(Action::goes_elsewhere) {
-            self.looks_from_us = self.looks_from_us.min(now.mono_us);
+            self.times.looks_from_us = self.times.looks_from_us.min(now.mono_us);
         }
         match &self.mode {
             Mode::Chat => self.chat_key(now, action, typed),
@@ -180,10 +180,11 @@ impl Model {
     }
 
     fn somebody_is_there(&mut self, now: When) {
-        self.key_at_us = now.mono_us;
+        self.times.key_at_us = now.mono_us;
         let told = |at: u64| now.mono_us.saturating_sub(at) < ACTIVE_EVERY_US;
-        if matches!(self.session, Session::Up { .. }) && !self.active_at_us.is_some_and(told) {
-            self.active_at_us = Some(now.mono_us);
+        if matches!(self.session, Session::Up { .. }) && !self.times.active_at_us.is_some_and(told)
+        {
+            self.times.active_at_us = Some(now.mono_us);
             self.effects.push_back(Effect::Ask(Request::Active, Asked::Sign));
         }
     }
@@ -242,7 +243,7 @@ impl Model {
                 let there = view::layout(self).members.is_some();
                 let by_itself = self.columns >= MEMBERS_PANEL_FROM;
                 self.options.members_panel = turned(there, by_itself);
-                self.members_at_us = now.mono_us;
+                self.times.members_at_us = now.mono_us;
             }
             Action::Plain => self.set_plain(!self.options.look.plain),
             Action::SelectUp => self.select(now, true),
@@ -495,7 +496,7 @@ impl Model {
             Some(at) => {
                 self.show(now, at);
                 // Whoever goes from one to the next wants to see what is unread, and not to come round again.
-                self.looks_from_us = now.mono_us;
+                self.times.looks_from_us = now.mono_us;
                 self.settle_read(now);
             }
             None => self.hint("nothing else is unread"),
@@ -537,9 +538,9 @@ impl Model {
         };
         self.completion = completion;
         let is_old = |at: u64| now.mono_us.saturating_sub(at) >= ROOMS_EVERY_US;
-        if wants_rooms && self.rooms_asked_us.is_none_or(is_old) {
+        if wants_rooms && self.times.rooms_asked_us.is_none_or(is_old) {
             // One that was made meanwhile is known to the next Tab.
-            self.rooms_asked_us = Some(now.mono_us);
+            self.times.rooms_asked_us = Some(now.mono_us);
             self.ask_for_rooms();
         }
     }

@@ -9,12 +9,13 @@ mod notices;
 mod room;
 mod scroll;
 mod search;
+mod times;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use jiff::tz::TimeZone;
 
-use self::events::folded;
+use self::{events::folded, times::Times};
 pub(super) use self::{
     notices::{NoticeLine, Notices},
     room::{Loading, Pending, Present, Quote, Room, is_heard},
@@ -254,35 +255,19 @@ pub(super) struct Model {
     focus: Option<bool>,
     /// Said until the next key, above the input.
     pub(super) hint: Option<Hint>,
-    /// A word that is no error goes by itself at this time.
-    hint_until_us: Option<u64>,
     /// Rooms that this name was removed from, by key: they do not open by themselves.
     left: BTreeSet<String>,
     /// All rooms of the server that may be seen.
     known_rooms: Vec<RoomInfo>,
-    /// Tab asked for them at this time, monotonic microseconds.
-    rooms_asked_us: Option<u64>,
     /// Names that were seen, for completion.
     known_names: BTreeSet<String>,
     ignored: BTreeSet<String>,
     kept: Kept,
-    /// Drafts changed; they are kept at this time.
-    keep_at_us: Option<u64>,
     /// The command that is being done, as it was typed.
     typed: Option<String>,
     /// What was changed here.
     touched: Touched,
-    /// Marks go to the server at this time.
-    marks_at_us: Option<u64>,
-    /// The members' panel is looked after at this time.
-    members_at_us: u64,
-    /// The server was told at this time that somebody is there.
-    active_at_us: Option<u64>,
-    key_at_us: u64,
-    /// Whoever passes through a room on the way to another one has not read it: somebody looks at the one
-    /// that is shown from this time on.
-    looks_from_us: u64,
-    rung_at_us: Option<u64>,
+    times: Times,
     next_token: u64,
     effects: VecDeque<Effect>,
     /// What was said in rooms that are closed, and does not stand yet.
@@ -365,22 +350,14 @@ impl Model {
             away: None,
             focus: None,
             hint: None,
-            hint_until_us: None,
             left: BTreeSet::new(),
             known_rooms: Vec::new(),
-            rooms_asked_us: None,
             known_names: BTreeSet::new(),
             ignored,
             kept,
-            keep_at_us: None,
             typed: None,
             touched: Touched::default(),
-            marks_at_us: None,
-            members_at_us: now.mono_us,
-            active_at_us: None,
-            key_at_us: now.mono_us,
-            looks_from_us: now.mono_us,
-            rung_at_us: None,
+            times: Times::begin(now.mono_us),
             next_token: 1,
             effects: VecDeque::new(),
             orphans: Vec::new(),
@@ -507,8 +484,8 @@ impl Model {
         }
         self.current = at;
         self.changed = true;
-        self.members_at_us = now.mono_us;
-        self.looks_from_us = now.mono_us + GLANCE_US;
+        self.times.members_at_us = now.mono_us;
+        self.times.looks_from_us = now.mono_us + GLANCE_US;
         self.offer_unsaid();
         if let Some(gone) = gone {
             self.close(now, &gone);
@@ -553,9 +530,9 @@ impl Model {
     /// Whether somebody looks at the end of the room that is shown.
     fn is_looked_at(&self, now: When) -> bool {
         let focused =
-            self.focus.unwrap_or(now.mono_us.saturating_sub(self.key_at_us) < LOOKS_FOR_US);
+            self.focus.unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
         focused
-            && self.looks_from_us <= now.mono_us
+            && self.times.looks_from_us <= now.mono_us
             && matches!(self.mode, Mode::Chat)
             && self.room().is_some_and(|room| room.is_at_end())
     }
@@ -581,13 +558,13 @@ impl Model {
 
     fn tell_marks_soon(&mut self, now: When) {
         if self.rooms.iter().any(|room| room.marks_known && room.read > room.told_read) {
-            self.marks_at_us.get_or_insert(now.mono_us + MARKS_EVERY_US);
+            self.times.marks_at_us.get_or_insert(now.mono_us + MARKS_EVERY_US);
         }
     }
 
     /// Tells the server what is read.
     pub(super) fn tell_marks(&mut self) {
-        self.marks_at_us = None;
+        self.times.marks_at_us = None;
         if matches!(self.session, Session::Down { .. }) {
             return;
         }
@@ -608,18 +585,18 @@ impl Model {
         if self.notices.tick(now.mono_us, now.wall_us) {
             self.changed = true;
         }
-        if self.marks_at_us.is_some_and(|at| at <= now.mono_us) {
+        if self.times.marks_at_us.is_some_and(|at| at <= now.mono_us) {
             self.tell_marks();
         }
-        if self.keep_at_us.is_some_and(|at| at <= now.mono_us) {
-            self.keep_at_us = None;
+        if self.times.keep_at_us.is_some_and(|at| at <= now.mono_us) {
+            self.times.keep_at_us = None;
             self.effects.push_back(Effect::Keep);
         }
-        if self.members_at_us <= now.mono_us {
+        if self.times.members_at_us <= now.mono_us {
             self.look_after_members(now);
         }
         // Once whoever stayed is no longer passing through; after that events and keys do it.
-        if now.mono_us < self.looks_from_us.saturating_add(GLANCE_US) {
+        if now.mono_us < self.times.looks_from_us.saturating_add(GLANCE_US) {
             self.settle_read(now);
         }
         self.end_hint(now);
@@ -638,16 +615,16 @@ impl Model {
             Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => None,
         };
         // Nobody looks at a panel that is not looked at.
-        let awake =
-            self.focus != Some(false) && now.mono_us.saturating_sub(self.key_at_us) < LOOKS_FOR_US;
+        let awake = self.focus != Some(false)
+            && now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US;
         [
             self.notices.deadline_us(now.mono_us, now.wall_us),
-            self.marks_at_us,
-            self.keep_at_us,
-            awake.then_some(self.members_at_us),
+            self.times.marks_at_us,
+            self.times.keep_at_us,
+            awake.then_some(self.times.members_at_us),
             self.waits_since_us.map(|_| now.mono_us + 1_000_000),
-            Some(self.looks_from_us).filter(|at| *at > now.mono_us),
-            self.hint_until_us,
+            Some(self.times.looks_from_us).filter(|at| *at > now.mono_us),
+            self.times.hint_until_us,
             search,
         ]
         .into_iter()
@@ -657,7 +634,7 @@ impl Model {
 
     /// Asks for who is in the room that is shown: what the presence table says of it, or the server.
     fn look_after_members(&mut self, now: When) {
-        self.members_at_us = now.mono_us + MEMBERS_EVERY_US;
+        self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
         if matches!(self.session, Session::Down { .. }) {
             return;
         }
@@ -702,7 +679,7 @@ impl Model {
     }
 
     fn keep_soon(&mut self, now: When) {
-        self.keep_at_us.get_or_insert(now.mono_us + KEEP_AFTER_US);
+        self.times.keep_at_us.get_or_insert(now.mono_us + KEEP_AFTER_US);
     }
 
     /// A text of a room, which is closed or open by now, that was not said.
@@ -810,7 +787,7 @@ impl Model {
         if let Some(why) = why {
             self.complain(why);
         }
-        self.keep_at_us = Some(now.mono_us + KEEP_AGAIN_US);
+        self.times.keep_at_us = Some(now.mono_us + KEEP_AGAIN_US);
     }
 
     /// Texts that were said and do not stand.
@@ -824,25 +801,25 @@ impl Model {
 
     fn hint(&mut self, text: impl Into<String>) {
         self.hint = Some(Hint { text: text.into(), is_error: false });
-        self.hint_until_us = None;
+        self.times.hint_until_us = None;
         self.changed = true;
     }
 
     fn complain(&mut self, text: impl Into<String>) {
         self.hint = Some(Hint { text: text.into(), is_error: true });
-        self.hint_until_us = None;
+        self.times.hint_until_us = None;
         self.changed = true;
     }
 
     /// What is no error has its time.
     fn end_hint(&mut self, now: When) {
         let ends = self.hint.as_ref().is_some_and(|hint| !hint.is_error);
-        match self.hint_until_us.filter(|_| ends) {
-            None if ends => self.hint_until_us = Some(now.mono_us + HINT_US),
-            None => self.hint_until_us = None,
+        match self.times.hint_until_us.filter(|_| ends) {
+            None if ends => self.times.hint_until_us = Some(now.mono_us + HINT_US),
+            None => self.times.hint_until_us = None,
             Some(until) if until <= now.mono_us => {
                 self.hint = None;
-                self.hint_until_us = None;
+                self.times.hint_until_us = None;
                 self.changed = true;
             }
             Some(_) => {}
