@@ -1,15 +1,16 @@
 //! The screen of `moot join` on a terminal: rooms, messages, an input; what a person lives in.
 //!
-//! The `model` takes keys and events, and says what is to be done; the `view` makes rows of it; neither
-//! does I/O or knows the time. `terminal` is the only one that touches the terminal. This file is the loop
-//! between them and the session, on one thread: another one reads keys (`terminal::read_keys`), and stands
-//! still while a pager or an editor has the terminal.
+//! The `model` takes keys and events, and says what is to be done; the `view` makes rows of it;
+//! neither does I/O or knows the time. `terminal` is the only one that touches the terminal. This
+//! file is the loop between them and the session, on one thread: another one reads keys
+//! (`terminal::read_keys`), and stands still while a pager or an editor has the terminal.
 
 mod cells;
 mod chord;
 mod complete;
 mod editor;
 mod frame;
+mod geometry;
 mod hangul;
 mod kept;
 mod keys;
@@ -279,7 +280,8 @@ struct Screen {
     kept_at: Option<PathBuf>,
     /// Requests whose answers are waited for, and since when, monotonic microseconds.
     asked: HashMap<u32, (Asked, u64)>,
-    /// Counters of what was said, with the model's tokens, and since when they wait, monotonic microseconds.
+    /// Counters of what was said, with the model's tokens, and since when they wait, monotonic
+    /// microseconds.
     said: HashMap<u64, (u64, u64)>,
     /// A pager or editor has the terminal.
     is_outside: bool,
@@ -476,11 +478,15 @@ impl Screen {
         }
     }
 
-    /// Takes the keys that came. Once one of them gives the terminal to a program the others wait until it
-    /// is back; if none does, the next ones are read.
+    /// Takes the keys that came. Once one of them gives the terminal to a program the others wait
+    /// until it is back; if none does, the next ones are read.
     fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
         let mut keys = std::mem::take(&mut self.held).into_iter();
-        for key in keys.by_ref() {
+        for (nth, key) in keys.by_ref().enumerate() {
+            if nth > 0 {
+                // Keys that come together are not drawn one by one.
+                self.model.set_geometry(view::geometry(&self.model));
+            }
             self.key(key);
             self.hand_on_the_terminal(is_stale)?;
             if self.is_outside {
@@ -564,7 +570,8 @@ impl Screen {
     }
 
     fn draw(&mut self) -> Result<(), ScreenError> {
-        let frame = view::frame(&self.model, os::monotonic_us());
+        let (frame, geometry) = view::frame(&self.model, os::monotonic_us());
+        self.model.set_geometry(geometry);
         self.terminal.draw(&frame)?;
         let title = self.model.title();
         if title != self.shown_title {

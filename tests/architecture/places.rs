@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "tui/complete.rs",
     "tui/editor/",
     "tui/frame.rs",
+    "tui/geometry.rs",
     "tui/hangul.rs",
     "tui/keys.rs",
     "tui/lines.rs",

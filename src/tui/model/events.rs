@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
-    Asked, Effect, Loading, Mode, Model, NAMES_MAX, PAGE_MESSAGES, PageAsked, Pending, Present,
-    Session, When, is_heard, words,
+    Asked, Effect, Loading, Mode, Model, PAGE_MESSAGES, PageAsked, Pending, Present, Session, When,
+    is_heard, words,
 };
 use crate::{
     chat::{
@@ -97,7 +97,7 @@ impl Model {
             Event::Ready { streams, broadcast } => self.ready(now, streams, broadcast),
             Event::Message(message) => self.message(now, message),
             Event::Joined { room, member } => {
-                self.note_names(std::iter::once(member.name()));
+                self.known.add_names(std::iter::once(member.name()));
                 self.moved(now, &room, &member, None);
             }
             Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
@@ -335,9 +335,7 @@ impl Model {
             self.alert(now, at, important, alert);
         }
         let name = self.rooms[at].speakers.front().cloned();
-        if self.known_names.len() < NAMES_MAX {
-            self.known_names.extend(name);
-        }
+        self.known.add_names(name.into_iter());
     }
 
     /// Rings, and shows it on the desktop, as it is wished for that room.
@@ -639,7 +637,7 @@ impl Model {
                 room.name = StreamName::Room(info.name.clone());
             }
         }
-        self.known_rooms = rooms;
+        self.known.rooms = rooms;
     }
 
     fn list_rooms(&mut self, now: When, rooms: &[RoomInfo]) {

@@ -18,7 +18,7 @@ use crate::{
         editor::{Draft, Edit, Editor},
         keys::Action,
         scrollback::Line,
-        slash, view,
+        slash,
     },
 };
 
@@ -29,8 +29,8 @@ const ROOMS_EVERY_US: u64 = 5_000_000;
 /// After the last letter of a search, how long until the server is asked.
 const SEARCH_AFTER_US: u64 = 200_000;
 
-/// What a panel's key makes of it. Where it is what there would be anyway, that goes on with the size of the
-/// terminal.
+/// What a panel's key makes of it. Where it is what there would be anyway, that goes on with the
+/// size of the terminal.
 fn turned(there: bool, by_itself: bool) -> Panel {
     match there {
         _ if there != by_itself => Panel::Auto,
@@ -115,7 +115,8 @@ impl Model {
         self.somebody_is_there(now);
         self.changed = true;
         self.completion = None;
-        // Whatever the terminal has between lines. The last line's end is no part of what was meant.
+        // Whatever the terminal has between lines. The last line's end is no part of what was
+        // meant.
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let text = text.strip_suffix('\n').unwrap_or(&text);
         match &mut self.mode {
@@ -173,7 +174,8 @@ impl Model {
     pub(in crate::tui) fn click(&mut self, now: When, column: u16, row: u16) {
         self.somebody_is_there(now);
         if matches!(self.mode, Mode::Chat)
-            && let Some(at) = view::room_at(self, column, row)
+            && let Some(number) = self.geometry.room_at(column, row)
+            && let Some(at) = self.rooms.iter().position(|room| room.number == number)
         {
             self.show(now, at);
         }
@@ -235,12 +237,12 @@ impl Model {
             }
             Action::Acknowledge => self.acknowledge(),
             Action::RoomsPanel => {
-                let there = view::layout(self).rooms.is_some();
+                let there = self.geometry.rooms_columns.is_some();
                 let by_itself = self.columns >= ROOMS_PANEL_FROM;
                 self.options.rooms_panel = turned(there, by_itself);
             }
             Action::MembersPanel => {
-                let there = view::layout(self).members.is_some();
+                let there = self.geometry.has_members;
                 let by_itself = self.columns >= MEMBERS_PANEL_FROM;
                 self.options.members_panel = turned(there, by_itself);
                 self.times.members_at_us = now.mono_us;
@@ -285,10 +287,6 @@ impl Model {
         self.keep_soon(now);
     }
 
-    fn input_columns(&self) -> usize {
-        view::input_columns(self)
-    }
-
     fn up(&mut self) {
         if self.offer_unsaid() {
             return;
@@ -306,7 +304,8 @@ impl Model {
         }
     }
 
-    /// One thing after the other: what is chosen, what is replied to, where one scrolled to, the plain view.
+    /// One thing after the other: what is chosen, what is replied to, where one scrolled to, the
+    /// plain view.
     fn escape(&mut self, now: When) {
         let Some(room) = self.room_mut() else { return };
         if room.selected.take().is_some() || room.quote.take().is_some() {
@@ -459,8 +458,8 @@ impl Model {
     }
 
     fn step(&mut self, now: When, forward: bool) {
-        // By number, not as the list has them now: what is read moves in the list, and one would not come
-        // round.
+        // By number, not as the list has them now: what is read moves in the list, and one would
+        // not come round.
         let mut order: Vec<_> = (0..self.rooms.len()).collect();
         order.sort_by_key(|at| self.rooms[*at].number);
         let Some(here) = order.iter().position(|at| *at == self.current) else { return };
@@ -495,7 +494,8 @@ impl Model {
         match unread {
             Some(at) => {
                 self.show(now, at);
-                // Whoever goes from one to the next wants to see what is unread, and not to come round again.
+                // Whoever goes from one to the next wants to see what is unread, and not to come
+                // round again.
                 self.times.looks_from_us = now.mono_us;
                 self.settle_read(now);
             }
@@ -552,7 +552,7 @@ impl Model {
         let here = self.room().into_iter().flat_map(|room| {
             room.speakers.iter().chain(room.members.iter().map(|present| &present.name))
         });
-        for name in here.chain(&self.known_names) {
+        for name in here.chain(&self.known.names) {
             if *name != self.me && seen.insert(name) {
                 names.push(name.clone());
             }
@@ -563,7 +563,7 @@ impl Model {
     /// Those that are open, then all others that are known.
     fn room_names(&self) -> Vec<String> {
         let open = self.rooms.iter().filter_map(|room| room.room_name());
-        let known = self.known_rooms.iter().map(|info| &info.name);
+        let known = self.known.rooms.iter().map(|info| &info.name);
         let mut seen = HashSet::new();
         open.chain(known).filter(|name| seen.insert(*name)).map(ToString::to_string).collect()
     }
@@ -595,9 +595,10 @@ impl Model {
         self.bound_help();
     }
 
-    fn bound_help(&mut self) {
-        let rows = view::help_rows(self);
-        if let Mode::Help { from } = &mut self.mode {
+    pub(super) fn bound_help(&mut self) {
+        if let Mode::Help { from } = &mut self.mode
+            && let Some(rows) = self.geometry.help_rows
+        {
             *from = (*from).min(rows.saturating_sub(1));
         }
     }
@@ -610,7 +611,8 @@ impl Model {
         self.choose_again();
     }
 
-    /// All that could be chosen: what has something unread, the other rooms, those that are not open, people.
+    /// All that could be chosen: what has something unread, the other rooms, those that are not
+    /// open, people.
     fn choices(&self) -> Vec<Choice> {
         let mut open: Vec<_> = (0..self.rooms.len()).collect();
         let last = self.last_shown.as_ref().and_then(|name| self.index_of(name));
@@ -624,7 +626,7 @@ impl Model {
             .map(|at| Choice { name: self.rooms[at].title(), open: true })
             .collect();
         let mut seen: HashSet<_> = choices.iter().map(|choice| choice.name.clone()).collect();
-        let users = self.known_names.iter().filter_map(|name| Self::user_of(name));
+        let users = self.known.names.iter().filter_map(|name| Self::user_of(name));
         let others = self.room_names().into_iter().chain(users.map(|user| format!("@{user}")));
         let others = others.filter(|name| seen.insert(name.clone()));
         choices.extend(others.map(|name| Choice { name, open: false }));

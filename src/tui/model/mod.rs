@@ -4,7 +4,9 @@
 mod cases;
 mod commands;
 mod events;
+mod field;
 mod input;
+mod known;
 mod notices;
 mod room;
 mod scroll;
@@ -15,7 +17,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::tz::TimeZone;
 
-use self::{events::folded, times::Times};
+use self::{events::folded, known::KnownNames, times::ModelTimes};
 pub(super) use self::{
     notices::{NoticeLine, Notices},
     room::{Loading, Pending, Present, Quote, Room, is_heard},
@@ -24,6 +26,7 @@ pub(super) use self::{
 use super::{
     complete::Completion,
     editor::{Draft, Editor},
+    geometry::Geometry,
     kept::{Kept, Touched},
     keys::{Action, Keys},
     paint::Paint,
@@ -231,7 +234,10 @@ pub(super) struct Model {
     pub(super) options: Options,
     pub(super) columns: usize,
     pub(super) height: usize,
-    /// In the order in which they were opened; never empty once begun, but for who left all of them.
+    /// Places of the parts of the last frame.
+    geometry: Geometry,
+    /// In the order in which they were opened; never empty once begun, but for who left all of
+    /// them.
     pub(super) rooms: Vec<Room>,
     /// Which one is shown.
     pub(super) current: usize,
@@ -257,17 +263,14 @@ pub(super) struct Model {
     pub(super) hint: Option<Hint>,
     /// Rooms that this name was removed from, by key: they do not open by themselves.
     left: BTreeSet<String>,
-    /// All rooms of the server that may be seen.
-    known_rooms: Vec<RoomInfo>,
-    /// Names that were seen, for completion.
-    known_names: BTreeSet<String>,
+    known: KnownNames,
     ignored: BTreeSet<String>,
     kept: Kept,
     /// The command that is being done, as it was typed.
     typed: Option<String>,
     /// What was changed here.
     touched: Touched,
-    times: Times,
+    times: ModelTimes,
     next_token: u64,
     effects: VecDeque<Effect>,
     /// What was said in rooms that are closed, and does not stand yet.
@@ -310,7 +313,8 @@ const ACTIVE_EVERY_US: u64 = 60_000_000;
 const HINT_US: u64 = 15_000_000;
 /// How long one is in a room that is only passed through.
 const GLANCE_US: u64 = 1_000_000;
-/// Without a key for so long nobody is taken to look at a terminal that does not say whether it is looked at.
+/// Without a key for so long nobody is taken to look at a terminal that does not say whether it is
+/// looked at.
 const LOOKS_FOR_US: u64 = 300_000_000;
 /// The bell rings so often at most.
 const BELL_EVERY_US: u64 = 1_000_000;
@@ -318,8 +322,6 @@ const BELL_EVERY_US: u64 = 1_000_000;
 const NOWHERE: &str = "";
 /// Messages that are asked for at a time.
 const PAGE_MESSAGES: u64 = 200;
-/// Names that are known for completion.
-const NAMES_MAX: usize = 5_000;
 
 impl Model {
     /// A screen with the rooms that were named.
@@ -335,6 +337,7 @@ impl Model {
             options,
             columns: 80,
             height: 24,
+            geometry: Geometry::default(),
             rooms: Vec::new(),
             current: 0,
             last_shown: None,
@@ -351,13 +354,12 @@ impl Model {
             focus: None,
             hint: None,
             left: BTreeSet::new(),
-            known_rooms: Vec::new(),
-            known_names: BTreeSet::new(),
+            known: KnownNames::default(),
             ignored,
             kept,
             typed: None,
             touched: Touched::default(),
-            times: Times::begin(now.mono_us),
+            times: ModelTimes::begin(now.mono_us),
             next_token: 1,
             effects: VecDeque::new(),
             orphans: Vec::new(),
@@ -450,7 +452,8 @@ impl Model {
         self.rooms.len() - 1
     }
 
-    /// The draft of the first room is in the input, unless something was typed while there was none.
+    /// The draft of the first room is in the input, unless something was typed while there was
+    /// none.
     fn begin_input(&mut self, room: &mut Room) {
         room.unsaid.extend(self.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
         self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
@@ -632,7 +635,8 @@ impl Model {
         .min()
     }
 
-    /// Asks for who is in the room that is shown: what the presence table says of it, or the server.
+    /// Asks for who is in the room that is shown: what the presence table says of it, or the
+    /// server.
     fn look_after_members(&mut self, now: When) {
         self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
         if matches!(self.session, Session::Down { .. }) {
@@ -651,7 +655,7 @@ impl Model {
     /// Who is in a room, session by session.
     pub(super) fn take_members(&mut self, name: &RoomName, sessions: Vec<Present>) {
         let members = folded(sessions);
-        self.note_names(members.iter().map(|present| present.name.clone()));
+        self.known.add_names(members.iter().map(|present| present.name.clone()));
         // It may have been said elsewhere.
         if let Some(me) = members.iter().find(|p| p.name == self.me && p.kind == Kind::Person) {
             self.away = (me.state == State::Away).then(|| me.status.clone());
@@ -670,14 +674,6 @@ impl Model {
         self.is_hung = is_hung;
     }
 
-    fn note_names(&mut self, names: impl Iterator<Item = String>) {
-        for name in names {
-            if self.known_names.len() < NAMES_MAX {
-                self.known_names.insert(name);
-            }
-        }
-    }
-
     fn keep_soon(&mut self, now: When) {
         self.times.keep_at_us.get_or_insert(now.mono_us + KEEP_AFTER_US);
     }
@@ -693,8 +689,8 @@ impl Model {
         }
     }
 
-    /// A text that was not said stands in the input again; while something else is typed there it waits for
-    /// that.
+    /// A text that was not said stands in the input again; while something else is typed there it
+    /// waits for that.
     fn put_back(&mut self, at: usize, text: String) {
         self.changed = true;
         let Some(room) = self.rooms.get_mut(at) else {
@@ -715,8 +711,8 @@ impl Model {
         }
     }
 
-    /// What was not said comes into the input of the room that is shown, if nothing is typed there; true if
-    /// something came.
+    /// What was not said comes into the input of the room that is shown, if nothing is typed there;
+    /// true if something came.
     fn offer_unsaid(&mut self) -> bool {
         if !self.editor.is_empty() {
             return false;
@@ -736,7 +732,8 @@ impl Model {
         }
     }
 
-    /// What is to be kept until the next time, and the rooms of which this screen knows better than others.
+    /// What is to be kept until the next time, and the rooms of which this screen knows better than
+    /// others.
     pub(super) fn kept(&mut self) -> (&Kept, &Touched) {
         if self.rooms.is_empty() {
             let unsaid = self.kept.unsaid.get(NOWHERE).cloned().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 /// Times of the screen's model, monotonic microseconds.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(super) struct ModelTimes {
     /// The last key.
     pub(super) key_at_us: u64,
     /// The user looks at the room: one that they only pass through is not read.
@@ -23,7 +23,7 @@ pub(super) struct Times {
     pub(super) rung_at_us: Option<u64>,
 }
 
-impl Times {
+impl ModelTimes {
     /// Returns the times of a screen that begins now.
     pub(super) fn begin(now_us: u64) -> Self {
         Self { key_at_us: now_us, looks_from_us: now_us, members_at_us: now_us, ..Self::default() }

@@ -391,7 +391,7 @@ mod tests {
         let mut screen = Screen::new();
         screen.model.lag_us = Some(230);
         screen.model.away = Some("lunch".into());
-        let layout = crate::tui::view::layout(&screen.model);
+        let layout = crate::tui::view::screen::layout(&screen.model);
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(
             row,

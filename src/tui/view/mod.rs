@@ -10,4 +10,4 @@ mod screen;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub(super) use self::screen::{frame, help_rows, input_columns, layout, room_at};
+pub(super) use self::screen::{frame, geometry};

@@ -36,13 +36,18 @@ pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
 
 // Help.
 
+/// Returns the number of rows of the help that can be the first on the screen.
+pub(super) fn help_rows(model: &Model, height: usize) -> usize {
+    last_from(help(&model.options.keys, model.columns).len(), height) + 1
+}
+
 /// It ends with its last row.
-pub(super) fn last_from(rows: usize, height: usize) -> usize {
+fn last_from(rows: usize, height: usize) -> usize {
     rows.saturating_sub(height.max(1))
 }
 
 /// How to leave, then commands, then keys.
-pub(super) fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
+fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
     let leave = [keys.shown(Action::DeleteOrLeave), keys.shown(Action::Leave)];
     let leave: Vec<_> = leave.into_iter().filter(|key| !key.is_empty()).collect();
     let escape = keys.shown(Action::Escape);
@@ -170,7 +175,7 @@ fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{help_rows, tests::*},
+        super::{screen::layout, tests::*},
         *,
     };
     use crate::tui::editor::Editor;
@@ -199,7 +204,7 @@ mod tests {
         screen.resize(40, 10);
         screen.model.mode = Mode::Help { from: 0 };
         let mut seen = Vec::new();
-        for from in 0..help_rows(&screen.model) {
+        for from in 0..help_rows(&screen.model, layout(&screen.model).body_rows()) {
             screen.model.mode = Mode::Help { from };
             seen.push(screen.rows()[1].clone());
         }

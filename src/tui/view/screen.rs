@@ -5,6 +5,7 @@ use crate::{
     config::screen::{MEMBERS_PANEL_FROM, ROOMS_PANEL_FROM},
     tui::{
         frame::{Frame, Row},
+        geometry::Geometry,
         model::{Mode, Model, Panel},
         rows::{fit, pad},
         scrollback::Place,
@@ -26,7 +27,12 @@ const NOTICES_FROM: usize = 15;
 
 /// What goes where on a screen of this size. The input is there first, then the messages have a few
 /// rows; the rest is there if there is room for it.
-pub(in crate::tui) fn layout(model: &Model) -> Layout {
+pub(super) fn layout(model: &Model) -> Layout {
+    arrange(model).0
+}
+
+/// Returns the layout, and the bars that it was made for.
+fn arrange(model: &Model) -> (Layout, Bars) {
     let columns = model.columns;
     let plain = model.options.look.plain;
     let mut at = Layout { pane_columns: columns, ..Layout::default() };
@@ -35,6 +41,12 @@ pub(in crate::tui) fn layout(model: &Model) -> Layout {
     }
     let input_max = (model.height / INPUT_PART).clamp(1, INPUT_ROWS_MAX);
     at.input = input::rows_wanted(model).clamp(1, input_max).min(model.height);
+    let notices_max = if model.height < NOTICES_FROM { 1 } else { NOTICES_MAX };
+    let bars = Bars {
+        hint: bars::hint_rows(model, columns),
+        notices: bars::notice_rows(model, columns, notices_max),
+        quote: bars::quote_row(model, columns),
+    };
     let mut left = model.height - at.input;
     let mut take = |wanted: usize, keep: usize| {
         let taken = wanted.min(left.saturating_sub(keep));
@@ -43,13 +55,19 @@ pub(in crate::tui) fn layout(model: &Model) -> Layout {
     };
     at.status = take(1, 1) == 1;
     at.title = take(usize::from(!plain), 2) == 1;
-    at.hint = take(bars::hint_rows(model, columns).len().min(HINT_ROWS_MAX), 1);
-    let notices_max = if model.height < NOTICES_FROM { 1 } else { NOTICES_MAX };
-    at.notices = take(bars::notice_rows(model, columns, notices_max).len(), 2);
-    at.quote = take(usize::from(bars::quote_row(model, columns).is_some()), 1) == 1;
+    at.hint = take(bars.hint.len().min(HINT_ROWS_MAX), 1);
+    at.notices = take(bars.notices.len(), 2);
+    at.quote = take(usize::from(bars.quote.is_some()), 1) == 1;
     at.below = take(usize::from(has_more_below(model)), 2) == 1;
     at.pane_rows = left;
-    at
+    (at, bars)
+}
+
+/// Rows around the messages, as many as there are without a bound of the layout.
+struct Bars {
+    hint: Vec<Row>,
+    notices: Vec<Row>,
+    quote: Option<Row>,
 }
 
 fn panels(model: &Model, at: &mut Layout) {
@@ -84,22 +102,52 @@ fn has_more_below(model: &Model) -> bool {
         && model.room().is_some_and(|room| room.place != Place::End || !room.back.is_attached())
 }
 
-/// The whole screen.
-pub(in crate::tui) fn frame(model: &Model, now_us: u64) -> Frame {
-    let (columns, height) = (model.columns, model.height);
-    if columns == 0 || height == 0 {
-        return Frame::default();
+/// Returns the places of all parts, as [`frame`] would draw them now.
+pub(in crate::tui) fn geometry(model: &Model) -> Geometry {
+    geometry_of(model, &layout(model))
+}
+
+fn geometry_of(model: &Model, at: &Layout) -> Geometry {
+    let rooms = match at.rooms {
+        Some(_) => panels::rooms_shown(model, at.body_rows()).0,
+        None => Vec::new(),
+    };
+    let help_rows = match model.mode {
+        Mode::Help { .. } => Some(overlay::help_rows(model, at.body_rows())),
+        Mode::Chat | Mode::Switch { .. } | Mode::Search(_) | Mode::Paste { .. } => None,
+    };
+    Geometry {
+        pane_columns: at.pane_columns,
+        pane_rows: at.pane_rows,
+        rooms_columns: at.rooms,
+        has_members: at.members.is_some(),
+        body_from: at.body_from(),
+        rooms: rooms.into_iter().map(|index| model.rooms[index].number).collect(),
+        help_rows,
     }
-    let at = layout(model);
+}
+
+/// Returns the whole screen, and the places of its parts.
+pub(in crate::tui) fn frame(model: &Model, now_us: u64) -> (Frame, Geometry) {
+    let (columns, height) = (model.columns, model.height);
+    let (at, bars) = arrange(model);
+    let geometry = geometry_of(model, &at);
+    if columns == 0 || height == 0 {
+        return (Frame::default(), geometry);
+    }
     let mut rows = Vec::with_capacity(height);
     if at.title {
         rows.push(bars::title_row(model, columns));
     }
-    rows.extend(bars::notice_rows(model, columns, at.notices));
+    // The last of them says how many more there are, so fewer are not a part of all.
+    rows.extend(match bars.notices.len() == at.notices {
+        true => bars.notices,
+        false => bars::notice_rows(model, columns, at.notices),
+    });
     rows.extend(body_rows(model, &at));
-    rows.extend(bars::hint_rows(model, columns).into_iter().take(at.hint));
+    rows.extend(bars.hint.into_iter().take(at.hint));
     if at.quote {
-        rows.extend(bars::quote_row(model, columns));
+        rows.extend(bars.quote);
     }
     if at.status {
         rows.push(bars::status_row(model, &at, now_us));
@@ -113,7 +161,7 @@ pub(in crate::tui) fn frame(model: &Model, now_us: u64) -> Frame {
         let column = column.min(columns - 1);
         Some((u16::try_from(column).ok()?, u16::try_from(from + row).ok()?))
     });
-    Frame { rows, cursor }
+    (Frame { rows, cursor }, geometry)
 }
 
 fn body_rows(model: &Model, at: &Layout) -> Vec<Row> {
@@ -151,25 +199,4 @@ fn room_rows(model: &Model, at: &Layout) -> Vec<Row> {
         *pane_row = row;
     }
     pane
-}
-
-/// Which room stands at a place of the screen.
-pub(in crate::tui) fn room_at(model: &Model, column: u16, row: u16) -> Option<usize> {
-    let at = layout(model);
-    if usize::from(column) >= at.rooms? {
-        return None;
-    }
-    let nth = usize::from(row).checked_sub(at.body_from())?;
-    panels::rooms_shown(model, at.body_rows()).0.get(nth).copied()
-}
-
-/// Columns that a typed text has.
-pub(in crate::tui) fn input_columns(model: &Model) -> usize {
-    input::columns(model)
-}
-
-/// How many rows of the help may be the first one on the screen.
-pub(in crate::tui) fn help_rows(model: &Model) -> usize {
-    let all = overlay::help(&model.options.keys, model.columns);
-    overlay::last_from(all.len(), layout(model).body_rows()) + 1
 }

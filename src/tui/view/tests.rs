@@ -112,7 +112,7 @@ impl Screen {
     }
 
     pub(in crate::tui) fn frame(&self) -> Frame {
-        frame(&self.model, 0)
+        frame(&self.model, 0).0
     }
 
     pub(in crate::tui) fn rows(&self) -> Vec<String> {
@@ -285,22 +285,23 @@ fn the_smallest_screens_have_the_input() {
 fn small_screens_keep_four_rows_of_messages() {
     let mut screen = busy();
     screen.resize(40, 10);
-    assert!(layout(&screen.model).pane_rows >= 4);
+    assert!(geometry(&screen.model).pane_rows >= 4);
 }
 
 #[test]
 fn a_click_finds_the_room_that_is_shown_there() {
     let screen = busy();
     let rows = screen.rows();
+    let geometry = geometry(&screen.model);
     for (nth, row) in rows.iter().enumerate() {
-        let at = room_at(&screen.model, 1, u16::try_from(nth).unwrap());
-        if let Some(at) = at {
-            let room = &screen.model.rooms[at];
+        let number = geometry.room_at(1, u16::try_from(nth).unwrap());
+        if let Some(number) = number {
+            let room = screen.model.rooms.iter().find(|room| room.number == number).unwrap();
             assert!(row.starts_with(&format!("{} {}", room.number, room.title())), "{row}");
         }
     }
-    assert_eq!(room_at(&screen.model, 1, 2), Some(1), "the one with mentions is the first");
-    assert_eq!(room_at(&screen.model, 40, 2), None);
+    assert_eq!(geometry.room_at(1, 2), Some(2), "the one with mentions is the first");
+    assert_eq!(geometry.room_at(40, 2), None);
 }
 
 proptest! {
