@@ -1,4 +1,5 @@
-//! The writer: one connection on its own thread, one transaction a job; retention when it has nothing else to do.
+//! The writer: one connection on its own thread, one transaction a job; retention when it has
+//! nothing else to do.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +17,7 @@ use super::{
     damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     files::{self, InPlace},
     index::{Identity, Index, path_of},
-    read::load,
+    load::{Loaded, load},
     retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
     schema::{self, FORGOTTEN, fact, set_fact, size_of},
     space::{self, Shrinking},
@@ -28,7 +29,7 @@ use crate::{
         connection::{BUSY_WAITS, Options, Retention, connect},
         error::{HistoryError, words},
         identity::{epoch, identity, write_note},
-        read::{Loaded, Reader},
+        read::Reader,
         stats::Shared,
         transaction::{Cache, Page},
     },
@@ -250,8 +251,8 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         if self.in_place.lost().is_some() {
-            // The last connection that is closed removes the log by its name, which may be another server's by now:
-            // the thread and its connection stay until the process ends.
+            // The last connection that is closed removes the log by its name, which may be another
+            // server's by now: the thread and its connection stay until the process ends.
             std::mem::forget(self.jobs.take());
             return;
         }
@@ -268,7 +269,8 @@ fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     rows.collect()
 }
 
-/// Messages by a number that rises, which is the last column: their ids, or their numbers in one stream.
+/// Messages by a number that rises, which is the last column: their ids, or their numbers in one
+/// stream.
 const OLDEST: &str =
     "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
 const OF_STREAM: &str = "SELECT id, stream, seq, ts, seq FROM messages
@@ -416,11 +418,13 @@ impl Writer {
         }
     }
 
-    /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
+    /// What must not wait for a pause, if there never is one: it is done in proportion to what
+    /// comes in.
     fn keep_up(&mut self, job: &Job) {
         let bytes: u64 = job.entries.iter().map(|entry| entry.text.len() as u64).sum();
         let entries = job.entries.len() as u64;
-        // Long texts and large records fill the log as well. A record of the usual size changes a few pages.
+        // Long texts and large records fill the log as well. A record of the usual size changes a
+        // few pages.
         let records: usize = job.records.iter().map(Record::weight).sum();
         self.checkpoint(1 + entries.max(bytes / 256) + 2 * records as u64);
         self.forget_removed();
@@ -431,7 +435,8 @@ impl Writer {
         self.removing |= self.behind;
         if self.times.shrunk.elapsed() >= Duration::from_millis(SPACE_PAUSE_MS) {
             let more = self.shrink() || self.behind;
-            // The file ends where it should once the whole log is moved, which never is while commits come.
+            // The file ends where it should once the whole log is moved, which never is while
+            // commits come.
             if more || self.removing && self.checkpointer.ask(Checkpoint::All) {
                 self.removing = more;
             }
@@ -558,7 +563,8 @@ impl Writer {
         more
     }
 
-    /// Removes some of what is too old, too much, or of a deleted room. Returns true if there may be more.
+    /// Removes some of what is too old, too much, or of a deleted room. Returns true if there may
+    /// be more.
     fn retain(&mut self, rows_max: u64) -> bool {
         self.times.retained = Instant::now();
         let done = self.retain_some(rows_max.min(HISTORY_CHUNK_ROWS as u64));
@@ -576,8 +582,8 @@ impl Writer {
             return Ok(true);
         }
         if let Some(max) = self.retention.bytes_max {
-            // No more than is too much, by what a message takes on the average. The index is counted by
-            // that, too: it gives up its space later.
+            // No more than is too much, by what a message takes on the average. The index is
+            // counted by that, too: it gives up its space later.
             let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
             let share = self.shared.index_share.load(Ordering::Relaxed);
             let index = share.saturating_mul(messages) / 1000;
@@ -637,8 +643,8 @@ impl Writer {
         self.remove_oldest(&old)
     }
 
-    /// Removes what was said in deleted rooms. No member can read it any longer; a room of the same name may
-    /// be there already.
+    /// Removes what was said in deleted rooms. No member can read it any longer; a room of the same
+    /// name may be there already.
     fn remove_deleted(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
         let sql = "SELECT id, purge FROM streams WHERE purge > 0 LIMIT 1";
         let of = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -702,8 +708,8 @@ impl Writer {
         Ok(!rows.is_empty())
     }
 
-    /// Removes messages, the oldest of their streams. Those that can't be removed (pages beside damaged ones can't
-    /// be changed) are only hidden, and cost no other.
+    /// Removes messages, the oldest of their streams. Those that can't be removed (pages beside
+    /// damaged ones can't be changed) are only hidden, and cost no other.
     fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<()> {
         match self.remove_all(rows) {
             Err(e) if is_damaged_row(&e) && rows.len() > 1 => {
