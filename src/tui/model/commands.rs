@@ -93,8 +93,8 @@ impl Model {
         Ok(())
     }
 
-    /// Says something in a room, or to one label of whom a conversation is with, and shows it until it
-    /// stands.
+    /// Says something in a room, or to one label of whom a conversation is with, and shows it until
+    /// it stands.
     fn say_in(
         &mut self,
         now: When,
