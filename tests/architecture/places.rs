@@ -135,7 +135,7 @@ const THREADS: &[&str] = &[
     "os/unix/pty.rs",
     "os/windows/child.rs",
     "os/windows/intake.rs",
-    "tui/mod.rs",
+    "tui/event_loop.rs",
     "tui/terminal.rs",
 ];
 const TASKS: &[&str] = &["server/accept.rs", "server/conn.rs", "server/core.rs", "server/mod.rs"];
