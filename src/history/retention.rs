@@ -1,15 +1,24 @@
-//! How old messages are, though clocks go wrong: which of the oldest may go, and when the present time is believed.
+//! How old messages are, though clocks go wrong: which of the oldest may go, and when the present
+//! time is believed.
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, params_from_iter};
 
+use super::damage::{Damage, Order, leap, one_by_one, pass_over};
 use crate::{
     faults::{Fault, planted},
     limits::{
         CLOCK_LEAP_MS, CLOCK_LEAP_MS_HELD, HISTORY_AHEAD_ROWS, HISTORY_EARLIEST_US, SUBMITS_KEPT_MS,
     },
 };
+
+/// Messages by a number that rises, which is the last column: their ids, or their numbers in one
+/// stream.
+const OLDEST: &str =
+    "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+const OF_STREAM: &str = "SELECT id, stream, seq, ts, seq FROM messages
+    WHERE seq BETWEEN ?1 AND ?2 AND stream = ?3 ORDER BY seq";
 
 /// A message that may have to go.
 #[derive(Debug, Clone, Copy)]
@@ -22,9 +31,10 @@ pub(super) struct Old {
 
 /// A search for the oldest messages that are too old, by their ids.
 ///
-/// Ids rise in the order of commits, and times should. Where a clock was wrong the majority decides: everything up
-/// to an id goes unless more of it is young than too old. So messages from a time when the clock was ahead go with
-/// those that came after them, and messages from a time when it was behind take no more than their number along.
+/// Ids rise in the order of commits, and times should. Where a clock was wrong the majority
+/// decides: everything up to an id goes unless more of it is young than too old. So messages from a
+/// time when the clock was ahead go with those that came after them, and messages from a time when
+/// it was behind take no more than their number along.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Ages {
     /// Oldest message when the search began.
@@ -94,7 +104,8 @@ impl Ages {
     }
 }
 
-/// A judge of the wall clock, by monotonic time. One wrong reading must not make everything too old.
+/// A judge of the wall clock, by monotonic time. One wrong reading must not make everything too
+/// old.
 #[derive(Debug)]
 pub(super) struct Clock {
     believed: (Instant, i64),
@@ -113,7 +124,8 @@ pub(super) enum Reading {
 }
 
 impl Clock {
-    /// The time that has passed since the newest message is not known: it may be as long as messages are kept.
+    /// The time that has passed since the newest message is not known: it may be as long as
+    /// messages are kept.
     pub(super) fn new(now: (Instant, i64), newest_us: Option<i64>, keep: Option<Duration>) -> Self {
         let latest_us = newest_us.zip(keep).map_or(i64::MAX, |(newest_us, keep)| {
             newest_us.saturating_add(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX))
@@ -146,8 +158,8 @@ impl Clock {
 /// A submit in the order of its table: user id, client instance, counter.
 pub(super) type SubmitKey = (i64, Vec<u8>, i64);
 
-/// Looks at some submits behind one; those are forgotten that are too old to be submitted again. Returns the last
-/// one, if there may be more.
+/// Looks at some submits behind one; those are forgotten that are too old to be submitted again.
+/// Returns the last one, if there may be more.
 ///
 /// There is no index of their times: each commit would pay for it.
 pub(super) fn forget_submits(
@@ -180,6 +192,40 @@ pub(super) fn forget_submits(
     transaction.commit()?;
     let is_full = rows.len() as u64 == rows_max;
     Ok(rows.into_iter().next_back().map(|(key, _)| key).filter(|_| is_full))
+}
+
+/// Reads messages of a range, of all streams by their ids or of one by their numbers.
+pub(super) fn rows(
+    connection: &Connection,
+    damage: &Damage,
+    stream: Option<i64>,
+    (next, last): (&mut i64, i64),
+    rows_max: u64,
+) -> rusqlite::Result<Vec<Old>> {
+    let sql = if stream.is_some() { OF_STREAM } else { OLDEST };
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = Vec::new();
+    let read = |next: &mut i64, last: i64| {
+        let values = [Some(*next), Some(last), stream].into_iter().flatten();
+        let mut found = select.query(params_from_iter(values))?;
+        while (rows.len() as u64) < rows_max {
+            let Some(row) = found.next()? else {
+                *next = last.saturating_add(1).max(*next);
+                break;
+            };
+            *next = row.get(4)?;
+            let (id, stream, seq, ts) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            rows.push(Old { id, stream, seq, ts });
+            *next += 1;
+        }
+        Ok(())
+    };
+    let leap = |bad, last| match stream {
+        None => leap(connection, Order::OldestFirst, bad, last),
+        Some(_) => one_by_one(bad, last),
+    };
+    pass_over(damage, next, last, read, leap)?;
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use crate::history::error::HistoryError;
+use crate::{
+    chat::{names::Label, store::StreamKey},
+    history::error::HistoryError,
+};
 
 /// Version of the tables below.
 pub(super) const VERSION: i64 = 4;
@@ -113,8 +116,8 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
 ";
 
-/// What leads from each version to the next, from version 1 on. What stands here stays as it is, whatever
-/// becomes of [`TABLES`].
+/// What leads from each version to the next, from version 1 on. What stands here stays as it is,
+/// whatever becomes of [`TABLES`].
 const STEPS: [&str; VERSION as usize - 1] = [
     "
 ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
@@ -213,8 +216,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Hi
     transaction.commit().map_err(failed)
 }
 
-/// Indexes without which the end of a room, or an entry of the audit, looks at all rows of all users. They change no
-/// results, so they belong to no version; on a full disk they are made at a later start.
+/// Indexes without which the end of a room, or an entry of the audit, looks at all rows of all
+/// users. They change no results, so they belong to no version; on a full disk they are made at a
+/// later start.
 pub(super) fn index(connection: &Connection) {
     for sql in [
         "CREATE INDEX IF NOT EXISTS follows_by_stream ON follows (stream)",
@@ -242,4 +246,16 @@ pub(super) fn size_of(connection: &Connection) -> rusqlite::Result<u64> {
     let number = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
     let pages = number("PRAGMA page_count")? - number("PRAGMA freelist_count")?;
     Ok(pages * number("PRAGMA page_size")?)
+}
+
+pub(super) fn key_of(stream: &StreamKey) -> (i64, String) {
+    match stream {
+        StreamKey::Room(name) => (KIND_ROOM, name.key().to_owned()),
+        StreamKey::Conversation(low, high) => (KIND_CONVERSATION, format!("{low} {high}")),
+        StreamKey::Announcements => (KIND_ANNOUNCEMENTS, String::new()),
+    }
+}
+
+pub(super) fn label_text(label: Option<&Label>) -> &str {
+    label.map_or("", Label::key)
 }

@@ -1,4 +1,5 @@
-//! Search: any script, by part of a word. Three characters and more by a trigram index, fewer by looking.
+//! Search: any script, by part of a word. Three characters and more by a trigram index, fewer by
+//! looking.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,7 +13,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{
     damage::{Order, is_damaged, leap, one_by_one, pass_over},
-    read::{Encoder, Found, MESSAGES},
+    rows::{Encoder, Found, MESSAGES},
     schema::{KIND_CONVERSATION, KIND_ROOM},
 };
 use crate::{
@@ -46,8 +47,9 @@ pub(super) fn folded(text: &str) -> String {
     text.nfd().default_case_fold().nfc().collect()
 }
 
-/// The parts of three characters that the words of a folded text have, each once. None has white space, since the
-/// words of a search have none, or a control character, at which the tokenizer of the index ends.
+/// The parts of three characters that the words of a folded text have, each once. None has white
+/// space, since the words of a search have none, or a control character, at which the tokenizer of
+/// the index ends.
 pub(super) fn trigrams(text: &str) -> BTreeSet<&str> {
     fn of_word(word: &str) -> impl Iterator<Item = &str> {
         let begins = word.char_indices().map(|(at, _)| at);
@@ -133,8 +135,8 @@ fn find(
         0 => i64::MAX,
         before => i64::try_from(before).unwrap_or(i64::MAX),
     };
-    // One view of messages and index: up to which message it knows them is asked of this very index, since
-    // another one may just have taken its place.
+    // One view of messages and index: up to which message it knows them is asked of this very
+    // index, since another one may just have taken its place.
     let view = connection.unchecked_transaction()?;
     let streams = allowed(&view, query)?;
     if streams.is_empty() {

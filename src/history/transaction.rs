@@ -7,9 +7,7 @@ use std::{
 
 use rusqlite::{Statement, Transaction, params};
 
-use super::schema::{
-    FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, fact, set_fact,
-};
+use super::schema::{FLOOR, FORGOTTEN, KIND_ROOM, fact, key_of, label_text, set_fact};
 use crate::{
     chat::{
         member::{EndCause, Member, SessionId},
@@ -17,7 +15,7 @@ use crate::{
         names::Label,
         store::{Audit, Entry, Record, StreamKey},
     },
-    history::stats::Shared,
+    history::{rows::pack_notice, stats::Shared},
     limits::{
         AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_MESSAGE_BYTES, SENDER_LEASE_IDS,
         UNACKED_SUBMITS_MAX,
@@ -186,7 +184,8 @@ impl Page<'_> {
                             ORDER BY id DESC LIMIT 1 OFFSET ?2)";
                 let kept = AUDIT_PER_USER_MAX as u64;
                 self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
-                // The bound of all users may be exceeded by a few entries: counting them costs more.
+                // The bound of all users may be exceeded by a few entries: counting them costs
+                // more.
                 if self.transaction.last_insert_rowid() % AUDIT_COUNTED_EVERY != 0 {
                     return Ok(());
                 }
@@ -218,8 +217,8 @@ impl Page<'_> {
                 ] {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
-                // What was announced to it was said in it: only the numbers stay. (A notice's room stands
-                // behind ten bytes; there is an index of that.)
+                // What was announced to it was said in it: only the numbers stay. (A notice's room
+                // stands behind ten bytes; there is an index of that.)
                 let sql = "SELECT m.sender, s.uid, sum(length(CAST(m.text AS BLOB)))
                            FROM messages m JOIN senders s ON s.id = m.sender
                            WHERE m.notice IS NOT NULL AND substr(m.notice, 11) = ?
@@ -364,7 +363,7 @@ impl Page<'_> {
             insert.raw_bind_parameter(4, entry.wall_us)?;
             insert.raw_bind_parameter(6, entry.reply_to)?;
             insert.raw_bind_parameter(7, entry.to_label.as_ref().map(Label::as_str))?;
-            insert.raw_bind_parameter(8, entry.notice.as_deref().map(super::read::pack_notice))?;
+            insert.raw_bind_parameter(8, entry.notice.as_deref().map(pack_notice))?;
             insert.raw_bind_parameter(9, &*entry.text)?;
             insert.raw_bind_parameter(10, entry.will.map(EndCause::number))?;
             insert.raw_execute()?;
@@ -442,18 +441,6 @@ impl Page<'_> {
         }
         Ok(self.unsaid)
     }
-}
-
-pub(super) fn key_of(stream: &StreamKey) -> (i64, String) {
-    match stream {
-        StreamKey::Room(name) => (KIND_ROOM, name.key().to_owned()),
-        StreamKey::Conversation(low, high) => (KIND_CONVERSATION, format!("{low} {high}")),
-        StreamKey::Announcements => (KIND_ANNOUNCEMENTS, String::new()),
-    }
-}
-
-pub(super) fn label_text(label: Option<&Label>) -> &str {
-    label.map_or("", Label::key)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The writer: one connection on its own thread, one transaction a job; retention when it has nothing else to do.
+//! The writer: one connection on its own thread, one transaction a job; retention when it has
+//! nothing else to do.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,15 +11,14 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    damage::{Damage, Order, is_damaged_row, leap, one_by_one, pass_over},
     files::{self, InPlace},
     index::{Identity, Index, path_of},
-    read::load,
-    retention::{Ages, Clock, Old, Reading, SubmitKey, forget_submits},
-    schema::{self, FORGOTTEN, fact, set_fact, size_of},
+    load::{Loaded, load},
+    retention::{Ages, Clock, SubmitKey, rows},
+    schema::{self, fact, set_fact, size_of},
     space::{self, Shrinking},
 };
 use crate::{
@@ -28,14 +28,14 @@ use crate::{
         connection::{BUSY_WAITS, Options, Retention, connect},
         error::{HistoryError, words},
         identity::{epoch, identity, write_note},
-        read::{Loaded, Reader},
+        read::Reader,
         stats::Shared,
         transaction::{Cache, Page},
     },
     limits::{
         HISTORY_CHUNK_ROWS, HISTORY_IDLE_MS, HISTORY_JOBS_MAX, HISTORY_MESSAGE_BYTES,
         HISTORY_NOTE_MS, HISTORY_PAUSE_MS, HISTORY_RETAIN_MS, LOG_BYTES_IDLE_MAX, LOG_EMPTIED_MS,
-        SPACE_PAUSE_MS, SUBMITS_FORGET_MS,
+        SPACE_PAUSE_MS,
     },
     os,
 };
@@ -250,8 +250,8 @@ impl History {
 impl Drop for History {
     fn drop(&mut self) {
         if self.in_place.lost().is_some() {
-            // The last connection that is closed removes the log by its name, which may be another server's by now:
-            // the thread and its connection stay until the process ends.
+            // The last connection that is closed removes the log by its name, which may be another
+            // server's by now: the thread and its connection stay until the process ends.
             std::mem::forget(self.jobs.take());
             return;
         }
@@ -268,97 +268,55 @@ fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     rows.collect()
 }
 
-/// Messages by a number that rises, which is the last column: their ids, or their numbers in one stream.
-const OLDEST: &str =
-    "SELECT id, stream, seq, ts, id FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
-const OF_STREAM: &str = "SELECT id, stream, seq, ts, seq FROM messages
-    WHERE seq BETWEEN ?1 AND ?2 AND stream = ?3 ORDER BY seq";
-
-const FIRST: &str = "UPDATE streams SET first = max(first, ?2) WHERE id = ?1";
-
-/// Reads messages of a range, of all streams by their ids or of one by their numbers.
-fn rows(
-    connection: &Connection,
-    damage: &Damage,
-    stream: Option<i64>,
-    (next, last): (&mut i64, i64),
-    rows_max: u64,
-) -> rusqlite::Result<Vec<Old>> {
-    let sql = if stream.is_some() { OF_STREAM } else { OLDEST };
-    let mut select = connection.prepare_cached(sql)?;
-    let mut rows = Vec::new();
-    let read = |next: &mut i64, last: i64| {
-        let values = [Some(*next), Some(last), stream].into_iter().flatten();
-        let mut found = select.query(params_from_iter(values))?;
-        while (rows.len() as u64) < rows_max {
-            let Some(row) = found.next()? else {
-                *next = last.saturating_add(1).max(*next);
-                break;
-            };
-            *next = row.get(4)?;
-            let (id, stream, seq, ts) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            rows.push(Old { id, stream, seq, ts });
-            *next += 1;
-        }
-        Ok(())
-    };
-    let leap = |bad, last| match stream {
-        None => leap(connection, Order::OldestFirst, bad, last),
-        Some(_) => one_by_one(bad, last),
-    };
-    pass_over(damage, next, last, read, leap)?;
-    Ok(rows)
-}
-
 /// When something was last done that is not done after each transaction.
 #[derive(Debug)]
-struct Times {
+pub(super) struct Times {
     /// Looked for what is too old or too much.
-    retained: Instant,
+    pub(super) retained: Instant,
     /// Submits too old to be submitted again were forgotten.
-    forgot: Option<Instant>,
+    pub(super) forgot: Option<Instant>,
     /// The newest id was noted beside the database.
-    noted: Instant,
+    pub(super) noted: Instant,
     /// The last transaction failed.
-    failed: Option<Instant>,
+    pub(super) failed: Option<Instant>,
     /// The index had taken removed messages out.
-    forgot_removed: Instant,
+    pub(super) forgot_removed: Instant,
     /// Free pages were returned.
-    shrunk: Instant,
+    pub(super) shrunk: Instant,
     /// The log was to be emptied for its size.
-    emptied: Instant,
+    pub(super) emptied: Instant,
 }
 
-struct Writer {
-    connection: Connection,
-    path: PathBuf,
-    retention: Retention,
-    shared: Arc<Shared>,
-    in_place: Arc<InPlace>,
-    cache: Cache,
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) retention: Retention,
+    pub(super) shared: Arc<Shared>,
+    pub(super) in_place: Arc<InPlace>,
+    pub(super) cache: Cache,
     /// Id of the next message; ids rise and are never given again.
-    next_id: u64,
+    pub(super) next_id: u64,
     /// What it was when the note beside the database was written.
-    noted_id: u64,
-    epoch: u32,
-    times: Times,
+    pub(super) noted_id: u64,
+    pub(super) epoch: u32,
+    pub(super) times: Times,
     /// Messages before this id are removed, or can't be.
-    from: i64,
+    pub(super) from: i64,
     /// Row of a deleted room, and the number before which that holds of its messages.
-    purged: (i64, i64),
-    ages: Ages,
-    clock: Clock,
+    pub(super) purged: (i64, i64),
+    pub(super) ages: Ages,
+    pub(super) clock: Clock,
     /// The last submit that was looked at, while there are more.
-    submits_from: Option<SubmitKey>,
+    pub(super) submits_from: Option<SubmitKey>,
     /// There was more to remove than was removed.
-    behind: bool,
+    pub(super) behind: bool,
     /// Something was removed, or free pages returned, in this pause.
-    removing: bool,
-    shrinking: Shrinking,
+    pub(super) removing: bool,
+    pub(super) shrinking: Shrinking,
     /// Written since a checkpoint was last asked for.
-    rows: u64,
-    checkpointer: Checkpointer,
-    index: Index,
+    pub(super) rows: u64,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) index: Index,
 }
 
 /// Rows after which a checkpoint is asked for.
@@ -399,7 +357,7 @@ impl Writer {
     }
 
     /// Has the log moved to the database now and then.
-    fn checkpoint(&mut self, rows: u64) {
+    pub(super) fn checkpoint(&mut self, rows: u64) {
         self.rows += rows;
         if self.rows < CHECKPOINT_ROWS {
             return;
@@ -416,11 +374,13 @@ impl Writer {
         }
     }
 
-    /// What must not wait for a pause, if there never is one: it is done in proportion to what comes in.
+    /// What must not wait for a pause, if there never is one: it is done in proportion to what
+    /// comes in.
     fn keep_up(&mut self, job: &Job) {
         let bytes: u64 = job.entries.iter().map(|entry| entry.text.len() as u64).sum();
         let entries = job.entries.len() as u64;
-        // Long texts and large records fill the log as well. A record of the usual size changes a few pages.
+        // Long texts and large records fill the log as well. A record of the usual size changes a
+        // few pages.
         let records: usize = job.records.iter().map(Record::weight).sum();
         self.checkpoint(1 + entries.max(bytes / 256) + 2 * records as u64);
         self.forget_removed();
@@ -431,7 +391,8 @@ impl Writer {
         self.removing |= self.behind;
         if self.times.shrunk.elapsed() >= Duration::from_millis(SPACE_PAUSE_MS) {
             let more = self.shrink() || self.behind;
-            // The file ends where it should once the whole log is moved, which never is while commits come.
+            // The file ends where it should once the whole log is moved, which never is while
+            // commits come.
             if more || self.removing && self.checkpointer.ask(Checkpoint::All) {
                 self.removing = more;
             }
@@ -556,224 +517,6 @@ impl Writer {
         }
         self.removing = more;
         more
-    }
-
-    /// Removes some of what is too old, too much, or of a deleted room. Returns true if there may be more.
-    fn retain(&mut self, rows_max: u64) -> bool {
-        self.times.retained = Instant::now();
-        let done = self.retain_some(rows_max.min(HISTORY_CHUNK_ROWS as u64));
-        // What fails here is tried again later. Of a full disk the next commit learns as well.
-        let failure = done.as_ref().err();
-        let failure = failure.filter(|e| e.sqlite_error_code() != Some(ErrorCode::DiskFull));
-        let failure = failure.map(|e| format!("old messages of the history can't be removed: {e}"));
-        *self.shared.retention_failure() = failure;
-        done.unwrap_or(false)
-    }
-
-    fn retain_some(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
-        self.shared.bytes.store(size_of(&self.connection)?, Ordering::Relaxed);
-        if self.remove_deleted(rows_max)? {
-            return Ok(true);
-        }
-        if let Some(max) = self.retention.bytes_max {
-            // No more than is too much, by what a message takes on the average. The index is counted by
-            // that, too: it gives up its space later.
-            let messages = self.shared.messages.load(Ordering::Relaxed).max(1);
-            let share = self.shared.index_share.load(Ordering::Relaxed);
-            let index = share.saturating_mul(messages) / 1000;
-            let bytes = self.shared.bytes.load(Ordering::Relaxed) + index;
-            let excess = bytes.saturating_sub(max);
-            if excess > 0 {
-                let each = (bytes / messages).max(1);
-                let oldest = self.oldest(0, (excess / each + 1).min(rows_max))?;
-                // Nothing is left, or the rest is not made of messages.
-                return self.remove_oldest(&oldest);
-            }
-        }
-        let now_us = self.shared.wall_us();
-        let reading = self.clock.judge((Instant::now(), now_us));
-        if let Some(keep) = self.retention.keep.filter(|_| reading != Reading::Ahead) {
-            let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
-            if self.remove_too_old(now_us, keep_us, rows_max)? {
-                return Ok(true);
-            }
-        }
-        let every = Duration::from_millis(SUBMITS_FORGET_MS);
-        let is_due =
-            self.submits_from.is_some() || self.times.forgot.is_none_or(|at| at.elapsed() >= every);
-        if is_due && reading == Reading::Believed {
-            self.times.forgot = Some(Instant::now());
-            let after = self.submits_from.take().unwrap_or_default();
-            self.submits_from = forget_submits(&self.connection, &after, now_us, rows_max)?;
-            // The newest row stays: SQLite would give its id to the next stream.
-            let sql = "DELETE FROM streams WHERE gone = ?1 AND purge = 0
-                       AND id < (SELECT max(id) FROM streams)";
-            self.connection.prepare_cached(sql)?.execute([FORGOTTEN])?;
-        }
-        Ok(self.submits_from.is_some())
-    }
-
-    /// Removes some messages that are too old. Returns true if there may be more.
-    fn remove_too_old(
-        &mut self,
-        now_us: i64,
-        keep_us: i64,
-        rows_max: u64,
-    ) -> rusqlite::Result<bool> {
-        let Some(oldest) = self.oldest(0, 1)?.first().map(|row| row.id) else { return Ok(false) };
-        self.ages.resume(oldest, now_us, keep_us);
-        let mut is_full = false;
-        if let Some(next) = self.ages.wants() {
-            let rows = self.oldest(next, HISTORY_CHUNK_ROWS as u64)?;
-            self.ages.look(&rows, now_us, keep_us);
-            is_full = rows.len() == HISTORY_CHUNK_ROWS;
-        }
-        let upto = self.ages.too_old_upto();
-        if upto == 0 {
-            return Ok(is_full && self.ages.wants().is_some());
-        }
-        let mut old = self.oldest(0, rows_max)?;
-        old.retain(|row| row.id <= upto);
-        self.remove_oldest(&old)
-    }
-
-    /// Removes what was said in deleted rooms. No member can read it any longer; a room of the same name may
-    /// be there already.
-    fn remove_deleted(&mut self, rows_max: u64) -> rusqlite::Result<bool> {
-        let sql = "SELECT id, purge FROM streams WHERE purge > 0 LIMIT 1";
-        let of = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let Some((stream, last)) = self.connection.query_row(sql, (), of).optional()? else {
-            return Ok(false);
-        };
-        let mut next = if self.purged.0 == stream { self.purged.1 } else { 0 };
-        let range = (&mut next, last);
-        let rows = rows(&self.connection, &self.shared.damage, Some(stream), range, rows_max)?;
-        self.remove(&rows)?;
-        self.purged = (stream, next);
-        if next > last {
-            self.connection.execute("UPDATE streams SET purge = 0 WHERE id = ?", [stream])?;
-            self.purged = (0, 0);
-        }
-        Ok(true)
-    }
-
-    /// Forgets which messages were removed, once they are gone from the index.
-    fn forget_removed(&mut self) {
-        let gone: Vec<i64> = self.index.gone().flatten().collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.times.forgot_removed = Instant::now();
-        let forget = || -> rusqlite::Result<()> {
-            let transaction = self.connection.unchecked_transaction()?;
-            {
-                let sql = "DELETE FROM removed WHERE id = ?";
-                let mut delete = transaction.prepare_cached(sql)?;
-                for id in &gone {
-                    delete.execute([id])?;
-                }
-            }
-            transaction.commit()
-        };
-        // If that fails, they are looked for in the index once more.
-        if forget().is_ok() {
-            self.checkpoint(gone.len() as u64);
-            self.index.ask();
-        }
-    }
-
-    /// Oldest messages of an id or a later one.
-    fn oldest(&mut self, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
-        let first = from.max(self.from);
-        let mut next = first;
-        let range = (&mut next, self.next_id.cast_signed() - 1);
-        let rows = rows(&self.connection, &self.shared.damage, None, range, rows_max)?;
-        if first == self.from {
-            // What is older can't be read: next time it is not looked for.
-            self.from = rows.first().map_or(next, |row| row.id);
-        }
-        Ok(rows)
-    }
-
-    /// Removes the oldest messages. Returns true if there were any.
-    fn remove_oldest(&mut self, rows: &[Old]) -> rusqlite::Result<bool> {
-        self.remove(rows)?;
-        self.from = rows.last().map_or(self.from, |row| row.id + 1);
-        Ok(!rows.is_empty())
-    }
-
-    /// Removes messages, the oldest of their streams. Those that can't be removed (pages beside damaged ones can't
-    /// be changed) are only hidden, and cost no other.
-    fn remove(&mut self, rows: &[Old]) -> rusqlite::Result<()> {
-        match self.remove_all(rows) {
-            Err(e) if is_damaged_row(&e) && rows.len() > 1 => {
-                rows.iter().try_for_each(|row| self.remove(std::slice::from_ref(row)))
-            }
-            Err(e) if is_damaged_row(&e) => {
-                self.shared.damage.record(&e);
-                rows.iter().try_for_each(|Old { stream, seq, .. }| {
-                    let values = params![stream, seq + 1];
-                    self.connection.prepare_cached(FIRST)?.execute(values).map(drop)
-                })
-            }
-            done => done,
-        }
-    }
-
-    fn remove_all(&mut self, rows: &[Old]) -> rusqlite::Result<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut removed: Vec<(u32, u64)> = Vec::new();
-        {
-            let mut removed_ids =
-                transaction.prepare_cached("INSERT OR IGNORE INTO removed VALUES (?)")?;
-            let sql = "DELETE FROM messages WHERE id = ?
-                       RETURNING sender, length(CAST(text AS BLOB))";
-            let mut delete = transaction.prepare_cached(sql)?;
-            let mut first = transaction.prepare_cached(FIRST)?;
-            let mut firsts: HashMap<i64, u64> = HashMap::new();
-            let mut unsaid: HashMap<i64, u64> = HashMap::new();
-            for Old { id, stream, seq, .. } in rows {
-                removed_ids.execute([id])?;
-                let of =
-                    |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?));
-                if let Some((sender, bytes)) = delete.query_row([id], of).optional()? {
-                    *unsaid.entry(sender).or_default() += bytes + HISTORY_MESSAGE_BYTES;
-                }
-                let of_stream = firsts.entry(*stream).or_default();
-                *of_stream = (*of_stream).max(seq + 1);
-            }
-            for (stream, next) in firsts {
-                first.execute(params![stream, next])?;
-            }
-            let sql = "UPDATE senders SET bytes = max(bytes - ?2, 0) WHERE id = ?1 RETURNING uid";
-            let mut update = transaction.prepare_cached(sql)?;
-            for (sender, bytes) in unsaid {
-                let uid = update.query_row(params![sender, bytes], |row| row.get(0)).optional()?;
-                if let Some(uid) = uid {
-                    removed.push((uid, bytes));
-                }
-            }
-            // Ids must not be given again, even if everything is removed.
-            set_fact(&transaction, "newest", self.next_id - 1)?;
-            // Senders of no message that is still there.
-            let sql = "SELECT id FROM messages WHERE id >= ? ORDER BY id LIMIT 1";
-            let mut oldest = transaction.prepare_cached(sql)?;
-            let oldest = match oldest.query_row([self.from], |row| row.get(0)).optional() {
-                Err(e) if is_damaged_row(&e) => self.from.cast_unsigned(),
-                oldest => oldest?.unwrap_or(self.next_id),
-            };
-            let sql = "DELETE FROM senders WHERE last < ?";
-            transaction.prepare_cached(sql)?.execute([oldest])?;
-        }
-        transaction.commit()?;
-        self.shared.messages.fetch_sub(rows.len() as u64, Ordering::Relaxed);
-        self.index.ask();
-        self.shared.forget_bytes(removed);
-        self.checkpoint(2 * rows.len() as u64);
-        Ok(())
     }
 
     fn close(&mut self) {

@@ -10,7 +10,7 @@ use ratatui::{
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{frame::Frame, text::cluster_columns};
+use super::{frame::Frame, width::cluster_columns};
 
 /// Longest link, once written as a terminal wants it; what is longer is text and nothing more. Terminals
 /// take about as much.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::style::Style;
 
-use super::text;
+use super::width::width;
 
 /// A piece of a row in one style.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +37,7 @@ impl Row {
 
     /// Columns that it takes.
     pub(super) fn width(&self) -> usize {
-        self.spans.iter().map(|span| text::width(&span.text)).sum()
+        self.spans.iter().map(|span| width(&span.text)).sum()
     }
 
     /// Without styles.

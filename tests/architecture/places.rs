@@ -34,15 +34,23 @@ const PURE: &[&str] = &[
     "tui/complete.rs",
     "tui/editor/",
     "tui/frame.rs",
+    "tui/geometry.rs",
     "tui/hangul.rs",
     "tui/keys.rs",
+    "tui/lines.rs",
+    "tui/links.rs",
     "tui/model/",
+    "tui/moves.rs",
     "tui/nearest.rs",
     "tui/paint.rs",
+    "tui/paragraph.rs",
+    "tui/rows.rs",
+    "tui/scripts.rs",
     "tui/scrollback.rs",
     "tui/slash/",
-    "tui/text.rs",
     "tui/view/",
+    "tui/width.rs",
+    "tui/wrap.rs",
 ];
 const IMPURE_WORDS: &[&str] = &[
     "std::net",
@@ -61,7 +69,7 @@ const IMPURE_WORDS: &[&str] = &[
 /// Outside crates with the folders and files that may name them, so that each can be replaced there.
 const HOMES: &[(&str, &[&str])] = &[
     ("bincode", &["wire/control.rs"]),
-    ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/text.rs"]),
+    ("caseless", &["chat/", "history/search.rs", "tui/complete.rs", "tui/paragraph.rs"]),
     ("clap", &["command/args/", "command/manual/", "command/parse.rs"]),
     ("clap_complete", &["command/manual/completion.rs"]),
     ("clap_mangen", &["command/manual/page.rs", "command/manual/topics.rs"]),
@@ -73,7 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("interprocess", &["os/"]),
     ("jiff", &["config/screen.rs", "server/log.rs", "tui/", "command/"]),
     ("libc", &["os/"]),
-    ("linkify", &["tui/text.rs"]),
+    ("linkify", &["tui/links.rs"]),
     ("memmap2", &["os/"]),
     ("nix", &["os/"]),
     ("nucleo_matcher", &["tui/complete.rs"]),
@@ -131,7 +139,7 @@ const THREADS: &[&str] = &[
     "os/unix/pty.rs",
     "os/windows/child.rs",
     "os/windows/intake.rs",
-    "tui/mod.rs",
+    "tui/event_loop.rs",
     "tui/terminal.rs",
 ];
 const TASKS: &[&str] =

@@ -6,7 +6,10 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::{
     chat::text::{is_unsafe_to_show, shown},
-    tui::text::{CUT, breaks_between, drawn, is_space, space_columns, width},
+    tui::{
+        width::{CUT, drawn, space_columns, width},
+        wrap::{breaks_between, is_space},
+    },
 };
 
 /// The input as it is shown.
@@ -201,7 +204,7 @@ mod tests {
     use ratatui::style::Style;
 
     use super::*;
-    use crate::tui::{cells::tests::ends, frame::Row, text::wrap};
+    use crate::tui::{cells::tests::ends, frame::Row, wrap::wrap};
 
     impl Layout {
         /// Checks what holds for every layout.

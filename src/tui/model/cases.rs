@@ -93,6 +93,7 @@ impl Screen {
         screen.ready(&[("dev", 0), ("ops", 0)]);
         screen.marks(&[("dev", 0, 0), ("ops", 0, 0)]);
         screen.model.focus(screen.now, true);
+        screen.measure();
         screen.effects();
         screen
     }
@@ -122,7 +123,18 @@ impl Screen {
     }
 
     fn key(&mut self, code: KeyCode, modifiers: KeyModifiers) {
+        self.measure();
         self.model.key(self.now, &KeyEvent::new(code, modifiers));
+    }
+
+    /// Stores the places of the parts, as the loop does between two keys.
+    fn measure(&mut self) {
+        self.model.set_geometry(view::geometry(&self.model));
+    }
+
+    fn resize(&mut self, columns: u16, rows: u16) {
+        self.model.resize(columns, rows);
+        self.measure();
     }
 
     fn press(&mut self, code: KeyCode) {
@@ -176,7 +188,7 @@ impl Screen {
     }
 
     fn rows(&self) -> Vec<String> {
-        let frame = view::frame(&self.model, self.now.mono_us);
+        let (frame, _) = view::frame(&self.model, self.now.mono_us);
         frame.rows.iter().map(|row| row.text().trim_end().to_owned()).collect()
     }
 
@@ -263,7 +275,7 @@ fn each_room_has_its_own_draft() {
     screen.typed("for ops");
     screen.alt('1');
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "for dev"));
-    screen.model.resize(40, 10);
+    screen.resize(40, 10);
     screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
     screen.ready(&[("dev", 0), ("ops", 0)]);
     assert_eq!(screen.input(), "for dev");
@@ -567,7 +579,7 @@ fn one_esc_ends_a_reply() {
 #[test]
 fn a_panel_that_was_turned_twice_goes_on_by_itself() {
     let mut screen = Screen::new();
-    screen.model.resize(100, 30);
+    screen.resize(100, 30);
     for key in [5, 6] {
         screen.press(KeyCode::F(key));
         screen.press(KeyCode::F(key));

@@ -93,8 +93,8 @@ impl Model {
         Ok(())
     }
 
-    /// Says something in a room, or to one label of whom a conversation is with, and shows it until it
-    /// stands.
+    /// Says something in a room, or to one label of whom a conversation is with, and shows it until
+    /// it stands.
     fn say_in(
         &mut self,
         now: When,
@@ -293,7 +293,7 @@ impl Model {
                 room.marks_known = false;
                 (room.unread, room.mentions) = (0, 0);
                 room.begin_anew();
-                self.members_at_us = now.mono_us;
+                self.times.members_at_us = now.mono_us;
             }
             self.effects.push_back(Effect::Follow(wish));
             // What is unread from before is asked for.

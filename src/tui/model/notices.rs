@@ -1,4 +1,5 @@
-//! Announcements as the bar shows them: by weight, for their time, a critical one until somebody says that it was seen.
+//! Announcements as the bar shows them: by weight, for their time, a critical one until somebody
+//! says that it was seen.
 
 use std::collections::VecDeque;
 
@@ -28,8 +29,8 @@ pub(in crate::tui) struct NoticeLine {
 }
 
 impl NoticeLine {
-    /// Whether the server is told that it was seen: whoever asks for that wants to know, and what is critical
-    /// is said once to a name, on whichever of its screens.
+    /// Whether the server is told that it was seen: whoever asks for that wants to know, and what
+    /// is critical is said once to a name, on whichever of its screens.
     pub(in crate::tui) fn is_acknowledged(&self) -> bool {
         self.ack || self.level == Level::Critical
     }
@@ -115,8 +116,8 @@ impl Notices {
         open.map(|notice| notice.number).max()
     }
 
-    /// What has had its time goes; true if anything did. What asks to be acknowledged stays until it is, or
-    /// until it expires.
+    /// What has had its time goes; true if anything did. What asks to be acknowledged stays until
+    /// it is, or until it expires.
     pub(in crate::tui) fn tick(&mut self, mono_us: u64, wall_us: i64) -> bool {
         self.keep(|notice| {
             let expired = notice.expires_wall_us.is_some_and(|at| at <= wall_us);

@@ -118,12 +118,13 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) topic: String,
     pub(in crate::tui) private: bool,
     pub(in crate::tui) read_only: bool,
-    /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is typed goes
-    /// nowhere else.
+    /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is
+    /// typed goes nowhere else.
     pub(in crate::tui) gone: bool,
     /// What is typed and not sent, while another room is shown.
     pub(in crate::tui) draft: Draft,
-    /// What was sent and refused while something else was typed, as it has to be typed; the oldest first.
+    /// What was sent and refused while something else was typed, as it has to be typed; the oldest
+    /// first.
     pub(in crate::tui) unsaid: VecDeque<String>,
     pub(in crate::tui) quote: Option<Quote>,
     pub(in crate::tui) pending: VecDeque<Pending>,
@@ -239,8 +240,8 @@ impl Room {
         if self.is_direct() { self.unread } else { self.mentions }
     }
 
-    /// The number of the first unread message that is in memory, for the line before it. What this name
-    /// said itself is not unread.
+    /// The number of the first unread message that is in memory, for the line before it. What this
+    /// name said itself is not unread.
     pub(in crate::tui) fn first_unread(&self) -> Option<u64> {
         if !self.marks_known || !self.has_marker() {
             return None;
@@ -266,7 +267,8 @@ impl Room {
         self.speakers.truncate(SPEAKERS_MAX);
     }
 
-    /// Everything is read up to a number. What is unread behind it keeps its count, unless nothing is.
+    /// Everything is read up to a number. What is unread behind it keeps its count, unless nothing
+    /// is.
     pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
         if seq <= self.read && self.unread == 0 {
             return;

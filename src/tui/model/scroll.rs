@@ -1,10 +1,11 @@
-//! Moving through a room: by rows and pages, to a message, to where unread starts. What is read stays put while
-//! something new comes.
+//! Moving through a room: by rows and pages, to a message, to where unread starts. What is read
+//! stays put while something new comes.
 
 use super::{Loading, Model, Room, Session, When};
 use crate::tui::{
+    geometry::Geometry,
+    lines,
     scrollback::{Line, Place},
-    view,
 };
 
 /// Lines from either end of the window at which more is asked for.
@@ -32,7 +33,7 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn of(&self, index: usize) -> usize {
-        view::line_rows(&self.model.options.look, self.room, index, self.columns).len()
+        lines::line_rows(&self.model.options.look, self.room, index, self.columns).len()
     }
 
     /// The lowest row of all.
@@ -94,16 +95,21 @@ impl Rows<'_> {
 }
 
 impl Model {
+    /// Stores the places of the parts of the frame that was drawn last.
+    pub(in crate::tui) fn set_geometry(&mut self, geometry: Geometry) {
+        self.geometry = geometry;
+        self.bound_help();
+    }
+
     fn rows(&self) -> Option<(Rows<'_>, usize)> {
-        let layout = view::layout(self);
         let room = self.room()?;
-        let rows = Rows { model: self, room, columns: layout.pane_columns };
-        Some((rows, layout.pane_rows.max(1)))
+        let rows = Rows { model: self, room, columns: self.geometry.pane_columns };
+        Some((rows, self.geometry.pane_rows.max(1)))
     }
 
     /// Rows of a page.
     pub(super) fn page(&self) -> isize {
-        let rows = view::layout(self).pane_rows.saturating_sub(2).max(1);
+        let rows = self.geometry.pane_rows.saturating_sub(2).max(1);
         isize::try_from(rows).unwrap_or(1)
     }
 
@@ -153,7 +159,7 @@ impl Model {
         let Some(room) = self.rooms.get(at) else { return };
         let Place::At { id, .. } = room.place else { return };
         let index = room.back.index_of(id);
-        let pane = view::layout(self).pane_rows;
+        let pane = self.geometry.pane_rows;
         if index < AHEAD_LINES + pane {
             self.load(at, Loading::Older);
         } else if !room.back.is_attached() && index + AHEAD_LINES > room.back.len() {

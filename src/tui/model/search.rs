@@ -1,4 +1,5 @@
-//! A search in the room that is shown: what is in memory at once, what is further back as the server finds it.
+//! A search in the room that is shown: what is in memory at once, what is further back as the
+//! server finds it.
 
 use crate::tui::{editor::Editor, scrollback::Place};
 

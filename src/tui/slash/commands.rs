@@ -1,7 +1,6 @@
 //! The commands by name: help, completion, and what was meant by one that there is none of.
 
-use super::begin;
-use crate::tui::{hangul, nearest::nearest, text::entry};
+use crate::tui::{hangul, nearest::nearest, wrap::entry};
 
 /// What stands first behind a command, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +205,14 @@ pub(super) fn unknown(word: &str, line_mode: bool) -> String {
         Some(near) => format!("there is no /{word}; did you mean /{near}? (//{word} says /{word})"),
         None => format!("there is no /{word}; /help lists what there is, //{word} says /{word}"),
     }
+}
+
+/// Beginning of what was typed, to be named in an error.
+pub(super) fn begin(typed: &str) -> String {
+    let first = typed.lines().next().unwrap_or_default();
+    let cut: String = first.chars().take(24).collect();
+    let more = if cut.len() < typed.len() { "…" } else { "" };
+    crate::chat::text::shown(&format!("{cut}{more}"), false).into_owned()
 }
 
 #[cfg(test)]

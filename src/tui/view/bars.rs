@@ -2,7 +2,7 @@
 
 use ratatui::style::Style;
 
-use super::{Layout, bar, fit, one_line, pad, panels, safe};
+use super::{layout::Layout, panels};
 use crate::{
     chat::{
         member::Level,
@@ -13,7 +13,8 @@ use crate::{
         keys::Action,
         model::{Mode, Model, NoticeLine, Room, Search, Session},
         paint::Role,
-        text,
+        rows::{bar, fit, one_line, pad, safe},
+        width, wrap,
     },
 };
 
@@ -28,7 +29,7 @@ fn style(model: &Model, role: Role) -> Style {
 
 /// What stands at the right edge of a row of so many columns, if it fits.
 fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
-    let wide = text::width(right);
+    let wide = width::width(right);
     if !right.is_empty() && row.width() + wide < columns {
         pad(&mut row, columns - wide);
         row.push(right, style);
@@ -61,11 +62,11 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
         text = format!("{text} ({})", is.join(", "));
     }
     // On a narrow screen the topic goes first.
-    let left = columns.saturating_sub(text::width(&members) + 1);
+    let left = columns.saturating_sub(width::width(&members) + 1);
     if !room.topic.is_empty() {
         text = format!("{text} · {}", one_line(&room.topic, columns));
     }
-    let text = text::cut(&text, if left < columns / 2 { columns } else { left });
+    let text = width::cut(&text, if left < columns / 2 { columns } else { left });
     bar(with_right(Row::of(text, title), &members, columns, title), title, columns)
 }
 
@@ -118,7 +119,7 @@ fn notice_text(
         todo = format!("{todo} +{more} more");
     }
     let text = format!(" {level}{room} {name}: {}", one_line(&notice.text, 4 * columns));
-    let first = columns.saturating_sub(text::width(&todo)).max(1);
+    let first = columns.saturating_sub(width::width(&todo)).max(1);
     let rows = if notice.level == Level::Critical { rows.min(CRITICAL_ROWS) } else { 1 };
     let cut = split(&text, first, columns, rows);
     let mut out: Vec<_> = cut.into_iter().map(|text| Row::of(text, style)).collect();
@@ -129,7 +130,7 @@ fn notice_text(
 }
 
 fn with_todo(mut row: Row, todo: &str, columns: usize, style: Style) -> Row {
-    let wide = text::width(todo);
+    let wide = width::width(todo);
     if wide > 0 && wide < columns {
         pad(&mut row, columns - wide);
         row.push(todo, style);
@@ -140,15 +141,15 @@ fn with_todo(mut row: Row, todo: &str, columns: usize, style: Style) -> Row {
 /// A text as at most so many rows; the last one is cut.
 fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
     if rows < 2 {
-        return vec![text::cut(text, first).into_owned()];
+        return vec![width::cut(text, first).into_owned()];
     }
-    let ranges = text::wrap(text, first, columns.saturating_sub(1));
+    let ranges = wrap::wrap(text, first, columns.saturating_sub(1));
     let mut out = Vec::new();
     for (at, range) in ranges.iter().take(rows).enumerate() {
         let (lead, columns) = if at == 0 { ("", first) } else { (" ", columns) };
         let is_last = at + 1 == rows;
         let end = if is_last { text.len() } else { range.end };
-        out.push(text::cut(&format!("{lead}{}", &text[range.start..end]), columns).into_owned());
+        out.push(width::cut(&format!("{lead}{}", &text[range.start..end]), columns).into_owned());
     }
     out
 }
@@ -160,10 +161,10 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
     if let Some(hint) = &model.hint {
         let style = style(model, if hint.is_error { Role::Error } else { Role::Dim });
         let safe = shown(&hint.text, true);
-        let rows = text::wrap(&safe, columns, columns);
+        let rows = wrap::wrap(&safe, columns, columns);
         return rows
             .into_iter()
-            .map(|range| Row::of(text::cut(&safe[range], columns), style))
+            .map(|range| Row::of(width::cut(&safe[range], columns), style))
             .collect();
     }
     if let Some(completion) = &model.completion {
@@ -191,7 +192,7 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
             said.insert(0, format!("{} by {}", chosen.seq, shown(&chosen.name, false)));
         }
         let text = said.join(" · ");
-        return vec![Row::of(text::cut(&text, columns), style(model, Role::Dim))];
+        return vec![Row::of(width::cut(&text, columns), style(model, Role::Dim))];
     }
     Vec::new()
 }
@@ -199,7 +200,7 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
 /// Names in a row around the one that is chosen.
 fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Row {
     let (dim, current) = (style(model, Role::Dim), style(model, Role::Current));
-    let wide = |name: &str| text::width(&safe(name)) + 2;
+    let wide = |name: &str| width::width(&safe(name)) + 2;
     // As many before it as leave it in sight, and then those after it.
     let mut from = at.min(names.len().saturating_sub(1));
     let mut left = columns.saturating_sub(wide(names.get(from).map_or("", String::as_str)) + 2);
@@ -226,7 +227,7 @@ pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
     let quote = model.room()?.quote.as_ref()?;
     let end = format!(" ({}: not)", model.options.keys.shown(Action::Escape));
     let text = format!("reply to {}: {}", safe(&quote.name), one_line(&quote.text, columns));
-    let text = text::cut(&text, columns.saturating_sub(text::width(&end)));
+    let text = width::cut(&text, columns.saturating_sub(width::width(&end)));
     Some(fit(Row::of(format!("{text}{end}"), style(model, Role::Dim)), columns))
 }
 
@@ -246,7 +247,7 @@ pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let mut parts = parts(model, at, now_us);
     let server = format!("{} ", safe(&model.options.server));
     let wide = |parts: &[Part]| {
-        parts.iter().map(|part| text::width(&part.text)).sum::<usize>() + 3 * parts.len() - 2
+        parts.iter().map(|part| width::width(&part.text)).sum::<usize>() + 3 * parts.len() - 2
     };
     while parts.len() > 1 && wide(&parts) > columns {
         let last = (0..parts.len()).max_by_key(|at| parts[*at].goes).unwrap_or(0);
@@ -290,7 +291,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
     let activity = if at.rooms.is_none() { panels::activity(model) } else { String::new() };
     if !activity.is_empty() {
-        let activity = text::cut(&activity, model.columns.saturating_sub(2)).into_owned();
+        let activity = width::cut(&activity, model.columns.saturating_sub(2)).into_owned();
         parts.push(part(activity, 2));
     }
     if let Session::Up { broadcast } = model.session {
@@ -390,7 +391,7 @@ mod tests {
         let mut screen = Screen::new();
         screen.model.lag_us = Some(230);
         screen.model.away = Some("lunch".into());
-        let layout = super::super::layout(&screen.model);
+        let layout = crate::tui::view::screen::layout(&screen.model);
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(
             row,

@@ -3,34 +3,14 @@
 use ratatui::style::Style;
 
 use crate::tui::{
-    editor::Editor,
     frame::Row,
     model::{Mode, Model},
     paint::Role,
-    text,
+    width,
 };
-
-/// Columns below which there is no prompt.
-const PROMPT_FROM: usize = 20;
-
-/// What is typed into, and what stands before it.
-fn field(model: &Model) -> (&'static str, &Editor) {
-    let (prompt, editor) = match &model.mode {
-        Mode::Chat | Mode::Help { .. } | Mode::Paste { .. } => ("> ", &model.editor),
-        Mode::Switch { query, .. } => ("go to: ", query),
-        Mode::Search(search) => ("search: ", &search.query),
-    };
-    (if model.columns < PROMPT_FROM { "" } else { prompt }, editor)
-}
 
 fn is_read_only(model: &Model) -> bool {
     model.options.read_only && matches!(model.mode, Mode::Chat)
-}
-
-/// Columns of the text.
-pub(super) fn columns(model: &Model) -> usize {
-    let (prompt, _) = field(model);
-    model.columns.saturating_sub(prompt.len()).max(1)
 }
 
 /// Rows that the whole text has.
@@ -38,7 +18,7 @@ pub(super) fn rows_wanted(model: &Model) -> usize {
     if is_read_only(model) {
         return 1;
     }
-    field(model).1.layout(columns(model)).rows.len()
+    model.field().1.layout(model.input_columns()).rows.len()
 }
 
 /// So many rows of it around the cursor; and the cursor's column and row among them.
@@ -46,11 +26,11 @@ pub(super) fn rows(model: &Model, height: usize) -> (Vec<Row>, Option<(usize, us
     let paint = &model.options.look.paint;
     // A command may still be typed.
     if is_read_only(model) && model.editor.is_empty() {
-        let text = text::cut("(read only)", model.columns);
+        let text = width::cut("(read only)", model.columns);
         return (vec![Row::of(text, paint.style(Role::Dim))], None);
     }
-    let (prompt, editor) = field(model);
-    let layout = editor.layout(columns(model));
+    let (prompt, editor) = model.field();
+    let layout = editor.layout(model.input_columns());
     let (column, row) = layout.cursor;
     let from = (row + 1).saturating_sub(height);
     let mut rows = Vec::with_capacity(height);

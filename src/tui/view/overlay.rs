@@ -1,6 +1,5 @@
 //! What lies over the room: help, the switcher, the question about a long paste.
 
-use super::{count, fit, safe};
 use crate::{
     chat::text::{plural, shown},
     tui::{
@@ -8,7 +7,8 @@ use crate::{
         keys::{Action, Keys},
         model::{Choice, Mode, Model},
         paint::Role,
-        slash, text,
+        rows::{bar, count, fit, safe},
+        slash, width, wrap,
     },
 };
 
@@ -36,10 +36,9 @@ pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
 
 // Help.
 
-/// How many rows of the help may be the first one on the screen.
-pub(in crate::tui) fn help_rows(model: &Model) -> usize {
-    let all = help(&model.options.keys, model.columns);
-    last_from(all.len(), super::layout(model).body_rows()) + 1
+/// Returns the number of rows of the help that can be the first on the screen.
+pub(super) fn help_rows(model: &Model, height: usize) -> usize {
+    last_from(help(&model.options.keys, model.columns).len(), height) + 1
 }
 
 /// It ends with its last row.
@@ -72,7 +71,7 @@ fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
     let rows: Vec<_> = if columns < COLUMNS_FROM {
         wrapped(&format!("  {left}: {about}"), columns, 4).collect()
     } else {
-        let rows = text::entry(left, about, columns - INDENT);
+        let rows = wrap::entry(left, about, columns - INDENT);
         rows.into_iter().map(|row| " ".repeat(INDENT) + &row).collect()
     };
     rows.into_iter().map(|row| (Role::Text, row)).collect()
@@ -81,7 +80,7 @@ fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
 /// Rows of our own words; those after the first are moved in.
 fn wrapped(text: &str, columns: usize, indent: usize) -> impl Iterator<Item = String> {
     let indent = if columns > 2 * indent { indent } else { 0 };
-    let ranges = text::wrap(text, columns, columns.saturating_sub(indent));
+    let ranges = wrap::wrap(text, columns, columns.saturating_sub(indent));
     ranges.into_iter().enumerate().map(move |(nth, range)| {
         let lead = if nth == 0 { 0 } else { indent };
         " ".repeat(lead) + &text[range]
@@ -94,7 +93,7 @@ fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row>
     let style = |role| model.options.look.paint.style(role);
     if names.is_empty() {
         let text = "nothing fits";
-        return vec![Row::of(text::cut(text, model.columns), style(Role::Dim))];
+        return vec![Row::of(width::cut(text, model.columns), style(Role::Dim))];
     }
     // The chosen one stays in sight.
     let from = (at + 1).saturating_sub(height.max(1));
@@ -104,7 +103,7 @@ fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row>
         if nth == at {
             let current = style(Role::Current);
             row.spans.iter_mut().for_each(|span| span.style = span.style.patch(current));
-            return super::bar(row, current, model.columns);
+            return bar(row, current, model.columns);
         }
         fit(row, model.columns)
     };
@@ -147,16 +146,16 @@ fn paste(model: &Model, pasted: &str, from: usize, height: usize) -> Vec<Row> {
         plural(lines as u64, "line"),
         thousands(pasted.len()),
     );
-    let ranges = text::wrap(&question, model.columns, model.columns);
+    let ranges = wrap::wrap(&question, model.columns, model.columns);
     let row = |range: std::ops::Range<usize>| {
-        Row::of(text::cut(&question[range], model.columns), style(Role::Title))
+        Row::of(width::cut(&question[range], model.columns), style(Role::Title))
     };
     let mut rows: Vec<_> = ranges.into_iter().map(row).collect();
     let left = height.saturating_sub(rows.len());
     for line in pasted.lines().skip(from).take(left) {
         let end = line.floor_char_boundary(8 * model.columns);
         let line = shown(&line[..end], true).replace('\t', "    ");
-        rows.push(Row::of(text::cut(&line, model.columns), style(Role::Text)));
+        rows.push(Row::of(width::cut(&line, model.columns), style(Role::Text)));
     }
     rows
 }
@@ -175,7 +174,10 @@ fn thousands(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::*, *};
+    use super::{
+        super::{screen::layout, tests::*},
+        *,
+    };
     use crate::tui::editor::Editor;
 
     #[test]
@@ -191,7 +193,7 @@ mod tests {
         let rows = screen.rows();
         assert_eq!(
             rows[21].trim_end(),
-            text::cut(&last, 80).trim_end(),
+            width::cut(&last, 80).trim_end(),
             "it ends with its last row"
         );
     }
@@ -202,7 +204,7 @@ mod tests {
         screen.resize(40, 10);
         screen.model.mode = Mode::Help { from: 0 };
         let mut seen = Vec::new();
-        for from in 0..help_rows(&screen.model) {
+        for from in 0..help_rows(&screen.model, layout(&screen.model).body_rows()) {
             screen.model.mode = Mode::Help { from };
             seen.push(screen.rows()[1].clone());
         }
@@ -210,7 +212,7 @@ mod tests {
         let all = help(&screen.model.options.keys, 40);
         let all: Vec<_> = all.into_iter().map(|(_, row)| row).collect();
         assert_eq!(seen, all);
-        assert!(all.iter().all(|row| text::width(row) <= 40), "{all:?}");
+        assert!(all.iter().all(|row| width::width(row) <= 40), "{all:?}");
         assert_eq!(all[0], "/quit, Ctrl-D or Ctrl-C leave moot. Esc");
         assert_eq!(all[1], "closes this help.");
     }

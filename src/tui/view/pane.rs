@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
-use super::{Layout, lines};
+use super::layout::Layout;
 use crate::tui::{
     frame::Row,
     keys::Action,
+    lines,
     model::{Model, Room, Session},
     paint::Role,
     scrollback::Place,
-    text,
+    width,
 };
 
 /// Exactly the rows of the body: messages, and what is below them.
@@ -35,7 +36,7 @@ pub(super) fn rows(model: &Model, at: &Layout) -> Vec<Row> {
 fn no_room(model: &Model, columns: usize) -> Row {
     let key = model.options.keys.shown(Action::Switch);
     let text = format!("no room is open: /join ROOM, or {key}");
-    Row::of(text::cut(&text, columns), model.options.look.paint.style(Role::Dim))
+    Row::of(width::cut(&text, columns), model.options.look.paint.style(Role::Dim))
 }
 
 fn room_rows(model: &Model, room: &Room, at: &Layout) -> VecDeque<Row> {
@@ -81,7 +82,7 @@ fn nothing(model: &Model, room: &Room, columns: usize) -> Row {
         return lines::beginning_row(look, room, columns);
     }
     let text = if room.loading.is_some() || room.opening { "loading …" } else { "" };
-    Row::of(text::cut(text, columns), look.paint.style(Role::Dim))
+    Row::of(width::cut(text, columns), look.paint.style(Role::Dim))
 }
 
 /// What was sent and does not stand yet.
@@ -105,7 +106,7 @@ fn below_row(model: &Model, room: &Room, columns: usize) -> Row {
         0 => (format!(" ↓ more below ({key})"), Role::Dim),
         new => (format!(" ↓ {new} new below ({key})"), Role::Unread),
     };
-    Row::of(text::cut(&text, columns), model.options.look.paint.style(role))
+    Row::of(width::cut(&text, columns), model.options.look.paint.style(role))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The rooms at the left, the members at the right. Without frames, so that a copied line is text.
 
-use super::{bar, count, fit, safe};
 use crate::{
     chat::member::{Kind, State},
     tui::{
         frame::Row,
         model::{Model, Present, Room},
         paint::Role,
-        text,
+        rows::{bar, count, fit, one_line, safe},
+        width,
     },
 };
 
@@ -21,8 +21,8 @@ pub(super) fn rooms(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     out
 }
 
-/// Places of the rooms that are in the list, and of those that there is no room for. The one that is shown
-/// and those with something unread go first.
+/// Places of the rooms that are in the list, and of those that there is no room for. The one that
+/// is shown and those with something unread go first.
 pub(super) fn rooms_shown(model: &Model, rows: usize) -> (Vec<usize>, Vec<usize>) {
     let order = model.order();
     if order.len() <= rows {
@@ -49,8 +49,8 @@ fn room_row(model: &Model, at: usize, columns: usize) -> Row {
     let number = format!("{:digits$} ", room.number);
     let counts = counts(room.important(), room.unread - room.important().min(room.unread));
     let title = room.title();
-    let left = columns.saturating_sub(text::width(&number) + text::width(&counts));
-    let name = text::cut(&title, left).into_owned();
+    let left = columns.saturating_sub(width::width(&number) + width::width(&counts));
+    let name = width::cut(&title, left).into_owned();
     let mut row = Row::of(number, model.options.look.paint.style(Role::Panel));
     row.push(name, style);
     row.push(counts, style);
@@ -80,7 +80,7 @@ fn more_row(model: &Model, hidden: &[usize], columns: usize) -> Row {
     let unread = all().map(|room| room.unread).sum::<u64>();
     let role = if unread > 0 { Role::Unread } else { Role::Dim };
     let text = format!("+{} more{}", hidden.len(), counts(mentions, unread - mentions.min(unread)));
-    Row::of(text::cut(&text, columns), model.options.look.paint.style(role))
+    Row::of(width::cut(&text, columns), model.options.look.paint.style(role))
 }
 
 /// What is unread elsewhere, for screens without the list: `2:dev @1 3:ops 5`.
@@ -99,7 +99,7 @@ pub(super) fn members(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let Some(room) = model.room() else { return Vec::new() };
     let style = model.options.look.paint.style(Role::Panel);
     let head = format!("members {}", room.sessions());
-    let mut out = vec![Row::of(text::cut(&head, columns), style)];
+    let mut out = vec![Row::of(width::cut(&head, columns), style)];
     let mut all: Vec<_> = room.members.iter().collect();
     all.sort_by_key(|present| rank(present.kind));
     let fits = rows.saturating_sub(1);
@@ -107,7 +107,7 @@ pub(super) fn members(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     out.extend(all[..shown].iter().map(|present| member_row(model, present, columns)));
     if shown < all.len() {
         let more = format!("+{} more", all.len() - shown);
-        out.push(Row::of(text::cut(&more, columns), style));
+        out.push(Row::of(width::cut(&more, columns), style));
     }
     out
 }
@@ -135,17 +135,17 @@ fn member_row(model: &Model, present: &Present, columns: usize) -> Row {
     match present.state {
         State::Online => {}
         State::Away if present.status.is_empty() => said.push_str(" away"),
-        State::Away => said = format!("{said} away: {}", super::one_line(&present.status, columns)),
+        State::Away => said = format!("{said} away: {}", one_line(&present.status, columns)),
         State::Idle => said = format!("{said} {}", idle(present.idle_s)),
         State::Unresponsive | State::Unknown => said.push_str(" ?"),
     }
     let is_here = matches!(present.state, State::Online | State::Idle);
     let style = if is_here { paint.name(&present.name) } else { away };
     // The name is what one looks for: the rest has what it leaves, but never nothing.
-    let rest = text::width(&said).min(columns / 3);
-    let mut row = Row::of(text::cut(&name, columns - rest), style);
+    let rest = width::width(&said).min(columns / 3);
+    let mut row = Row::of(width::cut(&name, columns - rest), style);
     let left = columns - row.width().min(columns);
-    row.push(text::cut(&said, left), if is_here { dim } else { away });
+    row.push(width::cut(&said, left), if is_here { dim } else { away });
     fit(row, columns)
 }
 

@@ -1,4 +1,5 @@
-//! Whole screens, and what all of them keep: no row is wider than the screen, the input is always there.
+//! Whole screens, and what all of them keep: no row is wider than the screen, the input is always
+//! there.
 
 use proptest::prelude::*;
 
@@ -11,27 +12,29 @@ use crate::{
     },
     tui::{
         cells::tests::ends,
+        frame::{Frame, Row},
         kept::Kept,
-        model::{Hint, Options, Pending, Present, Room, Session, When},
-        scrollback::{Line, Said},
+        model::{Hint, Model, Options, Pending, Present, Room, Session, When},
+        scrollback::{Line, Place, Said},
+        width,
     },
 };
 
 /// Nine o'clock of a Sunday.
-pub(super) const NINE_US: i64 = 1_795_338_000_000_000;
+pub(in crate::tui) const NINE_US: i64 = 1_795_338_000_000_000;
 
 /// A screen, and what happens on it: a minute passes from message to message.
-pub(super) struct Screen {
-    pub(super) model: Model,
-    pub(super) clock_us: i64,
+pub(in crate::tui) struct Screen {
+    pub(in crate::tui) model: Model,
+    pub(in crate::tui) clock_us: i64,
 }
 
-pub(super) fn texts(rows: &[Row]) -> Vec<String> {
+pub(in crate::tui) fn texts(rows: &[Row]) -> Vec<String> {
     rows.iter().map(Row::text).collect()
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    pub(in crate::tui) fn new() -> Self {
         let rooms = [RoomName::new("dev").unwrap()];
         let now = When::default();
         let mut model =
@@ -40,15 +43,15 @@ impl Screen {
         Self { model, clock_us: NINE_US }
     }
 
-    pub(super) fn resize(&mut self, columns: u16, height: u16) {
+    pub(in crate::tui) fn resize(&mut self, columns: u16, height: u16) {
         self.model.resize(columns, height);
     }
 
-    pub(super) fn open(&mut self, room: &str) {
+    pub(in crate::tui) fn open(&mut self, room: &str) {
         self.push_room(StreamName::Room(RoomName::new(room).unwrap()));
     }
 
-    pub(super) fn open_direct(&mut self, user: &str) {
+    pub(in crate::tui) fn open_direct(&mut self, user: &str) {
         self.push_room(StreamName::Direct(UserName::new(user).unwrap()));
     }
 
@@ -58,7 +61,7 @@ impl Screen {
     }
 
     /// What somebody would say next.
-    pub(super) fn said(&self, name: &str, text: &str) -> Said {
+    pub(in crate::tui) fn said(&self, name: &str, text: &str) -> Said {
         let last = self.model.rooms[0].back.last_seq().unwrap_or(0);
         Said {
             seq: last + 1,
@@ -73,25 +76,25 @@ impl Screen {
         }
     }
 
-    pub(super) fn put(&mut self, said: Said) {
+    pub(in crate::tui) fn put(&mut self, said: Said) {
         self.clock_us += 60_000_000;
         self.model.rooms[0].head = said.seq;
         self.model.rooms[0].back.push(Line::Said(said), false);
     }
 
-    pub(super) fn say(&mut self, name: &str, text: &str) {
+    pub(in crate::tui) fn say(&mut self, name: &str, text: &str) {
         let said = self.said(name, text);
         self.put(said);
     }
 
-    pub(super) fn pend(&mut self, text: &str) {
+    pub(in crate::tui) fn pend(&mut self, text: &str) {
         let text = text.to_owned();
         let pending =
             Pending { token: 1, label: None, reply_to: None, text, unsent: false, seq: None };
         self.model.rooms[0].pending.push_back(pending);
     }
 
-    pub(super) fn join(&mut self, names: &[&str]) {
+    pub(in crate::tui) fn join(&mut self, names: &[&str]) {
         let present = |name: &&str| Present {
             name: (*name).into(),
             sessions: 1,
@@ -103,16 +106,16 @@ impl Screen {
         self.model.rooms[0].members = names.iter().map(present).collect();
     }
 
-    pub(super) fn notice(&mut self, number: u64, level: Level, ack: bool, text: &str) {
+    pub(in crate::tui) fn notice(&mut self, number: u64, level: Level, ack: bool, text: &str) {
         let message = notice(number, level, ack, text);
         self.model.notices.add(0, &message);
     }
 
-    pub(super) fn frame(&self) -> Frame {
-        frame(&self.model, 0)
+    pub(in crate::tui) fn frame(&self) -> Frame {
+        frame(&self.model, 0).0
     }
 
-    pub(super) fn rows(&self) -> Vec<String> {
+    pub(in crate::tui) fn rows(&self) -> Vec<String> {
         texts(&self.frame().rows)
     }
 }
@@ -227,7 +230,7 @@ fn a_screen_of_200_by_60() {
     for (row, room, member) in
         [(2, "2 회의 @2 10", "members 3"), (3, "1 dev", "ann"), (4, "3 @ann", "bob away: 점심")]
     {
-        let blank = members - text::width(room);
+        let blank = members - width::width(room);
         assert_eq!(rows[row], format!("{room}{:blank$}{member}", ""));
     }
     let blank = rooms;
@@ -282,22 +285,23 @@ fn the_smallest_screens_have_the_input() {
 fn small_screens_keep_four_rows_of_messages() {
     let mut screen = busy();
     screen.resize(40, 10);
-    assert!(layout(&screen.model).pane_rows >= 4);
+    assert!(geometry(&screen.model).pane_rows >= 4);
 }
 
 #[test]
 fn a_click_finds_the_room_that_is_shown_there() {
     let screen = busy();
     let rows = screen.rows();
+    let geometry = geometry(&screen.model);
     for (nth, row) in rows.iter().enumerate() {
-        let at = room_at(&screen.model, 1, u16::try_from(nth).unwrap());
-        if let Some(at) = at {
-            let room = &screen.model.rooms[at];
+        let number = geometry.room_at(1, u16::try_from(nth).unwrap());
+        if let Some(number) = number {
+            let room = screen.model.rooms.iter().find(|room| room.number == number).unwrap();
             assert!(row.starts_with(&format!("{} {}", room.number, room.title())), "{row}");
         }
     }
-    assert_eq!(room_at(&screen.model, 1, 2), Some(1), "the one with mentions is the first");
-    assert_eq!(room_at(&screen.model, 40, 2), None);
+    assert_eq!(geometry.room_at(1, 2), Some(2), "the one with mentions is the first");
+    assert_eq!(geometry.room_at(40, 2), None);
 }
 
 proptest! {

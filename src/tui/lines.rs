@@ -5,15 +5,17 @@ use std::borrow::Cow;
 use jiff::{Timestamp, Zoned, civil::Date, fmt::strtime};
 use ratatui::style::Style;
 
-use super::{fit, moves, one_line, pad};
 use crate::{
     chat::{member::EndCause, text::shown},
     tui::{
         frame::Row,
         model::{Look, Pending, Room},
+        moves,
         paint::Role,
+        paragraph,
+        rows::{fit, one_line, pad},
         scrollback::{Line, Note, NoteKind, Said},
-        slash, text,
+        slash, width, wrap,
     },
 };
 
@@ -63,7 +65,7 @@ pub(in crate::tui) fn line_rows(
 }
 
 /// Rows of a text that was sent and does not stand yet.
-pub(super) fn pending_rows(
+pub(in crate::tui) fn pending_rows(
     look: &Look,
     me: &str,
     pending: &Pending,
@@ -108,20 +110,20 @@ fn heads(look: &Look, room: &Room, index: usize, columns: usize) -> Vec<Row> {
 }
 
 /// Says that nothing was said before.
-pub(super) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
+pub(in crate::tui) fn beginning_row(look: &Look, room: &Room, columns: usize) -> Row {
     centred(&format!("beginning of {}", room.title()), dim(look), columns)
 }
 
 fn centred(text: &str, style: Style, columns: usize) -> Row {
     let text = format!("── {} ──", shown(text, false));
-    let text = text::cut(&text, columns);
-    let blank = (columns - text::width(&text)) / 2;
+    let text = width::cut(&text, columns);
+    let blank = (columns - width::width(&text)) / 2;
     Row::of(" ".repeat(blank) + &text, style)
 }
 
 fn marker_row(look: &Look, columns: usize) -> Row {
-    let mut text = text::cut("── unread ", columns).into_owned();
-    let rest = columns - text::width(&text);
+    let mut text = width::cut("── unread ", columns).into_owned();
+    let rest = columns - width::width(&text);
     text.push_str(&"─".repeat(rest));
     Row::of(text, look.paint.style(Role::Marker))
 }
@@ -195,12 +197,12 @@ impl Shape {
         }
         if self.time > 0 {
             let time = at.map_or(Cow::Borrowed("…"), |at| time(look, at).into());
-            row.push(text::filled(&time, self.time), look.paint.style(Role::Time));
+            row.push(width::filled(&time, self.time), look.paint.style(Role::Time));
             row.push(" ", Style::default());
         }
         if self.names > 0 {
-            let name = text::cut(name, self.names);
-            row.push(" ".repeat(self.names - text::width(&name)), Style::default());
+            let name = width::cut(name, self.names);
+            row.push(" ".repeat(self.names - width::width(&name)), Style::default());
             row.push(name, style);
             row.push(" ", Style::default());
         } else if !name.is_empty() {
@@ -211,7 +213,7 @@ impl Shape {
     }
 
     fn inline_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        text::cut(name, INLINE_NAME_COLUMNS.min(self.columns / 3).max(1))
+        width::cut(name, INLINE_NAME_COLUMNS.min(self.columns / 3).max(1))
     }
 
     /// Columns of the first row of a text behind a lead, and of those after it.
@@ -262,7 +264,7 @@ fn time(look: &Look, wall_us: i64) -> String {
 /// Columns of times: those of a late one, since `9:05` should not move what stands behind it.
 fn time_columns(look: &Look) -> usize {
     const LATE_US: i64 = 1_795_388_338_000_000;
-    text::width(&time(look, LATE_US))
+    width::width(&time(look, LATE_US))
 }
 
 // Messages.
@@ -330,7 +332,7 @@ fn spoken_rows(look: &Look, shape: &Shape, said: &Spoken<'_>, at: Option<i64>) -
 
 fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) -> Vec<Row> {
     let style = |role| look.paint.style(role);
-    let text_look = text::Look {
+    let text_look = paragraph::Look {
         base,
         link: base.patch(style(Role::Link)),
         mention: base.patch(style(Role::Mention)),
@@ -338,7 +340,7 @@ fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) ->
         user: &look.user,
         words: &look.words,
     };
-    let mut rows = text::rows(safe, first, rest, &text_look);
+    let mut rows = paragraph::rows(safe, first, rest, &text_look);
     if !look.links {
         rows.iter_mut().flat_map(|row| &mut row.spans).for_each(|span| span.link = None);
     }
@@ -347,10 +349,10 @@ fn text_rows(look: &Look, safe: &str, first: usize, rest: usize, base: Style) ->
 
 /// Puts a word behind the last row, or below it if it does not fit.
 fn push_tail(rows: &mut Vec<Row>, tail: &str, style: Style, (columns, rest): (usize, usize)) {
-    let wide = text::width(tail);
+    let wide = width::width(tail);
     match rows.last_mut() {
         Some(last) if last.width() + wide <= columns => last.push(tail, style),
-        _ => rows.push(Row::of(text::cut(tail.trim_start(), rest), style)),
+        _ => rows.push(Row::of(width::cut(tail.trim_start(), rest), style)),
     }
 }
 
@@ -371,7 +373,7 @@ fn reply_row(look: &Look, shape: &Shape, room: &Room, seq: u64) -> Row {
         None => format!("┌ message {seq}"),
     };
     let mut row = Row::of(" ".repeat(shape.indent), Style::default());
-    row.push(text::cut(&text, shape.columns - shape.indent), dim(look));
+    row.push(width::cut(&text, shape.columns - shape.indent), dim(look));
     row
 }
 
@@ -407,14 +409,17 @@ fn note_rows(look: &Look, shape: &Shape, note: &Note) -> Vec<Row> {
 fn gap_rows(look: &Look, safe: &str, columns: usize) -> Vec<Row> {
     let style = look.paint.style(Role::Error);
     let text = format!("── {safe} ──");
-    let rows = text::wrap(&text, columns, columns);
-    rows.into_iter().map(|range| Row::of(text::cut(&text[range], columns), style)).collect()
+    let rows = wrap::wrap(&text, columns, columns);
+    rows.into_iter().map(|range| Row::of(width::cut(&text[range], columns), style)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::*, *};
-    use crate::{chat::member::Level, tui::scrollback::Moves};
+    use super::*;
+    use crate::{
+        chat::member::Level,
+        tui::{scrollback::Moves, view::tests::*},
+    };
 
     fn rows(screen: &Screen, index: usize, columns: usize) -> Vec<String> {
         let look = &screen.model.options.look;

@@ -1,0 +1,193 @@
+//! The state that the hub begins with, loaded from the tables.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    chat::{
+        announcement::{NoticeState, Receipt},
+        message::NoticeId,
+        names::{Label, RoomName, UserName},
+        rules::{Role, RoomRules},
+        store::{
+            Audit, GoneRoom, Restored, RestoredConversation, RestoredRoom, RestoredSubmits, Span,
+            StreamKey,
+        },
+        stream_id::RoomId,
+    },
+    history::schema::{
+        FLOOR, FORGOTTEN, KIND_ANNOUNCEMENTS, KIND_CONVERSATION, KIND_ROOM, PRESENT, fact,
+    },
+    limits::ENDED_INSTANCE_RUNS_MAX,
+};
+
+/// What a server begins with: everything of the last run that goes on.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Rooms, conversations, follows, submits.
+    pub restored: Restored,
+    /// Rises whenever an older database was put back: numbers seen since then may come again.
+    pub epoch: u32,
+}
+
+/// Loads the submits that may come again, as many of each user as there is room for, the newest.
+fn load_submits(
+    connection: &Connection,
+    keys: &HashMap<i64, StreamKey>,
+    restored: &mut Restored,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT uid, count(*) FROM submits GROUP BY uid ORDER BY count(*)";
+    let mut counts = connection.prepare(sql)?;
+    let counts =
+        counts.query_map((), |row| Ok((row.get::<_, u32>(0)?, row.get::<_, usize>(1)?)))?;
+    let counts: Vec<_> = counts.collect::<Result<_, _>>()?;
+    let sql = "SELECT instance, counter, count, stream, seq, ts FROM submits
+               WHERE uid = ? ORDER BY ts DESC LIMIT ?";
+    let mut select = connection.prepare(sql)?;
+    let mut left = ENDED_INSTANCE_RUNS_MAX;
+    for (at, (uid, count)) in counts.iter().copied().enumerate() {
+        // What users with fewer leave is shared by those with more.
+        let most = left / (counts.len() - at);
+        let from = restored.submits.len();
+        let mut rows = select.query(params![uid, most])?;
+        while let Some(row) = rows.next()? {
+            restored.submits.push(RestoredSubmits {
+                uid,
+                instance: row.get(0)?,
+                counter: row.get(1)?,
+                count: row.get(2)?,
+                stream: keys.get(&row.get(3)?).cloned(),
+                seq: row.get(4)?,
+                wall_us: row.get(5)?,
+            });
+        }
+        let of_user = &mut restored.submits[from..];
+        if count > most {
+            let oldest_us = of_user.last().map_or(i64::MAX, |submits| submits.wall_us);
+            restored.submits_cut.push((uid, oldest_us));
+        }
+        left -= of_user.len();
+        // Oldest first, as they came.
+        of_user.reverse();
+    }
+    Ok(())
+}
+
+/// Everything of the last run that goes on.
+pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
+    let mut restored = Restored { floor: fact(connection, FLOOR)?, ..Restored::default() };
+    let mut keys: HashMap<i64, StreamKey> = HashMap::new();
+    let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
+        private, read_only, room_id FROM streams";
+    let mut roles = connection.prepare("SELECT uid, role FROM roles WHERE stream = ?")?;
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let span = Span { head: row.get(7)?, first: row.get(8)?, newest_us: row.get(9)? };
+        let key = match row.get(1)? {
+            KIND_ROOM => {
+                let name: String = row.get(3)?;
+                // Names were checked before they were written; what else stands there is left
+                // alone.
+                let Ok(name) = RoomName::existing(&name) else { continue };
+                let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
+                match row.get(10)? {
+                    PRESENT => {}
+                    FORGOTTEN => continue,
+                    _ => {
+                        keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
+                        let (private, head) = (row.get(11)?, span.head);
+                        restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
+                        continue;
+                    }
+                }
+                let (history, topic) = (row.get(5)?, row.get(6)?);
+                let name_of = name.clone();
+                let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);
+                let mut found = roles.query([row.get::<_, i64>(0)?])?;
+                while let Some(role) = found.next()? {
+                    if let Some(of) = Role::of_number(role.get(1)?) {
+                        rules.set(role.get(0)?, of, true);
+                    }
+                }
+                restored.rooms.push(RestoredRoom {
+                    name,
+                    id: RoomId(row.get::<_, i64>(13)?.cast_unsigned()),
+                    creator_uid,
+                    history,
+                    topic,
+                    rules,
+                    span,
+                });
+                StreamKey::Room(name_of)
+            }
+            KIND_CONVERSATION => {
+                let key: String = row.get(2)?;
+                let pair = key.split_once(' ');
+                let pair =
+                    pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+                let Some((low, high)) = pair else { continue };
+                let begun_by = u32::try_from(row.get::<_, i64>(4)?).ok();
+                let users = (low, high);
+                restored.conversations.push(RestoredConversation { users, begun_by, span });
+                StreamKey::Conversation(low, high)
+            }
+            KIND_ANNOUNCEMENTS => {
+                restored.announcements = span;
+                StreamKey::Announcements
+            }
+            _ => continue,
+        };
+        keys.insert(row.get(0)?, key);
+    }
+    let mut statement =
+        connection.prepare("SELECT uid, user, max(id) FROM senders GROUP BY uid")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Ok(name) = UserName::new(row.get_ref(1)?.as_str()?) {
+            restored.users.push((row.get(0)?, name));
+        }
+    }
+    let mut statement =
+        connection.prepare("SELECT ts, uid, user, act, office FROM audit ORDER BY id")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let uid = row.get(1)?;
+        let by = UserName::new(row.get_ref(2)?.as_str()?).unwrap_or_else(|_| UserName::of_uid(uid));
+        let (wall_us, act, office) = (row.get(0)?, row.get(3)?, row.get(4)?);
+        restored.audit.push(Audit { wall_us, uid, by, act, office });
+    }
+    // Receipts come behind their announcements.
+    let mut statement = connection.prepare("SELECT state FROM notices ORDER BY key")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        // What can't be read is of no use to anybody.
+        let text = row.get_ref(0)?.as_str()?;
+        if let Ok(state) = serde_json::from_str::<NoticeState>(text) {
+            restored.notices.push(state);
+        } else if let Ok(receipt) = serde_json::from_str::<Receipt>(text)
+            && let Some(state) = restored.notices.last_mut()
+            && state.id() == NoticeId::Number(receipt.number)
+        {
+            state.take_receipt(receipt);
+        }
+    }
+    let label = |text: String| (!text.is_empty()).then(|| Label::existing(&text).ok()).flatten();
+    let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Some(StreamKey::Room(room)) = keys.get(&row.get(2)?) {
+            restored.follows.push((row.get(0)?, label(row.get(1)?), room.clone()));
+        }
+    }
+    let mut statement = connection.prepare("SELECT uid, label, stream, seq FROM marks")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Some(stream) = keys.get(&row.get(2)?) {
+            restored.marks.push((row.get(0)?, label(row.get(1)?), stream.clone(), row.get(3)?));
+        }
+    }
+    load_submits(connection, &keys, &mut restored)?;
+    Ok(Loaded { restored, epoch: 0 })
+}

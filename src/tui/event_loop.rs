@@ -1,0 +1,534 @@
+//! The loop between the session, the terminal, the model and the view.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossterm::event::{Event as Key, KeyEventKind, MouseButton, MouseEventKind};
+
+use super::{
+    kept::{self, Kept},
+    model::{Asked, Effect, Model, Present, When},
+    outside,
+    setup::{End, Farewell, Input, ScreenError, Setup, options},
+    terminal::{self, GoOn, Terminal, Wish, restore},
+    view,
+};
+use crate::{
+    chat::{
+        message::StreamName,
+        names::{Label, RoomName},
+        refusal::Refusal,
+        reply::Reply,
+        request::Request,
+        text::counted,
+    },
+    client::{Event, Mailbox, Member, Postbox, Wake},
+    config::screen::NotifyBy,
+    os,
+    presence::Snapshot,
+};
+
+/// How often the screen is drawn at most while much is said. A key is shown at once.
+const FRAME_EVERY: Duration = Duration::from_millis(33);
+/// What little happens after a pause is shown at once as well: so much of that is saved up.
+const FRAMES_SAVED: Duration = Duration::from_millis(33 * 5);
+/// How long one who leaves waits for what was said to stand.
+const STANDS_WITHIN: Duration = Duration::from_millis(300);
+
+fn now() -> When {
+    When { mono_us: os::monotonic_us(), wall_us: os::wall_us() }
+}
+
+/// Shows the screen until its user leaves.
+///
+/// # Errors
+/// If the terminal can't be used, or the settings are wrong.
+pub(crate) fn run(
+    member: Member,
+    setup: Setup,
+    inputs: &Mailbox<Input>,
+    to_loop: Postbox<Input>,
+) -> Result<Farewell, ScreenError> {
+    let mut notes = Vec::new();
+    let label = setup.label.as_ref().map(Label::as_str);
+    // Without a home nothing can be kept.
+    let kept_at = os::screen_dir(&os::Env::from_process())
+        .ok()
+        // Who only reads has no drafts.
+        .filter(|_| !setup.read_only)
+        .map(|screens| kept::path_of(&screens, setup.places.directory(), label));
+    let kept = match &kept_at {
+        Some(path) => {
+            let (kept, note) = kept::load(path);
+            notes.extend(note);
+            kept
+        }
+        None => Kept::default(),
+    };
+    let options = options(&setup, member.user())?;
+    let wish = Wish { mouse: options.mouse, links: options.look.links };
+    let me = match &setup.label {
+        None => member.user().to_owned(),
+        Some(label) => format!("{}/{label}", member.user()),
+    };
+    let mut model = Model::new(now(), options, me, &setup.rooms, kept);
+    match notes.first() {
+        Some(note) => model.failed(note.as_str()),
+        None => model.welcome(),
+    }
+    let terminal = Terminal::enter(wish)?;
+    let (columns, rows) = terminal.size();
+    model.resize(columns, rows);
+    let go_on = terminal::read_keys(to_loop.clone(), Input::Keys)?;
+    let screen = Screen {
+        member,
+        model,
+        terminal,
+        go_on,
+        to_loop,
+        kept_at,
+        asked: HashMap::new(),
+        said: HashMap::new(),
+        is_outside: false,
+        editing: None,
+        held: Vec::new(),
+        ends: None,
+        by_terminal: setup.settings.notify.by == NotifyBy::Terminal,
+        shown_title: String::new(),
+        notes,
+        setup,
+    };
+    screen.run(inputs)
+}
+
+struct Screen {
+    member: Member,
+    model: Model,
+    terminal: Terminal,
+    go_on: GoOn,
+    to_loop: Postbox<Input>,
+    /// Where drafts are kept.
+    kept_at: Option<PathBuf>,
+    /// Requests whose answers are waited for, and since when, monotonic microseconds.
+    asked: HashMap<u32, (Asked, u64)>,
+    /// Counters of what was said, with the model's tokens, and since when they wait, monotonic
+    /// microseconds.
+    said: HashMap<u64, (u64, u64)>,
+    /// A pager or editor has the terminal.
+    is_outside: bool,
+    /// The room and the text that the editor has.
+    editing: Option<(StreamName, String)>,
+    /// Keys that came together with the one that gave the terminal away.
+    held: Vec<Key>,
+    /// How it ends, once the terminal is here again.
+    ends: Option<End>,
+    by_terminal: bool,
+    shown_title: String,
+    notes: Vec<String>,
+    setup: Setup,
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A mistake in the program does not cost what was typed.
+        if thread::panicking() {
+            self.keep();
+        }
+    }
+}
+
+impl Screen {
+    fn run(mut self, inputs: &Mailbox<Input>) -> Result<Farewell, ScreenError> {
+        let done = self.turn_until_end(inputs);
+        // Who is told to end has little time.
+        self.keep();
+        restore();
+        self.model.tell_marks();
+        while let Some(effect) = self.model.take_effect() {
+            if let Effect::Ask(request, _) = effect {
+                self.member.ask(&request);
+            }
+        }
+        self.wait_until_it_stands();
+        let count = self.model.unsaid_count();
+        self.model.keep_orphans();
+        self.keep();
+        if count > 0 {
+            let count = counted(count as u64, "message");
+            let kept = if self.kept_at.is_some() { "kept as drafts" } else { "and lost" };
+            self.notes.push(format!("{count} may not have been said; {kept}"));
+        }
+        self.member.say_good_bye();
+        done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })
+    }
+
+    /// What was said just before is on its way: a moment more, and it is no draft.
+    fn wait_until_it_stands(&mut self) {
+        let until = Instant::now() + STANDS_WITHIN;
+        while self.member.unacked() > 0 && self.member.is_connected() {
+            match self.member.wait::<()>(None, Some(until)) {
+                Wake::Sent(sent) => {
+                    if let Some((token, _)) = self.said.remove(&sent.counter) {
+                        self.model.sent(now(), token, sent.id.seq);
+                    }
+                }
+                Wake::Refused(_) => {
+                    for counter in self.member.take_refused() {
+                        if let Some((token, _)) = self.said.remove(&counter) {
+                            self.model.unsaid(token);
+                        }
+                    }
+                }
+                Wake::TimedOut | Wake::Ended(_) => return,
+                Wake::Event(_) | Wake::NotFollowed(..) | Wake::Reply(..) | Wake::Extra(_) => {}
+            }
+        }
+    }
+
+    fn turn_until_end(&mut self, inputs: &Mailbox<Input>) -> Result<End, ScreenError> {
+        let begins = Instant::now();
+        let mut frame_at = begins.checked_sub(FRAMES_SAVED).unwrap_or(begins);
+        let mut is_stale = true;
+        loop {
+            let at = now();
+            let said = self.said.values().map(|(_, since)| *since);
+            let waits = self.asked.values().map(|(_, since)| *since).chain(said).min();
+            self.model.waits_since_us = waits.filter(|_| self.member.is_connected());
+            self.model.tick(at);
+            while let Some(effect) = self.model.take_effect() {
+                if let Some(end) = self.act(effect)? {
+                    return Ok(end);
+                }
+            }
+            is_stale |= self.model.take_changed();
+            let until_frame = match is_stale && !self.is_outside {
+                false => None,
+                true if frame_at <= Instant::now() => {
+                    self.draw()?;
+                    is_stale = false;
+                    let drawn = Instant::now();
+                    let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
+                    frame_at = frame_at.max(earliest) + FRAME_EVERY;
+                    None
+                }
+                true => Some(frame_at),
+            };
+            let due = self.model.deadline_us(at).map(|due_us| {
+                Instant::now() + Duration::from_micros(due_us.saturating_sub(os::monotonic_us()))
+            });
+            let until = [until_frame, due, self.setup.until].into_iter().flatten().min();
+            match self.member.wait(Some(inputs), until) {
+                Wake::Extra(None | Some(Input::Leave)) => return Ok(End::Interrupted),
+                Wake::Extra(Some(Input::Keys(keys))) => {
+                    if keys.is_empty() {
+                        // The terminal is gone.
+                        return Ok(End::Interrupted);
+                    }
+                    self.held = keys;
+                    self.take_keys(&mut is_stale)?;
+                    // What a key does is shown at once.
+                    frame_at = frame_at.min(Instant::now());
+                }
+                Wake::Extra(Some(Input::Back(outcome))) => {
+                    self.come_back(outcome)?;
+                    if let Some(end) = self.ends.take() {
+                        return Ok(end);
+                    }
+                    self.take_keys(&mut is_stale)?;
+                    is_stale = true;
+                    frame_at = frame_at.min(Instant::now());
+                }
+                Wake::Event(event) => {
+                    if let Event::Ready { .. } = event {
+                        // How long there was no server is no lag.
+                        for (_, since_us) in self.said.values_mut() {
+                            *since_us = os::monotonic_us();
+                        }
+                    }
+                    self.model.event(now(), event);
+                }
+                Wake::Sent(sent) => {
+                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
+                        let at = now();
+                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                        self.model.sent(at, token, sent.id.seq);
+                    }
+                }
+                Wake::Refused(refusal) => {
+                    for counter in self.member.take_refused() {
+                        if let Some((token, _)) = self.said.remove(&counter) {
+                            self.model.unsaid(token);
+                        }
+                    }
+                    self.model.refused(now(), &refusal);
+                }
+                Wake::NotFollowed(follow, refusal) => {
+                    self.model.not_followed(now(), &follow, &refusal);
+                }
+                Wake::Ended(e) if self.is_outside => self.ends = Some(End::Refused(e)),
+                Wake::Ended(e) => return Ok(End::Refused(e)),
+                Wake::Reply(serial, result) => self.answered(serial, result),
+                Wake::TimedOut => {
+                    if self.setup.until.is_some_and(|until| until <= Instant::now()) {
+                        if !self.is_outside {
+                            return Ok(End::TimedOut);
+                        }
+                        self.setup.until = None;
+                        self.ends = Some(End::TimedOut);
+                    }
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        let at = now();
+        match key {
+            Key::Key(key) if key.kind != KeyEventKind::Release => {
+                if cfg!(debug_assertions) && is_panic_key(&key) {
+                    panic!("as a test wished");
+                }
+                self.model.key(at, &key);
+            }
+            Key::Key(_) => {}
+            Key::Paste(text) => self.model.paste(at, &text),
+            Key::Resize(..) => {
+                let (columns, rows) = self.terminal.measure();
+                self.model.resize(columns, rows);
+            }
+            Key::FocusGained => self.model.focus(at, true),
+            Key::FocusLost => self.model.focus(at, false),
+            Key::Mouse(mouse) => match mouse.kind {
+                MouseEventKind::ScrollUp => self.model.wheel(at, true),
+                MouseEventKind::ScrollDown => self.model.wheel(at, false),
+                MouseEventKind::Down(MouseButton::Left) => {
+                    self.model.click(at, mouse.column, mouse.row);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// Takes the keys that came. Once one of them gives the terminal to a program the others wait
+    /// until it is back; if none does, the next ones are read.
+    fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+        let mut keys = std::mem::take(&mut self.held).into_iter();
+        for (nth, key) in keys.by_ref().enumerate() {
+            if nth > 0 {
+                // Keys that come together are not drawn one by one.
+                self.model.set_geometry(view::geometry(&self.model));
+            }
+            self.key(key);
+            self.hand_on_the_terminal(is_stale)?;
+            if self.is_outside {
+                break;
+            }
+        }
+        self.held = keys.collect();
+        if !self.is_outside {
+            self.go_on.go();
+        }
+        Ok(())
+    }
+
+    /// Does what only a key asks for, and only between two of them.
+    fn hand_on_the_terminal(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+        let mut rest = Vec::new();
+        while let Some(effect) = self.model.take_effect() {
+            match effect {
+                Effect::Suspend => {
+                    self.terminal.suspend_for(os::suspend);
+                    self.take_size();
+                    *is_stale = true;
+                }
+                Effect::Page(text) => self.go_outside(move || {
+                    outside::page(&text).map(|()| None).map_err(|e| e.to_string())
+                })?,
+                Effect::Edit { room, text } => {
+                    self.editing = Some((room, text.clone()));
+                    self.go_outside(move || outside::edit(&text).map_err(|e| e.to_string()))?;
+                }
+                effect => rest.push(effect),
+            }
+        }
+        self.model.put_effects_back(rest);
+        Ok(())
+    }
+
+    /// The terminal is here again, and may have changed meanwhile.
+    fn take_size(&mut self) {
+        let (columns, rows) = self.terminal.measure();
+        self.model.resize(columns, rows);
+        self.shown_title.clear();
+    }
+
+    /// A pager or editor has the terminal; the session goes on meanwhile.
+    fn go_outside(
+        &mut self,
+        work: impl FnOnce() -> Result<Option<String>, String> + Send + 'static,
+    ) -> Result<(), ScreenError> {
+        self.terminal.pause();
+        self.is_outside = true;
+        (self.setup.signals_to_child)(true);
+        let to_loop = self.to_loop.clone();
+        let body = move || {
+            let _ = to_loop.send(Input::Back(work()));
+        };
+        thread::Builder::new().name("moot-outside".to_owned()).spawn(body).map(drop)?;
+        Ok(())
+    }
+
+    fn come_back(&mut self, outcome: Result<Option<String>, String>) -> Result<(), ScreenError> {
+        self.is_outside = false;
+        (self.setup.signals_to_child)(false);
+        let resumed = self.terminal.resume();
+        let editing = self.editing.take();
+        if self.ends.is_none() && os::was_told_to_end() {
+            self.ends = Some(End::Interrupted);
+        }
+        match outcome {
+            Ok(Some(text)) => {
+                if let Some((room, before)) = editing {
+                    self.model.edited(now(), &room, &before, &text);
+                }
+            }
+            Ok(None) => {}
+            Err(e) => self.model.failed(e),
+        }
+        resumed?;
+        self.take_size();
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<(), ScreenError> {
+        let (frame, geometry) = view::frame(&self.model, os::monotonic_us());
+        self.model.set_geometry(geometry);
+        self.terminal.draw(&frame)?;
+        let title = self.model.title();
+        if title != self.shown_title {
+            self.terminal.title(&title)?;
+            self.shown_title = title;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, effect: Effect) -> Result<Option<End>, ScreenError> {
+        match effect {
+            Effect::Say { token, to, reply_to, text } => {
+                let counter = self.member.say(to, reply_to, text);
+                self.said.insert(counter, (token, os::monotonic_us()));
+            }
+            Effect::Ask(request, asked) => self.ask(&request, asked),
+            Effect::Follow(follow) => self.member.follow(follow),
+            Effect::Part(room) => {
+                self.member.part(&room, true);
+            }
+            Effect::Look(room) => self.look(room.as_ref()),
+            // Somebody else has the terminal.
+            Effect::Bell | Effect::Copy(_) | Effect::Mouse(_) | Effect::Redraw
+                if self.is_outside => {}
+            Effect::Bell => self.terminal.bell()?,
+            Effect::Notify(message) => match &mut self.setup.notifier {
+                _ if self.by_terminal && self.is_outside => {}
+                _ if self.by_terminal => {
+                    self.terminal.notify(&format!("{}: {}", message.from, message.text))?;
+                }
+                Some(notifier) => notifier(&message),
+                None => {}
+            },
+            Effect::Copy(text) => {
+                if !self.terminal.copy(&text)? {
+                    self.model.failed("that is too long for the clipboard; see it in the pager");
+                }
+            }
+            Effect::Mouse(on) => self.terminal.set_mouse(on)?,
+            Effect::Redraw => self.terminal.redraw()?,
+            Effect::Keep => self.keep(),
+            Effect::Leave { interrupted: true } => return Ok(Some(End::Interrupted)),
+            Effect::Leave { interrupted: false } => return Ok(Some(End::Quit)),
+            // Only keys ask for these (`hand_on_the_terminal`).
+            Effect::Page(_) | Effect::Edit { .. } | Effect::Suspend => {}
+        }
+        Ok(None)
+    }
+
+    fn ask(&mut self, request: &Request, asked: Asked) {
+        let serial = self.member.ask(request);
+        self.asked.insert(serial, (asked, os::monotonic_us()));
+    }
+
+    fn answered(&mut self, serial: u32, result: Result<Reply, Refusal>) {
+        let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
+        let at = now();
+        // A search takes its time.
+        if result.is_ok() && !matches!(asked, Asked::Hits { .. }) {
+            self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+        }
+        match (asked, result) {
+            (Asked::Page(asked), Ok(Reply::Page(page))) => {
+                let messages = self.member.messages_of_page(&asked.room, &page);
+                self.model.take_page(at, asked, messages, page.last);
+            }
+            (asked, result) => self.model.answered(at, asked, result),
+        }
+    }
+
+    /// How the server does, and who is in a room, as the presence table has it.
+    fn look(&mut self, room: Option<&RoomName>) {
+        // Without a table, or with one that is just being written, the next look will tell.
+        let Ok(snapshot) = Snapshot::read(&self.setup.places) else { return };
+        self.model.server_is(snapshot.server);
+        let Some(room) = room else { return };
+        let now_us = os::monotonic_us();
+        let present = snapshot
+            .rows
+            .into_iter()
+            .filter(|row| !row.visitor && row.rooms.contains(room))
+            .map(|row| {
+                let name = match &row.label {
+                    None => row.user.to_string(),
+                    Some(label) => format!("{}/{label}", row.user),
+                };
+                let present = Present {
+                    name,
+                    sessions: 1,
+                    kind: row.kind,
+                    state: row.state,
+                    idle_s: 0,
+                    status: row.status.into(),
+                };
+                present.idle_since(now_us, row.active_mono_us)
+            })
+            .collect();
+        self.model.take_members(room, present);
+    }
+
+    fn keep(&mut self) {
+        let Some(path) = &self.kept_at else { return };
+        let (kept, touched) = self.model.kept();
+        let note = match kept::save(path, kept, touched) {
+            Ok(left_out) => {
+                self.model.is_kept(&left_out);
+                if left_out.is_empty() {
+                    return;
+                }
+                format!("too much to be kept: what was typed in {}", left_out.join(", "))
+            }
+            Err(e) => format!("drafts can't be kept in {}: {e}", path.display()),
+        };
+        let is_new = !self.notes.contains(&note);
+        self.model.not_kept(now(), is_new.then_some(note.as_str()));
+        if is_new {
+            self.notes.push(note);
+        }
+    }
+}
+
+/// In programs that are built for tests a key ends the program as a mistake in it would.
+fn is_panic_key(key: &crossterm::event::KeyEvent) -> bool {
+    key.code == crossterm::event::KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
+}

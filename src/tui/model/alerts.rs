@@ -1,0 +1,98 @@
+//! Announcements, the bell and desktop notifications.
+
+use super::{
+    effect::{Asked, Effect},
+    room::is_heard,
+    state::{Model, Session, When},
+};
+use crate::{
+    chat::{
+        member::Level,
+        message::{Message, NoticeId, StreamName},
+        request::Request,
+    },
+    tui::scrollback::NoteKind,
+};
+
+/// The bell rings so often at most.
+const BELL_EVERY_US: u64 = 1_000_000;
+
+impl Model {
+    /// Rings, and shows it on the desktop, as it is wished for that room.
+    pub(super) fn alert(&mut self, now: When, at: usize, important: bool, message: Message) {
+        let (bell, notify) = match self.rooms.get(at) {
+            Some(room) => (room.bell, room.notify),
+            None => (None, None),
+        };
+        if is_heard(bell.unwrap_or(self.options.bell), important) {
+            self.ring(now);
+        }
+        if is_heard(notify.unwrap_or(self.options.notify), important) {
+            self.effects.push_back(Effect::Notify(Box::new(message)));
+        }
+    }
+
+    fn ring(&mut self, now: When) {
+        let recent = |at: u64| now.mono_us.saturating_sub(at) < BELL_EVERY_US;
+        if !self.times.rung_at_us.is_some_and(recent) {
+            self.times.rung_at_us = Some(now.mono_us);
+            self.effects.push_back(Effect::Bell);
+        }
+    }
+
+    pub(super) fn announcement(&mut self, now: When, message: &Message) {
+        let Some(notice) = &message.notice else { return };
+        let (level, number) = (notice.level, message.id.seq);
+        if !self.notices.add(now.mono_us, message) {
+            return;
+        }
+        self.changed = true;
+        let to = notice.room.as_ref().map(|room| format!(" to {room}")).unwrap_or_default();
+        let text = format!("{}{to}: {}", message.from.name(), message.text);
+        let for_room = notice.room.clone().map(StreamName::Room);
+        let at = for_room.and_then(|name| self.index_of(&name)).unwrap_or(self.current);
+        if let Some(room) = self.rooms.get_mut(at) {
+            room.note(message.wall_us, NoteKind::Notice(level), text);
+        }
+        if notice.ack || level == Level::Critical {
+            // It may be acknowledged already: here before, or by another session of this name.
+            self.ask_for_notice(number);
+        }
+        if message.from.name() != self.me && self.focus != Some(true) {
+            let important = level >= Level::Warning || notice.ack;
+            self.alert(now, at, important, message.clone());
+        }
+    }
+
+    pub(super) fn ask_for_notice(&mut self, number: u64) {
+        let request = Request::Notice { id: NoticeId::Number(number) };
+        self.effects.push_back(Effect::Ask(request, Asked::Notice(number)));
+    }
+
+    /// The key for announcements: says that the heaviest one was seen.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(notice) = self.notices.next() else {
+            if !self.notices.clear() {
+                self.hint("there is no announcement to acknowledge");
+            }
+            self.changed = true;
+            return;
+        };
+        let number = notice.number;
+        // Other screens of this name learn of it when somebody looks at them.
+        if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
+            self.ask_to_acknowledge(number);
+        } else if notice.ack {
+            self.hint("there is no connection to the server now");
+        } else {
+            self.notices.remove(number);
+        }
+        self.changed = true;
+    }
+
+    pub(super) fn ask_to_acknowledge(&mut self, number: u64) {
+        let id = NoticeId::Number(number);
+        let request = Request::AckNotice { id };
+        self.effects.push_back(Effect::Ask(request, Asked::Acknowledge(number)));
+    }
+}

@@ -1,0 +1,149 @@
+//! Members of the rooms.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use super::{
+    effect::{Asked, Effect},
+    room::Present,
+    state::{Model, Session, When},
+};
+use crate::{
+    chat::{
+        member::{Kind, State},
+        message::StreamName,
+        names::RoomName,
+        reply::WhoInfo,
+        request::Request,
+    },
+    limits::IDLE_AFTER_MS,
+    tui::scrollback::NoteKind,
+};
+
+/// How often the members' panel is looked after while somebody is there.
+const MEMBERS_EVERY_US: u64 = 10_000_000;
+
+impl From<WhoInfo> for Present {
+    fn from(info: WhoInfo) -> Self {
+        Self {
+            name: info.member.name(),
+            sessions: 1,
+            kind: info.member.kind,
+            state: info.state,
+            idle_s: 0,
+            status: info.status,
+        }
+    }
+}
+
+impl Present {
+    /// Idle is the reader's arithmetic: a person without a key for a while.
+    pub(in crate::tui) fn idle_since(mut self, now_us: u64, active_us: u64) -> Self {
+        self.idle_s = now_us.saturating_sub(active_us) / 1_000_000;
+        let idle = self.idle_s * 1_000 >= IDLE_AFTER_MS && self.kind == Kind::Person;
+        if idle && self.state == State::Online {
+            self.state = State::Idle;
+        }
+        self
+    }
+}
+
+/// Sessions as people see them: somebody with three terminals is one, and is there if any of them
+/// is.
+pub(super) fn folded(sessions: impl IntoIterator<Item = Present>) -> Vec<Present> {
+    let presence = |present: &Present| {
+        let rank = match present.state {
+            State::Online => 0,
+            State::Idle => 1,
+            State::Away => 2,
+            State::Unresponsive => 3,
+            State::Unknown => 4,
+        };
+        (rank, present.idle_s)
+    };
+    let mut all = BTreeMap::<_, Present>::new();
+    for one in sessions {
+        match all.entry((one.name.clone(), one.kind.word())) {
+            Entry::Vacant(free) => drop(free.insert(one)),
+            Entry::Occupied(mut known) => {
+                let sessions = known.get().sessions + one.sessions;
+                if presence(&one) < presence(known.get()) {
+                    known.insert(one);
+                }
+                known.get_mut().sessions = sessions;
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+impl Model {
+    /// Asks for who is in the room that is shown: what the presence table says of it, or the
+    /// server.
+    pub(super) fn look_after_members(&mut self, now: When) {
+        self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
+        if matches!(self.session, Session::Down { .. }) {
+            return;
+        }
+        let room = self.room().filter(|room| !room.gone);
+        let name = room.and_then(|room| room.room_name()).cloned();
+        let is_private = room.is_some_and(|room| room.private);
+        self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
+        if let Some(room) = name.filter(|_| is_private) {
+            let asked = Asked::Members(room.clone(), Vec::new());
+            self.effects.push_back(Effect::Ask(Request::Who { room, skip: 0 }, asked));
+        }
+    }
+
+    /// Who is in a room, session by session.
+    pub(in crate::tui) fn take_members(&mut self, name: &RoomName, sessions: Vec<Present>) {
+        let members = folded(sessions);
+        self.known.add_names(members.iter().map(|present| present.name.clone()));
+        // It may have been said elsewhere.
+        if let Some(me) = members.iter().find(|p| p.name == self.me && p.kind == Kind::Person) {
+            self.away = (me.state == State::Away).then(|| me.status.clone());
+        }
+        let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
+        if self.rooms[at].members != members {
+            self.rooms[at].members = members;
+            self.changed |= at == self.current;
+        }
+    }
+
+    /// Adds a page of members; gives them once that was the last one.
+    pub(super) fn more_members(
+        &mut self,
+        now: When,
+        (name, mut members): (RoomName, Vec<Present>),
+        page: Vec<WhoInfo>,
+        more: bool,
+        asked: fn(RoomName, Vec<Present>) -> Asked,
+    ) -> Option<Vec<Present>> {
+        members.extend(page.into_iter().map(|info| {
+            let active_us = info.active_mono_us;
+            Present::from(info).idle_since(now.mono_us, active_us)
+        }));
+        if !more {
+            return Some(members);
+        }
+        let skip = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        let request = Request::Who { room: name.clone(), skip };
+        self.effects.push_back(Effect::Ask(request, asked(name, members)));
+        None
+    }
+
+    pub(super) fn list_members(&mut self, now: When, name: &RoomName, members: Vec<Present>) {
+        let line = |present: &Present| {
+            let mut line =
+                format!("{} ({}, {})", present.name, present.kind.word(), present.state.word());
+            if present.sessions > 1 {
+                line.push_str(&format!(" ×{}", present.sessions));
+            }
+            if !present.status.is_empty() {
+                line.push_str(&format!(": {}", present.status));
+            }
+            line
+        };
+        let lines: Vec<_> = folded(members).iter().map(line).collect();
+        self.note(now, NoteKind::Info, format!("in {name}:\n{}", lines.join("\n")));
+    }
+}

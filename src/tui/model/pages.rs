@@ -1,0 +1,133 @@
+//! Pages of the history.
+
+use super::{
+    effect::{Asked, Effect, PageAsked},
+    events::is_ignored,
+    room::Loading,
+    state::{Model, Session, When},
+};
+use crate::{
+    chat::{message::Message, request::Request},
+    tui::scrollback::{Place, Said},
+};
+
+/// Messages that are asked for at a time.
+const PAGE_MESSAGES: u64 = 200;
+
+impl Model {
+    /// Asks for older messages, if there may be some and none are on their way.
+    pub(super) fn load(&mut self, at: usize, loading: Loading) {
+        let connected = matches!(self.session, Session::Up { .. });
+        let Some(room) = self.rooms.get_mut(at) else { return };
+        if room.loading.is_some() || !connected {
+            return;
+        }
+        let Some(target) = room.target() else { return };
+        let (first, last) = match loading {
+            Loading::Older => {
+                let before = room.back.asked_from().unwrap_or(room.head + 1);
+                if room.back.is_at_beginning() || before <= 1 {
+                    room.back.note_beginning();
+                    return;
+                }
+                (before.saturating_sub(PAGE_MESSAGES).max(1), before - 1)
+            }
+            Loading::Newer => {
+                let after = room.back.asked_to();
+                (after + 1, after + PAGE_MESSAGES)
+            }
+            Loading::Around(seq) => {
+                (seq.saturating_sub(PAGE_MESSAGES / 2).max(1), seq + PAGE_MESSAGES / 2)
+            }
+            // Nothing was said, or nobody knows yet what.
+            Loading::Newest if room.head == 0 => return,
+            Loading::Newest => (room.head.saturating_sub(PAGE_MESSAGES).max(1), room.head),
+        };
+        room.loading = Some(loading);
+        let room = room.name.clone();
+        let asked = Asked::Page(PageAsked { room, loading, first, last, got: Vec::new() });
+        self.effects.push_back(Effect::Ask(Request::Page { target, first, last }, asked));
+    }
+
+    /// Messages of a page, in order; `upto`: which number it reaches, 0 if there is nothing.
+    pub(in crate::tui) fn take_page(
+        &mut self,
+        now: When,
+        mut asked: PageAsked,
+        messages: Vec<Message>,
+        upto: u64,
+    ) {
+        let Some(at) = self.index_of(&asked.room) else { return };
+        if self.rooms[at].loading != Some(asked.loading) {
+            return;
+        }
+        asked.got.extend(messages);
+        let last = asked.last.min(self.rooms[at].head.max(asked.first));
+        if upto != 0
+            && upto < last
+            && let Some(target) = self.rooms[at].target()
+        {
+            // As much as goes into one answer; the rest is asked for.
+            let request = Request::Page { target, first: upto + 1, last: asked.last };
+            self.effects.push_back(Effect::Ask(request, Asked::Page(asked)));
+            return;
+        }
+        self.take_span(now, at, asked, upto);
+    }
+
+    /// A span of messages is there, as much of it as there is.
+    fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
+        let PageAsked { loading, first, last, got: messages, .. } = asked;
+        let me = self.me.clone();
+        let heard = |message: &Message| !is_ignored(&self.ignored, &me, message);
+        let said = |message: Message| {
+            let own = message.from.name() == me;
+            Said::of(message, own)
+        };
+        let messages: Vec<_> = messages.into_iter().filter(heard).map(said).collect();
+        let room = &mut self.rooms[at];
+        room.loading = None;
+        room.barren = if messages.is_empty() { room.barren + 1 } else { 0 };
+        self.changed = true;
+        let head = room.head;
+        // Up to where everything is here; nothing is there behind what is gone.
+        let reached = if upto == 0 { last } else { upto };
+        match loading {
+            Loading::Older => {
+                let keeps_end = room.place == Place::End;
+                room.back.prepend(messages, first, keeps_end);
+                if first <= 1 || upto == 0 {
+                    room.back.note_beginning();
+                }
+            }
+            Loading::Newer => room.back.append(messages, (first, reached), reached >= head),
+            Loading::Around(seq) => {
+                room.back.clear(reached >= head);
+                let is_attached = room.back.is_attached();
+                room.back.append(messages, (first, reached), is_attached);
+                room.back.note_reach(first);
+                // That one may be gone; what stands next to it is there, or nothing is.
+                let near = room.back.index_of_seq(seq).or(room.back.len().checked_sub(1));
+                match near {
+                    Some(index) => self.go_to_line(now, at, index),
+                    None => {
+                        self.rooms[at].back.clear(true);
+                        self.rooms[at].go_to_end();
+                        self.load(at, Loading::Newest);
+                        self.hint("what was said there is gone");
+                        return;
+                    }
+                }
+            }
+            Loading::Newest => {
+                room.back.prepend(messages, first, true);
+                if first <= 1 || upto == 0 {
+                    room.back.note_beginning();
+                }
+                room.go_to_end();
+                self.settle_read(now);
+            }
+        }
+        self.fill(at);
+    }
+}

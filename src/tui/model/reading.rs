@@ -1,0 +1,139 @@
+//! Read marks: a room that the user looks at is read.
+
+use super::{
+    effect::{Asked, Effect},
+    state::{Mode, Model, Session, When},
+};
+use crate::chat::{
+    message::StreamName,
+    reply::MarkInfo,
+    request::{Follow, Request},
+};
+
+/// How often the server is told what is read.
+const MARKS_EVERY_US: u64 = 500_000;
+/// Without a key for so long nobody is taken to look at a terminal that does not say whether it is
+/// looked at.
+pub(super) const LOOKS_FOR_US: u64 = 300_000_000;
+
+impl Model {
+    /// Whether somebody looks at the end of the room that is shown.
+    pub(super) fn is_looked_at(&self, now: When) -> bool {
+        let focused =
+            self.focus.unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
+        focused
+            && self.times.looks_from_us <= now.mono_us
+            && matches!(self.mode, Mode::Chat)
+            && self.room().is_some_and(|room| room.is_at_end())
+    }
+
+    /// What somebody looks at is read.
+    pub(super) fn settle_read(&mut self, now: When) {
+        if !self.is_looked_at(now) {
+            return;
+        }
+        let Some(room) = self.rooms.get_mut(self.current) else { return };
+        let before = (room.read, room.unread);
+        // The line where unread begins stays while there is something below it.
+        let marker_moves = room.marker >= room.read && room.unread == 0;
+        room.mark_read(room.head);
+        if marker_moves {
+            room.marker = room.read;
+        }
+        if before != (room.read, room.unread) {
+            self.changed = true;
+        }
+        self.tell_marks_soon(now);
+    }
+
+    fn tell_marks_soon(&mut self, now: When) {
+        if self.rooms.iter().any(|room| room.marks_known && room.read > room.told_read) {
+            self.times.marks_at_us.get_or_insert(now.mono_us + MARKS_EVERY_US);
+        }
+    }
+
+    /// Tells the server what is read.
+    pub(in crate::tui) fn tell_marks(&mut self) {
+        self.times.marks_at_us = None;
+        if matches!(self.session, Session::Down { .. }) {
+            return;
+        }
+        for room in &mut self.rooms {
+            if room.marks_known
+                && room.read > room.told_read
+                && let Some(target) = room.target()
+            {
+                room.told_read = room.read;
+                let request = Request::MarkRead { target, seq: room.read };
+                self.effects.push_back(Effect::Ask(request, Asked::Read));
+            }
+        }
+    }
+
+    pub(super) fn mark_room_read(&mut self, now: When, at: usize) {
+        let Some(room) = self.rooms.get_mut(at) else { return };
+        room.mark_read(room.head);
+        room.marker = room.read;
+        self.changed = true;
+        self.tell_marks_soon(now);
+    }
+
+    pub(super) fn ask_for_marks(&mut self, skip: u32) {
+        let request = Request::Unread { target: None, skip };
+        self.effects.push_back(Effect::Ask(request, Asked::Marks(skip)));
+    }
+
+    /// `more`: from where to ask on.
+    pub(super) fn take_marks(&mut self, now: When, marks: Vec<MarkInfo>, more: Option<u32>) {
+        if let Some(skip) = more {
+            self.ask_for_marks(skip);
+        }
+        for mark in marks {
+            let name = StreamName::from(&mark.name);
+            let at = match (&name, self.index_of(&name)) {
+                (_, Some(at)) => at,
+                (StreamName::Room(room), None)
+                    if !self.options.only_named && !self.left.contains(room.key()) =>
+                {
+                    // What this name follows, it sees.
+                    self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));
+                    self.open(name)
+                }
+                (StreamName::Direct(_), None) if mark.unread > 0 => self.open(name),
+                (_, None) => continue,
+            };
+            let room = &mut self.rooms[at];
+            room.head = room.head.max(mark.head);
+            // What came since the server counted.
+            let (unread, mentions) = room.said_after(mark.head);
+            let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
+            if !room.marks_known {
+                room.marks_known = true;
+                room.before = mark.head;
+                room.marker = mark.mark;
+                room.read = mark.mark;
+                room.unread = unread;
+                room.mentions = mentions;
+            } else if mark.mark >= room.read {
+                // It was read elsewhere, or this is what the server counts.
+                room.read = mark.mark;
+                room.unread = unread;
+                room.mentions = mentions;
+                if at != self.current {
+                    room.marker = room.marker.max(mark.mark);
+                }
+            }
+            // What it was told and forgot with the connection is told again.
+            room.told_read = mark.mark;
+        }
+        self.tell_marks_soon(now);
+        // Of what the server keeps no mark, what was said so far is taken as read.
+        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks_known) {
+            room.marks_known = true;
+            room.read = room.head;
+            room.told_read = room.head;
+            room.marker = room.head;
+        }
+        self.settle_read(now);
+    }
+}

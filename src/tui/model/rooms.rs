@@ -1,0 +1,234 @@
+//! Rooms of the screen: opened, shown, closed, listed.
+
+use super::{
+    effect::{Asked, Effect},
+    room::Room,
+    state::{Mode, Model, NOWHERE, Orphan, When},
+};
+use crate::{
+    chat::{
+        message::StreamName, names::UserName, reply::RoomInfo, request::Request, text::counted,
+    },
+    config::screen::NotifyWish as Alert,
+    tui::{editor::Draft, scrollback::NoteKind},
+};
+
+/// How long one is in a room that is only passed through.
+pub(super) const GLANCE_US: u64 = 1_000_000;
+
+impl Model {
+    /// Takes a room up if it is not there; gives its place.
+    pub(super) fn open(&mut self, name: StreamName) -> usize {
+        if let Some(at) = self.index_of(&name) {
+            return at;
+        }
+        // The lowest number that is free: those that are open keep theirs.
+        let free = |number: &usize| self.rooms.iter().all(|room| room.number != *number);
+        let number = (1..).find(free).unwrap_or(usize::MAX);
+        let mut room = Room::new(name, number, self.options.lines);
+        let title = room.kept_name();
+        let kept = self.kept.drafts.get(&title);
+        room.draft = kept.map_or_else(Draft::default, |draft| Draft::of(draft));
+        room.unsaid.extend(self.kept.unsaid.get(&title).into_iter().flatten().cloned());
+        if self.rooms.is_empty() {
+            self.begin_input(&mut room);
+        }
+        let wish = |words: &std::collections::BTreeMap<String, String>| {
+            words.get(&title).and_then(|word| Alert::of_word(word))
+        };
+        room.bell = wish(&self.kept.bell);
+        room.notify = wish(&self.kept.notify);
+        self.rooms.push(room);
+        self.changed = true;
+        self.rooms.len() - 1
+    }
+
+    /// The draft of the first room is in the input, unless something was typed while there was
+    /// none.
+    fn begin_input(&mut self, room: &mut Room) {
+        room.unsaid.extend(self.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
+        self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
+        let draft = std::mem::take(&mut room.draft);
+        if self.editor.is_empty() {
+            let _ = self.editor.swap(draft);
+        } else if !draft.text().is_empty() {
+            room.unsaid.push_back(draft.text().to_owned());
+        }
+    }
+
+    /// Shows a room.
+    pub(super) fn show(&mut self, now: When, at: usize) {
+        if at >= self.rooms.len() || at == self.current {
+            return;
+        }
+        self.completion = None;
+        if matches!(self.mode, Mode::Search(_)) {
+            self.end_search();
+        }
+        let next = std::mem::take(&mut self.rooms[at].draft);
+        let (draft, remade) = self.editor.swap(next);
+        let mut gone = None;
+        if let Some(room) = self.room_mut() {
+            room.draft = draft;
+            room.unsaid.extend(remade);
+            room.leave();
+            let name = room.name.clone();
+            gone = room.gone.then(|| name.clone());
+            self.last_shown = Some(name);
+        }
+        self.current = at;
+        self.changed = true;
+        self.times.members_at_us = now.mono_us;
+        self.times.looks_from_us = now.mono_us + GLANCE_US;
+        self.offer_unsaid();
+        if let Some(gone) = gone {
+            self.close(now, &gone);
+        }
+    }
+
+    /// A room is there no more.
+    pub(super) fn close(&mut self, now: When, name: &StreamName) {
+        let Some(at) = self.index_of(name) else { return };
+        if at == self.current {
+            let last = self.last_shown.as_ref().and_then(|name| self.index_of(name));
+            let other = last.filter(|other| *other != at).unwrap_or(usize::from(at == 0));
+            if self.rooms.len() > 1 {
+                // It is closed here.
+                self.rooms[at].gone = false;
+                self.show(now, other);
+            } else {
+                let (draft, remade) = self.editor.swap(Draft::default());
+                self.rooms[at].draft = draft;
+                self.rooms[at].unsaid.extend(remade);
+            }
+        }
+        let gone = self.rooms.remove(at);
+        if self.current > at {
+            self.current -= 1;
+        }
+        // What was typed there is kept for when it is opened again.
+        let room = gone.kept_name();
+        let mut unsaid = Vec::from(gone.unsaid);
+        for pending in &gone.pending {
+            let text = pending.as_typed(&gone.name);
+            if pending.unsent {
+                unsaid.push(text);
+            } else if pending.seq.is_none() {
+                self.orphans.push(Orphan { token: pending.token, room: room.clone(), text });
+            }
+        }
+        self.keep_text(room, gone.draft.text().to_owned(), unsaid);
+        self.changed = true;
+    }
+
+    pub(super) fn show_number(&mut self, now: When, number: usize) {
+        match self.rooms.iter().position(|room| room.number == number) {
+            Some(at) => self.show(now, at),
+            None => self.hint(format!("there is no room {number}")),
+        }
+    }
+
+    pub(super) fn step(&mut self, now: When, forward: bool) {
+        // By number, not as the list has them now: what is read moves in the list, and one would
+        // not come round.
+        let mut order: Vec<_> = (0..self.rooms.len()).collect();
+        order.sort_by_key(|at| self.rooms[*at].number);
+        let Some(here) = order.iter().position(|at| *at == self.current) else { return };
+        let count = order.len();
+        let next = if forward { (here + 1) % count } else { (here + count - 1) % count };
+        self.show(now, order[next]);
+    }
+
+    /// Rooms as the list has them: those with mentions first, then by number.
+    pub(in crate::tui) fn order(&self) -> Vec<usize> {
+        let mut order: Vec<_> = (0..self.rooms.len()).collect();
+        order.sort_by_key(|at| {
+            let room = &self.rooms[*at];
+            (room.important() == 0, room.number)
+        });
+        order
+    }
+
+    /// The next room with something unread: mentions first, else by number, from here on.
+    pub(super) fn next_unread(&mut self, now: When, forward: bool) {
+        let here = self.room().map_or(0, |room| room.number);
+        let count = self.rooms.iter().map(|room| room.number).max().unwrap_or(0) + 1;
+        let distance = |number: usize| {
+            if forward { (number + count - here) % count } else { (here + count - number) % count }
+        };
+        let unread = (0..self.rooms.len())
+            .filter(|at| *at != self.current && self.rooms[*at].unread > 0)
+            .min_by_key(|at| {
+                let room = &self.rooms[*at];
+                (room.important() == 0, distance(room.number))
+            });
+        match unread {
+            Some(at) => {
+                self.show(now, at);
+                // Whoever goes from one to the next wants to see what is unread, and not to come
+                // round again.
+                self.times.looks_from_us = now.mono_us;
+                self.settle_read(now);
+            }
+            None => self.hint("nothing else is unread"),
+        }
+    }
+
+    pub(super) fn ask_for_rooms(&mut self) {
+        let asked = Asked::Rooms(Vec::new());
+        self.effects.push_back(Effect::Ask(Request::Rooms { skip: 0 }, asked));
+    }
+
+    /// Adds a page of rooms; gives them once that was the last one.
+    pub(super) fn more_rooms(
+        &mut self,
+        mut rooms: Vec<RoomInfo>,
+        page: Vec<RoomInfo>,
+        more: bool,
+        asked: fn(Vec<RoomInfo>) -> Asked,
+    ) -> Option<Vec<RoomInfo>> {
+        rooms.extend(page);
+        if !more {
+            return Some(rooms);
+        }
+        let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+        self.effects.push_back(Effect::Ask(Request::Rooms { skip }, asked(rooms)));
+        None
+    }
+
+    pub(super) fn take_rooms(&mut self, rooms: Vec<RoomInfo>) {
+        for info in &rooms {
+            if let Some(at) = self.index_of(&StreamName::Room(info.name.clone())) {
+                let room = &mut self.rooms[at];
+                room.topic.clone_from(&info.topic);
+                room.private = info.private;
+                room.read_only = info.read_only;
+                // Rooms are shown as they were created, not as somebody writes them.
+                room.name = StreamName::Room(info.name.clone());
+            }
+        }
+        self.known.rooms = rooms;
+    }
+
+    pub(super) fn list_rooms(&mut self, now: When, rooms: &[RoomInfo]) {
+        let line = |info: &RoomInfo| {
+            let rules = match (info.private, info.read_only) {
+                (false, false) => "",
+                (true, false) => ", private",
+                (false, true) => ", read-only",
+                (true, true) => ", private, read-only",
+            };
+            let topic =
+                if info.topic.is_empty() { String::new() } else { format!(" · {}", info.topic) };
+            let members = counted(info.members.into(), "member");
+            format!("{}: {members}{rules}{topic}", info.name)
+        };
+        let lines: Vec<_> = rooms.iter().map(line).collect();
+        self.note(now, NoteKind::Info, format!("rooms:\n{}", lines.join("\n")));
+    }
+
+    /// The user of a name, for completion and switching.
+    pub(super) fn user_of(name: &str) -> Option<UserName> {
+        UserName::new(name.split('/').next().unwrap_or(name)).ok()
+    }
+}

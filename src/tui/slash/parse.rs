@@ -1,0 +1,592 @@
+//! Typed lines, read as a text or a command.
+
+use super::commands::{COMMANDS, CommandInfo, begin, unknown};
+use crate::{
+    chat::{
+        member::Level,
+        message::NoticeId,
+        names::{Label, RoomName, Target, UserName},
+        rules::Role,
+        text::Text,
+    },
+    config::screen::NotifyWish,
+    tui::hangul,
+};
+
+/// What a typed text is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// It is said.
+    Say(String),
+    /// It is a command.
+    Do(Slash),
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Slash {
+    /// Of one command, or of all.
+    Help(Option<&'static CommandInfo>),
+    /// Listen to a room, or go to it.
+    Join(RoomName),
+    /// Leave a room; none: the one that is shown.
+    Part(Option<RoomName>),
+    /// Say something to a user; without a text, open the conversation.
+    Message {
+        /// Always a user.
+        to: Target,
+        /// What to say.
+        text: Option<String>,
+    },
+    /// Say this text, which begins with `/me `: readers show it as something that one does
+    /// ([`action_of`]).
+    Me(String),
+    /// Say something as a reply.
+    Reply {
+        /// Number of the message in the room that is shown.
+        seq: u64,
+        /// What to say.
+        text: String,
+    },
+    /// Who is in a room; none: the one that is shown.
+    Who(Option<RoomName>),
+    /// All rooms.
+    Rooms,
+    /// Show the room's topic, set it, or remove it (empty).
+    Topic(Option<String>),
+    /// Say that one is away, and why.
+    Away(Option<String>),
+    /// Say that one is back.
+    Back,
+    /// A rule about a user in the room that is shown.
+    Role {
+        /// The user.
+        user: UserName,
+        /// What he is to be there.
+        role: Role,
+        /// Or not to be.
+        on: bool,
+    },
+    /// Take somebody out of the room that is shown.
+    Kick {
+        /// The user.
+        user: UserName,
+        /// Only his sessions with this label.
+        label: Option<Label>,
+    },
+    /// Tell everybody.
+    Announce {
+        /// How much it weighs.
+        level: Level,
+        /// Asks people to acknowledge.
+        ack: bool,
+        /// Shown to those who come later.
+        retain: bool,
+        /// What to tell.
+        text: Text,
+    },
+    /// Say that one has seen an announcement; none: the last one that asked.
+    Ack(Option<NoticeId>),
+    /// What of this room is shown on the desktop; none: say what is.
+    Notify(Option<NotifyWish>),
+    /// What of this room rings the bell; none: say what does.
+    Bell(Option<NotifyWish>),
+    /// Hide what a user says, or one label of his; none: say who is ignored.
+    Ignore(Option<(UserName, Option<Label>)>),
+    /// Show it again.
+    Unignore((UserName, Option<Label>)),
+    /// Empty the screen of this room; nothing is lost.
+    Clear,
+    /// All in this room is read.
+    Read,
+    /// Search in the room; empty: ask for what.
+    Search(String),
+    /// Leave moot.
+    Quit,
+}
+
+/// Takes what was typed on the screen.
+pub(crate) fn parse(line: &str) -> Result<Line, String> {
+    read(line, false)
+}
+
+/// Takes what was typed in line mode, where some commands have nothing to work on.
+pub(crate) fn parse_line_mode(line: &str) -> Result<Line, String> {
+    read(line, true)
+}
+
+/// What is told once a rule about a user stands; an invitation is told by an event.
+pub(crate) fn ruled(user: &UserName, role: Role, on: bool, room: &RoomName) -> Option<String> {
+    Some(match (role, on) {
+        (Role::Invited, true) => return None,
+        (Role::Invited, false) => format!("{user} is not invited to {room} any more"),
+        (Role::Operator, true) => format!("{user} is an operator of {room}"),
+        (Role::Operator, false) => format!("{user} is no operator of {room} any more"),
+        (Role::Banned, true) => format!("{user} is banned from {room}"),
+        (Role::Banned, false) => format!("{user} may come to {room} again"),
+        (Role::Muted, true) => format!("{user} is muted in {room}"),
+        (Role::Muted, false) => format!("{user} may speak in {room} again"),
+    })
+}
+
+/// What is told once somebody was taken out of a room.
+pub(crate) fn kicked(user: &UserName, label: Option<&Label>, room: &RoomName) -> String {
+    let label = label.map(|label| format!("/{label}")).unwrap_or_default();
+    format!("{user}{label} was taken out of {room}")
+}
+
+/// What somebody does, if a text says so: `waves` of `/me waves` (XEP-0245). It may have been sent
+/// as `//me waves`; that looks the same.
+pub(crate) fn action_of(text: &str) -> Option<&str> {
+    text.strip_prefix("/me ").filter(|action| !action.trim().is_empty())
+}
+
+fn read(line: &str, line_mode: bool) -> Result<Line, String> {
+    let Some(typed) = line.strip_prefix('/') else { return Ok(Line::Say(line.to_owned())) };
+    if typed.starts_with('/') {
+        return Ok(Line::Say(typed.to_owned()));
+    }
+    let end = typed.find(char::is_whitespace).unwrap_or(typed.len());
+    let (word, rest) = typed.split_at(end);
+    if word.is_empty() || !word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '?'))
+    {
+        return Err(format!("/{} is no command; /{} says it", begin(word), begin(line)));
+    }
+    let Some(command) = named(word) else { return Err(unknown(word, line_mode)) };
+    if line_mode && !command.line_mode {
+        let name = command.name;
+        return Err(format!(
+            "/{name} is of the screen, and this is line mode; /help lists what there is"
+        ));
+    }
+    let slash = arguments(command, text_of(rest))?;
+    if line_mode && matches!(slash, Slash::Message { text: None, .. }) {
+        return Err(command.wrong());
+    }
+    Ok(Line::Do(slash))
+}
+
+/// The command of that name, typed on either layout.
+fn named(word: &str) -> Option<&'static CommandInfo> {
+    COMMANDS.iter().find(|command| hangul::types(word, command.name))
+}
+
+/// What stands behind a command's word. A text that begins in the next line keeps its indentation:
+/// it is often pasted.
+fn text_of(rest: &str) -> &str {
+    let rest = rest.trim_end();
+    let same_line = rest.trim_start_matches([' ', '\t']);
+    match same_line.strip_prefix("\r\n").or_else(|| same_line.strip_prefix('\n')) {
+        Some(below) => below.trim_start_matches(['\r', '\n']),
+        None => same_line.trim_start(),
+    }
+}
+
+fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String> {
+    let wrong = || command.wrong();
+    let some = || (!rest.is_empty()).then(|| rest.to_owned());
+    let name = || one_word(command, rest);
+    let role = |role, on| user(command, name()?).map(|user| Slash::Role { user, role, on });
+    Ok(match command.name {
+        "help" if rest.is_empty() => Slash::Help(None),
+        "help" => Slash::Help(Some(help_on(name()?)?)),
+        "join" => Slash::Join(room(command, name()?)?),
+        "part" => Slash::Part(maybe_room(command, name()?)?),
+        "msg" => message(command, rest)?,
+        "me" => Slash::Me(checked(format!("/me {}", some().ok_or_else(wrong)?))?),
+        "reply" => reply(command, rest)?,
+        "who" => Slash::Who(maybe_room(command, name()?)?),
+        "topic" => Slash::Topic(match rest {
+            "--clear" => Some(String::new()),
+            _ => some(),
+        }),
+        "away" => Slash::Away(some()),
+        "announce" => announce(command, rest)?,
+        "ack" => Slash::Ack(match name()? {
+            "" => None,
+            id => Some(id.parse().map_err(|e| format!("{:?}: {e}", begin(id)))?),
+        }),
+        "invite" => role(Role::Invited, true)?,
+        "ban" => role(Role::Banned, true)?,
+        "unban" => role(Role::Banned, false)?,
+        "mute" => role(Role::Muted, true)?,
+        "unmute" => role(Role::Muted, false)?,
+        "op" => role(Role::Operator, true)?,
+        "deop" => role(Role::Operator, false)?,
+        "kick" => {
+            let (user, label) = somebody(command, name()?)?;
+            Slash::Kick { user, label }
+        }
+        "notify" => Slash::Notify(wish(command, rest)?),
+        "bell" => Slash::Bell(wish(command, rest)?),
+        "ignore" if rest.is_empty() => Slash::Ignore(None),
+        "ignore" => Slash::Ignore(Some(somebody(command, name()?)?)),
+        "unignore" => Slash::Unignore(somebody(command, name()?)?),
+        "search" => Slash::Search(rest.to_owned()),
+        // What they do not expect could be what was meant.
+        _ if !rest.is_empty() => return Err(wrong()),
+        "rooms" => Slash::Rooms,
+        "back" => Slash::Back,
+        "clear" => Slash::Clear,
+        "read" => Slash::Read,
+        "quit" => Slash::Quit,
+        name => return Err(unknown(name, false)),
+    })
+}
+
+fn help_on(name: &str) -> Result<&'static CommandInfo, String> {
+    let name = name.strip_prefix('/').unwrap_or(name);
+    named(name).ok_or_else(|| unknown(name, false))
+}
+
+/// What stands behind a command that takes one name.
+fn one_word<'a>(command: &CommandInfo, rest: &'a str) -> Result<&'a str, String> {
+    if rest.contains(char::is_whitespace) { Err(command.wrong()) } else { Ok(rest) }
+}
+
+fn checked(text: String) -> Result<String, String> {
+    Text::check(&text).map_err(|e| e.to_string()).map(|()| text)
+}
+
+/// IRC writes `#dev`.
+fn room(command: &CommandInfo, written: &str) -> Result<RoomName, String> {
+    if written.is_empty() {
+        return Err(command.wrong());
+    }
+    let name = written.strip_prefix('#').unwrap_or(written);
+    name.parse::<RoomName>().map_err(|e| match written.starts_with('@') {
+        true => format!("{} is no room; /msg {} talks to a user", begin(written), begin(written)),
+        false => format!("{}: {e}; it is written {}", begin(written), command.usage()),
+    })
+}
+
+fn maybe_room(command: &CommandInfo, written: &str) -> Result<Option<RoomName>, String> {
+    if written.is_empty() { Ok(None) } else { room(command, written).map(Some) }
+}
+
+/// `@user` or `@user/label`; the `@` may be left out.
+fn somebody(command: &CommandInfo, written: &str) -> Result<(UserName, Option<Label>), String> {
+    if written.is_empty() {
+        return Err(command.wrong());
+    }
+    let with_at = format!("@{}", written.strip_prefix('@').unwrap_or(written));
+    match with_at.parse() {
+        Ok(Target::User { user, label }) => Ok((user, label)),
+        Ok(Target::Room(_)) => Err(command.wrong()),
+        Err(e) => Err(format!("{}: {e}; it is written {}", begin(written), command.usage())),
+    }
+}
+
+/// A rule is for all that a user is.
+fn user(command: &CommandInfo, written: &str) -> Result<UserName, String> {
+    match somebody(command, written)? {
+        (user, None) => Ok(user),
+        (user, Some(_)) => {
+            let name = command.name;
+            Err(format!("/{name} is for a user, whatever his labels; /{name} @{user} would be it"))
+        }
+    }
+}
+
+fn message(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
+    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let (user, label) = somebody(command, &rest[..end])?;
+    let text = match text_of(&rest[end..]) {
+        "" => None,
+        text => Some(checked(text.to_owned())?),
+    };
+    Ok(Slash::Message { to: Target::User { user, label }, text })
+}
+
+fn reply(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
+    let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+    let seq = rest[..end].parse().map_err(|_| command.wrong())?;
+    match text_of(&rest[end..]) {
+        "" => Err(command.wrong()),
+        text => Ok(Slash::Reply { seq, text: checked(text.to_owned())? }),
+    }
+}
+
+fn wish(command: &CommandInfo, written: &str) -> Result<Option<NotifyWish>, String> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let known = NotifyWish::of_word(&written.to_ascii_lowercase());
+    known.map(Some).ok_or_else(|| command.wrong())
+}
+
+/// The flags stand first; `--` ends them.
+fn announce(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
+    let (mut level, mut ack, mut retain, mut rest) = (Level::Notice, false, false, rest);
+    while rest.starts_with("--") {
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let (flag, after) = rest.split_at(end);
+        rest = text_of(after);
+        match flag.split_once('=').unwrap_or((flag, "")) {
+            ("--", "") => break,
+            ("--ack", "") => ack = true,
+            ("--retain", "") => retain = true,
+            ("--level", "") => {
+                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                level = level_of(&rest[..end])?;
+                rest = text_of(&rest[end..]);
+            }
+            ("--level", word) => level = level_of(word)?,
+            _ => return Err(format!("there is no {}; {}", begin(flag), command.wrong())),
+        }
+    }
+    if rest.is_empty() {
+        return Err(command.wrong());
+    }
+    let text = Text::new(rest).map_err(|e| e.to_string())?;
+    Ok(Slash::Announce { level, ack, retain, text })
+}
+
+fn level_of(word: &str) -> Result<Level, String> {
+    let known = Level::ALL.into_iter().find(|level| level.word().eq_ignore_ascii_case(word));
+    known.ok_or_else(|| {
+        let words = Level::ALL.map(Level::word).join(", ");
+        format!("{:?} is no level; there are {words}", begin(word))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::commands::{help, help_of},
+        *,
+    };
+
+    fn command(line: &str) -> Slash {
+        match parse(line) {
+            Ok(Line::Do(slash)) => slash,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str, words: &[&str]) {
+        let error = parse(line).expect_err(line);
+        for word in words {
+            assert!(error.contains(word), "{word} in {error}");
+        }
+    }
+
+    fn said(line: &str) -> String {
+        match parse(line) {
+            Ok(Line::Say(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn ann() -> UserName {
+        UserName::new("ann").unwrap()
+    }
+
+    fn dev() -> RoomName {
+        RoomName::new("dev").unwrap()
+    }
+
+    #[test]
+    fn what_is_no_command_is_said_unchanged() {
+        for text in ["hello", " /join dev", "a /b", "", "한글", "1/2", "two\n/lines"] {
+            assert_eq!(said(text), text);
+        }
+        assert_eq!(said("//join dev"), "/join dev");
+        assert_eq!(said("///"), "//");
+        assert_eq!(said("//me waves"), "/me waves", "and is shown as something that one does");
+    }
+
+    #[test]
+    fn what_begins_with_a_slash_is_never_said() {
+        refused("/jion dev", &["no /jion", "did you mean /join?", "//jion"]);
+        refused("/frobnicate", &["no /frobnicate", "/help"]);
+        refused(
+            "/etc/passwd is gone",
+            &["/etc/passwd is no command", "//etc/passwd is gone says it"],
+        );
+        refused("/", &["no command"]);
+        refused("/ join", &["no command", "// join says it"]);
+        refused("/usr: full", &["/usr: is no command"]);
+        refused("/\u{1b}[2J", &["\\u{1b}"]);
+        refused("/leave", &["did you mean /part?"]);
+        refused("/query ann", &["did you mean /msg?"]);
+        refused("/?", &["did you mean /help?"]);
+        refused("/j dev", &["did you mean /join?"]);
+        refused("/ㅓㅑㅐㅜ dev", &["no /ㅓㅑㅐㅜ", "did you mean /join?"]);
+        refused("/ㅓ dev", &["did you mean /join?"]);
+        assert!(parse(&format!("/{}", "x".repeat(40_000))).unwrap_err().len() < 200);
+    }
+
+    #[test]
+    fn a_command_is_known_on_the_korean_layout() {
+        assert_eq!(command("/개ㅐㅡㄴ"), Slash::Rooms);
+        assert_eq!(command("/좨 dev"), Slash::Who(Some(dev())));
+        assert_eq!(command("/ㅓㅐㅑㅜ 회의"), Slash::Join(RoomName::new("회의").unwrap()));
+        assert_eq!(command("/ㅡㄷ 손을 흔든다"), Slash::Me("/me 손을 흔든다".to_owned()));
+        assert_eq!(command("/ㅗ디ㅔ 벼ㅑㅅ"), command("/help quit"));
+        assert_eq!(parse_line_mode("/벼ㅑㅅ"), Ok(Line::Do(Slash::Quit)));
+        assert!(parse_line_mode("/ㅠ디ㅣ all").unwrap_err().starts_with("/bell is of the screen"));
+        assert_eq!(said("벼ㅑㅅ"), "벼ㅑㅅ");
+        assert_eq!(said("//벼ㅑㅅ"), "/벼ㅑㅅ");
+    }
+
+    #[test]
+    fn who_writes_more_than_one_name_is_told_how_it_is_written() {
+        for line in ["/ban @nobody extra", "/invite bob, ann", "/unignore ann bob", "/kick ann bob"]
+        {
+            let name = line[1..].split(' ').next().unwrap();
+            refused(line, &[&format!("it is written /{name} @USER: ")]);
+        }
+        refused("/join dev ops", &["it is written /join ROOM: "]);
+        refused("/part dev ops", &["it is written /part [ROOM]: "]);
+        refused("/who dev ops", &["it is written /who [ROOM]: "]);
+        refused("/ignore ann bob", &["it is written /ignore [@USER]: "]);
+        refused("/ack !3 !4", &["it is written /ack [ID]: "]);
+        refused("/help join part", &["it is written /help [COMMAND]: "]);
+    }
+
+    #[test]
+    fn rooms_are_entered_and_left() {
+        assert_eq!(command("/join dev"), Slash::Join(dev()));
+        assert_eq!(command("/JOIN  #dev "), Slash::Join(dev()));
+        assert_eq!(command("/join 회의"), Slash::Join(RoomName::new("회의").unwrap()));
+        assert_eq!(command("/part"), Slash::Part(None));
+        assert_eq!(command("/part dev"), Slash::Part(Some(dev())));
+        assert_eq!(command("/who"), Slash::Who(None));
+        assert_eq!(command("/who dev"), Slash::Who(Some(dev())));
+        refused("/join", &["/join ROOM"]);
+        refused("/join a b", &["/join ROOM"]);
+        refused("/join @ann", &["/msg @ann"]);
+    }
+
+    #[test]
+    fn messages_keep_their_lines() {
+        let to = |label: Option<&str>| Target::User {
+            user: ann(),
+            label: label.map(|label| Label::new(label).unwrap()),
+        };
+        let message = |to, text: Option<&str>| Slash::Message { to, text: text.map(str::to_owned) };
+        assert_eq!(command("/msg @ann hi"), message(to(None), Some("hi")));
+        assert_eq!(command("/msg ann  hi  there "), message(to(None), Some("hi  there")));
+        assert_eq!(command("/msg @ann/ci hi"), message(to(Some("ci")), Some("hi")));
+        assert_eq!(command("/msg @ann"), message(to(None), None));
+        assert_eq!(command("/msg @ann a\n b"), message(to(None), Some("a\n b")));
+        assert_eq!(command("/msg @ann\n  x = 1"), message(to(None), Some("  x = 1")));
+        assert_eq!(command("/me waves\ntwice"), Slash::Me("/me waves\ntwice".to_owned()));
+        let reply = Slash::Reply { seq: 42, text: "yes".to_owned() };
+        assert_eq!(command("/reply 42 yes"), reply);
+        refused("/msg", &["/msg @USER [TEXT]"]);
+        refused("/msg @", &["/msg @USER [TEXT]"]);
+        refused("/me", &["/me TEXT"]);
+        refused("/reply yes", &["/reply NUMBER TEXT"]);
+        refused("/reply 42", &["/reply NUMBER TEXT"]);
+        refused(&format!("/msg ann {}", "x".repeat(40_000)), &["32768"]);
+    }
+
+    #[test]
+    fn rules_are_for_users() {
+        for (line, role, on) in [
+            ("/invite @ann", Role::Invited, true),
+            ("/ban ann", Role::Banned, true),
+            ("/unban @ann", Role::Banned, false),
+            ("/mute @ann", Role::Muted, true),
+            ("/unmute @ann", Role::Muted, false),
+            ("/op @ann", Role::Operator, true),
+            ("/deop @ann", Role::Operator, false),
+        ] {
+            assert_eq!(command(line), Slash::Role { user: ann(), role, on });
+        }
+        refused("/ban @ann/ci", &["/ban @ann would be it"]);
+        refused("/ban", &["/ban @USER"]);
+        refused("/kick @ann he shouts", &["/kick @USER"]);
+        let label = Some(Label::new("ci").unwrap());
+        assert_eq!(command("/kick @ann/ci"), Slash::Kick { user: ann(), label });
+        assert_eq!(command("/ignore"), Slash::Ignore(None));
+        assert_eq!(command("/ignore @ann"), Slash::Ignore(Some((ann(), None))));
+        assert_eq!(command("/unignore ann"), Slash::Unignore((ann(), None)));
+        refused("/unignore", &["/unignore @USER"]);
+    }
+
+    #[test]
+    fn announcements_have_flags_before_their_text() {
+        let announce = |level, ack, retain, text: &str| Slash::Announce {
+            level,
+            ack,
+            retain,
+            text: Text::new(text).unwrap(),
+        };
+        let plain = announce(Level::Notice, false, false, "lunch --now");
+        assert_eq!(command("/announce lunch --now"), plain);
+        let all = announce(Level::Critical, true, true, "fire");
+        assert_eq!(command("/announce --level critical --ack --retain fire"), all);
+        assert_eq!(command("/announce --retain --level=CRITICAL --ack fire"), all);
+        let flag = announce(Level::Notice, false, false, "--ack is a flag");
+        assert_eq!(command("/announce -- --ack is a flag"), flag);
+        refused("/announce", &["/announce [--level L]"]);
+        refused("/announce --ack", &["/announce [--level L]"]);
+        refused("/announce --level loud x", &["loud", "info, notice, warning, critical"]);
+        refused("/announce --loud x", &["there is no --loud"]);
+        assert_eq!(command("/ack"), Slash::Ack(None));
+        assert_eq!(command("/ack !3"), Slash::Ack(Some(NoticeId::Number(3))));
+        refused("/ack x", &["\"x\"", "!3"]);
+    }
+
+    #[test]
+    fn the_rest_of_the_commands() {
+        assert_eq!(command("/topic"), Slash::Topic(None));
+        assert_eq!(command("/topic  plans "), Slash::Topic(Some("plans".to_owned())));
+        assert_eq!(command("/topic --clear"), Slash::Topic(Some(String::new())));
+        assert_eq!(command("/away"), Slash::Away(None));
+        assert_eq!(command("/away 점심"), Slash::Away(Some("점심".to_owned())));
+        assert_eq!(command("/back"), Slash::Back);
+        assert_eq!(command("/notify Mentions"), Slash::Notify(Some(NotifyWish::Mentions)));
+        assert_eq!(command("/notify"), Slash::Notify(None));
+        assert_eq!(command("/bell off"), Slash::Bell(Some(NotifyWish::Off)));
+        assert_eq!(command("/search a b"), Slash::Search("a b".to_owned()));
+        assert_eq!(command("/search"), Slash::Search(String::new()));
+        assert_eq!(command("/rooms"), Slash::Rooms);
+        assert_eq!(command("/read"), Slash::Read);
+        assert_eq!(command("/clear"), Slash::Clear);
+        assert_eq!(command("/quit"), Slash::Quit);
+        assert_eq!(command("/help"), Slash::Help(None));
+        refused("/notify loud", &["/notify [off|mentions|all]"]);
+        refused("/quit now", &["/quit"]);
+        refused("/help jion", &["did you mean /join?"]);
+    }
+
+    #[test]
+    fn each_command_is_read_and_helped() {
+        for info in COMMANDS {
+            assert_eq!(command(&format!("/help {}", info.name)), Slash::Help(Some(info)));
+            assert_eq!(command(&format!("/help /{}", info.name)), Slash::Help(Some(info)));
+            assert!(help_of(info).starts_with(&info.usage()));
+            let samples = ["", " x", " 1 x"];
+            let read = samples.iter().any(|args| parse(&format!("/{}{args}", info.name)).is_ok());
+            assert!(read, "/{} has no meaning", info.name);
+            assert!(help(false).contains(&info.usage()));
+            let first = format!("/{}", info.name);
+            let told = help(true).lines().any(|line| line.split(' ').next() == Some(&first));
+            assert_eq!(told, info.line_mode, "{first}");
+        }
+    }
+
+    #[test]
+    fn line_mode_refuses_what_it_has_not() {
+        for line in ["/clear", "/bell off", "/search x", "/reply 1 x"] {
+            assert!(parse_line_mode(line).unwrap_err().contains("line mode"), "{line}");
+        }
+        assert!(parse_line_mode("/msg @ann").unwrap_err().contains("/msg @USER"));
+        assert!(parse_line_mode("/msg @ann hi").is_ok());
+        assert!(parse_line_mode("/me waves").is_ok());
+        assert_eq!(parse_line_mode("//x"), Ok(Line::Say("/x".to_owned())));
+    }
+
+    #[test]
+    fn who_does_something_is_told_from_who_says_something() {
+        assert_eq!(action_of("/me waves"), Some("waves"));
+        assert_eq!(action_of("/me waves\ntwice"), Some("waves\ntwice"));
+        for text in ["/me", "/me ", "/me  \n", "/mean", " /me waves", "/ME waves", ""] {
+            assert_eq!(action_of(text), None, "{text:?}");
+        }
+    }
+}
