@@ -1,4 +1,5 @@
-//! The terminal: the only code that touches it. Whatever ends the program, it is left as it was found.
+//! The terminal: the only code that touches it. Whatever ends the program, it is left as it was
+//! found.
 
 use std::{
     io::{self, Write},
@@ -42,11 +43,12 @@ const KEEP_TITLE: &str = "\x1b[22;2t";
 const PUT_TITLE_BACK: &str = "\x1b[23;2t";
 /// Clicks and the wheel alone: every move of the mouse would wake the program.
 const NO_MOVES: &str = "\x1b[?1003l\x1b[?1002l\x1b[?1015l\x1b[?1000h\x1b[?1006h";
-/// Shows what there is, in the terminal's own colours, leading nowhere: for whatever was not finished.
+/// Shows what there is, in the terminal's own colours, leading nowhere: for whatever was not
+/// finished.
 const FINISH: &str = "\x1b[?2026l\x1b]8;;\x1b\\\x1b[0m";
 
-/// The terminal while it is the screen's; none: it is as it was found. Whoever writes has the lock, so that
-/// nothing comes after what gives the terminal back.
+/// The terminal while it is the screen's; none: it is as it was found. Whoever writes has the lock,
+/// so that nothing comes after what gives the terminal back.
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
 /// It was given back for good.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
@@ -105,7 +107,8 @@ impl Terminal {
     /// Asks for the size again, after the terminal said that it has changed.
     pub(super) fn measure(&mut self) -> (u16, u16) {
         let size = measured(self.size());
-        // Even if it is the same: it may have been smaller for a moment, and what was cut off is gone.
+        // Even if it is the same: it may have been smaller for a moment, and what was cut off is
+        // gone.
         self.cells.resize(size);
         size
     }
@@ -123,8 +126,8 @@ impl Terminal {
         done
     }
 
-    /// The next frame is written as a whole, and all modes are set again: somebody else wrote to the
-    /// terminal.
+    /// The next frame is written as a whole, and all modes are set again: somebody else wrote to
+    /// the terminal.
     ///
     /// # Errors
     /// As of [`Terminal::draw`].
@@ -158,8 +161,8 @@ impl Terminal {
         write(if is_in_tmux() { through_tmux(&sequence) } else { sequence }.as_bytes())
     }
 
-    /// Has the terminal put a text into its clipboard; false if it is too long for that. Whether it does
-    /// is not known.
+    /// Has the terminal put a text into its clipboard; false if it is too long for that. Whether it
+    /// does is not known.
     ///
     /// # Errors
     /// As of [`Terminal::draw`].
@@ -193,8 +196,8 @@ impl Terminal {
 
     /// Gives the terminal back while something else runs in it, and takes it again.
     ///
-    /// Between a batch of [`read_keys`] and its [`GoOn::go`], and at no other time: else two read what is
-    /// typed. That the terminal could not be taken again, the next [`Terminal::draw`] says.
+    /// Between a batch of [`read_keys`] and its [`GoOn::go`], and at no other time: else two read
+    /// what is typed. That the terminal could not be taken again, the next [`Terminal::draw`] says.
     pub(super) fn suspend_for<T>(&mut self, f: impl FnOnce() -> T) -> T {
         self.pause();
         let done = f();
@@ -203,8 +206,8 @@ impl Terminal {
         done
     }
 
-    /// Gives the terminal back until [`Terminal::resume`], by the same rules; meanwhile nothing can be
-    /// drawn.
+    /// Gives the terminal back until [`Terminal::resume`], by the same rules; meanwhile nothing can
+    /// be drawn.
     pub(super) fn pause(&mut self) {
         give_back(&mut held());
     }
@@ -236,8 +239,8 @@ pub(crate) fn columns() -> Option<usize> {
 
 /// Leaves the terminal as it was found, for good: nothing is written to it after that.
 ///
-/// From any thread, at any time, any number of times; it returns when that is done, and does not wait long
-/// for a terminal that nobody reads.
+/// From any thread, at any time, any number of times; it returns when that is done, and does not
+/// wait long for a terminal that nobody reads.
 pub(crate) fn restore() {
     IS_OVER.store(true, Ordering::SeqCst);
     let until = Instant::now() + GRACE;
@@ -395,8 +398,8 @@ impl GoOn {
     }
 }
 
-/// From now on what is typed comes to `to`, in batches. After each nothing is read until [`GoOn::go`]. An
-/// empty batch: the terminal is gone, and the screen is to end. Once in a process.
+/// From now on what is typed comes to `to`, in batches. After each nothing is read until
+/// [`GoOn::go`]. An empty batch: the terminal is gone, and the screen is to end. Once in a process.
 ///
 /// # Errors
 /// If a thread can't be started.
@@ -424,8 +427,8 @@ pub(crate) fn read_keys<T: Send + 'static>(
 const AT_ONCE: Duration = Duration::from_micros(20);
 
 fn read<T>(to: &Postbox<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
-    // The first look registers for changes of the size. A change before it is not reported, so the size is measured
-    // once more: the values of this event are ignored.
+    // The first look registers for changes of the size. A change before it is not reported, so the
+    // size is measured once more: the values of this event are ignored.
     let _ = event::poll(AT_ONCE);
     if !to.send(make(vec![Event::Resize(0, 0)])) || goes_on.recv().is_err() {
         return;
