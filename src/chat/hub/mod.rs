@@ -10,8 +10,8 @@
 //! that only acknowledgements open (`flow.rs`); a member that keeps it shut leaves the window and
 //! pulls at its own pace.
 //!
-//! Time comes in as [`Now`], what is to be done goes out as [`Action`]s. Nothing here reads a
-//! clock, touches a socket or blocks.
+//! Time comes in as [`crate::chat::clock::Now`], what is to be done goes out as [`Action`]s.
+//! Nothing here reads a clock, touches a socket or blocks.
 
 mod action;
 mod announcements;
