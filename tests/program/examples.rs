@@ -423,6 +423,21 @@ fn examples_of_documents_do_what_they_say() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// The commands of a document's blocks, without comments.
+fn bare_commands(name: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let blocks = blocks(&std::fs::read_to_string(path).unwrap(), "sh");
+    let lines = blocks.iter().flat_map(|block| commands(block));
+    lines.map(|line| line.split("  #").next().unwrap().trim_end().to_owned()).collect()
+}
+
+#[test]
+fn korean_readme_has_the_same_examples() {
+    let korean = bare_commands("README.ko.md");
+    assert!(korean.len() > 10, "{korean:?}");
+    assert_eq!(korean, bare_commands("README.md"));
+}
+
 #[test]
 fn the_manual_s_examples_do_what_they_say() {
     if !possible() {
