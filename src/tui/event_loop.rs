@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossterm::event::{Event as Key, KeyEventKind, MouseButton, MouseEventKind};
+use crossterm::event::{
+    Event as Key, KeyCode, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+};
 
 use super::{
     kept::{self, Kept},
@@ -318,8 +320,8 @@ impl Screen {
     fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
         let mut keys = std::mem::take(&mut self.held).into_iter();
         for (nth, key) in keys.by_ref().enumerate() {
-            if nth > 0 {
-                // Keys that come together are not drawn one by one.
+            // Keys that come together are not drawn one by one.
+            if nth > 0 && uses_geometry(&key) {
                 self.model.set_geometry(view::geometry(&self.model));
             }
             self.key(key);
@@ -401,6 +403,7 @@ impl Screen {
         }
         resumed?;
         self.take_size();
+        self.model.set_geometry(view::geometry(&self.model));
         Ok(())
     }
 
@@ -531,4 +534,18 @@ impl Screen {
 /// In programs that are built for tests a key ends the program as a mistake in it would.
 fn is_panic_key(key: &crossterm::event::KeyEvent) -> bool {
     key.code == crossterm::event::KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
+}
+
+/// Returns false for keys that only type: a long text that is not pasted as one would be laid out
+/// again for each character.
+fn uses_geometry(key: &Key) -> bool {
+    match key {
+        Key::Key(key) => {
+            let types = matches!(key.code, KeyCode::Char(_))
+                && !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
+            key.kind != KeyEventKind::Release && !types
+        }
+        Key::Mouse(_) => true,
+        Key::Paste(_) | Key::Resize(..) | Key::FocusGained | Key::FocusLost => false,
+    }
 }

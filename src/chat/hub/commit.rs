@@ -82,13 +82,17 @@ impl Hub {
                 let is_gone = matches!(record, Record::RoomGone { .. });
                 waits || !(is_gone || record.is_needed_by(&StreamKey::Announcements))
             });
+            self.commits.choose_replies();
         }
         if !self.commits.chosen().records.is_empty() {
             return Some(Vec::new());
         }
         let Some(front) = self.commits.streams().next() else {
-            // An answer whose records were dropped waits for nothing else.
-            return (!self.commits.chosen().replies.is_empty()).then(Vec::new);
+            for (id, serial, reply) in self.commits.take_replies() {
+                self.commits.count_waiting(id, false);
+                self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+            }
+            return None;
         };
         let needs_record = |tag: StreamTag| {
             let key = &self.stream(tag).key;
@@ -133,8 +137,10 @@ impl Hub {
                 entries.push(pending.entry.clone());
             }
         }
-        // Those who come first now come last the next time.
-        self.commits.next_turn();
+        // The first stream is the last one the next time. It keeps its turn if only records go.
+        if !tags.is_empty() {
+            self.commits.next_turn();
+        }
         entries
     }
 

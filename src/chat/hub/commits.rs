@@ -204,13 +204,22 @@ impl Commits {
         self.running.replies.append(&mut self.filling.replies);
     }
 
-    /// Chooses some records for the next transaction, with the answers if no record is left.
+    /// Chooses some records for the next transaction.
     pub(super) fn choose(&mut self, goes: impl FnMut(&Record) -> bool) {
         let records = still_to_be_kept(std::mem::take(&mut self.filling.records));
         (self.running.records, self.filling.records) = records.into_iter().partition(goes);
+    }
+
+    /// Chooses the answers as well, if no record is left that one of them may wait for.
+    pub(super) fn choose_replies(&mut self) {
         if self.filling.records.is_empty() {
             self.running.replies.append(&mut self.filling.replies);
         }
+    }
+
+    /// Takes the chosen answers: their records were dropped, and there is nothing to commit.
+    pub(super) fn take_replies(&mut self) -> Vec<LateReply> {
+        std::mem::take(&mut self.running.replies)
     }
 
     /// Adds a record to the transaction that is being chosen.

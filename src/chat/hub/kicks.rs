@@ -22,11 +22,17 @@ pub(super) enum KickStep {
 }
 
 /// Kicks that still have sessions to end, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kicks {
     queue: VecDeque<Kick>,
     /// Streams that sessions may still be taken out of in this turn.
     streams_left: usize,
+}
+
+impl Default for Kicks {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), streams_left: KICK_STREAMS_PER_TURN }
+    }
 }
 
 impl Kicks {

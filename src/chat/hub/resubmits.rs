@@ -777,3 +777,34 @@ fn failing_record_does_not_stop_messages() {
     assert!(world.hub.commits.is_healthy());
     assert!(world.hub.commits.records().is_empty());
 }
+
+#[test]
+fn stream_keeps_its_turn_while_only_records_are_committed() {
+    let mut world = World::new(Hub::new(rules()), 1);
+    let ann = world.open(ANN, 1, EarlierSubmits::default());
+    let say = |world: &mut World, counter| {
+        world.now.mono_us += 10_000;
+        let lines = vec![Line { reply_to: None, text: "hi" }];
+        world.submit(ann, counter, SubmitTo::Room(room("den")), lines);
+    };
+    say(&mut world, 1);
+    world.store_all();
+    for counter in 2..=3 {
+        say(&mut world, counter);
+        world.store(Err("broken")).unwrap();
+    }
+    world.now.mono_us += 2_000_000;
+    // It is committed with its record, and alone: only when it is the first.
+    world.hub.request(world.now, ann, 6, Request::Announce(super::scene::announce(None, "now")));
+    world.turn();
+    let is_announced = (4..24).any(|counter| {
+        // A busy room, and a record in each turn.
+        say(&mut world, counter);
+        world.ask(ann, Request::MarkRead { target: Target::Room(room("den")), seq: counter });
+        let stored = world.store(Ok(()));
+        stored.is_some_and(|(_, entries)| {
+            entries.iter().any(|entry| *entry.stream == StreamKey::Announcements)
+        })
+    });
+    assert!(is_announced);
+}
