@@ -533,7 +533,7 @@ impl Screen {
 
 /// In programs that are built for tests a key ends the program as a mistake in it would.
 fn is_panic_key(key: &crossterm::event::KeyEvent) -> bool {
-    key.code == crossterm::event::KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
+    key.code == KeyCode::F(12) && std::env::var_os("MOOT_TEST_PANIC").is_some()
 }
 
 /// Returns false for keys that only type: a long text that is not pasted as one would be laid out
