@@ -17,6 +17,7 @@ const FUNCTIONS: &str = r#"
     drawn() { printf '\014' >&3; grep -aq -- "$1" "$HOME/screen"; }
     shown() { until_ok drawn "$1"; }
     listens() {
+        rm -f "$HOME/heard" # or the words of an earlier listener are found there
         $as moot listen lobby >"$HOME/heard" 2>&1 & listener=$!
         until_ok grep -q connected "$HOME/heard"
         exits 0 $as moot send lobby 'one more'
