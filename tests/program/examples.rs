@@ -428,7 +428,7 @@ fn bare_commands(name: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let blocks = blocks(&std::fs::read_to_string(path).unwrap(), "sh");
     let lines = blocks.iter().flat_map(|block| commands(block));
-    lines.map(|line| line.split("  #").next().unwrap().trim_end().to_owned()).collect()
+    lines.map(|line| line.split(" # ").next().unwrap().trim_end().to_owned()).collect()
 }
 
 #[test]
