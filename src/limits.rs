@@ -105,7 +105,7 @@ pub const LOOKUPS_PER_USER_MAX: usize = 2;
 pub const LOOKUPS_MAX: usize = 4;
 /// Maximum time that a connection's end waits for its process to end (closed or killed?).
 pub const END_CAUSE_MS_MAX: u64 = 20;
-/// Bytes that are read for a good-bye when a session's process has ended: more than a socket holds.
+/// Bytes that are read for a goodbye when a session's process has ended: more than a socket holds.
 pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // A session is shown unresponsive at most 3 s after it was stopped (invariant 6).

@@ -1,5 +1,5 @@
-//! The broadcast channel: what is meant for many goes out once, sealed. A hint path: the session
-//! carries the truth.
+//! The broadcast channel: a message for many members is sent once, sealed. It may be lost: the
+//! session repairs it.
 
 mod keys;
 mod seal;

@@ -156,7 +156,7 @@ impl fmt::Display for Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndCause {
-    /// Said good-bye itself.
+    /// Said goodbye itself.
     Quit,
     /// The connection ended while the process lives on.
     Closed,

@@ -186,7 +186,7 @@ pub enum Request {
         id: NoticeId,
     },
     /// Sets the text that the server sends in this session's rooms, as this member, if it ends
-    /// without a good-bye.
+    /// without a goodbye.
     Will {
         /// Text of the last will; none removes it.
         text: Option<Text>,

@@ -260,7 +260,7 @@ pub enum Record {
         /// Label that is forgotten.
         label: Label,
     },
-    /// A client instance ended with a good-bye: its counters are not needed.
+    /// A client instance ended with a goodbye: its counters are not needed.
     InstanceGone {
         uid: u32,
         /// The client instance.

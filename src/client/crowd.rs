@@ -126,7 +126,7 @@ impl Crowd {
         member.skip_events()
     }
 
-    /// Ends all sessions, said good-bye.
+    /// Ends all sessions, said goodbye.
     pub fn quit(self) {
         for member in self.members {
             member.quit();

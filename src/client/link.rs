@@ -325,7 +325,7 @@ impl Link {
         frame::put(&mut self.out, Kind::Pong, |_| {});
     }
 
-    /// Says good-bye, so that the end is not taken for an accident.
+    /// Says goodbye, so that the end is not taken for an accident.
     pub fn quit(mut self) {
         self.queue_request(&Request::Quit);
         // If it can't be said, the server sees the end by itself.

@@ -37,7 +37,7 @@ pub use super::member_state::{Address, Follows};
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
-/// Maximum time in which a good-bye is written.
+/// Maximum time in which a goodbye is written.
 const GOOD_BYE_WITHIN: Duration = Duration::from_millis(300);
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
@@ -539,7 +539,7 @@ impl Member {
         }
     }
 
-    /// Says good-bye and ends.
+    /// Says goodbye and ends.
     pub fn quit(mut self) {
         self.say_good_bye();
     }

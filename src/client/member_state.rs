@@ -56,7 +56,7 @@ pub struct Follows {
     pub membership: bool,
     /// Rooms are followed by this name from now on (`join`).
     pub keep: bool,
-    /// Text that the server sends in these rooms, as this member, if it ends without a good-bye.
+    /// Text that the server sends in these rooms, as this member, if it ends without a goodbye.
     pub will: Option<Text>,
 }
 

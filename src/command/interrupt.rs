@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says good-bye first. Either
+//! Ctrl-C, SIGTERM and SIGHUP: a command ends at once; one that listens says goodbye first. Either
 //! ends by that signal itself (Ctrl-C: with the exit code that a shell gives to it).
 
 use std::{
@@ -15,7 +15,7 @@ use crate::{
     os, tui,
 };
 
-/// Maximum time for a command that says good-bye before it is ended: it may hang on a full pipe. A
+/// Maximum time for a command that says goodbye before it is ended: it may hang on a full pipe. A
 /// second signal ends it at once.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -80,7 +80,7 @@ fn catch_in(mode: u8) -> Result<Mailbox<Leave>, Failure> {
     Ok(mailbox)
 }
 
-/// From now on a signal is handed to the caller, which says good-bye and ends. Once in a process.
+/// From now on a signal is handed to the caller, which says goodbye and ends. Once in a process.
 pub(super) fn catch() -> Result<Mailbox<Leave>, Failure> {
     catch_in(SAYS_GOOD_BYE)
 }

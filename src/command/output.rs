@@ -155,7 +155,7 @@ impl Output {
     }
 
     /// From now on the command ends when its output loses its reader: one that prints seldom would
-    /// learn it late. For commands that have nothing to say good-bye to.
+    /// learn it late. For commands that have nothing to say goodbye to.
     pub(super) fn end_when_unread() {
         let watch = || {
             if os::wait_until_unread() {

@@ -237,7 +237,7 @@ fn submits_that_no_client_repeats_are_removed() {
     assert!(submits.len() <= 2 + 2 * crate::limits::UNACKED_SUBMITS_MAX, "{}", submits.len());
     let newest = submits.iter().map(|submits| submits.counter).max();
     assert_eq!(newest, Some(many));
-    // An instance that said good-bye.
+    // An instance that said goodbye.
     let gone = Record::InstanceGone { uid: 1, instance: [7; 16] };
     kept.commit(vec![gone], Vec::new()).unwrap();
     drop(kept);

@@ -28,7 +28,7 @@ pub enum ServerState {
     Alive,
     /// It holds its lock, and its last heartbeat is old.
     NotResponding,
-    /// The lock is free: the server ended without a good-bye.
+    /// The lock is free: the server ended without a goodbye.
     Dead,
 }
 

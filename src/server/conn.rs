@@ -31,7 +31,7 @@ enum Phase {
     Frozen,
     /// A session of the hub.
     Open,
-    /// It said good-bye, or the server ends it once its output is written.
+    /// It said goodbye, or the server ends it once its output is written.
     Closing { cause: EndCause, was_open: bool },
 }
 
@@ -62,7 +62,7 @@ impl Blocks {
     }
 }
 
-/// Time limit of an unfinished handshake, frame or good-bye.
+/// Time limit of an unfinished handshake, frame or goodbye.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
     /// Nothing is unfinished.
@@ -264,7 +264,7 @@ impl Conn {
             Limit::Since(us) => now_us.saturating_sub(us) > max_ms * 1000,
         };
         if self.end_cause().is_some() {
-            // It does not even take its good-bye.
+            // It does not even take its goodbye.
             if is_late {
                 self.break_off();
             }

@@ -46,7 +46,7 @@ pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
     let mut cause = poll_fn(|cx| poll(&core, &conn, &mut process, cx)).await;
     let wait = Duration::from_millis(END_CAUSE_MS_MAX);
     if matches!(cause, EndCause::Closed | EndCause::Killed) {
-        // What it said last came before its end, a good-bye above all. It may still be on its way,
+        // What it said last came before its end, a goodbye above all. It may still be on its way,
         // and the end does not come while a child of it holds the session.
         conn.output.borrow_mut().clear();
         let _ = tokio::time::timeout(wait, poll_fn(|cx| last_words(&core, &conn, cx))).await;
@@ -120,7 +120,7 @@ fn poll(
     }
 }
 
-/// Reads what is left of a connection whose other end has ended, until it said good-bye or nothing
+/// Reads what is left of a connection whose other end has ended, until it said goodbye or nothing
 /// is left.
 fn last_words(core: &Rc<Core>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<()> {
     match read(core, conn, cx, conn.take_call()) {
@@ -221,7 +221,7 @@ impl Conn {
         self.lacks.set(None);
     }
 
-    /// Reads what is left for a good-bye alone. It counts whatever the server had no time to take
+    /// Reads what is left for a goodbye alone. It counts whatever the server had no time to take
     /// before it: the session was paused, or its account had used its turn.
     fn look_for_quit(&self, core: &Core) {
         if self.is_half_open() || self.end_cause().is_some() {

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Action, Hub,
-    commits::Failed,
+    commits::{Failed, LateReply},
     pending::{EntryDraft, Pending},
     quota::AccountId,
 };
@@ -88,10 +88,8 @@ impl Hub {
             return Some(Vec::new());
         }
         let Some(front) = self.commits.streams().next() else {
-            for (id, serial, reply) in self.commits.take_replies() {
-                self.commits.count_waiting(id, false);
-                self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
-            }
+            let replies = self.commits.take_replies();
+            self.give_late(replies);
             return None;
         };
         let needs_record = |tag: StreamTag| {
@@ -123,7 +121,7 @@ impl Hub {
             for pending in &stream.uncommitted {
                 if share < usize::MAX {
                     let left = left.entry(pending.account).or_insert(share);
-                    // What is kept of announcements is in the same transaction as they are.
+                    // An announcement and its record are in the same transaction.
                     if *left == 0 && *tag != ANNOUNCEMENTS {
                         if planted(Fault::OrderLostInDividedCommit) {
                             continue;
@@ -144,6 +142,14 @@ impl Hub {
         entries
     }
 
+    /// Gives answers that waited for their changes to be stored.
+    fn give_late(&mut self, replies: Vec<LateReply>) {
+        for (id, serial, reply) in replies {
+            self.commits.count_waiting(id, false);
+            self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
+        }
+    }
+
     /// The store committed what it was handed.
     pub fn stored(&mut self, now: Now) {
         self.accounts.end_commit(false);
@@ -153,10 +159,7 @@ impl Hub {
                 self.directory.note_stored(*id);
             }
         }
-        for (id, serial, reply) in done.replies {
-            self.commits.count_waiting(id, false);
-            self.out.push(Action::Send(id, Frame::Reply { serial, result: Ok(reply) }));
-        }
+        self.give_late(done.replies);
         self.answer_held(now);
         for tag in self.commits.take_streams() {
             let stream = self.stream_mut(tag);

@@ -216,7 +216,7 @@ pub(super) struct Instances {
     dropped: HashMap<u32, i64>,
     /// Such a time of the users who are not in `dropped`.
     dropped_of_others: Option<i64>,
-    /// Instances that ended with a good-bye: what the store has of them is not needed.
+    /// Instances that ended with a goodbye: what the store has of them is not needed.
     quit: Vec<(u32, [u8; 16])>,
 }
 
@@ -294,7 +294,7 @@ impl Instances {
         instance.submitted = 0;
     }
 
-    /// A session ends. An instance that said good-bye has the answer to each of its submits, and
+    /// A session ends. An instance that said goodbye has the answer to each of its submits, and
     /// one without a name can't come back: both are forgotten.
     pub(super) fn detach(
         &mut self,
@@ -319,7 +319,7 @@ impl Instances {
         }
     }
 
-    /// Returns the instances that said good-bye since this was last called.
+    /// Returns the instances that said goodbye since this was last called.
     pub(super) fn take_quit(&mut self) -> Vec<(u32, [u8; 16])> {
         std::mem::take(&mut self.quit)
     }

@@ -1,5 +1,4 @@
-//! Questions about what was said before: who may ask, which part of which stream; the store answers
-//! them.
+//! History queries: which users may read which part of which stream. The store answers them.
 
 use super::{Hub, directory::Deletion, follows::MarkChange, sessions::Wait, stream::Topic};
 use crate::{

@@ -636,8 +636,8 @@ impl Hub {
             room: room.clone(),
             on: true,
         });
-        // What was said before is not unread. A name that has all the marks it may have follows
-        // without.
+        // Earlier messages are not unread. A name with the maximum of read marks follows without
+        // one.
         if let Some(tag) = self.directory.room(room) {
             let head = self.stream(tag).backlog.head();
             let _ = self.set_mark(uid, label, tag, head);

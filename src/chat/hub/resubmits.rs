@@ -11,7 +11,7 @@ use super::{Action, Hub, Rules};
 use crate::{
     chat::{
         clock::Now,
-        frames::{EarlierSubmits, Frame, Hello, Line, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, EarlierSubmits, Frame, Hello, Line, Submit, SubmitTo},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
@@ -121,6 +121,13 @@ impl World {
         }
         self.look();
         Some(stored)
+    }
+
+    /// Submits a text to a room, 10 ms later.
+    fn say(&mut self, id: SessionId, counter: u64, to: &str) {
+        self.now.mono_us += 10_000;
+        let lines = vec![Line { reply_to: None, text: "hi" }];
+        self.submit(id, counter, SubmitTo::Room(room(to)), lines);
     }
 
     fn store_all(&mut self) {
@@ -693,14 +700,9 @@ fn unsaid_wills_of_one_user_leave_some_to_others() {
 fn change_is_answered_with_its_own_record_only() {
     let mut world = World::new(Hub::new(rules()), 1);
     let ann = world.open(ANN, 1, EarlierSubmits::default());
-    let say = |world: &mut World, counter| {
-        world.now.mono_us += 10_000;
-        let lines = vec![Line { reply_to: None, text: "hi" }];
-        world.submit(ann, counter, SubmitTo::Room(room("den")), lines);
-    };
     // Two failures: records and messages go apart from now on.
     for counter in 1..=2 {
-        say(&mut world, counter);
+        world.say(ann, counter, "den");
         world.store(Err("broken")).unwrap();
     }
     world.now.mono_us += 2_000_000;
@@ -729,12 +731,7 @@ fn change_is_answered_with_its_own_record_only() {
 fn failing_record_does_not_stop_messages() {
     let mut world = World::new(Hub::new(rules()), 1);
     let ann = world.open(ANN, 1, EarlierSubmits::default());
-    let say = |world: &mut World, counter, to: &str| {
-        world.now.mono_us += 10_000;
-        let lines = vec![Line { reply_to: None, text: "hi" }];
-        world.submit(ann, counter, SubmitTo::Room(room(to)), lines);
-    };
-    say(&mut world, 1, "den");
+    world.say(ann, 1, "den");
     world.store_all();
     world.answers.clear();
     // A read mark that can never be saved.
@@ -747,7 +744,7 @@ fn failing_record_does_not_stop_messages() {
         }
     };
     for counter in 2..12 {
-        say(&mut world, counter, "den");
+        world.say(ann, counter, "den");
         store(&mut world);
     }
     let answers = world.answers_to(ann);
@@ -755,7 +752,7 @@ fn failing_record_does_not_stop_messages() {
     let refused = answers.iter().filter(|a| matches!(a, Answer::Refused(_))).count();
     assert!(refused <= 2, "{answers:?}");
     // A new room's own record goes with its first message.
-    say(&mut world, 12, "new");
+    world.say(ann, 12, "new");
     let (records, entries) = world.storing.as_ref().unwrap();
     assert_eq!(entries.len(), 1);
     assert!(matches!(&records[..], [Record::Room { name, .. }] if *name == room("new")));
@@ -767,7 +764,7 @@ fn failing_record_does_not_stop_messages() {
     world.turn();
     let (records, entries) = world.storing.as_ref().unwrap();
     assert!(records.iter().any(is_mark) && entries.is_empty());
-    say(&mut world, 13, "den");
+    world.say(ann, 13, "den");
     store(&mut world);
     assert_eq!(world.answers_to(ann), [Answer::Acknowledged(12 - refused as u64)]);
     // Once the store takes records again, all goes together.
@@ -782,29 +779,26 @@ fn failing_record_does_not_stop_messages() {
 fn stream_keeps_its_turn_while_only_records_are_committed() {
     let mut world = World::new(Hub::new(rules()), 1);
     let ann = world.open(ANN, 1, EarlierSubmits::default());
-    let say = |world: &mut World, counter| {
-        world.now.mono_us += 10_000;
-        let lines = vec![Line { reply_to: None, text: "hi" }];
-        world.submit(ann, counter, SubmitTo::Room(room("den")), lines);
-    };
-    say(&mut world, 1);
+    world.say(ann, 1, "den");
     world.store_all();
     for counter in 2..=3 {
-        say(&mut world, counter);
+        world.say(ann, counter, "den");
         world.store(Err("broken")).unwrap();
     }
-    world.now.mono_us += 2_000_000;
-    // It is committed with its record, and alone: only when it is the first.
+    // A record that is not due keeps records and messages apart.
+    let mark = |seq| Request::MarkRead { target: Target::Room(room("den")), seq };
+    world.ask(ann, mark(1));
+    world.say(ann, 4, "den");
+    // The announcement is committed with its record, and alone: only when its stream is the first.
     world.hub.request(world.now, ann, 6, Request::Announce(super::scene::announce(None, "now")));
-    world.turn();
-    let is_announced = (4..24).any(|counter| {
-        // A busy room, and a record in each turn.
-        say(&mut world, counter);
-        world.ask(ann, Request::MarkRead { target: Target::Room(room("den")), seq: counter });
-        let stored = world.store(Ok(()));
-        stored.is_some_and(|(_, entries)| {
-            entries.iter().any(|entry| *entry.stream == StreamKey::Announcements)
-        })
-    });
-    assert!(is_announced);
+    world.now.mono_us += 2_000_000;
+    world.store(Ok(())).unwrap();
+    world.say(ann, 5, "den");
+    world.ask(ann, mark(5));
+    world.store(Ok(())).unwrap();
+    let (records, entries) = world.storing.as_ref().unwrap();
+    assert!(!records.is_empty() && entries.is_empty(), "only records: {entries:?}");
+    assert_eq!(world.hub.commits.streams().next(), Some(ANNOUNCEMENTS), "it keeps its turn");
+    world.store_all();
+    assert_eq!(world.hub.commits.streams().len(), 0);
 }

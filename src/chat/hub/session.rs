@@ -129,7 +129,7 @@ impl Hub {
         self.out.push(Action::RowGone(id));
     }
 
-    /// Sets what is said for a session if it ends without a good-bye.
+    /// Sets what is said for a session if it ends without a goodbye.
     pub(super) fn set_will(&mut self, id: SessionId, text: Option<Text>) -> Result<Reply, Refusal> {
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(Reply::Done) };
         let Some(text) = text else {

@@ -73,7 +73,7 @@ pub(super) struct Session {
     pub(super) comes_back: bool,
     /// Retained announcements that it was given.
     pub(super) retained_given: BTreeSet<u64>,
-    /// Text that is sent for it if it ends without a good-bye.
+    /// Text that is sent for it if it ends without a goodbye.
     pub(super) will: Option<Text>,
     /// Time of the last notice that its user sends too much, microseconds.
     pub(super) slowed_told_us: u64,
