@@ -246,10 +246,13 @@ mod posix {
             unix::{fs::OpenOptionsExt, process::CommandExt},
         },
         process::{Child, Command},
+        time::{Duration, Instant},
     };
 
+    use nix::sys::termios::{LocalFlags, OutputFlags, Termios, tcgetattr};
+
     use super::*;
-    use crate::world::kill;
+    use crate::world::{PATIENCE, kill};
 
     fn sh(script: &str) -> [&str; 3] {
         ["sh", "-c", script]
@@ -957,19 +960,21 @@ mod posix {
             Self { near, seen: String::new() }
         }
 
-        /// Waits until a text is on it; what was before is forgotten.
+        /// Waits until a text is on it, and takes all up to there.
         #[track_caller]
-        fn shows(&mut self, what: &str) {
+        fn shows(&mut self, what: &str) -> String {
             let (near, seen) = (&mut self.near, &mut self.seen);
             let mut bytes = [0; 4096];
-            eventually(what, || {
-                while let Ok(read @ 1..) = near.read(&mut bytes) {
-                    seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            let deadline = Instant::now() + PATIENCE;
+            while !seen.contains(what) {
+                assert!(Instant::now() < deadline, "{what:?} never came, but {seen:?}");
+                match near.read(&mut bytes) {
+                    Ok(read) => seen.push_str(&String::from_utf8_lossy(&bytes[..read])),
+                    Err(_) => std::thread::sleep(Duration::from_millis(3)),
                 }
-                seen.contains(what)
-            });
+            }
             let end = self.seen.find(what).unwrap() + what.len();
-            self.seen.drain(..end);
+            self.seen.drain(..end).collect()
         }
 
         fn resize(&self, rows: u16, columns: u16) {
@@ -979,9 +984,12 @@ mod posix {
             assert_eq!(done, 0);
         }
 
+        fn mode(&self) -> Termios {
+            tcgetattr(&self.near).unwrap()
+        }
+
         fn is_raw(&self) -> bool {
-            use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
-            let mode = tcgetattr(&self.near).unwrap();
+            let mode = self.mode();
             let is_cooked = mode.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO);
             assert_eq!(mode.output_flags.contains(OutputFlags::OPOST), is_cooked);
             !is_cooked
@@ -1012,6 +1020,24 @@ mod posix {
         eventually("raw", || screen.is_raw());
         screen.near.write_all(b"x\r\x04").unwrap();
         screen.shows("x\r\nx\r\n");
+        assert_eq!(run.wait().unwrap().code(), Some(0));
+        assert!(!screen.is_raw());
+    }
+
+    #[test]
+    fn terminal_changes_no_output_that_outlives_its_command() {
+        let world = World::new();
+        let _server = world.serve();
+        // More than the terminal holds, and less than the run and both terminals together.
+        let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &["seq", "20000"]));
+        let mut screen = Screen::new(near);
+        let child = || world.said("dev").into_iter().any(|text| text.contains("seq"));
+        eventually("the start", child);
+        eventually("keys are signals again", || {
+            screen.mode().local_flags.contains(LocalFlags::ISIG)
+        });
+        let shown = screen.shows("20000\r\n");
+        assert_eq!(shown, (1..=20_000).map(|line| format!("{line}\r\n")).collect::<String>());
         assert_eq!(run.wait().unwrap().code(), Some(0));
         assert!(!screen.is_raw());
     }

@@ -330,7 +330,7 @@ impl Run<'_> {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            self.end_terminal();
+            self.close_terminal();
             own_fault(what, &e)
         })
     }
@@ -355,15 +355,15 @@ impl Run<'_> {
                 self.kill_at = None;
             }
         }
-        self.end_terminal();
-    }
-
-    /// The terminal of this process is as before: the command has ended.
-    fn end_terminal(&mut self) {
         if let Some(pty) = &mut self.pty {
             pty.end();
         }
-        self.follow_terminal();
+    }
+
+    /// Gives the terminal its mode again.
+    fn close_terminal(&mut self) {
+        self.pty = None;
+        Output::set_raw(false);
     }
 
     /// Lines of this process begin in the first column, whatever the mode of the terminal is.
@@ -412,6 +412,7 @@ impl Run<'_> {
             }
             self.take(Some(Instant::now() + WAKE_EVERY));
         }
+        self.close_terminal();
     }
 
     /// Waits until everything is acknowledged, or it has taken too long.
@@ -460,12 +461,11 @@ impl Run<'_> {
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
-            (Ok(News::Pumped(Pumped { passed, holders })), child) => {
+            (Ok(News::Pumped(Pumped { passed, holders })), _) => {
                 self.open -= 1;
-                if child.is_some() && self.pty.is_some() {
+                if self.child.is_some() && self.pty.is_some() {
                     // The reader of our output has gone: for the command its terminal has.
-                    self.pty = None;
-                    Output::set_raw(false);
+                    self.close_terminal();
                 }
                 if let Some(holders) = holders {
                     self.holders.get_or_insert_default().extend(holders);

@@ -19,7 +19,7 @@ use nix::{
     pty::{OpenptyResult, Winsize, openpty},
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask},
-        termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr},
+        termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr},
     },
     unistd::{Pid, getpgrp, isatty, setsid, tcgetpgrp},
 };
@@ -134,13 +134,25 @@ impl Pty {
         }
     }
 
-    /// Ends the input and restores the terminal: the child has ended.
+    /// Ends the input: the child has ended. Keys are signals again; the output that is still to be
+    /// written stays as it is, until this is dropped.
     pub fn end(&mut self) {
         if let Some(input) = self.input.take() {
             input.wake();
         }
-        self.restore();
+        if let Some(before) = &self.before {
+            let mut mode = before.clone();
+            mode.output_flags.remove(OutputFlags::OPOST);
+            set_mode(&mode);
+        }
         self.far = None;
+    }
+
+    /// Gives the terminal its mode again.
+    fn restore(&mut self) {
+        if let Some(before) = self.before.take() {
+            set_mode(&before);
+        }
     }
 
     /// Makes the terminal raw again after a stop.
@@ -165,19 +177,6 @@ impl Pty {
         }
     }
 
-    fn restore(&mut self) {
-        let Some(before) = self.before.take() else { return };
-        // A process in the background may do it only while it does not listen to this signal.
-        let (mut set, mut mask) = (SigSet::empty(), SigSet::empty());
-        set.add(Signal::SIGTTOU);
-        let blocked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut mask));
-        // If it fails, the terminal is gone.
-        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &before);
-        if blocked.is_ok() {
-            let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
-        }
-    }
-
     /// Gives it the size of the terminal of this process; false if there is none. The kernel
     /// notifies its processes.
     fn resize(&self) -> bool {
@@ -190,6 +189,19 @@ impl Pty {
 impl Drop for Pty {
     fn drop(&mut self) {
         self.end();
+        self.restore();
+    }
+}
+
+/// Sets the mode of the terminal. A process in the background may do it only while it does not
+/// listen to SIGTTOU. If it fails, the terminal is gone.
+fn set_mode(mode: &Termios) {
+    let (mut set, mut mask) = (SigSet::empty(), SigSet::empty());
+    set.add(Signal::SIGTTOU);
+    let blocked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut mask));
+    let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, mode);
+    if blocked.is_ok() {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
     }
 }
 

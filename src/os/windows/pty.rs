@@ -42,7 +42,7 @@ impl Pty {
         match *self {}
     }
 
-    /// Ends the input and restores the terminal.
+    /// Ends the input.
     pub fn end(&mut self) {
         match *self {}
     }
