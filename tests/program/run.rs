@@ -1028,16 +1028,19 @@ mod posix {
     fn terminal_changes_no_output_that_outlives_its_command() {
         let world = World::new();
         let _server = world.serve();
-        // More than the terminal holds, and less than the run and both terminals together.
-        let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &["seq", "20000"]));
+        // 18 kB: more than a terminal holds, and less than two.
+        let script = "stty -echo; read line; seq 1000 3999";
+        let (near, mut run) = on_terminal(world.run_command(&["dev", "--pty"], &sh(script)));
         let mut screen = Screen::new(near);
-        let child = || world.said("dev").into_iter().any(|text| text.contains("seq"));
-        eventually("the start", child);
-        eventually("keys are signals again", || {
-            screen.mode().local_flags.contains(LocalFlags::ISIG)
-        });
-        let shown = screen.shows("20000\r\n");
-        assert_eq!(shown, (1..=20_000).map(|line| format!("{line}\r\n")).collect::<String>());
+        eventually("raw", || screen.is_raw());
+        screen.near.write_all(b"\r").unwrap();
+        let takes_signals = || screen.mode().local_flags.contains(LocalFlags::ISIG);
+        eventually("the command has ended", takes_signals);
+        let shown = screen.shows("3999\r\n");
+        assert_eq!(
+            shown.trim_start(),
+            (1000..4000).map(|line| format!("{line}\r\n")).collect::<String>()
+        );
         assert_eq!(run.wait().unwrap().code(), Some(0));
         assert!(!screen.is_raw());
     }
