@@ -431,7 +431,7 @@ impl Hub {
         // The reply of a worker that has ended may be on its way to the store: its commit decides.
         let is_replying = |seq| {
             let reply = |entry: &Entry| entry.from.session == id && entry.reply_to == Some(seq);
-            stream.uncommitted.iter().any(|pending| reply(&pending.entry))
+            stream.in_flight.uncommitted.iter().any(|pending| reply(&pending.entry))
         };
         if let Some(worker) = board.worker(tag, id).filter(|_| may_come_back) {
             self.instances.had_jobs(instance, worker.jobs().map(|seq| (tag, seq)));

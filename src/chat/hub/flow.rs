@@ -39,7 +39,10 @@ impl Hub {
             sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
             sub.window.progress_us = now.mono_us;
             sub.passed((1, delivered));
-            if held && stream.went_on(by_broadcast, stood) && stream.blocked_since_us.is_some() {
+            if held
+                && stream.window.went_on(by_broadcast, stood)
+                && stream.window.blocked_since_us.is_some()
+            {
                 self.mark_dirty(tag);
             }
         }
@@ -64,18 +67,21 @@ impl Hub {
         }
         sub.window.is_in = true;
         sub.acked_flow = stream.backlog.flow();
-        stream.hold(key, [true; 2]);
+        stream.window.hold(&stream.subs[key], [true; 2]);
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
-        let is_used = |s: &&Stream| !s.subs.is_empty() || !s.waiting.is_empty();
+        let is_used = |s: &&Stream| !s.subs.is_empty() || !s.in_flight.waiting.is_empty();
         let used: Vec<_> = self.streams.iter().filter(is_used).map(|s| s.tag).collect();
         for tag in used {
             self.tick_window(now, tag);
             self.tick_heads(now, tag);
             self.tick_probes(now, tag);
             let stream = self.stream(tag);
-            if !stream.waiting.is_empty() || !stream.ready.is_empty() || stream.probe_is_due(now) {
+            if !stream.in_flight.waiting.is_empty()
+                || !stream.in_flight.ready.is_empty()
+                || stream.probe_is_due(now)
+            {
                 self.mark_dirty(tag);
             }
         }
@@ -86,7 +92,7 @@ impl Hub {
     /// slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
-        let Some(blocked_us) = stream.blocked_since_us else { return };
+        let Some(blocked_us) = stream.window.blocked_since_us else { return };
         let owing: Vec<_> = stream
             .subs
             .iter()
@@ -148,7 +154,7 @@ impl Hub {
             now.mono_us.saturating_sub(stream.stalls_looked_us) >= STALL_LOOK_EVERY_MS * 1000;
         if looks {
             stream.stalls_looked_us = now.mono_us;
-        } else if stream.broadcast_subs == 0 {
+        } else if stream.broadcast.subs == 0 {
             return;
         }
         let head = stream.backlog.head();
@@ -255,7 +261,7 @@ mod tests {
             hub.request(at(1), SessionId(number), 2, listening);
             report(&mut hub, 1, tag, number, 0);
         }
-        assert_eq!(hub.stream(tag).broadcast_subs as u64, members);
+        assert_eq!(hub.stream(tag).broadcast.subs as u64, members);
         hub.end_turn(at(1));
         hub.actions();
         (hub, tag)
@@ -277,7 +283,7 @@ mod tests {
             hub.submit(at(10), SessionId(1), &submit);
         }
         hub.end_turn(at(10));
-        assert!(hub.stream(tag).blocked_since_us.is_some(), "the window is shut");
+        assert!(hub.stream(tag).window.blocked_since_us.is_some(), "the window is shut");
         hub.stream(tag).backlog.head()
     }
 

@@ -194,7 +194,7 @@ impl World {
             self.hub.request(at(1), SessionId(number), 2, listening);
             self.report_heard(1, number, 0);
         }
-        assert_eq!(self.hub.stream(self.tag).broadcast_subs as u64, members);
+        assert_eq!(self.hub.stream(self.tag).broadcast.subs as u64, members);
     }
 
     fn hears(&self, number: u64) -> bool {
@@ -561,7 +561,7 @@ fn member_that_stops_hearing_goes_by_session() {
     assert!(judged(&mut world, 2 + HEALTH_WINDOW_MS, 3, 20), "half of 40 is enough");
     judged(&mut world, 2 + HEALTH_WINDOW_MS, 4, 19);
     let stream = world.hub.stream(world.tag);
-    assert_eq!(stream.broadcast_subs, 5, "19 of 40 is too little");
+    assert_eq!(stream.broadcast.subs, 5, "19 of 40 is too little");
 }
 
 #[test]

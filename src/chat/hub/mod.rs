@@ -75,6 +75,7 @@ mod shares;
 mod silence;
 mod state;
 mod stream;
+mod stream_parts;
 mod streams;
 mod submit;
 mod subscriber;

@@ -50,6 +50,45 @@ impl Hub {
     ) -> Result<Option<Reply>, Refusal> {
         let session = &self.sessions[&id];
         let (uid, account) = (session.peer.uid, session.account);
+        let only = self.may_announce(now, uid, account, announce)?;
+        // The recipients are found again for each announcement.
+        self.told(self.stream(ANNOUNCEMENTS).members as usize);
+        if announce.dry_run {
+            return Ok(Some(self.would_reach(id, only)));
+        }
+        // As it was created, not as it was written now.
+        let room = only.and_then(|tag| self.room_name(tag));
+        let from = Arc::clone(&self.sessions[&id].member);
+        let state = NoticeState::new(from, announce, room, now.wall_us);
+        let later = announce.at_us.filter(|at| *at > now.wall_us);
+        let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
+        if later.is_some_and(|at| at > latest) {
+            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
+        }
+        if later.is_some() || announce.retain {
+            self.may_keep_notice(now, uid, state.text.len())?;
+        }
+        if let Some(at_us) = later {
+            return Ok(Some(self.schedule(state, at_us)));
+        }
+        // Its record is made once it is published: until then the next one waits.
+        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
+        self.accounts.add_records(account, weight);
+        let asked = Some((id, serial));
+        let (wait, report_at) = (announce.wait, announce.report_at);
+        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
+        self.hold_back(id, ANNOUNCEMENTS);
+        Ok(None)
+    }
+
+    /// Checks that a user may announce this now. Returns the room that it is for, if it is for one.
+    fn may_announce(
+        &mut self,
+        now: Now,
+        uid: u32,
+        account: AccountId,
+        announce: &Announce,
+    ) -> Result<Option<StreamTag>, Refusal> {
         if !self.rights_of(uid).may_announce(announce.level) {
             let who =
                 Policy::words(&self.rules.policy.announce[usize::from(announce.level.number())]);
@@ -76,60 +115,26 @@ impl Hub {
             let text = "this user says more at a time than one user may; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
-        // The recipients are found again for each announcement.
-        self.told(self.stream(ANNOUNCEMENTS).members as usize);
-        if announce.dry_run {
-            let addressees = self.addressees(Some(id), only);
-            let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
-            uids.sort_unstable();
-            uids.dedup();
-            let (members, users) = (addressees.len() as u32, uids.len() as u32);
-            return Ok(Some(Reply::WouldReach { members, users }));
-        }
-        let from = Arc::clone(&self.sessions[&id].member);
-        let mut state = NoticeState {
-            number: None,
-            schedule: None,
-            wall_us: now.wall_us,
-            asked_us: now.wall_us,
-            from,
-            level: announce.level,
-            // As it was created, not as it was written now.
-            room: only.and_then(|tag| self.room_name(tag)),
-            expires_after_us: announce.expires_us,
-            retained: announce.retain,
-            ack: announce.ack,
-            text: announce.text.as_str().into(),
-            cancelled_by: None,
-            addressees: Vec::new(),
-            forgotten: false,
-            acks: Vec::new(),
-        };
-        let later = announce.at_us.filter(|at| *at > now.wall_us);
-        let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
-        if later.is_some_and(|at| at > latest) {
-            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
-        }
-        if later.is_some() || announce.retain {
-            self.may_keep_notice(now, uid, state.text.len())?;
-        }
-        if let Some(at_us) = later {
-            let schedule = self.announcements.make_schedule(self.rules.secret);
-            state.schedule = Some(schedule);
-            state.wall_us = at_us;
-            self.commits.add(Record::Notice(Box::new(state.clone())));
-            self.announcements.schedule(schedule, state, 0);
-            let kept = self.rules.persistent;
-            return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
-        }
-        // Its record is made once it is published: until then the next one waits.
-        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
-        self.accounts.add_records(account, weight);
-        let asked = Some((id, serial));
-        let (wait, report_at) = (announce.wait, announce.report_at);
-        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
-        self.hold_back(id, ANNOUNCEMENTS);
-        Ok(None)
+        Ok(only)
+    }
+
+    /// Counts the recipients that an announcement would have now.
+    fn would_reach(&self, id: SessionId, only: Option<StreamTag>) -> Reply {
+        let addressees = self.addressees(Some(id), only);
+        let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        Reply::WouldReach { members: addressees.len() as u32, users: uids.len() as u32 }
+    }
+
+    /// Stores an announcement that is published at its time.
+    fn schedule(&mut self, mut state: NoticeState, at_us: i64) -> Reply {
+        let schedule = self.announcements.make_schedule(self.rules.secret);
+        state.schedule = Some(schedule);
+        state.wall_us = at_us;
+        self.commits.add(Record::Notice(Box::new(state.clone())));
+        self.announcements.schedule(schedule, state, 0);
+        Reply::Scheduled { schedule, at_us, kept: self.rules.persistent }
     }
 
     /// Numbers an announcement and has it stored, with what is to be kept of it.

@@ -98,7 +98,7 @@ impl Stream {
     fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
         while *left > 0 {
             let Some(told) = self.subs[key].membership else { return };
-            let Some((next, event)) = self.membership_after(told) else { return };
+            let Some((next, event)) = self.membership.after(told) else { return };
             // A member gets no event about itself.
             let own = match event {
                 Event::Joined { member, .. } | Event::Left { member, .. } => {

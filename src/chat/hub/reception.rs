@@ -34,7 +34,7 @@ impl Hub {
     pub(super) fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;
         let stream = self.stream_mut(tag);
-        let (worth_it, aside) = (stream.members as usize >= min, stream.aside);
+        let (worth_it, aside) = (stream.members as usize >= min, stream.broadcast.aside);
         let sub = &mut stream.subs[key];
         let heard = report.datagrams > sub.health.datagrams;
         sub.health.datagrams = sub.health.datagrams.max(report.datagrams);
@@ -78,14 +78,17 @@ impl Hub {
     /// A channel is tried again for those who did not hear it, after their pause.
     pub(super) fn tick_probes(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
-        if stream.channel.is_none() {
+        if stream.broadcast.channel.is_none() {
             return;
         }
         let waits = |sub: &Subscriber| matches!(sub.health.reception, Reception::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
-        if now.mono_us >= stream.next_probe_us && stream.subs.iter().any(|(_, sub)| waits(sub)) {
-            stream.probe_due = true;
-            stream.next_probe_us = now.mono_us + stream.probe_pause_ms * 1000;
-            stream.probe_pause_ms = (stream.probe_pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
+        if now.mono_us >= stream.broadcast.next_probe_us
+            && stream.subs.iter().any(|(_, sub)| waits(sub))
+        {
+            stream.broadcast.probe_due = true;
+            stream.broadcast.next_probe_us = now.mono_us + stream.broadcast.probe_pause_ms * 1000;
+            stream.broadcast.probe_pause_ms =
+                (stream.broadcast.probe_pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
             self.mark_dirty(tag);
         }
     }
@@ -96,8 +99,8 @@ impl Hub {
         if !stream.probe_is_due(now) {
             return;
         }
-        stream.probe_due = false;
-        stream.probed_us = now.mono_us;
+        stream.broadcast.probe_due = false;
+        stream.broadcast.probed_us = now.mono_us;
         let next = stream.backlog.head() + 1;
         self.out.builder.begin(FRAME_HEADER_BYTES, tag, next);
         debug_assert!(Head::read(&self.out.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
@@ -110,8 +113,8 @@ impl Stream {
     /// Returns true if a probe is to be sent now. All members hear it: while many come, one probe
     /// serves several.
     pub(super) fn probe_is_due(&self, now: Now) -> bool {
-        let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
+        let lately = now.mono_us.saturating_sub(self.broadcast.probed_us) < PROBES_EVERY_MS * 1000;
         let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
-        self.probe_due && self.channel.is_some() && !(many && lately)
+        self.broadcast.probe_due && self.broadcast.channel.is_some() && !(many && lately)
     }
 }

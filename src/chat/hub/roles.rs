@@ -11,7 +11,7 @@ use crate::{
         names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode, no_room, refuse},
         reply::Reply,
-        rules::Role,
+        rules::{Role, RoomRules},
         store::Record,
         stream_id::StreamTag,
     },
@@ -29,18 +29,10 @@ impl Hub {
         role: Role,
         on: bool,
     ) -> Result<Reply, Refusal> {
-        let own = self.sessions[&id].peer.uid;
+        let session = &self.sessions[&id];
+        let (own, account) = (session.peer.uid, session.account);
         let tag = self.known_room(own, room)?;
-        let (what, done) = match (role, on) {
-            (Role::Operator, true) => ("make operators of it", "op"),
-            (Role::Operator, false) => ("take operators from it", "deop"),
-            (Role::Invited, true) => ("invite to it", "invite"),
-            (Role::Invited, false) => ("take invitations back", "uninvite"),
-            (Role::Banned, true) => ("ban from it", "ban"),
-            (Role::Banned, false) => ("end a ban", "unban"),
-            (Role::Muted, true) => ("mute somebody in it", "mute"),
-            (Role::Muted, false) => ("let somebody speak again", "unmute"),
-        };
+        let (what, done) = words(role, on);
         self.must_lead(own, tag, what)?;
         let by_office = !self.leads_by_its_rules(own, tag);
         let uid = self.uid_of(user)?;
@@ -48,7 +40,6 @@ impl Hub {
         let private = self.room_rules(tag).is_some_and(|(_, _, rules)| rules.private);
         let lets_in = on && (role == Role::Invited || (role == Role::Operator && private));
         // The invited user is notified each time, and may read nothing for long.
-        let account = self.sessions[&id].account;
         if lets_in && !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
             let text = format!("too many invitations of {user}; try again in some seconds");
             return refuse(RefusalCode::Failed, text);
@@ -57,26 +48,9 @@ impl Hub {
             return no_room(room);
         };
         let name = name.clone();
-        if role == Role::Invited && on && rules.has(uid, Role::Banned) {
-            let text = format!("{user} is banned from {name}; end that first (room unban)");
-            return refuse(RefusalCode::Failed, text);
-        }
-        let kept = role != Role::Invited || rules.private || !on;
-        let changed = if kept { rules.set(uid, role, on) } else { Some(true) };
-        let Some(changed) = changed else {
-            let text = format!("{name} has {ROOM_ROLES_MAX} rules about users, which is the limit");
-            return refuse(RefusalCode::Failed, text);
-        };
-        if !changed && !on {
-            let text = match role {
-                Role::Operator => format!("{user} is no operator of {name}"),
-                Role::Invited => format!("{user} is not invited to {name}"),
-                Role::Banned => format!("{user} is not banned from {name}"),
-                Role::Muted => format!("{user} is not muted in {name}"),
-            };
-            return refuse(RefusalCode::Failed, text);
-        }
-        if changed && kept {
+        let is_kept = role != Role::Invited || rules.private || !on;
+        let changed = change(rules, (&name, user), uid, (role, on), is_kept)?;
+        if changed && is_kept {
             self.commits.add(Record::Role { room: name.clone(), uid, role, on });
         }
         // A user who is shut out is no longer an operator.
@@ -84,17 +58,18 @@ impl Hub {
         if shuts_out {
             self.take_roles(&name, uid, tag);
         }
-        if changed {
-            self.audit(now, own, format!("{done} @{user} in {name}"));
+        if !changed {
+            return Ok(Reply::Done);
         }
-        if lets_in && changed {
+        self.audit(now, own, format!("{done} @{user} in {name}"));
+        if lets_in {
             self.accounts.count_invitation(now.mono_us, account, (uid, tag, role));
             self.tell_invited(id, uid, tag);
+            if private && by_office {
+                self.say_let_in(now, id, uid, tag);
+            }
         }
-        if lets_in && private && changed && by_office {
-            self.say_let_in(now, id, uid, tag);
-        }
-        if changed && (shuts_out || self.may_read(uid, tag).is_err()) {
+        if shuts_out || self.may_read(uid, tag).is_err() {
             self.shut_out(id, uid, tag, None, role == Role::Banned && on);
         }
         Ok(Reply::Done)
@@ -242,6 +217,50 @@ impl Hub {
         );
         self.number(now, tag, account, draft);
     }
+}
+
+/// Words for a change of a role: in a refusal, and in the audit log.
+fn words(role: Role, on: bool) -> (&'static str, &'static str) {
+    match (role, on) {
+        (Role::Operator, true) => ("make operators of it", "op"),
+        (Role::Operator, false) => ("take operators from it", "deop"),
+        (Role::Invited, true) => ("invite to it", "invite"),
+        (Role::Invited, false) => ("take invitations back", "uninvite"),
+        (Role::Banned, true) => ("ban from it", "ban"),
+        (Role::Banned, false) => ("end a ban", "unban"),
+        (Role::Muted, true) => ("mute somebody in it", "mute"),
+        (Role::Muted, false) => ("let somebody speak again", "unmute"),
+    }
+}
+
+/// Changes a role in the rules of a room, or nothing if the change is refused. Returns true if it
+/// changed something; what is not kept always does.
+fn change(
+    rules: &mut RoomRules,
+    (name, user): (&RoomName, &UserName),
+    uid: u32,
+    (role, on): (Role, bool),
+    is_kept: bool,
+) -> Result<bool, Refusal> {
+    if role == Role::Invited && on && rules.has(uid, Role::Banned) {
+        let text = format!("{user} is banned from {name}; end that first (room unban)");
+        return refuse(RefusalCode::Failed, text);
+    }
+    let changed = if is_kept { rules.set(uid, role, on) } else { Some(true) };
+    let Some(changed) = changed else {
+        let text = format!("{name} has {ROOM_ROLES_MAX} rules about users, which is the limit");
+        return refuse(RefusalCode::Failed, text);
+    };
+    if !changed && !on {
+        let text = match role {
+            Role::Operator => format!("{user} is no operator of {name}"),
+            Role::Invited => format!("{user} is not invited to {name}"),
+            Role::Banned => format!("{user} is not banned from {name}"),
+            Role::Muted => format!("{user} is not muted in {name}"),
+        };
+        return refuse(RefusalCode::Failed, text);
+    }
+    Ok(changed)
 }
 
 #[cfg(test)]

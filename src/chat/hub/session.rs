@@ -390,18 +390,18 @@ impl Hub {
             return;
         }
         let members = stream.members as usize;
-        if members >= min && !stream.channel_asked {
-            stream.channel_asked = true;
+        if members >= min && !stream.broadcast.is_asked {
+            stream.broadcast.is_asked = true;
             self.out.push(Action::OpenChannel(tag));
-        } else if members == 0 && stream.channel_asked {
-            stream.channel_asked = false;
-            stream.channel = None;
+        } else if members == 0 && stream.broadcast.is_asked {
+            stream.broadcast.is_asked = false;
+            stream.broadcast.channel = None;
             self.out.push(Action::CloseChannel(tag));
         }
         // Half the threshold, so that one member that comes and goes does not turn everyone around.
         let few = members < min.div_ceil(2);
         let stream = self.stream_mut(tag);
-        if few && stream.broadcast_subs > 0 {
+        if few && stream.broadcast.subs > 0 {
             let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
             for key in keys {
                 stream.serve_by_session(key);
@@ -541,18 +541,18 @@ mod tests {
         let mut scene = Scene::with_rules(false, |rules| rules.broadcast_members_min = 4);
         let members = [ANN, MIA, EVE, MAX];
         for uid in members {
-            assert!(scene.hub.stream(scene.tag()).channel.is_none());
+            assert!(scene.hub.stream(scene.tag()).broadcast.channel.is_none());
             scene.request(uid, join_room("den")).unwrap();
         }
         let tag = scene.tag();
         members.into_iter().for_each(|uid| scene.hears(session(uid), tag));
         let mut served = Vec::new();
         for uid in members {
-            served.push(scene.hub.stream(tag).broadcast_subs);
+            served.push(scene.hub.stream(tag).broadcast.subs);
             scene.request(uid, Request::Part { stream: tag, forget: false }).unwrap();
         }
         assert_eq!(served, [4, 3, 2, 0], "of two, both hear it; one alone is served by session");
-        assert!(scene.hub.stream(tag).channel.is_none(), "without members it is closed");
+        assert!(scene.hub.stream(tag).broadcast.channel.is_none(), "without members it is closed");
     }
 
     #[test]
