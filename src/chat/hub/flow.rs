@@ -71,19 +71,20 @@ impl Hub {
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
-        let is_used = |s: &&Stream| !s.subs.is_empty() || !s.in_flight.waiting.is_empty();
-        let used: Vec<_> = self.streams.iter().filter(is_used).map(|s| s.tag).collect();
-        for tag in used {
-            self.tick_window(now, tag);
-            self.tick_heads(now, tag);
-            self.tick_probes(now, tag);
-            let stream = self.stream(tag);
-            if !stream.in_flight.waiting.is_empty()
-                || !stream.in_flight.ready.is_empty()
-                || stream.probe_is_due(now)
-            {
-                self.mark_dirty(tag);
+        for tag in self.streams.watched(now.mono_us) {
+            // It may have been removed since it changed.
+            let Some(stream) = self.known_stream(tag) else { continue };
+            if !stream.subs.is_empty() || !stream.in_flight.waiting.is_empty() {
+                self.tick_window(now, tag);
+                self.tick_heads(now, tag);
+                self.tick_probes(now, tag);
+                let stream = self.stream(tag);
+                let has_ready = !stream.in_flight.ready.is_empty();
+                if has_ready || !stream.in_flight.waiting.is_empty() || stream.probe_is_due(now) {
+                    self.mark_dirty(tag);
+                }
             }
+            self.streams.settle(tag);
         }
     }
 
@@ -289,7 +290,7 @@ mod tests {
 
     pub(super) fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
         hub.tick(at(ms));
-        hub.stream(tag).lagging_count()
+        hub.stream(tag).census().lagging as usize
     }
 
     #[test]

@@ -80,6 +80,7 @@ mod streams;
 mod submit;
 mod subscriber;
 mod usage;
+mod watchlist;
 mod work_queue;
 
 pub use action::{Action, Chunk};

@@ -1,5 +1,6 @@
 //! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
 
+use crate::chat::hub::sessions::Silence;
 use std::sync::Arc;
 
 use super::{
@@ -286,38 +287,15 @@ impl Hub {
     }
 
     pub(super) fn tick_sessions(&mut self, now: Now) {
-        let mut ping = Vec::new();
-        let mut silent = Vec::new();
-        for session in self.sessions.iter_mut() {
-            // A visitor is about to leave; it may wait for its own input and owes nothing.
-            if !session.listens() {
-                continue;
-            }
-            // Nor does one that the server does not read from.
-            if session.waits.is_some() {
-                session.pinged_us = None;
-                session.heard_us = now.mono_us;
-                continue;
-            }
-            match session.pinged_us {
-                None if now.mono_us.saturating_sub(session.heard_us) >= PING_AFTER_MS * 1000 => {
-                    session.pinged_us = Some(now.mono_us);
-                    ping.push(session.member.session);
+        for id in self.sessions.watched(now.mono_us) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                match session.judge_silence(now.mono_us) {
+                    Silence::Short => {}
+                    Silence::IsLong => self.send(id, Event::Ping),
+                    Silence::AfterPing => self.set_unresponsive(id, true),
                 }
-                Some(at)
-                    if !session.unresponsive
-                        && now.mono_us.saturating_sub(at) >= UNRESPONSIVE_AFTER_MS * 1000 =>
-                {
-                    silent.push(session.member.session);
-                }
-                None | Some(_) => {}
             }
-        }
-        for id in ping {
-            self.send(id, Event::Ping);
-        }
-        for id in silent {
-            self.set_unresponsive(id, true);
+            self.sessions.settle(id);
         }
     }
 

@@ -152,13 +152,10 @@ impl Hub {
     /// Returns the time that the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
-        if self.streams.iter().any(|stream| stream.window.blocked_since_us.is_some()) {
-            return limits::TICK_SHUT_MS;
-        }
-        let soon = self.has_more() || self.accounts.has_slowed();
-        match soon || self.streams.iter().any(Stream::needs_watching) {
-            true => limits::TICK_BUSY_MS,
-            false => limits::TICK_IDLE_MS,
+        let streams_ms = self.streams.tick_after_ms();
+        match self.has_more() || self.accounts.has_slowed() {
+            true => streams_ms.min(limits::TICK_BUSY_MS),
+            false => streams_ms,
         }
     }
 
@@ -172,11 +169,12 @@ impl Hub {
     /// Counters for `status` and the presence table.
     #[must_use]
     pub fn counters(&self) -> Counters {
+        let census = self.streams.census();
         Counters {
             sessions: self.sessions.len() as u64,
             rooms: self.public_rooms() as u64,
-            lagging: self.streams.iter().map(|s| s.lagging_count() as u64).sum(),
-            deaf: self.streams.iter().map(|s| s.deaf_count() as u64).sum(),
+            lagging: census.lagging,
+            deaf: census.deaf,
             ..self.out.counters
         }
     }

@@ -1,5 +1,8 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
+use crate::chat::hub::stream_parts::Census;
+use crate::limits::STALL_LOOK_EVERY_MS;
+use super::watchlist::Look;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -80,6 +83,9 @@ pub(super) struct Stream {
     /// Begin of the present burst: all that is older than a heads' period was reported.
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
+    pub(super) look: Look,
+    /// Its part in the sums over all streams, as of the last look.
+    pub(super) census: Census,
 }
 
 impl Stream {
@@ -142,6 +148,8 @@ impl Stream {
             dirty: false,
             busy_since_us: 0,
             published_us: 0,
+            look: Look::default(),
+            census: Census::default(),
         }
     }
 
@@ -227,15 +235,40 @@ impl Stream {
         self.numbered - self.in_flight.uncommitted.len() as u64
     }
 
-    pub(super) fn lagging_count(&self) -> usize {
-        self.subs.iter().filter(|(_, s)| !s.window.is_in).count()
+    /// Returns the time from which it has to be looked at although nothing changes in it,
+    /// microseconds.
+    pub(super) fn next_look_us(&self) -> Option<u64> {
+        if self.needs_watching() || !self.in_flight.ready.is_empty() {
+            return Some(0);
+        }
+        let head = self.backlog.head();
+        let mut next = None;
+        let mut at = |us: u64| next = Some(next.map_or(us, |next: u64| next.min(us)));
+        for (_, sub) in &self.subs {
+            if sub.acked < head || !sub.window.is_in {
+                at(self.stalls_looked_us + STALL_LOOK_EVERY_MS * 1000);
+            }
+            if let Reception::Unproven { probe_at_us } = sub.health.reception
+                && self.broadcast.channel.is_some()
+            {
+                at(probe_at_us.max(self.broadcast.next_probe_us));
+            }
+        }
+        next
     }
 
-    pub(super) fn deaf_count(&self) -> usize {
-        let deaf = |s: &Subscriber| {
-            self.broadcast.channel.is_some() && s.health.reception != Reception::Proven
+    /// Returns its part in the sums over all streams.
+    pub(super) fn census(&self) -> Census {
+        let count = |is: &dyn Fn(&Subscriber) -> bool| {
+            self.subs.iter().filter(|(_, sub)| is(sub)).count() as u64
         };
-        self.subs.iter().filter(|(_, s)| deaf(s)).count()
+        let has_channel = self.broadcast.channel.is_some();
+        Census {
+            lagging: count(&|sub| !sub.window.is_in),
+            deaf: count(&|sub| has_channel && sub.health.reception != Reception::Proven),
+            blocked: u64::from(self.window.blocked_since_us.is_some()),
+            busy: u64::from(self.needs_watching()),
+        }
     }
 
     /// Adds a member; its cursor is at `sub.acked`.

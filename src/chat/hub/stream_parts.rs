@@ -1,7 +1,10 @@
-//! Parts of the state of a stream: messages in flight, the broadcast channel, the window, and joins
-//! and leaves.
+//! Parts of the state of a stream: messages in flight, the broadcast channel, the window, joins and
+//! leaves, and what is summed over all streams.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::{Add, Sub},
+};
 
 use super::{pending::Pending, subscriber::Subscriber};
 use crate::{
@@ -190,5 +193,44 @@ impl MembershipEvents {
     /// Returns true if an event came since this was asked.
     pub(super) fn take_has_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
+    }
+}
+
+/// Sums over streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// Members outside the window.
+    pub(super) lagging: u64,
+    /// Members that do not receive a channel that is open.
+    pub(super) deaf: u64,
+    /// Streams whose window is full.
+    pub(super) blocked: u64,
+    /// Streams that every tick looks at.
+    pub(super) busy: u64,
+}
+
+impl Add for Census {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            lagging: self.lagging + more.lagging,
+            deaf: self.deaf + more.deaf,
+            blocked: self.blocked + more.blocked,
+            busy: self.busy + more.busy,
+        }
+    }
+}
+
+impl Sub for Census {
+    type Output = Self;
+
+    fn sub(self, less: Self) -> Self {
+        Self {
+            lagging: self.lagging - less.lagging,
+            deaf: self.deaf - less.deaf,
+            blocked: self.blocked - less.blocked,
+            busy: self.busy - less.busy,
+        }
     }
 }
