@@ -8,8 +8,9 @@ use super::{
     member::{Level, Member},
     message::{Notice, NoticeId},
     names::{Label, RoomName, UserName},
+    reply::NoticeStanding,
+    request::Announce,
 };
-use crate::chat::reply::NoticeStanding;
 
 /// End of a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,33 @@ pub struct NoticeState {
 }
 
 impl NoticeState {
+    /// An announcement that is neither numbered nor scheduled yet. `wall_us`: microseconds since
+    /// 1970.
+    pub(super) fn new(
+        from: Arc<Member>,
+        announce: &Announce,
+        room: Option<RoomName>,
+        wall_us: i64,
+    ) -> Self {
+        Self {
+            number: None,
+            schedule: None,
+            wall_us,
+            asked_us: wall_us,
+            from,
+            level: announce.level,
+            room,
+            expires_after_us: announce.expires_us,
+            retained: announce.retain,
+            ack: announce.ack,
+            text: announce.text.as_str().into(),
+            cancelled_by: None,
+            addressees: Vec::new(),
+            forgotten: false,
+            acks: Vec::new(),
+        }
+    }
+
     /// Returns the number of sessions that it was for.
     pub(super) fn recipients(&self) -> usize {
         self.addressees.len()

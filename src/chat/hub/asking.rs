@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use super::{
     Action, Hub,
     instances::InstanceKey,
-    job_board::{JobKey, Outcome, Queue, Sender, State},
+    job::{JobKey, Outcome, Queue, Sender, State},
     quota::Holding,
     stream::Topic,
     work_queue::Early,
@@ -167,7 +167,7 @@ impl Hub {
             };
             known.push((of.queue().clone(), state));
         }
-        let outcomes = board.outcomes(key).filter(|(_, outcome)| outcome.silent && claims_count);
+        let outcomes = board.outcomes.of(key).filter(|(_, outcome)| outcome.silent && claims_count);
         for (queue, outcome) in outcomes {
             known.push((queue.clone(), State::Done { instance: outcome.instance }));
         }
@@ -185,7 +185,7 @@ impl Hub {
     /// Sends what workers have reported on a job to its sender, which may have lost it with a
     /// connection.
     fn send_outcomes(&mut self, id: SessionId, (stream, seq): JobKey) {
-        let outcomes = self.asking.board.outcomes((stream, seq));
+        let outcomes = self.asking.board.outcomes.of((stream, seq));
         let outcomes: Vec<_> = outcomes.map(|(_, outcome)| outcome.clone()).collect();
         self.looked_at(outcomes.len());
         if planted(Fault::JobOutcomeToldOnce) {
@@ -367,7 +367,7 @@ impl Hub {
         let by = (*self.sessions[&id].member).clone();
         let sender = board.sender(key);
         let outcome = Outcome { instance, by: by.clone(), failed, silent };
-        let is_new = board.put_outcome(key, queue, outcome);
+        let is_new = board.outcomes.put(key, queue, outcome);
         // The sender may read nothing for long: it is notified once.
         if let Some(sender) = sender
             && is_new
@@ -423,7 +423,7 @@ impl Hub {
                 }
                 false => {
                     board.remove(key);
-                    board.forget_outcomes(key);
+                    board.outcomes.forget(key);
                 }
             }
         }
@@ -431,7 +431,7 @@ impl Hub {
         // The reply of a worker that has ended may be on its way to the store: its commit decides.
         let is_replying = |seq| {
             let reply = |entry: &Entry| entry.from.session == id && entry.reply_to == Some(seq);
-            stream.uncommitted.iter().any(|pending| reply(&pending.entry))
+            stream.in_flight.uncommitted.iter().any(|pending| reply(&pending.entry))
         };
         if let Some(worker) = board.worker(tag, id).filter(|_| may_come_back) {
             self.instances.had_jobs(instance, worker.jobs().map(|seq| (tag, seq)));

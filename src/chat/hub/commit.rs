@@ -76,7 +76,7 @@ impl Hub {
     fn choose_part(&mut self, are_records_due: bool) -> Option<Vec<StreamTag>> {
         if are_records_due {
             // An announcement and its state are stored together.
-            let waits = self.stream(ANNOUNCEMENTS).uncommitted.is_empty();
+            let waits = self.stream(ANNOUNCEMENTS).in_flight.uncommitted.is_empty();
             // So are a room's end and that of its announcements.
             self.commits.choose(|record| {
                 let is_gone = matches!(record, Record::RoomGone { .. });
@@ -118,7 +118,7 @@ impl Hub {
         let mut left: FxHashMap<AccountId, usize> = FxHashMap::default();
         for tag in tags {
             let stream = &mut self.streams[*tag];
-            for pending in &stream.uncommitted {
+            for pending in &stream.in_flight.uncommitted {
                 if share < usize::MAX {
                     let left = left.entry(pending.account).or_insert(share);
                     // An announcement and its record are in the same transaction.
@@ -131,7 +131,7 @@ impl Hub {
                     }
                     *left = left.saturating_sub(1);
                 }
-                stream.committing += 1;
+                stream.in_flight.committing += 1;
                 entries.push(pending.entry.clone());
             }
         }
@@ -163,12 +163,12 @@ impl Hub {
         self.answer_held(now);
         for tag in self.commits.take_streams() {
             let stream = self.stream_mut(tag);
-            let committed = std::mem::take(&mut stream.committing);
+            let committed = std::mem::take(&mut stream.in_flight.committing);
             let reply = |pending: &Pending| Some((pending.submit?.0, pending.entry.reply_to?));
             let replies: Vec<_> =
-                stream.uncommitted.iter().take(committed).filter_map(reply).collect();
-            stream.ready.extend(stream.uncommitted.drain(..committed));
-            if !stream.uncommitted.is_empty() {
+                stream.in_flight.uncommitted.iter().take(committed).filter_map(reply).collect();
+            stream.in_flight.ready.extend(stream.in_flight.uncommitted.drain(..committed));
+            if !stream.in_flight.uncommitted.is_empty() {
                 self.commits.add_stream(tag);
             }
             self.mark_dirty(tag);
@@ -202,7 +202,7 @@ impl Hub {
         self.answer_held(now);
         for tag in self.commits.take_streams() {
             // Messages that were not in the transaction wait for the next one.
-            match self.stream(tag).committing {
+            match self.stream(tag).in_flight.committing {
                 0 => self.commits.add_stream(tag),
                 _ => self.take_back(now, tag, why),
             }
@@ -216,8 +216,8 @@ impl Hub {
     /// still counts them: a user whose messages fail may not send more of them.
     fn take_back(&mut self, now: Now, tag: StreamTag, why: &str) {
         let stream = self.stream_mut(tag);
-        stream.committing = 0;
-        let refused = Vec::from(std::mem::take(&mut stream.uncommitted));
+        stream.in_flight.committing = 0;
+        let refused = Vec::from(std::mem::take(&mut stream.in_flight.uncommitted));
         stream.numbered -= refused.len() as u64;
         if !planted(Fault::FailedCommitKeepsBytes) {
             self.release(tag, &refused);
@@ -281,6 +281,6 @@ impl Hub {
             self.accounts.release(of_one[0].account, bytes);
             all += bytes;
         }
-        self.stream_mut(tag).in_flight_bytes -= all;
+        self.stream_mut(tag).in_flight.bytes -= all;
     }
 }

@@ -1,31 +1,19 @@
 //! Flow: what members reported, who holds the window, who is served how, and what each is owed.
 
-use super::{
-    Action, Chunk, Hub,
-    quota::AccountId,
-    stream::Stream,
-    subscriber::{Delivery, Reception, Subscriber},
-};
+use super::{Hub, quota::AccountId, stream::Stream, subscriber::Delivery};
 use crate::{
     chat::{
-        batch::Head,
         clock::Now,
-        event::{Event, GapReason, gap},
         frames::{ANNOUNCEMENTS, Report},
         member::SessionId,
-        store::{Fetch, Fetched},
         stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{
-        FRAME_HEADER_BYTES, HEADS_EVERY_MS, HEALTH_WINDOW_MS, LAGGING_AFTER_MS,
-        LAGGING_TOGETHER_AFTER_MS, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS, REPORT_EVERY_MS,
-        RETRY_PAUSE_MS_MAX, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
+        HEADS_EVERY_MS, LAGGING_AFTER_MS, LAGGING_TOGETHER_AFTER_MS, REPORT_EVERY_MS,
+        STALL_LOOK_EVERY_MS, STALLED_AFTER_MS,
     },
 };
-
-/// Messages over which a share is worth judging.
-const HEALTH_MESSAGES_MIN: u64 = 8;
 
 impl Hub {
     /// Takes a report: it opens windows, ends repairs, proves the broadcast channel.
@@ -51,7 +39,10 @@ impl Hub {
             sub.acked_flow.charge = sub.acked_flow.charge.max(flow.charge);
             sub.window.progress_us = now.mono_us;
             sub.passed((1, delivered));
-            if held && stream.went_on(by_broadcast, stood) && stream.blocked_since_us.is_some() {
+            if held
+                && stream.window.went_on(by_broadcast, stood)
+                && stream.window.blocked_since_us.is_some()
+            {
                 self.mark_dirty(tag);
             }
         }
@@ -59,63 +50,6 @@ impl Hub {
         self.rejoin_window(now, tag, key);
         if delivered > before && tag == ANNOUNCEMENTS {
             self.receipts_reached(id, before, delivered);
-        }
-    }
-
-    /// Sessions that are to hear what is published in a stream by the broadcast channel, and those
-    /// that are being tried.
-    pub fn hearers(&self, tag: StreamTag) -> impl Iterator<Item = SessionId> + '_ {
-        let hears = |sub: &&Subscriber| match sub.health.reception {
-            Reception::Unavailable => false,
-            Reception::Unproven { .. } => true,
-            Reception::Proven => sub.is_broadcast(),
-        };
-        let subs = self.known_stream(tag).into_iter().flat_map(|stream| &stream.subs);
-        subs.map(|(_, sub)| sub).filter(hears).map(|sub| sub.session)
-    }
-
-    /// Judges by a member's report if broadcast reaches it.
-    fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
-        let min = self.rules.broadcast_members_min;
-        let stream = self.stream_mut(tag);
-        let (worth_it, aside) = (stream.members as usize >= min, stream.aside);
-        let sub = &mut stream.subs[key];
-        let heard = report.datagrams > sub.health.datagrams;
-        sub.health.datagrams = sub.health.datagrams.max(report.datagrams);
-        match sub.health.reception {
-            Reception::Unavailable => {}
-            Reception::Unproven { probe_at_us } => {
-                if heard && now.mono_us >= probe_at_us {
-                    sub.health.reception = Reception::Proven;
-                    sub.health.restart(now, report, aside);
-                    if worth_it && sub.window.is_in {
-                        stream.serve_by_broadcast(key);
-                    }
-                }
-            }
-            Reception::Proven if !sub.is_broadcast() => {
-                sub.health.restart(now, report, aside);
-                if worth_it && sub.window.is_in {
-                    stream.serve_by_broadcast(key);
-                }
-            }
-            Reception::Proven => {
-                let passed = now.mono_us.saturating_sub(sub.health.since_us);
-                if passed < HEALTH_WINDOW_MS * 1000 || planted(Fault::HearingNeverJudged) {
-                    return;
-                }
-                let all = report.delivered.saturating_sub(sub.health.delivered);
-                let all = all.saturating_sub(aside - sub.health.aside);
-                let by_broadcast = report.by_broadcast.saturating_sub(sub.health.by_broadcast);
-                sub.health.restart(now, report, aside);
-                // A client may report any number.
-                if all >= HEALTH_MESSAGES_MIN && by_broadcast < all.div_ceil(2) {
-                    let probe_at_us = now.mono_us + sub.window.next_pause_us();
-                    sub.health.reception = Reception::Unproven { probe_at_us };
-                    stream.serve_by_session(key);
-                    self.wake_pulling(tag);
-                }
-            }
         }
     }
 
@@ -133,226 +67,24 @@ impl Hub {
         }
         sub.window.is_in = true;
         sub.acked_flow = stream.backlog.flow();
-        stream.hold(key, [true; 2]);
-    }
-
-    /// Sends numbers again that a member misses. Its word is taken, whatever it reported before,
-    /// but not for numbers before its membership began.
-    pub fn repair(&mut self, now: Now, id: SessionId, tag: StreamTag, first: u64, last: u64) {
-        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
-        let stream = &mut self.streams[tag];
-        let head = stream.backlog.head();
-        let sub = &mut stream.subs[key];
-        let last = last.min(head).saturating_sub(u64::from(planted(Fault::RepairOneShort)));
-        let first = first.max(sub.since);
-        if first > last {
-            return;
-        }
-        sub.repair(now, (first, last));
-        self.wake(id);
-    }
-
-    /// Returns the frames that a session is owed, about `bytes_max` bytes at most; none once it has
-    /// all.
-    ///
-    /// Called by the shell when the session's output has room. What does not fit stays where it is:
-    /// in the backlog, under the session's cursors. Gives whether there may be more: it stopped
-    /// because of `bytes_max`, or at numbers that are gone.
-    pub fn pull(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        bytes_max: usize,
-        out: &mut Vec<Chunk>,
-    ) -> bool {
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
-        session.woken = false;
-        let uid = session.peer.uid;
-        let count = session.subs.len();
-        let begin = session.pull_from % count.max(1);
-        session.pull_from = session.pull_from.wrapping_add(1);
-        let (mut left, mut more) = (bytes_max, false);
-        for at in 0..count {
-            let Some(session) = self.sessions.get(&id) else { break };
-            let Some((tag, key)) = session.subs.get((begin + at) % count).copied() else { break };
-            let stream = &mut self.streams[tag];
-            stream.pull_membership(key, &mut left, out);
-            let account = stream.subs[key].account;
-            // What is sent again has its bounds, so that nobody's questions crowd others out.
-            if stream.subs[key].repeats() && !self.accounts.may_repair(now.mono_us, account) {
-                stream.pull_head(now, key, out);
-                continue;
-            }
-            let is_in = |room| session.subs.iter().any(|(tag, _)| *tag == room);
-            let Pulled { repaired, repaired_bytes, fetch } =
-                stream.pull_messages(now, key, is_in, &mut left, out);
-            stream.pull_head(now, key, out);
-            self.count_repaired(now, (account, uid), repaired, repaired_bytes);
-            if let Some((first, last)) = fetch {
-                more |= self.fetch(now, id, tag, key, (first, last), out);
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        more || left == 0
-    }
-
-    fn count_repaired(
-        &mut self,
-        now: Now,
-        (account, uid): (AccountId, u32),
-        messages: u64,
-        bytes: usize,
-    ) {
-        if messages > 0 {
-            self.out.counters.repaired += messages;
-            self.accounts.count_repair(now.mono_us, account, bytes);
-            self.accounts.usage.of(uid).repaired += messages;
-        }
-    }
-
-    /// Has numbers that fell behind the backlog read from the store, where there is one. Returns
-    /// true if the member's cursor moved on at once.
-    fn fetch(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        tag: StreamTag,
-        key: usize,
-        (first, last): (u64, u64),
-        out: &mut Vec<Chunk>,
-    ) -> bool {
-        if !self.is_stored(tag) {
-            let stream = &mut self.streams[tag];
-            out.push(Chunk::Event(gap(tag, first, last, GapReason::Backlog)));
-            stream.subs[key].passed((first, last));
-            return true;
-        }
-        let stream = self.stream_key(tag);
-        let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let sub = &self.streams[tag].subs[key];
-        // One at a time: what a session causes in the store is bounded. Its answer wakes the
-        // session.
-        if session.fetching || now.mono_us < sub.fetch.not_before_us {
-            return false;
-        }
-        let number = self.streams.fetches.begin();
-        session.fetching = true;
-        let sub = &mut self.streams[tag].subs[key];
-        sub.fetch.number = Some(number);
-        let last = last.min(first.saturating_add(sub.fetch.numbers() - 1));
-        let rooms = (tag == ANNOUNCEMENTS).then(|| self.rooms_of(id));
-        self.out.push(Action::Fetch(Fetch {
-            number,
-            session: id,
-            tag,
-            stream,
-            first,
-            last,
-            rooms,
-        }));
-        false
-    }
-
-    /// The subscriber that a fetch was asked for, which waits for nothing now. None if its
-    /// membership ended, whatever began since.
-    fn end_fetch(&mut self, fetch: &Fetch) -> Option<&mut Subscriber> {
-        let session = self.sessions.get_mut(&fetch.session)?;
-        session.fetching = false;
-        let key = session.sub_key(fetch.tag);
-        self.wake(fetch.session);
-        // Without a subscription the stream itself may be gone.
-        let key = key?;
-        let sub = &mut self.streams[fetch.tag].subs[key];
-        if planted(Fault::FetchOfAnotherMembership) {
-            sub.fetch.number = None;
-            return Some(sub);
-        }
-        sub.fetch.number.take_if(|number| *number == fetch.number)?;
-        Some(sub)
-    }
-
-    /// Takes the answer of the store. Returns what is to be written to the session, in order:
-    /// messages, and a gap for each number that is not there; none if the membership that wanted
-    /// them has ended.
-    pub fn fetched(&mut self, now: Now, fetch: &Fetch, found: Fetched) -> Option<Vec<Chunk>> {
-        // Messages for rooms that it has left meanwhile are no longer for it: all are read again.
-        let rooms = fetch.rooms.as_deref().unwrap_or_default();
-        let is_in_all = self.is_in_all(fetch.session, rooms);
-        if found.upto < fetch.first {
-            self.fetch_failed(now, fetch);
-            return None;
-        }
-        let sub = self.end_fetch(fetch).filter(|_| is_in_all);
-        if sub.is_none() && planted(Fault::RemovedUserGetsFetch) {
-            return Some(found.frames.into_iter().map(Chunk::Batch).collect());
-        }
-        let sub = sub?;
-        let account = sub.account;
-        let sent = if sub.is_broadcast() { u64::MAX } else { sub.sent };
-        let upto = found.upto.min(fetch.last);
-        sub.passed((fetch.first, upto + u64::from(planted(Fault::FetchCursorOneTooFar))));
-        sub.fetch.succeeded();
-        let (mut chunks, mut next, mut again) = (Vec::new(), fetch.first, (0, 0));
-        let gap_before = |chunks: &mut Vec<Chunk>, next: u64, end: u64| {
-            let (oldest, last) = (found.oldest.clamp(next, end), end - 1);
-            if next < oldest {
-                let gone = gap(fetch.tag, next, oldest - 1, GapReason::Retention);
-                chunks.push(Chunk::Event(gone));
-            }
-            if oldest < end {
-                chunks.push(Chunk::Event(gap(fetch.tag, oldest, last, GapReason::Damage)));
-            }
-        };
-        for frame in found.frames {
-            let Ok(head) = Head::read(&frame[FRAME_HEADER_BYTES..]) else { continue };
-            if head.last() < next {
-                continue;
-            }
-            gap_before(&mut chunks, next, head.first.max(next));
-            next = head.last() + 1;
-            if head.first <= sent {
-                again = (again.0 + u64::from(head.count), again.1 + frame.len());
-            }
-            chunks.push(Chunk::Batch(frame));
-        }
-        gap_before(&mut chunks, next, (upto + 1).max(next));
-        let uid = self.sessions.get(&fetch.session).map_or(0, |session| session.peer.uid);
-        self.count_repaired(now, (account, uid), again.0, again.1);
-        Some(chunks)
-    }
-
-    /// The store could not be read, or not in time: it is tried again after a pause, with fewer
-    /// numbers. A single one that can't be read in the end is given up.
-    pub fn fetch_failed(&mut self, now: Now, fetch: &Fetch) {
-        let Some(sub) = self.end_fetch(fetch) else { return };
-        if let Some(due_us) = sub.fetch.failed(now.mono_us, fetch.first == fetch.last) {
-            return self.streams.fetches.retry(due_us, fetch.session);
-        }
-        sub.passed((fetch.first, fetch.last));
-        let lost = gap(fetch.tag, fetch.first, fetch.last, GapReason::Damage);
-        self.send(fetch.session, lost);
-    }
-
-    /// Wakes sessions whose fetches failed, after their pause.
-    pub(super) fn tick_fetches(&mut self, now: Now) {
-        while let Some(session) = self.streams.fetches.next_due(now.mono_us) {
-            self.wake(session);
-        }
+        stream.window.hold(&stream.subs[key], [true; 2]);
     }
 
     pub(super) fn tick_streams(&mut self, now: Now) {
-        let is_used = |s: &&Stream| !s.subs.is_empty() || !s.waiting.is_empty();
-        let used: Vec<_> = self.streams.iter().filter(is_used).map(|s| s.tag).collect();
-        for tag in used {
-            self.tick_window(now, tag);
-            self.tick_heads(now, tag);
-            self.tick_probes(now, tag);
-            let stream = self.stream(tag);
-            if !stream.waiting.is_empty() || !stream.ready.is_empty() || stream.probe_is_due(now) {
-                self.mark_dirty(tag);
+        for tag in self.streams.watched(now.mono_us) {
+            // It may have been removed since it changed.
+            let Some(stream) = self.known_stream(tag) else { continue };
+            if !stream.subs.is_empty() || !stream.in_flight.waiting.is_empty() {
+                self.tick_window(now, tag);
+                self.tick_heads(now, tag);
+                self.tick_probes(now, tag);
+                let stream = self.stream(tag);
+                let has_ready = !stream.in_flight.ready.is_empty();
+                if has_ready || !stream.in_flight.waiting.is_empty() || stream.probe_is_due(now) {
+                    self.mark_dirty(tag);
+                }
             }
+            self.streams.settle(tag);
         }
     }
 
@@ -361,7 +93,7 @@ impl Hub {
     /// slow.
     fn tick_window(&mut self, now: Now, tag: StreamTag) {
         let stream = &mut self.streams[tag];
-        let Some(blocked_us) = stream.blocked_since_us else { return };
+        let Some(blocked_us) = stream.window.blocked_since_us else { return };
         let owing: Vec<_> = stream
             .subs
             .iter()
@@ -423,7 +155,7 @@ impl Hub {
             now.mono_us.saturating_sub(stream.stalls_looked_us) >= STALL_LOOK_EVERY_MS * 1000;
         if looks {
             stream.stalls_looked_us = now.mono_us;
-        } else if stream.broadcast_subs == 0 {
+        } else if stream.broadcast.subs == 0 {
             return;
         }
         let head = stream.backlog.head();
@@ -456,57 +188,9 @@ impl Hub {
             self.rejoin_window(now, tag, key);
         }
     }
-
-    /// A channel is tried again for those who did not hear it, after their pause.
-    fn tick_probes(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag];
-        if stream.channel.is_none() {
-            return;
-        }
-        let waits = |sub: &Subscriber| matches!(sub.health.reception, Reception::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
-        if now.mono_us >= stream.next_probe_us && stream.subs.iter().any(|(_, sub)| waits(sub)) {
-            stream.probe_due = true;
-            stream.next_probe_us = now.mono_us + stream.probe_pause_ms * 1000;
-            stream.probe_pause_ms = (stream.probe_pause_ms * 2).min(RETRY_PAUSE_MS_MAX);
-            self.mark_dirty(tag);
-        }
-    }
-
-    /// Sends an empty datagram for those who are not known to hear the channel.
-    pub(super) fn probe(&mut self, now: Now, tag: StreamTag) {
-        let stream = &mut self.streams[tag];
-        if !stream.probe_is_due(now) {
-            return;
-        }
-        stream.probe_due = false;
-        stream.probed_us = now.mono_us;
-        let next = stream.backlog.head() + 1;
-        self.out.builder.begin(FRAME_HEADER_BYTES, tag, next);
-        debug_assert!(Head::read(&self.out.builder.bytes()[FRAME_HEADER_BYTES..]).is_ok());
-        self.out.counters.broadcast_sent += 1;
-        self.out.push(Action::Publish(tag, self.out.builder.bytes().into()));
-    }
-}
-
-/// Result of a pull from one stream.
-struct Pulled {
-    /// Messages that had been sent before by broadcast.
-    repaired: u64,
-    /// Bytes of those.
-    repaired_bytes: usize,
-    /// Numbers that the backlog no longer has.
-    fetch: Option<(u64, u64)>,
 }
 
 impl Stream {
-    /// Returns true if a probe is to be sent now. All members hear it: while many come, one probe
-    /// serves several.
-    fn probe_is_due(&self, now: Now) -> bool {
-        let lately = now.mono_us.saturating_sub(self.probed_us) < PROBES_EVERY_MS * 1000;
-        let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
-        self.probe_due && self.channel.is_some() && !(many && lately)
-    }
-
     fn leave_window(&mut self, now: Now, key: usize) {
         self.leave(key);
         let sub = &mut self.subs[key];
@@ -518,108 +202,6 @@ impl Stream {
         self.leave(key);
         self.subs[key].window.rejoin_at_us = now.mono_us;
     }
-
-    fn pull_membership(&mut self, key: usize, left: &mut usize, out: &mut Vec<Chunk>) {
-        while *left > 0 {
-            let Some(told) = self.subs[key].membership else { return };
-            let Some((next, event)) = self.membership_after(told) else { return };
-            // A member gets no event about itself.
-            let own = match event {
-                Event::Joined { member, .. } | Event::Left { member, .. } => {
-                    member.session == self.subs[key].session
-                }
-                Event::Opened(_)
-                | Event::Channel { .. }
-                | Event::Gap { .. }
-                | Event::Heads(_)
-                | Event::Covered { .. }
-                | Event::Topic { .. }
-                | Event::Ping
-                | Event::Spelled(_)
-                | Event::Offer { .. }
-                | Event::Answered { .. }
-                | Event::Abandoned { .. }
-                | Event::Deleted { .. }
-                | Event::Removed { .. }
-                | Event::Retained { .. }
-                | Event::Slowed
-                | Event::Cancelled { .. }
-                | Event::Invited { .. }
-                | Event::Bye { .. } => false,
-            };
-            if !own {
-                out.push(Chunk::Event(event.clone()));
-                *left = left.saturating_sub(256);
-            }
-            self.subs[key].membership = Some(next);
-        }
-    }
-
-    /// Messages that a member is owed. What is for the members of a private room goes to those
-    /// only; the others get its number.
-    fn pull_messages(
-        &mut self,
-        now: Now,
-        key: usize,
-        is_in: impl Fn(StreamTag) -> bool,
-        left: &mut usize,
-        out: &mut Vec<Chunk>,
-    ) -> Pulled {
-        let (head, start) = (self.backlog.head(), self.backlog.start());
-        let sub = &mut self.subs[key];
-        let mut pulled = Pulled { repaired: 0, repaired_bytes: 0, fetch: None };
-        if sub.fetch.number.is_some() {
-            return pulled;
-        }
-        let (mut next, last) = match sub.delivery {
-            Delivery::Session { next } => (next, head),
-            Delivery::Broadcast { missing: Some((first, last)) } => (first, last.min(head)),
-            Delivery::Broadcast { missing: None } => return pulled,
-        };
-        while next <= last && *left > 0 {
-            let Some(segment) = self.backlog.holding(next) else {
-                pulled.fetch = Some((next, last.min(start - 1)));
-                break;
-            };
-            let frame = match &segment.secret {
-                Some((room, withheld)) if !is_in(*room) => withheld,
-                Some(_) | None => &segment.frame,
-            };
-            let again = match sub.delivery {
-                // What never went by broadcast is not sent again.
-                Delivery::Broadcast { .. } => segment.secret.is_none(),
-                Delivery::Session { .. } => next <= sub.sent,
-            };
-            if again {
-                pulled.repaired += segment.last + 1 - next;
-                pulled.repaired_bytes += frame.len();
-            }
-            next = segment.last + 1;
-            *left = left.saturating_sub(frame.len());
-            out.push(Chunk::Batch(std::rc::Rc::clone(frame)));
-        }
-        match &mut sub.delivery {
-            Delivery::Session { next: at } => {
-                if next > *at {
-                    sub.sent_us = now.mono_us;
-                }
-                *at = next;
-                sub.sent = sub.sent.max(next - 1);
-            }
-            Delivery::Broadcast { missing } => *missing = (next <= last).then_some((next, last)),
-        }
-        pulled
-    }
-
-    fn pull_head(&mut self, now: Now, key: usize, out: &mut Vec<Chunk>) {
-        let (head, tag) = (self.backlog.head(), self.tag);
-        let sub = &mut self.subs[key];
-        if std::mem::take(&mut sub.head.is_due) && sub.acked < head {
-            sub.head.seq = head;
-            sub.head.at_us = now.mono_us;
-            out.push(Chunk::Event(Event::Heads(vec![(tag, head)])));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -629,7 +211,7 @@ mod tests {
     use crate::{
         chat::{
             frames::{Frame, Hello, Line, Submit, SubmitTo},
-            hub::Rules,
+            hub::{Action, Rules},
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
@@ -637,16 +219,18 @@ mod tests {
             request::{Begin, Follow, Request},
             stream_id::{Channel, ChannelKey},
         },
-        limits::BROADCAST_MEMBERS_MIN,
+        limits::{
+            BROADCAST_MEMBERS_MIN, FRAME_HEADER_BYTES, PROBE_AT_ONCE_MEMBERS_MAX, PROBES_EVERY_MS,
+        },
     };
 
-    fn at(ms: u64) -> Now {
+    pub(super) fn at(ms: u64) -> Now {
         Now { mono_us: ms * 1000, wall_us: 0 }
     }
 
     /// A hub with `members` members of one room, each a process of its own, all served by
     /// broadcast.
-    fn hub(members: u64) -> (Hub, StreamTag) {
+    pub(super) fn hub(members: u64) -> (Hub, StreamTag) {
         assert!(members as usize >= BROADCAST_MEMBERS_MIN);
         let mut hub = Hub::new(Rules::new(RunId(1), 0, |_| [0; FRAME_HEADER_BYTES]));
         let mut tag = StreamTag(0);
@@ -678,20 +262,20 @@ mod tests {
             hub.request(at(1), SessionId(number), 2, listening);
             report(&mut hub, 1, tag, number, 0);
         }
-        assert_eq!(hub.stream(tag).broadcast_subs as u64, members);
+        assert_eq!(hub.stream(tag).broadcast.subs as u64, members);
         hub.end_turn(at(1));
         hub.actions();
         (hub, tag)
     }
 
-    fn report(hub: &mut Hub, ms: u64, stream: StreamTag, number: u64, delivered: u64) {
+    pub(super) fn report(hub: &mut Hub, ms: u64, stream: StreamTag, number: u64, delivered: u64) {
         let report =
             Report { stream, delivered, by_broadcast: delivered, datagrams: delivered + 1 };
         hub.report(at(ms), SessionId(number), &report);
     }
 
     /// Sends messages until the window is shut.
-    fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
+    pub(super) fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {
             let lines = vec![Line { reply_to: None, text: &text }];
@@ -700,13 +284,13 @@ mod tests {
             hub.submit(at(10), SessionId(1), &submit);
         }
         hub.end_turn(at(10));
-        assert!(hub.stream(tag).blocked_since_us.is_some(), "the window is shut");
+        assert!(hub.stream(tag).window.blocked_since_us.is_some(), "the window is shut");
         hub.stream(tag).backlog.head()
     }
 
-    fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
+    pub(super) fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
         hub.tick(at(ms));
-        hub.stream(tag).lagging_count()
+        hub.stream(tag).census().lagging as usize
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl World {
             self.hub.request(at(1), SessionId(number), 2, listening);
             self.report_heard(1, number, 0);
         }
-        assert_eq!(self.hub.stream(self.tag).broadcast_subs as u64, members);
+        assert_eq!(self.hub.stream(self.tag).broadcast.subs as u64, members);
     }
 
     fn hears(&self, number: u64) -> bool {
@@ -526,7 +526,7 @@ fn member_outside_the_window_comes_back_once_it_caught_up() {
         world.report_heard(20, number, head);
     }
     world.tick(3 + LAGGING_AFTER_MS + REPORT_EVERY_MS);
-    assert_eq!(world.hub.stream(world.tag).lagging_count(), 1);
+    assert_eq!(world.hub.stream(world.tag).census().lagging, 1);
     assert!(!world.hears(1), "it is served by session");
     let ms = 3 + LAGGING_AFTER_MS + REPORT_EVERY_MS + RETRY_PAUSE_MS_MIN;
     for number in 1..=6 {
@@ -537,7 +537,7 @@ fn member_outside_the_window_comes_back_once_it_caught_up() {
         let head = world.head();
         world.report_heard(ms + 60_000, number, head);
     }
-    assert_eq!(world.hub.stream(world.tag).lagging_count(), 0);
+    assert_eq!(world.hub.stream(world.tag).census().lagging, 0);
     world.report_heard(ms + 60_001, 1, world.head());
     assert!(world.hears(1), "and by broadcast again");
 }
@@ -561,7 +561,7 @@ fn member_that_stops_hearing_goes_by_session() {
     assert!(judged(&mut world, 2 + HEALTH_WINDOW_MS, 3, 20), "half of 40 is enough");
     judged(&mut world, 2 + HEALTH_WINDOW_MS, 4, 19);
     let stream = world.hub.stream(world.tag);
-    assert_eq!(stream.broadcast_subs, 5, "19 of 40 is too little");
+    assert_eq!(stream.broadcast.subs, 5, "19 of 40 is too little");
 }
 
 #[test]

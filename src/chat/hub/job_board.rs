@@ -12,190 +12,20 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
+use super::{
+    job::{Due, Job, JobKey, Load, Queue, Sender, State, Worker},
+    outcomes::Outcomes,
+};
 use crate::{
     chat::{
         event::Event,
-        hub::{
-            instances::InstanceKey,
-            ledger::{Ledger, LedgerPlace},
-            quota::{AccountId, share},
-        },
+        hub::quota::{AccountId, share},
         member::{Member, SessionId},
-        names::Label,
         stream_id::StreamTag,
     },
     faults::{Fault, planted},
-    limits::{
-        ANSWER_JOBS_MAX, MISSED_EVENTS_MAX, OUTCOMES_MAX, REQUESTS_DONE_KEPT_MAX, REQUESTS_MAX,
-    },
+    limits::{MISSED_EVENTS_MAX, REQUESTS_MAX},
 };
-
-/// Room and sequence number of a job.
-pub(super) type JobKey = (StreamTag, u64);
-
-/// Workers of a room that share its jobs: one of them gets each job.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Queue {
-    /// A worker without a queue, over its reconnects.
-    Own(InstanceKey),
-    /// All workers of a name.
-    Named(Label),
-}
-
-/// Progress of a queue with a job. A queue without one has not had the job yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    /// No worker has it; `before` workers had it and ended.
-    Waiting { before: u32 },
-    /// A free worker may claim it.
-    Offered { to: SessionId, before: u32, until_us: u64 },
-    /// A worker works on it.
-    Taken { by: SessionId, instance: InstanceKey, before: u32 },
-    /// The worker's connection broke; it may come back.
-    Away { who: Box<Member>, instance: InstanceKey, before: u32, until_us: u64 },
-    /// The worker of this instance has replied.
-    Done { instance: InstanceKey },
-}
-
-impl State {
-    /// Workers that had the job and ended.
-    pub(super) fn before(&self) -> u32 {
-        match self {
-            Self::Waiting { before }
-            | Self::Offered { before, .. }
-            | Self::Taken { before, .. }
-            | Self::Away { before, .. } => *before,
-            Self::Done { .. } => 0,
-        }
-    }
-
-    /// The client instance that works on the job or has done it.
-    pub(super) fn instance(&self) -> Option<InstanceKey> {
-        match self {
-            Self::Taken { instance, .. }
-            | Self::Away { instance, .. }
-            | Self::Done { instance } => Some(*instance),
-            Self::Waiting { .. } | Self::Offered { .. } => None,
-        }
-    }
-
-    /// The session whose capacity the job occupies.
-    fn worker(&self) -> Option<SessionId> {
-        match self {
-            Self::Offered { to: worker, .. } | Self::Taken { by: worker, .. } => Some(*worker),
-            Self::Waiting { .. } | Self::Away { .. } | Self::Done { .. } => None,
-        }
-    }
-
-    fn until_us(&self) -> Option<u64> {
-        match self {
-            Self::Offered { until_us, .. } | Self::Away { until_us, .. } => Some(*until_us),
-            Self::Waiting { .. } | Self::Taken { .. } | Self::Done { .. } => None,
-        }
-    }
-}
-
-/// Connection of a job's sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sender {
-    Here(SessionId),
-    /// The connection broke; the job is kept for a while.
-    Away {
-        until_us: u64,
-    },
-}
-
-/// A change that comes by itself at its time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    /// The sender has not come back.
-    Sender,
-    /// The job may be offered.
-    Start,
-    /// An offer, or the wait for a worker, ends.
-    State(Queue),
-}
-
-/// A message whose sender waits for replies.
-#[derive(Debug)]
-pub(super) struct Job {
-    account: AccountId,
-    sender: Sender,
-    /// Earliest time of the first offer, until the job is ready.
-    starts_us: Option<u64>,
-    /// Place among the ready jobs of its room.
-    place: Option<u64>,
-    /// Workers that ended while the sender's connection is broken, as events.
-    missed: Vec<Event>,
-    queues: BTreeMap<Queue, State>,
-}
-
-impl Job {
-    pub(super) fn state(&self, queue: &Queue) -> Option<&State> {
-        self.queues.get(queue)
-    }
-
-    /// The queue in which a client instance has or had the job.
-    pub(super) fn queue_of(&self, instance: InstanceKey) -> Option<&Queue> {
-        self.queues.iter().find(|(_, state)| state.instance() == Some(instance)).map(|(q, _)| q)
-    }
-}
-
-/// A session that takes jobs of a room.
-#[derive(Debug)]
-pub(super) struct Worker {
-    queue: Queue,
-    /// Jobs that it was offered or has taken.
-    open: BTreeSet<u64>,
-    /// Number of its last offer, so that all workers have their turn.
-    offered: u64,
-    /// It answers the server: a stopped process gets no offers.
-    pub(super) responsive: bool,
-    /// Jobs that it works on at a time.
-    pub(super) jobs_max: usize,
-    /// Jobs that it works on or has done, as far as it said so or the server saw it: a job may
-    /// become known only afterwards.
-    pub(super) holding: BTreeSet<u64>,
-    pub(super) done: BTreeSet<u64>,
-}
-
-impl Worker {
-    pub(super) fn queue(&self) -> &Queue {
-        &self.queue
-    }
-
-    /// Jobs that it works on or has done.
-    pub(super) fn jobs(&self) -> impl Iterator<Item = u64> {
-        self.holding.union(&self.done).copied()
-    }
-
-    pub(super) fn has(&self, seq: u64) -> bool {
-        self.holding.contains(&seq) || self.done.contains(&seq)
-    }
-
-    fn is_free(&self) -> bool {
-        self.responsive && self.open.len() < self.jobs_max
-    }
-
-    /// Key of the next offer: the worker with the least to do, of those the one that has waited
-    /// longest.
-    fn turn(&self, id: SessionId) -> (usize, u64, SessionId) {
-        (self.open.len().max(self.holding.len()), self.offered, id)
-    }
-
-    /// Records that it works on a job, or has done it.
-    pub(super) fn record(&mut self, seq: u64, is_done: bool) {
-        self.holding.remove(&seq);
-        let (list, max) = match is_done {
-            true => (&mut self.done, REQUESTS_DONE_KEPT_MAX),
-            false => (&mut self.holding, ANSWER_JOBS_MAX),
-        };
-        list.insert(seq);
-        if list.len() > max {
-            list.pop_first();
-        }
-    }
-}
 
 /// One queue of one room while it has workers.
 #[derive(Debug, Default)]
@@ -216,23 +46,6 @@ struct Room {
     workers: BTreeMap<SessionId, Worker>,
 }
 
-/// A worker's report on a job: how it went.
-#[derive(Debug, Clone)]
-pub(super) struct Outcome {
-    pub(super) instance: InstanceKey,
-    pub(super) by: Member,
-    pub(super) failed: bool,
-    pub(super) silent: bool,
-}
-
-/// Open jobs of an account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) jobs: usize,
-    /// States of these jobs in queues.
-    pub(super) states: usize,
-}
-
 /// All jobs and workers. See the head of this file.
 #[derive(Debug)]
 pub(super) struct Board {
@@ -242,12 +55,7 @@ pub(super) struct Board {
     /// Jobs by the session that sent them.
     sent: BTreeSet<(SessionId, JobKey)>,
     due: BTreeSet<(u64, JobKey, Due)>,
-    /// The newest report of each queue, also on jobs that are not known: a connection or the server
-    /// may end before the sender has read it. They are kept until the sender ends, which may be
-    /// back after its job is removed.
-    outcomes: BTreeMap<JobKey, BTreeMap<Queue, (Outcome, LedgerPlace)>>,
-    /// Ledger of the outcomes by the worker's user.
-    outcomes_of: Ledger<(JobKey, Queue)>,
+    pub(super) outcomes: Outcomes,
     /// Queues with a free worker and a job that may wait.
     matched: BTreeSet<(StreamTag, Queue)>,
     /// Jobs that a queue passed because a bound of states was reached.
@@ -270,8 +78,7 @@ impl Board {
             loads: FxHashMap::default(),
             sent: BTreeSet::new(),
             due: BTreeSet::new(),
-            outcomes: BTreeMap::new(),
-            outcomes_of: Ledger::default(),
+            outcomes: Outcomes::default(),
             matched: BTreeSet::new(),
             blocked: BTreeSet::new(),
             states: 0,
@@ -444,48 +251,6 @@ impl Board {
         self.jobs.get_mut(&key).map(|job| std::mem::take(&mut job.missed)).unwrap_or_default()
     }
 
-    // ---- outcomes ----------------------------------------------------------------------------
-
-    /// Records the outcome of a job. Returns true if this worker had not reported one: a second
-    /// report changes nothing, whatever it says, because each would be an event for the sender.
-    pub(super) fn put_outcome(&mut self, key: JobKey, queue: Queue, outcome: Outcome) -> bool {
-        let known = self.outcomes.get(&key).and_then(|of_job| of_job.get(&queue));
-        if known.is_some_and(|(of, _)| of.instance == outcome.instance) {
-            return false;
-        }
-        let place = self.outcomes_of.put(outcome.by.uid, (key, queue.clone()), 1);
-        let old = self.outcomes.entry(key).or_default().insert(queue, (outcome, place));
-        if let Some((_, place)) = old {
-            self.outcomes_of.take(place);
-        }
-        while let Some((key, queue)) = self.outcomes_of.excess(OUTCOMES_MAX).cloned() {
-            self.remove_outcome(key, &queue);
-        }
-        true
-    }
-
-    pub(super) fn outcomes(&self, key: JobKey) -> impl Iterator<Item = (&Queue, &Outcome)> {
-        let of_job = self.outcomes.get(&key).into_iter().flatten();
-        of_job.map(|(queue, (outcome, _))| (queue, outcome))
-    }
-
-    fn remove_outcome(&mut self, key: JobKey, queue: &Queue) {
-        let Some(of_job) = self.outcomes.get_mut(&key) else { return };
-        if let Some((_, place)) = of_job.remove(queue) {
-            self.outcomes_of.take(place);
-        }
-        if of_job.is_empty() {
-            self.outcomes.remove(&key);
-        }
-    }
-
-    /// Forgets what workers reported on a job: its sender is gone.
-    pub(super) fn forget_outcomes(&mut self, key: JobKey) {
-        for (_, (_, place)) in self.outcomes.remove(&key).into_iter().flatten() {
-            self.outcomes_of.take(place);
-        }
-    }
-
     // ---- states ------------------------------------------------------------------------------
 
     /// Sets how far a queue is with a job. The one place where that changes: counts, times, the
@@ -627,9 +392,7 @@ impl Board {
         for seq in self.jobs_in(tag).map(|(seq, _)| seq).collect::<Vec<_>>() {
             self.remove((tag, seq));
         }
-        while let Some((key, _)) = self.outcomes.range((tag, 0)..=(tag, u64::MAX)).next() {
-            self.forget_outcomes(*key);
-        }
+        self.outcomes.forget_room(tag);
         for id in self.workers(tag).map(|(id, _)| id).collect::<Vec<_>>() {
             self.remove_worker(tag, id, |_, state| state.clone());
         }
@@ -765,9 +528,7 @@ impl Board {
         assert_eq!(self.states, self.jobs.values().map(|job| job.queues.len()).sum::<usize>());
         let jobs: usize = self.loads.values().map(|load| load.jobs).sum();
         assert_eq!(jobs, self.jobs.len());
-        assert!(self.outcomes.values().all(|of_job| !of_job.is_empty()));
-        let outcomes: usize = self.outcomes.values().map(BTreeMap::len).sum();
-        assert_eq!((outcomes, outcomes), (self.outcomes_of.len(), self.outcomes_of.weight()));
+        self.outcomes.check();
         for (tag, room) in &self.rooms {
             for (id, worker) in &room.workers {
                 let has = |(_, job): &(u64, &Job)| {

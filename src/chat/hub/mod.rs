@@ -29,6 +29,7 @@ mod conversations;
 mod directory;
 #[cfg(test)]
 mod effort;
+mod fetch;
 mod flow;
 #[cfg(test)]
 mod flow_cases;
@@ -37,16 +38,23 @@ mod gone;
 #[cfg(test)]
 mod identity_cases;
 mod instances;
+mod job;
 mod job_board;
 mod kick;
 mod kicks;
 mod ledger;
 mod notices;
+mod outcomes;
 mod output;
 mod pending;
+mod permissions;
+mod posted;
 mod publish;
+mod pull;
 mod quota;
 mod reading;
+mod receipts;
+mod reception;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
@@ -55,6 +63,7 @@ mod request;
 mod restored;
 #[cfg(test)]
 mod resubmits;
+mod roles;
 mod rooms;
 #[cfg(test)]
 mod scene;
@@ -66,10 +75,12 @@ mod shares;
 mod silence;
 mod state;
 mod stream;
+mod stream_parts;
 mod streams;
 mod submit;
 mod subscriber;
 mod usage;
+mod watchlist;
 mod work_queue;
 
 pub use action::{Action, Chunk};

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use super::{
     Action, Hub,
-    announcements::{Announcing, Covered, Posted, Watch},
+    announcements::{Announcing, Watch},
     pending::EntryDraft,
     quota::{AccountId, Holding},
     sessions::Session,
 };
 use crate::{
     chat::{
-        announcement::{Acked, Addressee, Gone, NoticeState},
+        announcement::{Addressee, NoticeState},
         batch::{Builder, Draft},
         clock::Now,
         event::Event,
@@ -25,7 +25,7 @@ use crate::{
         message::NoticeId,
         names::RoomName,
         refusal::{Refusal, RefusalCode, refuse},
-        reply::{Missing, NoticeInfo, NoticeStanding, ReceiptInfo, Reply},
+        reply::{NoticeStanding, Reply},
         request::{Announce, Wait},
         rules::Policy,
         store::{Entry, Record},
@@ -35,19 +35,11 @@ use crate::{
     faults::{Fault, planted},
     limits::{
         NOTICE_BYTES_KEPT_MAX, NOTICE_BYTES_PER_USER_MAX, NOTICES_PER_USER_MAX,
-        RECEIPT_MISSING_PER_FRAME_MAX, RECIPIENTS_PER_RECORD, RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
+        RECIPIENTS_PER_RECORD, RECORDS_RETRY_MS, SCHEDULE_MS_MAX,
     },
 };
 
-/// Bytes of announcements in one answer; the caller asks again for more.
-const LIST_BYTES: usize = 40_000;
-
-/// Names in the answer about one announcement: with the longest text they fit into a frame.
-const ACKED_BY_NAMED: usize = 128;
-
 impl Hub {
-    // ---- announcing --------------------------------------------------------------------------
-
     /// Takes an announcement: an answer, or none if it is answered once it is published.
     pub(super) fn announce(
         &mut self,
@@ -58,6 +50,45 @@ impl Hub {
     ) -> Result<Option<Reply>, Refusal> {
         let session = &self.sessions[&id];
         let (uid, account) = (session.peer.uid, session.account);
+        let only = self.may_announce(now, uid, account, announce)?;
+        // The recipients are found again for each announcement.
+        self.told(self.stream(ANNOUNCEMENTS).members as usize);
+        if announce.dry_run {
+            return Ok(Some(self.would_reach(id, only)));
+        }
+        // As it was created, not as it was written now.
+        let room = only.and_then(|tag| self.room_name(tag));
+        let from = Arc::clone(&self.sessions[&id].member);
+        let state = NoticeState::new(from, announce, room, now.wall_us);
+        let later = announce.at_us.filter(|at| *at > now.wall_us);
+        let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
+        if later.is_some_and(|at| at > latest) {
+            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
+        }
+        if later.is_some() || announce.retain {
+            self.may_keep_notice(now, uid, state.text.len())?;
+        }
+        if let Some(at_us) = later {
+            return Ok(Some(self.schedule(state, at_us)));
+        }
+        // Its record is made once it is published: until then the next one waits.
+        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
+        self.accounts.add_records(account, weight);
+        let asked = Some((id, serial));
+        let (wait, report_at) = (announce.wait, announce.report_at);
+        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
+        self.hold_back(id, ANNOUNCEMENTS);
+        Ok(None)
+    }
+
+    /// Checks that a user may announce this now. Returns the room that it is for, if it is for one.
+    fn may_announce(
+        &mut self,
+        now: Now,
+        uid: u32,
+        account: AccountId,
+        announce: &Announce,
+    ) -> Result<Option<StreamTag>, Refusal> {
         if !self.rights_of(uid).may_announce(announce.level) {
             let who =
                 Policy::words(&self.rules.policy.announce[usize::from(announce.level.number())]);
@@ -84,60 +115,26 @@ impl Hub {
             let text = "this user says more at a time than one user may; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
-        // The recipients are found again for each announcement.
-        self.told(self.stream(ANNOUNCEMENTS).members as usize);
-        if announce.dry_run {
-            let addressees = self.addressees(Some(id), only);
-            let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
-            uids.sort_unstable();
-            uids.dedup();
-            let (members, users) = (addressees.len() as u32, uids.len() as u32);
-            return Ok(Some(Reply::WouldReach { members, users }));
-        }
-        let from = Arc::clone(&self.sessions[&id].member);
-        let mut state = NoticeState {
-            number: None,
-            schedule: None,
-            wall_us: now.wall_us,
-            asked_us: now.wall_us,
-            from,
-            level: announce.level,
-            // As it was created, not as it was written now.
-            room: only.and_then(|tag| self.room_name(tag)),
-            expires_after_us: announce.expires_us,
-            retained: announce.retain,
-            ack: announce.ack,
-            text: announce.text.as_str().into(),
-            cancelled_by: None,
-            addressees: Vec::new(),
-            forgotten: false,
-            acks: Vec::new(),
-        };
-        let later = announce.at_us.filter(|at| *at > now.wall_us);
-        let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
-        if later.is_some_and(|at| at > latest) {
-            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
-        }
-        if later.is_some() || announce.retain {
-            self.may_keep_notice(now, uid, state.text.len())?;
-        }
-        if let Some(at_us) = later {
-            let schedule = self.announcements.make_schedule(self.rules.secret);
-            state.schedule = Some(schedule);
-            state.wall_us = at_us;
-            self.commits.add(Record::Notice(Box::new(state.clone())));
-            self.announcements.schedule(schedule, state, 0);
-            let kept = self.rules.persistent;
-            return Ok(Some(Reply::Scheduled { schedule, at_us, kept }));
-        }
-        // Its record is made once it is published: until then the next one waits.
-        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
-        self.accounts.add_records(account, weight);
-        let asked = Some((id, serial));
-        let (wait, report_at) = (announce.wait, announce.report_at);
-        self.put_on_its_way(now, account, Announcing { state, asked, only, wait, report_at });
-        self.hold_back(id, ANNOUNCEMENTS);
-        Ok(None)
+        Ok(only)
+    }
+
+    /// Counts the recipients that an announcement would have now.
+    fn would_reach(&self, id: SessionId, only: Option<StreamTag>) -> Reply {
+        let addressees = self.addressees(Some(id), only);
+        let mut uids: Vec<_> = addressees.iter().map(|a| a.member.uid).collect();
+        uids.sort_unstable();
+        uids.dedup();
+        Reply::WouldReach { members: addressees.len() as u32, users: uids.len() as u32 }
+    }
+
+    /// Stores an announcement that is published at its time.
+    fn schedule(&mut self, mut state: NoticeState, at_us: i64) -> Reply {
+        let schedule = self.announcements.make_schedule(self.rules.secret);
+        state.schedule = Some(schedule);
+        state.wall_us = at_us;
+        self.commits.add(Record::Notice(Box::new(state.clone())));
+        self.announcements.schedule(schedule, state, 0);
+        Reply::Scheduled { schedule, at_us, kept: self.rules.persistent }
     }
 
     /// Numbers an announcement and has it stored, with what is to be kept of it.
@@ -215,7 +212,11 @@ impl Hub {
     }
 
     /// Members that an announcement is for, without those of the process of one session.
-    fn addressees(&self, own: Option<SessionId>, only: Option<StreamTag>) -> Vec<Addressee> {
+    pub(super) fn addressees(
+        &self,
+        own: Option<SessionId>,
+        only: Option<StreamTag>,
+    ) -> Vec<Addressee> {
         let subs = self.stream(ANNOUNCEMENTS).subs.iter();
         let process = own.and_then(|id| self.sessions[&id].peer.process());
         let is_own = |session: &Session| {
@@ -272,218 +273,6 @@ impl Hub {
         }
         self.tell_covered(covered);
         self.stream_mut(ANNOUNCEMENTS).backlog.forget_secrets(tag);
-    }
-
-    // ---- receipts ----------------------------------------------------------------------------
-
-    /// A member reported announcements up to a number.
-    pub(super) fn receipts_reached(&mut self, id: SessionId, after: u64, upto: u64) {
-        let covered = self.announcements.reached(id, after, upto);
-        self.tell_covered(covered);
-    }
-
-    /// Forgets an ended session: it will no longer report, and its receipts have no reader.
-    pub(super) fn receipts_session_ended(&mut self, id: SessionId) {
-        let covered = self.announcements.session_ended(id);
-        self.tell_covered(covered);
-    }
-
-    /// A session left a room: what was announced there and has not reached it will not reach it any
-    /// more.
-    pub(super) fn receipts_left_room(&mut self, id: SessionId, room: &RoomName) {
-        let covered = self.announcements.left_room(id, room);
-        self.tell_covered(covered);
-    }
-
-    fn tell_covered(&mut self, covered: impl IntoIterator<Item = Covered>) {
-        for (session, number) in covered {
-            self.send(session, Event::Covered { number });
-        }
-    }
-
-    /// Returns the present receipt of an announcement.
-    pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
-        let state = match self.visible_notice(id, of)? {
-            Ok(posted) => &posted.state,
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
-        };
-        let uid = self.sessions[&id].peer.uid;
-        if state.from.uid != uid {
-            self.may_read_notice(uid, state)?;
-        }
-        if state.forgotten {
-            return refuse(
-                RefusalCode::Absent,
-                format!("the receipt of {of} is not kept any more"),
-            );
-        }
-        let number = state.number.unwrap_or(0);
-        // By their places among the addressees, which do not change.
-        let mut rest = state.addressees.iter().enumerate().skip(skip as usize);
-        let mut missing = rest.by_ref().filter(|(_, a)| !a.reached);
-        let shown: Vec<_> = missing.by_ref().take(RECEIPT_MISSING_PER_FRAME_MAX).collect();
-        let next = missing.next().map(|(at, _)| at as u32);
-        let shown: Vec<_> = shown.into_iter().map(|(_, a)| self.missing(a)).collect();
-        Ok(Reply::Receipt(ReceiptInfo {
-            number,
-            members: state.addressees.len() as u32,
-            reached: state.reached(),
-            acked: state.acked(),
-            users: state.users(false),
-            users_acked: state.users(true),
-            next,
-            missing: shown,
-        }))
-    }
-
-    fn missing(&self, addressee: &Addressee) -> Missing {
-        let state = match (self.sessions.get(&addressee.member.session), addressee.gone) {
-            (_, Some(Gone::Unknown)) => "unknown",
-            (_, Some(Gone::Ended)) | (None, None) => "gone",
-            (Some(session), None) => self.sessions.state_of(session).word(),
-        };
-        Missing {
-            name: addressee.member.name(),
-            pid: addressee.member.pid,
-            state: state.to_owned(),
-        }
-    }
-
-    // ---- looking after them ------------------------------------------------------------------
-
-    /// An announcement that this session may see: announced (with its receipt), or waiting.
-    fn visible_notice(
-        &self,
-        id: SessionId,
-        of: NoticeId,
-    ) -> Result<Result<&Posted, &NoticeState>, Refusal> {
-        let uid = self.sessions[&id].peer.uid;
-        let found = self.announcements.find(of);
-        let state = |found: &Result<&Posted, &NoticeState>| match found {
-            Ok(posted) => self.sees_notice(uid, &posted.state),
-            Err(state) => self.sees_notice(uid, state),
-        };
-        match found.filter(state) {
-            Some(found) => Ok(found),
-            None => refuse(RefusalCode::Absent, format!("there is no announcement {of}")),
-        }
-    }
-
-    /// Returns true if a user may know of it: its maker, operators, who may take it back, and, once
-    /// it is announced, its recipients.
-    fn sees_notice(&self, uid: u32, state: &NoticeState) -> bool {
-        let made_it = state.from.uid == uid
-            && self
-                .room_of(state)
-                .is_none_or(|tag| tag.is_some_and(|tag| self.exists_for(uid, tag)));
-        let reads_it = state.number.is_some() && self.may_read_notice(uid, state).is_ok();
-        made_it || reads_it || self.is_operator(uid)
-    }
-
-    /// Checks that a user may read it, and whom it reached: it is for all, or the user may read its
-    /// room.
-    fn may_read_notice(&self, uid: u32, state: &NoticeState) -> Result<(), Refusal> {
-        match self.room_of(state) {
-            None => Ok(()),
-            Some(Some(tag)) => self.may_read(uid, tag),
-            Some(None) => refuse(RefusalCode::Absent, "the room it was for is gone"),
-        }
-    }
-
-    /// The room it is for, if it is for one; none if that is gone.
-    fn room_of(&self, state: &NoticeState) -> Option<Option<StreamTag>> {
-        state.room.as_ref().map(|room| self.directory.room(room))
-    }
-
-    fn notice_info(&self, id: SessionId, now: Now, state: &NoticeState) -> NoticeInfo {
-        let member = &self.sessions[&id].member;
-        // An operator may take back an announcement to a private room, and reads only as much of it
-        // as of the room.
-        let reads = state.from.uid == member.uid || self.may_read_notice(member.uid, state).is_ok();
-        NoticeInfo {
-            id: state.id(),
-            schedule: state.schedule,
-            wall_us: state.wall_us,
-            from: (*state.from).clone(),
-            level: state.level,
-            room: state.room.clone(),
-            expires_wall_us: state.expires_wall_us().filter(|_| state.number.is_some()),
-            retained: state.retained,
-            ack: state.ack,
-            text: if reads { state.text.to_string() } else { String::new() },
-            standing: state.standing(now.wall_us),
-            members: state.addressees.len() as u32,
-            reached: state.reached(),
-            acked: state.acked(),
-            acked_by_me: state.is_acked_by(member.uid),
-            acks: state.acks.len() as u32,
-            acked_by: Vec::new(),
-        }
-    }
-
-    /// Those that wait, in their order, then those that were announced, the newest first.
-    pub(super) fn notices_from(&self, now: Now, id: SessionId, skip: u32) -> Reply {
-        let uid = self.sessions[&id].peer.uid;
-        let waiting = self.announcements.scheduled();
-        let posted = self.announcements.published().rev().map(|p| &p.state);
-        let mut seen = waiting.chain(posted).filter(|s| self.sees_notice(uid, s));
-        let mut seen = seen.by_ref().skip(skip as usize).peekable();
-        let (mut notices, mut bytes) = (Vec::new(), 0);
-        while let Some(state) = seen.peek() {
-            bytes += state.text.len() + 512;
-            if bytes > LIST_BYTES && !notices.is_empty() {
-                break;
-            }
-            notices.push(self.notice_info(id, now, state));
-            seen.next();
-        }
-        Reply::Notices { notices, more: seen.peek().is_some() }
-    }
-
-    /// One of them.
-    pub(super) fn notice(&self, now: Now, id: SessionId, of: NoticeId) -> Result<Reply, Refusal> {
-        let state = match self.visible_notice(id, of)? {
-            Ok(posted) => &posted.state,
-            Err(state) => state,
-        };
-        let mut info = self.notice_info(id, now, state);
-        info.acked_by =
-            state.acks.iter().take(ACKED_BY_NAMED).map(|acked| acked.name.clone()).collect();
-        Ok(Reply::Notice(Box::new(info)))
-    }
-
-    /// A person says that it was seen: for all sessions of the user.
-    pub(super) fn ack_notice(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        of: NoticeId,
-    ) -> Result<Reply, Refusal> {
-        let uid = self.sessions[&id].peer.uid;
-        let number = match self.visible_notice(id, of)? {
-            Ok(posted) if posted.state.cancelled_by.is_some() => {
-                return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
-            }
-            Ok(posted) if !posted.may_ack(uid) => {
-                let text = "too many names of this user have acknowledged it";
-                return refuse(RefusalCode::Failed, text);
-            }
-            Ok(posted) => posted.state.number.unwrap_or(0),
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
-        };
-        let member = Arc::clone(&self.sessions[&id].member);
-        let (uid, label) = (member.uid, member.label.clone());
-        let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
-        if posted.state.is_acked_as(uid, label.as_ref()) {
-            return Ok(Reply::Done);
-        }
-        if let Some(posted) = self.announcements.change(number) {
-            posted.ack(Acked { uid, label, name: member.name(), wall_us: now.wall_us });
-        }
-        self.follows.note_change();
-        let covered = self.announcements.covered(number);
-        self.tell_covered(covered);
-        Ok(Reply::Done)
     }
 
     /// Takes an announcement back, for its maker or an operator.
@@ -544,85 +333,6 @@ impl Hub {
         Ok(Reply::Done)
     }
 
-    /// Gives a new member the announcements that are still to be seen: those for all, or (`room`)
-    /// those for a room.
-    pub(super) fn give_retained(&mut self, now: Now, id: SessionId, room: Option<StreamTag>) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let Some(key) = session.sub_key(ANNOUNCEMENTS) else { return };
-        // The stream itself brings what comes after the cursor of a new subscription.
-        let seen =
-            if room.is_none() { self.stream(ANNOUNCEMENTS).subs[key].acked } else { u64::MAX };
-        let had = &session.retained_given;
-        let given = |posted: &&Posted| {
-            let of = posted.state.room.as_ref().map(|name| self.directory.room(name));
-            let fits = match (room, of) {
-                (None, None) => true,
-                (Some(room), Some(of)) => of == Some(room),
-                (None, Some(_)) | (Some(_), None) => false,
-            };
-            let open = posted.state.retained && posted.state.is_open(now.wall_us);
-            let is_new = !posted.by_session.contains_key(&id)
-                && posted
-                    .state
-                    .number
-                    .is_some_and(|number| number <= seen && !had.contains(&number));
-            fits && open && is_new
-        };
-        let mut builder = Builder::default();
-        let bodies: Vec<(u64, Vec<u8>)> = self
-            .announcements
-            .published()
-            .filter(given)
-            .filter_map(|posted| {
-                let state = &posted.state;
-                let number = state.number?;
-                builder.begin(0, ANNOUNCEMENTS, number);
-                let notice = state.notice();
-                let draft = Draft {
-                    from: &state.from,
-                    wall_us: state.wall_us,
-                    reply_to: None,
-                    to_label: None,
-                    notice: Some(&notice),
-                    will: None,
-                    withheld: false,
-                    text: &state.text,
-                };
-                builder.push(0, &draft).then(|| (number, builder.bytes().to_vec()))
-            })
-            .collect();
-        for (number, body) in bodies {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.retained_given.insert(number);
-            }
-            self.send(id, Event::Retained { body });
-        }
-    }
-
-    /// Number of announcements that a user should look at: open, and not acknowledged.
-    pub(super) fn open_notices(&self, now_us: i64, uid: u32) -> u64 {
-        let waits = |posted: &&Posted| {
-            let state = &posted.state;
-            state.is_open(now_us)
-                && self.may_read_notice(uid, state).is_ok()
-                && !state.is_acked_by(uid)
-        };
-        self.announcements.published().filter(waits).count() as u64
-    }
-
-    /// Tells a member that comes back which of the announcements it will get now were cancelled.
-    pub(super) fn tell_cancelled(&mut self, id: SessionId, after: u64) {
-        let uid = self.sessions[&id].peer.uid;
-        let cancelled = self.announcements.published_after(after);
-        let cancelled: Vec<_> = cancelled
-            .filter(|(_, p)| self.may_read_notice(uid, &p.state).is_ok())
-            .filter_map(|(number, p)| Some((number, p.state.cancelled_by.clone()?)))
-            .collect();
-        for (number, by) in cancelled {
-            self.send(id, Event::Cancelled { number, by });
-        }
-    }
-
     /// Returns the room of an announcement that is kept from all others when it is published: users
     /// removed since it was numbered are among them. The room stays as long as an announcement to
     /// it is on its way.
@@ -630,8 +340,6 @@ impl Hub {
         let only = self.announcements.room_of_begun(number);
         only.filter(|tag| self.is_closed(*tag) && !planted(Fault::PrivateAnnouncementToAll))
     }
-
-    // ---- time --------------------------------------------------------------------------------
 
     /// Announces what is due, and has receipts kept.
     pub(super) fn tick_notices(&mut self, now: Now) {
@@ -685,12 +393,6 @@ impl Hub {
             self.commits.add(record);
         }
     }
-
-    /// Returns true if an announcement still has to be made, or to be shown to later members.
-    #[must_use]
-    pub fn has_open_notices(&self, now: Now) -> bool {
-        self.announcements.has_open(now.wall_us)
-    }
 }
 
 /// Encodes an announcement for those who may not see it: its number alone.
@@ -715,9 +417,11 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
+            announcement::Acked,
             frames::Report,
             hub::{
-                announcements::SCHEDULE_HALF_BITS,
+                announcements::{Posted, SCHEDULE_HALF_BITS},
+                posted::LIST_BYTES,
                 scene::{
                     ANN, EVE, MIA, SAM, Scene, Store, announce, den, join, join_room, session,
                 },
@@ -733,7 +437,7 @@ mod tests {
     };
 
     /// Three members of the room who listen to announcements by session.
-    fn scene() -> Scene {
+    pub(super) fn scene() -> Scene {
         let mut scene = Scene::with_rules(false, |rules| rules.broadcast = false);
         for uid in [ANN, MIA, EVE] {
             scene.request(uid, join(Follow::Announcements, Begin::Now)).unwrap();
@@ -742,7 +446,7 @@ mod tests {
         scene
     }
 
-    fn is_covered(scene: &Scene, uid: u32) -> bool {
+    pub(super) fn is_covered(scene: &Scene, uid: u32) -> bool {
         let covered = Frame::Event(Event::Covered { number: 1 });
         scene.sent.iter().any(|(to, frame)| *to == session(uid) && *frame == covered)
     }
@@ -778,7 +482,7 @@ mod tests {
     }
 
     /// What the store has of the first announcement, put together.
-    fn stored(scene: &Scene) -> NoticeState {
+    pub(super) fn stored(scene: &Scene) -> NoticeState {
         let mut stored: Option<NoticeState> = None;
         for record in &scene.saved {
             match record {

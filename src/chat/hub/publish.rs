@@ -26,16 +26,17 @@ impl Hub {
     /// many sessions gets no more than one with a single session.
     fn let_go_on(&mut self, tag: StreamTag) {
         let stream = &mut self.streams[tag];
-        if stream.waiting.is_empty() || stream.in_flight_bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2
+        if stream.in_flight.waiting.is_empty()
+            || stream.in_flight.bytes > IN_FLIGHT_BYTES_PER_STREAM_MAX / 2
         {
             return;
         }
         let (mut served, mut free): (Vec<AccountId>, _) = (Vec::new(), Vec::new());
-        for _ in 0..stream.waiting.len() {
-            let Some(id) = stream.waiting.pop_front() else { break };
+        for _ in 0..stream.in_flight.waiting.len() {
+            let Some(id) = stream.in_flight.waiting.pop_front() else { break };
             let Some(session) = self.sessions.get(&id) else { continue };
             if served.contains(&session.account) {
-                stream.waiting.push_back(id);
+                stream.in_flight.waiting.push_back(id);
                 continue;
             }
             served.push(session.account);
@@ -51,7 +52,9 @@ impl Hub {
         let before = self.stream(tag).backlog.head();
         // While the window is shut, do not encode again and again what can't go.
         let stream = &mut self.streams[tag];
-        if stream.blocked_since_us.is_some() && !stream.window_is_open(stream.blocked_charge) {
+        if stream.window.blocked_since_us.is_some()
+            && !stream.window_is_open(stream.window.blocked_charge)
+        {
             return self.wake_watching(tag);
         }
         while let Some(body_bytes) = self.build(tag) {
@@ -78,9 +81,9 @@ impl Hub {
     /// Encodes as many ready messages as go into one body; none if nothing is ready.
     fn build(&mut self, tag: StreamTag) -> Option<usize> {
         let stream = &self.streams[tag];
-        let first = stream.ready.front()?.entry.seq;
+        let first = stream.in_flight.ready.front()?.entry.seq;
         self.out.builder.begin(FRAME_HEADER_BYTES, tag, first);
-        for pending in &stream.ready {
+        for pending in &stream.in_flight.ready {
             // An announcement for some members only has a batch of its own.
             let secret = |seq| tag == ANNOUNCEMENTS && self.secret_room(seq).is_some();
             if pending.entry.seq > first && (secret(first) || secret(pending.entry.seq)) {
@@ -101,11 +104,11 @@ impl Hub {
         let charge = charge_bytes(DATAGRAM_HEADER_BYTES + body_bytes + SEAL_TAG_BYTES);
         let stream = &mut self.streams[tag];
         if !stream.window_is_open(charge) {
-            stream.blocked_since_us.get_or_insert(now.mono_us);
-            stream.blocked_charge = charge;
+            stream.window.blocked_since_us.get_or_insert(now.mono_us);
+            stream.window.blocked_charge = charge;
             return false;
         }
-        stream.blocked_since_us = None;
+        stream.window.blocked_since_us = None;
         if now.mono_us.saturating_sub(stream.published_us) >= HEADS_EVERY_MS * 1000 {
             stream.busy_since_us = now.mono_us;
         }
@@ -117,7 +120,7 @@ impl Hub {
         let frame: Rc<[u8]> = self.out.builder.bytes().into();
         let count = self.out.builder.count() as usize;
         // Taken out for this time, so that it can be looked at while the rest changes.
-        let mut ready = std::mem::take(&mut stream.ready);
+        let mut ready = std::mem::take(&mut stream.in_flight.ready);
         let (done, _) = ready.as_mut_slices();
         let done: &[Pending] = match done.get(..count) {
             Some(done) => done,
@@ -137,11 +140,11 @@ impl Hub {
         }
         let added = stream.backlog.bytes().saturating_sub(bytes_before);
         if is_secret {
-            stream.aside += 1;
+            stream.broadcast.aside += 1;
             self.send_by_session(tag, last.entry.seq);
-        } else if stream.broadcast_subs > 0 {
+        } else if stream.broadcast.subs > 0 {
             // A probe is any datagram: this one will do.
-            stream.probe_due = false;
+            stream.broadcast.probe_due = false;
             self.out.counters.broadcast_sent += 1;
             self.out.push(Action::Publish(tag, frame));
         }
@@ -154,8 +157,11 @@ impl Hub {
         }
         ready.drain(..count);
         let stream = self.stream_mut(tag);
-        debug_assert!(stream.ready.is_empty(), "nothing is numbered while a body is published");
-        stream.ready = ready;
+        debug_assert!(
+            stream.in_flight.ready.is_empty(),
+            "nothing is numbered while a body is published"
+        );
+        stream.in_flight.ready = ready;
         self.streams.limit_backlogs(added, self.rules.backlog_total_bytes_max);
         true
     }
@@ -220,7 +226,7 @@ impl Hub {
     /// Wakes members that are served by session and have something to pull.
     pub(super) fn wake_pulling(&mut self, tag: StreamTag) {
         let stream = self.stream(tag);
-        if stream.broadcast_subs == stream.subs.len() {
+        if stream.broadcast.subs == stream.subs.len() {
             return;
         }
         let sessions: Vec<_> = pulling(stream).collect();

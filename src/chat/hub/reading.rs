@@ -499,7 +499,7 @@ impl Hub {
         let (streams, announcements) = (&self.streams, &self.announcements);
         let deletions = self.directory.take_deletions(|tag| {
             // It may have been deleted for another user who asked as well.
-            streams.get(tag).is_some_and(|stream| stream.in_flight_bytes > 0)
+            streams.get(tag).is_some_and(|stream| stream.in_flight.bytes > 0)
                 || announcements.begun().any(|announcing| announcing.is_for(tag))
         });
         for Deletion { tag, session, serial } in &deletions {
@@ -524,7 +524,7 @@ impl Hub {
         self.sessions.write_rows_at_once();
         self.asking_room_gone(tag);
         // A session that waits to send there is read again, and refused.
-        for id in std::mem::take(&mut self.stream_mut(tag).waiting) {
+        for id in std::mem::take(&mut self.stream_mut(tag).in_flight.waiting) {
             self.let_go(id, Wait::Stream(tag));
         }
         self.forget_notices_of(&name, tag);

@@ -547,7 +547,7 @@ impl Hub {
             members: stream.members,
             topic,
             // A session that does not listen has no use for its key.
-            channel: stream.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
+            channel: stream.broadcast.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
             room,
         }
     }
@@ -556,16 +556,16 @@ impl Hub {
     fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
         let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
         let stream = self.stream_mut(tag);
-        let has_channel = stream.channel.is_some();
+        let has_channel = stream.broadcast.channel.is_some();
         let sub = &mut stream.subs[key];
         match charge {
             Some(_) if !has_channel => {}
             Some(charge_bytes) => {
                 sub.health.reception = Reception::Unproven { probe_at_us: now.mono_us };
                 sub.window.charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
-                stream.probe_due = true;
-                stream.probe_pause_ms = RETRY_PAUSE_MS_MIN;
-                stream.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
+                stream.broadcast.probe_due = true;
+                stream.broadcast.probe_pause_ms = RETRY_PAUSE_MS_MIN;
+                stream.broadcast.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
                 self.mark_dirty(tag);
             }
             None => {

@@ -598,11 +598,15 @@ fn digest(world: &World, tag: StreamTag) -> String {
     usage.sort_unstable();
     let mut bytes = hub.accounts.in_flight();
     bytes.sort_unstable();
-    let pending = (stream.uncommitted.len(), stream.committing, stream.ready.len());
+    let pending = (
+        stream.in_flight.uncommitted.len(),
+        stream.in_flight.committing,
+        stream.in_flight.ready.len(),
+    );
     format!(
         "{} {} {pending:?} {bytes:?} {} {usage:?} {}",
         stream.numbered,
-        stream.in_flight_bytes,
+        stream.in_flight.bytes,
         hub.out.counters.messages,
         hub.instances.digest()
     )

@@ -1,5 +1,6 @@
 //! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
 
+use crate::chat::hub::sessions::Silence;
 use std::sync::Arc;
 
 use super::{
@@ -286,38 +287,15 @@ impl Hub {
     }
 
     pub(super) fn tick_sessions(&mut self, now: Now) {
-        let mut ping = Vec::new();
-        let mut silent = Vec::new();
-        for session in self.sessions.iter_mut() {
-            // A visitor is about to leave; it may wait for its own input and owes nothing.
-            if !session.listens() {
-                continue;
-            }
-            // Nor does one that the server does not read from.
-            if session.waits.is_some() {
-                session.pinged_us = None;
-                session.heard_us = now.mono_us;
-                continue;
-            }
-            match session.pinged_us {
-                None if now.mono_us.saturating_sub(session.heard_us) >= PING_AFTER_MS * 1000 => {
-                    session.pinged_us = Some(now.mono_us);
-                    ping.push(session.member.session);
+        for id in self.sessions.watched(now.mono_us) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                match session.judge_silence(now.mono_us) {
+                    Silence::Short => {}
+                    Silence::IsLong => self.send(id, Event::Ping),
+                    Silence::AfterPing => self.set_unresponsive(id, true),
                 }
-                Some(at)
-                    if !session.unresponsive
-                        && now.mono_us.saturating_sub(at) >= UNRESPONSIVE_AFTER_MS * 1000 =>
-                {
-                    silent.push(session.member.session);
-                }
-                None | Some(_) => {}
             }
-        }
-        for id in ping {
-            self.send(id, Event::Ping);
-        }
-        for id in silent {
-            self.set_unresponsive(id, true);
+            self.sessions.settle(id);
         }
     }
 
@@ -390,18 +368,18 @@ impl Hub {
             return;
         }
         let members = stream.members as usize;
-        if members >= min && !stream.channel_asked {
-            stream.channel_asked = true;
+        if members >= min && !stream.broadcast.is_asked {
+            stream.broadcast.is_asked = true;
             self.out.push(Action::OpenChannel(tag));
-        } else if members == 0 && stream.channel_asked {
-            stream.channel_asked = false;
-            stream.channel = None;
+        } else if members == 0 && stream.broadcast.is_asked {
+            stream.broadcast.is_asked = false;
+            stream.broadcast.channel = None;
             self.out.push(Action::CloseChannel(tag));
         }
         // Half the threshold, so that one member that comes and goes does not turn everyone around.
         let few = members < min.div_ceil(2);
         let stream = self.stream_mut(tag);
-        if few && stream.broadcast_subs > 0 {
+        if few && stream.broadcast.subs > 0 {
             let keys: Vec<_> = stream.subs.iter().map(|(key, _)| key).collect();
             for key in keys {
                 stream.serve_by_session(key);
@@ -541,18 +519,18 @@ mod tests {
         let mut scene = Scene::with_rules(false, |rules| rules.broadcast_members_min = 4);
         let members = [ANN, MIA, EVE, MAX];
         for uid in members {
-            assert!(scene.hub.stream(scene.tag()).channel.is_none());
+            assert!(scene.hub.stream(scene.tag()).broadcast.channel.is_none());
             scene.request(uid, join_room("den")).unwrap();
         }
         let tag = scene.tag();
         members.into_iter().for_each(|uid| scene.hears(session(uid), tag));
         let mut served = Vec::new();
         for uid in members {
-            served.push(scene.hub.stream(tag).broadcast_subs);
+            served.push(scene.hub.stream(tag).broadcast.subs);
             scene.request(uid, Request::Part { stream: tag, forget: false }).unwrap();
         }
         assert_eq!(served, [4, 3, 2, 0], "of two, both hear it; one alone is served by session");
-        assert!(scene.hub.stream(tag).channel.is_none(), "without members it is closed");
+        assert!(scene.hub.stream(tag).broadcast.channel.is_none(), "without members it is closed");
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{instances::InstanceKey, quota::AccountId};
+use super::{
+    instances::InstanceKey,
+    quota::AccountId,
+    watchlist::{Look, Watchlist},
+};
 use crate::{
     chat::{
         clock::Now,
@@ -18,7 +22,7 @@ use crate::{
         stream_id::StreamTag,
         text::{Text, counted},
     },
-    limits::{AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN},
+    limits::{AWAY_PER_USER_MAX, LATE_ROWS_PER_TURN, PING_AFTER_MS, UNRESPONSIVE_AFTER_MS},
 };
 
 /// Conversations of its user that a session follows.
@@ -51,6 +55,16 @@ pub(super) enum Wait {
     Rate,
     /// A request of it waits for the commit of a room.
     Commit,
+}
+
+/// Silence of a session that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    Short,
+    /// A ping is due.
+    IsLong,
+    /// It did not answer a ping.
+    AfterPing,
 }
 
 #[derive(Debug)]
@@ -86,6 +100,7 @@ pub(super) struct Session {
     row_late: bool,
     /// A kick is still to end it.
     pub(super) is_kicked: bool,
+    look: Look,
 }
 
 impl Session {
@@ -120,11 +135,40 @@ impl Session {
             row_dirty: false,
             row_late: false,
             is_kicked: false,
+            look: Look::default(),
         }
     }
 
     pub(super) fn listens(&self) -> bool {
         !self.subs.is_empty()
+    }
+
+    /// Returns the time from which its silence has to be judged, microseconds. A visitor is about to
+    /// leave; it may wait for its own input and owes nothing.
+    fn next_look_us(&self) -> Option<u64> {
+        if !self.listens() || self.unresponsive {
+            return None;
+        }
+        Some(match self.pinged_us {
+            None => self.heard_us + PING_AFTER_MS * 1000,
+            Some(at_us) => at_us + UNRESPONSIVE_AFTER_MS * 1000,
+        })
+    }
+
+    /// Judges its silence, and records a ping that has to be sent.
+    pub(super) fn judge_silence(&mut self, now_us: u64) -> Silence {
+        // What the server does not read says nothing.
+        if self.waits.is_some() {
+            (self.pinged_us, self.heard_us) = (None, now_us);
+        }
+        match self.pinged_us {
+            _ if self.next_look_us().is_none_or(|at_us| now_us < at_us) => Silence::Short,
+            Some(_) => Silence::AfterPing,
+            None => {
+                self.pinged_us = Some(now_us);
+                Silence::IsLong
+            }
+        }
     }
 
     pub(super) fn sub_key(&self, tag: StreamTag) -> Option<usize> {
@@ -138,6 +182,7 @@ pub(super) struct Sessions {
     /// Boxed: a table of many has empty places, which cost little then.
     by_id: FxHashMap<SessionId, Box<Session>>,
     by_user: BTreeSet<(u32, SessionId)>,
+    watched: Watchlist<SessionId>,
     /// Away texts of users, and of their labels.
     away: BTreeMap<(u32, Option<Label>), Box<str>>,
     /// Sessions whose rows changed.
@@ -149,8 +194,9 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn insert(&mut self, session: Session) {
+    pub(super) fn insert(&mut self, mut session: Session) {
         let id = session.member.session;
+        self.watched.touch(id, &mut session.look);
         self.by_user.insert((session.peer.uid, id));
         self.by_id.insert(id, Box::new(session));
     }
@@ -158,6 +204,7 @@ impl Sessions {
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Box<Session>> {
         let session = self.by_id.remove(&id)?;
         self.by_user.remove(&(session.peer.uid, id));
+        self.watched.forget(id, &session.look);
         Some(session)
     }
 
@@ -174,15 +221,25 @@ impl Sessions {
     }
 
     pub(super) fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
-        self.by_id.get_mut(id).map(AsMut::as_mut)
+        let session = self.by_id.get_mut(id)?;
+        self.watched.touch(*id, &mut session.look);
+        Some(session)
+    }
+
+    /// Returns the sessions that a tick looks at; each is to be settled afterwards.
+    pub(super) fn watched(&self, now_us: u64) -> Vec<SessionId> {
+        self.watched.to_look_at(now_us)
+    }
+
+    /// Ends the look at a session.
+    pub(super) fn settle(&mut self, id: SessionId) {
+        let Some(session) = self.by_id.get_mut(&id) else { return };
+        let due_us = session.next_look_us();
+        self.watched.settle(id, &mut session.look, due_us);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.by_id.values().map(AsRef::as_ref)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.by_id.values_mut().map(AsMut::as_mut)
     }
 
     /// Sessions of a user.

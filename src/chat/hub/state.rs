@@ -117,7 +117,7 @@ impl Hub {
             self.answer_held(now);
         }
         for tag in self.directory.take_rekeyed() {
-            if self.known_stream(tag).is_some_and(|stream| stream.channel.is_some()) {
+            if self.known_stream(tag).is_some_and(|stream| stream.broadcast.channel.is_some()) {
                 self.out.push(Action::NewKey(tag));
             }
         }
@@ -152,13 +152,10 @@ impl Hub {
     /// Returns the time that the shell may sleep before the next [`Hub::tick`], milliseconds.
     #[must_use]
     pub fn tick_after_ms(&self) -> u64 {
-        if self.streams.iter().any(|stream| stream.blocked_since_us.is_some()) {
-            return limits::TICK_SHUT_MS;
-        }
-        let soon = self.has_more() || self.accounts.has_slowed();
-        match soon || self.streams.iter().any(Stream::needs_watching) {
-            true => limits::TICK_BUSY_MS,
-            false => limits::TICK_IDLE_MS,
+        let streams_ms = self.streams.tick_after_ms();
+        match self.has_more() || self.accounts.has_slowed() {
+            true => streams_ms.min(limits::TICK_BUSY_MS),
+            false => streams_ms,
         }
     }
 
@@ -172,11 +169,12 @@ impl Hub {
     /// Counters for `status` and the presence table.
     #[must_use]
     pub fn counters(&self) -> Counters {
+        let census = self.streams.census();
         Counters {
             sessions: self.sessions.len() as u64,
             rooms: self.public_rooms() as u64,
-            lagging: self.streams.iter().map(|s| s.lagging_count() as u64).sum(),
-            deaf: self.streams.iter().map(|s| s.deaf_count() as u64).sum(),
+            lagging: census.lagging,
+            deaf: census.deaf,
             ..self.out.counters
         }
     }
@@ -460,8 +458,8 @@ impl Hub {
     pub fn channel_opened(&mut self, tag: StreamTag, channel: Option<Channel>) {
         // The room may have been deleted before the channel was open.
         let Some(stream) = self.streams.get_mut(tag) else { return };
-        stream.channel_asked = channel.is_some();
-        stream.channel = channel;
+        stream.broadcast.is_asked = channel.is_some();
+        stream.broadcast.channel = channel;
         if channel.is_some() {
             self.tell_channel(tag);
             return;
@@ -480,13 +478,14 @@ impl Hub {
     pub fn channel_lost(&mut self, tag: StreamTag) {
         self.channel_opened(tag, None);
         if let Some(stream) = self.streams.get_mut(tag) {
-            stream.channel_asked = true;
+            stream.broadcast.is_asked = true;
         }
     }
 
     /// Sets a new key of a stream's channel: its members get it, by session, before anything else.
     pub fn channel_key(&mut self, tag: StreamTag, key: ChannelKey) {
-        let channel = self.streams.get_mut(tag).and_then(|stream| stream.channel.as_mut());
+        let channel =
+            self.streams.get_mut(tag).and_then(|stream| stream.broadcast.channel.as_mut());
         if let Some(channel) = channel {
             channel.key = key;
             self.tell_channel(tag);
@@ -495,7 +494,7 @@ impl Hub {
 
     pub(super) fn tell_channel(&mut self, tag: StreamTag) {
         let stream = self.stream(tag);
-        let Some(channel) = stream.channel else { return };
+        let Some(channel) = stream.broadcast.channel else { return };
         let sessions: Vec<_> = stream.subs.iter().map(|(_, sub)| sub.session).collect();
         for session in sessions {
             self.send(session, Event::Channel { stream: tag, channel });

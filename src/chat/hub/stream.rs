@@ -1,9 +1,9 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use crate::chat::hub::stream_parts::Census;
+use crate::limits::STALL_LOOK_EVERY_MS;
+use super::watchlist::Look;
+use std::sync::Arc;
 
 use slab::Slab;
 
@@ -14,22 +14,22 @@ use super::{
 };
 use crate::{
     chat::{
-        backlog::{Backlog, Flow},
+        backlog::Backlog,
         clock::Now,
         event::Event,
         frames::ANNOUNCEMENTS,
+        hub::stream_parts::{BroadcastState, InFlight, MembershipEvents, Window},
         member::{Member, SessionId},
         message::RunId,
         names::RoomName,
         rules::RoomRules,
         store::{Entry, Span, StreamKey},
-        stream_id::{Channel, RoomId, StreamTag},
+        stream_id::{RoomId, StreamTag},
     },
     faults::{Fault, planted},
     limits::{
-        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_KEPT_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX,
-        MEMBERSHIP_TOLD_PER_USER_MAX, REPORT_BYTES, RETRY_PAUSE_MS_MIN, SESSION_WINDOW_BYTES,
-        WINDOW_CHARGE_BYTES_MIN,
+        CONVERSATION_BACKLOG_BYTES_MAX, MEMBERSHIP_TOLD_MEMBERS_MAX, MEMBERSHIP_TOLD_PER_USER_MAX,
+        REPORT_BYTES, SESSION_WINDOW_BYTES,
     },
 };
 
@@ -53,12 +53,6 @@ pub(super) enum Topic {
     },
 }
 
-/// Returns true, by bytes and by charge, if a member that has acknowledged this flow is one of the
-/// last.
-fn holds(by_broadcast: bool, acked: Flow, floor: Flow) -> [bool; 2] {
-    [acked.bytes <= floor.bytes, by_broadcast && acked.charge <= floor.charge]
-}
-
 /// One stream. Numbers up to `backlog.head()` are published, up to `numbered` are given out.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -77,47 +71,21 @@ pub(super) struct Stream {
     pub(super) inherited: u64,
     /// Newest number given out.
     pub(super) numbered: u64,
-    /// Numbered, not committed yet (only streams that are stored).
-    pub(super) uncommitted: VecDeque<Pending>,
-    /// Number of those that are with the store now.
-    pub(super) committing: usize,
-    /// Committed (or not to be stored), not published yet.
-    pub(super) ready: VecDeque<Pending>,
-    pub(super) in_flight_bytes: usize,
-    /// Senders that wait until this stream has room again.
-    pub(super) waiting: VecDeque<SessionId>,
+    pub(super) in_flight: InFlight,
     pub(super) subs: Slab<Subscriber>,
     pub(super) members: u32,
-    pub(super) broadcast_subs: usize,
-    pub(super) channel: Option<Channel>,
-    pub(super) channel_asked: bool,
-    pub(super) probe_due: bool,
-    pub(super) probed_us: u64,
-    pub(super) next_probe_us: u64,
-    pub(super) probe_pause_ms: u64,
+    pub(super) broadcast: BroadcastState,
+    pub(super) window: Window,
+    pub(super) membership: MembershipEvents,
     /// When members that are served by session were last looked at for stalls.
     pub(super) stalls_looked_us: u64,
     pub(super) dirty: bool,
     /// Begin of the present burst: all that is older than a heads' period was reported.
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
-    /// Messages that went by session on purpose: no loss of the channel's.
-    pub(super) aside: u64,
-    /// The window has been full since.
-    pub(super) blocked_since_us: Option<u64>,
-    /// Charge of the body that did not fit then: what is ready only grows.
-    pub(super) blocked_charge: usize,
-    floor: Flow,
-    /// Number of members at that flow, by bytes and by charge: until the last of them has gone on,
-    /// the window is as shut as it was.
-    holders: [usize; 2],
-    window_charge: u64,
-    /// Joins and leaves, for those who want to know; numbered by `membership_next`.
-    membership: VecDeque<Event>,
-    membership_next: u64,
-    /// Members that want to know, by their keys.
-    watching: BTreeSet<usize>,
-    has_membership_news: bool,
+    pub(super) look: Look,
+    /// Its part in the sums over all streams, as of the last look.
+    pub(super) census: Census,
 }
 
 impl Stream {
@@ -144,12 +112,12 @@ impl Stream {
             text: draft.text,
             submit: draft.submit.and_then(|(key, counter)| Some((key.stored_as()?, counter))),
         };
-        self.in_flight_bytes += bytes;
+        self.in_flight.bytes += bytes;
         let pending = Pending { entry, submit: draft.submit, account, bytes };
         if to_store {
-            self.uncommitted.push_back(pending);
+            self.in_flight.uncommitted.push_back(pending);
         } else {
-            self.ready.push_back(pending);
+            self.in_flight.ready.push_back(pending);
         }
         text_bytes
     }
@@ -170,34 +138,18 @@ impl Stream {
             newest_us: None,
             inherited: head,
             numbered: head,
-            uncommitted: VecDeque::new(),
-            committing: 0,
-            ready: VecDeque::new(),
-            in_flight_bytes: 0,
-            waiting: VecDeque::new(),
+            in_flight: InFlight::default(),
             subs: Slab::new(),
             members: 0,
-            broadcast_subs: 0,
-            channel: None,
-            channel_asked: false,
-            probe_due: false,
-            probed_us: 0,
-            next_probe_us: 0,
-            probe_pause_ms: RETRY_PAUSE_MS_MIN,
+            broadcast: BroadcastState::default(),
+            window: Window::default(),
+            membership: MembershipEvents::default(),
             stalls_looked_us: 0,
             dirty: false,
             busy_since_us: 0,
             published_us: 0,
-            aside: 0,
-            blocked_since_us: None,
-            blocked_charge: 0,
-            floor: Flow::default(),
-            holders: [0; 2],
-            window_charge: WINDOW_CHARGE_BYTES_MIN as u64 / 2,
-            membership: VecDeque::new(),
-            membership_next: 0,
-            watching: BTreeSet::new(),
-            has_membership_news: false,
+            look: Look::default(),
+            census: Census::default(),
         }
     }
 
@@ -269,26 +221,54 @@ impl Stream {
     /// Returns true if a timer has to look at it soon.
     pub(super) fn needs_watching(&self) -> bool {
         let head = self.backlog.head();
-        self.blocked_since_us.is_some()
-            || !self.waiting.is_empty()
-            || (self.probe_due && self.channel.is_some() && !self.subs.is_empty())
-            || (self.broadcast_subs > 0
+        self.window.blocked_since_us.is_some()
+            || !self.in_flight.waiting.is_empty()
+            || (self.broadcast.probe_due
+                && self.broadcast.channel.is_some()
+                && !self.subs.is_empty())
+            || (self.broadcast.subs > 0
                 && self.subs.iter().any(|(_, s)| s.is_broadcast() && s.acked < head))
     }
 
     /// Newest number that can't be taken back.
     pub(super) fn committed(&self) -> u64 {
-        self.numbered - self.uncommitted.len() as u64
+        self.numbered - self.in_flight.uncommitted.len() as u64
     }
 
-    pub(super) fn lagging_count(&self) -> usize {
-        self.subs.iter().filter(|(_, s)| !s.window.is_in).count()
+    /// Returns the time from which it has to be looked at although nothing changes in it,
+    /// microseconds.
+    pub(super) fn next_look_us(&self) -> Option<u64> {
+        if self.needs_watching() || !self.in_flight.ready.is_empty() {
+            return Some(0);
+        }
+        let head = self.backlog.head();
+        let mut next = None;
+        let mut at = |us: u64| next = Some(next.map_or(us, |next: u64| next.min(us)));
+        for (_, sub) in &self.subs {
+            if sub.acked < head || !sub.window.is_in {
+                at(self.stalls_looked_us + STALL_LOOK_EVERY_MS * 1000);
+            }
+            if let Reception::Unproven { probe_at_us } = sub.health.reception
+                && self.broadcast.channel.is_some()
+            {
+                at(probe_at_us.max(self.broadcast.next_probe_us));
+            }
+        }
+        next
     }
 
-    pub(super) fn deaf_count(&self) -> usize {
-        let deaf =
-            |s: &Subscriber| self.channel.is_some() && s.health.reception != Reception::Proven;
-        self.subs.iter().filter(|(_, s)| deaf(s)).count()
+    /// Returns its part in the sums over all streams.
+    pub(super) fn census(&self) -> Census {
+        let count = |is: &dyn Fn(&Subscriber) -> bool| {
+            self.subs.iter().filter(|(_, sub)| is(sub)).count() as u64
+        };
+        let has_channel = self.broadcast.channel.is_some();
+        Census {
+            lagging: count(&|sub| !sub.window.is_in),
+            deaf: count(&|sub| has_channel && sub.health.reception != Reception::Proven),
+            blocked: u64::from(self.window.blocked_since_us.is_some()),
+            busy: u64::from(self.needs_watching()),
+        }
     }
 
     /// Adds a member; its cursor is at `sub.acked`.
@@ -297,17 +277,17 @@ impl Stream {
         sub.acked_flow = self.backlog.flow();
         self.members += 1;
         let key = self.subs.insert(sub);
-        self.hold(key, [true; 2]);
+        self.window.hold(&self.subs[key], [true; 2]);
         key
     }
 
     pub(super) fn remove(&mut self, key: usize) -> Subscriber {
-        self.release(key, [true; 2]);
+        self.window.release(&self.subs[key], [true; 2]);
         let sub = self.subs.remove(key);
-        self.watching.remove(&key);
+        self.membership.watching.remove(&key);
         self.members -= 1;
         if sub.is_broadcast() {
-            self.broadcast_subs -= 1;
+            self.broadcast.subs -= 1;
         }
         sub
     }
@@ -318,17 +298,17 @@ impl Stream {
         let sub = &mut self.subs[key];
         if !sub.is_broadcast() {
             sub.serve_by_broadcast(head);
-            self.broadcast_subs += 1;
-            self.hold(key, [false, true]);
+            self.broadcast.subs += 1;
+            self.window.hold(&self.subs[key], [false, true]);
         }
     }
 
     /// Serves a member by its session from now on.
     pub(super) fn serve_by_session(&mut self, key: usize) {
         if self.subs[key].is_broadcast() {
-            self.release(key, [false, true]);
+            self.window.release(&self.subs[key], [false, true]);
             self.subs[key].serve_by_session();
-            self.broadcast_subs -= 1;
+            self.broadcast.subs -= 1;
         }
     }
 
@@ -338,15 +318,15 @@ impl Stream {
         if self.fits(charge) || planted(Fault::WindowIgnored) {
             return true;
         }
-        self.measure();
+        self.window.measure(self.backlog.flow(), self.subs.iter().map(|(_, sub)| sub));
         self.fits(charge)
     }
 
     fn fits(&self, charge: usize) -> bool {
         let flow = self.backlog.flow();
         let (charge_out, bytes_out) =
-            (flow.charge - self.floor.charge, flow.bytes - self.floor.bytes);
-        let charge_fits = charge_out == 0 || charge_out + charge as u64 <= self.window_charge;
+            (flow.charge - self.window.floor.charge, flow.bytes - self.window.floor.bytes);
+        let charge_fits = charge_out == 0 || charge_out + charge as u64 <= self.window.charge;
         charge_fits && bytes_out < self.session_window()
     }
 
@@ -356,83 +336,9 @@ impl Stream {
         SESSION_WINDOW_BYTES.min(self.backlog.bytes_max() / 2) as u64
     }
 
-    /// Takes the floor and the window from the members that hold it.
-    fn measure(&mut self) {
-        let flow = self.backlog.flow();
-        let (mut floor, mut window) = (flow, u64::MAX);
-        for (_, sub) in &self.subs {
-            if !sub.window.is_in {
-                continue;
-            }
-            floor.bytes = floor.bytes.min(sub.acked_flow.bytes);
-            if sub.is_broadcast() {
-                floor.charge = floor.charge.min(sub.acked_flow.charge);
-                window = window.min(sub.window.charge);
-            }
-        }
-        self.floor = floor;
-        self.window_charge = window;
-        self.holders = [0; 2];
-        for (_, sub) in self.subs.iter().filter(|(_, sub)| sub.window.is_in) {
-            let holds = holds(sub.is_broadcast(), sub.acked_flow, floor);
-            self.holders[0] += usize::from(holds[0]);
-            self.holders[1] += usize::from(holds[1]);
-        }
-    }
-
-    /// Records that a member at this flow has gone on. Returns true if the window may be wider now.
-    /// (What else opens it is found at the next tick.)
-    pub(super) fn went_on(&mut self, by_broadcast: bool, from: Flow) -> bool {
-        let mut last = false;
-        for (held, holders) in
-            holds(by_broadcast, from, self.floor).into_iter().zip(&mut self.holders)
-        {
-            if held {
-                *holders = holders.saturating_sub(1);
-                last |= *holders == 0;
-            }
-        }
-        last
-    }
-
-    /// A member of the window counts from now on, by bytes and by charge: what was measured stays a
-    /// lower bound.
-    pub(super) fn hold(&mut self, key: usize, counts: [bool; 2]) {
-        let sub = &self.subs[key];
-        if !sub.window.is_in {
-            return;
-        }
-        let by_charge = counts[1] && sub.is_broadcast();
-        if counts[0] && sub.acked_flow.bytes < self.floor.bytes {
-            (self.floor.bytes, self.holders[0]) = (sub.acked_flow.bytes, 0);
-        }
-        if by_charge && sub.acked_flow.charge < self.floor.charge {
-            (self.floor.charge, self.holders[1]) = (sub.acked_flow.charge, 0);
-        }
-        if by_charge {
-            self.window_charge = self.window_charge.min(sub.window.charge);
-        }
-        let holds = holds(sub.is_broadcast(), sub.acked_flow, self.floor);
-        for at in [0, 1] {
-            self.holders[at] += usize::from(counts[at] && holds[at]);
-        }
-    }
-
-    /// Stops counting a member of the window. What was measured stays: it is measured again once it
-    /// keeps the window shut.
-    fn release(&mut self, key: usize, counts: [bool; 2]) {
-        let sub = &self.subs[key];
-        let holds = holds(sub.is_broadcast(), sub.acked_flow, self.floor);
-        for at in [0, 1] {
-            if sub.window.is_in && counts[at] && holds[at] {
-                self.holders[at] = self.holders[at].saturating_sub(1);
-            }
-        }
-    }
-
     /// Takes a member out of the window.
     pub(super) fn leave(&mut self, key: usize) {
-        self.release(key, [true, false]);
+        self.window.release(&self.subs[key], [true, false]);
         self.serve_by_session(key);
         self.subs[key].window.is_in = false;
     }
@@ -456,20 +362,20 @@ impl Stream {
         let charge = flow.charge - sub.acked_flow.charge;
         sub.window.is_in
             && (bytes >= self.session_window() * 3 / 4
-                || (sub.is_broadcast() && charge >= self.window_charge / 2))
+                || (sub.is_broadcast() && charge >= self.window.charge / 2))
     }
 
     /// Notifies a member of joins, leaves and topics from now on.
     pub(super) fn watch(&mut self, key: usize) {
-        if self.watching.insert(key) {
-            self.subs[key].membership = Some(self.membership_next);
+        if self.membership.watching.insert(key) {
+            self.subs[key].membership = Some(self.membership.next);
         }
     }
 
     /// Returns true if one more session of an account may be notified of joins and leaves: the
     /// accounts share that.
     pub(super) fn may_watch(&self, account: AccountId) -> bool {
-        let accounts = self.watching.iter().map(|key| (self.subs[*key].account, 1));
+        let accounts = self.membership.watching.iter().map(|key| (self.subs[*key].account, 1));
         let holding = Holding::of(account, accounts);
         let share = holding.share(MEMBERSHIP_TOLD_MEMBERS_MAX);
         holding.own < share.min(MEMBERSHIP_TOLD_PER_USER_MAX)
@@ -477,40 +383,28 @@ impl Stream {
 
     /// Members that want to know who joins and leaves.
     pub(super) fn watchers(&self) -> usize {
-        self.watching.len()
+        self.membership.watching.len()
     }
 
     /// Keeps a join, a leave or a new topic for those who want to know; they are woken at the end
     /// of the turn. `own`: the member that did it is not notified.
     pub(super) fn keep_membership(&mut self, event: Event, own: Option<usize>) {
-        if self.membership.len() >= MEMBERSHIP_KEPT_MAX {
-            self.membership.pop_front();
-        }
-        self.membership.push_back(event);
-        self.membership_next += 1;
-        self.has_membership_news = true;
+        self.membership.push(event);
         if let Some(sub) = own.and_then(|key| self.subs.get_mut(key))
             && let Some(told) = &mut sub.membership
-            && *told + 1 == self.membership_next
+            && *told + 1 == self.membership.next
         {
             // It knows of its own arrival.
-            *told = self.membership_next;
+            *told = self.membership.next;
         }
     }
 
     /// Members to be woken for joins and leaves since this was asked.
     pub(super) fn take_membership_news(&mut self) -> Vec<SessionId> {
-        if !std::mem::take(&mut self.has_membership_news) {
+        if !self.membership.take_has_news() {
             return Vec::new();
         }
-        self.watching.iter().map(|key| self.subs[*key].session).collect()
-    }
-
-    /// The membership event after `told`, and its number; older ones that are gone are passed over.
-    pub(super) fn membership_after(&self, told: u64) -> Option<(u64, &Event)> {
-        let oldest = self.membership_next - self.membership.len() as u64;
-        let at = told.max(oldest);
-        self.membership.get(usize::try_from(at - oldest).ok()?).map(|event| (at + 1, event))
+        self.membership.watching.iter().map(|key| self.subs[*key].session).collect()
     }
 }
 

@@ -7,12 +7,12 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{quota::share, stream::Stream};
+use super::{quota::share, stream::Stream, stream_parts::Census, watchlist::Watchlist};
 use crate::{
     chat::{
         frames::ANNOUNCEMENTS, member::SessionId, permutation::Permutation, stream_id::StreamTag,
     },
-    limits::STREAM_IDS_PER_USER_MAX,
+    limits::{STREAM_IDS_PER_USER_MAX, TICK_BUSY_MS, TICK_IDLE_MS, TICK_SHUT_MS},
 };
 
 /// Ids of one boot. The first number is that of the announcements.
@@ -36,6 +36,9 @@ pub(super) struct Streams {
     made: u64,
     /// Streams with something to publish.
     dirty: Vec<StreamTag>,
+    watched: Watchlist<StreamTag>,
+    /// Sums over all streams, as of their last looks.
+    census: Census,
     /// Bytes of all backlogs, at most.
     pub(super) backlog_bytes: usize,
     pub(super) fetches: Fetches,
@@ -83,6 +86,8 @@ impl Streams {
             ids_of: FxHashMap::default(),
             made: 1,
             dirty: Vec::new(),
+            watched: Watchlist::default(),
+            census: Census::default(),
             backlog_bytes: 0,
             fetches: Fetches::default(),
         }
@@ -116,6 +121,7 @@ impl Streams {
     pub(super) fn insert(&mut self, mut stream: Stream) {
         stream.made = self.made;
         self.made += 1;
+        self.watched.touch(stream.tag, &mut stream.look);
         let before = self.by_tag.insert(stream.tag, stream);
         debug_assert!(before.is_none(), "an id has one stream at a time");
     }
@@ -127,7 +133,10 @@ impl Streams {
 
     /// Removes a stream for good.
     pub(super) fn remove(&mut self, tag: StreamTag) {
-        self.by_tag.remove(&tag);
+        if let Some(stream) = self.by_tag.remove(&tag) {
+            self.watched.forget(tag, &stream.look);
+            self.census = self.census - stream.census;
+        }
     }
 
     pub(super) fn get(&self, tag: StreamTag) -> Option<&Stream> {
@@ -135,12 +144,46 @@ impl Streams {
     }
 
     pub(super) fn get_mut(&mut self, tag: StreamTag) -> Option<&mut Stream> {
-        self.by_tag.get_mut(&tag)
+        let stream = self.by_tag.get_mut(&tag)?;
+        self.watched.touch(tag, &mut stream.look);
+        Some(stream)
+    }
+
+    /// Returns the streams that a tick looks at; each is to be settled afterwards.
+    pub(super) fn watched(&self, now_us: u64) -> Vec<StreamTag> {
+        self.watched.to_look_at(now_us)
+    }
+
+    /// Ends the look at a stream.
+    pub(super) fn settle(&mut self, tag: StreamTag) {
+        let Some(stream) = self.by_tag.get_mut(&tag) else { return };
+        let census = stream.census();
+        self.census = self.census - std::mem::replace(&mut stream.census, census) + census;
+        let due_us = stream.next_look_us();
+        self.watched.settle(tag, &mut stream.look, due_us);
+    }
+
+    /// Returns the sums over all streams now.
+    pub(super) fn census(&self) -> Census {
+        let changed = self.watched.touched().filter_map(|tag| self.get(tag));
+        changed.fold(self.census, |sum, stream| sum - stream.census + stream.census())
+    }
+
+    /// Returns the time after which the next tick has something to do, milliseconds.
+    pub(super) fn tick_after_ms(&self) -> u64 {
+        let changed = || self.watched.touched().filter_map(|tag| self.get(tag));
+        if self.census.blocked > 0 || changed().any(|s| s.window.blocked_since_us.is_some()) {
+            return TICK_SHUT_MS;
+        }
+        match self.census.busy > 0 || changed().any(Stream::needs_watching) {
+            true => TICK_BUSY_MS,
+            false => TICK_IDLE_MS,
+        }
     }
 
     /// Has something published in a stream at the end of the turn.
     pub(super) fn mark_dirty(&mut self, tag: StreamTag) {
-        if let Some(stream) = self.by_tag.get_mut(&tag)
+        if let Some(stream) = self.get_mut(tag)
             && !std::mem::replace(&mut stream.dirty, true)
         {
             self.dirty.push(tag);
@@ -186,7 +229,7 @@ impl Index<StreamTag> for Streams {
 
 impl IndexMut<StreamTag> for Streams {
     fn index_mut(&mut self, tag: StreamTag) -> &mut Stream {
-        self.by_tag.get_mut(&tag).expect("the stream was looked up")
+        self.get_mut(tag).expect("the stream was looked up")
     }
 }
 

@@ -130,7 +130,7 @@ impl Hub {
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stored = self.is_stored(tag);
         let stream = &mut self.streams[tag];
-        if to_store && stream.uncommitted.is_empty() {
+        if to_store && stream.in_flight.uncommitted.is_empty() {
             self.commits.add_stream(tag);
         }
         let (mut added, mut text_from) = (Added::default(), 0);
@@ -304,7 +304,7 @@ impl Hub {
         let uid = draft.from.uid;
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stream = &mut self.streams[tag];
-        if to_store && stream.uncommitted.is_empty() {
+        if to_store && stream.in_flight.uncommitted.is_empty() {
             self.commits.add_stream(tag);
         }
         let mut added = Added::default();
@@ -341,11 +341,11 @@ impl Hub {
     /// Stops reading from a sender that has enough in flight.
     pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let full = self.streams[tag].in_flight_bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
+        let full = self.streams[tag].in_flight.bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
             && !planted(Fault::StreamBytesUnbounded);
         if full && session.waits.is_none() {
             session.waits = Some(Wait::Stream(tag));
-            self.streams[tag].waiting.push_back(id);
+            self.streams[tag].in_flight.waiting.push_back(id);
             self.out.push(Action::Pause(id));
         }
     }

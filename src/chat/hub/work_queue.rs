@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    config::Rules,
-    job_board::{Board, JobKey},
-};
+use super::{config::Rules, job::JobKey, job_board::Board};
 use crate::chat::member::SessionId;
 
 /// A request to make a job of a message that is not published yet.

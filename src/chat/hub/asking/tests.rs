@@ -404,7 +404,7 @@ fn outcome_waits_for_a_sender_that_comes_back_after_its_worker() {
     assert_eq!(room.offers(), [], "it is done");
     // Nothing is left of it once the sender ends.
     room.close(1, EndCause::Quit);
-    assert_eq!(room.hub.asking.board.outcomes((room.tag, seq)).count(), 0);
+    assert_eq!(room.hub.asking.board.outcomes.of((room.tag, seq)).count(), 0);
 }
 
 #[test]
@@ -474,13 +474,13 @@ fn newest_outcomes_of_each_user_are_kept() {
         let by = Member { uid, ..Member::nobody() };
         let outcome = Outcome { instance, by, failed: false, silent: true };
         let queue = Queue::Named(Label::new("q").unwrap());
-        board.put_outcome((StreamTag(1), seq), queue, outcome);
+        board.outcomes.put((StreamTag(1), seq), queue, outcome);
     };
     put(&mut board, 2, 1);
     for seq in 2..OUTCOMES_MAX as u64 + 10 {
         put(&mut board, 1, seq);
     }
-    let has = |board: &Board, seq| board.outcomes((StreamTag(1), seq)).count() == 1;
+    let has = |board: &Board, seq| board.outcomes.of((StreamTag(1), seq)).count() == 1;
     // One user can't push out what another one reported.
     assert!(has(&board, 1) && !has(&board, 2) && has(&board, OUTCOMES_MAX as u64 + 9));
     put(&mut board, 1, 20);
