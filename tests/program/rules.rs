@@ -94,7 +94,7 @@ fn a_private_room_is_nowhere_to_be_seen_by_strangers() {
         (&removed["reason"], &removed["by"]),
         (&"kicked".into(), &user_name(OTHER_UID).into())
     );
-    assert_eq!(invited.code(), 4, "nothing is left to listen to");
+    assert_eq!(invited.code(), 4, "no room is left");
     absent(&["history", "den"]);
     stranger(&["search", "needle"]).exits(1);
     owner(&["send", "den", "among us"]).ok();
@@ -321,7 +321,7 @@ fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
     world.run(&["history", "den"]).ok();
     world.run(&["room", "kick", "den", &at(0)]).ok();
     let told = owner(&["history", "den"]).ok().out;
-    assert!(told.contains("root: -- let himself into this room"), "{told}");
+    assert!(told.contains("root: -- invited themself to this room"), "{told}");
     // What a leader of the room does is no act of the server's office.
     owner(&["room", "invite", "den", &at(THIRD_UID)]).ok();
     assert_eq!(owner(&["history", "den"]).ok().out, told);

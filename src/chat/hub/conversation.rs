@@ -81,7 +81,7 @@ impl Hub {
         if begun < CONVERSATIONS_PER_USER_MAX {
             return Ok(());
         }
-        let text = format!("this user has begun {begun} conversations, which is the limit");
+        let text = format!("this user began {begun} conversations, which is the limit");
         refuse(RefusalCode::Failed, text)
     }
 

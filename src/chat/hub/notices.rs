@@ -81,7 +81,7 @@ impl Hub {
         let on_their_way = self.announcements.begun().filter(|a| a.state.from.uid == uid).count();
         if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
         {
-            let text = "this user says more at a time than one user may; try again in a second";
+            let text = "rate limit reached; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
         // The recipients are found again for each announcement.
@@ -116,7 +116,7 @@ impl Hub {
         let later = announce.at_us.filter(|at| *at > now.wall_us);
         let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
         if later.is_some_and(|at| at > latest) {
-            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
+            return refuse(RefusalCode::Input, "an announcement can wait a year at most");
         }
         if later.is_some() || announce.retain {
             self.may_keep_notice(now, uid, state.text.len())?;
@@ -169,8 +169,8 @@ impl Hub {
         let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
         if own >= NOTICES_PER_USER_MAX || held.own + bytes > most {
             let text = format!(
-                "this user has {} with {} bytes, and they may be {NOTICES_PER_USER_MAX} with {most} bytes; \
-                 `moot notices cancel` ends one",
+                "this user has {} with {} bytes (limit {NOTICES_PER_USER_MAX}, with {most} bytes); \
+                 cancel one with `moot notices cancel ID`",
                 counted(own as u64, "retained or scheduled announcement"),
                 held.own
             );
@@ -305,17 +305,14 @@ impl Hub {
     pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
         let state = match self.visible_notice(id, of)? {
             Ok(posted) => &posted.state,
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not published yet")),
         };
         let uid = self.sessions[&id].peer.uid;
         if state.from.uid != uid {
             self.may_read_notice(uid, state)?;
         }
         if state.forgotten {
-            return refuse(
-                RefusalCode::Absent,
-                format!("the receipt of {of} is not kept any more"),
-            );
+            return refuse(RefusalCode::Absent, format!("the receipt of {of} is no longer stored"));
         }
         let number = state.number.unwrap_or(0);
         // By their places among the addressees, which do not change.
@@ -365,7 +362,7 @@ impl Hub {
         };
         match found.filter(state) {
             Some(found) => Ok(found),
-            None => refuse(RefusalCode::Absent, format!("there is no announcement {of}")),
+            None => refuse(RefusalCode::Absent, format!("unknown announcement {of}")),
         }
     }
 
@@ -386,7 +383,7 @@ impl Hub {
         match self.room_of(state) {
             None => Ok(()),
             Some(Some(tag)) => self.may_read(uid, tag),
-            Some(None) => refuse(RefusalCode::Absent, "the room it was for is gone"),
+            Some(None) => refuse(RefusalCode::Absent, "the room of the announcement was deleted"),
         }
     }
 
@@ -462,14 +459,14 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         let number = match self.visible_notice(id, of)? {
             Ok(posted) if posted.state.cancelled_by.is_some() => {
-                return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
+                return refuse(RefusalCode::Failed, format!("{of} was canceled"));
             }
             Ok(posted) if !posted.may_ack(uid) => {
-                let text = "too many names of this user have acknowledged it";
+                let text = "too many labels of this user have acknowledged the announcement";
                 return refuse(RefusalCode::Failed, text);
             }
             Ok(posted) => posted.state.number.unwrap_or(0),
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not published yet")),
         };
         let member = Arc::clone(&self.sessions[&id].member);
         let (uid, label) = (member.uid, member.label.clone());
@@ -501,7 +498,7 @@ impl Hub {
         };
         if maker != uid && !self.is_operator(uid) {
             let text = format!(
-                "only {}, who announced {shown}, or an operator of the server may cancel it",
+                "only the sender of {shown} ({}) or an operator of the server may cancel it",
                 self.called(maker)
             );
             return refuse(RefusalCode::Denied, text);
@@ -517,7 +514,7 @@ impl Hub {
         let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
         match posted.state.standing(now.wall_us) {
             NoticeStanding::Cancelled => {
-                return refuse(RefusalCode::Failed, format!("{shown} was cancelled before"));
+                return refuse(RefusalCode::Failed, format!("{shown} is already canceled"));
             }
             NoticeStanding::Expired => {
                 return refuse(RefusalCode::Failed, format!("{shown} has expired"));
@@ -644,7 +641,7 @@ impl Hub {
                     }
                     Some(_) | None => {
                         let text = format!(
-                            "!+{schedule} of {} was not announced: {room} is closed to him",
+                            "!+{schedule} of {} was not published: they may not send to {room}",
                             state.from
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));

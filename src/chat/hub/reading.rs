@@ -112,7 +112,7 @@ impl Hub {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
                 self.directory.conversations.get(own, other).map_or_else(
                     || {
-                        let text = format!("there was no conversation with {user} yet");
+                        let text = format!("no conversation with {user} exists yet");
                         refuse(RefusalCode::Absent, text)
                     },
                     Ok,
@@ -224,7 +224,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, "no search");
         };
         if text.len() > SEARCH_BYTES_MAX || text.trim().is_empty() {
-            let text = format!("a text to search for has 1 to {SEARCH_BYTES_MAX} bytes");
+            let text = format!("a search takes a text of 1 to {SEARCH_BYTES_MAX} bytes");
             return refuse(RefusalCode::Input, text);
         }
         if !self.rules.store {
@@ -245,7 +245,7 @@ impl Hub {
         let order = Permutation::new(self.rules.secret);
         let before = if *before == 0 { 0 } else { order.reveal(*before) };
         if before > SEARCH_ROWS_MAX {
-            let text = "these results are of an earlier run of the server; search again";
+            let text = "the server restarted since the search began; search again";
             return refuse(RefusalCode::Failed, text);
         }
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
@@ -478,7 +478,7 @@ impl Hub {
         if uid != *creator_uid && !self.is_operator(uid) {
             let by = self.called(*creator_uid);
             let text =
-                format!("only {by}, who made {room}, or an operator of the server may delete it");
+                format!("only its creator ({by}) or an operator of the server may delete {room}");
             return refuse(RefusalCode::Denied, text);
         }
         self.told(self.stream(tag).members as usize);

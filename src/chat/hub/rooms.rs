@@ -120,10 +120,10 @@ impl Hub {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
         let whom =
-            if uid == from.uid { "himself".to_owned() } else { format!("@{}", self.called(uid)) };
+            if uid == from.uid { "themself".to_owned() } else { format!("@{}", self.called(uid)) };
         let draft = EntryDraft::new(
             from,
-            format!("-- let {whom} into this room, as an operator of the server").as_str().into(),
+            format!("-- invited {whom} to this room, as an operator of the server").as_str().into(),
         );
         self.number(now, tag, account, draft);
     }
@@ -153,7 +153,7 @@ impl Hub {
     /// Checks that a user may be in a room and read it.
     pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, creator, rules)) = self.room_rules(tag) else {
-            return refuse(RefusalCode::Absent, "there is no such room any more");
+            return refuse(RefusalCode::Absent, "the room was deleted");
         };
         if !self.exists_for(uid, tag) {
             return no_room(name);
@@ -164,14 +164,14 @@ impl Hub {
         }
         if rules.has(uid, Role::Banned) && !self.is_operator(uid) {
             let text =
-                format!("you are banned from {name}; {} could let you in", self.leaders(tag));
+                format!("you are banned from {name}; {} can lift the ban", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         if rules.private {
             // Operators know of it and may rule it. Who wants to read it has to be seen doing so.
             let text = format!(
-                "{name} is private; an operator who wants to read it invites himself, which its \
-                 members are told (`moot room invite {name} @…`)"
+                "{name} is private; an operator can read it after inviting themself, which its \
+                 members see (`moot room invite {name} @…`)"
             );
             return refuse(RefusalCode::Denied, text);
         }
@@ -185,13 +185,13 @@ impl Hub {
             return Ok(());
         }
         let who = Policy::words(&self.rules.policy.join);
-        refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"))
+        refuse(RefusalCode::Denied, format!("only {who} may join rooms on this server"))
     }
 
     /// Checks that a user may send to a room.
     pub(super) fn may_speak(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, _, rules)) = self.room_rules(tag) else {
-            return refuse(RefusalCode::Absent, "there is no such room any more");
+            return refuse(RefusalCode::Absent, "the room was deleted");
         };
         if !self.exists_for(uid, tag) {
             return no_room(name);
@@ -203,12 +203,11 @@ impl Hub {
         }
         let above = self.room_rules(tag).is_some_and(|(_, creator, _)| creator == uid);
         if rules.has(uid, Role::Muted) && !above && !self.is_operator(uid) {
-            let text = format!("you are muted in {name}; {} could end that", self.leaders(tag));
+            let text = format!("you are muted in {name}; {} can unmute you", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         if rules.read_only && !leads {
-            let text =
-                format!("{name} is read-only; only {} may say something there", self.leaders(tag));
+            let text = format!("{name} is read-only; only {} may send messages", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         Ok(())
@@ -238,7 +237,7 @@ impl Hub {
             .take(LEADERS_NAMED)
             .map(|uid| self.called(uid).to_string())
             .collect();
-        let mut text = format!("{}, who made {name},", self.called(creator));
+        let mut text = format!("the creator of {name} ({}),", self.called(creator));
         if !operators.is_empty() {
             text += &format!(" its operators ({}),", operators.join(", "));
         }
@@ -267,14 +266,14 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         if self.room_named(uid, room).is_some() {
-            return refuse(RefusalCode::Failed, format!("the room {room} is there already"));
+            return refuse(RefusalCode::Failed, format!("room {room} already exists"));
         }
         match self.new_room(id, room, new)? {
             Some(_) => Ok(Reply::Done),
             // Without saying why.
             None => refuse(
                 RefusalCode::Failed,
-                format!("a room can't be called {room} here, or not yet; try again later"),
+                format!("the name {room} is not available; try again later, or use another one"),
             ),
         }
     }
@@ -332,13 +331,12 @@ impl Hub {
         let rights = self.rights_of(uid);
         if !rights.create_rooms && !rights.operator {
             let who = Policy::words(&self.rules.policy.create_rooms);
-            let text = format!("there is no room {room}, and only {who} may make rooms here");
+            let text = format!("room {room} does not exist, and only {who} may create rooms");
             return refuse(RefusalCode::Denied, text);
         }
         let all = self.directory.rooms().len();
         if all >= self.rules.rooms_max {
-            let text =
-                format!("the server has {}, which is the limit", counted(all as u64, "room"));
+            let text = format!("the server has {} (limits.rooms)", counted(all as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         self.may_make_rooms(uid)
@@ -370,7 +368,7 @@ impl Hub {
         let own = holding.own;
         if own >= self.rules.rooms_per_user_max.min(holding.share(self.rules.rooms_max)) {
             let text =
-                format!("this user made {}, which is the limit", counted(own as u64, "room"));
+                format!("this user created {}, which is the limit", counted(own as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         Ok(())
@@ -401,8 +399,7 @@ impl Hub {
         new: String,
     ) -> Result<Reply, Refusal> {
         if new.len() > TOPIC_BYTES_MAX {
-            let text =
-                format!("a topic has at most {TOPIC_BYTES_MAX} bytes; this has {}", new.len());
+            let text = format!("the topic has {} bytes (limit {TOPIC_BYTES_MAX})", new.len());
             return refuse(RefusalCode::Input, text);
         }
         let uid = self.sessions[&id].peer.uid;
@@ -499,14 +496,14 @@ impl Hub {
         let own = self.sessions[&id].peer.uid;
         let tag = self.known_room(own, room)?;
         let (what, done) = match (role, on) {
-            (Role::Operator, true) => ("make operators of it", "op"),
-            (Role::Operator, false) => ("take operators from it", "deop"),
-            (Role::Invited, true) => ("invite to it", "invite"),
-            (Role::Invited, false) => ("take invitations back", "uninvite"),
-            (Role::Banned, true) => ("ban from it", "ban"),
-            (Role::Banned, false) => ("end a ban", "unban"),
-            (Role::Muted, true) => ("mute somebody in it", "mute"),
-            (Role::Muted, false) => ("let somebody speak again", "unmute"),
+            (Role::Operator, true) => ("grant its operator role", "op"),
+            (Role::Operator, false) => ("revoke its operator role", "deop"),
+            (Role::Invited, true) => ("invite users to it", "invite"),
+            (Role::Invited, false) => ("revoke its invitations", "uninvite"),
+            (Role::Banned, true) => ("ban users from it", "ban"),
+            (Role::Banned, false) => ("lift its bans", "unban"),
+            (Role::Muted, true) => ("mute users in it", "mute"),
+            (Role::Muted, false) => ("unmute users in it", "unmute"),
         };
         self.must_lead(own, tag, what)?;
         let by_office = !self.leads_by_its_rules(own, tag);
@@ -517,7 +514,7 @@ impl Hub {
         // The invited user is notified each time, and may read nothing for long.
         let account = self.sessions[&id].account;
         if lets_in && !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
-            let text = format!("too many invitations of {user}; try again in some seconds");
+            let text = format!("too many invitations of {user}; try again in a few seconds");
             return refuse(RefusalCode::Failed, text);
         }
         let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
@@ -525,18 +522,18 @@ impl Hub {
         };
         let name = name.clone();
         if role == Role::Invited && on && rules.has(uid, Role::Banned) {
-            let text = format!("{user} is banned from {name}; end that first (room unban)");
+            let text = format!("{user} is banned from {name}; lift the ban first (room unban)");
             return refuse(RefusalCode::Failed, text);
         }
         let kept = role != Role::Invited || rules.private || !on;
         let changed = if kept { rules.set(uid, role, on) } else { Some(true) };
         let Some(changed) = changed else {
-            let text = format!("{name} has {ROOM_ROLES_MAX} rules about users, which is the limit");
+            let text = format!("{name} has {ROOM_ROLES_MAX} roles of users, which is the limit");
             return refuse(RefusalCode::Failed, text);
         };
         if !changed && !on {
             let text = match role {
-                Role::Operator => format!("{user} is no operator of {name}"),
+                Role::Operator => format!("{user} is not an operator of {name}"),
                 Role::Invited => format!("{user} is not invited to {name}"),
                 Role::Banned => format!("{user} is not banned from {name}"),
                 Role::Muted => format!("{user} is not muted in {name}"),
@@ -594,11 +591,11 @@ impl Hub {
             return Ok(());
         };
         if uid == own && role != Role::Operator {
-            let text = format!("you can't do that to yourself; `moot room leave {name}` leaves it");
+            let text = format!("you can't moderate yourself; leave with `moot room leave {name}`");
             return refuse(RefusalCode::Failed, text);
         }
         if uid == creator {
-            let text = format!("{} made {name} and leads it always", self.called(uid));
+            let text = format!("{} created {name} and always moderates it", self.called(uid));
             return refuse(RefusalCode::Denied, text);
         }
         // An operator who entered a private room uninvited can be removed from it.
@@ -620,7 +617,7 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let own = self.sessions[&id].peer.uid;
         let tag = self.known_room(own, room)?;
-        self.must_lead(own, tag, "remove somebody from it")?;
+        self.must_lead(own, tag, "remove users from it")?;
         let uid = self.uid_of(user)?;
         if uid != own {
             self.may_be_ruled(own, uid, tag, Role::Invited, false)?;

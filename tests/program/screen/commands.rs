@@ -202,7 +202,7 @@ fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
     let mut term = join(&world, &["dev"], USUAL);
     let line = "/msg @nobody-of-that-name hello";
     term.say(line);
-    term.wait_above("there is no user nobody-of-that-name");
+    term.wait_above("user nobody-of-that-name does not exist");
     // Whole, and where one came from: `hello` alone would be said to everybody there.
     term.wait_input(line);
     wait_in(&term, "dev");
@@ -242,7 +242,7 @@ fn what_one_may_not_do_comes_back_into_the_input() {
     for command in ["/op", "/kick"] {
         let line = format!("{command} @{}", user_name(THIRD_UID));
         term.say(&line);
-        term.wait_above(&format!("only {}", me()));
+        term.wait_above(&format!("only the creator of dev ({})", me()));
         term.wait_input(&line);
         term.keys(&ctrl('u'));
         term.wait_input("");
