@@ -35,7 +35,7 @@ pub struct Copied {
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// There is no history at that path.
-    #[error("there is no history at {}", .0.display())]
+    #[error("no history at {}", .0.display())]
     Absent(PathBuf),
     /// A history can't be read or written.
     #[error(transparent)]
@@ -117,7 +117,7 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
         return Err(CopyError::Absent(from.to_owned()));
     }
     let unwritable = |source| CopyError::Io { path: to.to_owned(), source };
-    let not_text = || io::Error::other("the path is not valid UTF-8; choose another one");
+    let not_text = || io::Error::other("the path is not valid UTF-8; use another one");
     let path = to.to_str().ok_or_else(|| unwritable(not_text()))?;
     os::make_private(to).and_then(|file| file.set_len(0)).map_err(unwritable)?;
     // Also the copy of a history of an earlier version.

@@ -23,8 +23,8 @@ impl Damage {
     pub(super) fn record(&self, e: &rusqlite::Error) {
         self.0.get_or_init(|| {
             format!(
-                "the history is damaged ({e}): some messages can't be read, or removed; \
-                 stop the server and put a copy of the history back"
+                "the history is damaged ({e}): some messages can't be read or removed; \
+                 stop the server and restore a backup (`moot restore FILE`)"
             )
         });
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 pub enum HistoryError {
     /// The file is no history, or its pages do not fit each other.
     #[error(
-        "the history {} is damaged ({why}); move it away, or put a copy of it back. \
-         `moot serve --history off` serves without it",
+        "the history {} is damaged ({why}); move it away, restore a backup (`moot restore FILE`), \
+         or serve without it (`moot serve --history off`)",
         .path.display()
     )]
     Damaged {
@@ -19,7 +19,7 @@ pub enum HistoryError {
     },
     /// Written by a newer moot.
     #[error(
-        "the history {} has schema version {found}, and this moot knows versions up to {known}; \
+        "the history {} has schema version {found}, and this moot supports versions up to {known}; \
          use the newer moot that wrote it",
         .path.display()
     )]
@@ -32,7 +32,7 @@ pub enum HistoryError {
         known: i64,
     },
     /// A question took too long.
-    #[error("that takes too long to find out; ask for less (one room, a time, longer words)")]
+    #[error("the search takes too long; search in one room or period, or for longer words")]
     Slow,
     /// From SQLite or the system.
     #[error("the history {}: {source}", .path.display())]
@@ -73,7 +73,7 @@ pub(super) fn words(e: &rusqlite::Error) -> String {
     match e.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the history can't be written: disk full".to_owned(),
         Some(ErrorCode::SystemIoFailure) => format!("the history can't be written: {e}"),
-        Some(ErrorCode::ReadOnly) => "the history can't be written: read-only".to_owned(),
+        Some(ErrorCode::ReadOnly) => "the history can't be written: read-only file".to_owned(),
         _ => format!("the history can't be written: {e}"),
     }
 }

@@ -55,8 +55,8 @@ impl InPlace {
             return None;
         }
         Some(format!(
-            "{} was removed or replaced while the server runs: messages are refused; put it back, or end the \
-             server (`moot stop`) and start it again",
+            "{} was removed or replaced while the server runs: messages are refused; put it back, \
+             or restart the server (`moot stop`)",
             path.display()
         ))
     }

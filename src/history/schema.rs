@@ -183,11 +183,11 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Histo
         .query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))
         .map_err(failed)?;
     if id != APPLICATION_ID && (tables > 0 || found > 0) {
-        let why = "it is a database of another program".to_owned();
+        let why = "a database of another program".to_owned();
         return Err(HistoryError::Damaged { path: path.to_owned(), why });
     }
     if found < 0 {
-        let why = format!("its schema version is {found}");
+        let why = format!("schema version {found}");
         return Err(HistoryError::Damaged { path: path.to_owned(), why });
     }
     if found > VERSION {

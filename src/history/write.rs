@@ -325,8 +325,7 @@ const CHECKPOINT_ROWS: u64 = 4_096;
 const SHRUNK_ROWS: u64 = 256;
 
 /// The answer to each transaction after the writer's thread panicked.
-const THREAD_ENDED: &str =
-    "the history can't be written: its thread ended because of a fault; restart the server";
+const THREAD_ENDED: &str = "the history can't be written: its thread failed; restart the server";
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {

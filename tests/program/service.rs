@@ -131,13 +131,13 @@ fn whatever_else_is_handed_over_is_refused_by_name_and_left_alone() {
     const CLOSED: &str = r#"LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 0</dev/null"#;
     type Make<'a> = &'a dyn Fn(&World) -> OwnedFd;
     let cases: [(&str, Make<'_>, &str); 8] = [
-        (HAND_OVER, &file, "it is no socket"),
-        (HAND_OVER, &datagram, "no stream socket"),
+        (HAND_OVER, &file, "not a socket"),
+        (HAND_OVER, &datagram, "not a stream socket"),
         (HAND_OVER, &elsewhere, "ListenStream="),
-        (HAND_OVER, &connected, "it does not listen"),
-        (HAND_OVER, &inet, "no Unix socket"),
-        (HAND_OVER, &gone, "has gone"),
-        (TWO, &good, "2 were handed over"),
+        (HAND_OVER, &connected, "not a listening socket"),
+        (HAND_OVER, &inet, "not a Unix socket"),
+        (HAND_OVER, &gone, "was removed"),
+        (TWO, &good, "2 sockets were passed"),
         (CLOSED, &file, "not open"),
     ];
     for (script, make, words) in cases {

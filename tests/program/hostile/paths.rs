@@ -499,7 +499,7 @@ fn sessions_without_room_in_the_table_are_told() {
         $moot who --count; $moot status > /dev/null; echo status $?
         kill $server; wait $server";
     let Some(done) = with_mounts(&world, script) else { return };
-    assert!(done.out.contains("sessions that are not shown: "), "{}\n{}", done.out, done.err);
+    assert!(done.out.contains(" not shown: the file system of "), "{}\n{}", done.out, done.err);
     assert!(
         done.out.contains("degraded: the presence table is full"),
         "{}\n{}",

@@ -171,11 +171,11 @@ fn noise_of_clients_in_the_log_is_cut_counted_and_bounded() {
         drop(silent);
     }
     for uid in users {
-        let left_out = format!("more of user {}", user_name(uid));
+        let left_out = format!("more from user {}", user_name(uid));
         eventually("lines that were left out", || {
             // Connections are few enough for a line each, were they not bounded.
             server.errors().contains(&left_out)
-                || server.errors().contains(&format!("more of user #{uid}"))
+                || server.errors().contains(&format!("more from user #{uid}"))
         });
     }
     let seconds = begun.elapsed().as_secs() as usize + 2;
