@@ -24,7 +24,7 @@ fn people_answer_as_well_and_time_is_out_without_them() {
     let world = World::new();
     let _server = world.serve();
     let done = world.run(&["ask", "dev", "anybody?", "--timeout", "200ms"]).exits(124);
-    assert!(done.err.contains("nobody answers in dev"), "{}", done.err);
+    assert!(done.err.contains("no worker in dev"), "{}", done.err);
     let mut listener = world.listen(&["dev", "--last", "0"]);
     let mut asker = ask(&world, &["dev", "who is there?", "--replies", "2"]);
     let id = listener.next_of("message")["id"].as_str().unwrap().to_owned();

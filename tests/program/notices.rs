@@ -358,7 +358,7 @@ fn people_are_told_what_is_asked_of_them() {
     let asked = bob.line("the announcement");
     assert!(asked.contains("seen?"), "{asked}");
     let asked = bob.line("its second line");
-    assert!(asked.ends_with("(to be acknowledged: moot notices ack 1)"), "{asked}");
+    assert!(asked.ends_with("(acknowledge: moot notices ack 1)"), "{asked}");
     bob.say("/ack");
     eventually("acknowledged", || {
         world.run(&["notices", "show", "1", "--json"]).ok().objects()[0]["acked"] == 1
