@@ -848,7 +848,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_is_open_while_it_is_retained_or_to_be_acknowledged() {
+    fn retained_or_unacknowledged_announcement_is_open() {
         for (retained, ack, cancels, open) in [
             (false, false, false, false),
             (true, false, false, true),

@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn delivery_leaves_the_mark_where_it_is_and_reading_moves_it_up_only() {
+    fn read_mark_moves_up_by_reading_only() {
         let (mut hub, room) = (hub(), RoomName::new("dev").unwrap());
         let join = Request::Join {
             follow: Follow::Room(room.clone()),
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_deleted_when_nothing_is_under_way_in_it_and_that_is_told_when_it_is_kept() {
+    fn room_is_deleted_when_idle_and_answered_when_stored() {
         let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
         say(&mut hub, 1, &room, "one");
         hub.end_turn(NOW);
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_kept_is_told_and_tried_again() {
+    fn failed_commit_is_reported_and_tried_again() {
         let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
         let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
@@ -708,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_deleted_stored_room_are_not_given_again_by_whatever_way() {
+    fn numbers_of_a_deleted_stored_room_are_not_reused() {
         let room = RoomName::new("dev").unwrap();
         let mut restored = crate::chat::store::Restored::default();
         restored.rooms.push(crate::chat::store::RestoredRoom {

@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn user_who_spends_a_turn_on_reports_competes_with_those_who_speak() {
+    fn user_who_spends_a_turn_on_reports_competes_with_senders() {
         let mut scene = Scene::new(false);
         for (spends, alone) in [(TURN_BYTES_MAX, false), (TURN_BYTES_MAX - 1, true)] {
             scene.pass(2_000);
