@@ -183,7 +183,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_not_utf_8_is_named() {
+    fn argument_that_is_not_utf_8_is_named() {
         use std::os::unix::ffi::OsStringExt;
         let bad = || OsString::from_vec(b"h\xffi".to_vec());
         let args = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused() {
+    fn wrong_arguments_are_refused() {
         for bad in [
             "moot send .dev hi",
             "moot send dev hi --require x",

@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_fake_a_line_or_command_the_terminal() {
+    fn texts_can_not_fake_lines_or_command_the_terminal() {
         let line = event(&Event::Message(said("hi\n[09:00] bob: \u{1b}[2Jgone")), &PLAIN);
         let lines: Vec<_> = line.lines().collect();
         assert!(lines[0].ends_with("ann: hi"));
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_something_is_told_from_who_says_something() {
+    fn action_differs_from_message() {
         let shown = |message: Message, style| event(&Event::Message(message), style);
         assert!(shown(said("/me waves"), &PLAIN).ends_with("] * ann waves"));
         let named = Style { rooms: true, ..PLAIN };

@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn wrong_setting_is_named() {
         assert!(parse("[server]\ncolour = 1").unwrap_err().contains("colour"));
         assert!(parse("[limits]\nsessions = 0").unwrap_err().contains("limits.sessions = 0"));
         assert!(parse("[limits]\nsessions = \"x\"").is_err());

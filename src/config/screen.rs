@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_file_key_and_value() {
+    fn wrong_setting_is_named_with_file_key_and_value() {
         let said = |text: &str, words: &[&str]| {
             let error = parse(text).unwrap_err();
             for word in ["screen.toml"].iter().chain(words) {

@@ -82,7 +82,7 @@ mod tests {
     const TIME: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_good_one_a_damaged_one_and_none_are_told_apart_and_nothing_is_left_behind() {
+    fn good_damaged_and_missing_history_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         // A question mark is no letter of a name everywhere.
         let name = if std::path::MAIN_SEPARATOR == '/' { "h?%.db" } else { "h%.db" };

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn history_of_an_earlier_version_is_rewritten_unless_it_is_large() {
+    fn history_of_an_earlier_version_is_rewritten_unless_large() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("h.db");
         drop(full(dir.path()));

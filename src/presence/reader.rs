@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_puts_anybody_reads() {
+    fn every_process_reads_the_rows_of_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let lock = lock(&places);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_without_room_are_counted_and_shown_once_there_is_room() {
+    fn sessions_without_a_slot_are_counted_and_shown_later() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let _lock = lock(&places);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_cut_or_overwritten_is_told_and_never_crashes() {
+    fn cut_or_overwritten_table_is_reported_without_a_crash() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let _lock = lock(&places);

@@ -65,7 +65,7 @@ fn used() -> World {
 }
 
 #[test]
-fn where_nothing_is_wrong_it_says_so_and_starts_nobody() {
+fn healthy_system_has_no_findings_and_starts_no_server() {
     let world = World::new();
     let told = doctor(&world);
     told.has("server", "ok", "none runs");
@@ -84,7 +84,7 @@ fn where_nothing_is_wrong_it_says_so_and_starts_nobody() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_removed_and_the_history_stays() {
+fn files_of_a_killed_server_are_removed_but_not_the_history() {
     let world = World::new();
     let mut server = world.serve();
     world.run(&["send", "dev", "kept"]).ok();
@@ -243,7 +243,7 @@ mod posix {
     }
 
     #[test]
-    fn what_is_open_to_others_is_closed() {
+    fn open_permissions_are_tightened() {
         let world = World::new();
         let mut server = world.serve();
         world.run(&["send", "dev", "private"]).ok();
@@ -268,7 +268,7 @@ mod posix {
     }
 
     #[test]
-    fn a_directory_that_others_could_replace_is_told_and_not_touched() {
+    fn replaceable_directory_is_reported_and_not_changed() {
         let world = used();
         let above = world.dir.parent().unwrap().to_owned();
         set_mode(&above, 0o777);
@@ -314,7 +314,7 @@ mod posix {
     }
 
     #[test]
-    fn what_was_on_its_way_into_its_place_is_removed() {
+    fn temporary_files_of_killed_servers_are_removed() {
         let world = used();
         drop(UnixListener::bind(world.dir.join("qwerty")).unwrap());
         // Not of a server: another kind, another length, another size.
@@ -332,7 +332,7 @@ mod posix {
     }
 
     #[test]
-    fn a_socket_that_a_service_manager_holds_is_not_stale_and_not_touched() {
+    fn socket_of_a_service_manager_is_not_stale() {
         let world = used();
         let path = world.dir.join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -373,7 +373,7 @@ mod posix {
     }
 
     #[test]
-    fn what_needs_root_to_be_made_wrong_is_told() {
+    fn faults_that_only_root_can_make_are_found() {
         if !is_root() {
             skipped("needs root");
             return;

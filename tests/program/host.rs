@@ -48,7 +48,7 @@ pub fn alone(unshare: &[&str], script: &str) -> Option<Done> {
 }
 
 #[test]
-fn commands_stay_away_from_the_own_server_when_the_host_server_ended() {
+fn commands_use_no_user_server_when_the_system_server_ended() {
     on_a_host(
         r#"
         exits 0 $bob $moot send a private; exits 0 $bob $moot stop

@@ -297,7 +297,7 @@ fn the_policy_says_who_may_and_refusals_say_who_could() {
 }
 
 #[test]
-fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
+fn operator_in_a_private_room_is_seen_by_members_later_too() {
     if !is_root() {
         return;
     }
@@ -335,7 +335,7 @@ fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
 }
 
 #[test]
-fn who_may_not_read_a_room_has_the_receipt_of_what_he_announced_there() {
+fn sender_without_read_right_has_the_receipt() {
     if !is_root() {
         return;
     }
@@ -351,7 +351,7 @@ fn who_may_not_read_a_room_has_the_receipt_of_what_he_announced_there() {
 }
 
 #[test]
-fn nobody_makes_a_server_keep_without_end_what_others_do_not_take() {
+fn repeated_events_for_a_stopped_member_are_bounded() {
     if !is_root() {
         return;
     }

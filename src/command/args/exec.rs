@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_with_its_arguments_may_be_written_in_every_usual_way() {
+    fn program_with_arguments_is_read_in_all_usual_forms() {
         for (line, words) in [
             (&["listen", "dev", "--exec", "cat"][..], &["cat"][..]),
             (&["listen", "--exec", "cat", "dev"], &["cat"]),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_run_is_told_at_once() {
+    fn program_that_can_not_run_is_refused_at_once() {
         let exec = |words: &[&str]| {
             let args = ["moot", "listen", "dev", "--exec"].iter().chain(words);
             let args = gather(&Cli::command(), args.map(OsString::from).collect());

@@ -746,7 +746,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_test_can_make_is_told_as_well() {
+    fn faults_that_no_test_can_make_are_found() {
         let nfs = Facts { network_file_system: Some("/s is on NFS".to_owned()), ..healthy() };
         only(&nfs, "network-file-system", State::Problem, "XDG_STATE_HOME");
         let buffer = Facts { receive_buffer_bytes_max: Some(65_536), ..healthy() };

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_of_a_command_that_is_not_and_no_command_is_hidden_by_a_word() {
+    fn suggestions_are_commands_and_hide_no_command() {
         let known =
             |words: &str| EXAMPLES.iter().any(|(name, _)| *name == words) && !words.is_empty();
         for (typed, meant) in MEANT {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_goes_on_under_itself_by_display_width() {
+    fn long_text_wraps_by_display_width() {
         assert_eq!(wrapped("점심 먹으러 갑시다", 11), ["점심 먹으러", "갑시다"]);
         assert_eq!(wrapped("", 5), [""]);
         let lines = rows(&[("who", "x ".repeat(60))], str::to_owned);

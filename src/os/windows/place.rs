@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_directory_is_this_users_and_others_do_not_write_to_it() {
+    fn prepared_directory_is_owned_and_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let places = Places::all_in(dir.path().join("moot"));
         prepare(&places, false).unwrap();

@@ -253,7 +253,7 @@ fn a_refused_start_leaves_no_directory_behind() {
 }
 
 #[test]
-fn doctor_of_root_changes_nothing_in_a_directory_that_is_swapped_meanwhile() {
+fn doctor_of_root_does_not_change_a_swapped_directory() {
     if !is_root() {
         skipped("needs root");
         return;

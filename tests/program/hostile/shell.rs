@@ -251,7 +251,7 @@ fn memory_of_one_user_is_bounded_whatever_it_leaves_unfinished() {
 /// Reports and signs of life without end from many sessions: the others are served, and so is the member of the
 /// same user that says no more than it has to.
 #[test]
-fn signs_without_end_cost_others_nothing_and_a_modest_member_stays() {
+fn endless_control_frames_cost_other_members_nothing() {
     if !is_root() {
         return;
     }

@@ -100,7 +100,7 @@ fn somebody_is_ignored() {
 }
 
 #[test]
-fn what_was_said_is_cleared_from_the_screen_only() {
+fn clear_empties_the_screen_only() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     says(&world, "bob", "dev", "one");
@@ -197,7 +197,7 @@ fn quit_leaves() {
 }
 
 #[test]
-fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
+fn refusal_is_shown_and_the_input_is_not_lost() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     let line = "/msg @nobody-of-that-name hello";
@@ -211,7 +211,7 @@ fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
 }
 
 #[test]
-fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
+fn refused_message_comes_back_into_the_input() {
     if !is_root() {
         skipped("two users need root");
         return;
@@ -230,7 +230,7 @@ fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
 }
 
 #[test]
-fn what_one_may_not_do_comes_back_into_the_input() {
+fn refused_command_comes_back_into_the_input() {
     if !is_root() {
         skipped("two users need root");
         return;
