@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 /// Why the history can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file is no history, or its pages do not fit each other.
+    /// The file is not a history, or its pages do not fit each other.
     #[error(
         "the history {} is damaged ({why}); move it away, restore a backup (`moot restore FILE`), \
          or serve without it (`moot serve --history off`)",
         .path.display()
     )]
     Damaged {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// What SQLite said.
+        /// Reason that SQLite gives.
         why: String,
     },
     /// Written by a newer moot.
@@ -24,9 +24,9 @@ pub enum HistoryError {
         .path.display()
     )]
     Newer {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Its version.
+        /// Schema version of the database.
         found: i64,
         /// The newest that is known.
         known: i64,
@@ -37,15 +37,15 @@ pub enum HistoryError {
     /// From SQLite or the system.
     #[error("the history {}: {source}", .path.display())]
     Sql {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// What it said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
 }
 
 impl HistoryError {
-    /// Whether another program has it locked.
+    /// Returns true if another program has locked the database.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode;
@@ -67,7 +67,7 @@ impl HistoryError {
     }
 }
 
-/// What a failed transaction is called in a refusal.
+/// Returns the text of a refusal for a failed transaction.
 pub(super) fn words(e: &rusqlite::Error) -> String {
     use rusqlite::ErrorCode;
     match e.sqlite_error_code() {

@@ -116,8 +116,8 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
 ";
 
-/// What leads from each version to the next, from version 1 on. What stands here stays as it is,
-/// whatever becomes of [`TABLES`].
+/// Steps from each version to the next, from version 1 on. They stay as they are, however
+/// [`TABLES`] changes.
 const STEPS: [&str; VERSION as usize - 1] = [
     "
 ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
