@@ -65,7 +65,7 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         Event::Abandoned { room, seq, by, cause } => {
             let (pid, cause) = (by.pid, cause.word());
             dim(format!(
-                "-- {by} (pid {pid}) ended without a reply to {room}:{seq} ({cause}); a worker may retry"
+                "-- {by} (pid {pid}) ended without a reply to {room}:{seq} ({cause}); still waiting"
             ))
         }
         Event::Deleted { room } => dim(format!("-- {room} was deleted")),

@@ -150,7 +150,7 @@ pub(in crate::command) enum Verb {
     },
     /// List members (from shared memory, even if the server is stopped or dead)
     Who(WhoArgs),
-    /// List rooms
+    /// List rooms with members, unread messages and topic
     Rooms,
     /// Create, describe, moderate, leave or delete a room
     Room {

@@ -215,7 +215,10 @@ impl Report<'_> {
             "members": args.members,
             "senders": args.senders,
             "size": args.size,
-            "rate": match args.rate { BenchRate::Max => Value::Null, BenchRate::PerSecond(n) => json!(n) },
+            "rate": match args.rate {
+                BenchRate::Max => Value::Null,
+                BenchRate::PerSecond(n) => json!(n),
+            },
             "history": args.room_history(),
             "broadcast": self.broadcast,
             "processes": args.processes,
