@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn good_damaged_and_missing_history_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        // A question mark is no letter of a name everywhere.
+        // Some systems allow no question mark in names.
         let name = if std::path::MAIN_SEPARATOR == '/' { "h?%.db" } else { "h%.db" };
         let path = dir.path().join(name);
         assert_eq!(examine(&path, TIME).unwrap(), Examined::Absent);
