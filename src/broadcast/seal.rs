@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_in_the_same_run_with_the_same_key_only() {
+    fn sealed_batch_opens_only_in_the_same_boot_with_the_same_key() {
         let mut datagram = sealed(3, b"hello");
         assert!(!datagram.windows(5).any(|w| w == b"hello"));
         assert_eq!(Opener::new(7, &[1; 32], 3).open(&mut datagram.clone()), Some(&b"hello"[..]));

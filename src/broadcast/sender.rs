@@ -43,7 +43,10 @@ impl Sender {
     pub fn new_key(&mut self, tag: u32) -> io::Result<ChannelKey> {
         self.sealers.remove(&tag);
         let bytes: Key = os::random_bytes()?;
-        self.keys = self.keys.checked_add(1).ok_or_else(|| io::Error::other("no key is left"))?;
+        self.keys = self
+            .keys
+            .checked_add(1)
+            .ok_or_else(|| io::Error::other("all key numbers are used up"))?;
         let key = ChannelKey { number: self.keys, bytes };
         self.sealers.insert(tag, Sealer::new(key.number, &key.bytes, self.run));
         Ok(key)
@@ -93,7 +96,7 @@ impl Sender {
     ) -> io::Result<()> {
         let sealed = self.sealers.get_mut(&tag).map(|key| key.seal(body, &mut self.datagram));
         if sealed != Some(true) {
-            return Err(io::Error::other("there is no key, or it is used up"));
+            return Err(io::Error::other("the channel has no key, or its key is used up"));
         }
         self.caster.send(tag, &self.datagram, hearers)
     }

@@ -633,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sixty_four_byte_message_after_the_first_costs_a_few_bytes_more() {
+    fn later_message_of_64_bytes_costs_a_few_bytes_more() {
         let ann = member(1, None);
         let text = "x".repeat(64);
         let mut b = Builder::default();

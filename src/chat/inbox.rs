@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_early_waits_and_the_hole_is_asked_for() {
+    fn early_message_waits_and_the_gap_is_requested() {
         let mut i = inbox();
         assert_eq!(take(&mut i, Via::Broadcast, 3, 2), None);
         assert_eq!(i.repair_due(0), Some((1, 2)));

@@ -65,7 +65,7 @@ pub enum IdError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// The part after the colon is not a number.
-    #[error("a message id ends with its number, as in dev:42")]
+    #[error("a message id ends with a number, as in dev:42")]
     Number,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for NoticeId {
 
 /// Not the id of an announcement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an announcement is written !3, or !+2 while it waits for its time")]
+#[error("the id of an announcement is !3, or !+2 if it is scheduled")]
 pub struct NoticeIdError;
 
 impl FromStr for NoticeId {

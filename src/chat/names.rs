@@ -17,7 +17,7 @@ pub enum NameError {
     #[error("a name can't be empty")]
     Empty,
     /// Longer than the limit.
-    #[error("a name has at most {max} bytes; this one has {bytes}")]
+    #[error("the name has {bytes} bytes (limit {max})")]
     TooLong {
         /// Bytes of UTF-8 that were given.
         bytes: usize,
@@ -26,7 +26,7 @@ pub enum NameError {
     },
     /// A character that names do not have.
     #[error(
-        "'{}' at byte {at} can't stand in a name: letters and digits of any script, and . _ - can",
+        "a name can't contain '{}' (byte {at}); use letters, digits, '.', '_' or '-'",
         .found.escape_debug()
     )]
     Character {
@@ -37,7 +37,7 @@ pub enum NameError {
     },
     /// A character that is not visible: two names with and without it look the same.
     #[error(
-        "the invisible character {} at byte {at} can't be in the name of a new room or label; leave it out",
+        "a new name can't contain the invisible character {} (byte {at}); leave it out",
         .found.escape_unicode()
     )]
     Invisible {
@@ -47,7 +47,7 @@ pub enum NameError {
         found: char,
     },
     /// The first character must be a letter or a digit.
-    #[error("a name starts with a letter or a digit")]
+    #[error("a name must start with a letter or a digit")]
     Start,
 }
 

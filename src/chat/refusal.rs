@@ -40,5 +40,5 @@ pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T,
 }
 
 pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
-    refuse(RefusalCode::Absent, format!("there is no room {room}"))
+    refuse(RefusalCode::Absent, format!("room {room} does not exist"))
 }

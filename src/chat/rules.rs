@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_room_admits_the_invited_and_a_ban_comes_before_everything() {
+    fn private_room_admits_the_invited_and_a_ban_wins() {
         let mut rules = RoomRules::new(true, false);
         assert!(!rules.admits(7));
         assert_eq!(rules.set(7, Role::Invited, true), Some(true));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_is_told_in_words() {
+    fn policy_is_shown_in_words() {
         let words = |list: &[&str]| {
             Policy::words(&list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
         };

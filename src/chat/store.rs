@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_each_thing_waits_and_what_it_took_away_does_not() {
+    fn only_the_last_record_of_each_thing_waits() {
         let many = (1..=1_000).map(|seq| mark(None, "dev", seq));
         let topics = (1..=1_000).map(|n| made("dev", &n.to_string()));
         assert_eq!(

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_a_terminal_is_written_out() {
+    fn terminal_commands_are_escaped() {
         assert_eq!(shown("plain 한글 👩‍👩‍👧 नमस्ते", false), "plain 한글 👩‍👩‍👧 नमस्ते");
         assert_eq!(shown("a\u{1b}[2Jb", true), "a\\u{1b}[2Jb");
         assert_eq!(shown("a\u{202e}b\u{2066}c", true), "a\\u{202e}b\\u{2066}c");

@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_names_are_looked_up_again_and_deleted_users_keep_theirs() {
+    fn shown_names_are_refreshed_and_deleted_users_keep_theirs() {
         let mut users = Users::default();
         called(&mut users, 0, 1, "ann");
         assert_eq!((name(&users, 5, 1), users.take_stale()), ("ann".to_owned(), None));

@@ -23,10 +23,10 @@ pub enum StartError {
     #[error("can't start a server: {0}")]
     Spawn(#[from] io::Error),
     /// It was started and ended with these words.
-    #[error("the server that was started ended: {0}")]
+    #[error("can't start a server: {0}")]
     Failed(String),
     /// It was started and does not answer.
-    #[error("the server that was started does not answer; its log is {0}")]
+    #[error("the started server does not respond; see its log {0}")]
     NotReady(String),
     /// It answers, and can't be used.
     #[error(transparent)]
@@ -64,7 +64,7 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
         // On Linux it is found by /proc.
         io::Error::new(
             e.kind(),
-            format!("the program's own file can't be found ({e}); is /proc mounted?"),
+            format!("the program file can't be found ({e}); is /proc mounted?"),
         )
     })?;
     let mut command = Command::new(program);

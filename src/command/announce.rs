@@ -25,7 +25,10 @@ use crate::{
 pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Failure> {
     let text = whole(&args.text)?;
     if args.expires.is_some_and(|expires| Duration::from(expires).is_zero()) {
-        return Err(Failure::new(Exit::Usage, "with --expires 0s nobody would be shown it"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "--expires 0s shows it to no member; use a longer time",
+        ));
     }
     let at_us = at(args, os::wall_us())?;
     let mut link = context.link()?;
@@ -65,7 +68,7 @@ pub(super) fn run(context: &mut Context, args: &AnnounceArgs) -> Result<Exit, Fa
                 }
             }
             if !kept {
-                let text = "this server keeps nothing: it is lost if the server ends before";
+                let text = "no history: the announcement is lost if the server ends before";
                 context.out.note(text);
             }
             Ok(Exit::Done)
@@ -113,7 +116,7 @@ fn at(args: &AnnounceArgs, now_us: i64) -> Result<Option<i64>, Failure> {
         ));
     }
     if at_us.saturating_sub(now_us) > max_us {
-        return usage("an announcement can be put off by a year at most".into());
+        return usage("an announcement can wait a year at most".into());
     }
     Ok(Some(at_us))
 }
@@ -144,8 +147,8 @@ fn show_receipt(
         };
         if covered < required {
             let text = match receipt.members {
-                0 if args.retain => "no member is here; later members will be shown it".to_owned(),
-                0 => "no member is here; --retain shows it to later members".to_owned(),
+                0 if args.retain => "no member is present; later members will see it".to_owned(),
+                0 => "no member is present; --retain shows it to later members".to_owned(),
                 _ => format!(
                     "{word} {}, and {required} {} required",
                     counted(covered.into(), of),
@@ -209,7 +212,7 @@ pub(super) fn notices(context: &mut Context, verb: &NoticeVerb) -> Result<Exit, 
 fn ack(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
     link.ask(&Request::AckNotice { id })?;
     let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
-        return Err(Failure::new(Exit::Failed, "unexpected answer to notices"));
+        return Err(Failure::new(Exit::Failed, "unexpected reply about the announcement"));
     };
     let user = link.welcome()?.user.clone();
     if context.global.json {
@@ -225,7 +228,7 @@ fn ack(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failu
 
 fn show(context: &mut Context, link: &mut Link, id: NoticeId) -> Result<(), Failure> {
     let Reply::Notice(notice) = link.ask(&Request::Notice { id })? else {
-        return Err(Failure::new(Exit::Failed, "unexpected answer to notices"));
+        return Err(Failure::new(Exit::Failed, "unexpected reply about the announcement"));
     };
     if notice.standing == NoticeStanding::Waiting {
         return match context.global.json {

@@ -41,7 +41,7 @@ enum Input {
 pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Failure> {
     check_will(args.will.as_ref(), 1)?;
     let Some(program) = args.exec.program()? else {
-        return Err(Failure::new(Exit::Usage, "a program is needed that answers: --exec CMD"));
+        return Err(Failure::new(Exit::Usage, "--exec CMD is required"));
     };
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
     let interrupted = interrupt::catch()?;
@@ -157,7 +157,7 @@ impl Answerer<'_> {
                 match refusal.code {
                     // It may have been.
                     RefusalCode::UnknownSubmit => context.out.warn(&refusal.text),
-                    _ => context.out.warn(&format!("a reply was not taken: {}", refusal.text)),
+                    _ => context.out.warn(&format!("a reply was rejected: {}", refusal.text)),
                 }
                 let refused = self.member.take_refused();
                 self.not_taken(&refused);
@@ -189,7 +189,7 @@ impl Answerer<'_> {
                 }
             }
             Event::Removed { room, .. } | Event::Deleted { room } => {
-                let text = format!("{room} is closed: nothing is left to answer");
+                let text = format!("{room} was closed for this session; no jobs are left");
                 return Err(Failure::new(Exit::Denied, text));
             }
             _ => {}
@@ -209,7 +209,7 @@ impl Answerer<'_> {
         for held in self.held.iter_mut().filter(|held| !held.lost) {
             held.lost = true;
             let id = format!("{}:{}", self.args.room, held.seq);
-            context.out.warn(&format!("{id} is not known to the server any more"));
+            context.out.warn(&format!("the server no longer knows {id}"));
             // Another one may have that number now; none has this.
             held.seq = 0;
         }
@@ -271,7 +271,7 @@ impl Answerer<'_> {
                 for held in self.held.iter_mut().filter(|held| lost.contains(&held.seq)) {
                     held.lost = true;
                     let id = format!("{}:{}", self.args.room, held.seq);
-                    context.out.warn(&format!("{id} was given to another one during the break"));
+                    context.out.warn(&format!("{id} went to another worker while disconnected"));
                 }
                 // How those went that ended meanwhile.
                 for at in 0..self.held.len() {
@@ -308,7 +308,7 @@ impl Answerer<'_> {
                     return Ok(());
                 };
                 if message.is_none() {
-                    self.can_not_read(context, *seq, "it is not kept any more");
+                    self.can_not_read(context, *seq, "no longer stored");
                     return Ok(());
                 }
                 held.id = message.as_ref().map(|message| message.id.clone());
@@ -347,7 +347,7 @@ impl Answerer<'_> {
         let attempt = held.before + 1;
         if held.before > 0 {
             let text = format!(
-                "{}: attempt {attempt}; whoever had it before ended before it replied",
+                "{}: attempt {attempt}; the previous worker ended without a reply",
                 message.id
             );
             context.out.note(&text);
@@ -373,7 +373,7 @@ impl Answerer<'_> {
         }
         let (text, cut) = reply(outcome);
         if cut {
-            context.out.warn(&format!("the reply to {id} is too long and was cut"));
+            context.out.warn(&format!("the reply to {id} was too long, and was cut"));
         }
         // The end is reported first, so that the sender knows how to take the reply.
         let told = failure.is_none() && !text.is_empty();
@@ -438,7 +438,7 @@ impl Answerer<'_> {
     fn not_taken(&mut self, counters: &[u64]) {
         for at in counters.iter().filter_map(|counter| self.said_as(*counter)).collect::<Vec<_>>() {
             if let Some(end) = &mut self.held[at].end {
-                let failure = end.failure.take().or(Some("the reply was not taken".to_owned()));
+                let failure = end.failure.take().or(Some("the reply was rejected".to_owned()));
                 *end = End { failure, text: None, told: false, counter: None };
             }
             self.tell(at);

@@ -68,7 +68,7 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
             Wake::Extra(why) => break why.map_or(Exit::Interrupted, interrupt::Leave::exit),
             Wake::TimedOut if deadline <= Instant::now() => {
                 let (came, wanted) = (asker.printed, args.replies);
-                let text = format!("{came} of {wanted} replies came in time");
+                let text = format!("timed out: {came} of {wanted} replies came");
                 context.out.flush()?;
                 asker.member.quit();
                 return Err(Failure::new(Exit::TimedOut, text));
@@ -190,7 +190,7 @@ impl Asker<'_> {
     ) -> Result<(), Failure> {
         match answer {
             Ok(Reply::Asked { answerers: 0 }) if !self.is_asked => {
-                context.out.note(&format!("nobody answers in {} yet; waiting", self.args.target));
+                context.out.note(&format!("no worker in {} yet; waiting", self.args.target));
             }
             Ok(_) => {}
             // It is asked again after the break.
@@ -234,7 +234,7 @@ impl Asker<'_> {
             // The first one tells of the session in which it was said.
             Event::Ready { .. } => self.came_back = self.id.is_some(),
             Event::Removed { room, .. } | Event::Deleted { room } => {
-                let text = format!("{room} is closed: nobody can reply there any more");
+                let text = format!("{room} was closed for this session; no replies can come");
                 return Err(Failure::new(Exit::Denied, text));
             }
             _ => {}
@@ -284,7 +284,7 @@ impl Asker<'_> {
             }
             if failed {
                 self.exit = Exit::Failed;
-                context.out.warn(&format!("{by} (pid {}) could not do it", by.pid));
+                context.out.warn(&format!("{by} (pid {}) failed", by.pid));
             }
             self.printed += 1;
             if self.printed >= self.args.replies {

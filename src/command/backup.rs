@@ -38,7 +38,8 @@ pub(super) fn back_up(context: &mut Context, args: &BackupArgs) -> Result<Exit, 
 
 /// Writes a backup to standard output.
 fn print(context: &mut Context, from: &Path) -> Result<Exit, Failure> {
-    let failed = |e: std::io::Error| Failure::new(Exit::Failed, format!("can't copy: {e}"));
+    let failed =
+        |e: std::io::Error| Failure::new(Exit::Failed, format!("can't copy the history: {e}"));
     let name: [u8; 8] = os::random_bytes().map_err(failed)?;
     let name = format!("moot-backup-{:016x}", u64::from_le_bytes(name));
     let dir = std::env::temp_dir().join(name);
@@ -59,7 +60,7 @@ pub(super) fn restore(context: &mut Context, args: &RestoreArgs) -> Result<Exit,
     let dir = places.state.display();
     let _lock = Lock::acquire(&places.lock(), args.system, &note).map_err(|e| match e {
         LockError::Held { .. } => {
-            let text = format!("a server runs in {dir}; end it first (moot stop)");
+            let text = format!("a server runs in {dir}; stop it first (`moot stop`)");
             Failure::new(Exit::Failed, text)
         }
         LockError::Io(e) => Failure::new(Exit::Failed, format!("can't lock {dir}: {e}")),
@@ -75,7 +76,7 @@ pub(super) fn restore(context: &mut Context, args: &RestoreArgs) -> Result<Exit,
         let from = args.file.display();
         context.out.note(&format!("{} restored from {from}", counted(copied.messages, "message")));
         if had_one {
-            context.out.note(&format!("the previous history is {}", aside.display()));
+            context.out.note(&format!("the previous history was saved as {}", aside.display()));
         }
     }
     Ok(Exit::Done)

@@ -66,7 +66,7 @@ impl Context {
                         StartError::Connect(e) => self.no_connection(e, &places),
                         e @ StartError::Failed(_) => Failure::new(
                             Exit::NoServer,
-                            format!("{e}; `moot doctor` looks for the cause"),
+                            format!("{e}; `moot doctor` checks for the cause"),
                         ),
                         e @ (StartError::Spawn(_) | StartError::NotReady(_)) => {
                             Failure::new(Exit::NoServer, e.to_string())
@@ -143,7 +143,7 @@ impl Context {
     /// The handshake of this command.
     pub(super) fn hello(&self, kind: Kind) -> Result<Hello, Failure> {
         let instance = os::random_bytes()
-            .map_err(|e| Failure::new(Exit::Failed, format!("no random numbers: {e}")))?;
+            .map_err(|e| Failure::new(Exit::Failed, format!("can't get random numbers: {e}")))?;
         Ok(Hello::new(self.global.label.clone(), kind, instance))
     }
 
@@ -183,10 +183,10 @@ pub(super) fn no_server_in(places: &Places) -> String {
     let dir = places.runtime.display();
     match places.host {
         true => format!(
-            "the host's server is not running (no server in {dir}); start it (`systemctl start moot`, or `moot \
-             serve --system`), or: {OWN_INSTEAD}"
+            "the system server is not running (no server in {dir}); start it (`systemctl start \
+             moot` or `moot serve --system`); {OWN_INSTEAD}"
         ),
-        false => format!("no server in {dir}; `moot serve` runs one"),
+        false => format!("no server in {dir}; start one with `moot serve`"),
     }
 }
 

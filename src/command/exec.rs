@@ -58,7 +58,7 @@ impl Outcome {
         match &self.status {
             Ok(status) if status.success() => None,
             Ok(status) => Some(status.to_string()),
-            Err(e) => Some(format!("it could not be run: {e}")),
+            Err(e) => Some(format!("can't run the program: {e}")),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Runner {
                 }
             };
             let thread = thread::Builder::new().name("moot-exec".to_owned()).spawn(body);
-            thread.map_err(|e| Failure::new(Exit::Failed, format!("can't begin a thread: {e}")))?;
+            thread.map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))?;
             self.threads += 1;
         }
         self.begin();

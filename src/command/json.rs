@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_command_a_terminal_is_escaped_and_parses_back() {
+    fn terminal_commands_are_escaped_and_parse_back() {
         let text = "a\u{1b}[2J\u{9b}1m\u{202e}b\u{2028}\u{e0001}";
         let written = line(&json!({ "text": text }));
         assert!(written.chars().all(|c| !is_unsafe_to_show(c)), "{written}");

@@ -143,7 +143,7 @@ pub(super) fn listen(
                     return Err(e.into());
                 }
                 if listener.rooms == Some(0) {
-                    let text = "nothing is left to listen to";
+                    let text = "no room or conversation is left to listen to";
                     return Err(Failure::new(Exit::Denied, text));
                 }
                 if member.is_quiet() {
@@ -228,7 +228,7 @@ fn begins(
                 (Target::User { user: user.clone(), label: None }, Follow::With(user.clone()))
             }
             ListenTarget::ToMe => {
-                let text = "--since needs a room or @USER; `moot read` shows what is said to you";
+                let text = "--since needs a room or @USER; `moot read` shows messages to you";
                 return Err(Failure::new(Exit::Usage, text));
             }
         };
@@ -259,7 +259,7 @@ fn begins(
     if let (Meaning::After(id), []) = (since, begins.as_slice()) {
         return Err(Failure::new(
             Exit::Absent,
-            format!("there is no message {id} in what is listened to"),
+            format!("message {id} is not in the listed rooms and conversations"),
         ));
     }
     Ok(begins)

@@ -16,28 +16,28 @@ enum Kind {
 pub(super) fn metrics(status: Option<&Status>) -> String {
     let mut text = Text(String::new());
     let up = u64::from(status.is_some());
-    text.put(Kind::Gauge, "moot_up", "Whether the server answered.", &[], up);
+    text.put(Kind::Gauge, "moot_up", "1 if the server replied.", &[], up);
     let Some(status) = status else { return text.0 };
     let degraded = u64::from(!status.degraded.is_empty());
     text.put(
         Kind::Gauge,
         "moot_build_info",
-        "The server's version, as a label.",
+        "Version of the server, as a label.",
         &[("version", &status.version)],
         1,
     );
     text.put(
         Kind::Gauge,
         "moot_broadcast_info",
-        "How broadcasts go out (multicast, mailslot, session), as a label.",
+        "Broadcast channel (multicast, mailslot, session), as a label.",
         &[("channel", &status.broadcast)],
         1,
     );
     for (kind, name, help, value) in [
-        (Kind::Gauge, "moot_uptime_seconds", "Time since the server began.", status.uptime_s),
-        (Kind::Gauge, "moot_degraded", "Whether something is not as it should be.", degraded),
-        (Kind::Gauge, "moot_sessions", "Sessions, visitors included.", status.sessions),
-        (Kind::Gauge, "moot_members", "Sessions that listen.", status.members),
+        (Kind::Gauge, "moot_uptime_seconds", "Time since the server started.", status.uptime_s),
+        (Kind::Gauge, "moot_degraded", "1 if the server is degraded.", degraded),
+        (Kind::Gauge, "moot_sessions", "Sessions, including visitors.", status.sessions),
+        (Kind::Gauge, "moot_members", "Sessions with subscriptions.", status.members),
         (Kind::Gauge, "moot_rooms", "Public rooms.", status.rooms),
         (Kind::Counter, "moot_messages_total", "Messages numbered.", status.messages),
         (
@@ -49,39 +49,39 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
         (
             Kind::Counter,
             "moot_repaired_messages_total",
-            "Messages sent again by session because a member lacked them.",
+            "Messages sent again by session to members that missed them.",
             status.repaired,
         ),
-        (Kind::Gauge, "moot_lagging", "Memberships that lag behind.", status.lagging),
+        (Kind::Gauge, "moot_lagging", "Subscriptions that lag behind.", status.lagging),
         (
             Kind::Gauge,
             "moot_deaf",
-            "Memberships served by session although there is a channel.",
+            "Subscriptions served by session although a channel exists.",
             status.deaf,
         ),
         (
             Kind::Gauge,
             "moot_history_enabled",
-            "Whether messages are kept on disk.",
+            "1 if messages are stored on disk.",
             u64::from(status.history),
         ),
         (
             Kind::Gauge,
             "moot_history_messages",
-            "Messages in the history, about.",
+            "Approximate number of messages in the history.",
             status.history_messages,
         ),
         (Kind::Gauge, "moot_history_bytes", "Bytes of the history in use.", status.history_bytes),
         (
             Kind::Gauge,
             "moot_history_disk_bytes",
-            "Bytes of the history on disk, free pages and its log included.",
+            "Bytes of the history on disk, including free pages and its log.",
             status.history_disk_bytes,
         ),
         (
             Kind::Gauge,
             "moot_index_disk_bytes",
-            "Bytes of the search index on disk, its log included.",
+            "Bytes of the search index on disk, including its log.",
             status.index_disk_bytes,
         ),
     ] {

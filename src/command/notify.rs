@@ -47,7 +47,7 @@ impl Notifier {
             .map(Tool::NotifySend)
             .or_else(|| tool("osascript").map(Tool::Osascript));
         let Some(tool) = found else {
-            let text = "no tool for notifications was found (notify-send, osascript)";
+            let text = "no program for notifications found; install notify-send or osascript";
             return Err(Failure::new(Exit::Failed, text));
         };
         let (to_tool, waiting) = bounded::<Command>(WAITING_MAX);
@@ -58,7 +58,7 @@ impl Notifier {
             }
         };
         let thread = std::thread::Builder::new().name("moot-notify".to_owned()).spawn(show);
-        thread.map_err(|e| Failure::new(Exit::Failed, format!("can't begin a thread: {e}")))?;
+        thread.map_err(|e| Failure::new(Exit::Failed, format!("can't start a thread: {e}")))?;
         Ok(Self { tool, to_tool })
     }
 

@@ -27,7 +27,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Exi
     match Cli::try_parse_from(&args) {
         Ok(mut cli) => {
             if cli.global.server_given.as_deref() == Some("") && names_empty_server(&args) {
-                let text = "--server: an empty name is no server; leave it out for the usual one";
+                let text = "--server: the name is empty; omit the option for the default server";
                 Output::error(&Failure::new(Exit::Usage, text), json);
                 return Err(Exit::Usage.into());
             }
@@ -100,7 +100,7 @@ fn command_without_dashes(args: &[OsString], e: &clap::Error) -> Option<String> 
         shown(&words.join(" "), false).into_owned()
     };
     Some(format!(
-        "unexpected argument '{}'; write the command of `run` after --: moot {} -- {}",
+        "unexpected argument '{}'; put the command of `run` after --: moot {} -- {}",
         shown(word, false),
         words(&args[1..at]),
         words(&args[at..]),
@@ -183,7 +183,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_not_utf_8_is_named() {
+    fn argument_that_is_not_utf_8_is_named() {
         use std::os::unix::ffi::OsStringExt;
         let bad = || OsString::from_vec(b"h\xffi".to_vec());
         let args = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused() {
+    fn wrong_arguments_are_refused() {
         for bad in [
             "moot send .dev hi",
             "moot send dev hi --require x",

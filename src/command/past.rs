@@ -117,15 +117,15 @@ pub(super) fn stream_of(target: &Target) -> StreamName {
 fn number_of(link: &mut Link, span: &SpanInfo, id: &MessageId) -> Result<u64, Failure> {
     let stream = StreamName::from(&span.name);
     if id.stream != stream {
-        return Err(Failure::new(Exit::Absent, format!("{id} is no message of {stream}")));
+        return Err(Failure::new(Exit::Absent, format!("{id} is not a message in {stream}")));
     }
     let run = link.welcome()?.run;
     if !span.stored && id.run.is_some_and(|of| of != run) {
-        let text = format!("{id} is of an earlier run of the server, and was not kept");
+        let text = format!("message {id} was lost when the server restarted");
         return Err(Failure::new(Exit::Absent, text));
     }
     if id.seq > span.head {
-        return Err(Failure::new(Exit::Absent, format!("there is no message {id} yet")));
+        return Err(Failure::new(Exit::Absent, format!("message {id} does not exist yet")));
     }
     Ok(id.seq)
 }
@@ -163,7 +163,7 @@ pub(super) fn search(context: &mut Context, args: &SearchArgs) -> Result<Exit, F
 /// When a message was said, and its number: what came after it is not older, and in its own stream
 /// has a higher number.
 fn said_after(link: &mut Link, id: &MessageId) -> Result<(i64, Option<MessageId>), Failure> {
-    let absent = || Failure::new(Exit::Absent, format!("there is no message {id}"));
+    let absent = || Failure::new(Exit::Absent, format!("message {id} does not exist"));
     let target = match &id.stream {
         StreamName::Room(room) => Target::Room(room.clone()),
         StreamName::Direct(user) => Target::User { user: user.clone(), label: None },

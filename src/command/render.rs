@@ -19,8 +19,7 @@ use crate::{
 const MISSING_SHOWN_MAX: usize = 20;
 
 /// Text for a sender that has to wait.
-pub(super) const SLOWED: &str =
-    "-- slowed down: your user says more at a time than one user may; the rest goes on as it can";
+pub(super) const SLOWED: &str = "-- rate limit reached; sending more slowly";
 
 fn painted(style: &Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -50,7 +49,7 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
         Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
         Event::Slowed => dim(SLOWED.to_owned()),
-        Event::Cancelled { number, by } => dim(format!("-- {by} cancelled announcement !{number}")),
+        Event::Cancelled { number, by } => dim(format!("-- {by} canceled announcement !{number}")),
         Event::Removed { room, by, banned } => {
             let how = if *banned { "banned" } else { "removed" };
             dim(format!("-- {by} {how} you from {room}"))
@@ -60,13 +59,13 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         }
         Event::Offer { room, seq, .. } => dim(format!("-- offered {room}:{seq}")),
         Event::Answered { room, seq, by, failed, .. } => {
-            let how = if *failed { "could not answer" } else { "answered" };
+            let how = if *failed { "failed to answer" } else { "answered" };
             dim(format!("-- {by} {how} {room}:{seq}"))
         }
         Event::Abandoned { room, seq, by, cause } => {
             let (pid, cause) = (by.pid, cause.word());
             dim(format!(
-                "-- {by} (pid {pid}) ended before it replied to {room}:{seq} ({cause}); another one may take it"
+                "-- {by} (pid {pid}) ended without a reply to {room}:{seq} ({cause}); still waiting"
             ))
         }
         Event::Deleted { room } => dim(format!("-- {room} was deleted")),
@@ -79,16 +78,16 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
 fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> String {
     let why = match reason {
         GapReason::Run => "the server restarted",
-        GapReason::Retention => "they were too old to be kept",
-        GapReason::Backlog => "they fell out of the backlog",
-        GapReason::Damage => "the history is damaged there",
+        GapReason::Retention => "removed by retention",
+        GapReason::Backlog => "dropped from the backlog",
+        GapReason::Damage => "the history is damaged",
     };
     match range {
         None => format!("-- {stream} starts over: {why}, and earlier messages are lost"),
         Some((first, last)) => match last.saturating_sub(first) {
-            0 => format!("-- message {first} of {stream} is gone: {why}"),
+            0 => format!("-- message {first} of {stream} is lost: {why}"),
             more => format!(
-                "-- {} messages of {stream} ({first} to {last}) are gone: {why}",
+                "-- {} messages of {stream} ({first} to {last}) are lost: {why}",
                 more.saturating_add(1)
             ),
         },
@@ -104,7 +103,7 @@ fn message(message: &Message, style: &Style) -> String {
         text += &painted(style, "2", &format!(" ({})", cause.word()));
     }
     if message.notice.as_ref().is_some_and(|notice| notice.ack) {
-        let hint = format!(" (to be acknowledged: moot notices ack {})", message.id.seq);
+        let hint = format!(" (acknowledge: moot notices ack {})", message.id.seq);
         text += &painted(style, "2", &hint);
     }
     // An action of a user reads as a sentence; no name begins with the star.
@@ -322,7 +321,7 @@ pub(super) fn status(status: &Status) -> String {
             ),
         ),
         ("directory", shown(&status.dir, false).into_owned()),
-        ("sessions", format!("{}, {} of them listening", status.sessions, status.members)),
+        ("sessions", format!("{}, members: {}", status.sessions, status.members)),
         ("rooms", status.rooms.to_string()),
         ("messages", status.messages.to_string()),
         (
@@ -336,7 +335,7 @@ pub(super) fn status(status: &Status) -> String {
         (
             "by session",
             format!(
-                "{} repaired, {} lagging, {} not hearing",
+                "{} repaired, {} lagging, {} without broadcast",
                 status.repaired, status.lagging, status.deaf
             ),
         ),
@@ -366,7 +365,7 @@ pub(super) fn status(status: &Status) -> String {
     for user in status.users.iter().filter(|_| status.users.len() > 1) {
         let slowed = match user.usage.slowed_ms {
             0 => String::new(),
-            ms => format!(", slowed down for {}", short(ms / 1000)),
+            ms => format!(", throttled for {}", short(ms / 1000)),
         };
         text += &format!(
             "{:<11} {}: {}, {}, {} KiB{slowed}\n",
@@ -421,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_fake_a_line_or_command_the_terminal() {
+    fn texts_can_not_fake_lines_or_command_the_terminal() {
         let line = event(&Event::Message(said("hi\n[09:00] bob: \u{1b}[2Jgone")), &PLAIN);
         let lines: Vec<_> = line.lines().collect();
         assert!(lines[0].ends_with("ann: hi"));
@@ -429,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_something_is_told_from_who_says_something() {
+    fn action_differs_from_message() {
         let shown = |message: Message, style| event(&Event::Message(message), style);
         assert!(shown(said("/me waves"), &PLAIN).ends_with("] * ann waves"));
         let named = Style { rooms: true, ..PLAIN };

@@ -50,7 +50,7 @@ pub(super) fn all_rooms(link: &mut Link) -> Result<Vec<RoomInfo>, Failure> {
     loop {
         let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let Reply::Rooms { rooms, more } = link.ask(&Request::Rooms { skip })? else {
-            return Err(Failure::new(Exit::Failed, "unexpected answer to rooms"));
+            return Err(Failure::new(Exit::Failed, "unexpected reply to rooms"));
         };
         all.extend(rooms);
         if !more {
@@ -91,7 +91,10 @@ pub(super) fn room(context: &mut Context, verb: &RoomVerb) -> Result<Exit, Failu
         RoomVerb::Topic { room, text, clear } => {
             let topic = text.join(" ");
             if topic.trim().is_empty() && !clear {
-                return Err(Failure::new(Exit::Usage, "the topic is empty; --clear removes it"));
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "the topic is empty; use --clear to remove it",
+                ));
             }
             ("room topic", Request::Topic { room: room.clone(), topic })
         }
@@ -109,12 +112,12 @@ fn show_topic(context: &mut Context, room: &RoomName) -> Result<Exit, Failure> {
     let rooms = all_rooms(&mut link)?;
     link.quit();
     let Some(info) = rooms.into_iter().find(|info| info.name == *room) else {
-        return Err(Failure::new(Exit::Absent, format!("there is no room {room}")));
+        return Err(Failure::new(Exit::Absent, format!("room {room} does not exist")));
     };
     if context.global.json {
         context.out.json(&json::topic(&info.name, &info.topic))?;
     } else if info.topic.is_empty() {
-        context.out.note(&format!("{room} has no topic; moot room topic {room} TEXT sets one"));
+        context.out.note(&format!("{room} has no topic; set one: moot room topic {room} TEXT"));
     } else {
         context.out.line(&shown(&info.topic, false))?;
     }
@@ -153,7 +156,7 @@ pub(super) fn members(link: &mut Link, room: &RoomName) -> Result<Vec<WhoInfo>, 
     loop {
         let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let Reply::Who { who, more } = link.ask(&Request::Who { room: room.clone(), skip })? else {
-            return Err(Failure::new(Exit::Failed, "unexpected answer to who"));
+            return Err(Failure::new(Exit::Failed, "unexpected reply to who"));
         };
         all.extend(who);
         if !more {
@@ -201,7 +204,7 @@ fn set_state(context: &mut Context, command: &str, request: &Request) -> Result<
     let sessions = snapshot.map(|snapshot| snapshot.rows.iter().filter(is_meant).count());
     if sessions == Some(0) {
         context.out.note(&format!(
-            "{command}: no session of yours is of kind person now; the next ones will show it"
+            "{command}: you have no session of kind person now; later ones will show it"
         ));
     }
     context.out.ok(command, &[("sessions", json!(sessions))])?;

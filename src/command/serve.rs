@@ -16,9 +16,8 @@ use crate::{
 
 pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failure> {
     // First of all: this process has no threads yet that could look at its environment.
-    let refused = |e| {
-        Failure::new(Exit::Failed, format!("can't use what the service manager handed over: {e}"))
-    };
+    let refused =
+        |e| Failure::new(Exit::Failed, format!("can't use the socket of the service manager: {e}"));
     let (manager, handed_over) = os::ServiceManager::from_environment().map_err(refused)?;
     let places =
         os::resolve_own(context.global.server.as_deref(), &os::Env::from_process(), args.system)?;
@@ -33,7 +32,7 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
         settings.unknown_names().iter().for_each(|what| context.out.warn(what));
         match context.global.json {
             true => context.out.ok("serve --check", &[])?,
-            false => context.out.line("the configuration is good")?,
+            false => context.out.line("the configuration is valid")?,
         }
         return Ok(Exit::Done);
     }

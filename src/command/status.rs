@@ -133,7 +133,7 @@ fn audit(context: &mut Context) -> Result<Exit, Failure> {
     loop {
         let skip = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let Reply::Audit { entries, more } = link.ask(&Request::Audit { skip })? else {
-            return Err(Failure::new(Exit::Failed, "unexpected answer to audit"));
+            return Err(Failure::new(Exit::Failed, "unexpected reply to audit"));
         };
         all.extend(entries);
         if !more {
@@ -220,7 +220,7 @@ fn wait_for_end(context: &Context, places: &Places, deadline: Instant) -> Result
         let now = Instant::now();
         if context.global.timeout.is_none() && !is_noted && now - since >= NOTED_AFTER {
             is_noted = true;
-            context.out.note("the server is writing its history to disk; waiting for it to end");
+            context.out.note("the server is writing its history to disk; waiting");
         }
         let new = traces_of_work(places);
         if context.global.timeout.is_none() && new != seen {
@@ -228,7 +228,7 @@ fn wait_for_end(context: &Context, places: &Places, deadline: Instant) -> Result
             until = until.max(now + patience);
         }
         if now >= until {
-            let text = "the server has not ended yet; it was asked to and may still do so (`moot stop` waits again)";
+            let text = "the server was asked to stop, and still runs; `moot stop` waits again";
             return Err(Failure::new(Exit::TimedOut, text));
         }
         std::thread::sleep(LOOK_EVERY);

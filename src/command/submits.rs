@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn reached(required: Option<u32>, is_sent: bool, members: u32) -> Result<Exit, Failure> {
     match required {
         // No text was sent, so no session got it.
-        Some(1..) if !is_sent => Err(Failure::new(Exit::TooFew, "there was nothing to send")),
+        Some(1..) if !is_sent => Err(Failure::new(Exit::TooFew, "no message was sent")),
         Some(required) if is_sent && members < required => {
             let text =
                 format!("sent, but to {members} other sessions, and {required} were required");
@@ -51,7 +51,7 @@ pub(super) fn address(
         Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
         Target::User { label, .. } => match link.ask(&Request::Open { target: target.clone() })? {
             Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
-            other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
+            other => Err(LinkError::Protocol(format!("unexpected reply: {other:?}"))),
         },
     }
 }
@@ -64,11 +64,11 @@ pub(super) fn checked_reply(
 ) -> Result<Option<u64>, Failure> {
     let Some(id) = id else { return Ok(None) };
     if id.stream != stream_of(target) {
-        let text = format!("{id} is no message of {target}");
+        let text = format!("{id} is not a message in {target}");
         return Err(Failure::new(Exit::Absent, text));
     }
     if id.run.is_some_and(|of| of != run) {
-        let text = format!("{id} is of an earlier run of the server");
+        let text = format!("message {id} was lost when the server restarted");
         return Err(Failure::new(Exit::Absent, text));
     }
     Ok(Some(id.seq))

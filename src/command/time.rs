@@ -18,18 +18,19 @@ use crate::{
 
 /// The forms of a time, for help and manual pages.
 pub(super) const FORMS: &[(&str, &str)] = &[
-    ("18:00, 18:00:30", "local time: the last one for --since and --until, today's for --at"),
-    ("2026-12-24", "the first moment of that day"),
+    ("18:00, 18:00:30", "local time: the last one for --since and --until, today for --at"),
+    ("2026-12-24", "start of that day, local time"),
     ("2026-12-24 18:00", "local time; also 2026-12-24T18:00:30.5"),
-    ("today, yesterday 18:00", "a day by its name, alone or with a time; also tomorrow, now"),
-    ("...Z, ...+09:00", "with an offset, as RFC 3339 has it"),
-    ("... Asia/Seoul", "in that time zone; also 2026-12-24 18:00[Asia/Seoul]"),
-    ("90s, 1h30m, 2w", "that long ago (w, d, h, m, s, ms); --in counts from now"),
+    ("today, yesterday 18:00", "day by name, alone or with a time; also tomorrow, now"),
+    ("...Z, ...+09:00", "time with an offset (RFC 3339)"),
+    ("... Asia/Seoul", "time in that time zone; also 2026-12-24 18:00[Asia/Seoul]"),
+    ("90s, 1h30m, 2w", "duration ago (w, d, h, m, s, ms); for --in, from now"),
 ];
 
 /// The same for an error, in one line.
-const FORMS_SHORT: &str = "a time is written 18:00, 2026-12-24, '2026-12-24 18:00' (with Z, +09:00 or Asia/Seoul \
-     behind it if it is not local), yesterday, 'tomorrow 18:00', now, or 1h30m (ago)";
+const FORMS_SHORT: &str = "use a time such as 18:00, 2026-12-24, '2026-12-24 18:00' \
+    (followed by Z, +09:00 or Asia/Seoul if not local), yesterday, 'tomorrow 18:00', now, or 1h30m \
+    (ago)";
 
 /// A point in time, as a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Moment {
             None => None,
             Some(name) => {
                 let found = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
-                Some(found.ok_or_else(|| format!("there is no time zone {name} here"))?)
+                Some(found.ok_or_else(|| format!("unknown time zone {name}"))?)
             }
         };
         let fixed = parts.offset.map(TimeZone::fixed);
@@ -110,13 +111,13 @@ impl Moment {
             Some(Day::FromToday(day)) => return Ok(Self::Of { day: Some(day), time, zone }),
             Some(Day::Date(date)) => date,
         };
-        let out_of_range = || format!("{written} is out of the range of times");
+        let out_of_range = || format!("the time {written} is out of range");
         let at_us = moment_in(date.to_datetime(time), &zone).ok_or_else(out_of_range)?;
         // With both, they have to agree.
         if let (Some(offset), Some(named)) = (parts.offset, named)
             && named.to_offset(timestamp(at_us)) != offset
         {
-            return Err(format!("the offset of {written} is not the one of its time zone"));
+            return Err(format!("the offset and the time zone of {written} disagree"));
         }
         Ok(Self::At(at_us))
     }
@@ -306,7 +307,7 @@ impl FromStr for When {
     fn from_str(written: &str) -> Result<Self, String> {
         let moment: Result<Moment, _> = written.parse();
         match (&moment, written.parse().ok()) {
-            (Err(e), None) => Err(format!("{e}; a message is written dev:42")),
+            (Err(e), None) => Err(format!("{e}; or a message id such as dev:42")),
             (_, id) => Ok(Self { moment, id, looks_like_time: looks_like_time(written) }),
         }
     }
@@ -532,8 +533,8 @@ mod tests {
         ] {
             assert!(read(bad).is_err(), "{bad}: {:?}", read(bad));
         }
-        assert!(read("9999-12-31").unwrap_err().contains("9999-12-31 is out of the range"));
-        assert!(read("18:00 Mars/City").unwrap_err().contains("no time zone Mars/City"));
+        assert!(read("9999-12-31").unwrap_err().contains("9999-12-31 is out of range"));
+        assert!(read("18:00 Mars/City").unwrap_err().contains("unknown time zone Mars/City"));
         assert!(read("soon").unwrap_err().contains("2026-12-24 18:00"));
     }
 
@@ -555,7 +556,7 @@ mod tests {
         }
         for written in ["25:00", "18:99", "2026-12-24T25:00", "2026-13-01T10:00"] {
             let error = written.parse::<When>().unwrap().among(&[room("ops")]).unwrap_err();
-            assert!(error.contains("a time is written"), "{written}: {error}");
+            assert!(error.contains("use a time such as"), "{written}: {error}");
         }
         for bad in ["", "9", "dev", "soon", "2026-13-01"] {
             assert!(bad.parse::<When>().unwrap_err().contains("dev:42"), "{bad}");

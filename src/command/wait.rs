@@ -100,7 +100,7 @@ fn until(
         None => None,
         Some(ListenTarget::Room(room)) => Some(room),
         Some(ListenTarget::With(_) | ListenTarget::ToMe) => {
-            let text = "--here and --gone can be narrowed to a room, and to nothing else";
+            let text = "--here and --gone take a room as target, not a user";
             return Err(Failure::new(Exit::Usage, text));
         }
     };
@@ -132,7 +132,7 @@ fn until(
     }
     if is_empty && !here {
         // A slip of the finger in a label looks the same.
-        context.out.note(&format!("no session of {whom} is here"));
+        context.out.note(&format!("{whom} has no session now"));
     }
     loop {
         let found = look.rows(context)?;

@@ -57,7 +57,7 @@ pub(super) fn check_known(context: &Context, user: &UserName) -> Result<(), Fail
     if os::user_id(user.as_str()).is_some() || is_listed().is_some() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Absent, format!("there is no user {user} on this host")))
+    Err(Failure::new(Exit::Absent, format!("user {user} does not exist on this host")))
 }
 
 /// `/who` within a chat.
@@ -80,8 +80,8 @@ fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
     }
     if snapshot.unshown > 0 {
         context.out.warn(&format!(
-            "sessions that are not shown: {}; the file system of {} is full",
-            snapshot.unshown,
+            "{} not shown: the file system of {} is full",
+            counted(snapshot.unshown, "session"),
             places.table().display()
         ));
     }
@@ -92,7 +92,7 @@ fn read(context: &mut Context) -> Result<(Snapshot, Exit), Failure> {
             Exit::Done
         }
         ServerState::Dead => {
-            context.out.warn("the server is dead; this is what it knew last");
+            context.out.warn("the server is dead; showing its last state");
             Exit::NoServer
         }
     };
@@ -111,7 +111,7 @@ fn snapshot(places: &Places) -> Result<Snapshot, Failure> {
                 return Err(Failure { text: no_server_in(places), ..e.into() });
             }
             Err(e @ ReadError::Denied { .. }) if places.host => {
-                let text = format!("{e}: the host's server does not admit you; {OWN_INSTEAD}");
+                let text = format!("{e}: the system server does not admit you; {OWN_INSTEAD}");
                 return Err(Failure::new(Exit::Denied, text));
             }
             done => return Ok(done?),

@@ -346,37 +346,37 @@ impl TomlFile for Settings {
         ];
         for (key, value, min) in rates {
             if value > 0 && value < min {
-                let why = format!("{min} or more is allowed, or 0 for no bound");
+                let why = format!("use {min} or more, or 0 for no limit");
                 return wrong(key, value.to_string(), why);
             }
         }
         for (key, value, min, max) in ranges {
             if !(min..=max).contains(&value) {
-                return wrong(key, value.to_string(), format!("{min} to {max} is allowed"));
+                return wrong(key, value.to_string(), format!("use {min} to {max}"));
             }
         }
         if !matches!(self.broadcast.mode.as_str(), "auto" | "off") {
-            let why = "\"auto\" or \"off\" is allowed".to_owned();
+            let why = "use \"auto\" or \"off\"".to_owned();
             return wrong("broadcast.mode", format!("{:?}", self.broadcast.mode), why);
         }
         if !matches!(self.server.fallback.as_str(), "never" | "own") {
-            let why = "\"never\" or \"own\" is allowed".to_owned();
+            let why = "use \"never\" or \"own\"".to_owned();
             return wrong("server.fallback", format!("{:?}", self.server.fallback), why);
         }
         if self.idle_exit().is_err() {
-            let why = "a duration such as \"15m\" or \"1h30m\" is allowed, or nothing".to_owned();
+            let why = "use a duration such as \"15m\" or \"1h30m\", or \"\"".to_owned();
             return wrong("server.idle_exit", format!("{:?}", self.server.idle_exit), why);
         }
         if !matches!(self.history.sync.as_str(), "normal" | "full") {
-            let why = "\"normal\" or \"full\" is allowed".to_owned();
+            let why = "use \"normal\" or \"full\"".to_owned();
             return wrong("history.sync", format!("{:?}", self.history.sync), why);
         }
         if self.history.keep().is_err() {
-            let why = "a duration such as \"90d\" or \"12w\" is allowed, or nothing".to_owned();
+            let why = "use a duration such as \"90d\" or \"12w\", or \"\"".to_owned();
             return wrong("history.keep", format!("{:?}", self.history.keep), why);
         }
         if self.rooms.len() > l.rooms {
-            let why = format!("at most {} (limits.rooms) are allowed", l.rooms);
+            let why = format!("use at most {} rooms (limits.rooms)", l.rooms);
             return wrong("rooms", self.rooms.len().to_string(), why);
         }
         if let Some((name, e)) =
@@ -392,8 +392,8 @@ impl TomlFile for Settings {
             let group = who == "operators" && !of_users;
             if !group && name.is_none_or(|name| UserName::new(name).is_err()) {
                 let why = match of_users {
-                    true => "\"@user\" or \"%group\" is allowed",
-                    false => "\"@user\", \"%group\" or \"operators\" is allowed",
+                    true => "use \"@user\" or \"%group\"",
+                    false => "use \"@user\", \"%group\" or \"operators\"",
                 };
                 return wrong(key, format!("{who:?}"), why.to_owned());
             }
@@ -450,7 +450,7 @@ impl Settings {
                 ("%", group) => ("group", os::is_group(group)),
                 _ => return None,
             };
-            (!is_known).then(|| format!("{key}: there is no {kind} {who} on this system"))
+            (!is_known).then(|| format!("{key}: {kind} {who} does not exist on this system"))
         });
         unknown.collect()
     }
@@ -486,7 +486,7 @@ fn read(named: Option<&Path>, fall_back: &Path) -> Result<Option<String>, Config
     let read = file.take(limits::CONFIG_BYTES_MAX + 1).read_to_string(&mut text);
     let bytes = read.map_err(failed)?;
     if bytes as u64 > limits::CONFIG_BYTES_MAX {
-        let text = format!("longer than {} bytes", limits::CONFIG_BYTES_MAX);
+        let text = format!("the file has more than {} bytes", limits::CONFIG_BYTES_MAX);
         return Err(ConfigError::Syntax { path: path.to_owned(), text });
     }
     Ok(Some(text))
@@ -494,7 +494,7 @@ fn read(named: Option<&Path>, fall_back: &Path) -> Result<Option<String>, Config
 
 /// Not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a duration; 500ms, 90s, 10m, 1h30m, 7d and 2w are, up to a hundred years")]
+#[error("{0:?} is not a duration; use 500ms, 90s, 10m, 1h30m, 7d or 2w, at most 100 years")]
 pub struct DurationError(String);
 
 /// Units of durations in milliseconds, the largest first.
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn wrong_setting_is_named() {
         assert!(parse("[server]\ncolour = 1").unwrap_err().contains("colour"));
         assert!(parse("[limits]\nsessions = 0").unwrap_err().contains("limits.sessions = 0"));
         assert!(parse("[limits]\nsessions = \"x\"").is_err());

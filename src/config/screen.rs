@@ -362,7 +362,7 @@ impl TomlFile for ScreenSettings {
         ];
         for (key, value, (min, max)) in ranges {
             if !(min..=max).contains(&value) {
-                return wrong(key, value.to_string(), format!("{min} to {max} is allowed"));
+                return wrong(key, value.to_string(), format!("use {min} to {max}"));
             }
         }
         let formats = [
@@ -390,11 +390,11 @@ fn check_format(format: &str, columns_max: usize) -> Result<(), String> {
     let longest = longest.to_zoned(jiff::tz::TimeZone::UTC).map_err(|e| e.to_string())?;
     let shown = jiff::fmt::strtime::format(format, &longest).map_err(|e| e.to_string())?;
     if shown.chars().any(crate::chat::text::is_unsafe_to_show) {
-        return Err("it has line ends, tabs or invisible characters".to_owned());
+        return Err("line ends, tabs and invisible characters can't be used".to_owned());
     }
     match shown.width() {
         columns if columns > columns_max => {
-            Err(format!("{shown:?} takes {columns} columns; {columns_max} are allowed"))
+            Err(format!("{shown:?} takes {columns} columns (limit {columns_max})"))
         }
         _ => Ok(()),
     }
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_file_key_and_value() {
+    fn wrong_setting_is_named_with_file_key_and_value() {
         let said = |text: &str, words: &[&str]| {
             let error = parse(text).unwrap_err();
             for word in ["screen.toml"].iter().chain(words) {
@@ -448,7 +448,7 @@ mod tests {
         said("[keys]\nsend = 5", &["send", "a key such as"]);
         said("[times]\nformat = \"%H:%\"", &["times.format = \"%H:%\""]);
         said("[times]\nformat = \"%H%n%M\"", &["times.format", "line ends"]);
-        said("[times]\nformat = \"%A, %-d %B %Y %H:%M\"", &["times.format", "20 are allowed"]);
+        said("[times]\nformat = \"%A, %-d %B %Y %H:%M\"", &["times.format", "limit 20"]);
         said("[times]\ndate = \"\"", &["times.date"]);
     }
 

@@ -21,10 +21,10 @@ use crate::{
     os,
 };
 
-/// How much of the log is moved.
+/// Part of the log that a checkpoint moves.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Checkpoint {
-    /// As much as can be without keeping anybody waiting.
+    /// All that can be moved without delaying readers or commits.
     Some,
     /// Everything, and the log is emptied: nothing of what was removed is left there.
     All,
@@ -34,8 +34,8 @@ pub(super) enum Checkpoint {
 pub(super) struct Checkpointer {
     pub(super) asked: Option<Sender<Checkpoint>>,
     pub(super) thread: Option<JoinHandle<()>>,
-    /// The log grows although it is moved: readers, or commits without a pause, keep it from beginning
-    /// anew.
+    /// True if the log grows although it is moved: readers, or commits without a pause, keep it
+    /// from starting over.
     pub(super) is_long: Arc<AtomicBool>,
 }
 
@@ -88,7 +88,7 @@ impl Checkpointer {
         Ok(Self { asked: Some(asked), thread: Some(thread), is_long })
     }
 
-    /// Returns false if another one is asked for already: one under way and one asked for are enough.
+    /// Returns false if another one is already requested: one under way and one requested suffice.
     pub(super) fn ask(&self, how: Checkpoint) -> bool {
         self.asked.as_ref().is_some_and(|asked| asked.try_send(how).is_ok())
     }
@@ -103,8 +103,8 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Returns true if there is room to move the whole log to the database. Half of it moved would only take the room
-/// that the next messages need: the log begins again once all of it is moved.
+/// Returns true if there is room to move the whole log to the database. Half of it moved would only
+/// take the room that the next messages need: the log starts over once all of it is moved.
 pub(super) fn log_fits(path: &Path) -> bool {
     let log_bytes = log_bytes(path);
     let space = path.parent().and_then(|dir| os::space_at(dir).ok());
@@ -121,5 +121,5 @@ pub(super) const RESTART_WAITS: Duration = Duration::from_millis(20);
 /// When to try again to empty the log.
 pub(super) const EMPTY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Pages of the log (4 KiB each) above which the writer itself sees to it that it begins anew.
+/// Pages of the log (4 KiB each) above which the writer itself makes it start over.
 pub(super) const WAL_FRAMES_LONG: i64 = 16 * 1024;

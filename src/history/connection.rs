@@ -1,4 +1,4 @@
-//! How the database of a history is opened.
+//! Opening of the database of a history.
 
 use std::{path::Path, time::Duration};
 
@@ -6,21 +6,21 @@ use rusqlite::Connection;
 
 use super::space;
 
-/// How much is kept.
+/// Limits of age and size of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Not longer than so long; none: for ever.
+    /// Maximum age of a message; `None`: no limit.
     pub keep: Option<Duration>,
-    /// Not more than so many bytes of the database; none: as much as there is room for.
+    /// Maximum bytes of the database; `None`: no limit but the disk.
     pub bytes_max: Option<u64>,
 }
 
-/// How to write.
+/// Options of the writer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// A commit survives a power cut, not only the death of the process.
     pub full_sync: bool,
-    /// How much is kept.
+    /// Limits of age and size.
     pub retention: Retention,
 }
 
@@ -41,5 +41,5 @@ pub(super) fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connec
     Ok(connection)
 }
 
-/// How long a lock of another connection is waited for.
+/// Maximum wait for a lock of another connection.
 pub(super) const BUSY_WAITS: Duration = Duration::from_secs(5);

@@ -34,8 +34,8 @@ pub struct Copied {
 /// Why a copy was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// There is no history at that path.
-    #[error("there is no history at {}", .0.display())]
+    /// No history exists at the path.
+    #[error("no history at {}", .0.display())]
     Absent(PathBuf),
     /// A history can't be read or written.
     #[error(transparent)]
@@ -43,15 +43,15 @@ pub enum CopyError {
     /// A file can't be written.
     #[error("can't write {}: {source}", .path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
 }
 
-/// Writes a copy of the history `from`, as of now, to a file that only its owner can read. A server may go on
-/// writing `from`. An existing file `to` is replaced once the copy is complete.
+/// Writes a copy of the history `from`, as of now, to a file that only its owner can read. A server
+/// may continue to write `from`. An existing file `to` is replaced once the copy is complete.
 ///
 /// # Errors
 /// See [`CopyError`]; then `to` is unchanged.
@@ -67,8 +67,9 @@ pub fn back_up(from: &Path, to: &Path) -> Result<Copied, CopyError> {
     copied
 }
 
-/// Replaces the history `place` by a copy of the backup `from`, and renames the previous history, if there is one,
-/// to `aside`. Returns true if there was one. The caller holds the lock of the server directory.
+/// Replaces the history `place` by a copy of the backup `from`, and renames the previous history,
+/// if there is one, to `aside`. Returns true if there was one. The caller holds the lock of the
+/// server directory.
 ///
 /// # Errors
 /// See [`CopyError`]; then the history is unchanged.
@@ -78,7 +79,8 @@ pub fn restore(from: &Path, place: &Path, aside: &Path) -> Result<(Copied, bool)
         raise_epoch(&new, place).map_err(|e| HistoryError::of(&new, e))?;
         let had_one = place.exists();
         if had_one {
-            // The log last: without the database it means nothing, and the database without it lacks commits.
+            // The log last: without the database it means nothing, and the database without it
+            // lacks commits.
             rename(place, aside)?;
             if beside(place, "-wal").exists() {
                 rename(&beside(place, "-wal"), &beside(aside, "-wal"))?;
@@ -117,7 +119,7 @@ fn copy(from: &Path, to: &Path) -> Result<Copied, CopyError> {
         return Err(CopyError::Absent(from.to_owned()));
     }
     let unwritable = |source| CopyError::Io { path: to.to_owned(), source };
-    let not_text = || io::Error::other("the path is not valid UTF-8; choose another one");
+    let not_text = || io::Error::other("the path is not valid UTF-8; use another one");
     let path = to.to_str().ok_or_else(|| unwritable(not_text()))?;
     os::make_private(to).and_then(|file| file.set_len(0)).map_err(unwritable)?;
     // Also the copy of a history of an earlier version.

@@ -23,8 +23,8 @@ impl Damage {
     pub(super) fn record(&self, e: &rusqlite::Error) {
         self.0.get_or_init(|| {
             format!(
-                "the history is damaged ({e}): some messages can't be read, or removed; \
-                 stop the server and put a copy of the history back"
+                "the history is damaged ({e}): some messages can't be read or removed; \
+                 stop the server and restore a backup (`moot restore FILE`)"
             )
         });
     }
@@ -36,17 +36,18 @@ pub(super) fn is_damaged(e: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
-/// Returns true if an error is of the row that was read, not of the reading: its page is damaged, or a column
-/// has a value that was never written.
+/// Returns true if an error is of the row that was read, not of the reading: its page is damaged,
+/// or a column has a value that was never written.
 pub(super) fn is_damaged_row(e: &rusqlite::Error) -> bool {
     is_damaged(e) || e.sqlite_error_code().is_none()
 }
 
-/// Reads rows in the order of their places from `next` to `last`, and passes over those that are damaged.
+/// Reads rows in the order of their places from `next` to `last`, and skips damaged ones.
 ///
-/// `read` reads from one place to another. It moves the first to each row before it looks at it, and behind the
-/// row afterwards. `leap` finds the next place that may be readable, after many that are not. `next` is where the
-/// reading ended: behind `last`, where `read` had enough, or after a bounded number of looks.
+/// `read` reads from one place to another. It moves the first to each row before it looks at it,
+/// and behind the row afterwards. `leap` finds the next place that may be readable, after many that
+/// are not. `next` is where the reading ended: behind `last`, where `read` had enough, or after a
+/// bounded number of looks.
 ///
 /// # Errors
 /// Returns the first error that is not of a row.
@@ -90,8 +91,9 @@ pub(super) enum Order {
     NewestFirst,
 }
 
-/// Finds a place behind `bad` from which messages can be read again, by doubling and halving: the ids on one
-/// damaged page may span any number of removed ones. Readable rows between two damaged pages may be missed.
+/// Finds a place behind `bad` from which messages can be read again, by doubling and halving: the
+/// ids on one damaged page may span any number of removed ones. Readable rows between two damaged
+/// pages may be missed.
 pub(super) fn leap(
     connection: &Connection,
     order: Order,

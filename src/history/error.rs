@@ -5,47 +5,47 @@ use std::path::{Path, PathBuf};
 /// Why the history can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The file is no history, or its pages do not fit each other.
+    /// The file is not a history, or its pages do not fit each other.
     #[error(
-        "the history {} is damaged ({why}); move it away, or put a copy of it back. \
-         `moot serve --history off` serves without it",
+        "the history {} is damaged ({why}); move it away, restore a backup (`moot restore FILE`), \
+         or serve without it (`moot serve --history off`)",
         .path.display()
     )]
     Damaged {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// What SQLite said.
+        /// Reason that SQLite gives.
         why: String,
     },
     /// Written by a newer moot.
     #[error(
-        "the history {} has schema version {found}, and this moot knows versions up to {known}; \
+        "the history {} has schema version {found}, and this moot supports versions up to {known}; \
          use the newer moot that wrote it",
         .path.display()
     )]
     Newer {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Its version.
+        /// Schema version of the database.
         found: i64,
         /// The newest that is known.
         known: i64,
     },
     /// A question took too long.
-    #[error("that takes too long to find out; ask for less (one room, a time, longer words)")]
+    #[error("the search takes too long; search in one room or period, or for longer words")]
     Slow,
     /// From SQLite or the system.
     #[error("the history {}: {source}", .path.display())]
     Sql {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// What it said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
 }
 
 impl HistoryError {
-    /// Whether another program has it locked.
+    /// Returns true if another program has locked the database.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode;
@@ -67,13 +67,13 @@ impl HistoryError {
     }
 }
 
-/// What a failed transaction is called in a refusal.
+/// Returns the text of a refusal for a failed transaction.
 pub(super) fn words(e: &rusqlite::Error) -> String {
     use rusqlite::ErrorCode;
     match e.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the history can't be written: disk full".to_owned(),
         Some(ErrorCode::SystemIoFailure) => format!("the history can't be written: {e}"),
-        Some(ErrorCode::ReadOnly) => "the history can't be written: read-only".to_owned(),
+        Some(ErrorCode::ReadOnly) => "the history can't be written: read-only file".to_owned(),
         _ => format!("the history can't be written: {e}"),
     }
 }

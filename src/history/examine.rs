@@ -1,4 +1,4 @@
-//! A look at a history by somebody who looks for what is wrong: nothing is written, not even beside it.
+//! Examination of a history for faults: nothing is written, not even beside it.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,10 +12,10 @@ use crate::history::error::HistoryError;
 
 /// Steps of SQLite between two looks at the time.
 const STEPS: i32 = 10_000;
-/// How long another program may hold the database.
+/// Maximum time that another program may hold the database.
 pub(super) const BUSY: Duration = Duration::from_millis(200);
 
-/// What is known of a history after a look.
+/// Result of the examination of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Examined {
     /// There is none.
@@ -50,7 +50,8 @@ pub fn examine(path: &Path, time: Duration) -> Result<Examined, HistoryError> {
     }
 }
 
-/// What was put away cleanly has no other files beside it: then it is read as it is, and none are made.
+/// Opens the database. One that was closed cleanly has no other files beside it: it is read as it
+/// is, and none are created.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let is_clean = ["-wal", "-shm"].iter().all(|more| {
@@ -82,9 +83,9 @@ mod tests {
     const TIME: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_good_one_a_damaged_one_and_none_are_told_apart_and_nothing_is_left_behind() {
+    fn good_damaged_and_missing_history_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        // A question mark is no letter of a name everywhere.
+        // Some systems allow no question mark in names.
         let name = if std::path::MAIN_SEPARATOR == '/' { "h?%.db" } else { "h%.db" };
         let path = dir.path().join(name);
         assert_eq!(examine(&path, TIME).unwrap(), Examined::Absent);

@@ -13,8 +13,8 @@ use crate::{
 /// Files that SQLite has beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Makes the file of a database if there is none, and has only its owner read it and what SQLite has beside it: a
-/// copy that was put back may have another mode, which SQLite gives its other files.
+/// Creates the file of a database if it is missing, and lets only its owner read it and the files
+/// of SQLite beside it: a restored copy may have another mode, which SQLite gives its other files.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
     os::make_private(path)?;
     let Some(above) = path.parent() else { return Ok(()) };
@@ -55,8 +55,8 @@ impl InPlace {
             return None;
         }
         Some(format!(
-            "{} was removed or replaced while the server runs: messages are refused; put it back, or end the \
-             server (`moot stop`) and start it again",
+            "{} was removed or replaced while the server runs: messages are refused; put it back, \
+             or restart the server (`moot stop`)",
             path.display()
         ))
     }

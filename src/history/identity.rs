@@ -1,4 +1,4 @@
-//! What tells one history from another: its epoch, with a note beside the database, and a random number.
+//! Identity of a history: its epoch, with a note beside the database, and a random number.
 
 use std::{
     io::{Read as _, Write as _},
@@ -22,9 +22,8 @@ pub(super) fn noted(path: &Path) -> Option<(u32, u64)> {
     Some((epoch.parse().ok()?, newest.parse().ok()?))
 }
 
-/// Tells histories apart for those who knew an earlier one: a random number for a new history, and one more each
-/// time an older database was put back in the place of a newer one. A note beside it knows the newest id of not
-/// long ago.
+/// Returns the number that tells histories apart: random for a new history, and one more each time
+/// an older database replaced a newer one. A note beside the database has a recent newest id.
 pub(super) fn epoch(connection: &Connection, path: &Path, newest: u64) -> rusqlite::Result<u32> {
     let noted = noted(path);
     let known = match u32::try_from(fact(connection, "epoch")?).unwrap_or(0) {
@@ -55,7 +54,7 @@ pub(super) fn random_epoch() -> rusqlite::Result<u32> {
     Ok(u32::from_le_bytes(random) >> 2 | 1)
 }
 
-/// What an index says that belongs to this history: random, and another one with each epoch.
+/// Returns the number that an index of this history has: random, and another one with each epoch.
 pub(super) fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<u64> {
     let known = fact(connection, "identity")?;
     if known != 0 && fact(connection, "identity_epoch")? == u64::from(epoch) {
@@ -65,7 +64,7 @@ pub(super) fn identity(connection: &Connection, epoch: u32) -> rusqlite::Result<
         os::random_bytes().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     // The database has signed numbers.
     let fresh = u64::from_le_bytes(random) >> 1 | 1;
-    // On a full disk the index is made anew the next time as well.
+    // On a full disk the index is rebuilt the next time as well.
     let _ = set_fact(connection, "identity", fresh)
         .and_then(|()| set_fact(connection, "identity_epoch", epoch.into()));
     Ok(fresh)

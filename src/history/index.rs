@@ -1,8 +1,10 @@
-//! The index of search: a database of its own, filled behind the commits by a thread that they never wait for.
+//! The index of search: a database of its own, filled behind the commits by a thread for which they
+//! never wait.
 //!
-//! It can be lost, damaged, or of another history: then it is made anew from the messages. What is removed
-//! from the history is noted there (`removed`) in the same transaction, and stays noted until it can't be
-//! found here any more. Its traces go when the parts of the index are merged, at most once a minute.
+//! It can be lost, damaged, or of another history: then it is rebuilt from the messages. Messages
+//! that are removed from the history are noted there (`removed`) in the same transaction, until
+//! they can't be found here. Their traces go when the parts of the index are merged, at most once a
+//! minute.
 
 use std::{
     collections::HashSet,
@@ -32,15 +34,16 @@ use crate::{
     os,
 };
 
-/// Version of the tables here; another one is made anew.
+/// Version of the tables here; an index of another version is rebuilt.
 const VERSION: i64 = 2;
 
-/// Values of the fact `purge`: the index has traces of what was removed; they are in its free pages only.
+/// Values of the fact `purge`: the index has traces of removed messages; only in its free pages.
 const TRACES: u64 = 1;
 const TRACES_IN_FREE_PAGES: u64 = 2;
 
-/// The trigrams of each text are its words here. Of each trigram the index has the messages and not the places in
-/// their texts: with them it took three times as much, more than the history. What it finds is compared with the texts.
+/// Returns the tables. The trigrams of each text are its words here. Of each trigram the index has
+/// the messages and not the places in their texts: with them it took three times as much, more than
+/// the history. Found messages are compared with the texts.
 fn tables() -> String {
     let signs: String = ('!'..='~').filter(char::is_ascii_punctuation).collect();
     let tokenizer = format!("ascii tokenchars '{}'", signs.replace('\'', "''"));
@@ -52,10 +55,10 @@ fn tables() -> String {
     )
 }
 
-/// How long a lock of another connection is waited for.
+/// Maximum wait for a lock of another connection.
 const BUSY_WAITS: Duration = Duration::from_secs(5);
 
-/// Where the index of a history is.
+/// Returns the path of the index of a history.
 pub(super) fn path_of(history: &Path) -> PathBuf {
     history.with_file_name("search.db")
 }
@@ -68,7 +71,7 @@ pub(super) struct Index {
     gone: Receiver<Vec<i64>>,
 }
 
-/// Which history an index belongs to.
+/// History that an index belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Random; another one whenever an older history was put back.
@@ -78,8 +81,8 @@ pub(super) struct Identity {
 }
 
 impl Index {
-    /// Begins to fill the index of a history. Whatever is wrong with it keeps nobody from talking: until it
-    /// is there, a search looks through everything.
+    /// Starts to fill the index of a history. A fault of the index disturbs no member: until it is
+    /// there, a search looks through all messages.
     pub(super) fn start(
         history: &Path,
         identity: Identity,
@@ -139,16 +142,16 @@ impl Drop for Index {
 
 /// Opens an index, or makes one. None: it is there, and of another history.
 fn open(path: &Path, identity: Identity) -> rusqlite::Result<Option<Connection>> {
-    // What is said is nobody else's, nor are its parts.
+    // Messages are private, and so are their parts.
     files::make_private(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let mut index = Connection::open(path)?;
     index.busy_timeout(BUSY_WAITS)?;
     space::allow(&index)?;
-    // Free pages are not overwritten: a merge frees hundreds of megabytes at once, and all of them would go through
-    // the log. They leave the file instead, before a removal counts as done.
+    // Free pages are not overwritten: a merge frees hundreds of megabytes at once, and all of them
+    // would go through the log. They leave the file instead, before a removal counts as done.
     index.pragma_update(None, "secure_delete", "FAST")?;
     index.pragma_update(None, "journal_mode", "WAL")?;
-    // It can be made anew.
+    // It can be rebuilt.
     index.pragma_update(None, "synchronous", "NORMAL")?;
     // Small steps: a commit of the history waits while the disk takes one.
     index.pragma_update(None, "wal_autocheckpoint", 250)?;
@@ -193,8 +196,8 @@ struct Filler {
     purged: Option<Instant>,
     /// Times of the first and the last removal since then.
     removals: Option<(Instant, Instant)>,
-    /// Bytes that the history got from the index when the disk was full: it is not made again before there is
-    /// so much more room.
+    /// Bytes that the history got from the index when the disk was full: the index is not created
+    /// again before that much more is free.
     given_back: u64,
     shrinking: Shrinking,
     /// When it was last asked whether most of the index is of removed messages.
@@ -284,7 +287,8 @@ impl Filler {
         Ok(Some(index))
     }
 
-    /// Returns true if more messages are to be taken out of the index than stay: it is faster to make it again.
+    /// Returns true if more messages are to be taken out of the index than stay: a rebuild is
+    /// faster.
     fn is_mostly_gone(&mut self) -> bool {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
         if self.compared.is_some_and(|at| at.elapsed() < idle) {
@@ -296,7 +300,7 @@ impl Filler {
         self.has_noted(indexed.cast_signed(), stay)
     }
 
-    /// Returns true if there are notes of more than so many removed messages, up to an id.
+    /// Returns true if there are notes of more than `count` removed messages, up to an id.
     fn has_noted(&self, upto: i64, count: u64) -> bool {
         let sql = "SELECT 1 FROM removed WHERE id <= ? LIMIT 1 OFFSET ?";
         let select = self.messages.prepare_cached(sql);
@@ -322,7 +326,7 @@ impl Filler {
         Ok(more)
     }
 
-    /// Empties the log of an index that needs no more work, unless it is small.
+    /// Empties the log of an index that is complete, unless it is small.
     fn empty_log(&self, index: &Connection) -> rusqlite::Result<()> {
         let log_bytes = files::beside(&self.path, "-wal").metadata().map_or(0, |meta| meta.len());
         if log_bytes > LOG_BYTES_IDLE_MAX {
@@ -335,7 +339,7 @@ impl Filler {
         Ok(())
     }
 
-    /// What a message takes here, on the average: what was removed is in the figure until its traces are
+    /// Measures the average size of a message here: removed messages count until their traces are
     /// gone.
     fn measure(&self, index: &Connection) -> rusqlite::Result<()> {
         self.shared.index_bytes.store(size_of(index)?, Ordering::Relaxed);
@@ -372,7 +376,7 @@ impl Filler {
         }
         self.forgotten.extend(&new);
         if tell.try_send(new).is_err() {
-            // Told another time.
+            // Reported another time.
             self.forgotten.clear();
             return Ok(false);
         }
@@ -441,7 +445,7 @@ impl Filler {
     /// Makes some more messages findable.
     fn add(&mut self, index: &mut Connection) -> rusqlite::Result<bool> {
         let indexed = self.shared.indexed.load(Ordering::Relaxed);
-        // Read first: nobody's commit waits for this. What is wrong with the history is not wrong with the index.
+        // Read first: no commit waits for this. A fault of the history is not one of the index.
         let Ok((texts, last)) = self.texts(indexed) else { return Ok(false) };
         if last <= indexed {
             return Ok(false);
@@ -468,8 +472,8 @@ impl Filler {
         Ok(!self.merged)
     }
 
-    /// Merges everything and returns all free pages, so that nothing is left of what was removed; whether there is
-    /// more to do. Not often: it writes the whole index.
+    /// Merges everything and returns all free pages, so that nothing is left of removed messages.
+    /// Returns true if there is more to do. Not often: it writes the whole index.
     fn purge(&mut self, index: &Connection) -> rusqlite::Result<bool> {
         let is_within = |at: Instant, ms| at.elapsed() < Duration::from_millis(ms);
         // A removal of many messages comes in parts, and one purge is enough for all of them.
@@ -499,8 +503,8 @@ impl Filler {
     }
 }
 
-/// Writes so many pages of merged parts (of all parts, if it is negative); whether there was anything to
-/// merge. (The index counts what it writes as changes; one is the statement itself.)
+/// Writes up to `pages` pages of merged parts (of all parts, if negative). Returns true if there
+/// was anything to merge. (The index counts its writes as changes; one is the statement itself.)
 fn merge(index: &Connection, pages: i32) -> rusqlite::Result<bool> {
     let before = index.total_changes();
     let sql = "INSERT INTO search (search, rank) VALUES ('merge', ?)";

@@ -22,7 +22,7 @@ use crate::{
     limits::ENDED_INSTANCE_RUNS_MAX,
 };
 
-/// What a server begins with: everything of the last run that goes on.
+/// State with which a server starts: everything of the last boot that continues.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// Rooms, conversations, follows, submits.
@@ -88,7 +88,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         let key = match row.get(1)? {
             KIND_ROOM => {
                 let name: String = row.get(3)?;
-                // Names were checked before they were written; what else stands there is left
+                // Names were checked before they were written; any other value there is left
                 // alone.
                 let Ok(name) = RoomName::existing(&name) else { continue };
                 let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
@@ -162,7 +162,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut statement = connection.prepare("SELECT state FROM notices ORDER BY key")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        // What can't be read is of no use to anybody.
+        // An unreadable value is of no use.
         let text = row.get_ref(0)?.as_str()?;
         if let Ok(state) = serde_json::from_str::<NoticeState>(text) {
             restored.notices.push(state);

@@ -1,8 +1,9 @@
-//! History on disk: SQLite, one connection that writes on its own thread, others that only read. The only `rusqlite`.
+//! History on disk: SQLite, one connection that writes on its own thread, others that only read.
+//! The only place that uses `rusqlite`.
 //!
-//! [`History::open`] gives what the hub begins with ([`Loaded`]); [`History::commit`] hands the writer a
-//! transaction and returns at once, [`History::reader`] answers questions. What is acknowledged was
-//! committed; with `sync = "full"` a power cut does not take it back either.
+//! [`History::open`] gives the state with which the hub starts ([`Loaded`]); [`History::commit`]
+//! passes the writer a transaction and returns at once, [`History::reader`] answers queries.
+//! Acknowledged messages were committed; with `sync = "full"` they survive a power cut as well.
 
 mod checkpoint;
 mod connection;

@@ -177,8 +177,8 @@ impl Query<'_> {
                        WHERE stream = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq DESC";
             let mut statement = connection.prepare_cached(sql)?;
             let mut number = oldest;
-            // No more is looked at than the answer leads to. (Halving the range would need times
-            // that rise.)
+            // Only the rows up to the answer are read. (Halving the range would need times that
+            // rise.)
             let (mut next, last) = (-head.cast_signed(), -oldest.cast_signed());
             while next <= last && number == oldest {
                 let read = |next: &mut i64, last: i64| {

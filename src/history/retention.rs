@@ -1,5 +1,5 @@
-//! How old messages are, though clocks go wrong: which of the oldest may go, and when the present
-//! time is believed.
+//! Ages of messages, although clocks go wrong: the oldest messages that may go, and the times at
+//! which the present time is believed.
 
 use std::time::{Duration, Instant};
 
@@ -113,13 +113,13 @@ pub(super) struct Clock {
     doubted: Option<(Instant, i64)>,
 }
 
-/// What the time of the wall clock is worth.
+/// Trust in the time of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     Believed,
     /// Much later than expected.
     Ahead,
-    /// Much earlier.
+    /// Much earlier than the newest message.
     Behind,
 }
 
@@ -161,7 +161,7 @@ pub(super) type SubmitKey = (i64, Vec<u8>, i64);
 /// Looks at some submits behind one; those are forgotten that are too old to be submitted again.
 /// Returns the last one, if there may be more.
 ///
-/// There is no index of their times: each commit would pay for it.
+/// Their times have no index: each commit would pay for it.
 pub(super) fn forget_submits(
     connection: &Connection,
     after: &SubmitKey,

@@ -40,8 +40,8 @@ pub(super) struct Encoder<'a> {
     tag: StreamTag,
     headroom: usize,
     builder: Builder,
-    /// Which row of `senders` a session number stands for in the present body: other runs of the
-    /// server had the same numbers.
+    /// Row of `senders` of each session number in the present batch: other boots of the server had
+    /// the same numbers.
     senders: HashMap<SessionId, i64>,
     found: Found,
     bytes: usize,
@@ -74,8 +74,8 @@ impl<'a> Encoder<'a> {
         let to_label = to_label.and_then(|label| Label::existing(&label).ok());
         let notice = row.get_ref(5)?.as_blob_or_null()?.and_then(unpack_notice);
         let text = row.get_ref(6)?.as_str()?;
-        // What is for other rooms keeps its number, and nothing of it is told.
-        // (Nothing is left of what was for a room that was deleted.)
+        // An announcement to another room keeps its number, and nothing of it is shown.
+        // (Nothing is left of announcements to a deleted room.)
         let hidden = self.rooms.is_some_and(|of| match &notice {
             None => true,
             Some(notice) => notice.room.as_ref().is_some_and(|room| !of.contains(room)),

@@ -116,8 +116,8 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE removed (id INTEGER PRIMARY KEY); -- messages that the index may still have
 ";
 
-/// What leads from each version to the next, from version 1 on. What stands here stays as it is,
-/// whatever becomes of [`TABLES`].
+/// Steps from each version to the next, from version 1 on. They stay as they are, however
+/// [`TABLES`] changes.
 const STEPS: [&str; VERSION as usize - 1] = [
     "
 ALTER TABLE senders ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
@@ -183,11 +183,11 @@ pub(super) fn version(connection: &Connection, path: &Path) -> Result<i64, Histo
         .query_row("SELECT count(*) FROM sqlite_master", (), |row| row.get(0))
         .map_err(failed)?;
     if id != APPLICATION_ID && (tables > 0 || found > 0) {
-        let why = "it is a database of another program".to_owned();
+        let why = "a database of another program".to_owned();
         return Err(HistoryError::Damaged { path: path.to_owned(), why });
     }
     if found < 0 {
-        let why = format!("its schema version is {found}");
+        let why = format!("schema version {found}");
         return Err(HistoryError::Damaged { path: path.to_owned(), why });
     }
     if found > VERSION {

@@ -29,7 +29,7 @@ use crate::{
 /// A message that was found.
 #[derive(Debug, Clone)]
 pub struct Hit {
-    /// Its stream.
+    /// Stream of the message.
     pub stream: StreamKey,
     /// Its id over all streams; rises with time.
     pub id: u64,
@@ -165,7 +165,7 @@ fn find(
 fn attach(connection: &Connection, index: &Path) -> bool {
     let sql = "SELECT count(*) FROM pragma_database_list WHERE name = 'found'";
     if connection.query_row(sql, (), |row| row.get::<_, i64>(0)).is_ok_and(|n| n > 0) {
-        // It may have been made anew since.
+        // It may have been rebuilt since.
         let _ = connection.execute("DETACH DATABASE found", ());
     }
     let path = index.to_str();
@@ -182,7 +182,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// What the index does not know yet, without it, and then what it knows.
+    /// Finds messages that are not in the index yet, and then those in the index.
     fn by_index(
         &mut self,
         connection: &Connection,
@@ -195,7 +195,7 @@ impl Search<'_> {
         self.look_up(connection, words, before, indexed)
     }
 
-    /// What is newer than `after`, newest first, without the index.
+    /// Finds messages newer than `after`, newest first, without the index.
     fn look_through(
         &mut self,
         connection: &Connection,
@@ -227,7 +227,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// What is as old as `indexed` or older, by the index.
+    /// Finds messages as old as `indexed` or older, with the index.
     fn look_up(
         &mut self,
         connection: &Connection,

@@ -1,4 +1,5 @@
-//! Disk space of a database: free pages return to the file system in small steps, between other work.
+//! Disk space of a database: free pages return to the file system in small steps, between other
+//! work.
 
 use std::{
     path::Path,
@@ -18,7 +19,7 @@ use crate::{
 /// Value of `PRAGMA auto_vacuum` of a database that can return free pages one by one.
 const INCREMENTAL: u64 = 2;
 
-/// Has a database that is made now return free pages in steps. Must come before its first table and its log; an
+/// Lets a new database return free pages in steps. Must come before its first table and its log; an
 /// existing database stays as it is until [`convert`].
 pub(super) fn allow(connection: &Connection) -> rusqlite::Result<()> {
     match number(connection, "PRAGMA page_count")? {
@@ -39,8 +40,8 @@ fn set(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")
 }
 
-/// Rewrites a database of an earlier version, which could return no pages. A large one stays as it is: the caller
-/// waits for this, and `moot backup` with `moot restore` does the same.
+/// Rewrites a database of an earlier version, which could not return pages. A large one stays as it
+/// is: the caller waits for this, and `moot backup` with `moot restore` does the same.
 pub(super) fn convert(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
     let used_bytes = size_of(connection)?;
     let space = path.parent().and_then(|dir| os::space_at(dir).ok());
@@ -86,7 +87,8 @@ impl Shrinking {
         Self { is_active: false, is_unable: false, step_pages: 64 }
     }
 
-    /// Returns some pages if many are free; with `all`, whenever any is free. Returns true if there may be more.
+    /// Returns some pages if many are free; with `all`, if any is free. Returns true if there may
+    /// be more.
     pub(super) fn step(&mut self, connection: &Connection, all: bool) -> rusqlite::Result<bool> {
         if self.is_unable {
             return Ok(false);
@@ -117,7 +119,7 @@ impl Shrinking {
     }
 }
 
-/// Moves up to so many pages from the end of the file into free ones, and cuts the end off.
+/// Moves up to `pages` pages from the end of the file into free ones, and cuts the end off.
 fn vacuum(connection: &Connection, pages: u64) -> rusqlite::Result<()> {
     let mut select = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({pages})"))?;
     let mut rows = select.query(())?;
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn history_of_an_earlier_version_is_rewritten_unless_it_is_large() {
+    fn history_of_an_earlier_version_is_rewritten_unless_large() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("h.db");
         drop(full(dir.path()));

@@ -1,4 +1,4 @@
-//! What the threads of a history share: counts, and what is wrong.
+//! State that the threads of a history share: counts and faults.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub(super) indexed: AtomicU64,
     /// Bytes of the index.
     pub(super) index_bytes: AtomicU64,
-    /// What a message takes of it on the average, thousandths of a byte.
+    /// Average size of a message in it, in thousandths of a byte.
     pub(super) index_share: AtomicU64,
     /// A search found that it can't be read.
     pub(super) index_damaged: AtomicBool,
@@ -36,13 +36,14 @@ pub(super) struct Shared {
     pub(super) needs_space: AtomicBool,
     /// Bytes of texts, by who said them.
     pub(super) by_user: Mutex<HashMap<u32, u64>>,
-    /// For tests: which of the next statements fails as on a full disk; 0 for none, `u64::MAX` for all.
+    /// For tests: number of the next statement that fails as on a full disk; 0 for none, `u64::MAX`
+    /// for all.
     #[cfg(test)]
     pub(super) fails_at: AtomicU64,
     /// For tests: the next statement panics.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
-    /// For tests: the wall clock goes ahead by so many seconds.
+    /// For tests: seconds that the wall clock is ahead.
     #[cfg(test)]
     pub(super) ahead_s: AtomicU64,
     /// For tests: how often retention was looked after.
@@ -51,7 +52,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Where tests make statements fail.
+    /// Fails statements for tests.
     #[cfg(test)]
     pub(super) fn step(&self) -> rusqlite::Result<()> {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "a test asked for it");

@@ -34,7 +34,7 @@ pub(super) fn open_with(dir: &Path, retention: Retention) -> Kept {
 }
 
 #[test]
-fn a_receipt_is_put_together_with_its_announcement_and_removed_with_it() {
+fn receipt_is_restored_and_removed_with_its_announcement() {
     let dir = tempfile::tempdir().unwrap();
     let addressee = |uid| {
         let member = Member { uid, ..Member::nobody() };
@@ -131,7 +131,7 @@ pub(super) fn entry(stream: &StreamKey, seq: u64, session: u64, user: &str, text
 }
 
 #[test]
-fn what_was_committed_is_there_again_with_its_senders_of_all_runs() {
+fn committed_messages_are_restored_with_senders_of_all_boots() {
     let dir = tempfile::tempdir().unwrap();
     let dev = stream("dev");
     let kept = open(dir.path());
@@ -153,7 +153,7 @@ fn what_was_committed_is_there_again_with_its_senders_of_all_runs() {
 }
 
 #[test]
-fn whichever_statement_fails_nothing_of_it_stands_and_the_next_one_does() {
+fn failed_transaction_leaves_nothing_and_the_next_succeeds() {
     let dev = stream("dev");
     let follow = || Record::Follow { uid: 1, label: None, room: room("dev"), on: true };
     let mark = || Record::Mark { uid: 1, label: None, stream: stream("dev"), seq: 1 };
@@ -499,7 +499,7 @@ fn direct_message_to_a_label_is_unread_for_it_alone() {
 }
 
 #[test]
-fn retention_keeps_up_with_talk_that_never_pauses_and_leaves_no_senders() {
+fn retention_keeps_up_with_constant_writes() {
     let dir = tempfile::tempdir().unwrap();
     let keep = Some(Duration::ZERO);
     let options = Options { retention: Retention { keep, bytes_max: None }, ..Options::default() };
@@ -638,7 +638,7 @@ pub(super) fn found(kept: &Kept, word: &str) -> usize {
 }
 
 #[test]
-fn an_index_that_is_lost_damaged_or_of_another_history_is_made_anew() {
+fn lost_damaged_or_foreign_index_is_rebuilt() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let dev = stream("dev");
     for (dir, texts) in [(&other, ["elsewhere one", "elsewhere two"]), (&dir, ["needle", "hay"])] {
@@ -665,7 +665,7 @@ fn an_index_that_is_lost_damaged_or_of_another_history_is_made_anew() {
 }
 
 #[test]
-fn what_is_removed_is_out_of_the_index_and_its_note_goes() {
+fn removed_message_leaves_the_index_and_its_note() {
     let dir = tempfile::tempdir().unwrap();
     let dev = stream("dev");
     let kept = open(dir.path());

@@ -25,7 +25,7 @@ use crate::{
 /// Audit entries from one count of all of them to the next.
 const AUDIT_COUNTED_EVERY: i64 = 16;
 
-/// A run of counters of one client instance, as it stands in `submits`.
+/// A run of counters of one client instance, as it is stored in `submits`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) counter: u64,
@@ -38,11 +38,12 @@ pub(super) struct Run {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speaker {
     pub(super) row: i64,
-    /// As it stands in the row: what is said with a higher id raises it.
+    /// Value in the row: a message with a higher id raises it.
     pub(super) last: u64,
 }
 
-/// What is in the tables already; forgotten when a transaction fails, or when it gets too much.
+/// Cache of rows that are in the tables; emptied when a transaction fails, or when it gets too
+/// large.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     pub(super) streams: HashMap<StreamKey, i64>,
@@ -217,8 +218,8 @@ impl Page<'_> {
                 ] {
                     self.transaction.prepare_cached(sql)?.execute([id])?;
                 }
-                // What was announced to it was said in it: only the numbers stay. (A notice's room
-                // stands behind ten bytes; there is an index of that.)
+                // Announcements to the room go with it: only the numbers stay. (The room of an
+                // announcement is behind ten bytes; there is an index of that.)
                 let sql = "SELECT m.sender, s.uid, sum(length(CAST(m.text AS BLOB)))
                            FROM messages m JOIN senders s ON s.id = m.sender
                            WHERE m.notice IS NOT NULL AND substr(m.notice, 11) = ?
@@ -280,11 +281,11 @@ impl Page<'_> {
         }
     }
 
-    /// The row of who says so many messages now.
+    /// Returns the row of a sender of `messages` more messages.
     pub(super) fn sender(&mut self, from: &Member, messages: usize) -> rusqlite::Result<i64> {
         // Raised by more than is needed, so that this is seldom done.
         let last = self.next_id + SENDER_LEASE_IDS;
-        // Whoever spoke in another run has no session in this one.
+        // A sender of another boot has no session in this one.
         let of_this_run = from.session != SessionId(0);
         if let Some(known) = self.cache.senders.get_mut(&from.session).filter(|_| of_this_run) {
             if known.last >= self.next_id + messages as u64 {

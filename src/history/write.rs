@@ -228,7 +228,7 @@ impl History {
         all.iter().filter(|(_, of)| **of >= bytes).map(|(uid, of)| (*uid, *of)).collect()
     }
 
-    /// Whether the last transaction failed.
+    /// Returns true if the last transaction failed.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         self.shared.failing.load(Ordering::Relaxed)
@@ -296,7 +296,7 @@ pub(super) struct Writer {
     pub(super) cache: Cache,
     /// Id of the next message; ids rise and are never given again.
     pub(super) next_id: u64,
-    /// What it was when the note beside the database was written.
+    /// Newest id when the note beside the database was written.
     pub(super) noted_id: u64,
     pub(super) epoch: u32,
     pub(super) times: Times,
@@ -321,12 +321,11 @@ pub(super) struct Writer {
 
 /// Rows after which a checkpoint is asked for.
 const CHECKPOINT_ROWS: u64 = 4_096;
-/// What a step of returning pages counts of them.
+/// Rows that a step of returning pages counts for.
 const SHRUNK_ROWS: u64 = 256;
 
 /// The answer to each transaction after the writer's thread panicked.
-const THREAD_ENDED: &str =
-    "the history can't be written: its thread ended because of a fault; restart the server";
+const THREAD_ENDED: &str = "the history can't be written: its thread failed; restart the server";
 
 impl Writer {
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
@@ -334,7 +333,7 @@ impl Writer {
         let pause = Duration::from_millis(HISTORY_PAUSE_MS);
         let mut wait = pause;
         loop {
-            // Work of its own goes in small steps, when nobody waits.
+            // Its own work goes in small steps, while no commit waits.
             match jobs.recv_timeout(wait) {
                 Ok(job) => {
                     done(self.commit(&job).map_err(|e| words(&e)));
@@ -364,7 +363,7 @@ impl Writer {
         }
         self.rows = 0;
         if self.checkpointer.is_long.swap(false, Ordering::Relaxed) && log_fits(&self.path) {
-            // Readers may keep it from beginning anew; nobody waits for them.
+            // Readers may keep it from starting over; the writer does not wait for them.
             let _ = self.connection.busy_timeout(RESTART_WAITS);
             let sql = "PRAGMA wal_checkpoint(RESTART)";
             let _ = self.connection.query_row(sql, (), |_| Ok(()));
@@ -374,8 +373,7 @@ impl Writer {
         }
     }
 
-    /// What must not wait for a pause, if there never is one: it is done in proportion to what
-    /// comes in.
+    /// Does the work that must not wait for a pause, in proportion to the incoming messages.
     fn keep_up(&mut self, job: &Job) {
         let bytes: u64 = job.entries.iter().map(|entry| entry.text.len() as u64).sum();
         let entries = job.entries.len() as u64;

@@ -135,7 +135,7 @@ pub(super) fn check_entries(dir: &Dir, is_state: bool) -> Result<(), PlaceError>
         let Ok(look) = dir.look_at(&name) else { continue };
         match name.to_str().and_then(|name| fits(name, look.kind)) {
             None => foreign = Some(name),
-            Some(false) => return refuse(&name, "is not what a server makes there; move it away"),
+            Some(false) => return refuse(&name, "is not a file of a server; move it away"),
             Some(true) => {}
         }
     }
@@ -143,7 +143,8 @@ pub(super) fn check_entries(dir: &Dir, is_state: bool) -> Result<(), PlaceError>
         Some(_) if planted(Fault::ForeignDirectoryTaken) => Ok(()),
         Some(name) if is_state && !dir.was_served() => refuse(
             &name,
-            "is not a server's, so its directory has another use; name an empty or a new directory",
+            "is not a file of a server, so its directory has another use; use an empty or new \
+             directory",
         ),
         _ => Ok(()),
     }
@@ -166,7 +167,7 @@ impl Dir {
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// A plain server name that is none.
-    #[error("{name:?} is no server name: {why}; a directory is written with a /")]
+    #[error("{name:?} is not a server name: {why}; a directory needs a / in it")]
     Name {
         /// As it was given.
         name: String,
@@ -175,13 +176,13 @@ pub enum PlaceError {
     },
     /// No home, no state directory.
     #[error(
-        "no place for a server: neither XDG_STATE_HOME nor HOME (on Windows: LOCALAPPDATA) is set; \
-         name a directory with --server DIR/"
+        "no directory for a server: neither XDG_STATE_HOME nor HOME (on Windows: LOCALAPPDATA) is \
+         set; use --server DIR/"
     )]
     NoHome,
     /// The socket's path does not fit.
     #[error(
-        "{}: a socket's path has at most {max} bytes, this one has {bytes}; \
+        "{}: the path of the socket has {bytes} bytes (limit {max}); \
          use a shorter --server directory",
         .path.display()
     )]
@@ -223,7 +224,7 @@ pub enum PlaceError {
     },
     /// A server can't use the directory, or make it.
     #[error(
-        "can't make or use the directory {} ({}: {source}); {remedy}",
+        "can't create or use the directory {} ({}: {source}); {remedy}",
         .path.display(), .at.display()
     )]
     Unusable {

@@ -118,7 +118,7 @@ impl ReadWords {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadWordsError {
     /// No such file.
-    #[error("there is none")]
+    #[error("no presence table")]
     Absent,
     /// Its content is invalid.
     #[error("{0}")]
@@ -132,12 +132,12 @@ pub enum ReadWordsError {
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelFault {
     /// The kernel does not do it.
-    #[error("this machine does not do it: {0}")]
+    #[error("multicast does not work on this machine: {0}")]
     Unusable(#[from] io::Error),
     /// The test datagram did not arrive.
-    #[error("what was sent did not arrive")]
+    #[error("a test datagram did not arrive")]
     Silent,
     /// Another process can send in the server's place.
-    #[error("this kernel lets others forge the server's address ({0})")]
+    #[error("the kernel lets others forge the server's address ({0})")]
     Forged(&'static str),
 }

@@ -36,7 +36,7 @@ pub enum ServerState {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There isn't a server, and none died here.
-    #[error("no server in {}; `moot serve` runs one", .dir.display())]
+    #[error("no server in {}; start one with `moot serve`", .dir.display())]
     NoServer {
         /// Directory where a server would be.
         dir: PathBuf,
@@ -211,16 +211,16 @@ fn held(places: &Places) -> Result<bool, ReadError> {
 fn read_header(words: &[AtomicU64]) -> Result<Header, String> {
     let magic = words.first().map_or(0, |w| w.load(Ordering::Acquire));
     if magic != layout::MAGIC {
-        return Err("it is no presence table of this version".to_owned());
+        return Err("not a presence table of this version".to_owned());
     }
     let mut data = [0; HEADER_WORDS - 2];
-    let cell = layout::header(words).ok_or("it is too short")?;
+    let cell = layout::header(words).ok_or("too short")?;
     if !seqlock::read(cell, &mut data) {
-        return Err("its header keeps changing; its server died while writing it".to_owned());
+        return Err("the header keeps changing: its server died while writing".to_owned());
     }
     let header = Header::unpack(&data);
     if header.slots_used > SESSIONS_MAX as u64 || header.rooms_used > ROOMS_MAX as u64 {
-        return Err("its header makes no sense".to_owned());
+        return Err("the header is invalid".to_owned());
     }
     Ok(header)
 }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_puts_anybody_reads() {
+    fn every_process_reads_the_rows_of_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let lock = lock(&places);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_without_room_are_counted_and_shown_once_there_is_room() {
+    fn sessions_without_a_slot_are_counted_and_shown_later() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let _lock = lock(&places);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_cut_or_overwritten_is_told_and_never_crashes() {
+    fn cut_or_overwritten_table_is_reported_without_a_crash() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let _lock = lock(&places);

@@ -116,7 +116,7 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     if free == 0 || own >= most {
         let why = match own {
             0 => "the server has too many unfinished handshakes; try again later",
-            _ => "this user has too many unfinished handshakes",
+            _ => "this user has too many unfinished handshakes; try again later",
         };
         let known = core.inner.borrow().hub.user_name(ids.uid);
         core.log.of_user(ids.uid, &known.unwrap_or_else(|| UserName::of_uid(ids.uid)), why);

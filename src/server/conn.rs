@@ -272,7 +272,7 @@ impl Conn {
         }
         if is_late && !self.is_kept_waiting() {
             let what = if self.is_half_open() { "the handshake" } else { "a frame" };
-            self.good_bye(&format!("{what} was not finished in time"));
+            self.good_bye(&format!("timed out: {what} was not completed"));
         }
     }
 

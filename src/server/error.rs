@@ -23,7 +23,7 @@ pub enum ServerError {
     History(#[from] HistoryError),
     /// Its directory was removed while it ran, with the history.
     #[error(
-        "{} was removed with lock and history: this server ends, and the next one begins with an \
+        "{} was removed with lock and history: the server ends, and the next one starts with an \
          empty history",
         .dir.display()
     )]
@@ -33,7 +33,7 @@ pub enum ServerError {
     },
     /// Its lock was removed while it ran, and another server took the place.
     #[error(
-        "the lock in {} was removed, and another server (pid {}) holds it now: this one ends",
+        "the lock in {} was removed, and another server (pid {}) holds the new one: stopping",
         .dir.display(),
         pid_words(.pid)
     )]

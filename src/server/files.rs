@@ -178,7 +178,7 @@ impl Files<'_> {
         let can_move = !self.shared.listener().is_handed_over() && !self.places.host && is_new;
         if can_move && os::make_again(&aside, self.system).is_ok() {
             self.core.log.warn(&format!(
-                "the directory {} was removed and can't be made again ({e}): the socket moves to {}",
+                "{} was removed and can't be created again ({e}); the socket moves to {}",
                 self.places.runtime.display(),
                 aside.runtime.display()
             ));
@@ -202,7 +202,7 @@ impl Files<'_> {
         let old = self.shared.listener();
         if old.is_handed_over() {
             return Err(Trouble::Later(format!(
-                "the socket {} was removed, and the service manager made it: restart its socket unit",
+                "the socket {} of the service manager was removed; restart its socket unit",
                 socket.display()
             )));
         }
@@ -214,7 +214,7 @@ impl Files<'_> {
     }
 
     fn log_remade(&self, path: &Path) {
-        self.core.log.warn(&format!("{} was removed: it is made again", path.display()));
+        self.core.log.warn(&format!("{} was removed; the server creates it again", path.display()));
     }
 }
 
@@ -229,10 +229,10 @@ enum Trouble {
 fn later(path: &Path, e: &std::io::Error) -> Trouble {
     let path = path.display();
     Trouble::Later(format!(
-        "clients can't find this server: {path} was removed and can't be made again: {e}"
+        "clients can't find this server: {path} was removed and can't be created again: {e}"
     ))
 }
 
 fn words(e: &PlaceError) -> String {
-    format!("its directory was removed and can't be made again: {e}")
+    format!("its directory was removed and can't be created again: {e}")
 }

@@ -5,6 +5,7 @@ use super::{
     status::{Heavy, Status},
 };
 use crate::{
+    chat::text::counted,
     history::History,
     limits::{HEAVIEST_MAX, STATUS_OLD_MS_MAX},
     os,
@@ -46,7 +47,7 @@ fn status(core: &Core) -> Status {
     let counters = core.inner.borrow().hub.counters();
     let mut degraded = core.degraded.clone();
     if core.history.as_ref().is_some_and(History::is_failing) {
-        degraded.push("the history can't be written: what is said is refused".to_owned());
+        degraded.push("the history can't be written: messages are refused".to_owned());
     }
     degraded.extend(core.files.borrow().clone());
     degraded.extend(core.history.iter().flat_map(History::troubles));
@@ -54,8 +55,9 @@ fn status(core: &Core) -> Status {
     let unshown = core.inner.borrow().table.unshown();
     if unshown > 0 {
         degraded.push(format!(
-            "the presence table is full: `who` does not show sessions ({unshown}); make room on \
-             the file system of {}",
+            "the presence table is full: `who` does not show {}; free space on the \
+             file system of {}",
+            counted(unshown as u64, "session"),
             core.dir.borrow()
         ));
     }

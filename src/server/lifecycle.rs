@@ -49,7 +49,7 @@ pub fn run(
     ready: impl FnOnce(&Places),
 ) -> Result<(), ServerError> {
     // The lowest descriptor, for what has to be closed last of all.
-    let first = os::Reserve::open().map_err(io_error("no descriptor"))?;
+    let first = os::Reserve::open().map_err(io_error("can't open a file descriptor"))?;
     let places = options.places.clone();
     os::prepare(&places, options.system)?;
     let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
@@ -115,8 +115,8 @@ fn start(
     let wanted = options.settings.limits.sessions;
     let (sessions, half_open_max) = accept::room_for(descriptors, wanted);
     if sessions < wanted {
-        let why = format!("{descriptors} open files are room for {sessions} sessions of {wanted}");
-        log.info(&format!("{why}; raise the limit (LimitNOFILE=, ulimit -n) to take more"));
+        let why = format!("{descriptors} open files suffice for {sessions} of {wanted} sessions");
+        log.info(&format!("{why}; raise the limit of open files (LimitNOFILE=, ulimit -n)"));
     }
     let mut rules = rules(&options.settings, options.system, run, channel.is_some());
     rules.sessions_max = sessions;
@@ -138,7 +138,7 @@ fn start(
         restored.conversations.iter().flat_map(|of| [of.users.0, of.users.1]).collect();
     let said: HashMap<u32, UserName> = restored.users.drain(..).collect();
     let table = Table::create(&places, options.system, run.0, channel.is_some())
-        .map_err(io_error(format!("can't make {}", places.table().display())))?;
+        .map_err(io_error(format!("can't create {}", places.table().display())))?;
     let listener = listen(options)?;
     let start_fetch = |core, fetch| {
         tokio::task::spawn_local(past::fetch(core, fetch));
@@ -170,7 +170,7 @@ fn listen(options: &mut Options) -> Result<Listener, ServerError> {
     let socket = options.places.socket();
     match options.handed_over.take() {
         Some(handed) => Listener::take_over(handed, &socket)
-            .map_err(io_error("can't use what the service manager handed over")),
+            .map_err(io_error("can't use the socket of the service manager")),
         None => Listener::bind(&socket, options.system)
             .map_err(io_error(format!("can't listen at {}", socket.display()))),
     }
@@ -185,7 +185,7 @@ async fn serve(
     lock: &mut Lock,
 ) -> Result<(), ServerError> {
     let places = options.places.clone();
-    let run = RunId(os::random_u32().map_err(io_error("no random numbers"))?);
+    let run = RunId(os::random_u32().map_err(io_error("can't get random numbers"))?);
     let Started { core, listener, commits } = start(&mut options, log, run, (first, descriptors))?;
     let shared = SharedListener::new(listener);
     let mut files = Files {
@@ -224,7 +224,7 @@ async fn serve(
         }
         () = stop.asked() => core.log.always(&format!("stopping: {}", stop.why())),
         () = core.stop_asked.notified() => core.log.always("stopping: asked by a client"),
-        () = idle => core.log.always("stopping: no sessions for a while"),
+        () = idle => core.log.always("stopping: idle for the time of idle_exit"),
         () = reload::reloads(Rc::clone(&core), stop, live_rules) => {}
         () = ticks(Rc::clone(&core), &manager) => {}
     }

@@ -119,7 +119,7 @@ impl Log {
     pub fn settle(&self) {
         let left_out = self.noise.borrow_mut().settle(os::monotonic_us());
         for (who, lines) in left_out {
-            self.line(Level::Warning, &format!("{lines} more of {who}"));
+            self.line(Level::Warning, &format!("{lines} more from {who}"));
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) async fn fetch(core: Rc<Core>, fetch: Fetch) {
         // The server ends.
         Err(e) if !e.is_panic() => return,
         Err(_) => {
-            core.log.warn("reading the history failed");
+            core.log.warn("can't read the history");
             None
         }
     };
@@ -121,7 +121,7 @@ pub(super) async fn answer(
                 }
                 // The server ends.
                 Err(e) if !e.is_panic() => return,
-                Err(_) => Err(Refusal::new(RefusalCode::Failed, "reading the history failed")),
+                Err(_) => Err(Refusal::new(RefusalCode::Failed, "can't read the history")),
             }
         }
     };
@@ -274,7 +274,7 @@ pub(super) async fn badges(core: Rc<Core>) {
                 core.inner.borrow_mut().table.put_badges(&counted);
             }
             Err(e) if !e.is_panic() => return,
-            Err(_) => core.log.warn("counting what is unread failed"),
+            Err(_) => core.log.warn("can't count unread messages"),
         }
         let pause = Duration::from_millis(BADGES_EVERY_MS).max(since.elapsed() * 20);
         tokio::time::sleep(pause).await;

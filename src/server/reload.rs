@@ -21,15 +21,14 @@ pub(super) async fn reloads(core: Rc<Core>, stop: &Stop, rules: impl Fn(&Setting
             None => continue,
             Some(Ok(new)) => new,
             Some(Err(e)) => {
-                core.log.warn(&format!("the configuration stays as it is: {e}"));
+                core.log.warn(&format!("the configuration was not reloaded: {e}"));
                 continue;
             }
         };
         let fixed = started.fixed_differences(&new);
-        core.log.always("the configuration was read again");
+        core.log.always("the configuration was reloaded");
         if !fixed.is_empty() {
-            core.log
-                .warn(&format!("these settings change with the next start: {}", fixed.join(", ")));
+            core.log.warn(&format!("settings that change at the next start: {}", fixed.join(", ")));
         }
         core.inner.borrow_mut().hub.change_rules(&rules(&new));
         core.set_settings(new);
@@ -57,7 +56,7 @@ async fn apply_policy(core: &Rc<Core>) {
         inner.hub.set_configured_leads(uid, &leads);
         if !admitted {
             for conn in inner.conns.values().filter(|conn| conn.uid() == uid) {
-                conn.turn_out("the server does not admit this user any longer");
+                conn.turn_out("the server no longer admits this user");
             }
         }
     }

@@ -356,7 +356,7 @@ impl Conn {
             | Kind::Batch
             | Kind::Ack
             | Kind::Nack
-            | Kind::Event => Err("a frame that is not expected here".to_owned()),
+            | Kind::Event => Err("unexpected kind of frame".to_owned()),
         };
         if open {
             core.inner.borrow_mut().hub.heard(core.now(), self.id);
@@ -452,7 +452,7 @@ impl Conn {
             core.stop_asked.notify_one();
             return Ok(());
         }
-        let text = "only the server's own user and root may stop it".to_owned();
+        let text = "only the user of the server and root may stop the server".to_owned();
         self.put(Kind::Refused, &Refused::new(RefusedCode::Denied, text));
         Ok(())
     }

@@ -19,13 +19,15 @@ pub enum ConnectError {
     TimedOut(PathBuf),
     /// This user may not connect.
     #[error(
-        "not permitted: the server at {} does not admit you (permission denied); --server own uses your own",
+        "not permitted: the server at {} does not admit you (permission denied); --server own uses \
+         your own server",
         .0.display()
     )]
     Denied(PathBuf),
     /// The process that listens there does not run as the directory's owner.
     #[error(
-        "the server at {} runs as user id {found}, and the directory belongs to {expected}: not trusted",
+        "not trusted: the server at {} runs as user id {found}, and its directory belongs to user \
+         id {expected}",
         .path.display()
     )]
     Untrusted {

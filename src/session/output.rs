@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn frame_that_other_users_let_go_is_charged_to_those_who_keep_it() {
+    fn frame_released_by_others_is_charged_to_its_last_holders() {
         let (mut ledger, frame) = (Ledger::default(), Rc::from(&b"0123456789"[..]));
         let (mut ann, mut eve, mut eves) =
             (Output::default(), Output::default(), Output::default());

@@ -24,7 +24,7 @@ fn people_answer_as_well_and_time_is_out_without_them() {
     let world = World::new();
     let _server = world.serve();
     let done = world.run(&["ask", "dev", "anybody?", "--timeout", "200ms"]).exits(124);
-    assert!(done.err.contains("nobody answers in dev"), "{}", done.err);
+    assert!(done.err.contains("no worker in dev"), "{}", done.err);
     let mut listener = world.listen(&["dev", "--last", "0"]);
     let mut asker = ask(&world, &["dev", "who is there?", "--replies", "2"]);
     let id = listener.next_of("message")["id"].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn without_a_server_nothing_is_started() {
 
 // The program itself is one that every system has.
 #[test]
-fn what_a_program_writes_is_the_reply() {
+fn output_of_the_program_is_the_reply() {
     let world = World::new();
     let _server = world.serve();
     let mut answerer = answer(&world, &["dev", "--exec", MOOT, "--version"]);
@@ -80,7 +80,7 @@ fn what_a_program_writes_is_the_reply() {
 }
 
 #[test]
-fn another_one_of_the_queue_takes_over_when_an_answerer_is_killed() {
+fn another_worker_takes_over_when_a_worker_is_killed() {
     let world = World::new();
     let _server = world.serve();
     let mut gate = world.listen(&["gate"]);

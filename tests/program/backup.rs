@@ -67,7 +67,7 @@ fn restore_that_is_refused_changes_nothing() {
     let (_, file) = path(&world, "good.backup");
     world.run(&["backup", &file]).ok();
     let refused = world.run(&["restore", &file]).exits(1);
-    assert!(refused.err.contains("end it first"), "{}", refused.err);
+    assert!(refused.err.contains("stop it first"), "{}", refused.err);
     world.end(&mut server);
 
     let bad = |name: &str, bytes: &[u8]| {

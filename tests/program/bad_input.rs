@@ -120,7 +120,7 @@ fn garbage_ends_its_own_connection_only() {
 }
 
 #[test]
-fn every_truncation_and_every_flipped_byte_of_a_good_conversation_is_survived() {
+fn server_survives_truncated_and_flipped_bytes() {
     let world = World::new();
     let _server = world.serve();
     let mut bob = world.listen(&["dev"]);
@@ -154,7 +154,7 @@ fn a_handshake_or_a_frame_that_never_ends_is_ended() {
 }
 
 #[test]
-fn the_time_in_which_the_server_itself_was_stopped_does_not_count() {
+fn time_of_a_stopped_server_does_not_count() {
     let world = World::new();
     let server = world.serve();
     let begun = Raw::open(&world).say(&hello(1)[..20]);
@@ -275,7 +275,7 @@ fn invalid_utf_8_is_refused_with_its_place() {
 }
 
 #[test]
-fn control_and_bidirectional_characters_are_shown_and_never_obeyed() {
+fn control_and_bidirectional_characters_are_escaped() {
     let world = World::new();
     let _server = world.serve();
     let mut bob = Process::spawn(world.moot(&["listen", "--no-start", "dev"]));
@@ -310,7 +310,7 @@ fn control_and_bidirectional_characters_are_shown_and_never_obeyed() {
 }
 
 #[test]
-fn korean_emoji_and_combining_characters_go_through_unchanged_and_names_compare_in_nfc() {
+fn unicode_texts_are_unchanged_and_names_compare_in_nfc() {
     let world = World::new();
     let _server = world.serve();
     // Composed and decomposed are the same room.
@@ -541,7 +541,7 @@ fn long_words_of_a_client_are_not_repeated_to_the_end() {
 }
 
 #[test]
-fn nobody_gives_another_user_a_name() {
+fn user_can_not_name_another_user() {
     let world = World::new();
     let _server = world.serve();
     let mut bob = world.listen(&["@"]);
@@ -576,7 +576,7 @@ fn a_directory_that_others_could_exchange_is_not_trusted() {
 }
 
 #[test]
-fn who_of_an_unknown_room_does_not_wait_for_a_server_that_hangs() {
+fn list_of_an_unknown_room_does_not_wait_for_a_hung_server() {
     let world = World::new();
     let server = world.serve();
     let _bob = world.listen(&["dev"]);

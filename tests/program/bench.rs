@@ -3,7 +3,7 @@
 use super::world::World;
 
 #[test]
-fn a_bench_counts_every_message_of_every_member_and_leaves_nothing() {
+fn bench_counts_all_messages_and_leaves_nothing() {
     let world = World::new();
     let _server = world.serve();
     for more in [
@@ -49,7 +49,7 @@ fn a_slow_rate_is_no_time_limit() {
 }
 
 #[test]
-fn what_can_not_be_measured_is_refused() {
+fn impossible_measurement_is_refused() {
     let world = World::new();
     world.run(&["bench", "--for", "100ms"]).exits(3);
     for bad in [["--size", "10"], ["--rate", "0"], ["--members", "0"], ["--for", "x"]] {

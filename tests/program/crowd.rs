@@ -201,7 +201,7 @@ fn a_stopped_member_costs_the_others_nothing_and_catches_up() {
 }
 
 #[test]
-fn a_member_that_slept_longer_than_the_backlog_is_told_of_the_gap() {
+fn member_asleep_beyond_the_backlog_gets_a_gap() {
     let world = World::with_config("[limits]\nbacklog_bytes = 2097152\n");
     let _server = world.serve_with(&["--history", "off"]);
     let mut asleep = world.listen(&["dev"]);
@@ -227,7 +227,7 @@ fn a_member_that_slept_longer_than_the_backlog_is_told_of_the_gap() {
 }
 
 #[test]
-fn a_member_that_slept_longer_than_the_backlog_gets_everything_from_the_history() {
+fn member_asleep_beyond_the_backlog_reads_the_history() {
     let world = World::with_config("[limits]\nbacklog_bytes = 2097152\n");
     let _server = world.serve();
     let mut asleep = world.listen(&["dev"]);

@@ -65,14 +65,14 @@ fn used() -> World {
 }
 
 #[test]
-fn where_nothing_is_wrong_it_says_so_and_starts_nobody() {
+fn healthy_system_has_no_findings_and_starts_no_server() {
     let world = World::new();
     let told = doctor(&world);
     told.has("server", "ok", "none runs");
     assert!(!exists(&world.dir), "it made nothing");
     let world = used();
     let told = doctor(&world);
-    told.has("history", "ok", "whole");
+    told.has("history", "ok", "intact");
     told.has("stale-files", "ok", "");
     let _server = world.serve();
     let told = doctor(&world);
@@ -84,7 +84,7 @@ fn where_nothing_is_wrong_it_says_so_and_starts_nobody() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_removed_and_the_history_stays() {
+fn files_of_a_killed_server_are_removed_but_not_the_history() {
     let world = World::new();
     let mut server = world.serve();
     world.run(&["send", "dev", "kept"]).ok();
@@ -149,7 +149,7 @@ fn a_damaged_history_is_told_with_what_to_do() {
     fs::write(&path, newer).unwrap();
     doctor(&world).has("history", "problem", "version 99");
     fs::write(&path, good).unwrap();
-    doctor(&world).has("history", "ok", "whole");
+    doctor(&world).has("history", "ok", "intact");
 }
 
 #[test]
@@ -228,7 +228,7 @@ mod posix {
                 "pid": std::process::id(), "version": "9.9.9", "uptime_s": 1, "dir": "/", "sessions": 0,
                 "rooms": 0, "messages": 0, "broadcast": "session", "broadcast_sent": 0, "repaired": 0,
                 "lagging": 0, "history_messages": 0, "history_bytes": 0, "news": true,
-                "degraded": ["the history can't be written: what is said is refused"],
+                "degraded": ["the history can't be written: messages are refused"],
             });
             let mut bytes = Vec::new();
             let body = status.to_string().into_bytes();
@@ -243,7 +243,7 @@ mod posix {
     }
 
     #[test]
-    fn what_is_open_to_others_is_closed() {
+    fn open_permissions_are_tightened() {
         let world = World::new();
         let mut server = world.serve();
         world.run(&["send", "dev", "private"]).ok();
@@ -268,12 +268,12 @@ mod posix {
     }
 
     #[test]
-    fn a_directory_that_others_could_replace_is_told_and_not_touched() {
+    fn replaceable_directory_is_reported_and_not_changed() {
         let world = used();
         let above = world.dir.parent().unwrap().to_owned();
         set_mode(&above, 0o777);
         let told = fix(&world);
-        assert_eq!(told.has("directory", "problem", "others could put")["fixable"], false);
+        assert_eq!(told.has("directory", "problem", "others could replace")["fixable"], false);
         assert_eq!(mode(&above), 0o777);
         set_mode(&above, 0o755);
         assert_eq!(doctor(&world).summary["problems"], 0);
@@ -314,7 +314,7 @@ mod posix {
     }
 
     #[test]
-    fn what_was_on_its_way_into_its_place_is_removed() {
+    fn temporary_files_of_killed_servers_are_removed() {
         let world = used();
         drop(UnixListener::bind(world.dir.join("qwerty")).unwrap());
         // Not of a server: another kind, another length, another size.
@@ -332,7 +332,7 @@ mod posix {
     }
 
     #[test]
-    fn a_socket_that_a_service_manager_holds_is_not_stale_and_not_touched() {
+    fn socket_of_a_service_manager_is_not_stale() {
         let world = used();
         let path = world.dir.join("socket");
         let listener = UnixListener::bind(&path).unwrap();
@@ -373,7 +373,7 @@ mod posix {
     }
 
     #[test]
-    fn what_needs_root_to_be_made_wrong_is_told() {
+    fn faults_that_only_root_can_make_are_found() {
         if !is_root() {
             skipped("needs root");
             return;
@@ -432,7 +432,7 @@ mod posix {
             env!("CARGO_BIN_EXE_moot")
         );
         let command = world.command("unshare".as_ref(), &["-m", "sh", "-c", &script]);
-        Told::of(&Done::of(command, None)).has("disk", "problem", "make room");
+        Told::of(&Done::of(command, None)).has("disk", "problem", "free space");
     }
 
     #[test]
@@ -509,7 +509,8 @@ mod posix {
             assert!(!err.contains("code 0"), "{err}");
             assert_eq!(told.summary["problems"], 1, "{:#?}", told.checks);
             told.has("directory", "problem", words);
-            let promised = |check: &Value| check["text"].as_str().unwrap().contains("is made when");
+            let promised =
+                |check: &Value| check["text"].as_str().unwrap().contains("is created when");
             assert!(!told.checks.iter().any(promised), "{:#?}", told.checks);
             let found = told.has("directory", "problem", "set HOME");
             assert!(!found["advice"].as_str().unwrap().contains("chown"), "{found}");
@@ -544,7 +545,8 @@ mod posix {
             );
             let Some((_, err)) = of_bob(&script) else { return };
             assert_eq!(err.matches("code 3\n").count(), 3, "`run` runs its command: {err}");
-            let words = err.lines().filter(|line| line.contains("can't make or use the directory"));
+            let words =
+                err.lines().filter(|line| line.contains("can't create or use the directory"));
             let words: Vec<_> = words.collect();
             assert_eq!(words.len(), 4, "{err}");
             for line in words {

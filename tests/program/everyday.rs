@@ -5,7 +5,7 @@ use std::process::Stdio;
 use super::world::{Done, Process, World, eventually};
 
 #[test]
-fn what_is_said_reaches_those_who_listen_and_stands_when_send_ends() {
+fn message_reaches_listeners_and_is_stored_when_send_ends() {
     let world = World::new();
     let _server = world.serve();
     let mut bob = world.listen(&["dev"]);
@@ -19,7 +19,7 @@ fn what_is_said_reaches_those_who_listen_and_stands_when_send_ends() {
 // A POSIX shell.
 #[cfg(unix)]
 #[test]
-fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
+fn automatic_start_does_not_hang_a_command_substitution() {
     let world = World::new();
     let mut shell = std::process::Command::new("sh");
     let moot = env!("CARGO_BIN_EXE_moot");
@@ -36,7 +36,7 @@ fn a_server_starts_by_itself_and_a_command_substitution_does_not_hang() {
 }
 
 #[test]
-fn whoever_waits_for_the_output_of_a_command_does_not_wait_for_the_server_it_started() {
+fn reader_of_a_command_does_not_wait_for_its_server() {
     let world = World::new();
     let done = world.run(&["send", "dev", "hi"]).ok();
     assert!(done.err.starts_with("no server: starting one in the background"), "{}", done.err);
@@ -149,7 +149,7 @@ fn a_direct_message_to_who_was_away_for_a_moment_is_not_lost() {
 }
 
 #[test]
-fn listening_to_a_room_as_well_does_not_bring_the_mail_of_other_labels() {
+fn room_listener_gets_no_direct_messages_of_other_labels() {
     let world = World::new();
     let _server = world.serve();
     let me = moot::os::user_name(moot::os::own_uid()).unwrap();
@@ -175,7 +175,7 @@ fn naming_a_room_twice_is_one_arrival() {
 // Ignored signals.
 #[cfg(unix)]
 #[test]
-fn what_the_caller_ignores_stays_ignored() {
+fn signals_ignored_by_the_caller_stay_ignored() {
     let world = World::new();
     let _server = world.serve();
     let mut command = std::process::Command::new("sh");
@@ -207,7 +207,7 @@ fn a_reply_names_a_message_that_is_there() {
 }
 
 #[test]
-fn what_is_said_to_many_goes_out_by_the_machines_own_channel() {
+fn message_to_many_members_goes_by_broadcast() {
     let world = World::new();
     let _server = world.serve();
     let mut bob = world.listen(&["dev"]);

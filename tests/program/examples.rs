@@ -487,7 +487,7 @@ fn the_manual_s_examples_do_what_they_say() {
 }
 
 #[test]
-fn what_is_shown_of_a_command_is_what_it_prints() {
+fn shown_output_of_a_command_is_what_it_prints() {
     if !possible() {
         return;
     }

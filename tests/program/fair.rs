@@ -3,7 +3,7 @@
 use super::world::{OTHER_UID, Process, THIRD_UID, World, eventually, is_root, user_name};
 
 #[test]
-fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
+fn throttled_sender_is_notified_and_loses_nothing() {
     if !is_root() {
         return;
     }
@@ -20,7 +20,7 @@ fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
     flood.say(lines.trim_end());
     second.say(lines.trim_end());
     (flood.input, second.input) = (None, None);
-    eventually("it is told", || flood.errors().contains("slowed down"));
+    eventually("it is told", || flood.errors().contains("rate limit reached"));
     // Meanwhile others speak as if he was not there.
     for n in 0..20 {
         world.run_as(THIRD_UID, &["send", "dev", &format!("quiet {n}")]).ok();
@@ -37,7 +37,7 @@ fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
 }
 
 #[test]
-fn who_connects_too_often_is_turned_away_with_a_reason() {
+fn frequent_connections_are_rejected_with_a_reason() {
     if !is_root() {
         return;
     }
@@ -57,7 +57,7 @@ fn who_connects_too_often_is_turned_away_with_a_reason() {
 }
 
 #[test]
-fn what_one_user_has_in_the_history_is_bounded() {
+fn history_of_one_user_is_bounded() {
     if !is_root() {
         return;
     }

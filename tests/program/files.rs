@@ -269,7 +269,7 @@ fn log_that_was_removed_is_written_again() {
 }
 
 #[test]
-fn hangup_ends_a_foreground_server_with_a_word_and_no_background_one() {
+fn hangup_ends_a_foreground_server_only() {
     let world = World::new();
     let mut server = world.serve();
     server.signal("HUP");

@@ -130,7 +130,7 @@ fn first_minute_with_read_only_home_needs_a_named_directory() {
             says "root/.local/state/moot"; says "Read-only"; says "--server DIR/"
         done
         exits 1 $as moot doctor; says "problems 1"
-        grep -q "is made when" "$HOME/out" && fail "doctor promises a directory that can't be made"
+        grep -q "is created when" "$HOME/out" && fail "doctor promises a directory that can't be created"
         as="$as MOOT_SERVER=$HOME/data/"
         minute; leave; end; echo passed
         "#,

@@ -48,7 +48,7 @@ pub fn alone(unshare: &[&str], script: &str) -> Option<Done> {
 }
 
 #[test]
-fn commands_stay_away_from_the_own_server_when_the_host_server_ended() {
+fn commands_use_no_user_server_when_the_system_server_ended() {
     on_a_host(
         r#"
         exits 0 $bob $moot send a private; exits 0 $bob $moot stop
@@ -58,7 +58,7 @@ fn commands_stay_away_from_the_own_server_when_the_host_server_ended() {
         exits 0 $bob $moot --server host history ops; says one
         kill $server; wait $server
         for command in "send ops x" "listen ops" "who" "status" "announce x" "join --plain ops"; do
-            exits 3 $bob $moot $command; says "the host's server is not running"; says "--server own"
+            exits 3 $bob $moot $command; says "the system server is not running"; says "--server own"
             exits 3 $bob $moot --server host $command
         done
         exits 0 $bob $moot --server own history a; says mine
@@ -87,8 +87,8 @@ fn hangup_reloads_the_configuration_of_a_host_server() {
         is_here() { $moot who --count | grep -qx 1; }; until_ok is_here
         printf '[server]\nallow = ["@root", "@nosuch"]\n[history]\nkeep = "90d"\n' >/etc/moot/moot.toml
         kill -HUP $server
-        until_ok logged "was read again"
-        until_ok logged "server.allow: there is no user @nosuch"
+        until_ok logged "was reloaded"
+        until_ok logged "server.allow: user @nosuch does not exist"
         logged "history.keep" || fail "what needs a restart is not named"
         wait $listen; test $? = 4 || fail "a member stays who is not admitted"
         exits 4 $bob $moot send ops two; says "--server own"
@@ -96,7 +96,7 @@ fn hangup_reloads_the_configuration_of_a_host_server() {
         # A file that can't be used changes nothing.
         echo 'nonsense = [' >/etc/moot/moot.toml
         kill -HUP $server
-        until_ok logged "stays as it is"
+        until_ok logged "was not reloaded"
         exits 4 $bob $moot send ops two
         printf '[policy]\ncreate_rooms = ["@root"]\n' >/etc/moot/moot.toml
         kill -HUP $server
@@ -122,7 +122,7 @@ fn configured_room_belongs_to_the_operators_that_are_named() {
         exits 0 $daemon $moot room topic ops theirs
         exits 4 $daemon $moot room topic lobby theirs
         printf '[rooms.ops]\n[rooms.later]\noperators = ["@daemon"]\n' >/etc/moot/moot.toml
-        kill -HUP $server; until_ok logged "was read again"
+        kill -HUP $server; until_ok logged "was reloaded"
         exits 0 $moot rooms; says later
         exits 4 $daemon $moot room topic ops theirs
         exits 0 $daemon $moot room topic later theirs

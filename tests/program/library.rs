@@ -13,7 +13,7 @@ use moot::{
 use super::world::World;
 
 #[test]
-fn a_program_talks_listens_searches_announces_and_looks_who_is_here() {
+fn library_sends_listens_searches_announces_and_lists() {
     let world = World::new();
     let _server = world.serve();
     let server = Server::find(Some(world.dir.to_str().unwrap())).unwrap();

@@ -124,7 +124,7 @@ fn input_is_not_read_while_the_queue_is_full() {
 }
 
 #[test]
-fn line_that_the_server_can_not_tell_is_reported_and_not_sent_again() {
+fn line_of_unknown_fate_is_reported_and_not_sent_again() {
     let world = World::new();
     let mut server = world.serve_with(&["--history", "off"]);
     let mut sender = world.lines(&["--json", "dev"]);

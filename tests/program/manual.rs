@@ -31,7 +31,7 @@ fn commands_in(help: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn help_has_every_command_by_what_people_want_to_do_and_fits_the_terminal() {
+fn help_groups_every_command_and_fits_the_terminal() {
     let world = World::new();
     let help = world.run(&["help"]).ok().out;
     assert_eq!(help, world.run(&["--help"]).ok().out);
@@ -65,7 +65,7 @@ fn help_of_a_command_has_its_flags_and_examples() {
 }
 
 #[test]
-fn who_mistypes_is_told_what_was_meant_and_nothing_is_done() {
+fn mistyped_command_gets_a_suggestion_and_does_nothing() {
     let world = World::new();
     for (typed, meant) in [
         ("sned", "send"),
@@ -164,7 +164,7 @@ fn rooms_and_members_are_completed_from_the_table() {
 }
 
 #[test]
-fn what_is_offered_at_once_has_a_bound() {
+fn completions_are_bounded() {
     let world = World::new();
     let _server = world.serve();
     let rooms: Vec<String> = (0..300).map(|n| format!("r{n}")).collect();
@@ -599,7 +599,7 @@ fn man_shows_each_page_without_a_warning() {
 }
 
 #[test]
-fn what_completes_does_not_come_in_the_way_of_a_command() {
+fn empty_completion_variable_does_not_disturb_a_command() {
     let world = World::new();
     let _server = world.serve();
     let mut command = world.moot(&["send", "dev", "hi"]);

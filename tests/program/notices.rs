@@ -19,7 +19,7 @@ fn ears(world: &World) -> Process {
 }
 
 #[test]
-fn who_comes_late_is_shown_what_is_retained_once_and_first() {
+fn late_member_sees_retained_announcements_first_and_once() {
     let world = World::new();
     let mut server = world.serve();
     world.run(&["send", "dev", "before"]).ok();
@@ -56,7 +56,7 @@ fn who_comes_late_is_shown_what_is_retained_once_and_first() {
 }
 
 #[test]
-fn a_scheduled_one_comes_at_its_time_exactly_once_over_any_end_of_the_server() {
+fn scheduled_announcement_comes_once_over_restarts() {
     let world = World::new();
     let mut server = world.serve();
     let mut bob = ears(&world);
@@ -311,7 +311,7 @@ fn an_announcement_becomes_a_notification_of_the_desktop() {
 
 #[cfg(unix)]
 #[test]
-fn what_was_announced_to_a_room_during_a_break_is_shown_to_who_comes_back() {
+fn room_announcement_during_a_break_is_shown_on_return() {
     let world = World::new();
     let mut server = world.serve();
     let mut bob = world.listen(&["dev"]);
@@ -332,7 +332,7 @@ fn what_was_announced_to_a_room_during_a_break_is_shown_to_who_comes_back() {
 }
 
 #[test]
-fn whom_an_announcement_was_for_is_known_after_the_server_was_killed_at_once() {
+fn recipients_are_known_after_the_server_is_killed() {
     let world = World::new();
     let mut server = world.serve();
     let _bob = world.listen(&["dev"]);
@@ -358,7 +358,7 @@ fn people_are_told_what_is_asked_of_them() {
     let asked = bob.line("the announcement");
     assert!(asked.contains("seen?"), "{asked}");
     let asked = bob.line("its second line");
-    assert!(asked.ends_with("(to be acknowledged: moot notices ack 1)"), "{asked}");
+    assert!(asked.ends_with("(acknowledge: moot notices ack 1)"), "{asked}");
     bob.say("/ack");
     eventually("acknowledged", || {
         world.run(&["notices", "show", "1", "--json"]).ok().objects()[0]["acked"] == 1

@@ -34,7 +34,7 @@ fn texts(done: &Done) -> Vec<String> {
 }
 
 #[test]
-fn what_was_said_is_there_after_a_restart_and_numbers_go_on() {
+fn messages_survive_a_restart_and_numbers_continue() {
     let world = World::new();
     let mut server = world.serve();
     for n in 1..=30 {
@@ -81,7 +81,7 @@ fn a_script_goes_on_after_exactly_its_last_message() {
 }
 
 #[test]
-fn what_retention_removed_is_a_gap_before_what_is_left() {
+fn messages_removed_by_retention_are_a_gap() {
     let world = World::with_config("[history]\nbytes_max = 1000000\n");
     let mut server = world.serve();
     let text = "x".repeat(10_000);
@@ -110,7 +110,7 @@ fn what_retention_removed_is_a_gap_before_what_is_left() {
 }
 
 #[test]
-fn history_and_live_stream_meet_without_hole_or_double_under_load() {
+fn history_and_live_messages_join_without_gap_under_load() {
     let world = World::new();
     let _server = world.serve();
     world.run(&["send", "dev", "first"]).ok();
@@ -216,7 +216,7 @@ fn korean_is_found_by_part_of_a_word_and_latin_in_any_case() {
 }
 
 #[test]
-fn what_is_unread_is_told_and_marked_by_reading_only() {
+fn unread_messages_are_marked_by_reading_only() {
     let world = World::new();
     let mut server = world.serve();
     let me = os::user_name(os::own_uid()).unwrap().to_string();
@@ -336,7 +336,7 @@ fn rooms_without_history_say_so_and_keep_nothing() {
 }
 
 #[test]
-fn a_database_that_can_not_be_used_is_refused_by_name_and_left_alone() {
+fn unusable_database_is_named_and_not_changed() {
     let world = World::new();
     let mut server = world.serve();
     world.run(&["send", "dev", "precious"]).ok();
@@ -674,7 +674,7 @@ fn members_go_on_in_their_rooms_after_the_history_was_lost() {
 }
 
 #[test]
-fn what_others_said_after_much_of_ones_own_is_unread_and_read() {
+fn messages_of_others_after_many_own_ones_are_unread() {
     let world = World::new();
     let _server = world.serve();
     world.run_with_input(&["join", "dev"], b"").ok();
@@ -688,7 +688,7 @@ fn what_others_said_after_much_of_ones_own_is_unread_and_read() {
 }
 
 #[test]
-fn a_text_is_found_by_what_stands_behind_a_zero_and_since_a_message() {
+fn search_finds_text_after_a_zero_byte_and_since_a_message() {
     let world = World::new();
     let _server = world.serve();
     world.run(&["send", "dev", "needle one"]).ok();

@@ -17,11 +17,11 @@ fn requirement_is_not_met_by_an_empty_room() {
         for more in [&[][..], &["--to", "dev"], &["--ack", "--wait", "acked"], &["--json"]] {
             let args = [&["announce", "--timeout", "2s", "may I deploy?"], require, more].concat();
             let done = world.run(&args).exits(6);
-            assert!(done.err.contains("no member is here; --retain shows it"), "{}", done.err);
+            assert!(done.err.contains("no member is present; --retain shows it"), "{}", done.err);
         }
     }
     let kept = world.run(&["announce", "--retain", "--require", "all", "later"]).exits(6);
-    assert!(kept.err.contains("later members will be shown it"), "{}", kept.err);
+    assert!(kept.err.contains("later members will see it"), "{}", kept.err);
     let _member = world.listen(&["dev"]);
     world.run(&["announce", "--require", "all", "now"]).ok();
 }
@@ -156,7 +156,7 @@ fn state_that_reaches_no_session_says_so() {
     let _server = world.serve();
     let _script = world.listen(&["dev"]);
     let away = world.run(&["away", "lunch"]).ok();
-    assert!(away.err.contains("no session of yours is of kind person now"), "{}", away.err);
+    assert!(away.err.contains("you have no session of kind person now"), "{}", away.err);
     let said = world.run(&["--json", "back"]).ok();
     assert_eq!(said.objects()[0]["sessions"], 0);
     let _person = world.listen(&["--kind", "person", "dev"]);
@@ -165,7 +165,7 @@ fn state_that_reaches_no_session_says_so() {
     assert_eq!(world.run(&["--json", "back"]).ok().objects()[0]["sessions"], 1);
     let long = "x".repeat(121);
     let refused = world.run(&["away", &long]).exits(2);
-    assert!(refused.err.contains("121 bytes; it may have 120"), "{}", refused.err);
+    assert!(refused.err.contains("121 bytes (limit 120)"), "{}", refused.err);
     world.run(&["away", &long[1..]]).ok();
     let row = world.who(&[]).0.into_iter().find(|row| row["kind"] == "person").unwrap();
     eventually("the status", || {
@@ -204,7 +204,7 @@ fn user_that_does_not_exist_is_refused_everywhere() {
         world.run(&["listen", "dev", "--from", &name, "--last", "1", "--count", "1"]).ok();
     }
     let typo = world.run(&["wait", "--gone", &format!("{user}/typo")]).ok();
-    assert!(typo.err.contains("/typo is here"), "{}", typo.err);
+    assert!(typo.err.contains("/typo has no session"), "{}", typo.err);
     world.run(&["kick", &format!("{user}/here")]).ok();
 }
 

@@ -94,7 +94,7 @@ fn a_private_room_is_nowhere_to_be_seen_by_strangers() {
         (&removed["reason"], &removed["by"]),
         (&"kicked".into(), &user_name(OTHER_UID).into())
     );
-    assert_eq!(invited.code(), 4, "nothing is left to listen to");
+    assert_eq!(invited.code(), 4, "no room is left");
     absent(&["history", "den"]);
     stranger(&["search", "needle"]).exits(1);
     owner(&["send", "den", "among us"]).ok();
@@ -297,7 +297,7 @@ fn the_policy_says_who_may_and_refusals_say_who_could() {
 }
 
 #[test]
-fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
+fn operator_in_a_private_room_is_seen_by_members_later_too() {
     if !is_root() {
         return;
     }
@@ -321,7 +321,7 @@ fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
     world.run(&["history", "den"]).ok();
     world.run(&["room", "kick", "den", &at(0)]).ok();
     let told = owner(&["history", "den"]).ok().out;
-    assert!(told.contains("root: -- let himself into this room"), "{told}");
+    assert!(told.contains("root: -- invited themself to this room"), "{told}");
     // What a leader of the room does is no act of the server's office.
     owner(&["room", "invite", "den", &at(THIRD_UID)]).ok();
     assert_eq!(owner(&["history", "den"]).ok().out, told);
@@ -335,7 +335,7 @@ fn an_operator_in_a_private_room_is_seen_by_all_its_members_also_later() {
 }
 
 #[test]
-fn who_may_not_read_a_room_has_the_receipt_of_what_he_announced_there() {
+fn sender_without_read_right_has_the_receipt() {
     if !is_root() {
         return;
     }
@@ -351,7 +351,7 @@ fn who_may_not_read_a_room_has_the_receipt_of_what_he_announced_there() {
 }
 
 #[test]
-fn nobody_makes_a_server_keep_without_end_what_others_do_not_take() {
+fn repeated_events_for_a_stopped_member_are_bounded() {
     if !is_root() {
         return;
     }

@@ -69,7 +69,7 @@ fn a_command_is_told_with_its_start_its_output_and_its_end() {
 }
 
 #[test]
-fn a_failure_has_the_commands_own_code_and_its_words_on_standard_error() {
+fn failed_command_passes_its_code_and_standard_error() {
     let world = World::new();
     let _server = world.serve();
     let done = world.run_it(&["dev", "--title", "look"], &[MOOT, "history", "nowhere"]).exits(5);
@@ -88,7 +88,7 @@ fn the_commands_own_moot_means_the_same_server_and_room() {
 }
 
 #[test]
-fn what_can_not_be_run_has_its_code_and_the_room_is_told() {
+fn command_that_can_not_run_has_its_code_and_a_message() {
     let world = World::new();
     let _server = world.serve();
     let done = world.run_it(&["dev"], &["no-such-command-anywhere"]).exits(127);
@@ -155,7 +155,7 @@ fn a_member_stands_in_the_room_while_the_command_runs() {
     let text = left["text"].as_str().unwrap();
     // What the command printed may come before.
     let text = if text.contains("ready") { watcher.texts(1).remove(0) } else { text.to_owned() };
-    assert!(text.contains("nobody knows how it ended"), "{text}");
+    assert!(text.contains("result unknown"), "{text}");
 }
 
 #[test]
@@ -189,13 +189,7 @@ fn result_in_a_room_is_an_object_in_json() {
         assert_eq!(runs, [&want], "{command:?}");
     }
     // Anyone can write such a text, and be told apart by their name.
-    world
-        .run(&[
-            "send",
-            "dev",
-            "x: nobody knows how it ended, since `moot run` did not end by itself",
-        ])
-        .ok();
+    world.run(&["send", "dev", "x: result unknown: `moot run` itself was killed"]).ok();
     let lost = members[0].next_of("message");
     assert_eq!((&lost["run"]["state"], &lost["run"]["title"]), (&"lost".into(), &"x".into()));
     world.run(&["wait", "dev", "--run", title, "--since", "1h"]).exits(5);
@@ -287,7 +281,7 @@ mod posix {
     }
 
     #[test]
-    fn a_chatty_command_costs_few_messages_and_all_its_lines_are_there() {
+    fn chatty_command_costs_few_messages_and_loses_no_line() {
         let world = World::new();
         let _server = world.serve();
         let script = "for i in 1 2 3 4 5 6 7 8 9 10; do seq $i 50; sleep 0.1; done";
@@ -472,7 +466,7 @@ mod posix {
     }
 
     #[test]
-    fn what_the_caller_ignores_the_command_ignores_as_well() {
+    fn command_ignores_the_signals_that_its_caller_ignores() {
         let world = World::new();
         let _server = world.serve();
         let run =
@@ -711,7 +705,7 @@ mod posix {
     }
 
     #[test]
-    fn who_reads_the_output_slowly_gets_all_of_it() {
+    fn slow_reader_gets_all_output() {
         let world = World::new();
         let _server = world.serve();
         let mut command = world.run_command(&["dev"], &sh("head -c 120000 /dev/zero"));
@@ -790,7 +784,7 @@ mod posix {
     }
 
     #[test]
-    fn what_was_on_its_way_to_a_user_is_not_lost_with_the_server() {
+    fn output_in_flight_to_a_user_survives_the_server() {
         let world = World::new();
         let mut server = world.serve();
         let me = moot::os::user_name(moot::os::own_uid()).unwrap();

@@ -17,7 +17,7 @@ fn a_killed_server_is_seen_and_a_new_one_goes_on_without_a_hole() {
 }
 
 #[test]
-fn a_killed_server_without_history_is_seen_and_a_new_one_begins_anew() {
+fn server_without_history_starts_over_after_a_kill() {
     a_killed_server("off");
 }
 
@@ -67,7 +67,7 @@ fn a_killed_server(history: &str) {
 }
 
 #[test]
-fn what_was_typed_while_the_server_was_away_is_said_to_the_new_one() {
+fn input_during_an_outage_is_sent_to_the_next_server() {
     let world = World::new();
     let mut server = world.serve();
     let mut ann = world.join(&["dev"]);
@@ -90,7 +90,7 @@ fn listen_without_reconnect_ends_with_3() {
 }
 
 #[test]
-fn a_second_server_is_refused_names_the_first_and_disturbs_nothing() {
+fn second_server_names_the_first_and_disturbs_nothing() {
     let world = World::new();
     let mut server = world.serve();
     let mut bob = world.listen(&["dev"]);
@@ -135,7 +135,7 @@ fn of_many_servers_started_at_once_one_serves() {
 }
 
 #[test]
-fn of_many_commands_that_start_a_server_all_talk_to_the_same_one() {
+fn commands_that_start_a_server_all_use_the_same_one() {
     let world = World::new();
     let sends: Vec<_> = (0..8)
         .map(|n| Process::spawn(world.moot(&["send", "--json", "dev", &format!("hi {n}")])))
@@ -286,7 +286,7 @@ fn stop_waits_for_the_end_and_members_are_told() {
 // Descriptors that a shell hands on.
 #[cfg(unix)]
 #[test]
-fn a_server_in_the_background_outlives_its_starter_and_keeps_no_descriptor_of_it() {
+fn background_server_outlives_its_starter_without_descriptors() {
     let world = World::new();
     let mut shell = std::process::Command::new("bash");
     let moot = env!("CARGO_BIN_EXE_moot");
@@ -326,7 +326,7 @@ fn the_careless_parent() {
 // A socket handed to a child.
 #[cfg(unix)]
 #[test]
-fn a_killed_process_is_gone_though_a_child_of_it_still_holds_the_session() {
+fn killed_process_leaves_although_a_child_holds_its_session() {
     let world = World::new();
     let _server = world.serve();
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());

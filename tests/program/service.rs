@@ -61,7 +61,7 @@ fn waiting(world: &World) -> usize {
 }
 
 #[test]
-fn who_comes_before_the_server_is_served_and_the_socket_outlives_it() {
+fn early_client_is_served_and_the_socket_outlives_the_server() {
     let (world, listener) = activated();
     let mut member =
         Process::spawn(world.moot(&["listen", "--json", "--last", "9", "--count", "6", "dev"]));
@@ -114,7 +114,7 @@ fn an_idle_server_ends_and_its_socket_waits_for_the_next_one() {
 }
 
 #[test]
-fn whatever_else_is_handed_over_is_refused_by_name_and_left_alone() {
+fn unusable_passed_socket_is_refused_and_not_changed() {
     let file = |_: &World| fs::File::open("/dev/null").unwrap().into();
     let at = |world: &World, name: &str| world.dir.join(name);
     let datagram = |world: &World| UnixDatagram::bind(at(world, "socket")).unwrap().into();
@@ -131,13 +131,13 @@ fn whatever_else_is_handed_over_is_refused_by_name_and_left_alone() {
     const CLOSED: &str = r#"LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 0</dev/null"#;
     type Make<'a> = &'a dyn Fn(&World) -> OwnedFd;
     let cases: [(&str, Make<'_>, &str); 8] = [
-        (HAND_OVER, &file, "it is no socket"),
-        (HAND_OVER, &datagram, "no stream socket"),
+        (HAND_OVER, &file, "not a socket"),
+        (HAND_OVER, &datagram, "not a stream socket"),
         (HAND_OVER, &elsewhere, "ListenStream="),
-        (HAND_OVER, &connected, "it does not listen"),
-        (HAND_OVER, &inet, "no Unix socket"),
-        (HAND_OVER, &gone, "has gone"),
-        (TWO, &good, "2 were handed over"),
+        (HAND_OVER, &connected, "not a listening socket"),
+        (HAND_OVER, &inet, "not a Unix socket"),
+        (HAND_OVER, &gone, "was removed"),
+        (TWO, &good, "2 sockets were passed"),
         (CLOSED, &file, "not open"),
     ];
     for (script, make, words) in cases {
@@ -153,7 +153,7 @@ fn whatever_else_is_handed_over_is_refused_by_name_and_left_alone() {
 }
 
 #[test]
-fn what_is_meant_for_another_process_is_not_taken() {
+fn socket_for_another_process_is_not_used() {
     const OTHERS: &str = r#"LISTEN_FDS=1 LISTEN_PID=1 exec "$@" 3<&0 0</dev/null"#;
     let world = World::new();
     let socket = fs::File::open("/dev/null").unwrap().into();
@@ -229,7 +229,7 @@ fn the_service_manager_is_told_of_readiness_life_and_end() {
 }
 
 #[test]
-fn a_server_that_a_command_starts_is_not_the_service_that_the_command_is() {
+fn started_server_does_not_report_to_the_service_manager() {
     let world = World::new();
     let manager = Manager::at(&world.path("notify"));
     let mut command = world.moot(&["send", "dev", "from a service"]);
@@ -270,7 +270,7 @@ fn the_journal_gets_levels_and_a_file_gets_times() {
 }
 
 #[test]
-fn a_hosts_server_runs_as_a_user_of_its_own_and_takes_roots_socket() {
+fn system_server_runs_as_its_own_user_with_a_socket_of_root() {
     if !is_root() {
         skipped("needs root");
         return;

@@ -45,7 +45,7 @@ fn failures_and_empty_answers_are_told() {
     assert_eq!((empty.out.as_str(), empty.err.as_str()), ("\n", ""));
     let fails = world.run(&["ask", "dev", "fails"]).exits(1);
     assert_eq!(fails.out, "");
-    assert!(fails.err.contains("could not do it"), "{}", fails.err);
+    assert!(fails.err.contains(") failed"), "{}", fails.err);
     let half = world.run(&["ask", "dev", "half", "--json"]).exits(1);
     assert_eq!(half.objects()[0]["text"], "half");
     assert_eq!(half.objects()[0]["failed"], true);
@@ -102,7 +102,7 @@ fn noting(world: &World, label: &str, gate: &str) -> Process {
 }
 
 #[test]
-fn when_an_answerer_is_killed_another_one_takes_over_and_that_is_said() {
+fn takeover_from_a_killed_worker_is_reported() {
     let world = World::new();
     let _server = world.serve();
     let mut first = noting(&world, "first", "never");
@@ -200,7 +200,7 @@ fn a_stopped_answerer_holds_nothing_up() {
 }
 
 #[test]
-fn an_answerer_ends_after_its_count_and_leaves_the_rest_to_others() {
+fn worker_ends_after_its_count_and_leaves_jobs_to_others() {
     let world = World::new();
     let _server = world.serve();
     let mut one = answer(&world, &["work", "--queue", "q", "--count", "1", "--exec", "cat"]);
@@ -261,7 +261,7 @@ fn the_program_is_told_what_the_message_is() {
 }
 
 #[test]
-fn a_program_that_fails_is_told_and_ends_nothing_unless_that_is_wanted() {
+fn failed_program_is_reported_and_ends_only_with_fail_fast() {
     let world = World::new();
     let _server = world.serve();
     let mut listener = world.listen(&["dev", "--count", "2", "--exec", "sh -c 'exit 3'"]);
@@ -329,7 +329,7 @@ fn more_than_a_program_keeps_up_with_waits_at_the_server() {
 
 /// What happens to a program that ends while there is no server: its word is known afterwards.
 #[test]
-fn what_a_program_makes_of_a_request_is_known_after_a_restart_too() {
+fn result_of_a_job_is_known_after_a_restart() {
     for (history, text, code) in
         [("on", "say", 0), ("off", "say", 0), ("on", "empty", 0), ("on", "fails", 1)]
     {
@@ -361,7 +361,7 @@ fn what_a_program_makes_of_a_request_is_known_after_a_restart_too() {
 }
 
 #[test]
-fn what_a_program_leaves_behind_keeps_nobody_waiting() {
+fn process_left_by_a_program_delays_no_job() {
     let world = World::new();
     let _server = world.serve();
     let (gate, script) = (world.path("gate"), "echo hi; (GATE) & exit 0");
@@ -372,7 +372,7 @@ fn what_a_program_leaves_behind_keeps_nobody_waiting() {
 }
 
 #[test]
-fn who_may_not_reply_any_more_is_waited_for_no_more() {
+fn worker_that_may_no_longer_reply_is_not_waited_for() {
     if !super::world::is_root() {
         super::world::skipped("needs root");
         return;

@@ -284,7 +284,7 @@ fn squatting_on_a_members_port_does_not_keep_others_out() {
 }
 
 #[test]
-fn another_user_can_neither_connect_to_a_users_server_nor_read_its_table() {
+fn other_user_can_not_connect_or_read_the_table() {
     if !is_root() {
         return;
     }

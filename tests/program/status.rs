@@ -62,7 +62,7 @@ fn a_collector_learns_that_there_is_no_server_or_that_it_hangs() {
 }
 
 #[test]
-fn who_watches_goes_on_while_the_server_is_away() {
+fn watch_continues_while_the_server_is_away() {
     let world = World::new();
     world.run(&["status", "--watch"]).exits(3);
     let mut server = world.serve();

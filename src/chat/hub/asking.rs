@@ -57,7 +57,7 @@ impl Hub {
     ) -> Result<Option<Reply>, Refusal> {
         let session = &self.sessions[&id];
         let Some(key) = self.instances.submitted(session.instance, counter) else {
-            let text = "this message is not known to the server; send the job again";
+            let text = "the server does not know the message of this job; send the job again";
             return refuse(RefusalCode::UnknownSubmit, text);
         };
         let (tag, seq) = key;
@@ -77,11 +77,11 @@ impl Hub {
         // Its number may still be given to another message. One answer waits for each message in
         // flight, which its sender's account is charged for.
         if self.asking.early.get(&key).is_some_and(|early| early.session == id) {
-            return refuse(RefusalCode::Failed, "this job is waiting to be stored already");
+            return refuse(RefusalCode::Failed, "the job already waits to be stored");
         }
         let early = Early { session: id, serial, counter, again };
         if let Some(old) = self.asking.early.insert(key, early) {
-            self.refuse_early(&old, "the client asks for this job in another session");
+            self.refuse_early(&old, "the client asks for the job in another session");
         }
         Ok(None)
     }
@@ -249,8 +249,8 @@ impl Hub {
                 if holding.own >= most {
                     let own = holding.own;
                     let text = format!(
-                        "this user has {own} workers in the room, which is the limit: a room has at most \
-                         {ANSWERERS_PER_ROOM_MAX} workers"
+                        "too many workers in the room ({own} of this user, limit {most}; \
+                         {ANSWERERS_PER_ROOM_MAX} of all users); stop an `answer`"
                     );
                     return refuse(RefusalCode::Failed, text);
                 }
@@ -326,7 +326,7 @@ impl Hub {
             | State::Done { .. } => None,
         });
         let Some((queue, before)) = offered else {
-            return refuse(RefusalCode::Absent, "this job is no longer offered to this worker");
+            return refuse(RefusalCode::Absent, "the job is no longer offered to this worker");
         };
         let taken = State::Taken { by: id, instance, before };
         board.set_state((tag, seq), &queue, Some(taken));
@@ -353,7 +353,7 @@ impl Hub {
         let queue = match board.job(key) {
             Some(job) => match job.queue_of(instance) {
                 Some(queue) => Some(queue),
-                None => return refuse(RefusalCode::Absent, "another worker has claimed this job"),
+                None => return refuse(RefusalCode::Absent, "another worker has claimed the job"),
             },
             // Its sender may be away, or come back later than the worker after a restart. Of any
             // other message there is nothing to report.

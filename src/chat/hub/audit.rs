@@ -36,7 +36,7 @@ impl Hub {
     /// Returns the acts on record, the newest first.
     pub(super) fn audit_from(&self, id: SessionId, skip: u32) -> Result<Reply, Refusal> {
         if !self.is_operator(self.sessions[&id].peer.uid) {
-            let text = "only operators of the server see what operators did";
+            let text = "only operators of the server may see the actions of operators";
             return refuse(RefusalCode::Denied, text);
         }
         let mut rest = self.audit_log.newest().skip(skip as usize);

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_dropped_that_a_member_of_the_window_has_not_acknowledged() {
+    fn unreported_messages_of_the_window_are_not_dropped() {
         let mut scene = Scene::with_rules(false, |rules| {
             (rules.backlog_total_bytes_max, rules.broadcast) = (64 << 10, false);
         });

@@ -295,7 +295,7 @@ fn an_operator_who_reads_a_private_room_is_seen_coming() {
 }
 
 #[test]
-fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
+fn announcement_to_a_private_room_stays_in_the_room() {
     let mut hub = hub(true, false);
     for uid in [3, 7] {
         let follow = Follow::Announcements;
@@ -366,7 +366,7 @@ fn events(hub: &mut Hub, uid: u32) -> (usize, usize) {
 }
 
 #[test]
-fn who_is_banned_keeps_no_office_and_who_loses_his_office_no_seat() {
+fn ban_revokes_the_operator_role_and_deop_the_membership() {
     let mut hub = hub(false, false);
     ask(&mut hub, 2, role("olga", Role::Banned, true)).unwrap();
     assert!(say(&mut hub, 3).is_err());
@@ -387,7 +387,7 @@ fn who_is_banned_keeps_no_office_and_who_loses_his_office_no_seat() {
 }
 
 #[test]
-fn an_operator_who_makes_himself_one_of_a_private_room_is_seen_as_well() {
+fn operator_who_joins_a_private_room_by_a_role_is_seen() {
     let mut hub = hub(true, false);
     ask(&mut hub, 4, join()).unwrap();
     hub.actions();
@@ -396,7 +396,7 @@ fn an_operator_who_makes_himself_one_of_a_private_room_is_seen_as_well() {
 }
 
 #[test]
-fn what_was_announced_to_a_deleted_room_is_not_for_whoever_makes_it_again() {
+fn announcement_to_a_deleted_room_is_hidden_in_a_new_one() {
     let mut hub = hub(true, false);
     let text = Text::new("needle").unwrap();
     let announce =
@@ -426,7 +426,7 @@ fn what_was_announced_to_a_deleted_room_is_not_for_whoever_makes_it_again() {
 
 /// A reply may go out at once, long before the turn ends; the row must not be left behind.
 #[test]
-fn who_learns_that_he_is_in_a_room_stands_in_the_table() {
+fn joined_session_is_in_the_presence_table() {
     let mut hub = hub(false, false);
     hub.actions();
     hub.request(NOW, session(7), 7, join());

@@ -81,7 +81,7 @@ impl Hub {
         if begun < CONVERSATIONS_PER_USER_MAX {
             return Ok(());
         }
-        let text = format!("this user has begun {begun} conversations, which is the limit");
+        let text = format!("this user began {begun} conversations, which is the limit");
         refuse(RefusalCode::Failed, text)
     }
 
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn session_that_left_a_conversation_does_not_follow_its_next_begin() {
+    fn session_that_left_a_conversation_does_not_rejoin_it() {
         let mut scene = Scene::new(false);
         for n in 0..2 * STREAMS_PER_SESSION_MAX {
             let with = join(Follow::With(user(SAM)), Begin::Now);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_many_conversations_is_followed_when_something_is_said_there() {
+    fn each_of_many_conversations_is_joined_at_its_next_message() {
         let mut scene = Scene::new(false);
         let tags = crowded(&mut scene, STREAMS_PER_SESSION_MAX as u32 + 50);
         assert!(scene.hub.sessions[&SessionId(77)].subs.len() < tags.len());

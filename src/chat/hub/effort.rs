@@ -87,7 +87,7 @@ impl House {
 }
 
 #[test]
-fn what_is_looked_at_told_and_changed_is_charged() {
+fn looks_events_and_changes_are_charged() {
     let mut house = House::new();
     let eve = house.open(EVE);
     for number in 0..50 {

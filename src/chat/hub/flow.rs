@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_reported_its_last_body_yet_is_not_behind() {
+    fn session_with_an_unreported_last_batch_is_not_lagging() {
         let (mut hub, tag) = hub(6);
         let head = fill(&mut hub, tag);
         for number in 2..=6 {

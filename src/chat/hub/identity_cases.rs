@@ -390,7 +390,7 @@ fn make_and_delete(house: &mut House, private: bool, messages: u64) -> (u64, u64
 }
 
 #[test]
-fn deleted_rooms_cost_nothing_and_their_numbers_are_not_given_again() {
+fn deleted_rooms_cost_nothing_and_their_ids_are_not_reused() {
     for (persistent, private) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut house = House::new(persistent);
         let mut last = 0;
@@ -455,7 +455,7 @@ fn names_of_deleted_rooms_are_bounded_over_restarts() {
 }
 
 #[test]
-fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
+fn client_without_instance_gets_no_ack_from_an_earlier_boot() {
     let unnamed = |house: &mut House, uid: u32| {
         let peer = Peer { uid, user: UserName::new("eve").unwrap(), pid: uid, start: 0 };
         // The first session of the boot, which may have the number of one of an earlier boot.

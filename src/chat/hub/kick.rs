@@ -38,7 +38,7 @@ impl Hub {
         self.looked_at(meant.len());
         let who = label.map_or_else(|| format!("@{user}"), |l| format!("@{user}/{l}"));
         if meant.is_empty() {
-            return refuse(RefusalCode::Absent, format!("{who} has no session here"));
+            return refuse(RefusalCode::Absent, format!("{who} has no session on this server"));
         }
         if uid != own {
             self.audit(now, own, format!("kick {who} (sessions: {})", meant.len()));
@@ -87,12 +87,12 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let own = self.sessions[&id].peer.uid;
         let Some(found) = self.sessions.get(&session) else {
-            return refuse(RefusalCode::Absent, format!("there is no session {}", session.0));
+            return refuse(RefusalCode::Absent, format!("session {} does not exist", session.0));
         };
         let (uid, name) = (found.peer.uid, found.member.name());
         self.may_end(own, uid)?;
         if session == id {
-            return refuse(RefusalCode::Failed, "that is the session of this very command");
+            return refuse(RefusalCode::Failed, "a command can't end its own session");
         }
         if uid != own {
             self.audit(now, own, format!("drop session {} of {name}", session.0));
@@ -105,8 +105,8 @@ impl Hub {
         if own == uid || self.is_operator(own) {
             return Ok(());
         }
-        let text = "only operators of the server end sessions of other users: the server's own user, \
-                    root, and those that its configuration names";
+        let text = "only operators of the server may end sessions of other users: the server's own \
+                    user, root, and users that its configuration names";
         refuse(RefusalCode::Denied, text)
     }
 

@@ -63,7 +63,7 @@ impl Hub {
         let later = announce.at_us.filter(|at| *at > now.wall_us);
         let latest = now.wall_us.saturating_add(SCHEDULE_MS_MAX.cast_signed() * 1000);
         if later.is_some_and(|at| at > latest) {
-            return refuse(RefusalCode::Input, "an announcement can be put off by a year at most");
+            return refuse(RefusalCode::Input, "an announcement can wait a year at most");
         }
         if later.is_some() || announce.retain {
             self.may_keep_notice(now, uid, state.text.len())?;
@@ -112,7 +112,7 @@ impl Hub {
         let on_their_way = self.announcements.begun().filter(|a| a.state.from.uid == uid).count();
         if self.accounts.is_over_rate(now.mono_us, account) || on_their_way >= NOTICES_PER_USER_MAX
         {
-            let text = "this user says more at a time than one user may; try again in a second";
+            let text = "rate limit reached; try again in a second";
             return refuse(RefusalCode::Failed, text);
         }
         Ok(only)
@@ -166,8 +166,8 @@ impl Hub {
         let most = NOTICE_BYTES_PER_USER_MAX.min(held.share(NOTICE_BYTES_KEPT_MAX));
         if own >= NOTICES_PER_USER_MAX || held.own + bytes > most {
             let text = format!(
-                "this user has {} with {} bytes, and they may be {NOTICES_PER_USER_MAX} with {most} bytes; \
-                 `moot notices cancel` ends one",
+                "this user has {} with {} bytes (limit {NOTICES_PER_USER_MAX}, with {most} bytes); \
+                 cancel one with `moot notices cancel ID`",
                 counted(own as u64, "retained or scheduled announcement"),
                 held.own
             );
@@ -290,7 +290,7 @@ impl Hub {
         };
         if maker != uid && !self.is_operator(uid) {
             let text = format!(
-                "only {}, who announced {shown}, or an operator of the server may cancel it",
+                "only the sender of {shown} ({}) or an operator of the server may cancel it",
                 self.called(maker)
             );
             return refuse(RefusalCode::Denied, text);
@@ -306,7 +306,7 @@ impl Hub {
         let Some(posted) = self.announcements.get(number) else { return Ok(Reply::Done) };
         match posted.state.standing(now.wall_us) {
             NoticeStanding::Cancelled => {
-                return refuse(RefusalCode::Failed, format!("{shown} was cancelled before"));
+                return refuse(RefusalCode::Failed, format!("{shown} is already canceled"));
             }
             NoticeStanding::Expired => {
                 return refuse(RefusalCode::Failed, format!("{shown} has expired"));
@@ -352,7 +352,7 @@ impl Hub {
                     }
                     Some(_) | None => {
                         let text = format!(
-                            "!+{schedule} of {} was not announced: {room} is closed to him",
+                            "!+{schedule} of {} was not published: they may not send to {room}",
                             state.from
                         );
                         self.out.push(Action::LogOf(state.from.uid, text));
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_is_open_while_it_is_retained_or_to_be_acknowledged() {
+    fn retained_or_unacknowledged_announcement_is_open() {
         for (retained, ack, cancels, open) in [
             (false, false, false, false),
             (true, false, false, true),

@@ -97,7 +97,7 @@ impl Hub {
     /// Checks that a user may be in a room and read it.
     pub(super) fn may_read(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, creator, rules)) = self.room_rules(tag) else {
-            return refuse(RefusalCode::Absent, "there is no such room any more");
+            return refuse(RefusalCode::Absent, "the room was deleted");
         };
         if !self.exists_for(uid, tag) {
             return no_room(name);
@@ -108,14 +108,14 @@ impl Hub {
         }
         if rules.has(uid, Role::Banned) && !self.is_operator(uid) {
             let text =
-                format!("you are banned from {name}; {} could let you in", self.leaders(tag));
+                format!("you are banned from {name}; {} can lift the ban", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         if rules.private {
             // Operators know of it and may rule it. Who wants to read it has to be seen doing so.
             let text = format!(
-                "{name} is private; an operator who wants to read it invites himself, which its \
-                 members are told (`moot room invite {name} @…`)"
+                "{name} is private; an operator can read it after inviting themself, which its \
+                 members see (`moot room invite {name} @…`)"
             );
             return refuse(RefusalCode::Denied, text);
         }
@@ -129,13 +129,13 @@ impl Hub {
             return Ok(());
         }
         let who = Policy::words(&self.rules.policy.join);
-        refuse(RefusalCode::Denied, format!("only {who} may be in rooms here"))
+        refuse(RefusalCode::Denied, format!("only {who} may join rooms on this server"))
     }
 
     /// Checks that a user may send to a room.
     pub(super) fn may_speak(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
         let Some((name, _, rules)) = self.room_rules(tag) else {
-            return refuse(RefusalCode::Absent, "there is no such room any more");
+            return refuse(RefusalCode::Absent, "the room was deleted");
         };
         if !self.exists_for(uid, tag) {
             return no_room(name);
@@ -147,12 +147,11 @@ impl Hub {
         }
         let above = self.room_rules(tag).is_some_and(|(_, creator, _)| creator == uid);
         if rules.has(uid, Role::Muted) && !above && !self.is_operator(uid) {
-            let text = format!("you are muted in {name}; {} could end that", self.leaders(tag));
+            let text = format!("you are muted in {name}; {} can unmute you", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         if rules.read_only && !leads {
-            let text =
-                format!("{name} is read-only; only {} may say something there", self.leaders(tag));
+            let text = format!("{name} is read-only; only {} may send messages", self.leaders(tag));
             return refuse(RefusalCode::Denied, text);
         }
         Ok(())
@@ -182,7 +181,7 @@ impl Hub {
             .take(LEADERS_NAMED)
             .map(|uid| self.called(uid).to_string())
             .collect();
-        let mut text = format!("{}, who made {name},", self.called(creator));
+        let mut text = format!("the creator of {name} ({}),", self.called(creator));
         if !operators.is_empty() {
             text += &format!(" its operators ({}),", operators.join(", "));
         }
@@ -202,13 +201,12 @@ impl Hub {
         let rights = self.rights_of(uid);
         if !rights.create_rooms && !rights.operator {
             let who = Policy::words(&self.rules.policy.create_rooms);
-            let text = format!("there is no room {room}, and only {who} may make rooms here");
+            let text = format!("room {room} does not exist, and only {who} may create rooms");
             return refuse(RefusalCode::Denied, text);
         }
         let all = self.directory.rooms().len();
         if all >= self.rules.rooms_max {
-            let text =
-                format!("the server has {}, which is the limit", counted(all as u64, "room"));
+            let text = format!("the server has {} (limits.rooms)", counted(all as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         self.may_make_rooms(uid)
@@ -240,7 +238,7 @@ impl Hub {
         let own = holding.own;
         if own >= self.rules.rooms_per_user_max.min(holding.share(self.rules.rooms_max)) {
             let text =
-                format!("this user made {}, which is the limit", counted(own as u64, "room"));
+                format!("this user created {}, which is the limit", counted(own as u64, "room"));
             return refuse(RefusalCode::Failed, text);
         }
         Ok(())

@@ -35,7 +35,7 @@ impl Hub {
         };
         match found.filter(state) {
             Some(found) => Ok(found),
-            None => refuse(RefusalCode::Absent, format!("there is no announcement {of}")),
+            None => refuse(RefusalCode::Absent, format!("unknown announcement {of}")),
         }
     }
 
@@ -56,7 +56,7 @@ impl Hub {
         match self.room_of(state) {
             None => Ok(()),
             Some(Some(tag)) => self.may_read(uid, tag),
-            Some(None) => refuse(RefusalCode::Absent, "the room it was for is gone"),
+            Some(None) => refuse(RefusalCode::Absent, "the room of the announcement was deleted"),
         }
     }
 

@@ -496,7 +496,7 @@ mod tests {
     use crate::chat::names::UserName;
 
     #[test]
-    fn a_share_shrinks_as_others_compete_and_leaves_room_for_one_more() {
+    fn share_shrinks_with_others_and_leaves_room_for_one() {
         assert_eq!(share(100, 0, 0), 100);
         assert_eq!(share(100, 0, 1), 50, "somebody else has some");
         // A user who took all they could leaves as much for the next.
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_next_finds_some_whatever_others_took() {
+    fn next_account_always_finds_a_share() {
         // Each takes all that they may, up to a cap of a quarter.
         let (max, cap) = (1_024, 256);
         let mut all: Vec<(u32, usize)> = Vec::new();
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn who_took_more_than_his_share_of_a_turn_waits_for_the_next() {
+    fn account_over_its_share_waits_for_the_next_turn() {
         let mut accounts = Accounts::new(1, Rates::default());
         let (loud, quiet) = (AccountId::User(1), AccountId::User(2));
         accounts.note_active(1, loud);

@@ -112,7 +112,7 @@ impl Hub {
                 let (own, other) = (self.sessions[&id].peer.uid, self.uid_of(user)?);
                 self.directory.conversations.get(own, other).map_or_else(
                     || {
-                        let text = format!("there was no conversation with {user} yet");
+                        let text = format!("no conversation with {user} exists yet");
                         refuse(RefusalCode::Absent, text)
                     },
                     Ok,
@@ -224,7 +224,7 @@ impl Hub {
             return refuse(RefusalCode::Failed, "no search");
         };
         if text.len() > SEARCH_BYTES_MAX || text.trim().is_empty() {
-            let text = format!("a text to search for has 1 to {SEARCH_BYTES_MAX} bytes");
+            let text = format!("a search takes a text of 1 to {SEARCH_BYTES_MAX} bytes");
             return refuse(RefusalCode::Input, text);
         }
         if !self.rules.store {
@@ -245,7 +245,7 @@ impl Hub {
         let order = Permutation::new(self.rules.secret);
         let before = if *before == 0 { 0 } else { order.reveal(*before) };
         if before > SEARCH_ROWS_MAX {
-            let text = "these results are of an earlier run of the server; search again";
+            let text = "the server restarted since the search began; search again";
             return refuse(RefusalCode::Failed, text);
         }
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
@@ -478,7 +478,7 @@ impl Hub {
         if uid != *creator_uid && !self.is_operator(uid) {
             let by = self.called(*creator_uid);
             let text =
-                format!("only {by}, who made {room}, or an operator of the server may delete it");
+                format!("only its creator ({by}) or an operator of the server may delete {room}");
             return refuse(RefusalCode::Denied, text);
         }
         self.told(self.stream(tag).members as usize);
@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn delivery_leaves_the_mark_where_it_is_and_reading_moves_it_up_only() {
+    fn read_mark_moves_up_by_reading_only() {
         let (mut hub, room) = (hub(), RoomName::new("dev").unwrap());
         let join = Request::Join {
             follow: Follow::Room(room.clone()),
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_deleted_when_nothing_is_under_way_in_it_and_that_is_told_when_it_is_kept() {
+    fn room_is_deleted_when_idle_and_answered_when_stored() {
         let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
         say(&mut hub, 1, &room, "one");
         hub.end_turn(NOW);
@@ -692,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_kept_is_told_and_tried_again() {
+    fn failed_commit_is_reported_and_tried_again() {
         let (mut hub, room) = (kept(), RoomName::new("dev").unwrap());
         let create = Request::CreateRoom { room, history: true, private: false, read_only: false };
         hub.request(NOW, SessionId(1), 1, create);
@@ -708,7 +708,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_a_deleted_stored_room_are_not_given_again_by_whatever_way() {
+    fn numbers_of_a_deleted_stored_room_are_not_reused() {
         let room = RoomName::new("dev").unwrap();
         let mut restored = crate::chat::store::Restored::default();
         restored.rooms.push(crate::chat::store::RestoredRoom {

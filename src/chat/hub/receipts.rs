@@ -47,17 +47,14 @@ impl Hub {
     pub(super) fn receipt(&self, id: SessionId, of: NoticeId, skip: u32) -> Result<Reply, Refusal> {
         let state = match self.visible_notice(id, of)? {
             Ok(posted) => &posted.state,
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not published yet")),
         };
         let uid = self.sessions[&id].peer.uid;
         if state.from.uid != uid {
             self.may_read_notice(uid, state)?;
         }
         if state.forgotten {
-            return refuse(
-                RefusalCode::Absent,
-                format!("the receipt of {of} is not kept any more"),
-            );
+            return refuse(RefusalCode::Absent, format!("the receipt of {of} is no longer stored"));
         }
         let number = state.number.unwrap_or(0);
         // By their places among the addressees, which do not change.
@@ -101,14 +98,14 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         let number = match self.visible_notice(id, of)? {
             Ok(posted) if posted.state.cancelled_by.is_some() => {
-                return refuse(RefusalCode::Failed, format!("{of} was cancelled"));
+                return refuse(RefusalCode::Failed, format!("{of} was canceled"));
             }
             Ok(posted) if !posted.may_ack(uid) => {
-                let text = "too many names of this user have acknowledged it";
+                let text = "too many labels of this user have acknowledged the announcement";
                 return refuse(RefusalCode::Failed, text);
             }
             Ok(posted) => posted.state.number.unwrap_or(0),
-            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not announced yet")),
+            Err(_) => return refuse(RefusalCode::Failed, format!("{of} is not published yet")),
         };
         let member = Arc::clone(&self.sessions[&id].member);
         let (uid, label) = (member.uid, member.label.clone());

@@ -141,7 +141,7 @@ impl Hub {
             | Request::Page { .. }
             | Request::NumberAt { .. }
             | Request::Search { .. }
-            | Request::Unread { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
+            | Request::Unread { .. } => refuse(RefusalCode::Failed, "unexpected request"),
             Request::Topic { room, topic } => self.set_topic(now, id, &room, topic),
             Request::Away { label, text } => {
                 let uid = self.sessions[&id].peer.uid;
@@ -155,7 +155,7 @@ impl Hub {
             Request::Announce(_)
             | Request::Ask { .. }
             | Request::DeleteRoom { .. }
-            | Request::Kick { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
+            | Request::Kick { .. } => refuse(RefusalCode::Failed, "unexpected request"),
             Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
             Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
             Request::Notice { id: of } => self.notice(now, id, of),
@@ -194,7 +194,7 @@ impl Hub {
     /// Returns an error if all ids of this boot, or those of the user, are used up.
     pub(super) fn make_tag(&mut self, uid: u32) -> Result<StreamTag, Refusal> {
         self.streams.make_tag(Some(uid)).ok_or_else(|| {
-            let text = "this user has used up their stream ids until the server is restarted";
+            let text = "this user has used up their stream ids until the server restarts";
             Refusal::new(RefusalCode::Failed, text)
         })
     }
@@ -218,7 +218,7 @@ impl Hub {
     pub(super) fn uid_of(&self, user: &UserName) -> Result<u32, Refusal> {
         match self.users.uid(user) {
             Some(uid) => Ok(uid),
-            None => refuse(RefusalCode::Absent, format!("there is no user {user} on this host")),
+            None => refuse(RefusalCode::Absent, format!("user {user} does not exist on this host")),
         }
     }
 
@@ -240,13 +240,13 @@ impl Hub {
         let to = Target::User { user: user.clone(), label: label.cloned() };
         let mut sessions = self.sessions_of(uid).filter(here).peekable();
         if sessions.peek().is_none() {
-            return refuse(RefusalCode::Absent, format!("{to} is not here"));
+            return refuse(RefusalCode::Absent, format!("{to} is not connected"));
         }
         let own = self.sessions[&id].peer.uid;
         if sessions.any(|s| s.member.session != id && s.directs.take_from(own)) {
             return Ok(());
         }
-        let text = format!("{to} is here, but no session of theirs takes direct messages");
+        let text = format!("{to} is connected, but no session of theirs receives direct messages");
         refuse(RefusalCode::Absent, text)
     }
 
@@ -391,7 +391,7 @@ impl Hub {
             if self.known_stream(room).is_some() {
                 self.charged(id, |hub| hub.request_now(now, id, serial, request));
             } else {
-                let result = refuse(RefusalCode::Absent, "the room was deleted meanwhile");
+                let result = refuse(RefusalCode::Absent, "the room was deleted");
                 self.out.push(Action::Send(id, Frame::Reply { serial, result }));
             }
         }
@@ -442,7 +442,7 @@ impl Hub {
             return Ok(());
         }
         let text =
-            format!("a session follows at most {STREAMS_PER_SESSION_MAX} rooms and conversations");
+            format!("a session can join at most {STREAMS_PER_SESSION_MAX} rooms and conversations");
         refuse(RefusalCode::Failed, text)
     }
 
@@ -584,7 +584,7 @@ impl Hub {
         forget: bool,
     ) -> Result<Reply, Refusal> {
         if self.sessions[&id].sub_key(tag).is_none() {
-            return refuse(RefusalCode::Absent, "this session does not listen to that");
+            return refuse(RefusalCode::Absent, "this session is not subscribed to the stream");
         }
         if forget && let Topic::Room { name, .. } = &self.stream(tag).topic {
             let room = name.clone();
@@ -602,7 +602,7 @@ impl Hub {
         let followed = self.follows.rooms(&name);
         if followed.len() >= FOLLOWED_PER_NAME_MAX && !followed.contains(room) {
             let text =
-                format!("this name follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
+                format!("this handle follows {FOLLOWED_PER_NAME_MAX} rooms, which is the limit");
             return refuse(RefusalCode::Failed, text);
         }
         if !self.follows.contains(&name)
@@ -610,7 +610,7 @@ impl Hub {
             && self.oldest_name(uid).is_none()
         {
             let text = format!(
-                "this user has {FOLLOWING_NAMES_PER_USER_MAX} names that follow rooms, which is the limit"
+                "this user follows rooms under {FOLLOWING_NAMES_PER_USER_MAX} labels (limit)"
             );
             return refuse(RefusalCode::Failed, text);
         }

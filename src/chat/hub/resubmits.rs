@@ -650,7 +650,7 @@ fn failed_commit_gives_back_all_that_its_messages_took() {
 }
 
 #[test]
-fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
+fn last_will_survives_a_full_account_and_a_failed_commit() {
     let rules = Rules { in_flight_bytes_per_user_max: 1_000, host: true, ..rules() };
     let mut world = World::new(Hub::new(rules), 1);
     let none = EarlierSubmits::default;

@@ -41,7 +41,7 @@ impl Hub {
         let lets_in = on && (role == Role::Invited || (role == Role::Operator && private));
         // The invited user is notified each time, and may read nothing for long.
         if lets_in && !self.accounts.may_invite(now.mono_us, account, (uid, tag, role)) {
-            let text = format!("too many invitations of {user}; try again in some seconds");
+            let text = format!("too many invitations of {user}; try again in a few seconds");
             return refuse(RefusalCode::Failed, text);
         }
         let Topic::Room { rules, name, .. } = &mut self.stream_mut(tag).topic else {
@@ -102,11 +102,11 @@ impl Hub {
             return Ok(());
         };
         if uid == own && role != Role::Operator {
-            let text = format!("you can't do that to yourself; `moot room leave {name}` leaves it");
+            let text = format!("you can't moderate yourself; leave with `moot room leave {name}`");
             return refuse(RefusalCode::Failed, text);
         }
         if uid == creator {
-            let text = format!("{} made {name} and leads it always", self.called(uid));
+            let text = format!("{} created {name} and always moderates it", self.called(uid));
             return refuse(RefusalCode::Denied, text);
         }
         // An operator who entered a private room uninvited can be removed from it.
@@ -128,7 +128,7 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let own = self.sessions[&id].peer.uid;
         let tag = self.known_room(own, room)?;
-        self.must_lead(own, tag, "remove somebody from it")?;
+        self.must_lead(own, tag, "remove users from it")?;
         let uid = self.uid_of(user)?;
         if uid != own {
             self.may_be_ruled(own, uid, tag, Role::Invited, false)?;
@@ -210,10 +210,10 @@ impl Hub {
         let session = &self.sessions[&id];
         let (account, from) = (session.account, Arc::clone(&session.member));
         let whom =
-            if uid == from.uid { "himself".to_owned() } else { format!("@{}", self.called(uid)) };
+            if uid == from.uid { "themself".to_owned() } else { format!("@{}", self.called(uid)) };
         let draft = EntryDraft::new(
             from,
-            format!("-- let {whom} into this room, as an operator of the server").as_str().into(),
+            format!("-- invited {whom} to this room, as an operator of the server").as_str().into(),
         );
         self.number(now, tag, account, draft);
     }
@@ -222,14 +222,14 @@ impl Hub {
 /// Words for a change of a role: in a refusal, and in the audit log.
 fn words(role: Role, on: bool) -> (&'static str, &'static str) {
     match (role, on) {
-        (Role::Operator, true) => ("make operators of it", "op"),
-        (Role::Operator, false) => ("take operators from it", "deop"),
-        (Role::Invited, true) => ("invite to it", "invite"),
-        (Role::Invited, false) => ("take invitations back", "uninvite"),
-        (Role::Banned, true) => ("ban from it", "ban"),
-        (Role::Banned, false) => ("end a ban", "unban"),
-        (Role::Muted, true) => ("mute somebody in it", "mute"),
-        (Role::Muted, false) => ("let somebody speak again", "unmute"),
+        (Role::Operator, true) => ("grant its operator role", "op"),
+        (Role::Operator, false) => ("revoke its operator role", "deop"),
+        (Role::Invited, true) => ("invite users to it", "invite"),
+        (Role::Invited, false) => ("revoke its invitations", "uninvite"),
+        (Role::Banned, true) => ("ban users from it", "ban"),
+        (Role::Banned, false) => ("lift its bans", "unban"),
+        (Role::Muted, true) => ("mute users in it", "mute"),
+        (Role::Muted, false) => ("unmute users in it", "unmute"),
     }
 }
 
@@ -243,17 +243,17 @@ fn change(
     is_kept: bool,
 ) -> Result<bool, Refusal> {
     if role == Role::Invited && on && rules.has(uid, Role::Banned) {
-        let text = format!("{user} is banned from {name}; end that first (room unban)");
+        let text = format!("{user} is banned from {name}; lift the ban first (room unban)");
         return refuse(RefusalCode::Failed, text);
     }
     let changed = if is_kept { rules.set(uid, role, on) } else { Some(true) };
     let Some(changed) = changed else {
-        let text = format!("{name} has {ROOM_ROLES_MAX} rules about users, which is the limit");
+        let text = format!("{name} has {ROOM_ROLES_MAX} roles of users, which is the limit");
         return refuse(RefusalCode::Failed, text);
     };
     if !changed && !on {
         let text = match role {
-            Role::Operator => format!("{user} is no operator of {name}"),
+            Role::Operator => format!("{user} is not an operator of {name}"),
             Role::Invited => format!("{user} is not invited to {name}"),
             Role::Banned => format!("{user} is not banned from {name}"),
             Role::Muted => format!("{user} is not muted in {name}"),

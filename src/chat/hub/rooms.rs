@@ -65,14 +65,14 @@ impl Hub {
     ) -> Result<Reply, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         if self.room_named(uid, room).is_some() {
-            return refuse(RefusalCode::Failed, format!("the room {room} is there already"));
+            return refuse(RefusalCode::Failed, format!("room {room} already exists"));
         }
         match self.new_room(id, room, new)? {
             Some(_) => Ok(Reply::Done),
             // Without saying why.
             None => refuse(
                 RefusalCode::Failed,
-                format!("a room can't be called {room} here, or not yet; try again later"),
+                format!("the name {room} is not available; try again later, or use another one"),
             ),
         }
     }
@@ -149,8 +149,7 @@ impl Hub {
         new: String,
     ) -> Result<Reply, Refusal> {
         if new.len() > TOPIC_BYTES_MAX {
-            let text =
-                format!("a topic has at most {TOPIC_BYTES_MAX} bytes; this has {}", new.len());
+            let text = format!("the topic has {} bytes (limit {TOPIC_BYTES_MAX})", new.len());
             return refuse(RefusalCode::Input, text);
         }
         let uid = self.sessions[&id].peer.uid;

@@ -54,10 +54,8 @@ impl Hub {
         let of_account = self.accounts.sessions_of(account);
         if self.sessions.len() >= self.rules.sessions_max {
             let max = self.rules.sessions_max;
-            let text = format!(
-                "the server has {}, which is the limit; try again later",
-                counted(max as u64, "session")
-            );
+            let text =
+                format!("the server is full ({}); try again later", counted(max as u64, "session"));
             return Err(Refusal::new(RefusalCode::Failed, text));
         }
         // On a host's server one user's share shrinks as others have theirs, and leaves room for
@@ -70,7 +68,7 @@ impl Hub {
         }
         if of_account >= most {
             let text = format!(
-                "{} has {}, which is the limit",
+                "{} has {}, which is the limit; end one",
                 peer.user,
                 counted(of_account as u64, "session")
             );
@@ -141,7 +139,7 @@ impl Hub {
         let account = self.accounts.of(session.account);
         if account.will_bytes - before + text.as_str().len() > WILL_BYTES_PER_ACCOUNT_MAX {
             let refusal = format!(
-                "the last wills of this user's sessions have {} bytes together, and may have \
+                "the last wills of this user's sessions are full: {} bytes in all, limit \
                  {WILL_BYTES_PER_ACCOUNT_MAX}",
                 account.will_bytes
             );
@@ -308,7 +306,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let name = (uid, label);
         if let Some(bytes) = text.map(str::len).filter(|bytes| *bytes > STATUS_BYTES_MAX) {
-            let text = format!("the status has {bytes} bytes; it may have {STATUS_BYTES_MAX}");
+            let text = format!("the status has {bytes} bytes (limit {STATUS_BYTES_MAX})");
             return Err(Refusal::new(RefusalCode::Input, text));
         }
         if !self.sessions.set_away_text(name, text)? {
@@ -556,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn user_who_spends_a_turn_on_reports_competes_with_those_who_speak() {
+    fn user_who_spends_a_turn_on_reports_competes_with_senders() {
         let mut scene = Scene::new(false);
         for (spends, alone) in [(TURN_BYTES_MAX, false), (TURN_BYTES_MAX - 1, true)] {
             scene.pass(2_000);

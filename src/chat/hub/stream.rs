@@ -1,8 +1,8 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
+use super::watchlist::Look;
 use crate::chat::hub::stream_parts::Census;
 use crate::limits::STALL_LOOK_EVERY_MS;
-use super::watchlist::Look;
 use std::sync::Arc;
 
 use slab::Slab;

@@ -94,7 +94,7 @@ impl Hub {
                 numbered += 1;
                 return true;
             };
-            let text = format!("there is no message {to} to reply to");
+            let text = format!("message {to} does not exist; the reply was not sent");
             let refusal = Refusal::new(RefusalCode::Absent, text);
             out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
             false
@@ -381,7 +381,7 @@ impl Added {
 }
 
 fn no_such_stream() -> Refusal {
-    Refusal::new(RefusalCode::Absent, "no such stream")
+    Refusal::new(RefusalCode::Absent, "the stream does not exist")
 }
 
 impl Entry {

@@ -8,65 +8,73 @@ use crate::{
     command::time::Moment,
 };
 
-/// `announce`
 #[derive(Debug, Args)]
 pub(in crate::command) struct AnnounceArgs {
-    /// The announcement; none, or -, for standard input
+    /// Text of the announcement; without it, or with -, read from standard input
     pub(in crate::command) text: Vec<String>,
-    /// How much it weighs
+    /// Set the severity
     #[arg(long, value_enum, default_value = "notice")]
     pub(in crate::command) level: LevelArg,
-    /// Only to those in this room
+    /// Announce only to members of ROOM
     #[arg(long, value_name = "ROOM")]
     pub(in crate::command) to: Option<RoomName>,
-    /// Good for so long; then nobody is shown it any more
+    /// Stop showing the announcement after DUR
     #[arg(long, value_name = "DUR")]
     pub(in crate::command) expires: Option<Dur>,
-    /// Shown to those who come later, until it expires or is cancelled
+    /// Also show the announcement to later members, until it expires or is canceled
     #[arg(long)]
     pub(in crate::command) retain: bool,
-    /// Not before then: today at that time, or with a date
-    #[arg(long, value_name = "TIME", conflicts_with_all = ["within", "require", "require_users", "wait"])]
+    /// Publish at TIME: 18:00 (today), or a date with a time
+    #[arg(
+        long,
+        value_name = "TIME",
+        conflicts_with_all = ["within", "require", "require_users", "wait"]
+    )]
     pub(in crate::command) at: Option<Moment>,
-    /// Not before so long from now
-    #[arg(long = "in", value_name = "DUR", conflicts_with_all = ["at", "require", "require_users", "wait"])]
+    /// Publish after DUR
+    #[arg(
+        long = "in",
+        value_name = "DUR",
+        conflicts_with_all = ["at", "require", "require_users", "wait"]
+    )]
     pub(in crate::command) within: Option<Dur>,
-    /// Asks people to acknowledge it (`moot notices ack`)
+    /// Ask members to acknowledge the announcement (`moot notices ack`)
     #[arg(long)]
     pub(in crate::command) ack: bool,
-    /// What to wait for: that processes have it, or that people said so
+    /// Wait until processes have the announcement (reached), or people acknowledged it (acked)
     #[arg(long, value_enum, default_value = "reached")]
     pub(in crate::command) wait: WaitArg,
-    /// Exit code 6 if fewer sessions (as --wait names) have it or acknowledged it, or if no member is here
+    /// Exit with code 6 if no member is present, or if fewer than N (or all) sessions were reached
+    /// (with --wait acked: acknowledged)
     #[arg(long, value_name = "N|all")]
     pub(in crate::command) require: Option<Require>,
-    /// The same, counting users: one user with three sessions is one, reached when each of them is
+    /// Like --require, but count users; a user is reached if all their sessions are
     #[arg(long, value_name = "N|all")]
     pub(in crate::command) require_users: Option<Require>,
-    /// Only say whom it would reach
+    /// Print how many members would be reached, and announce nothing
     #[arg(long)]
     pub(in crate::command) dry_run: bool,
 }
 
-/// `notices …`
+/// Subcommands of `notices`.
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum NoticeVerb {
-    /// Those that wait, and those that were made, the newest first
+    /// List scheduled and published announcements, newest first
     List,
-    /// One of them, with its receipt
+    /// Show an announcement with its receipt
     Show {
-        /// !3, or !+482915 while it waits (the ! may be left out)
+        /// Id of the announcement: !3, or !+482915 while it is scheduled (the ! is optional)
         id: NoticeId,
     },
-    /// Say that you have seen it: for all your sessions, whatever their labels
+    /// Acknowledge announcements for all your sessions, whatever their labels
     Ack {
-        /// Which
+        /// Ids of the announcements, such as !3
         #[arg(required = true, value_name = "ID")]
         ids: Vec<NoticeId>,
     },
-    /// Take it back: your own, or as an operator
+    /// Cancel an announcement (yours; operators: any)
     Cancel {
-        /// Which
+        /// Id of the announcement, such as !3
         id: NoticeId,
     },
 }

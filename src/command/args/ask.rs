@@ -15,67 +15,88 @@ use crate::{
     command::time::When,
 };
 
-/// `ask`
 #[derive(Debug, Args)]
 pub(in crate::command) struct AskArgs {
-    /// ROOM, @USER or @USER/LABEL
+    /// Target of the job: ROOM, @USER or @USER/LABEL
     pub(in crate::command) target: Target,
-    /// The request; none, or -, for standard input
+    /// Text of the job; without it, or with -, read from standard input
     pub(in crate::command) text: Vec<String>,
-    /// Wait for so many replies
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Exit after N replies
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(in crate::command) replies: u64,
 }
 
-/// `answer`
 #[derive(Debug, Args)]
 pub(in crate::command) struct AnswerArgs {
-    /// Whose requests
+    /// Room whose jobs to run
     pub(in crate::command) room: RoomName,
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
-    /// One of the answerers of this name takes each request
+    /// Join queue NAME; one of its workers gets each job
     #[arg(long, value_name = "NAME", value_parser = str::parse::<Label>)]
     pub(in crate::command) queue: Option<Label>,
-    /// End after so many requests
+    /// Exit after N jobs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::command) count: Option<u64>,
-    /// What the server says there for this session, if it dies without leaving
+    /// Have the server send TEXT to the room if this session dies without leaving
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub(in crate::command) will: Option<Text>,
-    /// What this session is
+    /// Show this session as KIND
     #[arg(long, value_enum)]
     pub(in crate::command) kind: Option<KindArg>,
 }
 
-/// `wait`
 #[derive(Debug, Args)]
 pub(in crate::command) struct WaitArgs {
-    /// ROOM, @USER, or @ alone for what is said to you
+    /// Target to wait for: ROOM, @USER, or @ for messages to you
     #[arg(value_name = "TARGET", required_unless_present_any = ["gone", "here"])]
     pub(in crate::command) target: Option<ListenTarget>,
-    /// A message whose text matches
+    /// Wait for a message whose text matches REGEX
     #[arg(long = "match", value_name = "REGEX")]
     pub(in crate::command) matches: Option<Regex>,
-    /// The result of the `run` with this title; ends with its exit code. Of your own user, unless --from names another
-    #[arg(long, value_name = "TITLE", requires = "target", conflicts_with_all = ["matches", "count", "gone", "here"])]
+    /// Wait for the result of the `run` with TITLE of your user (or of --from @USER), and exit with
+    /// its code
+    #[arg(
+        long,
+        value_name = "TITLE",
+        requires = "target",
+        conflicts_with_all = ["matches", "count", "gone", "here"]
+    )]
     pub(in crate::command) run: Option<String>,
-    /// A message of this user
+    /// Wait for a message from @USER
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(in crate::command) from: Option<UserName>,
-    /// So many of them
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Exit after N such messages
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub(in crate::command) count: u64,
-    /// Also what was said since then: a time, a duration ago, or after a message id
+    /// Include messages since TIME, or after message ID
     #[arg(long, value_name = "TIME|ID")]
     pub(in crate::command) since: Option<When>,
-    /// Only the texts, unchanged
+    /// Print only the texts, unchanged
     #[arg(long, conflicts_with = "json")]
     pub(in crate::command) raw: bool,
-    /// Until no process of this user (or of this label) is here any more; with a room: is there
-    #[arg(long, value_name = "@USER[/LABEL]", conflicts_with_all = ["matches", "from", "count", "since", "raw", "here"])]
+    /// Wait until no session of @USER (or @USER/LABEL) is a member (of TARGET, if given)
+    #[arg(
+        long,
+        value_name = "@USER[/LABEL]",
+        conflicts_with_all = ["matches", "from", "count", "since", "raw", "here"]
+    )]
     pub(in crate::command) gone: Option<Somebody>,
-    /// Until this user (with this label) is here; with a room: is there
-    #[arg(long, value_name = "@USER[/LABEL]", conflicts_with_all = ["matches", "from", "count", "since", "raw"])]
+    /// Wait until a session of @USER (or @USER/LABEL) is a member (of TARGET, if given)
+    #[arg(
+        long,
+        value_name = "@USER[/LABEL]",
+        conflicts_with_all = ["matches", "from", "count", "since", "raw"]
+    )]
     pub(in crate::command) here: Option<Somebody>,
 }

@@ -6,7 +6,6 @@ use clap::Args;
 
 use crate::chat::names::Target;
 
-/// `backup`
 #[derive(Debug, Args)]
 pub(in crate::command) struct BackupArgs {
     /// File to write, or - for standard output
@@ -19,7 +18,6 @@ pub(in crate::command) struct BackupArgs {
     pub(in crate::command) system: bool,
 }
 
-/// `restore`
 #[derive(Debug, Args)]
 pub(in crate::command) struct RestoreArgs {
     /// Backup to restore
@@ -29,10 +27,9 @@ pub(in crate::command) struct RestoreArgs {
     pub(in crate::command) system: bool,
 }
 
-/// `export`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ExportArgs {
-    /// ROOM or @USER
+    /// Rooms and conversations to export: ROOM or @USER
     #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "TARGET")]
     pub(in crate::command) targets: Vec<Target>,
     /// Export all rooms and conversations that you may read, and all announcements

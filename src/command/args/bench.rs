@@ -10,31 +10,40 @@ use crate::{
     limits::{BENCH_MEMBERS_MAX, BENCH_SENDERS_MAX, TEXT_BYTES_MAX},
 };
 
-/// `bench`
 #[derive(Debug, Args)]
 pub(in crate::command) struct BenchArgs {
-    /// Sessions that listen
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_MEMBERS_MAX)))]
+    /// Listen with N sessions
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_MEMBERS_MAX))
+    )]
     pub(in crate::command) members: u32,
-    /// Sessions that send
-    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_SENDERS_MAX)))]
+    /// Send from N sessions
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(BENCH_SENDERS_MAX))
+    )]
     pub(in crate::command) senders: u32,
-    /// Bytes of a text, 32 at least
-    #[arg(long, value_name = "B", default_value_t = 64, value_parser = bench_size)]
+    /// Send texts of BYTES bytes, at least 32
+    #[arg(long, value_name = "BYTES", default_value_t = 64, value_parser = bench_size)]
     pub(in crate::command) size: usize,
-    /// Messages a second of all senders together, or max
-    #[arg(long, value_name = "R", default_value = "max")]
+    /// Send RATE messages per second in total; max: without a limit
+    #[arg(long, value_name = "RATE", default_value = "max")]
     pub(in crate::command) rate: BenchRate,
-    /// Whether the room keeps its messages
+    /// Use a room with history (on) or without history (off)
     #[arg(long, value_name = "on|off", value_enum, default_value = "off")]
     room_history: OnOff,
-    /// For how long
+    /// Measure for DUR
     #[arg(long = "for", value_name = "DUR", default_value = "5s")]
     duration: Dur,
-    /// A process for each member, in place of some threads for all
+    /// Run each member in its own process, instead of all in a few threads
     #[arg(long)]
     pub(in crate::command) processes: bool,
-    /// Be such a process
+    /// Run as one member in ROOM, for --processes
     #[arg(long, value_name = "ROOM", hide = true)]
     pub(in crate::command) as_member: Option<RoomName>,
 }
@@ -50,14 +59,14 @@ impl BenchArgs {
 }
 
 fn bench_size(text: &str) -> Result<usize, String> {
-    let size: usize = text.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    let size: usize = text.parse().map_err(|_| "expected a number of bytes".to_owned())?;
     if (32..=TEXT_BYTES_MAX).contains(&size) {
         return Ok(size);
     }
-    Err(format!("a text has from 32 (its stamp) to {TEXT_BYTES_MAX} bytes here"))
+    Err(format!("expected 32 (the size of the time stamp) to {TEXT_BYTES_MAX} bytes"))
 }
 
-/// How fast to send.
+/// Rate of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::command) enum BenchRate {
     Max,
@@ -70,7 +79,7 @@ impl FromStr for BenchRate {
         match (text, text.parse()) {
             ("max", _) => Ok(Self::Max),
             (_, Ok(rate @ 1..=10_000_000)) => Ok(Self::PerSecond(rate)),
-            _ => Err("a number of messages a second (1 to 10000000), or max"),
+            _ => Err("expected a number of messages per second (1 to 10000000), or max"),
         }
     }
 }

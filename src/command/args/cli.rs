@@ -37,9 +37,9 @@ pub(in crate::command) struct Cli {
 
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub(in crate::command) struct Global {
-    /// Which server: own, host, a name, or a directory (with a /) that holds everything of it
+    /// Use server NAME (own, host or another name), or the one in directory DIR (with a /)
     #[arg(
         long = "server",
         global = true,
@@ -48,25 +48,32 @@ pub(in crate::command) struct Global {
         value_name = "NAME|DIR"
     )]
     pub(in crate::command) server_given: Option<String>,
-    /// Be called USER/LABEL
-    #[arg(long = "as", global = true, env = "MOOT_AS", hide_env_values = true, value_name = "LABEL", value_parser = label)]
+    /// Act as USER/LABEL
+    #[arg(
+        long = "as",
+        global = true,
+        env = "MOOT_AS",
+        hide_env_values = true,
+        value_name = "LABEL",
+        value_parser = label
+    )]
     label_given: Option<OptionalLabel>,
-    /// One JSON object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     pub(in crate::command) json: bool,
-    /// Lines in place of the screen
+    /// Print lines instead of opening the screen
     #[arg(long, global = true)]
     pub(in crate::command) plain: bool,
     /// Show times in UTC
     #[arg(long, global = true)]
     pub(in crate::command) utc: bool,
-    /// Only results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(in crate::command) quiet: bool,
-    /// Say more on standard error
+    /// Print more on standard error
     #[arg(short, long, global = true)]
     pub(in crate::command) verbose: bool,
-    /// Colours
+    /// Use colors WHEN (auto: on terminals)
     #[arg(
         long,
         global = true,
@@ -75,13 +82,13 @@ pub(in crate::command) struct Global {
         hide_default_value = true
     )]
     pub(in crate::command) color: Color,
-    /// Give up after that time (500ms, 90s, 10m, 1h30m): exit code 124
+    /// Give up after DUR (500ms, 90s, 10m, 1h30m), with exit code 124
     #[arg(long, global = true, value_name = "DUR")]
     pub(in crate::command) timeout: Option<Dur>,
     /// Never start a server
     #[arg(long, global = true)]
     pub(in crate::command) no_start: bool,
-    /// Configuration file
+    /// Read the configuration from FILE
     #[arg(long, global = true, value_name = "FILE")]
     pub(in crate::command) config: Option<PathBuf>,
     #[arg(skip)]
@@ -90,7 +97,7 @@ pub(in crate::command) struct Global {
     pub(in crate::command) label: Option<Label>,
 }
 
-/// An empty environment variable is none.
+/// Label of an option or environment variable; an empty one counts as absent.
 #[derive(Debug, Clone)]
 struct OptionalLabel(Option<Label>);
 
@@ -109,87 +116,87 @@ impl Global {
     }
 }
 
-/// What to do.
+/// Commands of `moot`.
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum Verb {
-    /// Chat: on a terminal the screen, else say what is typed and show what is said
+    /// Chat on the screen; without a terminal, send input lines and print messages
     Join(JoinArgs),
-    /// Say something, once
+    /// Send a message
     Send(SendArgs),
-    /// Print what is said
+    /// Print messages as they arrive
     Listen(ListenArgs),
-    /// Wait until something is said, or somebody comes or goes
+    /// Wait until a message arrives, or a member comes or goes
     Wait(WaitArgs),
-    /// Ask something, and print the replies
+    /// Send a job and print the replies
     Ask(AskArgs),
-    /// Answer requests with what a program writes
+    /// Run a program for each job in a room, and reply with its output
     Answer(AnswerArgs),
-    /// Run a command, with its output in a room
+    /// Run a command with its output in a room
     Run(RunArgs),
-    /// What was said before
+    /// Print earlier messages of a room or conversation
     History(HistoryArgs),
-    /// Find what was said, in any script, by part of a word
+    /// Search messages in any script, also by part of a word
     Search(SearchArgs),
-    /// What you have not read yet; marks it as read
+    /// Print unread messages and mark them as read
     Read(ReadArgs),
-    /// One short line for a shell prompt: what is unread
+    /// Print unread counts in one short line, for a shell prompt
     Badge,
-    /// Tell every member, and say honestly who was reached
+    /// Send an announcement to all members, and print how many were reached
     Announce(AnnounceArgs),
-    /// Announcements: list them, show receipts, acknowledge, cancel
+    /// List, show, acknowledge or cancel announcements
     Notices {
         #[command(subcommand)]
         verb: NoticeVerb,
     },
-    /// Who is here (reads shared memory; works with the server stopped or dead)
+    /// List members (from shared memory, even if the server is stopped or dead)
     Who(WhoArgs),
-    /// All rooms
+    /// List rooms with members, unread messages and topic
     Rooms,
-    /// Make, describe, rule or leave a room
+    /// Create, describe, moderate, leave or delete a room
     Room {
         #[command(subcommand)]
         verb: RoomVerb,
     },
-    /// Show yourself as away in all your sessions
+    /// Show all your sessions as away
     Away(Words),
-    /// End `away`
+    /// Show your sessions as present again
     Back,
-    /// End a user's sessions (operators; your own always)
+    /// End a user's sessions (yours; operators: any)
     Kick {
-        /// @USER or @USER/LABEL
+        /// User whose sessions to end: @USER or @USER/LABEL
         #[arg(value_name = "@USER")]
         who: Somebody,
     },
-    /// End one session (operators; your own always)
+    /// End one session (yours; operators: any)
     Drop {
-        /// Its number, as `who --json` has it
+        /// Number of the session, as in `who --json`
         #[arg(value_parser = session_number)]
         session: u64,
     },
-    /// How the server is
+    /// Show health and counters of the server
     Status(StatusArgs),
-    /// Look for what is wrong: sockets, permissions, stale files, broadcast, versions, limits
+    /// Look for problems: sockets, permissions, stale files, broadcast, versions, limits
     Doctor(DoctorArgs),
-    /// Measure how fast the server is on this machine
+    /// Measure the speed of the server on this machine
     Bench(BenchArgs),
-    /// Run the server in the foreground
+    /// Run a server in the foreground
     Serve(ServeArgs),
-    /// End the server
+    /// Stop the server
     Stop,
-    /// Copy the history to a file, also while the server runs
+    /// Copy the history to a file, even while the server runs
     Backup(BackupArgs),
-    /// Replace the history by a backup (the server must not run)
+    /// Replace the history with a backup, while no server runs
     Restore(RestoreArgs),
     /// Print messages as JSON, one object per line
     Export(ExportArgs),
-    /// Write what lets a shell complete commands, rooms and members
+    /// Write a script with which a shell completes commands, rooms and members
     Completions(CompletionsArgs),
     /// Write manual pages
     Man(ManArgs),
 }
 
 impl Verb {
-    /// Returns true for commands that go on without printing, hold nothing, and have a reader.
+    /// Returns true for commands that run long without printing, hold nothing, and have a reader.
     pub(in crate::command) fn prints_seldom(&self) -> bool {
         match self {
             Self::Who(args) => args.watch,
@@ -200,7 +207,7 @@ impl Verb {
     }
 }
 
-/// What can be written, with all that help says of it.
+/// Returns the definition of the command line, with all texts of the help.
 pub(in crate::command) fn definition() -> Command {
     crate::command::manual::dress(Cli::command())
 }

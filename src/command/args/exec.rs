@@ -16,20 +16,26 @@ use crate::{
 /// A program that is run for each message.
 #[derive(Debug, Clone, Default, Args)]
 pub(in crate::command) struct ExecArgs {
-    // One word that is split at spaces ('prog -x "a b"'); or, where the target stands before it, the program
-    // and all words up to the next option of moot; or everything after `--exec --`. See [`gather`].
-    /// Run this for each message: program with arguments, no shell; message on standard input, fields in MOOT_*
+    // One word that is split at spaces ('prog -x "a b"'); or, where the target comes before it, the
+    // program and all words up to the next option of moot; or everything after `--exec --`. See
+    // [`gather`].
+    /// Run CMD for each message: a program with arguments, no shell; message on standard input,
+    /// fields in MOOT_*
     #[arg(long = "exec", value_name = "CMD")]
     exec: Option<OsString>,
-    /// Its arguments, as [`gather`] writes them
+    /// Arguments of CMD, as [`gather`] writes them
     #[arg(long = "exec-arg", hide = true, allow_hyphen_values = true)]
     exec_args: Vec<OsString>,
-    /// So many at a time; with 1, in the order of the messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=ANSWER_JOBS_MAX as i64))]
+    /// Run up to N at once; with 1, in the order of the messages
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=ANSWER_JOBS_MAX as i64)
+    )]
     jobs: Option<u32>,
 }
 
-/// What is to be run.
+/// Program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::command) struct Program {
     pub(in crate::command) program: OsString,
@@ -37,17 +43,17 @@ pub(in crate::command) struct Program {
 }
 
 impl ExecArgs {
-    /// How many at a time.
+    /// Returns the maximum number of programs that run at once.
     pub(in crate::command) fn jobs(&self) -> u32 {
         self.jobs.unwrap_or(1)
     }
 
-    /// What is to be run, if anything is.
+    /// Returns the program to run; `None` without `--exec`.
     pub(in crate::command) fn program(&self) -> Result<Option<Program>, Failure> {
         let Some(written) = &self.exec else {
             return match self.jobs {
                 None => Ok(None),
-                Some(_) => Err(usage("--jobs is for --exec CMD")),
+                Some(_) => Err(usage("--jobs needs --exec CMD")),
             };
         };
         let program = if self.exec_args.is_empty() {
@@ -67,28 +73,28 @@ fn usage(text: impl Into<String>) -> Failure {
     Failure::new(Exit::Usage, text)
 }
 
-/// One word of the command line that may hold a program with arguments.
+/// Splits a word of the command line that may hold a program with arguments.
 fn split(written: &OsStr) -> Result<Program, Failure> {
     let whole = || Program { program: written.to_owned(), args: Vec::new() };
     let Some(text) = written.to_str() else { return Ok(whole()) };
     if !text.contains(char::is_whitespace) || Path::new(written).is_file() {
         return Ok(whole());
     }
-    // Where paths are divided by it, a backslash is a letter.
+    // A backslash that separates path components is a plain character.
     let text = match std::path::MAIN_SEPARATOR {
         '\\' => text.replace('\\', "\\\\"),
         _ => text.to_owned(),
     };
     let words = shlex::split(&text);
     let mut words = words
-        .ok_or_else(|| usage(format!("--exec {text}: a quotation mark is missing")))?
+        .ok_or_else(|| usage(format!("--exec {text}: a closing quotation mark is missing")))?
         .into_iter()
         .map(OsString::from);
     let program = words.next().unwrap_or_default();
     Ok(Program { program, args: words.collect() })
 }
 
-/// A name that is no program is told before anything is waited for.
+/// Refuses a name that is not a program before the command waits for messages.
 fn find(program: &OsStr) -> Result<(), Failure> {
     let path = Path::new(program);
     let exists = |path: &Path| path.is_file() || path.with_extension("exe").is_file();
@@ -101,7 +107,7 @@ fn find(program: &OsStr) -> Result<(), Failure> {
     };
     match found {
         true => Ok(()),
-        false => Err(usage(format!("--exec: there is no program {}", path.display()))),
+        false => Err(usage(format!("--exec: program {} not found", path.display()))),
     }
 }
 
@@ -147,7 +153,7 @@ pub(in crate::command) fn gather(command: &Command, args: Vec<OsString>) -> Vec<
         let mut literal = all;
         while let Some(next) = rest.clone().next() {
             if !literal && next == "--" {
-                // From here on everything is the program's.
+                // All words after it belong to the program.
                 literal = true;
                 rest.next();
                 continue;
@@ -168,7 +174,7 @@ fn joined(option: &str, value: &OsStr) -> OsString {
     word
 }
 
-/// Long options, and whether each has a value.
+/// Returns the long options of a command, each with true if it takes a value.
 fn takes_value(command: &Command) -> HashMap<String, bool> {
     let long = |arg: &clap::Arg| {
         let name = arg.get_long()?.to_owned();
@@ -177,7 +183,7 @@ fn takes_value(command: &Command) -> HashMap<String, bool> {
     command.get_arguments().filter_map(long).collect()
 }
 
-/// Where the verb stands.
+/// Returns the index of the command among the arguments.
 fn verb_at(global: &HashMap<String, bool>, args: &[OsString]) -> Option<usize> {
     let mut at = 1;
     while let Some(word) = args.get(at) {
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_with_its_arguments_may_be_written_in_every_usual_way() {
+    fn program_with_arguments_is_read_in_all_usual_forms() {
         for (line, words) in [
             (&["listen", "dev", "--exec", "cat"][..], &["cat"][..]),
             (&["listen", "--exec", "cat", "dev"], &["cat"]),
@@ -253,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_run_is_told_at_once() {
+    fn program_that_can_not_run_is_refused_at_once() {
         let exec = |words: &[&str]| {
             let args = ["moot", "listen", "dev", "--exec"].iter().chain(words);
             let args = gather(&Cli::command(), args.map(OsString::from).collect());
@@ -263,7 +269,7 @@ mod tests {
             }
         };
         for (bad, why) in
-            [("no-such-program", "no program"), ("sh -c 'x", "quotation"), ("", "name")]
+            [("no-such-program", "not found"), ("sh -c 'x", "quotation"), ("", "name")]
         {
             let failure = exec(&[bad]).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

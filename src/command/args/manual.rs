@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// `completions`
 #[derive(Debug, Args)]
 pub(in crate::command) struct CompletionsArgs {
-    /// Whose
+    /// Shell to write completions for
     #[arg(value_enum)]
     pub(in crate::command) shell: ShellArg,
 }
 
-/// Shells that complete.
+/// Shells with completion scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::command) enum ShellArg {
     Bash,
@@ -23,7 +22,7 @@ pub(in crate::command) enum ShellArg {
 }
 
 impl ShellArg {
-    /// As it is written.
+    /// Returns the name of the shell.
     pub(in crate::command) fn name(self) -> &'static str {
         match self {
             Self::Bash => "bash",
@@ -35,13 +34,12 @@ impl ShellArg {
     }
 }
 
-/// `man`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ManArgs {
-    /// Show the page of COMMAND (send, room create …), moot.toml or keys; without it, of moot
+    /// Command whose page to print (send, room create …), moot.toml or keys; by default, moot
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub(in crate::command) command: Vec<String>,
-    /// Write all pages into DIR; if it is called man1, other sections go to man5 and man7
+    /// Write all pages into DIR; if its name is man1, other sections go to man5 and man7 beside it
     #[arg(long, value_name = "DIR")]
     pub(in crate::command) dir: Option<PathBuf>,
 }

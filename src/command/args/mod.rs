@@ -1,4 +1,4 @@
-//! The only clap: what can be written on the command line.
+//! Definition of the command line; the only place that uses `clap`.
 
 mod announce;
 mod ask;

@@ -11,52 +11,49 @@ use crate::{
     command::time::{Moment, When},
 };
 
-/// `history`
 #[derive(Debug, Args)]
 pub(in crate::command) struct HistoryArgs {
-    /// ROOM or @USER
+    /// Room or conversation to print: ROOM or @USER
     pub(in crate::command) target: Target,
-    /// Only the last so many
+    /// Print only the last N messages
     #[arg(long, value_name = "N")]
     pub(in crate::command) last: Option<u64>,
-    /// Only since then: a time, a duration ago, or after a message id
+    /// Print only messages since TIME, or after message ID
     #[arg(long, value_name = "TIME|ID")]
     pub(in crate::command) since: Option<When>,
-    /// Only until then
+    /// Print only messages until TIME
     #[arg(long, value_name = "TIME")]
     pub(in crate::command) until: Option<Moment>,
-    /// Only before this message
+    /// Print only messages before message ID
     #[arg(long, value_name = "ID")]
     pub(in crate::command) before: Option<MessageId>,
 }
 
-/// `search`
 #[derive(Debug, Args)]
 pub(in crate::command) struct SearchArgs {
-    /// Words; each has to occur
+    /// Words to search for; each must occur
     #[arg(required = true)]
     pub(in crate::command) text: Vec<String>,
-    /// Only in this room
+    /// Search only in ROOM
     #[arg(long, value_name = "ROOM")]
     pub(in crate::command) room: Option<RoomName>,
-    /// Only what this user said
+    /// Search only messages from @USER
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(in crate::command) from: Option<UserName>,
-    /// Only since then: a time, a duration ago, or after a message id
+    /// Search only messages since TIME, or after message ID
     #[arg(long, value_name = "TIME|ID")]
     pub(in crate::command) since: Option<When>,
-    /// The newest so many
+    /// Print the newest N matches
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(in crate::command) last: u64,
 }
 
-/// `read`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ReadArgs {
-    /// Rooms and @users; none: everything that you follow, and what was said to you
+    /// Rooms and users to read (ROOM or @USER); without one, all followed rooms and conversations
     #[arg(value_name = "TARGET")]
     pub(in crate::command) targets: Vec<Target>,
-    /// Leave it unread
+    /// Leave the messages unread
     #[arg(long)]
     pub(in crate::command) peek: bool,
 }

@@ -5,92 +5,91 @@ use clap::{Args, Subcommand};
 use super::values::{Somebody, user};
 use crate::chat::names::{RoomName, UserName};
 
-/// `who`
 #[derive(Debug, Args)]
 pub(in crate::command) struct WhoArgs {
-    /// Only those in this room
+    /// Room whose members to list
     pub(in crate::command) room: Option<RoomName>,
-    /// Passing sessions as well
+    /// Include visitors (send, status, …)
     #[arg(long)]
     pub(in crate::command) all: bool,
-    /// Show it again whenever it changes
+    /// Print the list again when it changes
     #[arg(long)]
     pub(in crate::command) watch: bool,
-    /// Only how many
+    /// Print only the number of sessions
     #[arg(long)]
     pub(in crate::command) count: bool,
-    /// Only this user's sessions
+    /// List only sessions of @USER
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(in crate::command) user: Option<UserName>,
 }
 
-/// `room …`
+/// Subcommands of `room`.
 #[derive(Debug, Subcommand)]
 pub(in crate::command) enum RoomVerb {
-    /// Make a room
+    /// Create a room
     Create {
-        /// Its name
+        /// Name of the room
         room: RoomName,
-        /// Keep its messages in memory only
+        /// Keep messages in memory only
         #[arg(long)]
         no_history: bool,
-        /// Only for those who are invited; for all others it does not exist
+        /// Admit invited users only; for all others the room does not exist
         #[arg(long)]
         private: bool,
-        /// Only you and its operators say something there
+        /// Let only you and the operators of the room send messages
         #[arg(long)]
         read_only: bool,
     },
-    /// Let a user into a private room, or tell him of any other
+    /// Invite a user (grants access to a private room)
     Invite(RoomUser),
-    /// Take a user's sessions out of a room (from a private one the invitation, too)
+    /// Remove a user's sessions from a room (private room: and the invitation)
     Kick {
-        /// Which room
+        /// Name of the room
         room: RoomName,
-        /// @USER or @USER/LABEL
+        /// User to remove: @USER or @USER/LABEL
         #[arg(value_name = "@USER")]
         who: Somebody,
     },
-    /// Take a user out of a room, for good
+    /// Ban a user from a room
     Ban(RoomUser),
-    /// End a ban
+    /// Lift the ban of a user from a room
     Unban(RoomUser),
-    /// Let a user say nothing more in a room
+    /// Mute a user in a room
     Mute(RoomUser),
-    /// Let him speak again
+    /// Unmute a user in a room
     Unmute(RoomUser),
-    /// Make a user operator of a room
+    /// Make a user an operator of a room
     Op(RoomUser),
-    /// End that
+    /// Revoke a user's operator role in a room
     Deop(RoomUser),
-    /// Set the topic; without words, show it
+    /// Set the topic of a room; without a text, show it
     Topic {
-        /// Which room
+        /// Name of the room
         room: RoomName,
-        /// The topic
+        /// Text of the topic
         text: Vec<String>,
         /// Remove the topic
         #[arg(long, conflicts_with = "text")]
         clear: bool,
     },
-    /// Delete a room with all that was said in it
+    /// Delete a room with all its messages
     Delete {
-        /// Which room
+        /// Name of the room
         room: RoomName,
     },
-    /// Follow a room no more
+    /// Stop following a room
     Leave {
-        /// Which room
+        /// Name of the room
         room: RoomName,
     },
 }
 
-/// A user and a room.
+/// Room and user of a command of moderation.
 #[derive(Debug, Args)]
 pub(in crate::command) struct RoomUser {
-    /// Which room
+    /// Name of the room
     pub(in crate::command) room: RoomName,
-    /// Whom
+    /// Name of the user: @USER
     #[arg(value_name = "@USER", value_parser = user)]
     pub(in crate::command) user: UserName,
 }

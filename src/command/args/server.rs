@@ -4,53 +4,44 @@ use clap::{Args, ValueEnum};
 
 use super::values::{Dur, OnOff};
 
-/// `status`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit codes: 0 healthy, 1 degraded (says what), 3 no server.\n\nExamples:\n  moot status --json | jq .sessions\n  moot status --metrics > /var/lib/prometheus/node-exporter/moot.prom"
-)]
 pub(in crate::command) struct StatusArgs {
-    /// Show it again every second, until Ctrl-C, also while there is no server
+    /// Print again every second until Ctrl-C, also while no server runs
     #[arg(long)]
     pub(in crate::command) watch: bool,
-    /// As text for Prometheus (a textfile collector, an exporter)
+    /// Print metrics for Prometheus (textfile collector, exporter)
     #[arg(long, conflicts_with_all = ["watch", "audit", "json"])]
     pub(in crate::command) metrics: bool,
-    /// What operators did (for operators)
+    /// Print the actions of operators (operators only)
     #[arg(long, conflicts_with = "watch")]
     pub(in crate::command) audit: bool,
 }
 
-/// `doctor`
 #[derive(Debug, Args)]
-#[command(
-    after_help = "It starts no server and disturbs none. Exit codes: 0 no problem is left, 1 some are.\n\nExamples:\n  moot doctor\n  moot doctor --fix       removes what dead servers left, closes what is too open\n  moot doctor --json | jq 'select(.state == \"problem\")'"
-)]
 pub(in crate::command) struct DoctorArgs {
-    /// Do what is safe to do: remove what dead servers left, take back too open permissions
+    /// Remove files of dead servers and tighten permissions
     #[arg(long)]
     pub(in crate::command) fix: bool,
 }
 
-/// `serve`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ServeArgs {
-    /// A server for the whole host: admits everybody, or those that the configuration names
+    /// Serve all users of this host, or those that the configuration admits
     #[arg(long)]
     pub(in crate::command) system: bool,
-    /// End after so long without sessions
+    /// Exit after DUR without sessions
     #[arg(long, value_name = "DUR")]
     pub(in crate::command) idle_exit: Option<Dur>,
-    /// auto: use multicast on the loopback interface where it is safe; off: sessions only
+    /// Use multicast on the loopback interface where it is safe (auto), or only sessions (off)
     #[arg(long, value_enum)]
     pub(in crate::command) broadcast: Option<Broadcast>,
-    /// on: what is said is kept on disk; off: in memory only
+    /// Store messages on disk (on) or keep them in memory only (off)
     #[arg(long, value_enum)]
     pub(in crate::command) history: Option<OnOff>,
-    /// Check the configuration and end
+    /// Check the configuration and exit
     #[arg(long)]
     pub(in crate::command) check: bool,
-    /// In the background, for the automatic start
+    /// Run in the background, for the automatic start
     #[arg(long, hide = true)]
     pub(in crate::command) detached: bool,
 }

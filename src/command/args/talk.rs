@@ -18,111 +18,108 @@ use crate::{
     command::time::When,
 };
 
-/// `join`
 #[derive(Debug, Args)]
 pub(in crate::command) struct JoinArgs {
-    /// Rooms to be in; the first one is shown, or is where lines go
+    /// Rooms to join; the first one is shown, or gets the input lines
     #[arg(value_name = "ROOM")]
     pub(in crate::command) rooms: Vec<RoomName>,
-    /// Show so many messages of before
+    /// Show the last N messages first
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(in crate::command) last: u64,
-    /// Only look: nothing is said
+    /// Only read; send nothing
     #[arg(long)]
     pub(in crate::command) read_only: bool,
-    /// What the server says in these rooms for this session, if it dies without leaving
+    /// Have the server send TEXT to these rooms if this session dies without leaving
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub(in crate::command) will: Option<Text>,
-    /// What this session is: person on a terminal, else script
+    /// Show this session as KIND; by default person on a terminal, else script
     #[arg(long, value_enum)]
     pub(in crate::command) kind: Option<KindArg>,
-    /// Settings of the screen, in place of screen.toml in the configuration directory
+    /// Read settings of the screen from FILE, not from screen.toml in the configuration directory
     #[arg(long, value_name = "FILE")]
     pub(in crate::command) settings: Option<PathBuf>,
 }
 
-/// `send`
 #[derive(Debug, Args)]
 pub(in crate::command) struct SendArgs {
-    /// ROOM, @USER or @USER/LABEL
+    /// Target of the message: ROOM, @USER or @USER/LABEL
     pub(in crate::command) target: Target,
-    /// The message; none, or -, for standard input
+    /// Text of the message; without it, or with -, read from standard input
     pub(in crate::command) text: Vec<String>,
-    /// One message a line of standard input, as it comes
+    /// Send each line of standard input as a message, as it arrives
     #[arg(long)]
     pub(in crate::command) lines: bool,
-    /// With --lines: end with exit code 3 when the server ends
+    /// With --lines: exit with code 3 when the server ends
     #[arg(long, requires = "lines")]
     pub(in crate::command) no_reconnect: bool,
-    /// Exit code 6 if fewer than N other sessions are there
+    /// Exit with code 6 if TARGET has fewer than N other sessions
     #[arg(long, value_name = "N")]
     pub(in crate::command) require: Option<u32>,
-    /// Id of the message that this replies to
+    /// Reply to message ID
     #[arg(long, value_name = "ID")]
     pub(in crate::command) reply_to: Option<MessageId>,
 }
 
-/// `listen`
 #[derive(Debug, Args)]
 pub(in crate::command) struct ListenArgs {
-    /// ROOM, @USER, or @ alone for what is said to you
+    /// Targets to listen to: ROOM, @USER, or @ for messages to you
     #[arg(required_unless_present = "announcements", value_name = "TARGET")]
     pub(in crate::command) targets: Vec<ListenTarget>,
-    /// Only announcements: those for everybody, and those for the rooms that are named
+    /// Print only announcements: those to all members, and those to the named rooms
     #[arg(long, conflicts_with_all = ["mentions", "last", "since"])]
     pub(in crate::command) announcements: bool,
-    /// Only announcements of this level and above
+    /// Print only announcements of LEVEL and above
     #[arg(long, value_enum, value_name = "LEVEL", requires = "announcements")]
     pub(in crate::command) level: Option<LevelArg>,
-    /// End after so many messages
+    /// Exit after N messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(in crate::command) count: Option<u64>,
-    /// End after so long without a message: 0 if any came, else 1
+    /// Exit after DUR without a message: with code 0 if any came, else 1
     #[arg(long, value_name = "DUR")]
     pub(in crate::command) idle: Option<Dur>,
-    /// First show so many messages of before
+    /// Print the last N messages first
     #[arg(long, value_name = "N")]
     pub(in crate::command) last: Option<u64>,
-    /// First show what was said since then: a time, a duration ago, or after a message id
+    /// Print messages since TIME, or after message ID, first
     #[arg(long, value_name = "TIME|ID", conflicts_with = "last")]
     pub(in crate::command) since: Option<When>,
-    /// Only what mentions you, and what is said to you
+    /// Print only messages that mention you or are sent to you
     #[arg(long)]
     pub(in crate::command) mentions: bool,
-    /// Only messages whose text matches
+    /// Print only messages whose text matches REGEX
     #[arg(long = "match", value_name = "REGEX")]
     pub(in crate::command) matches: Option<Regex>,
-    /// Only the result of the run with this title (`wait --run`)
+    /// Title of the run whose result is printed (`wait --run`).
     #[arg(skip)]
     pub(in crate::command) run: Option<String>,
-    /// Only what this user says
+    /// Print only messages from @USER
     #[arg(long, value_name = "@USER", value_parser = user)]
     pub(in crate::command) from: Option<UserName>,
-    /// Also show each as a desktop notification (notify-send, or what the system has)
+    /// Also show each message as a desktop notification (notify-send, or the system's own)
     #[arg(long)]
     pub(in crate::command) notify: bool,
-    /// Only the texts, unchanged
+    /// Print only the texts, unchanged
     #[arg(long, conflicts_with = "json")]
     pub(in crate::command) raw: bool,
     #[command(flatten)]
     pub(in crate::command) exec: ExecArgs,
-    /// End with exit code 1 once the program of --exec fails
+    /// Exit with code 1 when the program of --exec fails
     #[arg(long, requires = "exec")]
     pub(in crate::command) fail_fast: bool,
-    /// End with exit code 3 when the server ends
+    /// Exit with code 3 when the server ends
     #[arg(long)]
     pub(in crate::command) no_reconnect: bool,
-    /// What the server says there for this session, if it dies without leaving
+    /// Have the server send TEXT to its rooms if this session dies without leaving
     #[arg(long, value_name = "TEXT", value_parser = text)]
     pub(in crate::command) will: Option<Text>,
-    /// What this session is
+    /// Show this session as KIND
     #[arg(long, value_enum)]
     pub(in crate::command) kind: Option<KindArg>,
 }
 
-/// Some words.
+/// Text of `away`.
 #[derive(Debug, Args)]
 pub(in crate::command) struct Words {
-    /// What to show
+    /// Status text to show
     pub(in crate::command) text: Vec<String>,
 }

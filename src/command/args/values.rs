@@ -1,4 +1,4 @@
-//! Values of options, as they are written on the command line.
+//! Values of options on the command line.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     limits::WILL_ROOMS_MAX,
 };
 
-/// When to use colours.
+/// Use of colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::command) enum Color {
     Auto,
@@ -40,14 +40,14 @@ impl From<Dur> for Duration {
     }
 }
 
-/// What an announcement waits for.
+/// Result that `announce` waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::command) enum WaitArg {
     Reached,
     Acked,
 }
 
-/// How many members have to be reached.
+/// Number of recipients to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::command) enum Require {
     Count(u32),
@@ -59,7 +59,9 @@ impl FromStr for Require {
     fn from_str(written: &str) -> Result<Self, String> {
         match written {
             "all" => Ok(Self::All),
-            number => number.parse().map(Self::Count).map_err(|_| "a number, or all".to_owned()),
+            number => {
+                number.parse().map(Self::Count).map_err(|_| "expected a number, or all".to_owned())
+            }
         }
     }
 }
@@ -83,24 +85,24 @@ impl fmt::Display for Somebody {
 impl FromStr for Somebody {
     type Err = String;
     fn from_str(written: &str) -> Result<Self, String> {
-        // The sign that tells a user from a room may be left out where no room can be meant.
+        // The sign that tells users from rooms is optional where a room is impossible.
         let is_marked = written.starts_with('@') || written.starts_with("user:");
         let marked = if is_marked { written.to_owned() } else { format!("@{written}") };
         match marked.parse().map_err(|e: NameError| e.to_string())? {
             Target::User { user, label } => Ok(Self { user, label }),
-            Target::Room(_) => Err("a user is written @USER".to_owned()),
+            Target::Room(_) => Err("expected @USER or @USER/LABEL".to_owned()),
         }
     }
 }
 
-/// A switch.
+/// State of a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::command) enum OnOff {
     On,
     Off,
 }
 
-/// What can be listened to.
+/// Stream that a session can listen to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::command) enum ListenTarget {
     Room(RoomName),
@@ -118,25 +120,25 @@ impl FromStr for ListenTarget {
             Target::Room(room) => Ok(Self::Room(room)),
             Target::User { user, label: None } => Ok(Self::With(user)),
             Target::User { user, label: Some(label) } => Err(format!(
-                "a conversation is with a user, not with one label of it; @{user} is all of it, \
-                 and `--as {label} listen @` is what is said to your own {label}"
+                "a conversation belongs to a user, not to one label; use @{user} for all of it, or \
+                 `--as {label} listen @` for messages to your own label {label}"
             )),
         }
     }
 }
 
 pub(super) fn session_number(written: &str) -> Result<u64, String> {
-    written.parse().map_err(|_| "a session has a number, as `who --json` has it".to_owned())
+    written.parse().map_err(|_| "expected the number of a session, as in `who --json`".to_owned())
 }
 
-/// A last will is said in rooms, and not in many.
+/// Refuses a last will without a room, or for too many rooms.
 pub(in crate::command) fn check_will(will: Option<&Text>, rooms: usize) -> Result<(), Failure> {
     match rooms {
         _ if will.is_none() => Ok(()),
-        0 => Err(Failure::new(Exit::Usage, "--will is said in rooms, and none is named")),
+        0 => Err(Failure::new(Exit::Usage, "--will needs at least one room")),
         1..=WILL_ROOMS_MAX => Ok(()),
         _ => {
-            let text = format!("--will is said in {WILL_ROOMS_MAX} rooms at most");
+            let text = format!("--will is for at most {WILL_ROOMS_MAX} rooms");
             Err(Failure::new(Exit::Usage, text))
         }
     }

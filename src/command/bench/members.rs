@@ -273,7 +273,7 @@ impl Process {
             .stdin
             .take()
             .zip(child.stdout.take())
-            .ok_or_else(|| failed("a member", &"it has no pipes"))?;
+            .ok_or_else(|| failed("can't start a member", &"no pipes"))?;
         Ok(Self { child, questions, answers: BufReader::new(answers) })
     }
 

@@ -68,13 +68,13 @@ pub(super) fn run(context: &mut Context, args: &BenchArgs) -> Result<Exit, Failu
 
 fn make_room(control: &mut Link, history: bool) -> Result<RoomName, Failure> {
     let number = os::random_u32()
-        .map_err(|e| Failure::new(Exit::Failed, format!("no random numbers: {e}")))?;
+        .map_err(|e| Failure::new(Exit::Failed, format!("can't get random numbers: {e}")))?;
     let room = RoomName::new(&format!("bench-{number:08x}")).expect("a good name");
     let request =
         Request::CreateRoom { room: room.clone(), history, private: false, read_only: false };
     match control.ask(&request)? {
         Reply::Done => Ok(room),
-        other => Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
+        other => Err(Failure::new(Exit::Failed, format!("unexpected reply: {other:?}"))),
     }
 }
 
@@ -83,7 +83,7 @@ fn make_room(control: &mut Link, history: bool) -> Result<RoomName, Failure> {
 fn number_of(control: &mut Link, room: &RoomName) -> Result<StreamTag, Failure> {
     match control.ask(&Request::Open { target: Target::Room(room.clone()) })? {
         Reply::Opened(info) => Ok(info.tag),
-        other => Err(Failure::new(Exit::Failed, format!("unexpected answer: {other:?}"))),
+        other => Err(Failure::new(Exit::Failed, format!("unexpected reply: {other:?}"))),
     }
 }
 
@@ -215,7 +215,10 @@ impl Report<'_> {
             "members": args.members,
             "senders": args.senders,
             "size": args.size,
-            "rate": match args.rate { BenchRate::Max => Value::Null, BenchRate::PerSecond(n) => json!(n) },
+            "rate": match args.rate {
+                BenchRate::Max => Value::Null,
+                BenchRate::PerSecond(n) => json!(n),
+            },
             "history": args.room_history(),
             "broadcast": self.broadcast,
             "processes": args.processes,
@@ -245,7 +248,7 @@ impl Report<'_> {
                     counted(args.members.into(), "member"),
                     args.size,
                     match args.rate {
-                        BenchRate::Max => "as fast as it goes".to_owned(),
+                        BenchRate::Max => "as fast as possible".to_owned(),
                         BenchRate::PerSecond(n) => format!("{n}/s"),
                     },
                     if args.room_history() { "stored" } else { "not stored" },
@@ -256,7 +259,7 @@ impl Report<'_> {
             (
                 "messages",
                 format!(
-                    "{}/s ({} in all)",
+                    "{}/s ({} in total)",
                     grouped(per_s / f64::from(args.members)),
                     grouped(self.messages() as f64)
                 ),
@@ -278,12 +281,12 @@ impl Report<'_> {
         }
         if let Some(cpu) = self.cpu_us_per_delivery() {
             let memory = measured.memory_bytes.map_or(String::new(), |bytes| {
-                format!(", {:.1} KiB of memory a member", bytes as f64 / 1024.0)
+                format!(", {:.1} KiB of memory per member", bytes as f64 / 1024.0)
             });
             lines.push((
                 "server",
                 format!(
-                    "{:.0} % of a processor, {cpu:.4} µs a delivery{memory}",
+                    "{:.0} % of a processor, {cpu:.4} µs per delivery{memory}",
                     measured.cpu_us.unwrap_or(0) as f64 / measured.seconds / 1e4
                 ),
             ));

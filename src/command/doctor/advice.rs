@@ -6,7 +6,7 @@ use crate::os;
 /// Returns how to get a place for a server, whose nearest existing directory is `nearest`. Only
 /// directories below the home directory are for a user to take back from root.
 pub(super) fn place_remedy(facts: &Facts, nearest: Option<&os::Dir>) -> String {
-    const OTHER: &str = "name a directory of yours with --server DIR/";
+    const OTHER: &str = "use a directory of yours with --server DIR/";
     let at = nearest.map(os::Dir::path);
     match (&facts.home, at) {
         (Some(home), Some(at)) if at != home && at.starts_with(home) => {
@@ -14,13 +14,12 @@ pub(super) fn place_remedy(facts: &Facts, nearest: Option<&os::Dir>) -> String {
             format!("make {} writable (if `sudo` left it: {chown}), or {OTHER}", at.display())
         }
         (Some(home), Some(at)) if home.starts_with(at) || home == at => format!(
-            "set HOME, which is {}, to a directory that exists and that you can write to, or \
-             {OTHER}",
+            "set HOME (now {}) to an existing directory that you can write to, or {OTHER}",
             home.display()
         ),
         // A file is on the way.
         (Some(home), None) => format!(
-            "set HOME, which is {}, to a directory that you can write to, or {OTHER}",
+            "set HOME (now {}) to a directory that you can write to, or {OTHER}",
             home.display()
         ),
         _ => OTHER.to_owned(),

@@ -140,8 +140,8 @@ fn user(facts: &Facts) -> Finding {
         Some(name) => Finding::ok("user", format!("{name} (user id {})", facts.uid)),
         None => Finding::warning(
             "user",
-            format!("user id {} has no name that can be shown; others see #{0}", facts.uid),
-            "have it entered in the user database (in a container: in /etc/passwd)",
+            format!("user id {} has no usable name; others see #{0}", facts.uid),
+            "add the user to the user database (in a container: /etc/passwd)",
         ),
     }
 }
@@ -149,10 +149,10 @@ fn user(facts: &Facts) -> Finding {
 fn place(facts: &Facts) -> Finding {
     match &facts.places {
         Ok(places) if places.host => {
-            Finding::ok("place", format!("the host's server, in {}", places.runtime.display()))
+            Finding::ok("place", format!("system server in {}", places.runtime.display()))
         }
         Ok(places) if places.runtime == places.state => {
-            Finding::ok("place", format!("the server in {}", places.state.display()))
+            Finding::ok("place", format!("server in {}", places.state.display()))
         }
         Ok(places) => Finding::ok(
             "place",
@@ -164,16 +164,14 @@ fn place(facts: &Facts) -> Finding {
         ),
         Err(e) => {
             let advice = match e {
-                PlaceError::TooLong { .. } => "name a shorter directory with --server DIR/",
-                PlaceError::NoHome => "set HOME, or name a directory with --server DIR/",
-                PlaceError::Name { .. } => {
-                    "name another server with --server, or unset MOOT_SERVER"
-                }
+                PlaceError::TooLong { .. } => "use a shorter directory with --server DIR/",
+                PlaceError::NoHome => "set HOME, or use a directory with --server DIR/",
+                PlaceError::Name { .. } => "use another server with --server, or unset MOOT_SERVER",
                 PlaceError::Unsafe { .. }
                 | PlaceError::Taken { .. }
                 | PlaceError::Network { .. }
                 | PlaceError::Unusable { .. }
-                | PlaceError::Io { .. } => "name another directory with --server DIR/",
+                | PlaceError::Io { .. } => "use another directory with --server DIR/",
             };
             Finding::problem("place", e.to_string(), advice)
         }
@@ -187,31 +185,31 @@ fn runtime_wish(facts: &Facts) -> Finding {
         Err(_) => String::new(),
     };
     match &facts.runtime_wish {
-        _ if facts.named => Finding::skipped(NAME, "it does not decide: the server is named"),
-        RuntimeWish::None => Finding::skipped(NAME, "there is none on this system"),
+        _ if facts.named => Finding::skipped(NAME, "not used: the server was chosen by name"),
+        RuntimeWish::None => Finding::skipped(NAME, "not used on this system"),
         RuntimeWish::Good(dir) => {
             Finding::ok(NAME, format!("XDG_RUNTIME_DIR is {}", dir.display()))
         }
         RuntimeWish::Unset => Finding::warning(
             NAME,
             format!("XDG_RUNTIME_DIR is not set{instead}"),
-            "log in by the system's own way (pam_systemd sets it), or set it in this environment",
+            "log in through the system (pam_systemd sets the variable), or set it yourself",
         ),
         RuntimeWish::Bad(dir, why) => Finding::warning(
             NAME,
             format!("XDG_RUNTIME_DIR is {}, which can't be used: {why}{instead}", dir.display()),
-            "unset it, or set it to a directory of yours (after `su` or `sudo` it is another user's)",
+            "unset XDG_RUNTIME_DIR, or set it to a directory of yours (`su` may keep it)",
         ),
     }
 }
 
 fn configuration(facts: &Facts) -> Finding {
     match &facts.config {
-        Ok(_) => Finding::ok("configuration", "it can be read, or there is none"),
+        Ok(_) => Finding::ok("configuration", "valid, or none"),
         Err(why) => Finding::problem(
             "configuration",
             why.clone(),
-            "correct it; until then no server starts (`moot serve --check` tries it again)",
+            "correct the file; until then no server starts (`moot serve --check` checks it)",
         ),
     }
 }
@@ -225,7 +223,7 @@ fn directories(facts: &Facts, _places: &Places) -> Vec<Finding> {
         let missing = facts.dirs.iter().find(|dir| dir.look.is_none());
         let text = match missing {
             Some(dir) => {
-                format!("the {} {} can't be made: {why}", dir.what, dir.path.display())
+                format!("the {} {} can't be created: {why}", dir.what, dir.path.display())
             }
             None => why.clone(),
         };
@@ -240,32 +238,32 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     let at = format!("the {} {}", dir.what, dir.path.display());
     if let Some(why) = &dir.unsafe_above {
         let advice =
-            "as the owner of that directory: chmod go-w on it; or name another with --server DIR/";
+            "as the owner of that directory: chmod go-w; or use another one with --server DIR/";
         return Finding::problem(NAME, format!("{at}: {why}"), advice);
     }
     let look = match &dir.look {
         None if facts.unfit.is_some() => {
             return Finding::skipped(NAME, format!("{at} does not exist"));
         }
-        None => return Finding::ok(NAME, format!("{at} is made when a server starts")),
+        None => return Finding::ok(NAME, format!("{at} is created when a server starts")),
         Some(Err(why)) => {
-            let advice = "see who may look into the directories above it: namei -l";
+            let advice = "check the permissions of the directories above (namei -l)";
             return Finding::problem(NAME, format!("{at}: {why}"), advice);
         }
         Some(Ok(look)) => look,
     };
     if look.kind != FileKind::Directory {
-        let advice = "name a directory with --server DIR/, or move away what is there";
-        return Finding::problem(NAME, format!("{at} is no directory"), advice);
+        let advice = "use a directory with --server DIR/, or move the file away";
+        return Finding::problem(NAME, format!("{at} is not a directory"), advice);
     }
     let is_own = look.uid == facts.uid;
     if !is_own && facts.uid == 0 {
-        return Finding::ok(NAME, format!("{at} belongs to user id {}; root only looks", look.uid));
+        return Finding::ok(NAME, format!("{at} belongs to user id {}; root only reads", look.uid));
     }
     if !is_own && !facts.everybody {
-        let text = format!("{at} belongs to user id {} and not to you", look.uid);
+        let text = format!("{at} belongs to user id {}, not to you", look.uid);
         let advice = match facts.named {
-            true => "name a directory of your own with --server DIR/".to_owned(),
+            true => "use a directory of your own with --server DIR/".to_owned(),
             false => {
                 format!("if `sudo moot` left it: {}", chown(facts, &dir.path.display().to_string()))
             }
@@ -277,7 +275,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     if mode & 0o022 != 0 && mode & 0o7000 != 0 {
         // A place that several share on purpose.
         let text = format!("others may write to {at} (mode {mode:o}): no server starts there");
-        return Finding::problem(NAME, text, "name a directory of your own with --server DIR/");
+        return Finding::problem(NAME, text, "use a directory of your own with --server DIR/");
     }
     if mode & 0o022 != 0 {
         let text = format!("others may write to {at} (mode {mode:o}): no server starts there");
@@ -286,7 +284,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     }
     let holds_socket = dir.what == "runtime directory";
     if holds_socket && !facts.everybody && mode & 0o077 != 0 {
-        let text = format!("others may look into {at} (mode {mode:o})");
+        let text = format!("others may read {at} (mode {mode:o})");
         return Finding::warning(NAME, text, format!("chmod 700 {}", dir.path.display()))
             .fixed_by(closed(0o077));
     }
@@ -294,7 +292,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
 }
 
 fn network_file_system(facts: &Facts, _places: &Places) -> Vec<Finding> {
-    let advice = "set XDG_STATE_HOME, or name a directory on a local disk with --server DIR/";
+    let advice = "set XDG_STATE_HOME, or use a directory on a local disk with --server DIR/";
     let problem = |why: &String| Finding::problem("network-file-system", why.clone(), advice);
     facts.network_file_system.iter().map(problem).collect()
 }
@@ -305,14 +303,15 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
     let pid = match &facts.holder {
         Holder::Unknown(why) => {
             let advice = format!(
-                "see whose it is: ls -l; a server of another user is not for you to look at; if `sudo moot` \
-                 left it: {}",
+                "check the owner (ls -l); a server of another user can't be examined; if `sudo \
+                 moot` left the files: {}",
                 chown(facts, &places.state.display().to_string())
             );
-            return vec![Finding::problem(NAME, format!("who serves is unknown: {why}"), advice)];
+            return vec![Finding::problem(NAME, format!("can't tell who serves: {why}"), advice)];
         }
         Holder::Nobody if facts.is_listening => {
-            let text = "none runs; a service manager holds its socket, and starts one for whoever connects";
+            let text =
+                "none runs; a service manager holds the socket, and starts one at a connection";
             return vec![Finding::ok(NAME, text)];
         }
         // What a dead one left says it already.
@@ -320,10 +319,11 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
             return vec![Finding::ok(NAME, "none runs")];
         }
         Holder::Nobody if places.host => {
-            let text = "the host's server does not run: commands end with exit code 3, and do not use your own";
+            let text = "the system server does not run: commands end with exit code 3, and do not \
+                        use your own";
             let advice = format!(
-                "start it (systemctl start moot), or use your own (--server own); to be rid of it, remove {}, {} \
-                 and its configuration",
+                "start it (systemctl start moot), or use your own (--server own); to uninstall it, \
+                 remove {}, {} and its configuration",
                 places.runtime.display(),
                 places.state.display()
             );
@@ -337,28 +337,28 @@ fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
     match &facts.answer {
         Some(Answer::Status(status)) => answered(status),
         Some(Answer::Silence) | None if facts.is_stopped => {
-            let text = format!("process {} was stopped by a signal, and serves nobody", who(pid));
+            let text = format!("process {} was stopped by a signal, and does not serve", who(pid));
             vec![Finding::problem(NAME, text, format!("kill -CONT {}", who(pid)))]
         }
         Some(Answer::Silence) | None => {
-            let text = format!("process {} holds the lock and does not answer: it hangs", who(pid));
+            let text = format!("process {} holds the lock and does not respond", who(pid));
             let advice = format!(
-                "kill {0}, and if it stays: kill -KILL {0} (nothing acknowledged is lost)",
+                "kill {0}; if that fails: kill -KILL {0} (acknowledged messages are not lost)",
                 who(pid)
             );
             vec![Finding::problem(NAME, text, advice)]
         }
         Some(Answer::Denied) => {
-            let text = "it does not admit you: commands end with exit code 4";
-            let advice = "use your own server (--server own), or ask its operators to admit you (`allow` in its \
-                          moot.toml)";
+            let text = "the server does not admit you: commands end with exit code 4";
+            let advice = "use your own server (--server own), or ask an operator to admit you \
+                          (`allow` in moot.toml)";
             vec![Finding::problem(NAME, text, advice)]
         }
         Some(Answer::Failed(why)) => {
-            let text = format!("process {} holds the lock, and can't be asked: {why}", who(pid));
+            let text = format!("process {} holds the lock, and can't be reached: {why}", who(pid));
             let advice = format!(
-                "if it has just begun, look again; else end it (kill {}) and start another: its socket \
-                 may have been removed",
+                "if it has just started, try again; else end it (kill {}) and start another: its \
+                 socket may have been removed",
                 who(pid)
             );
             let fix = (facts.is_unreachable && facts.may_change()).then(|| Fix::End(places.lock()));
@@ -373,14 +373,14 @@ fn is_left(facts: &Facts, places: &Places) -> bool {
 
 fn answered(status: &Status) -> Vec<Finding> {
     let text = format!(
-        "process {} serves, for {} s; sessions: {}",
+        "process {} serves since {} s; sessions: {}",
         status.pid, status.uptime_s, status.sessions
     );
     let mut all = vec![Finding::ok("server", text)];
     // Statements about broadcast are reported there.
     for what in status.degraded.iter().filter(|what| !is_of_broadcast(what)) {
-        let advice = "see the room on its disk (below) and its log";
-        all.push(Finding::problem("server", format!("it is degraded: {what}"), advice));
+        let advice = "check the free disk space (below) and the log";
+        all.push(Finding::problem("server", format!("degraded: {what}"), advice));
     }
     all
 }
@@ -400,11 +400,10 @@ fn version(facts: &Facts, _places: &Places) -> Vec<Finding> {
     const OWN: &str = env!("CARGO_PKG_VERSION");
     let Some(status) = status(facts) else { return Vec::new() };
     if status.version == OWN {
-        return vec![Finding::ok("version", format!("the server is moot {OWN}, as this program"))];
+        return vec![Finding::ok("version", format!("server and program are moot {OWN}"))];
     }
     let text = format!("the server is moot {}, and this program is moot {OWN}", status.version);
-    let advice =
-        "end it with `moot stop`; the next one is of this version (as a service: restart it)";
+    let advice = "end it with `moot stop`; the next one has this version (a service: restart it)";
     vec![Finding::warning("version", text, advice)]
 }
 
@@ -421,7 +420,7 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
         .filter(|thing| is_left_over(places, &thing.path, &thing.look))
         .collect();
     if left.is_empty() {
-        return vec![Finding::ok(NAME, "no server died here")];
+        return vec![Finding::ok(NAME, "none")];
     }
     let what: Vec<_> = left.iter().map(|thing| thing.path.display().to_string()).collect();
     let what = what.join(" and ");
@@ -432,16 +431,16 @@ fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
         Finding::problem(
             NAME,
             format!(
-                "the host's server is dead and left {what}: commands end with exit code 3, and do \
+                "the system server is dead and left {what}: commands end with exit code 3, and do \
                  not use your own server"
             ),
-            "start it again (systemctl start moot), or remove what it left",
+            "start the server (systemctl start moot), or remove the files",
         )
     } else {
         Finding::warning(
             NAME,
-            format!("a server was killed and left {what}; the next one replaces that"),
-            "remove it",
+            format!("a server was killed and left {what}; the next server replaces them"),
+            "remove the files",
         )
     };
     vec![finding.fixed_in(facts, fix)]
@@ -454,7 +453,7 @@ fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let names: Vec<_> = facts.strays.iter().map(|path| path.display().to_string()).collect();
     let text = format!("servers that were killed while they started left {}", names.join(", "));
     let fix = Some(Fix::Remove(facts.strays.clone()));
-    vec![Finding::warning("stray-files", text, "remove them").fixed_in(facts, fix)]
+    vec![Finding::warning("stray-files", text, "remove the files").fixed_in(facts, fix)]
 }
 
 /// Files of another user in a directory of this one: no server can open them.
@@ -470,7 +469,7 @@ fn owners(facts: &Facts, places: &Places) -> Vec<Finding> {
     let Some(first) = foreign.first() else { return Vec::new() };
     let names: Vec<_> = foreign.iter().map(|thing| thing.path.display().to_string()).collect();
     let text = format!(
-        "user id {} owns {}, and not you: no server starts",
+        "user id {} owns {}: no server of yours can start",
         first.look.uid,
         names.join(", ")
     );
@@ -485,11 +484,11 @@ fn owners(facts: &Facts, places: &Places) -> Vec<Finding> {
 fn program(facts: &Facts) -> Finding {
     const NAME: &str = "program";
     match &facts.program {
-        Ok(()) => Finding::ok(NAME, "commands find the program that they start a server with"),
+        Ok(()) => Finding::ok(NAME, "commands can start a server"),
         Err(why) => Finding::problem(
             NAME,
-            format!("commands can't start a server: the program's own file can't be found ({why})"),
-            "have /proc mounted and readable (mount -t proc proc /proc), or run `moot serve` yourself",
+            format!("commands can't start a server: the program file can't be found ({why})"),
+            "mount /proc (mount -t proc proc /proc), or run `moot serve` yourself",
         ),
     }
 }
@@ -498,7 +497,7 @@ fn modes(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let all: Vec<_> = facts.things.iter().filter_map(|thing| mode(facts, thing)).collect();
     match all.as_slice() {
         [] if facts.things.is_empty() => Vec::new(),
-        [] => vec![Finding::ok("permissions", "nobody may do more with its files than should")],
+        [] => vec![Finding::ok("permissions", "no file is open to others without need")],
         _ => all,
     }
 }
@@ -507,7 +506,7 @@ fn mode(facts: &Facts, thing: &Thing) -> Option<Finding> {
     const NAME: &str = "permissions";
     let at = format!("the {} {}", thing.what, thing.path.display());
     if thing.look.kind == FileKind::Other {
-        let advice = "see where it leads, and remove it";
+        let advice = "check the target of the link, and remove it";
         return Some(Finding::problem(NAME, format!("{at} is a link or a device"), advice));
     }
     let mode = thing.look.mode?;
@@ -521,7 +520,7 @@ fn mode(facts: &Facts, thing: &Thing) -> Option<Finding> {
         return None;
     }
     let is_own = thing.look.uid == facts.uid;
-    let text = format!("{at} is open to others (mode {mode:o}, and {may:o} is enough)");
+    let text = format!("{at} is open to others (mode {mode:o}, {may:o} suffices)");
     let fix = is_own.then(|| Fix::Mode(thing.path.clone(), mode & 0o777 & may));
     let advice = format!("chmod {:o} {}", mode & 0o777 & may, thing.path.display());
     Some(Finding::problem(NAME, text, advice).fixed_in(facts, fix))
@@ -538,12 +537,11 @@ fn space(facts: &Facts, places: &Places) -> Vec<Finding> {
     let mib = |bytes: u64| bytes / (1024 * 1024);
     let text =
         format!("{} of {} MiB are free at {at}", mib(found.free_bytes), mib(found.total_bytes));
-    let advice =
-        "make room there, or keep less (`keep` and `bytes_max` under [history] in moot.toml)";
+    let advice = "free space, or store less (`keep` and `bytes_max` under [history] in moot.toml)";
     vec![match found.free_bytes {
         free if free < DISK_FREE_BYTES_MIN => Finding::problem(
             NAME,
-            format!("{text}: what is said is refused when it is full"),
+            format!("{text}: messages are refused when the disk is full"),
             advice,
         ),
         free if free < DISK_FREE_BYTES_LOW => Finding::warning(NAME, text, advice),
@@ -555,27 +553,28 @@ fn history(facts: &Facts, _places: &Places) -> Vec<Finding> {
     const NAME: &str = "history";
     vec![match &facts.history {
         None => match facts.dirs.iter().find_map(|dir| dir.foreign.as_deref()) {
-            Some(why) => Finding::skipped(NAME, format!("it is not opened: {why}")),
-            None if facts.holder == Holder::Nobody => Finding::skipped(NAME, "it is not looked at"),
+            Some(why) => Finding::skipped(NAME, format!("not opened: {why}")),
+            None if facts.holder == Holder::Nobody => Finding::skipped(NAME, "not examined"),
             None => Finding::skipped(NAME, "a server has it open"),
         },
-        Some(Ok(Examined::Absent)) => Finding::ok(NAME, "there is none yet"),
-        Some(Ok(Examined::Good)) => Finding::ok(NAME, "it is whole"),
-        Some(Ok(Examined::Long)) => Finding::ok(NAME, "it is whole as far as it was looked at"),
+        Some(Ok(Examined::Absent)) => Finding::ok(NAME, "none yet"),
+        Some(Ok(Examined::Good)) => Finding::ok(NAME, "intact"),
+        Some(Ok(Examined::Long)) => Finding::ok(NAME, "intact as far as it was examined"),
         Some(Err(e)) if e.is_busy() => Finding::problem(
             NAME,
-            format!("another program has it locked: {e}"),
-            "end that program (fuser -v names it); a server that starts now would fail",
+            format!("locked by another program: {e}"),
+            "end that program (fuser -v shows it); until then no server starts",
         ),
         Some(Err(e @ HistoryError::Newer { .. })) => {
-            let advice = "use that newer moot, or another directory with --server DIR/";
+            let advice = "use the newer moot, or another directory with --server DIR/";
             Finding::problem(NAME, e.to_string(), advice)
         }
         Some(Err(e @ HistoryError::Damaged { .. })) => {
-            let advice = "move it away with its -wal and -shm files, or restore a backup (`moot restore FILE`)";
+            let advice = "move it away with its -wal and -shm files, or restore a backup (`moot \
+                          restore FILE`)";
             Finding::problem(NAME, e.to_string(), advice)
         }
-        Some(Err(e)) => Finding::problem(NAME, e.to_string(), "see who may read it: ls -l"),
+        Some(Err(e)) => Finding::problem(NAME, e.to_string(), "check the permissions (ls -l)"),
     }]
 }
 
@@ -588,14 +587,11 @@ fn log(facts: &Facts, places: &Places) -> Vec<Finding> {
     vec![if log.look.bytes > LOG_BYTES_MAX {
         Finding::warning(
             "log",
-            format!("{at} has {} bytes, and a server keeps {LOG_BYTES_MAX}", log.look.bytes),
-            format!("something else writes there, or it can't be put aside: mv {at} {at}.old"),
+            format!("{at} has {} bytes (limit {LOG_BYTES_MAX})", log.look.bytes),
+            format!("another program writes to it, or a server can't rename it: mv {at} {at}.old"),
         )
     } else if facts.log_was_full {
-        Finding::ok(
-            "log",
-            format!("{at}; it was full before, and what came earlier is in {at}.old"),
-        )
+        Finding::ok("log", format!("{at}; earlier lines are in {at}.old"))
     } else {
         Finding::ok("log", at.to_string())
     }]
@@ -603,15 +599,15 @@ fn log(facts: &Facts, places: &Places) -> Vec<Finding> {
 
 fn broadcast(facts: &Facts) -> Finding {
     const NAME: &str = "broadcast";
-    const ALSO: &str = "nothing is lost by it, what is said goes by session";
+    const ALSO: &str = "no message is lost: messages go by session";
     if facts.config.as_ref().is_ok_and(is_off) {
-        return Finding::ok(NAME, "it is off by configuration");
+        return Finding::ok(NAME, "off by configuration");
     }
     if let Err(why) = &facts.channel {
         let advice = match facts.loopback_is_up {
             Some(false) => "the loopback interface is down: ip link set lo up".to_owned(),
             Some(true) | None => {
-                "see that no filter drops multicast on lo (nft list ruleset)".to_owned()
+                "check that no filter drops multicast on lo (nft list ruleset)".to_owned()
             }
         };
         return Finding::warning(NAME, format!("{why}; {ALSO}"), advice);
@@ -619,20 +615,20 @@ fn broadcast(facts: &Facts) -> Finding {
     if facts.shares_network == Some(false) {
         return Finding::warning(
             NAME,
-            format!("the server is in another network namespace, and is not heard here; {ALSO}"),
-            "let both have one network (a container: the host's), if speed matters",
+            format!("the server has another network namespace: no broadcasts arrive; {ALSO}"),
+            "if speed matters, use one network for both (in a container: that of the host)",
         );
     }
     match status(facts) {
         Some(status) => match status.degraded.iter().find(|what| is_of_broadcast(what)) {
             Some(why) => Finding::warning(
                 NAME,
-                format!("it works here, and the server found: {why}; {ALSO}"),
-                "restart the server: it tries again",
+                format!("works for this program, but the server reports: {why}; {ALSO}"),
+                "restart the server",
             ),
-            None => Finding::ok(NAME, format!("it works; the server uses {}", status.broadcast)),
+            None => Finding::ok(NAME, format!("works; the server uses {}", status.broadcast)),
         },
-        None => Finding::ok(NAME, "it works"),
+        None => Finding::ok(NAME, "works"),
     }
 }
 
@@ -643,13 +639,11 @@ fn is_off(settings: &Settings) -> bool {
 fn descriptors(facts: &Facts) -> Finding {
     const NAME: &str = "descriptors";
     match facts.descriptors_max {
-        None => Finding::skipped(NAME, "there is no limit on this system"),
+        None => Finding::skipped(NAME, "no limit on this system"),
         Some(max) if max < DESCRIPTORS_LOW => Finding::warning(
             NAME,
-            format!(
-                "a process may have {max} open files: a server started here takes few sessions"
-            ),
-            "raise the hard limit (ulimit -Hn, /etc/security/limits.conf, LimitNOFILE= of a service)",
+            format!("a process may have {max} open files: few sessions for a server started here"),
+            "raise the limit (ulimit -Hn, /etc/security/limits.conf, LimitNOFILE= of a service)",
         ),
         Some(max) => Finding::ok(NAME, format!("a process may have {max} open files")),
     }
@@ -658,28 +652,26 @@ fn descriptors(facts: &Facts) -> Finding {
 fn receive_buffer(facts: &Facts) -> Finding {
     const NAME: &str = "receive-buffer";
     match facts.receive_buffer_bytes_max {
-        None => Finding::skipped(NAME, "the system does not tell"),
+        None => Finding::skipped(NAME, "unknown on this system"),
         // The kernel doubles what is asked for.
         Some(max) if max.saturating_mul(2) < WINDOW_CHARGE_BYTES_MIN as u64 => Finding::warning(
             NAME,
-            format!(
-                "members get {max} bytes of buffer for broadcasts: they miss some, which is sent again"
-            ),
+            format!("members get {max} bytes of receive buffer: missed broadcasts are sent again"),
             "sysctl -w net.core.rmem_max=1048576",
         ),
-        Some(max) => Finding::ok(NAME, format!("members may have {max} bytes")),
+        Some(max) => Finding::ok(NAME, format!("members can use {max} bytes")),
     }
 }
 
 fn process_watch(facts: &Facts) -> Finding {
     const NAME: &str = "process-watch";
     match facts.watches_processes {
-        None => Finding::skipped(NAME, "this system has another way"),
-        Some(true) => Finding::ok(NAME, "the kernel tells at once when a process ends"),
+        None => Finding::skipped(NAME, "not needed on this system"),
+        Some(true) => Finding::ok(NAME, "the kernel reports the end of a process at once"),
         Some(false) => Finding::warning(
             NAME,
-            "the kernel hands out no process descriptors: a killed member is seen when its connection ends",
-            "Linux 5.3 or later has them; in a container they may be filtered (seccomp: pidfd_open)",
+            "no process descriptors: a killed member leaves when its connection ends",
+            "use Linux 5.3 or later; in a container, allow pidfd_open (seccomp)",
         ),
     }
 }
@@ -754,7 +746,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_test_can_make_is_told_as_well() {
+    fn faults_that_no_test_can_make_are_found() {
         let nfs = Facts { network_file_system: Some("/s is on NFS".to_owned()), ..healthy() };
         only(&nfs, "network-file-system", State::Problem, "XDG_STATE_HOME");
         let buffer = Facts { receive_buffer_bytes_max: Some(65_536), ..healthy() };

@@ -39,7 +39,7 @@ impl<'a> Fixer<'a> {
         };
         match done {
             Ok(()) => finding.state = State::Fixed,
-            Err(why) => finding.advice += &format!(" (could not be done: {why})"),
+            Err(why) => finding.advice += &format!(" (failed: {why})"),
         }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Fixer<'a> {
         let until = Instant::now() + END;
         while matches!(os::query(lock), Ok(LockState::Held(_))) {
             if Instant::now() >= until {
-                return Err("it has been asked to end, and has not ended yet".to_owned());
+                return Err("the server was asked to end, and still runs".to_owned());
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -76,11 +76,11 @@ impl<'a> Fixer<'a> {
         let note = LockNote { pid: std::process::id(), runtime_dir: places.runtime.clone() };
         let _lock = match Lock::acquire(&state.path().join(lock), self.0.everybody, &note) {
             Ok(lock) => lock,
-            Err(LockError::Held { .. }) => return Err("a server has started meanwhile".to_owned()),
-            Err(LockError::Io(e)) => return Err(format!("the lock: {e}")),
+            Err(LockError::Held { .. }) => return Err("a server has started".to_owned()),
+            Err(LockError::Io(e)) => return Err(format!("can't lock: {e}")),
         };
         if path == places.socket() && is_taken(&dir.path().join(name)) {
-            return Err("somebody listens at the socket without the lock".to_owned());
+            return Err("another process listens at the socket without the lock".to_owned());
         }
         dir.remove(name, |look| is_left_over(places, path, look))
             .map_err(|e| format!("{}: {e}", path.display()))
@@ -90,7 +90,7 @@ impl<'a> Fixer<'a> {
     fn place_of<'b>(&self, path: &'b Path) -> Result<(&os::Dir, &'b OsStr), String> {
         let dir = self.0.dirs.iter().find(|dir| path.parent() == Some(&dir.path));
         let (Some(dir), Some(name)) = (dir, path.file_name()) else {
-            return Err("no server is meant".to_owned());
+            return Err("no directory of a server".to_owned());
         };
         Ok((self.own(dir)?, name))
     }
@@ -98,9 +98,9 @@ impl<'a> Fixer<'a> {
     /// A directory that this process may change: it is this user's, and it is a server's.
     fn own<'b>(&self, dir: &'b Dir) -> Result<&'b os::Dir, String> {
         if !self.0.dirs.first().and_then(Dir::there).is_some_and(os::Dir::was_served) {
-            return Err("nothing in it is of a server".to_owned());
+            return Err("the directory has no files of a server".to_owned());
         }
-        let opened = dir.there().ok_or("it is gone")?;
+        let opened = dir.there().ok_or("the directory is gone")?;
         opened.check_own().map_err(|e| e.to_string())?;
         Ok(opened)
     }

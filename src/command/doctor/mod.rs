@@ -57,7 +57,7 @@ pub(super) fn run(context: &mut Context, args: &DoctorArgs) -> Result<Exit, Fail
         let fixable = findings.iter().filter(|f| f.is_open() && f.fix.is_some()).count();
         context.out.line(&format!("problems {problems}, warnings {warnings}, fixed {fixed}"))?;
         if fixable > 0 && !args.fix {
-            context.out.line("`moot doctor --fix` does what is marked with --fix")?;
+            context.out.line("`moot doctor --fix` applies the remedies marked with --fix")?;
         }
     }
     Ok(if problems == 0 { Exit::Done } else { Exit::Failed })

@@ -1,7 +1,7 @@
-//! Examples of each command: the one place from which help and manual pages have them, and from
-//! which a test runs them word for word (`tests/program/examples.rs`).
+//! Examples of each command, for help and manual pages. A test runs them word for word
+//! (`tests/program/examples.rs`).
 
-/// Lines of a shell, by command; what is to be said about one follows as the shell's own comment.
+/// Lines for a shell, by command; a remark follows as a comment of the shell.
 pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "",
@@ -15,9 +15,9 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "join",
         &[
-            "moot join                          # the screen, in the room lobby; F1 helps",
-            "moot join dev ops --last 50        # dev is shown, or gets what you type",
-            "moot join --plain dev              # lines in place of the screen",
+            "moot join                          # the screen, in room lobby; F1 for help",
+            "moot join dev ops --last 50        # dev is shown, or gets the input lines",
+            "moot join --plain dev              # lines instead of the screen",
             "moot join jobs --will 'the runner on node 7 is gone'",
             "printf '%s\\n' hello /quit | moot join dev",
         ],
@@ -29,19 +29,19 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "git log -1 | moot send dev         # standard input is one message",
             "moot send @ann/ci -- -v            # a direct message that begins with a dash",
             "tail -F app.log | moot send ops --lines",
-            "moot send ci 'ready' --require 1   # exit code 6 if nobody was there",
+            "moot send ci 'ready' --require 1   # exit code 6 if no other session is there",
         ],
     ),
     (
         "listen",
         &[
             "moot listen dev",
-            "moot listen @                      # what is said to you",
+            "moot listen @                      # messages to you",
             "moot listen @ann                   # the conversation with ann",
             "moot listen ci --json --count 1 --match 'build (ok|failed)'",
-            "moot listen dev --since dev:1      # go on after that message",
+            "moot listen dev --since dev:1      # continue after that message",
             "moot listen --announcements --level warning",
-            "moot listen ci --exec ./backup.sh  # for each message, one after the other",
+            "moot listen ci --exec ./backup.sh  # for each message, in order",
         ],
     ),
     (
@@ -49,7 +49,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "moot history dev --last 20",
             "moot history dev --since 2h",
-            "moot history --json dev > dev.jsonl   # everything: the export",
+            "moot history --json dev > dev.jsonl   # all messages, as JSON",
         ],
     ),
     (
@@ -62,7 +62,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "backup",
         &[
-            "moot backup moot.db                # also while the server runs",
+            "moot backup moot.db                # even while the server runs",
             "moot backup - | gzip > moot.db.gz",
         ],
     ),
@@ -71,8 +71,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "read",
         &[
-            "moot read                          # all that is new to you",
-            "moot read dev @ann --peek          # only these, and they stay unread",
+            "moot read                          # all unread messages",
+            "moot read dev @ann --peek          # only these; they stay unread",
         ],
     ),
     ("badge", &["PS1='$(moot badge) \\w \\$ '          # in the prompt of a shell"]),
@@ -83,34 +83,31 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "moot announce --level critical --require all --timeout 5s 'reboot at 18:00'",
             "moot announce --ack --wait acked --timeout 10m 'who is on call?'",
             "moot announce --retain --expires 2h --in 30m 'maintenance begins'",
-            "moot announce --dry-run --to ops 'who would hear this?'",
+            "moot announce --dry-run --to ops 'who would get this?'",
         ],
     ),
-    (
-        "notices",
-        &["moot notices list", "moot notices show '!1'             # its receipt, later as well"],
-    ),
+    ("notices", &["moot notices list", "moot notices show '!1'             # with its receipt"]),
     ("notices list", &["moot notices list"]),
     ("notices show", &["moot notices show '!1'", "moot notices show 1"]),
     ("notices ack", &["moot notices ack '!1'"]),
     (
         "notices cancel",
         &[
-            "moot notices cancel '!1'           # nobody is shown it any more",
-            "moot notices cancel '!3'            # the list has the id of one that waits",
+            "moot notices cancel '!1'           # it is no longer shown",
+            "moot notices cancel '!3'            # `list` has the ids of scheduled ones",
         ],
     ),
     (
         "who",
         &[
             "moot who",
-            "moot who dev                       # only those in dev",
+            "moot who dev                       # only members of dev",
             "moot who --count",
             "moot who --user @bob && echo 'bob is here'",
             "moot who --json | jq -r .name",
         ],
     ),
-    ("away", &["moot away                          # without a word", "moot away 'back at two'"]),
+    ("away", &["moot away                          # without a text", "moot away 'back at two'"]),
     ("back", &["moot back"]),
     ("rooms", &["moot rooms", "moot rooms --json | jq -r .name"]),
     (
@@ -124,8 +121,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "room create",
         &[
-            "moot room create den --private     # for others it does not exist",
-            "moot room create news --read-only  # only its operators say something",
+            "moot room create den --private     # for other users it does not exist",
+            "moot room create news --read-only  # only its operators send messages",
             "moot room create scratch --no-history",
         ],
     ),
@@ -141,14 +138,14 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "room topic",
         &[
             "moot room topic dev 'release on Friday'",
-            "moot room topic dev                # shows it",
-            "moot room topic dev --clear        # removes it",
+            "moot room topic dev                # show it",
+            "moot room topic dev --clear        # remove it",
         ],
     ),
     ("room delete", &["moot room delete dev"]),
     ("room leave", &["moot room leave dev"]),
     ("kick", &["moot kick @eve", "moot kick @ann/ci"]),
-    ("drop", &["moot drop 17                       # its number, as `moot who --json` has it"]),
+    ("drop", &["moot drop 17                       # the number is in `moot who --json`"]),
     (
         "run",
         &[
@@ -162,8 +159,8 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "wait",
         &[
             "moot wait ci --match 'build (ok|failed)' --timeout 10m",
-            "moot wait ci --since 1h --match 'build ok'   # also what was said before",
-            "moot wait ci --run build --timeout 1h        # ends as that run did",
+            "moot wait ci --since 1h --match 'build ok'   # also earlier messages",
+            "moot wait ci --run build --timeout 1h        # exits with its code",
             "moot wait --here @bob --timeout 1h",
             "moot wait --gone @bob/backup && echo 'the backup is over'",
         ],
@@ -179,7 +176,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "answer",
         &[
-            "moot answer dev --exec uptime      # what it writes is the reply",
+            "moot answer dev --exec uptime      # its output is the reply",
             "moot answer math --queue q --exec sh -c 'read a b; echo $(((a+b)*(b-a+1)/2))'",
             "moot answer math --queue q --jobs 4 --exec ./backup.sh",
         ],
@@ -189,15 +186,15 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "moot status",
             "moot status --json | jq .sessions",
-            "moot status --audit                # what operators did",
+            "moot status --audit                # actions of operators",
         ],
     ),
     ("doctor", &["moot doctor"]),
     (
         "bench",
         &[
-            "moot bench                         # how many messages go to 10 members",
-            "moot bench --members 100 --rate 200 # how long they take when it is quiet",
+            "moot bench                         # throughput to 10 members",
+            "moot bench --members 100 --rate 200 # latency at a low rate",
             "moot bench --senders 8 --room-history on --json",
         ],
     ),
@@ -205,9 +202,9 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "serve",
         &[
             "moot serve                         # until Ctrl-C",
-            "moot serve --check                 # only look at the configuration",
+            "moot serve --check                 # only check the configuration",
             "moot serve --idle-exit 15m --history off",
-            "moot serve --system                # as root: for everybody on this machine",
+            "moot serve --system                # as root: for all users of this host",
         ],
     ),
     ("stop", &["moot stop"]),
@@ -215,17 +212,17 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         "completions",
         &[
             "eval \"$(moot completions bash)\"    # in ~/.bashrc",
-            "moot completions zsh > _moot       # then into a directory of $fpath",
-            "moot completions fish > moot.fish  # then into ~/.config/fish/completions",
-            "moot completions powershell        # its output into $PROFILE",
+            "moot completions zsh > _moot       # move to a directory of $fpath",
+            "moot completions fish > moot.fish  # move to ~/.config/fish/completions",
+            "moot completions powershell        # append the output to $PROFILE",
         ],
     ),
     (
         "man",
         &[
             "moot man | man -l -                # read the page of moot",
-            "moot man room create | man -l -    # read another",
-            "moot man --dir man1                # write all of them",
+            "moot man room create | man -l -    # read another page",
+            "moot man --dir man1                # write all pages",
         ],
     ),
 ];
@@ -234,48 +231,59 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
 const REMARKS: &[(&str, &str)] = &[
     (
         "send",
-        "With --lines it comes back after a restart of the server, and submits again what was not acknowledged: each \
-         line is stored once. With --json each line has one answer, sent or error, with its number as line.",
+        "With --lines, `moot send` reconnects when the server restarts, and submits unacknowledged \
+         lines again: each line is stored once. With --json each line has one answer, sent or \
+         error, with its line number as line.",
     ),
     (
         "join",
-        "Where input and output are a terminal, it opens the screen: rooms, messages, members and an input, with a \
-         draft a room that is kept. F1 shows its keys and commands, Ctrl-D or /quit leaves. Its settings are in \
-         screen.toml in the configuration directory; config/screen.toml of the source has all of them with their \
-         defaults. With --plain or --json, without a terminal and on a dumb one it is line mode: each line of \
-         standard input is said, but for commands; /help lists them. What begins with / is never said by a slip; \
-         //text says /text.",
+        "On a terminal, `moot join` opens the screen: rooms, messages, members and an input, with \
+         a saved draft per room. F1 shows its keys and commands; Ctrl-D or /quit leaves. Its \
+         settings are in screen.toml in the configuration directory; config/screen.toml of the \
+         source lists all of them with their defaults. With --plain or --json, without a terminal \
+         and on a dumb one it uses line mode: each line of standard input is sent as a message, \
+         except commands; /help lists them. An unknown command is never sent by mistake; //text \
+         sends /text.",
     ),
     (
         "bench",
-        "It works in a room of its own, which it deletes at its end. Each member checks that it gets every \
-         message, and in order.",
+        "The benchmark creates a room and deletes it at the end. Each member checks that it gets \
+         every message, in order.",
     ),
     (
         "listen",
-        "CMD is one word that is split at spaces ('prog -x \"a b\"'). Where the target stands before --exec, \
-         the words after the program are its arguments, up to the next option of moot; after `--` all of \
-         them are. It has MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, MOOT_SEQ, MOOT_TS, MOOT_FROM, \
-         MOOT_USER, MOOT_LABEL, MOOT_UID, MOOT_PID, MOOT_SESSION, MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, \
-         MOOT_LEVEL and MOOT_SERVER in its environment.",
+        "CMD is one word that is split at spaces ('prog -x \"a b\"'). If the target comes before \
+         --exec, the words after the program are its arguments, up to the next option of moot; \
+         after `--` all of them are. The program gets MOOT_TYPE, MOOT_ID, MOOT_ROOM or MOOT_WITH, \
+         MOOT_SEQ, MOOT_TS, MOOT_FROM, MOOT_USER, MOOT_LABEL, MOOT_UID, MOOT_PID, MOOT_SESSION, \
+         MOOT_KIND, MOOT_REPLY_TO, MOOT_MENTION, MOOT_LEVEL and MOOT_SERVER in its environment.",
     ),
     (
         "answer",
-        "CMD is written as for `listen`, and has the same environment, with MOOT_QUEUE, and in MOOT_ATTEMPT \
-         how many have taken the request, itself included. Whoever may speak in a room may answer there.",
+        "CMD is written as for `listen`, and gets the same environment, and also MOOT_QUEUE and \
+         MOOT_ATTEMPT: the number of claims of the job, this one included. Each user who may send \
+         messages to a room may answer there.",
     ),
     (
         "wait",
-        "Standard output has nothing but what was waited for: with --json, `ready` and other events go to \
-         standard error. --gone and --here look at who is a member; a program that only sends is none. --run \
-         ends with the exit code of the `run` with this title, of your own user unless --from names another.",
+        "Standard output contains only the messages or members that were waited for: with --json, \
+         `ready` and other events go to standard error. --gone and --here look at members; a \
+         program that only sends is not a member. --run exits with the exit code of the `run` with \
+         this title, of your own user unless --from names another.",
     ),
     (
         "run",
-        "It ends with the command's exit code, or 128 and the number of the signal that killed it; 124 when \
-         its time is out, 125 if moot failed, 126 if the command can't be executed, 127 if there is none. At \
-         the time limit the command is asked to end, and killed 3 s later; what it began itself is not. The \
-         command has MOOT_SERVER and MOOT_ROOM in its environment.",
+        "`moot run` exits with the command's exit code, or 128 plus the number of the signal that \
+         killed it; 124 on timeout, 125 if moot failed, 126 if the command can't be executed, 127 \
+         if it does not exist. At the time limit the command is asked to end, and killed 3 s \
+         later; processes that it started are not. The command gets MOOT_SERVER and MOOT_ROOM in \
+         its environment.",
+    ),
+    ("status", "Exit codes: 0 healthy, 1 degraded (with the reasons), 3 no server."),
+    (
+        "doctor",
+        "`moot doctor` starts no server and does not disturb a running one. Exit codes: 0 no \
+         problem is left, 1 problems are left.",
     ),
 ];
 
@@ -283,13 +291,13 @@ const REMARKS: &[(&str, &str)] = &[
 pub(super) const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done"),
     (1, "failed, or nothing matched"),
-    (2, "usage, or input that can't be sent (says which)"),
+    (2, "wrong usage, or input that can't be sent"),
     (3, "no server"),
     (4, "not permitted"),
-    (5, "no such room, member or id"),
+    (5, "no such room, member, user or id"),
     (6, "sent, but not to as many as required"),
     (7, "the server speaks another version of the protocol"),
-    (124, "time limit"),
+    (124, "the time limit passed"),
     (129, "ended by SIGHUP"),
     (130, "interrupted"),
     (143, "ended by SIGTERM"),
@@ -298,15 +306,15 @@ pub(super) const EXIT_CODES: &[(u8, &str)] = &[
 /// Exit codes of `run` beside those of its command.
 pub(super) const RUN_EXIT_CODES: &[(u8, &str)] = &[
     (0, "the command succeeded"),
-    (2, "usage of moot run; the command was not executed"),
-    (124, "the time limit has passed"),
+    (2, "wrong usage of moot run; the command was not executed"),
+    (124, "the time limit passed"),
     (125, "moot failed; the command was not executed"),
     (126, "the command can't be executed"),
     (127, "the command does not exist"),
     (128, "with the number of a signal added: the signal ended the command"),
 ];
 
-/// The examples of a command, by its words (`room create`); none of one that is not known.
+/// Returns the examples of a command, by its words (`room create`); none of an unknown one.
 pub(super) fn of(command: &str) -> &'static [&'static str] {
     EXAMPLES.iter().find(|(name, _)| *name == command).map_or(&[], |(_, lines)| lines)
 }

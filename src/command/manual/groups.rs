@@ -1,21 +1,20 @@
-//! The commands by what people want to do, and what they type when they mean one of them.
+//! Commands by purpose, and names that other programs use for them.
 
-/// A heading and the commands under it, in the order in which `moot help` shows them. Each command
-/// is in one group; a name that no command has yet is passed over.
+/// Headings with their commands, in the order of `moot help`. Each command is in one group; a name
+/// without a command is skipped.
 pub(super) const GROUPS: &[(&str, &[&str])] = &[
     ("Talk", &["join", "send", "listen"]),
-    ("What was said", &["read", "history", "search", "export"]),
+    ("History", &["read", "history", "search", "export"]),
     ("Rooms", &["rooms", "room"]),
-    ("Tell everybody", &["announce", "notices"]),
-    ("Who is here", &["who", "away", "back", "badge"]),
+    ("Announcements", &["announce", "notices"]),
+    ("Presence", &["who", "away", "back", "badge"]),
     ("Scripts", &["run", "wait", "ask", "answer"]),
-    ("Keep order", &["kick", "drop"]),
+    ("Moderation", &["kick", "drop"]),
     ("The server", &["serve", "stop", "status", "doctor", "backup", "restore", "bench"]),
     ("Help", &["completions", "man", "help"]),
 ];
 
-/// Words that people type for a command, and the command they mean. It is suggested, and nothing is
-/// run.
+/// Words that users may type for a command, and that command. It is suggested, never run.
 pub(super) const MEANT: &[(&str, &str)] = &[
     ("ack", "notices ack"),
     ("alert", "announce"),

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{command::time::FORMS, limits::HELP_COLUMNS};
 
-/// The definitions with examples at each command, and with the commands in groups at the top.
+/// Returns the definition with examples at each command, and the commands in groups at the top.
 ///
-/// It is made when help is shown or something was mistyped, not at each start.
+/// It is built only for help and for wrong command lines, not at each start.
 pub(in crate::command) fn dress(command: Command) -> Command {
     let grouped = grouped(&command);
     let command = with_examples(command, "");
@@ -32,11 +32,11 @@ pub(in crate::command) fn dress(command: Command) -> Command {
             let _ = writeln!(template, "{line}");
         }
     }
-    let _ = write!(template, "\n{}\n{{options}}{{after-help}}", header("Everywhere"));
+    let _ = write!(template, "\n{}\n{{options}}{{after-help}}", header("Global options"));
     command.help_template(StyledStr::from(template)).after_help(after_top())
 }
 
-/// Returns the command that is meant by a word that is not one, if many use it so.
+/// Returns the command that an unknown word usually means.
 pub(in crate::command) fn suggestion_for(word: &str, command: &Command) -> Option<&'static str> {
     let word = word.to_lowercase();
     let (_, meant) = MEANT.iter().find(|(typed, _)| *typed == word)?;
@@ -48,11 +48,11 @@ fn exists(command: &Command, words: &str) -> bool {
     words.try_fold(command, |command, word| command.find_subcommand(word)).is_some()
 }
 
-/// The groups with those of their commands that there are, and the first line of what each does.
+/// Returns the groups with those of their commands that exist, each with its first line of help.
 pub(super) fn grouped(command: &Command) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let about = |name: &str| match command.find_subcommand(name) {
         Some(found) => Some(found.get_about().map(ToString::to_string).unwrap_or_default()),
-        None if name == "help" => Some("This, or the help of a command".to_owned()),
+        None if name == "help" => Some("Show this help, or the help of a command".to_owned()),
         None => None,
     };
     let of_group = |names: &[&'static str]| -> Vec<_> {
@@ -62,7 +62,7 @@ pub(super) fn grouped(command: &Command) -> Vec<(&'static str, Vec<(&'static str
     groups.filter(|(_, commands)| !commands.is_empty()).collect()
 }
 
-/// Two columns; what is too long goes on under itself.
+/// Returns rows of two columns; a long text continues in the second column.
 fn rows(commands: &[(&'static str, String)], name: impl Fn(&str) -> String) -> Vec<String> {
     let names = GROUPS.iter().flat_map(|(_, names)| names.iter());
     let width = names.map(|name| name.width()).max().unwrap_or(0);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_of_a_command_that_is_not_and_no_command_is_hidden_by_a_word() {
+    fn suggestions_are_commands_and_hide_no_command() {
         let known =
             |words: &str| EXAMPLES.iter().any(|(name, _)| *name == words) && !words.is_empty();
         for (typed, meant) in MEANT {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_goes_on_under_itself_by_display_width() {
+    fn long_text_wraps_by_display_width() {
         assert_eq!(wrapped("점심 먹으러 갑시다", 11), ["점심 먹으러", "갑시다"]);
         assert_eq!(wrapped("", 5), [""]);
         let lines = rows(&[("who", "x ".repeat(60))], str::to_owned);

@@ -1,4 +1,4 @@
-//! Documentation of moot in itself: help by purpose, manual pages, completion on the command line.
+//! Built-in documentation: help by purpose, manual pages, completion on the command line.
 
 mod completion;
 mod examples;
@@ -17,20 +17,20 @@ use super::{
 };
 use crate::chat::text::counted;
 
-/// `moot completions`: what a shell reads to complete what is typed.
+/// Runs `moot completions`: prints the script with which a shell completes its input.
 pub(super) fn completions(context: &mut Context, args: &CompletionsArgs) -> Result<Exit, Failure> {
     let script = completion::script(args.shell.name()).map_err(|why| failed(&why))?;
     context.out.lines(&script)?;
     Ok(Exit::Done)
 }
 
-/// `moot man`: one page, or all of them as files.
+/// Runs `moot man`: prints one page, or writes all of them as files.
 pub(super) fn man(context: &mut Context, args: &ManArgs) -> Result<Exit, Failure> {
     let pages = topics::all_pages(args::definition());
     let Some(dir) = &args.dir else {
         let page = pages.iter().find(|page| page.is_named(&args.command)).ok_or_else(|| {
-            let text =
-                format!("there is no command {:?}; `moot help` lists them", args.command.join(" "));
+            let name = args.command.join(" ");
+            let text = format!("no manual page for {name:?}; `moot help` lists the commands");
             Failure::new(Exit::Usage, text)
         })?;
         context.out.lines(&page.text)?;

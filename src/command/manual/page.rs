@@ -31,34 +31,29 @@ pub(super) struct Page {
 }
 
 const ENVIRONMENT: &[(&str, &str)] = &[
-    ("MOOT_SERVER", "Which server, as --server: a name, or a directory if it has a slash."),
-    ("MOOT_AS", "The label, as --as."),
-    ("NO_COLOR", "If it is not empty, nothing is coloured."),
-    ("PAGER, VISUAL, EDITOR", "What the screen opens to read a message, and to write one."),
+    ("MOOT_SERVER", "Server to use, like --server: a name, or a directory if it has a slash."),
+    ("MOOT_AS", "Label to use, like --as."),
+    ("NO_COLOR", "Disables colors if not empty."),
+    ("PAGER, VISUAL, EDITOR", "Programs with which the screen shows and edits a message."),
     (
         "XDG_RUNTIME_DIR, XDG_STATE_HOME, XDG_CONFIG_HOME",
-        "Where your own server has its socket, its history and its configuration.",
+        "Directories of your user server: socket, history, configuration.",
     ),
 ];
 
 const FILES: &[(&str, &str)] = &[
-    ("/run/moot", "Socket and presence table of the host's server."),
-    ("/var/lib/moot", "Lock and history of the host's server."),
-    ("/etc/moot/moot.toml", "Configuration of the host's server; moot.toml(5) has each key."),
+    ("/run/moot", "Socket and presence table of the system server."),
+    ("/var/lib/moot", "Lock and history of the system server."),
+    ("/etc/moot/moot.toml", "Configuration of the system server; moot.toml(5) describes each key."),
     (
         "$XDG_RUNTIME_DIR/moot",
-        "Socket and presence table of your own server (without that variable /run/user/UID/moot, or run in the next).",
+        "Socket and presence table of your user server (if unset: /run/user/UID/moot, or run \
+         in its state directory).",
     ),
-    (
-        "$XDG_STATE_HOME/moot",
-        "Its lock, history and log (without that variable ~/.local/state/moot).",
-    ),
-    (
-        "$XDG_CONFIG_HOME/moot/moot.toml",
-        "Its configuration (without that variable ~/.config/moot/moot.toml).",
-    ),
+    ("$XDG_STATE_HOME/moot", "Its lock, history and log (if unset: ~/.local/state/moot)."),
+    ("$XDG_CONFIG_HOME/moot/moot.toml", "Its configuration (if unset: ~/.config/moot/moot.toml)."),
     ("$XDG_CONFIG_HOME/moot/screen.toml", "Settings of the screen that `moot join` opens."),
-    ("$XDG_STATE_HOME/moot/screen", "Drafts, and what was set for a room on the screen."),
+    ("$XDG_STATE_HOME/moot/screen", "Drafts and settings of rooms on the screen."),
 ];
 
 /// Returns the name of the page of these words.
@@ -115,7 +110,8 @@ fn page(command: &Command, words: &str, top: &Command) -> Page {
     let name = page_name(words);
     let version = top.get_version().unwrap_or_default();
     let mut text = format!(
-        ".\\\" Made by `moot man`.\n.TH \"{}\" \"1\" \"\" \"moot {version}\" \"User Commands\"\n.nh\n.ad l\n",
+        ".\\\" Made by `moot man`.\n.TH \"{}\" \"1\" \"\" \"moot {version}\" \"User Commands\"\n\
+         .nh\n.ad l\n",
         name.to_uppercase().replace('-', "\\-"),
     );
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -249,7 +245,7 @@ fn options(command: &Command, top: bool) -> String {
     if !top {
         let mut roff = Roff::new();
         roff.control("PP", []).text([
-            roman("Flags of every command, such as --json, environment variables and files are listed in "),
+            roman("Global options such as --json, environment variables and files are listed in "),
             bold("moot"),
             roman("(1)."),
         ]);

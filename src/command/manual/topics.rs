@@ -1,7 +1,6 @@
 //! Manual pages that do not belong to one command: the configuration, and the screen.
 //!
-//! Neither has a text of its own: one is made from the commented file in `config/`, the other from
-//! the tables of the screen's help.
+//! Their texts come from the commented file in `config/` and from the tables of the screen's help.
 
 use clap::Command;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -106,9 +105,9 @@ fn keys(version: &str) -> Page {
         roman("On a terminal, "),
         bold("moot join"),
         roman(
-            " opens the screen. F1 shows the same list there, with the keys of your settings: \
-             screen.toml can change each key. In line mode (--plain, --json or a pipe) there are \
-             the commands only, and /help lists them.",
+            " opens the screen. F1 shows this list there, with the keys of your settings: \
+             screen.toml can change each key. Line mode (--plain, --json or a pipe) has only \
+             commands; /help lists them.",
         ),
     ]);
     roff.control("SH", ["KEYS"]);

@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_come_together_are_one_message_and_more_wait_their_turn() {
+    fn lines_that_come_together_are_one_message_and_more_wait() {
         let (mut batch, start) = (Batch::new(Keep::All), Instant::now());
         assert!(batch.push(start, Stream::Output, b"one\n"), "it is to be woken");
         assert!(!batch.push(start + ms(1), Stream::Error, b"two\n"), "it is awake");
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_made_visible() {
+    fn bytes_that_are_not_text_are_shown() {
         let pieces: [&[u8]; 3] =
             [b"a\xffb \x1b[31mred\x1b[0m\x1b[2K\tx\0\n", "한".as_bytes(), b"\n\xed"];
         assert_eq!(said(Keep::All, &pieces), ["a\\xffb red\\u{1b}[2K\tx\\u{0}\n한\n\\xed"]);
@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_left_out_from_the_oldest_on_and_told() {
+    fn oldest_surplus_lines_are_left_out_and_counted() {
         let line = |n: usize| format!("{n:09}\n");
         let (mut batch, now) = (Batch::new(Keep::All), Instant::now());
         let lines = RUN_WAITING_BYTES_MAX / 10 + 1_000;

@@ -114,7 +114,7 @@ impl Talker {
         };
         if let Err((is_for_good, failure)) = adopted {
             standing.is_silent = is_for_good;
-            let text = format!("{}; the command runs on", failure.text);
+            let text = format!("{}; the command continues", failure.text);
             self.warn(&Failure { text, ..failure });
         }
         Some(member)
@@ -155,7 +155,7 @@ impl Talker {
             }
             Event::End { .. } => standing.address = None,
             Event::Removed { room, by, .. } => {
-                let text = format!("{by} took this session out of {room}");
+                let text = format!("{by} removed this session from {room}");
                 self.fall_silent(standing, &Failure::new(Exit::Denied, text));
             }
             Event::Deleted { room } => {
@@ -215,7 +215,8 @@ impl Talker {
 
     fn fall_silent(&self, standing: &mut Standing, failure: &Failure) {
         if !standing.is_silent {
-            let text = format!("{}; nothing more is said to {}", failure.text, self.target);
+            let text =
+                format!("{}; further messages to {} are not sent", failure.text, self.target);
             self.warn(&Failure::new(failure.exit, text));
         }
         standing.is_silent = true;

@@ -47,8 +47,7 @@ pub(super) fn started(title: &str, pid: u32) -> String {
 }
 
 /// End of [`will`].
-pub(super) const NOT_KNOWN: &str =
-    "nobody knows how it ended, since `moot run` did not end by itself";
+pub(super) const NOT_KNOWN: &str = "result unknown: `moot run` itself was killed";
 
 /// Returns the text that the server sends if `run` ends without a word.
 pub(super) fn will(title: &str) -> String {

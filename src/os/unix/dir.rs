@@ -196,8 +196,8 @@ impl Dir {
             return Ok(());
         }
         let why = format!(
-            "it belongs to user id {uid}, and this program runs as {}; name a directory of yours \
-             with --server DIR/",
+            "owned by user id {uid}, and this program runs as {}; use a directory of yours with \
+             --server DIR/",
             own_uid()
         );
         Err(PlaceError::Unsafe { path: self.path.clone(), why })
@@ -212,9 +212,9 @@ impl Dir {
         let mode = self.look().map_err(failed)?.mode.unwrap_or_default();
         let why = match mode & 0o7000 {
             _ if mode & 0o022 == 0 => return Ok(()),
-            0 => "others may write to it; chmod go-w",
+            0 => "writable by others; chmod go-w",
             // A place that several share on purpose.
-            _ => "others may write to it; name a directory of your own",
+            _ => "writable by others; use a directory of your own",
         };
         Err(PlaceError::Unsafe { path: self.path.clone(), why: why.to_owned() })
     }
@@ -238,8 +238,7 @@ impl Dir {
         match { owners }.find(|(_, uid)| *uid != 0 && *uid != own_uid()) {
             None => Ok(()),
             Some((path, uid)) => {
-                let why =
-                    format!("it belongs to user id {uid}, and this program runs as {}", own_uid());
+                let why = format!("owned by user id {uid}, and this program runs as {}", own_uid());
                 Err(PlaceError::Unsafe { path: path.clone(), why })
             }
         }
@@ -273,7 +272,7 @@ impl Dir {
         match self.look_at(name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Ok(look) if is_it(&look) => {}
-            Ok(_) => return Err(io::Error::other("something else is there now")),
+            Ok(_) => return Err(io::Error::other("replaced by something else")),
             Err(e) => return Err(e),
         }
         Ok(unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir)?)
@@ -299,7 +298,7 @@ impl Dir {
         let found = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let is_file = matches!(look_of(&found).kind, FileKind::File | FileKind::Socket);
         if !is_file || found.st_uid != own_uid() || found.st_nlink != 1 {
-            return Err(io::Error::other("it is not a file of this user's server"));
+            return Err(io::Error::other("not a file of this user's server"));
         }
         let mode = Mode::from_bits_truncate(mode as libc::mode_t);
         Ok(fchmodat(&self.fd, name, mode, FchmodatFlags::FollowSymlink)?)
@@ -324,11 +323,10 @@ fn check_passed(way: &[Passed], trusted: &[u32]) -> Result<(), PlaceError> {
     };
     let who = match trusted.contains(uid) {
         true => "others".to_owned(),
-        false => format!("user id {uid}, whose it is,"),
+        false => format!("its owner, user id {uid},"),
     };
     let why = format!(
-        "{who} could put something else in place of what is below it; name another directory with \
-         --server DIR/"
+        "{who} could replace the directories below it; use another directory with --server DIR/"
     );
     Err(PlaceError::Unsafe { path: path.clone(), why })
 }

@@ -142,7 +142,7 @@ pub fn make_private(path: &Path) -> io::Result<File> {
     let meta = file.metadata()?;
     if meta.uid() != own_uid() || meta.nlink() != 1 {
         return Err(io::Error::other(
-            "it belongs to another user, or has another name elsewhere; move it away",
+            "owned by another user, or linked under another name; move it away",
         ));
     }
     if meta.mode() & 0o077 != 0 {

@@ -129,13 +129,13 @@ pub fn runtime_wish() -> RuntimeWish {
     };
     let dir = PathBuf::from(dir);
     if !dir.is_absolute() {
-        return RuntimeWish::Bad(dir, "it is no absolute path".to_owned());
+        return RuntimeWish::Bad(dir, "not an absolute path".to_owned());
     }
     match fs::metadata(&dir) {
         Err(e) => RuntimeWish::Bad(dir, e.to_string()),
-        Ok(meta) if !meta.is_dir() => RuntimeWish::Bad(dir, "it is no directory".to_owned()),
+        Ok(meta) if !meta.is_dir() => RuntimeWish::Bad(dir, "not a directory".to_owned()),
         Ok(meta) if meta.uid() != own_uid() => {
-            RuntimeWish::Bad(dir, format!("it belongs to user id {}", meta.uid()))
+            RuntimeWish::Bad(dir, format!("owned by user id {}", meta.uid()))
         }
         Ok(_) => RuntimeWish::Good(dir),
     }

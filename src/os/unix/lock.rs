@@ -42,7 +42,7 @@ impl Lock {
             let meta = file.metadata()?;
             if meta.uid() != own_uid() || meta.nlink() > 1 {
                 return Err(io::Error::other(
-                    "it belongs to another user, or has another name elsewhere; move it away",
+                    "owned by another user, or linked under another name; move it away",
                 )
                 .into());
             }
@@ -63,7 +63,7 @@ impl Lock {
             lock.write(note, false)?;
             return Ok(lock);
         }
-        Err(io::Error::other("it is removed again and again").into())
+        Err(io::Error::other("removed again and again by another process").into())
     }
 
     /// Returns true if a query at its path asks this lock.

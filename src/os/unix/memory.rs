@@ -141,11 +141,11 @@ impl ReadWords {
         let meta = file.metadata()?;
         let wrong = |text: String| Err(ReadWordsError::Wrong(text));
         if !may_own(meta.uid()) {
-            return wrong(format!("it belongs to user id {}", meta.uid()));
+            return wrong(format!("owned by user id {}", meta.uid()));
         }
         let expected = (words * WORD_BYTES) as u64;
         if meta.len() != expected {
-            return wrong(format!("it has {} bytes and not {expected}", meta.len()));
+            return wrong(format!("{} bytes, and not {expected}", meta.len()));
         }
         // SAFETY: the bytes may change under us at any time; they are only read as atomic words and
         // checked after they were copied. The server never shrinks the file; its owner could, and

@@ -180,7 +180,7 @@ fn places_of(choice: Option<&str>, env: &Env, system: bool) -> Result<Places, Pl
         Some(OWN) if !system => env.own(None)?,
         Some(HOST) if system => env.host(),
         Some(name @ (OWN | HOST)) => {
-            let why = "`moot serve --system` runs the host's server, and `moot serve` your own";
+            let why = "`moot serve --system` runs the system server, and `moot serve` your own";
             return Err(PlaceError::Name { name: name.to_owned(), why: why.to_owned() });
         }
         Some(name) => {
@@ -355,13 +355,13 @@ fn unusable(path: &Path, places: &Places, e: PlaceError) -> PlaceError {
     let remedy = if places.host {
         "run `moot serve --system` as a user who can write there"
     } else if places.runtime == places.state {
-        "name another directory with --server DIR/ or MOOT_SERVER"
+        "use another directory with --server DIR/ or MOOT_SERVER"
     } else if path == places.state || path.starts_with(&places.state) {
-        "set HOME or XDG_STATE_HOME to a directory that this user can write, or name one with \
-         --server DIR/"
+        "set HOME or XDG_STATE_HOME to a directory that this user can write, or use --server \
+         DIR/"
     } else {
         "set XDG_RUNTIME_DIR to a directory that this user can write, or unset the variable, or \
-         name a directory with --server DIR/"
+         use --server DIR/"
     };
     PlaceError::Unusable { path: path.to_owned(), at, source, remedy }
 }

@@ -66,7 +66,7 @@ impl ServiceManager {
             [] => None,
             [fd] => Some(HandedOver(*fd)),
             many => {
-                let text = format!("{} were handed over, and a server has one socket", many.len());
+                let text = format!("{} sockets were passed, and a server uses one", many.len());
                 return Err(io::Error::other(text));
             }
         };
@@ -158,30 +158,30 @@ impl HandedOver {
 
 fn check(fd: BorrowedFd<'_>, path: &Path) -> Result<(), String> {
     let Ok(kind) = getsockopt(&fd, sockopt::SockType) else {
-        return Err("it is no socket".to_owned());
+        return Err("not a socket".to_owned());
     };
     let Ok(name) = getsockname::<UnixAddr>(fd.as_raw_fd()) else {
-        return Err("it is no Unix socket; the unit's ListenStream= is a path".to_owned());
+        return Err("not a Unix socket; the unit needs a path as ListenStream=".to_owned());
     };
     if kind != SockType::Stream {
-        return Err("it is no stream socket; the unit needs ListenStream=".to_owned());
+        return Err("not a stream socket; the unit needs ListenStream=".to_owned());
     }
     if !is_listening(fd) {
-        return Err("it does not listen; the unit needs Accept=no".to_owned());
+        return Err("not a listening socket; the unit needs Accept=no".to_owned());
     }
     let Some(bound) = name.path() else {
-        let text = format!("it has no path; the unit needs ListenStream={}", path.display());
+        let text = format!("the socket has no path; use ListenStream={}", path.display());
         return Err(text);
     };
     if !same_place(bound, path) {
         return Err(format!(
-            "it listens at {}, and this server's socket is {}; name that one in ListenStream=",
+            "the passed socket is {}, and this server needs {}; correct ListenStream=",
             bound.display(),
             path.display()
         ));
     }
     if !path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()) {
-        return Err(format!("{} has gone; start the socket unit anew", path.display()));
+        return Err(format!("{} was removed; restart the socket unit", path.display()));
     }
     Ok(())
 }

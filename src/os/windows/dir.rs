@@ -99,7 +99,7 @@ impl Dir {
         match self.look_at(name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Ok(look) if is_it(&look) => fs::remove_file(self.0.join(name)),
-            Ok(_) => Err(io::Error::other("something else is there now")),
+            Ok(_) => Err(io::Error::other("replaced by something else")),
             Err(e) => Err(e),
         }
     }

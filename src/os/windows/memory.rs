@@ -111,7 +111,7 @@ fn write_pointer(place: &Path, file: &Path, everybody: bool) -> io::Result<()> {
 /// If a system call fails; `InvalidData` if it names none.
 pub fn words_file(place: &Path) -> io::Result<PathBuf> {
     if place.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is a directory"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a directory"));
     }
     let name = read_small(place, NAME_BYTES_MAX)?;
     let own = place.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -120,7 +120,7 @@ pub fn words_file(place: &Path) -> io::Result<PathBuf> {
         .and_then(|rest| rest.strip_prefix('.'))
         .is_some_and(|random| !random.is_empty() && random.bytes().all(|b| b.is_ascii_hexdigit()));
     if !is_ours {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it names no table"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the name of a table"));
     }
     Ok(place.with_file_name(name))
 }
@@ -159,11 +159,11 @@ impl ReadWords {
         let wrong = |text: String| Err(ReadWordsError::Wrong(text));
         let owner = uid_of(&of_file(&path)?.owner)?;
         if !may_own(owner) {
-            return wrong(format!("it belongs to user number {owner}"));
+            return wrong(format!("owned by user number {owner}"));
         }
         let (bytes, expected) = (file.metadata()?.len(), (words * WORD_BYTES) as u64);
         if bytes != expected {
-            return wrong(format!("it has {bytes} bytes and not {expected}"));
+            return wrong(format!("{bytes} bytes, and not {expected}"));
         }
         // SAFETY: the bytes may change under us at any time; they are only read as atomic words and
         // checked after they were copied. A mapped file can't be shrunk.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Remedy where a directory is not safe.
-const OTHER_DIRECTORY: &str = "name a directory of yours with --server DIR/";
+const OTHER_DIRECTORY: &str = "use a directory of yours with --server DIR/";
 
 /// Settings that decide where servers live.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ pub fn resolve_own(choice: Option<&str>, env: &Env, system: bool) -> Result<Plac
         Some(OWN) if !system => env.own(None),
         Some(HOST) if system => env.host(),
         Some(name @ (OWN | HOST)) => {
-            let why = "`moot serve --system` runs the host's server, and `moot serve` your own";
+            let why = "`moot serve --system` runs the system server, and `moot serve` your own";
             Err(PlaceError::Name { name: name.to_owned(), why: why.to_owned() })
         }
         Some(name) => {
@@ -207,8 +207,8 @@ fn unusable(path: &Path, places: &Places, source: io::Error) -> PlaceError {
     let remedy = match places.host {
         true => "run `moot serve --system` as an administrator",
         false => {
-            "name a directory that this user can write to with --server DIR/ or MOOT_SERVER, or \
-             set LOCALAPPDATA to one"
+            "use a directory that this user can write to, with --server DIR/, MOOT_SERVER or \
+             LOCALAPPDATA"
         }
     };
     PlaceError::Unusable { path: path.to_owned(), at: at.to_owned(), source, remedy }
@@ -232,18 +232,18 @@ pub(super) fn check_fits(dir: &Path, system: bool) -> Result<(), PlaceError> {
     if !is_of_host(&security.owner) && (system || owner != own_uid()) {
         return refuse(match system {
             true => format!(
-                "it belongs to {}, and a host's server lives where only administrators may write: remove \
-                 it, and start the server as an administrator",
+                "owned by {}, and a system server needs a directory that only administrators may \
+                 write; remove it, and start the server as an administrator",
                 security.owner
             ),
             false => format!(
-                "it belongs to {}, and this program runs as another user; {OTHER_DIRECTORY}",
+                "owned by {}, and this program runs as another user; {OTHER_DIRECTORY}",
                 security.owner
             ),
         });
     }
     if security.others_write {
-        return refuse(format!("others may write to it; {OTHER_DIRECTORY}"));
+        return refuse(format!("writable by others; {OTHER_DIRECTORY}"));
     }
     check_safe(dir, owner)
 }
@@ -287,9 +287,7 @@ pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
     let look =
         |dir: &Path| of_file(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source });
     let refuse = |dir: &Path| {
-        let why = format!(
-            "others could put something else in place of what is below it; {OTHER_DIRECTORY}"
-        );
+        let why = format!("others could replace the directories below it; {OTHER_DIRECTORY}");
         Err(PlaceError::Unsafe { path: dir.to_owned(), why })
     };
     if look(path)?.others_write {
@@ -364,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prepared_directory_is_this_users_and_others_do_not_write_to_it() {
+    fn prepared_directory_is_owned_and_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let places = Places::all_in(dir.path().join("moot"));
         prepare(&places, false).unwrap();

@@ -205,7 +205,7 @@ fn read_name(place: &Path) -> io::Result<String> {
     let name = read_small(place, 256)?;
     let random = name.strip_prefix(PREFIX).unwrap_or_default();
     if random.is_empty() || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it names no pipe of moot"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the name of a pipe of moot"));
     }
     Ok(name)
 }

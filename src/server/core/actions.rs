@@ -112,7 +112,7 @@ impl Inner {
                 row.active_mono_us = core.clock.get().reading_of(row.active_mono_us);
                 let was_whole = self.table.unshown() == 0;
                 if let (Err(e), true) = (self.table.put(&row), was_whole) {
-                    core.log.warn(&format!("the presence table takes no more sessions: {e}"));
+                    core.log.warn(&format!("the presence table can't list a session: {e}"));
                 }
             }
             Action::RowGone(id) => self.table.remove(id),
@@ -127,7 +127,7 @@ impl Inner {
                     Some(Channel { group: address.ip().octets(), port: address.port(), key })
                 }
                 Err(e) => {
-                    core.log.warn(&format!("no broadcast group: {e}"));
+                    core.log.warn(&format!("can't use a broadcast group: {e}"));
                     None
                 }
             },
@@ -141,7 +141,7 @@ impl Inner {
             Ok(key) => self.hub.channel_key(tag, key),
             Err(e) => {
                 // Nothing can be sealed any longer: it goes by session.
-                core.log.warn(&format!("no key for a broadcast group: {e}"));
+                core.log.warn(&format!("can't make a key of a broadcast group: {e}"));
                 self.hub.channel_lost(tag);
             }
         }

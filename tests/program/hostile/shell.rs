@@ -171,11 +171,11 @@ fn noise_of_clients_in_the_log_is_cut_counted_and_bounded() {
         drop(silent);
     }
     for uid in users {
-        let left_out = format!("more of user {}", user_name(uid));
+        let left_out = format!("more from user {}", user_name(uid));
         eventually("lines that were left out", || {
             // Connections are few enough for a line each, were they not bounded.
             server.errors().contains(&left_out)
-                || server.errors().contains(&format!("more of user #{uid}"))
+                || server.errors().contains(&format!("more from user #{uid}"))
         });
     }
     let seconds = begun.elapsed().as_secs() as usize + 2;
@@ -251,7 +251,7 @@ fn memory_of_one_user_is_bounded_whatever_it_leaves_unfinished() {
 /// Reports and signs of life without end from many sessions: the others are served, and so is the member of the
 /// same user that says no more than it has to.
 #[test]
-fn signs_without_end_cost_others_nothing_and_a_modest_member_stays() {
+fn endless_control_frames_cost_other_members_nothing() {
     if !is_root() {
         return;
     }

@@ -100,7 +100,7 @@ fn somebody_is_ignored() {
 }
 
 #[test]
-fn what_was_said_is_cleared_from_the_screen_only() {
+fn clear_empties_the_screen_only() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     says(&world, "bob", "dev", "one");
@@ -197,12 +197,12 @@ fn quit_leaves() {
 }
 
 #[test]
-fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
+fn refusal_is_shown_and_the_input_is_not_lost() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     let line = "/msg @nobody-of-that-name hello";
     term.say(line);
-    term.wait_above("there is no user nobody-of-that-name");
+    term.wait_above("user nobody-of-that-name does not exist");
     // Whole, and where one came from: `hello` alone would be said to everybody there.
     term.wait_input(line);
     wait_in(&term, "dev");
@@ -211,7 +211,7 @@ fn what_the_server_refuses_is_told_and_nothing_typed_is_lost() {
 }
 
 #[test]
-fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
+fn refused_message_comes_back_into_the_input() {
     if !is_root() {
         skipped("two users need root");
         return;
@@ -230,7 +230,7 @@ fn what_may_not_be_said_in_a_room_comes_back_into_the_input() {
 }
 
 #[test]
-fn what_one_may_not_do_comes_back_into_the_input() {
+fn refused_command_comes_back_into_the_input() {
     if !is_root() {
         skipped("two users need root");
         return;
@@ -242,7 +242,7 @@ fn what_one_may_not_do_comes_back_into_the_input() {
     for command in ["/op", "/kick"] {
         let line = format!("{command} @{}", user_name(THIRD_UID));
         term.say(&line);
-        term.wait_above(&format!("only {}", me()));
+        term.wait_above(&format!("only the creator of dev ({})", me()));
         term.wait_input(&line);
         term.keys(&ctrl('u'));
         term.wait_input("");

@@ -15,7 +15,7 @@ fn shell(script: &str) -> (World, Term) {
 }
 
 #[test]
-fn what_is_typed_and_shown_comes_through() {
+fn input_and_output_pass_the_harness() {
     let (_world, mut term) = shell("stty -echo; echo go; read line; echo \"<$line>\"; exit 7");
     term.wait_text("go");
     term.keys("두 글자 é");
@@ -99,7 +99,7 @@ fn an_update_is_seen_as_a_whole() {
 }
 
 #[test]
-fn what_is_left_behind_is_noticed() {
+fn harness_notices_leftovers() {
     let left = |script: &str| {
         let (_world, mut term) = shell(script);
         term.code();

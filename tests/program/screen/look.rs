@@ -241,7 +241,7 @@ fn long_korean_texts_break_at_spaces() {
 }
 
 #[test]
-fn what_others_write_commands_nothing() {
+fn texts_of_others_can_not_command_the_screen() {
     for size in [USUAL, SMALL] {
         let (world, _server) = begin();
         let term = join(&world, &["dev"], size);

@@ -68,7 +68,7 @@ fn heavier_ones_come_first_and_who_takes_one_back_clears_it() {
 }
 
 #[test]
-fn what_is_announced_can_not_command_the_terminal() {
+fn announcement_can_not_command_the_terminal() {
     let (world, _server) = begin();
     let term = join(&world, &["dev"], USUAL);
     let text = "two\nlines \x1b[2J\x1b]0;stolen\x07";

@@ -69,7 +69,7 @@ fn the_panel_comes_by_a_key_where_there_is_little_room() {
 }
 
 #[test]
-fn who_is_here_is_told_by_a_command() {
+fn members_are_listed_by_a_command() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     let _bob = world.join(&["--as", "bob", "dev"]);

@@ -10,7 +10,7 @@ use super::{
 use crate::world::{OTHER_UID, World, is_root, skipped, user_name};
 
 #[test]
-fn what_is_unread_is_counted_and_mentions_stand_out() {
+fn unread_messages_are_counted_and_mentions_marked() {
     for size in [USUAL, LARGE] {
         let (world, _server) = begin();
         let term = join(&world, &["dev", "ops", "noise"], size);

@@ -17,7 +17,7 @@ fn seen(term: &Term) -> Vec<u32> {
 }
 
 #[test]
-fn what_is_read_stays_while_more_is_said() {
+fn scrolled_view_stays_while_messages_arrive() {
     for size in SIZES {
         let (world, _server) = begin();
         says_lines(&world, "bob", "dev", (1..=300).map(|n| format!("line {n}.")));

@@ -9,7 +9,7 @@ use super::{
 use crate::world::{World, eventually};
 
 #[test]
-fn what_was_said_is_found_however_far_back() {
+fn search_finds_old_messages() {
     for size in SIZES {
         let (world, _server) = begin();
         says(&world, "bob", "dev", "the first needle.");
@@ -58,7 +58,7 @@ fn look(cell: &vt100::Cell) -> ([bool; 5], [vt100::Color; 2]) {
 }
 
 #[test]
-fn what_is_found_stands_out_in_the_chosen_message_and_in_others() {
+fn matches_are_marked_in_all_shown_messages() {
     for (name, value) in [("COLORTERM", "truecolor"), ("NO_COLOR", "1")] {
         let (world, _server) = begin();
         says(&world, "bob", "dev", "hay and Needle one");

@@ -37,7 +37,7 @@ fn it_comes_back_by_itself_and_fills_the_hole() {
 }
 
 #[test]
-fn what_was_told_of_a_missing_server_goes_when_there_is_one() {
+fn note_about_a_missing_server_goes_when_one_starts() {
     const TOLD: &str = "what you say waits for a server";
     let (world, mut server) = begin();
     let term = join(&world, &["dev"], USUAL);
@@ -50,7 +50,7 @@ fn what_was_told_of_a_missing_server_goes_when_there_is_one() {
 }
 
 #[test]
-fn what_can_not_be_shown_is_a_line() {
+fn screen_that_can_not_start_reports_one_line() {
     let world = World::with_config("[history]\nenabled = false\n");
     let mut server = world.serve();
     let term = join(&world, &["dev"], USUAL);

@@ -12,7 +12,7 @@ use super::{
 use crate::world::eventually;
 
 #[test]
-fn each_room_keeps_what_is_typed_there_over_resizes_and_restarts() {
+fn draft_of_each_room_survives_resizes_and_restarts() {
     for size in SIZES {
         let (world, _server) = begin();
         let mut term = join(&world, &["dev", "ops"], size);
@@ -69,7 +69,7 @@ fn a_draft_survives_the_death_of_the_program() {
 }
 
 #[test]
-fn what_is_typed_outlives_the_server_and_what_was_sent_arrives() {
+fn input_outlives_the_server_and_sent_messages_arrive() {
     let (world, mut server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     term.say("before");
@@ -203,7 +203,7 @@ fn keys_of_readline_do_what_fingers_expect() {
 }
 
 #[test]
-fn what_was_sent_is_recalled_and_what_was_not_comes_back() {
+fn sent_messages_are_recalled_and_unsent_ones_come_back() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     term.say("first");

@@ -34,7 +34,7 @@ fn a_line_stands_where_unread_begins() {
 }
 
 #[test]
-fn what_comes_while_one_looks_elsewhere_is_unread_until_one_is_back() {
+fn messages_without_focus_stay_unread_until_it_returns() {
     let (world, _server) = begin();
     let mut term = join(&world, &["dev"], USUAL);
     assert!(term.wants_focus());

@@ -213,7 +213,7 @@ impl Room {
 }
 
 #[test]
-fn one_of_a_queue_takes_each_request_and_each_answers_without_one() {
+fn job_goes_to_one_worker_of_a_queue_and_to_all_without_one() {
     let mut room = Room::new(5);
     room.answer(2, Some("q"), &[], &[]);
     room.answer(3, Some("q"), &[], &[]);
@@ -308,7 +308,7 @@ fn a_broken_connection_is_waited_for() {
 }
 
 #[test]
-fn what_was_not_confirmed_before_the_break_is_offered_again() {
+fn unconfirmed_job_is_offered_again_after_a_break() {
     let mut room = Room::new(2);
     room.answer(2, Some("q"), &[], &[]);
     let seq = room.ask(false);
@@ -349,7 +349,7 @@ fn a_reply_that_comes_again_after_a_break_is_the_reply() {
 }
 
 #[test]
-fn what_an_asker_missed_during_a_break_is_told_when_it_is_back() {
+fn asker_gets_reports_missed_during_a_break() {
     let mut room = Room::new(2);
     room.answer(2, Some("q"), &[], &[]);
     let seq = room.ask(false);
@@ -491,7 +491,7 @@ fn newest_outcomes_of_each_user_are_kept() {
 }
 
 #[test]
-fn nobody_answers_under_name_after_name() {
+fn session_works_for_one_queue_only() {
     let mut room = Room::new(3);
     room.answer(2, Some("q"), &[], &[]);
     let other = Answering {
@@ -625,7 +625,7 @@ fn a_request_ends_with_its_asker() {
 }
 
 #[test]
-fn nobody_makes_a_request_of_what_others_said_or_answers_where_he_is_not() {
+fn job_needs_an_own_text_and_a_joined_room() {
     let mut room = Room::new(2);
     let counter = room.say(1, None);
     assert!(room.request(2, Request::Ask { counter, again: false }).is_err());
@@ -669,7 +669,7 @@ fn known_states_go_over_the_bound_and_are_counted() {
 }
 
 #[test]
-fn who_says_that_he_has_nothing_to_say_is_done() {
+fn worker_without_a_reply_is_done() {
     let mut room = Room::new(3);
     room.answer(2, Some("q"), &[], &[]);
     let seq = room.ask(false);
