@@ -25,6 +25,7 @@
 //! | `terminal` | the terminal that this process was started in |
 //! | `user` | the user database |
 
+mod entries;
 mod health;
 mod note;
 mod places;

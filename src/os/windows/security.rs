@@ -37,7 +37,12 @@ use windows_sys::Win32::{
 /// The system's own account.
 pub(super) const SYSTEM: &str = "S-1-5-18";
 /// The group of administrators: what they make may belong to it.
-pub(super) const ADMINISTRATORS: &str = "S-1-5-32-544";
+const ADMINISTRATORS: &str = "S-1-5-32-544";
+
+/// Returns true if a host's server may belong to this owner.
+pub(super) fn is_of_host(owner: &str) -> bool {
+    [SYSTEM, ADMINISTRATORS].contains(&owner)
+}
 
 /// A text for the system: UTF-16 with a final zero.
 pub(super) fn wide(text: impl AsRef<std::ffi::OsStr>) -> Vec<u16> {
