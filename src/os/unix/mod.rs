@@ -46,6 +46,3 @@ pub use stream::{
 };
 pub use terminal::*;
 pub use user::{group_id, is_group, is_in_group, own_uid, user_id, user_name};
-
-/// Name of this platform's broadcast channel in JSON.
-pub const BROADCAST_WORD: &str = "multicast";
