@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::process::Reserve;
+use super::reserve::Reserve;
 use crate::os::{
     random::random_bytes,
     shared::{ChannelFault, Slot},

@@ -1,5 +1,6 @@
 //! The Unix side of `os`.
 
+mod acceptor;
 mod access;
 mod channel;
 mod child;
@@ -16,11 +17,15 @@ mod place;
 mod process;
 mod process_end;
 mod pty;
+mod reserve;
 mod service;
 mod stream;
 mod terminal;
 mod user;
 
+pub use acceptor::{
+    Acceptor, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
+};
 pub use access::admit;
 pub use channel::*;
 pub use child::*;
@@ -40,9 +45,8 @@ pub use place::*;
 pub use process::*;
 pub use process_end::ProcessEnd;
 pub use pty::{OFFERS_PTY, Pty};
+pub use reserve::Reserve;
 pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
-pub use stream::{
-    Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
-};
+pub use stream::Client;
 pub use terminal::*;
 pub use user::{group_id, is_group, is_in_group, own_uid, user_id, user_name};

@@ -30,7 +30,7 @@ use windows_sys::Win32::{
 
 use super::{
     files::hex,
-    process::Reserve,
+    reserve::Reserve,
     security::{Descriptor, wide},
 };
 use crate::{

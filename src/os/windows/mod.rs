@@ -1,5 +1,6 @@
 //! The Windows side of `os`.
 
+mod acceptor;
 mod channel;
 mod child;
 mod clock;
@@ -15,12 +16,16 @@ mod place;
 mod process;
 mod process_end;
 mod pty;
+mod reserve;
 mod security;
 mod service;
 mod stream;
 mod terminal;
 mod user;
 
+pub use acceptor::{
+    Acceptor, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
+};
 pub use channel::*;
 pub use child::*;
 pub use clock::{monotonic_us, wall_us};
@@ -39,9 +44,8 @@ pub use place::*;
 pub use process::*;
 pub use process_end::{ProcessEnd, ProcessWatch};
 pub use pty::{OFFERS_PTY, Pty};
+pub use reserve::Reserve;
 pub use service::{HandedOver, ServiceManager, errors_go_to_journal};
-pub use stream::{
-    Acceptor, Client, PeerRef, ServerStream, about_to_close, hang_up, peer_of, say_at_once,
-};
+pub use stream::Client;
 pub use terminal::*;
 pub use user::{group_id, is_group, is_in_group, own_uid, user_id, user_name};

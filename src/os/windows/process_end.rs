@@ -22,8 +22,8 @@ use windows_sys::Win32::{
 };
 
 use super::{
+    acceptor::PeerRef,
     peer::{open_process, start_of},
-    stream::PeerRef,
 };
 
 #[derive(Debug, Default)]
