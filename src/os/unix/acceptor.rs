@@ -1,8 +1,11 @@
 //! Sessions' sockets: the server's end.
 
 use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd},
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -13,7 +16,7 @@ use interprocess::local_socket::{
 };
 
 use super::{
-    files::{FileIdentity, OwnFile, file_identity, hidden_name, set_socket_mode},
+    files::{FileIdentity, OwnFile, file_identity, hidden_name},
     service::HandedOver,
 };
 
@@ -42,6 +45,15 @@ pub fn say_at_once(stream: &ServerStream, bytes: &[u8]) {
     use std::os::fd::AsRawFd;
     // A closed pipe does not raise a signal in this program.
     let _ = send(peer_of(stream).as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT);
+}
+
+/// Lets only the owner, or every user, connect to a socket.
+///
+/// # Errors
+/// If a system call fails.
+fn set_socket_mode(path: &Path, everybody: bool) -> io::Result<()> {
+    let mode = if everybody { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Accepts sessions for a server.

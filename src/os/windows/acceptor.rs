@@ -31,7 +31,7 @@ use windows_sys::Win32::{
 
 use super::{
     files::{hex, hidden_name, open_with, replace},
-    security::{pipe_sddl, wide},
+    security::{PIPE_CLIENT_RIGHTS, own_user, owner, wide},
     stream::{BUFFER_BYTES, PREFIX, read_name},
 };
 use crate::os::random::random_bytes;
@@ -139,6 +139,15 @@ impl Acceptor {
             let _ = fs::remove_file(&self.place);
         }
     }
+}
+
+/// For pipes, in text form: this user and the system everything; if every user of this host is
+/// admitted, they may connect. Clients from the network are kept out by the pipe's mode.
+fn pipe_sddl(everybody: bool) -> io::Result<String> {
+    let others =
+        if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };
+    let (owner, own) = (owner(everybody)?, own_user()?);
+    Ok(format!("O:{owner}D:P(A;;GA;;;SY)(A;;GA;;;{owner})(A;;GA;;;{own}){others}"))
 }
 
 fn options(name: &str, sddl: &str) -> io::Result<PipeListenerOptions<'static>> {
