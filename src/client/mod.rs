@@ -18,6 +18,7 @@ pub mod member_state;
 mod outbox;
 mod past;
 mod server;
+#[cfg(feature = "cli")]
 mod start;
 mod streams;
 
@@ -28,4 +29,5 @@ pub use mailbox::{Mailbox, Postbox};
 pub use member::{Address, Follows, Member, Wake};
 pub use past::Search;
 pub use server::{Announced, Server};
+#[cfg(feature = "cli")]
 pub use start::{StartError, start};
