@@ -10,6 +10,7 @@ mod announcements;
 mod calls;
 mod crowd;
 mod event;
+mod everyday;
 mod frames;
 mod link;
 mod mailbox;
@@ -21,9 +22,11 @@ mod server;
 #[cfg(feature = "cli")]
 mod start;
 mod streams;
+mod worker;
 
 pub use crowd::Crowd;
 pub use event::Event;
+pub use everyday::{JobOutcome, time_of};
 pub use link::{Link, LinkError, Sent, ServerFrame, id_of};
 pub use mailbox::{Mailbox, Postbox};
 pub use member::{Address, Follows, Member, Wake};

@@ -41,7 +41,7 @@ pub struct Server {
     places: Places,
     label: Option<Label>,
     kind: Kind,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Server {
@@ -180,7 +180,7 @@ impl Server {
     }
 }
 
-fn unsendable(e: TextError) -> LinkError {
+pub(super) fn unsendable(e: TextError) -> LinkError {
     LinkError::Refusal(Refusal::new(RefusalCode::Input, e.to_string()))
 }
 
