@@ -1,7 +1,9 @@
-//! Every bound of the program, unit last in its name, checked against each other at compile time.
+//! Every bound of the program, unit last in its name; `relations.rs` checks them at compile time.
 //!
 //! What an operator may change starts from these values (`config/moot.toml`); nothing else in the
 //! program invents a bound of its own.
+
+mod relations;
 
 // ---- names and texts -------------------------------------------------------------------------
 
@@ -41,13 +43,6 @@ pub const UDP_PAYLOAD_BYTES_MAX: usize = 65_507;
 pub const BATCH_MESSAGES_MAX: usize = 4096;
 /// Most messages in one submit frame.
 pub const SUBMIT_MESSAGES_MAX: usize = 1024;
-
-const _: () = assert!(TEXT_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX <= BODY_BYTES_MAX);
-const _: () = assert!(BODY_BYTES_MAX + FRAME_HEADER_BYTES <= FRAME_BYTES_MAX);
-const _: () =
-    assert!(TEXT_BYTES_MAX + BODY_OVERHEAD_BYTES_MAX + FRAME_HEADER_BYTES <= FRAME_BYTES_MAX);
-const _: () = assert!(DATAGRAM_BYTES_MAX <= UDP_PAYLOAD_BYTES_MAX);
-const _: () = assert!(TOPIC_BYTES_MAX < TEXT_BYTES_MAX);
 
 // ---- sessions --------------------------------------------------------------------------------
 
@@ -107,18 +102,6 @@ pub const LOOKUPS_MAX: usize = 4;
 pub const END_CAUSE_MS_MAX: u64 = 20;
 /// Bytes that are read for a goodbye when a session's process has ended: more than a socket holds.
 pub const LAST_WORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-// A session is shown unresponsive at most 3 s after it was stopped (invariant 6).
-const _: () = assert!(PING_AFTER_MS + UNRESPONSIVE_AFTER_MS + TICK_IDLE_MS < 3_000);
-const _: () = assert!(OUTPUT_BYTES_HIGH >= 2 * FRAME_BYTES_MAX);
-const _: () = assert!(READ_BYTES_PER_TURN_MIN >= SIGNS_PER_TURN_MAX * 64);
-// Input that is read in small pieces alone never ends a session.
-const _: () = assert!(
-    SESSIONS_PER_USER_MAX * READ_BYTES_PER_TURN_MIN
-        <= SESSION_BYTES_PER_USER_MAX - SESSION_BYTES_PER_USER_HIGH
-);
-const _: () = assert!(HALF_OPEN_PER_USER_MAX <= HALF_OPEN_MAX);
-const _: () = assert!(SESSIONS_PER_USER_MAX <= SESSIONS_MAX);
 
 // ---- rooms, backlog and flow -----------------------------------------------------------------
 
@@ -190,8 +173,6 @@ pub const FETCH_PAUSE_MS_MIN: u64 = 500;
 pub const FETCH_PAUSE_MS_MAX: u64 = 10_000;
 /// Failed reads of a single number after which it is given up.
 pub const FETCH_TRIES_MAX: u32 = 12;
-const _: () = assert!(MISSED_AFTER_MS < REPAIR_RETRY_MS);
-const _: () = assert!(FETCH_NUMBERS_MAX >> FETCH_TRIES_MAX <= 1);
 /// Messages out of order that one inbox holds.
 pub const INBOX_HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Window over which the share of messages that came by broadcast is judged.
@@ -223,22 +204,6 @@ pub const TICK_BUSY_MS: u64 = 20;
 pub const TICK_SHUT_MS: u64 = 5;
 /// Period of the timers of a quiet server.
 pub const TICK_IDLE_MS: u64 = 250;
-
-const _: () = assert!(IN_FLIGHT_BYTES_PER_STREAM_MAX >= 2 * TEXT_BYTES_MAX);
-const _: () = assert!(SESSION_WINDOW_BYTES * 2 <= BACKLOG_BYTES_MAX);
-const _: () = assert!(BACKLOG_BYTES_MAX <= BACKLOG_TOTAL_BYTES_MAX);
-const _: () = assert!(CONVERSATION_BACKLOG_BYTES_MAX <= BACKLOG_BYTES_MAX);
-// Half of the smallest window holds the longest datagram's charge.
-const _: () = assert!(WINDOW_CHARGE_BYTES_MIN >= 4 * DATAGRAM_BYTES_MAX);
-const _: () = assert!(HEADS_EVERY_MS <= 250);
-const _: () = assert!(REPORT_EVERY_MS + TICK_BUSY_MS < LAGGING_TOGETHER_AFTER_MS);
-// A member that reports in time gets no head update for what it has.
-const _: () = assert!(REPORT_EVERY_MS < HEADS_EVERY_MS);
-// What a member has not reported yet never keeps a window shut.
-const _: () = assert!(REPORT_BYTES + DATAGRAM_BYTES_MAX + 1024 <= WINDOW_CHARGE_BYTES_MIN / 2);
-const _: () = assert!(REPORT_BYTES < CONVERSATION_BACKLOG_BYTES_MAX / 2);
-const _: () = assert!(LAGGING_AFTER_MS < LAGGING_TOGETHER_AFTER_MS);
-const _: () = assert!(STALL_BUDGET_MS < STALL_WINDOW_MS);
 
 /// Rooms with fewer listening members go by session, unless configured otherwise.
 pub const BROADCAST_MEMBERS_MIN: usize = 4;
@@ -294,9 +259,6 @@ pub const HEAVIEST_MAX: usize = 5;
 /// Bytes of the history that one user's texts may take on a host's server.
 pub const HISTORY_BYTES_PER_USER_MAX: u64 = 1024 * 1024 * 1024;
 
-const _: () = assert!(TURN_BYTES_MIN < TURN_BYTES_MAX);
-const _: () = assert!(FETCHES_PER_USER_MAX < FETCHES_MAX);
-
 // ---- submits ---------------------------------------------------------------------------------
 
 /// Messages that a client may have submitted and not yet seen acknowledged, counted from the oldest
@@ -316,7 +278,6 @@ pub const USERS_ASKED_MAX: usize = 1_024;
 pub const USERS_STALE_MAX: usize = 256;
 /// Time after which a user's name, or a name's user, is looked up again, also if there was none.
 pub const USER_FRESH_MS: u64 = 2 * 60 * 1000;
-const _: () = assert!(SUBMIT_MESSAGES_MAX <= UNACKED_SUBMITS_MAX);
 
 /// Rooms in which one session's last will is said, at most.
 pub const WILL_ROOMS_MAX: usize = 8;
@@ -357,8 +318,6 @@ pub const INDEX_CHUNK_BYTES: usize = 1024 * 1024;
 pub const INDEX_REMADE_ROWS_MIN: u64 = 10_000;
 /// The index takes nothing of a disk with less room than that: it is left to the history.
 pub const INDEX_FREE_BYTES_MIN: u64 = 2 * DISK_FREE_BYTES_MIN;
-// A step of indexing, which takes several times its texts, leaves room.
-const _: () = assert!(INDEX_FREE_BYTES_MIN >= DISK_FREE_BYTES_MIN + 8 * INDEX_CHUNK_BYTES as u64);
 /// Minimum time between two purges of the traces of removed messages from the index.
 pub const INDEX_PURGE_MS: u64 = 60_000;
 /// Time after the last removal from the index before its traces are purged.
@@ -454,10 +413,6 @@ pub const SCHEDULE_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Missing members named in one frame; more come in further frames.
 pub const RECEIPT_MISSING_PER_FRAME_MAX: usize = 256;
 
-// A receipt of a full server fits.
-const _: () = assert!(SESSIONS_MAX <= RECEIPT_SESSIONS_KEPT_MAX);
-const _: () = assert!(NOTICE_BYTES_PER_USER_MAX >= TEXT_BYTES_MAX);
-
 // ---- programs that are run for messages ------------------------------------------------------
 
 /// Messages that wait for the program of `--exec`; above, reading pauses.
@@ -496,10 +451,6 @@ pub const ASKER_AWAY_MS_MAX: u64 = 10_000;
 /// Time after which a job sent again after a break is offered; a worker that did it reports before.
 pub const REASK_AFTER_MS: u64 = 3_000;
 
-const _: () = assert!(ANSWER_JOBS_MAX < REQUESTS_DONE_KEPT_MAX);
-// Those lists go into a frame, with up to nine bytes a number.
-const _: () = assert!((REQUESTS_DONE_KEPT_MAX + ANSWER_JOBS_MAX) * 9 + 256 < FRAME_BYTES_MAX);
-
 // ---- names that are kept ---------------------------------------------------------------------
 
 /// Away texts kept for one user id (one a label).
@@ -530,16 +481,12 @@ pub const BADGES_EVERY_MS: u64 = 200;
 /// Tries of a reader on a slot that changes under its eyes.
 pub const SEQLOCK_TRIES_MAX: usize = 1_000;
 
-const _: () = assert!(HEARTBEAT_EVERY_MS * 4 <= HEARTBEAT_STALE_MS);
-
 // ---- benchmarks ------------------------------------------------------------------------------
 
 /// Sessions that send in a benchmark.
 pub const BENCH_SENDERS_MAX: u32 = 1_000;
 /// Sessions that listen in a benchmark; a few are left for others.
 pub const BENCH_MEMBERS_MAX: u32 = 16_000;
-
-const _: () = assert!((BENCH_MEMBERS_MAX as usize) < SESSIONS_MAX);
 
 // ---- help and completion ---------------------------------------------------------------------
 
@@ -606,7 +553,3 @@ pub const LOG_LINES_PER_USER_MAX: u32 = 3;
 pub const LOG_USERS_MAX: usize = 32;
 /// Longest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
-
-const _: () = assert!(2 * LOG_ACTS_BYTES_MAX as u64 <= LOG_BYTES_MAX);
-const _: () = assert!(RUN_WAITING_BYTES_MAX >= 4 * TEXT_BYTES_MAX);
-const _: () = assert!(RUN_TITLE_BYTES_MAX * 6 < TEXT_BYTES_MAX);

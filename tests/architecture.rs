@@ -17,7 +17,7 @@ mod source;
 #[path = "architecture/words.rs"]
 mod words;
 
-use std::fs;
+use std::{fs, process::Command};
 
 use self::source::{Source, root, sources, test_files};
 
@@ -61,6 +61,21 @@ fn only_listed_places_break_a_rule() {
         breaches.extend(tests.iter().filter_map(|file| words::of_test_names(folder, file)));
     }
     debt::check(breaches);
+}
+
+#[test]
+fn library_alone_compiles_no_crate_of_the_program() {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "--offline", "--locked", "--no-default-features"]);
+    let tree = tree.args(["--edges", "normal", "--prefix", "none"]).current_dir(root()).output();
+    let tree = tree.unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"moot") && names.contains(&"ring"), "{tree}");
+    for unneeded in ["rusqlite", "libsqlite3-sys", "clap", "ratatui", "crossterm", "tokio"] {
+        assert!(!names.contains(&unneeded), "cargo tree --no-default-features has {unneeded}");
+    }
 }
 
 #[test]

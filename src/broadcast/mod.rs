@@ -3,8 +3,10 @@
 
 mod keys;
 mod seal;
+#[cfg(feature = "cli")]
 mod sender;
 
 pub use keys::Keys;
 pub use seal::{KEY_BYTES, Key, Opener, Sealer};
+#[cfg(feature = "cli")]
 pub use sender::Sender;

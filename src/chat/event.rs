@@ -159,6 +159,7 @@ pub enum Event {
 }
 
 /// Returns the event about numbers that no longer exist.
-pub(super) fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
+#[must_use]
+pub fn gap(tag: StreamTag, first: u64, last: u64, reason: GapReason) -> Event {
     Event::Gap { stream: tag, first, last, reason }
 }

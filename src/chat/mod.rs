@@ -7,7 +7,9 @@
 // What can happen is a closed list; adding to it shows every place that has to know.
 #![warn(clippy::wildcard_enum_match_arm)]
 
+#[cfg(feature = "cli")]
 pub mod announcement;
+#[cfg(feature = "cli")]
 pub mod backlog;
 pub mod batch;
 pub mod bytes;
@@ -15,19 +17,23 @@ pub mod charge;
 pub mod clock;
 pub mod event;
 pub mod frames;
+#[cfg(feature = "cli")]
 pub mod hub;
 pub mod inbox;
 mod list;
 pub mod member;
 pub mod message;
 pub mod names;
+#[cfg(feature = "cli")]
 pub mod permutation;
 pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod roster;
 pub mod rules;
+#[cfg(feature = "cli")]
 pub mod store;
 pub mod stream_id;
 pub mod text;
+#[cfg(feature = "cli")]
 pub mod users;

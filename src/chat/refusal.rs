@@ -35,10 +35,18 @@ pub enum RefusalCode {
     UnknownSubmit,
 }
 
-pub(super) fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
+/// Returns a refusal as the result of a request.
+///
+/// # Errors
+/// Always.
+pub fn refuse<T>(code: RefusalCode, text: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(code, text))
 }
 
-pub(super) fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
+/// Returns the refusal of a request about a room that does not exist.
+///
+/// # Errors
+/// Always.
+pub fn no_room<T>(room: &RoomName) -> Result<T, Refusal> {
     refuse(RefusalCode::Absent, format!("room {room} does not exist"))
 }

@@ -22,19 +22,23 @@ pub enum Event {
     Message(Message),
     /// A member began to listen to a room.
     Joined {
+        /// Room that the member joined.
         room: RoomName,
         /// Member that is there now.
         member: Member,
     },
     /// A member stopped listening to a room.
     Left {
+        /// Room that the member left.
         room: RoomName,
+        /// Member that was there.
         member: Member,
         /// Cause of the end of its subscription.
         cause: EndCause,
     },
     /// The topic of a room changed.
     Topic {
+        /// Room of the topic.
         room: RoomName,
         /// The new topic.
         topic: String,
@@ -53,6 +57,7 @@ pub enum Event {
     },
     /// This session was taken out of a room.
     Removed {
+        /// Room that this session left.
         room: RoomName,
         /// User who removed this member.
         by: UserName,
@@ -61,6 +66,7 @@ pub enum Event {
     },
     /// A user (this one, or another where this member is) was invited to a room.
     Invited {
+        /// Room that the user may join now.
         room: RoomName,
         /// Invited user, here or not.
         user: UserName,
@@ -73,6 +79,7 @@ pub enum Event {
         stream: StreamName,
         /// First and last number.
         range: Option<(u64, u64)>,
+        /// Cause of the gap.
         reason: GapReason,
     },
     /// The messages of this member wait, since its user sends more than one user may.
@@ -80,6 +87,7 @@ pub enum Event {
     /// A request that this answerer may take now, by
     /// [`Request::Take`](crate::chat::request::Request).
     Offer {
+        /// Room of the job.
         room: RoomName,
         /// The room's number in this run.
         stream: StreamTag,
@@ -91,6 +99,7 @@ pub enum Event {
     /// Outcome of a job of this member at a worker. It may come again when the job is sent again
     /// after a break.
     Answered {
+        /// Room of the job.
         room: RoomName,
         /// Number of the request.
         seq: u64,
@@ -103,6 +112,7 @@ pub enum Event {
     },
     /// A worker that had taken a job of this member ended before it replied.
     Abandoned {
+        /// Room of the job.
         room: RoomName,
         /// Number of the request.
         seq: u64,

@@ -98,6 +98,7 @@ pub enum ServerFrame {
         first: u64,
         /// Number of refused submits.
         count: u32,
+        /// Reason for the refusal.
         refusal: Refusal,
     },
     /// Something that was not asked for.
@@ -114,6 +115,7 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if no server can be trusted.
+    #[doc(hidden)]
     pub fn open(connection: Connection, hello: &Hello) -> Self {
         let mut out = Vec::with_capacity(512);
         frame::put(&mut out, Kind::Hello, |body| hello::put(body, hello));
@@ -133,6 +135,7 @@ impl Link {
 
     /// A connection that does not shake hands: for the frozen kinds, which every server answers.
     #[must_use]
+    #[doc(hidden)]
     pub fn bare(connection: Connection) -> Self {
         Self {
             connection,
@@ -178,21 +181,25 @@ impl Link {
     }
 
     /// Queues a submit.
+    #[doc(hidden)]
     pub fn queue_submit(&mut self, submit: &Submit<'_>) {
         control::put_submit(&mut self.out, submit);
     }
 
     /// Queues a report of what was delivered.
+    #[doc(hidden)]
     pub fn queue_report(&mut self, report: &Report) {
         control::put_report(&mut self.out, report);
     }
 
     /// Asks for numbers of a stream once more.
+    #[doc(hidden)]
     pub fn queue_repair(&mut self, stream: StreamTag, first: u64, last: u64) {
         control::put_repair(&mut self.out, stream, first, last);
     }
 
     /// Queues an empty frame of a frozen kind.
+    #[doc(hidden)]
     pub fn queue_frozen(&mut self, kind: Kind) {
         frame::put(&mut self.out, kind, |_| {});
     }
@@ -244,6 +251,7 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if the server did not begin the session.
+    #[doc(hidden)]
     pub fn welcome(&mut self) -> Result<&Welcome, LinkError> {
         while self.welcome.is_none() {
             if let Some(told) = self.next_frame()? {
@@ -263,6 +271,7 @@ impl Link {
     ///
     /// # Errors
     /// Returns an error if the connection broke or ended, or the timeout has passed.
+    #[doc(hidden)]
     pub fn wait(&mut self) -> Result<ServerFrame, LinkError> {
         loop {
             if let Some(told) = self.next_frame()? {
@@ -316,6 +325,7 @@ impl Link {
     }
 
     /// Events that came while an answer was waited for.
+    #[doc(hidden)]
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -340,6 +350,7 @@ impl Link {
 
 /// Id of a message that an acknowledgement names.
 #[must_use]
+#[doc(hidden)]
 pub fn id_of(stream: StreamName, ack: &Ack, run: RunId) -> MessageId {
     MessageId { stream, run: (!ack.stored).then_some(run), seq: ack.seq }
 }

@@ -91,6 +91,7 @@ impl Member {
     ///
     /// # Errors
     /// Returns an error if the session does not begin, or something can't be followed.
+    #[doc(hidden)]
     pub fn join(
         connection: Connection,
         places: Places,
@@ -108,6 +109,7 @@ impl Member {
     /// ([`Member::wait`]): for a program that has something else to do. Each session is reported by
     /// [`Event::Ready`]; a refusal is then reported too, and everything else goes on.
     #[must_use]
+    #[doc(hidden)]
     pub fn begin(places: Places, hello: Hello, follows: Follows) -> Self {
         let mut member = Self::new(places, hello, follows);
         member.state.bears_refusals = true;
@@ -129,6 +131,7 @@ impl Member {
     ///
     /// # Errors
     /// Returns an error if no session begins; it is tried again, unless it was refused for good.
+    #[doc(hidden)]
     pub fn adopt(&mut self, connection: Connection, within: Duration) -> Result<(), LinkError> {
         let done = self.connect(connection, Some(Instant::now() + within));
         if let Err(LinkError::Refused(refused)) = &done
@@ -190,6 +193,7 @@ impl Member {
     /// in order, and makes no event of it: for a program with many to take. It is called by the one
     /// that waits for this member ([`Member::wait`], or a [`Crowd`](super::Crowd) that it was added
     /// to).
+    #[doc(hidden)]
     pub fn tap(&mut self, tap: impl FnMut(&MessageRef<'_>) + Send + 'static) {
         self.state.tap = Some(Box::new(tap));
     }

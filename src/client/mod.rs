@@ -1,31 +1,87 @@
-//! A member's end: what programs use to talk, listen, announce. Blocking; no async runtime needed.
+//! A member's end: for programs that talk, listen and announce. Blocking; no async runtime needed.
 //!
-//! Begin with [`Server::find`]: it has the everyday verbs. [`Link`] is one session for questions
-//! and submits, without threads; [`Link::messages`] and [`Link::search`] read what was said before.
-//! [`Member`] listens: it keeps its streams in order over session and broadcast, and reconnects by
-//! itself; [`member_state`] is the same without I/O. The commands are made of these, and of nothing
-//! else.
+//! Begin with [`Server::find`]: it has the everyday verbs.
+//!
+//! | verb | method |
+//! | --- | --- |
+//! | send a text | [`Server::say`] |
+//! | listen, reply | [`Server::listen`], then [`Member::next_event`] and [`Member::say`] |
+//! | announce to all members, with a receipt | [`Server::announce`] |
+//! | list the sessions, even if the server hangs | [`Server::who`] |
+//! | read and search the history | [`Server::history`], [`Server::search`] |
+//! | send a job, be a worker | [`Server::ask`], [`Server::answer`] |
+//!
+//! Each of them opens a session of its own. A program with many questions keeps one: a [`Link`],
+//! without threads. A [`Member`] keeps its streams in order over session and broadcast, and
+//! reconnects by itself. Times are microseconds since 1970, as they travel; [`time_of`] converts
+//! them.
+//!
+//! The folder `examples/` has a small program for each verb. Without its default feature the
+//! package compiles what this module needs, and no SQLite, async runtime or screen:
+//!
+//! ```toml
+//! moot = { version = "0.1", default-features = false }
+//! ```
+
+#![warn(missing_docs)]
 
 mod announcements;
 mod calls;
 mod crowd;
 mod event;
+mod everyday;
 mod frames;
 mod link;
 mod mailbox;
 mod member;
+#[doc(hidden)]
 pub mod member_state;
 mod outbox;
 mod past;
 mod server;
+#[cfg(feature = "cli")]
 mod start;
 mod streams;
+mod worker;
 
+#[doc(hidden)]
 pub use crowd::Crowd;
 pub use event::Event;
-pub use link::{Link, LinkError, Sent, ServerFrame, id_of};
+pub use everyday::{JobOutcome, time_of};
+#[doc(hidden)]
+pub use link::ServerFrame;
+pub use link::{Link, LinkError, Sent, id_of};
 pub use mailbox::{Mailbox, Postbox};
-pub use member::{Address, Follows, Member, Wake};
+#[doc(hidden)]
+pub use member::Follows;
+pub use member::{Address, Member, Wake};
 pub use past::Search;
 pub use server::{Announced, Server};
+#[doc(hidden)]
+#[cfg(feature = "cli")]
 pub use start::{StartError, start};
+
+pub use crate::{
+    chat::{
+        event::GapReason,
+        member::{EndCause, Kind as SessionKind, Level, Member as Handle, SessionId, State},
+        message::{
+            IdError, Message, MessageId, Notice, NoticeId, NoticeIdError, RunId, StreamName,
+        },
+        names::{Label, NameError, RoomName, Target, UserName},
+        refusal::{Refusal, RefusalCode},
+        reply::{
+            AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
+            Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
+        },
+        request::{Announce, Answering, Begin, Follow, Request, Wait},
+        roster::{Counters, Row},
+        rules::Role,
+        stream_id::{Channel, ChannelKey, RoomId, RoomIdentity, StreamLabel, StreamTag},
+        text::{Text, TextError},
+    },
+    os::PlaceError,
+    presence::{ReadError, ServerState, Snapshot},
+    session::ConnectError,
+    wire::hello::{Refused, RefusedCode},
+};

@@ -41,7 +41,7 @@ pub struct Server {
     places: Places,
     label: Option<Label>,
     kind: Kind,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Server {
@@ -115,7 +115,7 @@ impl Server {
     /// Tells every member, and says who was reached within two seconds.
     ///
     /// ```no_run
-    /// use moot::{chat::member::Level, client::Server};
+    /// use moot::client::{Level, Server};
     ///
     /// let receipt = Server::find(None)?.announce(Level::Warning, "reboot at 18:00")?;
     /// for missing in &receipt.missing {
@@ -145,12 +145,15 @@ impl Server {
     /// comes back by itself and goes on where it was.
     ///
     /// ```no_run
-    /// use moot::{ chat::request::{Begin, Follow}, client::{Event, Server, Wake}, };
+    /// use moot::client::{Begin, Event, Follow, Server};
     ///
-    /// let room = "dev".parse()?; let mut member =
-    /// Server::find(None)?.listen(vec![Follow::Room(room)], Begin::Last(10))?; loop { if let
-    /// Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) { println!("{}: {}",
-    /// message.from, message.text); } }
+    /// let room = Follow::Room("dev".parse()?);
+    /// let mut member = Server::find(None)?.listen(vec![room], Begin::Last(10))?;
+    /// loop {
+    ///     if let Event::Message(message) = member.next_event()? {
+    ///         println!("{}: {}", message.from, message.text);
+    ///     }
+    /// }
     /// # #[allow(unreachable_code)]
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -180,7 +183,7 @@ impl Server {
     }
 }
 
-fn unsendable(e: TextError) -> LinkError {
+pub(super) fn unsendable(e: TextError) -> LinkError {
     LinkError::Refusal(Refusal::new(RefusalCode::Input, e.to_string()))
 }
 
@@ -200,6 +203,7 @@ pub enum Announced {
     },
     /// It was not made; it would have reached this number of members.
     WouldReach {
+        /// Members at this time, the announcer aside.
         members: u32,
         /// Different users among them.
         users: u32,

@@ -1,6 +1,7 @@
 //! Settings of the operator: a TOML file over the defaults of `limits`, each value within its
 //! bounds.
 
+#[cfg(feature = "cli")]
 pub mod screen;
 
 use std::{

@@ -4,6 +4,7 @@
 //!
 //! | file | what it offers |
 //! | --- | --- |
+//! | `acceptor` | sessions: the server's end |
 //! | `access` | access of further users to a file (Windows: access lists are made with the file) |
 //! | `channel` | the broadcast channel's sockets and the self-test of its defenses |
 //! | `child` | a command that is run for a user: its pipes, its end, signals passed on to it |
@@ -20,11 +21,13 @@
 //! | `process` | settings of a background server's own process |
 //! | `pty` | a pseudo-terminal for a child; this terminal while its input goes there |
 //! | `random` | random numbers |
+//! | `reserve` | a descriptor for the time when none are left |
 //! | `service` | the service manager: reports to it, sockets from it |
-//! | `stream` | sessions: the server's acceptor, and the client's end |
+//! | `stream` | sessions: the client's end |
 //! | `terminal` | the terminal that this process was started in |
 //! | `user` | the user database |
 
+mod entries;
 mod health;
 mod note;
 mod places;

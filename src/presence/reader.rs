@@ -88,6 +88,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// See [`ReadError`]. Whatever the table's bytes are, it does not panic.
+    #[doc(hidden)]
     pub fn read(places: &Places) -> Result<Self, ReadError> {
         let held = held(places)?;
         Self::read_table(places, held).map_err(|e| match e {

@@ -4,9 +4,13 @@
 //! `wire`.
 
 mod connect;
+#[cfg(feature = "cli")]
 mod listener;
+#[cfg(feature = "cli")]
 mod output;
 
 pub use connect::{ConnectError, Connection};
+#[cfg(feature = "cli")]
 pub use listener::{Accepted, Listener};
+#[cfg(feature = "cli")]
 pub use output::{Ledger, Output};

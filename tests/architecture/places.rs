@@ -192,6 +192,9 @@ pub fn complaints(source: &Source) -> Vec<String> {
     let platforms = ["cfg(unix)", "cfg(windows)"];
     let has_platform = platforms.iter().any(|platform| code.contains(platform));
     require(is_os || !has_platform, "`cfg(unix)` or `cfg(windows)` outside os/".into());
+    let has_feature = ["cfg(feature", "cfg(not(feature"].iter().any(|cfg| code.contains(cfg));
+    let is_head = name == "lib.rs" || name.ends_with("mod.rs") || name == "faults.rs";
+    require(is_head || !has_feature, "`cfg(feature)` outside lib.rs and mod.rs".into());
     for impure in IMPURE_WORDS.iter().filter(|_| is_below(name, PURE)) {
         require(!names(code, impure), format!("pure code uses {impure}"));
     }
@@ -272,6 +275,8 @@ fn breaches_of_places_are_seen() {
     assert_eq!(of("server/x.rs", "//! x\nring::aead::open();"), 1);
     assert_eq!(of("server/x.rs", "//! x\nuse slab;"), 1);
     assert_eq!(of("server/x.rs", "//! x\n#[cfg(unix)]\nfn f() {}"), 1);
+    assert_eq!(of("server/x.rs", "//! x\n#[cfg(feature = \"cli\")]\nfn f() {}"), 1);
+    assert_eq!(of("server/mod.rs", "//! x\n#[cfg(feature = \"cli\")]\nmod x;"), 0);
     assert_eq!(of("config/x.rs", "//! x\nstd::thread::spawn(f);"), 1);
     assert_eq!(of("config/x.rs", "//! x\ntask::spawn_local(f);"), 1);
     assert_eq!(of("attic/x.rs", "//! x"), 1);

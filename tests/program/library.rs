@@ -1,16 +1,11 @@
 //! What a program gets from the library, without the command line.
 
-use moot::{
-    chat::{
-        member::Level,
-        names::{Target, UserName},
-        refusal::RefusalCode,
-        request::{Begin, Follow, Request},
-    },
-    client::{Event, Search, Server, ServerFrame, Wake},
+use moot::client::{
+    Begin, Event, Follow, Level, RefusalCode, Request, Search, Server, ServerFrame, Target,
+    UserName, time_of,
 };
 
-use super::world::World;
+use super::world::{PATIENCE, World};
 
 #[test]
 fn library_sends_listens_searches_announces_and_lists() {
@@ -24,24 +19,24 @@ fn library_sends_listens_searches_announces_and_lists() {
     let sent = ci.say(&room, "빌드 성공").unwrap();
     assert_eq!((sent.id.to_string().as_str(), sent.members), ("dev:1", 1));
     let mut next = || loop {
-        if let Wake::Event(Event::Message(message)) = member.wait::<()>(None, None) {
+        if let Event::Message(message) = member.next_event().unwrap() {
             return message;
         }
     };
     let message = next();
     assert!(message.from.name().ends_with("/ci"));
     assert_eq!(message.text, "빌드 성공");
-    let mut link = server.link().unwrap();
+    let age = time_of(message.wall_us).elapsed().unwrap();
+    assert!(age < PATIENCE, "{age:?}");
     let search = Search { text: "성공".to_owned(), limit: 10, ..Search::default() };
-    assert_eq!(link.search(&search).unwrap()[0].id, sent.id);
-    let span = link.span(&room).unwrap();
-    let mut texts = Vec::new();
-    link.messages::<moot::client::LinkError>(&room, &span, (1, span.head), |message| {
-        texts.push(message.text);
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(texts, ["빌드 성공"]);
+    assert_eq!(server.search(&search).unwrap()[0].id, sent.id);
+    ci.say(&room, "2").unwrap();
+    assert_eq!(next().text, "2");
+    let texts = |count| {
+        let messages = server.history(&room, count).unwrap();
+        messages.into_iter().map(|message| message.text).collect::<Vec<_>>()
+    };
+    assert_eq!((texts(1), texts(9)), (vec!["2".into()], vec!["빌드 성공".into(), "2".into()]));
     assert_eq!(server.who().unwrap().rows.iter().filter(|row| !row.visitor).count(), 1);
     // The announcer's own process is no member of the receipt.
     assert_eq!(ci.announce(Level::Notice, "all hear").unwrap().members, 0);

@@ -22,7 +22,7 @@ mod script;
 mod server_end;
 mod status;
 mod times;
-// Forged multicast datagrams, several users of one host, and what is written for a POSIX shell.
+// Forged multicast datagrams, several users of one host, what is written for a POSIX shell, and examples.
 #[cfg(unix)]
 mod deletion;
 #[cfg(unix)]
@@ -37,6 +37,8 @@ mod first_minute;
 mod host;
 #[cfg(unix)]
 mod hostile;
+#[cfg(unix)]
+mod library_examples;
 #[cfg(unix)]
 mod rules;
 // Pseudo-terminals.

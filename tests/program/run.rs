@@ -715,7 +715,7 @@ mod posix {
         let pid = started().unwrap().rsplit(' ').next().unwrap().trim_end_matches(')').to_owned();
         eventually("its end", || !crate::world::exists(format!("/proc/{pid}").as_ref()));
         // Longer than anything that nobody reads is waited for.
-        std::thread::sleep(2 * std::time::Duration::from_millis(moot::limits::RUN_DRAIN_MS));
+        std::thread::sleep(2 * Duration::from_millis(moot::limits::RUN_DRAIN_MS));
         let mut output = Vec::new();
         run.stdout.take().unwrap().read_to_end(&mut output).unwrap();
         assert_eq!((output.len(), run.wait().unwrap().code()), (120_000, Some(0)));
@@ -803,7 +803,7 @@ mod posix {
         assert_eq!(run.line("ready"), "ready");
         assert_eq!(run.line("after"), "after");
         // Nobody can see from outside that it was; either way it has to arrive.
-        std::thread::sleep(2 * std::time::Duration::from_millis(moot::limits::RUN_EVERY_MS));
+        std::thread::sleep(2 * Duration::from_millis(moot::limits::RUN_EVERY_MS));
         server.kill();
         let _server = world.serve();
         hears("after");
@@ -1112,7 +1112,7 @@ mod posix {
         let mut run = Process::spawn(world.run_command(&["dev", "--pty"], &sh(script)));
         assert_eq!(run.line("its first line"), "ready\r");
         eventually("it is closed", || crate::world::exists(&world.path("closed")));
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         run.signal("USR1");
         assert_eq!(run.code(), 5);
         // A process that is left behind ends with the terminal, unless it ignores that.

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::process::Reserve;
+use super::reserve::Reserve;
 use crate::os::{
     random::random_bytes,
     shared::{ChannelFault, Slot},
@@ -24,6 +24,8 @@ use crate::os::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// Name of this platform's broadcast channel in JSON.
+pub const BROADCAST_WORD: &str = "multicast";
 /// Send buffer that the server asks for; the kernel grants the part that its limits allow.
 const SEND_BUFFER_BYTES_WISH: usize = 4 * 1024 * 1024;
 /// Receive buffer that a member asks for; the kernel doubles it, and half of that is under way to

@@ -81,15 +81,6 @@ pub fn hidden_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// Lets only the owner, or every user, connect to a socket.
-///
-/// # Errors
-/// If a system call fails.
-pub fn set_socket_mode(path: &Path, everybody: bool) -> io::Result<()> {
-    let mode = if everybody { 0o666 } else { 0o600 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
 /// Returns true if an error says that this process or the system has no descriptors left.
 #[must_use]
 pub fn is_out_of_descriptors(e: &io::Error) -> bool {

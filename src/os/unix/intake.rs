@@ -101,12 +101,13 @@ pub struct Woken(Arc<Signal>);
 
 impl Woken {
     /// Readable once it was woken.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd()
     }
 
     /// Resets it, so that it can be woken again.
-    pub(super) fn clear(&self) {
+    pub fn clear(&self) {
         self.0.clear();
     }
 }

@@ -20,8 +20,9 @@ use crate::{
     chat::names::RoomName,
     faults::{Fault, planted},
     os::{
+        entries::check_entries,
         note::LockState,
-        places::{HOST, OWN, PlaceError, Places, check_entries, is_directory},
+        places::{HOST, OWN, PlaceError, Places, is_directory},
     },
 };
 

@@ -30,7 +30,7 @@ use windows_sys::Win32::{
 
 use super::{
     files::hex,
-    process::Reserve,
+    reserve::Reserve,
     security::{Descriptor, wide},
 };
 use crate::{
@@ -41,6 +41,8 @@ use crate::{
     },
 };
 
+/// Name of this platform's broadcast channel in JSON.
+pub const BROADCAST_WORD: &str = "mailslot";
 /// Bytes that a member grants: a mailslot has no bound of its own, so this may be under way to it.
 const GRANTED_BYTES: u64 = 4 * 1024 * 1024;
 

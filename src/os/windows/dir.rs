@@ -9,12 +9,16 @@ use std::{
 
 use super::{
     files::owner_of,
-    place::{check_fits, check_safe},
+    security::{is_of_host, of_file},
+    user::{own_uid, uid_of},
 };
 use crate::os::{
     health::{FileKind, Look},
     places::PlaceError,
 };
+
+/// Remedy where a directory is not safe.
+const OTHER_DIRECTORY: &str = "use a directory of yours with --server DIR/";
 
 /// Directory, known by its path.
 #[derive(Debug)]
@@ -129,4 +133,53 @@ fn look_at(path: &Path) -> io::Result<Look> {
         _ => FileKind::Other,
     };
     Ok(Look { kind, uid: owner_of(path)?, mode: None, bytes: meta.len() })
+}
+
+/// Checks that a directory is this user's (or the host's), and that others can't take its place.
+pub(super) fn check_fits(dir: &Path, system: bool) -> Result<(), PlaceError> {
+    let failed = |source| PlaceError::Io { path: dir.to_owned(), source };
+    let refuse = |why| Err(PlaceError::Unsafe { path: dir.to_owned(), why });
+    let security = of_file(dir).map_err(failed)?;
+    let owner = uid_of(&security.owner).map_err(failed)?;
+    if !is_of_host(&security.owner) && (system || owner != own_uid()) {
+        return refuse(match system {
+            true => format!(
+                "owned by {}, and a system server needs a directory that only administrators may \
+                 write; remove it, and start the server as an administrator",
+                security.owner
+            ),
+            false => format!(
+                "owned by {}, and this program runs as another user; {OTHER_DIRECTORY}",
+                security.owner
+            ),
+        });
+    }
+    if security.others_write {
+        return refuse(format!("writable by others; {OTHER_DIRECTORY}"));
+    }
+    check_safe(dir, owner)
+}
+
+/// Checks that only the owner, the system and administrators may write to it, or take away a
+/// directory above it.
+///
+/// # Errors
+/// [`PlaceError::Unsafe`] names the directory where others may.
+pub(super) fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
+    let look =
+        |dir: &Path| of_file(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source });
+    let refuse = |dir: &Path| {
+        let why = format!("others could replace the directories below it; {OTHER_DIRECTORY}");
+        Err(PlaceError::Unsafe { path: dir.to_owned(), why })
+    };
+    if look(path)?.others_write {
+        return refuse(path);
+    }
+    // The root of a drive can't be taken away.
+    for dir in path.ancestors().skip(1).filter(|dir| dir.parent().is_some()) {
+        if look(dir)?.others_take {
+            return refuse(dir);
+        }
+    }
+    Ok(())
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use windows_sys::Win32::{
-    Foundation::FILETIME,
+    Foundation::{FILETIME, WAIT_OBJECT_0, WAIT_TIMEOUT},
     System::{
         Pipes::{GetNamedPipeClientProcessId, GetNamedPipeServerProcessId},
         Threading::{
             GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE,
+            WaitForSingleObject,
         },
     },
 };
@@ -80,4 +81,33 @@ pub(super) fn times_of(pid: u32) -> Option<[u64; 4]> {
     };
     (done != 0)
         .then(|| times.map(|t| u64::from(t.dwHighDateTime) << 32 | u64::from(t.dwLowDateTime)))
+}
+
+/// A process, held by a handle that becomes signalled when it ends.
+#[derive(Debug)]
+pub struct ProcessWatch(OwnedHandle);
+
+impl ProcessWatch {
+    /// Watches a process that began at that time ([`start_of`]).
+    ///
+    /// # Errors
+    /// If a system call fails; also if the process has ended.
+    pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
+        let watch = Self(open_process(pid)?);
+        // Its number may be another process's by now.
+        if start_of(pid) == Some(start) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Returns true if the process has ended.
+    ///
+    /// # Errors
+    /// If a system call fails.
+    pub fn ended(&self) -> io::Result<bool> {
+        // SAFETY: the handle is open; with no time to wait the call only looks.
+        match unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) } {
+            WAIT_OBJECT_0 => Ok(true),
+            WAIT_TIMEOUT => Ok(false),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }

@@ -10,22 +10,19 @@ use windows_sys::Win32::Storage::FileSystem::{CreateDirectoryW, GetDriveTypeW};
 
 use super::{
     clock::monotonic_us,
-    dir::Dir,
+    dir::{Dir, check_fits, check_safe},
     files::owner_of,
     lock::query,
-    security::{ADMINISTRATORS, Descriptor, SYSTEM, of_file, wide},
-    user::{own_uid, uid_of},
+    security::{Descriptor, is_of_host, of_file, wide},
 };
 use crate::{
     chat::names::RoomName,
     os::{
+        entries::check_entries,
         note::LockState,
-        places::{HOST, OWN, PlaceError, Places, check_entries, is_directory},
+        places::{HOST, OWN, PlaceError, Places, is_directory},
     },
 };
-
-/// Remedy where a directory is not safe.
-const OTHER_DIRECTORY: &str = "use a directory of yours with --server DIR/";
 
 /// Settings that decide where servers live.
 #[derive(Debug, Clone)]
@@ -102,10 +99,6 @@ fn host_server_is_meant(places: &Places) -> bool {
     let up = Duration::from_micros(monotonic_us());
     let is_fresh = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|since| since <= up));
     is_fresh && of_file(&places.runtime).is_ok_and(|security| is_of_host(&security.owner))
-}
-
-fn is_of_host(owner: &str) -> bool {
-    [SYSTEM, ADMINISTRATORS].contains(&owner)
 }
 
 /// The places that a server of this user is to use, whatever runs elsewhere.
@@ -223,31 +216,6 @@ pub fn make_again(places: &Places, system: bool) -> Result<(), PlaceError> {
     prepare(places, system)
 }
 
-/// Checks that a directory is this user's (or the host's), and that others can't take its place.
-pub(super) fn check_fits(dir: &Path, system: bool) -> Result<(), PlaceError> {
-    let failed = |source| PlaceError::Io { path: dir.to_owned(), source };
-    let refuse = |why| Err(PlaceError::Unsafe { path: dir.to_owned(), why });
-    let security = of_file(dir).map_err(failed)?;
-    let owner = uid_of(&security.owner).map_err(failed)?;
-    if !is_of_host(&security.owner) && (system || owner != own_uid()) {
-        return refuse(match system {
-            true => format!(
-                "owned by {}, and a system server needs a directory that only administrators may \
-                 write; remove it, and start the server as an administrator",
-                security.owner
-            ),
-            false => format!(
-                "owned by {}, and this program runs as another user; {OTHER_DIRECTORY}",
-                security.owner
-            ),
-        });
-    }
-    if security.others_write {
-        return refuse(format!("writable by others; {OTHER_DIRECTORY}"));
-    }
-    check_safe(dir, owner)
-}
-
 /// Returns the owner of a directory, if only they and the system could have put it there.
 ///
 /// # Errors
@@ -278,30 +246,6 @@ fn make_dir(dir: &Path, everybody_reads: bool) -> io::Result<()> {
     }
 }
 
-/// Checks that only the owner, the system and administrators may write to it, or take away a
-/// directory above it.
-///
-/// # Errors
-/// [`PlaceError::Unsafe`] names the directory where others may.
-pub fn check_safe(path: &Path, _owner: u32) -> Result<(), PlaceError> {
-    let look =
-        |dir: &Path| of_file(dir).map_err(|source| PlaceError::Io { path: dir.to_owned(), source });
-    let refuse = |dir: &Path| {
-        let why = format!("others could replace the directories below it; {OTHER_DIRECTORY}");
-        Err(PlaceError::Unsafe { path: dir.to_owned(), why })
-    };
-    if look(path)?.others_write {
-        return refuse(path);
-    }
-    // The root of a drive can't be taken away.
-    for dir in path.ancestors().skip(1).filter(|dir| dir.parent().is_some()) {
-        if look(dir)?.others_take {
-            return refuse(dir);
-        }
-    }
-    Ok(())
-}
-
 /// Refuses a file system that other hosts write to: locks and a database there are not exclusive.
 ///
 /// # Errors
@@ -327,6 +271,7 @@ pub fn acceptable_server(peer: u32, dir_owner: u32, own: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::own_uid;
 
     #[test]
     fn a_directory_holds_everything_and_a_name_has_its_own() {

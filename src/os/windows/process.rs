@@ -82,26 +82,6 @@ pub fn leave_running(child: Child) {
     drop(child);
 }
 
-/// Handles do not run out one by one here: nothing is kept aside.
-#[derive(Debug)]
-pub struct Reserve(());
-
-impl Drop for Reserve {
-    fn drop(&mut self) {
-        // Elsewhere a descriptor becomes free here.
-    }
-}
-
-impl Reserve {
-    /// Keeps nothing.
-    ///
-    /// # Errors
-    /// Never.
-    pub fn open() -> io::Result<Self> {
-        Ok(Self(()))
-    }
-}
-
 /// Returns false: the system does not report here that a pipe's reader is gone before one writes.
 #[must_use]
 pub fn wait_until_unread() -> bool {

@@ -14,17 +14,13 @@ use std::{
 };
 
 use windows_sys::Win32::{
-    Foundation::{HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0, WAIT_TIMEOUT},
+    Foundation::{HANDLE, INVALID_HANDLE_VALUE},
     System::Threading::{
         INFINITE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEONLYONCE,
-        WaitForSingleObject,
     },
 };
 
-use super::{
-    peer::{open_process, start_of},
-    stream::PeerRef,
-};
+use super::{acceptor::PeerRef, peer::open_process};
 
 #[derive(Debug, Default)]
 struct Ended {
@@ -58,35 +54,6 @@ struct Wait {
 
 // SAFETY: the registration is a handle, which may be used in any thread.
 unsafe impl Send for Wait {}
-
-/// A process, held by a handle that becomes signalled when it ends.
-#[derive(Debug)]
-pub struct ProcessWatch(OwnedHandle);
-
-impl ProcessWatch {
-    /// Watches a process that began at that time ([`start_of`]).
-    ///
-    /// # Errors
-    /// If a system call fails; also if the process has ended.
-    pub fn of_process(pid: u32, start: u64) -> io::Result<Self> {
-        let watch = Self(open_process(pid)?);
-        // Its number may be another process's by now.
-        if start_of(pid) == Some(start) { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
-    }
-
-    /// Returns true if the process has ended.
-    ///
-    /// # Errors
-    /// If a system call fails.
-    pub fn ended(&self) -> io::Result<bool> {
-        // SAFETY: the handle is open; with no time to wait the call only looks.
-        match unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) } {
-            WAIT_OBJECT_0 => Ok(true),
-            WAIT_TIMEOUT => Ok(false),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-}
 
 /// Called on a thread of the system's pool, with a number.
 unsafe extern "system" fn on_end(context: *mut c_void, _timed_out: bool) {

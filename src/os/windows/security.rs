@@ -37,7 +37,12 @@ use windows_sys::Win32::{
 /// The system's own account.
 pub(super) const SYSTEM: &str = "S-1-5-18";
 /// The group of administrators: what they make may belong to it.
-pub(super) const ADMINISTRATORS: &str = "S-1-5-32-544";
+const ADMINISTRATORS: &str = "S-1-5-32-544";
+
+/// Returns true if a host's server may belong to this owner.
+pub(super) fn is_of_host(owner: &str) -> bool {
+    [SYSTEM, ADMINISTRATORS].contains(&owner)
+}
 
 /// A text for the system: UTF-16 with a final zero.
 pub(super) fn wide(text: impl AsRef<std::ffi::OsStr>) -> Vec<u16> {
@@ -364,7 +369,7 @@ impl Descriptor {
 /// Returns the owner of new things: this user; for a host's server the administrators, whom other
 /// users can't name. It is named outright, since things that an administrator makes would else
 /// belong to one or the other.
-fn owner(of_host: bool) -> io::Result<String> {
+pub(super) fn owner(of_host: bool) -> io::Result<String> {
     let own = own_user()?;
     Ok(if of_host && own != SYSTEM { ADMINISTRATORS.to_owned() } else { own })
 }
@@ -378,12 +383,3 @@ fn file_sddl(everybody_reads: bool) -> io::Result<String> {
 
 /// Rights of a client at a pipe: reading and writing, but not making another instance of it.
 pub(super) const PIPE_CLIENT_RIGHTS: u32 = 0x0012_019b;
-
-/// For pipes, in text form: this user and the system everything; if every user of this host is
-/// admitted, they may connect. Clients from the network are kept out by the pipe's mode.
-pub(super) fn pipe_sddl(everybody: bool) -> io::Result<String> {
-    let others =
-        if everybody { format!("(A;;0x{PIPE_CLIENT_RIGHTS:x};;;AU)") } else { String::new() };
-    let (owner, own) = (owner(everybody)?, own_user()?);
-    Ok(format!("O:{owner}D:P(A;;GA;;;SY)(A;;GA;;;{owner})(A;;GA;;;{own}){others}"))
-}

@@ -1,14 +1,9 @@
-//! Sessions' pipes: where a server listens, and the client's end with its time limits.
-//!
-//! A pipe's name is random and new with each run; a small file in the server's directory names it.
-//! So no process can take the name before the server does, and a user who may not write to that
-//! directory can't lead a client elsewhere.
+//! Sessions' pipes: the client's end with its time limits.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    io,
     os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle},
-    path::{Path, PathBuf},
+    path::Path,
     ptr::{null, null_mut},
     sync::{
         Mutex, PoisonError,
@@ -17,191 +12,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-use interprocess::os::windows::{
-    ToWtf16,
-    named_pipe::{
-        PipeListenerOptions, pipe_mode,
-        tokio::{DuplexPipeStream, PipeListener},
-    },
-    security_descriptor::SecurityDescriptor,
-};
 use windows_sys::Win32::{
     Foundation::{
         ERROR_BROKEN_PIPE, ERROR_IO_PENDING, ERROR_NO_DATA, ERROR_PIPE_BUSY,
         ERROR_PIPE_NOT_CONNECTED, INVALID_HANDLE_VALUE, WAIT_OBJECT_0, WAIT_TIMEOUT,
     },
     Storage::FileSystem::{
-        CREATE_NEW, CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile,
-        SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, WriteFile,
+        CreateFileW, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, ReadFile, SECURITY_IDENTIFICATION,
+        SECURITY_SQOS_PRESENT, WriteFile,
     },
     System::{
         IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED},
-        Pipes::{
-            CreateNamedPipeW, DisconnectNamedPipe, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS,
-            PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, WaitNamedPipeW,
-        },
+        Pipes::WaitNamedPipeW,
         Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects},
     },
 };
 
 use super::{
-    files::{hex, hidden_name, open_with, read_small, replace},
+    files::read_small,
     peer::server_ids,
-    security::{PIPE_CLIENT_RIGHTS, pipe_sddl, wide},
+    security::{PIPE_CLIENT_RIGHTS, wide},
 };
-use crate::os::{random::random_bytes, shared::PeerIds};
+use crate::os::shared::PeerIds;
 
 /// Bytes that a pipe's instance buffers in each direction.
-const BUFFER_BYTES: u32 = 64 * 1024;
-const PREFIX: &str = r"\\.\pipe\moot-";
-
-/// Handle by which the system knows a session's other end.
-pub type PeerRef<'a> = BorrowedHandle<'a>;
-
-/// The server's end of one session.
-pub type ServerStream = DuplexPipeStream<pipe_mode::Bytes>;
-
-/// The pipe of an accepted session.
-#[must_use]
-pub fn peer_of(stream: &ServerStream) -> PeerRef<'_> {
-    stream.as_handle()
-}
-
-/// Leaves written bytes in the pipe until the client has read them, or has gone: no thread of the
-/// crate's has to wait for that.
-pub fn about_to_close(stream: &ServerStream) {
-    stream.assume_flushed();
-}
-
-/// Ends a session whose client does not take what it is sent: what is under way is thrown away,
-/// which else would keep the pipe's instance for as long as the client likes.
-pub fn hang_up(stream: &ServerStream) {
-    // SAFETY: the handle is open.
-    unsafe { DisconnectNamedPipe(stream.as_handle().as_raw_handle()) };
-}
-
-/// Does nothing: a pipe that is closed takes last words to a client that is not admitted with it.
-pub fn say_at_once(_stream: &ServerStream, _bytes: &[u8]) {}
-
-type Pipes = PipeListener<pipe_mode::Bytes, pipe_mode::Bytes>;
-
-/// Accepts sessions for a server.
-pub struct Acceptor {
-    pipes: Mutex<std::sync::Arc<Pipes>>,
-    name: String,
-    sddl: String,
-    place: PathBuf,
-    /// Open for reading, and for others to read: so no process can open it exclusively.
-    held: Mutex<Option<File>>,
-}
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acceptor").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Acceptor {
-    /// Makes a pipe and names it in a file, which appears in its place whole. The caller holds the
-    /// lock that says that no other server lives there.
-    ///
-    /// # Errors
-    /// If a system call fails. Must be called within a tokio runtime.
-    pub fn bind(path: &Path, everybody: bool) -> io::Result<Self> {
-        let name = format!("{PREFIX}{}", hex(&random_bytes::<16>()?));
-        let sddl = pipe_sddl(everybody)?;
-        // The first instance: if another process has that name, it is refused.
-        let pipes = options(&name, &sddl)?.create_tokio()?;
-        let hidden = hidden_name(path)?;
-        open_with(&hidden, everybody, CREATE_NEW)?.write_all(name.as_bytes())?;
-        replace(&hidden, path)?;
-        let (place, held) = (path.to_owned(), Mutex::new(Some(File::open(path)?)));
-        Ok(Self { pipes: Mutex::new(pipes.into()), name, sddl, place, held })
-    }
-
-    fn pipes(&self) -> std::sync::Arc<Pipes> {
-        std::sync::Arc::clone(&self.pipes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The next connection.
-    ///
-    /// # Errors
-    /// If a system call fails; out of handles above all.
-    pub async fn accept(&self) -> io::Result<ServerStream> {
-        let accepted = self.pipes().accept().await;
-        if accepted.is_err() {
-            // A client that came and went leaves an instance that can't be connected any more: it
-            // is put aside for a fresh one, which is there before the old one goes.
-            let fresh = another_instance(&self.name, &self.sddl)?;
-            let pipes = Pipes::from_handle_and_options(fresh, options(&self.name, &self.sddl)?)?;
-            *self.pipes.lock().unwrap_or_else(PoisonError::into_inner) = pipes.into();
-        }
-        accepted
-    }
-
-    /// Returns true if clients that look at its place find it.
-    #[must_use]
-    pub fn is_in_place(&self) -> bool {
-        self.place.exists()
-    }
-
-    /// Returns true if another program made the pipe: none does here.
-    #[must_use]
-    pub fn is_handed_over(&self) -> bool {
-        false
-    }
-
-    /// Removes the file that names the pipe, if it is still this one.
-    pub fn unlink(&self) {
-        if read_name(&self.place).is_ok_and(|name| name == self.name) {
-            drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
-            let _ = fs::remove_file(&self.place);
-        }
-    }
-}
-
-fn options(name: &str, sddl: &str) -> io::Result<PipeListenerOptions<'static>> {
-    let descriptor = widestring_of(sddl)?;
-    PipeListenerOptions::new()
-        .path(name)
-        .accept_remote(false)
-        .input_buffer_size_hint(BUFFER_BYTES)
-        .output_buffer_size_hint(BUFFER_BYTES)
-        .security_descriptor(Some(descriptor))
-        .to_owned()
-}
-
-fn widestring_of(sddl: &str) -> io::Result<SecurityDescriptor> {
-    let text = sddl.to_wtf_16().map_err(io::Error::other)?;
-    SecurityDescriptor::deserialize(&text)
-}
-
-fn another_instance(name: &str, sddl: &str) -> io::Result<OwnedHandle> {
-    let descriptor = super::security::Descriptor::of(sddl)?;
-    let attributes = descriptor.attributes();
-    let name = wide(name);
-    // SAFETY: the name ends with a zero; attributes and what they point to live through the call.
-    let handle = unsafe {
-        CreateNamedPipeW(
-            name.as_ptr(),
-            PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED,
-            PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_REJECT_REMOTE_CLIENTS,
-            PIPE_UNLIMITED_INSTANCES,
-            BUFFER_BYTES,
-            BUFFER_BYTES,
-            0,
-            &raw const attributes,
-        )
-    };
-    if handle == INVALID_HANDLE_VALUE {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the system just gave us this handle, and no other code knows it.
-    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
-}
+pub(super) const BUFFER_BYTES: u32 = 64 * 1024;
+/// First part of the name of each pipe.
+pub(super) const PREFIX: &str = r"\\.\pipe\moot-";
 
 /// The name of the pipe that a file names.
-fn read_name(place: &Path) -> io::Result<String> {
+pub(super) fn read_name(place: &Path) -> io::Result<String> {
     let name = read_small(place, 256)?;
     let random = name.strip_prefix(PREFIX).unwrap_or_default();
     if random.is_empty() || !random.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -432,40 +272,9 @@ fn is_end(e: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[tokio::test]
-    async fn a_client_that_came_and_went_does_not_end_the_accepting() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let acceptor = Acceptor::bind(&path, false).unwrap();
-        for _ in 0..5 {
-            drop(Client::connect(&path, Duration::from_secs(1)).unwrap());
-            // An error, or a session that has ended; never a hang.
-            let _ = acceptor.accept().await;
-        }
-        let client = {
-            let path = path.clone();
-            std::thread::spawn(move || Client::connect(&path, Duration::from_secs(10)))
-        };
-        let accepted = loop {
-            let Ok(accepted) = acceptor.accept().await else { continue };
-            if super::super::peer::peer_ids(peer_of(&accepted)).is_ok() {
-                break accepted;
-            }
-        };
-        let ids = super::super::peer::peer_ids(peer_of(&accepted)).unwrap();
-        assert_eq!((ids.pid, ids.uid), (std::process::id(), crate::os::own_uid()));
-        let client = client.join().unwrap().unwrap();
-        assert_eq!(client.peer().unwrap(), ids);
-        let owner = super::super::security::owner_of_pipe(client.pipe.as_handle()).unwrap();
-        assert_eq!(crate::os::windows::user::uid_of(&owner).unwrap(), ids.uid);
-        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let e = client.read(&mut [0; 8]).unwrap_err();
-        assert_eq!(e.kind(), io::ErrorKind::TimedOut);
-        acceptor.unlink();
-        assert!(!path.exists());
-    }
+    use super::*;
 
     #[test]
     fn a_file_that_names_something_else_is_not_followed() {

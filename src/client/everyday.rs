@@ -1,0 +1,240 @@
+//! Everyday questions that need more than one frame: history, search, and a job with its reply.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{
+    event::Event,
+    link::LinkError,
+    member::{Address, Member, Wake},
+    past::Search,
+    server::{Server, unsendable},
+};
+use crate::{
+    chat::{
+        member::Member as Handle,
+        message::Message,
+        names::{RoomName, Target},
+        refusal::RefusalCode,
+        request::{Begin, Follow, Request},
+        text::Text,
+    },
+    limits::REQUESTS_DONE_KEPT_MAX,
+};
+
+/// Time for which a reply waits for a report of its worker, which comes by another way.
+const REPORT_WITHIN: Duration = Duration::from_millis(50);
+
+/// End of a job that [`Server::ask`] sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// The worker, or a member that replied by hand.
+    pub by: Handle,
+    /// Reply to the job; none if the worker had nothing to say.
+    pub reply: Option<Message>,
+    /// True if the worker reported that the job failed.
+    pub failed: bool,
+}
+
+/// Converts a time of this library, microseconds since 1970.
+#[must_use]
+pub fn time_of(wall_us: i64) -> SystemTime {
+    let since = Duration::from_micros(wall_us.unsigned_abs());
+    if wall_us < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
+}
+
+impl Server {
+    /// Returns the newest messages of a room or conversation, up to `count`, the oldest first.
+    ///
+    /// ```no_run
+    /// for message in moot::client::Server::find(None)?.history(&"dev".parse()?, 20)? {
+    ///     println!("{} {}: {}", message.id, message.from, message.text);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns a refusal, or the connection's failure.
+    pub fn history(&self, target: &Target, count: u64) -> Result<Vec<Message>, LinkError> {
+        let mut link = self.link()?;
+        let span = link.span(target)?;
+        let first = (span.head + 1).saturating_sub(count).max(span.first);
+        let mut messages = Vec::new();
+        link.messages::<LinkError>(target, &span, (first, span.head), |message| {
+            messages.push(message);
+            Ok(())
+        })?;
+        link.quit();
+        Ok(messages)
+    }
+
+    /// Returns the newest messages that have all words of a search, the oldest first.
+    ///
+    /// # Errors
+    /// Returns a refusal, or the connection's failure.
+    pub fn search(&self, search: &Search) -> Result<Vec<Message>, LinkError> {
+        let mut link = self.link()?;
+        let found = link.search(search)?;
+        link.quit();
+        Ok(found)
+    }
+
+    /// Sends a job to the workers of a room ([`Server::answer`]) and returns the first reply.
+    ///
+    /// Waits for the reply as long as [`Server::within`] says. A broken connection is restored
+    /// meanwhile, and the job is not done twice because of it.
+    ///
+    /// # Errors
+    /// Returns a refusal, the connection's failure, or `TimedOut` without a reply in time.
+    pub fn ask(&self, room: &RoomName, text: &str) -> Result<JobOutcome, LinkError> {
+        Text::check(text).map_err(unsendable)?;
+        let deadline = Instant::now() + self.timeout;
+        let mut member = self.listen(vec![Follow::Room(room.clone())], Begin::Now)?;
+        let counter = member.say(Address::Room(room.clone()), None, text.to_owned());
+        let mut job = SentJob { counter, ..SentJob::default() };
+        let outcome = job.wait(room, text, &mut member, deadline);
+        member.quit();
+        outcome
+    }
+}
+
+/// A job of this process without an outcome.
+#[derive(Debug, Default)]
+struct SentJob {
+    /// Counter of its submit.
+    counter: u64,
+    /// Its sequence number, once it is acknowledged.
+    seq: Option<u64>,
+    /// There was a break: it is declared again once all missed messages were shown.
+    came_back: bool,
+    /// User and process ids of workers that reported a failure.
+    failed: Vec<(u32, u32)>,
+    /// First reply, and the time when it came.
+    reply: Option<(Message, Instant)>,
+    /// Worker without a reply, and true if the job failed.
+    silent: Option<(Handle, bool)>,
+}
+
+impl SentJob {
+    /// Waits for the outcome of the job.
+    fn wait(
+        &mut self,
+        room: &RoomName,
+        text: &str,
+        member: &mut Member,
+        deadline: Instant,
+    ) -> Result<JobOutcome, LinkError> {
+        loop {
+            if let Some(outcome) = self.outcome(member) {
+                return Ok(outcome);
+            }
+            let until = match self.reply {
+                Some(_) => deadline.min(Instant::now() + REPORT_WITHIN),
+                None => deadline,
+            };
+            match member.wait::<()>(None, Some(until)) {
+                Wake::TimedOut if Instant::now() >= deadline => return Err(LinkError::TimedOut),
+                wake => self.apply(room, text, member, wake)?,
+            }
+        }
+    }
+
+    /// Applies what happened to the member that sent the job.
+    fn apply(
+        &mut self,
+        room: &RoomName,
+        text: &str,
+        member: &mut Member,
+        wake: Wake<()>,
+    ) -> Result<(), LinkError> {
+        match wake {
+            Wake::Sent(sent) if sent.counter == self.counter => {
+                self.seq = Some(sent.id.seq);
+                self.declare(member, false);
+            }
+            // A room without history forgot the job when the server restarted: it is sent again.
+            Wake::Reply(_, Err(refusal)) if refusal.code == RefusalCode::UnknownSubmit => {
+                self.seq = None;
+                self.counter = member.say(Address::Room(room.clone()), None, text.to_owned());
+            }
+            // A question that a break left unanswered is asked again.
+            Wake::Reply(_, Err(_)) if !member.is_connected() => {}
+            Wake::Reply(_, Err(refusal))
+            | Wake::Refused(refusal)
+            | Wake::NotFollowed(_, refusal) => {
+                return Err(LinkError::Refusal(refusal));
+            }
+            Wake::Ended(e) => return Err(e),
+            Wake::Event(event) => self.apply_event(room, event)?,
+            Wake::Sent(_) | Wake::Reply(_, Ok(_)) | Wake::Extra(_) | Wake::TimedOut => {}
+        }
+        if self.came_back && self.seq.is_some() && member.has_shown_all() {
+            self.came_back = false;
+            self.declare(member, true);
+        }
+        Ok(())
+    }
+
+    fn declare(&self, member: &mut Member, again: bool) {
+        member.ask(&Request::Ask { counter: self.counter, again });
+    }
+
+    fn apply_event(&mut self, room: &RoomName, event: Event) -> Result<(), LinkError> {
+        match event {
+            Event::Ready { .. } => self.came_back = self.seq.is_some(),
+            Event::Message(message)
+                if message.reply_to.is_some()
+                    && message.reply_to == self.seq
+                    && self.reply.is_none() =>
+            {
+                self.reply = Some((message, Instant::now()));
+            }
+            Event::Answered { by, failed, silent, .. } => {
+                if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
+                    self.failed.push((by.uid, by.pid));
+                }
+                if silent {
+                    self.silent = Some((by, failed));
+                }
+            }
+            Event::Removed { .. } | Event::Deleted { .. } => {
+                return Err(LinkError::Ended(format!("{room} is closed")));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the outcome once there is one, and all that came with it was seen.
+    fn outcome(&mut self, member: &mut Member) -> Option<JobOutcome> {
+        if let Some((_, came)) = &self.reply
+            && (member.is_quiet() || came.elapsed() >= REPORT_WITHIN)
+            && let Some((message, _)) = self.reply.take()
+        {
+            let by = message.from.clone();
+            let failed = self.failed.contains(&(by.uid, by.pid));
+            return Some(JobOutcome { by, reply: Some(message), failed });
+        }
+        let (by, failed) = self.silent.take()?;
+        Some(JobOutcome { by, reply: None, failed })
+    }
+}
+
+impl Member {
+    /// Waits for the next event. The member reconnects by itself meanwhile.
+    ///
+    /// # Errors
+    /// Returns a refusal of a stream or submit, after which the member goes on; any other error is
+    /// the last: the server does not admit this member again.
+    pub fn next_event(&mut self) -> Result<Event, LinkError> {
+        loop {
+            match self.wait::<()>(None, None) {
+                Wake::Event(event) => return Ok(event),
+                Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => {
+                    return Err(LinkError::Refusal(refusal));
+                }
+                Wake::Ended(e) => return Err(e),
+                Wake::Sent(_) | Wake::Reply(..) | Wake::Extra(_) | Wake::TimedOut => {}
+            }
+        }
+    }
+}
