@@ -23,9 +23,9 @@ use crate::{
     limits::{
         FETCH_NUMBERS_MAX, FETCH_PAUSE_MS_MAX, FETCH_PAUSE_MS_MIN, FRAME_HEADER_BYTES,
         HEADS_EVERY_MS, HEALTH_WINDOW_MS, IN_FLIGHT_BYTES_PER_STREAM_MAX, LAGGING_AFTER_MS,
-        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, MISSED_AFTER_MS, REPAIR_RETRY_MS,
-        REPORT_EVERY_MS, RETRY_PAUSE_MS_MIN, STALL_LOOK_EVERY_MS, STALLED_AFTER_MS, TICK_BUSY_MS,
-        TICK_IDLE_MS,
+        LAGGING_TOGETHER_AFTER_MS, MEMBERSHIP_TOLD_MEMBERS_MAX, MISSED_AFTER_MS, PING_AFTER_MS,
+        REPAIR_RETRY_MS, REPORT_EVERY_MS, RETRY_PAUSE_MS_MIN, STALL_LOOK_EVERY_MS,
+        STALLED_AFTER_MS, TICK_BUSY_MS, TICK_IDLE_MS,
     },
 };
 
@@ -114,11 +114,13 @@ impl World {
     fn turn(&mut self, ms: u64) {
         self.hub.end_turn(at(ms));
         self.act(ms);
+        self.hub.streams.check_watched();
     }
 
     fn tick(&mut self, ms: u64) {
         self.hub.tick(at(ms));
         self.act(ms);
+        self.hub.streams.check_watched();
     }
 
     fn act(&mut self, ms: u64) {
@@ -737,4 +739,33 @@ fn timers_are_looked_at_often_while_a_datagram_may_be_lost_only() {
         world.report_heard(3, number, 1);
     }
     assert_eq!(world.hub.tick_after_ms(), TICK_IDLE_MS);
+}
+
+#[test]
+fn tick_looks_at_changed_and_due_things_only() {
+    let mut world = World::in_memory(4);
+    world.go_by_broadcast(4);
+    let looks = |world: &mut World, ms: u64| {
+        let of = (world.hub.streams.watched(ms * 1000), world.hub.sessions.watched(ms * 1000));
+        world.tick(ms);
+        of
+    };
+    let mut ms = 100;
+    looks(&mut world, ms);
+    looks(&mut world, ms + 1);
+    assert_eq!(looks(&mut world, ms + 2), (vec![], vec![]), "all is quiet");
+    ms += 10;
+    world.say(ms, 1, 1, 10);
+    let (streams, sessions) = looks(&mut world, ms);
+    assert_eq!((streams, sessions.contains(&SessionId(1))), (vec![world.tag], true));
+    for number in 1..=4 {
+        world.report_heard(ms + 1, number, 1);
+    }
+    looks(&mut world, ms + 1);
+    looks(&mut world, ms + 2);
+    assert_eq!(looks(&mut world, ms + 3), (vec![], vec![]));
+    let all: Vec<_> = (1..=4).map(SessionId).collect();
+    // They were heard of last when they came.
+    assert_eq!(looks(&mut world, 1 + PING_AFTER_MS).1, all, "a ping is due");
+    assert_eq!(looks(&mut world, 2 + PING_AFTER_MS).1, []);
 }

@@ -1,6 +1,5 @@
 //! Sessions: who is connected, how it is called, whether it answers; rows of the presence table.
 
-use crate::chat::hub::sessions::Silence;
 use std::sync::Arc;
 
 use super::{
@@ -16,6 +15,7 @@ use crate::{
         clock::Now,
         event::Event,
         frames::Hello,
+        hub::sessions::Silence,
         member::{EndCause, Member, Peer, SessionId},
         names::{Label, RoomName},
         refusal::{Refusal, RefusalCode},
@@ -402,7 +402,7 @@ mod tests {
             request::{Begin, Follow, Request},
             rules::Role,
         },
-        limits::{TEXT_BYTES_MAX, TURN_BYTES_MAX},
+        limits::{PING_AFTER_MS, TEXT_BYTES_MAX, TURN_BYTES_MAX, UNRESPONSIVE_AFTER_MS},
     };
 
     /// Closes the session of a member of more rooms than a last will is sent in; returns how many

@@ -207,6 +207,19 @@ impl Streams {
         }
     }
 
+    /// Checks that the sums are those of all streams, and that no stream that has to be looked at is
+    /// forgotten.
+    #[cfg(test)]
+    pub(super) fn check_watched(&self) {
+        let sum = self.iter().fold(Census::default(), |sum, stream| sum + stream.census());
+        assert_eq!(self.census(), sum);
+        for stream in self.iter() {
+            let due_us = stream.next_look_us();
+            let is_known = due_us.is_none_or(|at| self.watched(at).contains(&stream.tag));
+            assert!(is_known, "{:?} is due at {due_us:?}", stream.tag);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_tag.len()
