@@ -209,21 +209,24 @@ impl Chat {
             inputs.hold(full);
             let until = [until, self.leave_by].into_iter().flatten().min();
             match self.member.wait(Some(inputs), until) {
+                Wake::Event(Event::Rejected(refusal)) => self.refused(context, &refusal),
+                Wake::Event(Event::NotFollowed(follow, refusal)) => {
+                    self.not_followed(context, &follow, &refusal);
+                }
+                Wake::Event(Event::Ended(refused)) => return Err(refused.into()),
+                Wake::Event(Event::Reply(serial, result)) => {
+                    self.answered(context, serial, result)?;
+                }
                 Wake::Event(event) => self.show(context, &event)?,
-                Wake::Sent(_) => {}
-                Wake::Refused(refusal) => self.refused(context, &refusal),
-                Wake::NotFollowed(follow, refusal) => self.not_followed(context, &follow, &refusal),
-                Wake::Ended(e) => return Err(e.into()),
-                Wake::Reply(serial, result) => self.answered(context, serial, result)?,
-                Wake::Extra(Some(Input::Typed(_))) if self.ended => {}
-                Wake::Extra(Some(Input::Typed(Ok(line)))) => self.take_line(context, &line)?,
-                Wake::Extra(Some(Input::Typed(Err(TextError::Empty)))) => {}
-                Wake::Extra(Some(Input::Typed(Err(e)))) => {
+                Wake::Item(Some(Input::Typed(_))) if self.ended => {}
+                Wake::Item(Some(Input::Typed(Ok(line)))) => self.take_line(context, &line)?,
+                Wake::Item(Some(Input::Typed(Err(TextError::Empty)))) => {}
+                Wake::Item(Some(Input::Typed(Err(e)))) => {
                     self.exit = Exit::Usage;
                     context.out.warn(&e.to_string());
                 }
-                Wake::Extra(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
-                Wake::Extra(Some(Input::End) | None) => self.ended = true,
+                Wake::Item(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
+                Wake::Item(Some(Input::End) | None) => self.ended = true,
                 Wake::TimedOut if self.leave_by.is_some_and(|at| at <= Instant::now()) => {
                     return self.leave(context, self.exit);
                 }
@@ -272,7 +275,7 @@ impl Chat {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         let aside = matches!(event, Event::Ready { .. } | Event::End { .. } | Event::Slowed);
         if !context.global.json && aside {
-            context.out.note_lines(&render::event(event, &context.out.note_style(true)));
+            context.out.note_event(event, true);
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)?;

@@ -14,7 +14,7 @@ use moot::{
     },
     client::{
         Address, Event, Follows,
-        member_state::{MemberState, Queued, Wish},
+        member_state::{MemberState, Wish},
     },
     limits::UNACKED_SUBMITS_MAX,
     wire::{
@@ -90,8 +90,8 @@ impl Session {
             assert!(is_read, "{parsed:?}");
         }
         assert!(rest.is_empty());
-        while let Some(wake) = self.state.next_wake() {
-            if let Queued::Event(Event::Message(message)) = wake {
+        while let Some(event) = self.state.next_event() {
+            if let Event::Message(message) = event {
                 let (id, from) = (message.id.to_string(), message.from.to_string());
                 assert_eq!(
                     (shown(&id, false), shown(&from, false)),

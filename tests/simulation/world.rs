@@ -19,7 +19,7 @@ use moot::{
     },
     client::{
         Event, LinkError,
-        member_state::{Address, Queued, Wish},
+        member_state::{Address, Wish},
     },
     wire::{frame::PROTOCOL_VERSION, hello::Welcome},
 };
@@ -551,21 +551,20 @@ impl World {
 
     fn drain(&mut self, at: usize) {
         let mut codes = Vec::new();
-        while let Some(queued) = self.clients[at].state.next_wake() {
-            match queued {
-                Queued::Event(event) => self.take_event(at, event),
-                Queued::Sent(sent) => {
+        while let Some(event) = self.clients[at].state.next_event() {
+            match event {
+                Event::Sent(sent) => {
                     let client = &mut self.clients[at];
                     let uid = client.uid;
                     let text = client.submitted.remove(&sent.counter).expect("one ack for a text");
                     let place = self.place(uid, &sent.id.stream, sent.id.run);
                     self.checker.acks(text, place, sent.id.seq);
                 }
-                Queued::Refused(refusal) => {
+                Event::Rejected(refusal) => {
                     self.tally.count(Seen::Refused);
                     codes.push(refusal);
                 }
-                Queued::NotFollowed(follow, _) => {
+                Event::NotFollowed(follow, _) => {
                     self.clients[at].rooms.retain(|room| Follow::Room(room.clone()) != follow);
                     if let Follow::Room(room) = follow {
                         let place = self.followed_place(at, &StreamName::Room(room));
@@ -573,12 +572,13 @@ impl World {
                         self.clients[at].places.remove(&place);
                     }
                 }
-                Queued::Ended(e) => panic!("client {at} ended: {e}"),
-                Queued::Reply(serial, result) => {
+                Event::Ended(refused) => panic!("client {at} ended: {}", refused.text),
+                Event::Reply(serial, result) => {
                     let ask =
                         self.clients[at].asks.remove(&serial).expect("one answer to a request");
                     self.take_answer(at, ask, result);
                 }
+                event => self.take_event(at, event),
             }
         }
         let unknown = codes.iter().any(|refusal| refusal.code == RefusalCode::UnknownSubmit);
@@ -660,7 +660,12 @@ impl World {
             | Event::Offer { .. }
             | Event::Answered { .. }
             | Event::Abandoned { .. }
-            | Event::End { .. } => {}
+            | Event::End { .. }
+            | Event::Sent(_)
+            | Event::Rejected(_)
+            | Event::NotFollowed(..)
+            | Event::Reply(..)
+            | Event::Ended(_) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Outgoing half of a member: texts, each submitted again until it has an answer.
 
-use super::{MemberState, Queued};
+use super::MemberState;
 use crate::{
     chat::{
         frames::Ack,
@@ -13,6 +13,7 @@ use crate::{
     },
     client::{
         calls::Purpose,
+        event::Event,
         link::Sent,
         outbox::{AckedText, Address, Route, Unacked},
     },
@@ -135,7 +136,7 @@ impl MemberState {
 
     pub(super) fn queue_refused(&mut self, refusals: Vec<Refusal>) {
         for refusal in refusals {
-            self.queue(Queued::Refused(refusal));
+            self.queue(Event::Rejected(refusal));
         }
     }
 
@@ -144,7 +145,7 @@ impl MemberState {
             self.streams.acked(&stream, seq);
             let run = (!ack.stored).then_some(self.streams.boot());
             let id = MessageId { stream, run, seq };
-            self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
+            self.queue(Event::Sent(Sent { id, members: ack.members, counter }));
         }
         self.submit_more();
     }

@@ -10,7 +10,7 @@ use crate::{
         member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
         message::RunId,
         names::UserName,
-        reply::StreamInfo,
+        reply::{Reply, StreamInfo},
         request::Announce,
         stream_id::{RoomId, RoomIdentity, StreamLabel},
     },
@@ -70,7 +70,7 @@ fn request_without_session_is_not_sent_in_the_next_one() {
     let follows = Follows { follow, ..Follows::default() };
     let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
     let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
-    assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
+    assert!(matches!(state.next_event(), Some(Event::Reply(s, Err(_))) if s == serial));
     state.begin(&welcome());
     let first = frame::parse(&state.out).unwrap().unwrap();
     let (_, request) = control::read_request(first.body).unwrap();
@@ -141,8 +141,8 @@ fn submits(state: &mut MemberState) -> Vec<SubmitTo> {
     all
 }
 
-fn wakes(state: &mut MemberState) -> Vec<Queued> {
-    std::iter::from_fn(|| state.next_wake()).collect()
+fn events(state: &mut MemberState) -> Vec<Event> {
+    std::iter::from_fn(|| state.next_event()).collect()
 }
 
 #[test]
@@ -168,13 +168,13 @@ fn unknown_submit_is_reported_and_never_repeated() {
     come(&mut state, 70);
     answer_join(&mut state, Ok(info(&room, 7, true)));
     assert_eq!(submits(&mut state).len(), 3);
-    wakes(&mut state);
+    events(&mut state);
     let refusal = Refusal::new(RefusalCode::UnknownSubmit, "too old");
     let mut bytes = Vec::new();
     control::put_frame(&mut bytes, Frame::Nack { first: 1, count: 2, refusal });
     state.take_bytes(Now { mono_us: 1, wall_us: 80 }, &bytes).unwrap();
-    for (text, wake) in ["\"one\"", "\"two…\""].iter().zip(wakes(&mut state)) {
-        let Queued::Refused(refusal) = wake else { panic!("{wake:?}") };
+    for (text, event) in ["\"one\"", "\"two…\""].iter().zip(events(&mut state)) {
+        let Event::Rejected(refusal) = event else { panic!("{event:?}") };
         assert_eq!(refusal.code, RefusalCode::UnknownSubmit);
         assert!(refusal.text.contains(text) && refusal.text.contains("moot history dev"));
     }
@@ -209,14 +209,13 @@ fn texts_go_to_the_room_they_were_written_in() {
     // nothing else.
     answer_join(&mut state, Err(Refusal::new(RefusalCode::Absent, "there is no room dev")));
     assert_eq!(submits(&mut state), vec![SubmitTo::Known(RoomId(7)); 2]);
-    let is_deleted =
-        |w: &Queued| matches!(w, Queued::Event(Event::Deleted { room: of }) if *of == room);
-    assert_eq!(wakes(&mut state).iter().filter(|w| is_deleted(w)).count(), 1);
+    let is_deleted = |e: &Event| matches!(e, Event::Deleted { room: of } if *of == room);
+    assert_eq!(events(&mut state).iter().filter(|event| is_deleted(event)).count(), 1);
     // What is written now was written in no room.
     let counter = state.say(to, None, "three".to_owned());
     assert_eq!(submits(&mut state), []);
     assert_eq!(state.take_refused(), [counter]);
-    assert!(matches!(wakes(&mut state)[..], [Queued::Refused(_)]));
+    assert!(matches!(events(&mut state)[..], [Event::Rejected(_)]));
 }
 
 #[test]
@@ -302,7 +301,7 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     state.begin(&Welcome { run: RunId(3), ..welcome() });
     state.become_ready();
     let fourth = state.say(to_bob(), None, "four".to_owned());
-    wakes(&mut state);
+    events(&mut state);
     let absent = Refusal::new(RefusalCode::Absent, "there is no user bob on this host");
     answer_open(&mut state, 0, Err(absent));
     assert_eq!(submits(&mut state), []);
@@ -329,17 +328,12 @@ fn direct_messages_keep_their_order_while_a_conversation_opens() {
     assert_eq!((second, state.unacked()), (first + 1, 0));
 }
 
-/// Codes of the refusals among the wakes.
+/// Codes of the refusals among the events.
 fn refusals(state: &mut MemberState) -> Vec<RefusalCode> {
-    let codes = wakes(state).into_iter().filter_map(|wake| match wake {
-        Queued::Refused(refusal) => Some(refusal.code),
-        Queued::Event(_)
-        | Queued::Sent(_)
-        | Queued::NotFollowed(..)
-        | Queued::Ended(_)
-        | Queued::Reply(..) => None,
+    let rejected = events(state).into_iter().filter_map(|event| {
+        if let Event::Rejected(refusal) = event { Some(refusal.code) } else { None }
     });
-    codes.collect()
+    rejected.collect()
 }
 
 #[test]
@@ -355,7 +349,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
         state.end("lost");
         say(&mut state);
         state.begin(&Welcome { run: RunId(2), ..welcome() });
-        wakes(&mut state);
+        events(&mut state);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from dev");
         let answer = if follows_again { Ok(info(&dev(), 8, false)) } else { Err(refusal) };
         answer_join(&mut state, answer);
@@ -432,7 +426,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     let counters: Vec<_> =
         (0..3).map(|_| state.say(Address::Room(dev.clone()), None, "x".to_owned())).collect();
     state.end("lost");
-    wakes(&mut state);
+    events(&mut state);
     state.follow(Follow::Room(RoomName::new("den").unwrap()));
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     let asked = state.ask(&Request::Rooms { skip: 0 });
@@ -453,8 +447,8 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     tell(&mut state, Frame::Event(gap));
     // The last join is refused only in the next session.
     state.end("lost again");
-    let seen = format!("{:?}", wakes(&mut state));
-    let expected = ["Sent(", "Refused(", "Reply(", "Removed {", "Deleted {"];
+    let seen = format!("{:?}", events(&mut state));
+    let expected = ["Sent(", "Rejected(", "Reply(", "Removed {", "Deleted {"];
     let mut rest = seen.as_str();
     for word in expected {
         let at = rest.find(word).unwrap_or_else(|| panic!("no {word} in {seen}"));
@@ -469,7 +463,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     answer_join(&mut state, Err(refusal("banned from den")));
     assert!(!state.is_ready());
     state.end("lost");
-    assert!(matches!(wakes(&mut state)[..], [Queued::NotFollowed(..)]));
+    assert!(matches!(events(&mut state)[..], [Event::NotFollowed(..)]));
 }
 
 /// A batch of a stream with one text for each sequence number.
@@ -611,14 +605,8 @@ impl Together {
 
     /// Texts that were shown since this was last asked.
     fn shown(&mut self) -> Vec<String> {
-        let texts = wakes(&mut self.state).into_iter().filter_map(|wake| match wake {
-            Queued::Event(Event::Message(message)) => Some(message.text),
-            Queued::Event(_)
-            | Queued::Sent(_)
-            | Queued::Refused(_)
-            | Queued::NotFollowed(..)
-            | Queued::Ended(_)
-            | Queued::Reply(..) => None,
+        let texts = events(&mut self.state).into_iter().filter_map(|event| {
+            if let Event::Message(message) = event { Some(message.text) } else { None }
         });
         texts.collect()
     }

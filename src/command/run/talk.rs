@@ -64,17 +64,8 @@ impl Talker {
                 break;
             }
             match member.wait(Some(letters), until) {
-                Wake::Event(event) => self.take_event(&mut member, &mut standing, &event),
-                Wake::Sent(_) => self.shared.lock().stands(),
-                Wake::Refused(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
-                    self.shared.lock().drop_unknown();
-                    self.warn(&refusal.into());
-                }
-                Wake::Refused(refusal) => self.tell_once(&mut standing, refusal),
-                Wake::NotFollowed(_, refusal) => self.fall_silent(&mut standing, &refusal.into()),
-                Wake::Ended(e) => self.fall_silent(&mut standing, &e.into()),
-                Wake::Reply(_, result) => self.take_reply(&mut standing, result),
-                Wake::Extra(_) | Wake::TimedOut => {}
+                Wake::Event(event) => self.take_event(&mut member, &mut standing, event),
+                Wake::Item(_) | Wake::TimedOut => {}
             }
         }
         member.say_good_bye();
@@ -138,7 +129,7 @@ impl Talker {
         None
     }
 
-    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: &Event) {
+    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: Event) {
         match event {
             // Where it was thrown out it says nothing more.
             Event::Ready { .. } if standing.is_silent => {}
@@ -154,6 +145,15 @@ impl Talker {
                 }
             }
             Event::End { .. } => standing.address = None,
+            Event::Sent(_) => self.shared.lock().stands(),
+            Event::Rejected(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
+                self.shared.lock().drop_unknown();
+                self.warn(&refusal.into());
+            }
+            Event::Rejected(refusal) => self.tell_once(standing, refusal),
+            Event::NotFollowed(_, refusal) => self.fall_silent(standing, &refusal.into()),
+            Event::Ended(refused) => self.fall_silent(standing, &refused.into()),
+            Event::Reply(_, result) => self.take_reply(standing, result),
             Event::Removed { room, by, .. } => {
                 let text = format!("{by} took this session out of {room}");
                 self.fall_silent(standing, &Failure::new(Exit::Denied, text));
