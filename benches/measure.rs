@@ -19,12 +19,12 @@ use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 use moot::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit, SubmitTo},
         member::Kind,
         names::RoomName,
         request::{Begin, Follow, Request},
     },
-    client::{Link, ServerFrame},
+    client::Link,
     os,
     presence::Snapshot,
     session::Connection,
@@ -258,9 +258,9 @@ fn submit(link: &mut Link, counter: u64, text: &str) {
     link.queue_submit(&submit);
     loop {
         match link.wait().unwrap() {
-            ServerFrame::Ack(_) => return,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(_) => return,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -434,9 +434,9 @@ fn submit_many(link: &mut Link, first: u64, text: &str) {
     let mut open = WINDOW;
     while open > 0 {
         match link.wait().unwrap() {
-            ServerFrame::Ack(ack) => open -= ack.count as usize,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(ack) => open -= ack.count as usize,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -631,9 +631,9 @@ fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
     link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
     loop {
         match link.wait().unwrap() {
-            ServerFrame::Ack(_) => return,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(_) => return,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -686,8 +686,8 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
             let mut open = 256;
             while open > 0 {
                 match link.wait()? {
-                    ServerFrame::Ack(ack) => open -= i64::from(ack.count),
-                    ServerFrame::Nack { count, .. } => open -= i64::from(count),
+                    Frame::Ack(ack) => open -= i64::from(ack.count),
+                    Frame::Nack { count, .. } => open -= i64::from(count),
                     _ => {}
                 }
             }

@@ -23,7 +23,7 @@ mod streams;
 
 pub use crowd::Crowd;
 pub use event::Event;
-pub use link::{Link, LinkError, Sent, ServerFrame, id_of};
+pub use link::{Link, LinkError, Sent, id_of};
 pub use mailbox::{Mailbox, Postbox};
 pub use member::{Address, Follows, Member, Wake};
 pub use past::Search;

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    link::{Link, LinkError, Sent, ServerFrame, id_of},
+    link::{Link, LinkError, Sent, id_of},
     member::{Follows, Member},
 };
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::{NoticeId, StreamName},
         names::{Label, Target},
@@ -230,18 +230,15 @@ impl Link {
         self.queue_submit(&Submit { first, to, to_label, lines });
         loop {
             match self.wait()? {
-                ServerFrame::Ack(ack) => {
+                Frame::Ack(ack) => {
                     let run = self.welcome()?.run;
                     let (members, counter) = (ack.members, ack.first);
                     return Ok(Sent { id: id_of(stream, &ack, run), members, counter });
                 }
-                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                ServerFrame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
-                ServerFrame::Event(Event::Ping) => self.pong(),
-                ServerFrame::Event(_)
-                | ServerFrame::Reply(..)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_) => {}
+                Frame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                Frame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
+                Frame::Event(Event::Ping) => self.pong(),
+                Frame::Event(_) | Frame::Reply { .. } => {}
             }
         }
     }
@@ -280,8 +277,8 @@ impl Link {
         self.set_deadline(Some(until));
         loop {
             match self.wait() {
-                Ok(ServerFrame::Event(event)) if covers(&event) => return Ok(()),
-                Ok(ServerFrame::Event(Event::Ping)) => self.pong(),
+                Ok(Frame::Event(event)) if covers(&event) => return Ok(()),
+                Ok(Frame::Event(Event::Ping)) => self.pong(),
                 Ok(_) => {}
                 Err(LinkError::TimedOut) => return Ok(()),
                 Err(e) => return Err(e),

@@ -24,13 +24,13 @@ use super::{
 use crate::{
     chat::{
         event::Event,
-        frames::{Ack, Line, Submit, SubmitTo},
+        frames::{Ack, Frame, Line, Submit, SubmitTo},
         member::Kind,
         names::{Label, Target},
         refusal::{Refusal, RefusalCode},
         text::{TextError, counted, without_colors},
     },
-    client::{Link, LinkError, Sent, ServerFrame, id_of},
+    client::{Link, LinkError, Sent, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os::{self, Places},
     session::{ConnectError, Connection},
@@ -304,19 +304,14 @@ impl Sender<'_> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.set_deadline(Some(context.deadline()));
         match link.wait() {
-            Ok(ServerFrame::Ack(ack)) => self.take_ack(context, &ack)?,
-            Ok(ServerFrame::Nack { first, count, refusal }) => {
+            Ok(Frame::Ack(ack)) => self.take_ack(context, &ack)?,
+            Ok(Frame::Nack { first, count, refusal }) => {
                 self.take_refusal(context, first..first.saturating_add(count.into()), refusal)?;
             }
-            Ok(ServerFrame::Event(Event::Spelled(room))) => self.target = Target::Room(room),
+            Ok(Frame::Event(Event::Spelled(room))) => self.target = Target::Room(room),
             // It goes on, only slower.
-            Ok(ServerFrame::Event(Event::Slowed)) => context.out.note(render::SLOWED),
-            Ok(
-                ServerFrame::Reply(..)
-                | ServerFrame::Event(_)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_),
-            ) => {}
+            Ok(Frame::Event(Event::Slowed)) => context.out.note(render::SLOWED),
+            Ok(Frame::Reply { .. } | Frame::Event(_)) => {}
             Err(e) => self.lose(context, e)?,
         }
         self.answer(context)

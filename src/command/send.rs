@@ -14,12 +14,12 @@ use super::{
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit},
+        frames::{Frame, Line, Submit},
         member::Kind,
         names::Target,
         text::Text,
     },
-    client::{Link, LinkError, Sent, ServerFrame, id_of},
+    client::{Link, LinkError, Sent, id_of},
     limits::TEXT_BYTES_MAX,
 };
 
@@ -56,21 +56,18 @@ fn wait_for_ack(context: &Context, link: &mut Link, args: &SendArgs) -> Result<S
     let mut target = args.target.clone();
     loop {
         match link.wait()? {
-            ServerFrame::Ack(ack) => {
+            Frame::Ack(ack) => {
                 let id = id_of(stream_of(&target), &ack, link.welcome()?.run);
                 return Ok(Sent { id, members: ack.members, counter: ack.first });
             }
-            ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-            ServerFrame::Event(Event::Spelled(room)) => target = Target::Room(room),
-            ServerFrame::Event(Event::Slowed) => {
+            Frame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+            Frame::Event(Event::Spelled(room)) => target = Target::Room(room),
+            Frame::Event(Event::Slowed) => {
                 // It goes on, only slower.
                 link.set_deadline(Some(context.deadline()));
                 context.out.note(render::SLOWED);
             }
-            ServerFrame::Reply(..)
-            | ServerFrame::Event(_)
-            | ServerFrame::Batch(_)
-            | ServerFrame::Status(_) => {}
+            Frame::Reply { .. } | Frame::Event(_) => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //! end.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefMut},
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -27,11 +27,16 @@ use crate::{
     },
     os,
     wire::{
+        client_frame::ClientFrame,
         control,
         frame::{self, Kind, PROTOCOL_VERSION, Parsed},
         hello::{self, Hello, Refused, RefusedCode, Welcome},
+        server_frame::BodyError,
     },
 };
+
+/// Reason given to a client for a frame that has no place in its session.
+const UNEXPECTED: &str = "a frame that is not expected here";
 
 /// Runs one connection to its end.
 pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
@@ -319,51 +324,45 @@ impl Conn {
 
     fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
         let open = self.is_open();
-        let body = parsed.body;
-        let early = if open { 0 } else { self.count_early_frame() };
-        let read = match parsed.kind {
-            _ if early > FRAMES_BEFORE_SESSION_MAX => {
-                Err("too many frames before the handshake".to_owned())
-            }
-            Kind::Hello if self.awaits_handshake() => self.take_hello(core, body),
-            Kind::Stop => self.take_stop(core),
-            Kind::Status if self.may_have_status() => self.take_status(core),
-            Kind::Request if open => self.take_request(core, body),
-            Kind::Submit if open => control::read_submit(body)
-                .map(|submit| core.inner.borrow_mut().hub.submit(core.now(), self.id, &submit))
-                .map_err(|e| e.to_string()),
-            Kind::Report if open => control::read_report(body)
-                .map(|report| core.inner.borrow_mut().hub.report(core.now(), self.id, &report))
-                .map_err(|e| e.to_string()),
-            Kind::Repair if open => control::read_repair(body)
-                .map(|(tag, first, last)| {
-                    core.inner.borrow_mut().hub.repair(core.now(), self.id, tag, first, last);
-                })
-                .map_err(|e| e.to_string()),
-            Kind::Pong if open => Ok(()),
-            Kind::Hello
-            | Kind::Status
-            | Kind::Request
-            | Kind::Submit
-            | Kind::Report
-            | Kind::Repair
-            | Kind::Pong
-            | Kind::Welcome
-            | Kind::Refused
-            | Kind::StatusReply
-            | Kind::Bye
-            | Kind::Reply
-            | Kind::Batch
-            | Kind::Ack
-            | Kind::Nack
-            | Kind::Event => Err("a frame that is not expected here".to_owned()),
+        let read = if !open && self.count_early_frame() > FRAMES_BEFORE_SESSION_MAX {
+            Err("too many frames before the handshake".to_owned())
+        } else if !open && !parsed.kind.is_frozen() {
+            Err(UNEXPECTED.to_owned())
+        } else {
+            ClientFrame::read(parsed.kind, parsed.body).map_err(|e| match e {
+                BodyError::Direction => UNEXPECTED.to_owned(),
+                BodyError::Malformed(_) | BodyError::Frozen(_) => e.to_string(),
+            })
+        };
+        let failed = match read {
+            Ok(frame) => self.handle(core, frame),
+            Err(e) => Some(e),
         };
         if open {
             core.inner.borrow_mut().hub.heard(core.now(), self.id);
         }
-        if let Err(e) = read {
+        if let Some(e) = failed {
             self.misbehaves(core, &e);
         }
+    }
+
+    /// Handles a frame; returns the error if it is not expected now.
+    fn handle(self: &Rc<Self>, core: &Rc<Core>, frame: ClientFrame<'_>) -> Option<String> {
+        let hub = || RefMut::map(core.inner.borrow_mut(), |inner| &mut inner.hub);
+        match frame {
+            ClientFrame::Hello(hello) if self.awaits_handshake() => self.begin(core, hello),
+            ClientFrame::Stop => self.take_stop(core),
+            ClientFrame::Status if self.may_have_status() => self.take_status(core),
+            ClientFrame::Hello(_) | ClientFrame::Status => return Some(UNEXPECTED.to_owned()),
+            ClientFrame::Request(serial, request) => self.take_request(core, serial, request),
+            ClientFrame::Submit(submit) => hub().submit(core.now(), self.id, &submit),
+            ClientFrame::Report(report) => hub().report(core.now(), self.id, &report),
+            ClientFrame::Repair(stream, first, last) => {
+                hub().repair(core.now(), self.id, stream, first, last);
+            }
+            ClientFrame::Pong => {}
+        }
+        None
     }
 
     /// Ends a connection that sent malformed or unexpected bytes, with the reason.
@@ -372,8 +371,7 @@ impl Conn {
         self.good_bye(what);
     }
 
-    fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {
-        let hello: Hello = hello::read(body)?;
+    fn begin(&self, core: &Core, hello: Hello) {
         if hello.protocol != PROTOCOL_VERSION {
             let text = format!(
                 "the server speaks protocol {PROTOCOL_VERSION} (moot {}), this client protocol {} \
@@ -382,12 +380,10 @@ impl Conn {
                 hello.protocol,
                 echo(&hello.version)
             );
-            self.refuse(RefusedCode::Version, text);
-            return Ok(());
+            return self.refuse(RefusedCode::Version, text);
         }
         if !self.standing.admitted {
-            self.not_admitted();
-            return Ok(());
+            return self.not_admitted();
         }
         let mut inner = core.inner.borrow_mut();
         // In the same step: of a user who is not here it may be forgotten.
@@ -405,8 +401,7 @@ impl Conn {
                     RefusedCode::Failed
                 }
             };
-            self.refuse(code, refusal.text);
-            return Ok(());
+            return self.refuse(code, refusal.text);
         }
         drop(inner);
         core.settle_half_open(self.peer.uid);
@@ -424,7 +419,6 @@ impl Conn {
             source_port: core.source_port(),
         };
         self.put(Kind::Welcome, &welcome);
-        Ok(())
     }
 
     fn put<T: serde::Serialize>(&self, kind: Kind, body: &T) {
@@ -446,33 +440,27 @@ impl Conn {
         self.put(Kind::Refused, &Refused::new(code, text));
     }
 
-    fn take_stop(&self, core: &Core) -> Result<(), String> {
+    fn take_stop(&self, core: &Core) {
         if self.peer.uid == os::own_uid() || self.peer.uid == 0 {
             core.log.info(&format!("stop asked by {} (pid {})", self.peer.user, self.peer.pid));
-            core.stop_asked.notify_one();
-            return Ok(());
+            return core.stop_asked.notify_one();
         }
         let text = "only the server's own user and root may stop it".to_owned();
         self.put(Kind::Refused, &Refused::new(RefusedCode::Denied, text));
-        Ok(())
     }
 
-    fn take_status(&self, core: &Core) -> Result<(), String> {
+    fn take_status(&self, core: &Core) {
         if !self.standing.admitted {
-            self.not_admitted();
-            return Ok(());
+            return self.not_admitted();
         }
         let status = health::status_for(core, self.uid());
         self.put(Kind::StatusReply, &status);
-        Ok(())
     }
 
-    fn take_request(self: &Rc<Self>, core: &Rc<Core>, body: &[u8]) -> Result<(), String> {
-        let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
+    fn take_request(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
         if request == Request::Quit {
             self.close(EndCause::Quit);
-            self.limit.set(Limit::New);
-            return Ok(());
+            return self.limit.set(Limit::New);
         }
         let mut inner = core.inner.borrow_mut();
         if let (Request::Listening { slot, .. }, Some(channel)) = (&request, &mut inner.channel) {
@@ -490,7 +478,6 @@ impl Conn {
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
             }
         }
-        Ok(())
     }
 }
 

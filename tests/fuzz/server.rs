@@ -23,7 +23,7 @@ use moot::{
     config::Settings,
     os,
     server::{self, Log, Options, Stop},
-    wire::control,
+    wire::{control, server_frame::ServerFrame},
 };
 
 use crate::{
@@ -192,7 +192,7 @@ impl<'a> Strangers<'a> {
         for (kind, body) in session.take_frames() {
             let told = String::from_utf8_lossy(&body);
             assert!(!told.contains(SECRET), "a stranger receives {told}");
-            if let Ok(frame) = control::read_frame(kind, &body) {
+            if let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) {
                 self.known.learn(&frame);
             }
         }

@@ -43,6 +43,7 @@ use moot::{
         control,
         frame::{self, Kind, PROTOCOL_VERSION},
         hello::{self, Bye, Hello, Refused, Welcome},
+        server_frame::{BodyError, ServerFrame},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -162,10 +163,10 @@ fn body(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// A body that can be read is written in one way, and reads as the same.
-fn again<T: PartialEq + Debug>(
+fn again<T: PartialEq + Debug, E: Debug>(
     value: &T,
     put: impl Fn(&mut Vec<u8>, &T),
-    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+    read: impl Fn(&[u8]) -> Result<T, E>,
 ) {
     let bytes = body(|to| put(to, value));
     let read = read(&bytes).expect("what was written can be read");
@@ -185,6 +186,13 @@ fn put_frame(to: &mut Vec<u8>, frame: &Frame) {
     control::put_frame(to, frame.clone());
 }
 
+fn read_frame(kind: Kind, bytes: &[u8]) -> Result<Frame, BodyError> {
+    match ServerFrame::read(kind, bytes)? {
+        ServerFrame::Session(frame) => Ok(frame),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn kind_of(frame: &Frame) -> Kind {
     match frame {
         Frame::Reply { .. } => Kind::Reply,
@@ -196,7 +204,7 @@ fn kind_of(frame: &Frame) -> Kind {
 
 /// A frame for a session can be written, and reads as the same.
 pub fn frame_again(frame: &Frame) {
-    again(frame, put_frame, |bytes| control::read_frame(kind_of(frame), bytes));
+    again(frame, put_frame, |bytes| read_frame(kind_of(frame), bytes));
 }
 
 fn control_bodies(bytes: &[u8]) {
@@ -216,7 +224,7 @@ fn control_bodies(bytes: &[u8]) {
         assert_eq!(control::read_submit(&bytes).as_ref(), Ok(&submit));
     }
     for kind in [Kind::Reply, Kind::Event, Kind::Ack, Kind::Nack] {
-        if let Ok(frame) = read(bytes, |bytes| control::read_frame(kind, bytes)) {
+        if let Ok(frame) = read(bytes, |bytes| read_frame(kind, bytes)) {
             frame_again(&frame);
         }
     }

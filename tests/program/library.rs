@@ -2,12 +2,13 @@
 
 use moot::{
     chat::{
+        frames::Frame,
         member::Level,
         names::{Target, UserName},
         refusal::RefusalCode,
         request::{Begin, Follow, Request},
     },
-    client::{Event, Search, Server, ServerFrame, Wake},
+    client::{Event, Search, Server, Wake},
 };
 
 use super::world::World;
@@ -67,7 +68,7 @@ fn users_are_looked_up_for_many_sessions_at_once() {
     }
     for mut link in links {
         let refusal = loop {
-            if let ServerFrame::Reply(_, result) = link.wait().unwrap() {
+            if let Frame::Reply { result, .. } = link.wait().unwrap() {
                 break result.unwrap_err();
             }
         };

@@ -18,9 +18,8 @@ use crate::{
     client::{calls::Purpose, event::Event, link::LinkError, past::message_of},
     os::BROADCAST_WORD,
     wire::{
-        control,
         frame::{self, Kind},
-        hello::{self, Bye},
+        server_frame::ServerFrame,
     },
 };
 
@@ -70,37 +69,18 @@ impl MemberState {
         let mut taken = 0;
         while let Some(parsed) = frame::parse(&bytes[taken..])? {
             taken += parsed.bytes;
-            match parsed.kind {
-                Kind::Batch => self.take_body(now, Via::Session, parsed.body),
-                Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
-                    let told = control::read_frame(parsed.kind, parsed.body)
-                        .map_err(|e| LinkError::Protocol(e.to_string()))?;
-                    self.take_told(now, told)?;
-                }
-                Kind::Bye => {
-                    let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-                    return Err(bye
-                        .refusal()
-                        .map_or(LinkError::Ended(bye.reason), LinkError::Refused));
-                }
-                Kind::Hello
-                | Kind::Stop
-                | Kind::Status
-                | Kind::Request
-                | Kind::Submit
-                | Kind::Report
-                | Kind::Repair
-                | Kind::Pong
-                | Kind::Welcome
-                | Kind::Refused
-                | Kind::StatusReply => {}
+            match ServerFrame::read(parsed.kind, parsed.body)? {
+                ServerFrame::Batch(body) => self.take_body(now, Via::Session, body),
+                ServerFrame::Session(frame) => self.take_frame(now, frame)?,
+                ServerFrame::Bye(bye) => return Err(bye.into()),
+                ServerFrame::Welcome(_) | ServerFrame::Refused(_) | ServerFrame::Status(_) => {}
             }
         }
         Ok(taken)
     }
 
-    pub(super) fn take_told(&mut self, now: Now, told: Frame) -> Result<(), LinkError> {
-        match told {
+    pub(super) fn take_frame(&mut self, now: Now, frame: Frame) -> Result<(), LinkError> {
+        match frame {
             Frame::Reply { serial, result } => self.take_reply(serial, result)?,
             Frame::Ack(ack) => self.take_ack(&ack),
             Frame::Nack { first, count, refusal } => {

@@ -411,7 +411,7 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     assert_eq!(state.hello.submitted, slow + most - 1);
     // Its answer lets all others go, whatever it is.
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted in dev");
-    state.take_told(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
+    state.take_frame(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
     assert_eq!(submits(&mut state).len(), UNACKED_SUBMITS_MAX - 1);
 }
 
@@ -431,7 +431,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     let asked = state.ask(&Request::Rooms { skip: 0 });
     let now = Now { mono_us: 1, wall_us: 1 };
-    let tell = |state: &mut MemberState, frame| state.take_told(now, frame).unwrap();
+    let tell = |state: &mut MemberState, frame| state.take_frame(now, frame).unwrap();
     let refusal = |text: &str| Refusal::new(RefusalCode::Denied, text);
     answer_join(&mut state, Ok(info(&dev, 7, true)));
     answer_join(&mut state, Ok(info(&ops, 8, true)));

@@ -13,11 +13,11 @@ use super::stamp;
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit, SubmitTo},
         member::Kind,
         stream_id::StreamTag,
     },
-    client::{Link, LinkError, ServerFrame},
+    client::{Link, LinkError},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
@@ -215,13 +215,10 @@ impl Sender {
         self.link.set_deadline(Some(Instant::now() + self.answer_within));
         while self.open > most {
             match self.link.wait()? {
-                ServerFrame::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
-                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                ServerFrame::Event(Event::Ping) => self.link.pong(),
-                ServerFrame::Event(_)
-                | ServerFrame::Reply(..)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_) => {}
+                Frame::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
+                Frame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                Frame::Event(Event::Ping) => self.link.pong(),
+                Frame::Event(_) | Frame::Reply { .. } => {}
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use moot::{
         stream_id::{RoomId, StreamTag},
         text::Text,
     },
-    wire::control,
+    wire::{control, server_frame::ServerFrame},
 };
 
 use super::{
@@ -176,12 +176,15 @@ fn answer(raw: &mut Raw, of: Named, frame: &[u8]) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let (kind, body) = raw.next_frame().expect("the session goes on");
-        match control::read_frame(kind, &body) {
-            Ok(Frame::Reply { serial: FENCE, .. }) => return all,
-            Ok(Frame::Event(Event::Ping)) => {}
-            Ok(Frame::Nack { refusal, .. }) => all.push(without_name(of, &refusal)),
-            Ok(frame) => all.push(without_name(of, &frame)),
-            Err(_) => all.push(format!("{kind:?} {body:?}")),
+        let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) else {
+            all.push(format!("{kind:?} {body:?}"));
+            continue;
+        };
+        match frame {
+            Frame::Reply { serial: FENCE, .. } => return all,
+            Frame::Event(Event::Ping) => {}
+            Frame::Nack { refusal, .. } => all.push(without_name(of, &refusal)),
+            frame => all.push(without_name(of, &frame)),
         }
     }
 }

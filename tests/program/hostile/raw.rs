@@ -22,6 +22,7 @@ use moot::{
         control,
         frame::{self, Kind},
         hello::{self, Hello},
+        server_frame::ServerFrame,
     },
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -248,8 +249,8 @@ impl Raw {
     pub fn reply(&mut self) -> Option<Result<Reply, Refusal>> {
         loop {
             let (kind, body) = self.next_frame()?;
-            if kind == Kind::Reply
-                && let Ok(Frame::Reply { result, .. }) = control::read_frame(kind, &body)
+            if let Ok(ServerFrame::Session(Frame::Reply { result, .. })) =
+                ServerFrame::read(kind, &body)
             {
                 return Some(result);
             }
@@ -297,10 +298,11 @@ impl Raw {
     fn answered(&mut self) -> Option<u64> {
         loop {
             let (kind, body) = self.next_frame()?;
-            match (kind, control::read_frame(kind, &body)) {
-                (Kind::Ack, Ok(Frame::Ack(ack))) => return Some(ack.count.into()),
-                (Kind::Nack, Ok(Frame::Nack { count, .. })) => return Some(count.into()),
-                _ => {}
+            let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) else { continue };
+            match frame {
+                Frame::Ack(ack) => return Some(ack.count.into()),
+                Frame::Nack { count, .. } => return Some(count.into()),
+                Frame::Reply { .. } | Frame::Event(_) => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use moot::{
     chat::{
         batch::Reader,
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit, SubmitTo},
         member::{Kind, Level},
         message::NoticeId,
         names::{Target, UserName},
@@ -23,7 +23,7 @@ use moot::{
         request::{Announce, Answering, Begin, Follow, Request},
         text::Text,
     },
-    client::{self, Link, Server, ServerFrame, Wake},
+    client::{self, Link, Server, Wake},
     session::Connection,
     wire::hello::Hello,
 };
@@ -72,11 +72,11 @@ impl Victim {
         self.link.queue_submit(&Submit { first: self.counter, to, to_label: None, lines });
         loop {
             match self.link.wait().map_err(|e| format!("a text is not acknowledged: {e}"))? {
-                ServerFrame::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
+                Frame::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
                     return Ok(ack.seq);
                 }
-                ServerFrame::Event(Event::Ping) => self.link.pong(),
-                ServerFrame::Event(_) | ServerFrame::Batch(_) => {}
+                Frame::Event(Event::Ping) => self.link.pong(),
+                Frame::Event(_) => {}
                 other => return Err(format!("a text is answered by {other:?}")),
             }
         }
