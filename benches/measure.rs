@@ -253,7 +253,7 @@ fn latency() {
 }
 
 fn submit(link: &mut Link, counter: u64, text: &str) {
-    let lines = vec![Line { reply_to: None, text }];
+    let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
     let submit = Submit { first: counter, to: SubmitTo::Room(room()), to_label: None, lines };
     link.queue_submit(&submit);
     loop {
@@ -428,7 +428,7 @@ fn submit_many(link: &mut Link, first: u64, text: &str) {
     // Two frames: a frame has 64 KiB at most.
     let half = WINDOW / 2;
     for first in [first, first + half as u64] {
-        let lines = vec![Line { reply_to: None, text }; half];
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }; half];
         link.queue_submit(&Submit { first, to: SubmitTo::Room(room()), to_label: None, lines });
     }
     let mut open = WINDOW;
@@ -626,7 +626,7 @@ fn hostile() {
 }
 
 fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
-    let lines = vec![Line { reply_to: None, text }];
+    let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
     let to = SubmitTo::Room(RoomName::new(room).unwrap());
     link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
     loop {
@@ -677,8 +677,13 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
     match kind {
         "messages" => loop {
             // As many as may be on their way.
-            let lines =
-                vec![Line { reply_to: None, text: "what nobody wants to read, again" }; 256];
+            let lines = vec![
+                Line {
+                    reply_to: None,
+                    text: "what nobody wants to read, again".try_into().unwrap()
+                };
+                256
+            ];
             let to = SubmitTo::Room(room());
             link.queue_submit(&Submit { first: counter + 1, to, to_label: None, lines });
             counter += 256;

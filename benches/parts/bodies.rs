@@ -91,5 +91,10 @@ pub fn read_texts(body: &[u8]) -> Result<usize, Malformed> {
 
 pub fn submit(lines: usize) -> Submit<'static> {
     let to = SubmitTo::Room(RoomName::new("dev").unwrap());
-    Submit { first: 1, to, to_label: None, lines: vec![Line { reply_to: None, text: TEXT }; lines] }
+    Submit {
+        first: 1,
+        to,
+        to_label: None,
+        lines: vec![Line { reply_to: None, text: TEXT.try_into().unwrap() }; lines],
+    }
 }

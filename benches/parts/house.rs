@@ -132,7 +132,7 @@ impl House {
 
     /// The speaker says something, and it is brought to where its listeners get it from.
     pub fn say(&mut self) {
-        let bytes = self.submit.lines.iter().map(|line| line.text.len()).sum::<usize>();
+        let bytes = self.submit.lines.iter().map(|line| line.text.as_str().len()).sum::<usize>();
         assert!(self.hub.has_credit(SPEAKER) && !self.hub.must_wait(self.now, SPEAKER));
         self.hub.spend(self.now, SPEAKER, bytes + FRAME_COST_BYTES, true);
         self.hub.heard(self.now, SPEAKER);

@@ -188,7 +188,7 @@ mod tests {
         }
 
         fn send_job(&mut self) -> u64 {
-            let lines = vec![Line { reply_to: None, text: "x" }];
+            let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }];
             let to = SubmitTo::Stream(self.tag);
             let submit = Submit { first: 1, to, to_label: None, lines };
             let now = self.now();

@@ -9,6 +9,7 @@ use crate::chat::{
     refusal::Refusal,
     reply::Reply,
     stream_id::{RoomId, StreamTag},
+    text::TextRef,
 };
 
 /// The stream of announcements is there from the start.
@@ -62,7 +63,7 @@ pub struct Line<'a> {
     /// Number of the message in the stream that it replies to.
     pub reply_to: Option<u64>,
     /// Text of the message.
-    pub text: &'a str,
+    pub text: TextRef<'a>,
 }
 
 /// Texts for one stream with consecutive counters of one client instance.

@@ -26,6 +26,7 @@ use crate::{
         reply::Page,
         request::{Follow, Request},
         stream_id::StreamTag,
+        text::Text,
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Woken},
     session::Connection,
@@ -424,7 +425,7 @@ impl Member {
     /// again after a broken connection, and stored once.
     ///
     /// The caller keeps [`Member::unacked`] below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: Text) -> u64 {
         self.state.say(to, reply_to, text)
     }
 

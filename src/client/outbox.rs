@@ -10,6 +10,7 @@ use crate::{
         names::{Label, RoomName, UserName},
         refusal::{Refusal, RefusalCode},
         stream_id::{RoomIdentity, StreamTag},
+        text::Text,
     },
     faults::{Fault, planted},
     limits::UNACKED_SUBMITS_MAX,
@@ -43,7 +44,7 @@ pub(super) struct Unacked {
     /// The room it was written in; `None` while the join of that room has no answer.
     room: Option<RoomIdentity>,
     reply_to: Option<u64>,
-    text: String,
+    text: Text,
     /// Wall clock when it was first submitted, microseconds since 1970.
     since_us: Option<i64>,
 }
@@ -80,9 +81,10 @@ impl Unacked {
     /// Returns the refusal for a text that may be stored or not.
     fn unknown(&self) -> Refusal {
         let stream = self.stream();
-        let line = self.text.lines().next().unwrap_or_default();
+        let all = self.text.as_str();
+        let line = all.lines().next().unwrap_or_default();
         let mut text: String = line.chars().take(EXCERPT_CHARS).collect();
-        if text.len() < self.text.len() {
+        if text.len() < all.len() {
             text.push('…');
         }
         let text = format!(
@@ -131,7 +133,7 @@ impl SubmitOutbox {
 
     /// Returns the bytes of those texts.
     pub fn bytes(&self) -> usize {
-        self.unacked.iter().map(|unacked| unacked.text.len()).sum()
+        self.unacked.iter().map(|unacked| unacked.text.as_str().len()).sum()
     }
 
     /// Adds a text and returns its counter.
@@ -140,7 +142,7 @@ impl SubmitOutbox {
         to: Address,
         room: Option<RoomIdentity>,
         reply_to: Option<u64>,
-        text: String,
+        text: Text,
     ) -> u64 {
         self.counter += 1;
         let counter = self.counter;
@@ -208,7 +210,7 @@ impl SubmitOutbox {
         };
         unacked.since_us.get_or_insert(wall_us);
         self.submitted = self.submitted.max(unacked.counter);
-        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
+        let lines = vec![Line { reply_to: unacked.reply_to, text: unacked.text.borrowed() }];
         control::put_submit(out, &Submit { first: unacked.counter, to, to_label, lines });
     }
 
@@ -297,7 +299,7 @@ mod tests {
         let mut outbox = SubmitOutbox::default();
         let to = Address::Room(RoomName::new("dev").unwrap());
         for _ in 0..count {
-            outbox.push(to.clone(), None, None, "x".to_owned());
+            outbox.push(to.clone(), None, None, Text::new("x").unwrap());
         }
         outbox
     }

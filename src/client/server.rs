@@ -16,7 +16,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::{NoticeInfo, ReceiptInfo, Reply},
         request::{Announce, Begin, Follow, Request},
-        text::{Text, TextError},
+        text::{Text, TextError, TextRef},
     },
     config,
     limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
@@ -212,7 +212,7 @@ impl Link {
     /// # Errors
     /// Returns a refusal, or the connection's failure.
     pub fn say(&mut self, target: &Target, text: &str) -> Result<Sent, LinkError> {
-        Text::check(text).map_err(unsendable)?;
+        let text = TextRef::new(text).map_err(unsendable)?;
         let (to, to_label, mut stream) = match target {
             Target::Room(room) => {
                 (SubmitTo::Room(room.clone()), None, StreamName::Room(room.clone()))

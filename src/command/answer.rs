@@ -410,7 +410,8 @@ impl Answerer<'_> {
     fn say(&mut self, at: usize) {
         let held = &mut self.held[at];
         let Some(end) = held.end.as_mut().filter(|end| end.counter.is_none()) else { return };
-        let Some(text) = end.text.clone() else { return };
+        // It is neither empty nor longer than a message may be.
+        let Some(text) = end.text.clone().and_then(|text| text.try_into().ok()) else { return };
         let to = Address::Room(self.args.room.clone());
         end.counter = Some(self.member.say(to, Some(held.seq), text));
     }

@@ -126,10 +126,10 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn say(&mut self, deadline: Instant) -> Result<(), Failure> {
-        let text = self.text.as_str();
         match &self.args.target {
             Target::Room(room) => {
-                self.counter = self.member.say(Address::Room(room.clone()), None, text.to_owned());
+                self.counter =
+                    self.member.say(Address::Room(room.clone()), None, self.text.clone());
                 Ok(())
             }
             target @ Target::User { user, label } => {
@@ -140,7 +140,7 @@ impl Asker<'_> {
                             if serial == opened =>
                         {
                             let to = Address::Direct { with: user.clone(), label: label.clone() };
-                            self.counter = self.member.say(to, None, text.to_owned());
+                            self.counter = self.member.say(to, None, self.text.clone());
                             return Ok(());
                         }
                         Wake::Event(Event::Reply(_, Err(refusal))) => return Err(refusal.into()),
@@ -188,8 +188,8 @@ impl Asker<'_> {
             Err(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
                 if let Target::Room(room) = &self.args.target {
                     self.id = None;
-                    let text = self.text.as_str().to_owned();
-                    self.counter = self.member.say(Address::Room(room.clone()), None, text);
+                    let to = Address::Room(room.clone());
+                    self.counter = self.member.say(to, None, self.text.clone());
                 }
                 return Ok(());
             }

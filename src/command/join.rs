@@ -43,7 +43,7 @@ const LINES_AHEAD: usize = 16;
 
 /// Input from the threads that read lines and signals.
 enum Input {
-    Typed(Result<String, TextError>),
+    Typed(Result<Text, TextError>),
     End,
     Leave(Leave),
 }
@@ -115,7 +115,7 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
                     let is_begin = std::mem::take(&mut is_first);
                     let line = if is_begin { input::without_mark(&bytes) } else { &bytes };
                     match rest {
-                        0 => Text::from_bytes(line).map(|text| text.as_str().to_owned()),
+                        0 => Text::from_bytes(line),
                         rest => Err(TextError::TooLong { bytes: line.len() + rest }),
                     }
                 }
@@ -172,7 +172,7 @@ enum Asked {
     Rooms(Vec<RoomInfo>),
     /// The topic of a room; number of rooms that were looked through.
     Topic(RoomName, u32),
-    Open(Target, String),
+    Open(Target, Text),
 }
 
 struct Chat {
@@ -219,7 +219,9 @@ impl Chat {
                 }
                 Wake::Event(event) => self.show(context, &event)?,
                 Wake::Item(Some(Input::Typed(_))) if self.ended => {}
-                Wake::Item(Some(Input::Typed(Ok(line)))) => self.take_line(context, &line)?,
+                Wake::Item(Some(Input::Typed(Ok(line)))) => {
+                    self.take_line(context, line.as_str())?;
+                }
                 Wake::Item(Some(Input::Typed(Err(TextError::Empty)))) => {}
                 Wake::Item(Some(Input::Typed(Err(e)))) => {
                     self.exit = Exit::Usage;
@@ -367,6 +369,7 @@ impl Chat {
 
     fn say(&mut self, text: String) -> Result<(), String> {
         let room = self.current.clone().ok_or("you are in no room; /join one")?;
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
         self.member.say(Address::Room(room), None, text);
         Ok(())
     }
@@ -465,7 +468,7 @@ impl Chat {
     }
 
     fn message(&mut self, target: Target, text: String) -> Result<(), String> {
-        Text::check(&text).map_err(|e| e.to_string())?;
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
         let open = Request::Open { target: target.clone() };
         self.ask(&open, Asked::Open(target, text));
         Ok(())
@@ -473,6 +476,7 @@ impl Chat {
 
     fn reply(&mut self, seq: u64, text: String) -> Result<(), String> {
         let room = self.here()?;
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
         self.member.say(Address::Room(room), Some(seq), text);
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::{
         member::Kind,
         names::{Label, Target},
         refusal::{Refusal, RefusalCode},
-        text::{TextError, counted, without_colors},
+        text::{Text, TextError, counted, without_colors},
     },
     client::{Link, LinkError, Sent, id_of},
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
@@ -94,7 +94,8 @@ struct Waiting {
     line: u64,
     /// Rises by one with each line that is submitted.
     counter: u64,
-    text: String,
+    /// None if it can't be sent.
+    text: Option<Text>,
     /// Wall clock when it was first submitted, microseconds since 1970; 0 before.
     since_us: i64,
     /// It has its answer: a JSON object if the caller wants one.
@@ -200,7 +201,7 @@ impl Sender<'_> {
         let (counter, text, answer) = match text {
             Ok(text) => {
                 self.counter += 1;
-                (self.counter, text, None)
+                (self.counter, Some(text), None)
             }
             Err(e) => {
                 // One bad line of a log does not end the stream; the exit code tells of it. A log
@@ -211,10 +212,10 @@ impl Sender<'_> {
                     self.unsendable += 1;
                     self.warn(context, &why);
                 }
-                (self.counter, String::new(), Some(self.error(context, Exit::Usage, &why)))
+                (self.counter, None, Some(self.error(context, Exit::Usage, &why)))
             }
         };
-        self.bytes += text.len();
+        self.bytes += text.as_ref().map_or(0, |text| text.len());
         self.lines.push_back(Waiting { line: number, counter, text, since_us: 0, answer });
         Ok(())
     }
@@ -248,10 +249,10 @@ impl Sender<'_> {
             }
         };
         for waiting in self.lines.range_mut(begin..) {
-            if waiting.answer.is_some() {
+            let Some(text) = waiting.text.as_ref().filter(|_| waiting.answer.is_none()) else {
                 continue;
-            }
-            let cost = waiting.text.len() + LINE_OVERHEAD_BYTES;
+            };
+            let cost = text.len() + LINE_OVERHEAD_BYTES;
             let is_next = first + frame.len() as u64 == waiting.counter;
             if !is_next || bytes + cost > SUBMIT_BYTES_MAX || frame.len() == SUBMIT_MESSAGES_MAX {
                 queue(&mut frame, first);
@@ -262,7 +263,7 @@ impl Sender<'_> {
             }
             bytes += cost;
             self.reached = waiting.counter;
-            frame.push(Line { reply_to: self.reply_to, text: &waiting.text });
+            frame.push(Line { reply_to: self.reply_to, text: text.borrowed() });
         }
         queue(&mut frame, first);
         link.set_deadline(Some(context.deadline()));
@@ -374,7 +375,7 @@ impl Sender<'_> {
     fn answer(&mut self, context: &mut Context) -> Result<(), Failure> {
         while self.lines.front().is_some_and(|line| line.answer.is_some()) {
             let Some(line) = self.lines.pop_front() else { break };
-            self.bytes -= line.text.len();
+            self.bytes -= line.text.as_ref().map_or(0, |text| text.len());
             if let Some(answer) = line.answer.flatten() {
                 context.out.json(&json::of_line(answer, line.line))?;
             }
@@ -526,15 +527,12 @@ fn lines(numbers: &[u64]) -> Option<String> {
     }
 }
 
-fn checked(line: &[u8]) -> Result<String, TextError> {
+fn checked(line: &[u8]) -> Result<Text, TextError> {
     if line.len() > TEXT_BYTES_MAX {
         return Err(TextError::TooLong { bytes: line.len() });
     }
     let text = std::str::from_utf8(line).map_err(|e| TextError::NotUtf8 { at: e.valid_up_to() })?;
-    match without_colors(text) {
-        text if text.is_empty() => Err(TextError::Empty),
-        text => Ok(text.into_owned()),
-    }
+    Text::new(&without_colors(text))
 }
 
 #[cfg(test)]
@@ -543,7 +541,7 @@ mod tests {
 
     #[test]
     fn line_is_checked_and_has_no_colors() {
-        assert_eq!(checked(b"\x1b[32mok\x1b[0m \x1b[K").unwrap(), "ok \x1b[K");
+        assert_eq!(checked(b"\x1b[32mok\x1b[0m \x1b[K").unwrap().as_str(), "ok \x1b[K");
         assert_eq!(checked(b""), Err(TextError::Empty));
         assert_eq!(checked(b"\x1b[0m"), Err(TextError::Empty));
         assert_eq!(checked(b"a\xff"), Err(TextError::NotUtf8 { at: 1 }));

@@ -41,7 +41,7 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
         Some(id) => checked_reply(link.welcome()?.run, Some(id), &args.target)?,
         None => None,
     };
-    let lines = vec![Line { reply_to, text: text.as_str() }];
+    let lines = vec![Line { reply_to, text: text.borrowed() }];
     link.queue_submit(&Submit { first: 1, to, to_label, lines });
     let sent = wait_for_ack(context, &mut link, args).map_err(|e| unanswered(e, &args.target))?;
     link.quit();

@@ -18,7 +18,7 @@ use crate::{
         reply::Reply,
         request::Request,
         stream_id::{RoomId, StreamTag},
-        text::Text,
+        text::TextRef,
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -165,8 +165,8 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
         put_number(body, submit.lines.len() as u64);
         for line in &submit.lines {
             put_number(body, line.reply_to.map_or(0, |seq| seq));
-            put_number(body, line.text.len() as u64);
-            body.extend_from_slice(line.text.as_bytes());
+            put_number(body, line.text.as_str().len() as u64);
+            body.extend_from_slice(line.text.as_str().as_bytes());
         }
     });
 }
@@ -203,8 +203,7 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
         if bytes > TEXT_BYTES_MAX {
             return Err(Malformed);
         }
-        let text = rest.text(bytes)?;
-        Text::check(text).map_err(|_| Malformed)?;
+        let text = TextRef::new(rest.text(bytes)?).map_err(|_| Malformed)?;
         lines.push(Line { reply_to, text });
     }
     end(&rest)?;
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn a_counter_that_could_not_be_kept_is_refused() {
         let submit = |first| {
-            let lines = vec![Line { reply_to: None, text: "hi" }];
+            let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
             let to = SubmitTo::Stream(StreamTag(1));
             let mut b = Vec::new();
             put_submit(&mut b, &Submit { first, to, to_label: None, lines });
@@ -297,14 +296,14 @@ mod tests {
                 to: SubmitTo::Room(RoomName::new("dev").unwrap()),
                 to_label: None,
                 lines: vec![
-                    Line { reply_to: None, text: "hi" },
-                    Line { reply_to: Some(300), text: "가" },
+                    Line { reply_to: None, text: "hi".try_into().unwrap() },
+                    Line { reply_to: Some(300), text: "가".try_into().unwrap() },
                 ],
             },
         );
         assert_eq!(body(&b), b"\x01\x01\x03dev\x00\x02\x00\x02hi\xac\x02\x03\xea\xb0\x80");
         b.clear();
-        let lines = vec![Line { reply_to: None, text: "hi" }];
+        let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
         let to = SubmitTo::Known(RoomId(300));
         put_submit(&mut b, &Submit { first: 1, to, to_label: None, lines });
         assert_eq!(body(&b), b"\x01\x02\xac\x02\x00\x01\x00\x02hi");

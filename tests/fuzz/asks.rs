@@ -230,7 +230,10 @@ impl Pick<'_, '_> {
         let (make, is_made) = SUBMITS[self.tape.below(SUBMITS.len())];
         let to = make(self);
         assert!(is_made(&to), "{to:?} is in the row of another one");
-        let line = |pick: &mut Self| Line { reply_to: pick.maybe(Self::number), text: pick.text() };
+        let line = |pick: &mut Self| Line {
+            reply_to: pick.maybe(Self::number),
+            text: pick.text().try_into().expect("a text"),
+        };
         let lines = (0..=self.tape.byte() % 4).map(|_| line(self)).collect();
         Submit { first, to, to_label: self.label(), lines }
     }

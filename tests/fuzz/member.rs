@@ -51,10 +51,6 @@ fn follows(tape: &mut Tape<'_>) -> Option<Follows> {
     })
 }
 
-fn text(tape: &mut Tape<'_>) -> Option<String> {
-    tape.value().map(|text: Text| text.as_str().to_owned())
-}
-
 impl Session {
     fn begin(&mut self, tape: &mut Tape<'_>) {
         let welcome = Welcome {
@@ -156,7 +152,7 @@ impl Session {
                         Address::Direct { with, label }
                     }
                 };
-                let (reply_to, text) = (tape.value()?, text(tape)?);
+                let (reply_to, text): (_, Text) = (tape.value()?, tape.value()?);
                 self.sent += text.len() + 256;
                 self.state.say(to, reply_to, text);
             }
@@ -170,7 +166,7 @@ impl Session {
             }
             13 => match tape.chance(4) {
                 true => {
-                    let (reason, number) = (text(tape)?, tape.byte());
+                    let (reason, number) = (tape.value::<Text>()?.as_str().to_owned(), tape.byte());
                     let bye = Bye { reason, code: (number != 0).then(|| number.into()) };
                     frame::put(&mut bytes, Kind::Bye, |to| put(to, &bye));
                 }

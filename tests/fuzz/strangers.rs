@@ -343,7 +343,7 @@ impl Town {
             return;
         }
         self.submitted += 1;
-        let lines = vec![Line { reply_to: None, text: "here I am" }];
+        let lines = vec![Line { reply_to: None, text: "here I am".try_into().unwrap() }];
         let to = SubmitTo::Stream(self.home);
         hub.spend(now, self.speaker, 64, true);
         let submit = Submit { first: self.submitted, to, to_label: None, lines };
@@ -397,7 +397,7 @@ impl Town {
             }
             _ => {
                 let counter = self.counters.entry(self.owner).or_insert(1);
-                let lines = vec![Line { reply_to: None, text: SECRET }];
+                let lines = vec![Line { reply_to: None, text: SECRET.try_into().unwrap() }];
                 let submit =
                     Submit { first: *counter, to: SubmitTo::Room(room), to_label: None, lines };
                 *counter += 1;

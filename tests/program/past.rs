@@ -531,7 +531,7 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
             said += 1;
             let text = format!("{id} {said}");
             open.push_back(text.clone());
-            member.say(Address::Room(room.clone()), None, text);
+            member.say(Address::Room(room.clone()), None, text.try_into().unwrap());
         }
         match member.wait::<()>(None, deadline()) {
             Wake::Event(Event::Sent(sent)) => {

@@ -170,7 +170,8 @@ impl Client {
     }
 
     pub fn say(&mut self, to: Address, reply_to: Option<u64>, number: TextId, bytes: usize) {
-        let counter = self.state.say(to, reply_to, text_of(number, bytes));
+        let counter =
+            self.state.say(to, reply_to, text_of(number, bytes).try_into().expect("a text"));
         self.submitted.insert(counter, number);
     }
 

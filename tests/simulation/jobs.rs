@@ -535,7 +535,7 @@ impl World {
         let client = &mut self.clients[at];
         let (Some(session), Some(tag)) = (client.session, client.tag) else { return };
         let reply_to = client.unacked[&counter];
-        let lines = vec![Line { reply_to, text: "x" }];
+        let lines = vec![Line { reply_to, text: "x".try_into().unwrap() }];
         let submit = Submit { first: counter, to: SubmitTo::Stream(tag), to_label: None, lines };
         self.hub.submit(self.now(), session, &submit);
         self.hub.heard(self.now(), session);

@@ -84,7 +84,7 @@ fn ask(hub: &mut Hub, uid: u32, request: Request) -> Result<Reply, Refusal> {
 
 fn say(hub: &mut Hub, uid: u32) -> Result<Reply, Refusal> {
     hub.actions();
-    let lines = vec![Line { reply_to: None, text: "hi" }];
+    let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
     let to = SubmitTo::Room(room());
     hub.submit(NOW, session(uid), &Submit { first: 1, to, to_label: None, lines });
     hub.end_turn(NOW);

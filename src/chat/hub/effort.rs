@@ -79,7 +79,7 @@ impl House {
     }
 
     fn say(&mut self, id: SessionId, first: u64, number: usize, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         let to = SubmitTo::Room(room(number));
         self.hub.submit(NOW, id, &Submit { first, to, to_label: None, lines });
         self.turn();

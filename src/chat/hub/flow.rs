@@ -694,7 +694,7 @@ mod tests {
     fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {
-            let lines = vec![Line { reply_to: None, text: &text }];
+            let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
             let to = SubmitTo::Stream(tag);
             let submit = Submit { first: counter, to, to_label: None, lines };
             hub.submit(at(10), SessionId(1), &submit);

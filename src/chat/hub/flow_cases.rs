@@ -159,7 +159,7 @@ impl World {
         for _ in 0..messages {
             let counter = self.counters.entry(number).or_default();
             *counter += 1;
-            let lines = vec![Line { reply_to: None, text: &text }];
+            let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
             let to = SubmitTo::Stream(self.tag);
             let submit = Submit { first: *counter, to, to_label: None, lines };
             self.hub.submit(at(ms), SessionId(number), &submit);

@@ -106,7 +106,7 @@ impl House {
         counter: u64,
         to_label: Option<Label>,
     ) -> Result<u64, Refusal> {
-        let lines = vec![Line { reply_to: None, text: "a secret" }];
+        let lines = vec![Line { reply_to: None, text: "a secret".try_into().unwrap() }];
         self.hub.submit(NOW, id, &Submit { first: counter, to, to_label, lines });
         let answer = self.settle().into_iter().find_map(|(to, frame)| match frame {
             Frame::Ack(ack) if to == id => Some(Ok(ack.seq)),
@@ -464,7 +464,7 @@ fn client_without_an_instance_gets_no_ack_for_a_text_of_an_earlier_boot() {
     let mut house = House::new(true);
     house.create(ANN, false);
     unnamed(&mut house, 3);
-    let lines = vec![Line { reply_to: None, text: "x" }; 3];
+    let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }; 3];
     let to = SubmitTo::Room(dev());
     let submit = Submit { first: 1, to: to.clone(), to_label: None, lines };
     house.hub.submit(NOW, SessionId(9), &submit);

@@ -457,7 +457,7 @@ mod tests {
         first: u64,
         count: usize,
     ) -> Vec<Option<u64>> {
-        let lines = vec![Line { reply_to: None, text: "x" }; count];
+        let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }; count];
         let to = crate::chat::frames::SubmitTo::Stream(DEV);
         let submit = Submit { first, to, to_label: None, lines };
         let speaks = instances.session_of(key).unwrap();
@@ -653,7 +653,7 @@ mod tests {
     fn superseded_session_submits_nothing() {
         let mut instances = Instances::default();
         let key = key(1, 1);
-        let lines = vec![Line { reply_to: None, text: "x" }];
+        let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }];
         let to = crate::chat::frames::SubmitTo::Stream(DEV);
         let submit = Submit { first: 1, to, to_label: None, lines };
         let recalls = |instances: &mut Instances, id| {

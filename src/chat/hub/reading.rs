@@ -596,7 +596,8 @@ mod tests {
             keep: true,
         };
         hub.request(NOW, SessionId(1), 1, join);
-        let lines = ["one", "two @ann", "three"].map(|text| Line { reply_to: None, text });
+        let lines = ["one", "two @ann", "three"]
+            .map(|text| Line { reply_to: None, text: text.try_into().unwrap() });
         let to = SubmitTo::Room(room.clone());
         let submit = Submit { first: 1, to, to_label: None, lines: lines.to_vec() };
         hub.submit(NOW, SessionId(2), &submit);
@@ -623,7 +624,7 @@ mod tests {
     }
 
     fn say(hub: &mut Hub, first: u64, room: &RoomName, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         let to = SubmitTo::Room(room.clone());
         hub.submit(NOW, SessionId(2), &Submit { first, to, to_label: None, lines });
     }

@@ -193,7 +193,7 @@ impl Scene {
 
     /// Submits a text without waiting for the end of the turn.
     pub(super) fn say(&mut self, id: SessionId, counter: u64, to: SubmitTo, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         self.hub.submit(self.now, id, &Submit { first: counter, to, to_label: None, lines });
     }
 

@@ -20,7 +20,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         store::{Entry, StreamKey},
         stream_id::StreamTag,
-        text::{SharedText, Text},
+        text::SharedText,
     },
     faults::{Fault, planted},
     limits::{FRAME_COST_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX},
@@ -71,16 +71,6 @@ impl Hub {
         let session = &self.sessions[&id];
         let (from, account) = (Arc::clone(&session.member), session.account);
         let instance = session.instance;
-        let out = &mut self.out;
-        new.retain(|counter, line| {
-            let Err(why) = Text::check(line.text) else { return true };
-            let refusal = Refusal::new(RefusalCode::Input, why.to_string());
-            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
-            false
-        });
-        if new.is_empty() {
-            return;
-        }
         let destination = match self.destination(id, submit) {
             Ok(destination) => destination,
             Err(refusal) => {
@@ -125,7 +115,7 @@ impl Hub {
             self.send(id, spelled);
         }
         // The lines share one text: only as much of it is kept as is charged for.
-        let all: String = new.iter().map(|(_, line)| line.text).collect();
+        let all: String = new.iter().map(|(_, line)| line.text.as_str()).collect();
         let all: Arc<str> = all.into();
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stored = self.is_stored(tag);
@@ -137,7 +127,7 @@ impl Hub {
         let (mut first, mut first_seq) = (0, 0);
         let mut count = 0;
         for (counter, line) in new.iter() {
-            let text = text_from..text_from + line.text.len();
+            let text = text_from..text_from + line.text.as_str().len();
             text_from = text.end;
             if count > 0 && counter != first + count {
                 self.instances.numbered(instance, (first, count), (tag, stored), first_seq);

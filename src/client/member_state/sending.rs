@@ -10,6 +10,7 @@ use crate::{
         reply::Reply,
         request::Request,
         stream_id::StreamTag,
+        text::Text,
     },
     client::{
         calls::Purpose,
@@ -25,7 +26,7 @@ impl MemberState {
     /// stored once.
     ///
     /// The caller keeps `unacked` below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: Text) -> u64 {
         debug_assert!(self.outbox.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         let room = match &to {
             Address::Room(room) => self.streams.identity_of(room),

@@ -18,6 +18,10 @@ use crate::{
     wire::{control, frame::PROTOCOL_VERSION},
 };
 
+fn text_of(text: &str) -> Text {
+    Text::new(text).unwrap()
+}
+
 fn welcome() -> Welcome {
     Welcome {
         protocol: PROTOCOL_VERSION,
@@ -150,7 +154,7 @@ fn unknown_submit_is_reported_and_never_repeated() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, true);
     let say = |state: &mut MemberState, text: &str| {
-        state.say(Address::Room(room.clone()), None, text.to_owned());
+        state.say(Address::Room(room.clone()), None, text_of(text));
     };
     let come = |state: &mut MemberState, wall_us| {
         state.take_bytes(Now { mono_us: 1, wall_us }, &[]).unwrap();
@@ -191,11 +195,11 @@ fn texts_go_to_the_room_they_were_written_in() {
     let to = Address::Room(room.clone());
     let mut state = ready_in(&room, true);
     submits(&mut state);
-    state.say(to.clone(), None, "one".to_owned());
+    state.say(to.clone(), None, text_of("one"));
     assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
     // Written while the member has no session.
     state.end("lost");
-    state.say(to.clone(), None, "two".to_owned());
+    state.say(to.clone(), None, text_of("two"));
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     let request = |state: &MemberState| {
         let first = frame::parse(&state.out).unwrap().unwrap();
@@ -212,7 +216,7 @@ fn texts_go_to_the_room_they_were_written_in() {
     let is_deleted = |e: &Event| matches!(e, Event::Deleted { room: of } if *of == room);
     assert_eq!(events(&mut state).iter().filter(|event| is_deleted(event)).count(), 1);
     // What is written now was written in no room.
-    let counter = state.say(to, None, "three".to_owned());
+    let counter = state.say(to, None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     assert_eq!(state.take_refused(), [counter]);
     assert!(matches!(events(&mut state)[..], [Event::Rejected(_)]));
@@ -222,7 +226,7 @@ fn texts_go_to_the_room_they_were_written_in() {
 fn server_without_history_gets_its_rooms_again() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, false);
-    state.say(Address::Room(room.clone()), None, "one".to_owned());
+    state.say(Address::Room(room.clone()), None, text_of("one"));
     reconnect(&mut state);
     submits(&mut state);
     answer_join(&mut state, Ok(info(&room, 8, false)));
@@ -236,7 +240,7 @@ fn text_waits_for_the_join_of_its_room() {
         let mut state = ready_in(&dev, true);
         submits(&mut state);
         state.follow(Follow::Room(ops.clone()));
-        let counter = state.say(Address::Room(ops.clone()), None, "one".to_owned());
+        let counter = state.say(Address::Room(ops.clone()), None, text_of("one"));
         assert_eq!(submits(&mut state), []);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from ops");
         answer_join(&mut state, if joins { Ok(info(&ops, 9, true)) } else { Err(refusal) });
@@ -278,8 +282,8 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
         MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
     state.begin(&welcome());
     state.become_ready();
-    let first = state.say(to_bob(), None, "one".to_owned());
-    let second = state.say(to_bob(), None, "two".to_owned());
+    let first = state.say(to_bob(), None, text_of("one"));
+    let second = state.say(to_bob(), None, text_of("two"));
     assert_eq!(submits(&mut state), [], "the conversation is not open");
     answer_open(&mut state, 9, Ok(()));
     assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
@@ -287,7 +291,7 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     // An address that is kept over a restart; what is on its way goes with it.
     reconnect(&mut state);
     state.become_ready();
-    let third = state.say(to_bob(), None, "three".to_owned());
+    let third = state.say(to_bob(), None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     answer_open(&mut state, 4, Ok(()));
     assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
@@ -300,7 +304,7 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     state.end("lost");
     state.begin(&Welcome { run: RunId(3), ..welcome() });
     state.become_ready();
-    let fourth = state.say(to_bob(), None, "four".to_owned());
+    let fourth = state.say(to_bob(), None, text_of("four"));
     events(&mut state);
     let absent = Refusal::new(RefusalCode::Absent, "there is no user bob on this host");
     answer_open(&mut state, 0, Err(absent));
@@ -316,12 +320,12 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
 fn direct_messages_keep_their_order_while_a_conversation_opens() {
     let mut state = ready_in(&dev(), true);
     submits(&mut state);
-    let first = state.say(to_bob(), None, "one".to_owned());
+    let first = state.say(to_bob(), None, text_of("one"));
     // Another member of this user opened it meanwhile.
     let name = StreamLabel::Direct(bob());
     let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
     state.take_event(Now { mono_us: 1, wall_us: 1 }, ServerEvent::Opened(info));
-    let second = state.say(to_bob(), None, "two".to_owned());
+    let second = state.say(to_bob(), None, text_of("two"));
     answer_open(&mut state, 9, Ok(()));
     assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
     state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
@@ -342,7 +346,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
     for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
         let mut state = ready_in(&dev(), false);
         let say = |state: &mut MemberState| {
-            state.say(Address::Room(dev()), reply_to, "one".to_owned());
+            state.say(Address::Room(dev()), reply_to, text_of("one"));
         };
         say(&mut state);
         assert_eq!(submits(&mut state).len(), 1);
@@ -365,7 +369,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
 #[test]
 fn reply_to_a_user_is_not_sent_to_another_message() {
     let mut state = ready_in(&dev(), true);
-    state.say(to_bob(), Some(5), "one".to_owned());
+    state.say(to_bob(), Some(5), text_of("one"));
     answer_open(&mut state, 9, Ok(()));
     reconnect(&mut state);
     answer_join(&mut state, Ok(info(&dev(), 7, true)));
@@ -389,7 +393,7 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     join_both(&mut state);
     submits(&mut state);
     let say = |state: &mut MemberState, room: &RoomName| {
-        state.say(Address::Room(room.clone()), None, "x".to_owned())
+        state.say(Address::Room(room.clone()), None, text_of("x"))
     };
     let slow = say(&mut state, &dev);
     let most = UNACKED_SUBMITS_MAX as u64;
@@ -424,7 +428,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     state.follow(Follow::Room(ops.clone()));
     answer_join(&mut state, Ok(info(&ops, 8, true)));
     let counters: Vec<_> =
-        (0..3).map(|_| state.say(Address::Room(dev.clone()), None, "x".to_owned())).collect();
+        (0..3).map(|_| state.say(Address::Room(dev.clone()), None, text_of("x"))).collect();
     state.end("lost");
     events(&mut state);
     state.follow(Follow::Room(RoomName::new("den").unwrap()));

@@ -16,6 +16,7 @@ use crate::{
         frames::{Frame, Line, Submit, SubmitTo},
         member::Kind,
         stream_id::StreamTag,
+        text::TextRef,
     },
     client::{Link, LinkError},
     command::{
@@ -195,7 +196,7 @@ impl Sender {
         }
         let texts = self.texts.chunks_exact(self.size).take(lines);
         // Only digits and `x`.
-        let texts = texts.map(|text| str::from_utf8(text).unwrap_or("x"));
+        let texts = texts.filter_map(|text| TextRef::new(str::from_utf8(text).ok()?).ok());
         let submit = Submit {
             first: first + 1,
             to: SubmitTo::Stream(self.stream),

@@ -120,7 +120,10 @@ impl Talker {
         {
             match outbox.next(Instant::now()) {
                 Some(text) => {
-                    member.say(address.clone(), None, text);
+                    // It is neither empty nor longer than a message may be.
+                    if let Ok(text) = text.try_into() {
+                        member.say(address.clone(), None, text);
+                    }
                 }
                 None => return outbox.due(),
             }

@@ -248,7 +248,7 @@ fn notice(seq: u64, level: Level, ack: bool) -> Event {
 
 fn says(effects: &[Effect]) -> Vec<(String, Option<u64>)> {
     let say = |effect: &Effect| match effect {
-        Effect::Say { text, reply_to, .. } => Some((text.clone(), *reply_to)),
+        Effect::Say { text, reply_to, .. } => Some((text.as_str().to_owned(), *reply_to)),
         _ => None,
     };
     effects.iter().filter_map(say).collect()

@@ -87,7 +87,7 @@ impl Model {
         for pending in pending {
             let typed = match &pending.label {
                 Some(_) => pending.as_typed(&name),
-                None => format!("/msg {name} {}", pending.text),
+                None => format!("/msg {name} {}", pending.text.as_str()),
             };
             self.put_back(self.current, typed);
         }

@@ -7,6 +7,7 @@ use crate::{
         names::{RoomName, UserName},
         reply::RoomInfo,
         request::{Follow, Request},
+        text::Text,
     },
     client::Address,
 };
@@ -19,7 +20,7 @@ pub(in crate::tui) enum Effect {
         token: u64,
         to: Address,
         reply_to: Option<u64>,
-        text: String,
+        text: Text,
     },
     /// Asks the server.
     Ask(Request, Asked),

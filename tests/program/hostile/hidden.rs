@@ -159,7 +159,7 @@ fn frames(of: Named, counter: &mut u64) -> Vec<Vec<u8>> {
         .collect();
     for to in [SubmitTo::Stream(of.tag), SubmitTo::Room(of.room()), SubmitTo::Known(of.id)] {
         *counter += 1;
-        let lines = vec![Line { reply_to: None, text: "a text" }];
+        let lines = vec![Line { reply_to: None, text: "a text".try_into().unwrap() }];
         let submit = Submit { first: *counter, to, to_label: None, lines };
         all.push(bytes_of(|bytes| control::put_submit(bytes, &submit)));
     }

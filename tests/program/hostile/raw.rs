@@ -75,7 +75,10 @@ pub fn report(stream: StreamTag, delivered: u64) -> Vec<u8> {
 
 /// Returns the frame of a submit of texts under consecutive counters.
 pub fn submit(first: u64, to: SubmitTo, texts: &[&str]) -> Vec<u8> {
-    let lines = texts.iter().map(|text| Line { reply_to: None, text }).collect();
+    let lines = texts
+        .iter()
+        .map(|text| Line { reply_to: None, text: (*text).try_into().unwrap() })
+        .collect();
     bytes_of(|bytes| control::put_submit(bytes, &Submit { first, to, to_label: None, lines }))
 }
 

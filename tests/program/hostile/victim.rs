@@ -67,7 +67,7 @@ impl Victim {
     /// Submits a text, and waits for its number.
     pub fn send(&mut self, to: &str, text: &str) -> Outcome<u64> {
         self.counter += 1;
-        let lines = vec![Line { reply_to: None, text }];
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         let to = SubmitTo::Room(room(to));
         self.link.queue_submit(&Submit { first: self.counter, to, to_label: None, lines });
         loop {

@@ -128,7 +128,7 @@ impl Room {
             first: self.said,
             to: SubmitTo::Stream(self.tag),
             to_label: None,
-            lines: vec![Line { reply_to, text: "x" }],
+            lines: vec![Line { reply_to, text: "x".try_into().unwrap() }],
         };
         self.hub.submit(self.now, SessionId(id), &submit);
         self.said
