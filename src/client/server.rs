@@ -9,7 +9,7 @@ use super::{
 use crate::{
     chat::{
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit},
         member::{Kind, Level},
         message::{NoticeId, StreamName},
         names::{Label, Target},
@@ -213,18 +213,8 @@ impl Link {
     /// Returns a refusal, or the connection's failure.
     pub fn say(&mut self, target: &Target, text: &str) -> Result<Sent, LinkError> {
         let text = TextRef::new(text).map_err(unsendable)?;
-        let (to, to_label, mut stream) = match target {
-            Target::Room(room) => {
-                (SubmitTo::Room(room.clone()), None, StreamName::Room(room.clone()))
-            }
-            Target::User { user, label } => {
-                let open = Request::Open { target: target.clone() };
-                let Reply::Opened(info) = self.ask(&open)? else {
-                    return Err(LinkError::Protocol("no stream was opened".to_owned()));
-                };
-                (SubmitTo::Stream(info.tag), label.clone(), StreamName::Direct(user.clone()))
-            }
-        };
+        let (to, to_label) = self.destination(target)?;
+        let mut stream = StreamName::from(target);
         let lines = vec![Line { reply_to: None, text }];
         let first = self.next_counter();
         self.queue_submit(&Submit { first, to, to_label, lines });

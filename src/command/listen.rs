@@ -241,7 +241,7 @@ fn begins(
             }
         };
         // An id is of one of them; the others begin now.
-        if matches!(since, Meaning::After(id) if id.stream != past::stream_of(&target)) {
+        if matches!(since, Meaning::After(id) if id.stream != StreamName::from(&target)) {
             continue;
         }
         let span = match link.span(&target) {
