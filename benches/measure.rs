@@ -19,7 +19,7 @@ use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 use moot::{
     chat::{
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::Kind,
         names::RoomName,
         request::{Begin, Follow, Request},
@@ -254,7 +254,7 @@ fn latency() {
 
 fn submit(link: &mut Link, counter: u64, text: &str) {
     let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
-    let submit = Submit { first: counter, to: SubmitTo::Room(room()), to_label: None, lines };
+    let submit = Submit { first: counter, to: Destination::Room(room()), to_label: None, lines };
     link.queue_submit(&submit);
     loop {
         match link.wait().unwrap() {
@@ -429,7 +429,7 @@ fn submit_many(link: &mut Link, first: u64, text: &str) {
     let half = WINDOW / 2;
     for first in [first, first + half as u64] {
         let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }; half];
-        link.queue_submit(&Submit { first, to: SubmitTo::Room(room()), to_label: None, lines });
+        link.queue_submit(&Submit { first, to: Destination::Room(room()), to_label: None, lines });
     }
     let mut open = WINDOW;
     while open > 0 {
@@ -627,7 +627,7 @@ fn hostile() {
 
 fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
     let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
-    let to = SubmitTo::Room(RoomName::new(room).unwrap());
+    let to = Destination::Room(RoomName::new(room).unwrap());
     link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
     loop {
         match link.wait().unwrap() {
@@ -684,7 +684,7 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                 };
                 256
             ];
-            let to = SubmitTo::Room(room());
+            let to = Destination::Room(room());
             link.queue_submit(&Submit { first: counter + 1, to, to_label: None, lines });
             counter += 256;
             link.flush()?;

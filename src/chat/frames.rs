@@ -48,7 +48,7 @@ pub struct EarlierSubmits {
 
 /// Destination of submits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum SubmitTo {
+pub enum Destination {
     /// A stream that was opened or joined.
     Stream(StreamTag),
     /// A room by name; it comes into being by this.
@@ -72,7 +72,7 @@ pub struct Submit<'a> {
     /// Counter of the first text; rises by one a text.
     pub first: u64,
     /// Destination of the texts.
-    pub to: SubmitTo,
+    pub to: Destination,
     /// Sessions of the addressed user that they are for.
     pub to_label: Option<Label>,
     /// Texts of the messages, in order.

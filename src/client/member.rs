@@ -22,7 +22,7 @@ use crate::{
         clock::Now,
         member::Kind as MemberKind,
         message::{Message, StreamName},
-        names::RoomName,
+        names::{RoomName, Target},
         reply::Page,
         request::{Follow, Request},
         stream_id::StreamTag,
@@ -33,7 +33,7 @@ use crate::{
     wire::hello::Hello,
 };
 
-pub use super::member_state::{Address, Follows};
+pub use super::member_state::Follows;
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
@@ -424,8 +424,11 @@ impl Member {
     /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted
     /// again after a broken connection, and stored once.
     ///
+    /// A room is one that the member follows or is joining. The first text to a user opens the
+    /// conversation, unless [`Request::Open`] did; if that is refused, so are the texts.
+    ///
     /// The caller keeps [`Member::unacked`] below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: Text) -> u64 {
+    pub fn say(&mut self, to: Target, reply_to: Option<u64>, text: Text) -> u64 {
         self.state.say(to, reply_to, text)
     }
 

@@ -59,8 +59,6 @@ pub struct Follows {
     pub will: Option<Text>,
 }
 
-pub use super::outbox::Address;
-
 /// State of the session.
 #[derive(Debug)]
 enum SessionState {

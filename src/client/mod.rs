@@ -26,7 +26,7 @@ pub use crowd::Crowd;
 pub use event::Event;
 pub use link::{Link, LinkError, Sent, id_of};
 pub use mailbox::{Mailbox, Postbox};
-pub use member::{Address, Follows, Member, Wake};
+pub use member::{Follows, Member, Wake};
 pub use past::Search;
 pub use pipeline::{Pipeline, Progress};
 pub use server::{Announced, Server};

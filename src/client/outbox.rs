@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use crate::{
     chat::{
-        frames::{Ack, EarlierSubmits, Line, Submit, SubmitTo},
+        frames::{Ack, Destination, EarlierSubmits, Line, Submit},
         message::StreamName,
-        names::{Label, RoomName, UserName},
+        names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         stream_id::{RoomIdentity, StreamTag},
         text::Text,
@@ -20,27 +20,11 @@ use crate::{
 /// Characters of a text that a refusal quotes.
 const EXCERPT_CHARS: usize = 60;
 
-/// Destination of a member's own text, valid over reconnects and restarts of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A room that the member follows, or is joining.
-    Room(RoomName),
-    /// The conversation with a user, and the label it is for. The first text opens it, unless
-    /// [`Request::Open`](crate::chat::request::Request::Open) did; if that is refused, so are the
-    /// texts.
-    Direct {
-        /// The other user.
-        with: UserName,
-        /// Sessions of theirs that it is for.
-        label: Option<Label>,
-    },
-}
-
 /// A text without an answer.
 #[derive(Debug)]
 pub(super) struct Unacked {
     counter: u64,
-    to: Address,
+    to: Target,
     /// The room it was written in; `None` while the join of that room has no answer.
     room: Option<RoomIdentity>,
     reply_to: Option<u64>,
@@ -50,7 +34,7 @@ pub(super) struct Unacked {
 }
 
 impl Unacked {
-    pub fn to(&self) -> &Address {
+    pub fn to(&self) -> &Target {
         &self.to
     }
 
@@ -63,19 +47,16 @@ impl Unacked {
     }
 
     pub fn stream(&self) -> StreamName {
-        match &self.to {
-            Address::Room(room) => StreamName::Room(room.clone()),
-            Address::Direct { with, .. } => StreamName::Direct(with.clone()),
-        }
+        StreamName::from(&self.to)
     }
 
     pub fn is_for(&self, user: &UserName) -> bool {
-        matches!(&self.to, Address::Direct { with, .. } if with == user)
+        matches!(&self.to, Target::User { user: of, .. } if of == user)
     }
 
     /// Returns true if the text waits for the join of a room.
     pub fn waits_for(&self, room: &RoomName) -> bool {
-        self.room.is_none() && matches!(&self.to, Address::Room(of) if of == room)
+        self.room.is_none() && matches!(&self.to, Target::Room(of) if of == room)
     }
 
     /// Returns the refusal for a text that may be stored or not.
@@ -139,7 +120,7 @@ impl SubmitOutbox {
     /// Adds a text and returns its counter.
     pub fn push(
         &mut self,
-        to: Address,
+        to: Target,
         room: Option<RoomIdentity>,
         reply_to: Option<u64>,
         text: Text,
@@ -198,15 +179,15 @@ impl SubmitOutbox {
     pub fn submit(&mut self, at: usize, route: Route, wall_us: i64, out: &mut Vec<u8>) {
         let Some(unacked) = self.unacked.get_mut(at) else { return };
         let to = match route {
-            Route::Conversation(tag) => SubmitTo::Stream(tag),
+            Route::Conversation(tag) => Destination::Stream(tag),
             Route::Room(room) => {
                 unacked.room = Some(room);
-                SubmitTo::Known(room.id)
+                Destination::Known(room.id)
             }
         };
         let to_label = match &unacked.to {
-            Address::Room(_) => None,
-            Address::Direct { label, .. } => label.clone(),
+            Target::Room(_) => None,
+            Target::User { label, .. } => label.clone(),
         };
         unacked.since_us.get_or_insert(wall_us);
         self.submitted = self.submitted.max(unacked.counter);
@@ -297,7 +278,7 @@ mod tests {
 
     fn with_texts(count: usize) -> SubmitOutbox {
         let mut outbox = SubmitOutbox::default();
-        let to = Address::Room(RoomName::new("dev").unwrap());
+        let to = Target::Room(RoomName::new("dev").unwrap());
         for _ in 0..count {
             outbox.push(to.clone(), None, None, Text::new("x").unwrap());
         }

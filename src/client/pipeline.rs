@@ -10,7 +10,7 @@ use super::link::{Link, LinkError, Sent};
 use crate::{
     chat::{
         event::Event,
-        frames::{Ack, Frame, Line, Submit, SubmitTo},
+        frames::{Ack, Destination, Frame, Line, Submit},
         message::{MessageId, StreamName},
         names::{Label, Target},
         refusal::{Refusal, RefusalCode},
@@ -58,7 +58,7 @@ pub struct Pipeline {
     target: Target,
     /// Message that all texts reply to.
     reply_to: Option<MessageId>,
-    to: SubmitTo,
+    to: Destination,
     to_label: Option<Label>,
     /// Texts by rising counter.
     texts: VecDeque<OpenText>,
@@ -260,7 +260,7 @@ fn destination(
     link: &mut Link,
     target: &Target,
     reply_to: Option<&MessageId>,
-) -> Result<(SubmitTo, Option<Label>), LinkError> {
+) -> Result<(Destination, Option<Label>), LinkError> {
     let destination = link.destination(target)?;
     if let Some((id, of)) = reply_to.and_then(|id| Some((id, id.run?)))
         && link.welcome()?.run != of
@@ -276,12 +276,12 @@ impl Link {
     pub(super) fn destination(
         &mut self,
         target: &Target,
-    ) -> Result<(SubmitTo, Option<Label>), LinkError> {
+    ) -> Result<(Destination, Option<Label>), LinkError> {
         match target {
-            Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
+            Target::Room(room) => Ok((Destination::Room(room.clone()), None)),
             Target::User { label, .. } => {
                 match self.ask(&Request::Open { target: target.clone() })? {
-                    Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
+                    Reply::Opened(info) => Ok((Destination::Stream(info.tag), label.clone())),
                     other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
                 }
             }

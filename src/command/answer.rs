@@ -25,7 +25,7 @@ use crate::{
         stream_id::StreamTag,
         text::written_out,
     },
-    client::{Address, Event, Follows, Mailbox, Member, Wake},
+    client::{Event, Follows, Mailbox, Member, Wake},
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
@@ -412,7 +412,7 @@ impl Answerer<'_> {
         let Some(end) = held.end.as_mut().filter(|end| end.counter.is_none()) else { return };
         // It is neither empty nor longer than a message may be.
         let Some(text) = end.text.clone().and_then(|text| text.try_into().ok()) else { return };
-        let to = Address::Room(self.args.room.clone());
+        let to = Target::Room(self.args.room.clone());
         end.counter = Some(self.member.say(to, Some(held.seq), text));
     }
 

@@ -18,7 +18,7 @@ use crate::{
         request::{Begin, Follow, Request},
         text::Text,
     },
-    client::{Address, Event, Follows, LinkError, Member, Wake},
+    client::{Event, Follows, LinkError, Member, Wake},
     limits::{ASK_MS_DEFAULT, REQUESTS_DONE_KEPT_MAX},
 };
 
@@ -126,31 +126,23 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn say(&mut self, deadline: Instant) -> Result<(), Failure> {
-        match &self.args.target {
-            Target::Room(room) => {
-                self.counter =
-                    self.member.say(Address::Room(room.clone()), None, self.text.clone());
-                Ok(())
-            }
-            target @ Target::User { user, label } => {
-                let opened = self.member.ask(&Request::Open { target: target.clone() });
-                loop {
-                    match self.member.wait::<()>(None, Some(deadline)) {
-                        Wake::Event(Event::Reply(serial, Ok(Reply::Opened(_))))
-                            if serial == opened =>
-                        {
-                            let to = Address::Direct { with: user.clone(), label: label.clone() };
-                            self.counter = self.member.say(to, None, self.text.clone());
-                            return Ok(());
-                        }
-                        Wake::Event(Event::Reply(_, Err(refusal))) => return Err(refusal.into()),
-                        Wake::Event(Event::Ended(refused)) => return Err(refused.into()),
-                        Wake::TimedOut => return Err(LinkError::TimedOut.into()),
-                        _ => {}
+        let target = &self.args.target;
+        if let Target::User { .. } = target {
+            let opened = self.member.ask(&Request::Open { target: target.clone() });
+            loop {
+                match self.member.wait::<()>(None, Some(deadline)) {
+                    Wake::Event(Event::Reply(serial, Ok(Reply::Opened(_)))) if serial == opened => {
+                        break;
                     }
+                    Wake::Event(Event::Reply(_, Err(refusal))) => return Err(refusal.into()),
+                    Wake::Event(Event::Ended(refused)) => return Err(refused.into()),
+                    Wake::TimedOut => return Err(LinkError::TimedOut.into()),
+                    _ => {}
                 }
             }
         }
+        self.counter = self.member.say(target.clone(), None, self.text.clone());
+        Ok(())
     }
 
     /// Handles an event, or none if it is time to look again.
@@ -186,10 +178,9 @@ impl Asker<'_> {
             Err(_) if !self.member.is_connected() => return Ok(()),
             // A room without history forgot it with the server's last run: it is sent again.
             Err(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
-                if let Target::Room(room) = &self.args.target {
+                if let to @ Target::Room(_) = &self.args.target {
                     self.id = None;
-                    let to = Address::Room(room.clone());
-                    self.counter = self.member.say(to, None, self.text.clone());
+                    self.counter = self.member.say(to.clone(), None, self.text.clone());
                 }
                 return Ok(());
             }

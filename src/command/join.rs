@@ -28,7 +28,7 @@ use crate::{
         request::{Announce, Begin, Follow, Request},
         text::{Text, TextError, counted},
     },
-    client::{Address, Event, Follows, Mailbox, Member, Postbox, Wake},
+    client::{Event, Follows, Mailbox, Member, Postbox, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     tui::slash::{self, Line, Slash},
 };
@@ -343,8 +343,8 @@ impl Chat {
                     _ => context.out.note("there is no topic; /topic TEXT sets one"),
                 }
             }
-            (Ok(Reply::Opened(_)), Asked::Open(Target::User { user, label }, text)) => {
-                self.member.say(Address::Direct { with: user, label }, None, text);
+            (Ok(Reply::Opened(_)), Asked::Open(target, text)) => {
+                self.member.say(target, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
                 context.out.note(&format!("announced to {}", counted(members.into(), "member")));
@@ -370,7 +370,7 @@ impl Chat {
     fn say(&mut self, text: String) -> Result<(), String> {
         let room = self.current.clone().ok_or("you are in no room; /join one")?;
         let text = Text::try_from(text).map_err(|e| e.to_string())?;
-        self.member.say(Address::Room(room), None, text);
+        self.member.say(Target::Room(room), None, text);
         Ok(())
     }
 
@@ -477,7 +477,7 @@ impl Chat {
     fn reply(&mut self, seq: u64, text: String) -> Result<(), String> {
         let room = self.here()?;
         let text = Text::try_from(text).map_err(|e| e.to_string())?;
-        self.member.say(Address::Room(room), Some(seq), text);
+        self.member.say(Target::Room(room), Some(seq), text);
         Ok(())
     }
 

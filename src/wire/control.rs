@@ -12,7 +12,7 @@ use crate::{
     chat::{
         bytes::{Cursor, Malformed, put_name, put_number},
         event::Event,
-        frames::{Ack, Frame, Line, Report, Submit, SubmitTo},
+        frames::{Ack, Destination, Frame, Line, Report, Submit},
         names::{Label, RoomName},
         refusal::Refusal,
         reply::Reply,
@@ -148,15 +148,15 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
     frame::put(to, Kind::Submit, |body| {
         put_number(body, submit.first);
         match &submit.to {
-            SubmitTo::Stream(tag) => {
+            Destination::Stream(tag) => {
                 body.push(TO_STREAM);
                 put_number(body, tag.0.into());
             }
-            SubmitTo::Room(room) => {
+            Destination::Room(room) => {
                 body.push(TO_ROOM);
                 put_name(body, room.as_str());
             }
-            SubmitTo::Known(room) => {
+            Destination::Known(room) => {
                 body.push(TO_KNOWN);
                 put_number(body, room.0);
             }
@@ -179,9 +179,9 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let mut rest = Cursor::new(body);
     let first = rest.number()?;
     let to = match rest.array::<1>()? {
-        [TO_STREAM] => SubmitTo::Stream(StreamTag(small(rest.number()?)?)),
-        [TO_ROOM] => SubmitTo::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
-        [TO_KNOWN] => SubmitTo::Known(RoomId(rest.number()?)),
+        [TO_STREAM] => Destination::Stream(StreamTag(small(rest.number()?)?)),
+        [TO_ROOM] => Destination::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
+        [TO_KNOWN] => Destination::Known(RoomId(rest.number()?)),
         _ => return Err(Malformed),
     };
     let to_label = match rest.name()? {
@@ -272,7 +272,7 @@ mod tests {
     fn a_counter_that_could_not_be_kept_is_refused() {
         let submit = |first| {
             let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
-            let to = SubmitTo::Stream(StreamTag(1));
+            let to = Destination::Stream(StreamTag(1));
             let mut b = Vec::new();
             put_submit(&mut b, &Submit { first, to, to_label: None, lines });
             read_submit(body(&b)).is_ok()
@@ -293,7 +293,7 @@ mod tests {
             &mut b,
             &Submit {
                 first: 1,
-                to: SubmitTo::Room(RoomName::new("dev").unwrap()),
+                to: Destination::Room(RoomName::new("dev").unwrap()),
                 to_label: None,
                 lines: vec![
                     Line { reply_to: None, text: "hi".try_into().unwrap() },
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(body(&b), b"\x01\x01\x03dev\x00\x02\x00\x02hi\xac\x02\x03\xea\xb0\x80");
         b.clear();
         let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
-        let to = SubmitTo::Known(RoomId(300));
+        let to = Destination::Known(RoomId(300));
         put_submit(&mut b, &Submit { first: 1, to, to_label: None, lines });
         assert_eq!(body(&b), b"\x01\x02\xac\x02\x00\x01\x00\x02hi");
         b.clear();

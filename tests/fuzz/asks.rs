@@ -2,7 +2,7 @@
 
 use moot::chat::{
     event::Event,
-    frames::{Frame, Line, Submit, SubmitTo},
+    frames::{Destination, Frame, Line, Submit},
     member::SessionId,
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
@@ -256,10 +256,10 @@ macro_rules! table {
     };
 }
 
-table! { SUBMITS, every_submit_has_a_row, SubmitTo:
-    Stream |pick| SubmitTo::Stream(pick.tag());
-    Room |pick| SubmitTo::Room(pick.room());
-    Known |pick| SubmitTo::Known(pick.room_id());
+table! { SUBMITS, every_submit_has_a_row, Destination:
+    Stream |pick| Destination::Stream(pick.tag());
+    Room |pick| Destination::Room(pick.room());
+    Known |pick| Destination::Known(pick.room_id());
 }
 
 table! { REQUESTS, every_request_has_a_row, Request:

@@ -6,14 +6,14 @@ use moot::{
         frames::{Ack, Frame},
         member::Kind as MemberKind,
         message::RunId,
-        names::RoomName,
+        names::{RoomName, Target},
         reply::Reply,
         request::Request,
         stream_id::ChannelKey,
         text::{Text, shown},
     },
     client::{
-        Address, Event, Follows,
+        Event, Follows,
         member_state::{MemberState, Wish},
     },
     limits::UNACKED_SUBMITS_MAX,
@@ -146,10 +146,10 @@ impl Session {
             }
             11 if self.state.unacked() < UNACKED_SUBMITS_MAX => {
                 let to = match tape.chance(5) {
-                    true => Address::Room(tape.value()?),
+                    true => Target::Room(tape.value()?),
                     false => {
-                        let (with, label) = tape.value()?;
-                        Address::Direct { with, label }
+                        let (user, label) = tape.value()?;
+                        Target::User { user, label }
                     }
                 };
                 let (reply_to, text): (_, Text) = (tape.value()?, tape.value()?);

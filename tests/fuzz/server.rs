@@ -16,7 +16,7 @@ use std::{
 
 use moot::{
     chat::{
-        frames::{Report, SubmitTo},
+        frames::{Destination, Report},
         names::UserName,
         request::Request,
     },
@@ -143,7 +143,7 @@ fn hide(socket: &Path) -> (Raw, Known) {
     owner.ask(&create);
     let info = owner.join(HIDDEN, true).expect("a room");
     owner.ask(&Request::Topic { room: room(HIDDEN), topic: SECRET.to_owned() });
-    owner.submit_all(&SubmitTo::Stream(info.tag), 1, SECRET, 20);
+    owner.submit_all(&Destination::Stream(info.tag), 1, SECRET, 20);
     owner.ask(&Request::Ask { counter: 1, again: false });
     let user = |uid| os::user_name(uid).unwrap_or_else(|| UserName::of_uid(uid));
     let mut known = Known {

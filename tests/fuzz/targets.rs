@@ -21,11 +21,11 @@ use moot::{
         batch::{Builder, Draft, Head, MessageRef, Reader},
         bytes::Malformed,
         event::{Event, GapReason},
-        frames::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Report, Submit},
         inbox::{Inbox, Released, Via},
         member::{EndCause, Member, SessionId},
         message::{MessageId, Notice, NoticeId},
-        names::{Label, RoomName, Target as Destination, UserName},
+        names::{Label, RoomName, Target as Peer, UserName},
         refusal::Refusal,
         reply::Reply,
         request::Request,
@@ -298,8 +298,8 @@ fn verbs(bytes: &[u8]) {
 /// A submit of a tape, as it comes from a session; none if no client could write it.
 pub fn any_submit(tape: &mut Tape<'_>) -> Option<Vec<u8>> {
     let to = match tape.chance(4) {
-        true => SubmitTo::Stream(tape.value()?),
-        false => SubmitTo::Room(tape.value()?),
+        true => Destination::Stream(tape.value()?),
+        false => Destination::Room(tape.value()?),
     };
     let first = tape.number();
     let to_label = tape.value::<Option<Label>>()?;
@@ -510,12 +510,12 @@ fn word<T: FromStr + Display + PartialEq + Debug>(written: &str) -> Option<T> {
 
 fn names(bytes: &[u8]) {
     let written = String::from_utf8_lossy(bytes);
-    word::<Destination>(&written);
+    word::<Peer>(&written);
     if let Ok(name) = UserName::new(&written) {
         assert!(name.as_str() == written && written.len() <= USER_BYTES_MAX);
         assert_eq!(shown(&written, false), written);
-        let destination = Destination::User { user: name, label: None };
-        assert_eq!(word::<Destination>(&format!("@{written}")), Some(destination));
+        let destination = Peer::User { user: name, label: None };
+        assert_eq!(word::<Peer>(&format!("@{written}")), Some(destination));
     }
     // What exists is found by its name, also where a new thing may not have it.
     let (existing, named) = (RoomName::existing(&written), word::<Label>(&written));

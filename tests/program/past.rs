@@ -16,10 +16,10 @@ use std::{os::unix::fs::PermissionsExt, process::Command};
 use moot::{
     chat::{
         member::Kind,
-        names::RoomName,
+        names::{RoomName, Target},
         request::{Begin, Follow},
     },
-    client::{Address, Event, Follows, Member, Wake},
+    client::{Event, Follows, Member, Wake},
     os,
     session::Connection,
     wire::hello::Hello,
@@ -531,7 +531,7 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
             said += 1;
             let text = format!("{id} {said}");
             open.push_back(text.clone());
-            member.say(Address::Room(room.clone()), None, text.try_into().unwrap());
+            member.say(Target::Room(room.clone()), None, text.try_into().unwrap());
         }
         match member.wait::<()>(None, deadline()) {
             Wake::Event(Event::Sent(sent)) => {

@@ -17,10 +17,7 @@ use moot::{
         rules::Role,
         text::Text,
     },
-    client::{
-        Event, LinkError,
-        member_state::{Address, Wish},
-    },
+    client::{Event, LinkError, member_state::Wish},
     wire::{frame::PROTOCOL_VERSION, hello::Welcome},
 };
 
@@ -606,7 +603,7 @@ impl World {
                 self.tally.count(Seen::Direct);
                 let number = self.checker.says(To::Pair(uid, with, label));
                 let label = label.map(|label| Label::new(label).expect("a name"));
-                let to = Address::Direct { with: user_name(with), label };
+                let to = Target::User { user: user_name(with), label };
                 self.clients[at].say(to, None, number, bytes);
             }
             (Ask::Announce(text), Ok(Reply::Announced { number, .. })) => {
@@ -892,7 +889,7 @@ impl World {
             let number = self.checker.says(to);
             let bytes = self.random.index(bytes as usize);
             self.tell(|| format!("client {at} submits {number} to {room}"));
-            self.clients[at].say(Address::Room(room.clone()), None, number, bytes);
+            self.clients[at].say(Target::Room(room.clone()), None, number, bytes);
         }
         self.after_input(at);
     }
@@ -904,7 +901,7 @@ impl World {
         for _ in 0..50 {
             let incarnation = self.clients[at].places.get(&place).map(|i| (place, *i));
             let number = self.checker.says(To::Room(room.clone(), incarnation));
-            self.clients[at].say(Address::Room(room.clone()), None, number, 30_000);
+            self.clients[at].say(Target::Room(room.clone()), None, number, 30_000);
         }
         self.after_input(at);
     }

@@ -7,7 +7,7 @@ use crate::{
     chat::{
         clock::Now,
         event::Event,
-        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, Target, UserName},
@@ -85,7 +85,7 @@ fn ask(hub: &mut Hub, uid: u32, request: Request) -> Result<Reply, Refusal> {
 fn say(hub: &mut Hub, uid: u32) -> Result<Reply, Refusal> {
     hub.actions();
     let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
-    let to = SubmitTo::Room(room());
+    let to = Destination::Room(room());
     hub.submit(NOW, session(uid), &Submit { first: 1, to, to_label: None, lines });
     hub.end_turn(NOW);
     let own = session(uid);

@@ -6,7 +6,7 @@ use super::{Action, Hub, Rules, quota::AccountId};
 use crate::{
     chat::{
         clock::Now,
-        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
@@ -80,7 +80,7 @@ impl House {
 
     fn say(&mut self, id: SessionId, first: u64, number: usize, text: &str) {
         let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
-        let to = SubmitTo::Room(room(number));
+        let to = Destination::Room(room(number));
         self.hub.submit(NOW, id, &Submit { first, to, to_label: None, lines });
         self.turn();
     }

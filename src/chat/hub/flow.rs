@@ -628,7 +628,7 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            frames::{Destination, Frame, Hello, Line, Submit},
             hub::Rules,
             member::{Kind, Peer},
             message::RunId,
@@ -695,7 +695,7 @@ mod tests {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {
             let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
-            let to = SubmitTo::Stream(tag);
+            let to = Destination::Stream(tag);
             let submit = Submit { first: counter, to, to_label: None, lines };
             hub.submit(at(10), SessionId(1), &submit);
         }

@@ -11,7 +11,7 @@ use crate::{
         batch::{Builder, Head},
         clock::Now,
         event::{Event, GapReason},
-        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
@@ -160,7 +160,7 @@ impl World {
             let counter = self.counters.entry(number).or_default();
             *counter += 1;
             let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
-            let to = SubmitTo::Stream(self.tag);
+            let to = Destination::Stream(self.tag);
             let submit = Submit { first: *counter, to, to_label: None, lines };
             self.hub.submit(at(ms), SessionId(number), &submit);
             self.turn(ms);

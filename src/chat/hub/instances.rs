@@ -458,7 +458,7 @@ mod tests {
         count: usize,
     ) -> Vec<Option<u64>> {
         let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }; count];
-        let to = crate::chat::frames::SubmitTo::Stream(DEV);
+        let to = crate::chat::frames::Destination::Stream(DEV);
         let submit = Submit { first, to, to_label: None, lines };
         let speaks = instances.session_of(key).unwrap();
         let recalled = instances.recall(key, speaks, &submit, true).unwrap();
@@ -654,7 +654,7 @@ mod tests {
         let mut instances = Instances::default();
         let key = key(1, 1);
         let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }];
-        let to = crate::chat::frames::SubmitTo::Stream(DEV);
+        let to = crate::chat::frames::Destination::Stream(DEV);
         let submit = Submit { first: 1, to, to_label: None, lines };
         let recalls = |instances: &mut Instances, id| {
             instances.recall(key, SessionId(id), &submit, true).is_some()

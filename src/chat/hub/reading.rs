@@ -556,7 +556,7 @@ mod tests {
     use crate::{
         chat::{
             clock::Now,
-            frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+            frames::{Destination, Frame, Hello, Line, Report, Submit},
             hub::{
                 Action, Rules,
                 scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
@@ -598,7 +598,7 @@ mod tests {
         hub.request(NOW, SessionId(1), 1, join);
         let lines = ["one", "two @ann", "three"]
             .map(|text| Line { reply_to: None, text: text.try_into().unwrap() });
-        let to = SubmitTo::Room(room.clone());
+        let to = Destination::Room(room.clone());
         let submit = Submit { first: 1, to, to_label: None, lines: lines.to_vec() };
         hub.submit(NOW, SessionId(2), &submit);
         hub.end_turn(NOW);
@@ -625,7 +625,7 @@ mod tests {
 
     fn say(hub: &mut Hub, first: u64, room: &RoomName, text: &str) {
         let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
-        let to = SubmitTo::Room(room.clone());
+        let to = Destination::Room(room.clone());
         hub.submit(NOW, SessionId(2), &Submit { first, to, to_label: None, lines });
     }
 
@@ -751,7 +751,7 @@ mod tests {
             panic!("not opened")
         };
         let direct = info.tag;
-        scene.say(session(MAX), 2, SubmitTo::Stream(direct), "x");
+        scene.say(session(MAX), 2, Destination::Stream(direct), "x");
         scene.settle();
         assert_eq!(scene.hub.followed(MAX, None), [direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(EVE, None), [scene.tag(), direct, ANNOUNCEMENTS]);
@@ -780,7 +780,7 @@ mod tests {
     #[test]
     fn number_at_a_time_is_found_in_a_room_without_history() {
         let mut scene = Scene::with_rules(false, |rules| rules.store = false);
-        let to = SubmitTo::Room(scene::room("memory"));
+        let to = Destination::Room(scene::room("memory"));
         let mut times = Vec::new();
         for counter in 1..=3 {
             scene.pass(1_000);
@@ -799,7 +799,7 @@ mod tests {
     #[test]
     fn number_at_follows_one_rule_where_a_clock_was_set_back() {
         let mut scene = Scene::with_rules(false, |rules| rules.store = false);
-        let to = SubmitTo::Room(scene::room("memory"));
+        let to = Destination::Room(scene::room("memory"));
         let start_us = scene.now.wall_us;
         let mut times = Vec::new();
         for (counter, step_us) in
@@ -823,7 +823,7 @@ mod tests {
     #[test]
     fn submit_of_the_previous_boot_is_acknowledged_again() {
         let mut scene = Scene::new(false);
-        let to = SubmitTo::Stream(scene.tag());
+        let to = Destination::Stream(scene.tag());
         scene.say(session(MAX), 1, to, "the newest message");
         scene.settle();
         let ack = scene.sent.iter().find_map(|(to, frame)| {

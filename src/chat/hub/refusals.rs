@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     chat::{
-        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Peer, SessionId},
         message::NoticeId,
         names::{Label, RoomName, Target, UserName},
@@ -185,7 +185,7 @@ fn id(number: u64) -> NoticeId {
 
 /// A user submits a text in `den`, and another one gets it.
 fn submit(scene: &mut Scene, uid: u32, counter: u64) {
-    let to = SubmitTo::Stream(scene.tag());
+    let to = Destination::Stream(scene.tag());
     scene.say(session(uid), counter, to, "a job");
     scene.settle();
 }
@@ -597,7 +597,7 @@ table! {
         "a direct message": |scene| {
             let open = scene.request(MIA, Request::Open { target: direct("eve") });
             let Ok(Reply::Opened(info)) = open else { panic!("{open:?}") };
-            scene.say(session(MIA), 1, SubmitTo::Stream(info.tag), "x");
+            scene.say(session(MIA), 1, Destination::Stream(info.tag), "x");
             scene.settle();
             (MIA, Request::Ask { counter: 1, again: false })
         };
@@ -687,7 +687,7 @@ fn refused_request_changes_nothing() {
 }
 
 /// Submits a text that is refused; returns the lines that are different afterwards.
-fn refused_submit(scene: &mut Scene, to: SubmitTo, reply_to: Option<u64>) -> Vec<String> {
+fn refused_submit(scene: &mut Scene, to: Destination, reply_to: Option<u64>) -> Vec<String> {
     scene.hub.actions();
     let before = scene.hub.digest();
     let lines = vec![Line { reply_to, text: "x".try_into().unwrap() }];
@@ -711,14 +711,14 @@ fn refused_submit_changes_nothing() {
         scene.ask(ANN, Request::DeleteRoom { room: den() });
         scene.settle();
     };
-    let named = |name: &str| SubmitTo::Room(room(name));
-    let cases: [(&str, SetUp, SubmitTo, Option<u64>); 8] = [
-        ("no stream", nothing, SubmitTo::Stream(StreamTag(99)), None),
-        ("announcements", nothing, SubmitTo::Stream(ANNOUNCEMENTS), None),
+    let named = |name: &str| Destination::Room(room(name));
+    let cases: [(&str, SetUp, Destination, Option<u64>); 8] = [
+        ("no stream", nothing, Destination::Stream(StreamTag(99)), None),
+        ("announcements", nothing, Destination::Stream(ANNOUNCEMENTS), None),
         ("private", nothing, named("vault"), None),
-        ("invisible character", nothing, SubmitTo::Room(invisible()), None),
+        ("invisible character", nothing, Destination::Room(invisible()), None),
         ("muted", muted, named("den"), None),
-        ("over the quota", over, SubmitTo::Stream(den_tag), None),
+        ("over the quota", over, Destination::Stream(den_tag), None),
         ("room that is being deleted", ending, named("den"), None),
         ("reply to nothing", nothing, named("den"), Some(9_999)),
     ];

@@ -9,7 +9,7 @@ use super::scene::{
 };
 use crate::chat::{
     event::Event,
-    frames::{ANNOUNCEMENTS, Frame, SubmitTo},
+    frames::{ANNOUNCEMENTS, Destination, Frame},
     member::SessionId,
     names::Target,
     request::{Begin, Follow, Request},
@@ -57,7 +57,7 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
     let mut scene = scene(private, way != "message by session, published");
     let (tag, mia) = (scene.tag(), session(MIA));
     let say = |scene: &mut Scene, uid, counter, text| {
-        scene.say(session(uid), counter, SubmitTo::Stream(tag), text);
+        scene.say(session(uid), counter, Destination::Stream(tag), text);
     };
     match way {
         "message by session, published" => {
@@ -164,7 +164,7 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
             }
             scene.sent.clear();
             let counter = if way == "own new text" { 2 } else { 1 };
-            scene.say(id, counter, SubmitTo::Stream(tag), "mine");
+            scene.say(id, counter, Destination::Stream(tag), "mine");
             scene.settle();
             scene.sent.iter().any(|(to, frame)| *to == id && matches!(frame, Frame::Ack(_)))
         }

@@ -11,7 +11,7 @@ use super::{Action, Hub, Rules};
 use crate::{
     chat::{
         clock::Now,
-        frames::{ANNOUNCEMENTS, EarlierSubmits, Frame, Hello, Line, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Destination, EarlierSubmits, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
@@ -80,7 +80,7 @@ impl World {
         self.turn();
     }
 
-    fn submit(&mut self, id: SessionId, first: u64, to: SubmitTo, lines: Vec<Line<'_>>) {
+    fn submit(&mut self, id: SessionId, first: u64, to: Destination, lines: Vec<Line<'_>>) {
         self.hub.submit(self.now, id, &Submit { first, to, to_label: None, lines });
         self.turn();
     }
@@ -127,7 +127,7 @@ impl World {
     fn say(&mut self, id: SessionId, counter: u64, to: &str) {
         self.now.mono_us += 10_000;
         let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
-        self.submit(id, counter, SubmitTo::Room(room(to)), lines);
+        self.submit(id, counter, Destination::Room(room(to)), lines);
     }
 
     fn store_all(&mut self) {
@@ -174,7 +174,7 @@ fn a_submit_of_a_boot_whose_messages_are_lost_is_unknown() {
         let earlier = EarlierSubmits { highest: 3, since_us: 500_000 };
         let id = world.open(ANN, 1, earlier);
         let say = |world: &mut World, counter| {
-            let to = SubmitTo::Room(room("dev"));
+            let to = Destination::Room(room("dev"));
             world.submit(
                 id,
                 counter,
@@ -221,7 +221,7 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
     world.store_all();
     let line =
         |text: &'static str, reply_to| vec![Line { reply_to, text: text.try_into().unwrap() }];
-    let to_den = || SubmitTo::Room(room("den"));
+    let to_den = || Destination::Room(room("den"));
     if let Became::Published | Became::Pending = became {
         world.submit(session, counter, to_den(), line("hi", None));
     }
@@ -256,8 +256,8 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
     };
     let session = world.open(ANN, 1, earlier);
     let to = match refusal {
-        "no such room" | "reply, no room" => SubmitTo::Room(room("other")),
-        "no such stream" => SubmitTo::Stream(StreamTag(77)),
+        "no such room" | "reply, no room" => Destination::Room(room("other")),
+        "no such stream" => Destination::Stream(StreamTag(77)),
         _ => to_den(),
     };
     let lines = match refusal {
@@ -451,7 +451,7 @@ impl Model {
             .iter()
             .map(|text| Line { reply_to: None, text: text.as_str().try_into().unwrap() })
             .collect();
-        self.world.submit(session, first, SubmitTo::Room(room(ROOMS[room_of].0)), lines);
+        self.world.submit(session, first, Destination::Room(room(ROOMS[room_of].0)), lines);
         self.look();
     }
 
@@ -515,7 +515,12 @@ impl Model {
                     for (counter, Open { room: of, text, .. }) in open {
                         let lines =
                             vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
-                        self.world.submit(old, counter, SubmitTo::Room(room(ROOMS[of].0)), lines);
+                        self.world.submit(
+                            old,
+                            counter,
+                            Destination::Room(room(ROOMS[of].0)),
+                            lines,
+                        );
                     }
                     self.world.close(old, EndCause::Killed);
                 }
@@ -624,7 +629,7 @@ fn failed_commit_gives_back_all_that_its_messages_took() {
         world.open(BOB, 2, EarlierSubmits::default()),
     );
     let line = |text: &'static str| Line { reply_to: None, text: text.try_into().unwrap() };
-    let to = || SubmitTo::Room(room("den"));
+    let to = || Destination::Room(room("den"));
     world.submit(ann, 1, to(), vec![line("one")]);
     world.submit(bob, 1, to(), vec![line("two")]);
     world.store_all();
@@ -668,7 +673,7 @@ fn last_will_is_sent_although_its_account_is_full_and_its_commit_fails() {
     world.submit(
         other,
         1,
-        SubmitTo::Room(room("ops")),
+        Destination::Room(room("ops")),
         vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }],
     );
     world.close(ann, EndCause::Killed);

@@ -10,7 +10,7 @@ use crate::{
     chat::{
         clock::Now,
         event::Event,
-        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
@@ -192,7 +192,7 @@ impl Scene {
     }
 
     /// Submits a text without waiting for the end of the turn.
-    pub(super) fn say(&mut self, id: SessionId, counter: u64, to: SubmitTo, text: &str) {
+    pub(super) fn say(&mut self, id: SessionId, counter: u64, to: Destination, text: &str) {
         let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         self.hub.submit(self.now, id, &Submit { first: counter, to, to_label: None, lines });
     }

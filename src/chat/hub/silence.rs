@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     chat::{
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         message::{NoticeId, RunId},
         names::{RoomName, Target},
         refusal::Refusal,
@@ -51,7 +51,7 @@ fn furnish(scene: &mut Scene, name: &str, counter: u64) -> Thing {
     let joined = scene.request(ANN, join_room(name));
     let Ok(Reply::Joined(infos)) = joined else { panic!("{joined:?}") };
     let (tag, id) = (infos[0].tag, infos[0].room.unwrap().id);
-    scene.say(session(ANN), counter, SubmitTo::Stream(tag), "a job");
+    scene.say(session(ANN), counter, Destination::Stream(tag), "a job");
     scene.settle();
     scene.request(ANN, Request::Ask { counter, again: false }).unwrap();
     let to_all = announce(Some(room(name)), "x");
@@ -102,7 +102,7 @@ fn world(stranger: Stranger) -> (Scene, [Thing; 5]) {
     let opened =
         scene.request(MIA, Request::Open { target: Target::User { user: user(EVE), label: None } });
     let Ok(Reply::Opened(promised)) = opened else { panic!("{opened:?}") };
-    scene.say(session(MIA), 1, SubmitTo::Stream(promised.tag), "psst");
+    scene.say(session(MIA), 1, Destination::Stream(promised.tag), "psst");
     scene.settle();
     match stranger {
         Stranger::Plain | Stranger::Removed => {}
@@ -343,11 +343,11 @@ fn strangers_learn_nothing_from_answers_to_requests() {
 #[test]
 fn strangers_learn_nothing_from_answers_to_submits() {
     let mut wrong = Vec::new();
-    type Way = fn(&Thing) -> SubmitTo;
+    type Way = fn(&Thing) -> Destination;
     let ways: [(&str, Way); 3] = [
-        ("stream", |t| SubmitTo::Stream(t.tag)),
-        ("room", |t| SubmitTo::Room(t.room.clone())),
-        ("id", |t| SubmitTo::Known(t.id)),
+        ("stream", |t| Destination::Stream(t.tag)),
+        ("room", |t| Destination::Room(t.room.clone())),
+        ("id", |t| Destination::Known(t.id)),
     ];
     for (way, to) in ways {
         for reply_to in [None, Some(1)] {

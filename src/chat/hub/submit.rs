@@ -15,7 +15,7 @@ use crate::{
         batch::Draft,
         clock::Now,
         event::Event,
-        frames::{Ack, Frame, Submit, SubmitTo},
+        frames::{Ack, Destination, Frame, Submit},
         member::SessionId,
         refusal::{Refusal, RefusalCode},
         store::{Entry, StreamKey},
@@ -94,12 +94,12 @@ impl Hub {
         }
         let tag = match (destination, &submit.to) {
             (Some(tag), _) => Ok(tag),
-            (None, SubmitTo::Room(room)) => self.room_for(id, room),
-            (None, SubmitTo::Stream(tag)) => match self.promised_to(from.uid, *tag) {
+            (None, Destination::Room(room)) => self.room_for(id, room),
+            (None, Destination::Stream(tag)) => match self.promised_to(from.uid, *tag) {
                 Some(other) => self.conversation(from.uid, other),
                 None => Err(no_such_stream()),
             },
-            (None, SubmitTo::Known(_)) => Err(no_such_stream()),
+            (None, Destination::Known(_)) => Err(no_such_stream()),
         };
         let tag = match tag {
             Ok(tag) => tag,
@@ -107,7 +107,7 @@ impl Hub {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
             }
         };
-        if let (SubmitTo::Room(room), Topic::Room { name, .. }) =
+        if let (Destination::Room(room), Topic::Room { name, .. }) =
             (&submit.to, &self.stream(tag).topic)
             && name.as_str() != room.as_str()
         {
@@ -186,14 +186,14 @@ impl Hub {
     ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match &submit.to {
-            SubmitTo::Room(room) => match self.room_named(uid, room) {
+            Destination::Room(room) => match self.room_named(uid, room) {
                 Some(tag) => {
                     self.may_speak(uid, tag)?;
                     tag
                 }
                 None => return self.begins_by_message(uid),
             },
-            SubmitTo::Known(room) => {
+            Destination::Known(room) => {
                 let Some(tag) = self.room_of_id(uid, *room) else {
                     let text = "the room was deleted; the message was not sent";
                     return Err(Refusal::new(RefusalCode::Absent, text));
@@ -201,7 +201,7 @@ impl Hub {
                 self.may_speak(uid, tag)?;
                 tag
             }
-            SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
+            Destination::Stream(tag) => match self.stream_of(uid, *tag) {
                 // A text for a label is for one user: it is never shown to a room that has the
                 // number of that conversation now.
                 Some(tag) if self.room_name(tag).is_none() || submit.to_label.is_none() => {
@@ -230,11 +230,11 @@ impl Hub {
     }
 
     /// Returns true if the numbers in a destination outlive the boot.
-    fn is_persistent(&self, uid: u32, to: &SubmitTo) -> bool {
+    fn is_persistent(&self, uid: u32, to: &Destination) -> bool {
         let tag = match to {
-            SubmitTo::Room(room) => self.room_named(uid, room),
-            SubmitTo::Known(room) => self.room_of_id(uid, *room),
-            SubmitTo::Stream(tag) => self.stream_of(uid, *tag),
+            Destination::Room(room) => self.room_named(uid, room),
+            Destination::Known(room) => self.room_of_id(uid, *room),
+            Destination::Stream(tag) => self.stream_of(uid, *tag),
         };
         tag.map_or(self.rules.persistent, |tag| self.is_stored(tag))
     }

@@ -4,12 +4,12 @@ use crate::{
         batch::{Builder, Draft},
         clock::Now,
         event::{Event as ServerEvent, GapReason},
-        frames::{Ack, Frame, SubmitTo},
+        frames::{Ack, Destination, Frame},
         hub::{Action, Chunk, Hub, Rules},
         inbox::Via,
         member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
         message::RunId,
-        names::UserName,
+        names::{Target, UserName},
         reply::{Reply, StreamInfo},
         request::Announce,
         stream_id::{RoomId, RoomIdentity, StreamLabel},
@@ -133,7 +133,7 @@ fn reconnect(state: &mut MemberState) {
 }
 
 /// Where the next submits go; empties the output.
-fn submits(state: &mut MemberState) -> Vec<SubmitTo> {
+fn submits(state: &mut MemberState) -> Vec<Destination> {
     let (mut all, out) = (Vec::new(), std::mem::take(&mut state.out));
     let mut rest = &out[..];
     while let Some(parsed) = frame::parse(rest).unwrap() {
@@ -154,7 +154,7 @@ fn unknown_submit_is_reported_and_never_repeated() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, true);
     let say = |state: &mut MemberState, text: &str| {
-        state.say(Address::Room(room.clone()), None, text_of(text));
+        state.say(Target::Room(room.clone()), None, text_of(text));
     };
     let come = |state: &mut MemberState, wall_us| {
         state.take_bytes(Now { mono_us: 1, wall_us }, &[]).unwrap();
@@ -192,11 +192,11 @@ fn unknown_submit_is_reported_and_never_repeated() {
 #[test]
 fn texts_go_to_the_room_they_were_written_in() {
     let room = RoomName::new("dev").unwrap();
-    let to = Address::Room(room.clone());
+    let to = Target::Room(room.clone());
     let mut state = ready_in(&room, true);
     submits(&mut state);
     state.say(to.clone(), None, text_of("one"));
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(7))]);
     // Written while the member has no session.
     state.end("lost");
     state.say(to.clone(), None, text_of("two"));
@@ -212,7 +212,7 @@ fn texts_go_to_the_room_they_were_written_in() {
     // The room is gone: the server is asked about both texts under the old identity, and
     // nothing else.
     answer_join(&mut state, Err(Refusal::new(RefusalCode::Absent, "there is no room dev")));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Known(RoomId(7)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Known(RoomId(7)); 2]);
     let is_deleted = |e: &Event| matches!(e, Event::Deleted { room: of } if *of == room);
     assert_eq!(events(&mut state).iter().filter(|event| is_deleted(event)).count(), 1);
     // What is written now was written in no room.
@@ -226,11 +226,11 @@ fn texts_go_to_the_room_they_were_written_in() {
 fn server_without_history_gets_its_rooms_again() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, false);
-    state.say(Address::Room(room.clone()), None, text_of("one"));
+    state.say(Target::Room(room.clone()), None, text_of("one"));
     reconnect(&mut state);
     submits(&mut state);
     answer_join(&mut state, Ok(info(&room, 8, false)));
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(8))]);
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(8))]);
 }
 
 #[test]
@@ -240,12 +240,12 @@ fn text_waits_for_the_join_of_its_room() {
         let mut state = ready_in(&dev, true);
         submits(&mut state);
         state.follow(Follow::Room(ops.clone()));
-        let counter = state.say(Address::Room(ops.clone()), None, text_of("one"));
+        let counter = state.say(Target::Room(ops.clone()), None, text_of("one"));
         assert_eq!(submits(&mut state), []);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from ops");
         answer_join(&mut state, if joins { Ok(info(&ops, 9, true)) } else { Err(refusal) });
         match joins {
-            true => assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(9))]),
+            true => assert_eq!(submits(&mut state), [Destination::Known(RoomId(9))]),
             false => assert_eq!(state.take_refused(), [counter]),
         }
     }
@@ -267,8 +267,8 @@ fn bob() -> UserName {
     UserName::new("bob").unwrap()
 }
 
-fn to_bob() -> Address {
-    Address::Direct { with: bob(), label: None }
+fn to_bob() -> Target {
+    Target::User { user: bob(), label: None }
 }
 
 fn ack_of(counter: u64, seq: u64) -> Ack {
@@ -286,7 +286,7 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     let second = state.say(to_bob(), None, text_of("two"));
     assert_eq!(submits(&mut state), [], "the conversation is not open");
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
     state.take_ack(&ack_of(first, 1));
     // An address that is kept over a restart; what is on its way goes with it.
     reconnect(&mut state);
@@ -294,12 +294,12 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
     let third = state.say(to_bob(), None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     answer_open(&mut state, 4, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
     // In the same boot it has the same number.
     state.end("lost");
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     state.become_ready();
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
     // What can't be opened is refused; it may be stored if it was submitted earlier.
     state.end("lost");
     state.begin(&Welcome { run: RunId(3), ..welcome() });
@@ -327,7 +327,7 @@ fn direct_messages_keep_their_order_while_a_conversation_opens() {
     state.take_event(Now { mono_us: 1, wall_us: 1 }, ServerEvent::Opened(info));
     let second = state.say(to_bob(), None, text_of("two"));
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
     state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
     assert_eq!((second, state.unacked()), (first + 1, 0));
 }
@@ -346,7 +346,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
     for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
         let mut state = ready_in(&dev(), false);
         let say = |state: &mut MemberState| {
-            state.say(Address::Room(dev()), reply_to, text_of("one"));
+            state.say(Target::Room(dev()), reply_to, text_of("one"));
         };
         say(&mut state);
         assert_eq!(submits(&mut state).len(), 1);
@@ -393,13 +393,13 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     join_both(&mut state);
     submits(&mut state);
     let say = |state: &mut MemberState, room: &RoomName| {
-        state.say(Address::Room(room.clone()), None, text_of("x"))
+        state.say(Target::Room(room.clone()), None, text_of("x"))
     };
     let slow = say(&mut state, &dev);
     let most = UNACKED_SUBMITS_MAX as u64;
     for _ in 0..2 * most {
         let counter = say(&mut state, &ops);
-        if submits(&mut state).contains(&SubmitTo::Known(RoomId(8))) {
+        if submits(&mut state).contains(&Destination::Known(RoomId(8))) {
             assert!(counter - slow < most, "the server forgets {slow}");
             state.take_ack(&ack_of(counter, counter));
         }
@@ -411,7 +411,7 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     // Over a break as well.
     reconnect(&mut state);
     join_both(&mut state);
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(7))]);
     assert_eq!(state.hello.submitted, slow + most - 1);
     // Its answer lets all others go, whatever it is.
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted in dev");
@@ -428,7 +428,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     state.follow(Follow::Room(ops.clone()));
     answer_join(&mut state, Ok(info(&ops, 8, true)));
     let counters: Vec<_> =
-        (0..3).map(|_| state.say(Address::Room(dev.clone()), None, text_of("x"))).collect();
+        (0..3).map(|_| state.say(Target::Room(dev.clone()), None, text_of("x"))).collect();
     state.end("lost");
     events(&mut state);
     state.follow(Follow::Room(RoomName::new("den").unwrap()));

@@ -13,7 +13,7 @@ use super::stamp;
 use crate::{
     chat::{
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::Kind,
         stream_id::StreamTag,
         text::TextRef,
@@ -199,7 +199,7 @@ impl Sender {
         let texts = texts.filter_map(|text| TextRef::new(str::from_utf8(text).ok()?).ok());
         let submit = Submit {
             first: first + 1,
-            to: SubmitTo::Stream(self.stream),
+            to: Destination::Stream(self.stream),
             to_label: None,
             lines: texts.map(|text| Line { reply_to: None, text }).collect(),
         };

@@ -13,7 +13,7 @@ use crate::{
         request::{Follow, Request},
         text::Text,
     },
-    client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
+    client::{Event, Follows, LinkError, Mailbox, Member, Wake},
     command::{
         connect::Context,
         exit_code::{Exit, Failure},
@@ -38,7 +38,7 @@ pub(super) struct Talker {
 #[derive(Debug, Default)]
 struct Standing {
     /// Destination of the texts, while a session exists.
-    address: Option<Address>,
+    address: Option<Target>,
     /// There was one.
     was_ready: bool,
     /// Nothing more can be sent, and that was reported.
@@ -140,7 +140,7 @@ impl Talker {
                 standing.was_ready = true;
                 standing.is_unreachable = false;
                 match &self.target {
-                    Target::Room(room) => standing.address = Some(Address::Room(room.clone())),
+                    target @ Target::Room(_) => standing.address = Some(target.clone()),
                     // Whether a session of theirs is there is asked each time.
                     target @ Target::User { .. } => {
                         member.ask(&Request::Open { target: target.clone() });
@@ -181,9 +181,8 @@ impl Talker {
 
     fn take_reply(&self, standing: &mut Standing, result: Result<Reply, Refusal>) {
         match (result, &self.target) {
-            (Ok(Reply::Opened(_)), Target::User { user, label }) => {
-                let (with, label) = (user.clone(), label.clone());
-                standing.address = Some(Address::Direct { with, label });
+            (Ok(Reply::Opened(_)), target @ Target::User { .. }) => {
+                standing.address = Some(target.clone());
             }
             (Ok(_), _) => {}
             // With the next session it is asked again.

@@ -13,13 +13,13 @@ use crate::{
         event::GapReason,
         member::{EndCause, Kind, Level, Member, SessionId, State},
         message::{Message, MessageId, Notice, StreamName},
-        names::{Label, RoomName, UserName},
+        names::{Label, RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::{MarkInfo, Reply, RoomInfo, StreamInfo, WhoInfo},
         request::Request,
         stream_id::{Channel, StreamLabel, StreamTag},
     },
-    client::{Address, Event},
+    client::Event,
     presence::ServerState,
     tui::{
         kept::Kept,
@@ -166,7 +166,7 @@ impl Screen {
     }
 
     /// What has just gone out.
-    fn said_now(&mut self) -> (u64, Address) {
+    fn said_now(&mut self) -> (u64, Target) {
         let say = |effect| match effect {
             Effect::Say { token, to, .. } => Some((token, to)),
             _ => None,
@@ -296,7 +296,7 @@ fn what_was_said_is_shown_until_it_stands_and_once() {
     screen.enter("hello");
     assert_eq!(screen.input(), "");
     let (token, to) = screen.said_now();
-    assert_eq!(to, Address::Room(room("dev")));
+    assert_eq!(to, Target::Room(room("dev")));
     assert_eq!(screen.room("dev").pending.len(), 1);
     assert!(screen.rows().iter().any(|row| row.contains("hello")));
     screen.said("dev", 1, "ann", "hello");

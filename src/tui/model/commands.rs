@@ -8,7 +8,6 @@ use crate::{
         request::{Announce, Follow, Request},
         text::Text,
     },
-    client::Address,
     limits::UNACKED_SUBMITS_MAX,
     tui::{
         scrollback::NoteKind,
@@ -107,10 +106,10 @@ impl Model {
         self.next_token += 1;
         let room = &mut self.rooms[at];
         let to = match &room.name {
-            StreamName::Room(name) => Some(Address::Room(name.clone())),
+            StreamName::Room(name) => Some(Target::Room(name.clone())),
             // Whether somebody of that label is there is asked each time.
             StreamName::Direct(user) if label.is_none() && room.is_open => {
-                Some(Address::Direct { with: user.clone(), label: None })
+                Some(Target::User { user: user.clone(), label: None })
             }
             StreamName::Direct(_) | StreamName::Announcements => None,
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use moot::{
     chat::{
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::{Level, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, Target, UserName},
@@ -157,7 +157,8 @@ fn frames(of: Named, counter: &mut u64) -> Vec<Vec<u8>> {
         .iter()
         .map(|request| bytes_of(|to| control::put_request(to, 1, request)))
         .collect();
-    for to in [SubmitTo::Stream(of.tag), SubmitTo::Room(of.room()), SubmitTo::Known(of.id)] {
+    for to in [Destination::Stream(of.tag), Destination::Room(of.room()), Destination::Known(of.id)]
+    {
         *counter += 1;
         let lines = vec![Line { reply_to: None, text: "a text".try_into().unwrap() }];
         let submit = Submit { first: *counter, to, to_label: None, lines };
@@ -216,7 +217,7 @@ fn rooms(socket: &Path) -> (Raw, [Named; 3]) {
     let (hidden, gone) = (named(&mut owner, "merger-a"), named(&mut owner, "merger-b"));
     let counter = |tag: StreamTag| u64::from(tag.0);
     for of in [hidden, gone] {
-        owner.submit_all(&SubmitTo::Stream(of.tag), counter(of.tag), "a secret", 1);
+        owner.submit_all(&Destination::Stream(of.tag), counter(of.tag), "a secret", 1);
         owner.ask(&Request::Ask { counter: counter(of.tag), again: false });
         owner.ask(&Request::Topic { room: of.room(), topic: "a secret".to_owned() });
     }
@@ -320,7 +321,7 @@ fn hits_of_a_search_do_not_count_what_others_say() {
     let world = World::new();
     let _server = world.serve();
     let mut raw = Raw::open(&world.dir.join("socket"), moot::os::own_uid(), None);
-    raw.submit_all(&SubmitTo::Room(room("den")), 1, "the word needle", 30);
+    raw.submit_all(&Destination::Room(room("den")), 1, "the word needle", 30);
     let mut found = Vec::new();
     while found.len() < 30 {
         let before = found.last().copied().unwrap_or(0);

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, path::Path};
 
 use moot::{
     chat::{
-        frames::SubmitTo,
+        frames::Destination,
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
         reply::Reply,
@@ -73,7 +73,7 @@ impl Scene<'_> {
 
     /// Submits texts in a room.
     fn fill(&self, name: &str, text: &str, count: usize) {
-        self.open().submit_all(&SubmitTo::Room(room(name)), 1, text, self.of(count) as u64);
+        self.open().submit_all(&Destination::Room(room(name)), 1, text, self.of(count) as u64);
     }
 }
 
@@ -177,7 +177,7 @@ fn unread(scene: &Scene<'_>) -> Vec<Round> {
         if let Some(Ok(Reply::Joined(infos))) = replies.last() {
             reader.ask(&Request::Part { stream: infos[0].tag, forget: false });
         }
-        writer.submit_all(&SubmitTo::Room(room(&name)), 1 + n * texts, &text, texts);
+        writer.submit_all(&Destination::Room(room(&name)), 1 + n * texts, &text, texts);
     }
     let all = vec![Request::Unread { target: None, skip: 0 }; AT_ONCE];
     again(move || (reader.ask_all(&all).len() == AT_ONCE).then_some(()))
@@ -417,7 +417,7 @@ fn repairs(scene: &Scene<'_>) -> Vec<Round> {
 fn texts(scene: &Scene<'_>) -> Vec<Round> {
     let sessions = Raw::open_all(scene.socket, UID, Kind::Script, 8);
     let speak = |(at, mut raw): (usize, Raw)| -> Round {
-        let (mut counter, to) = (1, SubmitTo::Room(room(&format!("loud{at}"))));
+        let (mut counter, to) = (1, Destination::Room(room(&format!("loud{at}"))));
         Box::new(move || {
             raw.write(&submit(counter, to.clone(), &["a line of a build that prints a lot"; 256]));
             counter += 256;
@@ -455,7 +455,7 @@ fn direct(scene: &Scene<'_>) -> Vec<Round> {
     let streams: Vec<_> = opened.collect();
     rounds.push(Box::new(move || {
         for tag in &streams {
-            writer.write(&submit(counter, SubmitTo::Stream(*tag), &["a text"]));
+            writer.write(&submit(counter, Destination::Stream(*tag), &["a text"]));
             counter += 1;
             writer.drain();
         }
@@ -518,7 +518,7 @@ fn never_read(scene: &Scene<'_>) -> Vec<Round> {
     let text = "x".repeat(30_000);
     again(move || {
         deaf.retain(|raw| raw.alive);
-        writer.submit_all(&SubmitTo::Room(room("heavy")), counter, &text, 8);
+        writer.submit_all(&Destination::Room(room("heavy")), counter, &text, 8);
         counter += 8;
         writer.alive.then_some(())
     })
@@ -550,7 +550,7 @@ fn wills(scene: &Scene<'_>) -> Vec<Round> {
 /// New members of the victim's room, each of which holds its window shut for as long as it may.
 fn stall(scene: &Scene<'_>) -> Vec<Round> {
     let (socket, mut writer) = (scene.socket.to_owned(), scene.open());
-    let (to, text, mut counter) = (SubmitTo::Room(room(QUIET)), "x".repeat(30_000), 1);
+    let (to, text, mut counter) = (Destination::Room(room(QUIET)), "x".repeat(30_000), 1);
     again(move || {
         let mut raw = Raw::open(&socket, UID, None);
         raw.join(QUIET, false)?;
@@ -627,7 +627,7 @@ fn jobs(scene: &Scene<'_>) -> Vec<Round> {
         raw.ask(&answer(*tag, &format!("q{at}"), 1));
     }
     let (mut asker, mut counter) = (scene.open(), 1);
-    let to = SubmitTo::Room(room("work"));
+    let to = Destination::Room(room("work"));
     again(move || {
         asker.submit_all(&to, counter, "a job", 32);
         let ask = |counter| Request::Ask { counter, again: false };

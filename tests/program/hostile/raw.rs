@@ -10,7 +10,7 @@ use std::{
 
 use moot::{
     chat::{
-        frames::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Report, Submit},
         member::Kind as MemberKind,
         names::{Label, RoomName},
         refusal::Refusal,
@@ -74,7 +74,7 @@ pub fn report(stream: StreamTag, delivered: u64) -> Vec<u8> {
 }
 
 /// Returns the frame of a submit of texts under consecutive counters.
-pub fn submit(first: u64, to: SubmitTo, texts: &[&str]) -> Vec<u8> {
+pub fn submit(first: u64, to: Destination, texts: &[&str]) -> Vec<u8> {
     let lines = texts
         .iter()
         .map(|text| Line { reply_to: None, text: (*text).try_into().unwrap() })
@@ -283,7 +283,7 @@ impl Raw {
     }
 
     /// Submits texts to a room, each in a frame of its own, and waits until each was acknowledged or refused.
-    pub fn submit_all(&mut self, to: &SubmitTo, first: u64, text: &str, count: u64) {
+    pub fn submit_all(&mut self, to: &Destination, first: u64, text: &str, count: u64) {
         /// Texts that are on their way at a time.
         const AT_ONCE: u64 = 64;
         let mut open = 0;

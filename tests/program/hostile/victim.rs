@@ -15,7 +15,7 @@ use moot::{
     chat::{
         batch::Reader,
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::{Kind, Level},
         message::NoticeId,
         names::{Target, UserName},
@@ -68,7 +68,7 @@ impl Victim {
     pub fn send(&mut self, to: &str, text: &str) -> Outcome<u64> {
         self.counter += 1;
         let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
-        let to = SubmitTo::Room(room(to));
+        let to = Destination::Room(room(to));
         self.link.queue_submit(&Submit { first: self.counter, to, to_label: None, lines });
         loop {
             match self.link.wait().map_err(|e| format!("a text is not acknowledged: {e}"))? {
