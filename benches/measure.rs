@@ -22,7 +22,7 @@ use moot::{
         frames::{Destination, Frame, Line, Submit},
         member::Kind,
         names::RoomName,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, HistoryRequest, Request},
     },
     client::Link,
     os,
@@ -717,11 +717,11 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                     datagrams: counter,
                 });
                 link.queue_repair(stream, 1, u64::MAX);
-                let page = Request::Page {
+                let page = Request::History(HistoryRequest::Page {
                     target: moot::chat::names::Target::Room(room()),
                     first: 1,
                     last: u64::MAX,
-                };
+                });
                 link.ask(&page)?;
             }
         }

@@ -458,13 +458,13 @@ impl Member {
         self.state.tag_of(room)
     }
 
-    /// The messages of the answer to [`Request::Page`], in order, of a stream that it follows.
+    /// Returns the messages of a page of history, in order, of a stream that it follows.
     #[must_use]
     pub fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
         self.state.messages_of_page(name, page)
     }
 
-    /// A message of a room that it follows, out of the answer to [`Request::Page`].
+    /// Returns a message of a room that it follows, out of a page of history.
     #[must_use]
     pub fn message_of_page(&self, room: &RoomName, page: &Page, seq: u64) -> Option<Message> {
         self.state.message_of_page(room, page, seq)

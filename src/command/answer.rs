@@ -21,7 +21,7 @@ use crate::{
         names::Target,
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        request::{Answering, Begin, Follow, Request},
+        request::{Answering, Begin, Follow, HistoryRequest, Request},
         stream_id::StreamTag,
         text::written_out,
     },
@@ -237,7 +237,11 @@ impl Answerer<'_> {
         let serial = self.member.ask(&Request::Take { stream, seq });
         self.asked.insert(serial, Asked::Take(seq));
         let target = Target::Room(self.args.room.clone());
-        let serial = self.member.ask(&Request::Page { target, first: seq, last: seq });
+        let serial = self.member.ask(&Request::History(HistoryRequest::Page {
+            target,
+            first: seq,
+            last: seq,
+        }));
         self.asked.insert(serial, Asked::Page(seq));
         let (taken, begun, lost) = (false, false, false);
         self.held.push(Held {

@@ -17,9 +17,7 @@ use super::{
     threads::Work,
 };
 use crate::{
-    chat::{
-        frames::Frame, member::EndCause, names::UserName, refusal::RefusalCode, request::Request,
-    },
+    chat::{member::EndCause, names::UserName, refusal::RefusalCode, request::Request},
     limits::{
         END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAMES_BEFORE_SESSION_MAX, LAST_WORDS_BYTES_MAX,
         OUTPUT_BYTES_HIGH, READ_BYTES_PER_TURN_MAX, READ_BYTES_PER_TURN_MIN, REQUEST_COST_BYTES,
@@ -485,20 +483,14 @@ impl Conn {
     /// Answers a request whose users are known, or known not to be: by the hub, or by the store.
     fn answer(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
         let mut inner = core.inner.borrow_mut();
-        let result = match inner.hub.question(self.id, &request) {
-            None => return inner.hub.request(core.now(), self.id, serial, request),
-            Some(Ok(Err(question))) => {
-                self.set_blocked(Block::LookUp, true);
-                let asked = inner.hub.next_stream();
-                drop(inner);
-                let (core, conn) = (Rc::clone(core), Rc::clone(self));
-                tokio::task::spawn_local(past::answer(core, conn, serial, question, asked));
-                return;
-            }
-            Some(Ok(Ok(reply))) => Ok(reply),
-            Some(Err(refusal)) => Err(refusal),
-        };
-        inner.send(core, self.id, Frame::Reply { serial, result });
+        let question = inner.hub.request(core.now(), self.id, serial, request);
+        if let Some(question) = question {
+            self.set_blocked(Block::LookUp, true);
+            let asked = inner.hub.next_stream();
+            drop(inner);
+            let (core, conn) = (Rc::clone(core), Rc::clone(self));
+            tokio::task::spawn_local(past::answer(core, conn, serial, question, asked));
+        }
     }
 }
 

@@ -13,12 +13,15 @@ use crate::{
         bytes::{Cursor, Malformed, put_name, put_number},
         event::Event,
         frames::{Ack, Destination, Frame, Line, Report, Submit},
-        names::{Label, RoomName},
+        member::SessionId,
+        message::NoticeId,
+        names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::Request,
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+        rules::Role,
         stream_id::{RoomId, StreamTag},
-        text::TextRef,
+        text::{Text, TextRef},
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -36,10 +39,86 @@ fn read_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     options().deserialize(body).map_err(|_| Malformed)
 }
 
+/// Defines the requests as they are on the wire: the order is the number of each. A new verb is
+/// added at the end; no row is moved or removed.
+macro_rules! numbered {
+    ($($verb:ident { $($field:ident: $type:ty),* } = { $($request:tt)* };)*) => {
+        #[derive(Serialize, Deserialize)]
+        enum Numbered {
+            $($verb { $($field: $type),* },)*
+        }
+
+        impl From<Request> for Numbered {
+            fn from(request: Request) -> Self {
+                match request {
+                    $($($request)* => Self::$verb { $($field),* },)*
+                }
+            }
+        }
+
+        impl From<Numbered> for Request {
+            fn from(numbered: Numbered) -> Self {
+                match numbered {
+                    $(Numbered::$verb { $($field),* } => $($request)*,)*
+                }
+            }
+        }
+    };
+}
+
+numbered! {
+    Open { target: Target } = { Request::Open { target } };
+    Join { follow: Follow, begin: Begin, membership: bool, keep: bool }
+        = { Request::Join { follow, begin, membership, keep } };
+    Part { stream: StreamTag, forget: bool } = { Request::Part { stream, forget } };
+    Unfollow { room: RoomName } = { Request::Unfollow { room } };
+    Rooms { skip: u32 } = { Request::Rooms { skip } };
+    CreateRoom { room: RoomName, history: bool, private: bool, read_only: bool }
+        = { Request::CreateRoom { room, history, private, read_only } };
+    Role { room: RoomName, user: UserName, role: Role, on: bool }
+        = { Request::Role { room, user, role, on } };
+    KickFromRoom { room: RoomName, user: UserName, label: Option<Label> }
+        = { Request::KickFromRoom { room, user, label } };
+    Who { room: RoomName, skip: u32 } = { Request::Who { room, skip } };
+    Kick { user: UserName, label: Option<Label> } = { Request::Kick { user, label } };
+    Drop { session: SessionId } = { Request::Drop { session } };
+    Audit { skip: u32 } = { Request::Audit { skip } };
+    Topic { room: RoomName, topic: String } = { Request::Topic { room, topic } };
+    Away { label: Option<Label>, text: String } = { Request::Away { label, text } };
+    Back { label: Option<Label> } = { Request::Back { label } };
+    Announce { announce: Announce } = { Request::Announce(announce) };
+    Receipt { id: NoticeId, skip: u32 } = { Request::Receipt { id, skip } };
+    Notices { skip: u32 } = { Request::Notices { skip } };
+    Notice { id: NoticeId } = { Request::Notice { id } };
+    AckNotice { id: NoticeId } = { Request::AckNotice { id } };
+    CancelNotice { id: NoticeId } = { Request::CancelNotice { id } };
+    Will { text: Option<Text> } = { Request::Will { text } };
+    Listening { stream: StreamTag, charge_bytes: u64, slot: [u8; 16] }
+        = { Request::Listening { stream, charge_bytes, slot } };
+    Deaf { stream: StreamTag } = { Request::Deaf { stream } };
+    Span { target: Target } = { Request::History(HistoryRequest::Span { target }) };
+    Page { target: Target, first: u64, last: u64 }
+        = { Request::History(HistoryRequest::Page { target, first, last }) };
+    NumberAt { target: Target, wall_us: i64 }
+        = { Request::History(HistoryRequest::NumberAt { target, wall_us }) };
+    Search { search: SearchRequest } = { Request::History(HistoryRequest::Search(search)) };
+    Unread { target: Option<Target>, skip: u32 }
+        = { Request::History(HistoryRequest::Unread { target, skip }) };
+    MarkRead { target: Target, seq: u64 } = { Request::MarkRead { target, seq } };
+    DeleteRoom { room: RoomName } = { Request::DeleteRoom { room } };
+    Active {} = { Request::Active };
+    Quit {} = { Request::Quit };
+    Ask { counter: u64, again: bool } = { Request::Ask { counter, again } };
+    Answer { answering: Answering } = { Request::Answer(answering) };
+    Take { stream: StreamTag, seq: u64 } = { Request::Take { stream, seq } };
+    Answered { stream: StreamTag, seq: u64, failed: bool, silent: bool }
+        = { Request::Answered { stream, seq, failed, silent } };
+}
+
 #[derive(Serialize, Deserialize)]
 struct Asked {
     serial: u32,
-    request: Request,
+    request: Numbered,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +136,7 @@ struct Refused {
 
 /// Appends a request frame.
 pub fn put_request(to: &mut Vec<u8>, serial: u32, request: &Request) {
-    let asked = Asked { serial, request: request.clone() };
+    let asked = Asked { serial, request: request.clone().into() };
     frame::put(to, Kind::Request, |body| put_bincode(body, &asked));
 }
 
@@ -66,7 +145,7 @@ pub fn put_request(to: &mut Vec<u8>, serial: u32, request: &Request) {
 /// # Errors
 /// Returns an error if it was not written by [`put_request`].
 pub fn read_request(body: &[u8]) -> Result<(u32, Request), Malformed> {
-    read_bincode::<Asked>(body).map(|a| (a.serial, a.request))
+    read_bincode::<Asked>(body).map(|asked| (asked.serial, asked.request.into()))
 }
 
 /// Appends what the hub wants to tell a session.
@@ -260,7 +339,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::{names::Target, refusal::RefusalCode},
+        chat::{member::Level, message::RunId, refusal::RefusalCode, request::Wait},
         limits::FRAME_HEADER_BYTES,
     };
 
@@ -325,6 +404,110 @@ mod tests {
         b.clear();
         put_event(&mut b, &Event::Heads(vec![(StreamTag(1), 300)]));
         assert_eq!(body(&b), [5, 1, 1, 0xfb, 0x2c, 1]);
+    }
+
+    /// Bytes of each request, written by the first version of the protocol.
+    #[test]
+    fn golden_bytes_of_every_request() {
+        let room = || RoomName::new("dev").unwrap();
+        let user = || UserName::new("ann").unwrap();
+        let target = || Target::Room(room());
+        let follow = || Follow::Room(room());
+        let ci = || Label::new("ci").ok();
+        let (stream, text) = (StreamTag(3), || "hi".to_owned());
+        let id = NoticeId::Scheduled(5);
+        let begin = Begin::After { run: RunId(7), seq: 300 };
+        let create =
+            Request::CreateRoom { room: room(), history: true, private: false, read_only: true };
+        let announce = Announce {
+            room: Some(room()),
+            at_us: Some(-1),
+            wait: Wait::Acked,
+            ..Announce::new(Level::Critical, Text::new("hi").unwrap())
+        };
+        let answering =
+            Answering { stream, queue: ci(), jobs: 2, holding: vec![1], done: vec![300] };
+        let query = |query| Request::History(query);
+        let search = SearchRequest {
+            text: text(),
+            target: Some(target()),
+            from: Some(user()),
+            since_us: Some(1),
+            before: 2,
+            limit: 3,
+        };
+        let requests: [(Request, &[u8]); 37] = [
+            (Request::Open { target: target() }, b"\x00\x00\x03dev"),
+            (
+                Request::Join { follow: follow(), begin, membership: true, keep: false },
+                b"\x01\x00\x03dev\x02\x07\xfb\x2c\x01\x01\x00",
+            ),
+            (Request::Part { stream, forget: true }, b"\x02\x03\x01"),
+            (Request::Unfollow { room: room() }, b"\x03\x03dev"),
+            (Request::Rooms { skip: 9 }, b"\x04\x09"),
+            (create, b"\x05\x03dev\x01\x00\x01"),
+            (
+                Request::Role { room: room(), user: user(), role: Role::Banned, on: true },
+                b"\x06\x03dev\x03ann\x02\x01",
+            ),
+            (
+                Request::KickFromRoom { room: room(), user: user(), label: ci() },
+                b"\x07\x03dev\x03ann\x01\x02ci",
+            ),
+            (Request::Who { room: room(), skip: 9 }, b"\x08\x03dev\x09"),
+            (Request::Kick { user: user(), label: None }, b"\x09\x03ann\x00"),
+            (Request::Drop { session: SessionId(300) }, b"\x0a\xfb\x2c\x01"),
+            (Request::Audit { skip: 9 }, b"\x0b\x09"),
+            (Request::Topic { room: room(), topic: text() }, b"\x0c\x03dev\x02hi"),
+            (Request::Away { label: ci(), text: text() }, b"\x0d\x01\x02ci\x02hi"),
+            (Request::Back { label: None }, b"\x0e\x00"),
+            (
+                Request::Announce(announce),
+                b"\x0f\x03\x01\x03dev\x02hi\x00\x00\x00\x01\x01\x01\xfc\xff\xff\xff\xff\x00",
+            ),
+            (Request::Receipt { id, skip: 9 }, b"\x10\x01\x05\x09"),
+            (Request::Notices { skip: 9 }, b"\x11\x09"),
+            (Request::Notice { id }, b"\x12\x01\x05"),
+            (Request::AckNotice { id }, b"\x13\x01\x05"),
+            (Request::CancelNotice { id }, b"\x14\x01\x05"),
+            (Request::Will { text: Text::new("hi").ok() }, b"\x15\x01\x02hi"),
+            (
+                Request::Listening { stream, charge_bytes: 300, slot: *b"0123456789abcdef" },
+                b"\x16\x03\xfb\x2c\x010123456789abcdef",
+            ),
+            (Request::Deaf { stream }, b"\x17\x03"),
+            (query(HistoryRequest::Span { target: target() }), b"\x18\x00\x03dev"),
+            (
+                query(HistoryRequest::Page { target: target(), first: 1, last: 300 }),
+                b"\x19\x00\x03dev\x01\xfb\x2c\x01",
+            ),
+            (
+                query(HistoryRequest::NumberAt { target: target(), wall_us: -1 }),
+                b"\x1a\x00\x03dev\x01",
+            ),
+            (
+                query(HistoryRequest::Search(search)),
+                b"\x1b\x02hi\x01\x00\x03dev\x01\x03ann\x01\x02\x02\x03",
+            ),
+            (query(HistoryRequest::Unread { target: None, skip: 9 }), b"\x1c\x00\x09"),
+            (Request::MarkRead { target: target(), seq: 300 }, b"\x1d\x00\x03dev\xfb\x2c\x01"),
+            (Request::DeleteRoom { room: room() }, b"\x1e\x03dev"),
+            (Request::Active, b"\x1f"),
+            (Request::Quit, b"\x20"),
+            (Request::Ask { counter: 300, again: true }, b"\x21\xfb\x2c\x01\x01"),
+            (Request::Answer(answering), b"\x22\x03\x01\x02ci\x02\x01\x01\x01\xfb\x2c\x01"),
+            (Request::Take { stream, seq: 1 }, b"\x23\x03\x01"),
+            (
+                Request::Answered { stream, seq: 1, failed: true, silent: false },
+                b"\x24\x03\x01\x01\x00",
+            ),
+        ];
+        for (request, verb) in requests {
+            let mut b = Vec::new();
+            put_request(&mut b, 1, &request);
+            assert_eq!(body(&b), [b"\x01", verb].concat(), "{request:?}");
+            assert_eq!(read_request(body(&b)), Ok((1, request)));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use moot::chat::{
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
     reply::{Reply, StreamInfo},
-    request::{Announce, Answering, Begin, Follow, Request},
+    request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
     rules::Role,
     stream_id::{RoomId, StreamTag},
     text::Text,
@@ -225,6 +225,13 @@ impl Pick<'_, '_> {
         request
     }
 
+    fn query(&mut self) -> HistoryRequest {
+        let (make, is_made) = QUERIES[self.tape.below(QUERIES.len())];
+        let query = make(self);
+        assert!(is_made(&query), "{query:?} is in the row of another one");
+        query
+    }
+
     /// Returns any submit with a counter.
     pub fn submit(&mut self, first: u64) -> Submit<'static> {
         let (make, is_made) = SUBMITS[self.tape.below(SUBMITS.len())];
@@ -310,22 +317,7 @@ table! { REQUESTS, every_request_has_a_row, Request:
         slot: [pick.tape.byte(); 16],
     };
     Deaf |pick| Request::Deaf { stream: pick.tag() };
-    Span |pick| Request::Span { target: pick.target() };
-    Page |pick| Request::Page {
-        target: pick.target(),
-        first: pick.number(),
-        last: pick.number(),
-    };
-    NumberAt |pick| Request::NumberAt { target: pick.target(), wall_us: pick.time() };
-    Search |pick| Request::Search {
-        text: pick.text().to_owned(),
-        target: pick.maybe(Pick::target),
-        from: pick.maybe(Pick::user),
-        since_us: pick.maybe(Pick::time),
-        before: pick.number(),
-        limit: pick.small(),
-    };
-    Unread |pick| Request::Unread { target: pick.maybe(Pick::target), skip: pick.small() };
+    History |pick| Request::History(pick.query());
     MarkRead |pick| Request::MarkRead { target: pick.target(), seq: pick.number() };
     DeleteRoom |pick| Request::DeleteRoom { room: pick.room() };
     Active |_| Request::Active;
@@ -345,4 +337,23 @@ table! { REQUESTS, every_request_has_a_row, Request:
         failed: pick.yes(),
         silent: pick.yes(),
     };
+}
+
+table! { QUERIES, every_query_has_a_row, HistoryRequest:
+    Span |pick| HistoryRequest::Span { target: pick.target() };
+    Page |pick| HistoryRequest::Page {
+        target: pick.target(),
+        first: pick.number(),
+        last: pick.number(),
+    };
+    NumberAt |pick| HistoryRequest::NumberAt { target: pick.target(), wall_us: pick.time() };
+    Search |pick| HistoryRequest::Search(SearchRequest {
+        text: pick.text().to_owned(),
+        target: pick.maybe(Pick::target),
+        from: pick.maybe(Pick::user),
+        since_us: pick.maybe(Pick::time),
+        before: pick.number(),
+        limit: pick.small(),
+    });
+    Unread |pick| HistoryRequest::Unread { target: pick.maybe(Pick::target), skip: pick.small() };
 }

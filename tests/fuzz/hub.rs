@@ -136,12 +136,9 @@ impl Shell {
             }
             return;
         }
-        match self.hub.question(id, &request) {
-            None => self.hub.request(self.now, id, serial, request),
-            Some(Ok(Ok(reply))) => self.told(id, Frame::Reply { serial, result: Ok(reply) }),
-            Some(Err(refusal)) => self.told(id, Frame::Reply { serial, result: Err(refusal) }),
+        if let Some(question) = self.hub.request(self.now, id, serial, request) {
             // The store answers this one.
-            Some(Ok(Err(question))) => self.seen.questions.push((id, question)),
+            self.seen.questions.push((id, question));
         }
     }
 

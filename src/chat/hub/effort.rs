@@ -10,7 +10,7 @@ use crate::{
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        request::{Announce, Begin, Follow, Request},
+        request::{Announce, Begin, Follow, HistoryRequest, Request},
         rules::Role,
         text::Text,
     },
@@ -119,10 +119,10 @@ fn counting_what_is_unread_reads_no_text_and_is_charged() {
     house.say(bob, 1, 0, &"@".repeat(TEXT_BYTES_MAX));
     house.say(bob, 2, 0, "ask @user5, @user5");
     house.say(bob, 3, 0, "nobody");
-    let unread = Request::Unread { target: None, skip: 0 };
+    let unread = Request::History(HistoryRequest::Unread { target: None, skip: 0 });
     let cost = house.cost(EVE, |house| {
-        let question = house.hub.question(eve, &unread).unwrap().unwrap();
-        let Err(crate::chat::store::Question::Unread { marks, .. }) = question else { panic!() };
+        let question = house.hub.request(NOW, eve, 7, unread);
+        let Some(crate::chat::store::Question::Unread { marks, .. }) = question else { panic!() };
         assert_eq!((marks[0].0.unread, marks[0].0.mentions), (3, 1));
     });
     assert!((3 * LOOK_COST_BYTES..TEXT_BYTES_MAX / 16).contains(&cost), "{cost}");
@@ -137,8 +137,8 @@ fn unread_count_of_many_at_signs_is_bounded() {
     for n in 0..texts {
         house.say(bob, n as u64, 0, &"@".repeat(MENTIONS_LOOKED_MAX));
     }
-    let unread = Request::Unread { target: None, skip: 0 };
-    let cost = house.cost(EVE, |house| drop(house.hub.question(eve, &unread)));
+    let unread = Request::History(HistoryRequest::Unread { target: None, skip: 0 });
+    let cost = house.cost(EVE, |house| drop(house.hub.request(NOW, eve, 7, unread)));
     let bound = UNREAD_AT_SIGNS_MAX + 3 * texts * LOOK_COST_BYTES;
     assert!(cost <= bound, "expected at most {bound}: {cost}");
 }

@@ -17,7 +17,7 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
         rules::{Rights, Role},
         stream_id::StreamTag,
         text::Text,
@@ -64,10 +64,9 @@ fn difference(before: &[String], after: &[String]) -> Vec<String> {
 /// Asks; returns the refusal, or what is wrong.
 fn refusal(scene: &mut Scene, uid: u32, request: Request) -> Result<Refusal, String> {
     let id = session(uid);
-    if let Some(answer) = scene.hub.question(id, &request) {
-        return answer.err().ok_or_else(|| "it is answered".to_owned());
+    if let Some(question) = scene.ask(uid, request) {
+        return Err(format!("the store is asked: {question:?}"));
     }
-    scene.ask(uid, request);
     let mut refusal = Err("it is not refused".to_owned());
     for action in scene.hub.actions() {
         match action {
@@ -102,7 +101,7 @@ macro_rules! table {
         #[expect(dead_code, reason = "it is for the compiler")]
         fn every_request_has_a_row(request: &Request) {
             match request {
-                $(Request::$variant { .. } => {})*
+                $(table!(@pattern $variant) => {})*
             }
         }
 
@@ -112,6 +111,12 @@ macro_rules! table {
             rows
         }
     };
+    (@pattern Span) => { Request::History(HistoryRequest::Span { .. }) };
+    (@pattern Page) => { Request::History(HistoryRequest::Page { .. }) };
+    (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
+    (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
+    (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (never: $reason:literal)) => {};
     (@row $rows:ident $variant:ident { $($case:literal: $stage:expr;)+ }) => {
         $(
@@ -162,7 +167,14 @@ fn scheduled(scene: &mut Scene) -> NoticeId {
 }
 
 fn search(text: String, target: Option<Target>, from: Option<UserName>) -> Request {
-    Request::Search { text, target, from, since_us: None, before: 0, limit: 9 }
+    Request::History(HistoryRequest::Search(SearchRequest {
+        text,
+        target,
+        from,
+        since_us: None,
+        before: 0,
+        limit: 9,
+    }))
 }
 
 /// The name of the room `den`, to look at.
@@ -538,22 +550,22 @@ table! {
     Listening (never: "a session that does not follow the stream is not refused, and changes nothing")
     Deaf (never: "a session that does not follow the stream is not refused, and changes nothing")
     Span {
-        "an unknown room": |_| (SAM, Request::Span { target: target("new") });
-        "a private room": |_| (SAM, Request::Span { target: target("vault") });
-        "a conversation that there is not": |_| (SAM, Request::Span { target: direct("mia") });
-        "an unknown user": |_| (SAM, Request::Span { target: direct("nobody-here") });
+        "an unknown room": |_| (SAM, Request::History(HistoryRequest::Span { target: target("new") }));
+        "a private room": |_| (SAM, Request::History(HistoryRequest::Span { target: target("vault") }));
+        "a conversation that there is not": |_| (SAM, Request::History(HistoryRequest::Span { target: direct("mia") }));
+        "an unknown user": |_| (SAM, Request::History(HistoryRequest::Span { target: direct("nobody-here") }));
     }
     Page {
-        "a private room": |_| (SAM, Request::Page { target: target("vault"), first: 1, last: 9 });
+        "a private room": |_| (SAM, Request::History(HistoryRequest::Page { target: target("vault"), first: 1, last: 9 }));
     }
     NumberAt {
-        "a private room": |_| (SAM, Request::NumberAt { target: target("vault"), wall_us: 1 });
+        "a private room": |_| (SAM, Request::History(HistoryRequest::NumberAt { target: target("vault"), wall_us: 1 }));
     }
     Search {
         "no word": |_| (SAM, search(" ".to_owned(), None, None));
         "results of an earlier run": |_| {
             let mut search = search("x".to_owned(), None, None);
-            if let Request::Search { before, .. } = &mut search {
+            if let Request::History(HistoryRequest::Search(SearchRequest { before, .. })) = &mut search {
                 *before = 1;
             }
             (SAM, search)
@@ -570,7 +582,7 @@ table! {
         };
     }
     Unread {
-        "a private room": |_| (SAM, Request::Unread { target: Some(target("vault")), skip: 0 });
+        "a private room": |_| (SAM, Request::History(HistoryRequest::Unread { target: Some(target("vault")), skip: 0 }));
     }
     MarkRead {
         "a private room": |_| (SAM, Request::MarkRead { target: target("vault"), seq: 1 });

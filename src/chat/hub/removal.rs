@@ -12,7 +12,7 @@ use crate::chat::{
     frames::{ANNOUNCEMENTS, Destination, Frame},
     member::SessionId,
     names::Target,
-    request::{Begin, Follow, Request},
+    request::{Begin, Follow, HistoryRequest, Request},
     rules::Role,
     store::{Fetched, StreamKey},
 };
@@ -106,8 +106,12 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
             scene.hub.is_in_all(mia, &rooms)
         }
         "answer from the store" => {
-            let page = Request::Page { target: Target::Room(den()), first: 1, last: HEAD };
-            assert!(matches!(scene.hub.question(mia, &page), Some(Ok(Err(_)))));
+            let page = Request::History(HistoryRequest::Page {
+                target: Target::Room(den()),
+                first: 1,
+                last: HEAD,
+            });
+            assert!(scene.hub.request(scene.now, mia, 7, page).is_some());
             let asked = scene.hub.next_stream();
             remove(&mut scene, how);
             scene.settle();

@@ -17,6 +17,7 @@ use crate::{
         refusal::{Refusal, RefusalCode, no_room, refuse},
         reply::{Reply, StreamInfo},
         request::{Begin, Follow, Request},
+        store::Question,
         stream_id::{RoomIdentity, StreamTag},
     },
     faults::{Fault, planted},
@@ -29,73 +30,75 @@ use crate::{
 /// Conversations joined by one request.
 const DIRECTS_PER_REPLY: usize = 200;
 
+/// The way in which a request is answered.
+#[derive(Debug)]
+pub(super) enum Routed {
+    /// By a reply that is known now.
+    Reply(Reply),
+    /// By a reply that is given once the change is stored.
+    WhenStored(Reply),
+    /// By a later action of the hub.
+    Later,
+    /// By the history.
+    Query(Question),
+}
+
 impl Hub {
-    /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
-    pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
+    /// Answers a request: the answer is among the actions, or follows when its change is stored.
+    /// Returns a question if the history has to answer.
+    pub fn request(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Option<Question> {
         if !self.sessions.contains(id) {
-            return;
+            return None;
         }
         self.charged(id, |hub| match hub.room_to_await(id, &request) {
             Ok(None) => hub.request_now(now, id, serial, request),
-            Ok(Some(room)) => hub.hold(id, serial, request, room),
+            Ok(Some(room)) => {
+                hub.hold(id, serial, request, room);
+                None
+            }
             Err(refusal) => {
                 hub.out.push(Action::Send(id, Frame::Reply { serial, result: Err(refusal) }));
+                None
             }
-        });
+        })
     }
 
-    fn request_now(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
+    fn request_now(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Option<Question> {
         let goes_on = matches!(
             request,
             Request::Join { begin: Begin::After { .. } | Begin::Resume { .. }, .. }
         );
-        // A join does not wait there, and a refusal would end the follow for good.
-        let is_join = matches!(request, Request::Join { .. });
-        let waiting = self.commits.waiting(id);
-        let result = if !is_join && waiting >= REPLIES_WAITING_PER_SESSION_MAX {
-            refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
-        } else if let Request::Announce(announce) = request {
-            self.active(now, id);
-            match self.announce(now, id, serial, &announce) {
-                // Answered once it is published.
-                Ok(None) => return,
-                Ok(Some(reply)) => return self.reply_when_kept(id, serial, reply),
-                Err(refusal) => Err(refusal),
+        // A join does not wait for the store, and a refusal would end the follow for good.
+        let waits = !matches!(request, Request::Join { .. } | Request::History(_));
+        let is_full = waits && self.commits.waiting(id) >= REPLIES_WAITING_PER_SESSION_MAX;
+        let routed = match is_full {
+            true => refuse(
+                RefusalCode::Failed,
+                "too many requests of this session wait for the history",
+            ),
+            false => self.route(now, id, serial, request),
+        };
+        let result = match routed {
+            Ok(Routed::Reply(reply)) => Ok(reply),
+            Ok(Routed::WhenStored(reply)) => {
+                self.reply_when_kept(id, serial, reply);
+                return None;
             }
-        } else if let Request::Ask { counter, again } = request {
-            match self.ask_for(now, id, serial, (counter, again)) {
-                // Answered once the message is published.
-                Ok(None) => return,
-                Ok(Some(reply)) => Ok(reply),
-                Err(refusal) => Err(refusal),
-            }
-        } else if let Request::DeleteRoom { room } = request {
-            match self.delete_room(now, id, serial, &room) {
-                Ok(()) => return,
-                Err(refusal) => Err(refusal),
-            }
-        } else if let Request::Kick { user, label } = request {
-            match self.kick(now, id, serial, (&user, label.as_ref())) {
-                // Answered once all sessions have ended.
-                Ok(()) => return,
-                Err(refusal) => Err(refusal),
-            }
-        } else {
-            let is_kept = matches!(
-                request,
-                Request::CreateRoom { .. }
-                    | Request::Topic { .. }
-                    | Request::Role { .. }
-                    | Request::KickFromRoom { .. }
-                    | Request::AckNotice { .. }
-                    | Request::CancelNotice { .. }
-                    | Request::MarkRead { .. }
-                    | Request::Unfollow { .. }
-            );
-            match self.answer(now, id, request) {
-                Ok(reply) if is_kept => return self.reply_when_kept(id, serial, reply),
-                result => result,
-            }
+            Ok(Routed::Later) => return None,
+            Ok(Routed::Query(question)) => return Some(question),
+            Err(refusal) => Err(refusal),
         };
         let joined = match &result {
             Ok(Reply::Joined(infos)) => infos.iter().map(|info| (info.tag, info.new_run)).collect(),
@@ -111,79 +114,97 @@ impl Hub {
         }
         // What a join finds in the backlog comes after the answer that names the stream.
         self.wake(id);
+        None
     }
 
-    fn answer(&mut self, now: Now, id: SessionId, request: Request) -> Result<Reply, Refusal> {
+    fn route(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Result<Routed, Refusal> {
+        use Routed::{Later, Reply as Done, WhenStored};
         match request {
-            Request::Open { target } => self.open_target(id, &target),
+            Request::Open { target } => self.open_target(id, &target).map(Done),
             Request::Join { follow, begin, membership, keep } => {
                 self.active(now, id);
-                self.join(now, id, follow, begin, membership, keep)
+                self.join(now, id, follow, begin, membership, keep).map(Done)
             }
-            Request::Part { stream, forget } => self.part_by_request(id, stream, forget),
-            Request::Unfollow { room } => self.unfollow(id, &room),
-            Request::Rooms { skip } => Ok(self.rooms_from(id, skip)),
-            Request::Who { room, skip } => self.who_in(id, &room, skip),
+            Request::Part { stream, forget } => self.part_by_request(id, stream, forget).map(Done),
+            Request::Unfollow { room } => self.unfollow(id, &room).map(WhenStored),
+            Request::Rooms { skip } => Ok(Done(self.rooms_from(id, skip))),
             Request::CreateRoom { room, history, private, read_only } => {
-                self.create_room(id, &room, NewRoom { history, private, read_only })
+                let new = NewRoom { history, private, read_only };
+                self.create_room(id, &room, new).map(WhenStored)
             }
             Request::Role { room, user, role, on } => {
-                self.set_role(now, id, (&room, &user), role, on)
+                self.set_role(now, id, (&room, &user), role, on).map(WhenStored)
             }
             Request::KickFromRoom { room, user, label } => {
-                self.kick_from_room(now, id, &room, (&user, label.as_ref()))
+                self.kick_from_room(now, id, &room, (&user, label.as_ref())).map(WhenStored)
             }
-            Request::Drop { session } => self.drop_session(now, id, session),
-            Request::Audit { skip } => self.audit_from(id, skip),
-            Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
-            // Answered by way of `question`.
-            Request::Span { .. }
-            | Request::Page { .. }
-            | Request::NumberAt { .. }
-            | Request::Search { .. }
-            | Request::Unread { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
-            Request::Topic { room, topic } => self.set_topic(now, id, &room, topic),
-            Request::Away { label, text } => {
-                let uid = self.sessions[&id].peer.uid;
-                self.set_away(uid, label, Some(&text)).map(|()| Reply::Done)
+            Request::Who { room, skip } => self.who_in(id, &room, skip).map(Done),
+            Request::Kick { user, label } => {
+                // Answered once all sessions have ended.
+                self.kick(now, id, serial, (&user, label.as_ref())).map(|()| Later)
             }
-            Request::Back { label } => {
-                let uid = self.sessions[&id].peer.uid;
-                self.set_away(uid, label, None).map(|()| Reply::Done)
+            Request::Drop { session } => self.drop_session(now, id, session).map(Done),
+            Request::Audit { skip } => self.audit_from(id, skip).map(Done),
+            Request::Topic { room, topic } => self.set_topic(now, id, &room, topic).map(WhenStored),
+            Request::Away { label, text } => self.away(id, label, Some(&text)).map(Done),
+            Request::Back { label } => self.away(id, label, None).map(Done),
+            Request::Announce(announce) => {
+                self.active(now, id);
+                // Without a reply it is answered once it is published.
+                let made = self.announce(now, id, serial, &announce)?;
+                Ok(made.map_or(Later, WhenStored))
             }
-            // Answered by way of `request_now`.
-            Request::Announce(_)
-            | Request::Ask { .. }
-            | Request::DeleteRoom { .. }
-            | Request::Kick { .. } => refuse(RefusalCode::Failed, "not to be answered here"),
-            Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
-            Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
-            Request::Notice { id: of } => self.notice(now, id, of),
+            Request::Receipt { id: of, skip } => self.receipt(id, of, skip).map(Done),
+            Request::Notices { skip } => Ok(Done(self.notices_from(now, id, skip))),
+            Request::Notice { id: of } => self.notice(now, id, of).map(Done),
             Request::AckNotice { id: of } => {
                 self.active(now, id);
-                self.ack_notice(now, id, of)
+                self.ack_notice(now, id, of).map(WhenStored)
             }
-            Request::CancelNotice { id: of } => self.cancel_notice(now, id, of),
-            Request::Will { text } => self.set_will(id, text),
+            Request::CancelNotice { id: of } => self.cancel_notice(now, id, of).map(WhenStored),
+            Request::Will { text } => self.set_will(id, text).map(Done),
             Request::Listening { stream, charge_bytes, slot: _ } => {
-                self.listening(now, id, stream, Some(charge_bytes));
-                Ok(Reply::Done)
+                Ok(Done(self.listening(now, id, stream, Some(charge_bytes))))
             }
-            Request::Deaf { stream } => {
-                self.listening(now, id, stream, None);
-                Ok(Reply::Done)
+            Request::Deaf { stream } => Ok(Done(self.listening(now, id, stream, None))),
+            Request::History(request) => self.history_query(id, &request),
+            Request::MarkRead { target, seq } => self.mark_read(id, &target, seq).map(WhenStored),
+            Request::DeleteRoom { room } => {
+                self.delete_room(now, id, serial, &room).map(|()| Later)
             }
             Request::Active => {
                 self.active(now, id);
-                Ok(Reply::Done)
+                Ok(Done(Reply::Done))
             }
-            Request::Quit => Ok(Reply::Done),
-            Request::Answer(answering) => self.answer_in(id, answering),
-            Request::Take { stream, seq } => self.take(id, stream, seq),
+            // The session's owner ends it.
+            Request::Quit => Ok(Done(Reply::Done)),
+            Request::Ask { counter, again } => {
+                // Without a reply it is answered once the message is published.
+                let asked = self.ask_for(now, id, serial, (counter, again))?;
+                Ok(asked.map_or(Later, Done))
+            }
+            Request::Answer(answering) => self.answer_in(id, answering).map(Done),
+            Request::Take { stream, seq } => self.take(id, stream, seq).map(Done),
             Request::Answered { stream, seq, failed, silent } => {
-                self.answered(id, (stream, seq), failed, silent)
+                self.answered(id, (stream, seq), failed, silent).map(Done)
             }
         }
+    }
+
+    fn away(
+        &mut self,
+        id: SessionId,
+        label: Option<Label>,
+        text: Option<&str>,
+    ) -> Result<Reply, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        self.set_away(uid, label, text).map(|()| Reply::Done)
     }
 
     // ---- streams -----------------------------------------------------------------------------
@@ -553,8 +574,8 @@ impl Hub {
     }
 
     /// A member opened its socket on the broadcast channel, or could not.
-    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
-        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
+    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) -> Reply {
+        let Some(key) = self.sessions[&id].sub_key(tag) else { return Reply::Done };
         let stream = self.stream_mut(tag);
         let has_channel = stream.channel.is_some();
         let sub = &mut stream.subs[key];
@@ -573,6 +594,7 @@ impl Hub {
                 stream.serve_by_session(key);
             }
         }
+        Reply::Done
     }
 
     // ---- leaving and following ---------------------------------------------------------------

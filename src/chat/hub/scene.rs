@@ -18,7 +18,9 @@ use crate::{
         reply::Reply,
         request::{Announce, Begin, Follow, Request},
         rules::{Role, RoomRules},
-        store::{Fetch, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        store::{
+            Fetch, Question, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey,
+        },
         stream_id::{Channel, ChannelKey, RoomId, StreamTag},
         text::Text,
     },
@@ -175,8 +177,8 @@ impl Scene {
     }
 
     /// Asks without waiting for the end of the turn.
-    pub(super) fn ask(&mut self, uid: u32, request: Request) {
-        self.hub.request(self.now, session(uid), 7, request);
+    pub(super) fn ask(&mut self, uid: u32, request: Request) -> Option<Question> {
+        self.hub.request(self.now, session(uid), 7, request)
     }
 
     /// Asks, and ends the turn.

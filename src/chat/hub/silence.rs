@@ -12,7 +12,7 @@ use crate::{
         names::{RoomName, Target},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
         rules::{Rights, Role},
         stream_id::{RoomId, StreamTag},
     },
@@ -138,11 +138,10 @@ fn world(stranger: Stranger) -> (Scene, [Thing; 5]) {
 
 /// Everything that the stranger gets for a request, encoded, with each name written the same.
 fn answer(scene: &mut Scene, request: &Request) -> String {
-    if let Some(answer) = scene.hub.question(session(SAM), request) {
-        return format!("{answer:?}");
+    match scene.ask(SAM, request.clone()) {
+        Some(question) => format!("{question:?}"),
+        None => frames(scene),
     }
-    scene.ask(SAM, request.clone());
-    frames(scene)
 }
 
 fn frames(scene: &mut Scene) -> String {
@@ -185,7 +184,7 @@ macro_rules! table {
         #[expect(dead_code, reason = "it is for the compiler")]
         fn every_request_has_a_row(request: &Request) {
             match request {
-                $(Request::$variant { .. } => {})*
+                $(table!(@pattern $variant) => {})*
             }
         }
 
@@ -195,6 +194,12 @@ macro_rules! table {
             rows
         }
     };
+    (@pattern Span) => { Request::History(HistoryRequest::Span { .. }) };
+    (@pattern Page) => { Request::History(HistoryRequest::Page { .. }) };
+    (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
+    (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
+    (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (names: $nothing:literal)) => {};
     (@row $rows:ident $variant:ident { makes: $requests:expr }) => {
         $rows.push((stringify!($variant), true, $requests));
@@ -260,15 +265,15 @@ table! {
         vec![Request::Listening { stream: t.tag, charge_bytes: 1 << 20, slot: [0; 16] }]
     } }
     Deaf { |t| vec![Request::Deaf { stream: t.tag }] }
-    Span { |t| vec![Request::Span { target: t.target() }] }
-    Page { |t| vec![Request::Page { target: t.target(), first: 1, last: 9 }] }
-    NumberAt { |t| vec![Request::NumberAt { target: t.target(), wall_us: 1 }] }
+    Span { |t| vec![Request::History(HistoryRequest::Span { target: t.target() })] }
+    Page { |t| vec![Request::History(HistoryRequest::Page { target: t.target(), first: 1, last: 9 })] }
+    NumberAt { |t| vec![Request::History(HistoryRequest::NumberAt { target: t.target(), wall_us: 1 })] }
     Search { |t| {
         let target = Some(t.target());
         let (text, from, since_us) = ("x".to_owned(), None, None);
-        vec![Request::Search { text, target, from, since_us, before: 0, limit: 9 }]
+        vec![Request::History(HistoryRequest::Search(SearchRequest { text, target, from, since_us, before: 0, limit: 9 }))]
     } }
-    Unread { |t| vec![Request::Unread { target: Some(t.target()), skip: 0 }] }
+    Unread { |t| vec![Request::History(HistoryRequest::Unread { target: Some(t.target()), skip: 0 })] }
     MarkRead { |t| vec![Request::MarkRead { target: t.target(), seq: t.seq }] }
     DeleteRoom { |t| vec![Request::DeleteRoom { room: t.room.clone() }] }
     Active (names: "nothing")

@@ -10,7 +10,9 @@ use moot::{
         message::{NoticeId, RunId},
         names::{Label, RoomName, Target, UserName},
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request, Wait},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, Wait,
+        },
         rules::Role,
         stream_id::{RoomId, StreamTag},
         text::Text,
@@ -61,7 +63,7 @@ macro_rules! table {
         #[expect(dead_code, reason = "it is for the compiler")]
         fn every_request_has_a_row(request: &Request) {
             match request {
-                $(Request::$variant { .. } => {})*
+                $(table!(@pattern $variant) => {})*
             }
         }
 
@@ -72,6 +74,12 @@ macro_rules! table {
             all
         }
     };
+    (@pattern Span) => { Request::History(HistoryRequest::Span { .. }) };
+    (@pattern Page) => { Request::History(HistoryRequest::Page { .. }) };
+    (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
+    (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
+    (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $all:ident $of:ident (names_no_room: $reason:literal)) => {};
     (@row $all:ident $of:ident [$named:ident: $($request:expr),+ $(,)?]) => {{
         let $named = $of;
@@ -84,14 +92,14 @@ fn join(of: Named, begin: Begin, keep: bool) -> Request {
 }
 
 fn search(of: Named) -> Request {
-    Request::Search {
+    Request::History(HistoryRequest::Search(SearchRequest {
         text: "secret".to_owned(),
         target: Some(of.target()),
         from: None,
         since_us: None,
         before: 0,
         limit: 9,
-    }
+    }))
 }
 
 fn role(of: Named, role: Role) -> Request {
@@ -136,11 +144,11 @@ table! {
     Will (names_no_room: "the rooms of the session")
     Listening [of: Request::Listening { stream: of.tag, charge_bytes: 1 << 20, slot: [0; 16] }]
     Deaf [of: Request::Deaf { stream: of.tag }]
-    Span [of: Request::Span { target: of.target() }]
-    Page [of: Request::Page { target: of.target(), first: 1, last: u64::MAX }]
-    NumberAt [of: Request::NumberAt { target: of.target(), wall_us: 1 }]
+    Span [of: Request::History(HistoryRequest::Span { target: of.target() })]
+    Page [of: Request::History(HistoryRequest::Page { target: of.target(), first: 1, last: u64::MAX })]
+    NumberAt [of: Request::History(HistoryRequest::NumberAt { target: of.target(), wall_us: 1 })]
     Search [of: search(of)]
-    Unread [of: Request::Unread { target: Some(of.target()), skip: 0 }]
+    Unread [of: Request::History(HistoryRequest::Unread { target: Some(of.target()), skip: 0 })]
     MarkRead [of: Request::MarkRead { target: of.target(), seq: 1 }]
     DeleteRoom [of: Request::DeleteRoom { room: of.room() }]
     Active (names_no_room: "the session")
@@ -270,7 +278,7 @@ fn lists_of_a_stranger_name_no_private_room() {
     for list in [
         Request::Rooms { skip: 0 },
         Request::Notices { skip: 0 },
-        Request::Unread { target: None, skip: 0 },
+        Request::History(HistoryRequest::Unread { target: None, skip: 0 }),
         Request::Audit { skip: 0 },
         Request::Join {
             follow: Follow::Announcements,
@@ -285,14 +293,14 @@ fn lists_of_a_stranger_name_no_private_room() {
             keep: true,
         },
         Request::Drop { session: SessionId(1) },
-        Request::Search {
+        Request::History(HistoryRequest::Search(SearchRequest {
             text: "secret".to_owned(),
             target: None,
             from: None,
             since_us: None,
             before: 0,
             limit: 99,
-        },
+        })),
     ] {
         let frame = bytes_of(|to| control::put_request(to, 1, &list));
         let all = answer(&mut stranger, hidden, &frame).concat();
@@ -325,14 +333,14 @@ fn hits_of_a_search_do_not_count_what_others_say() {
     let mut found = Vec::new();
     while found.len() < 30 {
         let before = found.last().copied().unwrap_or(0);
-        let search = Request::Search {
+        let search = Request::History(HistoryRequest::Search(SearchRequest {
             text: "needle".to_owned(),
             target: None,
             from: None,
             since_us: None,
             before,
             limit: 4,
-        };
+        }));
         match raw.ask(&search) {
             Some(Ok(Reply::Hits { hits, .. })) if !hits.is_empty() => {
                 found.extend(hits.iter().rev().map(|hit| hit.id));

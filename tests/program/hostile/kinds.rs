@@ -8,7 +8,7 @@ use moot::{
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
         rules::Role,
         stream_id::StreamTag,
         text::Text,
@@ -148,14 +148,14 @@ fn user(uid: u32) -> Target {
 }
 
 fn search(text: &str) -> Request {
-    Request::Search {
+    Request::History(HistoryRequest::Search(SearchRequest {
         text: text.to_owned(),
         target: None,
         from: None,
         since_us: None,
         before: 0,
         limit: 10_000,
-    }
+    }))
 }
 
 fn own_name() -> UserName {
@@ -179,7 +179,7 @@ fn unread(scene: &Scene<'_>) -> Vec<Round> {
         }
         writer.submit_all(&Destination::Room(room(&name)), 1 + n * texts, &text, texts);
     }
-    let all = vec![Request::Unread { target: None, skip: 0 }; AT_ONCE];
+    let all = vec![Request::History(HistoryRequest::Unread { target: None, skip: 0 }); AT_ONCE];
     again(move || (reader.ask_all(&all).len() == AT_ONCE).then_some(()))
 }
 
@@ -268,10 +268,10 @@ fn past(scene: &Scene<'_>) -> Vec<Round> {
         &[
             search("no such words"),
             search("fo"),
-            Request::Page { target: target(), first: 1, last: u64::MAX },
-            Request::NumberAt { target: target(), wall_us: 1 },
-            Request::Span { target: target() },
-            Request::Unread { target: None, skip: 0 },
+            Request::History(HistoryRequest::Page { target: target(), first: 1, last: u64::MAX }),
+            Request::History(HistoryRequest::NumberAt { target: target(), wall_us: 1 }),
+            Request::History(HistoryRequest::Span { target: target() }),
+            Request::History(HistoryRequest::Unread { target: None, skip: 0 }),
         ],
     )
 }
@@ -597,7 +597,9 @@ fn users(scene: &Scene<'_>) -> Vec<Round> {
     let (mut raw, mut n) = (scene.open(), 100_000);
     again(move || {
         n += 64;
-        let all: Vec<_> = (n..n + 64).map(|uid| Request::Span { target: user(uid) }).collect();
+        let all: Vec<_> = (n..n + 64)
+            .map(|uid| Request::History(HistoryRequest::Span { target: user(uid) }))
+            .collect();
         (raw.ask_all(&all).len() == all.len()).then_some(())
     })
 }

@@ -20,7 +20,7 @@ use moot::{
         message::NoticeId,
         names::{Target, UserName},
         reply::{Reply, StreamInfo},
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
         text::Text,
     },
     client::{self, Link, Server, Wake},
@@ -120,7 +120,11 @@ impl Victim {
 
     /// Reads one message, whose text is known.
     fn page(&mut self, name: &str, seq: u64, text: &str) -> Outcome {
-        let page = Request::Page { target: Target::Room(room(name)), first: seq, last: seq };
+        let page = Request::History(HistoryRequest::Page {
+            target: Target::Room(room(name)),
+            first: seq,
+            last: seq,
+        });
         let Reply::Page(page) = self.ask(&page)? else {
             return Err("no page".to_owned());
         };
@@ -146,20 +150,20 @@ impl Victim {
         let seq = self.send("made-later", "the word needle")?;
         self.page("made-later", seq, "the word needle")?;
         let target = Target::Room(made.clone());
-        let search = Request::Search {
+        let search = Request::History(HistoryRequest::Search(SearchRequest {
             text: "needle".to_owned(),
             target: Some(target.clone()),
             from: None,
             since_us: None,
             before: 0,
             limit: 5,
-        };
+        }));
         match self.ask(&search)? {
             Reply::Hits { hits, .. } if hits.len() == 1 => {}
             other => return Err(format!("a search finds {other:?}")),
         }
         self.ask(&Request::MarkRead { target: target.clone(), seq })?;
-        self.ask(&Request::Unread { target: Some(target), skip: 0 })?;
+        self.ask(&Request::History(HistoryRequest::Unread { target: Some(target), skip: 0 }))?;
         let info = self.join("jobs", Begin::Now)?;
         let answering = Answering {
             stream: info.tag,
@@ -200,7 +204,7 @@ impl Victim {
 
     /// Checks that all of these messages are still there.
     pub fn all_unstored(&mut self, name: &str) -> Outcome {
-        let span = Request::Span { target: Target::Room(room(name)) };
+        let span = Request::History(HistoryRequest::Span { target: Target::Room(room(name)) });
         match self.ask(&span)? {
             Reply::Span(span) if (span.first, span.head) == (1, UNSTORED) => Ok(()),
             other => Err(format!("of {UNSTORED} messages there are left: {other:?}")),
