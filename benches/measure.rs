@@ -22,7 +22,7 @@ use moot::{
         frames::{Destination, Frame, Line, Submit},
         member::Kind,
         names::RoomName,
-        request::{Begin, Follow, HistoryRequest, Request},
+        request::{Begin, Follow, HistoryRequest, Request, SessionRequest},
     },
     client::Link,
     os,
@@ -706,7 +706,11 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                 return Ok(());
             };
             let stream = infos[0].tag;
-            link.queue_request(&Request::Listening { stream, charge_bytes: 0, slot: [0; 16] });
+            link.queue_request(&Request::Session(SessionRequest::Listening {
+                stream,
+                charge_bytes: 0,
+                slot: [0; 16],
+            }));
             loop {
                 // It says that it hears, has nothing, and wants everything again.
                 counter += 1;

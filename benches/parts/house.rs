@@ -11,7 +11,7 @@ use moot::{
         message::RunId,
         names::{RoomName, UserName},
         reply::Reply,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, Request, SessionRequest},
         stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::{FRAME_COST_BYTES, FRAME_HEADER_BYTES},
@@ -107,8 +107,11 @@ impl House {
     fn prove_channel(&mut self, way: Way) {
         for id in self.listeners.clone() {
             let slot = [0; 16];
-            let listening =
-                Request::Listening { stream: self.tag, charge_bytes: CHARGE_BYTES, slot };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: self.tag,
+                charge_bytes: CHARGE_BYTES,
+                slot,
+            });
             self.hub.request(self.now, id, 2, listening);
         }
         self.turn();

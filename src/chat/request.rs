@@ -191,22 +191,10 @@ pub enum Request {
         /// Text of the last will; none removes it.
         text: Option<Text>,
     },
-    /// The broadcast channel of a stream was joined.
-    Listening {
-        /// Stream of the channel.
-        stream: StreamTag,
-        /// Receive-buffer charge that was granted, bytes.
-        charge_bytes: u64,
-        /// Name of the member's mailslot, where the channel is made of them; else zeros.
-        slot: [u8; 16],
-    },
-    /// The broadcast channel of a stream could not be joined.
-    Deaf {
-        /// Stream of the channel.
-        stream: StreamTag,
-    },
     /// A question that the history answers.
     History(HistoryRequest),
+    /// A statement of the session about itself.
+    Session(SessionRequest),
     /// This name has read a stream up to a number.
     MarkRead {
         /// Target whose stream is meant.
@@ -219,10 +207,6 @@ pub enum Request {
         /// Room to delete, by name.
         room: RoomName,
     },
-    /// The person did something (typed, looked).
-    Active,
-    /// Good-bye: the end of this session is deliberate.
-    Quit,
     /// Declares the text sent under a counter a job: this session waits for its replies.
     Ask {
         /// Counter of the submit, which is acknowledged.
@@ -287,6 +271,29 @@ pub enum HistoryRequest {
     },
 }
 
+/// Statements of a session about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionRequest {
+    /// The broadcast channel of a stream was joined.
+    Listening {
+        /// Stream of the channel.
+        stream: StreamTag,
+        /// Receive-buffer charge that was granted, bytes.
+        charge_bytes: u64,
+        /// Name of the member's mailslot, where the channel is made of them; else zeros.
+        slot: [u8; 16],
+    },
+    /// The broadcast channel of a stream could not be joined.
+    Deaf {
+        /// Stream of the channel.
+        stream: StreamTag,
+    },
+    /// The person did something (typed, looked).
+    Active,
+    /// Good-bye: the end of this session is deliberate.
+    Quit,
+}
+
 /// Search for messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchRequest {
@@ -330,18 +337,15 @@ impl Request {
             | Self::AckNotice { .. }
             | Self::CancelNotice { .. }
             | Self::Will { .. }
-            | Self::Listening { .. }
-            | Self::Deaf { .. }
             | Self::DeleteRoom { .. }
             | Self::Who { .. }
             | Self::Drop { .. }
             | Self::Audit { .. }
-            | Self::Active
             | Self::Ask { .. }
             | Self::Answer(_)
             | Self::Take { .. }
             | Self::Answered { .. }
-            | Self::Quit => None,
+            | Self::Session(_) => None,
         }
     }
 }

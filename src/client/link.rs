@@ -13,7 +13,7 @@ use crate::{
         message::{MessageId, RunId, StreamName},
         refusal::Refusal,
         reply::Reply,
-        request::Request,
+        request::{Request, SessionRequest},
         stream_id::StreamTag,
     },
     session::{ConnectError, Connection},
@@ -360,7 +360,7 @@ impl Link {
 
     /// Says goodbye, so that the end is not taken for an accident.
     pub fn quit(mut self) {
-        self.queue_request(&Request::Quit);
+        self.queue_request(&Request::Session(SessionRequest::Quit));
         // If it can't be said, the server sees the end by itself.
         let _ = self.flush();
     }

@@ -24,7 +24,7 @@ use crate::{
         message::{Message, StreamName},
         names::{RoomName, Target},
         reply::Page,
-        request::{Follow, Request},
+        request::{Follow, Request, SessionRequest},
         stream_id::StreamTag,
         text::Text,
     },
@@ -527,7 +527,7 @@ impl Member {
     pub fn say_good_bye(&mut self) {
         if self.intake.is_some() {
             self.tick();
-            self.ask(&Request::Quit);
+            self.ask(&Request::Session(SessionRequest::Quit));
             if let Some(intake) = &self.intake {
                 intake.make_room();
             }

@@ -30,7 +30,7 @@ use crate::{
         names::RoomName,
         refusal::{Refusal, RefusalCode},
         reply::Page,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, Request, SessionRequest},
         stream_id::{Channel, StreamTag},
         text::Text,
     },
@@ -384,8 +384,10 @@ impl MemberState {
             return;
         }
         let request = match charge_bytes {
-            Some(charge_bytes) => Request::Listening { stream: tag, charge_bytes, slot },
-            None => Request::Deaf { stream: tag },
+            Some(charge_bytes) => {
+                Request::Session(SessionRequest::Listening { stream: tag, charge_bytes, slot })
+            }
+            None => Request::Session(SessionRequest::Deaf { stream: tag }),
         };
         self.ask_silently(&request);
     }

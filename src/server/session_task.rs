@@ -17,7 +17,12 @@ use super::{
     threads::Work,
 };
 use crate::{
-    chat::{member::EndCause, names::UserName, refusal::RefusalCode, request::Request},
+    chat::{
+        member::EndCause,
+        names::UserName,
+        refusal::RefusalCode,
+        request::{Request, SessionRequest},
+    },
     limits::{
         END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAMES_BEFORE_SESSION_MAX, LAST_WORDS_BYTES_MAX,
         OUTPUT_BYTES_HIGH, READ_BYTES_PER_TURN_MAX, READ_BYTES_PER_TURN_MIN, REQUEST_COST_BYTES,
@@ -244,7 +249,9 @@ impl Conn {
                 };
                 passed += parsed.bytes;
                 let is_request = parsed.kind == Kind::Request;
-                let is_quit = |(_, request): (u32, Request)| request == Request::Quit;
+                let is_quit = |(_, request): (u32, Request)| {
+                    request == Request::Session(SessionRequest::Quit)
+                };
                 if is_request && control::read_request(parsed.body).is_ok_and(is_quit) {
                     return self.close(EndCause::Quit);
                 }
@@ -456,12 +463,14 @@ impl Conn {
     }
 
     fn take_request(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
-        if request == Request::Quit {
+        if request == Request::Session(SessionRequest::Quit) {
             self.close(EndCause::Quit);
             return self.limit.set(Limit::New);
         }
         let mut inner = core.inner.borrow_mut();
-        if let (Request::Listening { slot, .. }, Some(channel)) = (&request, &mut inner.channel) {
+        if let (Request::Session(SessionRequest::Listening { slot, .. }), Some(channel)) =
+            (&request, &mut inner.channel)
+        {
             channel.set_slot(self.id.0, *slot);
         }
         match request.named_user().filter(|user| !inner.hub.knows_user(user)).cloned() {

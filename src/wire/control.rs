@@ -18,7 +18,10 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
         rules::Role,
         stream_id::{RoomId, StreamTag},
         text::{Text, TextRef},
@@ -94,8 +97,8 @@ numbered! {
     CancelNotice { id: NoticeId } = { Request::CancelNotice { id } };
     Will { text: Option<Text> } = { Request::Will { text } };
     Listening { stream: StreamTag, charge_bytes: u64, slot: [u8; 16] }
-        = { Request::Listening { stream, charge_bytes, slot } };
-    Deaf { stream: StreamTag } = { Request::Deaf { stream } };
+        = { Request::Session(SessionRequest::Listening { stream, charge_bytes, slot }) };
+    Deaf { stream: StreamTag } = { Request::Session(SessionRequest::Deaf { stream }) };
     Span { target: Target } = { Request::History(HistoryRequest::Span { target }) };
     Page { target: Target, first: u64, last: u64 }
         = { Request::History(HistoryRequest::Page { target, first, last }) };
@@ -106,8 +109,8 @@ numbered! {
         = { Request::History(HistoryRequest::Unread { target, skip }) };
     MarkRead { target: Target, seq: u64 } = { Request::MarkRead { target, seq } };
     DeleteRoom { room: RoomName } = { Request::DeleteRoom { room } };
-    Active {} = { Request::Active };
-    Quit {} = { Request::Quit };
+    Active {} = { Request::Session(SessionRequest::Active) };
+    Quit {} = { Request::Session(SessionRequest::Quit) };
     Ask { counter: u64, again: bool } = { Request::Ask { counter, again } };
     Answer { answering: Answering } = { Request::Answer(answering) };
     Take { stream: StreamTag, seq: u64 } = { Request::Take { stream, seq } };
@@ -472,10 +475,14 @@ mod tests {
             (Request::CancelNotice { id }, b"\x14\x01\x05"),
             (Request::Will { text: Text::new("hi").ok() }, b"\x15\x01\x02hi"),
             (
-                Request::Listening { stream, charge_bytes: 300, slot: *b"0123456789abcdef" },
+                Request::Session(SessionRequest::Listening {
+                    stream,
+                    charge_bytes: 300,
+                    slot: *b"0123456789abcdef",
+                }),
                 b"\x16\x03\xfb\x2c\x010123456789abcdef",
             ),
-            (Request::Deaf { stream }, b"\x17\x03"),
+            (Request::Session(SessionRequest::Deaf { stream }), b"\x17\x03"),
             (query(HistoryRequest::Span { target: target() }), b"\x18\x00\x03dev"),
             (
                 query(HistoryRequest::Page { target: target(), first: 1, last: 300 }),
@@ -492,8 +499,8 @@ mod tests {
             (query(HistoryRequest::Unread { target: None, skip: 9 }), b"\x1c\x00\x09"),
             (Request::MarkRead { target: target(), seq: 300 }, b"\x1d\x00\x03dev\xfb\x2c\x01"),
             (Request::DeleteRoom { room: room() }, b"\x1e\x03dev"),
-            (Request::Active, b"\x1f"),
-            (Request::Quit, b"\x20"),
+            (Request::Session(SessionRequest::Active), b"\x1f"),
+            (Request::Session(SessionRequest::Quit), b"\x20"),
             (Request::Ask { counter: 300, again: true }, b"\x21\xfb\x2c\x01\x01"),
             (Request::Answer(answering), b"\x22\x03\x01\x02ci\x02\x01\x01\x01\xfb\x2c\x01"),
             (Request::Take { stream, seq: 1 }, b"\x23\x03\x01"),
@@ -525,7 +532,7 @@ mod tests {
             "counters begin at 1"
         );
         let mut b = Vec::new();
-        put_request(&mut b, 1, &Request::Quit);
+        put_request(&mut b, 1, &Request::Session(SessionRequest::Quit));
         let mut longer = body(&b).to_vec();
         longer.push(0);
         assert!(read_request(&longer).is_err());

@@ -7,7 +7,9 @@ use moot::chat::{
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
     reply::{Reply, StreamInfo},
-    request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+    request::{
+        Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, SessionRequest,
+    },
     rules::Role,
     stream_id::{RoomId, StreamTag},
     text::Text,
@@ -232,6 +234,13 @@ impl Pick<'_, '_> {
         query
     }
 
+    fn statement(&mut self) -> SessionRequest {
+        let (make, is_made) = STATEMENTS[self.tape.below(STATEMENTS.len())];
+        let statement = make(self);
+        assert!(is_made(&statement), "{statement:?} is in the row of another one");
+        statement
+    }
+
     /// Returns any submit with a counter.
     pub fn submit(&mut self, first: u64) -> Submit<'static> {
         let (make, is_made) = SUBMITS[self.tape.below(SUBMITS.len())];
@@ -311,17 +320,10 @@ table! { REQUESTS, every_request_has_a_row, Request:
     AckNotice |pick| Request::AckNotice { id: pick.notice() };
     CancelNotice |pick| Request::CancelNotice { id: pick.notice() };
     Will |pick| Request::Will { text: pick.maybe(|pick| Text::new(pick.text()).expect("a text")) };
-    Listening |pick| Request::Listening {
-        stream: pick.tag(),
-        charge_bytes: pick.number(),
-        slot: [pick.tape.byte(); 16],
-    };
-    Deaf |pick| Request::Deaf { stream: pick.tag() };
     History |pick| Request::History(pick.query());
+    Session |pick| Request::Session(pick.statement());
     MarkRead |pick| Request::MarkRead { target: pick.target(), seq: pick.number() };
     DeleteRoom |pick| Request::DeleteRoom { room: pick.room() };
-    Active |_| Request::Active;
-    Quit |_| Request::Quit;
     Ask |pick| Request::Ask { counter: pick.number(), again: pick.yes() };
     Answer |pick| Request::Answer(Answering {
         stream: pick.tag(),
@@ -356,4 +358,15 @@ table! { QUERIES, every_query_has_a_row, HistoryRequest:
         limit: pick.small(),
     });
     Unread |pick| HistoryRequest::Unread { target: pick.maybe(Pick::target), skip: pick.small() };
+}
+
+table! { STATEMENTS, every_statement_has_a_row, SessionRequest:
+    Listening |pick| SessionRequest::Listening {
+        stream: pick.tag(),
+        charge_bytes: pick.number(),
+        slot: [pick.tape.byte(); 16],
+    };
+    Deaf |pick| SessionRequest::Deaf { stream: pick.tag() };
+    Active |_| SessionRequest::Active;
+    Quit |_| SessionRequest::Quit;
 }

@@ -12,7 +12,7 @@ use moot::{
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
-        request::{Announce, Follow, Request},
+        request::{Announce, Follow, Request, SessionRequest},
         roster::Row,
         store::{Fetch, Fetched, Question, Record, Restored},
         stream_id::{Channel, ChannelKey, StreamTag},
@@ -130,7 +130,7 @@ impl Shell {
         control::put_request(&mut bytes, 1, request);
         let read = control::read_request(&bytes[FRAME_HEADER_BYTES..]);
         let (serial, request) = read.expect("what was written can be read");
-        if request == Request::Quit {
+        if request == Request::Session(SessionRequest::Quit) {
             if let Some(at) = self.sessions.iter().position(|session| *session == id) {
                 self.close(at, EndCause::Quit);
             }

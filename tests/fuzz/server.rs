@@ -18,7 +18,7 @@ use moot::{
     chat::{
         frames::{Destination, Report},
         names::UserName,
-        request::Request,
+        request::{Request, SessionRequest},
     },
     config::Settings,
     os,
@@ -237,7 +237,7 @@ fn any_frame(tape: &mut Tape<'_>, known: &Known, counter: &mut u64) -> Vec<u8> {
             bytes
         }
         30 => {
-            let mut bytes = raw::request(&Request::Active).repeat(64);
+            let mut bytes = raw::request(&Request::Session(SessionRequest::Active)).repeat(64);
             bytes.truncate(tape.below(bytes.len()).max(1));
             bytes
         }

@@ -15,7 +15,7 @@ use moot::{
         names::{RoomName, Target},
         refusal::Refusal,
         reply::{Page, Reply, StreamInfo},
-        request::{Follow, HistoryRequest, Request},
+        request::{Follow, HistoryRequest, Request, SessionRequest},
         rules::Role,
         store::{Entry, Fetch, Fetched, Question, Record, StreamKey},
         stream_id::{Channel, ChannelKey, StreamLabel, StreamTag},
@@ -393,7 +393,7 @@ impl World {
         match kind {
             Kind::Request => {
                 let (serial, request) = control::read_request(body).expect("a request");
-                if request == Request::Quit {
+                if request == Request::Session(SessionRequest::Quit) {
                     self.server.conn_mut(id).expect("it is read").ending = Some(EndCause::Quit);
                     return;
                 }

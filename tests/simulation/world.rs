@@ -13,7 +13,7 @@ use moot::{
         names::{Label, RoomName, Target},
         refusal::RefusalCode,
         reply::Reply,
-        request::{Announce, Follow, Request},
+        request::{Announce, Follow, Request, SessionRequest},
         rules::Role,
         text::Text,
     },
@@ -413,7 +413,7 @@ impl World {
 
     fn quit(&mut self, at: usize) {
         let Some(id) = self.clients[at].session else { return };
-        self.clients[at].ask(&Request::Quit, Ask::Other);
+        self.clients[at].ask(&Request::Session(SessionRequest::Quit), Ask::Other);
         self.after_input(at);
         self.kill_process_quietly(at, id);
     }

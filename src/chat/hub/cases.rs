@@ -13,7 +13,7 @@ use crate::{
         names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        request::{Announce, Begin, Follow, HistoryRequest, Request},
+        request::{Announce, Begin, Follow, HistoryRequest, Request, SessionRequest},
         rules::{Rights, Role},
         stream_id::{Channel, ChannelKey},
         text::Text,
@@ -304,7 +304,11 @@ fn an_announcement_for_a_private_room_is_told_to_nobody_else_by_whatever_way() {
     hub.channel_opened(ANNOUNCEMENTS, Some(channel));
     for uid in [3, 7] {
         let stream = ANNOUNCEMENTS;
-        let request = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
+        let request = Request::Session(SessionRequest::Listening {
+            stream,
+            charge_bytes: 1 << 20,
+            slot: [0; 16],
+        });
         ask(&mut hub, uid, request).unwrap();
         let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };
         hub.report(NOW, session(uid), &report);

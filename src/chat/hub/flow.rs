@@ -634,7 +634,7 @@ mod tests {
             message::RunId,
             names::{RoomName, UserName},
             reply::Reply,
-            request::{Begin, Follow, Request},
+            request::{Begin, Follow, Request, SessionRequest},
             stream_id::{Channel, ChannelKey},
         },
         limits::BROADCAST_MEMBERS_MIN,
@@ -674,7 +674,11 @@ mod tests {
             }
         }
         for number in 1..=members {
-            let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: tag,
+                charge_bytes: 0,
+                slot: [0; 16],
+            });
             hub.request(at(1), SessionId(number), 2, listening);
             report(&mut hub, 1, tag, number, 0);
         }
@@ -735,7 +739,11 @@ mod tests {
     #[test]
     fn a_room_that_everybody_has_left_is_not_watched() {
         let (mut hub, tag) = hub(6);
-        let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+        let listening = Request::Session(SessionRequest::Listening {
+            stream: tag,
+            charge_bytes: 0,
+            slot: [0; 16],
+        });
         hub.request(at(2), SessionId(1), 3, listening);
         for number in 1..=6 {
             hub.close(at(2), SessionId(number), crate::chat::member::EndCause::Quit);
@@ -758,7 +766,11 @@ mod tests {
         for (members, probes) in [(6, 5), (PROBE_AT_ONCE_MEMBERS_MAX as u64 + 1, 1)] {
             let (mut hub, tag) = hub(members);
             let probe = |hub: &mut Hub, ms| {
-                let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+                let listening = Request::Session(SessionRequest::Listening {
+                    stream: tag,
+                    charge_bytes: 0,
+                    slot: [0; 16],
+                });
                 hub.request(at(ms), SessionId(1), 3, listening);
                 hub.end_turn(at(ms));
                 let published = hub.actions().filter(|a| matches!(a, Action::Publish(..)));

@@ -17,7 +17,10 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
         rules::{Rights, Role},
         stream_id::StreamTag,
         text::Text,
@@ -116,6 +119,10 @@ macro_rules! table {
     (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
     (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
     (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern Listening) => { Request::Session(SessionRequest::Listening { .. }) };
+    (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
+    (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
+    (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (never: $reason:literal)) => {};
     (@row $rows:ident $variant:ident { $($case:literal: $stage:expr;)+ }) => {

@@ -16,7 +16,7 @@ use crate::{
         names::{Label, RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode, no_room, refuse},
         reply::{Reply, StreamInfo},
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, Request, SessionRequest},
         store::Question,
         stream_id::{RoomIdentity, StreamTag},
     },
@@ -169,21 +169,12 @@ impl Hub {
             }
             Request::CancelNotice { id: of } => self.cancel_notice(now, id, of).map(WhenStored),
             Request::Will { text } => self.set_will(id, text).map(Done),
-            Request::Listening { stream, charge_bytes, slot: _ } => {
-                Ok(Done(self.listening(now, id, stream, Some(charge_bytes))))
-            }
-            Request::Deaf { stream } => Ok(Done(self.listening(now, id, stream, None))),
             Request::History(request) => self.history_query(id, &request),
             Request::MarkRead { target, seq } => self.mark_read(id, &target, seq).map(WhenStored),
             Request::DeleteRoom { room } => {
                 self.delete_room(now, id, serial, &room).map(|()| Later)
             }
-            Request::Active => {
-                self.active(now, id);
-                Ok(Done(Reply::Done))
-            }
-            // The session's owner ends it.
-            Request::Quit => Ok(Done(Reply::Done)),
+            Request::Session(request) => Ok(Done(self.session_request(now, id, &request))),
             Request::Ask { counter, again } => {
                 // Without a reply it is answered once the message is published.
                 let asked = self.ask_for(now, id, serial, (counter, again))?;
@@ -195,6 +186,19 @@ impl Hub {
                 self.answered(id, (stream, seq), failed, silent).map(Done)
             }
         }
+    }
+
+    fn session_request(&mut self, now: Now, id: SessionId, request: &SessionRequest) -> Reply {
+        match request {
+            SessionRequest::Listening { stream, charge_bytes, slot: _ } => {
+                self.listening(now, id, *stream, Some(*charge_bytes));
+            }
+            SessionRequest::Deaf { stream } => self.listening(now, id, *stream, None),
+            SessionRequest::Active => self.active(now, id),
+            // The owner of the connection ends the session.
+            SessionRequest::Quit => {}
+        }
+        Reply::Done
     }
 
     fn away(
@@ -574,8 +578,8 @@ impl Hub {
     }
 
     /// A member opened its socket on the broadcast channel, or could not.
-    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) -> Reply {
-        let Some(key) = self.sessions[&id].sub_key(tag) else { return Reply::Done };
+    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
+        let Some(key) = self.sessions[&id].sub_key(tag) else { return };
         let stream = self.stream_mut(tag);
         let has_channel = stream.channel.is_some();
         let sub = &mut stream.subs[key];
@@ -594,7 +598,6 @@ impl Hub {
                 stream.serve_by_session(key);
             }
         }
-        Reply::Done
     }
 
     // ---- leaving and following ---------------------------------------------------------------

@@ -16,7 +16,7 @@ use crate::{
         names::{Label, RoomName, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Begin, Follow, Request},
+        request::{Announce, Begin, Follow, Request, SessionRequest},
         rules::{Role, RoomRules},
         store::{
             Fetch, Question, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey,
@@ -297,7 +297,11 @@ impl Scene {
 
     /// A session listens to a channel and hears it.
     pub(super) fn hears(&mut self, id: SessionId, stream: StreamTag) {
-        let listening = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
+        let listening = Request::Session(SessionRequest::Listening {
+            stream,
+            charge_bytes: 1 << 20,
+            slot: [0; 16],
+        });
         self.hub.request(self.now, id, 8, listening);
         self.settle();
         let delivered = self.hub.stream(stream).backlog.head();

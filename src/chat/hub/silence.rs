@@ -12,7 +12,10 @@ use crate::{
         names::{RoomName, Target},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
         rules::{Rights, Role},
         stream_id::{RoomId, StreamTag},
     },
@@ -199,6 +202,10 @@ macro_rules! table {
     (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
     (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
     (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern Listening) => { Request::Session(SessionRequest::Listening { .. }) };
+    (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
+    (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
+    (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $rows:ident $variant:ident (names: $nothing:literal)) => {};
     (@row $rows:ident $variant:ident { makes: $requests:expr }) => {
@@ -262,9 +269,9 @@ table! {
     CancelNotice { |t| notices(t, |id| Request::CancelNotice { id }) }
     Will (names: "nothing")
     Listening { |t| {
-        vec![Request::Listening { stream: t.tag, charge_bytes: 1 << 20, slot: [0; 16] }]
+        vec![Request::Session(SessionRequest::Listening { stream: t.tag, charge_bytes: 1 << 20, slot: [0; 16] })]
     } }
-    Deaf { |t| vec![Request::Deaf { stream: t.tag }] }
+    Deaf { |t| vec![Request::Session(SessionRequest::Deaf { stream: t.tag })] }
     Span { |t| vec![Request::History(HistoryRequest::Span { target: t.target() })] }
     Page { |t| vec![Request::History(HistoryRequest::Page { target: t.target(), first: 1, last: 9 })] }
     NumberAt { |t| vec![Request::History(HistoryRequest::NumberAt { target: t.target(), wall_us: 1 })] }

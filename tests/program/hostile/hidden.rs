@@ -11,7 +11,8 @@ use moot::{
         names::{Label, RoomName, Target, UserName},
         reply::Reply,
         request::{
-            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, Wait,
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest, Wait,
         },
         rules::Role,
         stream_id::{RoomId, StreamTag},
@@ -79,6 +80,10 @@ macro_rules! table {
     (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
     (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
     (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern Listening) => { Request::Session(SessionRequest::Listening { .. }) };
+    (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
+    (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
+    (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
     (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $all:ident $of:ident (names_no_room: $reason:literal)) => {};
     (@row $all:ident $of:ident [$named:ident: $($request:expr),+ $(,)?]) => {{
@@ -142,8 +147,8 @@ table! {
     AckNotice (names_no_room: "announcements are compared on their own")
     CancelNotice (names_no_room: "announcements are compared on their own")
     Will (names_no_room: "the rooms of the session")
-    Listening [of: Request::Listening { stream: of.tag, charge_bytes: 1 << 20, slot: [0; 16] }]
-    Deaf [of: Request::Deaf { stream: of.tag }]
+    Listening [of: Request::Session(SessionRequest::Listening { stream: of.tag, charge_bytes: 1 << 20, slot: [0; 16] })]
+    Deaf [of: Request::Session(SessionRequest::Deaf { stream: of.tag })]
     Span [of: Request::History(HistoryRequest::Span { target: of.target() })]
     Page [of: Request::History(HistoryRequest::Page { target: of.target(), first: 1, last: u64::MAX })]
     NumberAt [of: Request::History(HistoryRequest::NumberAt { target: of.target(), wall_us: 1 })]
@@ -181,7 +186,9 @@ fn frames(of: Named, counter: &mut u64) -> Vec<Vec<u8>> {
 fn answer(raw: &mut Raw, of: Named, frame: &[u8]) -> Vec<String> {
     const FENCE: u32 = 77;
     raw.write(frame);
-    raw.write(&bytes_of(|to| control::put_request(to, FENCE, &Request::Active)));
+    raw.write(&bytes_of(|to| {
+        control::put_request(to, FENCE, &Request::Session(SessionRequest::Active));
+    }));
     let mut all = Vec::new();
     loop {
         let (kind, body) = raw.next_frame().expect("the session goes on");

@@ -8,7 +8,10 @@ use moot::{
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
         rules::Role,
         stream_id::StreamTag,
         text::Text,
@@ -319,8 +322,9 @@ fn joins(scene: &Scene<'_>) -> Vec<Round> {
 /// Opens and closes broadcast channels.
 fn channels(scene: &Scene<'_>) -> Vec<Round> {
     let sessions = scene.members("air", 100).into_iter().map(|(raw, stream)| {
-        let listening = Request::Listening { stream, charge_bytes: 1, slot: [0; 16] };
-        let deaf = Request::Deaf { stream };
+        let listening =
+            Request::Session(SessionRequest::Listening { stream, charge_bytes: 1, slot: [0; 16] });
+        let deaf = Request::Session(SessionRequest::Deaf { stream });
         (raw, [request(&listening), report(stream, 1), request(&deaf)].concat())
     });
     flood(sessions.collect::<Vec<_>>())
@@ -386,7 +390,7 @@ fn refusals(scene: &Scene<'_>) -> Vec<Round> {
             Request::DeleteRoom { room: room("none") },
             Request::Receipt { id: moot::chat::message::NoticeId::Number(9), skip: 0 },
             Request::Ask { counter: 7, again: true },
-            Request::Active,
+            Request::Session(SessionRequest::Active),
         ],
     )
 }

@@ -23,7 +23,7 @@ use moot::{
             AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
             Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
         },
-        request::{HistoryRequest, Request},
+        request::{HistoryRequest, Request, SessionRequest},
         roster::Row,
         stream_id::{StreamLabel, StreamTag},
         text::is_unsafe_to_show,
@@ -263,7 +263,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                 }
                 (Kind::Request, _) => {
                     let (serial, request) = control::read_request(parsed.body).unwrap();
-                    if request == Request::Quit {
+                    if request == Request::Session(SessionRequest::Quit) {
                         return Ok(());
                     }
                     let is_join = matches!(request, Request::Join { .. });
