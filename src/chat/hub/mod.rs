@@ -38,6 +38,7 @@ mod gone;
 mod identity_cases;
 mod instances;
 mod job_board;
+mod joining;
 mod kick;
 mod kicks;
 mod ledger;
