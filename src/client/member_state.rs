@@ -196,7 +196,10 @@ impl MemberState {
     }
 
     /// Begins a session: asks to follow everything, from the present position in each stream.
+    ///
+    /// The caller has ended the previous session ([`MemberState::end`]).
     pub fn begin(&mut self, welcome: &Welcome) {
+        debug_assert!(!self.has_session(), "the previous session was ended");
         self.user.clone_from(&welcome.user);
         self.streams.begin(welcome.run, welcome.epoch);
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
