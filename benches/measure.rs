@@ -19,12 +19,12 @@ use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 use moot::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::Kind,
         names::RoomName,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, HistoryRequest, Request, SessionRequest},
     },
-    client::{Link, ServerFrame},
+    client::Link,
     os,
     presence::Snapshot,
     session::Connection,
@@ -253,14 +253,14 @@ fn latency() {
 }
 
 fn submit(link: &mut Link, counter: u64, text: &str) {
-    let lines = vec![Line { reply_to: None, text }];
-    let submit = Submit { first: counter, to: SubmitTo::Room(room()), to_label: None, lines };
+    let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
+    let submit = Submit { first: counter, to: Destination::Room(room()), to_label: None, lines };
     link.queue_submit(&submit);
     loop {
         match link.wait().unwrap() {
-            ServerFrame::Ack(_) => return,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(_) => return,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -428,15 +428,15 @@ fn submit_many(link: &mut Link, first: u64, text: &str) {
     // Two frames: a frame has 64 KiB at most.
     let half = WINDOW / 2;
     for first in [first, first + half as u64] {
-        let lines = vec![Line { reply_to: None, text }; half];
-        link.queue_submit(&Submit { first, to: SubmitTo::Room(room()), to_label: None, lines });
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }; half];
+        link.queue_submit(&Submit { first, to: Destination::Room(room()), to_label: None, lines });
     }
     let mut open = WINDOW;
     while open > 0 {
         match link.wait().unwrap() {
-            ServerFrame::Ack(ack) => open -= ack.count as usize,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(ack) => open -= ack.count as usize,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -626,14 +626,14 @@ fn hostile() {
 }
 
 fn submit_to(link: &mut Link, room: &str, counter: u64, text: &str) {
-    let lines = vec![Line { reply_to: None, text }];
-    let to = SubmitTo::Room(RoomName::new(room).unwrap());
+    let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
+    let to = Destination::Room(RoomName::new(room).unwrap());
     link.queue_submit(&Submit { first: counter, to, to_label: None, lines });
     loop {
         match link.wait().unwrap() {
-            ServerFrame::Ack(_) => return,
-            ServerFrame::Event(Event::Ping) => link.pong(),
-            other => assert!(!matches!(other, ServerFrame::Nack { .. }), "{other:?}"),
+            Frame::Ack(_) => return,
+            Frame::Event(Event::Ping) => link.pong(),
+            other => assert!(!matches!(other, Frame::Nack { .. }), "{other:?}"),
         }
     }
 }
@@ -677,17 +677,22 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
     match kind {
         "messages" => loop {
             // As many as may be on their way.
-            let lines =
-                vec![Line { reply_to: None, text: "what nobody wants to read, again" }; 256];
-            let to = SubmitTo::Room(room());
+            let lines = vec![
+                Line {
+                    reply_to: None,
+                    text: "what nobody wants to read, again".try_into().unwrap()
+                };
+                256
+            ];
+            let to = Destination::Room(room());
             link.queue_submit(&Submit { first: counter + 1, to, to_label: None, lines });
             counter += 256;
             link.flush()?;
             let mut open = 256;
             while open > 0 {
                 match link.wait()? {
-                    ServerFrame::Ack(ack) => open -= i64::from(ack.count),
-                    ServerFrame::Nack { count, .. } => open -= i64::from(count),
+                    Frame::Ack(ack) => open -= i64::from(ack.count),
+                    Frame::Nack { count, .. } => open -= i64::from(count),
                     _ => {}
                 }
             }
@@ -701,7 +706,11 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                 return Ok(());
             };
             let stream = infos[0].tag;
-            link.queue_request(&Request::Listening { stream, charge_bytes: 0, slot: [0; 16] });
+            link.queue_request(&Request::Session(SessionRequest::Listening {
+                stream,
+                charge_bytes: 0,
+                slot: [0; 16],
+            }));
             loop {
                 // It says that it hears, has nothing, and wants everything again.
                 counter += 1;
@@ -712,11 +721,11 @@ fn flood_once(kind: &str, id: u32, socket: &Path) -> Result<(), moot::client::Li
                     datagrams: counter,
                 });
                 link.queue_repair(stream, 1, u64::MAX);
-                let page = Request::Page {
+                let page = Request::History(HistoryRequest::Page {
                     target: moot::chat::names::Target::Room(room()),
                     first: 1,
                     last: u64::MAX,
-                };
+                });
                 link.ask(&page)?;
             }
         }

@@ -22,7 +22,7 @@ mod counted {
 
     use gungraun::prelude::*;
     use gungraun::{Callgrind, CallgrindMetrics, EventKind};
-    use moot::{chat::{batch::{Builder, Malformed}, member::Member, frames::{Ack, Frame, Report, Submit}}, limits::FRAME_HEADER_BYTES, wire::{control, frame}};
+    use moot::{chat::{batch::{Builder, Malformed}, member::Member, frames::{Ack, Frame, Report, Submit}}, limits::FRAME_HEADER_BYTES, wire::{control, frame, server_frame::ServerFrame}};
 
     use crate::parts::{
         bodies,
@@ -145,7 +145,7 @@ mod counted {
         let ack = Ack { first: 70_000, count: 256, seq: 80_000, members: 100, stored: true };
         control::put_frame(&mut bytes, Frame::Ack(black_box(ack)));
         if let Ok(Some(parsed)) = frame::parse(black_box(&bytes)) {
-            let _ = black_box(control::read_frame(parsed.kind, parsed.body));
+            let _ = black_box(ServerFrame::read(parsed.kind, parsed.body));
         }
         black_box(bytes)
     }

@@ -3,7 +3,7 @@
 use moot::{
     chat::{
         batch::{Builder, Draft, Malformed, Reader},
-        frames::{Line, Submit, SubmitTo},
+        frames::{Destination, Line, Submit},
         member::{Kind, Member, SessionId},
         names::{RoomName, UserName},
         stream_id::StreamTag,
@@ -90,6 +90,11 @@ pub fn read_texts(body: &[u8]) -> Result<usize, Malformed> {
 }
 
 pub fn submit(lines: usize) -> Submit<'static> {
-    let to = SubmitTo::Room(RoomName::new("dev").unwrap());
-    Submit { first: 1, to, to_label: None, lines: vec![Line { reply_to: None, text: TEXT }; lines] }
+    let to = Destination::Room(RoomName::new("dev").unwrap());
+    Submit {
+        first: 1,
+        to,
+        to_label: None,
+        lines: vec![Line { reply_to: None, text: TEXT.try_into().unwrap() }; lines],
+    }
 }

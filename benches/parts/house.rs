@@ -11,7 +11,7 @@ use moot::{
         message::RunId,
         names::{RoomName, UserName},
         reply::Reply,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, Request, SessionRequest},
         stream_id::{Channel, ChannelKey, StreamTag},
     },
     limits::{FRAME_COST_BYTES, FRAME_HEADER_BYTES},
@@ -107,8 +107,11 @@ impl House {
     fn prove_channel(&mut self, way: Way) {
         for id in self.listeners.clone() {
             let slot = [0; 16];
-            let listening =
-                Request::Listening { stream: self.tag, charge_bytes: CHARGE_BYTES, slot };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: self.tag,
+                charge_bytes: CHARGE_BYTES,
+                slot,
+            });
             self.hub.request(self.now, id, 2, listening);
         }
         self.turn();
@@ -132,7 +135,7 @@ impl House {
 
     /// The speaker says something, and it is brought to where its listeners get it from.
     pub fn say(&mut self) {
-        let bytes = self.submit.lines.iter().map(|line| line.text.len()).sum::<usize>();
+        let bytes = self.submit.lines.iter().map(|line| line.text.as_str().len()).sum::<usize>();
         assert!(self.hub.has_credit(SPEAKER) && !self.hub.must_wait(self.now, SPEAKER));
         self.hub.spend(self.now, SPEAKER, bytes + FRAME_COST_BYTES, true);
         self.hub.heard(self.now, SPEAKER);

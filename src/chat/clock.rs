@@ -77,7 +77,7 @@ mod tests {
     use crate::{
         chat::{
             event::Event,
-            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            frames::{Destination, Frame, Hello, Line, Submit},
             hub::{Action, Hub, Rules},
             member::{EndCause, Kind, Peer, SessionId, State},
             message::RunId,
@@ -188,8 +188,8 @@ mod tests {
         }
 
         fn send_job(&mut self) -> u64 {
-            let lines = vec![Line { reply_to: None, text: "x" }];
-            let to = SubmitTo::Stream(self.tag);
+            let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }];
+            let to = Destination::Stream(self.tag);
             let submit = Submit { first: 1, to, to_label: None, lines };
             let now = self.now();
             self.hub.submit(now, SessionId(1), &submit);

@@ -9,6 +9,7 @@ use crate::chat::{
     refusal::Refusal,
     reply::Reply,
     stream_id::{RoomId, StreamTag},
+    text::TextRef,
 };
 
 /// The stream of announcements is there from the start.
@@ -47,7 +48,7 @@ pub struct EarlierSubmits {
 
 /// Destination of submits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum SubmitTo {
+pub enum Destination {
     /// A stream that was opened or joined.
     Stream(StreamTag),
     /// A room by name; it comes into being by this.
@@ -62,7 +63,7 @@ pub struct Line<'a> {
     /// Number of the message in the stream that it replies to.
     pub reply_to: Option<u64>,
     /// Text of the message.
-    pub text: &'a str,
+    pub text: TextRef<'a>,
 }
 
 /// Texts for one stream with consecutive counters of one client instance.
@@ -71,7 +72,7 @@ pub struct Submit<'a> {
     /// Counter of the first text; rises by one a text.
     pub first: u64,
     /// Destination of the texts.
-    pub to: SubmitTo,
+    pub to: Destination,
     /// Sessions of the addressed user that they are for.
     pub to_label: Option<Label>,
     /// Texts of the messages, in order.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::{
     member::{EndCause, Level, Member},
-    names::{NameError, RoomName, UserName},
+    names::{NameError, RoomName, Target, UserName},
 };
 
 /// Number of one run of the server, fresh at each start; part of the ids of what is not stored.
@@ -25,6 +25,15 @@ pub enum StreamName {
     Direct(UserName),
     /// The announcements of the server.
     Announcements,
+}
+
+impl From<&Target> for StreamName {
+    fn from(target: &Target) -> Self {
+        match target {
+            Target::Room(room) => Self::Room(room.clone()),
+            Target::User { user, .. } => Self::Direct(user.clone()),
+        }
+    }
 }
 
 impl fmt::Display for StreamName {

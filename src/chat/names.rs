@@ -350,6 +350,17 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// Returns the user, if it is one.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserName> {
+        match self {
+            Self::User { user, .. } => Some(user),
+            Self::Room(_) => None,
+        }
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = NameError;
 

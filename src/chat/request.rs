@@ -191,63 +191,10 @@ pub enum Request {
         /// Text of the last will; none removes it.
         text: Option<Text>,
     },
-    /// The broadcast channel of a stream was joined.
-    Listening {
-        /// Stream of the channel.
-        stream: StreamTag,
-        /// Receive-buffer charge that was granted, bytes.
-        charge_bytes: u64,
-        /// Name of the member's mailslot, where the channel is made of them; else zeros.
-        slot: [u8; 16],
-    },
-    /// The broadcast channel of a stream could not be joined.
-    Deaf {
-        /// Stream of the channel.
-        stream: StreamTag,
-    },
-    /// The numbers of a stream that can be read.
-    Span {
-        /// Target whose stream is meant.
-        target: Target,
-    },
-    /// Messages of a stream, as many as go into one answer.
-    Page {
-        /// Target whose stream is meant.
-        target: Target,
-        /// First number wanted.
-        first: u64,
-        /// Last number wanted.
-        last: u64,
-    },
-    /// The first number from which on no message is of an earlier time.
-    NumberAt {
-        /// In which stream.
-        target: Target,
-        /// Microseconds since 1970.
-        wall_us: i64,
-    },
-    /// The newest messages that have all words of a text.
-    Search {
-        /// Words to search for.
-        text: String,
-        /// Only in this target's stream.
-        target: Option<Target>,
-        /// Only what this user said.
-        from: Option<UserName>,
-        /// Only what was said since, microseconds since 1970.
-        since_us: Option<i64>,
-        /// Only older than the message of this id; 0 for the newest.
-        before: u64,
-        /// Maximum number of messages.
-        limit: u32,
-    },
-    /// Unread counts of this name, in a stream or (none) in all that it follows, some at a time.
-    Unread {
-        /// Target whose stream is meant.
-        target: Option<Target>,
-        /// Number of streams already received.
-        skip: u32,
-    },
+    /// A question that the history answers.
+    History(HistoryRequest),
+    /// A statement of the session about itself.
+    Session(SessionRequest),
     /// This name has read a stream up to a number.
     MarkRead {
         /// Target whose stream is meant.
@@ -260,10 +207,6 @@ pub enum Request {
         /// Room to delete, by name.
         room: RoomName,
     },
-    /// The person did something (typed, looked).
-    Active,
-    /// Good-bye: the end of this session is deliberate.
-    Quit,
     /// Declares the text sent under a counter a job: this session waits for its replies.
     Ask {
         /// Counter of the submit, which is acknowledged.
@@ -293,23 +236,92 @@ pub enum Request {
     },
 }
 
+/// Questions that the history answers where a stream is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HistoryRequest {
+    /// The numbers of a stream that can be read.
+    Span {
+        /// Target whose stream is meant.
+        target: Target,
+    },
+    /// Messages of a stream, as many as go into one answer.
+    Page {
+        /// Target whose stream is meant.
+        target: Target,
+        /// First number wanted.
+        first: u64,
+        /// Last number wanted.
+        last: u64,
+    },
+    /// The first number from which on no message is of an earlier time.
+    NumberAt {
+        /// In which stream.
+        target: Target,
+        /// Microseconds since 1970.
+        wall_us: i64,
+    },
+    /// The newest messages that have all words of a text.
+    Search(SearchRequest),
+    /// Unread counts of this name, in a stream or (none) in all that it follows, some at a time.
+    Unread {
+        /// Target whose stream is meant.
+        target: Option<Target>,
+        /// Number of streams already received.
+        skip: u32,
+    },
+}
+
+/// Statements of a session about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionRequest {
+    /// The broadcast channel of a stream was joined.
+    Listening {
+        /// Stream of the channel.
+        stream: StreamTag,
+        /// Receive-buffer charge that was granted, bytes.
+        charge_bytes: u64,
+        /// Name of the member's mailslot, where the channel is made of them; else zeros.
+        slot: [u8; 16],
+    },
+    /// The broadcast channel of a stream could not be joined.
+    Deaf {
+        /// Stream of the channel.
+        stream: StreamTag,
+    },
+    /// The person did something (typed, looked).
+    Active,
+    /// Good-bye: the end of this session is deliberate.
+    Quit,
+}
+
+/// Search for messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchRequest {
+    /// Words to search for.
+    pub text: String,
+    /// Only in this target's stream.
+    pub target: Option<Target>,
+    /// Only what this user said.
+    pub from: Option<UserName>,
+    /// Only what was said since, microseconds since 1970.
+    pub since_us: Option<i64>,
+    /// Only older than the message of this id; 0 for the newest.
+    pub before: u64,
+    /// Maximum number of messages.
+    pub limit: u32,
+}
+
 impl Request {
     /// Returns the user that has to be known before there is an answer.
     #[must_use]
     pub fn named_user(&self) -> Option<&UserName> {
-        let target = match self {
-            Self::Join { follow: Follow::With(user), .. } => return Some(user),
-            Self::Search { from: Some(user), .. }
+        match self {
+            Self::Join { follow: Follow::With(user), .. }
             | Self::Role { user, .. }
             | Self::KickFromRoom { user, .. }
-            | Self::Kick { user, .. } => return Some(user),
-            Self::Search { target: Some(target), .. } => target,
-            Self::Open { target }
-            | Self::Span { target }
-            | Self::Page { target, .. }
-            | Self::NumberAt { target, .. }
-            | Self::MarkRead { target, .. } => target,
-            Self::Unread { target, .. } => target.as_ref()?,
+            | Self::Kick { user, .. } => Some(user),
+            Self::Open { target } | Self::MarkRead { target, .. } => target.user(),
+            Self::History(request) => request.named_user(),
             Self::Join { .. }
             | Self::Part { .. }
             | Self::Unfollow { .. }
@@ -325,23 +337,30 @@ impl Request {
             | Self::AckNotice { .. }
             | Self::CancelNotice { .. }
             | Self::Will { .. }
-            | Self::Listening { .. }
-            | Self::Deaf { .. }
-            | Self::Search { .. }
             | Self::DeleteRoom { .. }
             | Self::Who { .. }
             | Self::Drop { .. }
             | Self::Audit { .. }
-            | Self::Active
             | Self::Ask { .. }
             | Self::Answer(_)
             | Self::Take { .. }
             | Self::Answered { .. }
-            | Self::Quit => return None,
-        };
-        match target {
-            Target::User { user, .. } => Some(user),
-            Target::Room(_) => None,
+            | Self::Session(_) => None,
+        }
+    }
+}
+
+impl HistoryRequest {
+    fn named_user(&self) -> Option<&UserName> {
+        match self {
+            Self::Search(search) => {
+                let of_target = || search.target.as_ref().and_then(Target::user);
+                search.from.as_ref().or_else(of_target)
+            }
+            Self::Span { target } | Self::Page { target, .. } | Self::NumberAt { target, .. } => {
+                target.user()
+            }
+            Self::Unread { target, .. } => target.as_ref().and_then(Target::user),
         }
     }
 }

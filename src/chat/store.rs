@@ -340,90 +340,108 @@ impl Record {
     }
 }
 
+/// Subject of a record: a later record of the same subject replaces it.
+#[derive(PartialEq, Eq, Hash)]
+enum RecordSubject {
+    Room(RoomName),
+    RoomGone(RoomName),
+    RoomForgotten(RoomName),
+    Role(RoomName, u32, Role),
+    Notice(NoticeId),
+    Follow(u32, Option<Label>, RoomName),
+    Name(u32, Label),
+    Mark(u32, Option<Label>, StreamKey),
+}
+
+/// Later records, while a list of records is read from its end.
+#[derive(Default)]
+struct LaterRecords {
+    about: HashSet<RecordSubject>,
+    /// Acts of operators of rooms, and of the server.
+    acts: [usize; 2],
+    /// Names that are gone, by user id.
+    names_of: HashMap<u32, usize>,
+}
+
+impl LaterRecords {
+    /// Returns the subject of a record; none if the record does not matter any longer.
+    fn subject(&mut self, record: &Record) -> Option<RecordSubject> {
+        Some(match record {
+            Record::Room { name, .. } => RecordSubject::Room(name.clone()),
+            Record::RoomGone { name, .. } => RecordSubject::RoomGone(name.clone()),
+            Record::RoomForgotten { name, .. } => RecordSubject::RoomForgotten(name.clone()),
+            Record::Role { room, uid, role, .. } => RecordSubject::Role(room.clone(), *uid, *role),
+            Record::Notice(state) => RecordSubject::Notice(state.id()),
+            Record::NoticeGone(id) => RecordSubject::Notice(*id),
+            Record::Follow { uid, label, room, .. } => {
+                RecordSubject::Follow(*uid, label.clone(), room.clone())
+            }
+            Record::NameGone { uid, label } => {
+                // Names come and go without end; one that is not kept here comes up again when
+                // the next run has too many.
+                let names = self.names_of.entry(*uid).or_default();
+                *names += 1;
+                if *names > FOLLOWING_NAMES_PER_USER_MAX {
+                    return None;
+                }
+                RecordSubject::Name(*uid, label.clone())
+            }
+            Record::Mark { uid, label, stream, .. } => {
+                RecordSubject::Mark(*uid, label.clone(), stream.clone())
+            }
+            // If an instance is not removed now, its age removes it; and a receipt is stored with
+            // its announcement.
+            Record::InstanceGone { .. } | Record::Receipt(_) | Record::Audit(_) => return None,
+        })
+    }
+
+    /// Returns true if a later record takes away the room or the name that a record is about.
+    fn take_away(&self, record: &Record) -> bool {
+        let is_gone = |room: &RoomName| self.about.contains(&RecordSubject::RoomGone(room.clone()));
+        let name_gone = |uid: u32, label: &Option<Label>| {
+            let name = label.as_ref().map(|label| RecordSubject::Name(uid, label.clone()));
+            name.is_some_and(|name| self.about.contains(&name))
+        };
+        match record {
+            Record::Room { name, .. } | Record::Role { room: name, .. } => is_gone(name),
+            Record::Follow { uid, label, room, .. } => is_gone(room) || name_gone(*uid, label),
+            Record::Mark { uid, label, stream, .. } => {
+                let room_gone = match stream {
+                    StreamKey::Room(room) => is_gone(room),
+                    StreamKey::Conversation(..) | StreamKey::Announcements => false,
+                };
+                room_gone || name_gone(*uid, label)
+            }
+            Record::RoomGone { .. }
+            | Record::RoomForgotten { .. }
+            | Record::NameGone { .. }
+            | Record::InstanceGone { .. }
+            | Record::Audit(_)
+            | Record::Notice(_)
+            | Record::NoticeGone(_)
+            | Record::Receipt(_) => false,
+        }
+    }
+
+    /// Returns true if a record still matters before these, and adds it.
+    fn add(&mut self, record: &Record) -> bool {
+        if let Record::Audit(act) = record {
+            let acts = &mut self.acts[usize::from(act.office)];
+            *acts += 1;
+            return *acts <= AUDIT_KEPT_MAX;
+        }
+        let Some(about) = self.subject(record) else { return false };
+        !self.take_away(record) && self.about.insert(about)
+    }
+}
+
 /// Returns those of the records that could not be stored that still matter: without what a later
 /// one says again, or takes away. So as much waits as there are rooms, names and marks, however
 /// long the store fails.
 pub(super) fn still_to_be_kept(records: Vec<Record>) -> Vec<Record> {
-    #[derive(PartialEq, Eq, Hash)]
-    enum About {
-        Room(RoomName),
-        RoomGone(RoomName),
-        RoomForgotten(RoomName),
-        Role(RoomName, u32, Role),
-        Notice(NoticeId),
-        Follow(u32, Option<Label>, RoomName),
-        Name(u32, Label),
-        Mark(u32, Option<Label>, StreamKey),
-    }
-    let mut said: HashSet<About> = HashSet::new();
-    let mut acts = [0; 2];
-    let mut names_of: HashMap<u32, usize> = HashMap::new();
-    let mut kept: Vec<Record> = records
-        .into_iter()
-        .rev()
-        .filter(|record| {
-            let name_gone = |said: &HashSet<About>, uid: u32, label: &Option<Label>| {
-                let name = label.as_ref().map(|label| About::Name(uid, label.clone()));
-                name.is_some_and(|name| said.contains(&name))
-            };
-            let about = match record {
-                Record::Room { name, .. } => About::Room(name.clone()),
-                Record::RoomGone { name, .. } => About::RoomGone(name.clone()),
-                Record::RoomForgotten { name, .. } => About::RoomForgotten(name.clone()),
-                Record::Role { room, uid, role, .. } => About::Role(room.clone(), *uid, *role),
-                Record::Notice(state) => About::Notice(state.id()),
-                Record::NoticeGone(id) => About::Notice(*id),
-                // If it is not removed now, its age removes it; and a receipt is stored with its
-                // announcement.
-                Record::InstanceGone { .. } | Record::Receipt(_) => return false,
-                Record::Audit(act) => {
-                    let acts = &mut acts[usize::from(act.office)];
-                    *acts += 1;
-                    return *acts <= AUDIT_KEPT_MAX;
-                }
-                Record::Follow { uid, label, room, .. } => {
-                    About::Follow(*uid, label.clone(), room.clone())
-                }
-                Record::NameGone { uid, label } => {
-                    // Names come and go without end; one that is not kept here comes up again when
-                    // the next run has too many.
-                    let names = names_of.entry(*uid).or_default();
-                    *names += 1;
-                    if *names > FOLLOWING_NAMES_PER_USER_MAX {
-                        return false;
-                    }
-                    About::Name(*uid, label.clone())
-                }
-                Record::Mark { uid, label, stream, .. } => {
-                    About::Mark(*uid, label.clone(), stream.clone())
-                }
-            };
-            let taken_away = match record {
-                Record::Room { name, .. } | Record::Role { room: name, .. } => {
-                    said.contains(&About::RoomGone(name.clone()))
-                }
-                Record::Follow { uid, label, room, .. } => {
-                    said.contains(&About::RoomGone(room.clone())) || name_gone(&said, *uid, label)
-                }
-                Record::Mark { uid, label, stream, .. } => {
-                    let room_gone = match stream {
-                        StreamKey::Room(room) => said.contains(&About::RoomGone(room.clone())),
-                        StreamKey::Conversation(..) | StreamKey::Announcements => false,
-                    };
-                    room_gone || name_gone(&said, *uid, label)
-                }
-                Record::RoomGone { .. }
-                | Record::RoomForgotten { .. }
-                | Record::NameGone { .. }
-                | Record::InstanceGone { .. }
-                | Record::Audit(_)
-                | Record::Notice(_)
-                | Record::NoticeGone(_)
-                | Record::Receipt(_) => false,
-            };
-            !taken_away && said.insert(about)
-        })
-        .collect();
+    let mut later = LaterRecords::default();
+    let mut kept: Vec<Record> =
+        records.into_iter().rev().filter(|record| later.add(record)).collect();
     kept.reverse();
     kept
 }

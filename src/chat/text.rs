@@ -43,7 +43,7 @@ impl Text {
     /// # Errors
     /// Returns an error if it is empty or too long.
     pub fn new(text: &str) -> Result<Self, TextError> {
-        Self::check(text).map(|()| Self(text.into()))
+        TextRef::new(text).map(Self::from)
     }
 
     /// Checks bytes from outside.
@@ -59,30 +59,77 @@ impl Text {
         Self::new(text)
     }
 
-    /// The checks of [`Text::new`], without a copy.
-    ///
-    /// # Errors
-    /// Returns an error if it is empty or too long.
-    pub fn check(text: &str) -> Result<(), TextError> {
-        match text.len() {
-            0 => Err(TextError::Empty),
-            bytes if bytes > TEXT_BYTES_MAX => Err(TextError::TooLong { bytes }),
-            _ => Ok(()),
-        }
-    }
-
     /// Returns the text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the text without a copy.
+    #[must_use]
+    pub fn borrowed(&self) -> TextRef<'_> {
+        TextRef(&self.0)
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Text {
+    type Error = TextError;
+
+    fn try_from(text: String) -> Result<Self, TextError> {
+        TextRef::new(&text)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl From<TextRef<'_>> for Text {
+    fn from(text: TextRef<'_>) -> Self {
+        Self(text.0.into())
+    }
+}
+
+/// A text that may be sent, within bytes of another owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextRef<'a>(&'a str);
+
+impl<'a> TextRef<'a> {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// Returns an error if it is empty or too long.
+    pub fn new(text: &'a str) -> Result<Self, TextError> {
+        match text.len() {
+            0 => Err(TextError::Empty),
+            bytes if bytes > TEXT_BYTES_MAX => Err(TextError::TooLong { bytes }),
+            _ => Ok(Self(text)),
+        }
+    }
+
+    /// Returns the text as a string slice.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> TryFrom<&'a str> for TextRef<'a> {
+    type Error = TextError;
+
+    fn try_from(text: &'a str) -> Result<Self, TextError> {
+        Self::new(text)
+    }
 }
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Box::<str>::deserialize(from)?;
-        Self::check(&text).map_err(de::Error::custom)?;
-        Ok(Self(text))
+        Self::try_from(String::deserialize(from)?).map_err(de::Error::custom)
     }
 }
 

@@ -108,13 +108,14 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::request::SessionRequest;
 
     #[test]
     fn each_request_is_answered_once() {
         let (mut calls, mut out) = (Calls::default(), Vec::new());
         let rooms = Request::Rooms { skip: 0 };
         let asked = calls.send(&mut out, &rooms, Purpose::of_caller(&rooms));
-        calls.send_silently(&mut out, &Request::Quit);
+        calls.send_silently(&mut out, &Request::Session(SessionRequest::Quit));
         let lost = calls.send(&mut out, &rooms, Purpose::of_caller(&rooms));
         let dev = RoomName::new("dev").unwrap();
         calls.send(&mut out, &rooms, Purpose::Join(Follow::Room(dev.clone())));

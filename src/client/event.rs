@@ -1,14 +1,21 @@
 //! Events for a member's program: one closed enum, free of the wire.
 
-use crate::chat::{
-    event::GapReason,
-    member::{EndCause, Member},
-    message::{Message, StreamName},
-    names::{RoomName, UserName},
-    stream_id::StreamTag,
+use super::link::Sent;
+use crate::{
+    chat::{
+        event::GapReason,
+        member::{EndCause, Member},
+        message::{Message, StreamName},
+        names::{RoomName, UserName},
+        refusal::Refusal,
+        reply::Reply,
+        request::Follow,
+        stream_id::StreamTag,
+    },
+    wire::hello::Refused,
 };
 
-/// Something that happened, in the order in which it is to be shown.
+/// Something that happened, in the order in which it is to be handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// From here on nothing that is said is missed.
@@ -126,4 +133,17 @@ pub enum Event {
         /// Reason in words, for the user.
         reason: String,
     },
+    /// A text of this member is acknowledged.
+    Sent(Sent),
+    /// A text of this member was refused;
+    /// [`Member::take_refused`](super::Member::take_refused) returns its counter. With the code
+    /// `UnknownSubmit` the server can't tell whether the text was stored: it is not submitted
+    /// again, and the refusal says which message it is.
+    Rejected(Refusal),
+    /// A stream could not be followed, or no longer can; everything else goes on.
+    NotFollowed(Follow, Refusal),
+    /// Answer to the request with this serial number.
+    Reply(u32, Result<Reply, Refusal>),
+    /// The server does not admit this member any longer: it was refused when it came back.
+    Ended(Refused),
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{
     event::Event,
     link::LinkError,
-    member::{Address, Member, Wake},
+    member::{Member, Wake},
     past::Search,
     server::{Server, unsendable},
 };
@@ -86,12 +86,12 @@ impl Server {
     /// # Errors
     /// Returns a refusal, the connection's failure, or `TimedOut` without a reply in time.
     pub fn ask(&self, room: &RoomName, text: &str) -> Result<JobOutcome, LinkError> {
-        Text::check(text).map_err(unsendable)?;
+        let text = Text::new(text).map_err(unsendable)?;
         let deadline = Instant::now() + self.timeout;
         let mut member = self.listen(vec![Follow::Room(room.clone())], Begin::Now)?;
-        let counter = member.say(Address::Room(room.clone()), None, text.to_owned());
+        let counter = member.say(Target::Room(room.clone()), None, text.clone());
         let mut job = SentJob { counter, ..SentJob::default() };
-        let outcome = job.wait(room, text, &mut member, deadline);
+        let outcome = job.wait(room, &text, &mut member, deadline);
         member.quit();
         outcome
     }
@@ -119,7 +119,7 @@ impl SentJob {
     fn wait(
         &mut self,
         room: &RoomName,
-        text: &str,
+        text: &Text,
         member: &mut Member,
         deadline: Instant,
     ) -> Result<JobOutcome, LinkError> {
@@ -142,30 +142,32 @@ impl SentJob {
     fn apply(
         &mut self,
         room: &RoomName,
-        text: &str,
+        text: &Text,
         member: &mut Member,
         wake: Wake<()>,
     ) -> Result<(), LinkError> {
         match wake {
-            Wake::Sent(sent) if sent.counter == self.counter => {
+            Wake::Event(Event::Sent(sent)) if sent.counter == self.counter => {
                 self.seq = Some(sent.id.seq);
                 self.declare(member, false);
             }
             // A room without history forgot the job when the server restarted: it is sent again.
-            Wake::Reply(_, Err(refusal)) if refusal.code == RefusalCode::UnknownSubmit => {
+            Wake::Event(Event::Reply(_, Err(refusal)))
+                if refusal.code == RefusalCode::UnknownSubmit =>
+            {
                 self.seq = None;
-                self.counter = member.say(Address::Room(room.clone()), None, text.to_owned());
+                self.counter = member.say(Target::Room(room.clone()), None, text.clone());
             }
             // A question that a break left unanswered is asked again.
-            Wake::Reply(_, Err(_)) if !member.is_connected() => {}
-            Wake::Reply(_, Err(refusal))
-            | Wake::Refused(refusal)
-            | Wake::NotFollowed(_, refusal) => {
-                return Err(LinkError::Refusal(refusal));
-            }
-            Wake::Ended(e) => return Err(e),
+            Wake::Event(Event::Reply(_, Err(_))) if !member.is_connected() => {}
+            Wake::Event(
+                Event::Reply(_, Err(refusal))
+                | Event::Rejected(refusal)
+                | Event::NotFollowed(_, refusal),
+            ) => return Err(LinkError::Refusal(refusal)),
+            Wake::Event(Event::Ended(refused)) => return Err(LinkError::Refused(refused)),
             Wake::Event(event) => self.apply_event(room, event)?,
-            Wake::Sent(_) | Wake::Reply(_, Ok(_)) | Wake::Extra(_) | Wake::TimedOut => {}
+            Wake::Item(_) | Wake::TimedOut => {}
         }
         if self.came_back && self.seq.is_some() && member.has_shown_all() {
             self.came_back = false;
@@ -228,12 +230,13 @@ impl Member {
     pub fn next_event(&mut self) -> Result<Event, LinkError> {
         loop {
             match self.wait::<()>(None, None) {
-                Wake::Event(event) => return Ok(event),
-                Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => {
+                Wake::Event(Event::Rejected(refusal) | Event::NotFollowed(_, refusal)) => {
                     return Err(LinkError::Refusal(refusal));
                 }
-                Wake::Ended(e) => return Err(e),
-                Wake::Sent(_) | Wake::Reply(..) | Wake::Extra(_) | Wake::TimedOut => {}
+                Wake::Event(Event::Ended(refused)) => return Err(LinkError::Refused(refused)),
+                Wake::Event(Event::Sent(_) | Event::Reply(..)) | Wake::Item(_) | Wake::TimedOut => {
+                }
+                Wake::Event(event) => return Ok(event),
             }
         }
     }

@@ -13,14 +13,15 @@ use crate::{
         message::{MessageId, RunId, StreamName},
         refusal::Refusal,
         reply::Reply,
-        request::Request,
+        request::{Request, SessionRequest},
         stream_id::StreamTag,
     },
     session::{ConnectError, Connection},
     wire::{
         control,
-        frame::{self, FrameError, Kind, Parsed},
+        frame::{self, FrameError, Kind},
         hello::{self, Bye, Hello, Refused, Welcome},
+        server_frame::{BodyError, ServerFrame},
     },
 };
 
@@ -56,6 +57,18 @@ impl From<FrameError> for LinkError {
     }
 }
 
+impl From<BodyError> for LinkError {
+    fn from(e: BodyError) -> Self {
+        Self::Protocol(e.to_string())
+    }
+}
+
+impl From<Bye> for LinkError {
+    fn from(bye: Bye) -> Self {
+        bye.refusal().map_or(Self::Ended(bye.reason), Self::Refused)
+    }
+}
+
 /// A message that is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
@@ -83,30 +96,6 @@ pub struct Link {
     reply_timeout: Option<Duration>,
     /// Time limits of the socket, as they were last set: to read, to write.
     limits: [Option<Duration>; 2],
-}
-
-/// A frame of the server, as a link receives it.
-#[derive(Debug)]
-pub enum ServerFrame {
-    /// The answer to a request.
-    Reply(u32, Result<Reply, Refusal>),
-    /// Submits that are acknowledged.
-    Ack(Ack),
-    /// Submits that were refused.
-    Nack {
-        /// Counter of the first.
-        first: u64,
-        /// Number of refused submits.
-        count: u32,
-        /// Reason for the refusal.
-        refusal: Refusal,
-    },
-    /// Something that was not asked for.
-    Event(Event),
-    /// Encoded messages of one stream.
-    Batch(Vec<u8>),
-    /// The server's state, a JSON object.
-    Status(Vec<u8>),
 }
 
 impl Link {
@@ -174,6 +163,7 @@ impl Link {
     }
 
     /// Queues a request; gives its serial number.
+    #[doc(hidden)]
     pub fn queue_request(&mut self, request: &Request) -> u32 {
         self.serial += 1;
         control::put_request(&mut self.out, self.serial, request);
@@ -196,12 +186,6 @@ impl Link {
     #[doc(hidden)]
     pub fn queue_repair(&mut self, stream: StreamTag, first: u64, last: u64) {
         control::put_repair(&mut self.out, stream, first, last);
-    }
-
-    /// Queues an empty frame of a frozen kind.
-    #[doc(hidden)]
-    pub fn queue_frozen(&mut self, kind: Kind) {
-        frame::put(&mut self.out, kind, |_| {});
     }
 
     /// Writes what is queued.
@@ -232,8 +216,11 @@ impl Link {
         }
         while self.frames.fill(&self.connection).is_ok_and(|more| more) {}
         while let Ok(Some(parsed)) = self.frames.next() {
-            if let Err(said) = read(&parsed, &mut self.welcome) {
-                return said;
+            match ServerFrame::read(parsed.kind, parsed.body) {
+                Ok(ServerFrame::Refused(refused)) => return LinkError::Refused(refused),
+                Ok(ServerFrame::Bye(bye)) => return bye.into(),
+                Ok(_) => {}
+                Err(e) => return e.into(),
             }
         }
         e
@@ -254,8 +241,8 @@ impl Link {
     #[doc(hidden)]
     pub fn welcome(&mut self) -> Result<&Welcome, LinkError> {
         while self.welcome.is_none() {
-            if let Some(told) = self.next_frame()? {
-                return Err(LinkError::Protocol(format!("{told:?} before the welcome")));
+            if let Some(frame) = self.next_frame(|frame| Some(format!("{frame:?}")))? {
+                return Err(LinkError::Protocol(format!("{frame} before the welcome")));
             }
         }
         self.welcome.as_ref().ok_or_else(|| LinkError::Protocol("no welcome".to_owned()))
@@ -267,26 +254,78 @@ impl Link {
         self.welcome.as_ref().map(|w| w.run)
     }
 
-    /// Returns the next frame from the server.
+    /// Returns the next reply, event, or acknowledgement. Batches of streams are passed over.
     ///
     /// # Errors
     /// Returns an error if the connection broke or ended, or the timeout has passed.
     #[doc(hidden)]
-    pub fn wait(&mut self) -> Result<ServerFrame, LinkError> {
+    pub fn wait(&mut self) -> Result<Frame, LinkError> {
         loop {
-            if let Some(told) = self.next_frame()? {
-                return Ok(told);
+            let session = |frame: ServerFrame<'_>| match frame {
+                ServerFrame::Session(frame) => Some(frame),
+                _ => None,
+            };
+            if let Some(frame) = self.next_frame(session)? {
+                return Ok(frame);
             }
         }
     }
 
-    /// One frame; none if it was the welcome.
-    fn next_frame(&mut self) -> Result<Option<ServerFrame>, LinkError> {
+    /// Asks for the server's state, a JSON object.
+    ///
+    /// # Errors
+    /// Returns an error if the connection broke or ended, or the timeout has passed.
+    #[doc(hidden)]
+    pub fn status(&mut self) -> Result<Vec<u8>, LinkError> {
+        frame::put(&mut self.out, Kind::Status, |_| {});
+        loop {
+            let status = |frame: ServerFrame<'_>| match frame {
+                ServerFrame::Status(body) => Some(body.to_vec()),
+                _ => None,
+            };
+            if let Some(body) = self.next_frame(status)? {
+                return Ok(body);
+            }
+        }
+    }
+
+    /// Asks the server to end, and waits until the connection ends.
+    ///
+    /// # Errors
+    /// Returns an error if the server refuses to stop, or the timeout has passed.
+    #[doc(hidden)]
+    pub fn stop(&mut self) -> Result<(), LinkError> {
+        frame::put(&mut self.out, Kind::Stop, |_| {});
+        loop {
+            match self.next_frame(|_| Some(())) {
+                Ok(_) => {}
+                Err(LinkError::Ended(_) | LinkError::Io(_)) => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Waits for one frame and returns what `take` makes of it; none of the welcome.
+    ///
+    /// # Errors
+    /// Returns an error if the connection broke or ended, or the timeout has passed.
+    #[doc(hidden)]
+    pub fn next_frame<T>(
+        &mut self,
+        take: impl FnOnce(ServerFrame<'_>) -> Option<T>,
+    ) -> Result<Option<T>, LinkError> {
         self.flush()?;
         loop {
-            // A second look at the same bytes costs a header's parsing, and keeps the borrow short.
             if let Some(parsed) = self.frames.next()? {
-                return read(&parsed, &mut self.welcome);
+                return match ServerFrame::read(parsed.kind, parsed.body)? {
+                    ServerFrame::Welcome(welcome) => {
+                        self.welcome = Some(welcome);
+                        Ok(None)
+                    }
+                    ServerFrame::Refused(refused) => Err(LinkError::Refused(refused)),
+                    ServerFrame::Bye(bye) => Err(bye.into()),
+                    frame => Ok(take(frame)),
+                };
             }
             let left = self.left()?;
             if self.limits[0] != left {
@@ -310,16 +349,12 @@ impl Link {
         let asked = self.queue_request(request);
         loop {
             match self.wait()? {
-                ServerFrame::Reply(serial, result) if serial == asked => {
+                Frame::Reply { serial, result } if serial == asked => {
                     return result.map_err(LinkError::Refusal);
                 }
-                ServerFrame::Event(Event::Ping) => self.pong(),
-                ServerFrame::Event(event) => self.events.push(event),
-                ServerFrame::Reply(..)
-                | ServerFrame::Ack(_)
-                | ServerFrame::Nack { .. }
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_) => {}
+                Frame::Event(Event::Ping) => self.pong(),
+                Frame::Event(event) => self.events.push(event),
+                Frame::Reply { .. } | Frame::Ack(_) | Frame::Nack { .. } => {}
             }
         }
     }
@@ -337,7 +372,7 @@ impl Link {
 
     /// Says goodbye, so that the end is not taken for an accident.
     pub fn quit(mut self) {
-        self.queue_request(&Request::Quit);
+        self.queue_request(&Request::Session(SessionRequest::Quit));
         // If it can't be said, the server sees the end by itself.
         let _ = self.flush();
     }
@@ -362,47 +397,5 @@ fn timed_out(e: io::Error) -> LinkError {
             LinkError::Ended("connection closed".to_owned())
         }
         _ => LinkError::Io(e),
-    }
-}
-
-pub(super) fn read(
-    parsed: &Parsed<'_>,
-    welcome: &mut Option<Welcome>,
-) -> Result<Option<ServerFrame>, LinkError> {
-    let malformed = |e: &dyn std::fmt::Display| LinkError::Protocol(e.to_string());
-    match parsed.kind {
-        Kind::Welcome => {
-            *welcome = Some(hello::read(parsed.body).map_err(LinkError::Protocol)?);
-            Ok(None)
-        }
-        Kind::Refused => {
-            let refused: Refused = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-            Err(LinkError::Refused(refused))
-        }
-        Kind::Bye => {
-            let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-            Err(bye.refusal().map_or(LinkError::Ended(bye.reason), LinkError::Refused))
-        }
-        Kind::StatusReply => Ok(Some(ServerFrame::Status(parsed.body.to_vec()))),
-        Kind::Batch => Ok(Some(ServerFrame::Batch(parsed.body.to_vec()))),
-        Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
-            let frame = control::read_frame(parsed.kind, parsed.body).map_err(|e| malformed(&e))?;
-            Ok(Some(match frame {
-                Frame::Reply { serial, result } => ServerFrame::Reply(serial, result),
-                Frame::Event(event) => ServerFrame::Event(event),
-                Frame::Ack(ack) => ServerFrame::Ack(ack),
-                Frame::Nack { first, count, refusal } => {
-                    ServerFrame::Nack { first, count, refusal }
-                }
-            }))
-        }
-        Kind::Hello
-        | Kind::Stop
-        | Kind::Status
-        | Kind::Request
-        | Kind::Submit
-        | Kind::Report
-        | Kind::Repair
-        | Kind::Pong => Err(LinkError::Protocol("a frame for servers".to_owned())),
     }
 }

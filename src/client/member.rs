@@ -12,9 +12,9 @@ use std::{
 
 use super::{
     event::Event,
-    link::{Link, LinkError, Sent},
+    link::{Link, LinkError},
     mailbox::Mailbox,
-    member_state::{MemberState, Queued, Wish},
+    member_state::{MemberState, Wish},
 };
 use crate::{
     chat::{
@@ -22,18 +22,18 @@ use crate::{
         clock::Now,
         member::Kind as MemberKind,
         message::{Message, StreamName},
-        names::RoomName,
-        refusal::Refusal,
-        reply::{Page, Reply},
-        request::{Follow, Request},
+        names::{RoomName, Target},
+        reply::Page,
+        request::{Follow, Request, SessionRequest},
         stream_id::StreamTag,
+        text::Text,
     },
     os::{self, Came, INTAKE_BYTES, Intake, Places, Woken},
     session::Connection,
     wire::hello::Hello,
 };
 
-pub use super::member_state::{Address, Follows};
+pub use super::member_state::Follows;
 
 /// Datagrams that are taken at most before something is called missing.
 const CATCH_UP_DATAGRAMS: usize = 256;
@@ -42,25 +42,15 @@ const GOOD_BYE_WITHIN: Duration = Duration::from_millis(300);
 /// First and longest pause between tries to reconnect.
 const RECONNECT_MS: (u64, u64) = (50, 2_000);
 
-/// Why [`Member::wait`] returned.
+/// Reason why [`Member::wait`] returned.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an event is moved once, from its queue")]
 pub enum Wake<T> {
-    /// Something to show.
+    /// An event of the member.
     Event(Event),
-    /// A submit is acknowledged.
-    Sent(Sent),
-    /// A submit was refused. With the code `UnknownSubmit` the server can't tell whether it was
-    /// stored: it is not submitted again, and the text says which message it is.
-    Refused(Refusal),
-    /// A stream could not be followed, or no longer can; everything else goes on.
-    NotFollowed(Follow, Refusal),
-    /// The server will not have this session again: it was refused when it came back.
-    Ended(LinkError),
-    /// An answer to [`Member::ask`].
-    Reply(u32, Result<Reply, Refusal>),
-    /// Something on the caller's own channel; none once that is closed.
-    Extra(Option<T>),
-    /// The timeout has passed.
+    /// An item of the caller's own channel; none once that is closed.
+    Item(Option<T>),
+    /// The deadline has passed.
     TimedOut,
 }
 
@@ -237,25 +227,18 @@ impl Member {
     /// Waits for what happens next: here, on the caller's own channel, or in time.
     pub fn wait<T>(&mut self, mailbox: Option<&Mailbox<T>>, deadline: Option<Instant>) -> Wake<T> {
         loop {
-            if let Some(letter) = mailbox.and_then(|mailbox| mailbox.read_urgent()) {
-                return Wake::Extra(Some(letter));
+            if let Some(item) = mailbox.and_then(|mailbox| mailbox.read_urgent()) {
+                return Wake::Item(Some(item));
             }
-            if let Some(queued) = self.state.next_wake() {
-                return match queued {
-                    Queued::Event(event) => Wake::Event(event),
-                    Queued::Sent(sent) => Wake::Sent(sent),
-                    Queued::Refused(refusal) => Wake::Refused(refusal),
-                    Queued::NotFollowed(follow, refusal) => Wake::NotFollowed(follow, refusal),
-                    Queued::Ended(e) => Wake::Ended(e),
-                    Queued::Reply(serial, result) => Wake::Reply(serial, result),
-                };
+            if let Some(event) = self.state.next_event() {
+                return Wake::Event(event);
             }
             self.tick();
-            if self.state.has_wakes() {
+            if self.state.has_events() {
                 continue;
             }
-            if let Some(letter) = mailbox.and_then(Mailbox::read) {
-                return Wake::Extra(letter);
+            if let Some(item) = mailbox.and_then(Mailbox::read) {
+                return Wake::Item(item);
             }
             let now = Instant::now();
             if deadline.is_some_and(|at| at <= now) {
@@ -270,10 +253,10 @@ impl Member {
     /// Takes what is there without waiting; true if nothing of it is to be shown. The caller may
     /// then write out what it has gathered.
     pub fn is_quiet(&mut self) -> bool {
-        if !self.state.has_wakes() && self.intake.is_some() {
+        if !self.state.has_events() && self.intake.is_some() {
             self.take_or_lose(None, Some(Duration::ZERO));
         }
-        !self.state.has_wakes()
+        !self.state.has_events()
     }
 
     /// Watches it together with others; once more after [`Member::end_turn`] said so.
@@ -335,14 +318,29 @@ impl Member {
 
     /// Passes over what happened beside messages; fails if it is to get no further messages.
     pub(super) fn skip_events(&mut self) -> Result<(), LinkError> {
-        while let Some(queued) = self.state.next_wake() {
-            match queued {
-                Queued::Event(Event::Removed { room, .. } | Event::Deleted { room }) => {
+        while let Some(event) = self.state.next_event() {
+            match event {
+                Event::Removed { room, .. } | Event::Deleted { room } => {
                     return Err(LinkError::Ended(format!("{room} is closed")));
                 }
-                Queued::Ended(e) => return Err(e),
-                Queued::NotFollowed(_, refusal) => return Err(LinkError::Refusal(refusal)),
-                Queued::Event(_) | Queued::Sent(_) | Queued::Refused(_) | Queued::Reply(..) => {}
+                Event::Ended(refused) => return Err(LinkError::Refused(refused)),
+                Event::NotFollowed(_, refusal) => return Err(LinkError::Refusal(refusal)),
+                Event::Ready { .. }
+                | Event::Message(_)
+                | Event::Joined { .. }
+                | Event::Left { .. }
+                | Event::Topic { .. }
+                | Event::Cancelled { .. }
+                | Event::Invited { .. }
+                | Event::Gap { .. }
+                | Event::Slowed
+                | Event::Offer { .. }
+                | Event::Answered { .. }
+                | Event::Abandoned { .. }
+                | Event::End { .. }
+                | Event::Sent(_)
+                | Event::Rejected(_)
+                | Event::Reply(..) => {}
             }
         }
         Ok(())
@@ -384,7 +382,7 @@ impl Member {
             Err(LinkError::Refused(refused)) => {
                 self.lose(&refused.text);
                 self.reconnects = false;
-                self.state.tell(Queued::Ended(LinkError::Refused(refused)));
+                self.state.push_event(Event::Ended(refused));
             }
             Err(e) => self.lose(&e.to_string()),
         }
@@ -412,7 +410,7 @@ impl Member {
         changed
     }
 
-    /// Queues a request; its answer comes as [`Wake::Reply`] with this serial number.
+    /// Queues a request; its answer comes as [`Event::Reply`] with this serial number.
     pub fn ask(&mut self, request: &Request) -> u32 {
         self.state.ask(request)
     }
@@ -430,13 +428,16 @@ impl Member {
     /// Says something; gives the counter that stands for it in [`Request::Ask`]. It is submitted
     /// again after a broken connection, and stored once.
     ///
+    /// A room is one that the member follows or is joining. The first text to a user opens the
+    /// conversation, unless [`Request::Open`] did; if that is refused, so are the texts.
+    ///
     /// The caller keeps [`Member::unacked`] below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+    pub fn say(&mut self, to: Target, reply_to: Option<u64>, text: Text) -> u64 {
         self.state.say(to, reply_to, text)
     }
 
     /// Counters ([`Member::say`]) of what was refused since this was last asked: more than
-    /// [`Wake::Refused`] tells.
+    /// [`Event::Rejected`] reports.
     pub fn take_refused(&mut self) -> Vec<u64> {
         self.state.take_refused()
     }
@@ -461,13 +462,13 @@ impl Member {
         self.state.tag_of(room)
     }
 
-    /// The messages of the answer to [`Request::Page`], in order, of a stream that it follows.
+    /// Returns the messages of a page of history, in order, of a stream that it follows.
     #[must_use]
     pub fn messages_of_page(&self, name: &StreamName, page: &Page) -> Vec<Message> {
         self.state.messages_of_page(name, page)
     }
 
-    /// A message of a room that it follows, out of the answer to [`Request::Page`].
+    /// Returns a message of a room that it follows, out of a page of history.
     #[must_use]
     pub fn message_of_page(&self, room: &RoomName, page: &Page, seq: u64) -> Option<Message> {
         self.state.message_of_page(room, page, seq)
@@ -514,7 +515,7 @@ impl Member {
             Err(LinkError::Refused(refused)) if refused.code.is_final() => {
                 // Trying again would not change that.
                 self.reconnects = false;
-                self.state.tell(Queued::Ended(LinkError::Refused(refused)));
+                self.state.push_event(Event::Ended(refused));
             }
             // What fails now is tried again.
             Ok(()) | Err(_) => {}
@@ -530,7 +531,7 @@ impl Member {
     pub fn say_good_bye(&mut self) {
         if self.intake.is_some() {
             self.tick();
-            self.ask(&Request::Quit);
+            self.ask(&Request::Session(SessionRequest::Quit));
             if let Some(intake) = &self.intake {
                 intake.make_room();
             }

@@ -4,9 +4,9 @@
 //! [`Member`](super::Member) is a [`MemberState`] with sockets and a clock. A program with an event
 //! loop of its own can drive one in the same way, and so does the simulation:
 //! [`MemberState::begin`] when a session begins, [`MemberState::take_bytes`] and
-//! [`MemberState::take_datagram`] for what comes, [`MemberState::next_wake`] until there is nothing
-//! more to show, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried
-//! out and `out` is written. [`MemberState::end`] when the session is gone.
+//! [`MemberState::take_datagram`] for what comes, [`MemberState::next_event`] until all events are
+//! handled, [`MemberState::tick`] at [`MemberState::tick_at_us`]; then the wishes are carried out
+//! and `out` is written. [`MemberState::end`] when the session is gone.
 
 mod incoming;
 mod sending;
@@ -19,7 +19,6 @@ use super::{
     announcements::AnnouncementFilter,
     calls::{Calls, Purpose},
     event::Event,
-    link::{LinkError, Sent},
     outbox::SubmitOutbox,
     streams::FollowedStreams,
 };
@@ -30,8 +29,8 @@ use crate::{
         message::{Message, StreamName},
         names::RoomName,
         refusal::{Refusal, RefusalCode},
-        reply::{Page, Reply},
-        request::{Begin, Follow, Request},
+        reply::Page,
+        request::{Begin, Follow, Request, SessionRequest},
         stream_id::{Channel, StreamTag},
         text::Text,
     },
@@ -60,25 +59,6 @@ pub struct Follows {
     pub will: Option<Text>,
 }
 
-/// Something for the caller, in order; [`Wake`](super::Wake) describes each.
-#[derive(Debug)]
-pub enum Queued {
-    /// An event to show.
-    Event(Event),
-    /// A submit is acknowledged.
-    Sent(Sent),
-    /// A submit is refused; [`MemberState::take_refused`] returns its counter.
-    Refused(Refusal),
-    /// A stream is not followed, or no longer.
-    NotFollowed(Follow, Refusal),
-    /// The server does not admit this member any longer.
-    Ended(LinkError),
-    /// Answer to the request with this serial number.
-    Reply(u32, Result<Reply, Refusal>),
-}
-
-pub use super::outbox::Address;
-
 /// State of the session.
 #[derive(Debug)]
 enum SessionState {
@@ -93,7 +73,7 @@ enum SessionState {
 /// Output of a session that is not ready, to be shown after the event `ready`.
 #[derive(Debug, Default)]
 struct EarlyOutput {
-    events: VecDeque<Queued>,
+    events: VecDeque<Event>,
     /// Batches for the tap, each with the first sequence number to show.
     batches: Vec<(u64, Vec<u8>)>,
 }
@@ -118,7 +98,7 @@ pub struct MemberState {
     session: SessionState,
     user: String,
     streams: FollowedStreams,
-    wakes: VecDeque<Queued>,
+    events: VecDeque<Event>,
     outbox: SubmitOutbox,
     /// Wall clock when something last came, microseconds since 1970.
     wall_us: i64,
@@ -156,7 +136,7 @@ impl MemberState {
             session: SessionState::None,
             user: String::new(),
             streams: FollowedStreams::new(seed),
-            wakes: VecDeque::new(),
+            events: VecDeque::new(),
             outbox: SubmitOutbox::default(),
             wall_us: 0,
             calls: Calls::default(),
@@ -197,26 +177,29 @@ impl MemberState {
 
     /// Returns true if every known message was shown, the member's own texts included.
     pub fn has_shown_all(&self) -> bool {
-        self.is_ready() && self.wakes.is_empty() && self.streams.are_shown()
+        self.is_ready() && self.events.is_empty() && self.streams.are_shown()
     }
 
-    /// Removes and returns the oldest thing to show.
-    pub fn next_wake(&mut self) -> Option<Queued> {
-        self.wakes.pop_front()
+    /// Removes and returns the oldest event.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 
-    /// Returns true if something is to be shown.
-    pub fn has_wakes(&self) -> bool {
-        !self.wakes.is_empty()
+    /// Returns true if there is an event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// Queues an event ahead of all that comes later.
-    pub fn tell(&mut self, queued: Queued) {
-        self.wakes.push_back(queued);
+    pub fn push_event(&mut self, event: Event) {
+        self.events.push_back(event);
     }
 
     /// Begins a session: asks to follow everything, from the present position in each stream.
+    ///
+    /// The caller has ended the previous session ([`MemberState::end`]).
     pub fn begin(&mut self, welcome: &Welcome) {
+        debug_assert!(!self.has_session(), "the previous session was ended");
         self.user.clone_from(&welcome.user);
         self.streams.begin(welcome.run, welcome.epoch);
         self.keys = welcome.source_port.map(|_| Keys::new(welcome.run.0));
@@ -319,10 +302,10 @@ impl MemberState {
         self.message(tag.0, &found)
     }
 
-    fn queue(&mut self, queued: Queued) {
+    fn queue(&mut self, event: Event) {
         match &mut self.session {
-            SessionState::Joining(early) => early.events.push_back(queued),
-            SessionState::None | SessionState::Ready => self.wakes.push_back(queued),
+            SessionState::Joining(early) => early.events.push_back(event),
+            SessionState::None | SessionState::Ready => self.events.push_back(event),
         }
     }
 
@@ -339,7 +322,7 @@ impl MemberState {
 
     fn unanswered(&mut self, serial: u32) {
         let refusal = Refusal::new(RefusalCode::Failed, "there is no connection to the server now");
-        self.wakes.push_back(Queued::Reply(serial, Err(refusal)));
+        self.events.push_back(Event::Reply(serial, Err(refusal)));
     }
 
     fn ask_silently(&mut self, request: &Request) {
@@ -404,8 +387,10 @@ impl MemberState {
             return;
         }
         let request = match charge_bytes {
-            Some(charge_bytes) => Request::Listening { stream: tag, charge_bytes, slot },
-            None => Request::Deaf { stream: tag },
+            Some(charge_bytes) => {
+                Request::Session(SessionRequest::Listening { stream: tag, charge_bytes, slot })
+            }
+            None => Request::Session(SessionRequest::Deaf { stream: tag }),
         };
         self.ask_silently(&request);
     }
@@ -451,11 +436,11 @@ impl MemberState {
             SessionState::None => {}
             // A failed try to come back is not reported each time.
             SessionState::Ready => {
-                self.wakes.push_back(Queued::Event(Event::End { reason: reason.to_owned() }));
+                self.events.push_back(Event::End { reason: reason.to_owned() });
             }
             SessionState::Joining(_) if planted(Fault::EarlyNewsLost) => {}
             SessionState::Joining(early) => {
-                self.wakes.extend(early.events.into_iter().filter(|queued| !comes_again(queued)));
+                self.events.extend(early.events.into_iter().filter(|event| !comes_again(event)));
             }
         }
         // Behind the news of the end, so that the reason is known by then.
@@ -468,6 +453,6 @@ impl MemberState {
 }
 
 /// Returns true if the next session brings it once more. All else has changed the state already.
-fn comes_again(queued: &Queued) -> bool {
-    matches!(queued, Queued::Event(Event::Message(_) | Event::Gap { .. } | Event::Offer { .. }))
+fn comes_again(event: &Event) -> bool {
+    matches!(event, Event::Message(_) | Event::Gap { .. } | Event::Offer { .. })
 }

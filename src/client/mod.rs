@@ -38,6 +38,7 @@ mod member;
 pub mod member_state;
 mod outbox;
 mod past;
+mod pipeline;
 mod server;
 #[cfg(feature = "cli")]
 mod start;
@@ -48,14 +49,13 @@ mod worker;
 pub use crowd::Crowd;
 pub use event::Event;
 pub use everyday::{JobOutcome, time_of};
-#[doc(hidden)]
-pub use link::ServerFrame;
 pub use link::{Link, LinkError, Sent, id_of};
 pub use mailbox::{Mailbox, Postbox};
 #[doc(hidden)]
 pub use member::Follows;
-pub use member::{Address, Member, Wake};
+pub use member::{Member, Wake};
 pub use past::Search;
+pub use pipeline::{Pipeline, Progress};
 pub use server::{Announced, Server};
 #[doc(hidden)]
 #[cfg(feature = "cli")]

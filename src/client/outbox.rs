@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 
 use crate::{
     chat::{
-        frames::{Ack, EarlierSubmits, Line, Submit, SubmitTo},
+        frames::{Ack, Destination, EarlierSubmits, Line, Submit},
         message::StreamName,
-        names::{Label, RoomName, UserName},
+        names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         stream_id::{RoomIdentity, StreamTag},
+        text::Text,
     },
     faults::{Fault, planted},
     limits::UNACKED_SUBMITS_MAX,
@@ -19,37 +20,21 @@ use crate::{
 /// Characters of a text that a refusal quotes.
 const EXCERPT_CHARS: usize = 60;
 
-/// Destination of a member's own text, valid over reconnects and restarts of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// A room that the member follows, or is joining.
-    Room(RoomName),
-    /// The conversation with a user, and the label it is for. The first text opens it, unless
-    /// [`Request::Open`](crate::chat::request::Request::Open) did; if that is refused, so are the
-    /// texts.
-    Direct {
-        /// The other user.
-        with: UserName,
-        /// Sessions of theirs that it is for.
-        label: Option<Label>,
-    },
-}
-
 /// A text without an answer.
 #[derive(Debug)]
 pub(super) struct Unacked {
     counter: u64,
-    to: Address,
+    to: Target,
     /// The room it was written in; `None` while the join of that room has no answer.
     room: Option<RoomIdentity>,
     reply_to: Option<u64>,
-    text: String,
+    text: Text,
     /// Wall clock when it was first submitted, microseconds since 1970.
     since_us: Option<i64>,
 }
 
 impl Unacked {
-    pub fn to(&self) -> &Address {
+    pub fn to(&self) -> &Target {
         &self.to
     }
 
@@ -62,27 +47,25 @@ impl Unacked {
     }
 
     pub fn stream(&self) -> StreamName {
-        match &self.to {
-            Address::Room(room) => StreamName::Room(room.clone()),
-            Address::Direct { with, .. } => StreamName::Direct(with.clone()),
-        }
+        StreamName::from(&self.to)
     }
 
     pub fn is_for(&self, user: &UserName) -> bool {
-        matches!(&self.to, Address::Direct { with, .. } if with == user)
+        matches!(&self.to, Target::User { user: of, .. } if of == user)
     }
 
     /// Returns true if the text waits for the join of a room.
     pub fn waits_for(&self, room: &RoomName) -> bool {
-        self.room.is_none() && matches!(&self.to, Address::Room(of) if of == room)
+        self.room.is_none() && matches!(&self.to, Target::Room(of) if of == room)
     }
 
     /// Returns the refusal for a text that may be stored or not.
     fn unknown(&self) -> Refusal {
         let stream = self.stream();
-        let line = self.text.lines().next().unwrap_or_default();
+        let all = self.text.as_str();
+        let line = all.lines().next().unwrap_or_default();
         let mut text: String = line.chars().take(EXCERPT_CHARS).collect();
-        if text.len() < self.text.len() {
+        if text.len() < all.len() {
             text.push('…');
         }
         let text = format!(
@@ -131,16 +114,16 @@ impl SubmitOutbox {
 
     /// Returns the bytes of those texts.
     pub fn bytes(&self) -> usize {
-        self.unacked.iter().map(|unacked| unacked.text.len()).sum()
+        self.unacked.iter().map(|unacked| unacked.text.as_str().len()).sum()
     }
 
     /// Adds a text and returns its counter.
     pub fn push(
         &mut self,
-        to: Address,
+        to: Target,
         room: Option<RoomIdentity>,
         reply_to: Option<u64>,
-        text: String,
+        text: Text,
     ) -> u64 {
         self.counter += 1;
         let counter = self.counter;
@@ -196,19 +179,19 @@ impl SubmitOutbox {
     pub fn submit(&mut self, at: usize, route: Route, wall_us: i64, out: &mut Vec<u8>) {
         let Some(unacked) = self.unacked.get_mut(at) else { return };
         let to = match route {
-            Route::Conversation(tag) => SubmitTo::Stream(tag),
+            Route::Conversation(tag) => Destination::Stream(tag),
             Route::Room(room) => {
                 unacked.room = Some(room);
-                SubmitTo::Known(room.id)
+                Destination::Known(room.id)
             }
         };
         let to_label = match &unacked.to {
-            Address::Room(_) => None,
-            Address::Direct { label, .. } => label.clone(),
+            Target::Room(_) => None,
+            Target::User { label, .. } => label.clone(),
         };
         unacked.since_us.get_or_insert(wall_us);
         self.submitted = self.submitted.max(unacked.counter);
-        let lines = vec![Line { reply_to: unacked.reply_to, text: &unacked.text }];
+        let lines = vec![Line { reply_to: unacked.reply_to, text: unacked.text.borrowed() }];
         control::put_submit(out, &Submit { first: unacked.counter, to, to_label, lines });
     }
 
@@ -295,9 +278,9 @@ mod tests {
 
     fn with_texts(count: usize) -> SubmitOutbox {
         let mut outbox = SubmitOutbox::default();
-        let to = Address::Room(RoomName::new("dev").unwrap());
+        let to = Target::Room(RoomName::new("dev").unwrap());
         for _ in 0..count {
-            outbox.push(to.clone(), None, None, "x".to_owned());
+            outbox.push(to.clone(), None, None, Text::new("x").unwrap());
         }
         outbox
     }

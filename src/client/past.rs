@@ -7,7 +7,7 @@ use crate::{
         message::{Message, MessageId, RunId, StreamName},
         names::{Target, UserName},
         reply::{MarkInfo, Page, Reply, SpanInfo},
-        request::Request,
+        request::{HistoryRequest, Request, SearchRequest},
         stream_id::StreamLabel,
         text::mentions,
     },
@@ -73,7 +73,7 @@ impl Link {
     /// # Errors
     /// Returns a refusal if there is none, or the connection's failure.
     pub fn span(&mut self, target: &Target) -> Result<SpanInfo, LinkError> {
-        match self.ask(&Request::Span { target: target.clone() })? {
+        match self.ask(&Request::History(HistoryRequest::Span { target: target.clone() }))? {
             Reply::Span(span) => Ok(span),
             other => Err(unexpected(&other)),
         }
@@ -85,7 +85,9 @@ impl Link {
     /// # Errors
     /// As [`Link::span`].
     pub fn number_at(&mut self, target: &Target, wall_us: i64) -> Result<u64, LinkError> {
-        match self.ask(&Request::NumberAt { target: target.clone(), wall_us })? {
+        match self
+            .ask(&Request::History(HistoryRequest::NumberAt { target: target.clone(), wall_us }))?
+        {
             Reply::Number(number) => Ok(number),
             other => Err(unexpected(&other)),
         }
@@ -109,7 +111,11 @@ impl Link {
         let stream = StreamName::from(&span.name);
         let mut next = first.max(1);
         while next <= last {
-            let request = Request::Page { target: target.clone(), first: next, last };
+            let request = Request::History(HistoryRequest::Page {
+                target: target.clone(),
+                first: next,
+                last,
+            });
             let page = match self.ask(&request)? {
                 Reply::Page(page) => page,
                 other => return Err(unexpected(&other).into()),
@@ -144,14 +150,14 @@ impl Link {
         let mut found: Vec<Message> = Vec::new();
         let mut before = 0;
         while found.len() < limit {
-            let request = Request::Search {
+            let request = Request::History(HistoryRequest::Search(SearchRequest {
                 text: search.text.clone(),
                 target: search.target.clone(),
                 from: search.from.clone(),
                 since_us: search.since_us,
                 before,
                 limit: u32::try_from(limit - found.len()).unwrap_or(u32::MAX),
-            };
+            }));
             let (hits, more) = match self.ask(&request)? {
                 Reply::Hits { hits, more } => (hits, more),
                 other => return Err(unexpected(&other)),
@@ -193,7 +199,8 @@ impl Link {
     ) -> Result<(), LinkError> {
         let mut skip = 0;
         loop {
-            let request = Request::Unread { target: target.cloned(), skip };
+            let request =
+                Request::History(HistoryRequest::Unread { target: target.cloned(), skip });
             let (marks, more) = match self.ask(&request)? {
                 Reply::Marks { marks, more } => (marks, more),
                 other => return Err(unexpected(&other)),

@@ -3,20 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    link::{Link, LinkError, Sent, ServerFrame, id_of},
+    link::{Link, LinkError, Sent, id_of},
     member::{Follows, Member},
 };
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Frame, Line, Submit},
         member::{Kind, Level},
         message::{NoticeId, StreamName},
         names::{Label, Target},
         refusal::{Refusal, RefusalCode},
         reply::{NoticeInfo, ReceiptInfo, Reply},
         request::{Announce, Begin, Follow, Request},
-        text::{Text, TextError},
+        text::{Text, TextError, TextRef},
     },
     config,
     limits::{ANSWER_MS_DEFAULT, RECEIPT_MS_DEFAULT},
@@ -216,36 +216,23 @@ impl Link {
     /// # Errors
     /// Returns a refusal, or the connection's failure.
     pub fn say(&mut self, target: &Target, text: &str) -> Result<Sent, LinkError> {
-        Text::check(text).map_err(unsendable)?;
-        let (to, to_label, mut stream) = match target {
-            Target::Room(room) => {
-                (SubmitTo::Room(room.clone()), None, StreamName::Room(room.clone()))
-            }
-            Target::User { user, label } => {
-                let open = Request::Open { target: target.clone() };
-                let Reply::Opened(info) = self.ask(&open)? else {
-                    return Err(LinkError::Protocol("no stream was opened".to_owned()));
-                };
-                (SubmitTo::Stream(info.tag), label.clone(), StreamName::Direct(user.clone()))
-            }
-        };
+        let text = TextRef::new(text).map_err(unsendable)?;
+        let (to, to_label) = self.destination(target)?;
+        let mut stream = StreamName::from(target);
         let lines = vec![Line { reply_to: None, text }];
         let first = self.next_counter();
         self.queue_submit(&Submit { first, to, to_label, lines });
         loop {
             match self.wait()? {
-                ServerFrame::Ack(ack) => {
+                Frame::Ack(ack) => {
                     let run = self.welcome()?.run;
                     let (members, counter) = (ack.members, ack.first);
                     return Ok(Sent { id: id_of(stream, &ack, run), members, counter });
                 }
-                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                ServerFrame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
-                ServerFrame::Event(Event::Ping) => self.pong(),
-                ServerFrame::Event(_)
-                | ServerFrame::Reply(..)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_) => {}
+                Frame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                Frame::Event(Event::Spelled(room)) => stream = StreamName::Room(room),
+                Frame::Event(Event::Ping) => self.pong(),
+                Frame::Event(_) | Frame::Reply { .. } => {}
             }
         }
     }
@@ -284,8 +271,8 @@ impl Link {
         self.set_deadline(Some(until));
         loop {
             match self.wait() {
-                Ok(ServerFrame::Event(event)) if covers(&event) => return Ok(()),
-                Ok(ServerFrame::Event(Event::Ping)) => self.pong(),
+                Ok(Frame::Event(event)) if covers(&event) => return Ok(()),
+                Ok(Frame::Event(Event::Ping)) => self.pong(),
                 Ok(_) => {}
                 Err(LinkError::TimedOut) => return Ok(()),
                 Err(e) => return Err(e),

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, convert::Infallible};
 use super::{
     event::Event,
     link::LinkError,
-    member::{Address, Member, Wake},
+    member::{Member, Wake},
     server::Server,
 };
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
         names::{Label, RoomName, Target},
         refusal::Refusal,
         reply::Reply,
-        request::{Answering, Begin, Follow, Request},
+        request::{Answering, Begin, Follow, HistoryRequest, Request},
+        text::Text,
     },
     limits::REQUESTS_DONE_KEPT_MAX,
 };
@@ -109,17 +110,21 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
             Wake::Event(Event::Removed { room, .. } | Event::Deleted { room }) => {
                 return Err(LinkError::Ended(format!("{room} is closed")));
             }
-            Wake::Reply(serial, result) => {
+            Wake::Event(Event::Reply(serial, result)) => {
                 if let Some(at) = self.calls.iter().position(|(asked, _)| *asked == serial) {
                     let (_, call) = self.calls.swap_remove(at);
                     self.apply(call, result)?;
                 }
             }
-            Wake::Sent(sent) => self.finish_if(|job| job.counter == Some(sent.counter)),
-            Wake::Refused(_) => self.fail_refused(),
-            Wake::NotFollowed(_, refusal) => return Err(LinkError::Refusal(refusal)),
-            Wake::Ended(e) => return Err(e),
-            Wake::Event(_) | Wake::Extra(_) | Wake::TimedOut => {}
+            Wake::Event(Event::Sent(sent)) => {
+                self.finish_if(|job| job.counter == Some(sent.counter));
+            }
+            Wake::Event(Event::Rejected(_)) => self.fail_refused(),
+            Wake::Event(Event::NotFollowed(_, refusal)) => {
+                return Err(LinkError::Refusal(refusal));
+            }
+            Wake::Event(Event::Ended(refused)) => return Err(LinkError::Refused(refused)),
+            Wake::Event(_) | Wake::Item(_) | Wake::TimedOut => {}
         }
         Ok(())
     }
@@ -158,7 +163,10 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
         }
         self.call(&Request::Take { stream, seq }, WorkerCall::Claim(seq));
         let target = Target::Room(self.room.clone());
-        self.call(&Request::Page { target, first: seq, last: seq }, WorkerCall::Read(seq));
+        self.call(
+            &Request::History(HistoryRequest::Page { target, first: seq, last: seq }),
+            WorkerCall::Read(seq),
+        );
         let (is_claimed, is_reported, message) = (false, false, None);
         let (result, counter) = (None, None);
         self.job = Some(ClaimedJob { seq, is_claimed, message, result, is_reported, counter });
@@ -244,8 +252,14 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
         if text.is_empty() {
             return self.finish_if(|_| true);
         }
-        let to = Address::Room(self.room.clone());
-        job.counter = Some(self.member.say(to, Some(job.seq), text.clone()));
+        match Text::new(text) {
+            Ok(text) => {
+                let to = Target::Room(self.room.clone());
+                job.counter = Some(self.member.say(to, Some(job.seq), text));
+            }
+            // What can't be sent is never submitted.
+            Err(_) => self.fail(),
+        }
     }
 
     fn finish_if(&mut self, is_done: impl FnOnce(&ClaimedJob) -> bool) {
@@ -260,11 +274,17 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
     /// Reports a job whose reply was refused as failed: its sender learns that no reply comes.
     fn fail_refused(&mut self) {
         let refused = self.member.take_refused();
-        let Some(job) = &mut self.job else { return };
-        if job.counter.is_some_and(|counter| refused.contains(&counter)) {
-            job.result = Some(Err(String::new()));
-            (job.counter, job.is_reported) = (None, false);
-            self.report();
+        let is_refused = |job: &ClaimedJob| job.counter.is_some_and(|of| refused.contains(&of));
+        if self.job.as_ref().is_some_and(is_refused) {
+            self.fail();
         }
+    }
+
+    /// Reports a job without a reply as failed.
+    fn fail(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        job.result = Some(Err(String::new()));
+        (job.counter, job.is_reported) = (None, false);
+        self.report();
     }
 }

@@ -21,11 +21,11 @@ use crate::{
         names::Target,
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        request::{Answering, Begin, Follow, Request},
+        request::{Answering, Begin, Follow, HistoryRequest, Request},
         stream_id::StreamTag,
         text::written_out,
     },
-    client::{Address, Event, Follows, Mailbox, Member, Wake},
+    client::{Event, Follows, Mailbox, Member, Wake},
     limits::{ANSWER_JOBS_MAX, REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
@@ -78,11 +78,11 @@ pub(super) fn run(context: &mut Context, args: &AnswerArgs) -> Result<Exit, Fail
             break Exit::Done;
         }
         match answerer.member.wait(Some(&inputs), deadline) {
-            Wake::Extra(Some(Input::Ended(outcome))) => answerer.ended(context, &outcome)?,
-            Wake::Extra(Some(Input::Leave(why))) => break why.exit(),
-            Wake::Extra(None) => break Exit::Interrupted,
+            Wake::Item(Some(Input::Ended(outcome))) => answerer.ended(context, &outcome)?,
+            Wake::Item(Some(Input::Leave(why))) => break why.exit(),
+            Wake::Item(None) => break Exit::Interrupted,
             Wake::TimedOut => break Exit::TimedOut,
-            wake => answerer.take(context, wake)?,
+            Wake::Event(event) => answerer.take_event(context, event)?,
         }
     };
     context.out.flush()?;
@@ -145,15 +145,14 @@ struct Answerer<'a> {
 }
 
 impl Answerer<'_> {
-    fn take<T>(&mut self, context: &mut Context, wake: Wake<T>) -> Result<(), Failure> {
-        match wake {
-            Wake::Event(event) => self.take_event(context, event),
-            Wake::Reply(serial, answer) => {
+    fn take_event(&mut self, context: &mut Context, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Reply(serial, answer) => {
                 let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
-                self.answered(context, &asked, answer)
+                return self.answered(context, &asked, answer);
             }
-            Wake::Sent(sent) => self.stands(context, sent.counter),
-            Wake::Refused(refusal) => {
+            Event::Sent(sent) => return self.stands(context, sent.counter),
+            Event::Rejected(refusal) => {
                 match refusal.code {
                     // It may have been.
                     RefusalCode::UnknownSubmit => context.out.warn(&refusal.text),
@@ -161,16 +160,9 @@ impl Answerer<'_> {
                 }
                 let refused = self.member.take_refused();
                 self.not_taken(&refused);
-                Ok(())
             }
-            Wake::NotFollowed(Follow::Room(_), refusal) => Err(refusal.into()),
-            Wake::Ended(e) => Err(e.into()),
-            Wake::NotFollowed(..) | Wake::Extra(_) | Wake::TimedOut => Ok(()),
-        }
-    }
-
-    fn take_event(&mut self, context: &mut Context, event: Event) -> Result<(), Failure> {
-        match event {
+            Event::NotFollowed(Follow::Room(_), refusal) => return Err(refusal.into()),
+            Event::Ended(refused) => return Err(refused.into()),
             Event::Ready { .. } => {
                 self.renumber(context);
                 self.answer_in();
@@ -245,7 +237,11 @@ impl Answerer<'_> {
         let serial = self.member.ask(&Request::Take { stream, seq });
         self.asked.insert(serial, Asked::Take(seq));
         let target = Target::Room(self.args.room.clone());
-        let serial = self.member.ask(&Request::Page { target, first: seq, last: seq });
+        let serial = self.member.ask(&Request::History(HistoryRequest::Page {
+            target,
+            first: seq,
+            last: seq,
+        }));
         self.asked.insert(serial, Asked::Page(seq));
         let (taken, begun, lost) = (false, false, false);
         self.held.push(Held {
@@ -418,8 +414,9 @@ impl Answerer<'_> {
     fn say(&mut self, at: usize) {
         let held = &mut self.held[at];
         let Some(end) = held.end.as_mut().filter(|end| end.counter.is_none()) else { return };
-        let Some(text) = end.text.clone() else { return };
-        let to = Address::Room(self.args.room.clone());
+        // It is neither empty nor longer than a message may be.
+        let Some(text) = end.text.clone().and_then(|text| text.try_into().ok()) else { return };
+        let to = Target::Room(self.args.room.clone());
         end.counter = Some(self.member.say(to, Some(held.seq), text));
     }
 

@@ -18,7 +18,7 @@ use crate::{
         request::{Begin, Follow, Request},
         text::Text,
     },
-    client::{Address, Event, Follows, LinkError, Member, Wake},
+    client::{Event, Follows, LinkError, Member, Wake},
     limits::{ASK_MS_DEFAULT, REQUESTS_DONE_KEPT_MAX},
 };
 
@@ -65,7 +65,7 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
         let soon = asker.came_back || !asker.replies.is_empty();
         let until = if soon { deadline.min(Instant::now() + LOOK_AGAIN) } else { deadline };
         match asker.member.wait(Some(&interrupted), Some(until)) {
-            Wake::Extra(why) => break why.map_or(Exit::Interrupted, interrupt::Leave::exit),
+            Wake::Item(why) => break why.map_or(Exit::Interrupted, interrupt::Leave::exit),
             Wake::TimedOut if deadline <= Instant::now() => {
                 let (came, wanted) = (asker.printed, args.replies);
                 let text = format!("timed out: {came} of {wanted} replies came");
@@ -73,7 +73,8 @@ pub(super) fn run(context: &mut Context, args: &AskArgs) -> Result<Exit, Failure
                 asker.member.quit();
                 return Err(Failure::new(Exit::TimedOut, text));
             }
-            wake => asker.take(context, wake)?,
+            Wake::Event(event) => asker.take(context, Some(event))?,
+            Wake::TimedOut => asker.take(context, None)?,
         }
     };
     context.out.flush()?;
@@ -125,49 +126,29 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn say(&mut self, deadline: Instant) -> Result<(), Failure> {
-        let text = self.text.as_str();
-        match &self.args.target {
-            Target::Room(room) => {
-                self.counter = self.member.say(Address::Room(room.clone()), None, text.to_owned());
-                Ok(())
-            }
-            target @ Target::User { user, label } => {
-                let opened = self.member.ask(&Request::Open { target: target.clone() });
-                loop {
-                    match self.member.wait::<()>(None, Some(deadline)) {
-                        Wake::Reply(serial, Ok(Reply::Opened(_))) if serial == opened => {
-                            let to = Address::Direct { with: user.clone(), label: label.clone() };
-                            self.counter = self.member.say(to, None, text.to_owned());
-                            return Ok(());
-                        }
-                        Wake::Reply(_, Err(refusal)) => return Err(refusal.into()),
-                        Wake::Ended(e) => return Err(e.into()),
-                        Wake::TimedOut => return Err(LinkError::TimedOut.into()),
-                        _ => {}
+        let target = &self.args.target;
+        if let Target::User { .. } = target {
+            let opened = self.member.ask(&Request::Open { target: target.clone() });
+            loop {
+                match self.member.wait::<()>(None, Some(deadline)) {
+                    Wake::Event(Event::Reply(serial, Ok(Reply::Opened(_)))) if serial == opened => {
+                        break;
                     }
+                    Wake::Event(Event::Reply(_, Err(refusal))) => return Err(refusal.into()),
+                    Wake::Event(Event::Ended(refused)) => return Err(refused.into()),
+                    Wake::TimedOut => return Err(LinkError::TimedOut.into()),
+                    _ => {}
                 }
             }
         }
+        self.counter = self.member.say(target.clone(), None, self.text.clone());
+        Ok(())
     }
 
-    fn take<T>(&mut self, context: &Context, wake: Wake<T>) -> Result<(), Failure> {
-        match wake {
-            Wake::Event(event) => self.take_event(context, event)?,
-            Wake::Sent(sent) => {
-                let seq = sent.id.seq;
-                self.id = Some(sent.id);
-                let early = std::mem::take(&mut self.early).into_iter();
-                let replies = early.filter(|message| message.reply_to == Some(seq));
-                self.replies.extend(replies.map(|message| Answer::Said(Box::new(message))));
-                self.ask(false);
-            }
-            Wake::Reply(serial, answer) if self.asked == Some(serial) => {
-                self.asked = None;
-                self.answered(context, answer)?;
-            }
-            Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => return Err(refusal.into()),
-            Wake::Ended(e) => return Err(e.into()),
-            Wake::Reply(..) | Wake::Extra(_) | Wake::TimedOut => {}
+    /// Handles an event, or none if it is time to look again.
+    fn take(&mut self, context: &Context, event: Option<Event>) -> Result<(), Failure> {
+        if let Some(event) = event {
+            self.take_event(context, event)?;
         }
         if self.came_back && self.id.is_some() && self.member.has_shown_all() {
             self.came_back = false;
@@ -197,10 +178,9 @@ impl Asker<'_> {
             Err(_) if !self.member.is_connected() => return Ok(()),
             // A room without history forgot it with the server's last run: it is sent again.
             Err(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
-                if let Target::Room(room) = &self.args.target {
+                if let to @ Target::Room(_) = &self.args.target {
                     self.id = None;
-                    let text = self.text.as_str().to_owned();
-                    self.counter = self.member.say(Address::Room(room.clone()), None, text);
+                    self.counter = self.member.say(to.clone(), None, self.text.clone());
                 }
                 return Ok(());
             }
@@ -212,6 +192,22 @@ impl Asker<'_> {
 
     fn take_event(&mut self, context: &Context, event: Event) -> Result<(), Failure> {
         match event {
+            Event::Sent(sent) => {
+                let seq = sent.id.seq;
+                self.id = Some(sent.id);
+                let early = std::mem::take(&mut self.early).into_iter();
+                let replies = early.filter(|message| message.reply_to == Some(seq));
+                self.replies.extend(replies.map(|message| Answer::Said(Box::new(message))));
+                self.ask(false);
+            }
+            Event::Reply(serial, answer) if self.asked == Some(serial) => {
+                self.asked = None;
+                self.answered(context, answer)?;
+            }
+            Event::Rejected(refusal) | Event::NotFollowed(_, refusal) => {
+                return Err(refusal.into());
+            }
+            Event::Ended(refused) => return Err(refused.into()),
             Event::Message(message) if message.id.stream == self.stream => {
                 self.take_message(message);
             }

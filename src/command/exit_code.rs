@@ -9,7 +9,7 @@ use crate::{
     os::PlaceError,
     presence::ReadError,
     session::ConnectError,
-    wire::hello::RefusedCode,
+    wire::hello::{Refused, RefusedCode},
 };
 
 /// Exit codes of the command line contract.
@@ -133,20 +133,22 @@ impl From<ConnectError> for Failure {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let exit = match refused.code {
+            RefusedCode::Denied => Exit::Denied,
+            RefusedCode::Version => Exit::Version,
+            RefusedCode::Failed | RefusedCode::Input | RefusedCode::Other(_) => Exit::Failed,
+        };
+        Self::new(exit, refused.text)
+    }
+}
+
 impl From<LinkError> for Failure {
     fn from(e: LinkError) -> Self {
         match e {
             LinkError::Refusal(refusal) => refusal.into(),
-            LinkError::Refused(refused) => {
-                let exit = match refused.code {
-                    RefusedCode::Denied => Exit::Denied,
-                    RefusedCode::Version => Exit::Version,
-                    RefusedCode::Failed | RefusedCode::Input | RefusedCode::Other(_) => {
-                        Exit::Failed
-                    }
-                };
-                Self::new(exit, refused.text)
-            }
+            LinkError::Refused(refused) => refused.into(),
             e @ LinkError::TimedOut => Self::new(Exit::TimedOut, e.to_string()),
             LinkError::Connect(e) => e.into(),
             e @ (LinkError::Ended(_) | LinkError::Io(_)) => {

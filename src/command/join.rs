@@ -28,7 +28,7 @@ use crate::{
         request::{Announce, Begin, Follow, Request},
         text::{Text, TextError, counted},
     },
-    client::{Address, Event, Follows, Mailbox, Member, Postbox, Wake},
+    client::{Event, Follows, Mailbox, Member, Postbox, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     tui::slash::{self, Line, Slash},
 };
@@ -43,7 +43,7 @@ const LINES_AHEAD: usize = 16;
 
 /// Input from the threads that read lines and signals.
 enum Input {
-    Typed(Result<String, TextError>),
+    Typed(Result<Text, TextError>),
     End,
     Leave(Leave),
 }
@@ -115,7 +115,7 @@ fn read_lines(to: Postbox<Input>) -> Result<(), Failure> {
                     let is_begin = std::mem::take(&mut is_first);
                     let line = if is_begin { input::without_mark(&bytes) } else { &bytes };
                     match rest {
-                        0 => Text::from_bytes(line).map(|text| text.as_str().to_owned()),
+                        0 => Text::from_bytes(line),
                         rest => Err(TextError::TooLong { bytes: line.len() + rest }),
                     }
                 }
@@ -172,7 +172,7 @@ enum Asked {
     Rooms(Vec<RoomInfo>),
     /// The topic of a room; number of rooms that were looked through.
     Topic(RoomName, u32),
-    Open(Target, String),
+    Open(Target, Text),
 }
 
 struct Chat {
@@ -209,21 +209,26 @@ impl Chat {
             inputs.hold(full);
             let until = [until, self.leave_by].into_iter().flatten().min();
             match self.member.wait(Some(inputs), until) {
+                Wake::Event(Event::Rejected(refusal)) => self.refused(context, &refusal),
+                Wake::Event(Event::NotFollowed(follow, refusal)) => {
+                    self.not_followed(context, &follow, &refusal);
+                }
+                Wake::Event(Event::Ended(refused)) => return Err(refused.into()),
+                Wake::Event(Event::Reply(serial, result)) => {
+                    self.answered(context, serial, result)?;
+                }
                 Wake::Event(event) => self.show(context, &event)?,
-                Wake::Sent(_) => {}
-                Wake::Refused(refusal) => self.refused(context, &refusal),
-                Wake::NotFollowed(follow, refusal) => self.not_followed(context, &follow, &refusal),
-                Wake::Ended(e) => return Err(e.into()),
-                Wake::Reply(serial, result) => self.answered(context, serial, result)?,
-                Wake::Extra(Some(Input::Typed(_))) if self.ended => {}
-                Wake::Extra(Some(Input::Typed(Ok(line)))) => self.take_line(context, &line)?,
-                Wake::Extra(Some(Input::Typed(Err(TextError::Empty)))) => {}
-                Wake::Extra(Some(Input::Typed(Err(e)))) => {
+                Wake::Item(Some(Input::Typed(_))) if self.ended => {}
+                Wake::Item(Some(Input::Typed(Ok(line)))) => {
+                    self.take_line(context, line.as_str())?;
+                }
+                Wake::Item(Some(Input::Typed(Err(TextError::Empty)))) => {}
+                Wake::Item(Some(Input::Typed(Err(e)))) => {
                     self.exit = Exit::Usage;
                     context.out.warn(&e.to_string());
                 }
-                Wake::Extra(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
-                Wake::Extra(Some(Input::End) | None) => self.ended = true,
+                Wake::Item(Some(Input::Leave(why))) => return self.leave(context, why.exit()),
+                Wake::Item(Some(Input::End) | None) => self.ended = true,
                 Wake::TimedOut if self.leave_by.is_some_and(|at| at <= Instant::now()) => {
                     return self.leave(context, self.exit);
                 }
@@ -272,7 +277,7 @@ impl Chat {
     fn show(&mut self, context: &mut Context, event: &Event) -> Result<(), Failure> {
         let aside = matches!(event, Event::Ready { .. } | Event::End { .. } | Event::Slowed);
         if !context.global.json && aside {
-            context.out.note_lines(&render::event(event, &context.out.note_style(true)));
+            context.out.note_event(event, true);
             return Ok(());
         }
         context.out.event(event, self.rooms.len() > 1)?;
@@ -338,8 +343,8 @@ impl Chat {
                     _ => context.out.note("there is no topic; /topic TEXT sets one"),
                 }
             }
-            (Ok(Reply::Opened(_)), Asked::Open(Target::User { user, label }, text)) => {
-                self.member.say(Address::Direct { with: user, label }, None, text);
+            (Ok(Reply::Opened(_)), Asked::Open(target, text)) => {
+                self.member.say(target, None, text);
             }
             (Ok(Reply::Announced { members, .. }), _) => {
                 context.out.note(&format!("announced to {}", counted(members.into(), "member")));
@@ -364,7 +369,8 @@ impl Chat {
 
     fn say(&mut self, text: String) -> Result<(), String> {
         let room = self.current.clone().ok_or("you are in no room; /join one")?;
-        self.member.say(Address::Room(room), None, text);
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
+        self.member.say(Target::Room(room), None, text);
         Ok(())
     }
 
@@ -462,7 +468,7 @@ impl Chat {
     }
 
     fn message(&mut self, target: Target, text: String) -> Result<(), String> {
-        Text::check(&text).map_err(|e| e.to_string())?;
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
         let open = Request::Open { target: target.clone() };
         self.ask(&open, Asked::Open(target, text));
         Ok(())
@@ -470,7 +476,8 @@ impl Chat {
 
     fn reply(&mut self, seq: u64, text: String) -> Result<(), String> {
         let room = self.here()?;
-        self.member.say(Address::Room(room), Some(seq), text);
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
+        self.member.say(Target::Room(room), Some(seq), text);
         Ok(())
     }
 

@@ -37,8 +37,9 @@ pub(super) fn line(object: &Value) -> String {
     escaped
 }
 
-pub(super) fn event(event: &Event) -> Value {
-    match event {
+/// An event as an object; none for the fate of what this member sent.
+pub(super) fn event(event: &Event) -> Option<Value> {
+    let object = match event {
         Event::Ready { streams, broadcast } => {
             let rooms: Map<String, Value> = streams
                 .iter()
@@ -60,12 +61,7 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Topic { room, topic } => self::topic(room, topic),
         Event::Gap { stream, range, reason } => {
             let (key, name) = place(stream);
-            let reason = match reason {
-                GapReason::Run => "run",
-                GapReason::Retention => "retention",
-                GapReason::Backlog => "backlog",
-                GapReason::Damage => "damage",
-            };
+            let reason = gap_reason(*reason);
             let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
             json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
         }
@@ -107,6 +103,21 @@ pub(super) fn event(event: &Event) -> Value {
         }),
         Event::Deleted { room } => json!({"type": "deleted", "room": room.as_str()}),
         Event::End { reason } => json!({"type": "end", "reason": reason}),
+        Event::Sent(_)
+        | Event::Rejected(_)
+        | Event::NotFollowed(..)
+        | Event::Reply(..)
+        | Event::Ended(_) => return None,
+    };
+    Some(object)
+}
+
+fn gap_reason(reason: GapReason) -> &'static str {
+    match reason {
+        GapReason::Run => "run",
+        GapReason::Retention => "retention",
+        GapReason::Backlog => "backlog",
+        GapReason::Damage => "damage",
     }
 }
 
@@ -396,6 +407,10 @@ mod tests {
         names::{RoomName, UserName},
         reply::Missing,
     };
+
+    fn event(event: &Event) -> Value {
+        super::event(event).unwrap()
+    }
 
     fn ann() -> Member {
         Member {

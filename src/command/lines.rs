@@ -1,10 +1,8 @@
 //! `moot send --lines`: one message for each line of standard input, each stored once, over
 //! restarts of the server.
 //!
-//! A line stays in a bounded queue until it has its answer. When the connection breaks, the lines
-//! without one are submitted again, with the same client instance and counters: the server stores
-//! none of them twice, and says which ones it can't tell. The input is not read while the queue is
-//! full.
+//! The texts go through a [`Pipeline`]; a line stays in a bounded queue until it and those before
+//! it have their answers. The input is not read while the queue is full.
 
 use std::{
     collections::VecDeque,
@@ -16,31 +14,24 @@ use super::{
     args::SendArgs,
     connect::Context,
     exit_code::{Exit, Failure},
-    input, json,
-    past::stream_of,
-    render,
-    submits::{address, checked_reply, reached, unsendable},
+    input, json, render,
+    submits::{check_reply, reached, unsendable},
 };
 use crate::{
     chat::{
-        event::Event,
-        frames::{Ack, Line, Submit, SubmitTo},
+        frames::Ack,
         member::Kind,
-        names::{Label, Target},
         refusal::{Refusal, RefusalCode},
-        text::{TextError, counted, without_colors},
+        text::{Text, TextError, counted, without_colors},
     },
-    client::{Link, LinkError, Sent, ServerFrame, id_of},
-    limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
+    client::{LinkError, Pipeline, Progress},
+    limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     os::{self, Places},
     session::{ConnectError, Connection},
-    wire::{control::LINE_OVERHEAD_BYTES, hello::Hello},
 };
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes of texts that go into one submit frame.
-const SUBMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 512;
 /// Bytes of texts without an answer above which reading of the input stops.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 /// First and longest pause between tries to reconnect.
@@ -48,26 +39,17 @@ const RECONNECT_MS: (u64, u64) = (50, 1_000);
 
 pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failure> {
     let (connection, places) = context.connect_or_start()?;
-    let hello = context.hello(Kind::Script)?;
-    let mut link = Link::open(connection, &hello);
-    link.set_deadline(Some(context.deadline()));
+    check_reply(args.reply_to.as_ref(), &args.target)?;
+    let (hello, deadline) = (context.hello(Kind::Script)?, context.deadline());
+    let (target, reply_to) = (args.target.clone(), args.reply_to.clone());
+    let mut pipeline = Pipeline::open(connection, hello, target, reply_to, deadline)?;
     // No program knows when the first line comes, and a server does not wait long for a handshake.
-    let run = link.welcome()?.run;
-    let (to, to_label) = address(&mut link, &args.target)?;
-    let reply_to = checked_reply(run, args.reply_to.as_ref(), &args.target)?;
+    pipeline.welcome()?;
     let mut sender = Sender {
         args,
         places,
-        hello,
-        link: Some(link),
-        to,
-        to_label,
-        target: args.target.clone(),
-        reply_to,
+        pipeline,
         lines: VecDeque::new(),
-        bytes: 0,
-        counter: 0,
-        reached: 0,
         read: 0,
         last_stored: 0,
         least: u32::MAX,
@@ -81,10 +63,9 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
     if let Err(failure) = sender.send_all(context) {
         return Err(sender.give_up(context, failure)?);
     }
-    if let Some(link) = sender.link.take() {
-        link.quit();
-    }
-    sender.result()
+    let result = sender.result();
+    sender.pipeline.quit();
+    result
 }
 
 /// A line of the input until it has its answer, and those before it have theirs.
@@ -92,11 +73,8 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
 struct Waiting {
     /// Its number, from 1.
     line: u64,
-    /// Rises by one with each line that is submitted.
+    /// Counter of its text; 0 if it is not sent.
     counter: u64,
-    text: String,
-    /// Wall clock when it was first submitted, microseconds since 1970; 0 before.
-    since_us: i64,
     /// It has its answer: a JSON object if the caller wants one.
     answer: Option<Option<serde_json::Value>>,
 }
@@ -104,19 +82,8 @@ struct Waiting {
 struct Sender<'a> {
     args: &'a SendArgs,
     places: Places,
-    hello: Hello,
-    /// None while disconnected.
-    link: Option<Link>,
-    to: SubmitTo,
-    to_label: Option<Label>,
-    target: Target,
-    reply_to: Option<u64>,
+    pipeline: Pipeline,
     lines: VecDeque<Waiting>,
-    /// Of the texts in `lines`.
-    bytes: usize,
-    counter: u64,
-    /// Counters up to here were submitted in this session.
-    reached: u64,
     /// Lines that were read.
     read: u64,
     /// The last line that was stored; 0 before the first.
@@ -190,18 +157,15 @@ impl Sender<'_> {
 
     fn take_line(&mut self, context: &mut Context, line: &[u8]) -> Result<(), Failure> {
         let text = checked(line);
-        let is_full =
-            self.lines.len() >= UNACKED_SUBMITS_MAX || self.bytes + line.len() > WAITING_BYTES_MAX;
+        let is_full = self.lines.len() >= UNACKED_SUBMITS_MAX
+            || self.pipeline.bytes() + line.len() > WAITING_BYTES_MAX;
         if is_full {
             self.submit(context)?;
             self.wait_for_room(context)?;
         }
         let number = self.read;
-        let (counter, text, answer) = match text {
-            Ok(text) => {
-                self.counter += 1;
-                (self.counter, text, None)
-            }
+        let (counter, answer) = match text {
+            Ok(text) => (self.pipeline.push(text), None),
             Err(e) => {
                 // One bad line of a log does not end the stream; the exit code tells of it. A log
                 // has empty lines, and there is nothing to say in them.
@@ -211,11 +175,10 @@ impl Sender<'_> {
                     self.unsendable += 1;
                     self.warn(context, &why);
                 }
-                (self.counter, String::new(), Some(self.error(context, Exit::Usage, &why)))
+                (0, Some(self.error(context, Exit::Usage, &why)))
             }
         };
-        self.bytes += text.len();
-        self.lines.push_back(Waiting { line: number, counter, text, since_us: 0, answer });
+        self.lines.push_back(Waiting { line: number, counter, answer });
         Ok(())
     }
 
@@ -235,38 +198,7 @@ impl Sender<'_> {
 
     /// Submits what was not submitted in this session.
     fn submit(&mut self, context: &mut Context) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let now_us = os::wall_us();
-        let begin = self.lines.partition_point(|line| line.counter <= self.reached);
-        let mut frame: Vec<Line<'_>> = Vec::new();
-        let (mut first, mut bytes) = (0, 0);
-        let mut queue = |lines: &mut Vec<Line<'_>>, first: u64| {
-            if !lines.is_empty() {
-                let (to, to_label) = (self.to.clone(), self.to_label.clone());
-                let lines = std::mem::take(lines);
-                link.queue_submit(&Submit { first, to, to_label, lines });
-            }
-        };
-        for waiting in self.lines.range_mut(begin..) {
-            if waiting.answer.is_some() {
-                continue;
-            }
-            let cost = waiting.text.len() + LINE_OVERHEAD_BYTES;
-            let is_next = first + frame.len() as u64 == waiting.counter;
-            if !is_next || bytes + cost > SUBMIT_BYTES_MAX || frame.len() == SUBMIT_MESSAGES_MAX {
-                queue(&mut frame, first);
-                (first, bytes) = (waiting.counter, 0);
-            }
-            if waiting.since_us == 0 {
-                waiting.since_us = now_us;
-            }
-            bytes += cost;
-            self.reached = waiting.counter;
-            frame.push(Line { reply_to: self.reply_to, text: &waiting.text });
-        }
-        queue(&mut frame, first);
-        link.set_deadline(Some(context.deadline()));
-        match link.flush() {
+        match self.pipeline.flush(context.deadline()) {
             Ok(()) => Ok(()),
             Err(e) => self.lose(context, e),
         }
@@ -274,10 +206,12 @@ impl Sender<'_> {
 
     /// Waits until half of the queue is free.
     fn wait_for_room(&mut self, context: &mut Context) -> Result<(), Failure> {
-        while self.lines.len() > UNACKED_SUBMITS_MAX / 2 || self.bytes > WAITING_BYTES_MAX / 2 {
-            match self.link {
-                Some(_) => self.take_answer(context)?,
-                None => self.reconnect(context)?,
+        while self.lines.len() > UNACKED_SUBMITS_MAX / 2
+            || self.pipeline.bytes() > WAITING_BYTES_MAX / 2
+        {
+            match self.pipeline.is_connected() {
+                true => self.take_answer(context)?,
+                false => self.reconnect(context)?,
             }
         }
         Ok(())
@@ -290,41 +224,31 @@ impl Sender<'_> {
         context: &mut Context,
         has_more: impl Fn() -> bool,
     ) -> Result<(), Failure> {
-        while self.lines.iter().any(|line| line.answer.is_none()) {
-            match self.link {
-                Some(_) => self.take_answer(context)?,
-                None if has_more() => return Ok(()),
-                None => self.reconnect(context)?,
+        while !self.pipeline.is_empty() {
+            match self.pipeline.is_connected() {
+                true => self.take_answer(context)?,
+                false if has_more() => return Ok(()),
+                false => self.reconnect(context)?,
             }
         }
         self.answer(context)
     }
 
     fn take_answer(&mut self, context: &mut Context) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        link.set_deadline(Some(context.deadline()));
-        match link.wait() {
-            Ok(ServerFrame::Ack(ack)) => self.take_ack(context, &ack)?,
-            Ok(ServerFrame::Nack { first, count, refusal }) => {
-                self.take_refusal(context, first..first.saturating_add(count.into()), refusal)?;
+        match self.pipeline.wait(context.deadline()) {
+            Ok(Progress::Acked(ack)) => self.take_ack(context, &ack),
+            Ok(Progress::Refused(refused, refusal)) => {
+                self.take_refusal(context, refused, refusal)?;
             }
-            Ok(ServerFrame::Event(Event::Spelled(room))) => self.target = Target::Room(room),
             // It goes on, only slower.
-            Ok(ServerFrame::Event(Event::Slowed)) => context.out.note(render::SLOWED),
-            Ok(
-                ServerFrame::Reply(..)
-                | ServerFrame::Event(_)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_),
-            ) => {}
+            Ok(Progress::Slowed) => context.out.note(render::SLOWED),
+            Ok(Progress::Other) => {}
             Err(e) => self.lose(context, e)?,
         }
         self.answer(context)
     }
 
-    fn take_ack(&mut self, context: &mut Context, ack: &Ack) -> Result<(), Failure> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let run = link.welcome()?.run;
+    fn take_ack(&mut self, context: &Context, ack: &Ack) {
         let acked = ack.first..ack.first.saturating_add(ack.count.into());
         self.come_back();
         self.least = self.least.min(ack.members);
@@ -336,14 +260,9 @@ impl Sender<'_> {
                 continue;
             }
             self.last_stored = self.last_stored.max(waiting.line);
-            waiting.answer = Some(context.global.json.then(|| {
-                let counter = waiting.counter;
-                let one = Ack { seq: ack.seq.saturating_add(counter - ack.first), ..*ack };
-                let id = id_of(stream_of(&self.target), &one, run);
-                json::sent(&Sent { id, members: ack.members, counter })
-            }));
+            let sent = || json::sent(&self.pipeline.sent(ack, waiting.counter));
+            waiting.answer = Some(context.global.json.then(sent));
         }
-        Ok(())
     }
 
     /// Reports lines whose fate the server does not know, and does not send them again; any other
@@ -379,7 +298,6 @@ impl Sender<'_> {
     fn answer(&mut self, context: &mut Context) -> Result<(), Failure> {
         while self.lines.front().is_some_and(|line| line.answer.is_some()) {
             let Some(line) = self.lines.pop_front() else { break };
-            self.bytes -= line.text.len();
             if let Some(answer) = line.answer.flatten() {
                 context.out.json(&json::of_line(answer, line.line))?;
             }
@@ -403,13 +321,7 @@ impl Sender<'_> {
         if !comes_back || self.args.no_reconnect || is_over {
             return Err(e.into());
         }
-        let open = || self.lines.iter().filter(|line| line.answer.is_none());
-        let unsent = open().find(|line| line.since_us == 0);
-        self.hello.submitted = unsent.map_or(self.counter, |line| line.counter - 1);
-        let oldest = open().map(|line| line.since_us).filter(|since_us| *since_us > 0).min();
-        self.hello.submitted_since_us = oldest.unwrap_or_else(os::wall_us);
-        self.link = None;
-        self.reached = 0;
+        self.pipeline.lose();
         if !self.is_away {
             self.is_away = true;
             let is_bounded = self.has_ended || context.global.timeout.is_some();
@@ -452,20 +364,10 @@ impl Sender<'_> {
 
     /// Submits again what has no answer yet.
     fn resume(&mut self, context: &mut Context, connection: Connection) -> Result<(), Failure> {
-        let mut link = Link::open(connection, &self.hello);
-        link.set_deadline(Some(context.deadline()));
-        let begun = link.welcome().map(|welcome| welcome.run);
-        let begun = begun.and_then(|run| Ok((run, address(&mut link, &self.target)?)));
-        let run = match begun {
-            Ok((run, to)) => {
-                (self.to, self.to_label) = to;
-                run
-            }
-            Err(e) => return self.lose(context, e),
-        };
-        self.reply_to = checked_reply(run, self.args.reply_to.as_ref(), &self.target)?;
-        self.link = Some(link);
-        if self.lines.iter().all(|line| line.answer.is_some()) {
+        if let Err(e) = self.pipeline.resume(connection, context.deadline()) {
+            return self.lose(context, e);
+        }
+        if self.pipeline.is_empty() {
             self.come_back();
         }
         self.submit(context)
@@ -495,7 +397,7 @@ impl Sender<'_> {
         }
         let (mut open, mut unsent) = (Vec::new(), Vec::new());
         for waiting in self.lines.iter_mut().filter(|waiting| waiting.answer.is_none()) {
-            let what = if waiting.since_us > 0 {
+            let what = if self.pipeline.may_be_stored(waiting.counter) {
                 open.push(waiting.line);
                 "may still be stored"
             } else {
@@ -531,15 +433,12 @@ fn lines(numbers: &[u64]) -> Option<String> {
     }
 }
 
-fn checked(line: &[u8]) -> Result<String, TextError> {
+fn checked(line: &[u8]) -> Result<Text, TextError> {
     if line.len() > TEXT_BYTES_MAX {
         return Err(TextError::TooLong { bytes: line.len() });
     }
     let text = std::str::from_utf8(line).map_err(|e| TextError::NotUtf8 { at: e.valid_up_to() })?;
-    match without_colors(text) {
-        text if text.is_empty() => Err(TextError::Empty),
-        text => Ok(text.into_owned()),
-    }
+    Text::new(&without_colors(text))
 }
 
 #[cfg(test)]
@@ -548,7 +447,7 @@ mod tests {
 
     #[test]
     fn line_is_checked_and_has_no_colors() {
-        assert_eq!(checked(b"\x1b[32mok\x1b[0m \x1b[K").unwrap(), "ok \x1b[K");
+        assert_eq!(checked(b"\x1b[32mok\x1b[0m \x1b[K").unwrap().as_str(), "ok \x1b[K");
         assert_eq!(checked(b""), Err(TextError::Empty));
         assert_eq!(checked(b"\x1b[0m"), Err(TextError::Empty));
         assert_eq!(checked(b"a\xff"), Err(TextError::NotUtf8 { at: 1 }));

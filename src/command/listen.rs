@@ -11,7 +11,7 @@ use super::{
     exec::{self, Job, Outcome, Runner},
     exit_code::{Exit, Failure},
     notify::Notifier,
-    past, render,
+    past,
     run::RunResult,
     time::{Meaning, When},
     who,
@@ -111,12 +111,19 @@ pub(super) fn listen(
                 member.say_alive();
                 continue;
             }
-            waited.map_or(Wake::TimedOut, Wake::Extra)
+            waited.map_or(Wake::TimedOut, Wake::Item)
         } else {
             member.wait(Some(&inputs), until)
         };
         match wake {
+            Wake::Event(Event::NotFollowed(Follow::Room(_), refusal))
+                if listener.rooms.is_some_and(|n| n > 1) =>
+            {
+                listener.rooms = listener.rooms.map(|rooms| rooms - 1);
+                context.out.warn(&refusal.text);
+            }
             Wake::Event(event) => {
+                let event = unless_failed(event)?;
                 let is_end = matches!(event, Event::End { .. });
                 let before = listener.printed;
                 listener.show(context, &event)?;
@@ -138,9 +145,10 @@ pub(super) fn listen(
                     context.out.flush()?;
                     // An operator's word, or just the end?
                     let now = Some(Instant::now());
-                    let next = member.wait::<()>(None, now);
-                    let Wake::Ended(e) = next else { return Ok(Exit::NoServer) };
-                    return Err(e.into());
+                    if let Wake::Event(Event::Ended(refused)) = member.wait::<()>(None, now) {
+                        return Err(refused.into());
+                    }
+                    return Ok(Exit::NoServer);
                 }
                 if listener.rooms == Some(0) {
                     let text = "no room or conversation is left to listen to";
@@ -150,13 +158,13 @@ pub(super) fn listen(
                     context.out.flush()?;
                 }
             }
-            Wake::Extra(Some(Input::Ended(outcome))) => {
+            Wake::Item(Some(Input::Ended(outcome))) => {
                 if listener.ended(context, &outcome) && args.fail_fast {
                     member.quit();
                     return Ok(Exit::Failed);
                 }
             }
-            Wake::Extra(why) => {
+            Wake::Item(why) => {
                 member.quit();
                 return Ok(match why {
                     Some(Input::Leave(why)) => why.exit(),
@@ -175,16 +183,16 @@ pub(super) fn listen(
                 member.quit();
                 return Ok(if listener.printed > 0 { Exit::Done } else { Exit::Failed });
             }
-            Wake::NotFollowed(Follow::Room(_), refusal)
-                if listener.rooms.is_some_and(|n| n > 1) =>
-            {
-                listener.rooms = listener.rooms.map(|rooms| rooms - 1);
-                context.out.warn(&refusal.text);
-            }
-            Wake::Refused(refusal) | Wake::NotFollowed(_, refusal) => return Err(refusal.into()),
-            Wake::Ended(e) => return Err(e.into()),
-            Wake::Sent(_) | Wake::Reply(..) => {}
         }
+    }
+}
+
+/// Returns the event, or the failure if nothing more is received after it.
+fn unless_failed(event: Event) -> Result<Event, Failure> {
+    match event {
+        Event::Rejected(refusal) | Event::NotFollowed(_, refusal) => Err(refusal.into()),
+        Event::Ended(refused) => Err(refused.into()),
+        event => Ok(event),
     }
 }
 
@@ -233,7 +241,7 @@ fn begins(
             }
         };
         // An id is of one of them; the others begin now.
-        if matches!(since, Meaning::After(id) if id.stream != past::stream_of(&target)) {
+        if matches!(since, Meaning::After(id) if id.stream != StreamName::from(&target)) {
             continue;
         }
         let span = match link.span(&target) {
@@ -314,15 +322,11 @@ impl Listener<'_> {
             }
             Event::Ready { .. } | Event::End { .. } if !context.global.json => {
                 // Notes for a person at a terminal are not results.
-                context
-                    .out
-                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
+                context.out.note_event(event, self.several);
                 Ok(())
             }
             Event::Gap { .. } if self.args.raw => {
-                context
-                    .out
-                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
+                context.out.note_event(event, self.several);
                 Ok(())
             }
             Event::Joined { .. }
@@ -332,13 +336,16 @@ impl Listener<'_> {
             | Event::Offer { .. }
             | Event::Answered { .. }
             | Event::Abandoned { .. }
-            | Event::Slowed => Ok(()),
+            | Event::Slowed
+            | Event::Sent(_)
+            | Event::Rejected(_)
+            | Event::NotFollowed(..)
+            | Event::Reply(..)
+            | Event::Ended(_) => Ok(()),
             // It may be of one that was not shown.
             Event::Cancelled { .. } if self.is_choosing() => Ok(()),
             Event::Removed { .. } | Event::Cancelled { .. } if self.args.raw => {
-                context
-                    .out
-                    .note_lines(&render::event(event, &context.out.note_style(self.several)));
+                context.out.note_event(event, self.several);
                 Ok(())
             }
             Event::Ready { .. }

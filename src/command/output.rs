@@ -125,10 +125,11 @@ impl Output {
 
     /// Something that happened, as text or JSON. Flushed by the caller once nothing more is there.
     pub(super) fn event(&mut self, event: &Event, rooms: bool) -> Result<(), Failure> {
-        let mut line = match self.json {
-            true => json::line(&json::event(event)),
+        let line = match self.json {
+            true => json::event(event).map(|object| json::line(&object)),
             false => render::event(event, &self.style(rooms)),
         };
+        let Some(mut line) = line else { return Ok(()) };
         line.push('\n');
         self.write(line.as_bytes())
     }
@@ -194,8 +195,15 @@ impl Output {
     /// Something that happened beside what is waited for: a note, or JSON on standard error.
     pub(super) fn aside(&self, event: &Event, rooms: bool) {
         match self.json {
-            true => Self::json_aside(&json::event(event)),
-            false => self.note_lines(&render::event(event, &self.note_style(rooms))),
+            true => drop(json::event(event).as_ref().map(Self::json_aside)),
+            false => self.note_event(event, rooms),
+        }
+    }
+
+    /// Prints an event as a note.
+    pub(super) fn note_event(&self, event: &Event, rooms: bool) {
+        if let Some(text) = render::event(event, &self.note_style(rooms)) {
+            self.note_lines(&text);
         }
     }
 

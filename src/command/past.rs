@@ -29,7 +29,7 @@ pub(super) fn history(context: &mut Context, args: &HistoryArgs) -> Result<Exit,
     let mut first = span.first.max(1);
     let mut last = span.head;
     if let Some(since) = &args.since {
-        first = after(&mut link, target, &span, since.among(&[stream_of(target)])?)? + 1;
+        first = after(&mut link, target, &span, since.among(&[StreamName::from(target)])?)? + 1;
     }
     if let Some(until) = &args.until {
         let until_us = until.past_us(os::wall_us());
@@ -102,14 +102,6 @@ pub(super) fn after(
             let wall_us = time.past_us(os::wall_us());
             Ok(link.number_at(target, wall_us)?.saturating_sub(1))
         }
-    }
-}
-
-/// The stream that a target names.
-pub(super) fn stream_of(target: &Target) -> StreamName {
-    match target {
-        Target::Room(room) => StreamName::Room(room.clone()),
-        Target::User { user, .. } => StreamName::Direct(user.clone()),
     }
 }
 

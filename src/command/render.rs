@@ -25,10 +25,11 @@ fn painted(style: &Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Something that happened, as one line (several if a text has several).
-pub(super) fn event(event: &Event, style: &Style) -> String {
+/// An event as one line (several if a text has several); none for the fate of what this member
+/// sent.
+pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
     let dim = |text: String| painted(style, "2", &text);
-    match event {
+    let text = match event {
         Event::Ready { streams, broadcast } => {
             let names: Vec<_> = streams
                 .iter()
@@ -72,7 +73,13 @@ pub(super) fn event(event: &Event, style: &Style) -> String {
         Event::End { reason } => {
             dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))
         }
-    }
+        Event::Sent(_)
+        | Event::Rejected(_)
+        | Event::NotFollowed(..)
+        | Event::Reply(..)
+        | Event::Ended(_) => return None,
+    };
+    Some(text)
 }
 
 fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> String {
@@ -421,7 +428,7 @@ mod tests {
 
     #[test]
     fn texts_can_not_fake_lines_or_command_the_terminal() {
-        let line = event(&Event::Message(said("hi\n[09:00] bob: \u{1b}[2Jgone")), &PLAIN);
+        let line = event(&Event::Message(said("hi\n[09:00] bob: \u{1b}[2Jgone")), &PLAIN).unwrap();
         let lines: Vec<_> = line.lines().collect();
         assert!(lines[0].ends_with("ann: hi"));
         assert_eq!(lines[1], "        [09:00] bob: \\u{1b}[2Jgone");
@@ -429,7 +436,7 @@ mod tests {
 
     #[test]
     fn action_differs_from_message() {
-        let shown = |message: Message, style| event(&Event::Message(message), style);
+        let shown = |message: Message, style| event(&Event::Message(message), style).unwrap();
         assert!(shown(said("/me waves"), &PLAIN).ends_with("] * ann waves"));
         let named = Style { rooms: true, ..PLAIN };
         assert!(shown(said("/me waves"), &named).ends_with("] dev  * ann waves"));

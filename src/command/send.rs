@@ -1,25 +1,17 @@
 //! `moot send`: sends a message, once, and ends when it is acknowledged.
 
-use std::io::Read;
+use std::{io::Read, time::Instant};
 
 use super::{
     args::SendArgs,
     connect::Context,
     exit_code::{Exit, Failure},
-    input, json, lines,
-    past::stream_of,
-    render,
-    submits::{address, checked_reply, reached, unsendable},
+    input, json, lines, render,
+    submits::{check_reply, reached, unsendable},
 };
 use crate::{
-    chat::{
-        event::Event,
-        frames::{Line, Submit},
-        member::Kind,
-        names::Target,
-        text::Text,
-    },
-    client::{Link, LinkError, Sent, ServerFrame, id_of},
+    chat::{member::Kind, names::Target, text::Text},
+    client::{LinkError, Pipeline, Progress, Sent},
     limits::TEXT_BYTES_MAX,
 };
 
@@ -34,43 +26,37 @@ pub(super) fn run(context: &mut Context, args: &SendArgs) -> Result<Exit, Failur
         }
     };
     let (connection, _) = context.connect_or_start()?;
-    let mut link = Link::open(connection, &context.hello(Kind::Script)?);
-    link.set_deadline(Some(context.deadline()));
-    let (to, to_label) = address(&mut link, &args.target)?;
-    let reply_to = match &args.reply_to {
-        Some(id) => checked_reply(link.welcome()?.run, Some(id), &args.target)?,
-        None => None,
-    };
-    let lines = vec![Line { reply_to, text: text.as_str() }];
-    link.queue_submit(&Submit { first: 1, to, to_label, lines });
-    let sent = wait_for_ack(context, &mut link, args).map_err(|e| unanswered(e, &args.target))?;
-    link.quit();
+    check_reply(args.reply_to.as_ref(), &args.target)?;
+    let (hello, deadline) = (context.hello(Kind::Script)?, context.deadline());
+    let (target, reply_to) = (args.target.clone(), args.reply_to.clone());
+    let mut pipeline = Pipeline::open(connection, hello, target, reply_to, deadline)?;
+    pipeline.push(text);
+    let sent =
+        wait_for_ack(context, &mut pipeline, deadline).map_err(|e| unanswered(e, &args.target))?;
+    pipeline.quit();
     if context.global.json {
         context.out.json(&json::sent(&sent))?;
     }
     reached(args.require, true, sent.members)
 }
 
-/// Waits until the message is stored.
-fn wait_for_ack(context: &Context, link: &mut Link, args: &SendArgs) -> Result<Sent, LinkError> {
-    let mut target = args.target.clone();
+/// Submits the message, and waits until it is stored.
+fn wait_for_ack(
+    context: &Context,
+    pipeline: &mut Pipeline,
+    mut deadline: Instant,
+) -> Result<Sent, LinkError> {
+    pipeline.flush(deadline)?;
     loop {
-        match link.wait()? {
-            ServerFrame::Ack(ack) => {
-                let id = id_of(stream_of(&target), &ack, link.welcome()?.run);
-                return Ok(Sent { id, members: ack.members, counter: ack.first });
-            }
-            ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-            ServerFrame::Event(Event::Spelled(room)) => target = Target::Room(room),
-            ServerFrame::Event(Event::Slowed) => {
+        match pipeline.wait(deadline)? {
+            Progress::Acked(ack) => return Ok(pipeline.sent(&ack, ack.first)),
+            Progress::Refused(_, refusal) => return Err(LinkError::Refusal(refusal)),
+            Progress::Slowed => {
                 // It goes on, only slower.
-                link.set_deadline(Some(context.deadline()));
+                deadline = context.deadline();
                 context.out.note(render::SLOWED);
             }
-            ServerFrame::Reply(..)
-            | ServerFrame::Event(_)
-            | ServerFrame::Batch(_)
-            | ServerFrame::Status(_) => {}
+            Progress::Other => {}
         }
     }
 }

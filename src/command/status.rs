@@ -15,12 +15,11 @@ use super::{
 };
 use crate::{
     chat::{reply::Reply, request::Request, text::shown},
-    client::{Link, LinkError, ServerFrame},
+    client::{Link, LinkError},
     limits::ANSWER_MS_DEFAULT,
     os::{self, Places},
     server::Status,
     session::{ConnectError, Connection},
-    wire::frame::Kind,
 };
 
 /// Interval between looks of `--watch`; next, that of `stop` until the server has ended.
@@ -174,25 +173,13 @@ pub(super) fn ask(places: &Places, wait: Duration) -> Result<Status, LinkError> 
     // A connection that does not shake hands: an old server answers the frozen kinds all the same.
     let mut link = Link::bare(open(places, wait)?);
     link.set_deadline(Some(Instant::now() + wait));
-    link.queue_frozen(Kind::Status);
-    loop {
-        if let ServerFrame::Status(body) = link.wait()? {
-            return serde_json::from_slice(&body).map_err(|e| LinkError::Protocol(e.to_string()));
-        }
-    }
+    serde_json::from_slice(&link.status()?).map_err(|e| LinkError::Protocol(e.to_string()))
 }
 
 fn ask_to_end(connection: Connection, deadline: Instant) -> Result<(), Failure> {
     let mut link = Link::bare(connection);
     link.set_deadline(Some(deadline));
-    link.queue_frozen(Kind::Stop);
-    loop {
-        match link.wait() {
-            Ok(_) => {}
-            Err(LinkError::Ended(_) | LinkError::Io(_)) => return Ok(()),
-            Err(e) => return Err(e.into()),
-        }
-    }
+    Ok(link.stop()?)
 }
 
 pub(super) fn stop(context: &mut Context) -> Result<Exit, Failure> {

@@ -1,19 +1,12 @@
-//! Submits of `send`: their stream, their reply, and errors.
+//! Submits of `send`: their reply, their result, and errors.
 
-use super::{
-    exit_code::{Exit, Failure},
-    past::stream_of,
-};
+use super::exit_code::{Exit, Failure};
 use crate::{
     chat::{
-        frames::SubmitTo,
-        message::{MessageId, RunId},
-        names::{Label, Target},
-        reply::Reply,
-        request::Request,
+        message::{MessageId, StreamName},
+        names::Target,
         text::TextError,
     },
-    client::{Link, LinkError},
     limits::TEXT_BYTES_MAX,
 };
 
@@ -42,34 +35,9 @@ pub(super) fn unsendable(e: TextError) -> Failure {
     Failure::new(Exit::Usage, text)
 }
 
-/// Returns the stream for a target. A room needs no question; a user has to be here.
-pub(super) fn address(
-    link: &mut Link,
-    target: &Target,
-) -> Result<(SubmitTo, Option<Label>), LinkError> {
-    match target {
-        Target::Room(room) => Ok((SubmitTo::Room(room.clone()), None)),
-        Target::User { label, .. } => match link.ask(&Request::Open { target: target.clone() })? {
-            Reply::Opened(info) => Ok((SubmitTo::Stream(info.tag), label.clone())),
-            other => Err(LinkError::Protocol(format!("unexpected reply: {other:?}"))),
-        },
-    }
-}
-
-/// The number that a reply names, if it is of this target and this boot of the server.
-pub(super) fn checked_reply(
-    run: RunId,
-    id: Option<&MessageId>,
-    target: &Target,
-) -> Result<Option<u64>, Failure> {
-    let Some(id) = id else { return Ok(None) };
-    if id.stream != stream_of(target) {
-        let text = format!("{id} is not a message in {target}");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    if id.run.is_some_and(|of| of != run) {
-        let text = format!("message {id} was lost when the server restarted");
-        return Err(Failure::new(Exit::Absent, text));
-    }
-    Ok(Some(id.seq))
+/// Checks that a reply is to a message of the target.
+pub(super) fn check_reply(id: Option<&MessageId>, target: &Target) -> Result<(), Failure> {
+    let Some(id) = id.filter(|id| id.stream != StreamName::from(target)) else { return Ok(()) };
+    let text = format!("{id} is not a message in {target}");
+    Err(Failure::new(Exit::Absent, text))
 }

@@ -2,7 +2,7 @@
 //! end.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefMut},
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     chat::{
-        frames::Frame, member::EndCause, names::UserName, refusal::RefusalCode, request::Request,
+        member::EndCause,
+        names::UserName,
+        refusal::RefusalCode,
+        request::{Request, SessionRequest},
     },
     limits::{
         END_CAUSE_MS_MAX, FRAME_COST_BYTES, FRAMES_BEFORE_SESSION_MAX, LAST_WORDS_BYTES_MAX,
@@ -27,11 +30,16 @@ use crate::{
     },
     os,
     wire::{
+        client_frame::ClientFrame,
         control,
         frame::{self, Kind, PROTOCOL_VERSION, Parsed},
         hello::{self, Hello, Refused, RefusedCode, Welcome},
+        server_frame::BodyError,
     },
 };
+
+/// Reason given to a client for a frame that has no place in its session.
+const UNEXPECTED: &str = "unexpected kind of frame";
 
 /// Runs one connection to its end.
 pub(super) async fn run(core: Rc<Core>, conn: Rc<Conn>) {
@@ -241,7 +249,9 @@ impl Conn {
                 };
                 passed += parsed.bytes;
                 let is_request = parsed.kind == Kind::Request;
-                let is_quit = |(_, request): (u32, Request)| request == Request::Quit;
+                let is_quit = |(_, request): (u32, Request)| {
+                    request == Request::Session(SessionRequest::Quit)
+                };
                 if is_request && control::read_request(parsed.body).is_ok_and(is_quit) {
                     return self.close(EndCause::Quit);
                 }
@@ -319,51 +329,45 @@ impl Conn {
 
     fn take_frame(self: &Rc<Self>, core: &Rc<Core>, parsed: &Parsed<'_>) {
         let open = self.is_open();
-        let body = parsed.body;
-        let early = if open { 0 } else { self.count_early_frame() };
-        let read = match parsed.kind {
-            _ if early > FRAMES_BEFORE_SESSION_MAX => {
-                Err("too many frames before the handshake".to_owned())
-            }
-            Kind::Hello if self.awaits_handshake() => self.take_hello(core, body),
-            Kind::Stop => self.take_stop(core),
-            Kind::Status if self.may_have_status() => self.take_status(core),
-            Kind::Request if open => self.take_request(core, body),
-            Kind::Submit if open => control::read_submit(body)
-                .map(|submit| core.inner.borrow_mut().hub.submit(core.now(), self.id, &submit))
-                .map_err(|e| e.to_string()),
-            Kind::Report if open => control::read_report(body)
-                .map(|report| core.inner.borrow_mut().hub.report(core.now(), self.id, &report))
-                .map_err(|e| e.to_string()),
-            Kind::Repair if open => control::read_repair(body)
-                .map(|(tag, first, last)| {
-                    core.inner.borrow_mut().hub.repair(core.now(), self.id, tag, first, last);
-                })
-                .map_err(|e| e.to_string()),
-            Kind::Pong if open => Ok(()),
-            Kind::Hello
-            | Kind::Status
-            | Kind::Request
-            | Kind::Submit
-            | Kind::Report
-            | Kind::Repair
-            | Kind::Pong
-            | Kind::Welcome
-            | Kind::Refused
-            | Kind::StatusReply
-            | Kind::Bye
-            | Kind::Reply
-            | Kind::Batch
-            | Kind::Ack
-            | Kind::Nack
-            | Kind::Event => Err("unexpected kind of frame".to_owned()),
+        let read = if !open && self.count_early_frame() > FRAMES_BEFORE_SESSION_MAX {
+            Err("too many frames before the handshake".to_owned())
+        } else if !open && !parsed.kind.is_frozen() {
+            Err(UNEXPECTED.to_owned())
+        } else {
+            ClientFrame::read(parsed.kind, parsed.body).map_err(|e| match e {
+                BodyError::Direction => UNEXPECTED.to_owned(),
+                BodyError::Malformed(_) | BodyError::Frozen(_) => e.to_string(),
+            })
+        };
+        let failed = match read {
+            Ok(frame) => self.handle(core, frame),
+            Err(e) => Some(e),
         };
         if open {
             core.inner.borrow_mut().hub.heard(core.now(), self.id);
         }
-        if let Err(e) = read {
+        if let Some(e) = failed {
             self.misbehaves(core, &e);
         }
+    }
+
+    /// Handles a frame; returns the error if it is not expected now.
+    fn handle(self: &Rc<Self>, core: &Rc<Core>, frame: ClientFrame<'_>) -> Option<String> {
+        let hub = || RefMut::map(core.inner.borrow_mut(), |inner| &mut inner.hub);
+        match frame {
+            ClientFrame::Hello(hello) if self.awaits_handshake() => self.begin(core, hello),
+            ClientFrame::Stop => self.take_stop(core),
+            ClientFrame::Status if self.may_have_status() => self.take_status(core),
+            ClientFrame::Hello(_) | ClientFrame::Status => return Some(UNEXPECTED.to_owned()),
+            ClientFrame::Request(serial, request) => self.take_request(core, serial, request),
+            ClientFrame::Submit(submit) => hub().submit(core.now(), self.id, &submit),
+            ClientFrame::Report(report) => hub().report(core.now(), self.id, &report),
+            ClientFrame::Repair(stream, first, last) => {
+                hub().repair(core.now(), self.id, stream, first, last);
+            }
+            ClientFrame::Pong => {}
+        }
+        None
     }
 
     /// Ends a connection that sent malformed or unexpected bytes, with the reason.
@@ -372,8 +376,7 @@ impl Conn {
         self.good_bye(what);
     }
 
-    fn take_hello(&self, core: &Core, body: &[u8]) -> Result<(), String> {
-        let hello: Hello = hello::read(body)?;
+    fn begin(&self, core: &Core, hello: Hello) {
         if hello.protocol != PROTOCOL_VERSION {
             let text = format!(
                 "the server speaks protocol {PROTOCOL_VERSION} (moot {}), this client protocol {} \
@@ -382,12 +385,10 @@ impl Conn {
                 hello.protocol,
                 echo(&hello.version)
             );
-            self.refuse(RefusedCode::Version, text);
-            return Ok(());
+            return self.refuse(RefusedCode::Version, text);
         }
         if !self.standing.admitted {
-            self.not_admitted();
-            return Ok(());
+            return self.not_admitted();
         }
         let mut inner = core.inner.borrow_mut();
         // In the same step: of a user who is not here it may be forgotten.
@@ -405,8 +406,7 @@ impl Conn {
                     RefusedCode::Failed
                 }
             };
-            self.refuse(code, refusal.text);
-            return Ok(());
+            return self.refuse(code, refusal.text);
         }
         drop(inner);
         core.settle_half_open(self.peer.uid);
@@ -424,7 +424,6 @@ impl Conn {
             source_port: core.source_port(),
         };
         self.put(Kind::Welcome, &welcome);
-        Ok(())
     }
 
     fn put<T: serde::Serialize>(&self, kind: Kind, body: &T) {
@@ -446,36 +445,32 @@ impl Conn {
         self.put(Kind::Refused, &Refused::new(code, text));
     }
 
-    fn take_stop(&self, core: &Core) -> Result<(), String> {
+    fn take_stop(&self, core: &Core) {
         if self.peer.uid == os::own_uid() || self.peer.uid == 0 {
             core.log.info(&format!("stop asked by {} (pid {})", self.peer.user, self.peer.pid));
-            core.stop_asked.notify_one();
-            return Ok(());
+            return core.stop_asked.notify_one();
         }
         let text = "only the user of the server and root may stop the server".to_owned();
         self.put(Kind::Refused, &Refused::new(RefusedCode::Denied, text));
-        Ok(())
     }
 
-    fn take_status(&self, core: &Core) -> Result<(), String> {
+    fn take_status(&self, core: &Core) {
         if !self.standing.admitted {
-            self.not_admitted();
-            return Ok(());
+            return self.not_admitted();
         }
         let status = health::status_for(core, self.uid());
         self.put(Kind::StatusReply, &status);
-        Ok(())
     }
 
-    fn take_request(self: &Rc<Self>, core: &Rc<Core>, body: &[u8]) -> Result<(), String> {
-        let (serial, request) = control::read_request(body).map_err(|e| e.to_string())?;
-        if request == Request::Quit {
+    fn take_request(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
+        if request == Request::Session(SessionRequest::Quit) {
             self.close(EndCause::Quit);
-            self.limit.set(Limit::New);
-            return Ok(());
+            return self.limit.set(Limit::New);
         }
         let mut inner = core.inner.borrow_mut();
-        if let (Request::Listening { slot, .. }, Some(channel)) = (&request, &mut inner.channel) {
+        if let (Request::Session(SessionRequest::Listening { slot, .. }), Some(channel)) =
+            (&request, &mut inner.channel)
+        {
             channel.set_slot(self.id.0, *slot);
         }
         match request.named_user().filter(|user| !inner.hub.knows_user(user)).cloned() {
@@ -490,7 +485,6 @@ impl Conn {
                 tokio::task::spawn_local(look_up(core, conn, serial, request, user));
             }
         }
-        Ok(())
     }
 }
 
@@ -498,20 +492,14 @@ impl Conn {
     /// Answers a request whose users are known, or known not to be: by the hub, or by the store.
     fn answer(self: &Rc<Self>, core: &Rc<Core>, serial: u32, request: Request) {
         let mut inner = core.inner.borrow_mut();
-        let result = match inner.hub.question(self.id, &request) {
-            None => return inner.hub.request(core.now(), self.id, serial, request),
-            Some(Ok(Err(question))) => {
-                self.set_blocked(Block::LookUp, true);
-                let asked = inner.hub.next_stream();
-                drop(inner);
-                let (core, conn) = (Rc::clone(core), Rc::clone(self));
-                tokio::task::spawn_local(past::answer(core, conn, serial, question, asked));
-                return;
-            }
-            Some(Ok(Ok(reply))) => Ok(reply),
-            Some(Err(refusal)) => Err(refusal),
-        };
-        inner.send(core, self.id, Frame::Reply { serial, result });
+        let question = inner.hub.request(core.now(), self.id, serial, request);
+        if let Some(question) = question {
+            self.set_blocked(Block::LookUp, true);
+            let asked = inner.hub.next_stream();
+            drop(inner);
+            let (core, conn) = (Rc::clone(core), Rc::clone(self));
+            tokio::task::spawn_local(past::answer(core, conn, serial, question, asked));
+        }
     }
 }
 

@@ -173,20 +173,23 @@ impl Screen {
         let until = Instant::now() + STANDS_WITHIN;
         while self.member.unacked() > 0 && self.member.is_connected() {
             match self.member.wait::<()>(None, Some(until)) {
-                Wake::Sent(sent) => {
+                Wake::Event(Event::Sent(sent)) => {
                     if let Some((token, _)) = self.said.remove(&sent.counter) {
                         self.model.sent(now(), token, sent.id.seq);
                     }
                 }
-                Wake::Refused(_) => {
-                    for counter in self.member.take_refused() {
-                        if let Some((token, _)) = self.said.remove(&counter) {
-                            self.model.unsaid(token);
-                        }
-                    }
-                }
-                Wake::TimedOut | Wake::Ended(_) => return,
-                Wake::Event(_) | Wake::NotFollowed(..) | Wake::Reply(..) | Wake::Extra(_) => {}
+                Wake::Event(Event::Rejected(_)) => self.unsay_refused(),
+                Wake::TimedOut | Wake::Event(Event::Ended(_)) => return,
+                Wake::Event(_) | Wake::Item(_) => {}
+            }
+        }
+    }
+
+    /// Gives the refused texts back to the input.
+    fn unsay_refused(&mut self) {
+        for counter in self.member.take_refused() {
+            if let Some((token, _)) = self.said.remove(&counter) {
+                self.model.unsaid(token);
             }
         }
     }
@@ -224,8 +227,8 @@ impl Screen {
             });
             let until = [until_frame, due, self.setup.until].into_iter().flatten().min();
             match self.member.wait(Some(inputs), until) {
-                Wake::Extra(None | Some(Input::Leave)) => return Ok(End::Interrupted),
-                Wake::Extra(Some(Input::Keys(keys))) => {
+                Wake::Item(None | Some(Input::Leave)) => return Ok(End::Interrupted),
+                Wake::Item(Some(Input::Keys(keys))) => {
                     if keys.is_empty() {
                         // The terminal is gone.
                         return Ok(End::Interrupted);
@@ -235,7 +238,7 @@ impl Screen {
                     // What a key does is shown at once.
                     frame_at = frame_at.min(Instant::now());
                 }
-                Wake::Extra(Some(Input::Back(outcome))) => {
+                Wake::Item(Some(Input::Back(outcome))) => {
                     self.come_back(outcome)?;
                     if let Some(end) = self.ends.take() {
                         return Ok(end);
@@ -244,6 +247,25 @@ impl Screen {
                     is_stale = true;
                     frame_at = frame_at.min(Instant::now());
                 }
+                Wake::Event(Event::Sent(sent)) => {
+                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
+                        let at = now();
+                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                        self.model.sent(at, token, sent.id.seq);
+                    }
+                }
+                Wake::Event(Event::Rejected(refusal)) => {
+                    self.unsay_refused();
+                    self.model.refused(now(), &refusal);
+                }
+                Wake::Event(Event::NotFollowed(follow, refusal)) => {
+                    self.model.not_followed(now(), &follow, &refusal);
+                }
+                Wake::Event(Event::Ended(refused)) if self.is_outside => {
+                    self.ends = Some(End::Refused(refused));
+                }
+                Wake::Event(Event::Ended(refused)) => return Ok(End::Refused(refused)),
+                Wake::Event(Event::Reply(serial, result)) => self.answered(serial, result),
                 Wake::Event(event) => {
                     if let Event::Ready { .. } = event {
                         // How long there was no server is no lag.
@@ -253,27 +275,6 @@ impl Screen {
                     }
                     self.model.event(now(), event);
                 }
-                Wake::Sent(sent) => {
-                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
-                        let at = now();
-                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
-                        self.model.sent(at, token, sent.id.seq);
-                    }
-                }
-                Wake::Refused(refusal) => {
-                    for counter in self.member.take_refused() {
-                        if let Some((token, _)) = self.said.remove(&counter) {
-                            self.model.unsaid(token);
-                        }
-                    }
-                    self.model.refused(now(), &refusal);
-                }
-                Wake::NotFollowed(follow, refusal) => {
-                    self.model.not_followed(now(), &follow, &refusal);
-                }
-                Wake::Ended(e) if self.is_outside => self.ends = Some(End::Refused(e)),
-                Wake::Ended(e) => return Ok(End::Refused(e)),
-                Wake::Reply(serial, result) => self.answered(serial, result),
                 Wake::TimedOut => {
                     if self.setup.until.is_some_and(|until| until <= Instant::now()) {
                         if !self.is_outside {

@@ -75,8 +75,14 @@ pub(in crate::tui) fn pending_rows(
     let shape = Shape::of(look, columns.max(1));
     let style = look.paint.style(Role::Pending);
     let tail = if waits { " (waits for the server)" } else { "" };
-    let said =
-        Spoken { name: me, name_style: style, text: &pending.text, style, tail, mark: Mark::None };
+    let said = Spoken {
+        name: me,
+        name_style: style,
+        text: pending.text.as_str(),
+        style,
+        tail,
+        mark: Mark::None,
+    };
     spoken_rows(look, &shape, &said, None)
 }
 

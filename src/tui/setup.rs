@@ -15,9 +15,9 @@ use crate::{
         message::Message,
         names::{Label, RoomName},
     },
-    client::LinkError,
     config::screen::{Joins, ScreenSettings},
     os::Places,
+    wire::hello::Refused,
 };
 
 /// What is pressed or comes besides, waiting for the loop.
@@ -81,7 +81,7 @@ pub(crate) enum End {
     /// The time that was given is over.
     TimedOut,
     /// The server will not have it again.
-    Refused(LinkError),
+    Refused(Refused),
 }
 
 /// What is to be said once the terminal is as it was.

@@ -12,13 +12,19 @@ use crate::{
     chat::{
         bytes::{Cursor, Malformed, put_name, put_number},
         event::Event,
-        frames::{Ack, Frame, Line, Report, Submit, SubmitTo},
-        names::{Label, RoomName},
+        frames::{Ack, Destination, Frame, Line, Report, Submit},
+        member::SessionId,
+        message::NoticeId,
+        names::{Label, RoomName, Target, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::Request,
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
+        rules::Role,
         stream_id::{RoomId, StreamTag},
-        text::Text,
+        text::{Text, TextRef},
     },
     limits::{FRAME_BYTES_MAX, SUBMIT_MESSAGES_MAX, TEXT_BYTES_MAX},
 };
@@ -36,10 +42,86 @@ fn read_bincode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Malformed> {
     options().deserialize(body).map_err(|_| Malformed)
 }
 
+/// Defines the requests as they are on the wire: the order is the number of each. A new verb is
+/// added at the end; no row is moved or removed.
+macro_rules! numbered {
+    ($($verb:ident { $($field:ident: $type:ty),* } = { $($request:tt)* };)*) => {
+        #[derive(Serialize, Deserialize)]
+        enum Numbered {
+            $($verb { $($field: $type),* },)*
+        }
+
+        impl From<Request> for Numbered {
+            fn from(request: Request) -> Self {
+                match request {
+                    $($($request)* => Self::$verb { $($field),* },)*
+                }
+            }
+        }
+
+        impl From<Numbered> for Request {
+            fn from(numbered: Numbered) -> Self {
+                match numbered {
+                    $(Numbered::$verb { $($field),* } => $($request)*,)*
+                }
+            }
+        }
+    };
+}
+
+numbered! {
+    Open { target: Target } = { Request::Open { target } };
+    Join { follow: Follow, begin: Begin, membership: bool, keep: bool }
+        = { Request::Join { follow, begin, membership, keep } };
+    Part { stream: StreamTag, forget: bool } = { Request::Part { stream, forget } };
+    Unfollow { room: RoomName } = { Request::Unfollow { room } };
+    Rooms { skip: u32 } = { Request::Rooms { skip } };
+    CreateRoom { room: RoomName, history: bool, private: bool, read_only: bool }
+        = { Request::CreateRoom { room, history, private, read_only } };
+    Role { room: RoomName, user: UserName, role: Role, on: bool }
+        = { Request::Role { room, user, role, on } };
+    KickFromRoom { room: RoomName, user: UserName, label: Option<Label> }
+        = { Request::KickFromRoom { room, user, label } };
+    Who { room: RoomName, skip: u32 } = { Request::Who { room, skip } };
+    Kick { user: UserName, label: Option<Label> } = { Request::Kick { user, label } };
+    Drop { session: SessionId } = { Request::Drop { session } };
+    Audit { skip: u32 } = { Request::Audit { skip } };
+    Topic { room: RoomName, topic: String } = { Request::Topic { room, topic } };
+    Away { label: Option<Label>, text: String } = { Request::Away { label, text } };
+    Back { label: Option<Label> } = { Request::Back { label } };
+    Announce { announce: Announce } = { Request::Announce(announce) };
+    Receipt { id: NoticeId, skip: u32 } = { Request::Receipt { id, skip } };
+    Notices { skip: u32 } = { Request::Notices { skip } };
+    Notice { id: NoticeId } = { Request::Notice { id } };
+    AckNotice { id: NoticeId } = { Request::AckNotice { id } };
+    CancelNotice { id: NoticeId } = { Request::CancelNotice { id } };
+    Will { text: Option<Text> } = { Request::Will { text } };
+    Listening { stream: StreamTag, charge_bytes: u64, slot: [u8; 16] }
+        = { Request::Session(SessionRequest::Listening { stream, charge_bytes, slot }) };
+    Deaf { stream: StreamTag } = { Request::Session(SessionRequest::Deaf { stream }) };
+    Span { target: Target } = { Request::History(HistoryRequest::Span { target }) };
+    Page { target: Target, first: u64, last: u64 }
+        = { Request::History(HistoryRequest::Page { target, first, last }) };
+    NumberAt { target: Target, wall_us: i64 }
+        = { Request::History(HistoryRequest::NumberAt { target, wall_us }) };
+    Search { search: SearchRequest } = { Request::History(HistoryRequest::Search(search)) };
+    Unread { target: Option<Target>, skip: u32 }
+        = { Request::History(HistoryRequest::Unread { target, skip }) };
+    MarkRead { target: Target, seq: u64 } = { Request::MarkRead { target, seq } };
+    DeleteRoom { room: RoomName } = { Request::DeleteRoom { room } };
+    Active {} = { Request::Session(SessionRequest::Active) };
+    Quit {} = { Request::Session(SessionRequest::Quit) };
+    Ask { counter: u64, again: bool } = { Request::Ask { counter, again } };
+    Answer { answering: Answering } = { Request::Answer(answering) };
+    Take { stream: StreamTag, seq: u64 } = { Request::Take { stream, seq } };
+    Answered { stream: StreamTag, seq: u64, failed: bool, silent: bool }
+        = { Request::Answered { stream, seq, failed, silent } };
+}
+
 #[derive(Serialize, Deserialize)]
 struct Asked {
     serial: u32,
-    request: Request,
+    request: Numbered,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +139,7 @@ struct Refused {
 
 /// Appends a request frame.
 pub fn put_request(to: &mut Vec<u8>, serial: u32, request: &Request) {
-    let asked = Asked { serial, request: request.clone() };
+    let asked = Asked { serial, request: request.clone().into() };
     frame::put(to, Kind::Request, |body| put_bincode(body, &asked));
 }
 
@@ -66,7 +148,7 @@ pub fn put_request(to: &mut Vec<u8>, serial: u32, request: &Request) {
 /// # Errors
 /// Returns an error if it was not written by [`put_request`].
 pub fn read_request(body: &[u8]) -> Result<(u32, Request), Malformed> {
-    read_bincode::<Asked>(body).map(|a| (a.serial, a.request))
+    read_bincode::<Asked>(body).map(|asked| (asked.serial, asked.request.into()))
 }
 
 /// Appends what the hub wants to tell a session.
@@ -90,36 +172,21 @@ pub fn put_event(to: &mut Vec<u8>, event: &Event) {
     frame::put(to, Kind::Event, |body| put_bincode(body, event));
 }
 
-/// Reads the body of a frame from the server.
-///
-/// # Errors
-/// Returns an error if the kind is none of these, or the body was not written by [`put_frame`].
-pub fn read_frame(kind: Kind, body: &[u8]) -> Result<Frame, Malformed> {
-    match kind {
-        Kind::Reply => {
-            let Answered { serial, result } = read_bincode(body)?;
-            Ok(Frame::Reply { serial, result })
-        }
-        Kind::Event => read_bincode(body).map(Frame::Event),
-        Kind::Ack => read_ack(body).map(Frame::Ack),
-        Kind::Nack => {
-            let Refused { first, count, refusal } = read_bincode(body)?;
-            Ok(Frame::Nack { first, count, refusal })
-        }
-        Kind::Hello
-        | Kind::Stop
-        | Kind::Status
-        | Kind::Request
-        | Kind::Submit
-        | Kind::Report
-        | Kind::Repair
-        | Kind::Pong
-        | Kind::Welcome
-        | Kind::Refused
-        | Kind::StatusReply
-        | Kind::Bye
-        | Kind::Batch => Err(Malformed),
-    }
+/// Reads the body of a reply frame.
+pub(super) fn read_reply(body: &[u8]) -> Result<Frame, Malformed> {
+    let Answered { serial, result } = read_bincode(body)?;
+    Ok(Frame::Reply { serial, result })
+}
+
+/// Reads the body of an event frame.
+pub(super) fn read_event(body: &[u8]) -> Result<Frame, Malformed> {
+    read_bincode(body).map(Frame::Event)
+}
+
+/// Reads the body of a frame about refused submits.
+pub(super) fn read_nack(body: &[u8]) -> Result<Frame, Malformed> {
+    let Refused { first, count, refusal } = read_bincode(body)?;
+    Ok(Frame::Nack { first, count, refusal })
 }
 
 fn put_ack(to: &mut Vec<u8>, ack: &Ack) {
@@ -130,7 +197,8 @@ fn put_ack(to: &mut Vec<u8>, ack: &Ack) {
     to.push(ack.stored.into());
 }
 
-fn read_ack(body: &[u8]) -> Result<Ack, Malformed> {
+/// Reads the body of an acknowledgement frame.
+pub(super) fn read_ack(body: &[u8]) -> Result<Frame, Malformed> {
     let mut rest = Cursor::new(body);
     let ack = Ack {
         first: rest.number()?,
@@ -139,7 +207,7 @@ fn read_ack(body: &[u8]) -> Result<Ack, Malformed> {
         members: small(rest.number()?)?,
         stored: rest.array::<1>()?[0] != 0,
     };
-    end(&rest).map(|()| ack)
+    end(&rest).map(|()| Frame::Ack(ack))
 }
 
 fn small(number: u64) -> Result<u32, Malformed> {
@@ -162,15 +230,15 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
     frame::put(to, Kind::Submit, |body| {
         put_number(body, submit.first);
         match &submit.to {
-            SubmitTo::Stream(tag) => {
+            Destination::Stream(tag) => {
                 body.push(TO_STREAM);
                 put_number(body, tag.0.into());
             }
-            SubmitTo::Room(room) => {
+            Destination::Room(room) => {
                 body.push(TO_ROOM);
                 put_name(body, room.as_str());
             }
-            SubmitTo::Known(room) => {
+            Destination::Known(room) => {
                 body.push(TO_KNOWN);
                 put_number(body, room.0);
             }
@@ -179,8 +247,8 @@ pub fn put_submit(to: &mut Vec<u8>, submit: &Submit<'_>) {
         put_number(body, submit.lines.len() as u64);
         for line in &submit.lines {
             put_number(body, line.reply_to.map_or(0, |seq| seq));
-            put_number(body, line.text.len() as u64);
-            body.extend_from_slice(line.text.as_bytes());
+            put_number(body, line.text.as_str().len() as u64);
+            body.extend_from_slice(line.text.as_str().as_bytes());
         }
     });
 }
@@ -193,9 +261,9 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
     let mut rest = Cursor::new(body);
     let first = rest.number()?;
     let to = match rest.array::<1>()? {
-        [TO_STREAM] => SubmitTo::Stream(StreamTag(small(rest.number()?)?)),
-        [TO_ROOM] => SubmitTo::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
-        [TO_KNOWN] => SubmitTo::Known(RoomId(rest.number()?)),
+        [TO_STREAM] => Destination::Stream(StreamTag(small(rest.number()?)?)),
+        [TO_ROOM] => Destination::Room(RoomName::existing(rest.name()?).map_err(|_| Malformed)?),
+        [TO_KNOWN] => Destination::Known(RoomId(rest.number()?)),
         _ => return Err(Malformed),
     };
     let to_label = match rest.name()? {
@@ -217,8 +285,7 @@ pub fn read_submit(body: &[u8]) -> Result<Submit<'_>, Malformed> {
         if bytes > TEXT_BYTES_MAX {
             return Err(Malformed);
         }
-        let text = rest.text(bytes)?;
-        Text::check(text).map_err(|_| Malformed)?;
+        let text = TextRef::new(rest.text(bytes)?).map_err(|_| Malformed)?;
         lines.push(Line { reply_to, text });
     }
     end(&rest)?;
@@ -275,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::{names::Target, refusal::RefusalCode},
+        chat::{member::Level, message::RunId, refusal::RefusalCode, request::Wait},
         limits::FRAME_HEADER_BYTES,
     };
 
@@ -286,8 +353,8 @@ mod tests {
     #[test]
     fn a_counter_that_could_not_be_kept_is_refused() {
         let submit = |first| {
-            let lines = vec![Line { reply_to: None, text: "hi" }];
-            let to = SubmitTo::Stream(StreamTag(1));
+            let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
+            let to = Destination::Stream(StreamTag(1));
             let mut b = Vec::new();
             put_submit(&mut b, &Submit { first, to, to_label: None, lines });
             read_submit(body(&b)).is_ok()
@@ -308,18 +375,18 @@ mod tests {
             &mut b,
             &Submit {
                 first: 1,
-                to: SubmitTo::Room(RoomName::new("dev").unwrap()),
+                to: Destination::Room(RoomName::new("dev").unwrap()),
                 to_label: None,
                 lines: vec![
-                    Line { reply_to: None, text: "hi" },
-                    Line { reply_to: Some(300), text: "가" },
+                    Line { reply_to: None, text: "hi".try_into().unwrap() },
+                    Line { reply_to: Some(300), text: "가".try_into().unwrap() },
                 ],
             },
         );
         assert_eq!(body(&b), b"\x01\x01\x03dev\x00\x02\x00\x02hi\xac\x02\x03\xea\xb0\x80");
         b.clear();
-        let lines = vec![Line { reply_to: None, text: "hi" }];
-        let to = SubmitTo::Known(RoomId(300));
+        let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
+        let to = Destination::Known(RoomId(300));
         put_submit(&mut b, &Submit { first: 1, to, to_label: None, lines });
         assert_eq!(body(&b), b"\x01\x02\xac\x02\x00\x01\x00\x02hi");
         b.clear();
@@ -342,6 +409,114 @@ mod tests {
         assert_eq!(body(&b), [5, 1, 1, 0xfb, 0x2c, 1]);
     }
 
+    /// Bytes of each request, written by the first version of the protocol.
+    #[test]
+    fn golden_bytes_of_every_request() {
+        let room = || RoomName::new("dev").unwrap();
+        let user = || UserName::new("ann").unwrap();
+        let target = || Target::Room(room());
+        let follow = || Follow::Room(room());
+        let ci = || Label::new("ci").ok();
+        let (stream, text) = (StreamTag(3), || "hi".to_owned());
+        let id = NoticeId::Scheduled(5);
+        let begin = Begin::After { run: RunId(7), seq: 300 };
+        let create =
+            Request::CreateRoom { room: room(), history: true, private: false, read_only: true };
+        let announce = Announce {
+            room: Some(room()),
+            at_us: Some(-1),
+            wait: Wait::Acked,
+            ..Announce::new(Level::Critical, Text::new("hi").unwrap())
+        };
+        let answering =
+            Answering { stream, queue: ci(), jobs: 2, holding: vec![1], done: vec![300] };
+        let query = |query| Request::History(query);
+        let search = SearchRequest {
+            text: text(),
+            target: Some(target()),
+            from: Some(user()),
+            since_us: Some(1),
+            before: 2,
+            limit: 3,
+        };
+        let requests: [(Request, &[u8]); 37] = [
+            (Request::Open { target: target() }, b"\x00\x00\x03dev"),
+            (
+                Request::Join { follow: follow(), begin, membership: true, keep: false },
+                b"\x01\x00\x03dev\x02\x07\xfb\x2c\x01\x01\x00",
+            ),
+            (Request::Part { stream, forget: true }, b"\x02\x03\x01"),
+            (Request::Unfollow { room: room() }, b"\x03\x03dev"),
+            (Request::Rooms { skip: 9 }, b"\x04\x09"),
+            (create, b"\x05\x03dev\x01\x00\x01"),
+            (
+                Request::Role { room: room(), user: user(), role: Role::Banned, on: true },
+                b"\x06\x03dev\x03ann\x02\x01",
+            ),
+            (
+                Request::KickFromRoom { room: room(), user: user(), label: ci() },
+                b"\x07\x03dev\x03ann\x01\x02ci",
+            ),
+            (Request::Who { room: room(), skip: 9 }, b"\x08\x03dev\x09"),
+            (Request::Kick { user: user(), label: None }, b"\x09\x03ann\x00"),
+            (Request::Drop { session: SessionId(300) }, b"\x0a\xfb\x2c\x01"),
+            (Request::Audit { skip: 9 }, b"\x0b\x09"),
+            (Request::Topic { room: room(), topic: text() }, b"\x0c\x03dev\x02hi"),
+            (Request::Away { label: ci(), text: text() }, b"\x0d\x01\x02ci\x02hi"),
+            (Request::Back { label: None }, b"\x0e\x00"),
+            (
+                Request::Announce(announce),
+                b"\x0f\x03\x01\x03dev\x02hi\x00\x00\x00\x01\x01\x01\xfc\xff\xff\xff\xff\x00",
+            ),
+            (Request::Receipt { id, skip: 9 }, b"\x10\x01\x05\x09"),
+            (Request::Notices { skip: 9 }, b"\x11\x09"),
+            (Request::Notice { id }, b"\x12\x01\x05"),
+            (Request::AckNotice { id }, b"\x13\x01\x05"),
+            (Request::CancelNotice { id }, b"\x14\x01\x05"),
+            (Request::Will { text: Text::new("hi").ok() }, b"\x15\x01\x02hi"),
+            (
+                Request::Session(SessionRequest::Listening {
+                    stream,
+                    charge_bytes: 300,
+                    slot: *b"0123456789abcdef",
+                }),
+                b"\x16\x03\xfb\x2c\x010123456789abcdef",
+            ),
+            (Request::Session(SessionRequest::Deaf { stream }), b"\x17\x03"),
+            (query(HistoryRequest::Span { target: target() }), b"\x18\x00\x03dev"),
+            (
+                query(HistoryRequest::Page { target: target(), first: 1, last: 300 }),
+                b"\x19\x00\x03dev\x01\xfb\x2c\x01",
+            ),
+            (
+                query(HistoryRequest::NumberAt { target: target(), wall_us: -1 }),
+                b"\x1a\x00\x03dev\x01",
+            ),
+            (
+                query(HistoryRequest::Search(search)),
+                b"\x1b\x02hi\x01\x00\x03dev\x01\x03ann\x01\x02\x02\x03",
+            ),
+            (query(HistoryRequest::Unread { target: None, skip: 9 }), b"\x1c\x00\x09"),
+            (Request::MarkRead { target: target(), seq: 300 }, b"\x1d\x00\x03dev\xfb\x2c\x01"),
+            (Request::DeleteRoom { room: room() }, b"\x1e\x03dev"),
+            (Request::Session(SessionRequest::Active), b"\x1f"),
+            (Request::Session(SessionRequest::Quit), b"\x20"),
+            (Request::Ask { counter: 300, again: true }, b"\x21\xfb\x2c\x01\x01"),
+            (Request::Answer(answering), b"\x22\x03\x01\x02ci\x02\x01\x01\x01\xfb\x2c\x01"),
+            (Request::Take { stream, seq: 1 }, b"\x23\x03\x01"),
+            (
+                Request::Answered { stream, seq: 1, failed: true, silent: false },
+                b"\x24\x03\x01\x01\x00",
+            ),
+        ];
+        for (request, verb) in requests {
+            let mut b = Vec::new();
+            put_request(&mut b, 1, &request);
+            assert_eq!(body(&b), [b"\x01", verb].concat(), "{request:?}");
+            assert_eq!(read_request(body(&b)), Ok((1, request)));
+        }
+    }
+
     #[test]
     fn trailing_bytes_and_bad_names_are_refused() {
         let mut b = Vec::new();
@@ -357,7 +532,7 @@ mod tests {
             "counters begin at 1"
         );
         let mut b = Vec::new();
-        put_request(&mut b, 1, &Request::Quit);
+        put_request(&mut b, 1, &Request::Session(SessionRequest::Quit));
         let mut longer = body(&b).to_vec();
         longer.push(0);
         assert!(read_request(&longer).is_err());
@@ -372,9 +547,7 @@ mod tests {
             let _ = read_submit(&bytes);
             let _ = read_report(&bytes);
             let _ = read_repair(&bytes);
-            for kind in [Kind::Reply, Kind::Event, Kind::Ack, Kind::Nack] {
-                let _ = read_frame(kind, &bytes);
-            }
+            let _ = (read_reply(&bytes), read_event(&bytes), read_ack(&bytes), read_nack(&bytes));
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use moot::chat::{
     event::Event,
-    frames::{Frame, Line, Submit, SubmitTo},
+    frames::{Destination, Frame, Line, Submit},
     member::SessionId,
     message::{NoticeId, RunId},
     names::{Label, RoomName, Target, UserName},
     reply::{Reply, StreamInfo},
-    request::{Announce, Answering, Begin, Follow, Request},
+    request::{
+        Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest, SessionRequest,
+    },
     rules::Role,
     stream_id::{RoomId, StreamTag},
     text::Text,
@@ -225,12 +227,29 @@ impl Pick<'_, '_> {
         request
     }
 
+    fn query(&mut self) -> HistoryRequest {
+        let (make, is_made) = QUERIES[self.tape.below(QUERIES.len())];
+        let query = make(self);
+        assert!(is_made(&query), "{query:?} is in the row of another one");
+        query
+    }
+
+    fn statement(&mut self) -> SessionRequest {
+        let (make, is_made) = STATEMENTS[self.tape.below(STATEMENTS.len())];
+        let statement = make(self);
+        assert!(is_made(&statement), "{statement:?} is in the row of another one");
+        statement
+    }
+
     /// Returns any submit with a counter.
     pub fn submit(&mut self, first: u64) -> Submit<'static> {
         let (make, is_made) = SUBMITS[self.tape.below(SUBMITS.len())];
         let to = make(self);
         assert!(is_made(&to), "{to:?} is in the row of another one");
-        let line = |pick: &mut Self| Line { reply_to: pick.maybe(Self::number), text: pick.text() };
+        let line = |pick: &mut Self| Line {
+            reply_to: pick.maybe(Self::number),
+            text: pick.text().try_into().expect("a text"),
+        };
         let lines = (0..=self.tape.byte() % 4).map(|_| line(self)).collect();
         Submit { first, to, to_label: self.label(), lines }
     }
@@ -253,10 +272,10 @@ macro_rules! table {
     };
 }
 
-table! { SUBMITS, every_submit_has_a_row, SubmitTo:
-    Stream |pick| SubmitTo::Stream(pick.tag());
-    Room |pick| SubmitTo::Room(pick.room());
-    Known |pick| SubmitTo::Known(pick.room_id());
+table! { SUBMITS, every_submit_has_a_row, Destination:
+    Stream |pick| Destination::Stream(pick.tag());
+    Room |pick| Destination::Room(pick.room());
+    Known |pick| Destination::Known(pick.room_id());
 }
 
 table! { REQUESTS, every_request_has_a_row, Request:
@@ -301,32 +320,10 @@ table! { REQUESTS, every_request_has_a_row, Request:
     AckNotice |pick| Request::AckNotice { id: pick.notice() };
     CancelNotice |pick| Request::CancelNotice { id: pick.notice() };
     Will |pick| Request::Will { text: pick.maybe(|pick| Text::new(pick.text()).expect("a text")) };
-    Listening |pick| Request::Listening {
-        stream: pick.tag(),
-        charge_bytes: pick.number(),
-        slot: [pick.tape.byte(); 16],
-    };
-    Deaf |pick| Request::Deaf { stream: pick.tag() };
-    Span |pick| Request::Span { target: pick.target() };
-    Page |pick| Request::Page {
-        target: pick.target(),
-        first: pick.number(),
-        last: pick.number(),
-    };
-    NumberAt |pick| Request::NumberAt { target: pick.target(), wall_us: pick.time() };
-    Search |pick| Request::Search {
-        text: pick.text().to_owned(),
-        target: pick.maybe(Pick::target),
-        from: pick.maybe(Pick::user),
-        since_us: pick.maybe(Pick::time),
-        before: pick.number(),
-        limit: pick.small(),
-    };
-    Unread |pick| Request::Unread { target: pick.maybe(Pick::target), skip: pick.small() };
+    History |pick| Request::History(pick.query());
+    Session |pick| Request::Session(pick.statement());
     MarkRead |pick| Request::MarkRead { target: pick.target(), seq: pick.number() };
     DeleteRoom |pick| Request::DeleteRoom { room: pick.room() };
-    Active |_| Request::Active;
-    Quit |_| Request::Quit;
     Ask |pick| Request::Ask { counter: pick.number(), again: pick.yes() };
     Answer |pick| Request::Answer(Answering {
         stream: pick.tag(),
@@ -342,4 +339,34 @@ table! { REQUESTS, every_request_has_a_row, Request:
         failed: pick.yes(),
         silent: pick.yes(),
     };
+}
+
+table! { QUERIES, every_query_has_a_row, HistoryRequest:
+    Span |pick| HistoryRequest::Span { target: pick.target() };
+    Page |pick| HistoryRequest::Page {
+        target: pick.target(),
+        first: pick.number(),
+        last: pick.number(),
+    };
+    NumberAt |pick| HistoryRequest::NumberAt { target: pick.target(), wall_us: pick.time() };
+    Search |pick| HistoryRequest::Search(SearchRequest {
+        text: pick.text().to_owned(),
+        target: pick.maybe(Pick::target),
+        from: pick.maybe(Pick::user),
+        since_us: pick.maybe(Pick::time),
+        before: pick.number(),
+        limit: pick.small(),
+    });
+    Unread |pick| HistoryRequest::Unread { target: pick.maybe(Pick::target), skip: pick.small() };
+}
+
+table! { STATEMENTS, every_statement_has_a_row, SessionRequest:
+    Listening |pick| SessionRequest::Listening {
+        stream: pick.tag(),
+        charge_bytes: pick.number(),
+        slot: [pick.tape.byte(); 16],
+    };
+    Deaf |pick| SessionRequest::Deaf { stream: pick.tag() };
+    Active |_| SessionRequest::Active;
+    Quit |_| SessionRequest::Quit;
 }

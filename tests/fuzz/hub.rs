@@ -12,7 +12,7 @@ use moot::{
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, UserName},
-        request::{Announce, Follow, Request},
+        request::{Announce, Follow, Request, SessionRequest},
         roster::Row,
         store::{Fetch, Fetched, Question, Record, Restored},
         stream_id::{Channel, ChannelKey, StreamTag},
@@ -130,18 +130,15 @@ impl Shell {
         control::put_request(&mut bytes, 1, request);
         let read = control::read_request(&bytes[FRAME_HEADER_BYTES..]);
         let (serial, request) = read.expect("what was written can be read");
-        if request == Request::Quit {
+        if request == Request::Session(SessionRequest::Quit) {
             if let Some(at) = self.sessions.iter().position(|session| *session == id) {
                 self.close(at, EndCause::Quit);
             }
             return;
         }
-        match self.hub.question(id, &request) {
-            None => self.hub.request(self.now, id, serial, request),
-            Some(Ok(Ok(reply))) => self.told(id, Frame::Reply { serial, result: Ok(reply) }),
-            Some(Err(refusal)) => self.told(id, Frame::Reply { serial, result: Err(refusal) }),
+        if let Some(question) = self.hub.request(self.now, id, serial, request) {
             // The store answers this one.
-            Some(Ok(Err(question))) => self.seen.questions.push((id, question)),
+            self.seen.questions.push((id, question));
         }
     }
 

@@ -6,15 +6,15 @@ use moot::{
         frames::{Ack, Frame},
         member::Kind as MemberKind,
         message::RunId,
-        names::RoomName,
+        names::{RoomName, Target},
         reply::Reply,
         request::Request,
         stream_id::ChannelKey,
         text::{Text, shown},
     },
     client::{
-        Address, Event, Follows,
-        member_state::{MemberState, Queued, Wish},
+        Event, Follows,
+        member_state::{MemberState, Wish},
     },
     limits::UNACKED_SUBMITS_MAX,
     wire::{
@@ -49,10 +49,6 @@ fn follows(tape: &mut Tape<'_>) -> Option<Follows> {
         keep,
         will: tape.value()?,
     })
-}
-
-fn text(tape: &mut Tape<'_>) -> Option<String> {
-    tape.value().map(|text: Text| text.as_str().to_owned())
 }
 
 impl Session {
@@ -90,8 +86,8 @@ impl Session {
             assert!(is_read, "{parsed:?}");
         }
         assert!(rest.is_empty());
-        while let Some(wake) = self.state.next_wake() {
-            if let Queued::Event(Event::Message(message)) = wake {
+        while let Some(event) = self.state.next_event() {
+            if let Event::Message(message) = event {
                 let (id, from) = (message.id.to_string(), message.from.to_string());
                 assert_eq!(
                     (shown(&id, false), shown(&from, false)),
@@ -150,13 +146,13 @@ impl Session {
             }
             11 if self.state.unacked() < UNACKED_SUBMITS_MAX => {
                 let to = match tape.chance(5) {
-                    true => Address::Room(tape.value()?),
+                    true => Target::Room(tape.value()?),
                     false => {
-                        let (with, label) = tape.value()?;
-                        Address::Direct { with, label }
+                        let (user, label) = tape.value()?;
+                        Target::User { user, label }
                     }
                 };
-                let (reply_to, text) = (tape.value()?, text(tape)?);
+                let (reply_to, text): (_, Text) = (tape.value()?, tape.value()?);
                 self.sent += text.len() + 256;
                 self.state.say(to, reply_to, text);
             }
@@ -170,7 +166,7 @@ impl Session {
             }
             13 => match tape.chance(4) {
                 true => {
-                    let (reason, number) = (text(tape)?, tape.byte());
+                    let (reason, number) = (tape.value::<Text>()?.as_str().to_owned(), tape.byte());
                     let bye = Bye { reason, code: (number != 0).then(|| number.into()) };
                     frame::put(&mut bytes, Kind::Bye, |to| put(to, &bye));
                 }

@@ -16,14 +16,14 @@ use std::{
 
 use moot::{
     chat::{
-        frames::{Report, SubmitTo},
+        frames::{Destination, Report},
         names::UserName,
-        request::Request,
+        request::{Request, SessionRequest},
     },
     config::Settings,
     os,
     server::{self, Log, Options, Stop},
-    wire::control,
+    wire::{control, server_frame::ServerFrame},
 };
 
 use crate::{
@@ -143,7 +143,7 @@ fn hide(socket: &Path) -> (Raw, Known) {
     owner.ask(&create);
     let info = owner.join(HIDDEN, true).expect("a room");
     owner.ask(&Request::Topic { room: room(HIDDEN), topic: SECRET.to_owned() });
-    owner.submit_all(&SubmitTo::Stream(info.tag), 1, SECRET, 20);
+    owner.submit_all(&Destination::Stream(info.tag), 1, SECRET, 20);
     owner.ask(&Request::Ask { counter: 1, again: false });
     let user = |uid| os::user_name(uid).unwrap_or_else(|| UserName::of_uid(uid));
     let mut known = Known {
@@ -192,7 +192,7 @@ impl<'a> Strangers<'a> {
         for (kind, body) in session.take_frames() {
             let told = String::from_utf8_lossy(&body);
             assert!(!told.contains(SECRET), "a stranger receives {told}");
-            if let Ok(frame) = control::read_frame(kind, &body) {
+            if let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) {
                 self.known.learn(&frame);
             }
         }
@@ -237,7 +237,7 @@ fn any_frame(tape: &mut Tape<'_>, known: &Known, counter: &mut u64) -> Vec<u8> {
             bytes
         }
         30 => {
-            let mut bytes = raw::request(&Request::Active).repeat(64);
+            let mut bytes = raw::request(&Request::Session(SessionRequest::Active)).repeat(64);
             bytes.truncate(tape.below(bytes.len()).max(1));
             bytes
         }

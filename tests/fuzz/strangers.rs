@@ -6,7 +6,7 @@ use moot::{
     chat::{
         batch::Reader,
         event::Event,
-        frames::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Report, Submit},
         member::{EndCause, Kind, Level, SessionId},
         names::{RoomName, UserName},
         reply::{Reply, StreamInfo},
@@ -343,8 +343,8 @@ impl Town {
             return;
         }
         self.submitted += 1;
-        let lines = vec![Line { reply_to: None, text: "here I am" }];
-        let to = SubmitTo::Stream(self.home);
+        let lines = vec![Line { reply_to: None, text: "here I am".try_into().unwrap() }];
+        let to = Destination::Stream(self.home);
         hub.spend(now, self.speaker, 64, true);
         let submit = Submit { first: self.submitted, to, to_label: None, lines };
         hub.submit(now, self.speaker, &submit);
@@ -397,9 +397,9 @@ impl Town {
             }
             _ => {
                 let counter = self.counters.entry(self.owner).or_insert(1);
-                let lines = vec![Line { reply_to: None, text: SECRET }];
+                let lines = vec![Line { reply_to: None, text: SECRET.try_into().unwrap() }];
                 let submit =
-                    Submit { first: *counter, to: SubmitTo::Room(room), to_label: None, lines };
+                    Submit { first: *counter, to: Destination::Room(room), to_label: None, lines };
                 *counter += 1;
                 self.shell.hub.submit(self.shell.now, self.owner, &submit);
             }

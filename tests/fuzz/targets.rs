@@ -21,17 +21,17 @@ use moot::{
         batch::{Builder, Draft, Head, MessageRef, Reader},
         bytes::Malformed,
         event::{Event, GapReason},
-        frames::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Report, Submit},
         inbox::{Inbox, Released, Via},
         member::{EndCause, Member, SessionId},
         message::{MessageId, Notice, NoticeId},
-        names::{Label, RoomName, Target as Destination, UserName},
+        names::{Label, RoomName, Target as Peer, UserName},
         refusal::Refusal,
         reply::Reply,
         request::Request,
         store::Restored,
         stream_id::{ChannelKey, StreamTag},
-        text::{Text, is_unsafe_to_show, mention_ranges, mentions, shown, written_out},
+        text::{Text, TextRef, is_unsafe_to_show, mention_ranges, mentions, shown, written_out},
     },
     command::time::{Clock, Moment, When, rfc3339, short},
     config::{self, Settings, TomlFile as _, screen::ScreenSettings},
@@ -43,6 +43,7 @@ use moot::{
         control,
         frame::{self, Kind, PROTOCOL_VERSION},
         hello::{self, Bye, Hello, Refused, Welcome},
+        server_frame::{BodyError, ServerFrame},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -162,10 +163,10 @@ fn body(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// A body that can be read is written in one way, and reads as the same.
-fn again<T: PartialEq + Debug>(
+fn again<T: PartialEq + Debug, E: Debug>(
     value: &T,
     put: impl Fn(&mut Vec<u8>, &T),
-    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+    read: impl Fn(&[u8]) -> Result<T, E>,
 ) {
     let bytes = body(|to| put(to, value));
     let read = read(&bytes).expect("what was written can be read");
@@ -185,6 +186,13 @@ fn put_frame(to: &mut Vec<u8>, frame: &Frame) {
     control::put_frame(to, frame.clone());
 }
 
+fn read_frame(kind: Kind, bytes: &[u8]) -> Result<Frame, BodyError> {
+    match ServerFrame::read(kind, bytes)? {
+        ServerFrame::Session(frame) => Ok(frame),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn kind_of(frame: &Frame) -> Kind {
     match frame {
         Frame::Reply { .. } => Kind::Reply,
@@ -196,7 +204,7 @@ fn kind_of(frame: &Frame) -> Kind {
 
 /// A frame for a session can be written, and reads as the same.
 pub fn frame_again(frame: &Frame) {
-    again(frame, put_frame, |bytes| control::read_frame(kind_of(frame), bytes));
+    again(frame, put_frame, |bytes| read_frame(kind_of(frame), bytes));
 }
 
 fn control_bodies(bytes: &[u8]) {
@@ -211,12 +219,13 @@ fn control_bodies(bytes: &[u8]) {
         again(&repair, put_repair, control::read_repair);
     }
     if let Ok(submit) = read(bytes, control::read_submit) {
-        assert!(submit.lines.iter().all(|line| Text::check(line.text).is_ok()));
+        let again = |line: &Line<'_>| TextRef::new(line.text.as_str()) == Ok(line.text);
+        assert!(submit.lines.iter().all(again));
         let bytes = body(|to| control::put_submit(to, &submit));
         assert_eq!(control::read_submit(&bytes).as_ref(), Ok(&submit));
     }
     for kind in [Kind::Reply, Kind::Event, Kind::Ack, Kind::Nack] {
-        if let Ok(frame) = read(bytes, |bytes| control::read_frame(kind, bytes)) {
+        if let Ok(frame) = read(bytes, |bytes| read_frame(kind, bytes)) {
             frame_again(&frame);
         }
     }
@@ -289,14 +298,16 @@ fn verbs(bytes: &[u8]) {
 /// A submit of a tape, as it comes from a session; none if no client could write it.
 pub fn any_submit(tape: &mut Tape<'_>) -> Option<Vec<u8>> {
     let to = match tape.chance(4) {
-        true => SubmitTo::Stream(tape.value()?),
-        false => SubmitTo::Room(tape.value()?),
+        true => Destination::Stream(tape.value()?),
+        false => Destination::Room(tape.value()?),
     };
     let first = tape.number();
     let to_label = tape.value::<Option<Label>>()?;
     let texts: Vec<(Option<u64>, Text)> = tape.value()?;
-    let lines: Vec<Line<'_>> =
-        texts.iter().map(|(reply_to, t)| Line { reply_to: *reply_to, text: t.as_str() }).collect();
+    let lines: Vec<Line<'_>> = texts
+        .iter()
+        .map(|(reply_to, t)| Line { reply_to: *reply_to, text: t.borrowed() })
+        .collect();
     Some(body(|to_| control::put_submit(to_, &Submit { first, to, to_label, lines })))
 }
 
@@ -499,12 +510,12 @@ fn word<T: FromStr + Display + PartialEq + Debug>(written: &str) -> Option<T> {
 
 fn names(bytes: &[u8]) {
     let written = String::from_utf8_lossy(bytes);
-    word::<Destination>(&written);
+    word::<Peer>(&written);
     if let Ok(name) = UserName::new(&written) {
         assert!(name.as_str() == written && written.len() <= USER_BYTES_MAX);
         assert_eq!(shown(&written, false), written);
-        let destination = Destination::User { user: name, label: None };
-        assert_eq!(word::<Destination>(&format!("@{written}")), Some(destination));
+        let destination = Peer::User { user: name, label: None };
+        assert_eq!(word::<Peer>(&format!("@{written}")), Some(destination));
     }
     // What exists is found by its name, also where a new thing may not have it.
     let (existing, named) = (RoomName::existing(&written), word::<Label>(&written));

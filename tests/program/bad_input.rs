@@ -490,7 +490,7 @@ fn a_member_with_a_false_window_does_not_shut_the_room() {
             member::Kind,
             names::RoomName,
             reply::Reply,
-            request::{Begin, Follow, Request},
+            request::{Begin, Follow, Request, SessionRequest},
         },
         client::Link,
         session::Connection,
@@ -505,7 +505,13 @@ fn a_member_with_a_false_window_does_not_shut_the_room() {
     let join = Request::Join { follow, begin: Begin::Now, membership: false, keep: false };
     let Reply::Joined(infos) = hostile.ask(&join).unwrap() else { panic!() };
     let stream = infos[0].tag;
-    hostile.ask(&Request::Listening { stream, charge_bytes: 0, slot: [0; 16] }).unwrap();
+    hostile
+        .ask(&Request::Session(SessionRequest::Listening {
+            stream,
+            charge_bytes: 0,
+            slot: [0; 16],
+        }))
+        .unwrap();
     // "I hear everything", and nothing after that.
     let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };
     hostile.queue_report(&report);

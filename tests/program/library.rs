@@ -1,8 +1,11 @@
 //! What a program gets from the library, without the command line.
 
-use moot::client::{
-    Begin, Event, Follow, Level, RefusalCode, Request, Search, Server, ServerFrame, Target,
-    UserName, time_of,
+use moot::{
+    chat::frames::Frame,
+    client::{
+        Begin, Event, Follow, Level, RefusalCode, Request, Search, Server, Target, UserName, Wake,
+        time_of,
+    },
 };
 
 use super::world::{PATIENCE, World};
@@ -62,7 +65,7 @@ fn users_are_looked_up_for_many_sessions_at_once() {
     }
     for mut link in links {
         let refusal = loop {
-            if let ServerFrame::Reply(_, result) = link.wait().unwrap() {
+            if let Frame::Reply { result, .. } = link.wait().unwrap() {
                 break result.unwrap_err();
             }
         };

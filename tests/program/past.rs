@@ -16,10 +16,10 @@ use std::{os::unix::fs::PermissionsExt, process::Command};
 use moot::{
     chat::{
         member::Kind,
-        names::RoomName,
+        names::{RoomName, Target},
         request::{Begin, Follow},
     },
-    client::{Address, Event, Follows, Member, Wake},
+    client::{Event, Follows, Member, Wake},
     os,
     session::Connection,
     wire::hello::Hello,
@@ -531,15 +531,15 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
             said += 1;
             let text = format!("{id} {said}");
             open.push_back(text.clone());
-            member.say(Address::Room(room.clone()), None, text);
+            member.say(Target::Room(room.clone()), None, text.try_into().unwrap());
         }
         match member.wait::<()>(None, deadline()) {
-            Wake::Sent(sent) => {
+            Wake::Event(Event::Sent(sent)) => {
                 // Acknowledgements of one instance come in order.
                 let text = open.pop_front().unwrap();
                 log.lock().unwrap().acknowledged.insert(text, sent.id.seq);
             }
-            Wake::Refused(refusal) => {
+            Wake::Event(Event::Rejected(refusal)) => {
                 let text = open.pop_front().unwrap();
                 log.lock().unwrap().refused.push(format!("{text}: {refusal:?}"));
             }
@@ -547,8 +547,11 @@ fn talk(dir: &Path, id: usize, stop: &AtomicBool, log: &Mutex<Log>) {
                 log.lock().unwrap().seen.push((message.id.seq, message.text));
             }
             Wake::Event(Event::Gap { .. }) => panic!("nothing is lost"),
+            other @ Wake::Event(Event::NotFollowed(..) | Event::Reply(..) | Event::Ended(_)) => {
+                panic!("{other:?}")
+            }
             Wake::Event(_) | Wake::TimedOut => {}
-            other => panic!("{other:?}"),
+            Wake::Item(_) => panic!("there is no mailbox"),
         }
     }
 }

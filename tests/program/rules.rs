@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use moot::{
     chat::{
+        frames::Frame,
         member::Kind,
         names::RoomName,
         reply::Reply,
         request::{Begin, Follow, Request},
     },
-    client::{Link, ServerFrame},
+    client::Link,
     os,
     session::Connection,
-    wire::hello::Hello,
+    wire::{hello::Hello, server_frame::ServerFrame},
 };
 
 use super::world::{
@@ -187,15 +188,16 @@ fn removed_user_opens_no_later_datagram(removal: &[&str]) {
     let mut told = Vec::new();
     link.set_deadline(Some(Instant::now() + PATIENCE));
     let last = link.queue_request(&Request::Rooms { skip: 0 });
-    loop {
-        match link.wait() {
-            // The session was ended.
-            Err(_) => break,
-            Ok(ServerFrame::Reply(serial, _)) if serial == last => break,
-            Ok(ServerFrame::Batch(body)) => told.push(String::from_utf8_lossy(&body).into_owned()),
-            Ok(_) => {}
+    let mut is_last = |frame: ServerFrame<'_>| match frame {
+        ServerFrame::Batch(body) => {
+            told.push(String::from_utf8_lossy(body).into_owned());
+            None
         }
-    }
+        ServerFrame::Session(Frame::Reply { serial, .. }) => (serial == last).then_some(()),
+        _ => None,
+    };
+    // Or until the session is ended.
+    while link.next_frame(&mut is_last).is_ok_and(|found| found.is_none()) {}
     assert!(told.iter().all(|body| !body.contains("after")), "{told:?}");
 }
 
@@ -373,7 +375,7 @@ fn repeated_events_for_a_stopped_member_are_bounded() {
             let (room, user) = (room.clone(), user.clone());
             last = link.queue_request(&Request::Role { room, user, role, on: true });
         }
-        while !matches!(link.wait().unwrap(), ServerFrame::Reply(serial, _) if serial == last) {}
+        while !matches!(link.wait().unwrap(), Frame::Reply { serial, .. } if serial == last) {}
     }
     let grown = super::machine::memory_kib(server.pid()).saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB");

@@ -6,11 +6,11 @@ use moot::{
     chat::{
         member::{Kind, SessionId},
         message::NoticeId,
-        names::{Label, RoomName, UserName},
+        names::{Label, RoomName, Target, UserName},
         request::{Begin, Follow, Request},
         text::Text,
     },
-    client::member_state::{Address, Follows, MemberState},
+    client::member_state::{Follows, MemberState},
     wire::hello::Hello,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -169,8 +169,9 @@ impl Client {
         self.ask(&request, Ask::Other);
     }
 
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, number: TextId, bytes: usize) {
-        let counter = self.state.say(to, reply_to, text_of(number, bytes));
+    pub fn say(&mut self, to: Target, reply_to: Option<u64>, number: TextId, bytes: usize) {
+        let counter =
+            self.state.say(to, reply_to, text_of(number, bytes).try_into().expect("a text"));
         self.submitted.insert(counter, number);
     }
 

@@ -16,7 +16,7 @@ use moot::{
     chat::{
         clock::Now,
         event::Event,
-        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Submit},
         hub::{Action, Hub, Rules},
         member::{EndCause, Kind, Peer, SessionId},
         message::RunId,
@@ -535,8 +535,8 @@ impl World {
         let client = &mut self.clients[at];
         let (Some(session), Some(tag)) = (client.session, client.tag) else { return };
         let reply_to = client.unacked[&counter];
-        let lines = vec![Line { reply_to, text: "x" }];
-        let submit = Submit { first: counter, to: SubmitTo::Stream(tag), to_label: None, lines };
+        let lines = vec![Line { reply_to, text: "x".try_into().unwrap() }];
+        let submit = Submit { first: counter, to: Destination::Stream(tag), to_label: None, lines };
         self.hub.submit(self.now(), session, &submit);
         self.hub.heard(self.now(), session);
         self.carry_out();

@@ -15,7 +15,7 @@ use moot::{
         names::{RoomName, Target},
         refusal::Refusal,
         reply::{Page, Reply, StreamInfo},
-        request::{Follow, Request},
+        request::{Follow, HistoryRequest, Request, SessionRequest},
         rules::Role,
         store::{Entry, Fetch, Fetched, Question, Record, StreamKey},
         stream_id::{Channel, ChannelKey, StreamLabel, StreamTag},
@@ -393,7 +393,7 @@ impl World {
         match kind {
             Kind::Request => {
                 let (serial, request) = control::read_request(body).expect("a request");
-                if request == Request::Quit {
+                if request == Request::Session(SessionRequest::Quit) {
                     self.server.conn_mut(id).expect("it is read").ending = Some(EndCause::Quit);
                     return;
                 }
@@ -439,26 +439,6 @@ impl World {
         {
             self.server.hub.learn_user(user.clone(), uid_of(user));
         }
-        match self.server.hub.question(id, request) {
-            None => {}
-            Some(Ok(Err(question))) => {
-                let mut due = self.now_us + self.random.below(3_000);
-                if let Question::Page { stream: StreamKey::Room(room), .. } = &question
-                    && self.aims_at(id, room)
-                {
-                    due += AIM_US;
-                }
-                let asked = self.server.hub.next_stream();
-                self.server.answering.push((due, id, serial, question, asked));
-                self.server.conn_mut(id).expect("it is read").looking_up = true;
-                return;
-            }
-            Some(answer) => {
-                let result = answer.map(|answer| answer.expect("questions are handled above"));
-                self.send(id, Frame::Reply { serial, result });
-                return;
-            }
-        }
         let uid = self.server.conn(id).expect("it is read").uid;
         if let Request::Announce(announce) = request {
             self.server.announces.insert((id, serial), announce.room.clone());
@@ -468,7 +448,19 @@ impl World {
         }
         let removed = self.removed_by(id, uid, request);
         self.server.refusals.clear();
-        self.server.hub.request(now, id, serial, request.clone());
+        let question = self.server.hub.request(now, id, serial, request.clone());
+        if let Some(question) = question {
+            let mut due = self.now_us + self.random.below(3_000);
+            if let Question::Page { stream: StreamKey::Room(room), .. } = &question
+                && self.aims_at(id, room)
+            {
+                due += AIM_US;
+            }
+            let asked = self.server.hub.next_stream();
+            self.server.answering.push((due, id, serial, question, asked));
+            self.server.conn_mut(id).expect("it is read").looking_up = true;
+            return;
+        }
         self.act();
         if !self.server.refusals.contains(&(id, serial)) {
             self.book_request(id, uid, request);
@@ -1158,7 +1150,11 @@ pub fn key_of(stream: &StreamKey) -> Key {
 
 /// A question about the newest messages of a room.
 pub fn page(room: &RoomName, last: u64) -> Request {
-    Request::Page { target: Target::Room(room.clone()), first: last.saturating_sub(3).max(1), last }
+    Request::History(HistoryRequest::Page {
+        target: Target::Room(room.clone()),
+        first: last.saturating_sub(3).max(1),
+        last,
+    })
 }
 
 pub fn rules_of(run: RunId) -> Rules {

@@ -13,14 +13,11 @@ use moot::{
         names::{Label, RoomName, Target},
         refusal::RefusalCode,
         reply::Reply,
-        request::{Announce, Follow, Request},
+        request::{Announce, Follow, Request, SessionRequest},
         rules::Role,
         text::Text,
     },
-    client::{
-        Event, LinkError,
-        member_state::{Address, Queued, Wish},
-    },
+    client::{Event, LinkError, member_state::Wish},
     wire::{frame::PROTOCOL_VERSION, hello::Welcome},
 };
 
@@ -416,7 +413,7 @@ impl World {
 
     fn quit(&mut self, at: usize) {
         let Some(id) = self.clients[at].session else { return };
-        self.clients[at].ask(&Request::Quit, Ask::Other);
+        self.clients[at].ask(&Request::Session(SessionRequest::Quit), Ask::Other);
         self.after_input(at);
         self.kill_process_quietly(at, id);
     }
@@ -551,21 +548,20 @@ impl World {
 
     fn drain(&mut self, at: usize) {
         let mut codes = Vec::new();
-        while let Some(queued) = self.clients[at].state.next_wake() {
-            match queued {
-                Queued::Event(event) => self.take_event(at, event),
-                Queued::Sent(sent) => {
+        while let Some(event) = self.clients[at].state.next_event() {
+            match event {
+                Event::Sent(sent) => {
                     let client = &mut self.clients[at];
                     let uid = client.uid;
                     let text = client.submitted.remove(&sent.counter).expect("one ack for a text");
                     let place = self.place(uid, &sent.id.stream, sent.id.run);
                     self.checker.acks(text, place, sent.id.seq);
                 }
-                Queued::Refused(refusal) => {
+                Event::Rejected(refusal) => {
                     self.tally.count(Seen::Refused);
                     codes.push(refusal);
                 }
-                Queued::NotFollowed(follow, _) => {
+                Event::NotFollowed(follow, _) => {
                     self.clients[at].rooms.retain(|room| Follow::Room(room.clone()) != follow);
                     if let Follow::Room(room) = follow {
                         let place = self.followed_place(at, &StreamName::Room(room));
@@ -573,12 +569,13 @@ impl World {
                         self.clients[at].places.remove(&place);
                     }
                 }
-                Queued::Ended(e) => panic!("client {at} ended: {e}"),
-                Queued::Reply(serial, result) => {
+                Event::Ended(refused) => panic!("client {at} ended: {}", refused.text),
+                Event::Reply(serial, result) => {
                     let ask =
                         self.clients[at].asks.remove(&serial).expect("one answer to a request");
                     self.take_answer(at, ask, result);
                 }
+                event => self.take_event(at, event),
             }
         }
         let unknown = codes.iter().any(|refusal| refusal.code == RefusalCode::UnknownSubmit);
@@ -606,7 +603,7 @@ impl World {
                 self.tally.count(Seen::Direct);
                 let number = self.checker.says(To::Pair(uid, with, label));
                 let label = label.map(|label| Label::new(label).expect("a name"));
-                let to = Address::Direct { with: user_name(with), label };
+                let to = Target::User { user: user_name(with), label };
                 self.clients[at].say(to, None, number, bytes);
             }
             (Ask::Announce(text), Ok(Reply::Announced { number, .. })) => {
@@ -660,7 +657,12 @@ impl World {
             | Event::Offer { .. }
             | Event::Answered { .. }
             | Event::Abandoned { .. }
-            | Event::End { .. } => {}
+            | Event::End { .. }
+            | Event::Sent(_)
+            | Event::Rejected(_)
+            | Event::NotFollowed(..)
+            | Event::Reply(..)
+            | Event::Ended(_) => {}
         }
     }
 
@@ -887,7 +889,7 @@ impl World {
             let number = self.checker.says(to);
             let bytes = self.random.index(bytes as usize);
             self.tell(|| format!("client {at} submits {number} to {room}"));
-            self.clients[at].say(Address::Room(room.clone()), None, number, bytes);
+            self.clients[at].say(Target::Room(room.clone()), None, number, bytes);
         }
         self.after_input(at);
     }
@@ -899,7 +901,7 @@ impl World {
         for _ in 0..50 {
             let incarnation = self.clients[at].places.get(&place).map(|i| (place, *i));
             let number = self.checker.says(To::Room(room.clone(), incarnation));
-            self.clients[at].say(Address::Room(room.clone()), None, number, 30_000);
+            self.clients[at].say(Target::Room(room.clone()), None, number, 30_000);
         }
         self.after_input(at);
     }

@@ -211,51 +211,13 @@ impl Hub {
         id: SessionId,
         answering: Answering,
     ) -> Result<Reply, Refusal> {
+        self.may_work(id, &answering)?;
         let Answering { stream: tag, queue, jobs, holding, done } = answering;
-        let session = &self.sessions[&id];
-        let (uid, account, instance) = (session.peer.uid, session.account, session.instance);
-        let is_room = self.known_stream(tag).is_some_and(|s| matches!(s.topic, Topic::Room { .. }));
-        if !is_room || session.sub_key(tag).is_none() {
-            return refuse(RefusalCode::Absent, "join the room before taking its jobs");
-        }
-        self.may_speak(uid, tag)?;
-        if let Some(Err(e)) = queue.as_ref().map(Label::check_new) {
-            return refuse(RefusalCode::Input, e.to_string());
-        }
-        let jobs_max = jobs as usize;
-        if !(1..=ANSWER_JOBS_MAX).contains(&jobs_max) {
-            let text = format!("a worker can run 1 to {ANSWER_JOBS_MAX} jobs at once");
-            return refuse(RefusalCode::Input, text);
-        }
-        if holding.len() > ANSWER_JOBS_MAX || done.len() > REQUESTS_DONE_KEPT_MAX {
-            let max = ANSWER_JOBS_MAX + REQUESTS_DONE_KEPT_MAX;
-            return refuse(RefusalCode::Input, format!("a worker can report at most {max} jobs"));
-        }
+        let instance = self.sessions[&id].instance;
         let queue = queue.map_or(Queue::Own(instance), Queue::Named);
+        self.may_join_queue(id, tag, &queue)?;
+        let jobs_max = jobs as usize;
         let board = &mut self.asking.board;
-        match board.worker(tag, id) {
-            Some(worker) if *worker.queue() != queue => {
-                let text = "this session already works for another queue in this room";
-                return refuse(RefusalCode::Input, text);
-            }
-            Some(_) => {}
-            None => {
-                let accounts = board.workers(tag).filter_map(|(id, _)| self.sessions.get(&id));
-                let holding = Holding::of(account, accounts.map(|session| (session.account, 1)));
-                let most = match self.rules.host {
-                    true => ANSWERERS_PER_USER_MAX.min(holding.share(ANSWERERS_PER_ROOM_MAX)),
-                    false => ANSWERERS_PER_ROOM_MAX - holding.others_have,
-                };
-                if holding.own >= most {
-                    let own = holding.own;
-                    let text = format!(
-                        "too many workers in the room ({own} of this user, limit {most}; \
-                         {ANSWERERS_PER_ROOM_MAX} of all users); stop an `answer`"
-                    );
-                    return refuse(RefusalCode::Failed, text);
-                }
-            }
-        }
         let (mut holding, mut done) = (BTreeSet::from_iter(holding), BTreeSet::from_iter(done));
         let (mut lost, mut looked_at, mut known) = (Vec::new(), 0, Vec::new());
         // A worker's word counts for what an earlier boot offered. Of what this boot offered, only
@@ -305,6 +267,58 @@ impl Hub {
         // Each of them was looked at.
         self.looked_at(looked_at);
         Ok(Reply::Answering { lost })
+    }
+
+    /// Checks that a session may work in a room, and that its report has its bounds.
+    fn may_work(&self, id: SessionId, answering: &Answering) -> Result<(), Refusal> {
+        let Answering { stream: tag, queue, jobs, holding, done } = answering;
+        let (tag, session) = (*tag, &self.sessions[&id]);
+        let is_room = self.known_stream(tag).is_some_and(|s| matches!(s.topic, Topic::Room { .. }));
+        if !is_room || session.sub_key(tag).is_none() {
+            return refuse(RefusalCode::Absent, "join the room before taking its jobs");
+        }
+        self.may_speak(session.peer.uid, tag)?;
+        if let Some(Err(e)) = queue.as_ref().map(Label::check_new) {
+            return refuse(RefusalCode::Input, e.to_string());
+        }
+        if !(1..=ANSWER_JOBS_MAX).contains(&(*jobs as usize)) {
+            let text = format!("a worker can run 1 to {ANSWER_JOBS_MAX} jobs at once");
+            return refuse(RefusalCode::Input, text);
+        }
+        if holding.len() > ANSWER_JOBS_MAX || done.len() > REQUESTS_DONE_KEPT_MAX {
+            let max = ANSWER_JOBS_MAX + REQUESTS_DONE_KEPT_MAX;
+            return refuse(RefusalCode::Input, format!("a worker can report at most {max} jobs"));
+        }
+        Ok(())
+    }
+
+    /// Checks that a session works for no other queue of a room, and that a new worker is within
+    /// the share of its account.
+    fn may_join_queue(&self, id: SessionId, tag: StreamTag, queue: &Queue) -> Result<(), Refusal> {
+        let board = &self.asking.board;
+        if let Some(worker) = board.worker(tag, id) {
+            if worker.queue() == queue {
+                return Ok(());
+            }
+            let text = "this session already works for another queue in this room";
+            return refuse(RefusalCode::Input, text);
+        }
+        let account = self.sessions[&id].account;
+        let accounts = board.workers(tag).filter_map(|(id, _)| self.sessions.get(&id));
+        let holding = Holding::of(account, accounts.map(|session| (session.account, 1)));
+        let most = match self.rules.host {
+            true => ANSWERERS_PER_USER_MAX.min(holding.share(ANSWERERS_PER_ROOM_MAX)),
+            false => ANSWERERS_PER_ROOM_MAX - holding.others_have,
+        };
+        if holding.own < most {
+            return Ok(());
+        }
+        let own = holding.own;
+        let text = format!(
+            "too many workers in the room ({own} of this user, limit {most}; \
+             {ANSWERERS_PER_ROOM_MAX} of all users); stop an `answer`"
+        );
+        refuse(RefusalCode::Failed, text)
     }
 
     /// A worker claims a job that it was offered.

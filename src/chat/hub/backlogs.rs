@@ -92,7 +92,7 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::chat::{
-        frames::SubmitTo,
+        frames::Destination,
         hub::scene::{ANN, EVE, MIA, Scene, join_room, room, session},
         request::Request,
     };
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn say(scene: &mut Scene, uid: u32, counter: u64, tag: StreamTag) {
-        scene.say(session(uid), counter, SubmitTo::Stream(tag), &"x".repeat(TEXT_BYTES));
+        scene.say(session(uid), counter, Destination::Stream(tag), &"x".repeat(TEXT_BYTES));
         scene.settle();
     }
 

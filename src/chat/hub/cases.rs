@@ -7,13 +7,13 @@ use crate::{
     chat::{
         clock::Now,
         event::Event,
-        frames::{ANNOUNCEMENTS, Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        request::{Announce, Begin, Follow, Request},
+        request::{Announce, Begin, Follow, HistoryRequest, Request, SessionRequest},
         rules::{Rights, Role},
         stream_id::{Channel, ChannelKey},
         text::Text,
@@ -66,12 +66,6 @@ fn user(name: &str) -> UserName {
 
 fn ask(hub: &mut Hub, uid: u32, request: Request) -> Result<Reply, Refusal> {
     hub.actions();
-    if let Some(Ok(Ok(reply))) = hub.question(session(uid), &request) {
-        return Ok(reply);
-    }
-    if let Some(Err(refusal)) = hub.question(session(uid), &request) {
-        return Err(refusal);
-    }
     hub.request(NOW, session(uid), 7, request);
     hub.end_turn(NOW);
     let own = session(uid);
@@ -84,8 +78,8 @@ fn ask(hub: &mut Hub, uid: u32, request: Request) -> Result<Reply, Refusal> {
 
 fn say(hub: &mut Hub, uid: u32) -> Result<Reply, Refusal> {
     hub.actions();
-    let lines = vec![Line { reply_to: None, text: "hi" }];
-    let to = SubmitTo::Room(room());
+    let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
+    let to = Destination::Room(room());
     hub.submit(NOW, session(uid), &Submit { first: 1, to, to_label: None, lines });
     hub.end_turn(NOW);
     let own = session(uid);
@@ -115,7 +109,7 @@ fn cell(verb: &str, private: bool, read_only: bool, uid: u32) -> char {
         "join" => ask(hub, uid, join()),
         "send" => say(hub, uid),
         "open" => ask(hub, uid, Request::Open { target }),
-        "history" => ask(hub, uid, Request::Span { target }),
+        "history" => ask(hub, uid, Request::History(HistoryRequest::Span { target })),
         "mark" => ask(hub, uid, Request::MarkRead { target, seq: 0 }),
         "who" => ask(hub, uid, Request::Who { room: room(), skip: 0 }),
         "listed" => match ask(hub, uid, Request::Rooms { skip: 0 }) {
@@ -266,7 +260,7 @@ fn a_stranger_is_told_of_a_private_room_what_he_is_told_of_none() {
     let words = |hub: &mut Hub, of: RoomName| {
         let target = Target::Room(of.clone());
         let requests = [
-            Request::Span { target },
+            Request::History(HistoryRequest::Span { target }),
             Request::Who { room: of.clone(), skip: 0 },
             Request::Topic { room: of.clone(), topic: String::new() },
             Request::DeleteRoom { room: of.clone() },
@@ -310,7 +304,11 @@ fn announcement_to_a_private_room_stays_in_the_room() {
     hub.channel_opened(ANNOUNCEMENTS, Some(channel));
     for uid in [3, 7] {
         let stream = ANNOUNCEMENTS;
-        let request = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
+        let request = Request::Session(SessionRequest::Listening {
+            stream,
+            charge_bytes: 1 << 20,
+            slot: [0; 16],
+        });
         ask(&mut hub, uid, request).unwrap();
         let report = Report { stream, delivered: 0, by_broadcast: 0, datagrams: 1 };
         hub.report(NOW, session(uid), &report);

@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            frames::{Frame, SubmitTo},
+            frames::{Destination, Frame},
             hub::scene::{EVE, MAX, MIA, SAM, Scene, Store, join, session, user},
             names::{Target, UserName},
             request::{Follow, Request},
@@ -236,9 +236,9 @@ mod tests {
         let (of_mia, of_max) = (open(&mut scene, MIA, MAX), open(&mut scene, MAX, MIA));
         assert_ne!(of_mia, of_max);
         assert_eq!(open(&mut scene, MIA, MAX), of_mia, "the same each time");
-        scene.say(session(MAX), 2, SubmitTo::Stream(of_max), "one");
+        scene.say(session(MAX), 2, Destination::Stream(of_max), "one");
         scene.settle();
-        scene.say(session(MIA), 1, SubmitTo::Stream(of_mia), "two");
+        scene.say(session(MIA), 1, Destination::Stream(of_mia), "two");
         scene.settle();
         assert_eq!((acks(&scene, MAX), acks(&scene, MIA)), (vec![1], vec![2]));
         assert_eq!(scene.hub.streams.len(), before + 1);
@@ -252,7 +252,7 @@ mod tests {
         scene.hub.close(scene.now, session(MIA), EndCause::Closed);
         scene.open(session(MIA), MIA);
         for (uid, acked) in [(EVE, vec![]), (MAX, vec![]), (MIA, vec![1])] {
-            scene.say(session(uid), 2, SubmitTo::Stream(tag), "x");
+            scene.say(session(uid), 2, Destination::Stream(tag), "x");
             scene.settle();
             assert_eq!(acks(&scene, uid), acked, "{uid}");
         }
@@ -280,11 +280,11 @@ mod tests {
         // A message that is not stored was not said.
         scene.open(session(MIA), MIA);
         scene.store = Store::Fails;
-        scene.say(session(MIA), 1, SubmitTo::Stream(tag), "x");
+        scene.say(session(MIA), 1, Destination::Stream(tag), "x");
         scene.settle();
         assert_eq!(scene.hub.streams.len(), before);
         scene.store = Store::Commits;
-        scene.say(session(MIA), 2, SubmitTo::Stream(tag), "x");
+        scene.say(session(MIA), 2, Destination::Stream(tag), "x");
         scene.settle();
         assert_eq!(scene.hub.streams.len(), before + 1);
         follow(&mut scene, MIA, SAM);
@@ -302,7 +302,7 @@ mod tests {
         }
         assert!(!scene.hub.sessions[&session(MIA)].directs.take_from(SAM));
         let tag = open(&mut scene, SAM, MIA);
-        scene.say(session(SAM), 1, SubmitTo::Stream(tag), "x");
+        scene.say(session(SAM), 1, Destination::Stream(tag), "x");
         scene.settle();
         assert!(!scene.hub.sessions[&session(MIA)].listens());
     }
@@ -326,7 +326,7 @@ mod tests {
             let name = UserName::of_uid(100_000 + n);
             scene.hub.learn_user(name, 100_000 + n);
             let tag = scene.hub.conversation(MIA, 100_000 + n).unwrap();
-            scene.say(session(MIA), u64::from(n) + 1, SubmitTo::Stream(tag), "hi");
+            scene.say(session(MIA), u64::from(n) + 1, Destination::Stream(tag), "hi");
             scene.settle();
         }
         scene.open(SessionId(77), MIA);
@@ -344,7 +344,7 @@ mod tests {
         // More than once, so that conversations that were left come back.
         for tag in tags.iter().chain(&tags) {
             counter += 1;
-            scene.say(SessionId(77), counter, SubmitTo::Stream(*tag), "again");
+            scene.say(SessionId(77), counter, Destination::Stream(*tag), "again");
             scene.settle();
             let session = &scene.hub.sessions[&SessionId(77)];
             assert!(session.subs.len() <= STREAMS_PER_SESSION_MAX);

@@ -6,11 +6,11 @@ use super::{Action, Hub, Rules, quota::AccountId};
 use crate::{
     chat::{
         clock::Now,
-        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Level, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
-        request::{Announce, Begin, Follow, Request},
+        request::{Announce, Begin, Follow, HistoryRequest, Request},
         rules::Role,
         text::Text,
     },
@@ -79,8 +79,8 @@ impl House {
     }
 
     fn say(&mut self, id: SessionId, first: u64, number: usize, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
-        let to = SubmitTo::Room(room(number));
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
+        let to = Destination::Room(room(number));
         self.hub.submit(NOW, id, &Submit { first, to, to_label: None, lines });
         self.turn();
     }
@@ -119,10 +119,10 @@ fn counting_what_is_unread_reads_no_text_and_is_charged() {
     house.say(bob, 1, 0, &"@".repeat(TEXT_BYTES_MAX));
     house.say(bob, 2, 0, "ask @user5, @user5");
     house.say(bob, 3, 0, "nobody");
-    let unread = Request::Unread { target: None, skip: 0 };
+    let unread = Request::History(HistoryRequest::Unread { target: None, skip: 0 });
     let cost = house.cost(EVE, |house| {
-        let question = house.hub.question(eve, &unread).unwrap().unwrap();
-        let Err(crate::chat::store::Question::Unread { marks, .. }) = question else { panic!() };
+        let question = house.hub.request(NOW, eve, 7, unread);
+        let Some(crate::chat::store::Question::Unread { marks, .. }) = question else { panic!() };
         assert_eq!((marks[0].0.unread, marks[0].0.mentions), (3, 1));
     });
     assert!((3 * LOOK_COST_BYTES..TEXT_BYTES_MAX / 16).contains(&cost), "{cost}");
@@ -137,8 +137,8 @@ fn unread_count_of_many_at_signs_is_bounded() {
     for n in 0..texts {
         house.say(bob, n as u64, 0, &"@".repeat(MENTIONS_LOOKED_MAX));
     }
-    let unread = Request::Unread { target: None, skip: 0 };
-    let cost = house.cost(EVE, |house| drop(house.hub.question(eve, &unread)));
+    let unread = Request::History(HistoryRequest::Unread { target: None, skip: 0 });
+    let cost = house.cost(EVE, |house| drop(house.hub.request(NOW, eve, 7, unread)));
     let bound = UNREAD_AT_SIGNS_MAX + 3 * texts * LOOK_COST_BYTES;
     assert!(cost <= bound, "expected at most {bound}: {cost}");
 }

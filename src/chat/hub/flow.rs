@@ -210,13 +210,13 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            frames::{Frame, Hello, Line, Submit, SubmitTo},
+            frames::{Destination, Frame, Hello, Line, Submit},
             hub::{Action, Rules},
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
             reply::Reply,
-            request::{Begin, Follow, Request},
+            request::{Begin, Follow, Request, SessionRequest},
             stream_id::{Channel, ChannelKey},
         },
         limits::{
@@ -258,7 +258,11 @@ mod tests {
             }
         }
         for number in 1..=members {
-            let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: tag,
+                charge_bytes: 0,
+                slot: [0; 16],
+            });
             hub.request(at(1), SessionId(number), 2, listening);
             report(&mut hub, 1, tag, number, 0);
         }
@@ -278,8 +282,8 @@ mod tests {
     pub(super) fn fill(hub: &mut Hub, tag: StreamTag) -> u64 {
         let text = "x".repeat(20_000);
         for counter in 1..=20 {
-            let lines = vec![Line { reply_to: None, text: &text }];
-            let to = SubmitTo::Stream(tag);
+            let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
+            let to = Destination::Stream(tag);
             let submit = Submit { first: counter, to, to_label: None, lines };
             hub.submit(at(10), SessionId(1), &submit);
         }
@@ -319,7 +323,11 @@ mod tests {
     #[test]
     fn a_room_that_everybody_has_left_is_not_watched() {
         let (mut hub, tag) = hub(6);
-        let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+        let listening = Request::Session(SessionRequest::Listening {
+            stream: tag,
+            charge_bytes: 0,
+            slot: [0; 16],
+        });
         hub.request(at(2), SessionId(1), 3, listening);
         for number in 1..=6 {
             hub.close(at(2), SessionId(number), crate::chat::member::EndCause::Quit);
@@ -342,7 +350,11 @@ mod tests {
         for (members, probes) in [(6, 5), (PROBE_AT_ONCE_MEMBERS_MAX as u64 + 1, 1)] {
             let (mut hub, tag) = hub(members);
             let probe = |hub: &mut Hub, ms| {
-                let listening = Request::Listening { stream: tag, charge_bytes: 0, slot: [0; 16] };
+                let listening = Request::Session(SessionRequest::Listening {
+                    stream: tag,
+                    charge_bytes: 0,
+                    slot: [0; 16],
+                });
                 hub.request(at(ms), SessionId(1), 3, listening);
                 hub.end_turn(at(ms));
                 let published = hub.actions().filter(|a| matches!(a, Action::Publish(..)));

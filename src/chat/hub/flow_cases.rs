@@ -11,12 +11,12 @@ use crate::{
         batch::{Builder, Head},
         clock::Now,
         event::{Event, GapReason},
-        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{RoomName, UserName},
         reply::Reply,
-        request::{Begin, Follow, Request},
+        request::{Begin, Follow, Request, SessionRequest},
         store::{Entry, Fetch, Fetched},
         stream_id::{Channel, ChannelKey, StreamTag},
     },
@@ -161,8 +161,8 @@ impl World {
         for _ in 0..messages {
             let counter = self.counters.entry(number).or_default();
             *counter += 1;
-            let lines = vec![Line { reply_to: None, text: &text }];
-            let to = SubmitTo::Stream(self.tag);
+            let lines = vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
+            let to = Destination::Stream(self.tag);
             let submit = Submit { first: *counter, to, to_label: None, lines };
             self.hub.submit(at(ms), SessionId(number), &submit);
             self.turn(ms);
@@ -192,7 +192,11 @@ impl World {
     /// Has all members served by broadcast.
     fn go_by_broadcast(&mut self, members: u64) {
         for number in 1..=members {
-            let listening = Request::Listening { stream: self.tag, charge_bytes: 0, slot: [0; 16] };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: self.tag,
+                charge_bytes: 0,
+                slot: [0; 16],
+            });
             self.hub.request(at(1), SessionId(number), 2, listening);
             self.report_heard(1, number, 0);
         }
@@ -577,8 +581,11 @@ fn report_of_any_numbers_is_taken() {
             world.report(ms, 2, delivered, by_broadcast, n);
             world.repair(ms, 2, n, u64::MAX);
             world.repair(ms, 2, 0, n);
-            let listening =
-                Request::Listening { stream: world.tag, charge_bytes: n, slot: [0; 16] };
+            let listening = Request::Session(SessionRequest::Listening {
+                stream: world.tag,
+                charge_bytes: n,
+                slot: [0; 16],
+            });
             world.hub.request(at(ms), SessionId(2), 3, listening);
             world.turn(ms);
         }

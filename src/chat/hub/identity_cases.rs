@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     chat::{
         clock::Now,
-        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Submit},
         member::{Kind, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
@@ -95,18 +95,18 @@ impl House {
     }
 
     /// Submits a text; returns its number, or the refusal.
-    fn submit(&mut self, id: SessionId, to: SubmitTo, counter: u64) -> Result<u64, Refusal> {
+    fn submit(&mut self, id: SessionId, to: Destination, counter: u64) -> Result<u64, Refusal> {
         self.submit_for(id, to, counter, None)
     }
 
     fn submit_for(
         &mut self,
         id: SessionId,
-        to: SubmitTo,
+        to: Destination,
         counter: u64,
         to_label: Option<Label>,
     ) -> Result<u64, Refusal> {
-        let lines = vec![Line { reply_to: None, text: "a secret" }];
+        let lines = vec![Line { reply_to: None, text: "a secret".try_into().unwrap() }];
         self.hub.submit(NOW, id, &Submit { first: counter, to, to_label, lines });
         let answer = self.settle().into_iter().find_map(|(to, frame)| match frame {
             Frame::Ack(ack) if to == id => Some(Ok(ack.seq)),
@@ -116,7 +116,7 @@ impl House {
         answer.expect("one answer")
     }
 
-    fn say(&mut self, id: SessionId, to: SubmitTo) -> Result<u64, Refusal> {
+    fn say(&mut self, id: SessionId, to: Destination) -> Result<u64, Refusal> {
         self.counter += 1;
         self.submit(id, to, self.counter)
     }
@@ -144,7 +144,7 @@ fn deleted_room_does_not_return_by_resume_or_submit() {
         house.delete(ANN);
         let refusal = house.join(ANN, resume(&info)).unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Absent);
-        for to in [SubmitTo::Known(id), SubmitTo::Stream(info.tag)] {
+        for to in [Destination::Known(id), Destination::Stream(info.tag)] {
             assert_eq!(house.say(ANN, to).unwrap_err().code, RefusalCode::Absent);
         }
         if persistent {
@@ -161,19 +161,19 @@ fn other_room_of_same_name_gets_nothing() {
         let mut house = House::new(true);
         house.create(ANN, private);
         let info = house.join(ANN, Begin::Now).unwrap();
-        house.say(ANN, SubmitTo::Stream(info.tag)).unwrap();
+        house.say(ANN, Destination::Stream(info.tag)).unwrap();
         house.delete(ANN);
         house.create(BOB, false);
         let before = house.head();
         let again = house.join(BOB, Begin::Now).unwrap();
         assert_ne!(again.tag, info.tag);
         assert_ne!(again.room.unwrap().id, info.room.unwrap().id);
-        for to in [SubmitTo::Known(info.room.unwrap().id), SubmitTo::Stream(info.tag)] {
+        for to in [Destination::Known(info.room.unwrap().id), Destination::Stream(info.tag)] {
             house.say(ANN, to).unwrap_err();
         }
         house.join(ANN, resume(&info)).unwrap_err();
         assert_eq!(house.head(), before, "nothing of the old room is in the new one");
-        assert_eq!(house.say(BOB, SubmitTo::Known(again.room.unwrap().id)), Ok(before + 1));
+        assert_eq!(house.say(BOB, Destination::Known(again.room.unwrap().id)), Ok(before + 1));
     }
 }
 
@@ -182,7 +182,7 @@ fn text_for_a_label_goes_to_no_room() {
     let mut house = House::new(true);
     house.create(ANN, false);
     let info = house.join(ANN, Begin::Now).unwrap();
-    let (to, label) = (SubmitTo::Stream(info.tag), Label::new("ci").ok());
+    let (to, label) = (Destination::Stream(info.tag), Label::new("ci").ok());
     let refused = house.submit_for(ANN, to.clone(), 1, label).unwrap_err();
     assert_eq!(refused.code, RefusalCode::Absent);
     assert_eq!(house.submit(ANN, to, 2), Ok(1));
@@ -195,10 +195,10 @@ fn id_of_hidden_room_is_answered_as_unknown_id() {
     let info = house.join(ANN, Begin::Now).unwrap();
     let id = info.room.unwrap().id;
     let guess = RoomId(id.0 ^ 1);
-    let unknown = house.say(BOB, SubmitTo::Known(guess)).unwrap_err();
-    assert_eq!(house.say(BOB, SubmitTo::Known(id)).unwrap_err(), unknown);
-    let never = house.say(BOB, SubmitTo::Stream(StreamTag(info.tag.0 + 1))).unwrap_err();
-    assert_eq!(house.say(BOB, SubmitTo::Stream(info.tag)).unwrap_err(), never);
+    let unknown = house.say(BOB, Destination::Known(guess)).unwrap_err();
+    assert_eq!(house.say(BOB, Destination::Known(id)).unwrap_err(), unknown);
+    let never = house.say(BOB, Destination::Stream(StreamTag(info.tag.0 + 1))).unwrap_err();
+    assert_eq!(house.say(BOB, Destination::Stream(info.tag)).unwrap_err(), never);
     let wrong = Begin::Resume { run: RunId(1), seq: 0, room: guess };
     let unknown = house.join(BOB, wrong).unwrap_err();
     assert_eq!(house.join(BOB, resume(&info)).unwrap_err(), unknown);
@@ -223,7 +223,7 @@ fn room_keeps_its_id_over_a_restart() {
     let info = house.join(ANN, begin).unwrap();
     assert_eq!((info.next, info.new_run), (4, false));
     assert_eq!(info.room, Some(RoomIdentity { id: RoomId(77), lasts: true }));
-    assert_eq!(house.say(BOB, SubmitTo::Known(RoomId(77))), Ok(6));
+    assert_eq!(house.say(BOB, Destination::Known(RoomId(77))), Ok(6));
 }
 
 #[test]
@@ -369,11 +369,11 @@ fn names_with_invisible_characters_are_used_only_if_they_exist() {
     house.hub.open(NOW, SessionId(9), peer(1, "ann"), hello.clone()).unwrap();
     let refusal = house.hub.open(NOW, SessionId(10), peer(2, "bob"), hello).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::Input);
-    assert_eq!(house.say(BOB, SubmitTo::Room(old.clone())), Ok(6));
-    let new = SubmitTo::Room(RoomName::existing("old\u{ffa0}").unwrap());
+    assert_eq!(house.say(BOB, Destination::Room(old.clone())), Ok(6));
+    let new = Destination::Room(RoomName::existing("old\u{ffa0}").unwrap());
     assert_eq!(house.say(BOB, new).unwrap_err().code, RefusalCode::Input);
     house.ask(ANN, Request::DeleteRoom { room: old.clone() }).unwrap();
-    let refusal = house.say(BOB, SubmitTo::Room(old)).unwrap_err();
+    let refusal = house.say(BOB, Destination::Room(old)).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::Input);
 }
 
@@ -382,7 +382,7 @@ fn make_and_delete(house: &mut House, private: bool, messages: u64) -> (u64, u64
     house.create(BOB, private);
     let before = house.head();
     for _ in 0..messages {
-        house.say(BOB, SubmitTo::Room(dev())).unwrap();
+        house.say(BOB, Destination::Room(dev())).unwrap();
     }
     let after = house.head();
     house.delete(BOB);
@@ -401,7 +401,7 @@ fn deleted_rooms_cost_nothing_and_their_ids_are_not_reused() {
         }
         // Without a message nothing is remembered.
         assert_eq!(make_and_delete(&mut house, private, 0), (last, last));
-        let other = SubmitTo::Room(RoomName::new("other").unwrap());
+        let other = Destination::Room(RoomName::new("other").unwrap());
         let first = house.say(BOB, other).unwrap();
         assert_eq!(first, if private { last + 1 } else { 1 });
     }
@@ -451,7 +451,7 @@ fn names_of_deleted_rooms_are_bounded_over_restarts() {
     assert!(forgotten >= 2 * limits::GONE_ROOMS_MAX);
     assert!(house.hub.commits.records().iter().all(|r| matches!(r, Record::RoomForgotten { .. })));
     house.settle();
-    assert_eq!(house.say(BOB, SubmitTo::Room(dev())), Ok(50), "behind all that are forgotten");
+    assert_eq!(house.say(BOB, Destination::Room(dev())), Ok(50), "behind all that are forgotten");
 }
 
 #[test]
@@ -464,8 +464,8 @@ fn client_without_instance_gets_no_ack_from_an_earlier_boot() {
     let mut house = House::new(true);
     house.create(ANN, false);
     unnamed(&mut house, 3);
-    let lines = vec![Line { reply_to: None, text: "x" }; 3];
-    let to = SubmitTo::Room(dev());
+    let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }; 3];
+    let to = Destination::Room(dev());
     let submit = Submit { first: 1, to: to.clone(), to_label: None, lines };
     house.hub.submit(NOW, SessionId(9), &submit);
     house.hub.end_turn(NOW);

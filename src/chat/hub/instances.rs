@@ -457,8 +457,8 @@ mod tests {
         first: u64,
         count: usize,
     ) -> Vec<Option<u64>> {
-        let lines = vec![Line { reply_to: None, text: "x" }; count];
-        let to = crate::chat::frames::SubmitTo::Stream(DEV);
+        let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }; count];
+        let to = crate::chat::frames::Destination::Stream(DEV);
         let submit = Submit { first, to, to_label: None, lines };
         let speaks = instances.session_of(key).unwrap();
         let recalled = instances.recall(key, speaks, &submit, true).unwrap();
@@ -653,8 +653,8 @@ mod tests {
     fn superseded_session_submits_nothing() {
         let mut instances = Instances::default();
         let key = key(1, 1);
-        let lines = vec![Line { reply_to: None, text: "x" }];
-        let to = crate::chat::frames::SubmitTo::Stream(DEV);
+        let lines = vec![Line { reply_to: None, text: "x".try_into().unwrap() }];
+        let to = crate::chat::frames::Destination::Stream(DEV);
         let submit = Submit { first: 1, to, to_label: None, lines };
         let recalls = |instances: &mut Instances, id| {
             instances.recall(key, SessionId(id), &submit, true).is_some()

@@ -40,6 +40,7 @@ mod identity_cases;
 mod instances;
 mod job;
 mod job_board;
+mod joining;
 mod kick;
 mod kicks;
 mod ledger;

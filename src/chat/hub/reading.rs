@@ -1,6 +1,8 @@
 //! History queries: which users may read which part of which stream. The store answers them.
 
-use super::{Hub, directory::Deletion, follows::MarkChange, sessions::Wait, stream::Topic};
+use super::{
+    Hub, directory::Deletion, follows::MarkChange, request::Routed, sessions::Wait, stream::Topic,
+};
 use crate::{
     chat::{
         batch::{MessageRef, Reader},
@@ -11,7 +13,7 @@ use crate::{
         permutation::Permutation,
         refusal::{Refusal, RefusalCode, no_room, refuse},
         reply::{MarkInfo, Page, Reply, SpanInfo},
-        request::Request,
+        request::{HistoryRequest, SearchRequest},
         store::{GoneRoom, Question, Record, SearchQuestion, StreamKey},
         stream_id::{StreamLabel, StreamTag},
         text::mentions,
@@ -37,66 +39,26 @@ struct Looks {
 }
 
 impl Hub {
-    /// Returns the result of a history query: none if it is another kind of request; an answer that
-    /// is known at once; or a question for the store.
-    pub fn question(
+    /// Answers a history query, or asks the store.
+    pub(super) fn history_query(
         &mut self,
         id: SessionId,
-        request: &Request,
-    ) -> Option<Result<Result<Reply, Question>, Refusal>> {
-        self.sessions.get(&id)?;
-        self.charged(id, |hub| hub.question_now(id, request))
-    }
-
-    fn question_now(
-        &mut self,
-        id: SessionId,
-        request: &Request,
-    ) -> Option<Result<Result<Reply, Question>, Refusal>> {
+        request: &HistoryRequest,
+    ) -> Result<Routed, Refusal> {
         match request {
-            Request::Span { target } => {
-                Some(self.readable(id, target).map(|tag| self.span(id, tag)))
+            HistoryRequest::Span { target } => {
+                self.readable(id, target).map(|tag| self.span(id, tag))
             }
-            Request::Page { target, first, last } => {
-                Some(self.readable(id, target).map(|tag| self.page(tag, *first, *last)))
+            HistoryRequest::Page { target, first, last } => {
+                self.readable(id, target).map(|tag| self.page(tag, *first, *last))
             }
-            Request::NumberAt { target, wall_us } => {
-                Some(self.readable(id, target).map(|tag| self.number_at(tag, *wall_us)))
+            HistoryRequest::NumberAt { target, wall_us } => {
+                self.readable(id, target).map(|tag| self.number_at(tag, *wall_us))
             }
-            Request::Search { .. } => Some(self.search(id, request)),
-            Request::Unread { target, skip } => Some(self.unread(id, target.as_ref(), *skip)),
-            Request::Open { .. }
-            | Request::Join { .. }
-            | Request::Part { .. }
-            | Request::Unfollow { .. }
-            | Request::Rooms { .. }
-            | Request::CreateRoom { .. }
-            | Request::DeleteRoom { .. }
-            | Request::Role { .. }
-            | Request::KickFromRoom { .. }
-            | Request::Who { .. }
-            | Request::Kick { .. }
-            | Request::Drop { .. }
-            | Request::Audit { .. }
-            | Request::Topic { .. }
-            | Request::Away { .. }
-            | Request::Back { .. }
-            | Request::Announce(_)
-            | Request::Receipt { .. }
-            | Request::Notices { .. }
-            | Request::Notice { .. }
-            | Request::AckNotice { .. }
-            | Request::CancelNotice { .. }
-            | Request::Will { .. }
-            | Request::Listening { .. }
-            | Request::Deaf { .. }
-            | Request::MarkRead { .. }
-            | Request::Active
-            | Request::Ask { .. }
-            | Request::Answer(_)
-            | Request::Take { .. }
-            | Request::Answered { .. }
-            | Request::Quit => None,
+            HistoryRequest::Search(search) => self.search(id, search).map(Routed::Query),
+            HistoryRequest::Unread { target, skip } => {
+                self.unread(id, target.as_ref(), *skip).map(Routed::Query)
+            }
         }
     }
 
@@ -154,7 +116,7 @@ impl Hub {
         }
     }
 
-    fn span(&self, id: SessionId, tag: StreamTag) -> Result<Reply, Question> {
+    fn span(&self, id: SessionId, tag: StreamTag) -> Routed {
         let stream = self.stream(tag);
         let stored = self.is_stored(tag);
         let first = if stored { stream.first } else { stream.backlog.start() };
@@ -163,8 +125,8 @@ impl Hub {
         let span = SpanInfo { name, first, head: stream.backlog.head(), stored };
         match stored {
             // Retention goes on behind the hub's back.
-            true => Err(Question::Span { stream: self.stream_key(tag), span }),
-            false => Ok(Reply::Span(span)),
+            true => Routed::Query(Question::Span { stream: self.stream_key(tag), span }),
+            false => Routed::Reply(Reply::Span(span)),
         }
     }
 
@@ -180,15 +142,16 @@ impl Hub {
         }
     }
 
-    fn page(&self, tag: StreamTag, first: u64, last: u64) -> Result<Reply, Question> {
+    fn page(&self, tag: StreamTag, first: u64, last: u64) -> Routed {
         let stream = self.stream(tag);
         let last = last.min(stream.backlog.head());
         let first = first.max(1);
         if first > last {
-            return Ok(Reply::Page(Page::default()));
+            return Routed::Reply(Reply::Page(Page::default()));
         }
         if self.is_stored(tag) {
-            return Err(Question::Page { stream: self.stream_key(tag), tag, first, last });
+            let stream = self.stream_key(tag);
+            return Routed::Query(Question::Page { stream, tag, first, last });
         }
         let first = first.max(stream.backlog.start());
         let page = stream.backlog.holding(first).map(|segment| Page {
@@ -196,12 +159,13 @@ impl Hub {
             first,
             last: segment.last.min(last),
         });
-        Ok(Reply::Page(page.unwrap_or_default()))
+        Routed::Reply(Reply::Page(page.unwrap_or_default()))
     }
 
-    fn number_at(&self, tag: StreamTag, wall_us: i64) -> Result<Reply, Question> {
+    fn number_at(&self, tag: StreamTag, wall_us: i64) -> Routed {
         if self.is_stored(tag) {
-            return Err(Question::NumberAt { stream: self.stream_key(tag), wall_us });
+            let stream = self.stream_key(tag);
+            return Routed::Query(Question::NumberAt { stream, wall_us });
         }
         // The same rule as in the history: after the last message of an earlier time.
         let backlog = &self.stream(tag).backlog;
@@ -212,17 +176,15 @@ impl Hub {
             let earlier = messages.filter(|message| message.wall_us < wall_us).last();
             self.looked_at(usize::try_from(segment.last + 1 - segment.first).unwrap_or(usize::MAX));
             if let Some(earlier) = earlier {
-                return Ok(Reply::Number(earlier.seq + 1));
+                return Routed::Reply(Reply::Number(earlier.seq + 1));
             }
             at = segment.first - 1;
         }
-        Ok(Reply::Number(backlog.start()))
+        Routed::Reply(Reply::Number(backlog.start()))
     }
 
-    fn search(&self, id: SessionId, request: &Request) -> Result<Result<Reply, Question>, Refusal> {
-        let Request::Search { text, target, from, since_us, before, limit } = request else {
-            return refuse(RefusalCode::Failed, "no search");
-        };
+    fn search(&self, id: SessionId, search: &SearchRequest) -> Result<Question, Refusal> {
+        let SearchRequest { text, target, from, since_us, before, limit } = search;
         if text.len() > SEARCH_BYTES_MAX || text.trim().is_empty() {
             let text = format!("a search takes a text of 1 to {SEARCH_BYTES_MAX} bytes");
             return refuse(RefusalCode::Input, text);
@@ -250,7 +212,7 @@ impl Hub {
         }
         let from_uid = from.as_ref().map(|user| self.uid_of(user)).transpose()?;
         let uid = self.sessions[&id].peer.uid;
-        Ok(Err(Question::Search(Box::new(SearchQuestion {
+        Ok(Question::Search(Box::new(SearchQuestion {
             text: text.clone(),
             uid,
             hidden: self.unreadable_rooms(uid),
@@ -260,7 +222,7 @@ impl Hub {
             before,
             order,
             limit: *limit,
-        }))))
+        })))
     }
 
     fn unread(
@@ -268,7 +230,7 @@ impl Hub {
         id: SessionId,
         target: Option<&Target>,
         skip: u32,
-    ) -> Result<Result<Reply, Question>, Refusal> {
+    ) -> Result<Question, Refusal> {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
         let user = session.member.user.to_string();
@@ -281,7 +243,7 @@ impl Hub {
         let more = rest.len() > MARKS_PER_REPLY;
         rest.truncate(MARKS_PER_REPLY);
         let marks = self.marks_of(uid, label.as_ref(), &user, rest);
-        Ok(Err(Question::Unread { uid, user, label, marks, more }))
+        Ok(Question::Unread { uid, user, label, marks, more })
     }
 
     /// Names of a user id that have something to read, for their badges.
@@ -556,7 +518,7 @@ mod tests {
     use crate::{
         chat::{
             clock::Now,
-            frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+            frames::{Destination, Frame, Hello, Line, Report, Submit},
             hub::{
                 Action, Rules,
                 scene::{self, EVE, HEAD, MAX, MIA, Scene, session},
@@ -564,7 +526,7 @@ mod tests {
             member::{Kind, Peer},
             message::RunId,
             names::{RoomName, UserName},
-            request::{Begin, Follow},
+            request::{Begin, Follow, Request},
         },
         limits::REPLIES_WAITING_PER_SESSION_MAX,
     };
@@ -596,8 +558,9 @@ mod tests {
             keep: true,
         };
         hub.request(NOW, SessionId(1), 1, join);
-        let lines = ["one", "two @ann", "three"].map(|text| Line { reply_to: None, text });
-        let to = SubmitTo::Room(room.clone());
+        let lines = ["one", "two @ann", "three"]
+            .map(|text| Line { reply_to: None, text: text.try_into().unwrap() });
+        let to = Destination::Room(room.clone());
         let submit = Submit { first: 1, to, to_label: None, lines: lines.to_vec() };
         hub.submit(NOW, SessionId(2), &submit);
         hub.end_turn(NOW);
@@ -623,8 +586,8 @@ mod tests {
     }
 
     fn say(hub: &mut Hub, first: u64, room: &RoomName, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
-        let to = SubmitTo::Room(room.clone());
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
+        let to = Destination::Room(room.clone());
         hub.submit(NOW, SessionId(2), &Submit { first, to, to_label: None, lines });
     }
 
@@ -750,7 +713,7 @@ mod tests {
             panic!("not opened")
         };
         let direct = info.tag;
-        scene.say(session(MAX), 2, SubmitTo::Stream(direct), "x");
+        scene.say(session(MAX), 2, Destination::Stream(direct), "x");
         scene.settle();
         assert_eq!(scene.hub.followed(MAX, None), [direct, ANNOUNCEMENTS]);
         assert_eq!(scene.hub.followed(EVE, None), [scene.tag(), direct, ANNOUNCEMENTS]);
@@ -760,7 +723,7 @@ mod tests {
     #[test]
     fn search_hides_rooms_that_the_user_may_not_read() {
         let scene = Scene::new(true);
-        let request = Request::Search {
+        let request = SearchRequest {
             text: "x".to_owned(),
             target: None,
             from: None,
@@ -769,7 +732,7 @@ mod tests {
             limit: 9,
         };
         for (uid, hides) in [(scene::SAM, true), (MIA, false)] {
-            let Ok(Err(Question::Search(search))) = scene.hub.search(session(uid), &request) else {
+            let Ok(Question::Search(search)) = scene.hub.search(session(uid), &request) else {
                 panic!("no question")
             };
             assert_eq!(search.hidden.contains(&scene::den()), hides, "{uid}");
@@ -779,7 +742,7 @@ mod tests {
     #[test]
     fn number_at_a_time_is_found_in_a_room_without_history() {
         let mut scene = Scene::with_rules(false, |rules| rules.store = false);
-        let to = SubmitTo::Room(scene::room("memory"));
+        let to = Destination::Room(scene::room("memory"));
         let mut times = Vec::new();
         for counter in 1..=3 {
             scene.pass(1_000);
@@ -788,9 +751,10 @@ mod tests {
             scene.settle();
         }
         let tag = scene.hub.room_tag(&scene::room("memory")).unwrap();
-        let at = |wall_us| match scene.hub.number_at(tag, wall_us) {
-            Ok(Reply::Number(number)) => number,
-            other => panic!("{other:?}"),
+        let at = |wall_us| {
+            let routed = scene.hub.number_at(tag, wall_us);
+            let Routed::Reply(Reply::Number(number)) = routed else { panic!("{routed:?}") };
+            number
         };
         assert_eq!([0, times[0], times[0] + 1, times[2], times[2] + 1].map(at), [1, 1, 2, 3, 4]);
     }
@@ -798,7 +762,7 @@ mod tests {
     #[test]
     fn number_at_follows_one_rule_where_a_clock_was_set_back() {
         let mut scene = Scene::with_rules(false, |rules| rules.store = false);
-        let to = SubmitTo::Room(scene::room("memory"));
+        let to = Destination::Room(scene::room("memory"));
         let start_us = scene.now.wall_us;
         let mut times = Vec::new();
         for (counter, step_us) in
@@ -814,7 +778,9 @@ mod tests {
         for wall_us in start_us - 120..start_us + 150 {
             let later = |first: usize| times[first..].iter().all(|ts| *ts >= wall_us);
             let slow = (0..times.len()).find(|first| later(*first)).unwrap_or(times.len());
-            let Ok(Reply::Number(number)) = scene.hub.number_at(tag, wall_us) else { panic!() };
+            let Routed::Reply(Reply::Number(number)) = scene.hub.number_at(tag, wall_us) else {
+                panic!()
+            };
             assert_eq!(number, slow as u64 + 1, "{wall_us} {times:?}");
         }
     }
@@ -822,7 +788,7 @@ mod tests {
     #[test]
     fn submit_of_the_previous_boot_is_acknowledged_again() {
         let mut scene = Scene::new(false);
-        let to = SubmitTo::Stream(scene.tag());
+        let to = Destination::Stream(scene.tag());
         scene.say(session(MAX), 1, to, "the newest message");
         scene.settle();
         let ack = scene.sent.iter().find_map(|(to, frame)| {

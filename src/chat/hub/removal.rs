@@ -9,10 +9,10 @@ use super::scene::{
 };
 use crate::chat::{
     event::Event,
-    frames::{ANNOUNCEMENTS, Frame, SubmitTo},
+    frames::{ANNOUNCEMENTS, Destination, Frame},
     member::SessionId,
     names::Target,
-    request::{Begin, Follow, Request},
+    request::{Begin, Follow, HistoryRequest, Request},
     rules::Role,
     store::{Fetched, StreamKey},
 };
@@ -57,7 +57,7 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
     let mut scene = scene(private, way != "message by session, published");
     let (tag, mia) = (scene.tag(), session(MIA));
     let say = |scene: &mut Scene, uid, counter, text| {
-        scene.say(session(uid), counter, SubmitTo::Stream(tag), text);
+        scene.say(session(uid), counter, Destination::Stream(tag), text);
     };
     match way {
         "message by session, published" => {
@@ -106,8 +106,12 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
             scene.hub.is_in_all(mia, &rooms)
         }
         "answer from the store" => {
-            let page = Request::Page { target: Target::Room(den()), first: 1, last: HEAD };
-            assert!(matches!(scene.hub.question(mia, &page), Some(Ok(Err(_)))));
+            let page = Request::History(HistoryRequest::Page {
+                target: Target::Room(den()),
+                first: 1,
+                last: HEAD,
+            });
+            assert!(scene.hub.request(scene.now, mia, 7, page).is_some());
             let asked = scene.hub.next_stream();
             remove(&mut scene, how);
             scene.settle();
@@ -164,7 +168,7 @@ fn cell(way: &str, private: bool, how: &str) -> bool {
             }
             scene.sent.clear();
             let counter = if way == "own new text" { 2 } else { 1 };
-            scene.say(id, counter, SubmitTo::Stream(tag), "mine");
+            scene.say(id, counter, Destination::Stream(tag), "mine");
             scene.settle();
             scene.sent.iter().any(|(to, frame)| *to == id && matches!(frame, Frame::Ack(_)))
         }

@@ -1,101 +1,93 @@
 //! Requests: what a session asks and how it is answered.
 
-use super::{
-    Action, Hub,
-    commits::Held,
-    rooms::NewRoom,
-    sessions::{Directs, Wait},
-    stream::{Topic, cursor_of, joined},
-    subscriber::{Reception, Subscriber},
-};
+use super::{Action, Hub, commits::Held, rooms::NewRoom, sessions::Wait, stream::Topic};
 use crate::{
     chat::{
         clock::Now,
         frames::{ANNOUNCEMENTS, Frame},
         member::{EndCause, SessionId},
         names::{Label, RoomName, Target, UserName},
-        refusal::{Refusal, RefusalCode, no_room, refuse},
-        reply::{Reply, StreamInfo},
-        request::{Begin, Follow, Request},
-        stream_id::{RoomIdentity, StreamTag},
+        refusal::{Refusal, RefusalCode, refuse},
+        reply::Reply,
+        request::{Begin, Follow, Request, SessionRequest},
+        store::Question,
+        stream_id::StreamTag,
     },
     faults::{Fault, planted},
     limits::{
         FOLLOWED_PER_NAME_MAX, FOLLOWING_NAMES_PER_USER_MAX, REPLIES_WAITING_PER_SESSION_MAX,
-        RETRY_PAUSE_MS_MIN, STREAMS_PER_SESSION_MAX, WINDOW_CHARGE_BYTES_MIN,
     },
 };
 
-/// Conversations joined by one request.
-const DIRECTS_PER_REPLY: usize = 200;
+/// The way in which a request is answered.
+#[derive(Debug)]
+pub(super) enum Routed {
+    /// By a reply that is known now.
+    Reply(Reply),
+    /// By a reply that is given once the change is stored.
+    WhenStored(Reply),
+    /// By a later action of the hub.
+    Later,
+    /// By the history.
+    Query(Question),
+}
 
 impl Hub {
-    /// Answers a request; the answer is among the actions, or follows when what it needs is stored.
-    pub fn request(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
+    /// Answers a request: the answer is among the actions, or follows when its change is stored.
+    /// Returns a question if the history has to answer.
+    pub fn request(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Option<Question> {
         if !self.sessions.contains(id) {
-            return;
+            return None;
         }
         self.charged(id, |hub| match hub.room_to_await(id, &request) {
             Ok(None) => hub.request_now(now, id, serial, request),
-            Ok(Some(room)) => hub.hold(id, serial, request, room),
+            Ok(Some(room)) => {
+                hub.hold(id, serial, request, room);
+                None
+            }
             Err(refusal) => {
                 hub.out.push(Action::Send(id, Frame::Reply { serial, result: Err(refusal) }));
+                None
             }
-        });
+        })
     }
 
-    fn request_now(&mut self, now: Now, id: SessionId, serial: u32, request: Request) {
+    fn request_now(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Option<Question> {
         let goes_on = matches!(
             request,
             Request::Join { begin: Begin::After { .. } | Begin::Resume { .. }, .. }
         );
-        // A join does not wait there, and a refusal would end the follow for good.
-        let is_join = matches!(request, Request::Join { .. });
-        let waiting = self.commits.waiting(id);
-        let result = if !is_join && waiting >= REPLIES_WAITING_PER_SESSION_MAX {
-            refuse(RefusalCode::Failed, "too many requests of this session wait for the history")
-        } else if let Request::Announce(announce) = request {
-            self.active(now, id);
-            match self.announce(now, id, serial, &announce) {
-                // Answered once it is published.
-                Ok(None) => return,
-                Ok(Some(reply)) => return self.reply_when_kept(id, serial, reply),
-                Err(refusal) => Err(refusal),
+        // A join does not wait for the store, and a refusal would end the follow for good.
+        let waits = !matches!(request, Request::Join { .. } | Request::History(_));
+        let is_full = waits && self.commits.waiting(id) >= REPLIES_WAITING_PER_SESSION_MAX;
+        let routed = match is_full {
+            true => refuse(
+                RefusalCode::Failed,
+                "too many requests of this session wait for the history",
+            ),
+            false => self.route(now, id, serial, request),
+        };
+        let result = match routed {
+            Ok(Routed::Reply(reply)) => Ok(reply),
+            Ok(Routed::WhenStored(reply)) => {
+                self.reply_when_kept(id, serial, reply);
+                return None;
             }
-        } else if let Request::Ask { counter, again } = request {
-            match self.ask_for(now, id, serial, (counter, again)) {
-                // Answered once the message is published.
-                Ok(None) => return,
-                Ok(Some(reply)) => Ok(reply),
-                Err(refusal) => Err(refusal),
-            }
-        } else if let Request::DeleteRoom { room } = request {
-            match self.delete_room(now, id, serial, &room) {
-                Ok(()) => return,
-                Err(refusal) => Err(refusal),
-            }
-        } else if let Request::Kick { user, label } = request {
-            match self.kick(now, id, serial, (&user, label.as_ref())) {
-                // Answered once all sessions have ended.
-                Ok(()) => return,
-                Err(refusal) => Err(refusal),
-            }
-        } else {
-            let is_kept = matches!(
-                request,
-                Request::CreateRoom { .. }
-                    | Request::Topic { .. }
-                    | Request::Role { .. }
-                    | Request::KickFromRoom { .. }
-                    | Request::AckNotice { .. }
-                    | Request::CancelNotice { .. }
-                    | Request::MarkRead { .. }
-                    | Request::Unfollow { .. }
-            );
-            match self.answer(now, id, request) {
-                Ok(reply) if is_kept => return self.reply_when_kept(id, serial, reply),
-                result => result,
-            }
+            Ok(Routed::Later) => return None,
+            Ok(Routed::Query(question)) => return Some(question),
+            Err(refusal) => Err(refusal),
         };
         let joined = match &result {
             Ok(Reply::Joined(infos)) => infos.iter().map(|info| (info.tag, info.new_run)).collect(),
@@ -111,79 +103,101 @@ impl Hub {
         }
         // What a join finds in the backlog comes after the answer that names the stream.
         self.wake(id);
+        None
     }
 
-    fn answer(&mut self, now: Now, id: SessionId, request: Request) -> Result<Reply, Refusal> {
+    fn route(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        serial: u32,
+        request: Request,
+    ) -> Result<Routed, Refusal> {
+        use Routed::{Later, Reply as Done, WhenStored};
         match request {
-            Request::Open { target } => self.open_target(id, &target),
+            Request::Open { target } => self.open_target(id, &target).map(Done),
             Request::Join { follow, begin, membership, keep } => {
                 self.active(now, id);
-                self.join(now, id, follow, begin, membership, keep)
+                self.join(now, id, follow, begin, membership, keep).map(Done)
             }
-            Request::Part { stream, forget } => self.part_by_request(id, stream, forget),
-            Request::Unfollow { room } => self.unfollow(id, &room),
-            Request::Rooms { skip } => Ok(self.rooms_from(id, skip)),
-            Request::Who { room, skip } => self.who_in(id, &room, skip),
+            Request::Part { stream, forget } => self.part_by_request(id, stream, forget).map(Done),
+            Request::Unfollow { room } => self.unfollow(id, &room).map(WhenStored),
+            Request::Rooms { skip } => Ok(Done(self.rooms_from(id, skip))),
             Request::CreateRoom { room, history, private, read_only } => {
-                self.create_room(id, &room, NewRoom { history, private, read_only })
+                let new = NewRoom { history, private, read_only };
+                self.create_room(id, &room, new).map(WhenStored)
             }
             Request::Role { room, user, role, on } => {
-                self.set_role(now, id, (&room, &user), role, on)
+                self.set_role(now, id, (&room, &user), role, on).map(WhenStored)
             }
             Request::KickFromRoom { room, user, label } => {
-                self.kick_from_room(now, id, &room, (&user, label.as_ref()))
+                self.kick_from_room(now, id, &room, (&user, label.as_ref())).map(WhenStored)
             }
-            Request::Drop { session } => self.drop_session(now, id, session),
-            Request::Audit { skip } => self.audit_from(id, skip),
-            Request::MarkRead { target, seq } => self.mark_read(id, &target, seq),
-            // Answered by way of `question`.
-            Request::Span { .. }
-            | Request::Page { .. }
-            | Request::NumberAt { .. }
-            | Request::Search { .. }
-            | Request::Unread { .. } => refuse(RefusalCode::Failed, "unexpected request"),
-            Request::Topic { room, topic } => self.set_topic(now, id, &room, topic),
-            Request::Away { label, text } => {
-                let uid = self.sessions[&id].peer.uid;
-                self.set_away(uid, label, Some(&text)).map(|()| Reply::Done)
+            Request::Who { room, skip } => self.who_in(id, &room, skip).map(Done),
+            Request::Kick { user, label } => {
+                // Answered once all sessions have ended.
+                self.kick(now, id, serial, (&user, label.as_ref())).map(|()| Later)
             }
-            Request::Back { label } => {
-                let uid = self.sessions[&id].peer.uid;
-                self.set_away(uid, label, None).map(|()| Reply::Done)
+            Request::Drop { session } => self.drop_session(now, id, session).map(Done),
+            Request::Audit { skip } => self.audit_from(id, skip).map(Done),
+            Request::Topic { room, topic } => self.set_topic(now, id, &room, topic).map(WhenStored),
+            Request::Away { label, text } => self.away(id, label, Some(&text)).map(Done),
+            Request::Back { label } => self.away(id, label, None).map(Done),
+            Request::Announce(announce) => {
+                self.active(now, id);
+                // Without a reply it is answered once it is published.
+                let made = self.announce(now, id, serial, &announce)?;
+                Ok(made.map_or(Later, WhenStored))
             }
-            // Answered by way of `request_now`.
-            Request::Announce(_)
-            | Request::Ask { .. }
-            | Request::DeleteRoom { .. }
-            | Request::Kick { .. } => refuse(RefusalCode::Failed, "unexpected request"),
-            Request::Receipt { id: of, skip } => self.receipt(id, of, skip),
-            Request::Notices { skip } => Ok(self.notices_from(now, id, skip)),
-            Request::Notice { id: of } => self.notice(now, id, of),
+            Request::Receipt { id: of, skip } => self.receipt(id, of, skip).map(Done),
+            Request::Notices { skip } => Ok(Done(self.notices_from(now, id, skip))),
+            Request::Notice { id: of } => self.notice(now, id, of).map(Done),
             Request::AckNotice { id: of } => {
                 self.active(now, id);
-                self.ack_notice(now, id, of)
+                self.ack_notice(now, id, of).map(WhenStored)
             }
-            Request::CancelNotice { id: of } => self.cancel_notice(now, id, of),
-            Request::Will { text } => self.set_will(id, text),
-            Request::Listening { stream, charge_bytes, slot: _ } => {
-                self.listening(now, id, stream, Some(charge_bytes));
-                Ok(Reply::Done)
+            Request::CancelNotice { id: of } => self.cancel_notice(now, id, of).map(WhenStored),
+            Request::Will { text } => self.set_will(id, text).map(Done),
+            Request::History(request) => self.history_query(id, &request),
+            Request::MarkRead { target, seq } => self.mark_read(id, &target, seq).map(WhenStored),
+            Request::DeleteRoom { room } => {
+                self.delete_room(now, id, serial, &room).map(|()| Later)
             }
-            Request::Deaf { stream } => {
-                self.listening(now, id, stream, None);
-                Ok(Reply::Done)
+            Request::Session(request) => Ok(Done(self.session_request(now, id, &request))),
+            Request::Ask { counter, again } => {
+                // Without a reply it is answered once the message is published.
+                let asked = self.ask_for(now, id, serial, (counter, again))?;
+                Ok(asked.map_or(Later, Done))
             }
-            Request::Active => {
-                self.active(now, id);
-                Ok(Reply::Done)
-            }
-            Request::Quit => Ok(Reply::Done),
-            Request::Answer(answering) => self.answer_in(id, answering),
-            Request::Take { stream, seq } => self.take(id, stream, seq),
+            Request::Answer(answering) => self.answer_in(id, answering).map(Done),
+            Request::Take { stream, seq } => self.take(id, stream, seq).map(Done),
             Request::Answered { stream, seq, failed, silent } => {
-                self.answered(id, (stream, seq), failed, silent)
+                self.answered(id, (stream, seq), failed, silent).map(Done)
             }
         }
+    }
+
+    fn session_request(&mut self, now: Now, id: SessionId, request: &SessionRequest) -> Reply {
+        match request {
+            SessionRequest::Listening { stream, charge_bytes, slot: _ } => {
+                self.listening(now, id, *stream, Some(*charge_bytes));
+            }
+            SessionRequest::Deaf { stream } => self.listening(now, id, *stream, None),
+            SessionRequest::Active => self.active(now, id),
+            // The owner of the connection ends the session.
+            SessionRequest::Quit => {}
+        }
+        Reply::Done
+    }
+
+    fn away(
+        &mut self,
+        id: SessionId,
+        label: Option<Label>,
+        text: Option<&str>,
+    ) -> Result<Reply, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        self.set_away(uid, label, text).map(|()| Reply::Done)
     }
 
     // ---- streams -----------------------------------------------------------------------------
@@ -250,97 +264,7 @@ impl Hub {
         refuse(RefusalCode::Absent, text)
     }
 
-    // ---- joining -----------------------------------------------------------------------------
-
-    fn join(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        follow: Follow,
-        begin: Begin,
-        membership: bool,
-        keep: bool,
-    ) -> Result<Reply, Refusal> {
-        let now_us = now.mono_us;
-        match follow {
-            Follow::Room(room) => {
-                let tag = self.room_of_join(id, &room, begin, keep)?;
-                if keep {
-                    self.keep_following(id, &room);
-                }
-                let info = self.join_stream(id, tag, begin, now_us)?;
-                self.welcome(id, tag, membership);
-                Ok(Reply::Joined(vec![info]))
-            }
-            Follow::Announcements => {
-                let info = self.join_stream(id, ANNOUNCEMENTS, begin, now_us)?;
-                // A member who comes back gets the missed messages in order, and what is retained
-                // with them.
-                let resumes = matches!(begin, Begin::After { .. } | Begin::Resume { .. });
-                let comes_back = resumes && !info.new_run;
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.comes_back = comes_back;
-                }
-                if comes_back {
-                    self.tell_cancelled(id, info.next.saturating_sub(1));
-                }
-                Ok(Reply::Joined(vec![info]))
-            }
-            Follow::With(user) => {
-                let other = self.uid_of(&user)?;
-                let own = self.sessions[&id].peer.uid;
-                let existing = self.directory.conversations.get(own, other);
-                if let Some(tag) = existing {
-                    self.make_room_for(id, tag);
-                }
-                self.may_subscribe(id, existing)?;
-                let tag = self.conversation(own, other)?;
-                self.follow_directs(id, Some(other));
-                self.join_stream(id, tag, begin, now_us).map(|info| Reply::Joined(vec![info]))
-            }
-            Follow::AllDirect | Follow::ToMe => {
-                let own = self.sessions[&id].peer.uid;
-                self.follow_directs(id, None);
-                let mut tags: Vec<_> = self.directory.conversations.of(own).collect();
-                // The newest come first. A session whose user has more conversations than it may
-                // follow is subscribed to the others when something is said there.
-                tags.sort_unstable_by_key(|tag| std::cmp::Reverse(self.stream(*tag).made));
-                let free =
-                    STREAMS_PER_SESSION_MAX.saturating_sub(self.sessions[&id].subs.len() + 8);
-                if tags.len() > free.min(DIRECTS_PER_REPLY) {
-                    tags.truncate(free.min(DIRECTS_PER_REPLY));
-                    self.directory.conversations.note_crowded(own, id);
-                }
-                let infos = tags.into_iter().map(|tag| self.join_stream(id, tag, begin, now_us));
-                infos.collect::<Result<_, _>>().map(Reply::Joined)
-            }
-        }
-    }
-
-    /// Returns the room that a join means, and creates it if the join does.
-    fn room_of_join(
-        &mut self,
-        id: SessionId,
-        room: &RoomName,
-        begin: Begin,
-        keep: bool,
-    ) -> Result<StreamTag, Refusal> {
-        let found = self.room_to_join(id, room, begin)?;
-        self.may_subscribe(id, found)?;
-        if keep {
-            self.may_follow(id, room)?;
-        }
-        match found {
-            Some(tag) => Ok(tag),
-            None => self.room_for(id, room),
-        }
-    }
-
-    /// Returns the room that an open request means, and creates it if the request does.
-    fn room_of_open(&mut self, id: SessionId, room: &RoomName) -> Result<StreamTag, Refusal> {
-        let tag = self.room_for(id, room)?;
-        self.may_speak(self.sessions[&id].peer.uid, tag).map(|()| tag)
-    }
+    // ---- waiting for a new room ----------------------------------------------------------------
 
     /// Returns the room whose commit a request has to wait for; creates the room if the request
     /// does. The id of a room is permanent once a client has it: a server that ends before the
@@ -397,184 +321,6 @@ impl Hub {
         }
     }
 
-    /// Returns the room that a join means, if it exists for the user; none if the join creates it.
-    /// A member that comes back never creates a room: the room may have been deleted, and its name
-    /// may belong to another user by now.
-    fn room_to_join(
-        &self,
-        id: SessionId,
-        room: &RoomName,
-        begin: Begin,
-    ) -> Result<Option<StreamTag>, Refusal> {
-        let uid = self.sessions[&id].peer.uid;
-        let begin = if planted(Fault::DeletedRoomComesBack) { Begin::Now } else { begin };
-        let tag = match begin {
-            Begin::Resume { room: of, .. } => {
-                let same = self.directory.room(room) == self.room_of_id(uid, of);
-                self.known_room(uid, room)
-                    .and_then(|tag| if same { Ok(tag) } else { no_room(room) })?
-            }
-            // Without a history a restart forgets all rooms; members create theirs again.
-            Begin::After { .. } if self.rules.persistent => self.known_room(uid, room)?,
-            Begin::Now | Begin::Last(_) | Begin::After { .. } => {
-                match self.room_named(uid, room) {
-                    Some(tag) => tag,
-                    // The name is checked last, since its state is not reported for any other name.
-                    None => {
-                        self.may_make(uid, room)?;
-                        return self.may_join_rooms(uid).map(|()| None);
-                    }
-                }
-            }
-        };
-        self.may_read(uid, tag).map(|()| Some(tag))
-    }
-
-    /// Checks that a session may follow one more stream; `tag`: that stream, if it exists.
-    pub(super) fn may_subscribe(
-        &self,
-        id: SessionId,
-        tag: Option<StreamTag>,
-    ) -> Result<(), Refusal> {
-        let session = &self.sessions[&id];
-        let follows_it = tag.is_some_and(|tag| session.sub_key(tag).is_some());
-        if follows_it || session.subs.len() < STREAMS_PER_SESSION_MAX {
-            return Ok(());
-        }
-        let text =
-            format!("a session can join at most {STREAMS_PER_SESSION_MAX} rooms and conversations");
-        refuse(RefusalCode::Failed, text)
-    }
-
-    fn follow_directs(&mut self, id: SessionId, with: Option<u32>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        match (with, &mut session.directs) {
-            (None, directs) => *directs = Directs::All,
-            (Some(_), Directs::All) => {}
-            (Some(uid), Directs::With(users)) => {
-                if !users.contains(&uid) {
-                    users.push(uid);
-                }
-            }
-            (Some(uid), directs @ Directs::None) => *directs = Directs::With(vec![uid]),
-        }
-    }
-
-    fn join_stream(
-        &mut self,
-        id: SessionId,
-        tag: StreamTag,
-        begin: Begin,
-        now_us: u64,
-    ) -> Result<StreamInfo, Refusal> {
-        if let Some(key) = self.sessions[&id].sub_key(tag) {
-            let next = self.stream(tag).subs[key].acked + 1;
-            return Ok(self.info(id, tag, Some(next), false));
-        }
-        self.may_subscribe(id, Some(tag))?;
-        let (next, new_run) = self.subscribe(id, tag, begin, now_us);
-        Ok(self.info(id, tag, Some(next), new_run))
-    }
-
-    /// Sets a cursor; gives the first number that will come, and whether that is a new numbering.
-    /// The caller has asked [`Hub::may_subscribe`].
-    pub(super) fn subscribe(
-        &mut self,
-        id: SessionId,
-        tag: StreamTag,
-        begin: Begin,
-        now_us: u64,
-    ) -> (u64, bool) {
-        let (run, stored) = (self.rules.run, self.is_stored(tag));
-        let account = self.sessions[&id].account;
-        // A new session of an account that kept windows shut does not get around its budget.
-        let may_stall = self.accounts.of(account).may_stall(now_us);
-        let stream = self.stream_mut(tag);
-        let (seen, new_run) = cursor_of(stream, run, stored, begin);
-        // The user who asks for a backlog pays for it; less than for their own messages, since it
-        // is only copied.
-        let backlog = stream.backlog.flow().bytes - stream.backlog.flow_at(seen).bytes;
-        let key = stream.add(Subscriber::new((id, account), seen, now_us, may_stall));
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.subs.push((tag, key));
-        }
-        self.accounts.charge(account, usize::try_from(backlog).unwrap_or(0) / 4);
-        self.sessions.mark_row(id);
-        self.settle_channel(tag);
-        (seen + 1, new_run)
-    }
-
-    /// Notifies the members of a room of a new one.
-    fn welcome(&mut self, id: SessionId, tag: StreamTag, membership: bool) {
-        let Some(key) = self.sessions[&id].sub_key(tag) else { return };
-        // On a host's server the number of those notified of each other is limited, so that all of
-        // them are.
-        let may_watch = !self.rules.host || self.stream(tag).may_watch(self.sessions[&id].account);
-        let stream = self.stream_mut(tag);
-        let arrives = !std::mem::replace(&mut stream.subs[key].welcomed, true);
-        if membership && may_watch {
-            stream.watch(key);
-        }
-        if arrives {
-            let event = joined(tag, &self.sessions[&id].member);
-            self.tell_membership(tag, id, event);
-        }
-    }
-
-    pub(super) fn info(
-        &self,
-        id: SessionId,
-        tag: StreamTag,
-        next: Option<u64>,
-        new_run: bool,
-    ) -> StreamInfo {
-        let stream = self.stream(tag);
-        let head = stream.backlog.head();
-        let (topic, room) = match &stream.topic {
-            Topic::Room { topic, id, rules, .. } => {
-                let lasts = self.rules.persistent || rules.private;
-                (topic.clone(), Some(RoomIdentity { id: *id, lasts }))
-            }
-            Topic::Announcements | Topic::Conversation { .. } => (String::new(), None),
-        };
-        StreamInfo {
-            tag,
-            name: self.label_for(self.sessions[&id].peer.uid, tag),
-            head,
-            next: next.unwrap_or(head + 1),
-            new_run,
-            stored: self.is_stored(tag),
-            members: stream.members,
-            topic,
-            // A session that does not listen has no use for its key.
-            channel: stream.broadcast.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),
-            room,
-        }
-    }
-
-    /// A member opened its socket on the broadcast channel, or could not.
-    fn listening(&mut self, now: Now, id: SessionId, tag: StreamTag, charge: Option<u64>) {
-        let Some(key) = self.sessions.get(&id).and_then(|s| s.sub_key(tag)) else { return };
-        let stream = self.stream_mut(tag);
-        let has_channel = stream.broadcast.channel.is_some();
-        let sub = &mut stream.subs[key];
-        match charge {
-            Some(_) if !has_channel => {}
-            Some(charge_bytes) => {
-                sub.health.reception = Reception::Unproven { probe_at_us: now.mono_us };
-                sub.window.charge = charge_bytes.max(WINDOW_CHARGE_BYTES_MIN as u64) / 2;
-                stream.broadcast.probe_due = true;
-                stream.broadcast.probe_pause_ms = RETRY_PAUSE_MS_MIN;
-                stream.broadcast.next_probe_us = now.mono_us + RETRY_PAUSE_MS_MIN * 1000;
-                self.mark_dirty(tag);
-            }
-            None => {
-                sub.health.reception = Reception::Unavailable;
-                stream.serve_by_session(key);
-            }
-        }
-    }
-
     // ---- leaving and following ---------------------------------------------------------------
 
     fn part_by_request(
@@ -595,7 +341,7 @@ impl Hub {
     }
 
     /// Checks that the name of a session may follow one more room.
-    fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
+    pub(super) fn may_follow(&self, id: SessionId, room: &RoomName) -> Result<(), Refusal> {
         let session = &self.sessions[&id];
         let uid = session.peer.uid;
         let name = (uid, session.member.label.clone());
@@ -618,7 +364,7 @@ impl Hub {
     }
 
     /// Has the name of a session follow a room. The caller has asked [`Hub::may_follow`].
-    fn keep_following(&mut self, id: SessionId, room: &RoomName) {
+    pub(super) fn keep_following(&mut self, id: SessionId, room: &RoomName) {
         let session = &self.sessions[&id];
         let (uid, label) = (session.peer.uid, session.member.label.clone());
         let name = (uid, label.clone());

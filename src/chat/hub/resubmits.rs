@@ -11,7 +11,7 @@ use super::{Action, Hub, Rules};
 use crate::{
     chat::{
         clock::Now,
-        frames::{ANNOUNCEMENTS, EarlierSubmits, Frame, Hello, Line, Submit, SubmitTo},
+        frames::{ANNOUNCEMENTS, Destination, EarlierSubmits, Frame, Hello, Line, Submit},
         member::{EndCause, Kind, Peer, SessionId},
         message::{NoticeId, RunId},
         names::{RoomName, Target, UserName},
@@ -80,7 +80,7 @@ impl World {
         self.turn();
     }
 
-    fn submit(&mut self, id: SessionId, first: u64, to: SubmitTo, lines: Vec<Line<'_>>) {
+    fn submit(&mut self, id: SessionId, first: u64, to: Destination, lines: Vec<Line<'_>>) {
         self.hub.submit(self.now, id, &Submit { first, to, to_label: None, lines });
         self.turn();
     }
@@ -126,8 +126,8 @@ impl World {
     /// Submits a text to a room, 10 ms later.
     fn say(&mut self, id: SessionId, counter: u64, to: &str) {
         self.now.mono_us += 10_000;
-        let lines = vec![Line { reply_to: None, text: "hi" }];
-        self.submit(id, counter, SubmitTo::Room(room(to)), lines);
+        let lines = vec![Line { reply_to: None, text: "hi".try_into().unwrap() }];
+        self.submit(id, counter, Destination::Room(room(to)), lines);
     }
 
     fn store_all(&mut self) {
@@ -150,7 +150,7 @@ enum Became {
     Forgotten,
 }
 
-const REFUSALS: [&str; 13] = [
+const REFUSALS: [&str; 12] = [
     "muted",
     "banned",
     "read-only",
@@ -161,7 +161,6 @@ const REFUSALS: [&str; 13] = [
     "no such room",
     "private",
     "no such stream",
-    "text",
     "reply",
     "reply, no room",
 ];
@@ -175,8 +174,13 @@ fn a_submit_of_a_boot_whose_messages_are_lost_is_unknown() {
         let earlier = EarlierSubmits { highest: 3, since_us: 500_000 };
         let id = world.open(ANN, 1, earlier);
         let say = |world: &mut World, counter| {
-            let to = SubmitTo::Room(room("dev"));
-            world.submit(id, counter, to, vec![Line { reply_to: None, text: "once" }]);
+            let to = Destination::Room(room("dev"));
+            world.submit(
+                id,
+                counter,
+                to,
+                vec![Line { reply_to: None, text: "once".try_into().unwrap() }],
+            );
             world.store_all();
             world.answers_to(id)
         };
@@ -215,8 +219,9 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
         world.ask(root, role(lets_in, true));
     }
     world.store_all();
-    let line = |text, reply_to| vec![Line { reply_to, text }];
-    let to_den = || SubmitTo::Room(room("den"));
+    let line =
+        |text: &'static str, reply_to| vec![Line { reply_to, text: text.try_into().unwrap() }];
+    let to_den = || Destination::Room(room("den"));
     if let Became::Published | Became::Pending = became {
         world.submit(session, counter, to_den(), line("hi", None));
     }
@@ -251,12 +256,11 @@ fn resubmit(refusal: &str, became: Became) -> Vec<Answer> {
     };
     let session = world.open(ANN, 1, earlier);
     let to = match refusal {
-        "no such room" | "reply, no room" => SubmitTo::Room(room("other")),
-        "no such stream" => SubmitTo::Stream(StreamTag(77)),
+        "no such room" | "reply, no room" => Destination::Room(room("other")),
+        "no such stream" => Destination::Stream(StreamTag(77)),
         _ => to_den(),
     };
     let lines = match refusal {
-        "text" => line("", None),
         "reply" | "reply, no room" => line("hi", Some(500)),
         _ => line("hi", None),
     };
@@ -443,8 +447,11 @@ impl Model {
             }
             lines.push(open.text.clone());
         }
-        let lines: Vec<_> = lines.iter().map(|text| Line { reply_to: None, text }).collect();
-        self.world.submit(session, first, SubmitTo::Room(room(ROOMS[room_of].0)), lines);
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|text| Line { reply_to: None, text: text.as_str().try_into().unwrap() })
+            .collect();
+        self.world.submit(session, first, Destination::Room(room(ROOMS[room_of].0)), lines);
         self.look();
     }
 
@@ -506,8 +513,14 @@ impl Model {
                     self.connect(at);
                     // What the old one still holds is read later.
                     for (counter, Open { room: of, text, .. }) in open {
-                        let lines = vec![Line { reply_to: None, text: &text }];
-                        self.world.submit(old, counter, SubmitTo::Room(room(ROOMS[of].0)), lines);
+                        let lines =
+                            vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }];
+                        self.world.submit(
+                            old,
+                            counter,
+                            Destination::Room(room(ROOMS[of].0)),
+                            lines,
+                        );
                     }
                     self.world.close(old, EndCause::Killed);
                 }
@@ -619,8 +632,8 @@ fn failed_commit_gives_back_all_that_its_messages_took() {
         world.open(ANN, 1, EarlierSubmits::default()),
         world.open(BOB, 2, EarlierSubmits::default()),
     );
-    let line = |text| Line { reply_to: None, text };
-    let to = || SubmitTo::Room(room("den"));
+    let line = |text: &'static str| Line { reply_to: None, text: text.try_into().unwrap() };
+    let to = || Destination::Room(room("den"));
     world.submit(ann, 1, to(), vec![line("one")]);
     world.submit(bob, 1, to(), vec![line("two")]);
     world.store_all();
@@ -661,7 +674,12 @@ fn last_will_survives_a_full_account_and_a_failed_commit() {
     world.store_all();
     world.ask(ann, Request::Will { text: Some(Text::new("gone").unwrap()) });
     let text = "x".repeat(2_000);
-    world.submit(other, 1, SubmitTo::Room(room("ops")), vec![Line { reply_to: None, text: &text }]);
+    world.submit(
+        other,
+        1,
+        Destination::Room(room("ops")),
+        vec![Line { reply_to: None, text: text.as_str().try_into().unwrap() }],
+    );
     world.close(ann, EndCause::Killed);
     let wills = |entries: &[Entry]| entries.iter().filter(|entry| entry.will.is_some()).count();
     assert_eq!(wills(&world.store(Ok(())).unwrap().1), 0, "its room comes after the other one");

@@ -10,15 +10,17 @@ use crate::{
     chat::{
         clock::Now,
         event::Event,
-        frames::{Frame, Hello, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Report, Submit},
         member::{Kind, Level, Peer, SessionId},
         message::RunId,
         names::{Label, RoomName, UserName},
         refusal::Refusal,
         reply::Reply,
-        request::{Announce, Begin, Follow, Request},
+        request::{Announce, Begin, Follow, Request, SessionRequest},
         rules::{Role, RoomRules},
-        store::{Fetch, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey},
+        store::{
+            Fetch, Question, Record, Restored, RestoredRoom, RestoredSubmits, Span, StreamKey,
+        },
         stream_id::{Channel, ChannelKey, RoomId, StreamTag},
         text::Text,
     },
@@ -175,8 +177,8 @@ impl Scene {
     }
 
     /// Asks without waiting for the end of the turn.
-    pub(super) fn ask(&mut self, uid: u32, request: Request) {
-        self.hub.request(self.now, session(uid), 7, request);
+    pub(super) fn ask(&mut self, uid: u32, request: Request) -> Option<Question> {
+        self.hub.request(self.now, session(uid), 7, request)
     }
 
     /// Asks, and ends the turn.
@@ -192,8 +194,8 @@ impl Scene {
     }
 
     /// Submits a text without waiting for the end of the turn.
-    pub(super) fn say(&mut self, id: SessionId, counter: u64, to: SubmitTo, text: &str) {
-        let lines = vec![Line { reply_to: None, text }];
+    pub(super) fn say(&mut self, id: SessionId, counter: u64, to: Destination, text: &str) {
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
         self.hub.submit(self.now, id, &Submit { first: counter, to, to_label: None, lines });
     }
 
@@ -295,7 +297,11 @@ impl Scene {
 
     /// A session listens to a channel and hears it.
     pub(super) fn hears(&mut self, id: SessionId, stream: StreamTag) {
-        let listening = Request::Listening { stream, charge_bytes: 1 << 20, slot: [0; 16] };
+        let listening = Request::Session(SessionRequest::Listening {
+            stream,
+            charge_bytes: 1 << 20,
+            slot: [0; 16],
+        });
         self.hub.request(self.now, id, 8, listening);
         self.settle();
         let delivered = self.hub.stream(stream).backlog.head();

@@ -392,7 +392,7 @@ mod tests {
     use super::*;
     use crate::{
         chat::{
-            frames::{Frame, SubmitTo},
+            frames::{Destination, Frame},
             hub::scene::{
                 ANN, EVE, HEAD, MAX, MIA, SAM, Scene, Store, USERS, join, join_room, role, room,
                 session,
@@ -568,7 +568,7 @@ mod tests {
     #[test]
     fn ack_goes_to_the_newest_of_overlapping_sessions() {
         let mut scene = Scene::new(false);
-        let (old, new, to) = (session(MIA), SessionId(99), SubmitTo::Stream(scene.tag()));
+        let (old, new, to) = (session(MIA), SessionId(99), Destination::Stream(scene.tag()));
         scene.store = Store::Waits;
         scene.say(old, 1, to.clone(), "once");
         scene.settle();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     chat::{
-        frames::{Line, Submit, SubmitTo},
+        frames::{Destination, Line, Submit},
         member::SessionId,
     },
     limits::{
@@ -19,8 +19,8 @@ use crate::{
 
 /// Submits a text many times at once in the room.
 fn say(scene: &mut Scene, id: SessionId, first: u64, count: usize, text: &str) {
-    let lines = vec![Line { reply_to: None, text }; count];
-    let to = SubmitTo::Stream(scene.tag());
+    let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }; count];
+    let to = Destination::Stream(scene.tag());
     scene.hub.submit(scene.now, id, &Submit { first, to, to_label: None, lines });
 }
 

@@ -15,12 +15,12 @@ use crate::{
         batch::Draft,
         clock::Now,
         event::Event,
-        frames::{Ack, Frame, Submit, SubmitTo},
+        frames::{Ack, Destination, Frame, Submit},
         member::SessionId,
         refusal::{Refusal, RefusalCode},
         store::{Entry, StreamKey},
         stream_id::StreamTag,
-        text::{SharedText, Text},
+        text::SharedText,
     },
     faults::{Fault, planted},
     limits::{FRAME_COST_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX},
@@ -71,16 +71,6 @@ impl Hub {
         let session = &self.sessions[&id];
         let (from, account) = (Arc::clone(&session.member), session.account);
         let instance = session.instance;
-        let out = &mut self.out;
-        new.retain(|counter, line| {
-            let Err(why) = Text::check(line.text) else { return true };
-            let refusal = Refusal::new(RefusalCode::Input, why.to_string());
-            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
-            false
-        });
-        if new.is_empty() {
-            return;
-        }
         let destination = match self.destination(id, submit) {
             Ok(destination) => destination,
             Err(refusal) => {
@@ -104,12 +94,12 @@ impl Hub {
         }
         let tag = match (destination, &submit.to) {
             (Some(tag), _) => Ok(tag),
-            (None, SubmitTo::Room(room)) => self.room_for(id, room),
-            (None, SubmitTo::Stream(tag)) => match self.promised_to(from.uid, *tag) {
+            (None, Destination::Room(room)) => self.room_for(id, room),
+            (None, Destination::Stream(tag)) => match self.promised_to(from.uid, *tag) {
                 Some(other) => self.conversation(from.uid, other),
                 None => Err(no_such_stream()),
             },
-            (None, SubmitTo::Known(_)) => Err(no_such_stream()),
+            (None, Destination::Known(_)) => Err(no_such_stream()),
         };
         let tag = match tag {
             Ok(tag) => tag,
@@ -117,7 +107,7 @@ impl Hub {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
             }
         };
-        if let (SubmitTo::Room(room), Topic::Room { name, .. }) =
+        if let (Destination::Room(room), Topic::Room { name, .. }) =
             (&submit.to, &self.stream(tag).topic)
             && name.as_str() != room.as_str()
         {
@@ -125,7 +115,7 @@ impl Hub {
             self.send(id, spelled);
         }
         // The lines share one text: only as much of it is kept as is charged for.
-        let all: String = new.iter().map(|(_, line)| line.text).collect();
+        let all: String = new.iter().map(|(_, line)| line.text.as_str()).collect();
         let all: Arc<str> = all.into();
         let to_store = self.stream(tag).is_committed(self.rules.store);
         let stored = self.is_stored(tag);
@@ -137,7 +127,7 @@ impl Hub {
         let (mut first, mut first_seq) = (0, 0);
         let mut count = 0;
         for (counter, line) in new.iter() {
-            let text = text_from..text_from + line.text.len();
+            let text = text_from..text_from + line.text.as_str().len();
             text_from = text.end;
             if count > 0 && counter != first + count {
                 self.instances.numbered(instance, (first, count), (tag, stored), first_seq);
@@ -196,14 +186,14 @@ impl Hub {
     ) -> Result<Option<StreamTag>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match &submit.to {
-            SubmitTo::Room(room) => match self.room_named(uid, room) {
+            Destination::Room(room) => match self.room_named(uid, room) {
                 Some(tag) => {
                     self.may_speak(uid, tag)?;
                     tag
                 }
                 None => return self.begins_by_message(uid),
             },
-            SubmitTo::Known(room) => {
+            Destination::Known(room) => {
                 let Some(tag) = self.room_of_id(uid, *room) else {
                     let text = "the room was deleted; the message was not sent";
                     return Err(Refusal::new(RefusalCode::Absent, text));
@@ -211,7 +201,7 @@ impl Hub {
                 self.may_speak(uid, tag)?;
                 tag
             }
-            SubmitTo::Stream(tag) => match self.stream_of(uid, *tag) {
+            Destination::Stream(tag) => match self.stream_of(uid, *tag) {
                 // A text for a label is for one user: it is never shown to a room that has the
                 // number of that conversation now.
                 Some(tag) if self.room_name(tag).is_none() || submit.to_label.is_none() => {
@@ -240,11 +230,11 @@ impl Hub {
     }
 
     /// Returns true if the numbers in a destination outlive the boot.
-    fn is_persistent(&self, uid: u32, to: &SubmitTo) -> bool {
+    fn is_persistent(&self, uid: u32, to: &Destination) -> bool {
         let tag = match to {
-            SubmitTo::Room(room) => self.room_named(uid, room),
-            SubmitTo::Known(room) => self.room_of_id(uid, *room),
-            SubmitTo::Stream(tag) => self.stream_of(uid, *tag),
+            Destination::Room(room) => self.room_named(uid, room),
+            Destination::Known(room) => self.room_of_id(uid, *room),
+            Destination::Stream(tag) => self.stream_of(uid, *tag),
         };
         tag.map_or(self.rules.persistent, |tag| self.is_stored(tag))
     }

@@ -1,6 +1,6 @@
 //! Incoming half of a member: frames of its session and datagrams of its channel.
 
-use super::{EarlyOutput, MemberState, Queued, SessionState};
+use super::{EarlyOutput, MemberState, SessionState};
 use crate::{
     chat::{
         batch::{self, MessageRef, Reader},
@@ -18,9 +18,8 @@ use crate::{
     client::{calls::Purpose, event::Event, link::LinkError, past::message_of},
     os::BROADCAST_WORD,
     wire::{
-        control,
         frame::{self, Kind},
-        hello::{self, Bye},
+        server_frame::ServerFrame,
     },
 };
 
@@ -70,37 +69,18 @@ impl MemberState {
         let mut taken = 0;
         while let Some(parsed) = frame::parse(&bytes[taken..])? {
             taken += parsed.bytes;
-            match parsed.kind {
-                Kind::Batch => self.take_body(now, Via::Session, parsed.body),
-                Kind::Reply | Kind::Ack | Kind::Nack | Kind::Event => {
-                    let told = control::read_frame(parsed.kind, parsed.body)
-                        .map_err(|e| LinkError::Protocol(e.to_string()))?;
-                    self.take_told(now, told)?;
-                }
-                Kind::Bye => {
-                    let bye: Bye = hello::read(parsed.body).map_err(LinkError::Protocol)?;
-                    return Err(bye
-                        .refusal()
-                        .map_or(LinkError::Ended(bye.reason), LinkError::Refused));
-                }
-                Kind::Hello
-                | Kind::Stop
-                | Kind::Status
-                | Kind::Request
-                | Kind::Submit
-                | Kind::Report
-                | Kind::Repair
-                | Kind::Pong
-                | Kind::Welcome
-                | Kind::Refused
-                | Kind::StatusReply => {}
+            match ServerFrame::read(parsed.kind, parsed.body)? {
+                ServerFrame::Batch(body) => self.take_body(now, Via::Session, body),
+                ServerFrame::Session(frame) => self.take_frame(now, frame)?,
+                ServerFrame::Bye(bye) => return Err(bye.into()),
+                ServerFrame::Welcome(_) | ServerFrame::Refused(_) | ServerFrame::Status(_) => {}
             }
         }
         Ok(taken)
     }
 
-    pub(super) fn take_told(&mut self, now: Now, told: Frame) -> Result<(), LinkError> {
-        match told {
+    pub(super) fn take_frame(&mut self, now: Now, frame: Frame) -> Result<(), LinkError> {
+        match frame {
             Frame::Reply { serial, result } => self.take_reply(serial, result)?,
             Frame::Ack(ack) => self.take_ack(&ack),
             Frame::Nack { first, count, refusal } => {
@@ -120,15 +100,15 @@ impl MemberState {
     ) -> Result<(), LinkError> {
         match self.calls.answered(serial) {
             None => {}
-            Some(Purpose::Asked) => self.queue(Queued::Reply(serial, result)),
+            Some(Purpose::Asked) => self.queue(Event::Reply(serial, result)),
             Some(Purpose::AskedToOpen(with)) => {
                 self.take_opened(&with, &result);
-                self.queue(Queued::Reply(serial, result));
+                self.queue(Event::Reply(serial, result));
             }
             Some(Purpose::Open(with)) => self.take_opened(&with, &result),
             Some(Purpose::Will) => match result {
                 Err(refusal) if self.must_succeed() => return Err(LinkError::Refusal(refusal)),
-                Err(refusal) => self.queue(Queued::Refused(refusal)),
+                Err(refusal) => self.queue(Event::Rejected(refusal)),
                 Ok(_) => {}
             },
             Some(Purpose::Join(follow)) => {
@@ -183,12 +163,12 @@ impl MemberState {
             // This history never had it: it was not deleted.
             Some(room) if self.streams.is_another_history() => self.join_anew(room),
             // The room itself is gone, whatever has its name now.
-            Some(room) => self.queue(Queued::Event(Event::Deleted { room })),
+            Some(room) => self.queue(Event::Deleted { room }),
             None => {
                 if let (true, Follow::Room(room)) = (self.is_ready(), &follow) {
                     self.submit_waiting_for(room);
                 }
-                self.queue(Queued::NotFollowed(follow, refusal));
+                self.queue(Event::NotFollowed(follow, refusal));
             }
         }
     }
@@ -197,7 +177,7 @@ impl MemberState {
     pub(super) fn join_anew(&mut self, room: RoomName) {
         let stream = StreamName::Room(room.clone());
         self.streams.forget_earlier(&stream);
-        self.queue(Queued::Event(Event::Gap { stream, range: None, reason: GapReason::Run }));
+        self.queue(Event::Gap { stream, range: None, reason: GapReason::Run });
         self.ask_to_join(Follow::Room(room), Begin::Now);
     }
 
@@ -217,7 +197,7 @@ impl MemberState {
         let went_on = self.streams.is_earlier(&name) || self.follows.begin_of.iter().any(asked);
         if info.new_run && went_on && !matches!(name, StreamName::Announcements) {
             let gap = Event::Gap { stream: name.clone(), range: None, reason: GapReason::Run };
-            self.queue(Queued::Event(gap));
+            self.queue(gap);
         }
         if !self.streams.add(info) {
             // Named twice: it is followed already.
@@ -240,8 +220,8 @@ impl MemberState {
         self.was_ready = true;
         let broadcast = if self.keys.is_some() { BROADCAST_WORD } else { "session" };
         let streams = self.streams.heads();
-        self.wakes.push_back(Queued::Event(Event::Ready { streams, broadcast }));
-        self.wakes.extend(events);
+        self.events.push_back(Event::Ready { streams, broadcast });
+        self.events.extend(events);
         for (from, body) in batches {
             self.show_by_tap(&body, from);
         }
@@ -268,20 +248,20 @@ impl MemberState {
                     if let Some(message) = self.message(ANNOUNCEMENTS.0, &message)
                         && !self.announcements.is_over(&message, now.wall_us)
                     {
-                        self.queue(Queued::Event(Event::Message(message)));
+                        self.queue(Event::Message(message));
                     }
                 }
             }
             ServerEvent::Cancelled { number, by } => {
                 let next = self.streams.next_of(ANNOUNCEMENTS);
                 if self.announcements.cancel(number, next) {
-                    self.queue(Queued::Event(Event::Cancelled { number, by }));
+                    self.queue(Event::Cancelled { number, by });
                 }
             }
             ServerEvent::Invited { room, user, by } => {
-                self.queue(Queued::Event(Event::Invited { room, user, by }));
+                self.queue(Event::Invited { room, user, by });
             }
-            ServerEvent::Slowed => self.queue(Queued::Event(Event::Slowed)),
+            ServerEvent::Slowed => self.queue(Event::Slowed),
             ServerEvent::Joined { stream, .. }
             | ServerEvent::Left { stream, .. }
             | ServerEvent::Topic { stream, .. }
@@ -336,7 +316,7 @@ impl MemberState {
             | ServerEvent::Bye { .. }
             | ServerEvent::Spelled(_) => return,
         };
-        self.queue(Queued::Event(event));
+        self.queue(event);
     }
 
     pub(super) fn lose_room(&mut self, stream: StreamTag, room: &RoomName) {
@@ -362,7 +342,7 @@ impl MemberState {
                     let Some((name, _)) = self.streams.name_of(tag) else { return };
                     let range = Some((first, last));
                     let gap = Event::Gap { stream: name.clone(), range, reason };
-                    self.queue(Queued::Event(gap));
+                    self.queue(gap);
                 }
             }
         }
@@ -396,7 +376,7 @@ impl MemberState {
         if let Some(message) = self.message(tag, message)
             && !self.announcements.is_over(&message, now.wall_us)
         {
-            self.queue(Queued::Event(Event::Message(message)));
+            self.queue(Event::Message(message));
         }
     }
 

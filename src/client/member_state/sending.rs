@@ -1,6 +1,6 @@
 //! Outgoing half of a member: texts, each submitted again until it has an answer.
 
-use super::{MemberState, Queued};
+use super::MemberState;
 use crate::{
     chat::{
         frames::Ack,
@@ -10,11 +10,13 @@ use crate::{
         reply::Reply,
         request::Request,
         stream_id::StreamTag,
+        text::Text,
     },
     client::{
         calls::Purpose,
+        event::Event,
         link::Sent,
-        outbox::{AckedText, Address, Route, Unacked},
+        outbox::{AckedText, Route, Unacked},
     },
     limits::UNACKED_SUBMITS_MAX,
 };
@@ -24,11 +26,11 @@ impl MemberState {
     /// stored once.
     ///
     /// The caller keeps `unacked` below its limit.
-    pub fn say(&mut self, to: Address, reply_to: Option<u64>, text: String) -> u64 {
+    pub fn say(&mut self, to: Target, reply_to: Option<u64>, text: Text) -> u64 {
         debug_assert!(self.outbox.len() < UNACKED_SUBMITS_MAX, "the caller waits");
         let room = match &to {
-            Address::Room(room) => self.streams.identity_of(room),
-            Address::Direct { .. } => None,
+            Target::Room(room) => self.streams.identity_of(room),
+            Target::User { .. } => None,
         };
         let counter = self.outbox.push(to, room, reply_to, text);
         self.submit_more();
@@ -77,29 +79,26 @@ impl MemberState {
     pub(super) fn submit_at(&mut self, at: usize) -> bool {
         let Some(unacked) = self.outbox.get(at) else { return true };
         let route = match unacked.to() {
-            Address::Direct { with, label } => match self.streams.conversation(with) {
+            Target::User { user, label } => match self.streams.conversation(user) {
                 Some(tag) => Route::Conversation(tag),
                 None => {
-                    let (user, label) = (with.clone(), label.clone());
+                    let (user, label) = (user.clone(), label.clone());
                     self.open_conversation(user, label);
                     return true;
                 }
             },
-            Address::Room(name) => {
-                match unacked.room().or_else(|| self.streams.identity_of(name)) {
-                    Some(room) => Route::Room(room),
-                    None if self.calls.is_joining(name) => return true,
-                    None => {
-                        let text = format!(
-                            "the message was not sent: this session does not follow {name}"
-                        );
-                        let refusal = Refusal::new(RefusalCode::Absent, text);
-                        let refusals = self.outbox.give_up_at(at, &refusal);
-                        self.queue_refused(refusals);
-                        return false;
-                    }
+            Target::Room(name) => match unacked.room().or_else(|| self.streams.identity_of(name)) {
+                Some(room) => Route::Room(room),
+                None if self.calls.is_joining(name) => return true,
+                None => {
+                    let text =
+                        format!("the message was not sent: this session does not follow {name}");
+                    let refusal = Refusal::new(RefusalCode::Absent, text);
+                    let refusals = self.outbox.give_up_at(at, &refusal);
+                    self.queue_refused(refusals);
+                    return false;
                 }
-            }
+            },
         };
         self.outbox.submit(at, route, self.wall_us, &mut self.out);
         true
@@ -135,7 +134,7 @@ impl MemberState {
 
     pub(super) fn queue_refused(&mut self, refusals: Vec<Refusal>) {
         for refusal in refusals {
-            self.queue(Queued::Refused(refusal));
+            self.queue(Event::Rejected(refusal));
         }
     }
 
@@ -144,7 +143,7 @@ impl MemberState {
             self.streams.acked(&stream, seq);
             let run = (!ack.stored).then_some(self.streams.boot());
             let id = MessageId { stream, run, seq };
-            self.queue(Queued::Sent(Sent { id, members: ack.members, counter }));
+            self.queue(Event::Sent(Sent { id, members: ack.members, counter }));
         }
         self.submit_more();
     }

@@ -4,19 +4,23 @@ use crate::{
         batch::{Builder, Draft},
         clock::Now,
         event::{Event as ServerEvent, GapReason},
-        frames::{Ack, Frame, SubmitTo},
+        frames::{Ack, Destination, Frame},
         hub::{Action, Chunk, Hub, Rules},
         inbox::Via,
         member::{EndCause, Kind as MemberKind, Level, Member, Peer, SessionId},
         message::RunId,
-        names::UserName,
-        reply::StreamInfo,
+        names::{Target, UserName},
+        reply::{Reply, StreamInfo},
         request::Announce,
         stream_id::{RoomId, RoomIdentity, StreamLabel},
     },
     limits::UNACKED_SUBMITS_MAX,
     wire::{control, frame::PROTOCOL_VERSION},
 };
+
+fn text_of(text: &str) -> Text {
+    Text::new(text).unwrap()
+}
 
 fn welcome() -> Welcome {
     Welcome {
@@ -70,7 +74,7 @@ fn request_without_session_is_not_sent_in_the_next_one() {
     let follows = Follows { follow, ..Follows::default() };
     let mut state = MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), follows);
     let serial = state.ask(&Request::Topic { room, topic: "stale".to_owned() });
-    assert!(matches!(state.next_wake(), Some(Queued::Reply(s, Err(_))) if s == serial));
+    assert!(matches!(state.next_event(), Some(Event::Reply(s, Err(_))) if s == serial));
     state.begin(&welcome());
     let first = frame::parse(&state.out).unwrap().unwrap();
     let (_, request) = control::read_request(first.body).unwrap();
@@ -129,7 +133,7 @@ fn reconnect(state: &mut MemberState) {
 }
 
 /// Where the next submits go; empties the output.
-fn submits(state: &mut MemberState) -> Vec<SubmitTo> {
+fn submits(state: &mut MemberState) -> Vec<Destination> {
     let (mut all, out) = (Vec::new(), std::mem::take(&mut state.out));
     let mut rest = &out[..];
     while let Some(parsed) = frame::parse(rest).unwrap() {
@@ -141,8 +145,8 @@ fn submits(state: &mut MemberState) -> Vec<SubmitTo> {
     all
 }
 
-fn wakes(state: &mut MemberState) -> Vec<Queued> {
-    std::iter::from_fn(|| state.next_wake()).collect()
+fn events(state: &mut MemberState) -> Vec<Event> {
+    std::iter::from_fn(|| state.next_event()).collect()
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn unknown_submit_is_reported_and_never_repeated() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, true);
     let say = |state: &mut MemberState, text: &str| {
-        state.say(Address::Room(room.clone()), None, text.to_owned());
+        state.say(Target::Room(room.clone()), None, text_of(text));
     };
     let come = |state: &mut MemberState, wall_us| {
         state.take_bytes(Now { mono_us: 1, wall_us }, &[]).unwrap();
@@ -168,13 +172,13 @@ fn unknown_submit_is_reported_and_never_repeated() {
     come(&mut state, 70);
     answer_join(&mut state, Ok(info(&room, 7, true)));
     assert_eq!(submits(&mut state).len(), 3);
-    wakes(&mut state);
+    events(&mut state);
     let refusal = Refusal::new(RefusalCode::UnknownSubmit, "too old");
     let mut bytes = Vec::new();
     control::put_frame(&mut bytes, Frame::Nack { first: 1, count: 2, refusal });
     state.take_bytes(Now { mono_us: 1, wall_us: 80 }, &bytes).unwrap();
-    for (text, wake) in ["\"one\"", "\"two…\""].iter().zip(wakes(&mut state)) {
-        let Queued::Refused(refusal) = wake else { panic!("{wake:?}") };
+    for (text, event) in ["\"one\"", "\"two…\""].iter().zip(events(&mut state)) {
+        let Event::Rejected(refusal) = event else { panic!("{event:?}") };
         assert_eq!(refusal.code, RefusalCode::UnknownSubmit);
         assert!(refusal.text.contains(text) && refusal.text.contains("moot history dev"));
     }
@@ -188,14 +192,14 @@ fn unknown_submit_is_reported_and_never_repeated() {
 #[test]
 fn texts_go_to_the_room_they_were_written_in() {
     let room = RoomName::new("dev").unwrap();
-    let to = Address::Room(room.clone());
+    let to = Target::Room(room.clone());
     let mut state = ready_in(&room, true);
     submits(&mut state);
-    state.say(to.clone(), None, "one".to_owned());
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+    state.say(to.clone(), None, text_of("one"));
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(7))]);
     // Written while the member has no session.
     state.end("lost");
-    state.say(to.clone(), None, "two".to_owned());
+    state.say(to.clone(), None, text_of("two"));
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     let request = |state: &MemberState| {
         let first = frame::parse(&state.out).unwrap().unwrap();
@@ -208,26 +212,25 @@ fn texts_go_to_the_room_they_were_written_in() {
     // The room is gone: the server is asked about both texts under the old identity, and
     // nothing else.
     answer_join(&mut state, Err(Refusal::new(RefusalCode::Absent, "there is no room dev")));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Known(RoomId(7)); 2]);
-    let is_deleted =
-        |w: &Queued| matches!(w, Queued::Event(Event::Deleted { room: of }) if *of == room);
-    assert_eq!(wakes(&mut state).iter().filter(|w| is_deleted(w)).count(), 1);
+    assert_eq!(submits(&mut state), vec![Destination::Known(RoomId(7)); 2]);
+    let is_deleted = |e: &Event| matches!(e, Event::Deleted { room: of } if *of == room);
+    assert_eq!(events(&mut state).iter().filter(|event| is_deleted(event)).count(), 1);
     // What is written now was written in no room.
-    let counter = state.say(to, None, "three".to_owned());
+    let counter = state.say(to, None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     assert_eq!(state.take_refused(), [counter]);
-    assert!(matches!(wakes(&mut state)[..], [Queued::Refused(_)]));
+    assert!(matches!(events(&mut state)[..], [Event::Rejected(_)]));
 }
 
 #[test]
 fn server_without_history_gets_its_rooms_again() {
     let room = RoomName::new("dev").unwrap();
     let mut state = ready_in(&room, false);
-    state.say(Address::Room(room.clone()), None, "one".to_owned());
+    state.say(Target::Room(room.clone()), None, text_of("one"));
     reconnect(&mut state);
     submits(&mut state);
     answer_join(&mut state, Ok(info(&room, 8, false)));
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(8))]);
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(8))]);
 }
 
 #[test]
@@ -237,12 +240,12 @@ fn text_waits_for_the_join_of_its_room() {
         let mut state = ready_in(&dev, true);
         submits(&mut state);
         state.follow(Follow::Room(ops.clone()));
-        let counter = state.say(Address::Room(ops.clone()), None, "one".to_owned());
+        let counter = state.say(Target::Room(ops.clone()), None, text_of("one"));
         assert_eq!(submits(&mut state), []);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from ops");
         answer_join(&mut state, if joins { Ok(info(&ops, 9, true)) } else { Err(refusal) });
         match joins {
-            true => assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(9))]),
+            true => assert_eq!(submits(&mut state), [Destination::Known(RoomId(9))]),
             false => assert_eq!(state.take_refused(), [counter]),
         }
     }
@@ -264,8 +267,8 @@ fn bob() -> UserName {
     UserName::new("bob").unwrap()
 }
 
-fn to_bob() -> Address {
-    Address::Direct { with: bob(), label: None }
+fn to_bob() -> Target {
+    Target::User { user: bob(), label: None }
 }
 
 fn ack_of(counter: u64, seq: u64) -> Ack {
@@ -279,30 +282,30 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
         MemberState::new(Hello::new(None, MemberKind::Script, [1; 16]), Follows::default());
     state.begin(&welcome());
     state.become_ready();
-    let first = state.say(to_bob(), None, "one".to_owned());
-    let second = state.say(to_bob(), None, "two".to_owned());
+    let first = state.say(to_bob(), None, text_of("one"));
+    let second = state.say(to_bob(), None, text_of("two"));
     assert_eq!(submits(&mut state), [], "the conversation is not open");
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
     state.take_ack(&ack_of(first, 1));
     // An address that is kept over a restart; what is on its way goes with it.
     reconnect(&mut state);
     state.become_ready();
-    let third = state.say(to_bob(), None, "three".to_owned());
+    let third = state.say(to_bob(), None, text_of("three"));
     assert_eq!(submits(&mut state), []);
     answer_open(&mut state, 4, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
     // In the same boot it has the same number.
     state.end("lost");
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     state.become_ready();
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(4)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(4)); 2]);
     // What can't be opened is refused; it may be stored if it was submitted earlier.
     state.end("lost");
     state.begin(&Welcome { run: RunId(3), ..welcome() });
     state.become_ready();
-    let fourth = state.say(to_bob(), None, "four".to_owned());
-    wakes(&mut state);
+    let fourth = state.say(to_bob(), None, text_of("four"));
+    events(&mut state);
     let absent = Refusal::new(RefusalCode::Absent, "there is no user bob on this host");
     answer_open(&mut state, 0, Err(absent));
     assert_eq!(submits(&mut state), []);
@@ -317,29 +320,24 @@ fn direct_message_goes_to_the_conversation_of_this_boot() {
 fn direct_messages_keep_their_order_while_a_conversation_opens() {
     let mut state = ready_in(&dev(), true);
     submits(&mut state);
-    let first = state.say(to_bob(), None, "one".to_owned());
+    let first = state.say(to_bob(), None, text_of("one"));
     // Another member of this user opened it meanwhile.
     let name = StreamLabel::Direct(bob());
     let info = StreamInfo { name, tag: StreamTag(9), room: None, ..info(&dev(), 9, true) };
     state.take_event(Now { mono_us: 1, wall_us: 1 }, ServerEvent::Opened(info));
-    let second = state.say(to_bob(), None, "two".to_owned());
+    let second = state.say(to_bob(), None, text_of("two"));
     answer_open(&mut state, 9, Ok(()));
-    assert_eq!(submits(&mut state), vec![SubmitTo::Stream(StreamTag(9)); 2]);
+    assert_eq!(submits(&mut state), vec![Destination::Stream(StreamTag(9)); 2]);
     state.take_ack(&Ack { count: 2, ..ack_of(first, 1) });
     assert_eq!((second, state.unacked()), (first + 1, 0));
 }
 
-/// Codes of the refusals among the wakes.
+/// Codes of the refusals among the events.
 fn refusals(state: &mut MemberState) -> Vec<RefusalCode> {
-    let codes = wakes(state).into_iter().filter_map(|wake| match wake {
-        Queued::Refused(refusal) => Some(refusal.code),
-        Queued::Event(_)
-        | Queued::Sent(_)
-        | Queued::NotFollowed(..)
-        | Queued::Ended(_)
-        | Queued::Reply(..) => None,
+    let rejected = events(state).into_iter().filter_map(|event| {
+        if let Event::Rejected(refusal) = event { Some(refusal.code) } else { None }
     });
-    codes.collect()
+    rejected.collect()
 }
 
 #[test]
@@ -348,14 +346,14 @@ fn submitted_text_is_never_reported_as_not_sent() {
     for (follows_again, reply_to) in [(true, Some(1)), (false, None), (false, Some(1))] {
         let mut state = ready_in(&dev(), false);
         let say = |state: &mut MemberState| {
-            state.say(Address::Room(dev()), reply_to, "one".to_owned());
+            state.say(Target::Room(dev()), reply_to, text_of("one"));
         };
         say(&mut state);
         assert_eq!(submits(&mut state).len(), 1);
         state.end("lost");
         say(&mut state);
         state.begin(&Welcome { run: RunId(2), ..welcome() });
-        wakes(&mut state);
+        events(&mut state);
         let refusal = Refusal::new(RefusalCode::Denied, "you are banned from dev");
         let answer = if follows_again { Ok(info(&dev(), 8, false)) } else { Err(refusal) };
         answer_join(&mut state, answer);
@@ -371,7 +369,7 @@ fn submitted_text_is_never_reported_as_not_sent() {
 #[test]
 fn reply_to_a_user_is_not_sent_to_another_message() {
     let mut state = ready_in(&dev(), true);
-    state.say(to_bob(), Some(5), "one".to_owned());
+    state.say(to_bob(), Some(5), text_of("one"));
     answer_open(&mut state, 9, Ok(()));
     reconnect(&mut state);
     answer_join(&mut state, Ok(info(&dev(), 7, true)));
@@ -395,13 +393,13 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     join_both(&mut state);
     submits(&mut state);
     let say = |state: &mut MemberState, room: &RoomName| {
-        state.say(Address::Room(room.clone()), None, "x".to_owned())
+        state.say(Target::Room(room.clone()), None, text_of("x"))
     };
     let slow = say(&mut state, &dev);
     let most = UNACKED_SUBMITS_MAX as u64;
     for _ in 0..2 * most {
         let counter = say(&mut state, &ops);
-        if submits(&mut state).contains(&SubmitTo::Known(RoomId(8))) {
+        if submits(&mut state).contains(&Destination::Known(RoomId(8))) {
             assert!(counter - slow < most, "the server forgets {slow}");
             state.take_ack(&ack_of(counter, counter));
         }
@@ -413,11 +411,11 @@ fn text_far_from_the_oldest_one_waits_for_its_answer() {
     // Over a break as well.
     reconnect(&mut state);
     join_both(&mut state);
-    assert_eq!(submits(&mut state), [SubmitTo::Known(RoomId(7))]);
+    assert_eq!(submits(&mut state), [Destination::Known(RoomId(7))]);
     assert_eq!(state.hello.submitted, slow + most - 1);
     // Its answer lets all others go, whatever it is.
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted in dev");
-    state.take_told(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
+    state.take_frame(Now::default(), Frame::Nack { first: slow, count: 1, refusal }).unwrap();
     assert_eq!(submits(&mut state).len(), UNACKED_SUBMITS_MAX - 1);
 }
 
@@ -430,14 +428,14 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     state.follow(Follow::Room(ops.clone()));
     answer_join(&mut state, Ok(info(&ops, 8, true)));
     let counters: Vec<_> =
-        (0..3).map(|_| state.say(Address::Room(dev.clone()), None, "x".to_owned())).collect();
+        (0..3).map(|_| state.say(Target::Room(dev.clone()), None, text_of("x"))).collect();
     state.end("lost");
-    wakes(&mut state);
+    events(&mut state);
     state.follow(Follow::Room(RoomName::new("den").unwrap()));
     state.begin(&Welcome { run: RunId(2), ..welcome() });
     let asked = state.ask(&Request::Rooms { skip: 0 });
     let now = Now { mono_us: 1, wall_us: 1 };
-    let tell = |state: &mut MemberState, frame| state.take_told(now, frame).unwrap();
+    let tell = |state: &mut MemberState, frame| state.take_frame(now, frame).unwrap();
     let refusal = |text: &str| Refusal::new(RefusalCode::Denied, text);
     answer_join(&mut state, Ok(info(&dev, 7, true)));
     answer_join(&mut state, Ok(info(&ops, 8, true)));
@@ -453,8 +451,8 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     tell(&mut state, Frame::Event(gap));
     // The last join is refused only in the next session.
     state.end("lost again");
-    let seen = format!("{:?}", wakes(&mut state));
-    let expected = ["Sent(", "Refused(", "Reply(", "Removed {", "Deleted {"];
+    let seen = format!("{:?}", events(&mut state));
+    let expected = ["Sent(", "Rejected(", "Reply(", "Removed {", "Deleted {"];
     let mut rest = seen.as_str();
     for word in expected {
         let at = rest.find(word).unwrap_or_else(|| panic!("no {word} in {seen}"));
@@ -469,7 +467,7 @@ fn news_of_a_session_that_never_was_ready_is_reported() {
     answer_join(&mut state, Err(refusal("banned from den")));
     assert!(!state.is_ready());
     state.end("lost");
-    assert!(matches!(wakes(&mut state)[..], [Queued::NotFollowed(..)]));
+    assert!(matches!(events(&mut state)[..], [Event::NotFollowed(..)]));
 }
 
 /// A batch of a stream with one text for each sequence number.
@@ -611,14 +609,8 @@ impl Together {
 
     /// Texts that were shown since this was last asked.
     fn shown(&mut self) -> Vec<String> {
-        let texts = wakes(&mut self.state).into_iter().filter_map(|wake| match wake {
-            Queued::Event(Event::Message(message)) => Some(message.text),
-            Queued::Event(_)
-            | Queued::Sent(_)
-            | Queued::Refused(_)
-            | Queued::NotFollowed(..)
-            | Queued::Ended(_)
-            | Queued::Reply(..) => None,
+        let texts = events(&mut self.state).into_iter().filter_map(|event| {
+            if let Event::Message(message) = event { Some(message.text) } else { None }
         });
         texts.collect()
     }

@@ -370,15 +370,10 @@ pub(super) fn be_one(context: &mut Context, room: &RoomName, every: bool) -> Res
 /// Returns the letter of the mailbox, if that woke it; the end of the session is a failure.
 fn letter<T>(wake: Wake<T>) -> Result<Option<Option<T>>, Failure> {
     match wake {
-        Wake::Extra(letter) => Ok(Some(letter)),
-        Wake::Ended(e) => Err(e.into()),
+        Wake::Item(letter) => Ok(Some(letter)),
+        Wake::Event(Event::Ended(refused)) => Err(refused.into()),
         Wake::Event(Event::End { reason }) => Err(LinkError::Ended(reason).into()),
-        Wake::Event(_)
-        | Wake::Sent(_)
-        | Wake::Refused(_)
-        | Wake::NotFollowed(..)
-        | Wake::Reply(..)
-        | Wake::TimedOut => Ok(None),
+        Wake::Event(_) | Wake::TimedOut => Ok(None),
     }
 }
 

@@ -13,11 +13,12 @@ use super::stamp;
 use crate::{
     chat::{
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::Kind,
         stream_id::StreamTag,
+        text::TextRef,
     },
-    client::{Link, LinkError, ServerFrame},
+    client::{Link, LinkError},
     command::{
         args::{BenchArgs, BenchRate},
         connect::Context,
@@ -195,10 +196,10 @@ impl Sender {
         }
         let texts = self.texts.chunks_exact(self.size).take(lines);
         // Only digits and `x`.
-        let texts = texts.map(|text| str::from_utf8(text).unwrap_or("x"));
+        let texts = texts.filter_map(|text| TextRef::new(str::from_utf8(text).ok()?).ok());
         let submit = Submit {
             first: first + 1,
-            to: SubmitTo::Stream(self.stream),
+            to: Destination::Stream(self.stream),
             to_label: None,
             lines: texts.map(|text| Line { reply_to: None, text }).collect(),
         };
@@ -215,13 +216,10 @@ impl Sender {
         self.link.set_deadline(Some(Instant::now() + self.answer_within));
         while self.open > most {
             match self.link.wait()? {
-                ServerFrame::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
-                ServerFrame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
-                ServerFrame::Event(Event::Ping) => self.link.pong(),
-                ServerFrame::Event(_)
-                | ServerFrame::Reply(..)
-                | ServerFrame::Batch(_)
-                | ServerFrame::Status(_) => {}
+                Frame::Ack(ack) => self.open = self.open.saturating_sub(ack.count as usize),
+                Frame::Nack { refusal, .. } => return Err(LinkError::Refusal(refusal)),
+                Frame::Event(Event::Ping) => self.link.pong(),
+                Frame::Event(_) | Frame::Reply { .. } => {}
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
         request::{Follow, Request},
         text::Text,
     },
-    client::{Address, Event, Follows, LinkError, Mailbox, Member, Wake},
+    client::{Event, Follows, LinkError, Mailbox, Member, Wake},
     command::{
         connect::Context,
         exit_code::{Exit, Failure},
@@ -38,7 +38,7 @@ pub(super) struct Talker {
 #[derive(Debug, Default)]
 struct Standing {
     /// Destination of the texts, while a session exists.
-    address: Option<Address>,
+    address: Option<Target>,
     /// There was one.
     was_ready: bool,
     /// Nothing more can be sent, and that was reported.
@@ -64,17 +64,8 @@ impl Talker {
                 break;
             }
             match member.wait(Some(letters), until) {
-                Wake::Event(event) => self.take_event(&mut member, &mut standing, &event),
-                Wake::Sent(_) => self.shared.lock().stands(),
-                Wake::Refused(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
-                    self.shared.lock().drop_unknown();
-                    self.warn(&refusal.into());
-                }
-                Wake::Refused(refusal) => self.tell_once(&mut standing, refusal),
-                Wake::NotFollowed(_, refusal) => self.fall_silent(&mut standing, &refusal.into()),
-                Wake::Ended(e) => self.fall_silent(&mut standing, &e.into()),
-                Wake::Reply(_, result) => self.take_reply(&mut standing, result),
-                Wake::Extra(_) | Wake::TimedOut => {}
+                Wake::Event(event) => self.take_event(&mut member, &mut standing, event),
+                Wake::Item(_) | Wake::TimedOut => {}
             }
         }
         member.say_good_bye();
@@ -129,7 +120,10 @@ impl Talker {
         {
             match outbox.next(Instant::now()) {
                 Some(text) => {
-                    member.say(address.clone(), None, text);
+                    // It is neither empty nor longer than a message may be.
+                    if let Ok(text) = text.try_into() {
+                        member.say(address.clone(), None, text);
+                    }
                 }
                 None => return outbox.due(),
             }
@@ -138,7 +132,7 @@ impl Talker {
         None
     }
 
-    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: &Event) {
+    fn take_event(&self, member: &mut Member, standing: &mut Standing, event: Event) {
         match event {
             // Where it was thrown out it says nothing more.
             Event::Ready { .. } if standing.is_silent => {}
@@ -146,7 +140,7 @@ impl Talker {
                 standing.was_ready = true;
                 standing.is_unreachable = false;
                 match &self.target {
-                    Target::Room(room) => standing.address = Some(Address::Room(room.clone())),
+                    target @ Target::Room(_) => standing.address = Some(target.clone()),
                     // Whether a session of theirs is there is asked each time.
                     target @ Target::User { .. } => {
                         member.ask(&Request::Open { target: target.clone() });
@@ -154,6 +148,15 @@ impl Talker {
                 }
             }
             Event::End { .. } => standing.address = None,
+            Event::Sent(_) => self.shared.lock().stands(),
+            Event::Rejected(refusal) if refusal.code == RefusalCode::UnknownSubmit => {
+                self.shared.lock().drop_unknown();
+                self.warn(&refusal.into());
+            }
+            Event::Rejected(refusal) => self.tell_once(standing, refusal),
+            Event::NotFollowed(_, refusal) => self.fall_silent(standing, &refusal.into()),
+            Event::Ended(refused) => self.fall_silent(standing, &refused.into()),
+            Event::Reply(_, result) => self.take_reply(standing, result),
             Event::Removed { room, by, .. } => {
                 let text = format!("{by} removed this session from {room}");
                 self.fall_silent(standing, &Failure::new(Exit::Denied, text));
@@ -178,9 +181,8 @@ impl Talker {
 
     fn take_reply(&self, standing: &mut Standing, result: Result<Reply, Refusal>) {
         match (result, &self.target) {
-            (Ok(Reply::Opened(_)), Target::User { user, label }) => {
-                let (with, label) = (user.clone(), label.clone());
-                standing.address = Some(Address::Direct { with, label });
+            (Ok(Reply::Opened(_)), target @ Target::User { .. }) => {
+                standing.address = Some(target.clone());
             }
             (Ok(_), _) => {}
             // With the next session it is asked again.

@@ -13,13 +13,13 @@ use crate::{
         event::GapReason,
         member::{EndCause, Kind, Level, Member, SessionId, State},
         message::{Message, MessageId, Notice, StreamName},
-        names::{Label, RoomName, UserName},
+        names::{Label, RoomName, Target, UserName},
         refusal::{Refusal, RefusalCode},
         reply::{MarkInfo, Reply, RoomInfo, StreamInfo, WhoInfo},
-        request::Request,
+        request::{HistoryRequest, Request},
         stream_id::{Channel, StreamLabel, StreamTag},
     },
-    client::{Address, Event},
+    client::Event,
     presence::ServerState,
     tui::{
         kept::Kept,
@@ -166,7 +166,7 @@ impl Screen {
     }
 
     /// What has just gone out.
-    fn said_now(&mut self) -> (u64, Address) {
+    fn said_now(&mut self) -> (u64, Target) {
         let say = |effect| match effect {
             Effect::Say { token, to, .. } => Some((token, to)),
             _ => None,
@@ -248,7 +248,7 @@ fn notice(seq: u64, level: Level, ack: bool) -> Event {
 
 fn says(effects: &[Effect]) -> Vec<(String, Option<u64>)> {
     let say = |effect: &Effect| match effect {
-        Effect::Say { text, reply_to, .. } => Some((text.clone(), *reply_to)),
+        Effect::Say { text, reply_to, .. } => Some((text.as_str().to_owned(), *reply_to)),
         _ => None,
     };
     effects.iter().filter_map(say).collect()
@@ -296,7 +296,7 @@ fn what_was_said_is_shown_until_it_stands_and_once() {
     screen.enter("hello");
     assert_eq!(screen.input(), "");
     let (token, to) = screen.said_now();
-    assert_eq!(to, Address::Room(room("dev")));
+    assert_eq!(to, Target::Room(room("dev")));
     assert_eq!(screen.room("dev").pending.len(), 1);
     assert!(screen.rows().iter().any(|row| row.contains("hello")));
     screen.said("dev", 1, "ann", "hello");
@@ -439,9 +439,10 @@ fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
     loop {
         screen.model.tick(screen.now);
         let page = screen.effects().into_iter().find_map(|effect| match effect {
-            Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
-                Some((first, last, asked))
-            }
+            Effect::Ask(
+                Request::History(HistoryRequest::Page { first, last, .. }),
+                Asked::Page(asked),
+            ) => Some((first, last, asked)),
             _ => None,
         });
         let Some((first, last, asked)) = page else { break };
@@ -729,7 +730,9 @@ fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
     let effects = screen.effects();
     let asked: Vec<_> = asks(&effects);
     assert!(
-        asked.iter().any(|r| matches!(r, Request::Page { first, last, .. }
+        asked
+            .iter()
+            .any(|r| matches!(r, Request::History(HistoryRequest::Page { first, last, .. })
             if (*first..=*last).contains(&4_001))),
         "{asked:?}"
     );
@@ -775,8 +778,10 @@ fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
     screen.press(KeyCode::PageUp);
     let before = screen.rows();
     let mut effects = screen.effects();
-    let page = effects.iter().position(|e| matches!(e, Effect::Ask(Request::Page { .. }, _)));
-    let Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) =
+    let page = effects
+        .iter()
+        .position(|e| matches!(e, Effect::Ask(Request::History(HistoryRequest::Page { .. }), _)));
+    let Effect::Ask(Request::History(HistoryRequest::Page { first, last, .. }), Asked::Page(asked)) =
         effects.remove(page.expect("older ones are asked for"))
     else {
         panic!("a page");
@@ -789,8 +794,10 @@ fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
     };
     screen.model.take_page(screen.now, asked, older(800, 899), 899);
     let mut effects = screen.effects();
-    let Some(Effect::Ask(Request::Page { first: 900, last: 999, .. }, Asked::Page(asked))) =
-        effects.pop()
+    let Some(Effect::Ask(
+        Request::History(HistoryRequest::Page { first: 900, last: 999, .. }),
+        Asked::Page(asked),
+    )) = effects.pop()
     else {
         panic!("the rest of the page");
     };
@@ -1241,7 +1248,10 @@ fn a_search_goes_from_hit_to_hit_and_asks_the_server_for_more() {
     screen.now = at(1);
     screen.model.tick(screen.now);
     let effects = screen.effects();
-    assert!(asks(&effects).iter().any(|r| matches!(r, Request::Search { .. })), "{effects:?}");
+    assert!(
+        asks(&effects).iter().any(|r| matches!(r, Request::History(HistoryRequest::Search(_)))),
+        "{effects:?}"
+    );
     screen.press(KeyCode::Enter);
     assert!(matches!(screen.model.mode, Mode::Chat));
     let there = screen.room("dev").place;
@@ -1275,9 +1285,10 @@ fn who_is_in_a_room_is_asked_of_the_server_and_listed() {
 
 fn pages(effects: Vec<Effect>) -> Vec<(u64, u64, PageAsked)> {
     let page = |effect| match effect {
-        Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
-            Some((first, last, asked))
-        }
+        Effect::Ask(
+            Request::History(HistoryRequest::Page { first, last, .. }),
+            Asked::Page(asked),
+        ) => Some((first, last, asked)),
         _ => None,
     };
     effects.into_iter().filter_map(page).collect()
@@ -1447,7 +1458,9 @@ fn marks_are_asked_for_to_their_end() {
     screen.model.answered(screen.now, Asked::Marks(200), Ok(page));
     let effects = screen.effects();
     assert!(
-        asks(&effects).iter().any(|r| matches!(r, Request::Unread { skip: 400, .. })),
+        asks(&effects)
+            .iter()
+            .any(|r| matches!(r, Request::History(HistoryRequest::Unread { skip: 400, .. }))),
         "{effects:?}"
     );
 }

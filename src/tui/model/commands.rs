@@ -8,7 +8,6 @@ use crate::{
         request::{Announce, Follow, Request},
         text::Text,
     },
-    client::Address,
     limits::UNACKED_SUBMITS_MAX,
     tui::{
         scrollback::NoteKind,
@@ -81,7 +80,7 @@ impl Model {
 
     fn say_here(&mut self, now: When, text: String) -> Result<(), String> {
         self.may_say()?;
-        Text::check(&text).map_err(|e| e.to_string())?;
+        let text = Text::try_from(text).map_err(|e| e.to_string())?;
         let room = self.room_mut().ok_or("you are in no room; /join one")?;
         if room.gone {
             let room = room.title();
@@ -101,16 +100,16 @@ impl Model {
         at: usize,
         label: Option<Label>,
         reply_to: Option<u64>,
-        text: String,
+        text: Text,
     ) {
         let token = self.next_token;
         self.next_token += 1;
         let room = &mut self.rooms[at];
         let to = match &room.name {
-            StreamName::Room(name) => Some(Address::Room(name.clone())),
+            StreamName::Room(name) => Some(Target::Room(name.clone())),
             // Whether somebody of that label is there is asked each time.
             StreamName::Direct(user) if label.is_none() && room.is_open => {
-                Some(Address::Direct { with: user.clone(), label: None })
+                Some(Target::User { user: user.clone(), label: None })
             }
             StreamName::Direct(_) | StreamName::Announcements => None,
         };
@@ -347,10 +346,10 @@ impl Model {
         let Target::User { user, label } = to else {
             return Err("/msg is for people: /msg @ann TEXT".to_owned());
         };
-        if let Some(text) = &text {
+        if text.is_some() {
             self.may_say()?;
-            Text::check(text).map_err(|e| e.to_string())?;
         }
+        let text = text.map(Text::try_from).transpose().map_err(|e| e.to_string())?;
         self.taken();
         let at = self.go_to_user(now, user);
         if let Some(text) = text {

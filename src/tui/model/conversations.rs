@@ -5,10 +5,7 @@ use super::{
     room::Pending,
     state::{Model, Session, When},
 };
-use crate::{
-    chat::{message::StreamName, names::Target, refusal::Refusal, request::Request},
-    client::Address,
-};
+use crate::chat::{message::StreamName, names::Target, refusal::Refusal, request::Request};
 
 impl Model {
     /// Opens a conversation that something waits for.
@@ -50,7 +47,7 @@ impl Model {
         for pending in room.pending.iter_mut().filter(|p| p.unsent && is_for(p)) {
             pending.unsent = false;
             let (token, reply_to, text) = (pending.token, pending.reply_to, pending.text.clone());
-            let to = Address::Direct { with: user.clone(), label: pending.label.clone() };
+            let to = Target::User { user: user.clone(), label: pending.label.clone() };
             self.effects.push_back(Effect::Say { token, to, reply_to, text });
         }
     }
@@ -87,7 +84,7 @@ impl Model {
         for pending in pending {
             let typed = match &pending.label {
                 Some(_) => pending.as_typed(&name),
-                None => format!("/msg {name} {}", pending.text),
+                None => format!("/msg {name} {}", pending.text.as_str()),
             };
             self.put_back(self.current, typed);
         }

@@ -1,14 +1,12 @@
 //! Effects that the model asks of its caller, and the purposes of requests.
 
 use super::room::{Loading, Present};
-use crate::{
-    chat::{
-        message::{Message, StreamName},
-        names::{RoomName, UserName},
-        reply::RoomInfo,
-        request::{Follow, Request},
-    },
-    client::Address,
+use crate::chat::{
+    message::{Message, StreamName},
+    names::{RoomName, Target, UserName},
+    reply::RoomInfo,
+    request::{Follow, Request},
+    text::Text,
 };
 
 /// What the caller is to do.
@@ -17,9 +15,9 @@ pub(in crate::tui) enum Effect {
     /// Says something; whether it stands is told with this token.
     Say {
         token: u64,
-        to: Address,
+        to: Target,
         reply_to: Option<u64>,
-        text: String,
+        text: Text,
     },
     /// Asks the server.
     Ask(Request, Asked),

@@ -39,18 +39,7 @@ impl Model {
                 self.moved(now, &room, &member, None);
             }
             Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
-            Event::Topic { room, topic } => {
-                let text = if topic.is_empty() {
-                    "the topic was removed".to_owned()
-                } else {
-                    format!("topic: {topic}")
-                };
-                if let Some(at) = self.index_of(&StreamName::Room(room)) {
-                    self.rooms[at].topic = topic;
-                    self.rooms[at].note(now.wall_us, NoteKind::Info, text);
-                    self.changed |= at == self.current;
-                }
-            }
+            Event::Topic { room, topic } => self.topic_changed(now, room, topic),
             Event::Deleted { room } => self.lost(now, &room, format!("{room} was deleted")),
             Event::Removed { room, by, banned } => {
                 let how = if banned { "banned" } else { "removed" };
@@ -80,7 +69,14 @@ impl Model {
                 );
                 self.note(now, NoteKind::Info, text);
             }
-            Event::Offer { .. } | Event::Answered { .. } => {}
+            // The loop handles the fate of what this member sent.
+            Event::Offer { .. }
+            | Event::Answered { .. }
+            | Event::Sent(_)
+            | Event::Rejected(_)
+            | Event::NotFollowed(..)
+            | Event::Reply(..)
+            | Event::Ended(_) => {}
             Event::End { reason } => {
                 self.session = Session::Down { reason };
                 self.hint(NO_SERVER);
@@ -97,6 +93,19 @@ impl Model {
             }
         }
         self.settle_read(now);
+    }
+
+    fn topic_changed(&mut self, now: When, room: RoomName, topic: String) {
+        let text = if topic.is_empty() {
+            "the topic was removed".to_owned()
+        } else {
+            format!("topic: {topic}")
+        };
+        if let Some(at) = self.index_of(&StreamName::Room(room)) {
+            self.rooms[at].topic = topic;
+            self.rooms[at].note(now.wall_us, NoteKind::Info, text);
+            self.changed |= at == self.current;
+        }
     }
 
     pub(super) fn ready(

@@ -8,7 +8,7 @@ use super::{
     state::{Mode, Model, Session, When},
 };
 use crate::{
-    chat::request::Request,
+    chat::request::{Request, SessionRequest},
     config::screen::{MEMBERS_PANEL_FROM, PanelWish as Panel, ROOMS_PANEL_FROM},
     limits::INPUT_BYTES_MAX,
     tui::{chord::char_of, editor::Edit, keys::Action},
@@ -178,7 +178,8 @@ impl Model {
         if matches!(self.session, Session::Up { .. }) && !self.times.active_at_us.is_some_and(told)
         {
             self.times.active_at_us = Some(now.mono_us);
-            self.effects.push_back(Effect::Ask(Request::Active, Asked::Sign));
+            self.effects
+                .push_back(Effect::Ask(Request::Session(SessionRequest::Active), Asked::Sign));
         }
     }
 

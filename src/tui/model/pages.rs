@@ -7,7 +7,10 @@ use super::{
     state::{Model, Session, When},
 };
 use crate::{
-    chat::{message::Message, request::Request},
+    chat::{
+        message::Message,
+        request::{HistoryRequest, Request},
+    },
     tui::scrollback::{Place, Said},
 };
 
@@ -46,7 +49,10 @@ impl Model {
         room.loading = Some(loading);
         let room = room.name.clone();
         let asked = Asked::Page(PageAsked { room, loading, first, last, got: Vec::new() });
-        self.effects.push_back(Effect::Ask(Request::Page { target, first, last }, asked));
+        self.effects.push_back(Effect::Ask(
+            Request::History(HistoryRequest::Page { target, first, last }),
+            asked,
+        ));
     }
 
     /// Messages of a page, in order; `upto`: which number it reaches, 0 if there is nothing.
@@ -68,7 +74,11 @@ impl Model {
             && let Some(target) = self.rooms[at].target()
         {
             // As much as goes into one answer; the rest is asked for.
-            let request = Request::Page { target, first: upto + 1, last: asked.last };
+            let request = Request::History(HistoryRequest::Page {
+                target,
+                first: upto + 1,
+                last: asked.last,
+            });
             self.effects.push_back(Effect::Ask(request, Asked::Page(asked)));
             return;
         }

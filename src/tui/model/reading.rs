@@ -7,7 +7,7 @@ use super::{
 use crate::chat::{
     message::StreamName,
     reply::MarkInfo,
-    request::{Follow, Request},
+    request::{Follow, HistoryRequest, Request},
 };
 
 /// How often the server is told what is read.
@@ -79,7 +79,7 @@ impl Model {
     }
 
     pub(super) fn ask_for_marks(&mut self, skip: u32) {
-        let request = Request::Unread { target: None, skip };
+        let request = Request::History(HistoryRequest::Unread { target: None, skip });
         self.effects.push_back(Effect::Ask(request, Asked::Marks(skip)));
     }
 

@@ -7,6 +7,7 @@ use crate::{
         member::{Kind, State},
         message::StreamName,
         names::{Label, RoomName, Target},
+        text::Text,
     },
     config::screen::NotifyWish as Alert,
     tui::{
@@ -49,7 +50,7 @@ pub(in crate::tui) struct Pending {
     /// To one label of a user.
     pub(in crate::tui) label: Option<Label>,
     pub(in crate::tui) reply_to: Option<u64>,
-    pub(in crate::tui) text: String,
+    pub(in crate::tui) text: Text,
     /// It waits for the conversation to be opened.
     pub(in crate::tui) unsent: bool,
     /// It has this number; it goes once the message itself is there.
@@ -59,7 +60,7 @@ pub(in crate::tui) struct Pending {
 impl Pending {
     /// As it has to be typed to be said in that room.
     pub(super) fn as_typed(&self, room: &StreamName) -> String {
-        let text = &self.text;
+        let text = self.text.as_str();
         match (self.reply_to, &self.label) {
             (Some(seq), _) => format!("/reply {seq} {text}"),
             (None, Some(label)) => format!("/msg {room}/{label} {text}"),
@@ -67,7 +68,7 @@ impl Pending {
             (None, None) if text.starts_with('/') && action_of(text).is_none() => {
                 format!("/{text}")
             }
-            (None, None) => text.clone(),
+            (None, None) => text.to_owned(),
         }
     }
 }

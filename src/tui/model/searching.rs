@@ -6,7 +6,11 @@ use super::{
     state::{Mode, Model, When},
 };
 use crate::{
-    chat::{batch::Reader, reply::HitInfo, request::Request},
+    chat::{
+        batch::Reader,
+        reply::HitInfo,
+        request::{HistoryRequest, Request, SearchRequest},
+    },
     tui::{keys::Action, scrollback::Line},
 };
 
@@ -52,14 +56,14 @@ impl Model {
     pub(super) fn ask_for_hits(&mut self, query: String, before: u64) {
         let Some(room) = self.room() else { return };
         let (Some(target), room) = (room.target(), room.name.clone()) else { return };
-        let request = Request::Search {
+        let request = Request::History(HistoryRequest::Search(SearchRequest {
             text: query.clone(),
             target: Some(target),
             from: None,
             since_us: None,
             before,
             limit: HITS,
-        };
+        }));
         self.effects.push_back(Effect::Ask(request, Asked::Hits { room, query }));
     }
 

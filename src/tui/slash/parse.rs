@@ -7,7 +7,7 @@ use crate::{
         message::NoticeId,
         names::{Label, RoomName, Target, UserName},
         rules::Role,
-        text::Text,
+        text::{Text, TextRef},
     },
     config::screen::NotifyWish,
     tui::hangul,
@@ -245,7 +245,8 @@ fn one_word<'a>(command: &CommandInfo, rest: &'a str) -> Result<&'a str, String>
 }
 
 fn checked(text: String) -> Result<String, String> {
-    Text::check(&text).map_err(|e| e.to_string()).map(|()| text)
+    TextRef::new(&text).map_err(|e| e.to_string())?;
+    Ok(text)
 }
 
 /// IRC writes `#dev`.

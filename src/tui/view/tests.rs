@@ -9,6 +9,7 @@ use crate::{
         member::{Kind, Level, Member, SessionId, State},
         message::{Message, MessageId, Notice, StreamName},
         names::{RoomName, UserName},
+        text::Text,
     },
     tui::{
         cells::tests::ends,
@@ -88,7 +89,7 @@ impl Screen {
     }
 
     pub(in crate::tui) fn pend(&mut self, text: &str) {
-        let text = text.to_owned();
+        let text = Text::new(text).unwrap();
         let pending =
             Pending { token: 1, label: None, reply_to: None, text, unsent: false, seq: None };
         self.model.rooms[0].pending.push_back(pending);

@@ -5,17 +5,20 @@ use std::path::Path;
 use moot::{
     chat::{
         event::Event,
-        frames::{Frame, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::{Level, SessionId},
         message::{NoticeId, RunId},
         names::{Label, RoomName, Target, UserName},
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request, Wait},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest, Wait,
+        },
         rules::Role,
         stream_id::{RoomId, StreamTag},
         text::Text,
     },
-    wire::control,
+    wire::{control, server_frame::ServerFrame},
 };
 
 use super::{
@@ -61,7 +64,7 @@ macro_rules! table {
         #[expect(dead_code, reason = "it is for the compiler")]
         fn every_request_has_a_row(request: &Request) {
             match request {
-                $(Request::$variant { .. } => {})*
+                $(table!(@pattern $variant) => {})*
             }
         }
 
@@ -72,6 +75,16 @@ macro_rules! table {
             all
         }
     };
+    (@pattern Span) => { Request::History(HistoryRequest::Span { .. }) };
+    (@pattern Page) => { Request::History(HistoryRequest::Page { .. }) };
+    (@pattern NumberAt) => { Request::History(HistoryRequest::NumberAt { .. }) };
+    (@pattern Search) => { Request::History(HistoryRequest::Search { .. }) };
+    (@pattern Unread) => { Request::History(HistoryRequest::Unread { .. }) };
+    (@pattern Listening) => { Request::Session(SessionRequest::Listening { .. }) };
+    (@pattern Deaf) => { Request::Session(SessionRequest::Deaf { .. }) };
+    (@pattern Active) => { Request::Session(SessionRequest::Active { .. }) };
+    (@pattern Quit) => { Request::Session(SessionRequest::Quit { .. }) };
+    (@pattern $variant:ident) => { Request::$variant { .. } };
     (@row $all:ident $of:ident (names_no_room: $reason:literal)) => {};
     (@row $all:ident $of:ident [$named:ident: $($request:expr),+ $(,)?]) => {{
         let $named = $of;
@@ -84,14 +97,14 @@ fn join(of: Named, begin: Begin, keep: bool) -> Request {
 }
 
 fn search(of: Named) -> Request {
-    Request::Search {
+    Request::History(HistoryRequest::Search(SearchRequest {
         text: "secret".to_owned(),
         target: Some(of.target()),
         from: None,
         since_us: None,
         before: 0,
         limit: 9,
-    }
+    }))
 }
 
 fn role(of: Named, role: Role) -> Request {
@@ -134,13 +147,13 @@ table! {
     AckNotice (names_no_room: "announcements are compared on their own")
     CancelNotice (names_no_room: "announcements are compared on their own")
     Will (names_no_room: "the rooms of the session")
-    Listening [of: Request::Listening { stream: of.tag, charge_bytes: 1 << 20, slot: [0; 16] }]
-    Deaf [of: Request::Deaf { stream: of.tag }]
-    Span [of: Request::Span { target: of.target() }]
-    Page [of: Request::Page { target: of.target(), first: 1, last: u64::MAX }]
-    NumberAt [of: Request::NumberAt { target: of.target(), wall_us: 1 }]
+    Listening [of: Request::Session(SessionRequest::Listening { stream: of.tag, charge_bytes: 1 << 20, slot: [0; 16] })]
+    Deaf [of: Request::Session(SessionRequest::Deaf { stream: of.tag })]
+    Span [of: Request::History(HistoryRequest::Span { target: of.target() })]
+    Page [of: Request::History(HistoryRequest::Page { target: of.target(), first: 1, last: u64::MAX })]
+    NumberAt [of: Request::History(HistoryRequest::NumberAt { target: of.target(), wall_us: 1 })]
     Search [of: search(of)]
-    Unread [of: Request::Unread { target: Some(of.target()), skip: 0 }]
+    Unread [of: Request::History(HistoryRequest::Unread { target: Some(of.target()), skip: 0 })]
     MarkRead [of: Request::MarkRead { target: of.target(), seq: 1 }]
     DeleteRoom [of: Request::DeleteRoom { room: of.room() }]
     Active (names_no_room: "the session")
@@ -157,9 +170,10 @@ fn frames(of: Named, counter: &mut u64) -> Vec<Vec<u8>> {
         .iter()
         .map(|request| bytes_of(|to| control::put_request(to, 1, request)))
         .collect();
-    for to in [SubmitTo::Stream(of.tag), SubmitTo::Room(of.room()), SubmitTo::Known(of.id)] {
+    for to in [Destination::Stream(of.tag), Destination::Room(of.room()), Destination::Known(of.id)]
+    {
         *counter += 1;
-        let lines = vec![Line { reply_to: None, text: "a text" }];
+        let lines = vec![Line { reply_to: None, text: "a text".try_into().unwrap() }];
         let submit = Submit { first: *counter, to, to_label: None, lines };
         all.push(bytes_of(|bytes| control::put_submit(bytes, &submit)));
     }
@@ -172,16 +186,21 @@ fn frames(of: Named, counter: &mut u64) -> Vec<Vec<u8>> {
 fn answer(raw: &mut Raw, of: Named, frame: &[u8]) -> Vec<String> {
     const FENCE: u32 = 77;
     raw.write(frame);
-    raw.write(&bytes_of(|to| control::put_request(to, FENCE, &Request::Active)));
+    raw.write(&bytes_of(|to| {
+        control::put_request(to, FENCE, &Request::Session(SessionRequest::Active));
+    }));
     let mut all = Vec::new();
     loop {
         let (kind, body) = raw.next_frame().expect("the session goes on");
-        match control::read_frame(kind, &body) {
-            Ok(Frame::Reply { serial: FENCE, .. }) => return all,
-            Ok(Frame::Event(Event::Ping)) => {}
-            Ok(Frame::Nack { refusal, .. }) => all.push(without_name(of, &refusal)),
-            Ok(frame) => all.push(without_name(of, &frame)),
-            Err(_) => all.push(format!("{kind:?} {body:?}")),
+        let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) else {
+            all.push(format!("{kind:?} {body:?}"));
+            continue;
+        };
+        match frame {
+            Frame::Reply { serial: FENCE, .. } => return all,
+            Frame::Event(Event::Ping) => {}
+            Frame::Nack { refusal, .. } => all.push(without_name(of, &refusal)),
+            frame => all.push(without_name(of, &frame)),
         }
     }
 }
@@ -213,7 +232,7 @@ fn rooms(socket: &Path) -> (Raw, [Named; 3]) {
     let (hidden, gone) = (named(&mut owner, "merger-a"), named(&mut owner, "merger-b"));
     let counter = |tag: StreamTag| u64::from(tag.0);
     for of in [hidden, gone] {
-        owner.submit_all(&SubmitTo::Stream(of.tag), counter(of.tag), "a secret", 1);
+        owner.submit_all(&Destination::Stream(of.tag), counter(of.tag), "a secret", 1);
         owner.ask(&Request::Ask { counter: counter(of.tag), again: false });
         owner.ask(&Request::Topic { room: of.room(), topic: "a secret".to_owned() });
     }
@@ -266,7 +285,7 @@ fn lists_of_a_stranger_name_no_private_room() {
     for list in [
         Request::Rooms { skip: 0 },
         Request::Notices { skip: 0 },
-        Request::Unread { target: None, skip: 0 },
+        Request::History(HistoryRequest::Unread { target: None, skip: 0 }),
         Request::Audit { skip: 0 },
         Request::Join {
             follow: Follow::Announcements,
@@ -281,14 +300,14 @@ fn lists_of_a_stranger_name_no_private_room() {
             keep: true,
         },
         Request::Drop { session: SessionId(1) },
-        Request::Search {
+        Request::History(HistoryRequest::Search(SearchRequest {
             text: "secret".to_owned(),
             target: None,
             from: None,
             since_us: None,
             before: 0,
             limit: 99,
-        },
+        })),
     ] {
         let frame = bytes_of(|to| control::put_request(to, 1, &list));
         let all = answer(&mut stranger, hidden, &frame).concat();
@@ -317,18 +336,18 @@ fn hits_of_a_search_do_not_count_what_others_say() {
     let world = World::new();
     let _server = world.serve();
     let mut raw = Raw::open(&world.dir.join("socket"), moot::os::own_uid(), None);
-    raw.submit_all(&SubmitTo::Room(room("den")), 1, "the word needle", 30);
+    raw.submit_all(&Destination::Room(room("den")), 1, "the word needle", 30);
     let mut found = Vec::new();
     while found.len() < 30 {
         let before = found.last().copied().unwrap_or(0);
-        let search = Request::Search {
+        let search = Request::History(HistoryRequest::Search(SearchRequest {
             text: "needle".to_owned(),
             target: None,
             from: None,
             since_us: None,
             before,
             limit: 4,
-        };
+        }));
         match raw.ask(&search) {
             Some(Ok(Reply::Hits { hits, .. })) if !hits.is_empty() => {
                 found.extend(hits.iter().rev().map(|hit| hit.id));

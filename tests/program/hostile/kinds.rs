@@ -4,11 +4,14 @@ use std::{collections::VecDeque, path::Path};
 
 use moot::{
     chat::{
-        frames::SubmitTo,
+        frames::Destination,
         member::{Kind, Level, SessionId},
         names::{Label, Target, UserName},
         reply::Reply,
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{
+            Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest,
+            SessionRequest,
+        },
         rules::Role,
         stream_id::StreamTag,
         text::Text,
@@ -73,7 +76,7 @@ impl Scene<'_> {
 
     /// Submits texts in a room.
     fn fill(&self, name: &str, text: &str, count: usize) {
-        self.open().submit_all(&SubmitTo::Room(room(name)), 1, text, self.of(count) as u64);
+        self.open().submit_all(&Destination::Room(room(name)), 1, text, self.of(count) as u64);
     }
 }
 
@@ -148,14 +151,14 @@ fn user(uid: u32) -> Target {
 }
 
 fn search(text: &str) -> Request {
-    Request::Search {
+    Request::History(HistoryRequest::Search(SearchRequest {
         text: text.to_owned(),
         target: None,
         from: None,
         since_us: None,
         before: 0,
         limit: 10_000,
-    }
+    }))
 }
 
 fn own_name() -> UserName {
@@ -177,9 +180,9 @@ fn unread(scene: &Scene<'_>) -> Vec<Round> {
         if let Some(Ok(Reply::Joined(infos))) = replies.last() {
             reader.ask(&Request::Part { stream: infos[0].tag, forget: false });
         }
-        writer.submit_all(&SubmitTo::Room(room(&name)), 1 + n * texts, &text, texts);
+        writer.submit_all(&Destination::Room(room(&name)), 1 + n * texts, &text, texts);
     }
-    let all = vec![Request::Unread { target: None, skip: 0 }; AT_ONCE];
+    let all = vec![Request::History(HistoryRequest::Unread { target: None, skip: 0 }); AT_ONCE];
     again(move || (reader.ask_all(&all).len() == AT_ONCE).then_some(()))
 }
 
@@ -268,10 +271,10 @@ fn past(scene: &Scene<'_>) -> Vec<Round> {
         &[
             search("no such words"),
             search("fo"),
-            Request::Page { target: target(), first: 1, last: u64::MAX },
-            Request::NumberAt { target: target(), wall_us: 1 },
-            Request::Span { target: target() },
-            Request::Unread { target: None, skip: 0 },
+            Request::History(HistoryRequest::Page { target: target(), first: 1, last: u64::MAX }),
+            Request::History(HistoryRequest::NumberAt { target: target(), wall_us: 1 }),
+            Request::History(HistoryRequest::Span { target: target() }),
+            Request::History(HistoryRequest::Unread { target: None, skip: 0 }),
         ],
     )
 }
@@ -319,8 +322,9 @@ fn joins(scene: &Scene<'_>) -> Vec<Round> {
 /// Opens and closes broadcast channels.
 fn channels(scene: &Scene<'_>) -> Vec<Round> {
     let sessions = scene.members("air", 100).into_iter().map(|(raw, stream)| {
-        let listening = Request::Listening { stream, charge_bytes: 1, slot: [0; 16] };
-        let deaf = Request::Deaf { stream };
+        let listening =
+            Request::Session(SessionRequest::Listening { stream, charge_bytes: 1, slot: [0; 16] });
+        let deaf = Request::Session(SessionRequest::Deaf { stream });
         (raw, [request(&listening), report(stream, 1), request(&deaf)].concat())
     });
     flood(sessions.collect::<Vec<_>>())
@@ -386,7 +390,7 @@ fn refusals(scene: &Scene<'_>) -> Vec<Round> {
             Request::DeleteRoom { room: room("none") },
             Request::Receipt { id: moot::chat::message::NoticeId::Number(9), skip: 0 },
             Request::Ask { counter: 7, again: true },
-            Request::Active,
+            Request::Session(SessionRequest::Active),
         ],
     )
 }
@@ -417,7 +421,7 @@ fn repairs(scene: &Scene<'_>) -> Vec<Round> {
 fn texts(scene: &Scene<'_>) -> Vec<Round> {
     let sessions = Raw::open_all(scene.socket, UID, Kind::Script, 8);
     let speak = |(at, mut raw): (usize, Raw)| -> Round {
-        let (mut counter, to) = (1, SubmitTo::Room(room(&format!("loud{at}"))));
+        let (mut counter, to) = (1, Destination::Room(room(&format!("loud{at}"))));
         Box::new(move || {
             raw.write(&submit(counter, to.clone(), &["a line of a build that prints a lot"; 256]));
             counter += 256;
@@ -455,7 +459,7 @@ fn direct(scene: &Scene<'_>) -> Vec<Round> {
     let streams: Vec<_> = opened.collect();
     rounds.push(Box::new(move || {
         for tag in &streams {
-            writer.write(&submit(counter, SubmitTo::Stream(*tag), &["a text"]));
+            writer.write(&submit(counter, Destination::Stream(*tag), &["a text"]));
             counter += 1;
             writer.drain();
         }
@@ -518,7 +522,7 @@ fn never_read(scene: &Scene<'_>) -> Vec<Round> {
     let text = "x".repeat(30_000);
     again(move || {
         deaf.retain(|raw| raw.alive);
-        writer.submit_all(&SubmitTo::Room(room("heavy")), counter, &text, 8);
+        writer.submit_all(&Destination::Room(room("heavy")), counter, &text, 8);
         counter += 8;
         writer.alive.then_some(())
     })
@@ -550,7 +554,7 @@ fn wills(scene: &Scene<'_>) -> Vec<Round> {
 /// New members of the victim's room, each of which holds its window shut for as long as it may.
 fn stall(scene: &Scene<'_>) -> Vec<Round> {
     let (socket, mut writer) = (scene.socket.to_owned(), scene.open());
-    let (to, text, mut counter) = (SubmitTo::Room(room(QUIET)), "x".repeat(30_000), 1);
+    let (to, text, mut counter) = (Destination::Room(room(QUIET)), "x".repeat(30_000), 1);
     again(move || {
         let mut raw = Raw::open(&socket, UID, None);
         raw.join(QUIET, false)?;
@@ -597,7 +601,9 @@ fn users(scene: &Scene<'_>) -> Vec<Round> {
     let (mut raw, mut n) = (scene.open(), 100_000);
     again(move || {
         n += 64;
-        let all: Vec<_> = (n..n + 64).map(|uid| Request::Span { target: user(uid) }).collect();
+        let all: Vec<_> = (n..n + 64)
+            .map(|uid| Request::History(HistoryRequest::Span { target: user(uid) }))
+            .collect();
         (raw.ask_all(&all).len() == all.len()).then_some(())
     })
 }
@@ -627,7 +633,7 @@ fn jobs(scene: &Scene<'_>) -> Vec<Round> {
         raw.ask(&answer(*tag, &format!("q{at}"), 1));
     }
     let (mut asker, mut counter) = (scene.open(), 1);
-    let to = SubmitTo::Room(room("work"));
+    let to = Destination::Room(room("work"));
     again(move || {
         asker.submit_all(&to, counter, "a job", 32);
         let ask = |counter| Request::Ask { counter, again: false };

@@ -10,7 +10,7 @@ use std::{
 
 use moot::{
     chat::{
-        frames::{Frame, Line, Report, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Report, Submit},
         member::Kind as MemberKind,
         names::{Label, RoomName},
         refusal::Refusal,
@@ -22,6 +22,7 @@ use moot::{
         control,
         frame::{self, Kind},
         hello::{self, Hello},
+        server_frame::ServerFrame,
     },
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -73,8 +74,11 @@ pub fn report(stream: StreamTag, delivered: u64) -> Vec<u8> {
 }
 
 /// Returns the frame of a submit of texts under consecutive counters.
-pub fn submit(first: u64, to: SubmitTo, texts: &[&str]) -> Vec<u8> {
-    let lines = texts.iter().map(|text| Line { reply_to: None, text }).collect();
+pub fn submit(first: u64, to: Destination, texts: &[&str]) -> Vec<u8> {
+    let lines = texts
+        .iter()
+        .map(|text| Line { reply_to: None, text: (*text).try_into().unwrap() })
+        .collect();
     bytes_of(|bytes| control::put_submit(bytes, &Submit { first, to, to_label: None, lines }))
 }
 
@@ -248,8 +252,8 @@ impl Raw {
     pub fn reply(&mut self) -> Option<Result<Reply, Refusal>> {
         loop {
             let (kind, body) = self.next_frame()?;
-            if kind == Kind::Reply
-                && let Ok(Frame::Reply { result, .. }) = control::read_frame(kind, &body)
+            if let Ok(ServerFrame::Session(Frame::Reply { result, .. })) =
+                ServerFrame::read(kind, &body)
             {
                 return Some(result);
             }
@@ -279,7 +283,7 @@ impl Raw {
     }
 
     /// Submits texts to a room, each in a frame of its own, and waits until each was acknowledged or refused.
-    pub fn submit_all(&mut self, to: &SubmitTo, first: u64, text: &str, count: u64) {
+    pub fn submit_all(&mut self, to: &Destination, first: u64, text: &str, count: u64) {
         /// Texts that are on their way at a time.
         const AT_ONCE: u64 = 64;
         let mut open = 0;
@@ -297,10 +301,11 @@ impl Raw {
     fn answered(&mut self) -> Option<u64> {
         loop {
             let (kind, body) = self.next_frame()?;
-            match (kind, control::read_frame(kind, &body)) {
-                (Kind::Ack, Ok(Frame::Ack(ack))) => return Some(ack.count.into()),
-                (Kind::Nack, Ok(Frame::Nack { count, .. })) => return Some(count.into()),
-                _ => {}
+            let Ok(ServerFrame::Session(frame)) = ServerFrame::read(kind, &body) else { continue };
+            match frame {
+                Frame::Ack(ack) => return Some(ack.count.into()),
+                Frame::Nack { count, .. } => return Some(count.into()),
+                Frame::Reply { .. } | Frame::Event(_) => {}
             }
         }
     }

@@ -15,15 +15,15 @@ use moot::{
     chat::{
         batch::Reader,
         event::Event,
-        frames::{Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Line, Submit},
         member::{Kind, Level},
         message::NoticeId,
         names::{Target, UserName},
         reply::{Reply, StreamInfo},
-        request::{Announce, Answering, Begin, Follow, Request},
+        request::{Announce, Answering, Begin, Follow, HistoryRequest, Request, SearchRequest},
         text::Text,
     },
-    client::{self, Link, Server, ServerFrame, Wake},
+    client::{self, Link, Server, Wake},
     session::Connection,
     wire::hello::Hello,
 };
@@ -67,16 +67,16 @@ impl Victim {
     /// Submits a text, and waits for its number.
     pub fn send(&mut self, to: &str, text: &str) -> Outcome<u64> {
         self.counter += 1;
-        let lines = vec![Line { reply_to: None, text }];
-        let to = SubmitTo::Room(room(to));
+        let lines = vec![Line { reply_to: None, text: text.try_into().unwrap() }];
+        let to = Destination::Room(room(to));
         self.link.queue_submit(&Submit { first: self.counter, to, to_label: None, lines });
         loop {
             match self.link.wait().map_err(|e| format!("a text is not acknowledged: {e}"))? {
-                ServerFrame::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
+                Frame::Ack(ack) if (ack.first, ack.count) == (self.counter, 1) => {
                     return Ok(ack.seq);
                 }
-                ServerFrame::Event(Event::Ping) => self.link.pong(),
-                ServerFrame::Event(_) | ServerFrame::Batch(_) => {}
+                Frame::Event(Event::Ping) => self.link.pong(),
+                Frame::Event(_) => {}
                 other => return Err(format!("a text is answered by {other:?}")),
             }
         }
@@ -120,7 +120,11 @@ impl Victim {
 
     /// Reads one message, whose text is known.
     fn page(&mut self, name: &str, seq: u64, text: &str) -> Outcome {
-        let page = Request::Page { target: Target::Room(room(name)), first: seq, last: seq };
+        let page = Request::History(HistoryRequest::Page {
+            target: Target::Room(room(name)),
+            first: seq,
+            last: seq,
+        });
         let Reply::Page(page) = self.ask(&page)? else {
             return Err("no page".to_owned());
         };
@@ -146,20 +150,20 @@ impl Victim {
         let seq = self.send("made-later", "the word needle")?;
         self.page("made-later", seq, "the word needle")?;
         let target = Target::Room(made.clone());
-        let search = Request::Search {
+        let search = Request::History(HistoryRequest::Search(SearchRequest {
             text: "needle".to_owned(),
             target: Some(target.clone()),
             from: None,
             since_us: None,
             before: 0,
             limit: 5,
-        };
+        }));
         match self.ask(&search)? {
             Reply::Hits { hits, .. } if hits.len() == 1 => {}
             other => return Err(format!("a search finds {other:?}")),
         }
         self.ask(&Request::MarkRead { target: target.clone(), seq })?;
-        self.ask(&Request::Unread { target: Some(target), skip: 0 })?;
+        self.ask(&Request::History(HistoryRequest::Unread { target: Some(target), skip: 0 }))?;
         let info = self.join("jobs", Begin::Now)?;
         let answering = Answering {
             stream: info.tag,
@@ -200,7 +204,7 @@ impl Victim {
 
     /// Checks that all of these messages are still there.
     pub fn all_unstored(&mut self, name: &str) -> Outcome {
-        let span = Request::Span { target: Target::Room(room(name)) };
+        let span = Request::History(HistoryRequest::Span { target: Target::Room(room(name)) });
         match self.ask(&span)? {
             Reply::Span(span) if (span.first, span.head) == (1, UNSTORED) => Ok(()),
             other => Err(format!("of {UNSTORED} messages there are left: {other:?}")),

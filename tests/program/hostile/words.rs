@@ -23,7 +23,7 @@ use moot::{
             AuditInfo, HitInfo, MarkInfo, Missing, NoticeInfo, NoticeStanding, Page, ReceiptInfo,
             Reply, RoomInfo, SpanInfo, StreamInfo, WhoInfo,
         },
-        request::Request,
+        request::{HistoryRequest, Request, SessionRequest},
         roster::Row,
         stream_id::{StreamLabel, StreamTag},
         text::is_unsafe_to_show,
@@ -178,13 +178,17 @@ fn answer(request: &Request) -> Reply {
         }),
         Request::Notices { .. } => Reply::Notices { notices: vec![notice()], more: false },
         Request::Notice { .. } => Reply::Notice(notice().into()),
-        Request::Span { .. } => Reply::Span(SpanInfo { name, first: 1, head: 2, stored: true }),
-        Request::Page { .. } => Reply::Page(Page { body: body(), first: 1, last: 2 }),
-        Request::NumberAt { .. } => Reply::Number(1),
-        Request::Search { .. } => {
+        Request::History(HistoryRequest::Span { .. }) => {
+            Reply::Span(SpanInfo { name, first: 1, head: 2, stored: true })
+        }
+        Request::History(HistoryRequest::Page { .. }) => {
+            Reply::Page(Page { body: body(), first: 1, last: 2 })
+        }
+        Request::History(HistoryRequest::NumberAt { .. }) => Reply::Number(1),
+        Request::History(HistoryRequest::Search(_)) => {
             Reply::Hits { hits: vec![HitInfo { name, id: 1, body: body() }], more: false }
         }
-        Request::Unread { .. } => {
+        Request::History(HistoryRequest::Unread { .. }) => {
             let mark = MarkInfo { name, mark: 0, head: 2, unread: 2, mentions: 1, stored: true };
             Reply::Marks { marks: vec![mark], more: false }
         }
@@ -259,7 +263,7 @@ fn serve(mut stream: UnixStream, manner: Manner) -> std::io::Result<()> {
                 }
                 (Kind::Request, _) => {
                     let (serial, request) = control::read_request(parsed.body).unwrap();
-                    if request == Request::Quit {
+                    if request == Request::Session(SessionRequest::Quit) {
                         return Ok(());
                     }
                     let is_join = matches!(request, Request::Join { .. });

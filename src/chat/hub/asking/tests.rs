@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     chat::{
-        frames::{Frame, Hello, Line, Submit, SubmitTo},
+        frames::{Destination, Frame, Hello, Line, Submit},
         hub::{Action, Rules, job_board::Board},
         member::{Kind, Member, Peer},
         message::RunId,
@@ -126,9 +126,9 @@ impl Room {
         self.said += 1;
         let submit = Submit {
             first: self.said,
-            to: SubmitTo::Stream(self.tag),
+            to: Destination::Stream(self.tag),
             to_label: None,
-            lines: vec![Line { reply_to, text: "x" }],
+            lines: vec![Line { reply_to, text: "x".try_into().unwrap() }],
         };
         self.hub.submit(self.now, SessionId(id), &submit);
         self.said
