@@ -487,26 +487,22 @@ impl Screen {
         self.model.server_is(snapshot.server);
         let Some(room) = room else { return };
         let now_us = os::monotonic_us();
-        let present = snapshot
-            .rows
-            .into_iter()
-            .filter(|row| !row.visitor && row.rooms.contains(room))
-            .map(|row| {
-                let name = match &row.label {
-                    None => row.user.to_string(),
-                    Some(label) => format!("{}/{label}", row.user),
-                };
-                let present = Present {
-                    name,
-                    sessions: 1,
-                    kind: row.kind,
-                    state: row.state,
-                    idle_s: 0,
-                    status: row.status.into(),
-                };
-                present.idle_since(now_us, row.active_mono_us)
-            })
-            .collect();
+        let rows = snapshot.rows.into_iter();
+        let present = rows.filter(|row| !row.visitor && row.rooms.contains(room)).map(|row| {
+            let name = match &row.label {
+                None => row.user.to_string(),
+                Some(label) => format!("{}/{label}", row.user),
+            };
+            let present = Present {
+                name,
+                sessions: 1,
+                kind: row.kind,
+                state: row.state,
+                idle_s: 0,
+                status: row.status.into(),
+            };
+            present.idle_since(now_us, row.active_mono_us)
+        });
         self.model.take_members(room, present);
     }
 

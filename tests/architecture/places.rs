@@ -47,6 +47,7 @@ const PURE: &[&str] = &[
     "tui/rows.rs",
     "tui/scripts.rs",
     "tui/scrollback.rs",
+    "tui/sentences.rs",
     "tui/slash/",
     "tui/view/",
     "tui/width.rs",

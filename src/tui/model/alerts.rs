@@ -11,7 +11,7 @@ use crate::{
         message::{Message, NoticeId, StreamName},
         request::Request,
     },
-    tui::scrollback::NoteKind,
+    tui::{scrollback::NoteKind, sentences, slash::Purpose},
 };
 
 /// The bell rings so often at most.
@@ -73,7 +73,7 @@ impl Model {
     pub(super) fn acknowledge(&mut self) {
         let Some(notice) = self.notices.next() else {
             if !self.notices.clear() {
-                self.hint("there is no announcement to acknowledge");
+                self.hint(sentences::NOTHING_TO_ACK);
             }
             self.changed = true;
             return;
@@ -83,16 +83,15 @@ impl Model {
         if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
             self.ask_to_acknowledge(number);
         } else if notice.ack {
-            self.hint("there is no connection to the server now");
+            self.hint(sentences::NOT_CONNECTED);
         } else {
             self.notices.remove(number);
         }
         self.changed = true;
     }
 
-    pub(super) fn ask_to_acknowledge(&mut self, number: u64) {
-        let id = NoticeId::Number(number);
-        let request = Request::AckNotice { id };
-        self.effects.push_back(Effect::Ask(request, Asked::Acknowledge(number)));
+    fn ask_to_acknowledge(&mut self, number: u64) {
+        let (request, purpose) = Purpose::acknowledge(number);
+        self.effects.push_back(Effect::Ask(request, Asked::Command(None, purpose)));
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         keys::Keys,
         paint::{Depth, Paint},
         scrollback::{Line, Place},
+        slash::Purpose,
         view,
     },
 };
@@ -878,7 +879,7 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
     assert_eq!(screen.shown(), "ops", "no room comes into being by a slip");
     screen.press(KeyCode::Esc);
     let rooms = Reply::Rooms { rooms: vec![info("known")], more: false };
-    screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
+    screen.model.answered(screen.now, Asked::Lookup(Purpose::Rooms(Vec::new())), Ok(rooms));
     screen.effects();
     screen.alt('g');
     screen.typed("know");
@@ -900,7 +901,7 @@ fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
     assert_eq!(screen.input(), "/join se");
     assert_eq!(asked(&mut screen), 1);
     let rooms = Reply::Rooms { rooms: vec![info("secret")], more: false };
-    screen.model.answered(screen.now, Asked::Rooms(Vec::new()), Ok(rooms));
+    screen.model.answered(screen.now, Asked::Lookup(Purpose::Rooms(Vec::new())), Ok(rooms));
     screen.press(KeyCode::Tab);
     assert_eq!(screen.input(), "/join secret ");
     assert_eq!(asked(&mut screen), 0, "it was asked a moment ago");
@@ -1158,7 +1159,11 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     // So that others of this name know.
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
-    screen.model.answered(screen.now, Asked::Acknowledge(2), Ok(Reply::Done));
+    screen.model.answered(
+        screen.now,
+        Asked::Command(None, Purpose::Acknowledge(2)),
+        Ok(Reply::Done),
+    );
     assert!(bar(&screen)[0].acked);
     screen.press(KeyCode::F(8));
     assert!(bar(&screen).is_empty());
@@ -1170,7 +1175,11 @@ fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
     screen.model.event(screen.now, notice(1, Level::Warning, true));
     screen.model.event(screen.now, notice(2, Level::Warning, true));
     let refusal = Refusal::new(RefusalCode::Absent, "there is no announcement !2");
-    screen.model.answered(screen.now, Asked::Acknowledge(2), Err(refusal.clone()));
+    screen.model.answered(
+        screen.now,
+        Asked::Command(None, Purpose::Acknowledge(2)),
+        Err(refusal.clone()),
+    );
     assert_eq!(screen.model.notices.shown().iter().map(|n| n.number).collect::<Vec<_>>(), [1]);
     screen.model.answered(screen.now, Asked::Notice(1), Err(refusal));
     assert!(screen.model.notices.shown().is_empty());
@@ -1189,7 +1198,11 @@ fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     assert!(!screen.model.notices.shown()[0].acked);
-    screen.model.answered(screen.now, Asked::Acknowledge(3), Ok(Reply::Done));
+    screen.model.answered(
+        screen.now,
+        Asked::Command(None, Purpose::Acknowledge(3)),
+        Ok(Reply::Done),
+    );
     assert!(screen.model.notices.shown()[0].acked);
     screen.now = at(200);
     screen.model.tick(screen.now);
@@ -1483,7 +1496,7 @@ fn without_a_server_it_says_so_and_what_needs_one_is_kept() {
     assert!(screen.rows().iter().any(|row| row.contains("server stopped")), "{:?}", screen.rows());
     screen.enter("/topic new");
     assert_eq!(screen.input(), "/topic new");
-    assert!(screen.error().contains("no connection"));
+    assert!(screen.error().contains("not connected"));
     screen.ctrl('u');
     screen.enter("said all the same");
     assert_eq!(says(&screen.effects()).len(), 1, "it goes out once there is one");

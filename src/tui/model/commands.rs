@@ -1,59 +1,21 @@
 //! What is sent: texts, and commands that begin with a slash.
 
-use super::{Alert, Asked, Effect, Mode, Model, Pending, Session, When};
+use super::{Alert, Asked, Effect, Mode, Model, Pending, Room, Session, TypedCommand, When};
 use crate::{
     chat::{
-        message::{NoticeId, StreamName},
+        message::StreamName,
         names::{Label, RoomName, Target, UserName},
-        request::{Announce, Follow, Request},
+        request::Follow,
         text::Text,
     },
     client::Address,
     limits::UNACKED_SUBMITS_MAX,
     tui::{
         scrollback::NoteKind,
-        slash::{self, Line, Slash},
+        sentences,
+        slash::{self, CommandPlace, Line, ServerCommand, Slash},
     },
 };
-
-/// Whether the server is asked for it at once. What is said waits for it, and is not lost.
-fn needs_server(command: &Slash) -> bool {
-    match command {
-        Slash::Rooms
-        | Slash::Who(_)
-        | Slash::Topic(Some(_))
-        | Slash::Away(_)
-        | Slash::Back
-        | Slash::Role { .. }
-        | Slash::Kick { .. }
-        | Slash::Announce { .. }
-        | Slash::Ack(_) => true,
-        Slash::Help(_)
-        | Slash::Join(_)
-        | Slash::Part(_)
-        | Slash::Message { .. }
-        | Slash::Me(_)
-        | Slash::Reply { .. }
-        | Slash::Topic(None)
-        | Slash::Notify(_)
-        | Slash::Bell(_)
-        | Slash::Ignore(_)
-        | Slash::Unignore(_)
-        | Slash::Clear
-        | Slash::Read
-        | Slash::Search(_)
-        | Slash::Quit => false,
-    }
-}
-
-/// Whether others see or hear of it: nothing for who only reads.
-fn says(command: &Slash) -> bool {
-    match command {
-        Slash::Topic(topic) => topic.is_some(),
-        Slash::Announce { .. } | Slash::Role { .. } | Slash::Kick { .. } => true,
-        _ => false,
-    }
-}
 
 impl Model {
     /// What is typed is said, or done. If it can't be, it stays in the input.
@@ -82,7 +44,7 @@ impl Model {
     fn say_here(&mut self, now: When, text: String) -> Result<(), String> {
         self.may_say()?;
         Text::check(&text).map_err(|e| e.to_string())?;
-        let room = self.room_mut().ok_or("you are in no room; /join one")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         if room.gone {
             let room = room.title();
             return Err(format!("you are not in {room}; /join {room} asks to be let in"));
@@ -143,8 +105,8 @@ impl Model {
             return Ok(());
         }
         // What the server is asked needs one; the text stays until there is.
-        if needs_server(&command) && matches!(self.session, Session::Down { .. }) {
-            return Err("there is no connection to the server now".to_owned());
+        if matches!(command, Slash::Ask(_)) && matches!(self.session, Session::Down { .. }) {
+            return Err(sentences::NOT_CONNECTED.to_owned());
         }
         match command {
             Slash::Me(text) => return self.say_here(now, text),
@@ -152,12 +114,13 @@ impl Model {
             Slash::Message { to, text } => return self.message_to(now, to, text),
             _ => {}
         }
-        let known = self.current_room();
         // Commands that change the room shown leave nothing of themselves in its draft.
         let line = self.editor.take();
-        self.typed = Some(line.clone());
-        let done = self.act(now, command, known.as_ref());
-        self.typed = None;
+        let done = match command {
+            Slash::Ask(command) => self.ask(command, line.clone()),
+            command => self.act(now, command),
+        };
+        self.changed |= done.is_ok();
         if done.is_err() {
             let parked = self.editor.text().to_owned();
             self.editor.set(&line);
@@ -166,16 +129,24 @@ impl Model {
         done
     }
 
-    /// The room that is shown, if it is one.
-    fn current_room(&self) -> Option<RoomName> {
-        self.room().and_then(|room| room.room_name()).cloned()
-    }
-
-    fn act(&mut self, now: When, command: Slash, here: Option<&RoomName>) -> Result<(), String> {
-        if says(&command) {
+    /// Asks the server for what a command wants.
+    fn ask(&mut self, command: ServerCommand, line: String) -> Result<(), String> {
+        if command.is_public() {
             self.may_say()?;
         }
-        let in_room = || here.cloned().ok_or_else(|| "this is no room".to_owned());
+        let room = self.room();
+        let place = CommandPlace {
+            room: room.and_then(Room::room_name),
+            label: self.options.label.as_ref(),
+            to_ack: self.notices.last_to_ack(),
+        };
+        let typed = TypedCommand { line, room: room.map(|room| room.name.clone()) };
+        let (request, purpose) = slash::plan(command, &place)?;
+        self.effects.push_back(Effect::Ask(request, Asked::Command(Some(typed), purpose)));
+        Ok(())
+    }
+
+    fn act(&mut self, now: When, command: Slash) -> Result<(), String> {
         match command {
             Slash::Help(None) => self.mode = Mode::Help { from: 0 },
             Slash::Help(Some(info)) => {
@@ -184,61 +155,6 @@ impl Model {
             }
             Slash::Join(room) => self.join(now, room),
             Slash::Part(room) => self.part(now, room)?,
-            Slash::Who(room) => {
-                let room = room.map_or_else(in_room, Ok)?;
-                let asked = Asked::ListMembers(room.clone(), Vec::new());
-                self.ask(Request::Who { room, skip: 0 }, asked);
-            }
-            Slash::Rooms => {
-                let asked = Asked::ListRooms(Vec::new());
-                self.ask(Request::Rooms { skip: 0 }, asked);
-            }
-            Slash::Topic(None) => {
-                let room = self.room().ok_or("you are in no room")?;
-                let text = match room.topic.as_str() {
-                    "" => "there is no topic; /topic TEXT sets one".to_owned(),
-                    topic => format!("topic: {topic}"),
-                };
-                self.note(now, NoteKind::Info, text);
-            }
-            Slash::Topic(Some(topic)) => {
-                let room = in_room()?;
-                let asked = Asked::Topic(room.clone(), topic.clone());
-                self.ask(Request::Topic { room, topic }, asked);
-            }
-            Slash::Away(text) => {
-                let text = text.unwrap_or_else(|| "away".to_owned());
-                let label = self.options.label.clone();
-                self.away = Some(text.clone());
-                self.ask(Request::Away { label, text }, Asked::Nothing);
-            }
-            Slash::Back => {
-                self.away = None;
-                let label = self.options.label.clone();
-                self.ask(Request::Back { label }, Asked::Nothing);
-            }
-            Slash::Role { user, role, on } => {
-                let room = in_room()?;
-                let told = slash::ruled(&user, role, on, &room).map_or(Asked::Nothing, Asked::Done);
-                self.ask(Request::Role { room, user, role, on }, told);
-            }
-            Slash::Kick { user, label } => {
-                let room = in_room()?;
-                let told = Asked::Done(slash::kicked(&user, label.as_ref(), &room));
-                self.ask(Request::KickFromRoom { room, user, label }, told);
-            }
-            Slash::Announce { level, ack, retain, text } => {
-                let announce = Announce { ack, retain, ..Announce::new(level, text) };
-                self.ask(Request::Announce(announce), Asked::Announced);
-            }
-            Slash::Ack(None) => match self.notices.last_to_ack() {
-                Some(number) => self.ask_to_acknowledge(number),
-                None => return Err("nothing was announced that asks to be acknowledged".to_owned()),
-            },
-            Slash::Ack(Some(NoticeId::Number(number))) => self.ask_to_acknowledge(number),
-            Slash::Ack(Some(id @ NoticeId::Scheduled(_))) => {
-                return Err(format!("{id} waits for its time; nobody has seen it"));
-            }
             Slash::Notify(wish) => self.set_alert(now, wish, false)?,
             Slash::Bell(wish) => self.set_alert(now, wish, true)?,
             Slash::Ignore(who) => self.ignore(now, who)?,
@@ -263,20 +179,13 @@ impl Model {
             Slash::Read => self.mark_room_read(now, self.current),
             Slash::Search(text) => self.begin_search(now, &text),
             // Done before.
-            Slash::Me(_) | Slash::Reply { .. } | Slash::Message { .. } | Slash::Quit => {}
+            Slash::Ask(_)
+            | Slash::Me(_)
+            | Slash::Reply { .. }
+            | Slash::Message { .. }
+            | Slash::Quit => {}
         }
-        self.changed = true;
         Ok(())
-    }
-
-    /// Asks for what a command wants.
-    fn ask(&mut self, request: Request, asked: Asked) {
-        let room = self.room().map(|room| room.name.clone());
-        let asked = match &self.typed {
-            Some(line) => Asked::Typed(line.clone(), room, Box::new(asked)),
-            None => asked,
-        };
-        self.effects.push_back(Effect::Ask(request, asked));
     }
 
     pub(super) fn join(&mut self, now: When, room: RoomName) {
@@ -306,7 +215,7 @@ impl Model {
     fn part(&mut self, now: When, room: Option<RoomName>) -> Result<(), String> {
         let name = match room {
             Some(room) => StreamName::Room(room),
-            None => self.room().ok_or("you are in no room")?.name.clone(),
+            None => self.room().ok_or(sentences::NO_ROOM)?.name.clone(),
         };
         let Some(at) = self.index_of(&name) else {
             return Err(format!("you are not in {name}"));
@@ -315,19 +224,19 @@ impl Model {
             && !self.rooms[at].gone
         {
             if matches!(self.session, Session::Down { .. }) {
-                return Err("there is no connection to the server now".to_owned());
+                return Err(sentences::NOT_CONNECTED.to_owned());
             }
             self.effects.push_back(Effect::Part(room.clone()));
         }
         self.close(now, &name);
         if self.rooms.is_empty() {
-            self.hint("you are in no room; /join one, or /quit");
+            self.hint("not in a room; /join ROOM, or /quit");
         }
         Ok(())
     }
 
     fn reply(&mut self, now: When, seq: u64, text: String) -> Result<(), String> {
-        let room = self.room_mut().ok_or("you are in no room")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let found = room.back.index_of_seq(seq).and_then(|index| room.back.get(index)?.said());
         let (name, quoted) = match found {
             Some(said) if said.seq == seq => (said.name.clone(), said.text.clone()),
@@ -376,7 +285,7 @@ impl Model {
     fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
         let otherwise = if bell { self.options.bell } else { self.options.notify };
         let what = if bell { "the bell rings" } else { "notifications are shown" };
-        let room = self.room_mut().ok_or("you are in no room")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let (title, name) = (room.title(), room.kept_name());
         let own = if bell { &mut room.bell } else { &mut room.notify };
         let Some(wish) = wish else {

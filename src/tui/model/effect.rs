@@ -1,14 +1,14 @@
 //! Effects that the model asks of its caller, and the purposes of requests.
 
-use super::room::{Loading, Present};
+use super::room::Loading;
 use crate::{
     chat::{
         message::{Message, StreamName},
         names::{RoomName, UserName},
-        reply::RoomInfo,
         request::{Follow, Request},
     },
     client::Address,
+    tui::slash::Purpose,
 };
 
 /// What the caller is to do.
@@ -57,19 +57,14 @@ pub(in crate::tui) enum Effect {
 /// What an answer of the server is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) enum Asked {
-    /// Only a refusal is to be told.
-    Nothing,
-    /// What is told once it is done.
-    Done(String),
-    /// For a command, which comes back to where it was typed if it is refused.
-    Typed(String, Option<StreamName>, Box<Asked>),
+    /// A chat command; as it was typed, if it was.
+    Command(Option<TypedCommand>, Purpose),
+    /// A list for the screen itself: nothing is said of it.
+    Lookup(Purpose),
     /// That somebody is there; how long the answer takes is the lag.
     Sign,
     /// It is told what is read; if that does not come through, it is told again ([`Asked::Marks`]).
     Read,
-    Rooms(Vec<RoomInfo>),
-    /// All rooms, to be listed in the room that is shown.
-    ListRooms(Vec<RoomInfo>),
     /// How many were received before.
     Marks(u32),
     Page(PageAsked),
@@ -81,15 +76,15 @@ pub(in crate::tui) enum Asked {
     Open(UserName),
     /// The same for one text, which is for one label of the user.
     OpenFor(UserName, u64),
-    /// Members of a private room.
-    Members(RoomName, Vec<Present>),
-    /// Members of a room, to be listed in the room that is shown.
-    ListMembers(RoomName, Vec<Present>),
     Notice(u64),
-    Acknowledge(u64),
-    Announced,
-    /// A topic was set: others are told by an event.
-    Topic(RoomName, String),
+}
+
+/// A chat command that waits for its reply; it returns to the input if it is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tui) struct TypedCommand {
+    pub(in crate::tui) line: String,
+    /// Room that was shown.
+    pub(in crate::tui) room: Option<StreamName>,
 }
 
 /// A span of messages that is asked for, a part after the other.

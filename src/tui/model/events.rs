@@ -13,7 +13,10 @@ use crate::{
         request::Follow,
     },
     client::Event,
-    tui::scrollback::{Line, Note, NoteKind, Place, Said},
+    tui::{
+        scrollback::{Line, Note, NoteKind, Place, Said},
+        sentences,
+    },
 };
 
 /// Whether somebody does not want to see it. What one says oneself is always shown.
@@ -39,18 +42,7 @@ impl Model {
                 self.moved(now, &room, &member, None);
             }
             Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
-            Event::Topic { room, topic } => {
-                let text = if topic.is_empty() {
-                    "the topic was removed".to_owned()
-                } else {
-                    format!("topic: {topic}")
-                };
-                if let Some(at) = self.index_of(&StreamName::Room(room)) {
-                    self.rooms[at].topic = topic;
-                    self.rooms[at].note(now.wall_us, NoteKind::Info, text);
-                    self.changed |= at == self.current;
-                }
-            }
+            Event::Topic { room, topic } => self.new_topic(now, room, topic),
             Event::Deleted { room } => self.lost(now, &room, format!("{room} was deleted")),
             Event::Removed { room, by, banned } => {
                 let how = if banned { "banned" } else { "removed" };
@@ -135,6 +127,15 @@ impl Model {
         self.times.members_at_us = now.mono_us;
         for at in 0..self.rooms.len() {
             self.open_conversation(at);
+        }
+    }
+
+    pub(super) fn new_topic(&mut self, now: When, room: RoomName, topic: String) {
+        let text = sentences::new_topic(&room, &topic);
+        if let Some(at) = self.index_of(&StreamName::Room(room)) {
+            self.rooms[at].topic = topic;
+            self.rooms[at].note(now.wall_us, NoteKind::Info, text);
+            self.changed |= at == self.current;
         }
     }
 

@@ -6,11 +6,9 @@ use super::{
     state::{Mode, Model, NOWHERE, Orphan, When},
 };
 use crate::{
-    chat::{
-        message::StreamName, names::UserName, reply::RoomInfo, request::Request, text::counted,
-    },
+    chat::{message::StreamName, names::UserName, reply::RoomInfo, text::counted},
     config::screen::NotifyWish as Alert,
-    tui::{editor::Draft, scrollback::NoteKind},
+    tui::{editor::Draft, scrollback::NoteKind, slash::Purpose},
 };
 
 /// How long one is in a room that is only passed through.
@@ -175,25 +173,8 @@ impl Model {
     }
 
     pub(super) fn ask_for_rooms(&mut self) {
-        let asked = Asked::Rooms(Vec::new());
-        self.effects.push_back(Effect::Ask(Request::Rooms { skip: 0 }, asked));
-    }
-
-    /// Adds a page of rooms; gives them once that was the last one.
-    pub(super) fn more_rooms(
-        &mut self,
-        mut rooms: Vec<RoomInfo>,
-        page: Vec<RoomInfo>,
-        more: bool,
-        asked: fn(Vec<RoomInfo>) -> Asked,
-    ) -> Option<Vec<RoomInfo>> {
-        rooms.extend(page);
-        if !more {
-            return Some(rooms);
-        }
-        let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-        self.effects.push_back(Effect::Ask(Request::Rooms { skip }, asked(rooms)));
-        None
+        let (request, purpose) = Purpose::rooms();
+        self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
     }
 
     pub(super) fn take_rooms(&mut self, rooms: Vec<RoomInfo>) {

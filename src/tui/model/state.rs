@@ -93,7 +93,7 @@ pub(in crate::tui) struct Model {
     pub(in crate::tui) is_hung: bool,
     /// `ann` or `ann/ci`.
     pub(in crate::tui) me: String,
-    pub(in crate::tui) away: Option<String>,
+    pub(in crate::tui) is_away: bool,
     /// Whether the terminal is the one that is looked at, if it says so.
     pub(super) focus: Option<bool>,
     /// Said until the next key, above the input.
@@ -103,8 +103,6 @@ pub(in crate::tui) struct Model {
     pub(super) known: KnownNames,
     pub(super) ignored: BTreeSet<String>,
     pub(super) kept: Kept,
-    /// The command that is being done, as it was typed.
-    pub(super) typed: Option<String>,
     /// What was changed here.
     pub(super) touched: Touched,
     pub(super) times: ModelTimes,
@@ -163,14 +161,13 @@ impl Model {
             waits_since_us: None,
             is_hung: false,
             me,
-            away: None,
+            is_away: false,
             focus: None,
             hint: None,
             left: BTreeSet::new(),
             known: KnownNames::default(),
             ignored,
             kept,
-            typed: None,
             touched: Touched::default(),
             times: ModelTimes::begin(now.mono_us),
             next_token: 1,

@@ -4,9 +4,13 @@
 //! meant for the program. `//text` says `/text`.
 
 mod commands;
+mod explain;
 mod parse;
+mod plan;
 
 pub(crate) use self::{
     commands::{ArgKind, COMMANDS, about, entries, help, help_of},
-    parse::{Line, Slash, action_of, kicked, parse, parse_line_mode, ruled},
+    explain::{Explained, explain},
+    parse::{Line, Slash, action_of, parse, parse_line_mode},
+    plan::{CommandPlace, Purpose, ServerCommand, plan},
 };

@@ -1,16 +1,18 @@
 //! Typed lines, read as a text or a command.
 
-use super::commands::{COMMANDS, CommandInfo, begin, unknown};
+use super::{
+    commands::{COMMANDS, CommandInfo, begin, unknown},
+    plan::ServerCommand,
+};
 use crate::{
     chat::{
         member::Level,
-        message::NoticeId,
         names::{Label, RoomName, Target, UserName},
         rules::Role,
         text::Text,
     },
     config::screen::NotifyWish,
-    tui::hangul,
+    tui::{hangul, sentences::ON_SCREEN_ONLY},
 };
 
 /// What a typed text is.
@@ -48,45 +50,8 @@ pub(crate) enum Slash {
         /// What to say.
         text: String,
     },
-    /// Who is in a room; none: the one that is shown.
-    Who(Option<RoomName>),
-    /// All rooms.
-    Rooms,
-    /// Show the room's topic, set it, or remove it (empty).
-    Topic(Option<String>),
-    /// Say that one is away, and why.
-    Away(Option<String>),
-    /// Say that one is back.
-    Back,
-    /// A rule about a user in the room that is shown.
-    Role {
-        /// The user.
-        user: UserName,
-        /// What he is to be there.
-        role: Role,
-        /// Or not to be.
-        on: bool,
-    },
-    /// Take somebody out of the room that is shown.
-    Kick {
-        /// The user.
-        user: UserName,
-        /// Only his sessions with this label.
-        label: Option<Label>,
-    },
-    /// Tell everybody.
-    Announce {
-        /// How much it weighs.
-        level: Level,
-        /// Asks people to acknowledge.
-        ack: bool,
-        /// Shown to those who come later.
-        retain: bool,
-        /// What to tell.
-        text: Text,
-    },
-    /// Say that one has seen an announcement; none: the last one that asked.
-    Ack(Option<NoticeId>),
+    /// Send a request to the server.
+    Ask(ServerCommand),
     /// What of this room is shown on the desktop; none: say what is.
     Notify(Option<NotifyWish>),
     /// What of this room rings the bell; none: say what does.
@@ -115,26 +80,6 @@ pub(crate) fn parse_line_mode(line: &str) -> Result<Line, String> {
     read(line, true)
 }
 
-/// What is told once a rule about a user stands; an invitation is told by an event.
-pub(crate) fn ruled(user: &UserName, role: Role, on: bool, room: &RoomName) -> Option<String> {
-    Some(match (role, on) {
-        (Role::Invited, true) => return None,
-        (Role::Invited, false) => format!("{user} is not invited to {room} any more"),
-        (Role::Operator, true) => format!("{user} is an operator of {room}"),
-        (Role::Operator, false) => format!("{user} is no operator of {room} any more"),
-        (Role::Banned, true) => format!("{user} is banned from {room}"),
-        (Role::Banned, false) => format!("{user} may come to {room} again"),
-        (Role::Muted, true) => format!("{user} is muted in {room}"),
-        (Role::Muted, false) => format!("{user} may speak in {room} again"),
-    })
-}
-
-/// What is told once somebody was taken out of a room.
-pub(crate) fn kicked(user: &UserName, label: Option<&Label>, room: &RoomName) -> String {
-    let label = label.map(|label| format!("/{label}")).unwrap_or_default();
-    format!("{user}{label} was taken out of {room}")
-}
-
 /// What somebody does, if a text says so: `waves` of `/me waves` (XEP-0245). It may have been sent
 /// as `//me waves`; that looks the same.
 pub(crate) fn action_of(text: &str) -> Option<&str> {
@@ -154,10 +99,7 @@ fn read(line: &str, line_mode: bool) -> Result<Line, String> {
     }
     let Some(command) = named(word) else { return Err(unknown(word, line_mode)) };
     if line_mode && !command.line_mode {
-        let name = command.name;
-        return Err(format!(
-            "/{name} is of the screen, and this is line mode; /help lists what there is"
-        ));
+        return Err(format!("/{} {ON_SCREEN_ONLY}", command.name));
     }
     let slash = arguments(command, text_of(rest))?;
     if line_mode && matches!(slash, Slash::Message { text: None, .. }) {
@@ -186,7 +128,10 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
     let wrong = || command.wrong();
     let some = || (!rest.is_empty()).then(|| rest.to_owned());
     let name = || one_word(command, rest);
-    let role = |role, on| user(command, name()?).map(|user| Slash::Role { user, role, on });
+    let role = |role, on| {
+        let user = user(command, name()?)?;
+        Ok::<_, String>(Slash::Ask(ServerCommand::Role { user, role, on }))
+    };
     Ok(match command.name {
         "help" if rest.is_empty() => Slash::Help(None),
         "help" => Slash::Help(Some(help_on(name()?)?)),
@@ -195,17 +140,17 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "msg" => message(command, rest)?,
         "me" => Slash::Me(checked(format!("/me {}", some().ok_or_else(wrong)?))?),
         "reply" => reply(command, rest)?,
-        "who" => Slash::Who(maybe_room(command, name()?)?),
-        "topic" => Slash::Topic(match rest {
+        "who" => Slash::Ask(ServerCommand::Who(maybe_room(command, name()?)?)),
+        "topic" => Slash::Ask(ServerCommand::Topic(match rest {
             "--clear" => Some(String::new()),
             _ => some(),
-        }),
-        "away" => Slash::Away(some()),
+        })),
+        "away" => Slash::Ask(ServerCommand::Away(some())),
         "announce" => announce(command, rest)?,
-        "ack" => Slash::Ack(match name()? {
+        "ack" => Slash::Ask(ServerCommand::Ack(match name()? {
             "" => None,
             id => Some(id.parse().map_err(|e| format!("{:?}: {e}", begin(id)))?),
-        }),
+        })),
         "invite" => role(Role::Invited, true)?,
         "ban" => role(Role::Banned, true)?,
         "unban" => role(Role::Banned, false)?,
@@ -215,7 +160,7 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "deop" => role(Role::Operator, false)?,
         "kick" => {
             let (user, label) = somebody(command, name()?)?;
-            Slash::Kick { user, label }
+            Slash::Ask(ServerCommand::Kick { user, label })
         }
         "notify" => Slash::Notify(wish(command, rest)?),
         "bell" => Slash::Bell(wish(command, rest)?),
@@ -225,8 +170,8 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "search" => Slash::Search(rest.to_owned()),
         // What they do not expect could be what was meant.
         _ if !rest.is_empty() => return Err(wrong()),
-        "rooms" => Slash::Rooms,
-        "back" => Slash::Back,
+        "rooms" => Slash::Ask(ServerCommand::Rooms),
+        "back" => Slash::Ask(ServerCommand::Back),
         "clear" => Slash::Clear,
         "read" => Slash::Read,
         "quit" => Slash::Quit,
@@ -339,7 +284,7 @@ fn announce(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
         return Err(command.wrong());
     }
     let text = Text::new(rest).map_err(|e| e.to_string())?;
-    Ok(Slash::Announce { level, ack, retain, text })
+    Ok(Slash::Ask(ServerCommand::Announce { level, ack, retain, text }))
 }
 
 fn level_of(word: &str) -> Result<Level, String> {
@@ -356,10 +301,18 @@ mod tests {
         super::commands::{help, help_of},
         *,
     };
+    use crate::chat::message::NoticeId;
 
     fn command(line: &str) -> Slash {
         match parse(line) {
             Ok(Line::Do(slash)) => slash,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn asks(line: &str) -> ServerCommand {
+        match command(line) {
+            Slash::Ask(command) => command,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -419,13 +372,15 @@ mod tests {
 
     #[test]
     fn a_command_is_known_on_the_korean_layout() {
-        assert_eq!(command("/개ㅐㅡㄴ"), Slash::Rooms);
-        assert_eq!(command("/좨 dev"), Slash::Who(Some(dev())));
+        assert_eq!(asks("/개ㅐㅡㄴ"), ServerCommand::Rooms);
+        assert_eq!(asks("/좨 dev"), ServerCommand::Who(Some(dev())));
         assert_eq!(command("/ㅓㅐㅑㅜ 회의"), Slash::Join(RoomName::new("회의").unwrap()));
         assert_eq!(command("/ㅡㄷ 손을 흔든다"), Slash::Me("/me 손을 흔든다".to_owned()));
         assert_eq!(command("/ㅗ디ㅔ 벼ㅑㅅ"), command("/help quit"));
         assert_eq!(parse_line_mode("/벼ㅑㅅ"), Ok(Line::Do(Slash::Quit)));
-        assert!(parse_line_mode("/ㅠ디ㅣ all").unwrap_err().starts_with("/bell is of the screen"));
+        assert!(
+            parse_line_mode("/ㅠ디ㅣ all").unwrap_err().starts_with("/bell works on the screen")
+        );
         assert_eq!(said("벼ㅑㅅ"), "벼ㅑㅅ");
         assert_eq!(said("//벼ㅑㅅ"), "/벼ㅑㅅ");
     }
@@ -452,8 +407,8 @@ mod tests {
         assert_eq!(command("/join 회의"), Slash::Join(RoomName::new("회의").unwrap()));
         assert_eq!(command("/part"), Slash::Part(None));
         assert_eq!(command("/part dev"), Slash::Part(Some(dev())));
-        assert_eq!(command("/who"), Slash::Who(None));
-        assert_eq!(command("/who dev"), Slash::Who(Some(dev())));
+        assert_eq!(asks("/who"), ServerCommand::Who(None));
+        assert_eq!(asks("/who dev"), ServerCommand::Who(Some(dev())));
         refused("/join", &["/join ROOM"]);
         refused("/join a b", &["/join ROOM"]);
         refused("/join @ann", &["/msg @ann"]);
@@ -494,13 +449,13 @@ mod tests {
             ("/op @ann", Role::Operator, true),
             ("/deop @ann", Role::Operator, false),
         ] {
-            assert_eq!(command(line), Slash::Role { user: ann(), role, on });
+            assert_eq!(asks(line), ServerCommand::Role { user: ann(), role, on });
         }
         refused("/ban @ann/ci", &["/ban @ann would be it"]);
         refused("/ban", &["/ban @USER"]);
         refused("/kick @ann he shouts", &["/kick @USER"]);
         let label = Some(Label::new("ci").unwrap());
-        assert_eq!(command("/kick @ann/ci"), Slash::Kick { user: ann(), label });
+        assert_eq!(asks("/kick @ann/ci"), ServerCommand::Kick { user: ann(), label });
         assert_eq!(command("/ignore"), Slash::Ignore(None));
         assert_eq!(command("/ignore @ann"), Slash::Ignore(Some((ann(), None))));
         assert_eq!(command("/unignore ann"), Slash::Unignore((ann(), None)));
@@ -509,42 +464,42 @@ mod tests {
 
     #[test]
     fn announcements_have_flags_before_their_text() {
-        let announce = |level, ack, retain, text: &str| Slash::Announce {
+        let announce = |level, ack, retain, text: &str| ServerCommand::Announce {
             level,
             ack,
             retain,
             text: Text::new(text).unwrap(),
         };
         let plain = announce(Level::Notice, false, false, "lunch --now");
-        assert_eq!(command("/announce lunch --now"), plain);
+        assert_eq!(asks("/announce lunch --now"), plain);
         let all = announce(Level::Critical, true, true, "fire");
-        assert_eq!(command("/announce --level critical --ack --retain fire"), all);
-        assert_eq!(command("/announce --retain --level=CRITICAL --ack fire"), all);
+        assert_eq!(asks("/announce --level critical --ack --retain fire"), all);
+        assert_eq!(asks("/announce --retain --level=CRITICAL --ack fire"), all);
         let flag = announce(Level::Notice, false, false, "--ack is a flag");
-        assert_eq!(command("/announce -- --ack is a flag"), flag);
+        assert_eq!(asks("/announce -- --ack is a flag"), flag);
         refused("/announce", &["/announce [--level L]"]);
         refused("/announce --ack", &["/announce [--level L]"]);
         refused("/announce --level loud x", &["loud", "info, notice, warning, critical"]);
         refused("/announce --loud x", &["there is no --loud"]);
-        assert_eq!(command("/ack"), Slash::Ack(None));
-        assert_eq!(command("/ack !3"), Slash::Ack(Some(NoticeId::Number(3))));
+        assert_eq!(asks("/ack"), ServerCommand::Ack(None));
+        assert_eq!(asks("/ack !3"), ServerCommand::Ack(Some(NoticeId::Number(3))));
         refused("/ack x", &["\"x\"", "!3"]);
     }
 
     #[test]
     fn the_rest_of_the_commands() {
-        assert_eq!(command("/topic"), Slash::Topic(None));
-        assert_eq!(command("/topic  plans "), Slash::Topic(Some("plans".to_owned())));
-        assert_eq!(command("/topic --clear"), Slash::Topic(Some(String::new())));
-        assert_eq!(command("/away"), Slash::Away(None));
-        assert_eq!(command("/away 점심"), Slash::Away(Some("점심".to_owned())));
-        assert_eq!(command("/back"), Slash::Back);
+        assert_eq!(asks("/topic"), ServerCommand::Topic(None));
+        assert_eq!(asks("/topic  plans "), ServerCommand::Topic(Some("plans".to_owned())));
+        assert_eq!(asks("/topic --clear"), ServerCommand::Topic(Some(String::new())));
+        assert_eq!(asks("/away"), ServerCommand::Away(None));
+        assert_eq!(asks("/away 점심"), ServerCommand::Away(Some("점심".to_owned())));
+        assert_eq!(asks("/back"), ServerCommand::Back);
         assert_eq!(command("/notify Mentions"), Slash::Notify(Some(NotifyWish::Mentions)));
         assert_eq!(command("/notify"), Slash::Notify(None));
         assert_eq!(command("/bell off"), Slash::Bell(Some(NotifyWish::Off)));
         assert_eq!(command("/search a b"), Slash::Search("a b".to_owned()));
         assert_eq!(command("/search"), Slash::Search(String::new()));
-        assert_eq!(command("/rooms"), Slash::Rooms);
+        assert_eq!(asks("/rooms"), ServerCommand::Rooms);
         assert_eq!(command("/read"), Slash::Read);
         assert_eq!(command("/clear"), Slash::Clear);
         assert_eq!(command("/quit"), Slash::Quit);

@@ -285,7 +285,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     if model.is_hung && !is_down {
         parts.push(part("server not responding".to_owned(), 0));
     }
-    let away = if model.away.is_some() { " (away)" } else { "" };
+    let away = if model.is_away { " (away)" } else { "" };
     parts.push(part(format!("{}{away}", safe(&model.me)), 3));
     // The title has the room as well.
     parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
@@ -390,7 +390,7 @@ mod tests {
     fn the_status_says_who_where_and_how_and_drops_what_there_is_no_room_for() {
         let mut screen = Screen::new();
         screen.model.lag_us = Some(230);
-        screen.model.away = Some("lunch".into());
+        screen.model.is_away = true;
         let layout = crate::tui::view::screen::layout(&screen.model);
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(
