@@ -15,6 +15,7 @@ mod identity;
 mod index;
 mod load;
 mod read;
+mod records;
 mod removal;
 mod retention;
 mod rows;
