@@ -20,7 +20,7 @@ fn who_sends_too_much_is_slowed_down_and_told_and_nothing_of_it_is_lost() {
     flood.say(lines.trim_end());
     second.say(lines.trim_end());
     (flood.input, second.input) = (None, None);
-    eventually("it is told", || flood.errors().contains("slowed down"));
+    eventually("it is told", || flood.errors().contains("rate limit reached"));
     // Meanwhile others speak as if he was not there.
     for n in 0..20 {
         world.run_as(THIRD_UID, &["send", "dev", &format!("quiet {n}")]).ok();

@@ -810,7 +810,7 @@ fn a_hole_is_a_line_that_is_seen() {
         .model
         .event(screen.now, Event::Gap { stream: dev.clone(), range, reason: GapReason::Retention });
     screen.said("dev", 5, "bob", "after");
-    assert!(screen.rows().iter().any(|row| row.contains("3 messages (2 to 4) are gone")));
+    assert!(screen.rows().iter().any(|row| row.contains("3 messages of dev (2 to 4) are gone")));
     screen.model.event(screen.now, Event::Gap { stream: dev, range: None, reason: GapReason::Run });
     screen.said("dev", 1, "bob", "another run");
     assert_eq!(screen.room("dev").head, 1);

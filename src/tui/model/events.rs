@@ -43,14 +43,13 @@ impl Model {
             }
             Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
             Event::Topic { room, topic } => self.new_topic(now, room, topic),
-            Event::Deleted { room } => self.lost(now, &room, format!("{room} was deleted")),
+            Event::Deleted { room } => self.lost(now, &room, sentences::deleted(&room)),
             Event::Removed { room, by, banned } => {
-                let how = if banned { "banned" } else { "removed" };
-                self.lost(now, &room, format!("{by} {how} you from {room}"));
+                self.lost(now, &room, sentences::removed(&room, &by, banned));
             }
             Event::Cancelled { number, by } => {
                 self.notices.remove(number);
-                self.note(now, NoteKind::Info, format!("{by} cancelled announcement !{number}"));
+                self.note(now, NoteKind::Info, sentences::cancelled(number, &by));
             }
             Event::Invited { room, user, by } => {
                 let text = if user.as_str() == self.options.look.user {
@@ -61,16 +60,9 @@ impl Model {
                 self.note(now, NoteKind::Info, text);
             }
             Event::Gap { stream, range, reason } => self.gap(now, &stream, range, reason),
-            Event::Slowed => self.hint(
-                "slowed down: your user says more at a time than one user may; the rest goes on as it can",
-            ),
+            Event::Slowed => self.hint(sentences::THROTTLED),
             Event::Abandoned { room, seq, by, cause } => {
-                let text = format!(
-                    "{by} (pid {}) ended before it replied to {room}:{seq} ({})",
-                    by.pid,
-                    cause.word()
-                );
-                self.note(now, NoteKind::Info, text);
+                self.note(now, NoteKind::Info, sentences::abandoned(&room, seq, &by, cause));
             }
             Event::Offer { .. } | Event::Answered { .. } => {}
             Event::End { reason } => {
@@ -181,20 +173,7 @@ impl Model {
         range: Option<(u64, u64)>,
         reason: GapReason,
     ) {
-        let why = match reason {
-            GapReason::Run => "the server restarted",
-            GapReason::Retention => "they were too old to be kept",
-            GapReason::Backlog => "they fell out of the backlog",
-            GapReason::Damage => "the history is damaged there",
-        };
-        let text = match range {
-            None => format!("{stream} starts over: {why}, and earlier messages are lost"),
-            Some((first, last)) if first >= last => format!("message {first} is gone: {why}"),
-            Some((first, last)) => {
-                let count = last.saturating_sub(first).saturating_add(1);
-                format!("{count} messages ({first} to {last}) are gone: {why}")
-            }
-        };
+        let text = sentences::gap(stream, range, reason);
         let Some(at) = self.index_of(stream) else { return };
         let room = &mut self.rooms[at];
         if range.is_none() {
