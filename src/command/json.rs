@@ -282,14 +282,10 @@ pub(super) fn notice_and_receipt(notice: &NoticeInfo, receipt: &ReceiptInfo) -> 
 }
 
 pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
-    let name = match &row.label {
-        None => row.user.to_string(),
-        Some(label) => format!("{}/{label}", row.user),
-    };
     let rooms: Vec<_> = row.rooms.iter().map(|r| r.as_str()).collect();
     json!({
         "type": "session",
-        "name": name,
+        "name": row.handle().to_string(),
         "user": row.user.as_str(),
         "label": row.label.as_ref().map(Label::as_str),
         "uid": row.uid,

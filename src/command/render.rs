@@ -230,14 +230,10 @@ pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
 }
 
 fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
-    let name = match &row.label {
-        None => row.user.to_string(),
-        Some(label) => format!("{}/{label}", row.user),
-    };
     let idle = now_mono_us.saturating_sub(row.active_mono_us) / 1_000_000;
     let rooms: Vec<_> = row.rooms.iter().map(ToString::to_string).collect();
     [
-        name,
+        row.handle().to_string(),
         row.state.word().to_owned(),
         if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
         row.kind.word().to_owned(),

@@ -489,12 +489,8 @@ impl Screen {
         let now_us = os::monotonic_us();
         let rows = snapshot.rows.into_iter();
         let present = rows.filter(|row| !row.visitor && row.rooms.contains(room)).map(|row| {
-            let name = match &row.label {
-                None => row.user.to_string(),
-                Some(label) => format!("{}/{label}", row.user),
-            };
             let present = Present {
-                name,
+                name: row.handle().to_string(),
                 sessions: 1,
                 kind: row.kind,
                 state: row.state,

@@ -4,7 +4,7 @@ use super::{Alert, Asked, Effect, Mode, Model, Pending, Room, Session, TypedComm
 use crate::{
     chat::{
         message::StreamName,
-        names::{Label, RoomName, Target, UserName},
+        names::{Handle, Label, RoomName, Target, UserName},
         request::Follow,
         text::Text,
     },
@@ -157,9 +157,9 @@ impl Model {
             Slash::Part(room) => self.part(now, room)?,
             Slash::Notify(wish) => self.set_alert(now, wish, false)?,
             Slash::Bell(wish) => self.set_alert(now, wish, true)?,
-            Slash::Ignore(who) => self.ignore(now, who)?,
-            Slash::Unignore(who) => {
-                let name = name_of(&who);
+            Slash::Ignore(handle) => self.ignore(now, handle)?,
+            Slash::Unignore(handle) => {
+                let name = handle.to_string();
                 if !self.ignored.remove(&name) {
                     return Err(format!("{name} is not ignored"));
                 }
@@ -310,10 +310,10 @@ impl Model {
         self.set_alert(now, None, bell)
     }
 
-    fn ignore(&mut self, now: When, who: Option<(UserName, Option<Label>)>) -> Result<(), String> {
-        let text = match who {
-            Some(who) => {
-                let name = name_of(&who);
+    fn ignore(&mut self, now: When, handle: Option<Handle>) -> Result<(), String> {
+        let text = match handle {
+            Some(handle) => {
+                let name = handle.to_string();
                 let own = &self.options.look.user;
                 if name == self.me || name == *own {
                     return Err(format!(
@@ -335,13 +335,5 @@ impl Model {
         };
         self.note(now, NoteKind::Info, text);
         Ok(())
-    }
-}
-
-/// `ann` or `ann/ci`.
-fn name_of((user, label): &(UserName, Option<Label>)) -> String {
-    match label {
-        None => user.to_string(),
-        Some(label) => format!("{user}/{label}"),
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chat::{
         member::Level,
-        names::{Label, RoomName, Target, UserName},
+        names::{Handle, RoomName, Target, UserName},
         rules::Role,
         text::Text,
     },
@@ -56,10 +56,10 @@ pub(crate) enum Slash {
     Notify(Option<NotifyWish>),
     /// What of this room rings the bell; none: say what does.
     Bell(Option<NotifyWish>),
-    /// Hide what a user says, or one label of his; none: say who is ignored.
-    Ignore(Option<(UserName, Option<Label>)>),
-    /// Show it again.
-    Unignore((UserName, Option<Label>)),
+    /// Hide the messages of a user, or of one label; none: list the ignored.
+    Ignore(Option<Handle>),
+    /// Show them again.
+    Unignore(Handle),
     /// Empty the screen of this room; nothing is lost.
     Clear,
     /// All in this room is read.
@@ -158,15 +158,12 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "unmute" => role(Role::Muted, false)?,
         "op" => role(Role::Operator, true)?,
         "deop" => role(Role::Operator, false)?,
-        "kick" => {
-            let (user, label) = somebody(command, name()?)?;
-            Slash::Ask(ServerCommand::Kick { user, label })
-        }
+        "kick" => Slash::Ask(ServerCommand::Kick(handle(command, name()?)?)),
         "notify" => Slash::Notify(wish(command, rest)?),
         "bell" => Slash::Bell(wish(command, rest)?),
         "ignore" if rest.is_empty() => Slash::Ignore(None),
-        "ignore" => Slash::Ignore(Some(somebody(command, name()?)?)),
-        "unignore" => Slash::Unignore(somebody(command, name()?)?),
+        "ignore" => Slash::Ignore(Some(handle(command, name()?)?)),
+        "unignore" => Slash::Unignore(handle(command, name()?)?),
         "search" => Slash::Search(rest.to_owned()),
         // What they do not expect could be what was meant.
         _ if !rest.is_empty() => return Err(wrong()),
@@ -210,13 +207,13 @@ fn maybe_room(command: &CommandInfo, written: &str) -> Result<Option<RoomName>, 
 }
 
 /// `@user` or `@user/label`; the `@` may be left out.
-fn somebody(command: &CommandInfo, written: &str) -> Result<(UserName, Option<Label>), String> {
+fn handle(command: &CommandInfo, written: &str) -> Result<Handle, String> {
     if written.is_empty() {
         return Err(command.wrong());
     }
     let with_at = format!("@{}", written.strip_prefix('@').unwrap_or(written));
     match with_at.parse() {
-        Ok(Target::User { user, label }) => Ok((user, label)),
+        Ok(Target::User { user, label }) => Ok(Handle { user, label }),
         Ok(Target::Room(_)) => Err(command.wrong()),
         Err(e) => Err(format!("{}: {e}; it is written {}", begin(written), command.usage())),
     }
@@ -224,9 +221,9 @@ fn somebody(command: &CommandInfo, written: &str) -> Result<(UserName, Option<La
 
 /// A rule is for all that a user is.
 fn user(command: &CommandInfo, written: &str) -> Result<UserName, String> {
-    match somebody(command, written)? {
-        (user, None) => Ok(user),
-        (user, Some(_)) => {
+    match handle(command, written)? {
+        Handle { user, label: None } => Ok(user),
+        Handle { user, label: Some(_) } => {
             let name = command.name;
             Err(format!("/{name} is for a user, whatever his labels; /{name} @{user} would be it"))
         }
@@ -235,7 +232,7 @@ fn user(command: &CommandInfo, written: &str) -> Result<UserName, String> {
 
 fn message(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
     let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-    let (user, label) = somebody(command, &rest[..end])?;
+    let Handle { user, label } = handle(command, &rest[..end])?;
     let text = match text_of(&rest[end..]) {
         "" => None,
         text => Some(checked(text.to_owned())?),
@@ -301,7 +298,7 @@ mod tests {
         super::commands::{help, help_of},
         *,
     };
-    use crate::chat::message::NoticeId;
+    use crate::chat::{message::NoticeId, names::Label};
 
     fn command(line: &str) -> Slash {
         match parse(line) {
@@ -455,10 +452,13 @@ mod tests {
         refused("/ban", &["/ban @USER"]);
         refused("/kick @ann he shouts", &["/kick @USER"]);
         let label = Some(Label::new("ci").unwrap());
-        assert_eq!(asks("/kick @ann/ci"), ServerCommand::Kick { user: ann(), label });
+        assert_eq!(asks("/kick @ann/ci"), ServerCommand::Kick(Handle { user: ann(), label }));
         assert_eq!(command("/ignore"), Slash::Ignore(None));
-        assert_eq!(command("/ignore @ann"), Slash::Ignore(Some((ann(), None))));
-        assert_eq!(command("/unignore ann"), Slash::Unignore((ann(), None)));
+        assert_eq!(
+            command("/ignore @ann"),
+            Slash::Ignore(Some(Handle { user: ann(), label: None }))
+        );
+        assert_eq!(command("/unignore ann"), Slash::Unignore(Handle { user: ann(), label: None }));
         refused("/unignore", &["/unignore @USER"]);
     }
 

@@ -4,7 +4,7 @@ use crate::{
     chat::{
         member::Level,
         message::NoticeId,
-        names::{Label, RoomName, UserName},
+        names::{Handle, Label, RoomName, UserName},
         reply::{RoomInfo, WhoInfo},
         request::{Announce, Request},
         rules::Role,
@@ -33,12 +33,8 @@ pub(crate) enum ServerCommand {
         /// Grants the role, or revokes it.
         on: bool,
     },
-    /// Removes a user from the current room.
-    Kick {
-        user: UserName,
-        /// Narrows it to the user's sessions with this label.
-        label: Option<Label>,
-    },
+    /// Removes a user from the current room, or only the sessions with a label.
+    Kick(Handle),
     /// Announces a text to all members.
     Announce {
         level: Level,
@@ -167,9 +163,10 @@ pub(crate) fn plan(
             let purpose = role_changed(&user, role, on, &room);
             (Request::Role { room, user, role, on }, purpose)
         }
-        ServerCommand::Kick { user, label } => {
+        ServerCommand::Kick(handle) => {
             let room = place.room()?;
-            let purpose = Purpose::Change(kicked(&user, label.as_ref(), &room));
+            let purpose = Purpose::Change(format!("{handle} was removed from {room}"));
+            let Handle { user, label } = handle;
             (Request::KickFromRoom { room, user, label }, purpose)
         }
         ServerCommand::Announce { level, ack, retain, text } => {
@@ -198,11 +195,6 @@ fn role_changed(user: &UserName, role: Role, on: bool, room: &RoomName) -> Purpo
         (Role::Muted, true) => format!("{user} is muted in {room}"),
         (Role::Muted, false) => format!("{user} is no longer muted in {room}"),
     })
-}
-
-fn kicked(user: &UserName, label: Option<&Label>, room: &RoomName) -> String {
-    let label = label.map(|label| format!("/{label}")).unwrap_or_default();
-    format!("{user}{label} was removed from {room}")
 }
 
 #[cfg(test)]
