@@ -380,15 +380,9 @@ impl Chat {
                 let (request, purpose) = slash::plan(command, &place)?;
                 self.ask(&request, LineRequest::Command(purpose));
             }
-            Slash::Message { text: None, .. }
-            | Slash::Reply { .. }
-            | Slash::Notify(_)
-            | Slash::Bell(_)
-            | Slash::Ignore(_)
-            | Slash::Unignore(_)
-            | Slash::Clear
-            | Slash::Read
-            | Slash::Search(_) => return Err(sentences::ON_SCREEN_ONLY.to_owned()),
+            Slash::Message { text: None, .. } | Slash::Reply { .. } | Slash::Screen(_) => {
+                return Err(sentences::ON_SCREEN_ONLY.to_owned());
+            }
         }
         Ok(())
     }

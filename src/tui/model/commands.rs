@@ -13,7 +13,7 @@ use crate::{
     tui::{
         scrollback::NoteKind,
         sentences,
-        slash::{self, CommandPlace, Line, ServerCommand, Slash},
+        slash::{self, CommandPlace, Line, ScreenCommand, ServerCommand, Slash},
     },
 };
 
@@ -99,38 +99,61 @@ impl Model {
     // ---- commands ----------------------------------------------------------------------------
 
     fn run(&mut self, now: When, command: Slash) -> Result<(), String> {
-        if let Slash::Quit = command {
-            self.taken();
-            self.effects.push_back(Effect::Leave { interrupted: false });
-            return Ok(());
-        }
-        // What the server is asked needs one; the text stays until there is.
-        if matches!(command, Slash::Ask(_)) && matches!(self.session, Session::Down { .. }) {
-            return Err(sentences::NOT_CONNECTED.to_owned());
-        }
         match command {
-            Slash::Me(text) => return self.say_here(now, text),
-            Slash::Reply { seq, text } => return self.reply(now, seq, text),
-            Slash::Message { to, text } => return self.message_to(now, to, text),
-            _ => {}
+            Slash::Me(text) => self.say_here(now, text),
+            Slash::Reply { seq, text } => self.reply(now, seq, text),
+            Slash::Message { to, text } => self.message_to(now, to, text),
+            Slash::Quit => {
+                self.taken();
+                self.effects.push_back(Effect::Leave { interrupted: false });
+                Ok(())
+            }
+            Slash::Help(None) => {
+                self.taken();
+                self.mode = Mode::Help { from: 0 };
+                Ok(())
+            }
+            Slash::Help(Some(info)) => {
+                self.taken();
+                self.note(now, NoteKind::Info, slash::help_of(info).trim_end());
+                Ok(())
+            }
+            Slash::Join(room) => {
+                self.taken();
+                self.join(now, room);
+                Ok(())
+            }
+            Slash::Part(room) => self.without_line(|model, _| model.part(now, room)),
+            // The text stays as it is until there is a server.
+            Slash::Ask(_) if matches!(self.session, Session::Down { .. }) => {
+                Err(sentences::NOT_CONNECTED.to_owned())
+            }
+            Slash::Ask(command) => self.without_line(|model, line| model.ask(command, line)),
+            Slash::Screen(command) => self.without_line(|model, _| model.act(now, command)),
         }
-        // Commands that change the room shown leave nothing of themselves in its draft.
+    }
+
+    /// Does a command while its line is not in the input: commands that change the room shown leave
+    /// nothing of themselves in its draft. The line returns if the command fails.
+    fn without_line(
+        &mut self,
+        act: impl FnOnce(&mut Self, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
         let line = self.editor.take();
-        let done = match command {
-            Slash::Ask(command) => self.ask(command, line.clone()),
-            command => self.act(now, command),
-        };
-        self.changed |= done.is_ok();
-        if done.is_err() {
-            let parked = self.editor.text().to_owned();
-            self.editor.set(&line);
-            self.set_aside(self.current, "", parked);
+        let done = act(self, &line);
+        match done {
+            Ok(()) => self.changed = true,
+            Err(_) => {
+                let parked = self.editor.text().to_owned();
+                self.editor.set(&line);
+                self.set_aside(self.current, "", parked);
+            }
         }
         done
     }
 
     /// Asks the server for what a command wants.
-    fn ask(&mut self, command: ServerCommand, line: String) -> Result<(), String> {
+    fn ask(&mut self, command: ServerCommand, line: &str) -> Result<(), String> {
         if command.is_public() {
             self.may_say()?;
         }
@@ -140,50 +163,32 @@ impl Model {
             label: self.options.label.as_ref(),
             to_ack: self.notices.last_to_ack(),
         };
-        let typed = TypedCommand { line, room: room.map(|room| room.name.clone()) };
+        let typed =
+            TypedCommand { line: line.to_owned(), room: room.map(|room| room.name.clone()) };
         let (request, purpose) = slash::plan(command, &place)?;
         self.effects.push_back(Effect::Ask(request, Asked::Command(Some(typed), purpose)));
         Ok(())
     }
 
-    fn act(&mut self, now: When, command: Slash) -> Result<(), String> {
+    /// Changes the screen itself.
+    fn act(&mut self, now: When, command: ScreenCommand) -> Result<(), String> {
         match command {
-            Slash::Help(None) => self.mode = Mode::Help { from: 0 },
-            Slash::Help(Some(info)) => {
-                let help = slash::help_of(info);
-                self.note(now, NoteKind::Info, help.trim_end());
-            }
-            Slash::Join(room) => self.join(now, room),
-            Slash::Part(room) => self.part(now, room)?,
-            Slash::Notify(wish) => self.set_alert(now, wish, false)?,
-            Slash::Bell(wish) => self.set_alert(now, wish, true)?,
-            Slash::Ignore(handle) => self.ignore(now, handle)?,
-            Slash::Unignore(handle) => {
-                let name = handle.to_string();
-                if !self.ignored.remove(&name) {
-                    return Err(format!("{name} is not ignored"));
-                }
-                self.note(now, NoteKind::Info, format!("{name} is heard again"));
-                self.touched.ignored.insert(name);
-                self.keep_soon(now);
-            }
-            Slash::Clear => {
+            ScreenCommand::Notify(wish) => self.set_alert(now, wish, false)?,
+            ScreenCommand::Bell(wish) => self.set_alert(now, wish, true)?,
+            ScreenCommand::Ignore(Some(handle)) => self.ignore(now, &handle)?,
+            ScreenCommand::Ignore(None) => self.list_ignored(now),
+            ScreenCommand::Unignore(handle) => self.unignore(now, &handle)?,
+            ScreenCommand::Clear => {
                 if let Some(room) = self.room_mut() {
                     room.back.clear(true);
                     room.selected = None;
                     room.go_to_end();
-                    // It comes back when somebody scrolls up.
+                    // Earlier messages return when the user scrolls up.
                     room.failed = true;
                 }
             }
-            Slash::Read => self.mark_room_read(now, self.current),
-            Slash::Search(text) => self.begin_search(now, &text),
-            // Done before.
-            Slash::Ask(_)
-            | Slash::Me(_)
-            | Slash::Reply { .. }
-            | Slash::Message { .. }
-            | Slash::Quit => {}
+            ScreenCommand::Read => self.mark_room_read(now, self.current),
+            ScreenCommand::Search(text) => self.begin_search(now, &text),
         }
         Ok(())
     }
@@ -310,30 +315,39 @@ impl Model {
         self.set_alert(now, None, bell)
     }
 
-    fn ignore(&mut self, now: When, handle: Option<Handle>) -> Result<(), String> {
-        let text = match handle {
-            Some(handle) => {
-                let name = handle.to_string();
-                let own = &self.options.look.user;
-                if name == self.me || name == *own {
-                    return Err(format!(
-                        "{name} is you; /ignore @{own}/LABEL hides another one of yours"
-                    ));
-                }
-                let text =
-                    format!("nothing more is shown of what {name} says; /unignore {name} ends it");
-                self.touched.ignored.insert(name.clone());
-                self.ignored.insert(name);
-                self.keep_soon(now);
-                text
-            }
-            None if self.ignored.is_empty() => "nobody is ignored".to_owned(),
-            None => {
-                let names: Vec<_> = self.ignored.iter().cloned().collect();
-                format!("ignored: {}", names.join(", "))
-            }
+    fn ignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
+        let (name, user) = (handle.to_string(), &self.options.look.user);
+        if name == self.me || name == *user {
+            return Err(format!("{name} is you; /ignore @{user}/LABEL hides another one of yours"));
+        }
+        let text = format!("ignoring {name}; /unignore @{name} to stop");
+        self.ignored.insert(name.clone());
+        self.ignored_changed(now, name, text);
+        Ok(())
+    }
+
+    fn unignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
+        let name = handle.to_string();
+        if !self.ignored.remove(&name) {
+            return Err(format!("{name} is not ignored"));
+        }
+        let text = format!("no longer ignoring {name}");
+        self.ignored_changed(now, name, text);
+        Ok(())
+    }
+
+    fn ignored_changed(&mut self, now: When, name: String, text: String) {
+        self.note(now, NoteKind::Info, text);
+        self.touched.ignored.insert(name);
+        self.keep_soon(now);
+    }
+
+    fn list_ignored(&mut self, now: When) {
+        let names: Vec<_> = self.ignored.iter().map(String::as_str).collect();
+        let text = match names.as_slice() {
+            [] => "no user is ignored".to_owned(),
+            names => format!("ignored: {}", names.join(", ")),
         };
         self.note(now, NoteKind::Info, text);
-        Ok(())
     }
 }

@@ -11,6 +11,6 @@ mod plan;
 pub(crate) use self::{
     commands::{ArgKind, COMMANDS, about, entries, help, help_of},
     explain::{Explained, explain},
-    parse::{Line, Slash, action_of, parse, parse_line_mode},
+    parse::{Line, ScreenCommand, Slash, action_of, parse, parse_line_mode},
     plan::{CommandPlace, Purpose, ServerCommand, plan},
 };

@@ -52,22 +52,29 @@ pub(crate) enum Slash {
     },
     /// Send a request to the server.
     Ask(ServerCommand),
-    /// What of this room is shown on the desktop; none: say what is.
-    Notify(Option<NotifyWish>),
-    /// What of this room rings the bell; none: say what does.
-    Bell(Option<NotifyWish>),
-    /// Hide the messages of a user, or of one label; none: list the ignored.
-    Ignore(Option<Handle>),
-    /// Show them again.
-    Unignore(Handle),
-    /// Empty the screen of this room; nothing is lost.
-    Clear,
-    /// All in this room is read.
-    Read,
-    /// Search in the room; empty: ask for what.
-    Search(String),
+    /// Change the screen itself.
+    Screen(ScreenCommand),
     /// Leave moot.
     Quit,
+}
+
+/// Chat command that works on the screen only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ScreenCommand {
+    /// Chooses the messages of this room that the desktop shows; none: says which.
+    Notify(Option<NotifyWish>),
+    /// Chooses the messages of this room that ring the bell; none: says which.
+    Bell(Option<NotifyWish>),
+    /// Hides the messages of a user, or of one label; none: lists the ignored.
+    Ignore(Option<Handle>),
+    /// Shows them again.
+    Unignore(Handle),
+    /// Empties the screen of this room; nothing is lost.
+    Clear,
+    /// Marks this room as read.
+    Read,
+    /// Searches in the room; empty: asks for what.
+    Search(String),
 }
 
 /// Takes what was typed on the screen.
@@ -159,18 +166,18 @@ fn arguments(command: &'static CommandInfo, rest: &str) -> Result<Slash, String>
         "op" => role(Role::Operator, true)?,
         "deop" => role(Role::Operator, false)?,
         "kick" => Slash::Ask(ServerCommand::Kick(handle(command, name()?)?)),
-        "notify" => Slash::Notify(wish(command, rest)?),
-        "bell" => Slash::Bell(wish(command, rest)?),
-        "ignore" if rest.is_empty() => Slash::Ignore(None),
-        "ignore" => Slash::Ignore(Some(handle(command, name()?)?)),
-        "unignore" => Slash::Unignore(handle(command, name()?)?),
-        "search" => Slash::Search(rest.to_owned()),
+        "notify" => Slash::Screen(ScreenCommand::Notify(wish(command, rest)?)),
+        "bell" => Slash::Screen(ScreenCommand::Bell(wish(command, rest)?)),
+        "ignore" if rest.is_empty() => Slash::Screen(ScreenCommand::Ignore(None)),
+        "ignore" => Slash::Screen(ScreenCommand::Ignore(Some(handle(command, name()?)?))),
+        "unignore" => Slash::Screen(ScreenCommand::Unignore(handle(command, name()?)?)),
+        "search" => Slash::Screen(ScreenCommand::Search(rest.to_owned())),
         // What they do not expect could be what was meant.
         _ if !rest.is_empty() => return Err(wrong()),
         "rooms" => Slash::Ask(ServerCommand::Rooms),
         "back" => Slash::Ask(ServerCommand::Back),
-        "clear" => Slash::Clear,
-        "read" => Slash::Read,
+        "clear" => Slash::Screen(ScreenCommand::Clear),
+        "read" => Slash::Screen(ScreenCommand::Read),
         "quit" => Slash::Quit,
         name => return Err(unknown(name, false)),
     })
@@ -314,6 +321,13 @@ mod tests {
         }
     }
 
+    fn shows(line: &str) -> ScreenCommand {
+        match command(line) {
+            Slash::Screen(command) => command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
     fn refused(line: &str, words: &[&str]) {
         let error = parse(line).expect_err(line);
         for word in words {
@@ -453,12 +467,15 @@ mod tests {
         refused("/kick @ann he shouts", &["/kick @USER"]);
         let label = Some(Label::new("ci").unwrap());
         assert_eq!(asks("/kick @ann/ci"), ServerCommand::Kick(Handle { user: ann(), label }));
-        assert_eq!(command("/ignore"), Slash::Ignore(None));
+        assert_eq!(shows("/ignore"), ScreenCommand::Ignore(None));
         assert_eq!(
-            command("/ignore @ann"),
-            Slash::Ignore(Some(Handle { user: ann(), label: None }))
+            shows("/ignore @ann"),
+            ScreenCommand::Ignore(Some(Handle { user: ann(), label: None }))
         );
-        assert_eq!(command("/unignore ann"), Slash::Unignore(Handle { user: ann(), label: None }));
+        assert_eq!(
+            shows("/unignore ann"),
+            ScreenCommand::Unignore(Handle { user: ann(), label: None })
+        );
         refused("/unignore", &["/unignore @USER"]);
     }
 
@@ -494,14 +511,14 @@ mod tests {
         assert_eq!(asks("/away"), ServerCommand::Away(None));
         assert_eq!(asks("/away 점심"), ServerCommand::Away(Some("점심".to_owned())));
         assert_eq!(asks("/back"), ServerCommand::Back);
-        assert_eq!(command("/notify Mentions"), Slash::Notify(Some(NotifyWish::Mentions)));
-        assert_eq!(command("/notify"), Slash::Notify(None));
-        assert_eq!(command("/bell off"), Slash::Bell(Some(NotifyWish::Off)));
-        assert_eq!(command("/search a b"), Slash::Search("a b".to_owned()));
-        assert_eq!(command("/search"), Slash::Search(String::new()));
+        assert_eq!(shows("/notify Mentions"), ScreenCommand::Notify(Some(NotifyWish::Mentions)));
+        assert_eq!(shows("/notify"), ScreenCommand::Notify(None));
+        assert_eq!(shows("/bell off"), ScreenCommand::Bell(Some(NotifyWish::Off)));
+        assert_eq!(shows("/search a b"), ScreenCommand::Search("a b".to_owned()));
+        assert_eq!(shows("/search"), ScreenCommand::Search(String::new()));
         assert_eq!(asks("/rooms"), ServerCommand::Rooms);
-        assert_eq!(command("/read"), Slash::Read);
-        assert_eq!(command("/clear"), Slash::Clear);
+        assert_eq!(shows("/read"), ScreenCommand::Read);
+        assert_eq!(shows("/clear"), ScreenCommand::Clear);
         assert_eq!(command("/quit"), Slash::Quit);
         assert_eq!(command("/help"), Slash::Help(None));
         refused("/notify loud", &["/notify [off|mentions|all]"]);

@@ -94,7 +94,7 @@ fn somebody_is_ignored() {
     term.wait_text("three");
     assert!(!term.text().contains("two"));
     term.say(&format!("/unignore @{other}"));
-    term.wait_text("is heard again");
+    term.wait_text("no longer ignoring");
     world.run_as(OTHER_UID, &["send", "dev", "four"]).ok();
     term.wait_text("four");
 }
