@@ -130,7 +130,7 @@ const THREADS: &[&str] = &[
     "command/join.rs",
     "command/notify.rs",
     "command/output.rs",
-    "command/run/mod.rs",
+    "command/run/supervisor.rs",
     "command/serve.rs",
     "history/index.rs",
     "history/checkpoint.rs",
