@@ -77,7 +77,7 @@ pub(in crate::command) fn run(context: &Context, args: &RunArgs) -> Result<Exit,
     let shared = Shared::new(keep(args), talker);
     let spool = if args.chronic { spool(context) } else { None };
     let (tell, news) = bounded(NEWS_AHEAD);
-    let mut run = Run {
+    let mut run = Supervisor {
         context,
         args,
         title: title(args.title.as_deref(), &args.command),
@@ -88,11 +88,7 @@ pub(in crate::command) fn run(context: &Context, args: &RunArgs) -> Result<Exit,
         news,
         child: None,
         status: None,
-        wakers: Vec::new(),
-        phase: Arc::new(AtomicU8::new(RUNS)),
-        open: 0,
-        unpassed: None,
-        holders: None,
+        readers: OutputReaders::new(),
         began: Instant::now(),
         is_late: false,
         kill_at: None,
@@ -134,7 +130,48 @@ fn own_fault(what: &str, e: &io::Error) -> Failure {
     Failure::new(Exit::OwnFault, format!("{what}: {e}"))
 }
 
-struct Run<'a> {
+/// Threads that read the command's output, and the fate of that.
+struct OutputReaders {
+    wakers: Vec<PipeWaker>,
+    /// Phase of the command, as the threads see it.
+    phase: Arc<AtomicU8>,
+    /// Number of threads that read.
+    open: usize,
+    /// Error of our own output.
+    unpassed: Option<io::Error>,
+    /// Processes that still hold an output open, as far as they are known; none if it has ended.
+    holders: Option<Vec<u32>>,
+}
+
+impl OutputReaders {
+    fn new() -> Self {
+        let phase = Arc::new(AtomicU8::new(RUNS));
+        Self { wakers: Vec::new(), phase, open: 0, unpassed: None, holders: None }
+    }
+
+    fn begun(&mut self, waker: PipeWaker) {
+        self.wakers.push(waker);
+        self.open += 1;
+    }
+
+    /// Wakes the threads, which see this phase.
+    fn wake(&self, phase: u8) {
+        self.phase.store(phase, Ordering::SeqCst);
+        self.wakers.iter().for_each(PipeWaker::wake);
+    }
+
+    fn ended(&mut self, Pumped { passed, holders }: Pumped) {
+        self.open -= 1;
+        if let Some(holders) = holders {
+            self.holders.get_or_insert_default().extend(holders);
+        }
+        if let Err(e) = passed {
+            self.unpassed = Some(e);
+        }
+    }
+}
+
+struct Supervisor<'a> {
     context: &'a Context,
     args: &'a RunArgs,
     title: String,
@@ -148,16 +185,7 @@ struct Run<'a> {
     /// The command, until it was waited for.
     child: Option<Child>,
     status: Option<ExitStatus>,
-    wakers: Vec<PipeWaker>,
-    /// For the threads that read its output.
-    phase: Arc<AtomicU8>,
-    /// Threads that read its output.
-    open: usize,
-    /// Why our own output could not be written.
-    unpassed: Option<io::Error>,
-    /// The processes that still hold an output open, as far as they are known; none if it has
-    /// ended.
-    holders: Option<Vec<u32>>,
+    readers: OutputReaders,
     began: Instant,
     /// Its time was out before it ended.
     is_late: bool,
@@ -170,7 +198,7 @@ struct Run<'a> {
     is_shown: bool,
 }
 
-impl Run<'_> {
+impl Supervisor<'_> {
     /// Runs the command to its end, and everything to be said after it; gives the exit code.
     fn complete(
         &mut self,
@@ -201,7 +229,7 @@ impl Run<'_> {
         self.wait_for_output();
         let outcome = self.outcome(not_begun);
         let is_told = !(self.args.on_fail && outcome.is_good());
-        let holders = self.holders.as_deref().map(words::still_running);
+        let holders = self.readers.holders.as_deref().map(words::still_running);
         let result = words::result(&self.title, &outcome, took);
         self.shared.end(if is_told {
             holders.into_iter().chain([result]).collect()
@@ -275,11 +303,10 @@ impl Run<'_> {
         let (outputs, waker) =
             Outputs::new(outputs.into_iter().map(|(source, to, _)| (source, to)))?;
         let (shared, spool) = (self.shared.clone(), self.spool.clone());
-        let pump = Pump { outputs, streams, shared, spool, phase: Arc::clone(&self.phase) };
+        let pump = Pump { outputs, streams, shared, spool, phase: Arc::clone(&self.readers.phase) };
         let tell = self.tell.clone();
         spawn("moot-out", move || drop(tell.send(News::Pumped(pump.run()))))?;
-        self.wakers.push(waker);
-        self.open += 1;
+        self.readers.begun(waker);
         Ok(())
     }
 
@@ -384,17 +411,13 @@ impl Run<'_> {
     /// only, and left to another process; a slow reader of our output gets all of it.
     fn wait_for_output(&mut self) {
         let mut until: Option<Instant> = None;
-        while self.open > 0 && until.is_none_or(|until| until > Instant::now()) {
-            let phase = if self.is_hurried { IS_HURRIED } else { HAS_ENDED };
-            self.phase.store(phase, Ordering::SeqCst);
+        while self.readers.open > 0 && until.is_none_or(|until| until > Instant::now()) {
             if self.is_hurried {
                 // A write to a terminal that is held (Ctrl-S) may never return.
                 let soon = || Instant::now() + Duration::from_millis(RUN_DRAIN_MS);
                 until.get_or_insert_with(soon);
             }
-            for waker in &self.wakers {
-                waker.wake();
-            }
+            self.readers.wake(if self.is_hurried { IS_HURRIED } else { HAS_ENDED });
             self.take(Some(Instant::now() + WAKE_EVERY));
         }
     }
@@ -445,21 +468,17 @@ impl Run<'_> {
             (Ok(News::Child(ChildNews::Signal(caught))), None) => {
                 self.is_hurried |= caught.asks_to_end();
             }
-            (Ok(News::Pumped(Pumped { passed, holders })), child) => {
-                self.open -= 1;
+            (Ok(News::Pumped(pumped)), child) => {
                 if child.is_some() && self.pty.is_some() {
                     // The reader of our output has gone: for the command its terminal has.
                     self.pty = None;
                     Output::set_raw(false);
                 }
-                if let Some(holders) = holders {
-                    self.holders.get_or_insert_default().extend(holders);
-                }
-                if let Err(e) = passed {
+                if let Err(e) = &pumped.passed {
                     let text = format!("can't write the command's output: {e}");
                     self.context.out.warn(&text);
-                    self.unpassed = Some(e);
                 }
+                self.readers.ended(pumped);
             }
             (Ok(News::Talked), _) => self.is_said = true,
             (Ok(News::Shown(shown)), _) => {
@@ -504,7 +523,7 @@ impl Run<'_> {
                 left_out,
                 messages,
                 unsent,
-                holders: self.holders.as_deref(),
+                holders: self.readers.holders.as_deref(),
             }));
         }
     }
@@ -521,7 +540,7 @@ impl Run<'_> {
             Outcome::Ended(end) => match (&end.signal, end.code) {
                 (Some((number, _)), _) => 128 + number,
                 // Some of its output is lost, and it does not know.
-                (None, Some(0)) if self.unpassed.is_some() => Exit::OwnFault.code().into(),
+                (None, Some(0)) if self.readers.unpassed.is_some() => Exit::OwnFault.code().into(),
                 (None, Some(code)) => code,
                 (None, None) => Exit::OwnFault.code().into(),
             },
