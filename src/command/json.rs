@@ -39,14 +39,7 @@ pub(super) fn line(object: &Value) -> String {
 
 pub(super) fn event(event: &Event) -> Value {
     match event {
-        Event::Ready { streams, broadcast } => {
-            let rooms: Map<String, Value> = streams
-                .iter()
-                .filter(|(name, _)| !matches!(name, StreamName::Announcements))
-                .map(|(name, head)| (name.to_string(), json!(head)))
-                .collect();
-            json!({"type": "ready", "rooms": rooms, "broadcast": broadcast})
-        }
+        Event::Ready { streams, broadcast } => ready(streams, broadcast),
         Event::Message(message) => self::message(message),
         Event::Joined { room, member } => {
             json!({"type": "joined", "room": room.as_str(), "member": self::member(member)})
@@ -58,17 +51,7 @@ pub(super) fn event(event: &Event) -> Value {
             "reason": cause.word(),
         }),
         Event::Topic { room, topic } => self::topic(room, topic),
-        Event::Gap { stream, range, reason } => {
-            let (key, name) = place(stream);
-            let reason = match reason {
-                GapReason::Run => "run",
-                GapReason::Retention => "retention",
-                GapReason::Backlog => "backlog",
-                GapReason::Damage => "damage",
-            };
-            let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
-            json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
-        }
+        Event::Gap { stream, range, reason } => gap(stream, *range, *reason),
         Event::Slowed => json!({"type": "slowed"}),
         Event::Offer { room, seq, before, .. } => json!({
             "type": "offer",
@@ -108,6 +91,27 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Deleted { room } => json!({"type": "deleted", "room": room.as_str()}),
         Event::End { reason } => json!({"type": "end", "reason": reason}),
     }
+}
+
+fn ready(streams: &[(StreamName, u64)], broadcast: &str) -> Value {
+    let rooms: Map<String, Value> = streams
+        .iter()
+        .filter(|(name, _)| !matches!(name, StreamName::Announcements))
+        .map(|(name, head)| (name.to_string(), json!(head)))
+        .collect();
+    json!({"type": "ready", "rooms": rooms, "broadcast": broadcast})
+}
+
+fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Value {
+    let (key, name) = place(stream);
+    let reason = match reason {
+        GapReason::Run => "run",
+        GapReason::Retention => "retention",
+        GapReason::Backlog => "backlog",
+        GapReason::Damage => "damage",
+    };
+    let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
+    json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
 }
 
 /// A message of a room, as those who are in it write it.

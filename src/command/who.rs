@@ -171,7 +171,7 @@ fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failu
     }
 }
 
-fn show_rows(context: &mut Context, rows: &[Row]) -> Result<(), Failure> {
+pub(super) fn show_rows(context: &mut Context, rows: &[Row]) -> Result<(), Failure> {
     let now_us = os::monotonic_us();
     if context.global.json {
         for row in rows {
