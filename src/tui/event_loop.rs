@@ -99,12 +99,48 @@ pub(crate) fn run(
         editing: None,
         held: Vec::new(),
         ends: None,
+        pacing: Pacing::begin(),
         by_terminal: setup.settings.notify.by == NotifyBy::Terminal,
         shown_title: String::new(),
         notes,
         setup,
     };
     screen.run(inputs)
+}
+
+/// Times of the frames: after a key at once, else at a bounded rate.
+struct Pacing {
+    frame_at: Instant,
+    /// The terminal shows something older than the model has.
+    is_stale: bool,
+}
+
+impl Pacing {
+    fn begin() -> Self {
+        let begins = Instant::now();
+        Self { frame_at: begins.checked_sub(FRAMES_SAVED).unwrap_or(begins), is_stale: true }
+    }
+
+    /// Makes the next frame due now.
+    fn hurry(&mut self) {
+        self.frame_at = self.frame_at.min(Instant::now());
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_stale && self.frame_at <= Instant::now()
+    }
+
+    /// Returns the time of the next frame, if there is something to draw.
+    fn next(&self) -> Option<Instant> {
+        self.is_stale.then_some(self.frame_at)
+    }
+
+    fn drawn(&mut self) {
+        self.is_stale = false;
+        let drawn = Instant::now();
+        let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
+        self.frame_at = self.frame_at.max(earliest) + FRAME_EVERY;
+    }
 }
 
 struct Screen {
@@ -128,6 +164,7 @@ struct Screen {
     held: Vec<Key>,
     /// How it ends, once the terminal is here again.
     ends: Option<End>,
+    pacing: Pacing,
     by_terminal: bool,
     shown_title: String,
     notes: Vec<String>,
@@ -178,13 +215,7 @@ impl Screen {
                         self.model.sent(now(), token, sent.id.seq);
                     }
                 }
-                Wake::Refused(_) => {
-                    for counter in self.member.take_refused() {
-                        if let Some((token, _)) = self.said.remove(&counter) {
-                            self.model.unsaid(token);
-                        }
-                    }
-                }
+                Wake::Refused(_) => self.put_refused_back(),
                 Wake::TimedOut | Wake::Ended(_) => return,
                 Wake::Event(_) | Wake::NotFollowed(..) | Wake::Reply(..) | Wake::Extra(_) => {}
             }
@@ -192,9 +223,6 @@ impl Screen {
     }
 
     fn turn_until_end(&mut self, inputs: &Mailbox<Input>) -> Result<End, ScreenError> {
-        let begins = Instant::now();
-        let mut frame_at = begins.checked_sub(FRAMES_SAVED).unwrap_or(begins);
-        let mut is_stale = true;
         loop {
             let at = now();
             let said = self.said.values().map(|(_, since)| *since);
@@ -206,83 +234,96 @@ impl Screen {
                     return Ok(end);
                 }
             }
-            is_stale |= self.model.take_changed();
-            let until_frame = match is_stale && !self.is_outside {
-                false => None,
-                true if frame_at <= Instant::now() => {
-                    self.draw()?;
-                    is_stale = false;
-                    let drawn = Instant::now();
-                    let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
-                    frame_at = frame_at.max(earliest) + FRAME_EVERY;
-                    None
-                }
-                true => Some(frame_at),
-            };
+            self.pacing.is_stale |= self.model.take_changed();
+            if !self.is_outside && self.pacing.is_due() {
+                self.draw()?;
+                self.pacing.drawn();
+            }
+            let frame = self.pacing.next().filter(|_| !self.is_outside);
             let due = self.model.deadline_us(at).map(|due_us| {
                 Instant::now() + Duration::from_micros(due_us.saturating_sub(os::monotonic_us()))
             });
-            let until = [until_frame, due, self.setup.until].into_iter().flatten().min();
-            match self.member.wait(Some(inputs), until) {
-                Wake::Extra(None | Some(Input::Leave)) => return Ok(End::Interrupted),
-                Wake::Extra(Some(Input::Keys(keys))) => {
-                    if keys.is_empty() {
-                        // The terminal is gone.
-                        return Ok(End::Interrupted);
-                    }
-                    self.held = keys;
-                    self.take_keys(&mut is_stale)?;
-                    // What a key does is shown at once.
-                    frame_at = frame_at.min(Instant::now());
-                }
-                Wake::Extra(Some(Input::Back(outcome))) => {
-                    self.come_back(outcome)?;
-                    if let Some(end) = self.ends.take() {
-                        return Ok(end);
-                    }
-                    self.take_keys(&mut is_stale)?;
-                    is_stale = true;
-                    frame_at = frame_at.min(Instant::now());
-                }
-                Wake::Event(event) => {
-                    if let Event::Ready { .. } = event {
-                        // How long there was no server is no lag.
-                        for (_, since_us) in self.said.values_mut() {
-                            *since_us = os::monotonic_us();
-                        }
-                    }
-                    self.model.event(now(), event);
-                }
-                Wake::Sent(sent) => {
-                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
-                        let at = now();
-                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
-                        self.model.sent(at, token, sent.id.seq);
+            let until = [frame, due, self.setup.until].into_iter().flatten().min();
+            let wake = self.member.wait(Some(inputs), until);
+            if let Some(end) = self.take(wake)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Takes what came. Returns an end if that is one.
+    fn take(&mut self, wake: Wake<Input>) -> Result<Option<End>, ScreenError> {
+        match wake {
+            Wake::Extra(input) => return self.take_input(input),
+            Wake::Event(event) => {
+                if let Event::Ready { .. } = event {
+                    // How long there was no server is no lag.
+                    for (_, since_us) in self.said.values_mut() {
+                        *since_us = os::monotonic_us();
                     }
                 }
-                Wake::Refused(refusal) => {
-                    for counter in self.member.take_refused() {
-                        if let Some((token, _)) = self.said.remove(&counter) {
-                            self.model.unsaid(token);
-                        }
+                self.model.event(now(), event);
+            }
+            Wake::Sent(sent) => {
+                if let Some((token, since_us)) = self.said.remove(&sent.counter) {
+                    let at = now();
+                    self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                    self.model.sent(at, token, sent.id.seq);
+                }
+            }
+            Wake::Refused(refusal) => {
+                self.put_refused_back();
+                self.model.refused(now(), &refusal);
+            }
+            Wake::NotFollowed(follow, refusal) => {
+                self.model.not_followed(now(), &follow, &refusal);
+            }
+            Wake::Ended(e) if self.is_outside => self.ends = Some(End::Refused(e)),
+            Wake::Ended(e) => return Ok(Some(End::Refused(e))),
+            Wake::Reply(serial, result) => self.answered(serial, result),
+            Wake::TimedOut => {
+                if self.setup.until.is_some_and(|until| until <= Instant::now()) {
+                    if !self.is_outside {
+                        return Ok(Some(End::TimedOut));
                     }
-                    self.model.refused(now(), &refusal);
+                    self.setup.until = None;
+                    self.ends = Some(End::TimedOut);
                 }
-                Wake::NotFollowed(follow, refusal) => {
-                    self.model.not_followed(now(), &follow, &refusal);
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_input(&mut self, input: Option<Input>) -> Result<Option<End>, ScreenError> {
+        match input {
+            None | Some(Input::Leave) => return Ok(Some(End::Interrupted)),
+            Some(Input::Keys(keys)) => {
+                if keys.is_empty() {
+                    // The terminal is gone.
+                    return Ok(Some(End::Interrupted));
                 }
-                Wake::Ended(e) if self.is_outside => self.ends = Some(End::Refused(e)),
-                Wake::Ended(e) => return Ok(End::Refused(e)),
-                Wake::Reply(serial, result) => self.answered(serial, result),
-                Wake::TimedOut => {
-                    if self.setup.until.is_some_and(|until| until <= Instant::now()) {
-                        if !self.is_outside {
-                            return Ok(End::TimedOut);
-                        }
-                        self.setup.until = None;
-                        self.ends = Some(End::TimedOut);
-                    }
+                self.held = keys;
+                self.take_keys()?;
+            }
+            Some(Input::Back(outcome)) => {
+                self.come_back(outcome)?;
+                if let Some(end) = self.ends.take() {
+                    return Ok(Some(end));
                 }
+                self.take_keys()?;
+                self.pacing.is_stale = true;
+            }
+        }
+        // The effect of a key is shown at once.
+        self.pacing.hurry();
+        Ok(None)
+    }
+
+    /// Returns refused texts to where they were typed.
+    fn put_refused_back(&mut self) {
+        for counter in self.member.take_refused() {
+            if let Some((token, _)) = self.said.remove(&counter) {
+                self.model.unsaid(token);
             }
         }
     }
@@ -317,7 +358,7 @@ impl Screen {
 
     /// Takes the keys that came. Once one of them gives the terminal to a program the others wait
     /// until it is back; if none does, the next ones are read.
-    fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+    fn take_keys(&mut self) -> Result<(), ScreenError> {
         let mut keys = std::mem::take(&mut self.held).into_iter();
         for (nth, key) in keys.by_ref().enumerate() {
             // Keys that come together are not drawn one by one.
@@ -325,7 +366,7 @@ impl Screen {
                 self.model.set_geometry(view::geometry(&self.model));
             }
             self.key(key);
-            self.hand_on_the_terminal(is_stale)?;
+            self.hand_on_the_terminal()?;
             if self.is_outside {
                 break;
             }
@@ -338,14 +379,14 @@ impl Screen {
     }
 
     /// Does what only a key asks for, and only between two of them.
-    fn hand_on_the_terminal(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+    fn hand_on_the_terminal(&mut self) -> Result<(), ScreenError> {
         let mut rest = Vec::new();
         while let Some(effect) = self.model.take_effect() {
             match effect {
                 Effect::Suspend => {
                     self.terminal.suspend_for(os::suspend);
                     self.take_size();
-                    *is_stale = true;
+                    self.pacing.is_stale = true;
                 }
                 Effect::Page(text) => self.go_outside(move || {
                     outside::page(&text).map(|()| None).map_err(|e| e.to_string())

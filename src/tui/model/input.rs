@@ -225,33 +225,38 @@ impl Model {
                 }
             }
             Action::Acknowledge => self.acknowledge(),
-            Action::RoomsPanel => {
-                let there = self.geometry.rooms_columns.is_some();
-                let by_itself = self.columns >= ROOMS_PANEL_FROM;
-                self.options.rooms_panel = turned(there, by_itself);
-            }
-            Action::MembersPanel => {
-                let there = self.geometry.has_members;
-                let by_itself = self.columns >= MEMBERS_PANEL_FROM;
-                self.options.members_panel = turned(there, by_itself);
-                self.times.members_at_us = now.mono_us;
-            }
+            Action::RoomsPanel => self.turn_rooms_panel(),
+            Action::MembersPanel => self.turn_members_panel(now),
             Action::Plain => self.set_plain(!self.options.look.plain),
             Action::SelectUp => self.select(now, true),
             Action::SelectDown => self.select(now, false),
             Action::Reply => self.reply_to_selected(),
             Action::Pager => self.page_selected(),
             Action::Copy => self.copy_selected(),
-            Action::Editor => {
-                let text = self.editor.text().to_owned();
-                if let Some(room) = self.room() {
-                    let room = room.name.clone();
-                    self.effects.push_back(Effect::Edit { room, text });
-                }
-            }
+            Action::Editor => self.edit_outside(),
             Action::Help => self.mode = Mode::Help { from: 0 },
             Action::Escape => self.escape(now),
             Action::Redraw | Action::Suspend | Action::Leave => {}
+        }
+    }
+
+    fn turn_rooms_panel(&mut self) {
+        let there = self.geometry.rooms_columns.is_some();
+        self.options.rooms_panel = turned(there, self.columns >= ROOMS_PANEL_FROM);
+    }
+
+    fn turn_members_panel(&mut self, now: When) {
+        let there = self.geometry.has_members;
+        self.options.members_panel = turned(there, self.columns >= MEMBERS_PANEL_FROM);
+        self.times.members_at_us = now.mono_us;
+    }
+
+    /// Gives the text to the editor of the environment.
+    fn edit_outside(&mut self) {
+        let text = self.editor.text().to_owned();
+        if let Some(room) = self.room() {
+            let room = room.name.clone();
+            self.effects.push_back(Effect::Edit { room, text });
         }
     }
 
