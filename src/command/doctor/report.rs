@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    checks::{self, Finding, State},
+    checks,
     facts::Facts,
+    finding::{Finding, State},
     fix::Fixer,
 };
 use crate::{

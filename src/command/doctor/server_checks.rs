@@ -1,0 +1,173 @@
+//! Checks of a running server, and of the remains of a dead one.
+
+use super::{
+    advice::chown,
+    facts::{Answer, Facts, Holder, Thing, is_left_over},
+    finding::{Finding, Fix},
+};
+use crate::{os::Places, server::Status};
+
+pub(super) fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "server";
+    let who = |pid: Option<u32>| pid.map_or("unknown".to_owned(), |pid| pid.to_string());
+    let pid = match &facts.server.holder {
+        Holder::Unknown(why) => {
+            let advice = format!(
+                "see whose it is: ls -l; a server of another user is not for you to look at; if \
+                 `sudo moot` \
+                 left it: {}",
+                chown(facts, &places.state.display().to_string())
+            );
+            return vec![Finding::problem(NAME, format!("who serves is unknown: {why}"), advice)];
+        }
+        Holder::Nobody if facts.server.is_listening => {
+            let text = "none runs; a service manager holds its socket, and starts one for \
+                        whoever connects";
+            return vec![Finding::ok(NAME, text)];
+        }
+        // What a dead one left says it already.
+        Holder::Nobody if places.host && is_left(facts, places) => {
+            return vec![Finding::ok(NAME, "none runs")];
+        }
+        Holder::Nobody if places.host => {
+            let text = "the host's server does not run: commands end with exit code 3, and do \
+                        not use your own";
+            let advice = format!(
+                "start it (systemctl start moot), or use your own (--server own); to be rid of \
+                 it, remove {}, {} \
+                 and its configuration",
+                places.runtime.display(),
+                places.state.display()
+            );
+            return vec![Finding::problem(NAME, text, advice)];
+        }
+        Holder::Nobody => {
+            return vec![Finding::ok(NAME, "none runs; `moot join` and `moot send` start one")];
+        }
+        Holder::Server(pid) => *pid,
+    };
+    match &facts.server.answer {
+        Some(Answer::Status(status)) => answered(status),
+        Some(Answer::Silence) | None if facts.server.is_stopped => {
+            let text = format!("process {} was stopped by a signal, and serves nobody", who(pid));
+            vec![Finding::problem(NAME, text, format!("kill -CONT {}", who(pid)))]
+        }
+        Some(Answer::Silence) | None => {
+            let text = format!("process {} holds the lock and does not answer: it hangs", who(pid));
+            let advice = format!(
+                "kill {0}, and if it stays: kill -KILL {0} (nothing acknowledged is lost)",
+                who(pid)
+            );
+            vec![Finding::problem(NAME, text, advice)]
+        }
+        Some(Answer::Denied) => {
+            let text = "it does not admit you: commands end with exit code 4";
+            let advice = "use your own server (--server own), or ask its operators to admit you \
+                          (`allow` in its \
+                          moot.toml)";
+            vec![Finding::problem(NAME, text, advice)]
+        }
+        Some(Answer::Failed(why)) => {
+            let text = format!("process {} holds the lock, and can't be asked: {why}", who(pid));
+            let advice = format!(
+                "if it has just begun, look again; else end it (kill {}) and start another: its \
+                 socket \
+                 may have been removed",
+                who(pid)
+            );
+            let fix = (facts.server.is_unreachable && facts.may_change())
+                .then(|| Fix::End(places.lock()));
+            vec![Finding::problem(NAME, text, advice).fixed_by(fix)]
+        }
+    }
+}
+
+fn is_left(facts: &Facts, places: &Places) -> bool {
+    facts.things.iter().any(|thing| [places.socket(), places.table()].contains(&thing.path))
+}
+
+fn answered(status: &Status) -> Vec<Finding> {
+    let text = format!(
+        "process {} serves, for {} s; sessions: {}",
+        status.pid, status.uptime_s, status.sessions
+    );
+    let mut all = vec![Finding::ok("server", text)];
+    // Statements about broadcast are reported there.
+    for what in status.degraded.iter().filter(|what| !is_of_broadcast(what)) {
+        let advice = "see the room on its disk (below) and its log";
+        all.push(Finding::problem("server", format!("it is degraded: {what}"), advice));
+    }
+    all
+}
+
+pub(super) fn is_of_broadcast(what: &str) -> bool {
+    what.starts_with("broadcast is off")
+}
+
+pub(super) fn status(facts: &Facts) -> Option<&Status> {
+    match &facts.server.answer {
+        Some(Answer::Status(status)) => Some(status),
+        Some(Answer::Silence | Answer::Denied | Answer::Failed(_)) | None => None,
+    }
+}
+
+pub(super) fn version(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    const OWN: &str = env!("CARGO_PKG_VERSION");
+    let Some(status) = status(facts) else { return Vec::new() };
+    if status.version == OWN {
+        return vec![Finding::ok("version", format!("the server is moot {OWN}, as this program"))];
+    }
+    let text = format!("the server is moot {}, and this program is moot {OWN}", status.version);
+    let advice =
+        "end it with `moot stop`; the next one is of this version (as a service: restart it)";
+    vec![Finding::warning("version", text, advice)]
+}
+
+pub(super) fn remains(facts: &Facts, places: &Places) -> Vec<Finding> {
+    const NAME: &str = "stale-files";
+    if facts.server.holder != Holder::Nobody || facts.server.is_listening {
+        return Vec::new();
+    }
+    let left: Vec<&Thing> = facts
+        .things
+        .iter()
+        .filter(|thing| thing.path == places.socket() || thing.path == places.table())
+        // Of another kind it is not replaced: no server starts.
+        .filter(|thing| is_left_over(places, &thing.path, &thing.look))
+        .collect();
+    if left.is_empty() {
+        return vec![Finding::ok(NAME, "no server died here")];
+    }
+    let what: Vec<_> = left.iter().map(|thing| thing.path.display().to_string()).collect();
+    let what = what.join(" and ");
+    let is_own = left.iter().all(|thing| thing.look.uid == facts.uid);
+    let paths = left.iter().map(|thing| thing.path.clone()).collect();
+    let fix = is_own.then_some(Fix::Remove(paths));
+    let finding = if places.host {
+        Finding::problem(
+            NAME,
+            format!(
+                "the host's server is dead and left {what}: commands end with exit code 3, and do \
+                 not use your own server"
+            ),
+            "start it again (systemctl start moot), or remove what it left",
+        )
+    } else {
+        Finding::warning(
+            NAME,
+            format!("a server was killed and left {what}; the next one replaces that"),
+            "remove it",
+        )
+    };
+    vec![finding.fixed_in(facts, fix)]
+}
+
+pub(super) fn strays(facts: &Facts, _places: &Places) -> Vec<Finding> {
+    if facts.strays.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<_> = facts.strays.iter().map(|path| path.display().to_string()).collect();
+    let text = format!("servers that were killed while they started left {}", names.join(", "));
+    let fix = Some(Fix::Remove(facts.strays.clone()));
+    vec![Finding::warning("stray-files", text, "remove them").fixed_in(facts, fix)]
+}
