@@ -227,7 +227,7 @@ impl Screen {
             let at = now();
             let said = self.said.values().map(|(_, since)| *since);
             let waits = self.asked.values().map(|(_, since)| *since).chain(said).min();
-            self.model.waits_since_us = waits.filter(|_| self.member.is_connected());
+            self.model.server.waits_since_us = waits.filter(|_| self.member.is_connected());
             self.model.tick(at);
             while let Some(effect) = self.model.take_effect() {
                 if let Some(end) = self.act(effect)? {
@@ -267,7 +267,7 @@ impl Screen {
             Wake::Sent(sent) => {
                 if let Some((token, since_us)) = self.said.remove(&sent.counter) {
                     let at = now();
-                    self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                    self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
                     self.model.sent(at, token, sent.id.seq);
                 }
             }
@@ -510,7 +510,7 @@ impl Screen {
         let at = now();
         // A search takes its time.
         if result.is_ok() && !matches!(asked, Asked::Hits { .. }) {
-            self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+            self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
         }
         match (asked, result) {
             (Asked::Page(asked), Ok(Reply::Page(page))) => {

@@ -3,7 +3,7 @@
 use super::{
     effect::{Asked, Effect},
     room::is_heard,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{
@@ -58,7 +58,7 @@ impl Model {
             // It may be acknowledged already: here before, or by another session of this name.
             self.ask_for_notice(number);
         }
-        if message.from.name() != self.me && self.focus != Some(true) {
+        if message.from.name() != self.user.name && self.user.focus != Some(true) {
             let important = level >= Level::Warning || notice.ack;
             self.alert(now, at, important, message.clone());
         }
@@ -80,7 +80,7 @@ impl Model {
         };
         let number = notice.number;
         // Other screens of this name learn of it when somebody looks at them.
-        if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
+        if notice.is_acknowledged() && self.server.is_up() {
             self.ask_to_acknowledge(number);
         } else if notice.ack {
             self.hint(sentences::NOT_CONNECTED);

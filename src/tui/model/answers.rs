@@ -4,7 +4,7 @@ use super::{
     effect::{Asked, Effect, TypedCommand},
     room::Present,
     searching::HITS,
-    state::{Mode, Model, Session, When},
+    state::{Mode, Model, When},
 };
 use crate::{
     chat::{
@@ -41,7 +41,7 @@ impl Model {
     fn command_done(&mut self, now: When, typed: Option<TypedCommand>, explained: Explained) {
         match explained {
             Explained::Quiet => {}
-            Explained::Away(away) => self.is_away = away,
+            Explained::Away(away) => self.user.is_away = away,
             Explained::Sentence(text) => self.note(now, NoteKind::Info, text),
             Explained::Rooms(rooms) => {
                 self.list_rooms(now, &rooms);
@@ -120,7 +120,7 @@ impl Model {
     }
 
     fn request_refused(&mut self, now: When, asked: Asked, refusal: Refusal) {
-        let is_up = matches!(self.session, Session::Up { .. });
+        let is_up = self.server.is_up();
         match asked {
             // Lists for the screen itself: the next look asks again.
             Asked::Sign | Asked::Read | Asked::Marks(_) | Asked::Lookup(_) => {}

@@ -1651,7 +1651,7 @@ fn how_the_server_does_is_looked_at_in_conversations_as_well() {
     screen.model.server_is(ServerState::NotResponding);
     assert!(screen.rows().iter().any(|row| row.contains("server not responding")));
     screen.ready(&[("dev", 0), ("ops", 0)]);
-    assert!(!screen.model.is_hung);
+    assert!(!screen.model.server.is_hung);
 }
 
 #[test]

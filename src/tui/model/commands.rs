@@ -1,6 +1,6 @@
 //! What is sent: texts, and commands that begin with a slash.
 
-use super::{Alert, Asked, Effect, Mode, Model, Pending, Room, Session, TypedCommand, When};
+use super::{Alert, Asked, Effect, Mode, Model, Pending, Room, TypedCommand, When};
 use crate::{
     chat::{
         message::StreamName,
@@ -65,8 +65,8 @@ impl Model {
         reply_to: Option<u64>,
         text: String,
     ) {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.outgoing.next_token;
+        self.outgoing.next_token += 1;
         let room = &mut self.rooms[at];
         let to = match &room.name {
             StreamName::Room(name) => Some(Address::Room(name.clone())),
@@ -125,9 +125,7 @@ impl Model {
             }
             Slash::Part(room) => self.without_line(|model, _| model.part(now, room)),
             // The text stays as it is until there is a server.
-            Slash::Ask(_) if matches!(self.session, Session::Down { .. }) => {
-                Err(sentences::NOT_CONNECTED.to_owned())
-            }
+            Slash::Ask(_) if !self.server.is_up() => Err(sentences::NOT_CONNECTED.to_owned()),
             Slash::Ask(command) => self.without_line(|model, line| model.ask(command, line)),
             Slash::Screen(command) => self.without_line(|model, _| model.act(now, command)),
         }
@@ -194,7 +192,7 @@ impl Model {
     }
 
     pub(super) fn join(&mut self, now: When, room: RoomName) {
-        self.left.remove(room.key());
+        self.known.left.remove(room.key());
         let wish = Follow::Room(room.clone());
         let name = StreamName::Room(room);
         let is_new = self.index_of(&name).is_none_or(|at| self.rooms[at].gone);
@@ -228,7 +226,7 @@ impl Model {
         if let StreamName::Room(room) = &name
             && !self.rooms[at].gone
         {
-            if matches!(self.session, Session::Down { .. }) {
+            if !self.server.is_up() {
                 return Err(sentences::NOT_CONNECTED.to_owned());
             }
             self.effects.push_back(Effect::Part(room.clone()));
@@ -304,9 +302,9 @@ impl Model {
         };
         *own = Some(wish);
         let (kept, touched) = if bell {
-            (&mut self.kept.bell, &mut self.touched.bell)
+            (&mut self.saved.kept.bell, &mut self.saved.touched.bell)
         } else {
-            (&mut self.kept.notify, &mut self.touched.notify)
+            (&mut self.saved.kept.notify, &mut self.saved.touched.notify)
         };
         kept.insert(name.clone(), wish.word().to_owned());
         touched.insert(name);
@@ -317,18 +315,18 @@ impl Model {
 
     fn ignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
         let (name, user) = (handle.to_string(), &self.options.look.user);
-        if name == self.me || name == *user {
+        if name == self.user.name || name == *user {
             return Err(format!("{name} is you; /ignore @{user}/LABEL hides another one of yours"));
         }
         let text = format!("ignoring {name}; /unignore @{name} to stop");
-        self.ignored.insert(name.clone());
+        self.saved.kept.ignored.insert(name.clone());
         self.ignored_changed(now, name, text);
         Ok(())
     }
 
     fn unignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
         let name = handle.to_string();
-        if !self.ignored.remove(&name) {
+        if !self.saved.kept.ignored.remove(&name) {
             return Err(format!("{name} is not ignored"));
         }
         let text = format!("no longer ignoring {name}");
@@ -338,12 +336,12 @@ impl Model {
 
     fn ignored_changed(&mut self, now: When, name: String, text: String) {
         self.note(now, NoteKind::Info, text);
-        self.touched.ignored.insert(name);
+        self.saved.touched.ignored.insert(name);
         self.keep_soon(now);
     }
 
     fn list_ignored(&mut self, now: When) {
-        let names: Vec<_> = self.ignored.iter().map(String::as_str).collect();
+        let names: Vec<_> = self.saved.kept.ignored.iter().map(String::as_str).collect();
         let text = match names.as_slice() {
             [] => "no user is ignored".to_owned(),
             names => format!("ignored: {}", names.join(", ")),

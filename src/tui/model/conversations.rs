@@ -3,7 +3,7 @@
 use super::{
     effect::{Asked, Effect},
     room::Pending,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{message::StreamName, names::Target, refusal::Refusal, request::Request},
@@ -15,7 +15,7 @@ impl Model {
     pub(super) fn open_conversation(&mut self, at: usize) {
         let room = &mut self.rooms[at];
         let StreamName::Direct(user) = &room.name else { return };
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         for pending in room.pending.iter().filter(|pending| pending.unsent) {
@@ -59,7 +59,7 @@ impl Model {
         let Some(at) = self.index_of(name) else { return };
         self.rooms[at].opening = false;
         // Without a connection it waits for one.
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         let is_for = |pending: &&Pending| pending.unsent && pending.label.is_none();

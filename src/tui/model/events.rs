@@ -66,10 +66,10 @@ impl Model {
             }
             Event::Offer { .. } | Event::Answered { .. } => {}
             Event::End { reason } => {
-                self.session = Session::Down { reason };
+                self.server.session = Session::Down { reason };
                 self.hint(NO_SERVER);
-                self.waits_since_us = None;
-                self.lag_us = None;
+                self.server.waits_since_us = None;
+                self.server.lag_us = None;
                 for room in &mut self.rooms {
                     room.is_open = false;
                     room.opening = false;
@@ -89,8 +89,8 @@ impl Model {
         streams: Vec<(StreamName, u64)>,
         broadcast: &'static str,
     ) {
-        self.session = Session::Up { broadcast };
-        self.is_hung = false;
+        self.server.session = Session::Up { broadcast };
+        self.server.is_hung = false;
         self.hint.take_if(|hint| hint.text == NO_SERVER);
         self.changed = true;
         for (name, head) in streams {
@@ -148,7 +148,7 @@ impl Model {
     /// there must not suddenly be another room.
     fn lost(&mut self, now: When, room: &RoomName, text: String) {
         let name = StreamName::Room(room.clone());
-        self.left.insert(room.key().to_owned());
+        self.known.left.insert(room.key().to_owned());
         match self.index_of(&name) {
             Some(at) if at == self.current && !self.rooms[at].gone => {
                 let room = &mut self.rooms[at];
@@ -195,13 +195,13 @@ impl Model {
         if message.notice.is_some() {
             return self.announcement(now, &message);
         }
-        if is_ignored(&self.ignored, &self.me, &message) {
+        if is_ignored(&self.saved.kept.ignored, &self.user.name, &message) {
             if let Some(at) = self.index_of(&message.id.stream) {
                 self.rooms[at].pass_over(message.id.seq);
             }
             return;
         }
-        let own = message.from.name() == self.me;
+        let own = message.from.name() == self.user.name;
         // All conversations that there were are told at the beginning of a session.
         let begins = self.index_of(&message.id.stream).is_none();
         let at = self.open(message.id.stream.clone());
@@ -244,7 +244,7 @@ impl Model {
         }
         // The list of rooms has its counts.
         self.changed |= pushed || counts || at == self.current;
-        if !own && is_news && !(is_looked_at && self.focus == Some(true)) {
+        if !own && is_news && !(is_looked_at && self.user.focus == Some(true)) {
             self.alert(now, at, important, alert);
         }
         let name = self.rooms[at].speakers.front().cloned();
@@ -253,7 +253,7 @@ impl Model {
 
     /// What was said with a token stands with this number.
     pub(in crate::tui) fn sent(&mut self, now: When, token: u64, seq: u64) {
-        self.orphans.retain(|orphan| orphan.token != token);
+        self.outgoing.orphans.retain(|orphan| orphan.token != token);
         // It may have been kept as a draft while there was no server.
         self.keep_soon(now);
         for room in &mut self.rooms {
@@ -274,8 +274,8 @@ impl Model {
 
     /// What was said with a token was refused: it goes back to where it was typed.
     pub(in crate::tui) fn unsaid(&mut self, token: u64) {
-        if let Some(found) = self.orphans.iter().position(|orphan| orphan.token == token) {
-            let orphan = self.orphans.remove(found);
+        if let Some(found) = self.outgoing.orphans.iter().position(|orphan| orphan.token == token) {
+            let orphan = self.outgoing.orphans.remove(found);
             let hint = format!("what was not said in {} is kept there", orphan.room);
             self.keep_unsaid(&orphan.room, orphan.text);
             return self.complain(hint);

@@ -5,7 +5,7 @@ use crossterm::event::KeyEvent;
 use super::{
     effect::{Asked, Effect},
     room::Quote,
-    state::{Mode, Model, Session, When},
+    state::{Mode, Model, When},
 };
 use crate::{
     chat::request::Request,
@@ -40,10 +40,10 @@ fn too_long(text: &str) -> String {
 impl Model {
     /// Whether the terminal is looked at.
     pub(in crate::tui) fn focus(&mut self, now: When, focus: bool) {
-        self.focus = Some(focus);
+        self.user.focus = Some(focus);
         if focus {
             self.times.members_at_us = now.mono_us;
-            if matches!(self.session, Session::Up { .. }) {
+            if self.server.is_up() {
                 // What was read elsewhere meanwhile is not unread here, and what was seen is seen.
                 self.ask_for_marks(0);
                 let open = self.notices.shown().iter().filter(|n| n.is_acknowledged() && !n.acked);
@@ -65,9 +65,9 @@ impl Model {
             return;
         }
         self.somebody_is_there(now);
-        if self.focus == Some(false) {
+        if self.user.focus == Some(false) {
             // Who types looks at it, whatever the terminal said last.
-            self.focus = None;
+            self.user.focus = None;
         }
         self.changed = true;
         self.hint = None;
@@ -175,8 +175,7 @@ impl Model {
     fn somebody_is_there(&mut self, now: When) {
         self.times.key_at_us = now.mono_us;
         let told = |at: u64| now.mono_us.saturating_sub(at) < ACTIVE_EVERY_US;
-        if matches!(self.session, Session::Up { .. }) && !self.times.active_at_us.is_some_and(told)
-        {
+        if self.server.is_up() && !self.times.active_at_us.is_some_and(told) {
             self.times.active_at_us = Some(now.mono_us);
             self.effects.push_back(Effect::Ask(Request::Active, Asked::Sign));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use super::{
     effect::{Asked, Effect},
     room::Present,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{
@@ -80,7 +80,7 @@ impl Model {
     /// server.
     pub(super) fn look_after_members(&mut self, now: When) {
         self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         let room = self.room().filter(|room| !room.gone);
@@ -102,8 +102,10 @@ impl Model {
         let members = folded(sessions);
         self.known.add_names(members.iter().map(|present| present.name.clone()));
         // It may have been said elsewhere.
-        if let Some(me) = members.iter().find(|p| p.name == self.me && p.kind == Kind::Person) {
-            self.is_away = me.state == State::Away;
+        if let Some(me) =
+            members.iter().find(|p| p.name == self.user.name && p.kind == Kind::Person)
+        {
+            self.user.is_away = me.state == State::Away;
         }
         let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
         if self.rooms[at].members != members {

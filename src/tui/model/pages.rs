@@ -4,7 +4,7 @@ use super::{
     effect::{Asked, Effect, PageAsked},
     events::is_ignored,
     room::Loading,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{message::Message, request::Request},
@@ -17,7 +17,7 @@ const PAGE_MESSAGES: u64 = 200;
 impl Model {
     /// Asks for older messages, if there may be some and none are on their way.
     pub(super) fn load(&mut self, at: usize, loading: Loading) {
-        let connected = matches!(self.session, Session::Up { .. });
+        let connected = self.server.is_up();
         let Some(room) = self.rooms.get_mut(at) else { return };
         if room.loading.is_some() || !connected {
             return;
@@ -78,8 +78,8 @@ impl Model {
     /// A span of messages is there, as much of it as there is.
     fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
         let PageAsked { loading, first, last, got: messages, .. } = asked;
-        let me = self.me.clone();
-        let heard = |message: &Message| !is_ignored(&self.ignored, &me, message);
+        let me = self.user.name.clone();
+        let heard = |message: &Message| !is_ignored(&self.saved.kept.ignored, &me, message);
         let said = |message: Message| {
             let own = message.from.name() == me;
             Said::of(message, own)

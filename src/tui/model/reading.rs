@@ -2,7 +2,7 @@
 
 use super::{
     effect::{Asked, Effect},
-    state::{Mode, Model, Session, When},
+    state::{Mode, Model, When},
 };
 use crate::chat::{
     message::StreamName,
@@ -19,8 +19,10 @@ pub(super) const LOOKS_FOR_US: u64 = 300_000_000;
 impl Model {
     /// Whether somebody looks at the end of the room that is shown.
     pub(super) fn is_looked_at(&self, now: When) -> bool {
-        let focused =
-            self.focus.unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
+        let focused = self
+            .user
+            .focus
+            .unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
         focused
             && self.times.looks_from_us <= now.mono_us
             && matches!(self.mode, Mode::Chat)
@@ -55,7 +57,7 @@ impl Model {
     /// Tells the server what is read.
     pub(in crate::tui) fn tell_marks(&mut self) {
         self.times.marks_at_us = None;
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         for room in &mut self.rooms {
@@ -93,7 +95,7 @@ impl Model {
             let at = match (&name, self.index_of(&name)) {
                 (_, Some(at)) => at,
                 (StreamName::Room(room), None)
-                    if !self.options.only_named && !self.left.contains(room.key()) =>
+                    if !self.options.only_named && !self.known.left.contains(room.key()) =>
                 {
                     // What this name follows, it sees.
                     self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));

@@ -25,17 +25,17 @@ impl Model {
         let number = (1..).find(free).unwrap_or(usize::MAX);
         let mut room = Room::new(name, number, self.options.lines);
         let title = room.kept_name();
-        let kept = self.kept.drafts.get(&title);
+        let kept = self.saved.kept.drafts.get(&title);
         room.draft = kept.map_or_else(Draft::default, |draft| Draft::of(draft));
-        room.unsaid.extend(self.kept.unsaid.get(&title).into_iter().flatten().cloned());
+        room.unsaid.extend(self.saved.kept.unsaid.get(&title).into_iter().flatten().cloned());
         if self.rooms.is_empty() {
             self.begin_input(&mut room);
         }
         let wish = |words: &std::collections::BTreeMap<String, String>| {
             words.get(&title).and_then(|word| Alert::of_word(word))
         };
-        room.bell = wish(&self.kept.bell);
-        room.notify = wish(&self.kept.notify);
+        room.bell = wish(&self.saved.kept.bell);
+        room.notify = wish(&self.saved.kept.notify);
         self.rooms.push(room);
         self.changed = true;
         self.rooms.len() - 1
@@ -44,7 +44,7 @@ impl Model {
     /// The draft of the first room is in the input, unless something was typed while there was
     /// none.
     fn begin_input(&mut self, room: &mut Room) {
-        room.unsaid.extend(self.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
+        room.unsaid.extend(self.saved.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
         self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
         let draft = std::mem::take(&mut room.draft);
         if self.editor.is_empty() {
@@ -112,7 +112,11 @@ impl Model {
             if pending.unsent {
                 unsaid.push(text);
             } else if pending.seq.is_none() {
-                self.orphans.push(Orphan { token: pending.token, room: room.clone(), text });
+                self.outgoing.orphans.push(Orphan {
+                    token: pending.token,
+                    room: room.clone(),
+                    text,
+                });
             }
         }
         self.keep_text(room, gone.draft.text().to_owned(), unsaid);

@@ -1,7 +1,7 @@
 //! Moving through a room: by rows and pages, to a message, to where unread starts. What is read
 //! stays put while something new comes.
 
-use super::{Loading, Model, Room, Session, When};
+use super::{Loading, Model, Room, When};
 use crate::tui::{
     geometry::Geometry,
     lines,
@@ -203,7 +203,7 @@ impl Model {
     /// To the newest message.
     pub(super) fn go_to_bottom(&mut self, now: When) {
         let at = self.current;
-        let connected = matches!(self.session, Session::Up { .. });
+        let connected = self.server.is_up();
         let Some(room) = self.rooms.get_mut(at) else { return };
         room.selected = None;
         if !room.back.is_attached() {

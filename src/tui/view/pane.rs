@@ -90,12 +90,12 @@ fn pending(model: &Model, room: &Room, columns: usize) -> Vec<Row> {
     if !room.back.is_attached() {
         return Vec::new();
     }
-    let is_down = matches!(model.session, Session::Down { .. });
+    let is_down = matches!(model.server.session, Session::Down { .. });
     // Who was removed is not told any more what he said just before that.
     let open = room.pending.iter().filter(|pending| pending.seq.is_none() || room.gone);
     let rows = open.flat_map(|pending| {
         let waits = is_down || pending.unsent;
-        lines::pending_rows(&model.options.look, &model.me, pending, waits, columns)
+        lines::pending_rows(&model.options.look, &model.user.name, pending, waits, columns)
     });
     rows.collect()
 }
@@ -157,7 +157,7 @@ mod tests {
         let mut screen = filled();
         screen.pend("on its way");
         assert_eq!(screen.rows()[7], " …     me on its way");
-        screen.model.session = Session::Down { reason: "gone".into() };
+        screen.model.server.session = Session::Down { reason: "gone".into() };
         assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waits for the server)"]);
     }
 }

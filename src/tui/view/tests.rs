@@ -39,7 +39,7 @@ impl Screen {
         let now = When::default();
         let mut model =
             Model::new(now, Options::of_defaults("me"), "me".into(), &rooms, Kept::default());
-        model.session = Session::Up { broadcast: "multicast" };
+        model.server.session = Session::Up { broadcast: "multicast" };
         Self { model, clock_us: NINE_US }
     }
 
