@@ -21,7 +21,7 @@ impl Model {
     /// Rings, and shows it on the desktop, as it is wished for that room.
     pub(super) fn alert(&mut self, now: When, at: usize, important: bool, message: Message) {
         let (bell, notify) = match self.rooms.get(at) {
-            Some(room) => (room.bell, room.notify),
+            Some(room) => (room.alerts.bell, room.alerts.notify),
             None => (None, None),
         };
         if is_heard(bell.unwrap_or(self.options.bell), important) {

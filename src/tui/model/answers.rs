@@ -127,8 +127,8 @@ impl Model {
             Asked::Command(typed, purpose) => self.command_refused(typed, &purpose, refusal),
             Asked::Page(asked) => {
                 if let Some(at) = self.index_of(&asked.room) {
-                    self.rooms[at].loading = None;
-                    self.rooms[at].failed = true;
+                    self.rooms[at].history.loading = None;
+                    self.rooms[at].history.failed = true;
                 }
                 if is_up {
                     self.complain(refusal.text);
@@ -153,7 +153,9 @@ impl Model {
             Asked::OpenFor(user, token) => {
                 self.complain(refusal.text);
                 match self.index_of(&StreamName::Direct(user)) {
-                    Some(at) if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 => {
+                    Some(at)
+                        if self.rooms[at].back.is_empty() && self.rooms[at].marks.head == 0 =>
+                    {
                         self.close_unknown(now, at);
                     }
                     _ => self.unsaid(token),

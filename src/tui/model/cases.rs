@@ -396,7 +396,7 @@ fn who_passes_through_a_room_has_not_read_it() {
     screen.now.mono_us += 300_000;
     screen.model.tick(screen.now);
     screen.alt('1');
-    assert_eq!((screen.room("ops").unread, screen.room("ops").first_unread()), (1, Some(1)));
+    assert_eq!((screen.room("ops").marks.unread, screen.room("ops").first_unread()), (1, Some(1)));
     // Who stays has.
     screen.alt('2');
     screen.model.tick(screen.now);
@@ -404,29 +404,29 @@ fn who_passes_through_a_room_has_not_read_it() {
     assert!(due <= screen.now.mono_us + 1_000_000);
     screen.now.mono_us += 1_000_000;
     screen.model.tick(screen.now);
-    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").marks.unread, 0);
     // And who types there.
     screen.alt('1');
     screen.said("ops", 2, "bob", "two");
     screen.alt('2');
     screen.typed("x");
-    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").marks.unread, 0);
 }
 
 #[test]
 fn what_the_server_counted_is_not_counted_twice() {
     let mut screen = Screen::new();
     screen.marks(&[("web", 4, 10)]);
-    assert_eq!(screen.room("web").unread, 6);
+    assert_eq!(screen.room("web").marks.unread, 6);
     screen.effects();
     for seq in 1..=10 {
         screen.said("web", seq, "bob", "@ann hi");
     }
-    assert_eq!(screen.room("web").unread, 6);
+    assert_eq!(screen.room("web").marks.unread, 6);
     let rings = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Bell));
     assert!(!rings(&screen.effects()), "it was said before");
     screen.said("web", 11, "bob", "@ann hi");
-    assert_eq!(screen.room("web").unread, 7);
+    assert_eq!(screen.room("web").marks.unread, 7);
     assert!(rings(&screen.effects()));
 }
 
@@ -649,11 +649,11 @@ fn what_comes_elsewhere_is_unread_and_what_one_looks_at_is_not() {
     screen.said("ops", 1, "bob", "there");
     screen.said("ops", 2, "bob", "@ann there");
     screen.said("ops", 3, "ann", "by myself");
-    assert_eq!(screen.room("dev").unread, 0);
-    assert_eq!((screen.room("ops").unread, screen.room("ops").mentions), (2, 1));
+    assert_eq!(screen.room("dev").marks.unread, 0);
+    assert_eq!((screen.room("ops").marks.unread, screen.room("ops").marks.mentions), (2, 1));
     screen.alt('a');
     assert_eq!(screen.shown(), "ops");
-    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").marks.unread, 0);
     assert_eq!(screen.room("ops").first_unread(), Some(1), "the line stays in sight");
     screen.now = at(5);
     screen.model.tick(screen.now);
@@ -675,20 +675,20 @@ fn browsing_and_an_unseen_terminal_mark_nothing_as_read() {
     for seq in 1..=100 {
         screen.said("dev", seq, "bob", "text");
     }
-    assert_eq!(screen.room("dev").read, 100);
+    assert_eq!(screen.room("dev").marks.read, 100);
     screen.press(KeyCode::PageUp);
     screen.said("dev", 101, "bob", "below");
-    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (100, 1));
+    assert_eq!((screen.room("dev").marks.read, screen.room("dev").marks.unread), (100, 1));
     assert!(screen.rows().iter().any(|row| row.contains("1 new below")), "{:?}", screen.rows());
     screen.press(KeyCode::PageDown);
     screen.press(KeyCode::PageDown);
-    assert_eq!(screen.room("dev").read, 101, "at the end it is");
+    assert_eq!(screen.room("dev").marks.read, 101, "at the end it is");
     screen.model.focus(screen.now, false);
     screen.said("dev", 102, "bob", "nobody sees it");
-    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (101, 1));
+    assert_eq!((screen.room("dev").marks.read, screen.room("dev").marks.unread), (101, 1));
     assert_eq!(screen.room("dev").first_unread(), Some(102));
     screen.model.focus(screen.now, true);
-    assert_eq!(screen.room("dev").unread, 0);
+    assert_eq!(screen.room("dev").marks.unread, 0);
     assert_eq!(screen.room("dev").first_unread(), Some(102), "where it began is shown");
     screen.press(KeyCode::Esc);
     assert_eq!(screen.room("dev").first_unread(), None);
@@ -701,7 +701,7 @@ fn a_key_marks_as_read_what_nobody_looked_at() {
         screen.said("ops", seq, "bob", "text");
     }
     screen.alt('R');
-    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").marks.unread, 0);
     assert_eq!(screen.shown(), "dev");
 }
 
@@ -719,8 +719,8 @@ fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
     // What is further back than memory reaches is asked for.
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
-    screen.model.rooms[0].marker = 4_000;
-    screen.model.rooms[0].read = 4_000;
+    screen.model.rooms[0].marks.marker = 4_000;
+    screen.model.rooms[0].marks.read = 4_000;
     screen.model.focus(screen.now, false);
     for seq in 9_990..=10_000 {
         screen.said("dev", seq, "bob", "text");
@@ -813,7 +813,7 @@ fn a_hole_is_a_line_that_is_seen() {
     assert!(screen.rows().iter().any(|row| row.contains("3 messages of dev (2 to 4) are gone")));
     screen.model.event(screen.now, Event::Gap { stream: dev, range: None, reason: GapReason::Run });
     screen.said("dev", 1, "bob", "another run");
-    assert_eq!(screen.room("dev").head, 1);
+    assert_eq!(screen.room("dev").marks.head, 1);
     assert!(screen.rows().iter().any(|row| row.contains("dev starts over: the server restarted")));
 }
 
@@ -949,7 +949,7 @@ fn rooms_that_the_name_follows_are_opened_by_themselves() {
     screen.marks(&[("web", 3, 9)]);
     let effects = screen.effects();
     assert!(effects.iter().any(|e| matches!(e, Effect::Follow(_))), "{effects:?}");
-    assert_eq!((screen.room("web").unread, screen.shown().as_str()), (6, "dev"));
+    assert_eq!((screen.room("web").marks.unread, screen.shown().as_str()), (6, "dev"));
 }
 
 #[test]
@@ -1031,7 +1031,7 @@ fn the_first_word_of_a_conversation_is_heard() {
     screen.effects();
     let eve = StreamName::Direct(UserName::new("eve").unwrap());
     screen.model.event(screen.now, Event::Message(message(eve, 1, "eve", "hello")));
-    assert_eq!((screen.room("@eve").unread, screen.room("@eve").important()), (1, 1));
+    assert_eq!((screen.room("@eve").marks.unread, screen.room("@eve").important()), (1, 1));
     assert!(screen.effects().iter().any(|e| matches!(e, Effect::Bell)));
 }
 
@@ -1044,9 +1044,9 @@ fn what_came_since_the_server_counted_is_unread_as_well() {
     screen.said("ops", 4, "bob", "@ann text");
     // The answer was on its way before the last two.
     screen.marks(&[("ops", 0, 2)]);
-    assert_eq!((screen.room("ops").unread, screen.room("ops").mentions), (4, 1));
+    assert_eq!((screen.room("ops").marks.unread, screen.room("ops").marks.mentions), (4, 1));
     screen.marks(&[("ops", 1, 4)]);
-    assert_eq!(screen.room("ops").unread, 3);
+    assert_eq!(screen.room("ops").marks.unread, 3);
 }
 
 #[test]
@@ -1059,7 +1059,7 @@ fn who_sets_a_topic_sees_it() {
     });
     // Others are told by an event, who did it only that it is done.
     screen.model.answered(screen.now, asked.expect("it was asked for"), Ok(Reply::Done));
-    assert_eq!(screen.room("dev").topic, "what is on fire");
+    assert_eq!(screen.room("dev").about.topic, "what is on fire");
 }
 
 #[test]
@@ -1131,11 +1131,11 @@ fn who_is_ignored_is_not_heard() {
     let mut screen = Screen::new();
     screen.enter("/ignore @bob");
     screen.said("ops", 1, "bob", "@ann hi");
-    assert_eq!(screen.room("ops").unread, 0);
+    assert_eq!(screen.room("ops").marks.unread, 0);
     assert!(screen.room("ops").back.is_empty());
     screen.enter("/unignore @bob");
     screen.said("ops", 2, "bob", "@ann hi");
-    assert_eq!(screen.room("ops").unread, 1);
+    assert_eq!(screen.room("ops").marks.unread, 1);
 }
 
 // ---- announcements -------------------------------------------------------------------------------
@@ -1348,7 +1348,7 @@ fn what_one_looks_for_and_is_gone_is_not_looked_for_without_end() {
         screen.said("dev", seq, "bob", "text");
     }
     screen.effects();
-    screen.model.rooms[0].loading = None;
+    screen.model.rooms[0].history.loading = None;
     let now = screen.now;
     screen.model.go_to(now, 0, 4_000);
     let (_, _, asked) = pages(screen.effects()).remove(0);
@@ -1367,7 +1367,7 @@ fn choosing_a_message_further_up_marks_nothing_as_read() {
     screen.press(KeyCode::PageUp);
     screen.said("dev", 101, "bob", "below");
     screen.key(KeyCode::Up, KeyModifiers::CONTROL);
-    assert_eq!((screen.room("dev").read, screen.room("dev").unread), (100, 1));
+    assert_eq!((screen.room("dev").marks.read, screen.room("dev").marks.unread), (100, 1));
     assert_ne!(screen.room("dev").place, Place::End);
 }
 

@@ -71,7 +71,7 @@ impl Model {
         let to = match &room.name {
             StreamName::Room(name) => Some(Address::Room(name.clone())),
             // Whether somebody of that label is there is asked each time.
-            StreamName::Direct(user) if label.is_none() && room.is_open => {
+            StreamName::Direct(user) if label.is_none() && room.conversation.is_open => {
                 Some(Address::Direct { with: user.clone(), label: None })
             }
             StreamName::Direct(_) | StreamName::Announcements => None,
@@ -182,7 +182,7 @@ impl Model {
                     room.selected = None;
                     room.go_to_end();
                     // Earlier messages return when the user scrolls up.
-                    room.failed = true;
+                    room.history.failed = true;
                 }
             }
             ScreenCommand::Read => self.mark_room_read(now, self.current),
@@ -201,9 +201,9 @@ impl Model {
             let room = &mut self.rooms[at];
             if std::mem::take(&mut room.gone) {
                 // It may be another one of that name by now.
-                room.failed = false;
-                room.marks_known = false;
-                (room.unread, room.mentions) = (0, 0);
+                room.history.failed = false;
+                room.marks.are_known = false;
+                (room.marks.unread, room.marks.mentions) = (0, 0);
                 room.begin_anew();
                 self.times.members_at_us = now.mono_us;
             }
@@ -290,7 +290,7 @@ impl Model {
         let what = if bell { "the bell rings" } else { "notifications are shown" };
         let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let (title, name) = (room.title(), room.kept_name());
-        let own = if bell { &mut room.bell } else { &mut room.notify };
+        let own = if bell { &mut room.alerts.bell } else { &mut room.alerts.notify };
         let Some(wish) = wish else {
             let text = match own.unwrap_or(otherwise) {
                 Alert::Off => format!("{what} for nothing in {title}"),

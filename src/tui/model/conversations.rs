@@ -19,7 +19,7 @@ impl Model {
             return;
         }
         for pending in room.pending.iter().filter(|pending| pending.unsent) {
-            if pending.label.is_none() && std::mem::replace(&mut room.opening, true) {
+            if pending.label.is_none() && std::mem::replace(&mut room.conversation.opening, true) {
                 continue;
             }
             let asked = match &pending.label {
@@ -33,7 +33,7 @@ impl Model {
 
     pub(super) fn conversation_opened(&mut self, name: &StreamName) {
         let Some(at) = self.index_of(name) else { return };
-        self.rooms[at].opening = false;
+        self.rooms[at].conversation.opening = false;
         self.conversation_is_open(name, |pending| pending.label.is_none());
     }
 
@@ -45,8 +45,8 @@ impl Model {
     ) {
         let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
         let room = &mut self.rooms[at];
-        room.is_open = true;
-        room.marks_known = true;
+        room.conversation.is_open = true;
+        room.marks.are_known = true;
         for pending in room.pending.iter_mut().filter(|p| p.unsent && is_for(p)) {
             pending.unsent = false;
             let (token, reply_to, text) = (pending.token, pending.reply_to, pending.text.clone());
@@ -57,7 +57,7 @@ impl Model {
 
     pub(super) fn conversation_refused(&mut self, now: When, name: &StreamName, refusal: &Refusal) {
         let Some(at) = self.index_of(name) else { return };
-        self.rooms[at].opening = false;
+        self.rooms[at].conversation.opening = false;
         // Without a connection it waits for one.
         if !self.server.is_up() {
             return;
@@ -66,7 +66,7 @@ impl Model {
         let tokens: Vec<_> =
             self.rooms[at].pending.iter().filter(is_for).map(|p| p.token).collect();
         self.complain(refusal.text.clone());
-        if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 {
+        if self.rooms[at].back.is_empty() && self.rooms[at].marks.head == 0 {
             return self.close_unknown(now, at);
         }
         tokens.into_iter().for_each(|token| self.unsaid(token));

@@ -71,9 +71,9 @@ impl Model {
                 self.server.waits_since_us = None;
                 self.server.lag_us = None;
                 for room in &mut self.rooms {
-                    room.is_open = false;
-                    room.opening = false;
-                    room.loading = None;
+                    room.conversation.is_open = false;
+                    room.conversation.opening = false;
+                    room.history.loading = None;
                     // Who is there is not known now.
                     room.members.clear();
                 }
@@ -104,15 +104,15 @@ impl Model {
                     let at = self.open(name);
                     let room = &mut self.rooms[at];
                     // What was said meanwhile is still to come; in another run numbers begin anew.
-                    room.head = room.head.min(head);
-                    if room.head == 0 && head == 0 {
+                    room.marks.head = room.marks.head.min(head);
+                    if room.marks.head == 0 && head == 0 {
                         room.back.note_beginning();
                     }
                 }
             }
         }
         for room in &mut self.rooms {
-            room.failed = false;
+            room.history.failed = false;
         }
         self.ask_for_marks(0);
         self.ask_for_rooms();
@@ -125,7 +125,7 @@ impl Model {
     pub(super) fn new_topic(&mut self, now: When, room: RoomName, topic: String) {
         let text = sentences::new_topic(&room, &topic);
         if let Some(at) = self.index_of(&StreamName::Room(room)) {
-            self.rooms[at].topic = topic;
+            self.rooms[at].about.topic = topic;
             self.rooms[at].note(now.wall_us, NoteKind::Info, text);
             self.changed |= at == self.current;
         }
@@ -153,7 +153,7 @@ impl Model {
             Some(at) if at == self.current && !self.rooms[at].gone => {
                 let room = &mut self.rooms[at];
                 room.gone = true;
-                room.failed = true;
+                room.history.failed = true;
                 room.members.clear();
                 room.note(now.wall_us, NoteKind::Error, text);
                 self.changed = true;
@@ -210,15 +210,15 @@ impl Model {
         let seq = message.id.seq;
         if begins && room.is_direct() {
             // A conversation that there was not before: nothing of it is read.
-            room.marks_known = true;
+            room.marks.are_known = true;
             let before = seq.saturating_sub(1);
-            (room.read, room.told_read, room.marker) = (before, before, before);
+            (room.marks.read, room.marks.sent_read, room.marks.marker) = (before, before, before);
         }
         // What was counted by the server is not counted again, and what was said before this screen
         // came is no news.
-        let counts = room.marks_known && seq > room.read && seq > room.head;
-        let is_news = room.marks_known && seq > room.read && seq > room.before;
-        room.head = room.head.max(seq);
+        let counts = room.marks.are_known && seq > room.marks.read && seq > room.marks.head;
+        let is_news = room.marks.are_known && seq > room.marks.read && seq > room.marks.before;
+        room.marks.head = room.marks.head.max(seq);
         let important = room.is_direct() || message.mention;
         room.note_speaker(&message.from.name());
         room.settle(seq);
@@ -230,13 +230,13 @@ impl Model {
         let is_there = last.is_some_and(|last| last >= seq);
         let pushed = is_there || room.back.push(Line::Said(said), !at_end);
         if own {
-            room.mark_own(seq);
+            room.marks.advance(seq);
         } else if is_looked_at {
-            room.see(seq);
+            room.marks.see(seq);
         } else {
             if counts {
-                room.unread += 1;
-                room.mentions += u64::from(alert.mention);
+                room.marks.unread += 1;
+                room.marks.mentions += u64::from(alert.mention);
             }
             if !at_end || !pushed {
                 room.below += 1;
@@ -266,7 +266,7 @@ impl Model {
             if is_there || !room.back.is_attached() {
                 room.pending.retain(|pending| pending.token != token);
             }
-            room.head = room.head.max(seq);
+            room.marks.head = room.marks.head.max(seq);
         }
         self.changed = true;
         self.settle_read(now);

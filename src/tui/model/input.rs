@@ -52,7 +52,7 @@ impl Model {
             }
             self.settle_read(now);
         } else if let Some(room) = self.room_mut() {
-            room.marker = room.marker.max(room.read);
+            room.marks.marker = room.marks.marker.max(room.marks.read);
         }
         self.changed = true;
     }

@@ -85,7 +85,7 @@ impl Model {
         }
         let room = self.room().filter(|room| !room.gone);
         let name = room.and_then(|room| room.room_name()).cloned();
-        let is_private = room.is_some_and(|room| room.private);
+        let is_private = room.is_some_and(|room| room.about.private);
         self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
         if let Some(room) = name.filter(|_| is_private) {
             let (request, purpose) = Purpose::members(room);

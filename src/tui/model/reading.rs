@@ -35,21 +35,25 @@ impl Model {
             return;
         }
         let Some(room) = self.rooms.get_mut(self.current) else { return };
-        let before = (room.read, room.unread);
+        let before = (room.marks.read, room.marks.unread);
         // The line where unread begins stays while there is something below it.
-        let marker_moves = room.marker >= room.read && room.unread == 0;
-        room.mark_read(room.head);
+        let marker_moves = room.marks.marker >= room.marks.read && room.marks.unread == 0;
+        room.marks.mark_read(room.marks.head);
         if marker_moves {
-            room.marker = room.read;
+            room.marks.marker = room.marks.read;
         }
-        if before != (room.read, room.unread) {
+        if before != (room.marks.read, room.marks.unread) {
             self.changed = true;
         }
         self.tell_marks_soon(now);
     }
 
     fn tell_marks_soon(&mut self, now: When) {
-        if self.rooms.iter().any(|room| room.marks_known && room.read > room.told_read) {
+        if self
+            .rooms
+            .iter()
+            .any(|room| room.marks.are_known && room.marks.read > room.marks.sent_read)
+        {
             self.times.marks_at_us.get_or_insert(now.mono_us + MARKS_EVERY_US);
         }
     }
@@ -61,12 +65,12 @@ impl Model {
             return;
         }
         for room in &mut self.rooms {
-            if room.marks_known
-                && room.read > room.told_read
+            if room.marks.are_known
+                && room.marks.read > room.marks.sent_read
                 && let Some(target) = room.target()
             {
-                room.told_read = room.read;
-                let request = Request::MarkRead { target, seq: room.read };
+                room.marks.sent_read = room.marks.read;
+                let request = Request::MarkRead { target, seq: room.marks.read };
                 self.effects.push_back(Effect::Ask(request, Asked::Read));
             }
         }
@@ -74,8 +78,8 @@ impl Model {
 
     pub(super) fn mark_room_read(&mut self, now: When, at: usize) {
         let Some(room) = self.rooms.get_mut(at) else { return };
-        room.mark_read(room.head);
-        room.marker = room.read;
+        room.marks.mark_read(room.marks.head);
+        room.marks.marker = room.marks.read;
         self.changed = true;
         self.tell_marks_soon(now);
     }
@@ -105,36 +109,36 @@ impl Model {
                 (_, None) => continue,
             };
             let room = &mut self.rooms[at];
-            room.head = room.head.max(mark.head);
+            room.marks.head = room.marks.head.max(mark.head);
             // What came since the server counted.
             let (unread, mentions) = room.said_after(mark.head);
             let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
-            if !room.marks_known {
-                room.marks_known = true;
-                room.before = mark.head;
-                room.marker = mark.mark;
-                room.read = mark.mark;
-                room.unread = unread;
-                room.mentions = mentions;
-            } else if mark.mark >= room.read {
+            if !room.marks.are_known {
+                room.marks.are_known = true;
+                room.marks.before = mark.head;
+                room.marks.marker = mark.mark;
+                room.marks.read = mark.mark;
+                room.marks.unread = unread;
+                room.marks.mentions = mentions;
+            } else if mark.mark >= room.marks.read {
                 // It was read elsewhere, or this is what the server counts.
-                room.read = mark.mark;
-                room.unread = unread;
-                room.mentions = mentions;
+                room.marks.read = mark.mark;
+                room.marks.unread = unread;
+                room.marks.mentions = mentions;
                 if at != self.current {
-                    room.marker = room.marker.max(mark.mark);
+                    room.marks.marker = room.marks.marker.max(mark.mark);
                 }
             }
             // What it was told and forgot with the connection is told again.
-            room.told_read = mark.mark;
+            room.marks.sent_read = mark.mark;
         }
         self.tell_marks_soon(now);
         // Of what the server keeps no mark, what was said so far is taken as read.
-        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks_known) {
-            room.marks_known = true;
-            room.read = room.head;
-            room.told_read = room.head;
-            room.marker = room.head;
+        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks.are_known) {
+            room.marks.are_known = true;
+            room.marks.read = room.marks.head;
+            room.marks.sent_read = room.marks.head;
+            room.marks.marker = room.marks.head;
         }
         self.settle_read(now);
     }

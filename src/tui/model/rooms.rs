@@ -34,8 +34,8 @@ impl Model {
         let wish = |words: &std::collections::BTreeMap<String, String>| {
             words.get(&title).and_then(|word| Alert::of_word(word))
         };
-        room.bell = wish(&self.saved.kept.bell);
-        room.notify = wish(&self.saved.kept.notify);
+        room.alerts.bell = wish(&self.saved.kept.bell);
+        room.alerts.notify = wish(&self.saved.kept.notify);
         self.rooms.push(room);
         self.changed = true;
         self.rooms.len() - 1
@@ -159,7 +159,7 @@ impl Model {
             if forward { (number + count - here) % count } else { (here + count - number) % count }
         };
         let unread = (0..self.rooms.len())
-            .filter(|at| *at != self.current && self.rooms[*at].unread > 0)
+            .filter(|at| *at != self.current && self.rooms[*at].marks.unread > 0)
             .min_by_key(|at| {
                 let room = &self.rooms[*at];
                 (room.important() == 0, distance(room.number))
@@ -185,9 +185,9 @@ impl Model {
         for info in &rooms {
             if let Some(at) = self.index_of(&StreamName::Room(info.name.clone())) {
                 let room = &mut self.rooms[at];
-                room.topic.clone_from(&info.topic);
-                room.private = info.private;
-                room.read_only = info.read_only;
+                room.about.topic.clone_from(&info.topic);
+                room.about.private = info.private;
+                room.about.read_only = info.read_only;
                 // Rooms are shown as they were created, not as somebody writes them.
                 room.name = StreamName::Room(info.name.clone());
             }

@@ -143,7 +143,7 @@ impl Model {
 
     /// Shows the newest hit, or the next one in a direction.
     pub(super) fn show_hit(&mut self, now: When, newer: Option<bool>) {
-        let head = self.room().map_or(0, |room| room.head);
+        let head = self.room().map_or(0, |room| room.marks.head);
         let Mode::Search(search) = &mut self.mode else { return };
         let next = match (newer, search.at) {
             (None, _) | (_, None) => search.nearest(head),

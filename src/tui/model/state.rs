@@ -222,7 +222,7 @@ impl Model {
     pub(in crate::tui) fn title(&self) -> String {
         let room = self.room().map_or_else(String::new, Room::title);
         let important: u64 = self.rooms.iter().map(Room::important).sum();
-        let unread = self.rooms.iter().filter(|room| room.unread > 0).count();
+        let unread = self.rooms.iter().filter(|room| room.marks.unread > 0).count();
         match (important, unread) {
             (0, 0) => format!("moot: {room}"),
             (0, _) => format!("moot: {room} +"),

@@ -52,8 +52,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [
         (room.gone, "you are not in it"),
-        (room.private, "private"),
-        (room.read_only, "read-only"),
+        (room.about.private, "private"),
+        (room.about.read_only, "read-only"),
     ]
     .into_iter()
     .filter_map(|(is, word)| is.then_some(word))
@@ -63,8 +63,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     }
     // On a narrow screen the topic goes first.
     let left = columns.saturating_sub(width::width(&members) + 1);
-    if !room.topic.is_empty() {
-        text = format!("{text} · {}", one_line(&room.topic, columns));
+    if !room.about.topic.is_empty() {
+        text = format!("{text} · {}", one_line(&room.about.topic, columns));
     }
     let text = width::cut(&text, if left < columns / 2 { columns } else { left });
     bar(with_right(Row::of(text, title), &members, columns, title), title, columns)
@@ -343,8 +343,8 @@ mod tests {
     #[test]
     fn the_title_gives_way_to_how_many_are_there() {
         let mut screen = Screen::new();
-        screen.model.rooms[0].topic = "배포는 금요일에 하지 않는다, whatever they say".into();
-        screen.model.rooms[0].private = true;
+        screen.model.rooms[0].about.topic = "배포는 금요일에 하지 않는다, whatever they say".into();
+        screen.model.rooms[0].about.private = true;
         screen.join(&["ann", "bob"]);
         let row = title_row(&screen.model, 40).text();
         assert_eq!(row, " dev (private) · 배포는 금요… 2 members ");
@@ -413,7 +413,7 @@ mod tests {
     fn on_narrow_screens_the_status_has_what_is_unread_elsewhere() {
         let mut screen = Screen::new();
         screen.open("ops");
-        screen.model.rooms[1].unread = 4;
+        screen.model.rooms[1].marks.unread = 4;
         screen.resize(40, 10);
         let row = screen.rows()[8].clone();
         assert!(row.starts_with(" me · dev · 2:ops 4"), "{row}");

@@ -81,7 +81,11 @@ fn nothing(model: &Model, room: &Room, columns: usize) -> Row {
     if room.back.is_at_beginning() && !look.plain {
         return lines::beginning_row(look, room, columns);
     }
-    let text = if room.loading.is_some() || room.opening { "loading …" } else { "" };
+    let text = if room.history.loading.is_some() || room.conversation.opening {
+        "loading …"
+    } else {
+        ""
+    };
     Row::of(width::cut(text, columns), look.paint.style(Role::Dim))
 }
 
