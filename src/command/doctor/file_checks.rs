@@ -51,7 +51,7 @@ fn directory(facts: &Facts, dir: &Dir) -> Finding {
     };
     if look.kind != FileKind::Directory {
         let advice = "name a directory with --server DIR/, or move away what is there";
-        return Finding::problem(NAME, format!("{at} is no directory"), advice);
+        return Finding::problem(NAME, format!("{at} is not a directory"), advice);
     }
     let is_own = look.uid == facts.uid;
     if !is_own && facts.uid == 0 {
@@ -123,7 +123,9 @@ pub(super) fn modes(facts: &Facts, _places: &Places) -> Vec<Finding> {
     let all: Vec<_> = facts.things.iter().filter_map(|thing| mode(facts, thing)).collect();
     match all.as_slice() {
         [] if facts.things.is_empty() => Vec::new(),
-        [] => vec![Finding::ok("permissions", "nobody may do more with its files than should")],
+        [] => {
+            vec![Finding::ok("permissions", "other users have no access that they should not have")]
+        }
         _ => all,
     }
 }

@@ -148,7 +148,7 @@ fn is_off(settings: &Settings) -> bool {
 pub(super) fn descriptors(facts: &Facts) -> Finding {
     const NAME: &str = "descriptors";
     match facts.machine.descriptors_max {
-        None => Finding::skipped(NAME, "there is no limit on this system"),
+        None => Finding::skipped(NAME, "this system has no limit"),
         Some(max) if max < DESCRIPTORS_LOW => Finding::warning(
             NAME,
             format!(

@@ -7,79 +7,76 @@ use super::{
 };
 use crate::{os::Places, server::Status};
 
+const SERVER: &str = "server";
+
 pub(super) fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
-    const NAME: &str = "server";
-    let who = |pid: Option<u32>| pid.map_or("unknown".to_owned(), |pid| pid.to_string());
-    let pid = match &facts.server.holder {
+    match &facts.server.holder {
         Holder::Unknown(why) => {
             let advice = format!(
                 "see whose it is: ls -l; a server of another user is not for you to look at; if \
-                 `sudo moot` \
-                 left it: {}",
+                 `sudo moot` left it: {}",
                 chown(facts, &places.state.display().to_string())
             );
-            return vec![Finding::problem(NAME, format!("who serves is unknown: {why}"), advice)];
+            vec![Finding::problem(SERVER, format!("who serves is unknown: {why}"), advice)]
         }
-        Holder::Nobody if facts.server.is_listening => {
-            let text = "none runs; a service manager holds its socket, and starts one for \
-                        whoever connects";
-            return vec![Finding::ok(NAME, text)];
-        }
-        // What a dead one left says it already.
-        Holder::Nobody if places.host && is_left(facts, places) => {
-            return vec![Finding::ok(NAME, "none runs")];
-        }
-        Holder::Nobody if places.host => {
-            let text = "the host's server does not run: commands end with exit code 3, and do \
-                        not use your own";
-            let advice = format!(
-                "start it (systemctl start moot), or use your own (--server own); to be rid of \
-                 it, remove {}, {} \
-                 and its configuration",
-                places.runtime.display(),
-                places.state.display()
-            );
-            return vec![Finding::problem(NAME, text, advice)];
-        }
-        Holder::Nobody => {
-            return vec![Finding::ok(NAME, "none runs; `moot join` and `moot send` start one")];
-        }
-        Holder::Server(pid) => *pid,
-    };
-    match &facts.server.answer {
-        Some(Answer::Status(status)) => answered(status),
-        Some(Answer::Silence) | None if facts.server.is_stopped => {
-            let text = format!("process {} was stopped by a signal, and serves nobody", who(pid));
-            vec![Finding::problem(NAME, text, format!("kill -CONT {}", who(pid)))]
-        }
-        Some(Answer::Silence) | None => {
-            let text = format!("process {} holds the lock and does not answer: it hangs", who(pid));
-            let advice = format!(
-                "kill {0}, and if it stays: kill -KILL {0} (nothing acknowledged is lost)",
-                who(pid)
-            );
-            vec![Finding::problem(NAME, text, advice)]
-        }
-        Some(Answer::Denied) => {
-            let text = "it does not admit you: commands end with exit code 4";
-            let advice = "use your own server (--server own), or ask its operators to admit you \
-                          (`allow` in its \
-                          moot.toml)";
-            vec![Finding::problem(NAME, text, advice)]
-        }
-        Some(Answer::Failed(why)) => {
-            let text = format!("process {} holds the lock, and can't be asked: {why}", who(pid));
-            let advice = format!(
-                "if it has just begun, look again; else end it (kill {}) and start another: its \
-                 socket \
-                 may have been removed",
-                who(pid)
-            );
-            let fix = (facts.server.is_unreachable && facts.may_change())
-                .then(|| Fix::End(places.lock()));
-            vec![Finding::problem(NAME, text, advice).fixed_by(fix)]
-        }
+        Holder::Nobody => vec![no_server(facts, places)],
+        Holder::Server(pid) => running_server(facts, places, *pid),
     }
+}
+
+fn no_server(facts: &Facts, places: &Places) -> Finding {
+    if facts.server.is_listening {
+        let text = "none runs; a service manager holds its socket, and starts one for the next \
+                    client";
+        return Finding::ok(SERVER, text);
+    }
+    if !places.host {
+        return Finding::ok(SERVER, "none runs; `moot join` and `moot send` start one");
+    }
+    // Another check reports the remains of a dead one.
+    if is_left(facts, places) {
+        return Finding::ok(SERVER, "none runs");
+    }
+    let text = "the host's server does not run: commands end with exit code 3, and do not use \
+                your own";
+    let advice = format!(
+        "start it (systemctl start moot), or use your own (--server own); to be rid of it, remove \
+         {}, {} and its configuration",
+        places.runtime.display(),
+        places.state.display()
+    );
+    Finding::problem(SERVER, text, advice)
+}
+
+fn running_server(facts: &Facts, places: &Places, pid: Option<u32>) -> Vec<Finding> {
+    let pid = pid.map_or("unknown".to_owned(), |pid| pid.to_string());
+    let (text, advice) = match &facts.server.answer {
+        Some(Answer::Status(status)) => return answered(status),
+        Some(Answer::Silence) | None if facts.server.is_stopped => (
+            format!("process {pid} was stopped by a signal, and does not serve"),
+            format!("kill -CONT {pid}"),
+        ),
+        Some(Answer::Silence) | None => (
+            format!("process {pid} holds the lock and does not answer: it hangs"),
+            format!("kill {pid}, and if it stays: kill -KILL {pid} (nothing acknowledged is lost)"),
+        ),
+        Some(Answer::Denied) => (
+            "it does not admit you: commands end with exit code 4".to_owned(),
+            "use your own server (--server own), or ask its operators to admit you (`allow` in \
+             its moot.toml)"
+                .to_owned(),
+        ),
+        Some(Answer::Failed(why)) => (
+            format!("process {pid} holds the lock, and can't be asked: {why}"),
+            format!(
+                "if it has just begun, look again; else end it (kill {pid}) and start another: \
+                 its socket may have been removed"
+            ),
+        ),
+    };
+    let can_end = facts.server.is_unreachable && facts.may_change();
+    let fix = can_end.then(|| Fix::End(places.lock()));
+    vec![Finding::problem(SERVER, text, advice).fixed_by(fix)]
 }
 
 fn is_left(facts: &Facts, places: &Places) -> bool {
@@ -91,11 +88,11 @@ fn answered(status: &Status) -> Vec<Finding> {
         "process {} serves, for {} s; sessions: {}",
         status.pid, status.uptime_s, status.sessions
     );
-    let mut all = vec![Finding::ok("server", text)];
+    let mut all = vec![Finding::ok(SERVER, text)];
     // Statements about broadcast are reported there.
     for what in status.degraded.iter().filter(|what| !is_of_broadcast(what)) {
         let advice = "see the room on its disk (below) and its log";
-        all.push(Finding::problem("server", format!("it is degraded: {what}"), advice));
+        all.push(Finding::problem(SERVER, format!("it is degraded: {what}"), advice));
     }
     all
 }
