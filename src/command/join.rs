@@ -30,7 +30,7 @@ use crate::{
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
     tui::{
         sentences,
-        slash::{self, CommandPlace, Explained, Line, Purpose, Slash},
+        slash::{self, CommandPlace, CommandPurpose, Explained, Line, Slash},
     },
 };
 
@@ -165,9 +165,9 @@ fn skip_line(from: &mut impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-/// Purpose of a request.
+/// CommandPurpose of a request.
 enum LineRequest {
-    Command(Purpose),
+    Command(CommandPurpose),
     /// Opens the conversation for a text.
     Open(Target, String),
 }

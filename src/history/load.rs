@@ -31,13 +31,13 @@ pub struct Loaded {
     pub epoch: u32,
 }
 
-/// Streams by their rows.
-type Keys = HashMap<i64, StreamKey>;
+/// Streams by the ids of their rows.
+type StreamRows = HashMap<i64, StreamKey>;
 
 /// Loads the submits that may come again, as many of each user as there is room for, the newest.
 fn load_submits(
     connection: &Connection,
-    keys: &Keys,
+    keys: &StreamRows,
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
     let sql = "SELECT uid, count(*) FROM submits GROUP BY uid ORDER BY count(*)";
@@ -90,8 +90,8 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     Ok(Loaded { restored, epoch: 0 })
 }
 
-fn load_streams(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<Keys> {
-    let mut keys = Keys::new();
+fn load_streams(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<StreamRows> {
+    let mut keys = StreamRows::new();
     let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
         private, read_only, room_id FROM streams";
     let mut statement = connection.prepare(sql)?;
@@ -223,7 +223,7 @@ fn label(text: &str) -> Option<Label> {
 
 fn load_follows(
     connection: &Connection,
-    keys: &Keys,
+    keys: &StreamRows,
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
@@ -239,7 +239,7 @@ fn load_follows(
 
 fn load_marks(
     connection: &Connection,
-    keys: &Keys,
+    keys: &StreamRows,
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT uid, label, stream, seq FROM marks")?;

@@ -11,7 +11,7 @@ use crate::{
         message::{Message, NoticeId, StreamName},
         request::Request,
     },
-    tui::{scrollback::NoteKind, sentences, slash::Purpose},
+    tui::{scrollback::NoteKind, sentences, slash::CommandPurpose},
 };
 
 /// The bell rings so often at most.
@@ -91,7 +91,7 @@ impl Model {
     }
 
     fn ask_to_acknowledge(&mut self, number: u64) {
-        let (request, purpose) = Purpose::acknowledge(number);
+        let (request, purpose) = CommandPurpose::acknowledge(number);
         self.effects.push_back(Effect::Ask(request, Asked::Command(None, purpose)));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     tui::{
         scrollback::NoteKind,
-        slash::{Explained, Purpose, explain},
+        slash::{CommandPurpose, Explained, explain},
     },
 };
 
@@ -168,7 +168,7 @@ impl Model {
     fn command_refused(
         &mut self,
         typed: Option<TypedCommand>,
-        purpose: &Purpose,
+        purpose: &CommandPurpose,
         refusal: Refusal,
     ) {
         if let Some(TypedCommand { line, room }) = typed
@@ -177,7 +177,7 @@ impl Model {
         {
             self.editor.set(&line);
         }
-        if let Purpose::Acknowledge(number) = purpose
+        if let CommandPurpose::Acknowledge(number) = purpose
             && refusal.code == RefusalCode::Absent
         {
             // It has ended, or belongs to another boot.

@@ -26,7 +26,7 @@ use crate::{
         keys::Keys,
         paint::{Depth, Paint},
         scrollback::{Line, Place},
-        slash::Purpose,
+        slash::CommandPurpose,
         view,
     },
 };
@@ -879,7 +879,7 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
     assert_eq!(screen.shown(), "ops", "no room comes into being by a slip");
     screen.press(KeyCode::Esc);
     let rooms = Reply::Rooms { rooms: vec![info("known")], more: false };
-    screen.model.answered(screen.now, Asked::Lookup(Purpose::Rooms(Vec::new())), Ok(rooms));
+    screen.model.answered(screen.now, Asked::Lookup(CommandPurpose::Rooms(Vec::new())), Ok(rooms));
     screen.effects();
     screen.alt('g');
     screen.typed("know");
@@ -901,7 +901,7 @@ fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
     assert_eq!(screen.input(), "/join se");
     assert_eq!(asked(&mut screen), 1);
     let rooms = Reply::Rooms { rooms: vec![info("secret")], more: false };
-    screen.model.answered(screen.now, Asked::Lookup(Purpose::Rooms(Vec::new())), Ok(rooms));
+    screen.model.answered(screen.now, Asked::Lookup(CommandPurpose::Rooms(Vec::new())), Ok(rooms));
     screen.press(KeyCode::Tab);
     assert_eq!(screen.input(), "/join secret ");
     assert_eq!(asked(&mut screen), 0, "it was asked a moment ago");
@@ -1059,7 +1059,7 @@ fn who_sets_a_topic_sees_it() {
     });
     // Others are told by an event, who did it only that it is done.
     screen.model.answered(screen.now, asked.expect("it was asked for"), Ok(Reply::Done));
-    assert_eq!(screen.room("dev").about.topic, "what is on fire");
+    assert_eq!(screen.room("dev").properties.topic, "what is on fire");
 }
 
 #[test]
@@ -1161,7 +1161,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     screen.model.answered(
         screen.now,
-        Asked::Command(None, Purpose::Acknowledge(2)),
+        Asked::Command(None, CommandPurpose::Acknowledge(2)),
         Ok(Reply::Done),
     );
     assert!(bar(&screen)[0].acked);
@@ -1177,7 +1177,7 @@ fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
     let refusal = Refusal::new(RefusalCode::Absent, "there is no announcement !2");
     screen.model.answered(
         screen.now,
-        Asked::Command(None, Purpose::Acknowledge(2)),
+        Asked::Command(None, CommandPurpose::Acknowledge(2)),
         Err(refusal.clone()),
     );
     assert_eq!(screen.model.notices.shown().iter().map(|n| n.number).collect::<Vec<_>>(), [1]);
@@ -1200,7 +1200,7 @@ fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
     assert!(!screen.model.notices.shown()[0].acked);
     screen.model.answered(
         screen.now,
-        Asked::Command(None, Purpose::Acknowledge(3)),
+        Asked::Command(None, CommandPurpose::Acknowledge(3)),
         Ok(Reply::Done),
     );
     assert!(screen.model.notices.shown()[0].acked);

@@ -8,7 +8,7 @@ use crate::{
         request::{Follow, Request},
     },
     client::Address,
-    tui::slash::Purpose,
+    tui::slash::CommandPurpose,
 };
 
 /// What the caller is to do.
@@ -58,9 +58,9 @@ pub(in crate::tui) enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) enum Asked {
     /// A chat command; as it was typed, if it was.
-    Command(Option<TypedCommand>, Purpose),
+    Command(Option<TypedCommand>, CommandPurpose),
     /// A list for the screen itself: nothing is said of it.
-    Lookup(Purpose),
+    Lookup(CommandPurpose),
     /// That somebody is there; how long the answer takes is the lag.
     Sign,
     /// It is told what is read; if that does not come through, it is told again ([`Asked::Marks`]).

@@ -125,7 +125,7 @@ impl Model {
     pub(super) fn new_topic(&mut self, now: When, room: RoomName, topic: String) {
         let text = sentences::new_topic(&room, &topic);
         if let Some(at) = self.index_of(&StreamName::Room(room)) {
-            self.rooms[at].about.topic = topic;
+            self.rooms[at].properties.topic = topic;
             self.rooms[at].note(now.wall_us, NoteKind::Info, text);
             self.changed |= at == self.current;
         }

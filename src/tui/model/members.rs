@@ -15,7 +15,7 @@ use crate::{
         reply::WhoInfo,
     },
     limits::IDLE_AFTER_MS,
-    tui::{scrollback::NoteKind, slash::Purpose},
+    tui::{scrollback::NoteKind, slash::CommandPurpose},
 };
 
 /// How often the members' panel is looked after while somebody is there.
@@ -85,10 +85,10 @@ impl Model {
         }
         let room = self.room().filter(|room| !room.gone);
         let name = room.and_then(|room| room.room_name()).cloned();
-        let is_private = room.is_some_and(|room| room.about.private);
+        let is_private = room.is_some_and(|room| room.properties.private);
         self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
         if let Some(room) = name.filter(|_| is_private) {
-            let (request, purpose) = Purpose::members(room);
+            let (request, purpose) = CommandPurpose::members(room);
             self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
         }
     }

@@ -94,7 +94,7 @@ pub(in crate::tui) enum Loading {
 /// Newest message and read marks of a room, by sequence numbers.
 #[derive(Debug, Default)]
 pub(in crate::tui) struct ReadMarks {
-    /// Newest message.
+    /// Sequence number of the newest message.
     pub(in crate::tui) head: u64,
     /// Everything up to this number is read.
     pub(in crate::tui) read: u64,
@@ -155,7 +155,7 @@ impl ReadMarks {
 
 /// Properties of a room on the server.
 #[derive(Debug, Default)]
-pub(in crate::tui) struct About {
+pub(in crate::tui) struct RoomProperties {
     pub(in crate::tui) topic: String,
     pub(in crate::tui) private: bool,
     pub(in crate::tui) read_only: bool,
@@ -197,7 +197,7 @@ pub(in crate::tui) struct Room {
     /// Messages that came since one looks elsewhere than at the end.
     pub(in crate::tui) below: usize,
     pub(in crate::tui) marks: ReadMarks,
-    pub(in crate::tui) about: About,
+    pub(in crate::tui) properties: RoomProperties,
     /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is
     /// typed goes nowhere else.
     pub(in crate::tui) gone: bool,
@@ -227,7 +227,7 @@ impl Room {
             place: Place::End,
             below: 0,
             marks: ReadMarks::default(),
-            about: About::default(),
+            properties: RoomProperties::default(),
             gone: false,
             draft: Draft::default(),
             unsaid: VecDeque::new(),

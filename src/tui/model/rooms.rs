@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chat::{message::StreamName, names::UserName, reply::RoomInfo, text::counted},
     config::screen::NotifyWish as Alert,
-    tui::{editor::Draft, scrollback::NoteKind, slash::Purpose},
+    tui::{editor::Draft, scrollback::NoteKind, slash::CommandPurpose},
 };
 
 /// How long one is in a room that is only passed through.
@@ -177,7 +177,7 @@ impl Model {
     }
 
     pub(super) fn ask_for_rooms(&mut self) {
-        let (request, purpose) = Purpose::rooms();
+        let (request, purpose) = CommandPurpose::rooms();
         self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
     }
 
@@ -185,9 +185,9 @@ impl Model {
         for info in &rooms {
             if let Some(at) = self.index_of(&StreamName::Room(info.name.clone())) {
                 let room = &mut self.rooms[at];
-                room.about.topic.clone_from(&info.topic);
-                room.about.private = info.private;
-                room.about.read_only = info.read_only;
+                room.properties.topic.clone_from(&info.topic);
+                room.properties.private = info.private;
+                room.properties.read_only = info.read_only;
                 // Rooms are shown as they were created, not as somebody writes them.
                 room.name = StreamName::Room(info.name.clone());
             }

@@ -1,6 +1,6 @@
 //! Replies to chat commands, explained: a sentence, a list, or the request for its next page.
 
-use super::plan::{Purpose, count};
+use super::plan::{CommandPurpose, count};
 use crate::{
     chat::{
         names::RoomName,
@@ -29,52 +29,52 @@ pub(crate) enum Explained {
     /// The announcement of this number is acknowledged.
     Acknowledged(u64),
     /// The reply was a part of a list; the request for the next one.
-    More(Request, Purpose),
+    More(Request, CommandPurpose),
 }
 
 /// Returns the meaning of a reply.
-pub(crate) fn explain(purpose: Purpose, reply: Reply) -> Explained {
+pub(crate) fn explain(purpose: CommandPurpose, reply: Reply) -> Explained {
     match (purpose, reply) {
-        (Purpose::Away(away), _) => Explained::Away(away),
-        (Purpose::Change(text), _) => Explained::Sentence(text),
-        (Purpose::Rooms(mut rooms), Reply::Rooms { rooms: page, more }) => {
+        (CommandPurpose::Away(away), _) => Explained::Away(away),
+        (CommandPurpose::Change(text), _) => Explained::Sentence(text),
+        (CommandPurpose::Rooms(mut rooms), Reply::Rooms { rooms: page, more }) => {
             rooms.extend(page);
-            if more { further(Purpose::more_rooms(rooms)) } else { Explained::Rooms(rooms) }
+            if more { further(CommandPurpose::more_rooms(rooms)) } else { Explained::Rooms(rooms) }
         }
-        (Purpose::Members(room, mut members), Reply::Who { who, more }) => {
+        (CommandPurpose::Members(room, mut members), Reply::Who { who, more }) => {
             members.extend(who);
             match more {
-                true => further(Purpose::more_members(room, members)),
+                true => further(CommandPurpose::more_members(room, members)),
                 false => Explained::Members(room, members),
             }
         }
-        (Purpose::ShowTopic(room, before), Reply::Rooms { rooms, more }) => {
+        (CommandPurpose::ShowTopic(room, before), Reply::Rooms { rooms, more }) => {
             match rooms.iter().find(|info| info.name == room) {
-                None if more => further(Purpose::show_topic(room, before + count(&rooms))),
+                None if more => further(CommandPurpose::show_topic(room, before + count(&rooms))),
                 info => {
                     let topic = info.map_or("", |info| info.topic.as_str());
                     Explained::Sentence(sentences::current_topic(&room, topic))
                 }
             }
         }
-        (Purpose::SetTopic(room, topic), _) => Explained::Topic(room, topic),
-        (Purpose::Announce, Reply::Announced { number, members }) => {
+        (CommandPurpose::SetTopic(room, topic), _) => Explained::Topic(room, topic),
+        (CommandPurpose::Announce, Reply::Announced { number, members }) => {
             let members = counted(members.into(), "member");
             Explained::Sentence(format!("announced to {members} as !{number}"))
         }
-        (Purpose::Acknowledge(number), _) => Explained::Acknowledged(number),
+        (CommandPurpose::Acknowledge(number), _) => Explained::Acknowledged(number),
         (
-            Purpose::Quiet
-            | Purpose::Rooms(_)
-            | Purpose::Members(..)
-            | Purpose::ShowTopic(..)
-            | Purpose::Announce,
+            CommandPurpose::Quiet
+            | CommandPurpose::Rooms(_)
+            | CommandPurpose::Members(..)
+            | CommandPurpose::ShowTopic(..)
+            | CommandPurpose::Announce,
             _,
         ) => Explained::Quiet,
     }
 }
 
-fn further((request, purpose): (Request, Purpose)) -> Explained {
+fn further((request, purpose): (Request, CommandPurpose)) -> Explained {
     Explained::More(request, purpose)
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn pages_are_joined_until_the_last_one() {
-        let (request, purpose) = Purpose::rooms();
+        let (request, purpose) = CommandPurpose::rooms();
         assert_eq!(request, Request::Rooms { skip: 0 });
         let Explained::More(request, purpose) = explain(purpose, page(&["a", "b"], true)) else {
             panic!("expected a request for the second page")
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn topic_is_looked_for_in_all_pages() {
         let room = RoomName::new("c").unwrap();
-        let (_, purpose) = Purpose::show_topic(room, 0);
+        let (_, purpose) = CommandPurpose::show_topic(room, 0);
         let Explained::More(request, purpose) = explain(purpose, page(&["a", "b"], true)) else {
             panic!("expected a request for the second page")
         };

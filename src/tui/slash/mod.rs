@@ -12,5 +12,5 @@ pub(crate) use self::{
     commands::{ArgKind, COMMANDS, about, entries, help, help_of},
     explain::{Explained, explain},
     parse::{Line, ScreenCommand, Slash, action_of, parse, parse_line_mode},
-    plan::{CommandPlace, Purpose, ServerCommand, plan},
+    plan::{CommandPlace, CommandPurpose, ServerCommand, plan},
 };

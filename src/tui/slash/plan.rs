@@ -76,9 +76,9 @@ impl CommandPlace<'_> {
     }
 }
 
-/// Purpose of a request: decides the meaning of its reply.
+/// CommandPurpose of a request: decides the meaning of its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum CommandPurpose {
     /// A change that has an event of its own.
     Quiet,
     /// The user is away from now on, or back.
@@ -93,13 +93,13 @@ pub(crate) enum Purpose {
     ShowTopic(RoomName, u32),
     /// The new topic of a room.
     SetTopic(RoomName, String),
-    /// An announcement.
+    /// An announcement, whose number and recipients the reply has.
     Announce,
     /// The acknowledgment of an announcement, by its number.
     Acknowledge(u64),
 }
 
-impl Purpose {
+impl CommandPurpose {
     /// Returns the request for the list of rooms.
     pub(crate) fn rooms() -> (Request, Self) {
         Self::more_rooms(Vec::new())
@@ -142,22 +142,22 @@ pub(super) fn count<T>(known: &[T]) -> u32 {
 pub(crate) fn plan(
     command: ServerCommand,
     place: &CommandPlace<'_>,
-) -> Result<(Request, Purpose), String> {
+) -> Result<(Request, CommandPurpose), String> {
     let label = || place.label.cloned();
     Ok(match command {
-        ServerCommand::Who(room) => Purpose::members(room.map_or_else(|| place.room(), Ok)?),
-        ServerCommand::Rooms => Purpose::rooms(),
-        ServerCommand::Topic(None) => Purpose::show_topic(place.room()?, 0),
+        ServerCommand::Who(room) => CommandPurpose::members(room.map_or_else(|| place.room(), Ok)?),
+        ServerCommand::Rooms => CommandPurpose::rooms(),
+        ServerCommand::Topic(None) => CommandPurpose::show_topic(place.room()?, 0),
         ServerCommand::Topic(Some(topic)) => {
             let room = place.room()?;
-            let purpose = Purpose::SetTopic(room.clone(), topic.clone());
+            let purpose = CommandPurpose::SetTopic(room.clone(), topic.clone());
             (Request::Topic { room, topic }, purpose)
         }
         ServerCommand::Away(text) => {
             let text = text.unwrap_or_else(|| "away".to_owned());
-            (Request::Away { label: label(), text }, Purpose::Away(true))
+            (Request::Away { label: label(), text }, CommandPurpose::Away(true))
         }
-        ServerCommand::Back => (Request::Back { label: label() }, Purpose::Away(false)),
+        ServerCommand::Back => (Request::Back { label: label() }, CommandPurpose::Away(false)),
         ServerCommand::Role { user, role, on } => {
             let room = place.room()?;
             let purpose = role_changed(&user, role, on, &room);
@@ -165,18 +165,18 @@ pub(crate) fn plan(
         }
         ServerCommand::Kick(handle) => {
             let room = place.room()?;
-            let purpose = Purpose::Change(format!("{handle} was removed from {room}"));
+            let purpose = CommandPurpose::Change(format!("{handle} was removed from {room}"));
             let Handle { user, label } = handle;
             (Request::KickFromRoom { room, user, label }, purpose)
         }
         ServerCommand::Announce { level, ack, retain, text } => {
             let announce = Announce { ack, retain, ..Announce::new(level, text) };
-            (Request::Announce(announce), Purpose::Announce)
+            (Request::Announce(announce), CommandPurpose::Announce)
         }
         ServerCommand::Ack(None) => {
-            Purpose::acknowledge(place.to_ack.ok_or(sentences::NOTHING_TO_ACK)?)
+            CommandPurpose::acknowledge(place.to_ack.ok_or(sentences::NOTHING_TO_ACK)?)
         }
-        ServerCommand::Ack(Some(NoticeId::Number(number))) => Purpose::acknowledge(number),
+        ServerCommand::Ack(Some(NoticeId::Number(number))) => CommandPurpose::acknowledge(number),
         ServerCommand::Ack(Some(id @ NoticeId::Scheduled(_))) => {
             return Err(format!("announcement {id} is not published yet"));
         }
@@ -184,9 +184,9 @@ pub(crate) fn plan(
 }
 
 /// Returns the purpose of a changed role; an invitation has its own event.
-fn role_changed(user: &UserName, role: Role, on: bool, room: &RoomName) -> Purpose {
-    Purpose::Change(match (role, on) {
-        (Role::Invited, true) => return Purpose::Quiet,
+fn role_changed(user: &UserName, role: Role, on: bool, room: &RoomName) -> CommandPurpose {
+    CommandPurpose::Change(match (role, on) {
+        (Role::Invited, true) => return CommandPurpose::Quiet,
         (Role::Invited, false) => format!("{user} is no longer invited to {room}"),
         (Role::Operator, true) => format!("{user} is an operator of {room}"),
         (Role::Operator, false) => format!("{user} is no longer an operator of {room}"),
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(ack(&place, None), Err(sentences::NOTHING_TO_ACK.to_owned()));
         assert!(ack(&place, Some(NoticeId::Scheduled(1))).is_err());
         place.to_ack = Some(3);
-        assert_eq!(ack(&place, None), Ok(Purpose::acknowledge(3)));
-        assert_eq!(ack(&place, Some(NoticeId::Number(2))), Ok(Purpose::acknowledge(2)));
+        assert_eq!(ack(&place, None), Ok(CommandPurpose::acknowledge(3)));
+        assert_eq!(ack(&place, Some(NoticeId::Number(2))), Ok(CommandPurpose::acknowledge(2)));
     }
 }

@@ -52,8 +52,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [
         (room.gone, "you are not in it"),
-        (room.about.private, "private"),
-        (room.about.read_only, "read-only"),
+        (room.properties.private, "private"),
+        (room.properties.read_only, "read-only"),
     ]
     .into_iter()
     .filter_map(|(is, word)| is.then_some(word))
@@ -63,8 +63,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     }
     // On a narrow screen the topic goes first.
     let left = columns.saturating_sub(width::width(&members) + 1);
-    if !room.about.topic.is_empty() {
-        text = format!("{text} · {}", one_line(&room.about.topic, columns));
+    if !room.properties.topic.is_empty() {
+        text = format!("{text} · {}", one_line(&room.properties.topic, columns));
     }
     let text = width::cut(&text, if left < columns / 2 { columns } else { left });
     bar(with_right(Row::of(text, title), &members, columns, title), title, columns)
@@ -343,8 +343,9 @@ mod tests {
     #[test]
     fn the_title_gives_way_to_how_many_are_there() {
         let mut screen = Screen::new();
-        screen.model.rooms[0].about.topic = "배포는 금요일에 하지 않는다, whatever they say".into();
-        screen.model.rooms[0].about.private = true;
+        screen.model.rooms[0].properties.topic =
+            "배포는 금요일에 하지 않는다, whatever they say".into();
+        screen.model.rooms[0].properties.private = true;
         screen.join(&["ann", "bob"]);
         let row = title_row(&screen.model, 40).text();
         assert_eq!(row, " dev (private) · 배포는 금요… 2 members ");

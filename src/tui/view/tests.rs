@@ -148,7 +148,7 @@ fn busy() -> Screen {
     screen.open_direct("ann");
     screen.model.rooms[1].marks.unread = 12;
     screen.model.rooms[1].marks.mentions = 2;
-    screen.model.rooms[0].about.topic = "배포는 금요일에 하지 않는다".into();
+    screen.model.rooms[0].properties.topic = "배포는 금요일에 하지 않는다".into();
     screen.join(&["ann", "bob", "철수"]);
     screen.model.rooms[0].members[1].state = State::Away;
     screen.model.rooms[0].members[1].status = "점심".into();
@@ -321,7 +321,7 @@ proptest! {
             screen.put(Said { reply_to: Some(3), ..said });
             screen.pend(text);
         }
-        screen.model.rooms[0].about.topic.clone_from(&all[0]);
+        screen.model.rooms[0].properties.topic.clone_from(&all[0]);
         screen.model.editor.set(&all[0]);
         screen.notice(9, Level::Critical, true, &all[0]);
         for place in [Place::End, Place::At { id: screen.model.rooms[0].back.id_of(1), row }] {
