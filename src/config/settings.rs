@@ -255,7 +255,7 @@ impl Settings {
                 ("%", group) => ("group", os::is_group(group)),
                 _ => return None,
             };
-            (!is_known).then(|| format!("{key}: there is no {kind} {who} on this system"))
+            (!is_known).then(|| format!("{key}: unknown {kind} {who}"))
         });
         unknown.collect()
     }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn wrong_values_are_named() {
         assert!(parse("[server]\ncolour = 1").unwrap_err().contains("colour"));
         assert!(parse("[limits]\nsessions = 0").unwrap_err().contains("limits.sessions = 0"));
         assert!(parse("[limits]\nsessions = \"x\"").is_err());

@@ -74,13 +74,17 @@ impl Report<'_> {
                 "max": measured.latencies.max(),
             }),
         };
+        let rate = match args.rate {
+            BenchRate::Max => Value::Null,
+            BenchRate::PerSecond(n) => json!(n),
+        };
         let per_s = self.deliveries_per_s();
         json!({
             "type": "bench",
             "members": args.members,
             "senders": args.senders,
             "size": args.size,
-            "rate": match args.rate { BenchRate::Max => Value::Null, BenchRate::PerSecond(n) => json!(n) },
+            "rate": rate,
             "history": args.room_history(),
             "broadcast": self.broadcast,
             "processes": args.processes,

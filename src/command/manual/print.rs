@@ -28,7 +28,7 @@ pub(in crate::command) fn man(context: &mut Context, args: &ManArgs) -> Result<E
     let Some(dir) = &args.dir else {
         let page = pages.iter().find(|page| page.is_named(&args.command)).ok_or_else(|| {
             let text =
-                format!("there is no command {:?}; `moot help` lists them", args.command.join(" "));
+                format!("unknown command {:?}; `moot help` lists all", args.command.join(" "));
             Failure::new(Exit::Usage, text)
         })?;
         context.out.lines(&page.text)?;

@@ -17,32 +17,32 @@ use super::{
 /// Sent texts that can be recalled; the oldest go first.
 const HISTORY_MAX: usize = 500;
 
-/// What can be done to a text without typing.
+/// Change of a text, or move of the cursor, without typing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::tui) enum Edit {
     Left,
     Right,
     WordLeft,
     WordRight,
-    /// Of the line, also for those that follow: a line that is wrapped is one.
+    /// Start of the line, as for the variants that follow; a wrapped line is one.
     Start,
     End,
     DeleteBack,
     DeleteForward,
     KillWordBack,
     KillWordForward,
-    /// Of the line; at its end, the line end itself.
+    /// Kills the rest of the line; at its end, the line end itself.
     KillToEnd,
     KillToStart,
-    /// Puts in what was killed last.
+    /// Inserts the text that was killed last.
     Yank,
-    /// The clusters before and behind the cursor change places.
+    /// Swaps the clusters before and behind the cursor.
     Transpose,
     Undo,
     Redo,
 }
 
-/// What was done last, as far as the next thing may go on with it.
+/// Last change, as far as the next one may continue it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Last {
     #[default]
@@ -56,12 +56,12 @@ enum Last {
 #[derive(Debug, Clone, Default)]
 pub(in crate::tui) struct Editor {
     draft: Draft,
-    /// From the oldest on.
+    /// Sent texts, the oldest first.
     history: VecDeque<String>,
-    /// Which of them is shown; their number: none, but what is being written.
+    /// Index of the sent text that is shown; their count for the one being written.
     shown: usize,
-    /// What was changed in recalled texts, and under their number what is being written, while another
-    /// one is shown.
+    /// Changed copies of sent texts by their index, and under their count the text being written,
+    /// while another one is shown.
     left: BTreeMap<usize, Draft>,
     killed: String,
     last: Last,
@@ -70,27 +70,27 @@ pub(in crate::tui) struct Editor {
 }
 
 impl Editor {
-    /// The text.
+    /// Returns the text in the input.
     pub(in crate::tui) fn text(&self) -> &str {
         self.draft.text()
     }
 
-    /// Whether nothing is written.
+    /// Returns true if nothing is written.
     pub(in crate::tui) fn is_empty(&self) -> bool {
         self.text().is_empty()
     }
 
-    /// Where what is typed goes, in bytes.
+    /// Returns the place of the cursor, in bytes.
     pub(in crate::tui) fn cursor(&self) -> usize {
         self.draft.cursor()
     }
 
-    /// What is being written, also while something that was sent before is looked at.
+    /// Returns the text being written, also while a sent text is shown.
     pub(in crate::tui) fn written(&self) -> &str {
         self.left.get(&self.history.len()).unwrap_or(&self.draft).text()
     }
 
-    /// What was made of recalled texts and not sent, the oldest first.
+    /// Returns changed copies of sent texts that were not sent, the oldest first.
     pub(in crate::tui) fn remade(&self) -> Vec<String> {
         let here =
             (self.shown < self.history.len() && !self.is_recalled_as_sent()).then_some(&self.draft);
@@ -100,19 +100,19 @@ impl Editor {
         texts.filter(|text| !text.trim().is_empty()).map(str::to_owned).collect()
     }
 
-    /// Puts another text in place of all; can be taken back.
+    /// Replaces the whole text; can be undone.
     pub(in crate::tui) fn set(&mut self, text: &str) {
         self.begin();
         self.draft.change(0..self.text().len(), &cleaned(text));
     }
 
-    /// Gives the text, which can be recalled. The input is empty then, or has what was being written while
-    /// something else was recalled and sent.
+    /// Takes the text, which can be recalled. The input is empty then, or has the text that was
+    /// being written while another one was recalled and sent.
     pub(in crate::tui) fn take(&mut self) -> String {
         self.begin();
         let text = mem::take(&mut self.draft).into_text();
         self.draft = self.left.remove(&self.history.len()).unwrap_or_default();
-        // What was made of other recalled texts is nowhere else.
+        // Changed copies of other sent texts are nowhere else.
         for left in mem::take(&mut self.left).into_values() {
             self.remember(left.into_text());
         }
@@ -121,7 +121,8 @@ impl Editor {
         text
     }
 
-    /// Another room: gives what was being written here, and what was made of recalled texts.
+    /// Changes to the draft of another room. Returns the text being written here, and the changed
+    /// copies of sent texts.
     pub(in crate::tui) fn swap(&mut self, draft: Draft) -> (Draft, Vec<String>) {
         self.begin();
         let remade = self.remade();
@@ -132,7 +133,7 @@ impl Editor {
         (written, remade)
     }
 
-    /// Something typed or pasted.
+    /// Inserts a text that was typed or pasted.
     pub(in crate::tui) fn insert(&mut self, text: &str) {
         let last = self.begin();
         let text = cleaned(text);
@@ -150,13 +151,13 @@ impl Editor {
         }
     }
 
-    /// One character typed.
+    /// Inserts one character that was typed.
     pub(in crate::tui) fn insert_char(&mut self, c: char) {
         self.insert(c.encode_utf8(&mut [0; 4]));
     }
 
-    /// Puts one text in place of a part, the cursor behind it. One that replaces that one in turn is the
-    /// same step, so that a completion is taken back as a whole.
+    /// Replaces a part by a text, the cursor behind it. If that is replaced in turn, it is the same
+    /// step, so that a completion is undone as a whole.
     pub(in crate::tui) fn replace(&mut self, range: Range<usize>, with: &str) {
         let last = self.begin();
         let with = cleaned(with);
@@ -168,7 +169,7 @@ impl Editor {
         self.last = Last::Replaced;
     }
 
-    /// Does what a key asks for; nothing if there is nothing to do it to.
+    /// Applies an edit; nothing changes if it has nothing to work on.
     pub(in crate::tui) fn apply(&mut self, edit: Edit) {
         let last = self.begin();
         let (text, at) = (self.text(), self.cursor());
@@ -196,40 +197,40 @@ impl Editor {
         }
     }
 
-    /// A row up, as laid out in so many columns; false if this is the first one.
+    /// Moves the cursor a row up, as laid out in these columns; false in the first row.
     pub(in crate::tui) fn up(&mut self, columns: usize) -> bool {
         let layout = self.layout(columns);
         let above = (0..layout.cursor.1).rev();
         self.go_to_row(&layout, above)
     }
 
-    /// A row down, as laid out in so many columns; false if this is the last one.
+    /// Moves the cursor a row down, as laid out in these columns; false in the last row.
     pub(in crate::tui) fn down(&mut self, columns: usize) -> bool {
         let layout = self.layout(columns);
         let below = layout.cursor.1 + 1..layout.rows.len();
         self.go_to_row(&layout, below)
     }
 
-    /// The text sent before; what was written until now comes back at the end.
+    /// Recalls the previous sent text; the text being written returns at the end.
     pub(in crate::tui) fn history_back(&mut self) {
         if let Some(older) = self.shown.checked_sub(1) {
             self.recall(older);
         }
     }
 
-    /// The text sent after, and at last what was being written.
+    /// Recalls the next sent text, and at last the text being written.
     pub(in crate::tui) fn history_forward(&mut self) {
         if self.shown < self.history.len() {
             self.recall(self.shown + 1);
         }
     }
 
-    /// As it is shown in so many columns.
+    /// Returns the layout of the text in these columns.
     pub(in crate::tui) fn layout(&self, columns: usize) -> Layout {
         Layout::of(self.text(), self.cursor(), columns)
     }
 
-    /// Something other than `up` and `down` is done: what was done before it.
+    /// Begins a change other than `up` and `down`; returns the change before it.
     fn begin(&mut self) -> Last {
         self.column = None;
         mem::take(&mut self.last)
@@ -262,7 +263,7 @@ impl Editor {
         self.draft.change(start..end, &swapped);
     }
 
-    /// To the first of these rows that the cursor can stand in; false if there is none.
+    /// Moves the cursor to the first of these rows that has a place for it; false without one.
     fn go_to_row(&mut self, layout: &Layout, mut rows: impl Iterator<Item = usize>) -> bool {
         self.last = Last::Other;
         let column = self.column.unwrap_or(layout.cursor.0);
@@ -274,7 +275,7 @@ impl Editor {
         true
     }
 
-    /// Whether a sent text is shown that nothing was changed in.
+    /// Returns true if a sent text is shown without a change.
     fn is_recalled_as_sent(&self) -> bool {
         self.history.get(self.shown).is_some_and(|sent| sent == self.text())
     }
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_joins_with_its_neighbour_moves_the_cursor_behind_both() {
+    fn joined_cluster_moves_the_cursor_behind_itself() {
         let mut editor = editor("|\u{301}b");
         editor.insert("e");
         assert_eq!(seen(&editor), "e\u{301}|b");
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_has_plain_line_ends_and_no_control_characters() {
+    fn pasted_text_loses_control_characters() {
         let mut editor = Editor::default();
         editor.insert("a\r\nb\rc\td\u{1b}[0m\u{7}\u{85}");
         assert_eq!(editor.text(), "a\nb\nc\td[0m");
@@ -465,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_recalled_and_what_was_not_comes_back() {
+    fn sent_texts_are_recalled_and_the_draft_returns() {
         let mut editor = Editor::default();
         for text in ["one", "two", "two", " "] {
             send(&mut editor, text);
@@ -551,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_to_be_recalled_can_still_be_taken_back() {
+    fn text_that_is_not_recalled_can_be_undone() {
         let mut editor = editor("/secret");
         editor.set("");
         editor.history_back();
@@ -685,7 +686,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_done_the_cursor_stands_between_clusters_and_on_the_screen(
+        fn cursor_stays_between_clusters_and_on_the_screen(
             steps in proptest::collection::vec(step(), 0..40),
             columns in 0usize..12,
         ) {
@@ -700,7 +701,7 @@ mod tests {
         }
 
         #[test]
-        fn all_steps_back_lead_to_the_beginning_and_all_forward_to_the_end(
+        fn undo_leads_to_the_beginning_and_redo_to_the_end(
             start in text(),
             steps in proptest::collection::vec(step(), 0..40),
         ) {
