@@ -13,7 +13,7 @@ use crossterm::event::{
 
 use super::{
     kept::{self, Kept},
-    model::{Asked, Effect, Model, Present, When},
+    model::{Effect, Model, PendingRequest, Present, When},
     outside,
     setup::{End, Farewell, Input, ScreenError, Setup, options},
     terminal::{self, GoOn, Terminal, Wish, restore},
@@ -152,7 +152,7 @@ struct Screen {
     /// Where drafts are kept.
     kept_at: Option<PathBuf>,
     /// Requests whose answers are waited for, and since when, monotonic microseconds.
-    asked: HashMap<u32, (Asked, u64)>,
+    asked: HashMap<u32, (PendingRequest, u64)>,
     /// Counters of what was said, with the model's tokens, and since when they wait, monotonic
     /// microseconds.
     said: HashMap<u64, (u64, u64)>,
@@ -500,7 +500,7 @@ impl Screen {
         Ok(None)
     }
 
-    fn ask(&mut self, request: &Request, asked: Asked) {
+    fn ask(&mut self, request: &Request, asked: PendingRequest) {
         let serial = self.member.ask(request);
         self.asked.insert(serial, (asked, os::monotonic_us()));
     }
@@ -509,11 +509,11 @@ impl Screen {
         let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
         let at = now();
         // A search takes its time.
-        if result.is_ok() && !matches!(asked, Asked::Hits { .. }) {
+        if result.is_ok() && !matches!(asked, PendingRequest::Hits { .. }) {
             self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
         }
         match (asked, result) {
-            (Asked::Page(asked), Ok(Reply::Page(page))) => {
+            (PendingRequest::Page(asked), Ok(Reply::Page(page))) => {
                 let messages = self.member.messages_of_page(&asked.room, &page);
                 self.model.take_page(at, asked, messages, page.last);
             }

@@ -1,7 +1,7 @@
 //! Announcements, the bell and desktop notifications.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::is_heard,
     state::{Model, When},
 };
@@ -66,7 +66,7 @@ impl Model {
 
     pub(super) fn ask_for_notice(&mut self, number: u64) {
         let request = Request::Notice { id: NoticeId::Number(number) };
-        self.effects.push_back(Effect::Ask(request, Asked::Notice(number)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Notice(number)));
     }
 
     /// The key for announcements: says that the heaviest one was seen.
@@ -92,6 +92,6 @@ impl Model {
 
     fn ask_to_acknowledge(&mut self, number: u64) {
         let (request, purpose) = CommandPurpose::acknowledge(number);
-        self.effects.push_back(Effect::Ask(request, Asked::Command(None, purpose)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Command(None, purpose)));
     }
 }

@@ -1,7 +1,7 @@
 //! Replies of the server.
 
 use super::{
-    effect::{Asked, Effect, TypedCommand},
+    effect::{Effect, PendingRequest, TypedCommand},
     room::Present,
     searching::HITS,
     state::{Mode, Model, When},
@@ -23,15 +23,17 @@ impl Model {
     pub(in crate::tui) fn answered(
         &mut self,
         now: When,
-        asked: Asked,
+        asked: PendingRequest,
         result: Result<Reply, Refusal>,
     ) {
         self.changed = true;
         match (asked, result) {
-            (Asked::Command(typed, purpose), Ok(reply)) => {
+            (PendingRequest::Command(typed, purpose), Ok(reply)) => {
                 self.command_done(now, typed, explain(purpose, reply));
             }
-            (Asked::Lookup(purpose), Ok(reply)) => self.looked_up(now, explain(purpose, reply)),
+            (PendingRequest::Lookup(purpose), Ok(reply)) => {
+                self.looked_up(now, explain(purpose, reply));
+            }
             (asked, Ok(reply)) => self.replied(now, asked, reply),
             (asked, Err(refusal)) => self.request_refused(now, asked, refusal),
         }
@@ -54,7 +56,8 @@ impl Model {
             Explained::Topic(room, topic) => self.new_topic(now, room, topic),
             Explained::Acknowledged(number) => self.notices.acknowledged(now.mono_us, number),
             Explained::More(request, purpose) => {
-                self.effects.push_back(Effect::Ask(request, Asked::Command(typed, purpose)));
+                self.effects
+                    .push_back(Effect::Ask(request, PendingRequest::Command(typed, purpose)));
             }
         }
     }
@@ -68,7 +71,7 @@ impl Model {
                 self.take_members(&room, members);
             }
             Explained::More(request, purpose) => {
-                self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
+                self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
             }
             Explained::Quiet
             | Explained::Away(_)
@@ -78,54 +81,59 @@ impl Model {
         }
     }
 
-    fn replied(&mut self, now: When, asked: Asked, reply: Reply) {
+    fn replied(&mut self, now: When, asked: PendingRequest, reply: Reply) {
         match (asked, reply) {
-            (Asked::Marks(skip), Reply::Marks { marks, more }) => {
+            (PendingRequest::Marks(skip), Reply::Marks { marks, more }) => {
                 let skip = skip.saturating_add(u32::try_from(marks.len()).unwrap_or(u32::MAX));
                 self.take_marks(now, marks, more.then_some(skip));
             }
-            (Asked::Hits { room, query }, Reply::Hits { hits, more }) => {
+            (PendingRequest::Hits { room, query }, Reply::Hits { hits, more }) => {
                 let is_here = self.room().is_some_and(|shown| shown.name == room);
                 let more = more || hits.len() >= HITS as usize;
                 if is_here {
                     self.take_hits(now, &query, &hits, more);
                 }
             }
-            (Asked::Open(user), Reply::Opened(_)) => {
+            (PendingRequest::Open(user), Reply::Opened(_)) => {
                 self.conversation_opened(&StreamName::Direct(user));
             }
-            (Asked::OpenFor(user, token), Reply::Opened(_)) => {
+            (PendingRequest::OpenFor(user, token), Reply::Opened(_)) => {
                 let name = StreamName::Direct(user);
                 self.conversation_is_open(&name, |pending| pending.token == token);
             }
-            (Asked::Notice(number), Reply::Notice(info)) => {
+            (PendingRequest::Notice(number), Reply::Notice(info)) => {
                 if info.acked_by_me {
                     self.notices.acknowledged(now.mono_us, number);
                 }
             }
             (
-                Asked::Sign
-                | Asked::Read
-                | Asked::Command(..)
-                | Asked::Lookup(_)
-                | Asked::Marks(_)
-                | Asked::Page(_)
-                | Asked::Hits { .. }
-                | Asked::Open(_)
-                | Asked::OpenFor(..)
-                | Asked::Notice(_),
+                PendingRequest::Sign
+                | PendingRequest::Read
+                | PendingRequest::Command(..)
+                | PendingRequest::Lookup(_)
+                | PendingRequest::Marks(_)
+                | PendingRequest::Page(_)
+                | PendingRequest::Hits { .. }
+                | PendingRequest::Open(_)
+                | PendingRequest::OpenFor(..)
+                | PendingRequest::Notice(_),
                 _,
             ) => {}
         }
     }
 
-    fn request_refused(&mut self, now: When, asked: Asked, refusal: Refusal) {
+    fn request_refused(&mut self, now: When, asked: PendingRequest, refusal: Refusal) {
         let is_up = self.server.is_up();
         match asked {
             // Lists for the screen itself: the next look asks again.
-            Asked::Sign | Asked::Read | Asked::Marks(_) | Asked::Lookup(_) => {}
-            Asked::Command(typed, purpose) => self.command_refused(typed, &purpose, refusal),
-            Asked::Page(asked) => {
+            PendingRequest::Sign
+            | PendingRequest::Read
+            | PendingRequest::Marks(_)
+            | PendingRequest::Lookup(_) => {}
+            PendingRequest::Command(typed, purpose) => {
+                self.command_refused(typed, &purpose, refusal);
+            }
+            PendingRequest::Page(asked) => {
                 if let Some(at) = self.index_of(&asked.room) {
                     self.rooms[at].history.loading = None;
                     self.rooms[at].history.failed = true;
@@ -134,23 +142,23 @@ impl Model {
                     self.complain(refusal.text);
                 }
             }
-            Asked::Notice(number) => {
+            PendingRequest::Notice(number) => {
                 if refusal.code == RefusalCode::Absent {
                     self.notices.remove(number);
                 }
             }
-            Asked::Hits { .. } => {
+            PendingRequest::Hits { .. } => {
                 if let Mode::Search(search) = &mut self.mode {
                     search.waits = false;
                 }
                 self.complain(refusal.text);
             }
-            Asked::Open(user) => {
+            PendingRequest::Open(user) => {
                 self.conversation_refused(now, &StreamName::Direct(user), &refusal);
             }
             // Without a connection it waits for one.
-            Asked::OpenFor(..) if !is_up => {}
-            Asked::OpenFor(user, token) => {
+            PendingRequest::OpenFor(..) if !is_up => {}
+            PendingRequest::OpenFor(user, token) => {
                 self.complain(refusal.text);
                 match self.index_of(&StreamName::Direct(user)) {
                     Some(at)

@@ -6,7 +6,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::tz::TimeZone;
 
 use super::{
-    Alert, Asked, Effect, Loading, Look, Mode, Model, Options, PageAsked, Panel, Present, When,
+    Alert, Effect, Loading, Look, Mode, Model, Options, PageAsked, Panel, PendingRequest, Present,
+    When,
 };
 use crate::{
     chat::{
@@ -116,7 +117,11 @@ impl Screen {
             stored: true,
         };
         let marks = marks.iter().map(info).collect();
-        self.model.answered(self.now, Asked::Marks(0), Ok(Reply::Marks { marks, more: false }));
+        self.model.answered(
+            self.now,
+            PendingRequest::Marks(0),
+            Ok(Reply::Marks { marks, more: false }),
+        );
     }
 
     fn effects(&mut self) -> Vec<Effect> {
@@ -440,7 +445,7 @@ fn nobody_is_asked_again_and_again_for_what_is_not_shown() {
     loop {
         screen.model.tick(screen.now);
         let page = screen.effects().into_iter().find_map(|effect| match effect {
-            Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
+            Effect::Ask(Request::Page { first, last, .. }, PendingRequest::Page(asked)) => {
                 Some((first, last, asked))
             }
             _ => None,
@@ -514,7 +519,7 @@ fn who_only_reads_tells_nobody_anything() {
         screen.enter(line);
         assert!(screen.error().contains("only reads"), "{line}");
         let tells = |effect: &Effect| match effect {
-            Effect::Ask(_, asked) => *asked != Asked::Sign,
+            Effect::Ask(_, asked) => *asked != PendingRequest::Sign,
             effect => matches!(effect, Effect::Say { .. }),
         };
         assert!(!screen.effects().iter().any(tells), "{line}");
@@ -777,7 +782,7 @@ fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
     let before = screen.rows();
     let mut effects = screen.effects();
     let page = effects.iter().position(|e| matches!(e, Effect::Ask(Request::Page { .. }, _)));
-    let Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) =
+    let Effect::Ask(Request::Page { first, last, .. }, PendingRequest::Page(asked)) =
         effects.remove(page.expect("older ones are asked for"))
     else {
         panic!("a page");
@@ -790,7 +795,7 @@ fn older_history_is_asked_for_at_the_top_and_changes_nothing_that_is_seen() {
     };
     screen.model.take_page(screen.now, asked, older(800, 899), 899);
     let mut effects = screen.effects();
-    let Some(Effect::Ask(Request::Page { first: 900, last: 999, .. }, Asked::Page(asked))) =
+    let Some(Effect::Ask(Request::Page { first: 900, last: 999, .. }, PendingRequest::Page(asked))) =
         effects.pop()
     else {
         panic!("the rest of the page");
@@ -879,7 +884,11 @@ fn the_switcher_finds_by_a_few_letters_and_joins_what_is_not_open() {
     assert_eq!(screen.shown(), "ops", "no room comes into being by a slip");
     screen.press(KeyCode::Esc);
     let rooms = Reply::Rooms { rooms: vec![info("known")], more: false };
-    screen.model.answered(screen.now, Asked::Lookup(CommandPurpose::Rooms(Vec::new())), Ok(rooms));
+    screen.model.answered(
+        screen.now,
+        PendingRequest::Lookup(CommandPurpose::Rooms(Vec::new())),
+        Ok(rooms),
+    );
     screen.effects();
     screen.alt('g');
     screen.typed("know");
@@ -901,7 +910,11 @@ fn a_room_that_was_made_meanwhile_is_known_to_the_next_tab() {
     assert_eq!(screen.input(), "/join se");
     assert_eq!(asked(&mut screen), 1);
     let rooms = Reply::Rooms { rooms: vec![info("secret")], more: false };
-    screen.model.answered(screen.now, Asked::Lookup(CommandPurpose::Rooms(Vec::new())), Ok(rooms));
+    screen.model.answered(
+        screen.now,
+        PendingRequest::Lookup(CommandPurpose::Rooms(Vec::new())),
+        Ok(rooms),
+    );
     screen.press(KeyCode::Tab);
     assert_eq!(screen.input(), "/join secret ");
     assert_eq!(asked(&mut screen), 0, "it was asked a moment ago");
@@ -1012,7 +1025,7 @@ fn a_direct_message_opens_its_conversation_and_is_said_there() {
     screen.enter("/msg @bob psst");
     assert_eq!(screen.shown(), "@bob");
     let bob = UserName::new("bob").unwrap();
-    screen.model.answered(screen.now, Asked::Open(bob.clone()), Ok(opened()));
+    screen.model.answered(screen.now, PendingRequest::Open(bob.clone()), Ok(opened()));
     assert_eq!(says(&screen.effects()), [("psst".to_owned(), None)]);
     screen.said("dev", 1, "bob", "elsewhere");
     let direct = message(StreamName::Direct(bob), 1, "bob", "what?");
@@ -1076,7 +1089,7 @@ fn what_is_said_to_somebody_without_a_server_waits_for_one() {
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::Open { .. })), "{effects:?}");
     let bob = UserName::new("bob").unwrap();
-    screen.model.answered(screen.now, Asked::Open(bob), Ok(opened()));
+    screen.model.answered(screen.now, PendingRequest::Open(bob), Ok(opened()));
     assert_eq!(says(&screen.effects()), [("are you there?".to_owned(), None)]);
 }
 
@@ -1086,7 +1099,7 @@ fn what_is_said_to_nobody_comes_back() {
     screen.enter("/msg @nobdy hello");
     let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
     let user = UserName::new("nobdy").unwrap();
-    screen.model.answered(screen.now, Asked::Open(user), Err(refusal));
+    screen.model.answered(screen.now, PendingRequest::Open(user), Err(refusal));
     // The name can be mended.
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "/msg @nobdy hello"));
     assert_eq!(screen.error(), "there is no user nobdy");
@@ -1161,7 +1174,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     screen.model.answered(
         screen.now,
-        Asked::Command(None, CommandPurpose::Acknowledge(2)),
+        PendingRequest::Command(None, CommandPurpose::Acknowledge(2)),
         Ok(Reply::Done),
     );
     assert!(bar(&screen)[0].acked);
@@ -1177,11 +1190,11 @@ fn an_announcement_that_the_server_does_not_know_any_more_is_in_nobodys_way() {
     let refusal = Refusal::new(RefusalCode::Absent, "there is no announcement !2");
     screen.model.answered(
         screen.now,
-        Asked::Command(None, CommandPurpose::Acknowledge(2)),
+        PendingRequest::Command(None, CommandPurpose::Acknowledge(2)),
         Err(refusal.clone()),
     );
     assert_eq!(screen.model.notices.shown().iter().map(|n| n.number).collect::<Vec<_>>(), [1]);
-    screen.model.answered(screen.now, Asked::Notice(1), Err(refusal));
+    screen.model.answered(screen.now, PendingRequest::Notice(1), Err(refusal));
     assert!(screen.model.notices.shown().is_empty());
 }
 
@@ -1200,7 +1213,7 @@ fn what_asks_to_be_acknowledged_stays_until_the_server_knows_it() {
     assert!(!screen.model.notices.shown()[0].acked);
     screen.model.answered(
         screen.now,
-        Asked::Command(None, CommandPurpose::Acknowledge(3)),
+        PendingRequest::Command(None, CommandPurpose::Acknowledge(3)),
         Ok(Reply::Done),
     );
     assert!(screen.model.notices.shown()[0].acked);
@@ -1288,7 +1301,7 @@ fn who_is_in_a_room_is_asked_of_the_server_and_listed() {
 
 fn pages(effects: Vec<Effect>) -> Vec<(u64, u64, PageAsked)> {
     let page = |effect| match effect {
-        Effect::Ask(Request::Page { first, last, .. }, Asked::Page(asked)) => {
+        Effect::Ask(Request::Page { first, last, .. }, PendingRequest::Page(asked)) => {
             Some((first, last, asked))
         }
         _ => None,
@@ -1332,7 +1345,7 @@ fn where_history_can_t_be_read_it_is_said_once_and_not_asked_again() {
     screen.model.tick(screen.now);
     let (_, _, asked) = pages(screen.effects()).remove(0);
     let refusal = Refusal::new(RefusalCode::Failed, "the history can't be read");
-    screen.model.answered(screen.now, Asked::Page(asked), Err(refusal));
+    screen.model.answered(screen.now, PendingRequest::Page(asked), Err(refusal));
     assert_eq!(screen.error(), "the history can't be read");
     for _ in 0..3 {
         screen.model.tick(screen.now);
@@ -1457,7 +1470,7 @@ fn marks_are_asked_for_to_their_end() {
         stored: true,
     };
     let page = Reply::Marks { marks: (0..200).map(mark).collect(), more: true };
-    screen.model.answered(screen.now, Asked::Marks(200), Ok(page));
+    screen.model.answered(screen.now, PendingRequest::Marks(200), Ok(page));
     let effects = screen.effects();
     assert!(
         asks(&effects).iter().any(|r| matches!(r, Request::Unread { skip: 400, .. })),
@@ -1512,7 +1525,7 @@ fn pages_that_nobody_waits_for_any_more_change_nothing() {
     screen.effects();
     screen.model.load(0, Loading::Older);
     let asked = screen.effects().into_iter().find_map(|effect| match effect {
-        Effect::Ask(_, Asked::Page(asked)) => Some(asked),
+        Effect::Ask(_, PendingRequest::Page(asked)) => Some(asked),
         _ => None,
     });
     screen.model.event(screen.now, Event::End { reason: "gone".to_owned() });
@@ -1635,7 +1648,7 @@ fn what_is_said_to_nobody_comes_back_in_no_room_too() {
     screen.enter("/msg @nobdy hello");
     let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
     let user = UserName::new("nobdy").unwrap();
-    screen.model.answered(screen.now, Asked::Open(user), Err(refusal));
+    screen.model.answered(screen.now, PendingRequest::Open(user), Err(refusal));
     assert_eq!(screen.input(), "/msg @nobdy hello");
     assert!(screen.model.rooms.is_empty());
     assert_eq!(screen.model.kept().0.drafts[""], "/msg @nobdy hello");

@@ -1,6 +1,6 @@
 //! What is sent: texts, and commands that begin with a slash.
 
-use super::{Alert, Asked, Effect, Mode, Model, Pending, Room, TypedCommand, When};
+use super::{Alert, Effect, Mode, Model, Pending, PendingRequest, Room, TypedCommand, When};
 use crate::{
     chat::{
         message::StreamName,
@@ -164,7 +164,7 @@ impl Model {
         let typed =
             TypedCommand { line: line.to_owned(), room: room.map(|room| room.name.clone()) };
         let (request, purpose) = slash::plan(command, &place)?;
-        self.effects.push_back(Effect::Ask(request, Asked::Command(Some(typed), purpose)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Command(Some(typed), purpose)));
         Ok(())
     }
 

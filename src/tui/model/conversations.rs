@@ -1,7 +1,7 @@
 //! Conversations: opened when a text waits for them.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Pending,
     state::{Model, When},
 };
@@ -23,8 +23,8 @@ impl Model {
                 continue;
             }
             let asked = match &pending.label {
-                None => Asked::Open(user.clone()),
-                Some(_) => Asked::OpenFor(user.clone(), pending.token),
+                None => PendingRequest::Open(user.clone()),
+                Some(_) => PendingRequest::OpenFor(user.clone(), pending.token),
             };
             let target = Target::User { user: user.clone(), label: pending.label.clone() };
             self.effects.push_back(Effect::Ask(Request::Open { target }, asked));

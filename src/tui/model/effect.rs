@@ -22,7 +22,7 @@ pub(in crate::tui) enum Effect {
         text: String,
     },
     /// Asks the server.
-    Ask(Request, Asked),
+    Ask(Request, PendingRequest),
     /// Listens to one more room.
     Follow(Follow),
     /// Leaves a room for good.
@@ -56,14 +56,14 @@ pub(in crate::tui) enum Effect {
 
 /// What an answer of the server is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::tui) enum Asked {
+pub(in crate::tui) enum PendingRequest {
     /// A chat command; as it was typed, if it was.
     Command(Option<TypedCommand>, CommandPurpose),
     /// A list for the screen itself: nothing is said of it.
     Lookup(CommandPurpose),
     /// That somebody is there; how long the answer takes is the lag.
     Sign,
-    /// It is told what is read; if that does not come through, it is told again ([`Asked::Marks`]).
+    /// It is told what is read; if that does not come through, it is told again ([`PendingRequest::Marks`]).
     Read,
     /// How many were received before.
     Marks(u32),

@@ -3,7 +3,7 @@
 use crossterm::event::KeyEvent;
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Quote,
     state::{Mode, Model, When},
 };
@@ -177,7 +177,7 @@ impl Model {
         let told = |at: u64| now.mono_us.saturating_sub(at) < ACTIVE_EVERY_US;
         if self.server.is_up() && !self.times.active_at_us.is_some_and(told) {
             self.times.active_at_us = Some(now.mono_us);
-            self.effects.push_back(Effect::Ask(Request::Active, Asked::Sign));
+            self.effects.push_back(Effect::Ask(Request::Active, PendingRequest::Sign));
         }
     }
 

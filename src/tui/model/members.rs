@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Present,
     state::{Model, When},
 };
@@ -89,7 +89,7 @@ impl Model {
         self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
         if let Some(room) = name.filter(|_| is_private) {
             let (request, purpose) = CommandPurpose::members(room);
-            self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
+            self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Pages of the history.
 
 use super::{
-    effect::{Asked, Effect, PageAsked},
+    effect::{Effect, PageAsked, PendingRequest},
     events::is_ignored,
     room::Loading,
     state::{Model, When},
@@ -47,7 +47,7 @@ impl Model {
         };
         room.history.loading = Some(loading);
         let room = room.name.clone();
-        let asked = Asked::Page(PageAsked { room, loading, first, last, got: Vec::new() });
+        let asked = PendingRequest::Page(PageAsked { room, loading, first, last, got: Vec::new() });
         self.effects.push_back(Effect::Ask(Request::Page { target, first, last }, asked));
     }
 
@@ -71,7 +71,7 @@ impl Model {
         {
             // As much as goes into one answer; the rest is asked for.
             let request = Request::Page { target, first: upto + 1, last: asked.last };
-            self.effects.push_back(Effect::Ask(request, Asked::Page(asked)));
+            self.effects.push_back(Effect::Ask(request, PendingRequest::Page(asked)));
             return;
         }
         self.take_span(now, at, asked, upto);

@@ -1,7 +1,7 @@
 //! Read marks: a room that the user looks at is read.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     state::{Mode, Model, When},
 };
 use crate::chat::{
@@ -71,7 +71,7 @@ impl Model {
             {
                 room.marks.sent_read = room.marks.read;
                 let request = Request::MarkRead { target, seq: room.marks.read };
-                self.effects.push_back(Effect::Ask(request, Asked::Read));
+                self.effects.push_back(Effect::Ask(request, PendingRequest::Read));
             }
         }
     }
@@ -86,7 +86,7 @@ impl Model {
 
     pub(super) fn ask_for_marks(&mut self, skip: u32) {
         let request = Request::Unread { target: None, skip };
-        self.effects.push_back(Effect::Ask(request, Asked::Marks(skip)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Marks(skip)));
     }
 
     /// `more`: from where to ask on.

@@ -1,7 +1,7 @@
 //! Rooms of the screen: opened, shown, closed, listed.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Room,
     state::{Mode, Model, NOWHERE, Orphan, When},
 };
@@ -178,7 +178,7 @@ impl Model {
 
     pub(super) fn ask_for_rooms(&mut self) {
         let (request, purpose) = CommandPurpose::rooms();
-        self.effects.push_back(Effect::Ask(request, Asked::Lookup(purpose)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
     }
 
     pub(super) fn take_rooms(&mut self, rooms: Vec<RoomInfo>) {

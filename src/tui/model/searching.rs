@@ -1,7 +1,7 @@
 //! Searching in the room that is shown.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     search::{Search, has_all, words},
     state::{Mode, Model, When},
 };
@@ -60,7 +60,7 @@ impl Model {
             before,
             limit: HITS,
         };
-        self.effects.push_back(Effect::Ask(request, Asked::Hits { room, query }));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Hits { room, query }));
     }
 
     pub(super) fn begin_search(&mut self, now: When, text: &str) {
