@@ -15,46 +15,43 @@ use crate::{
     tui::{hangul, sentences::ON_SCREEN_ONLY},
 };
 
-/// What a typed text is.
+/// Meaning of a typed line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// It is said.
+    /// A text to send.
     Say(String),
-    /// It is a command.
+    /// A chat command to do.
     Do(Slash),
 }
 
-/// A command.
+/// Chat command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slash {
-    /// Of one command, or of all.
+    /// Shows the help of one command, or of all.
     Help(Option<&'static CommandInfo>),
-    /// Listen to a room, or go to it.
+    /// Joins a room, or shows it.
     Join(RoomName),
-    /// Leave a room; none: the one that is shown.
+    /// Leaves a room; none: the one that is shown.
     Part(Option<RoomName>),
-    /// Say something to a user; without a text, open the conversation.
+    /// Sends a direct message; without a text, opens the conversation.
     Message {
-        /// Always a user.
+        /// Recipient, always a user.
         to: Target,
-        /// What to say.
         text: Option<String>,
     },
-    /// Say this text, which begins with `/me `: readers show it as something that one does
-    /// ([`action_of`]).
+    /// Sends this text, which begins with `/me `: readers show it as an action ([`action_of`]).
     Me(String),
-    /// Say something as a reply.
+    /// Sends a reply.
     Reply {
         /// Number of the message in the room that is shown.
         seq: u64,
-        /// What to say.
         text: String,
     },
-    /// Send a request to the server.
+    /// Sends a request to the server.
     Ask(ServerCommand),
-    /// Change the screen itself.
+    /// Changes the screen itself.
     Screen(ScreenCommand),
-    /// Leave moot.
+    /// Leaves the program.
     Quit,
 }
 
@@ -77,18 +74,18 @@ pub(crate) enum ScreenCommand {
     Search(String),
 }
 
-/// Takes what was typed on the screen.
+/// Reads a line that was typed on the screen.
 pub(crate) fn parse(line: &str) -> Result<Line, String> {
     read(line, false)
 }
 
-/// Takes what was typed in line mode, where some commands have nothing to work on.
+/// Reads a line of line mode, where some commands have nothing to work on.
 pub(crate) fn parse_line_mode(line: &str) -> Result<Line, String> {
     read(line, true)
 }
 
-/// What somebody does, if a text says so: `waves` of `/me waves` (XEP-0245). It may have been sent
-/// as `//me waves`; that looks the same.
+/// Returns the action in a text, if it is one: `waves` of `/me waves` (XEP-0245). It may have been
+/// sent as `//me waves`, which looks the same.
 pub(crate) fn action_of(text: &str) -> Option<&str> {
     text.strip_prefix("/me ").filter(|action| !action.trim().is_empty())
 }
@@ -102,7 +99,7 @@ fn read(line: &str, line_mode: bool) -> Result<Line, String> {
     let (word, rest) = typed.split_at(end);
     if word.is_empty() || !word.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '?'))
     {
-        return Err(format!("/{} is no command; /{} says it", begin(word), begin(line)));
+        return Err(format!("/{} is not a command; /{} sends it", begin(word), begin(line)));
     }
     let Some(command) = named(word) else { return Err(unknown(word, line_mode)) };
     if line_mode && !command.line_mode {
@@ -115,13 +112,13 @@ fn read(line: &str, line_mode: bool) -> Result<Line, String> {
     Ok(Line::Do(slash))
 }
 
-/// The command of that name, typed on either layout.
+/// Returns the command of a name, typed on either keyboard layout.
 fn named(word: &str) -> Option<&'static CommandInfo> {
     COMMANDS.iter().find(|command| hangul::types(word, command.name))
 }
 
-/// What stands behind a command's word. A text that begins in the next line keeps its indentation:
-/// it is often pasted.
+/// Returns the text behind a command's word. If it begins in the next line it keeps its
+/// indentation: it is often pasted.
 fn text_of(rest: &str) -> &str {
     let rest = rest.trim_end();
     let same_line = rest.trim_start_matches([' ', '\t']);
@@ -188,7 +185,7 @@ fn help_on(name: &str) -> Result<&'static CommandInfo, String> {
     named(name).ok_or_else(|| unknown(name, false))
 }
 
-/// What stands behind a command that takes one name.
+/// Returns the argument of a command that takes one name.
 fn one_word<'a>(command: &CommandInfo, rest: &'a str) -> Result<&'a str, String> {
     if rest.contains(char::is_whitespace) { Err(command.wrong()) } else { Ok(rest) }
 }
@@ -197,15 +194,17 @@ fn checked(text: String) -> Result<String, String> {
     Text::check(&text).map_err(|e| e.to_string()).map(|()| text)
 }
 
-/// IRC writes `#dev`.
+/// Reads the name of a room; the `#` of IRC may be there.
 fn room(command: &CommandInfo, written: &str) -> Result<RoomName, String> {
     if written.is_empty() {
         return Err(command.wrong());
     }
     let name = written.strip_prefix('#').unwrap_or(written);
     name.parse::<RoomName>().map_err(|e| match written.starts_with('@') {
-        true => format!("{} is no room; /msg {} talks to a user", begin(written), begin(written)),
-        false => format!("{}: {e}; it is written {}", begin(written), command.usage()),
+        true => {
+            format!("{} is not a room; /msg {} talks to a user", begin(written), begin(written))
+        }
+        false => format!("{}: {e}; usage: {}", begin(written), command.usage()),
     })
 }
 
@@ -213,7 +212,7 @@ fn maybe_room(command: &CommandInfo, written: &str) -> Result<Option<RoomName>, 
     if written.is_empty() { Ok(None) } else { room(command, written).map(Some) }
 }
 
-/// `@user` or `@user/label`; the `@` may be left out.
+/// Reads `@user` or `@user/label`; the `@` may be left out.
 fn handle(command: &CommandInfo, written: &str) -> Result<Handle, String> {
     if written.is_empty() {
         return Err(command.wrong());
@@ -222,17 +221,17 @@ fn handle(command: &CommandInfo, written: &str) -> Result<Handle, String> {
     match with_at.parse() {
         Ok(Target::User { user, label }) => Ok(Handle { user, label }),
         Ok(Target::Room(_)) => Err(command.wrong()),
-        Err(e) => Err(format!("{}: {e}; it is written {}", begin(written), command.usage())),
+        Err(e) => Err(format!("{}: {e}; usage: {}", begin(written), command.usage())),
     }
 }
 
-/// A rule is for all that a user is.
+/// Reads a user, for a rule that holds with any label.
 fn user(command: &CommandInfo, written: &str) -> Result<UserName, String> {
     match handle(command, written)? {
         Handle { user, label: None } => Ok(user),
         Handle { user, label: Some(_) } => {
             let name = command.name;
-            Err(format!("/{name} is for a user, whatever his labels; /{name} @{user} would be it"))
+            Err(format!("/{name} takes a user without a label: /{name} @{user}"))
         }
     }
 }
@@ -264,7 +263,7 @@ fn wish(command: &CommandInfo, written: &str) -> Result<Option<NotifyWish>, Stri
     known.map(Some).ok_or_else(|| command.wrong())
 }
 
-/// The flags stand first; `--` ends them.
+/// Reads an announcement: flags come first, and `--` ends them.
 fn announce(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
     let (mut level, mut ack, mut retain, mut rest) = (Level::Notice, false, false, rest);
     while rest.starts_with("--") {
@@ -281,7 +280,7 @@ fn announce(command: &CommandInfo, rest: &str) -> Result<Slash, String> {
                 rest = text_of(&rest[end..]);
             }
             ("--level", word) => level = level_of(word)?,
-            _ => return Err(format!("there is no {}; {}", begin(flag), command.wrong())),
+            _ => return Err(format!("unknown flag {}; {}", begin(flag), command.wrong())),
         }
     }
     if rest.is_empty() {
@@ -295,7 +294,7 @@ fn level_of(word: &str) -> Result<Level, String> {
     let known = Level::ALL.into_iter().find(|level| level.word().eq_ignore_ascii_case(word));
     known.ok_or_else(|| {
         let words = Level::ALL.map(Level::word).join(", ");
-        format!("{:?} is no level; there are {words}", begin(word))
+        format!("unknown level {:?}; levels are {words}", begin(word))
     })
 }
 
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_said_unchanged() {
+    fn text_without_command_is_sent_unchanged() {
         for text in ["hello", " /join dev", "a /b", "", "한글", "1/2", "two\n/lines"] {
             assert_eq!(said(text), text);
         }
@@ -361,22 +360,22 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_with_a_slash_is_never_said() {
-        refused("/jion dev", &["no /jion", "did you mean /join?", "//jion"]);
-        refused("/frobnicate", &["no /frobnicate", "/help"]);
+    fn text_with_unknown_command_is_never_sent() {
+        refused("/jion dev", &["unknown command /jion", "did you mean /join?", "//jion"]);
+        refused("/frobnicate", &["unknown command /frobnicate", "/help"]);
         refused(
             "/etc/passwd is gone",
-            &["/etc/passwd is no command", "//etc/passwd is gone says it"],
+            &["/etc/passwd is not a command", "//etc/passwd is gone sends it"],
         );
-        refused("/", &["no command"]);
-        refused("/ join", &["no command", "// join says it"]);
-        refused("/usr: full", &["/usr: is no command"]);
+        refused("/", &["not a command"]);
+        refused("/ join", &["not a command", "// join sends it"]);
+        refused("/usr: full", &["/usr: is not a command"]);
         refused("/\u{1b}[2J", &["\\u{1b}"]);
         refused("/leave", &["did you mean /part?"]);
         refused("/query ann", &["did you mean /msg?"]);
         refused("/?", &["did you mean /help?"]);
         refused("/j dev", &["did you mean /join?"]);
-        refused("/ㅓㅑㅐㅜ dev", &["no /ㅓㅑㅐㅜ", "did you mean /join?"]);
+        refused("/ㅓㅑㅐㅜ dev", &["unknown command /ㅓㅑㅐㅜ", "did you mean /join?"]);
         refused("/ㅓ dev", &["did you mean /join?"]);
         assert!(parse(&format!("/{}", "x".repeat(40_000))).unwrap_err().len() < 200);
     }
@@ -397,18 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_more_than_one_name_is_told_how_it_is_written() {
+    fn second_name_is_refused_with_usage() {
         for line in ["/ban @nobody extra", "/invite bob, ann", "/unignore ann bob", "/kick ann bob"]
         {
             let name = line[1..].split(' ').next().unwrap();
-            refused(line, &[&format!("it is written /{name} @USER: ")]);
+            refused(line, &[&format!("usage: /{name} @USER (")]);
         }
-        refused("/join dev ops", &["it is written /join ROOM: "]);
-        refused("/part dev ops", &["it is written /part [ROOM]: "]);
-        refused("/who dev ops", &["it is written /who [ROOM]: "]);
-        refused("/ignore ann bob", &["it is written /ignore [@USER]: "]);
-        refused("/ack !3 !4", &["it is written /ack [ID]: "]);
-        refused("/help join part", &["it is written /help [COMMAND]: "]);
+        refused("/join dev ops", &["usage: /join ROOM ("]);
+        refused("/part dev ops", &["usage: /part [ROOM] ("]);
+        refused("/who dev ops", &["usage: /who [ROOM] ("]);
+        refused("/ignore ann bob", &["usage: /ignore [@USER] ("]);
+        refused("/ack !3 !4", &["usage: /ack [ID] ("]);
+        refused("/help join part", &["usage: /help [COMMAND] ("]);
     }
 
     #[test]
@@ -462,7 +461,7 @@ mod tests {
         ] {
             assert_eq!(asks(line), ServerCommand::Role { user: ann(), role, on });
         }
-        refused("/ban @ann/ci", &["/ban @ann would be it"]);
+        refused("/ban @ann/ci", &["/ban @ann"]);
         refused("/ban", &["/ban @USER"]);
         refused("/kick @ann he shouts", &["/kick @USER"]);
         let label = Some(Label::new("ci").unwrap());
@@ -497,7 +496,7 @@ mod tests {
         refused("/announce", &["/announce [--level L]"]);
         refused("/announce --ack", &["/announce [--level L]"]);
         refused("/announce --level loud x", &["loud", "info, notice, warning, critical"]);
-        refused("/announce --loud x", &["there is no --loud"]);
+        refused("/announce --loud x", &["unknown flag --loud"]);
         assert_eq!(asks("/ack"), ServerCommand::Ack(None));
         assert_eq!(asks("/ack !3"), ServerCommand::Ack(Some(NoticeId::Number(3))));
         refused("/ack x", &["\"x\"", "!3"]);
@@ -554,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_something_is_told_from_who_says_something() {
+    fn actions_are_told_apart_from_texts() {
         assert_eq!(action_of("/me waves"), Some("waves"));
         assert_eq!(action_of("/me waves\ntwice"), Some("waves\ntwice"));
         for text in ["/me", "/me ", "/me  \n", "/mean", " /me waves", "/ME waves", ""] {
