@@ -303,16 +303,16 @@ impl Chat {
         serial: u32,
         result: Result<Reply, Refusal>,
     ) -> Result<(), Failure> {
-        let Some(asked) = self.asked.remove(&serial) else { return Ok(()) };
-        match (asked, result) {
+        match (self.asked.remove(&serial), result) {
             (_, Err(refusal)) => self.refused(context, &refusal),
-            (LineRequest::Command(purpose), Ok(reply)) => {
+            (Some(LineRequest::Command(purpose)), Ok(reply)) => {
                 return self.command_done(context, slash::explain(purpose, reply));
             }
-            (LineRequest::Open(Target::User { user, label }, text), Ok(Reply::Opened(_))) => {
+            (Some(LineRequest::Open(Target::User { user, label }, text)), Ok(Reply::Opened(_))) => {
                 self.member.say(Address::Direct { with: user, label }, None, text);
             }
-            (LineRequest::Open(..), Ok(_)) => {}
+            // The member's own requests, as that to leave a room, are not in the list.
+            (Some(LineRequest::Open(..)) | None, Ok(_)) => {}
         }
         Ok(())
     }
