@@ -11,70 +11,70 @@ use crate::{
     tui::slash::CommandPurpose,
 };
 
-/// What the caller is to do.
+/// Work for the caller.
 #[derive(Debug)]
 pub(in crate::tui) enum Effect {
-    /// Says something; whether it stands is told with this token.
+    /// Sends a text; its acknowledgment comes with this token.
     Say {
         token: u64,
         to: Address,
         reply_to: Option<u64>,
         text: String,
     },
-    /// Asks the server.
+    /// Sends a request to the server.
     Ask(Request, PendingRequest),
-    /// Listens to one more room.
+    /// Subscribes to one more stream.
     Follow(Follow),
     /// Leaves a room for good.
     Part(RoomName),
-    /// Looks into the presence table for how the server does, and for who is in a room.
+    /// Looks into the presence table for the state of the server and the members of a room.
     Look(Option<RoomName>),
     Bell,
     /// Shows a message on the desktop.
     Notify(Box<Message>),
     /// Shows a text in the pager.
     Page(String),
-    /// Has a text changed in the editor; the answer is [`Model::edited`].
+    /// Opens a text in the editor, which ends with [`Model::edited`].
     Edit {
         room: StreamName,
         text: String,
     },
-    /// Hands a text to the terminal's clipboard.
+    /// Copies a text to the terminal's clipboard.
     Copy(String),
-    /// The wheel and the pointer: ours, or the terminal's own.
+    /// Takes the wheel and the pointer, or leaves them to the terminal.
     Mouse(bool),
-    /// Draws everything anew.
+    /// Redraws every cell of the terminal.
     Redraw,
     Suspend,
-    /// Keeps the drafts ([`Model::kept`]).
+    /// Saves the drafts ([`Model::kept`]).
     Keep,
-    /// The end: by Ctrl-C, or as one leaves.
+    /// Ends the screen: by Ctrl-C, or deliberately.
     Leave {
         interrupted: bool,
     },
 }
 
-/// What an answer of the server is for.
+/// Request that waits for its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) enum PendingRequest {
     /// A chat command; as it was typed, if it was.
     Command(Option<TypedCommand>, CommandPurpose),
-    /// A list for the screen itself: nothing is said of it.
+    /// A list for the screen itself, which is not printed.
     Lookup(CommandPurpose),
-    /// That somebody is there; how long the answer takes is the lag.
+    /// A sign that the user is active; the time of its reply is the lag.
     Sign,
-    /// It is told what is read; if that does not come through, it is told again ([`PendingRequest::Marks`]).
+    /// A read mark; one that is lost is sent again after [`PendingRequest::Marks`].
     Read,
-    /// How many were received before.
+    /// A page of read marks; the number of those before it.
     Marks(u32),
     Page(PageAsked),
     Hits {
         room: StreamName,
         query: String,
     },
-    /// The conversation with a user.
+    /// Opens the conversation with a user.
     Open(UserName),
-    /// The same for one text, which is for one label of the user.
+    /// Opens it for one text, by its token, to one label of the user.
     OpenFor(UserName, u64),
     Notice(u64),
 }
@@ -87,14 +87,14 @@ pub(in crate::tui) struct TypedCommand {
     pub(in crate::tui) room: Option<StreamName>,
 }
 
-/// A span of messages that is asked for, a part after the other.
+/// A span of messages that is requested part by part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tui) struct PageAsked {
     pub(in crate::tui) room: StreamName,
     pub(in crate::tui) loading: Loading,
-    /// The first and the last number that are wanted.
+    /// First sequence number of the span; the last one follows.
     pub(super) first: u64,
     pub(super) last: u64,
-    /// What came already.
+    /// Messages of earlier parts.
     pub(super) got: Vec<Message>,
 }
