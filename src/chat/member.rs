@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{Label, UserName};
+use super::names::{Label, UserName, fmt_handle};
 
 /// Number of a session, unique within one run of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,10 +145,7 @@ impl Member {
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.label {
-            None => write!(f, "{}", self.user),
-            Some(label) => write!(f, "{}/{label}", self.user),
-        }
+        fmt_handle(f, &self.user, self.label.as_ref())
     }
 }
 

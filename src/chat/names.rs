@@ -338,6 +338,31 @@ impl<'de> Deserialize<'de> for UserName {
     }
 }
 
+/// Name of a session as others see it: `ann`, or `ann/ci` with a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Handle {
+    pub user: UserName,
+    pub label: Option<Label>,
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_handle(f, &self.user, self.label.as_ref())
+    }
+}
+
+/// Writes a handle whose parts are owned by another value.
+pub(super) fn fmt_handle(
+    f: &mut fmt::Formatter<'_>,
+    user: &UserName,
+    label: Option<&Label>,
+) -> fmt::Result {
+    match label {
+        None => write!(f, "{user}"),
+        Some(label) => write!(f, "{user}/{label}"),
+    }
+}
+
 /// Destination of a message: `room`, `@user`, `@user/label` (also written `user:ann`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
@@ -381,8 +406,10 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Room(room) => write!(f, "{room}"),
-            Self::User { user, label: None } => write!(f, "@{user}"),
-            Self::User { user, label: Some(label) } => write!(f, "@{user}/{label}"),
+            Self::User { user, label } => {
+                f.write_str("@")?;
+                fmt_handle(f, user, label.as_ref())
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     member::{Kind, SessionId, State},
-    names::{Label, RoomName, UserName},
+    names::{Handle, Label, RoomName, UserName},
 };
 
 /// One session as the presence table shows it.
@@ -33,6 +33,14 @@ pub struct Row {
     pub status: Box<str>,
     /// Public rooms it listens to.
     pub rooms: Vec<RoomName>,
+}
+
+impl Row {
+    /// Returns the name of the session.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { user: self.user.clone(), label: self.label.clone() }
+    }
 }
 
 /// Counters of the server that `status` and the table's header show.

@@ -14,23 +14,24 @@ use super::{
     exit_code::{Exit, Failure},
     input,
     interrupt::{self, Leave},
-    json,
     output::Output,
-    render, screen,
+    rooms, screen, who,
 };
 use crate::{
     chat::{
         member::Kind,
-        message::NoticeId,
         names::{RoomName, Target},
         refusal::Refusal,
-        reply::{Reply, RoomInfo},
-        request::{Announce, Begin, Follow, Request},
+        reply::Reply,
+        request::{Begin, Follow, Request},
         text::{Text, TextError, counted},
     },
     client::{Event, Follows, Mailbox, Member, Postbox, Wake},
     limits::{TEXT_BYTES_MAX, UNACKED_SUBMITS_MAX},
-    tui::slash::{self, Line, Slash},
+    tui::{
+        sentences,
+        slash::{self, CommandPlace, CommandPurpose, Explained, Line, Slash},
+    },
 };
 
 /// Bytes said and not acknowledged above which input waits: less than a socket takes, so that a
@@ -164,14 +165,10 @@ fn skip_line(from: &mut impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-/// Purpose of a question to the server.
-enum Asked {
-    Nothing,
-    /// Text that is shown once it is done.
-    Done(String),
-    Rooms(Vec<RoomInfo>),
-    /// The topic of a room; number of rooms that were looked through.
-    Topic(RoomName, u32),
+/// CommandPurpose of a request.
+enum LineRequest {
+    Command(CommandPurpose),
+    /// Opens the conversation for a text.
     Open(Target, Text),
 }
 
@@ -180,9 +177,9 @@ struct Chat {
     rooms: Vec<RoomName>,
     /// Room that lines go to.
     current: Option<RoomName>,
-    /// The last announcement that asked to be acknowledged.
-    to_ack: Option<NoticeId>,
-    asked: HashMap<u32, Asked>,
+    /// Number of the last announcement that waits for acknowledgment.
+    to_ack: Option<u64>,
+    asked: HashMap<u32, LineRequest>,
     /// The input has ended: leave once all messages are acknowledged.
     ended: bool,
     /// The user typed /quit.
@@ -284,7 +281,7 @@ impl Chat {
         if let Event::Message(message) = event
             && message.notice.as_ref().is_some_and(|notice| notice.ack)
         {
-            self.to_ack = Some(NoticeId::Number(message.id.seq));
+            self.to_ack = Some(message.id.seq);
         }
         if let Event::Removed { room, .. } | Event::Deleted { room } = event {
             self.forget(room);
@@ -311,45 +308,39 @@ impl Chat {
         serial: u32,
         result: Result<Reply, Refusal>,
     ) -> Result<(), Failure> {
-        let asked = self.asked.remove(&serial).unwrap_or(Asked::Nothing);
-        match (result, asked) {
-            (Err(refusal), _) => self.refused(context, &refusal),
-            (Ok(_), Asked::Done(text)) => context.out.note(&text),
-            (Ok(Reply::Rooms { rooms: page, more }), Asked::Rooms(mut rooms)) => {
-                rooms.extend(page);
-                if more {
-                    let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-                    self.ask(&Request::Rooms { skip }, Asked::Rooms(rooms));
-                    return Ok(());
-                }
-                if !context.global.json {
-                    let rooms: Vec<_> = rooms.iter().map(|room| (room, 0)).collect();
-                    return context.out.lines(&render::rooms(&rooms, &context.out.style(false)));
-                }
-                for room in &rooms {
-                    context.out.json(&json::room(room, 0))?;
-                }
+        match (self.asked.remove(&serial), result) {
+            (_, Err(refusal)) => self.refused(context, &refusal),
+            (Some(LineRequest::Command(purpose)), Ok(reply)) => {
+                return self.command_done(context, slash::explain(purpose, reply));
             }
-            (Ok(Reply::Rooms { rooms, more }), Asked::Topic(room, before)) => {
-                let topic = rooms.iter().find(|info| info.name == room).map(|info| &info.topic);
-                match topic {
-                    None if more => {
-                        let skip = before + u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-                        self.ask(&Request::Rooms { skip }, Asked::Topic(room, skip));
-                    }
-                    Some(topic) if !topic.is_empty() => {
-                        context.out.note(&format!("topic: {topic}"));
-                    }
-                    _ => context.out.note("there is no topic; /topic TEXT sets one"),
-                }
-            }
-            (Ok(Reply::Opened(_)), Asked::Open(target, text)) => {
+            (Some(LineRequest::Open(target, text)), Ok(Reply::Opened(_))) => {
                 self.member.say(target, None, text);
             }
-            (Ok(Reply::Announced { members, .. }), _) => {
-                context.out.note(&format!("announced to {}", counted(members.into(), "member")));
+            // The member's own requests, as that to leave a room, are not in the list.
+            (Some(LineRequest::Open(..)) | None, Ok(_)) => {}
+        }
+        Ok(())
+    }
+
+    /// Prints the result of a chat command.
+    fn command_done(&mut self, context: &mut Context, explained: Explained) -> Result<(), Failure> {
+        match explained {
+            Explained::Quiet | Explained::Away(_) => {}
+            Explained::Sentence(text) => context.out.note(&text),
+            Explained::Topic(room, topic) => {
+                context.out.note(&sentences::new_topic(&room, &topic));
             }
-            (Ok(_), _) => {}
+            Explained::Rooms(list) => {
+                let list: Vec<_> = list.iter().map(|room| (room, 0)).collect();
+                return rooms::show(context, &list);
+            }
+            Explained::Members(room, members) => return who::show_members(context, &room, members),
+            Explained::Acknowledged(number) => {
+                self.to_ack.take_if(|open| *open == number);
+            }
+            Explained::More(request, purpose) => {
+                self.ask(&request, LineRequest::Command(purpose));
+            }
         }
         Ok(())
     }
@@ -368,14 +359,13 @@ impl Chat {
     }
 
     fn say(&mut self, text: String) -> Result<(), String> {
-        let room = self.current.clone().ok_or("you are in no room; /join one")?;
+        let room = self.current.clone().ok_or(sentences::NO_ROOM)?;
         let text = Text::try_from(text).map_err(|e| e.to_string())?;
         self.member.say(Target::Room(room), None, text);
         Ok(())
     }
 
     fn command(&mut self, context: &mut Context, command: Slash) -> Result<(), String> {
-        let only_on_screen = || Err("that is for the screen (moot join on a terminal)".to_owned());
         match command {
             Slash::Help(None) => context.out.note_lines(&slash::help(true)),
             Slash::Help(Some(info)) => context.out.note_lines(&slash::help_of(info)),
@@ -386,68 +376,26 @@ impl Chat {
             Slash::Join(room) => self.join(room),
             Slash::Part(room) => self.part(room)?,
             Slash::Message { to, text: Some(text) } => self.message(to, text)?,
-            Slash::Message { to, text: None } => return Err(format!("what shall {to} be told?")),
             Slash::Me(text) => self.say(text)?,
-            Slash::Reply { seq, text } => self.reply(seq, text)?,
-            Slash::Who(room) => self.who(context, room)?,
-            Slash::Rooms => {
-                self.ask(&Request::Rooms { skip: 0 }, Asked::Rooms(Vec::new()));
+            Slash::Ask(command) => {
+                let place = CommandPlace {
+                    room: self.current.as_ref(),
+                    label: context.global.label.as_ref(),
+                    to_ack: self.to_ack,
+                };
+                let (request, purpose) = slash::plan(command, &place)?;
+                self.ask(&request, LineRequest::Command(purpose));
             }
-            Slash::Topic(None) => {
-                let room = self.here()?;
-                self.ask(&Request::Rooms { skip: 0 }, Asked::Topic(room, 0));
+            Slash::Message { text: None, .. } | Slash::Reply { .. } | Slash::Screen(_) => {
+                return Err(sentences::ON_SCREEN_ONLY.to_owned());
             }
-            Slash::Topic(Some(topic)) => {
-                let room = self.here()?;
-                self.ask(&Request::Topic { room, topic }, Asked::Nothing);
-            }
-            Slash::Away(text) => {
-                let text = text.unwrap_or_else(|| "away".to_owned());
-                let label = context.global.label.clone();
-                self.ask(&Request::Away { label, text }, Asked::Nothing);
-            }
-            Slash::Back => {
-                let label = context.global.label.clone();
-                self.ask(&Request::Back { label }, Asked::Nothing);
-            }
-            Slash::Announce { level, ack, retain, text } => {
-                let announce = Announce { ack, retain, ..Announce::new(level, text) };
-                self.ask(&Request::Announce(announce), Asked::Nothing);
-            }
-            // Without an id: the last one that asked for it.
-            Slash::Ack(id) => {
-                let last = id.or(self.to_ack);
-                let id = last.ok_or("nothing was announced that asks to be acknowledged")?;
-                self.ask(&Request::AckNotice { id }, Asked::Nothing);
-            }
-            Slash::Role { user, role, on } => {
-                let room = self.here()?;
-                let told = slash::ruled(&user, role, on, &room).map_or(Asked::Nothing, Asked::Done);
-                self.ask(&Request::Role { room, user, role, on }, told);
-            }
-            Slash::Kick { user, label } => {
-                let room = self.here()?;
-                let told = Asked::Done(slash::kicked(&user, label.as_ref(), &room));
-                self.ask(&Request::KickFromRoom { room, user, label }, told);
-            }
-            Slash::Notify(_)
-            | Slash::Bell(_)
-            | Slash::Ignore(_)
-            | Slash::Unignore(_)
-            | Slash::Clear
-            | Slash::Read
-            | Slash::Search(_) => return only_on_screen(),
         }
         Ok(())
     }
 
-    fn here(&self) -> Result<RoomName, String> {
-        self.current.clone().ok_or_else(|| "you are in no room".to_owned())
-    }
-
-    fn ask(&mut self, request: &Request, what: Asked) {
+    fn ask(&mut self, request: &Request, purpose: LineRequest) {
         let serial = self.member.ask(request);
-        self.asked.insert(serial, what);
+        self.asked.insert(serial, purpose);
     }
 
     fn join(&mut self, room: RoomName) {
@@ -459,7 +407,7 @@ impl Chat {
     }
 
     fn part(&mut self, room: Option<RoomName>) -> Result<(), String> {
-        let room = room.map_or_else(|| self.here(), Ok)?;
+        let room = room.or_else(|| self.current.clone()).ok_or(sentences::NO_ROOM)?;
         if !self.member.part(&room, true) {
             return Err(format!("you are not in {room}"));
         }
@@ -470,19 +418,7 @@ impl Chat {
     fn message(&mut self, target: Target, text: String) -> Result<(), String> {
         let text = Text::try_from(text).map_err(|e| e.to_string())?;
         let open = Request::Open { target: target.clone() };
-        self.ask(&open, Asked::Open(target, text));
+        self.ask(&open, LineRequest::Open(target, text));
         Ok(())
-    }
-
-    fn reply(&mut self, seq: u64, text: String) -> Result<(), String> {
-        let room = self.here()?;
-        let text = Text::try_from(text).map_err(|e| e.to_string())?;
-        self.member.say(Target::Room(room), Some(seq), text);
-        Ok(())
-    }
-
-    fn who(&mut self, context: &mut Context, room: Option<RoomName>) -> Result<(), String> {
-        let room = room.or_else(|| self.current.clone());
-        super::who::in_chat(context, room.as_ref()).map_err(|e| e.text)
     }
 }

@@ -40,14 +40,7 @@ pub(super) fn line(object: &Value) -> String {
 /// An event as an object; none for the fate of what this member sent.
 pub(super) fn event(event: &Event) -> Option<Value> {
     let object = match event {
-        Event::Ready { streams, broadcast } => {
-            let rooms: Map<String, Value> = streams
-                .iter()
-                .filter(|(name, _)| !matches!(name, StreamName::Announcements))
-                .map(|(name, head)| (name.to_string(), json!(head)))
-                .collect();
-            json!({"type": "ready", "rooms": rooms, "broadcast": broadcast})
-        }
+        Event::Ready { streams, broadcast } => ready(streams, broadcast),
         Event::Message(message) => self::message(message),
         Event::Joined { room, member } => {
             json!({"type": "joined", "room": room.as_str(), "member": self::member(member)})
@@ -59,12 +52,7 @@ pub(super) fn event(event: &Event) -> Option<Value> {
             "reason": cause.word(),
         }),
         Event::Topic { room, topic } => self::topic(room, topic),
-        Event::Gap { stream, range, reason } => {
-            let (key, name) = place(stream);
-            let reason = gap_reason(*reason);
-            let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
-            json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
-        }
+        Event::Gap { stream, range, reason } => gap(stream, *range, *reason),
         Event::Slowed => json!({"type": "slowed"}),
         Event::Offer { room, seq, before, .. } => json!({
             "type": "offer",
@@ -119,6 +107,22 @@ fn gap_reason(reason: GapReason) -> &'static str {
         GapReason::Backlog => "backlog",
         GapReason::Damage => "damage",
     }
+}
+
+fn ready(streams: &[(StreamName, u64)], broadcast: &str) -> Value {
+    let rooms: Map<String, Value> = streams
+        .iter()
+        .filter(|(name, _)| !matches!(name, StreamName::Announcements))
+        .map(|(name, head)| (name.to_string(), json!(head)))
+        .collect();
+    json!({"type": "ready", "rooms": rooms, "broadcast": broadcast})
+}
+
+fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> Value {
+    let (key, name) = place(stream);
+    let reason = gap_reason(reason);
+    let (first, last) = (range.map(|r| r.0), range.map(|r| r.1));
+    json!({"type": "gap", key: name, "reason": reason, "first": first, "last": last})
 }
 
 /// A message of a room, as those who are in it write it.
@@ -293,14 +297,10 @@ pub(super) fn notice_and_receipt(notice: &NoticeInfo, receipt: &ReceiptInfo) -> 
 }
 
 pub(super) fn session(row: &Row, now_mono_us: u64) -> Value {
-    let name = match &row.label {
-        None => row.user.to_string(),
-        Some(label) => format!("{}/{label}", row.user),
-    };
     let rooms: Vec<_> = row.rooms.iter().map(|r| r.as_str()).collect();
     json!({
         "type": "session",
-        "name": name,
+        "name": row.handle().to_string(),
         "user": row.user.as_str(),
         "label": row.label.as_ref().map(Label::as_str),
         "uid": row.uid,

@@ -48,17 +48,15 @@ pub(super) fn run(context: &mut Context, args: &ListenArgs) -> Result<Exit, Fail
     listen(context, args, program.as_ref(), (connection, places), None)
 }
 
-/// Listens; `waits`: for one thing, and prints nothing else; gets the last text of that.
+/// Listens; `awaited`: for one thing, whose last text it gets, and prints nothing else.
 pub(super) fn listen(
     context: &mut Context,
     args: &ListenArgs,
     program: Option<&Program>,
     (connection, places): (Connection, Places),
-    mut waits: Option<&mut String>,
+    awaited: Option<&mut String>,
 ) -> Result<Exit, Failure> {
     args.from.as_ref().map_or(Ok(()), |user| who::check_known(context, user))?;
-    let targets: HashSet<_> = args.targets.iter().collect();
-    let rooms = targets.iter().filter(|t| matches!(t, ListenTarget::Room(_))).count();
     let notifier = args.notify.then(Notifier::find).transpose()?;
     let interrupted = interrupt::catch()?;
     interrupt::watch_reader();
@@ -75,6 +73,41 @@ pub(super) fn listen(
         Some(since) => begins(context, &args.targets, since)?,
     };
     let deadline = context.global.timeout.map(|t| Instant::now() + Duration::from(t));
+    let mut member = join(context, args, (connection, places), begin_of, deadline)?;
+    let idle = args.idle.map(Duration::from);
+    let mut listener = Listener {
+        args,
+        printed: 0,
+        several: args.targets.len() > 1,
+        rooms: only_rooms(args),
+        notifier,
+        runner,
+        awaited,
+        deadline,
+        idle,
+        idle_at: idle.map(|idle| Instant::now() + idle),
+    };
+    loop {
+        if listener.has_enough() && listener.is_idle() {
+            context.out.flush()?;
+            member.quit();
+            return Ok(Exit::Done);
+        }
+        let Some(wake) = listener.wait(&mut member, &inputs) else { continue };
+        if let Some(exit) = listener.take(context, &mut member, wake)? {
+            member.quit();
+            return Ok(exit);
+        }
+    }
+}
+
+fn join(
+    context: &Context,
+    args: &ListenArgs,
+    (connection, places): (Connection, Places),
+    begin_of: Vec<(Follow, Begin)>,
+    deadline: Option<Instant>,
+) -> Result<Member, Failure> {
     let hello = context.hello(args.kind.map_or(Kind::Script, Kind::from))?;
     let follows = Follows {
         follow: follow(&args.targets),
@@ -86,105 +119,15 @@ pub(super) fn listen(
     let answer_by = deadline.unwrap_or_else(|| context.deadline());
     let mut member = Member::join(connection, places, hello, follows, Some(answer_by))?;
     member.set_reconnects(!args.no_reconnect);
-    // A listener of rooms alone has nothing left when its last room is closed to it.
-    let only_rooms = !args.announcements && rooms == targets.len();
-    let rooms = only_rooms.then_some(rooms);
-    let several = args.targets.len() > 1;
-    let waits_only = waits.is_some();
-    let mut listener =
-        Listener { args, printed: 0, several, rooms, notifier, runner, waits: waits_only };
-    let idle = args.idle.map(Duration::from);
-    let mut idle_at = idle.map(|idle| Instant::now() + idle);
-    loop {
-        let enough = args.count.is_some_and(|count| listener.printed >= count);
-        if enough && listener.is_idle() {
-            context.out.flush()?;
-            member.quit();
-            return Ok(Exit::Done);
-        }
-        let until = [deadline, idle_at].into_iter().flatten().min();
-        // What the program can't keep up with is not read: the server keeps it.
-        let wake = if enough || listener.is_full() {
-            let look = Instant::now() + SIGN_OF_LIFE_EVERY;
-            let waited = inputs.recv_until(Some(until.map_or(look, |until| until.min(look))));
-            if waited.is_err() && until.is_none_or(|until| until > look) {
-                member.say_alive();
-                continue;
-            }
-            waited.map_or(Wake::TimedOut, Wake::Item)
-        } else {
-            member.wait(Some(&inputs), until)
-        };
-        match wake {
-            Wake::Event(Event::NotFollowed(Follow::Room(_), refusal))
-                if listener.rooms.is_some_and(|n| n > 1) =>
-            {
-                listener.rooms = listener.rooms.map(|rooms| rooms - 1);
-                context.out.warn(&refusal.text);
-            }
-            Wake::Event(event) => {
-                let event = unless_failed(event)?;
-                let is_end = matches!(event, Event::End { .. });
-                let before = listener.printed;
-                listener.show(context, &event)?;
-                if matches!(event, Event::Ready { .. }) {
-                    // Before any program of a backlog is run.
-                    context.out.flush()?;
-                }
-                if listener.printed > before {
-                    if let (Some(text), Event::Message(message)) = (&mut waits, &event) {
-                        text.clone_from(&message.text);
-                    }
-                    idle_at = idle.map(|idle| Instant::now() + idle);
-                    // Once it has enough, nothing more is taken.
-                    if args.count.is_some_and(|count| listener.printed >= count) {
-                        continue;
-                    }
-                }
-                if is_end && args.no_reconnect {
-                    context.out.flush()?;
-                    // An operator's word, or just the end?
-                    let now = Some(Instant::now());
-                    if let Wake::Event(Event::Ended(refused)) = member.wait::<()>(None, now) {
-                        return Err(refused.into());
-                    }
-                    return Ok(Exit::NoServer);
-                }
-                if listener.rooms == Some(0) {
-                    let text = "no room or conversation is left to listen to";
-                    return Err(Failure::new(Exit::Denied, text));
-                }
-                if member.is_quiet() {
-                    context.out.flush()?;
-                }
-            }
-            Wake::Item(Some(Input::Ended(outcome))) => {
-                if listener.ended(context, &outcome) && args.fail_fast {
-                    member.quit();
-                    return Ok(Exit::Failed);
-                }
-            }
-            Wake::Item(why) => {
-                member.quit();
-                return Ok(match why {
-                    Some(Input::Leave(why)) => why.exit(),
-                    Some(Input::Ended(_)) | None => Exit::Interrupted,
-                });
-            }
-            Wake::TimedOut if deadline.is_some_and(|at| at <= Instant::now()) => {
-                member.quit();
-                return Ok(Exit::TimedOut);
-            }
-            // It is not idle while the program works.
-            Wake::TimedOut if !listener.is_idle() => {
-                idle_at = idle.map(|idle| Instant::now() + idle);
-            }
-            Wake::TimedOut => {
-                member.quit();
-                return Ok(if listener.printed > 0 { Exit::Done } else { Exit::Failed });
-            }
-        }
-    }
+    Ok(member)
+}
+
+/// Returns the number of rooms if it listens to nothing else: it has nothing left when the last
+/// one is closed to it.
+fn only_rooms(args: &ListenArgs) -> Option<usize> {
+    let targets: HashSet<_> = args.targets.iter().collect();
+    let are_rooms = targets.iter().all(|target| matches!(target, ListenTarget::Room(_)));
+    (!args.announcements && are_rooms).then_some(targets.len())
 }
 
 /// Returns the event, or the failure if nothing more is received after it.
@@ -281,11 +224,116 @@ struct Listener<'a> {
     rooms: Option<usize>,
     notifier: Option<Notifier>,
     runner: Option<Runner>,
-    /// It prints nothing but what it waits for.
-    waits: bool,
+    /// Last text that it waited for; it prints nothing else.
+    awaited: Option<&'a mut String>,
+    deadline: Option<Instant>,
+    /// Time without messages after which it ends.
+    idle: Option<Duration>,
+    idle_at: Option<Instant>,
 }
 
 impl Listener<'_> {
+    fn has_enough(&self) -> bool {
+        self.args.count.is_some_and(|count| self.printed >= count)
+    }
+
+    /// Waits for something to take; none if it was time for a sign of life.
+    fn wait(&self, member: &mut Member, inputs: &Mailbox<Input>) -> Option<Wake<Input>> {
+        let until = [self.deadline, self.idle_at].into_iter().flatten().min();
+        if !self.has_enough() && !self.is_full() {
+            return Some(member.wait(Some(inputs), until));
+        }
+        // What the program can't keep up with is not read: the server keeps it.
+        let look = Instant::now() + SIGN_OF_LIFE_EVERY;
+        let waited = inputs.recv_until(Some(until.map_or(look, |until| until.min(look))));
+        if waited.is_err() && until.is_none_or(|until| until > look) {
+            member.say_alive();
+            return None;
+        }
+        Some(waited.map_or(Wake::TimedOut, Wake::Item))
+    }
+
+    /// Takes what came. Returns an exit if that is the end.
+    fn take(
+        &mut self,
+        context: &mut Context,
+        member: &mut Member,
+        wake: Wake<Input>,
+    ) -> Result<Option<Exit>, Failure> {
+        Ok(match wake {
+            Wake::Event(Event::NotFollowed(Follow::Room(_), refusal))
+                if self.rooms.is_some_and(|n| n > 1) =>
+            {
+                self.rooms = self.rooms.map(|rooms| rooms - 1);
+                context.out.warn(&refusal.text);
+                None
+            }
+            Wake::Event(event) => {
+                return self.take_event(context, member, &unless_failed(event)?);
+            }
+            Wake::Item(Some(Input::Ended(outcome))) => {
+                let has_failed = self.ended(context, &outcome);
+                (has_failed && self.args.fail_fast).then_some(Exit::Failed)
+            }
+            Wake::Item(Some(Input::Leave(why))) => Some(why.exit()),
+            Wake::Item(None) => Some(Exit::Interrupted),
+            Wake::TimedOut if self.deadline.is_some_and(|at| at <= Instant::now()) => {
+                Some(Exit::TimedOut)
+            }
+            // It is not idle while the program works.
+            Wake::TimedOut if !self.is_idle() => {
+                self.idle_from_now();
+                None
+            }
+            Wake::TimedOut if self.printed > 0 => Some(Exit::Done),
+            Wake::TimedOut => Some(Exit::Failed),
+        })
+    }
+
+    fn take_event(
+        &mut self,
+        context: &mut Context,
+        member: &mut Member,
+        event: &Event,
+    ) -> Result<Option<Exit>, Failure> {
+        let before = self.printed;
+        self.show(context, event)?;
+        if matches!(event, Event::Ready { .. }) {
+            // Before any program of a backlog is run.
+            context.out.flush()?;
+        }
+        if self.printed > before {
+            if let (Some(text), Event::Message(message)) = (&mut self.awaited, event) {
+                text.clone_from(&message.text);
+            }
+            self.idle_from_now();
+            // Once it has enough, nothing more is taken.
+            if self.has_enough() {
+                return Ok(None);
+            }
+        }
+        if matches!(event, Event::End { .. }) && self.args.no_reconnect {
+            context.out.flush()?;
+            // An operator's word, or just the end?
+            let now = Some(Instant::now());
+            if let Wake::Event(Event::Ended(refused)) = member.wait::<()>(None, now) {
+                return Err(refused.into());
+            }
+            return Ok(Some(Exit::NoServer));
+        }
+        if self.rooms == Some(0) {
+            return Err(Failure::new(Exit::Denied, "no room or conversation is left to listen to"));
+        }
+        if member.is_quiet() {
+            context.out.flush()?;
+        }
+        Ok(None)
+    }
+
+    fn idle_from_now(&mut self) {
+        self.idle_at = self.idle.map(|idle| Instant::now() + idle);
+    }
+
     /// Returns true if the program of `--exec` has nothing to do.
     fn is_idle(&self) -> bool {
         self.runner.as_ref().is_none_or(|runner| runner.open() == 0)
@@ -312,7 +360,7 @@ impl Listener<'_> {
         }
         match event {
             Event::Message(message) => self.show_message(context, message),
-            event if self.waits => {
+            event if self.awaited.is_some() => {
                 context.out.aside(event, self.several);
                 Ok(())
             }

@@ -18,7 +18,6 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
     let up = u64::from(status.is_some());
     text.put(Kind::Gauge, "moot_up", "1 if the server replied.", &[], up);
     let Some(status) = status else { return text.0 };
-    let degraded = u64::from(!status.degraded.is_empty());
     text.put(
         Kind::Gauge,
         "moot_build_info",
@@ -33,7 +32,18 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
         &[("channel", &status.broadcast)],
         1,
     );
-    for (kind, name, help, value) in [
+    for (kind, name, help, value) in numbers(status) {
+        text.put(kind, name, help, &[], value);
+    }
+    text.0
+}
+
+/// A number of the server: its kind, its name, its help, its value.
+type Number = (Kind, &'static str, &'static str, u64);
+
+fn numbers(status: &Status) -> [Number; 15] {
+    let degraded = u64::from(!status.degraded.is_empty());
+    [
         (Kind::Gauge, "moot_uptime_seconds", "Time since the server started.", status.uptime_s),
         (Kind::Gauge, "moot_degraded", "1 if the server is degraded.", degraded),
         (Kind::Gauge, "moot_sessions", "Sessions, including visitors.", status.sessions),
@@ -84,10 +94,7 @@ pub(super) fn metrics(status: Option<&Status>) -> String {
             "Bytes of the search index on disk, including its log.",
             status.index_disk_bytes,
         ),
-    ] {
-        text.put(kind, name, help, &[], value);
-    }
-    text.0
+    ]
 }
 
 struct Text(String);

@@ -3,7 +3,6 @@
 use super::{style::Style, table::Table, time::short};
 use crate::{
     chat::{
-        event::GapReason,
         member::{Level, State},
         message::{Message, Notice, NoticeId, StreamName},
         reply::{AuditInfo, NoticeInfo, NoticeStanding, ReceiptInfo, RoomInfo},
@@ -12,14 +11,14 @@ use crate::{
     },
     client::Event,
     server::Status,
-    tui::slash::action_of,
+    tui::{sentences, slash::action_of},
 };
+
+/// Notice to a sender whose messages wait.
+pub(super) use crate::tui::sentences::THROTTLED as SLOWED;
 
 /// Missing members that a receipt names in text; JSON names all.
 const MISSING_SHOWN_MAX: usize = 20;
-
-/// Text for a sender that has to wait.
-pub(super) const SLOWED: &str = "-- rate limit reached; sending more slowly";
 
 fn painted(style: &Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
@@ -29,6 +28,7 @@ fn painted(style: &Style, code: &str, text: &str) -> String {
 /// sent.
 pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
     let dim = |text: String| painted(style, "2", &text);
+    let note = |sentence: String| dim(format!("-- {sentence}"));
     let text = match event {
         Event::Ready { streams, broadcast } => {
             let names: Vec<_> = streams
@@ -47,14 +47,11 @@ pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
         Event::Left { room, member, cause } => {
             dim(format!("← {member} left {room} ({})", cause.word()))
         }
-        Event::Topic { room, topic } => dim(format!("-- topic of {room}: {}", shown(topic, false))),
-        Event::Gap { stream, range, reason } => dim(gap(stream, *range, *reason)),
-        Event::Slowed => dim(SLOWED.to_owned()),
-        Event::Cancelled { number, by } => dim(format!("-- {by} canceled announcement !{number}")),
-        Event::Removed { room, by, banned } => {
-            let how = if *banned { "banned" } else { "removed" };
-            dim(format!("-- {by} {how} you from {room}"))
-        }
+        Event::Topic { room, topic } => note(sentences::new_topic(room, topic)),
+        Event::Gap { stream, range, reason } => note(sentences::gap(stream, *range, *reason)),
+        Event::Slowed => note(sentences::THROTTLED.to_owned()),
+        Event::Cancelled { number, by } => note(sentences::cancelled(*number, by)),
+        Event::Removed { room, by, banned } => note(sentences::removed(room, by, *banned)),
         Event::Invited { room, user, by } => {
             dim(format!("-- {by} invited {user} to {room} (/join {room})"))
         }
@@ -64,12 +61,9 @@ pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
             dim(format!("-- {by} {how} {room}:{seq}"))
         }
         Event::Abandoned { room, seq, by, cause } => {
-            let (pid, cause) = (by.pid, cause.word());
-            dim(format!(
-                "-- {by} (pid {pid}) ended without a reply to {room}:{seq} ({cause}); still waiting"
-            ))
+            note(sentences::abandoned(room, *seq, by, *cause))
         }
-        Event::Deleted { room } => dim(format!("-- {room} was deleted")),
+        Event::Deleted { room } => note(sentences::deleted(room)),
         Event::End { reason } => {
             dim(format!("-- disconnected: {}; trying to reconnect", shown(reason, false)))
         }
@@ -80,25 +74,6 @@ pub(super) fn event(event: &Event, style: &Style) -> Option<String> {
         | Event::Ended(_) => return None,
     };
     Some(text)
-}
-
-fn gap(stream: &StreamName, range: Option<(u64, u64)>, reason: GapReason) -> String {
-    let why = match reason {
-        GapReason::Run => "the server restarted",
-        GapReason::Retention => "removed by retention",
-        GapReason::Backlog => "dropped from the backlog",
-        GapReason::Damage => "the history is damaged",
-    };
-    match range {
-        None => format!("-- {stream} starts over: {why}, and earlier messages are lost"),
-        Some((first, last)) => match last.saturating_sub(first) {
-            0 => format!("-- message {first} of {stream} is lost: {why}"),
-            more => format!(
-                "-- {} messages of {stream} ({first} to {last}) are lost: {why}",
-                more.saturating_add(1)
-            ),
-        },
-    }
 }
 
 fn message(message: &Message, style: &Style) -> String {
@@ -262,14 +237,10 @@ pub(super) fn who(rows: &[Row], now_mono_us: u64, style: &Style) -> String {
 }
 
 fn who_row(row: &Row, now_mono_us: u64, style: &Style) -> [String; 8] {
-    let name = match &row.label {
-        None => row.user.to_string(),
-        Some(label) => format!("{}/{label}", row.user),
-    };
     let idle = now_mono_us.saturating_sub(row.active_mono_us) / 1_000_000;
     let rooms: Vec<_> = row.rooms.iter().map(ToString::to_string).collect();
     [
-        name,
+        row.handle().to_string(),
         row.state.word().to_owned(),
         if row.state == State::Unknown { "-".to_owned() } else { short(idle) },
         row.kind.word().to_owned(),

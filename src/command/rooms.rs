@@ -33,15 +33,20 @@ pub(super) fn rooms(context: &mut Context) -> Result<Exit, Failure> {
             |m: &&MarkInfo| matches!(&m.name, StreamLabel::Room(name) if *name == room.name);
         unread.iter().find(is_it).map_or(0, |mark| mark.unread)
     };
-    if context.global.json {
-        for room in &rooms {
-            context.out.json(&json::room(room, unread(room)))?;
-        }
-    } else {
-        let rooms: Vec<_> = rooms.iter().map(|room| (room, unread(room))).collect();
-        context.out.lines(&render::rooms(&rooms, &context.out.style(false)))?;
-    }
+    let rooms: Vec<_> = rooms.iter().map(|room| (room, unread(room))).collect();
+    show(context, &rooms)?;
     Ok(Exit::Done)
+}
+
+/// Prints rooms with their numbers of unread messages.
+pub(super) fn show(context: &mut Context, rooms: &[(&RoomInfo, u64)]) -> Result<(), Failure> {
+    if !context.global.json {
+        return context.out.lines(&render::rooms(rooms, &context.out.style(false)));
+    }
+    for (room, unread) in rooms {
+        context.out.json(&json::room(room, *unread))?;
+    }
+    Ok(())
 }
 
 /// All rooms this user may see.

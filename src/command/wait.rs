@@ -6,7 +6,7 @@ use super::{
     args::{ExecArgs, ListenArgs, ListenTarget, Somebody, WaitArgs},
     connect::Context,
     exit_code::{Exit, Failure},
-    json, listen, render, rooms,
+    json, listen, rooms,
     run::{RunResult, title},
     who,
 };
@@ -72,15 +72,43 @@ fn message(context: &mut Context, args: &WaitArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// Processes of a user that were here.
+#[derive(Default)]
+struct SeenProcesses {
+    running: Vec<SeenProcess>,
+    /// At least one was seen.
+    any: bool,
+}
+
+impl SeenProcesses {
+    fn add(&mut self, row: &Row) {
+        self.any = true;
+        // Of a process that the kernel does not name only its row is known.
+        if row.pid == 0 {
+            return;
+        }
+        if !self.running.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
+            let watch = ProcessWatch::of_process(row.pid, row.start).ok();
+            self.running.push(SeenProcess { pid: row.pid, start: row.start, watch });
+        }
+    }
+
+    /// Returns true if all of them have ended.
+    fn have_ended(&mut self) -> bool {
+        self.running.retain(|seen| !seen.has_ended());
+        self.running.is_empty()
+    }
+}
+
 /// A process that was here.
-struct Seen {
+struct SeenProcess {
     pid: u32,
     start: u64,
     /// None if it can't be watched: then its row has to do.
     watch: Option<ProcessWatch>,
 }
 
-impl Seen {
+impl SeenProcess {
     fn has_ended(&self) -> bool {
         match &self.watch {
             Some(watch) => watch.ended().unwrap_or(true),
@@ -105,23 +133,35 @@ fn until(
         }
     };
     let since = Instant::now();
-    let mut look = Look {
-        whom,
-        room,
-        link: None,
-        asked: None,
-        said: None,
-        server: None,
-        is_another: false,
-        is_warned: false,
-    };
-    let mut seen: Vec<Seen> = Vec::new();
-    let mut was_here = false;
+    let mut look = Look::new(whom, room);
+    check_possible(context, &mut look, here)?;
+    let mut seen = SeenProcesses::default();
+    loop {
+        let found = look.rows(context)?;
+        if here {
+            if let Some(rows) = found.filter(|rows| !rows.is_empty()) {
+                who::show_rows(context, &rows)?;
+                return Ok(Exit::Done);
+            }
+        } else if look.have_left(found.as_deref(), &mut seen) {
+            show_gone(context, whom, room)?;
+            return Ok(Exit::Done);
+        }
+        if context.is_late(since) {
+            return Ok(Exit::TimedOut);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Refuses to wait for what can't be: an unknown user, a room that is missing, no server.
+fn check_possible(context: &mut Context, look: &mut Look<'_>, here: bool) -> Result<(), Failure> {
+    let whom = look.whom;
     let is_empty = look.rows(context)?.is_none_or(|rows| rows.is_empty());
     if is_empty {
         who::check_known(context, &whom.user)?;
     }
-    if let (Some(room), false) = (room, here) {
+    if let (Some(room), false) = (look.room, here) {
         // A user can't be gone from a room that is not there, or not for this user.
         let mut link = context.link()?;
         rooms::members(&mut link, room)?;
@@ -134,45 +174,7 @@ fn until(
         // A slip of the finger in a label looks the same.
         context.out.note(&format!("{whom} has no session now"));
     }
-    loop {
-        let found = look.rows(context)?;
-        match (&found, here) {
-            (Some(rows), true) if !rows.is_empty() => {
-                show_rows(context, rows)?;
-                return Ok(Exit::Done);
-            }
-            (_, true) => {}
-            // In a room it is enough to have left it, and nothing is known while no server runs.
-            (Some(rows), false) if room.is_some() && rows.is_empty() && look.is_settled() => {
-                show_gone(context, whom, room)?;
-                return Ok(Exit::Done);
-            }
-            (_, false) if room.is_some() => {}
-            (rows, false) => {
-                for row in rows.iter().flatten() {
-                    was_here = true;
-                    // Of a process that the kernel does not name only its row is known.
-                    if row.pid == 0 {
-                        continue;
-                    }
-                    if !seen.iter().any(|seen| (seen.pid, seen.start) == (row.pid, row.start)) {
-                        let watch = ProcessWatch::of_process(row.pid, row.start).ok();
-                        seen.push(Seen { pid: row.pid, start: row.start, watch });
-                    }
-                }
-                seen.retain(|seen| !seen.has_ended());
-                // While no server runs, those who are known to have been here have to do.
-                if seen.is_empty() && rows.as_ref().map_or(was_here, Vec::is_empty) {
-                    show_gone(context, whom, room)?;
-                    return Ok(Exit::Done);
-                }
-            }
-        }
-        if context.is_late(since) {
-            return Ok(Exit::TimedOut);
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
+    Ok(())
 }
 
 /// Sessions of a user, in a room or anywhere; none if no server runs.
@@ -191,7 +193,31 @@ struct Look<'a> {
     is_warned: bool,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(whom: &'a Somebody, room: Option<&'a RoomName>) -> Self {
+        Self {
+            whom,
+            room,
+            link: None,
+            asked: None,
+            said: None,
+            server: None,
+            is_another: false,
+            is_warned: false,
+        }
+    }
+
+    /// Returns true if the user has left: the room, or this machine with all processes.
+    fn have_left(&self, found: Option<&[Row]>, seen: &mut SeenProcesses) -> bool {
+        if self.room.is_some() {
+            // Nothing is known of a room while no server runs.
+            return found.is_some_and(<[Row]>::is_empty) && self.is_settled();
+        }
+        found.into_iter().flatten().for_each(|row| seen.add(row));
+        // While no server runs, those who are known to have been here have to do.
+        seen.have_ended() && found.map_or(seen.any, <[Row]>::is_empty)
+    }
+
     fn rows(&mut self, context: &Context) -> Result<Option<Vec<Row>>, Failure> {
         let snapshot = match Snapshot::read(&context.places()?) {
             Ok(snapshot) if snapshot.server != ServerState::Alive => {
@@ -261,18 +287,6 @@ impl Look<'_> {
         };
         self.said.clone()
     }
-}
-
-fn show_rows(context: &mut Context, rows: &[Row]) -> Result<(), Failure> {
-    let now_us = os::monotonic_us();
-    if !context.global.json {
-        let style = context.out.style(false);
-        return context.out.lines(&render::who(rows, now_us, &style));
-    }
-    for row in rows {
-        context.out.json(&json::session(row, now_us))?;
-    }
-    Ok(())
 }
 
 fn show_gone(

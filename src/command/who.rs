@@ -60,11 +60,14 @@ pub(super) fn check_known(context: &Context, user: &UserName) -> Result<(), Fail
     Err(Failure::new(Exit::Absent, format!("user {user} does not exist on this host")))
 }
 
-/// `/who` within a chat.
-pub(super) fn in_chat(context: &mut Context, room: Option<&RoomName>) -> Result<(), Failure> {
-    let args = WhoArgs { room: room.cloned(), all: false, watch: false, count: false, user: None };
-    let (snapshot, _) = read(context)?;
-    show(context, &args, &chosen(&snapshot, &args))
+/// Prints the members of a room, as the server described them.
+pub(super) fn show_members(
+    context: &mut Context,
+    room: &RoomName,
+    members: Vec<WhoInfo>,
+) -> Result<(), Failure> {
+    let rows: Vec<_> = members.into_iter().map(|info| row(info, room)).collect();
+    show_rows(context, &rows)
 }
 
 /// The table as it is; exit 3 with its rows if the server is dead.
@@ -161,13 +164,15 @@ pub(super) fn row(info: WhoInfo, room: &RoomName) -> Row {
 }
 
 fn show(context: &mut Context, args: &WhoArgs, rows: &[Row]) -> Result<(), Failure> {
-    let now_us = os::monotonic_us();
-    if args.count {
-        return match context.global.json {
-            true => context.out.json(&json::count(rows.len())),
-            false => context.out.line(&rows.len().to_string()),
-        };
+    match (args.count, context.global.json) {
+        (false, _) => show_rows(context, rows),
+        (true, true) => context.out.json(&json::count(rows.len())),
+        (true, false) => context.out.line(&rows.len().to_string()),
     }
+}
+
+pub(super) fn show_rows(context: &mut Context, rows: &[Row]) -> Result<(), Failure> {
+    let now_us = os::monotonic_us();
     if context.global.json {
         for row in rows {
             context.out.json(&json::session(row, now_us))?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::{
     chat::{
@@ -31,10 +31,13 @@ pub struct Loaded {
     pub epoch: u32,
 }
 
+/// Streams by the ids of their rows.
+type StreamRows = HashMap<i64, StreamKey>;
+
 /// Loads the submits that may come again, as many of each user as there is room for, the newest.
 fn load_submits(
     connection: &Connection,
-    keys: &HashMap<i64, StreamKey>,
+    keys: &StreamRows,
     restored: &mut Restored,
 ) -> rusqlite::Result<()> {
     let sql = "SELECT uid, count(*) FROM submits GROUP BY uid ORDER BY count(*)";
@@ -74,83 +77,116 @@ fn load_submits(
     Ok(())
 }
 
-/// Everything of the last run that goes on.
+/// Loads the state of the last boot that continues.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut restored = Restored { floor: fact(connection, FLOOR)?, ..Restored::default() };
-    let mut keys: HashMap<i64, StreamKey> = HashMap::new();
+    let keys = load_streams(connection, &mut restored)?;
+    load_users(connection, &mut restored)?;
+    load_audit(connection, &mut restored)?;
+    load_announcements(connection, &mut restored)?;
+    load_follows(connection, &keys, &mut restored)?;
+    load_marks(connection, &keys, &mut restored)?;
+    load_submits(connection, &keys, &mut restored)?;
+    Ok(Loaded { restored, epoch: 0 })
+}
+
+fn load_streams(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<StreamRows> {
+    let mut keys = StreamRows::new();
     let sql = "SELECT id, kind, key, name, creator, history, topic, head, first, newest_us, gone,
         private, read_only, room_id FROM streams";
-    let mut roles = connection.prepare("SELECT uid, role FROM roles WHERE stream = ?")?;
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let span = Span { head: row.get(7)?, first: row.get(8)?, newest_us: row.get(9)? };
         let key = match row.get(1)? {
-            KIND_ROOM => {
-                let name: String = row.get(3)?;
-                // Names were checked before they were written; any other value there is left
-                // alone.
-                let Ok(name) = RoomName::existing(&name) else { continue };
-                let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
-                match row.get(10)? {
-                    PRESENT => {}
-                    FORGOTTEN => continue,
-                    _ => {
-                        keys.insert(row.get(0)?, StreamKey::Room(name.clone()));
-                        let (private, head) = (row.get(11)?, span.head);
-                        restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
-                        continue;
-                    }
-                }
-                let (history, topic) = (row.get(5)?, row.get(6)?);
-                let name_of = name.clone();
-                let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);
-                let mut found = roles.query([row.get::<_, i64>(0)?])?;
-                while let Some(role) = found.next()? {
-                    if let Some(of) = Role::of_number(role.get(1)?) {
-                        rules.set(role.get(0)?, of, true);
-                    }
-                }
-                restored.rooms.push(RestoredRoom {
-                    name,
-                    id: RoomId(row.get::<_, i64>(13)?.cast_unsigned()),
-                    creator_uid,
-                    history,
-                    topic,
-                    rules,
-                    span,
-                });
-                StreamKey::Room(name_of)
-            }
-            KIND_CONVERSATION => {
-                let key: String = row.get(2)?;
-                let pair = key.split_once(' ');
-                let pair =
-                    pair.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-                let Some((low, high)) = pair else { continue };
-                let begun_by = u32::try_from(row.get::<_, i64>(4)?).ok();
-                let users = (low, high);
-                restored.conversations.push(RestoredConversation { users, begun_by, span });
-                StreamKey::Conversation(low, high)
-            }
+            KIND_ROOM => load_room(connection, row, span, restored)?,
+            KIND_CONVERSATION => load_conversation(row, span, restored)?,
             KIND_ANNOUNCEMENTS => {
                 restored.announcements = span;
-                StreamKey::Announcements
+                Some(StreamKey::Announcements)
             }
-            _ => continue,
+            _ => None,
         };
-        keys.insert(row.get(0)?, key);
+        if let Some(key) = key {
+            keys.insert(row.get(0)?, key);
+        }
     }
-    let mut statement =
-        connection.prepare("SELECT uid, user, max(id) FROM senders GROUP BY uid")?;
+    Ok(keys)
+}
+
+/// Loads a room, or its remains; none if the row says nothing.
+fn load_room(
+    connection: &Connection,
+    row: &Row<'_>,
+    span: Span,
+    restored: &mut Restored,
+) -> rusqlite::Result<Option<StreamKey>> {
+    let name: String = row.get(3)?;
+    // Names were checked before they were written; anything else is left alone.
+    let Ok(name) = RoomName::existing(&name) else { return Ok(None) };
+    let creator_uid = u32::try_from(row.get::<_, i64>(4)?).unwrap_or(u32::MAX);
+    let key = StreamKey::Room(name.clone());
+    match row.get(10)? {
+        PRESENT => {}
+        FORGOTTEN => return Ok(None),
+        _ => {
+            let (private, head) = (row.get(11)?, span.head);
+            restored.gone_rooms.push(GoneRoom { name, creator_uid, private, head });
+            return Ok(Some(key));
+        }
+    }
+    let mut rules = RoomRules::new(row.get(11)?, row.get(12)?);
+    let sql = "SELECT uid, role FROM roles WHERE stream = ?";
+    let mut roles = connection.prepare_cached(sql)?;
+    let mut found = roles.query([row.get::<_, i64>(0)?])?;
+    while let Some(role) = found.next()? {
+        if let Some(of) = Role::of_number(role.get(1)?) {
+            rules.set(role.get(0)?, of, true);
+        }
+    }
+    restored.rooms.push(RestoredRoom {
+        name,
+        id: RoomId(row.get::<_, i64>(13)?.cast_unsigned()),
+        creator_uid,
+        history: row.get(5)?,
+        topic: row.get(6)?,
+        rules,
+        span,
+    });
+    Ok(Some(key))
+}
+
+/// Loads a conversation, whose key is the ids of its users.
+fn load_conversation(
+    row: &Row<'_>,
+    span: Span,
+    restored: &mut Restored,
+) -> rusqlite::Result<Option<StreamKey>> {
+    let key: String = row.get(2)?;
+    let users = key.split_once(' ');
+    let users = users.and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
+    let Some(users) = users else { return Ok(None) };
+    let begun_by = u32::try_from(row.get::<_, i64>(4)?).ok();
+    restored.conversations.push(RestoredConversation { users, begun_by, span });
+    Ok(Some(StreamKey::Conversation(users.0, users.1)))
+}
+
+/// Loads the newest name of each user.
+fn load_users(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<()> {
+    let sql = "SELECT uid, user, max(id) FROM senders GROUP BY uid";
+    let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         if let Ok(name) = UserName::new(row.get_ref(1)?.as_str()?) {
             restored.users.push((row.get(0)?, name));
         }
     }
-    let mut statement =
-        connection.prepare("SELECT ts, uid, user, act, office FROM audit ORDER BY id")?;
+    Ok(())
+}
+
+fn load_audit(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<()> {
+    let sql = "SELECT ts, uid, user, act, office FROM audit ORDER BY id";
+    let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         let uid = row.get(1)?;
@@ -158,11 +194,15 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
         let (wall_us, act, office) = (row.get(0)?, row.get(3)?, row.get(4)?);
         restored.audit.push(Audit { wall_us, uid, by, act, office });
     }
-    // Receipts come behind their announcements.
+    Ok(())
+}
+
+/// Loads announcements with their receipts, which follow them.
+fn load_announcements(connection: &Connection, restored: &mut Restored) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT state FROM notices ORDER BY key")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
-        // An unreadable value is of no use.
+        // A row that can't be read is of no use.
         let text = row.get_ref(0)?.as_str()?;
         if let Ok(state) = serde_json::from_str::<NoticeState>(text) {
             restored.notices.push(state);
@@ -173,21 +213,42 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
             state.take_receipt(receipt);
         }
     }
-    let label = |text: String| (!text.is_empty()).then(|| Label::existing(&text).ok()).flatten();
+    Ok(())
+}
+
+/// Returns the label of a handle, which is stored as an empty text without one.
+fn label(text: &str) -> Option<Label> {
+    if text.is_empty() { None } else { Label::existing(text).ok() }
+}
+
+fn load_follows(
+    connection: &Connection,
+    keys: &StreamRows,
+    restored: &mut Restored,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT uid, label, stream FROM follows")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         if let Some(StreamKey::Room(room)) = keys.get(&row.get(2)?) {
-            restored.follows.push((row.get(0)?, label(row.get(1)?), room.clone()));
+            let label = label(row.get_ref(1)?.as_str()?);
+            restored.follows.push((row.get(0)?, label, room.clone()));
         }
     }
+    Ok(())
+}
+
+fn load_marks(
+    connection: &Connection,
+    keys: &StreamRows,
+    restored: &mut Restored,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT uid, label, stream, seq FROM marks")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         if let Some(stream) = keys.get(&row.get(2)?) {
-            restored.marks.push((row.get(0)?, label(row.get(1)?), stream.clone(), row.get(3)?));
+            let label = label(row.get_ref(1)?.as_str()?);
+            restored.marks.push((row.get(0)?, label, stream.clone(), row.get(3)?));
         }
     }
-    load_submits(connection, &keys, &mut restored)?;
-    Ok(Loaded { restored, epoch: 0 })
+    Ok(())
 }

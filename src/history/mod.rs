@@ -16,6 +16,7 @@ mod identity;
 mod index;
 mod load;
 mod read;
+mod records;
 mod removal;
 mod retention;
 mod rows;

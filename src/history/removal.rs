@@ -53,7 +53,7 @@ impl Writer {
             }
         }
         let now_us = self.shared.wall_us();
-        let reading = self.clock.judge((Instant::now(), now_us));
+        let reading = self.removal.clock.judge((Instant::now(), now_us));
         if let Some(keep) = self.retention.keep.filter(|_| reading != Reading::Ahead) {
             let keep_us = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
             if self.remove_too_old(now_us, keep_us, rows_max)? {
@@ -61,18 +61,18 @@ impl Writer {
             }
         }
         let every = Duration::from_millis(SUBMITS_FORGET_MS);
-        let is_due =
-            self.submits_from.is_some() || self.times.forgot.is_none_or(|at| at.elapsed() >= every);
+        let is_due = self.removal.submits_from.is_some()
+            || self.times.forgot.is_none_or(|at| at.elapsed() >= every);
         if is_due && reading == Reading::Believed {
             self.times.forgot = Some(Instant::now());
-            let after = self.submits_from.take().unwrap_or_default();
-            self.submits_from = forget_submits(&self.connection, &after, now_us, rows_max)?;
+            let after = self.removal.submits_from.take().unwrap_or_default();
+            self.removal.submits_from = forget_submits(&self.connection, &after, now_us, rows_max)?;
             // The newest row stays: SQLite would give its id to the next stream.
             let sql = "DELETE FROM streams WHERE gone = ?1 AND purge = 0
                        AND id < (SELECT max(id) FROM streams)";
             self.connection.prepare_cached(sql)?.execute([FORGOTTEN])?;
         }
-        Ok(self.submits_from.is_some())
+        Ok(self.removal.submits_from.is_some())
     }
 
     /// Removes some messages that are too old. Returns true if there may be more.
@@ -83,16 +83,16 @@ impl Writer {
         rows_max: u64,
     ) -> rusqlite::Result<bool> {
         let Some(oldest) = self.oldest(0, 1)?.first().map(|row| row.id) else { return Ok(false) };
-        self.ages.resume(oldest, now_us, keep_us);
+        self.removal.ages.resume(oldest, now_us, keep_us);
         let mut is_full = false;
-        if let Some(next) = self.ages.wants() {
+        if let Some(next) = self.removal.ages.wants() {
             let rows = self.oldest(next, HISTORY_CHUNK_ROWS as u64)?;
-            self.ages.look(&rows, now_us, keep_us);
+            self.removal.ages.look(&rows, now_us, keep_us);
             is_full = rows.len() == HISTORY_CHUNK_ROWS;
         }
-        let upto = self.ages.too_old_upto();
+        let upto = self.removal.ages.too_old_upto();
         if upto == 0 {
-            return Ok(is_full && self.ages.wants().is_some());
+            return Ok(is_full && self.removal.ages.wants().is_some());
         }
         let mut old = self.oldest(0, rows_max)?;
         old.retain(|row| row.id <= upto);
@@ -107,14 +107,14 @@ impl Writer {
         let Some((stream, last)) = self.connection.query_row(sql, (), of).optional()? else {
             return Ok(false);
         };
-        let mut next = if self.purged.0 == stream { self.purged.1 } else { 0 };
+        let mut next = if self.removal.purged.0 == stream { self.removal.purged.1 } else { 0 };
         let range = (&mut next, last);
         let rows = rows(&self.connection, &self.shared.damage, Some(stream), range, rows_max)?;
         self.remove(&rows)?;
-        self.purged = (stream, next);
+        self.removal.purged = (stream, next);
         if next > last {
             self.connection.execute("UPDATE streams SET purge = 0 WHERE id = ?", [stream])?;
-            self.purged = (0, 0);
+            self.removal.purged = (0, 0);
         }
         Ok(true)
     }
@@ -146,13 +146,13 @@ impl Writer {
 
     /// Oldest messages of an id or a later one.
     fn oldest(&mut self, from: i64, rows_max: u64) -> rusqlite::Result<Vec<Old>> {
-        let first = from.max(self.from);
+        let first = from.max(self.removal.from);
         let mut next = first;
         let range = (&mut next, self.next_id.cast_signed() - 1);
         let rows = rows(&self.connection, &self.shared.damage, None, range, rows_max)?;
-        if first == self.from {
+        if first == self.removal.from {
             // What is older can't be read: next time it is not looked for.
-            self.from = rows.first().map_or(next, |row| row.id);
+            self.removal.from = rows.first().map_or(next, |row| row.id);
         }
         Ok(rows)
     }
@@ -160,7 +160,7 @@ impl Writer {
     /// Removes the oldest messages. Returns true if there were any.
     fn remove_oldest(&mut self, rows: &[Old]) -> rusqlite::Result<bool> {
         self.remove(rows)?;
-        self.from = rows.last().map_or(self.from, |row| row.id + 1);
+        self.removal.from = rows.last().map_or(self.removal.from, |row| row.id + 1);
         Ok(!rows.is_empty())
     }
 
@@ -223,8 +223,8 @@ impl Writer {
             // Senders of no message that is still there.
             let sql = "SELECT id FROM messages WHERE id >= ? ORDER BY id LIMIT 1";
             let mut oldest = transaction.prepare_cached(sql)?;
-            let oldest = match oldest.query_row([self.from], |row| row.get(0)).optional() {
-                Err(e) if is_damaged_row(&e) => self.from.cast_unsigned(),
+            let oldest = match oldest.query_row([self.removal.from], |row| row.get(0)).optional() {
+                Err(e) if is_damaged_row(&e) => self.removal.from.cast_unsigned(),
                 oldest => oldest?.unwrap_or(self.next_id),
             };
             let sql = "DELETE FROM senders WHERE last < ?";

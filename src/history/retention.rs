@@ -228,6 +228,24 @@ pub(super) fn rows(
     Ok(rows)
 }
 
+/// Progress of removal, which goes in small steps.
+pub(super) struct RemovalProgress {
+    /// Id before which all messages are removed, or can't be.
+    pub(super) from: i64,
+    /// Row of a deleted room, and the number before which its messages are removed.
+    pub(super) purged: (i64, i64),
+    pub(super) ages: Ages,
+    pub(super) clock: Clock,
+    /// Submit after which to look for old ones, while there are more.
+    pub(super) submits_from: Option<SubmitKey>,
+}
+
+impl RemovalProgress {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { from: 1, purged: (0, 0), ages: Ages::default(), clock, submits_from: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

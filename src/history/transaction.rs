@@ -7,23 +7,16 @@ use std::{
 
 use rusqlite::{Statement, Transaction, params};
 
-use super::schema::{FLOOR, FORGOTTEN, KIND_ROOM, fact, key_of, label_text, set_fact};
+use super::schema::key_of;
 use crate::{
     chat::{
         member::{EndCause, Member, SessionId},
-        message::NoticeId,
         names::Label,
-        store::{Audit, Entry, Record, StreamKey},
+        store::{Entry, StreamKey},
     },
     history::{rows::pack_notice, stats::Shared},
-    limits::{
-        AUDIT_KEPT_MAX, AUDIT_PER_USER_MAX, HISTORY_MESSAGE_BYTES, SENDER_LEASE_IDS,
-        UNACKED_SUBMITS_MAX,
-    },
+    limits::{HISTORY_MESSAGE_BYTES, SENDER_LEASE_IDS, UNACKED_SUBMITS_MAX},
 };
-
-/// Audit entries from one count of all of them to the next.
-const AUDIT_COUNTED_EVERY: i64 = 16;
 
 /// A run of counters of one client instance, as it is stored in `submits`.
 #[derive(Debug, Clone, Copy)]
@@ -108,177 +101,6 @@ impl Page<'_> {
             .query_row(params![kind, key, name, by.map_or(-1, i64::from)], |row| row.get(0))?;
         self.cache.streams.insert(stream.clone(), id);
         Ok(id)
-    }
-
-    /// Removes an announcement and its receipt: the receipt's keys begin with its own and a space.
-    pub(super) fn remove_notice(&mut self, id: NoticeId) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM notices
-                   WHERE key = ?1 OR (key >= ?1 || ' ' AND key < ?1 || '!')";
-        self.transaction.prepare_cached(sql)?.execute([id.to_string()]).map(drop)
-    }
-
-    pub(super) fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
-        self.shared.step()?;
-        match record {
-            Record::Room { name, id, creator_uid, history, topic, private, read_only, head } => {
-                // The row of an earlier room of that name may have been removed.
-                self.cache.streams.remove(&StreamKey::Room(name.clone()));
-                let sql = "INSERT INTO streams
-                           (kind, key, name, creator, history, topic, private, read_only, room_id,
-                            head, first)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10 + 1)
-                           ON CONFLICT DO UPDATE SET
-                           name = excluded.name, creator = excluded.creator,
-                           history = excluded.history, topic = excluded.topic,
-                           private = excluded.private, read_only = excluded.read_only,
-                           room_id = excluded.room_id, head = max(head, excluded.head),
-                           first = iif(gone, max(first, excluded.first), first), gone = 0";
-                self.transaction.prepare_cached(sql)?.execute(params![
-                    KIND_ROOM,
-                    name.key(),
-                    name.as_str(),
-                    creator_uid,
-                    history,
-                    topic,
-                    private,
-                    read_only,
-                    id.0.cast_signed(),
-                    head
-                ])?;
-                Ok(())
-            }
-            Record::Role { room, uid, role, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO roles VALUES (?, ?, ?)",
-                    false => "DELETE FROM roles WHERE stream = ? AND uid = ? AND role = ?",
-                };
-                let values = params![id, uid, role.number()];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::Notice(state) => {
-                let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
-                let text = serde_json::to_string(&**state)
-                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                let values = params![state.id().to_string(), text];
-                self.remove_notice(state.id())?;
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::NoticeGone(id) => self.remove_notice(*id),
-            Record::Receipt(receipt) => {
-                let id = NoticeId::Number(receipt.number);
-                for (key, part) in receipt.parts() {
-                    let text = serde_json::to_string(&part)
-                        .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                    let sql = "INSERT OR REPLACE INTO notices VALUES (?, ?)";
-                    let values = params![format!("{id} {key}"), text];
-                    self.transaction.prepare_cached(sql)?.execute(values)?;
-                }
-                Ok(())
-            }
-            Record::Audit(Audit { wall_us, uid, by, act, office }) => {
-                let sql = "INSERT INTO audit (ts, uid, user, act, office) VALUES (?, ?, ?, ?, ?)";
-                let values = params![wall_us, uid, by.as_str(), act, office];
-                self.transaction.prepare_cached(sql)?.execute(values)?;
-                let sql = "DELETE FROM audit WHERE uid = ?1 AND office = 0 AND id <=
-                           (SELECT id FROM audit WHERE uid = ?1 AND office = 0
-                            ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-                let kept = AUDIT_PER_USER_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute(params![uid, kept])?;
-                // The bound of all users may be exceeded by a few entries: counting them costs
-                // more.
-                if self.transaction.last_insert_rowid() % AUDIT_COUNTED_EVERY != 0 {
-                    return Ok(());
-                }
-                // Acts of a server's operator are kept whatever others do.
-                let sql = "DELETE FROM audit WHERE office = 1 AND id <=
-                           (SELECT id FROM audit WHERE office = 1
-                            ORDER BY id DESC LIMIT 1 OFFSET ?1)";
-                let kept = AUDIT_KEPT_MAX as u64;
-                self.transaction.prepare_cached(sql)?.execute([kept])?;
-                // Of the others, the user with the most entries loses the oldest.
-                let sql = "DELETE FROM audit WHERE id IN
-                           (SELECT id FROM audit WHERE office = 0 AND uid =
-                            (SELECT uid FROM audit WHERE office = 0 GROUP BY uid
-                             ORDER BY count(*) DESC LIMIT 1)
-                            ORDER BY id LIMIT ?2)
-                           AND (SELECT count(*) FROM audit WHERE office = 0) > ?1";
-                let values = params![kept, AUDIT_COUNTED_EVERY];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::RoomGone { name, head } => {
-                let id = self.stream(&StreamKey::Room(name.clone()))?;
-                let sql = "UPDATE streams SET gone = 1, topic = '', purge = max(head, ?2),
-                           first = max(head, ?2) + 1, head = max(head, ?2) WHERE id = ?1";
-                self.transaction.prepare_cached(sql)?.execute(params![id, head])?;
-                for sql in [
-                    "DELETE FROM follows WHERE stream = ?",
-                    "DELETE FROM marks WHERE stream = ?",
-                    "DELETE FROM roles WHERE stream = ?",
-                ] {
-                    self.transaction.prepare_cached(sql)?.execute([id])?;
-                }
-                // Announcements to the room go with it: only the numbers stay. (The room of an
-                // announcement is behind ten bytes; there is an index of that.)
-                let sql = "SELECT m.sender, s.uid, sum(length(CAST(m.text AS BLOB)))
-                           FROM messages m JOIN senders s ON s.id = m.sender
-                           WHERE m.notice IS NOT NULL AND substr(m.notice, 11) = ?
-                           GROUP BY m.sender";
-                let room = name.as_str().as_bytes();
-                let mut select = self.transaction.prepare_cached(sql)?;
-                let mut rows = select.query([room])?;
-                while let Some(row) = rows.next()? {
-                    let (sender, uid, bytes): (i64, u32, u64) =
-                        (row.get(0)?, row.get(1)?, row.get(2)?);
-                    let sql = "UPDATE senders SET bytes = max(bytes - ?2, 0) WHERE id = ?1";
-                    self.transaction.prepare_cached(sql)?.execute(params![sender, bytes])?;
-                    self.unsaid.push((uid, bytes));
-                }
-                let sql = "UPDATE messages SET notice = NULL, text = ''
-                           WHERE notice IS NOT NULL AND substr(notice, 11) = ?";
-                self.transaction.prepare_cached(sql)?.execute([room]).map(drop)
-            }
-            Record::RoomForgotten { name, floor } => {
-                self.cache.streams.remove(&StreamKey::Room(name.clone()));
-                let sql = "UPDATE streams SET gone = ?3 WHERE kind = ?1 AND key = ?2 AND gone = 1";
-                let values = params![KIND_ROOM, name.key(), FORGOTTEN];
-                self.transaction.prepare_cached(sql)?.execute(values)?;
-                let floor = fact(self.transaction, FLOOR)?.max(*floor);
-                set_fact(self.transaction, FLOOR, floor)
-            }
-            Record::Follow { uid, label, room, on } => {
-                let id = self.stream(&StreamKey::Room(room.clone()))?;
-                let sql = match on {
-                    true => "INSERT OR IGNORE INTO follows VALUES (?, ?, ?)",
-                    false => "DELETE FROM follows WHERE uid = ? AND label = ? AND stream = ?",
-                };
-                let values = params![uid, label_text(label.as_ref()), id];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::NameGone { uid, label } => {
-                for sql in [
-                    "DELETE FROM follows WHERE uid = ? AND label = ?",
-                    "DELETE FROM marks WHERE uid = ? AND label = ?",
-                ] {
-                    let values = params![uid, label.key()];
-                    self.transaction.prepare_cached(sql)?.execute(values)?;
-                }
-                Ok(())
-            }
-            Record::InstanceGone { uid, instance } => {
-                self.cache.runs.remove(&(*uid, *instance));
-                let sql = "DELETE FROM submits WHERE uid = ? AND instance = ?";
-                let values = params![uid, instance];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-            Record::Mark { uid, label, stream, seq } => {
-                let id = self.stream(stream)?;
-                let sql = "INSERT INTO marks VALUES (?, ?, ?, ?)
-                           ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)";
-                let values = params![uid, label_text(label.as_ref()), id, seq];
-                self.transaction.prepare_cached(sql)?.execute(values).map(drop)
-            }
-        }
     }
 
     /// Returns the row of a sender of `messages` more messages.

@@ -17,7 +17,7 @@ use super::{
     files::{self, InPlace},
     index::{Identity, Index, path_of},
     load::{Loaded, load},
-    retention::{Ages, Clock, SubmitKey, rows},
+    retention::{Clock, RemovalProgress, rows},
     schema::{self, fact, set_fact, size_of},
     space::{self, Shrinking},
 };
@@ -72,62 +72,28 @@ impl History {
     /// If it is damaged, of another program or a newer version, or can't be opened.
     pub fn open(path: &Path, options: Options, done: Done) -> Result<(Self, Loaded), HistoryError> {
         let failed = |e| HistoryError::of(path, e);
-        schema::check(path)?;
-        // Messages are private, whatever the umask: SQLite gives its other files the same mode.
-        files::make_private(path)
-            .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
-        let mut connection = connect(path, &options).map_err(failed)?;
-        schema::prepare(&mut connection, path)?;
-        schema::index(&connection);
-        // What fails here is tried again at the next start.
-        let _ = space::convert(&connection, path);
+        let connection = open_database(path, &options)?;
         let mut loaded = load(&connection).map_err(failed)?;
         let shared = Arc::new(Shared::default());
-        let count = |sql| connection.query_row(sql, (), |row| row.get::<_, u64>(0));
-        shared.bytes.store(size_of(&connection).map_err(failed)?, Ordering::Relaxed);
-        *shared.by_user() = by_user(&connection).map_err(failed)?;
-        let last = "SELECT coalesce(max(id), 0) FROM messages";
-        let last = count(last).map_err(failed)?;
-        let newest = last.max(fact(&connection, "newest").map_err(failed)?);
-        let next_id = newest + 1;
-        shared.newest.store(newest, Ordering::SeqCst);
-        // Counting a million rows takes a while; ids have few holes.
-        let range = (&mut 1, last.cast_signed());
-        let oldest = rows(&connection, &shared.damage, None, range, 1).map_err(failed)?;
-        let span = oldest.first().map_or(0, |row| last + 1 - row.id.cast_unsigned());
-        shared.messages.store(span, Ordering::Relaxed);
-        let newest_us = "SELECT ts FROM messages ORDER BY id DESC LIMIT 1";
-        let newest_us = connection.query_row(newest_us, (), |row| row.get(0)).ok();
+        let (newest, newest_us) = take_stock(&connection, &shared).map_err(failed)?;
         loaded.epoch = epoch(&connection, path, newest).map_err(failed)?;
         let id = identity(&connection, loaded.epoch).map_err(failed)?;
         let index = Index::start(path, Identity { id, newest }, &shared)?;
         let in_place = Arc::new(InPlace::of(path));
         let reader = Arc::new(Reader::new(path.to_owned(), Arc::clone(&shared)));
-        let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
-        let mut writer = Writer {
+        let clock = Clock::new((Instant::now(), os::wall_us()), newest_us, options.retention.keep);
+        let writer = Writer {
             connection,
             path: path.to_owned(),
             retention: options.retention,
             shared: Arc::clone(&shared),
             in_place: Arc::clone(&in_place),
             cache: Cache::default(),
-            next_id,
-            noted_id: next_id,
+            next_id: newest + 1,
+            noted_id: newest + 1,
             epoch: loaded.epoch,
-            times: Times {
-                retained: Instant::now(),
-                forgot: None,
-                noted: Instant::now(),
-                failed: None,
-                forgot_removed: Instant::now(),
-                shrunk: Instant::now(),
-                emptied: Instant::now(),
-            },
-            from: 1,
-            purged: (0, 0),
-            ages: Ages::default(),
-            clock: Clock::new((Instant::now(), os::wall_us()), newest_us, options.retention.keep),
-            submits_from: None,
+            times: Times::begin(),
+            removal: RemovalProgress::new(clock),
             behind: false,
             removing: false,
             shrinking: Shrinking::new(),
@@ -135,22 +101,11 @@ impl History {
             checkpointer: Checkpointer::start(path, options)?,
             index,
         };
-        let thread = std::thread::Builder::new()
-            .name("moot-history".to_owned())
-            .spawn(move || {
-                let run = AssertUnwindSafe(|| writer.run(&waiting, &done));
-                if catch_unwind(run).is_err() {
-                    // The caller waits for an answer to each transaction, and gets it.
-                    writer.shared.failing.store(true, Ordering::Relaxed);
-                    let refuse = || done(Err(THREAD_ENDED.to_owned()));
-                    refuse();
-                    waiting.iter().for_each(|_| refuse());
-                }
-            })
-            .map_err(|e| HistoryError::Sql {
-                path: path.to_owned(),
-                source: rusqlite::Error::ToSqlConversionFailure(e.into()),
-            })?;
+        let (jobs, waiting) = bounded(HISTORY_JOBS_MAX);
+        let thread = writer.start(waiting, done).map_err(|e| HistoryError::Sql {
+            path: path.to_owned(),
+            source: rusqlite::Error::ToSqlConversionFailure(e.into()),
+        })?;
         let path = path.to_owned();
         let (jobs, thread) = (Some(jobs), Some(thread));
         Ok((Self { path, jobs, thread, reader, shared, in_place }, loaded))
@@ -262,6 +217,38 @@ impl Drop for History {
     }
 }
 
+/// Opens the database, or makes it, in the present schema.
+fn open_database(path: &Path, options: &Options) -> Result<Connection, HistoryError> {
+    let failed = |e| HistoryError::of(path, e);
+    schema::check(path)?;
+    // Messages are private, whatever the umask: SQLite gives its other files the same mode.
+    files::make_private(path)
+        .map_err(|e| failed(rusqlite::Error::ToSqlConversionFailure(e.into())))?;
+    let mut connection = connect(path, options).map_err(failed)?;
+    schema::prepare(&mut connection, path)?;
+    schema::index(&connection);
+    // A failure is repeated at the next start.
+    let _ = space::convert(&connection, path);
+    Ok(connection)
+}
+
+/// Counts the content of the database; returns id and time of the newest message.
+fn take_stock(connection: &Connection, shared: &Shared) -> rusqlite::Result<(u64, Option<i64>)> {
+    shared.bytes.store(size_of(connection)?, Ordering::Relaxed);
+    *shared.by_user() = by_user(connection)?;
+    let last = "SELECT coalesce(max(id), 0) FROM messages";
+    let last: u64 = connection.query_row(last, (), |row| row.get(0))?;
+    let newest = last.max(fact(connection, "newest")?);
+    shared.newest.store(newest, Ordering::SeqCst);
+    // Counting a million rows takes a while; ids have few holes.
+    let range = (&mut 1, last.cast_signed());
+    let oldest = rows(connection, &shared.damage, None, range, 1)?;
+    let span = oldest.first().map_or(0, |row| last + 1 - row.id.cast_unsigned());
+    shared.messages.store(span, Ordering::Relaxed);
+    let newest_us = "SELECT ts FROM messages ORDER BY id DESC LIMIT 1";
+    Ok((newest, connection.query_row(newest_us, (), |row| row.get(0)).ok()))
+}
+
 fn by_user(connection: &Connection) -> rusqlite::Result<HashMap<u32, u64>> {
     let mut select = connection.prepare("SELECT uid, sum(bytes) FROM senders GROUP BY uid")?;
     let rows = select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -287,6 +274,21 @@ pub(super) struct Times {
     pub(super) emptied: Instant,
 }
 
+impl Times {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            retained: now,
+            forgot: None,
+            noted: now,
+            failed: None,
+            forgot_removed: now,
+            shrunk: now,
+            emptied: now,
+        }
+    }
+}
+
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
@@ -300,14 +302,7 @@ pub(super) struct Writer {
     pub(super) noted_id: u64,
     pub(super) epoch: u32,
     pub(super) times: Times,
-    /// Messages before this id are removed, or can't be.
-    pub(super) from: i64,
-    /// Row of a deleted room, and the number before which that holds of its messages.
-    pub(super) purged: (i64, i64),
-    pub(super) ages: Ages,
-    pub(super) clock: Clock,
-    /// The last submit that was looked at, while there are more.
-    pub(super) submits_from: Option<SubmitKey>,
+    pub(super) removal: RemovalProgress,
     /// There was more to remove than was removed.
     pub(super) behind: bool,
     /// Something was removed, or free pages returned, in this pause.
@@ -328,6 +323,21 @@ const SHRUNK_ROWS: u64 = 256;
 const THREAD_ENDED: &str = "the history can't be written: its thread failed; restart the server";
 
 impl Writer {
+    /// Starts the writer's thread.
+    fn start(mut self, waiting: Receiver<Job>, done: Done) -> std::io::Result<JoinHandle<()>> {
+        let body = move || {
+            let run = AssertUnwindSafe(|| self.run(&waiting, &done));
+            if catch_unwind(run).is_err() {
+                // The caller waits for an answer to each transaction, and gets it.
+                self.shared.failing.store(true, Ordering::Relaxed);
+                let refuse = || done(Err(THREAD_ENDED.to_owned()));
+                refuse();
+                waiting.iter().for_each(|_| refuse());
+            }
+        };
+        std::thread::Builder::new().name("moot-history".to_owned()).spawn(body)
+    }
+
     fn run(&mut self, jobs: &Receiver<Job>, done: &Done) {
         let idle = Duration::from_millis(HISTORY_IDLE_MS);
         let pause = Duration::from_millis(HISTORY_PAUSE_MS);

@@ -58,7 +58,7 @@ pub(super) struct Core {
     pub(super) dir: RefCell<String>,
     pub(super) run: RunId,
     /// Why the server is not as it should be.
-    pub(super) degraded: Vec<String>,
+    pub(super) broadcast_failure: Option<String>,
     /// Users and groups whom the socket and the table are open to; none: all.
     pub(super) admitted: RefCell<Option<os::Admitted>>,
     /// They are to be set again.
@@ -106,8 +106,8 @@ pub(super) struct ServerParts {
     pub(super) channel: Option<broadcast::Sender>,
     pub(super) table: Table,
     pub(super) log: Log,
-    /// Reasons why the server is degraded from its start.
-    pub(super) degraded: Vec<String>,
+    /// Reason why the broadcast channel could not be opened.
+    pub(super) broadcast_failure: Option<String>,
     /// Maximum unfinished handshakes.
     pub(super) half_open_max: usize,
     /// `None`: everything is kept in memory only.
@@ -154,7 +154,7 @@ impl Core {
             settings: RefCell::new(Rc::new(options.settings.clone())),
             system: options.system,
             run,
-            degraded: parts.degraded,
+            broadcast_failure: parts.broadcast_failure,
             logged: RefCell::default(),
             dir: RefCell::new(options.places.runtime.display().to_string()),
             files: RefCell::default(),

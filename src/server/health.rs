@@ -45,7 +45,7 @@ pub(super) fn status_for(core: &Core, uid: u32) -> Status {
 
 fn status(core: &Core) -> Status {
     let counters = core.inner.borrow().hub.counters();
-    let mut degraded = core.degraded.clone();
+    let mut degraded = Vec::from_iter(core.broadcast_failure.clone());
     if core.history.as_ref().is_some_and(History::is_failing) {
         degraded.push("the history can't be written: messages are refused".to_owned());
     }
@@ -81,6 +81,7 @@ fn status(core: &Core) -> Status {
         history_disk_bytes: on_disk.0,
         index_disk_bytes: on_disk.1,
         users: heaviest(core),
+        broadcast_failure: core.broadcast_failure.clone(),
         degraded,
     }
 }

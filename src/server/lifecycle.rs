@@ -106,10 +106,10 @@ fn start(
     (first, descriptors): (os::Reserve, u64),
 ) -> Result<Started, ServerError> {
     let places = options.places.clone();
-    let mut degraded = Vec::new();
+    let mut broadcast_failure = None;
     let channel = open_channel(options, run, first).unwrap_or_else(|why| {
         log.warn(&why);
-        degraded.push(why);
+        broadcast_failure = Some(why);
         None
     });
     let wanted = options.settings.limits.sessions;
@@ -148,7 +148,7 @@ fn start(
         channel,
         table,
         log,
-        degraded,
+        broadcast_failure,
         half_open_max,
         history,
         restored,

@@ -39,6 +39,9 @@ pub struct Status {
     /// Users who caused most lately, the heaviest first.
     #[serde(default)]
     pub users: Vec<Heavy>,
+    /// Why messages go by session only, although the configuration wants the broadcast channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broadcast_failure: Option<String>,
     /// Why the server is degraded; empty if it is healthy.
     #[serde(default)]
     pub degraded: Vec<String>,

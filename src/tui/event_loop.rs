@@ -13,7 +13,7 @@ use crossterm::event::{
 
 use super::{
     kept::{self, Kept},
-    model::{Asked, Effect, Model, Present, When},
+    model::{Effect, Model, PendingRequest, Present, When},
     outside,
     setup::{End, Farewell, Input, ScreenError, Setup, options},
     terminal::{self, GoOn, Terminal, Wish, restore},
@@ -99,12 +99,48 @@ pub(crate) fn run(
         editing: None,
         held: Vec::new(),
         ends: None,
+        pacing: Pacing::begin(),
         by_terminal: setup.settings.notify.by == NotifyBy::Terminal,
         shown_title: String::new(),
         notes,
         setup,
     };
     screen.run(inputs)
+}
+
+/// Times of the frames: after a key at once, else at a bounded rate.
+struct Pacing {
+    frame_at: Instant,
+    /// The terminal shows something older than the model has.
+    is_stale: bool,
+}
+
+impl Pacing {
+    fn begin() -> Self {
+        let begins = Instant::now();
+        Self { frame_at: begins.checked_sub(FRAMES_SAVED).unwrap_or(begins), is_stale: true }
+    }
+
+    /// Makes the next frame due now.
+    fn hurry(&mut self) {
+        self.frame_at = self.frame_at.min(Instant::now());
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_stale && self.frame_at <= Instant::now()
+    }
+
+    /// Returns the time of the next frame, if there is something to draw.
+    fn next(&self) -> Option<Instant> {
+        self.is_stale.then_some(self.frame_at)
+    }
+
+    fn drawn(&mut self) {
+        self.is_stale = false;
+        let drawn = Instant::now();
+        let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
+        self.frame_at = self.frame_at.max(earliest) + FRAME_EVERY;
+    }
 }
 
 struct Screen {
@@ -116,7 +152,7 @@ struct Screen {
     /// Where drafts are kept.
     kept_at: Option<PathBuf>,
     /// Requests whose answers are waited for, and since when, monotonic microseconds.
-    asked: HashMap<u32, (Asked, u64)>,
+    asked: HashMap<u32, (PendingRequest, u64)>,
     /// Counters of what was said, with the model's tokens, and since when they wait, monotonic
     /// microseconds.
     said: HashMap<u64, (u64, u64)>,
@@ -128,6 +164,7 @@ struct Screen {
     held: Vec<Key>,
     /// How it ends, once the terminal is here again.
     ends: Option<End>,
+    pacing: Pacing,
     by_terminal: bool,
     shown_title: String,
     notes: Vec<String>,
@@ -178,112 +215,117 @@ impl Screen {
                         self.model.sent(now(), token, sent.id.seq);
                     }
                 }
-                Wake::Event(Event::Rejected(_)) => self.unsay_refused(),
+                Wake::Event(Event::Rejected(_)) => self.put_refused_back(),
                 Wake::TimedOut | Wake::Event(Event::Ended(_)) => return,
                 Wake::Event(_) | Wake::Item(_) => {}
             }
         }
     }
 
-    /// Gives the refused texts back to the input.
-    fn unsay_refused(&mut self) {
-        for counter in self.member.take_refused() {
-            if let Some((token, _)) = self.said.remove(&counter) {
-                self.model.unsaid(token);
-            }
-        }
-    }
-
     fn turn_until_end(&mut self, inputs: &Mailbox<Input>) -> Result<End, ScreenError> {
-        let begins = Instant::now();
-        let mut frame_at = begins.checked_sub(FRAMES_SAVED).unwrap_or(begins);
-        let mut is_stale = true;
         loop {
             let at = now();
             let said = self.said.values().map(|(_, since)| *since);
             let waits = self.asked.values().map(|(_, since)| *since).chain(said).min();
-            self.model.waits_since_us = waits.filter(|_| self.member.is_connected());
+            self.model.server.waits_since_us = waits.filter(|_| self.member.is_connected());
             self.model.tick(at);
             while let Some(effect) = self.model.take_effect() {
                 if let Some(end) = self.act(effect)? {
                     return Ok(end);
                 }
             }
-            is_stale |= self.model.take_changed();
-            let until_frame = match is_stale && !self.is_outside {
-                false => None,
-                true if frame_at <= Instant::now() => {
-                    self.draw()?;
-                    is_stale = false;
-                    let drawn = Instant::now();
-                    let earliest = drawn.checked_sub(FRAMES_SAVED).unwrap_or(drawn);
-                    frame_at = frame_at.max(earliest) + FRAME_EVERY;
-                    None
-                }
-                true => Some(frame_at),
-            };
+            self.pacing.is_stale |= self.model.take_changed();
+            if !self.is_outside && self.pacing.is_due() {
+                self.draw()?;
+                self.pacing.drawn();
+            }
+            let frame = self.pacing.next().filter(|_| !self.is_outside);
             let due = self.model.deadline_us(at).map(|due_us| {
                 Instant::now() + Duration::from_micros(due_us.saturating_sub(os::monotonic_us()))
             });
-            let until = [until_frame, due, self.setup.until].into_iter().flatten().min();
-            match self.member.wait(Some(inputs), until) {
-                Wake::Item(None | Some(Input::Leave)) => return Ok(End::Interrupted),
-                Wake::Item(Some(Input::Keys(keys))) => {
-                    if keys.is_empty() {
-                        // The terminal is gone.
-                        return Ok(End::Interrupted);
-                    }
-                    self.held = keys;
-                    self.take_keys(&mut is_stale)?;
-                    // What a key does is shown at once.
-                    frame_at = frame_at.min(Instant::now());
+            let until = [frame, due, self.setup.until].into_iter().flatten().min();
+            let wake = self.member.wait(Some(inputs), until);
+            if let Some(end) = self.take(wake)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Takes what came. Returns an end if that is one.
+    fn take(&mut self, wake: Wake<Input>) -> Result<Option<End>, ScreenError> {
+        match wake {
+            Wake::Item(input) => return self.take_input(input),
+            Wake::Event(Event::Sent(sent)) => {
+                if let Some((token, since_us)) = self.said.remove(&sent.counter) {
+                    let at = now();
+                    self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
+                    self.model.sent(at, token, sent.id.seq);
                 }
-                Wake::Item(Some(Input::Back(outcome))) => {
-                    self.come_back(outcome)?;
-                    if let Some(end) = self.ends.take() {
-                        return Ok(end);
-                    }
-                    self.take_keys(&mut is_stale)?;
-                    is_stale = true;
-                    frame_at = frame_at.min(Instant::now());
-                }
-                Wake::Event(Event::Sent(sent)) => {
-                    if let Some((token, since_us)) = self.said.remove(&sent.counter) {
-                        let at = now();
-                        self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
-                        self.model.sent(at, token, sent.id.seq);
-                    }
-                }
-                Wake::Event(Event::Rejected(refusal)) => {
-                    self.unsay_refused();
-                    self.model.refused(now(), &refusal);
-                }
-                Wake::Event(Event::NotFollowed(follow, refusal)) => {
-                    self.model.not_followed(now(), &follow, &refusal);
-                }
-                Wake::Event(Event::Ended(refused)) if self.is_outside => {
-                    self.ends = Some(End::Refused(refused));
-                }
-                Wake::Event(Event::Ended(refused)) => return Ok(End::Refused(refused)),
-                Wake::Event(Event::Reply(serial, result)) => self.answered(serial, result),
-                Wake::Event(event) => {
-                    if let Event::Ready { .. } = event {
-                        // How long there was no server is no lag.
-                        for (_, since_us) in self.said.values_mut() {
-                            *since_us = os::monotonic_us();
-                        }
-                    }
-                    self.model.event(now(), event);
-                }
-                Wake::TimedOut => {
-                    if self.setup.until.is_some_and(|until| until <= Instant::now()) {
-                        if !self.is_outside {
-                            return Ok(End::TimedOut);
-                        }
-                        self.setup.until = None;
-                        self.ends = Some(End::TimedOut);
+            }
+            Wake::Event(Event::Rejected(refusal)) => {
+                self.put_refused_back();
+                self.model.refused(now(), &refusal);
+            }
+            Wake::Event(Event::NotFollowed(follow, refusal)) => {
+                self.model.not_followed(now(), &follow, &refusal);
+            }
+            Wake::Event(Event::Ended(refused)) if self.is_outside => {
+                self.ends = Some(End::Refused(refused));
+            }
+            Wake::Event(Event::Ended(refused)) => return Ok(Some(End::Refused(refused))),
+            Wake::Event(Event::Reply(serial, result)) => self.answered(serial, result),
+            Wake::Event(event) => {
+                if let Event::Ready { .. } = event {
+                    // How long there was no server is no lag.
+                    for (_, since_us) in self.said.values_mut() {
+                        *since_us = os::monotonic_us();
                     }
                 }
+                self.model.event(now(), event);
+            }
+            Wake::TimedOut => {
+                if self.setup.until.is_some_and(|until| until <= Instant::now()) {
+                    if !self.is_outside {
+                        return Ok(Some(End::TimedOut));
+                    }
+                    self.setup.until = None;
+                    self.ends = Some(End::TimedOut);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_input(&mut self, input: Option<Input>) -> Result<Option<End>, ScreenError> {
+        match input {
+            None | Some(Input::Leave) => return Ok(Some(End::Interrupted)),
+            Some(Input::Keys(keys)) => {
+                if keys.is_empty() {
+                    // The terminal is gone.
+                    return Ok(Some(End::Interrupted));
+                }
+                self.held = keys;
+                self.take_keys()?;
+            }
+            Some(Input::Back(outcome)) => {
+                self.come_back(outcome)?;
+                if let Some(end) = self.ends.take() {
+                    return Ok(Some(end));
+                }
+                self.take_keys()?;
+                self.pacing.is_stale = true;
+            }
+        }
+        // The effect of a key is shown at once.
+        self.pacing.hurry();
+        Ok(None)
+    }
+
+    /// Returns refused texts to where they were typed.
+    fn put_refused_back(&mut self) {
+        for counter in self.member.take_refused() {
+            if let Some((token, _)) = self.said.remove(&counter) {
+                self.model.unsaid(token);
             }
         }
     }
@@ -318,7 +360,7 @@ impl Screen {
 
     /// Takes the keys that came. Once one of them gives the terminal to a program the others wait
     /// until it is back; if none does, the next ones are read.
-    fn take_keys(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+    fn take_keys(&mut self) -> Result<(), ScreenError> {
         let mut keys = std::mem::take(&mut self.held).into_iter();
         for (nth, key) in keys.by_ref().enumerate() {
             // Keys that come together are not drawn one by one.
@@ -326,7 +368,7 @@ impl Screen {
                 self.model.set_geometry(view::geometry(&self.model));
             }
             self.key(key);
-            self.hand_on_the_terminal(is_stale)?;
+            self.hand_on_the_terminal()?;
             if self.is_outside {
                 break;
             }
@@ -339,14 +381,14 @@ impl Screen {
     }
 
     /// Does what only a key asks for, and only between two of them.
-    fn hand_on_the_terminal(&mut self, is_stale: &mut bool) -> Result<(), ScreenError> {
+    fn hand_on_the_terminal(&mut self) -> Result<(), ScreenError> {
         let mut rest = Vec::new();
         while let Some(effect) = self.model.take_effect() {
             match effect {
                 Effect::Suspend => {
                     self.terminal.suspend_for(os::suspend);
                     self.take_size();
-                    *is_stale = true;
+                    self.pacing.is_stale = true;
                 }
                 Effect::Page(text) => self.go_outside(move || {
                     outside::page(&text).map(|()| None).map_err(|e| e.to_string())
@@ -460,7 +502,7 @@ impl Screen {
         Ok(None)
     }
 
-    fn ask(&mut self, request: &Request, asked: Asked) {
+    fn ask(&mut self, request: &Request, asked: PendingRequest) {
         let serial = self.member.ask(request);
         self.asked.insert(serial, (asked, os::monotonic_us()));
     }
@@ -469,11 +511,11 @@ impl Screen {
         let Some((asked, since_us)) = self.asked.remove(&serial) else { return };
         let at = now();
         // A search takes its time.
-        if result.is_ok() && !matches!(asked, Asked::Hits { .. }) {
-            self.model.lag_us = Some(at.mono_us.saturating_sub(since_us));
+        if result.is_ok() && !matches!(asked, PendingRequest::Hits { .. }) {
+            self.model.server.lag_us = Some(at.mono_us.saturating_sub(since_us));
         }
         match (asked, result) {
-            (Asked::Page(asked), Ok(Reply::Page(page))) => {
+            (PendingRequest::Page(asked), Ok(Reply::Page(page))) => {
                 let messages = self.member.messages_of_page(&asked.room, &page);
                 self.model.take_page(at, asked, messages, page.last);
             }
@@ -488,26 +530,18 @@ impl Screen {
         self.model.server_is(snapshot.server);
         let Some(room) = room else { return };
         let now_us = os::monotonic_us();
-        let present = snapshot
-            .rows
-            .into_iter()
-            .filter(|row| !row.visitor && row.rooms.contains(room))
-            .map(|row| {
-                let name = match &row.label {
-                    None => row.user.to_string(),
-                    Some(label) => format!("{}/{label}", row.user),
-                };
-                let present = Present {
-                    name,
-                    sessions: 1,
-                    kind: row.kind,
-                    state: row.state,
-                    idle_s: 0,
-                    status: row.status.into(),
-                };
-                present.idle_since(now_us, row.active_mono_us)
-            })
-            .collect();
+        let rows = snapshot.rows.into_iter();
+        let present = rows.filter(|row| !row.visitor && row.rooms.contains(room)).map(|row| {
+            let present = Present {
+                name: row.handle().to_string(),
+                sessions: 1,
+                kind: row.kind,
+                state: row.state,
+                idle_s: 0,
+                status: row.status.into(),
+            };
+            present.idle_since(now_us, row.active_mono_us)
+        });
         self.model.take_members(room, present);
     }
 

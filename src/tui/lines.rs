@@ -136,8 +136,8 @@ fn marker_row(look: &Look, columns: usize) -> Row {
 
 /// The same line as [`Room::first_unread`] finds, without looking at all lines.
 fn is_first_unread(room: &Room, index: usize) -> bool {
-    let is_unread = |said: &Said| said.seq > room.marker && !said.own;
-    if !room.marks_known {
+    let is_unread = |said: &Said| said.seq > room.marks.marker && !said.own;
+    if !room.marks.are_known {
         return false;
     }
     if !room.back.get(index).and_then(Line::said).is_some_and(is_unread) {
@@ -145,7 +145,7 @@ fn is_first_unread(room: &Room, index: usize) -> bool {
     }
     let before = (0..index).rev().filter_map(|at| room.back.get(at).and_then(Line::said));
     match before.into_iter().find(|said| !said.own) {
-        Some(before) => before.seq <= room.marker,
+        Some(before) => before.seq <= room.marks.marker,
         None => room.has_marker(),
     }
 }
@@ -458,8 +458,8 @@ mod tests {
         screen.say("ann", "two");
         screen.clock_us += 86_400_000_000;
         screen.say("ann", "three");
-        screen.model.rooms[0].marker = 1;
-        screen.model.rooms[0].marks_known = true;
+        screen.model.rooms[0].marks.marker = 1;
+        screen.model.rooms[0].marks.are_known = true;
         assert_eq!(
             rows(&screen, 1, 40),
             ["── unread ──────────────────────────────", " 09:01 ann two"]
@@ -478,9 +478,9 @@ mod tests {
                 let said = screen.said(if seq % 3 == 0 { "me" } else { "ann" }, "x");
                 screen.put(Said { seq, ..said });
             }
-            screen.model.rooms[0].marks_known = true;
+            screen.model.rooms[0].marks.are_known = true;
             for marker in 0..=9 {
-                screen.model.rooms[0].marker = marker;
+                screen.model.rooms[0].marks.marker = marker;
                 let room = &screen.model.rooms[0];
                 let marked = (0..room.back.len()).filter(|at| is_first_unread(room, *at));
                 let marked: Vec<_> =

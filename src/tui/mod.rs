@@ -26,6 +26,7 @@ mod paragraph;
 mod rows;
 mod scripts;
 mod scrollback;
+pub(crate) mod sentences;
 mod setup;
 pub(crate) mod slash;
 mod terminal;

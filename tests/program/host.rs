@@ -88,7 +88,7 @@ fn hangup_reloads_the_configuration_of_a_host_server() {
         printf '[server]\nallow = ["@root", "@nosuch"]\n[history]\nkeep = "90d"\n' >/etc/moot/moot.toml
         kill -HUP $server
         until_ok logged "was reloaded"
-        until_ok logged "server.allow: user @nosuch does not exist"
+        until_ok logged "server.allow: unknown user @nosuch"
         logged "history.keep" || fail "what needs a restart is not named"
         wait $listen; test $? = 4 || fail "a member stays who is not admitted"
         exits 4 $bob $moot send ops two; says "--server own"

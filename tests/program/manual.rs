@@ -497,7 +497,7 @@ fn keys_page_has_the_lines_of_the_help() {
         assert!(page.contains(&format!("/{name}")), "{name}: {page}");
     }
     let (_, announce) = help.split_once("TEXT: ").unwrap();
-    let (announce, _) = announce.split_once(" come later").unwrap();
+    let (announce, _) = announce.split_once(" later members").unwrap();
     assert!(page.contains(announce), "{announce}: {page}");
     for key in ["Enter", "Alt-Enter", "Ctrl-R", "F1", "Alt-1 … Alt-0", "F8, Alt-K"] {
         assert!(page.contains(key), "{key}: {page}");

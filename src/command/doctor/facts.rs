@@ -101,6 +101,61 @@ pub(super) enum Answer {
     Failed(String),
 }
 
+/// Facts about the machine and this environment.
+#[derive(Debug)]
+pub(super) struct MachineFacts {
+    pub(super) runtime_wish: RuntimeWish,
+    /// The file of this program, which a command that starts a server needs.
+    pub(super) program: Result<(), String>,
+    pub(super) channel: Result<(), String>,
+    pub(super) loopback_is_up: Option<bool>,
+    pub(super) descriptors_max: Option<u64>,
+    pub(super) receive_buffer_bytes_max: Option<u64>,
+    pub(super) watches_processes: Option<bool>,
+}
+
+impl MachineFacts {
+    fn gather() -> Self {
+        Self {
+            runtime_wish: os::runtime_wish(),
+            program: std::env::current_exe().map(drop).map_err(|e| e.to_string()),
+            channel: os::self_test().map_err(|fault| fault.to_string()),
+            loopback_is_up: os::loopback_is_up(),
+            descriptors_max: os::descriptors_max(),
+            receive_buffer_bytes_max: os::receive_buffer_bytes_max(),
+            watches_processes: os::watches_processes(),
+        }
+    }
+}
+
+/// Facts about the process that serves.
+#[derive(Debug)]
+pub(super) struct ServerFacts {
+    pub(super) holder: Holder,
+    pub(super) is_stopped: bool,
+    /// A server holds the lock, and its socket stays away.
+    pub(super) is_unreachable: bool,
+    /// None if no server can be asked.
+    pub(super) answer: Option<Answer>,
+    /// A service manager listens at the socket in place of a server.
+    pub(super) is_listening: bool,
+    pub(super) shares_network: Option<bool>,
+}
+
+impl ServerFacts {
+    /// Returns the facts where no server is.
+    pub(super) fn none() -> Self {
+        Self {
+            holder: Holder::Nobody,
+            is_stopped: false,
+            is_unreachable: false,
+            answer: None,
+            is_listening: false,
+            shares_network: None,
+        }
+    }
+}
+
 /// Everything that was found out.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -111,31 +166,16 @@ pub(super) struct Facts {
     pub(super) user: Option<String>,
     /// The home directory of the environment.
     pub(super) home: Option<PathBuf>,
-    pub(super) runtime_wish: RuntimeWish,
+    pub(super) machine: MachineFacts,
+    pub(super) server: ServerFacts,
     pub(super) everybody: bool,
     pub(super) dirs: Vec<Dir>,
     /// Why no server of this user could live there.
     pub(super) unfit: Option<String>,
     pub(super) network_file_system: Option<String>,
-    pub(super) holder: Holder,
-    pub(super) is_stopped: bool,
-    /// A server holds the lock, and its socket stays away.
-    pub(super) is_unreachable: bool,
-    /// The file of this program, which a command that starts a server needs.
-    pub(super) program: Result<(), String>,
-    /// None if no server can be asked.
-    pub(super) answer: Option<Answer>,
-    /// A service manager listens at the socket in place of a server.
-    pub(super) is_listening: bool,
     pub(super) things: Vec<Thing>,
     pub(super) strays: Vec<PathBuf>,
     pub(super) config: Result<Settings, String>,
-    pub(super) channel: Result<(), String>,
-    pub(super) loopback_is_up: Option<bool>,
-    pub(super) shares_network: Option<bool>,
-    pub(super) descriptors_max: Option<u64>,
-    pub(super) receive_buffer_bytes_max: Option<u64>,
-    pub(super) watches_processes: Option<bool>,
     pub(super) space: Option<Result<Space, String>>,
     /// None if a server has it open.
     pub(super) history: Option<Result<Examined, HistoryError>>,
@@ -162,26 +202,15 @@ impl Facts {
             uid: os::own_uid(),
             home: std::env::var_os("HOME").map(PathBuf::from),
             user: os::user_name(os::own_uid()).map(|name| name.to_string()),
-            runtime_wish: os::runtime_wish(),
+            machine: MachineFacts::gather(),
+            server: ServerFacts::none(),
             everybody: host,
             dirs: Vec::new(),
             unfit: None,
             network_file_system: None,
-            holder: Holder::Nobody,
-            is_stopped: false,
-            is_unreachable: false,
-            program: std::env::current_exe().map(drop).map_err(|e| e.to_string()),
-            answer: None,
-            is_listening: false,
             things: Vec::new(),
             strays: Vec::new(),
             config: config.map_err(|e| e.to_string()),
-            channel: os::self_test().map_err(|fault| fault.to_string()),
-            loopback_is_up: os::loopback_is_up(),
-            shares_network: None,
-            descriptors_max: os::descriptors_max(),
-            receive_buffer_bytes_max: os::receive_buffer_bytes_max(),
-            watches_processes: os::watches_processes(),
             space: None,
             history: None,
             log_was_full: false,
@@ -211,8 +240,8 @@ impl Facts {
         // The mode of the lock says for which users the server is.
         let lock = self.things.iter().find(|thing| thing.path == places.lock());
         self.everybody |= lock.is_some_and(|lock| lock.look.mode.is_some_and(|m| m & 0o004 != 0));
-        self.holder = holder(places);
-        match self.holder {
+        self.server.holder = holder(places);
+        match self.server.holder {
             Holder::Server(pid) => self.ask(places, pid),
             Holder::Nobody => self.look_at_remains(places),
             Holder::Unknown(_) => {}
@@ -231,7 +260,7 @@ impl Facts {
             }
             Err(e) => {
                 let is_gone = matches!(e, LinkError::Connect(ConnectError::NoServer(_)));
-                self.is_unreachable = is_gone && os::was_ready(&places.lock());
+                self.server.is_unreachable = is_gone && os::was_ready(&places.lock());
                 Answer::Failed(e.to_string())
             }
         };
@@ -239,15 +268,15 @@ impl Facts {
             Answer::Status(status) => Some(status.pid),
             Answer::Silence | Answer::Denied | Answer::Failed(_) => None,
         };
-        self.answer = Some(answer);
+        self.server.answer = Some(answer);
         if let Some(pid) = said.or(pid) {
-            self.is_stopped = os::is_stopped(pid);
-            self.shares_network = os::shares_network_with(pid);
+            self.server.is_stopped = os::is_stopped(pid);
+            self.server.shares_network = os::shares_network_with(pid);
         }
     }
 
     fn look_at_remains(&mut self, places: &Places) {
-        self.is_listening = os::is_listening(&places.socket());
+        self.server.is_listening = os::is_listening(&places.socket());
         self.strays = self.strays(places);
         let history = places.history();
         // A database is opened by its path: only where no other user can change what that is.

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    checks::{Finding, Fix, State},
     facts::{Dir, Facts, is_left_over},
+    finding::{Finding, Fix, State},
 };
 use crate::os::{self, Lock, LockError, LockNote, LockState};
 

@@ -166,8 +166,8 @@ impl Offer {
             if wanted.users {
                 names.insert(format!("{sign}{}", row.user));
             }
-            if let Some(label) = row.label.as_ref().filter(|_| wanted.labels) {
-                names.insert(format!("{sign}{}/{label}", row.user));
+            if row.label.is_some() && wanted.labels {
+                names.insert(format!("{sign}{}", row.handle()));
             }
         }
         names.retain(|name| name.starts_with(begun));
@@ -253,8 +253,7 @@ impl Offer {
             rows.retain(|row| !row.visitor && row.session.0.to_string().starts_with(&*text));
             rows.sort_by_key(|row| row.session);
             let candidate = |row: &Row| {
-                let label = row.label.iter().map(|label| format!("/{label}"));
-                let name = format!("{}{}", row.user, label.collect::<String>());
+                let name = row.handle().to_string();
                 CompletionCandidate::new(row.session.0.to_string()).help(Some(name.into()))
             };
             rows.iter().take(COMPLETIONS_MAX).map(candidate).collect()

@@ -1,9 +1,9 @@
 //! Announcements, the bell and desktop notifications.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::is_heard,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{
@@ -11,7 +11,7 @@ use crate::{
         message::{Message, NoticeId, StreamName},
         request::Request,
     },
-    tui::scrollback::NoteKind,
+    tui::{scrollback::NoteKind, sentences, slash::CommandPurpose},
 };
 
 /// The bell rings so often at most.
@@ -21,7 +21,7 @@ impl Model {
     /// Rings, and shows it on the desktop, as it is wished for that room.
     pub(super) fn alert(&mut self, now: When, at: usize, important: bool, message: Message) {
         let (bell, notify) = match self.rooms.get(at) {
-            Some(room) => (room.bell, room.notify),
+            Some(room) => (room.alerts.bell, room.alerts.notify),
             None => (None, None),
         };
         if is_heard(bell.unwrap_or(self.options.bell), important) {
@@ -58,7 +58,7 @@ impl Model {
             // It may be acknowledged already: here before, or by another session of this name.
             self.ask_for_notice(number);
         }
-        if message.from.name() != self.me && self.focus != Some(true) {
+        if message.from.name() != self.user.name && self.user.focus != Some(true) {
             let important = level >= Level::Warning || notice.ack;
             self.alert(now, at, important, message.clone());
         }
@@ -66,33 +66,32 @@ impl Model {
 
     pub(super) fn ask_for_notice(&mut self, number: u64) {
         let request = Request::Notice { id: NoticeId::Number(number) };
-        self.effects.push_back(Effect::Ask(request, Asked::Notice(number)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Notice(number)));
     }
 
     /// The key for announcements: says that the heaviest one was seen.
     pub(super) fn acknowledge(&mut self) {
         let Some(notice) = self.notices.next() else {
             if !self.notices.clear() {
-                self.hint("there is no announcement to acknowledge");
+                self.hint(sentences::NOTHING_TO_ACK);
             }
             self.changed = true;
             return;
         };
         let number = notice.number;
         // Other screens of this name learn of it when somebody looks at them.
-        if notice.is_acknowledged() && matches!(self.session, Session::Up { .. }) {
+        if notice.is_acknowledged() && self.server.is_up() {
             self.ask_to_acknowledge(number);
         } else if notice.ack {
-            self.hint("there is no connection to the server now");
+            self.hint(sentences::NOT_CONNECTED);
         } else {
             self.notices.remove(number);
         }
         self.changed = true;
     }
 
-    pub(super) fn ask_to_acknowledge(&mut self, number: u64) {
-        let id = NoticeId::Number(number);
-        let request = Request::AckNotice { id };
-        self.effects.push_back(Effect::Ask(request, Asked::Acknowledge(number)));
+    fn ask_to_acknowledge(&mut self, number: u64) {
+        let (request, purpose) = CommandPurpose::acknowledge(number);
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Command(None, purpose)));
     }
 }

@@ -1,139 +1,196 @@
 //! Replies of the server.
 
 use super::{
-    effect::Asked,
+    effect::{Effect, PendingRequest, TypedCommand},
+    room::Present,
     searching::HITS,
-    state::{Mode, Model, Session, When},
+    state::{Mode, Model, When},
 };
 use crate::{
     chat::{
         message::StreamName,
         refusal::{Refusal, RefusalCode},
         reply::Reply,
-        text::counted,
     },
-    client::Event,
-    tui::scrollback::NoteKind,
+    tui::{
+        scrollback::NoteKind,
+        slash::{CommandPurpose, Explained, explain},
+    },
 };
 
 impl Model {
-    /// An answer came.
+    /// Handles the reply to a request.
     pub(in crate::tui) fn answered(
         &mut self,
         now: When,
-        asked: Asked,
+        asked: PendingRequest,
         result: Result<Reply, Refusal>,
     ) {
         self.changed = true;
         match (asked, result) {
-            (Asked::Sign | Asked::Read, _) => {}
-            (Asked::Typed(line, room, asked), result) => {
-                let is_here = self.room().map(|room| &room.name) == room.as_ref();
-                if result.is_err() && is_here && self.editor.is_empty() {
-                    self.editor.set(&line);
-                }
-                self.answered(now, *asked, result);
+            (PendingRequest::Command(typed, purpose), Ok(reply)) => {
+                self.command_done(now, typed, explain(purpose, reply));
             }
-            (Asked::Done(text), Ok(_)) => self.note(now, NoteKind::Info, text),
-            (Asked::Page(asked), Err(refusal)) => {
-                if let Some(at) = self.index_of(&asked.room) {
-                    self.rooms[at].loading = None;
-                    self.rooms[at].failed = true;
-                }
-                if matches!(self.session, Session::Up { .. }) {
-                    self.complain(refusal.text);
-                }
+            (PendingRequest::Lookup(purpose), Ok(reply)) => {
+                self.looked_up(now, explain(purpose, reply));
             }
-            // What is only for the looks is not told when there is no connection.
-            (Asked::Marks(_) | Asked::Rooms(_) | Asked::Members(..), Err(_)) => {}
-            (Asked::Notice(number), Err(refusal)) => {
-                if refusal.code == RefusalCode::Absent {
-                    self.notices.remove(number);
-                }
+            (asked, Ok(reply)) => self.replied(now, asked, reply),
+            (asked, Err(refusal)) => self.request_refused(now, asked, refusal),
+        }
+    }
+
+    /// Shows the result of a chat command.
+    fn command_done(&mut self, now: When, typed: Option<TypedCommand>, explained: Explained) {
+        match explained {
+            Explained::Quiet => {}
+            Explained::Away(away) => self.user.is_away = away,
+            Explained::Sentence(text) => self.note(now, NoteKind::Info, text),
+            Explained::Rooms(rooms) => {
+                self.list_rooms(now, &rooms);
+                self.take_rooms(rooms);
             }
-            (Asked::Hits { .. }, Err(refusal)) => {
-                if let Mode::Search(search) = &mut self.mode {
-                    search.waits = false;
-                }
-                self.complain(refusal.text);
+            Explained::Members(room, members) => {
+                let members = members.into_iter().map(|m| Present::of_session(m, now.mono_us));
+                self.list_members(now, &room, members);
             }
-            (Asked::Open(user), Err(refusal)) => {
-                self.conversation_refused(now, &StreamName::Direct(user), &refusal);
+            Explained::Topic(room, topic) => self.new_topic(now, room, topic),
+            Explained::Acknowledged(number) => self.notices.acknowledged(now.mono_us, number),
+            Explained::More(request, purpose) => {
+                self.effects
+                    .push_back(Effect::Ask(request, PendingRequest::Command(typed, purpose)));
             }
-            // Without a connection it waits for one.
-            (Asked::OpenFor(..), Err(_)) if matches!(self.session, Session::Down { .. }) => {}
-            (Asked::OpenFor(user, token), Err(refusal)) => {
-                self.complain(refusal.text);
-                match self.index_of(&StreamName::Direct(user)) {
-                    Some(at) if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 => {
-                        self.close_unknown(now, at);
-                    }
-                    _ => self.unsaid(token),
-                }
+        }
+    }
+
+    /// Takes up a list that the screen asked for by itself.
+    fn looked_up(&mut self, now: When, explained: Explained) {
+        match explained {
+            Explained::Rooms(rooms) => self.take_rooms(rooms),
+            Explained::Members(room, members) => {
+                let members = members.into_iter().map(|m| Present::of_session(m, now.mono_us));
+                self.take_members(&room, members);
             }
-            (Asked::Acknowledge(number), Err(refusal)) => {
-                if refusal.code == RefusalCode::Absent {
-                    // It is over, or was of another run.
-                    self.notices.remove(number);
-                }
-                self.complain(refusal.text);
+            Explained::More(request, purpose) => {
+                self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
             }
-            (_, Err(refusal)) => self.complain(refusal.text),
-            (Asked::Marks(skip), Ok(Reply::Marks { marks, more })) => {
+            Explained::Quiet
+            | Explained::Away(_)
+            | Explained::Sentence(_)
+            | Explained::Topic(..)
+            | Explained::Acknowledged(_) => {}
+        }
+    }
+
+    fn replied(&mut self, now: When, asked: PendingRequest, reply: Reply) {
+        match (asked, reply) {
+            (PendingRequest::Marks(skip), Reply::Marks { marks, more }) => {
                 let skip = skip.saturating_add(u32::try_from(marks.len()).unwrap_or(u32::MAX));
                 self.take_marks(now, marks, more.then_some(skip));
             }
-            (Asked::Rooms(rooms), Ok(Reply::Rooms { rooms: page, more })) => {
-                if let Some(rooms) = self.more_rooms(rooms, page, more, Asked::Rooms) {
-                    self.take_rooms(rooms);
-                }
-            }
-            (Asked::ListRooms(rooms), Ok(Reply::Rooms { rooms: page, more })) => {
-                if let Some(rooms) = self.more_rooms(rooms, page, more, Asked::ListRooms) {
-                    self.list_rooms(now, &rooms);
-                    self.take_rooms(rooms);
-                }
-            }
-            (Asked::Members(name, members), Ok(Reply::Who { who, more })) => {
-                let members =
-                    self.more_members(now, (name.clone(), members), who, more, Asked::Members);
-                if let Some(members) = members {
-                    self.take_members(&name, members);
-                }
-            }
-            (Asked::ListMembers(name, members), Ok(Reply::Who { who, more })) => {
-                let members =
-                    self.more_members(now, (name.clone(), members), who, more, Asked::ListMembers);
-                if let Some(members) = members {
-                    self.list_members(now, &name, members);
-                }
-            }
-            (Asked::Hits { room, query }, Ok(Reply::Hits { hits, more })) => {
+            (PendingRequest::Hits { room, query }, Reply::Hits { hits, more }) => {
                 let is_here = self.room().is_some_and(|shown| shown.name == room);
                 let more = more || hits.len() >= HITS as usize;
                 if is_here {
                     self.take_hits(now, &query, &hits, more);
                 }
             }
-            (Asked::Open(user), Ok(Reply::Opened(_))) => {
+            (PendingRequest::Open(user), Reply::Opened(_)) => {
                 self.conversation_opened(&StreamName::Direct(user));
             }
-            (Asked::OpenFor(user, token), Ok(Reply::Opened(_))) => {
+            (PendingRequest::OpenFor(user, token), Reply::Opened(_)) => {
                 let name = StreamName::Direct(user);
                 self.conversation_is_open(&name, |pending| pending.token == token);
             }
-            (Asked::Notice(number), Ok(Reply::Notice(info))) => {
+            (PendingRequest::Notice(number), Reply::Notice(info)) => {
                 if info.acked_by_me {
                     self.notices.acknowledged(now.mono_us, number);
                 }
             }
-            (Asked::Acknowledge(number), Ok(_)) => self.notices.acknowledged(now.mono_us, number),
-            (Asked::Topic(room, topic), Ok(_)) => self.event(now, Event::Topic { room, topic }),
-            (Asked::Announced, Ok(Reply::Announced { number, members })) => {
-                let members = counted(members.into(), "member");
-                self.hint(format!("announced to {members} as !{number}"));
-            }
-            (_, Ok(_)) => {}
+            (
+                PendingRequest::Sign
+                | PendingRequest::Read
+                | PendingRequest::Command(..)
+                | PendingRequest::Lookup(_)
+                | PendingRequest::Marks(_)
+                | PendingRequest::Page(_)
+                | PendingRequest::Hits { .. }
+                | PendingRequest::Open(_)
+                | PendingRequest::OpenFor(..)
+                | PendingRequest::Notice(_),
+                _,
+            ) => {}
         }
+    }
+
+    fn request_refused(&mut self, now: When, asked: PendingRequest, refusal: Refusal) {
+        let is_up = self.server.is_up();
+        match asked {
+            // Lists for the screen itself: the next look asks again.
+            PendingRequest::Sign
+            | PendingRequest::Read
+            | PendingRequest::Marks(_)
+            | PendingRequest::Lookup(_) => {}
+            PendingRequest::Command(typed, purpose) => {
+                self.command_refused(typed, &purpose, refusal);
+            }
+            PendingRequest::Page(asked) => {
+                if let Some(at) = self.index_of(&asked.room) {
+                    self.rooms[at].history.loading = None;
+                    self.rooms[at].history.failed = true;
+                }
+                if is_up {
+                    self.complain(refusal.text);
+                }
+            }
+            PendingRequest::Notice(number) => {
+                if refusal.code == RefusalCode::Absent {
+                    self.notices.remove(number);
+                }
+            }
+            PendingRequest::Hits { .. } => {
+                if let Mode::Search(search) = &mut self.mode {
+                    search.waits = false;
+                }
+                self.complain(refusal.text);
+            }
+            PendingRequest::Open(user) => {
+                self.conversation_refused(now, &StreamName::Direct(user), &refusal);
+            }
+            // Without a connection it waits for one.
+            PendingRequest::OpenFor(..) if !is_up => {}
+            PendingRequest::OpenFor(user, token) => {
+                self.complain(refusal.text);
+                match self.index_of(&StreamName::Direct(user)) {
+                    Some(at)
+                        if self.rooms[at].back.is_empty() && self.rooms[at].marks.head == 0 =>
+                    {
+                        self.close_unknown(now, at);
+                    }
+                    _ => self.unsaid(token),
+                }
+            }
+        }
+    }
+
+    /// Returns a refused command to where it was typed.
+    fn command_refused(
+        &mut self,
+        typed: Option<TypedCommand>,
+        purpose: &CommandPurpose,
+        refusal: Refusal,
+    ) {
+        if let Some(TypedCommand { line, room }) = typed
+            && self.room().map(|room| &room.name) == room.as_ref()
+            && self.editor.is_empty()
+        {
+            self.editor.set(&line);
+        }
+        if let CommandPurpose::Acknowledge(number) = purpose
+            && refusal.code == RefusalCode::Absent
+        {
+            // It has ended, or belongs to another boot.
+            self.notices.remove(*number);
+        }
+        self.complain(refusal.text);
     }
 }

@@ -1,58 +1,20 @@
 //! What is sent: texts, and commands that begin with a slash.
 
-use super::{Alert, Asked, Effect, Mode, Model, Pending, Session, When};
+use super::{Alert, Effect, Mode, Model, Pending, PendingRequest, Room, TypedCommand, When};
 use crate::{
     chat::{
-        message::{NoticeId, StreamName},
-        names::{Label, RoomName, Target, UserName},
-        request::{Announce, Follow, Request},
+        message::StreamName,
+        names::{Handle, Label, RoomName, Target, UserName},
+        request::Follow,
         text::Text,
     },
     limits::UNACKED_SUBMITS_MAX,
     tui::{
         scrollback::NoteKind,
-        slash::{self, Line, Slash},
+        sentences,
+        slash::{self, CommandPlace, Line, ScreenCommand, ServerCommand, Slash},
     },
 };
-
-/// Whether the server is asked for it at once. What is said waits for it, and is not lost.
-fn needs_server(command: &Slash) -> bool {
-    match command {
-        Slash::Rooms
-        | Slash::Who(_)
-        | Slash::Topic(Some(_))
-        | Slash::Away(_)
-        | Slash::Back
-        | Slash::Role { .. }
-        | Slash::Kick { .. }
-        | Slash::Announce { .. }
-        | Slash::Ack(_) => true,
-        Slash::Help(_)
-        | Slash::Join(_)
-        | Slash::Part(_)
-        | Slash::Message { .. }
-        | Slash::Me(_)
-        | Slash::Reply { .. }
-        | Slash::Topic(None)
-        | Slash::Notify(_)
-        | Slash::Bell(_)
-        | Slash::Ignore(_)
-        | Slash::Unignore(_)
-        | Slash::Clear
-        | Slash::Read
-        | Slash::Search(_)
-        | Slash::Quit => false,
-    }
-}
-
-/// Whether others see or hear of it: nothing for who only reads.
-fn says(command: &Slash) -> bool {
-    match command {
-        Slash::Topic(topic) => topic.is_some(),
-        Slash::Announce { .. } | Slash::Role { .. } | Slash::Kick { .. } => true,
-        _ => false,
-    }
-}
 
 impl Model {
     /// What is typed is said, or done. If it can't be, it stays in the input.
@@ -81,7 +43,7 @@ impl Model {
     fn say_here(&mut self, now: When, text: String) -> Result<(), String> {
         self.may_say()?;
         let text = Text::try_from(text).map_err(|e| e.to_string())?;
-        let room = self.room_mut().ok_or("you are in no room; /join one")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         if room.gone {
             let room = room.title();
             return Err(format!("you are not in {room}; /join {room} asks to be let in"));
@@ -102,13 +64,13 @@ impl Model {
         reply_to: Option<u64>,
         text: Text,
     ) {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.outgoing.next_token;
+        self.outgoing.next_token += 1;
         let room = &mut self.rooms[at];
         let to = match &room.name {
             StreamName::Room(name) => Some(Target::Room(name.clone())),
             // Whether somebody of that label is there is asked each time.
-            StreamName::Direct(user) if label.is_none() && room.is_open => {
+            StreamName::Direct(user) if label.is_none() && room.conversation.is_open => {
                 Some(Target::User { user: user.clone(), label: None })
             }
             StreamName::Direct(_) | StreamName::Announcements => None,
@@ -136,150 +98,100 @@ impl Model {
     // ---- commands ----------------------------------------------------------------------------
 
     fn run(&mut self, now: When, command: Slash) -> Result<(), String> {
-        if let Slash::Quit = command {
-            self.taken();
-            self.effects.push_back(Effect::Leave { interrupted: false });
-            return Ok(());
-        }
-        // What the server is asked needs one; the text stays until there is.
-        if needs_server(&command) && matches!(self.session, Session::Down { .. }) {
-            return Err("there is no connection to the server now".to_owned());
-        }
         match command {
-            Slash::Me(text) => return self.say_here(now, text),
-            Slash::Reply { seq, text } => return self.reply(now, seq, text),
-            Slash::Message { to, text } => return self.message_to(now, to, text),
-            _ => {}
+            Slash::Me(text) => self.say_here(now, text),
+            Slash::Reply { seq, text } => self.reply(now, seq, text),
+            Slash::Message { to, text } => self.message_to(now, to, text),
+            Slash::Quit => {
+                self.taken();
+                self.effects.push_back(Effect::Leave { interrupted: false });
+                Ok(())
+            }
+            Slash::Help(None) => {
+                self.taken();
+                self.mode = Mode::Help { from: 0 };
+                Ok(())
+            }
+            Slash::Help(Some(info)) => {
+                self.taken();
+                self.note(now, NoteKind::Info, slash::help_of(info).trim_end());
+                Ok(())
+            }
+            Slash::Join(room) => {
+                self.taken();
+                self.join(now, room);
+                Ok(())
+            }
+            Slash::Part(room) => self.without_line(|model, _| model.part(now, room)),
+            // The text stays as it is until there is a server.
+            Slash::Ask(_) if !self.server.is_up() => Err(sentences::NOT_CONNECTED.to_owned()),
+            Slash::Ask(command) => self.without_line(|model, line| model.ask(command, line)),
+            Slash::Screen(command) => self.without_line(|model, _| model.act(now, command)),
         }
-        let known = self.current_room();
-        // Commands that change the room shown leave nothing of themselves in its draft.
+    }
+
+    /// Does a command while its line is not in the input: commands that change the room shown leave
+    /// nothing of themselves in its draft. The line returns if the command fails.
+    fn without_line(
+        &mut self,
+        act: impl FnOnce(&mut Self, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
         let line = self.editor.take();
-        self.typed = Some(line.clone());
-        let done = self.act(now, command, known.as_ref());
-        self.typed = None;
-        if done.is_err() {
-            let parked = self.editor.text().to_owned();
-            self.editor.set(&line);
-            self.set_aside(self.current, "", parked);
+        let done = act(self, &line);
+        match done {
+            Ok(()) => self.changed = true,
+            Err(_) => {
+                let parked = self.editor.text().to_owned();
+                self.editor.set(&line);
+                self.set_aside(self.current, "", parked);
+            }
         }
         done
     }
 
-    /// The room that is shown, if it is one.
-    fn current_room(&self) -> Option<RoomName> {
-        self.room().and_then(|room| room.room_name()).cloned()
-    }
-
-    fn act(&mut self, now: When, command: Slash, here: Option<&RoomName>) -> Result<(), String> {
-        if says(&command) {
+    /// Asks the server for what a command wants.
+    fn ask(&mut self, command: ServerCommand, line: &str) -> Result<(), String> {
+        if command.is_public() {
             self.may_say()?;
         }
-        let in_room = || here.cloned().ok_or_else(|| "this is no room".to_owned());
+        let room = self.room();
+        let place = CommandPlace {
+            room: room.and_then(Room::room_name),
+            label: self.options.label.as_ref(),
+            to_ack: self.notices.last_to_ack(),
+        };
+        let typed =
+            TypedCommand { line: line.to_owned(), room: room.map(|room| room.name.clone()) };
+        let (request, purpose) = slash::plan(command, &place)?;
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Command(Some(typed), purpose)));
+        Ok(())
+    }
+
+    /// Changes the screen itself.
+    fn act(&mut self, now: When, command: ScreenCommand) -> Result<(), String> {
         match command {
-            Slash::Help(None) => self.mode = Mode::Help { from: 0 },
-            Slash::Help(Some(info)) => {
-                let help = slash::help_of(info);
-                self.note(now, NoteKind::Info, help.trim_end());
-            }
-            Slash::Join(room) => self.join(now, room),
-            Slash::Part(room) => self.part(now, room)?,
-            Slash::Who(room) => {
-                let room = room.map_or_else(in_room, Ok)?;
-                let asked = Asked::ListMembers(room.clone(), Vec::new());
-                self.ask(Request::Who { room, skip: 0 }, asked);
-            }
-            Slash::Rooms => {
-                let asked = Asked::ListRooms(Vec::new());
-                self.ask(Request::Rooms { skip: 0 }, asked);
-            }
-            Slash::Topic(None) => {
-                let room = self.room().ok_or("you are in no room")?;
-                let text = match room.topic.as_str() {
-                    "" => "there is no topic; /topic TEXT sets one".to_owned(),
-                    topic => format!("topic: {topic}"),
-                };
-                self.note(now, NoteKind::Info, text);
-            }
-            Slash::Topic(Some(topic)) => {
-                let room = in_room()?;
-                let asked = Asked::Topic(room.clone(), topic.clone());
-                self.ask(Request::Topic { room, topic }, asked);
-            }
-            Slash::Away(text) => {
-                let text = text.unwrap_or_else(|| "away".to_owned());
-                let label = self.options.label.clone();
-                self.away = Some(text.clone());
-                self.ask(Request::Away { label, text }, Asked::Nothing);
-            }
-            Slash::Back => {
-                self.away = None;
-                let label = self.options.label.clone();
-                self.ask(Request::Back { label }, Asked::Nothing);
-            }
-            Slash::Role { user, role, on } => {
-                let room = in_room()?;
-                let told = slash::ruled(&user, role, on, &room).map_or(Asked::Nothing, Asked::Done);
-                self.ask(Request::Role { room, user, role, on }, told);
-            }
-            Slash::Kick { user, label } => {
-                let room = in_room()?;
-                let told = Asked::Done(slash::kicked(&user, label.as_ref(), &room));
-                self.ask(Request::KickFromRoom { room, user, label }, told);
-            }
-            Slash::Announce { level, ack, retain, text } => {
-                let announce = Announce { ack, retain, ..Announce::new(level, text) };
-                self.ask(Request::Announce(announce), Asked::Announced);
-            }
-            Slash::Ack(None) => match self.notices.last_to_ack() {
-                Some(number) => self.ask_to_acknowledge(number),
-                None => return Err("nothing was announced that asks to be acknowledged".to_owned()),
-            },
-            Slash::Ack(Some(NoticeId::Number(number))) => self.ask_to_acknowledge(number),
-            Slash::Ack(Some(id @ NoticeId::Scheduled(_))) => {
-                return Err(format!("{id} waits for its time; nobody has seen it"));
-            }
-            Slash::Notify(wish) => self.set_alert(now, wish, false)?,
-            Slash::Bell(wish) => self.set_alert(now, wish, true)?,
-            Slash::Ignore(who) => self.ignore(now, who)?,
-            Slash::Unignore(who) => {
-                let name = name_of(&who);
-                if !self.ignored.remove(&name) {
-                    return Err(format!("{name} is not ignored"));
-                }
-                self.note(now, NoteKind::Info, format!("{name} is heard again"));
-                self.touched.ignored.insert(name);
-                self.keep_soon(now);
-            }
-            Slash::Clear => {
+            ScreenCommand::Notify(wish) => self.set_alert(now, wish, false)?,
+            ScreenCommand::Bell(wish) => self.set_alert(now, wish, true)?,
+            ScreenCommand::Ignore(Some(handle)) => self.ignore(now, &handle)?,
+            ScreenCommand::Ignore(None) => self.list_ignored(now),
+            ScreenCommand::Unignore(handle) => self.unignore(now, &handle)?,
+            ScreenCommand::Clear => {
                 if let Some(room) = self.room_mut() {
                     room.back.clear(true);
                     room.selected = None;
                     room.go_to_end();
-                    // It comes back when somebody scrolls up.
-                    room.failed = true;
+                    // Earlier messages return when the user scrolls up.
+                    room.history.failed = true;
                 }
             }
-            Slash::Read => self.mark_room_read(now, self.current),
-            Slash::Search(text) => self.begin_search(now, &text),
-            // Done before.
-            Slash::Me(_) | Slash::Reply { .. } | Slash::Message { .. } | Slash::Quit => {}
+            ScreenCommand::Read => self.mark_room_read(now, self.current),
+            ScreenCommand::Search(text) => self.begin_search(now, &text),
         }
-        self.changed = true;
         Ok(())
     }
 
-    /// Asks for what a command wants.
-    fn ask(&mut self, request: Request, asked: Asked) {
-        let room = self.room().map(|room| room.name.clone());
-        let asked = match &self.typed {
-            Some(line) => Asked::Typed(line.clone(), room, Box::new(asked)),
-            None => asked,
-        };
-        self.effects.push_back(Effect::Ask(request, asked));
-    }
-
     pub(super) fn join(&mut self, now: When, room: RoomName) {
-        self.left.remove(room.key());
+        self.known.left.remove(room.key());
         let wish = Follow::Room(room.clone());
         let name = StreamName::Room(room);
         let is_new = self.index_of(&name).is_none_or(|at| self.rooms[at].gone);
@@ -288,9 +200,9 @@ impl Model {
             let room = &mut self.rooms[at];
             if std::mem::take(&mut room.gone) {
                 // It may be another one of that name by now.
-                room.failed = false;
-                room.marks_known = false;
-                (room.unread, room.mentions) = (0, 0);
+                room.history.failed = false;
+                room.marks.are_known = false;
+                (room.marks.unread, room.marks.mentions) = (0, 0);
                 room.begin_anew();
                 self.times.members_at_us = now.mono_us;
             }
@@ -305,7 +217,7 @@ impl Model {
     fn part(&mut self, now: When, room: Option<RoomName>) -> Result<(), String> {
         let name = match room {
             Some(room) => StreamName::Room(room),
-            None => self.room().ok_or("you are in no room")?.name.clone(),
+            None => self.room().ok_or(sentences::NO_ROOM)?.name.clone(),
         };
         let Some(at) = self.index_of(&name) else {
             return Err(format!("you are not in {name}"));
@@ -313,20 +225,20 @@ impl Model {
         if let StreamName::Room(room) = &name
             && !self.rooms[at].gone
         {
-            if matches!(self.session, Session::Down { .. }) {
-                return Err("there is no connection to the server now".to_owned());
+            if !self.server.is_up() {
+                return Err(sentences::NOT_CONNECTED.to_owned());
             }
             self.effects.push_back(Effect::Part(room.clone()));
         }
         self.close(now, &name);
         if self.rooms.is_empty() {
-            self.hint("you are in no room; /join one, or /quit");
+            self.hint("not in a room; /join ROOM, or /quit");
         }
         Ok(())
     }
 
     fn reply(&mut self, now: When, seq: u64, text: String) -> Result<(), String> {
-        let room = self.room_mut().ok_or("you are in no room")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let found = room.back.index_of_seq(seq).and_then(|index| room.back.get(index)?.said());
         let (name, quoted) = match found {
             Some(said) if said.seq == seq => (said.name.clone(), said.text.clone()),
@@ -375,9 +287,9 @@ impl Model {
     fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
         let otherwise = if bell { self.options.bell } else { self.options.notify };
         let what = if bell { "the bell rings" } else { "notifications are shown" };
-        let room = self.room_mut().ok_or("you are in no room")?;
+        let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let (title, name) = (room.title(), room.kept_name());
-        let own = if bell { &mut room.bell } else { &mut room.notify };
+        let own = if bell { &mut room.alerts.bell } else { &mut room.alerts.notify };
         let Some(wish) = wish else {
             let text = match own.unwrap_or(otherwise) {
                 Alert::Off => format!("{what} for nothing in {title}"),
@@ -389,9 +301,9 @@ impl Model {
         };
         *own = Some(wish);
         let (kept, touched) = if bell {
-            (&mut self.kept.bell, &mut self.touched.bell)
+            (&mut self.saved.kept.bell, &mut self.saved.touched.bell)
         } else {
-            (&mut self.kept.notify, &mut self.touched.notify)
+            (&mut self.saved.kept.notify, &mut self.saved.touched.notify)
         };
         kept.insert(name.clone(), wish.word().to_owned());
         touched.insert(name);
@@ -400,38 +312,39 @@ impl Model {
         self.set_alert(now, None, bell)
     }
 
-    fn ignore(&mut self, now: When, who: Option<(UserName, Option<Label>)>) -> Result<(), String> {
-        let text = match who {
-            Some(who) => {
-                let name = name_of(&who);
-                let own = &self.options.look.user;
-                if name == self.me || name == *own {
-                    return Err(format!(
-                        "{name} is you; /ignore @{own}/LABEL hides another one of yours"
-                    ));
-                }
-                let text =
-                    format!("nothing more is shown of what {name} says; /unignore {name} ends it");
-                self.touched.ignored.insert(name.clone());
-                self.ignored.insert(name);
-                self.keep_soon(now);
-                text
-            }
-            None if self.ignored.is_empty() => "nobody is ignored".to_owned(),
-            None => {
-                let names: Vec<_> = self.ignored.iter().cloned().collect();
-                format!("ignored: {}", names.join(", "))
-            }
-        };
-        self.note(now, NoteKind::Info, text);
+    fn ignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
+        let (name, user) = (handle.to_string(), &self.options.look.user);
+        if name == self.user.name || name == *user {
+            return Err(format!("{name} is you; /ignore @{user}/LABEL hides another one of yours"));
+        }
+        let text = format!("ignoring {name}; /unignore @{name} to stop");
+        self.saved.kept.ignored.insert(name.clone());
+        self.ignored_changed(now, name, text);
         Ok(())
     }
-}
 
-/// `ann` or `ann/ci`.
-fn name_of((user, label): &(UserName, Option<Label>)) -> String {
-    match label {
-        None => user.to_string(),
-        Some(label) => format!("{user}/{label}"),
+    fn unignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
+        let name = handle.to_string();
+        if !self.saved.kept.ignored.remove(&name) {
+            return Err(format!("{name} is not ignored"));
+        }
+        let text = format!("no longer ignoring {name}");
+        self.ignored_changed(now, name, text);
+        Ok(())
+    }
+
+    fn ignored_changed(&mut self, now: When, name: String, text: String) {
+        self.note(now, NoteKind::Info, text);
+        self.saved.touched.ignored.insert(name);
+        self.keep_soon(now);
+    }
+
+    fn list_ignored(&mut self, now: When) {
+        let names: Vec<_> = self.saved.kept.ignored.iter().map(String::as_str).collect();
+        let text = match names.as_slice() {
+            [] => "no user is ignored".to_owned(),
+            names => format!("ignored: {}", names.join(", ")),
+        };
+        self.note(now, NoteKind::Info, text);
     }
 }

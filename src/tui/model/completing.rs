@@ -60,7 +60,7 @@ impl Model {
             room.speakers.iter().chain(room.members.iter().map(|present| &present.name))
         });
         for name in here.chain(&self.known.names) {
-            if *name != self.me && seen.insert(name) {
+            if *name != self.user.name && seen.insert(name) {
                 names.push(name.clone());
             }
         }

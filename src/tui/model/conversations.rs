@@ -1,9 +1,9 @@
 //! Conversations: opened when a text waits for them.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Pending,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::chat::{message::StreamName, names::Target, refusal::Refusal, request::Request};
 
@@ -12,16 +12,16 @@ impl Model {
     pub(super) fn open_conversation(&mut self, at: usize) {
         let room = &mut self.rooms[at];
         let StreamName::Direct(user) = &room.name else { return };
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         for pending in room.pending.iter().filter(|pending| pending.unsent) {
-            if pending.label.is_none() && std::mem::replace(&mut room.opening, true) {
+            if pending.label.is_none() && std::mem::replace(&mut room.conversation.opening, true) {
                 continue;
             }
             let asked = match &pending.label {
-                None => Asked::Open(user.clone()),
-                Some(_) => Asked::OpenFor(user.clone(), pending.token),
+                None => PendingRequest::Open(user.clone()),
+                Some(_) => PendingRequest::OpenFor(user.clone(), pending.token),
             };
             let target = Target::User { user: user.clone(), label: pending.label.clone() };
             self.effects.push_back(Effect::Ask(Request::Open { target }, asked));
@@ -30,7 +30,7 @@ impl Model {
 
     pub(super) fn conversation_opened(&mut self, name: &StreamName) {
         let Some(at) = self.index_of(name) else { return };
-        self.rooms[at].opening = false;
+        self.rooms[at].conversation.opening = false;
         self.conversation_is_open(name, |pending| pending.label.is_none());
     }
 
@@ -42,8 +42,8 @@ impl Model {
     ) {
         let (StreamName::Direct(user), Some(at)) = (name, self.index_of(name)) else { return };
         let room = &mut self.rooms[at];
-        room.is_open = true;
-        room.marks_known = true;
+        room.conversation.is_open = true;
+        room.marks.are_known = true;
         for pending in room.pending.iter_mut().filter(|p| p.unsent && is_for(p)) {
             pending.unsent = false;
             let (token, reply_to, text) = (pending.token, pending.reply_to, pending.text.clone());
@@ -54,16 +54,16 @@ impl Model {
 
     pub(super) fn conversation_refused(&mut self, now: When, name: &StreamName, refusal: &Refusal) {
         let Some(at) = self.index_of(name) else { return };
-        self.rooms[at].opening = false;
+        self.rooms[at].conversation.opening = false;
         // Without a connection it waits for one.
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         let is_for = |pending: &&Pending| pending.unsent && pending.label.is_none();
         let tokens: Vec<_> =
             self.rooms[at].pending.iter().filter(is_for).map(|p| p.token).collect();
         self.complain(refusal.text.clone());
-        if self.rooms[at].back.is_empty() && self.rooms[at].head == 0 {
+        if self.rooms[at].back.is_empty() && self.rooms[at].marks.head == 0 {
             return self.close_unknown(now, at);
         }
         tokens.into_iter().for_each(|token| self.unsaid(token));

@@ -24,8 +24,8 @@ impl Model {
         match self.rooms.iter().position(|open| open.kept_name() == room) {
             Some(at) => self.put_back(at, text),
             None => {
-                self.kept.unsaid.entry(room.to_owned()).or_default().push(text);
-                self.touched.drafts.insert(room.to_owned());
+                self.saved.kept.unsaid.entry(room.to_owned()).or_default().push(text);
+                self.saved.touched.drafts.insert(room.to_owned());
             }
         }
     }
@@ -38,8 +38,8 @@ impl Model {
             if self.editor.is_empty() {
                 self.editor.set(&text);
             } else {
-                self.kept.unsaid.entry(NOWHERE.to_owned()).or_default().push(text);
-                self.touched.drafts.insert(NOWHERE.to_owned());
+                self.saved.kept.unsaid.entry(NOWHERE.to_owned()).or_default().push(text);
+                self.saved.touched.drafts.insert(NOWHERE.to_owned());
             }
             return;
         };
@@ -68,7 +68,7 @@ impl Model {
 
     /// What does not stand when one leaves is kept with its room.
     pub(in crate::tui) fn keep_orphans(&mut self) {
-        for Orphan { room, text, .. } in std::mem::take(&mut self.orphans) {
+        for Orphan { room, text, .. } in std::mem::take(&mut self.outgoing.orphans) {
             self.keep_unsaid(&room, text);
         }
     }
@@ -77,7 +77,7 @@ impl Model {
     /// others.
     pub(in crate::tui) fn kept(&mut self) -> (&Kept, &Touched) {
         if self.rooms.is_empty() {
-            let unsaid = self.kept.unsaid.get(NOWHERE).cloned().unwrap_or_default();
+            let unsaid = self.saved.kept.unsaid.get(NOWHERE).cloned().unwrap_or_default();
             self.keep_text(NOWHERE.to_owned(), self.editor.written().to_owned(), unsaid);
         }
         for at in 0..self.rooms.len() {
@@ -93,31 +93,30 @@ impl Model {
             unsaid.extend(pending.map(|pending| pending.as_typed(&room.name)));
             self.keep_text(room.kept_name(), written.to_owned(), unsaid);
         }
-        self.kept.ignored.clone_from(&self.ignored);
-        (&self.kept, &self.touched)
+        (&self.saved.kept, &self.saved.touched)
     }
 
     pub(super) fn keep_text(&mut self, name: String, draft: String, unsaid: Vec<String>) {
-        let is_known = self.kept.drafts.get(&name).map_or("", String::as_str) == draft
-            && self.kept.unsaid.get(&name).map_or(&[][..], Vec::as_slice) == unsaid;
+        let is_known = self.saved.kept.drafts.get(&name).map_or("", String::as_str) == draft
+            && self.saved.kept.unsaid.get(&name).map_or(&[][..], Vec::as_slice) == unsaid;
         if is_known {
             return;
         }
-        self.touched.drafts.insert(name.clone());
+        self.saved.touched.drafts.insert(name.clone());
         match draft.is_empty() {
-            true => drop(self.kept.drafts.remove(&name)),
-            false => drop(self.kept.drafts.insert(name.clone(), draft)),
+            true => drop(self.saved.kept.drafts.remove(&name)),
+            false => drop(self.saved.kept.drafts.insert(name.clone(), draft)),
         }
         match unsaid.is_empty() {
-            true => drop(self.kept.unsaid.remove(&name)),
-            false => drop(self.kept.unsaid.insert(name, unsaid)),
+            true => drop(self.saved.kept.unsaid.remove(&name)),
+            false => drop(self.saved.kept.unsaid.insert(name, unsaid)),
         }
     }
 
     /// It is kept, but for the drafts of these rooms. From now on others may know better.
     pub(in crate::tui) fn is_kept(&mut self, left_out: &[String]) {
-        self.touched = Touched::default();
-        self.touched.drafts.extend(left_out.iter().cloned());
+        self.saved.touched = Touched::default();
+        self.saved.touched.drafts.extend(left_out.iter().cloned());
     }
 
     /// It could not be kept; that is told, and tried again later.
@@ -133,7 +132,7 @@ impl Model {
         let pending = self.rooms.iter().flat_map(|room| &room.pending);
         let pending = pending.filter(|pending| pending.seq.is_none()).count();
         pending
-            + self.orphans.len()
+            + self.outgoing.orphans.len()
             + self.rooms.iter().map(|room| room.unsaid.len()).sum::<usize>()
     }
 

@@ -13,7 +13,10 @@ use crate::{
         request::Follow,
     },
     client::Event,
-    tui::scrollback::{Line, Note, NoteKind, Place, Said},
+    tui::{
+        scrollback::{Line, Note, NoteKind, Place, Said},
+        sentences,
+    },
 };
 
 /// Whether somebody does not want to see it. What one says oneself is always shown.
@@ -39,15 +42,14 @@ impl Model {
                 self.moved(now, &room, &member, None);
             }
             Event::Left { room, member, cause } => self.moved(now, &room, &member, Some(cause)),
-            Event::Topic { room, topic } => self.topic_changed(now, room, topic),
-            Event::Deleted { room } => self.lost(now, &room, format!("{room} was deleted")),
+            Event::Topic { room, topic } => self.new_topic(now, room, topic),
+            Event::Deleted { room } => self.lost(now, &room, sentences::deleted(&room)),
             Event::Removed { room, by, banned } => {
-                let how = if banned { "banned" } else { "removed" };
-                self.lost(now, &room, format!("{by} {how} you from {room}"));
+                self.lost(now, &room, sentences::removed(&room, &by, banned));
             }
             Event::Cancelled { number, by } => {
                 self.notices.remove(number);
-                self.note(now, NoteKind::Info, format!("{by} cancelled announcement !{number}"));
+                self.note(now, NoteKind::Info, sentences::cancelled(number, &by));
             }
             Event::Invited { room, user, by } => {
                 let text = if user.as_str() == self.options.look.user {
@@ -58,16 +60,9 @@ impl Model {
                 self.note(now, NoteKind::Info, text);
             }
             Event::Gap { stream, range, reason } => self.gap(now, &stream, range, reason),
-            Event::Slowed => self.hint(
-                "slowed down: your user says more at a time than one user may; the rest goes on as it can",
-            ),
+            Event::Slowed => self.hint(sentences::THROTTLED),
             Event::Abandoned { room, seq, by, cause } => {
-                let text = format!(
-                    "{by} (pid {}) ended before it replied to {room}:{seq} ({})",
-                    by.pid,
-                    cause.word()
-                );
-                self.note(now, NoteKind::Info, text);
+                self.note(now, NoteKind::Info, sentences::abandoned(&room, seq, &by, cause));
             }
             // The loop handles the fate of what this member sent.
             Event::Offer { .. }
@@ -78,14 +73,14 @@ impl Model {
             | Event::Reply(..)
             | Event::Ended(_) => {}
             Event::End { reason } => {
-                self.session = Session::Down { reason };
+                self.server.session = Session::Down { reason };
                 self.hint(NO_SERVER);
-                self.waits_since_us = None;
-                self.lag_us = None;
+                self.server.waits_since_us = None;
+                self.server.lag_us = None;
                 for room in &mut self.rooms {
-                    room.is_open = false;
-                    room.opening = false;
-                    room.loading = None;
+                    room.conversation.is_open = false;
+                    room.conversation.opening = false;
+                    room.history.loading = None;
                     // Who is there is not known now.
                     room.members.clear();
                 }
@@ -95,27 +90,14 @@ impl Model {
         self.settle_read(now);
     }
 
-    fn topic_changed(&mut self, now: When, room: RoomName, topic: String) {
-        let text = if topic.is_empty() {
-            "the topic was removed".to_owned()
-        } else {
-            format!("topic: {topic}")
-        };
-        if let Some(at) = self.index_of(&StreamName::Room(room)) {
-            self.rooms[at].topic = topic;
-            self.rooms[at].note(now.wall_us, NoteKind::Info, text);
-            self.changed |= at == self.current;
-        }
-    }
-
     pub(super) fn ready(
         &mut self,
         now: When,
         streams: Vec<(StreamName, u64)>,
         broadcast: &'static str,
     ) {
-        self.session = Session::Up { broadcast };
-        self.is_hung = false;
+        self.server.session = Session::Up { broadcast };
+        self.server.is_hung = false;
         self.hint.take_if(|hint| hint.text == NO_SERVER);
         self.changed = true;
         for (name, head) in streams {
@@ -129,21 +111,30 @@ impl Model {
                     let at = self.open(name);
                     let room = &mut self.rooms[at];
                     // What was said meanwhile is still to come; in another run numbers begin anew.
-                    room.head = room.head.min(head);
-                    if room.head == 0 && head == 0 {
+                    room.marks.head = room.marks.head.min(head);
+                    if room.marks.head == 0 && head == 0 {
                         room.back.note_beginning();
                     }
                 }
             }
         }
         for room in &mut self.rooms {
-            room.failed = false;
+            room.history.failed = false;
         }
         self.ask_for_marks(0);
         self.ask_for_rooms();
         self.times.members_at_us = now.mono_us;
         for at in 0..self.rooms.len() {
             self.open_conversation(at);
+        }
+    }
+
+    pub(super) fn new_topic(&mut self, now: When, room: RoomName, topic: String) {
+        let text = sentences::new_topic(&room, &topic);
+        if let Some(at) = self.index_of(&StreamName::Room(room)) {
+            self.rooms[at].properties.topic = topic;
+            self.rooms[at].note(now.wall_us, NoteKind::Info, text);
+            self.changed |= at == self.current;
         }
     }
 
@@ -164,12 +155,12 @@ impl Model {
     /// there must not suddenly be another room.
     fn lost(&mut self, now: When, room: &RoomName, text: String) {
         let name = StreamName::Room(room.clone());
-        self.left.insert(room.key().to_owned());
+        self.known.left.insert(room.key().to_owned());
         match self.index_of(&name) {
             Some(at) if at == self.current && !self.rooms[at].gone => {
                 let room = &mut self.rooms[at];
                 room.gone = true;
-                room.failed = true;
+                room.history.failed = true;
                 room.members.clear();
                 room.note(now.wall_us, NoteKind::Error, text);
                 self.changed = true;
@@ -189,20 +180,7 @@ impl Model {
         range: Option<(u64, u64)>,
         reason: GapReason,
     ) {
-        let why = match reason {
-            GapReason::Run => "the server restarted",
-            GapReason::Retention => "they were too old to be kept",
-            GapReason::Backlog => "they fell out of the backlog",
-            GapReason::Damage => "the history is damaged there",
-        };
-        let text = match range {
-            None => format!("{stream} starts over: {why}, and earlier messages are lost"),
-            Some((first, last)) if first >= last => format!("message {first} is gone: {why}"),
-            Some((first, last)) => {
-                let count = last.saturating_sub(first).saturating_add(1);
-                format!("{count} messages ({first} to {last}) are gone: {why}")
-            }
-        };
+        let text = sentences::gap(stream, range, reason);
         let Some(at) = self.index_of(stream) else { return };
         let room = &mut self.rooms[at];
         if range.is_none() {
@@ -224,13 +202,13 @@ impl Model {
         if message.notice.is_some() {
             return self.announcement(now, &message);
         }
-        if is_ignored(&self.ignored, &self.me, &message) {
+        if is_ignored(&self.saved.kept.ignored, &self.user.name, &message) {
             if let Some(at) = self.index_of(&message.id.stream) {
                 self.rooms[at].pass_over(message.id.seq);
             }
             return;
         }
-        let own = message.from.name() == self.me;
+        let own = message.from.name() == self.user.name;
         // All conversations that there were are told at the beginning of a session.
         let begins = self.index_of(&message.id.stream).is_none();
         let at = self.open(message.id.stream.clone());
@@ -239,15 +217,15 @@ impl Model {
         let seq = message.id.seq;
         if begins && room.is_direct() {
             // A conversation that there was not before: nothing of it is read.
-            room.marks_known = true;
+            room.marks.are_known = true;
             let before = seq.saturating_sub(1);
-            (room.read, room.told_read, room.marker) = (before, before, before);
+            (room.marks.read, room.marks.sent_read, room.marks.marker) = (before, before, before);
         }
         // What was counted by the server is not counted again, and what was said before this screen
         // came is no news.
-        let counts = room.marks_known && seq > room.read && seq > room.head;
-        let is_news = room.marks_known && seq > room.read && seq > room.before;
-        room.head = room.head.max(seq);
+        let counts = room.marks.are_known && seq > room.marks.read && seq > room.marks.head;
+        let is_news = room.marks.are_known && seq > room.marks.read && seq > room.marks.before;
+        room.marks.head = room.marks.head.max(seq);
         let important = room.is_direct() || message.mention;
         room.note_speaker(&message.from.name());
         room.settle(seq);
@@ -259,13 +237,13 @@ impl Model {
         let is_there = last.is_some_and(|last| last >= seq);
         let pushed = is_there || room.back.push(Line::Said(said), !at_end);
         if own {
-            room.mark_own(seq);
+            room.marks.advance(seq);
         } else if is_looked_at {
-            room.see(seq);
+            room.marks.see(seq);
         } else {
             if counts {
-                room.unread += 1;
-                room.mentions += u64::from(alert.mention);
+                room.marks.unread += 1;
+                room.marks.mentions += u64::from(alert.mention);
             }
             if !at_end || !pushed {
                 room.below += 1;
@@ -273,7 +251,7 @@ impl Model {
         }
         // The list of rooms has its counts.
         self.changed |= pushed || counts || at == self.current;
-        if !own && is_news && !(is_looked_at && self.focus == Some(true)) {
+        if !own && is_news && !(is_looked_at && self.user.focus == Some(true)) {
             self.alert(now, at, important, alert);
         }
         let name = self.rooms[at].speakers.front().cloned();
@@ -282,7 +260,7 @@ impl Model {
 
     /// What was said with a token stands with this number.
     pub(in crate::tui) fn sent(&mut self, now: When, token: u64, seq: u64) {
-        self.orphans.retain(|orphan| orphan.token != token);
+        self.outgoing.orphans.retain(|orphan| orphan.token != token);
         // It may have been kept as a draft while there was no server.
         self.keep_soon(now);
         for room in &mut self.rooms {
@@ -295,7 +273,7 @@ impl Model {
             if is_there || !room.back.is_attached() {
                 room.pending.retain(|pending| pending.token != token);
             }
-            room.head = room.head.max(seq);
+            room.marks.head = room.marks.head.max(seq);
         }
         self.changed = true;
         self.settle_read(now);
@@ -303,8 +281,8 @@ impl Model {
 
     /// What was said with a token was refused: it goes back to where it was typed.
     pub(in crate::tui) fn unsaid(&mut self, token: u64) {
-        if let Some(found) = self.orphans.iter().position(|orphan| orphan.token == token) {
-            let orphan = self.orphans.remove(found);
+        if let Some(found) = self.outgoing.orphans.iter().position(|orphan| orphan.token == token) {
+            let orphan = self.outgoing.orphans.remove(found);
             let hint = format!("what was not said in {} is kept there", orphan.room);
             self.keep_unsaid(&orphan.room, orphan.text);
             return self.complain(hint);

@@ -3,9 +3,9 @@
 use crossterm::event::KeyEvent;
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Quote,
-    state::{Mode, Model, Session, When},
+    state::{Mode, Model, When},
 };
 use crate::{
     chat::request::{Request, SessionRequest},
@@ -40,10 +40,10 @@ fn too_long(text: &str) -> String {
 impl Model {
     /// Whether the terminal is looked at.
     pub(in crate::tui) fn focus(&mut self, now: When, focus: bool) {
-        self.focus = Some(focus);
+        self.user.focus = Some(focus);
         if focus {
             self.times.members_at_us = now.mono_us;
-            if matches!(self.session, Session::Up { .. }) {
+            if self.server.is_up() {
                 // What was read elsewhere meanwhile is not unread here, and what was seen is seen.
                 self.ask_for_marks(0);
                 let open = self.notices.shown().iter().filter(|n| n.is_acknowledged() && !n.acked);
@@ -52,7 +52,7 @@ impl Model {
             }
             self.settle_read(now);
         } else if let Some(room) = self.room_mut() {
-            room.marker = room.marker.max(room.read);
+            room.marks.marker = room.marks.marker.max(room.marks.read);
         }
         self.changed = true;
     }
@@ -65,9 +65,9 @@ impl Model {
             return;
         }
         self.somebody_is_there(now);
-        if self.focus == Some(false) {
+        if self.user.focus == Some(false) {
             // Who types looks at it, whatever the terminal said last.
-            self.focus = None;
+            self.user.focus = None;
         }
         self.changed = true;
         self.hint = None;
@@ -175,11 +175,12 @@ impl Model {
     fn somebody_is_there(&mut self, now: When) {
         self.times.key_at_us = now.mono_us;
         let told = |at: u64| now.mono_us.saturating_sub(at) < ACTIVE_EVERY_US;
-        if matches!(self.session, Session::Up { .. }) && !self.times.active_at_us.is_some_and(told)
-        {
+        if self.server.is_up() && !self.times.active_at_us.is_some_and(told) {
             self.times.active_at_us = Some(now.mono_us);
-            self.effects
-                .push_back(Effect::Ask(Request::Session(SessionRequest::Active), Asked::Sign));
+            self.effects.push_back(Effect::Ask(
+                Request::Session(SessionRequest::Active),
+                PendingRequest::Sign,
+            ));
         }
     }
 
@@ -226,33 +227,38 @@ impl Model {
                 }
             }
             Action::Acknowledge => self.acknowledge(),
-            Action::RoomsPanel => {
-                let there = self.geometry.rooms_columns.is_some();
-                let by_itself = self.columns >= ROOMS_PANEL_FROM;
-                self.options.rooms_panel = turned(there, by_itself);
-            }
-            Action::MembersPanel => {
-                let there = self.geometry.has_members;
-                let by_itself = self.columns >= MEMBERS_PANEL_FROM;
-                self.options.members_panel = turned(there, by_itself);
-                self.times.members_at_us = now.mono_us;
-            }
+            Action::RoomsPanel => self.turn_rooms_panel(),
+            Action::MembersPanel => self.turn_members_panel(now),
             Action::Plain => self.set_plain(!self.options.look.plain),
             Action::SelectUp => self.select(now, true),
             Action::SelectDown => self.select(now, false),
             Action::Reply => self.reply_to_selected(),
             Action::Pager => self.page_selected(),
             Action::Copy => self.copy_selected(),
-            Action::Editor => {
-                let text = self.editor.text().to_owned();
-                if let Some(room) = self.room() {
-                    let room = room.name.clone();
-                    self.effects.push_back(Effect::Edit { room, text });
-                }
-            }
+            Action::Editor => self.edit_outside(),
             Action::Help => self.mode = Mode::Help { from: 0 },
             Action::Escape => self.escape(now),
             Action::Redraw | Action::Suspend | Action::Leave => {}
+        }
+    }
+
+    fn turn_rooms_panel(&mut self) {
+        let there = self.geometry.rooms_columns.is_some();
+        self.options.rooms_panel = turned(there, self.columns >= ROOMS_PANEL_FROM);
+    }
+
+    fn turn_members_panel(&mut self, now: When) {
+        let there = self.geometry.has_members;
+        self.options.members_panel = turned(there, self.columns >= MEMBERS_PANEL_FROM);
+        self.times.members_at_us = now.mono_us;
+    }
+
+    /// Gives the text to the editor of the environment.
+    fn edit_outside(&mut self) {
+        let text = self.editor.text().to_owned();
+        if let Some(room) = self.room() {
+            let room = room.name.clone();
+            self.effects.push_back(Effect::Edit { room, text });
         }
     }
 

@@ -12,6 +12,8 @@ const NAMES_MAX: usize = 5_000;
 pub(super) struct KnownNames {
     /// All visible rooms of the server.
     pub(super) rooms: Vec<RoomInfo>,
+    /// Rooms that this name was removed from, by key: they do not open by themselves.
+    pub(super) left: BTreeSet<String>,
     /// Names that were seen.
     pub(super) names: BTreeSet<String>,
 }

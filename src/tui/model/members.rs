@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Present,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{
@@ -13,29 +13,28 @@ use crate::{
         message::StreamName,
         names::RoomName,
         reply::WhoInfo,
-        request::Request,
     },
     limits::IDLE_AFTER_MS,
-    tui::scrollback::NoteKind,
+    tui::{scrollback::NoteKind, slash::CommandPurpose},
 };
 
 /// How often the members' panel is looked after while somebody is there.
 const MEMBERS_EVERY_US: u64 = 10_000_000;
 
-impl From<WhoInfo> for Present {
-    fn from(info: WhoInfo) -> Self {
-        Self {
+impl Present {
+    /// Returns the session that the server described.
+    pub(super) fn of_session(info: WhoInfo, now_us: u64) -> Self {
+        let present = Self {
             name: info.member.name(),
             sessions: 1,
             kind: info.member.kind,
             state: info.state,
             idle_s: 0,
             status: info.status,
-        }
+        };
+        present.idle_since(now_us, info.active_mono_us)
     }
-}
 
-impl Present {
     /// Idle is the reader's arithmetic: a person without a key for a while.
     pub(in crate::tui) fn idle_since(mut self, now_us: u64, active_us: u64) -> Self {
         self.idle_s = now_us.saturating_sub(active_us) / 1_000_000;
@@ -81,26 +80,32 @@ impl Model {
     /// server.
     pub(super) fn look_after_members(&mut self, now: When) {
         self.times.members_at_us = now.mono_us + MEMBERS_EVERY_US;
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         let room = self.room().filter(|room| !room.gone);
         let name = room.and_then(|room| room.room_name()).cloned();
-        let is_private = room.is_some_and(|room| room.private);
+        let is_private = room.is_some_and(|room| room.properties.private);
         self.effects.push_back(Effect::Look(name.clone().filter(|_| !is_private)));
         if let Some(room) = name.filter(|_| is_private) {
-            let asked = Asked::Members(room.clone(), Vec::new());
-            self.effects.push_back(Effect::Ask(Request::Who { room, skip: 0 }, asked));
+            let (request, purpose) = CommandPurpose::members(room);
+            self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
         }
     }
 
     /// Who is in a room, session by session.
-    pub(in crate::tui) fn take_members(&mut self, name: &RoomName, sessions: Vec<Present>) {
+    pub(in crate::tui) fn take_members(
+        &mut self,
+        name: &RoomName,
+        sessions: impl IntoIterator<Item = Present>,
+    ) {
         let members = folded(sessions);
         self.known.add_names(members.iter().map(|present| present.name.clone()));
         // It may have been said elsewhere.
-        if let Some(me) = members.iter().find(|p| p.name == self.me && p.kind == Kind::Person) {
-            self.away = (me.state == State::Away).then(|| me.status.clone());
+        if let Some(me) =
+            members.iter().find(|p| p.name == self.user.name && p.kind == Kind::Person)
+        {
+            self.user.is_away = me.state == State::Away;
         }
         let Some(at) = self.index_of(&StreamName::Room(name.clone())) else { return };
         if self.rooms[at].members != members {
@@ -109,29 +114,12 @@ impl Model {
         }
     }
 
-    /// Adds a page of members; gives them once that was the last one.
-    pub(super) fn more_members(
+    pub(super) fn list_members(
         &mut self,
         now: When,
-        (name, mut members): (RoomName, Vec<Present>),
-        page: Vec<WhoInfo>,
-        more: bool,
-        asked: fn(RoomName, Vec<Present>) -> Asked,
-    ) -> Option<Vec<Present>> {
-        members.extend(page.into_iter().map(|info| {
-            let active_us = info.active_mono_us;
-            Present::from(info).idle_since(now.mono_us, active_us)
-        }));
-        if !more {
-            return Some(members);
-        }
-        let skip = u32::try_from(members.len()).unwrap_or(u32::MAX);
-        let request = Request::Who { room: name.clone(), skip };
-        self.effects.push_back(Effect::Ask(request, asked(name, members)));
-        None
-    }
-
-    pub(super) fn list_members(&mut self, now: When, name: &RoomName, members: Vec<Present>) {
+        name: &RoomName,
+        members: impl IntoIterator<Item = Present>,
+    ) {
         let line = |present: &Present| {
             let mut line =
                 format!("{} ({}, {})", present.name, present.kind.word(), present.state.word());

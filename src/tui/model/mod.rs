@@ -32,7 +32,7 @@ mod times;
 #[cfg(test)]
 pub(super) use self::{effect::PageAsked, state::Hint};
 pub(super) use self::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest, TypedCommand},
     notices::NoticeLine,
     options::{Look, Options},
     room::{Loading, Pending, Present, Quote, Room},

@@ -63,7 +63,13 @@ impl Model {
         open.sort_by_key(|at| {
             let room = &self.rooms[*at];
             let is_last = Some(*at) == last;
-            (*at == self.current, room.important() == 0, room.unread == 0, !is_last, room.number)
+            (
+                *at == self.current,
+                room.important() == 0,
+                room.marks.unread == 0,
+                !is_last,
+                room.number,
+            )
         });
         let mut choices: Vec<_> = open
             .into_iter()

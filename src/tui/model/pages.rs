@@ -1,10 +1,10 @@
 //! Pages of the history.
 
 use super::{
-    effect::{Asked, Effect, PageAsked},
+    effect::{Effect, PageAsked, PendingRequest},
     events::is_ignored,
     room::Loading,
-    state::{Model, Session, When},
+    state::{Model, When},
 };
 use crate::{
     chat::{
@@ -20,15 +20,15 @@ const PAGE_MESSAGES: u64 = 200;
 impl Model {
     /// Asks for older messages, if there may be some and none are on their way.
     pub(super) fn load(&mut self, at: usize, loading: Loading) {
-        let connected = matches!(self.session, Session::Up { .. });
+        let connected = self.server.is_up();
         let Some(room) = self.rooms.get_mut(at) else { return };
-        if room.loading.is_some() || !connected {
+        if room.history.loading.is_some() || !connected {
             return;
         }
         let Some(target) = room.target() else { return };
         let (first, last) = match loading {
             Loading::Older => {
-                let before = room.back.asked_from().unwrap_or(room.head + 1);
+                let before = room.back.asked_from().unwrap_or(room.marks.head + 1);
                 if room.back.is_at_beginning() || before <= 1 {
                     room.back.note_beginning();
                     return;
@@ -43,12 +43,14 @@ impl Model {
                 (seq.saturating_sub(PAGE_MESSAGES / 2).max(1), seq + PAGE_MESSAGES / 2)
             }
             // Nothing was said, or nobody knows yet what.
-            Loading::Newest if room.head == 0 => return,
-            Loading::Newest => (room.head.saturating_sub(PAGE_MESSAGES).max(1), room.head),
+            Loading::Newest if room.marks.head == 0 => return,
+            Loading::Newest => {
+                (room.marks.head.saturating_sub(PAGE_MESSAGES).max(1), room.marks.head)
+            }
         };
-        room.loading = Some(loading);
+        room.history.loading = Some(loading);
         let room = room.name.clone();
-        let asked = Asked::Page(PageAsked { room, loading, first, last, got: Vec::new() });
+        let asked = PendingRequest::Page(PageAsked { room, loading, first, last, got: Vec::new() });
         self.effects.push_back(Effect::Ask(
             Request::History(HistoryRequest::Page { target, first, last }),
             asked,
@@ -64,11 +66,11 @@ impl Model {
         upto: u64,
     ) {
         let Some(at) = self.index_of(&asked.room) else { return };
-        if self.rooms[at].loading != Some(asked.loading) {
+        if self.rooms[at].history.loading != Some(asked.loading) {
             return;
         }
         asked.got.extend(messages);
-        let last = asked.last.min(self.rooms[at].head.max(asked.first));
+        let last = asked.last.min(self.rooms[at].marks.head.max(asked.first));
         if upto != 0
             && upto < last
             && let Some(target) = self.rooms[at].target()
@@ -79,7 +81,7 @@ impl Model {
                 first: upto + 1,
                 last: asked.last,
             });
-            self.effects.push_back(Effect::Ask(request, Asked::Page(asked)));
+            self.effects.push_back(Effect::Ask(request, PendingRequest::Page(asked)));
             return;
         }
         self.take_span(now, at, asked, upto);
@@ -88,18 +90,18 @@ impl Model {
     /// A span of messages is there, as much of it as there is.
     fn take_span(&mut self, now: When, at: usize, asked: PageAsked, upto: u64) {
         let PageAsked { loading, first, last, got: messages, .. } = asked;
-        let me = self.me.clone();
-        let heard = |message: &Message| !is_ignored(&self.ignored, &me, message);
+        let me = self.user.name.clone();
+        let heard = |message: &Message| !is_ignored(&self.saved.kept.ignored, &me, message);
         let said = |message: Message| {
             let own = message.from.name() == me;
             Said::of(message, own)
         };
         let messages: Vec<_> = messages.into_iter().filter(heard).map(said).collect();
         let room = &mut self.rooms[at];
-        room.loading = None;
-        room.barren = if messages.is_empty() { room.barren + 1 } else { 0 };
+        room.history.loading = None;
+        room.history.barren = if messages.is_empty() { room.history.barren + 1 } else { 0 };
         self.changed = true;
-        let head = room.head;
+        let head = room.marks.head;
         // Up to where everything is here; nothing is there behind what is gone.
         let reached = if upto == 0 { last } else { upto };
         match loading {

@@ -1,8 +1,8 @@
 //! Read marks: a room that the user looks at is read.
 
 use super::{
-    effect::{Asked, Effect},
-    state::{Mode, Model, Session, When},
+    effect::{Effect, PendingRequest},
+    state::{Mode, Model, When},
 };
 use crate::chat::{
     message::StreamName,
@@ -19,8 +19,10 @@ pub(super) const LOOKS_FOR_US: u64 = 300_000_000;
 impl Model {
     /// Whether somebody looks at the end of the room that is shown.
     pub(super) fn is_looked_at(&self, now: When) -> bool {
-        let focused =
-            self.focus.unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
+        let focused = self
+            .user
+            .focus
+            .unwrap_or(now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US);
         focused
             && self.times.looks_from_us <= now.mono_us
             && matches!(self.mode, Mode::Chat)
@@ -33,21 +35,25 @@ impl Model {
             return;
         }
         let Some(room) = self.rooms.get_mut(self.current) else { return };
-        let before = (room.read, room.unread);
+        let before = (room.marks.read, room.marks.unread);
         // The line where unread begins stays while there is something below it.
-        let marker_moves = room.marker >= room.read && room.unread == 0;
-        room.mark_read(room.head);
+        let marker_moves = room.marks.marker >= room.marks.read && room.marks.unread == 0;
+        room.marks.mark_read(room.marks.head);
         if marker_moves {
-            room.marker = room.read;
+            room.marks.marker = room.marks.read;
         }
-        if before != (room.read, room.unread) {
+        if before != (room.marks.read, room.marks.unread) {
             self.changed = true;
         }
         self.tell_marks_soon(now);
     }
 
     fn tell_marks_soon(&mut self, now: When) {
-        if self.rooms.iter().any(|room| room.marks_known && room.read > room.told_read) {
+        if self
+            .rooms
+            .iter()
+            .any(|room| room.marks.are_known && room.marks.read > room.marks.sent_read)
+        {
             self.times.marks_at_us.get_or_insert(now.mono_us + MARKS_EVERY_US);
         }
     }
@@ -55,32 +61,32 @@ impl Model {
     /// Tells the server what is read.
     pub(in crate::tui) fn tell_marks(&mut self) {
         self.times.marks_at_us = None;
-        if matches!(self.session, Session::Down { .. }) {
+        if !self.server.is_up() {
             return;
         }
         for room in &mut self.rooms {
-            if room.marks_known
-                && room.read > room.told_read
+            if room.marks.are_known
+                && room.marks.read > room.marks.sent_read
                 && let Some(target) = room.target()
             {
-                room.told_read = room.read;
-                let request = Request::MarkRead { target, seq: room.read };
-                self.effects.push_back(Effect::Ask(request, Asked::Read));
+                room.marks.sent_read = room.marks.read;
+                let request = Request::MarkRead { target, seq: room.marks.read };
+                self.effects.push_back(Effect::Ask(request, PendingRequest::Read));
             }
         }
     }
 
     pub(super) fn mark_room_read(&mut self, now: When, at: usize) {
         let Some(room) = self.rooms.get_mut(at) else { return };
-        room.mark_read(room.head);
-        room.marker = room.read;
+        room.marks.mark_read(room.marks.head);
+        room.marks.marker = room.marks.read;
         self.changed = true;
         self.tell_marks_soon(now);
     }
 
     pub(super) fn ask_for_marks(&mut self, skip: u32) {
         let request = Request::History(HistoryRequest::Unread { target: None, skip });
-        self.effects.push_back(Effect::Ask(request, Asked::Marks(skip)));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Marks(skip)));
     }
 
     /// `more`: from where to ask on.
@@ -93,7 +99,7 @@ impl Model {
             let at = match (&name, self.index_of(&name)) {
                 (_, Some(at)) => at,
                 (StreamName::Room(room), None)
-                    if !self.options.only_named && !self.left.contains(room.key()) =>
+                    if !self.options.only_named && !self.known.left.contains(room.key()) =>
                 {
                     // What this name follows, it sees.
                     self.effects.push_back(Effect::Follow(Follow::Room(room.clone())));
@@ -103,36 +109,36 @@ impl Model {
                 (_, None) => continue,
             };
             let room = &mut self.rooms[at];
-            room.head = room.head.max(mark.head);
+            room.marks.head = room.marks.head.max(mark.head);
             // What came since the server counted.
             let (unread, mentions) = room.said_after(mark.head);
             let (unread, mentions) = (mark.unread + unread, mark.mentions + mentions);
-            if !room.marks_known {
-                room.marks_known = true;
-                room.before = mark.head;
-                room.marker = mark.mark;
-                room.read = mark.mark;
-                room.unread = unread;
-                room.mentions = mentions;
-            } else if mark.mark >= room.read {
+            if !room.marks.are_known {
+                room.marks.are_known = true;
+                room.marks.before = mark.head;
+                room.marks.marker = mark.mark;
+                room.marks.read = mark.mark;
+                room.marks.unread = unread;
+                room.marks.mentions = mentions;
+            } else if mark.mark >= room.marks.read {
                 // It was read elsewhere, or this is what the server counts.
-                room.read = mark.mark;
-                room.unread = unread;
-                room.mentions = mentions;
+                room.marks.read = mark.mark;
+                room.marks.unread = unread;
+                room.marks.mentions = mentions;
                 if at != self.current {
-                    room.marker = room.marker.max(mark.mark);
+                    room.marks.marker = room.marks.marker.max(mark.mark);
                 }
             }
             // What it was told and forgot with the connection is told again.
-            room.told_read = mark.mark;
+            room.marks.sent_read = mark.mark;
         }
         self.tell_marks_soon(now);
         // Of what the server keeps no mark, what was said so far is taken as read.
-        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks_known) {
-            room.marks_known = true;
-            room.read = room.head;
-            room.told_read = room.head;
-            room.marker = room.head;
+        for room in self.rooms.iter_mut().filter(|room| more.is_none() && !room.marks.are_known) {
+            room.marks.are_known = true;
+            room.marks.read = room.marks.head;
+            room.marks.sent_read = room.marks.head;
+            room.marks.marker = room.marks.head;
         }
         self.settle_read(now);
     }

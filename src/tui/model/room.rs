@@ -92,6 +92,101 @@ pub(in crate::tui) enum Loading {
     Newest,
 }
 
+/// Newest message and read marks of a room, by sequence numbers.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct ReadMarks {
+    /// Sequence number of the newest message.
+    pub(in crate::tui) head: u64,
+    /// Everything up to this number is read.
+    pub(in crate::tui) read: u64,
+    /// Mark that was sent to the server.
+    pub(in crate::tui) sent_read: u64,
+    /// Unread begins after this number, as the line in the room shows it.
+    pub(in crate::tui) marker: u64,
+    /// The server sent its marks.
+    pub(in crate::tui) are_known: bool,
+    /// Messages up to this number are older than this screen.
+    pub(in crate::tui) before: u64,
+    /// Number of unread messages.
+    pub(in crate::tui) unread: u64,
+    /// Number of unread mentions.
+    pub(in crate::tui) mentions: u64,
+}
+
+impl ReadMarks {
+    /// Marks everything up to a number as read. Later unread messages keep their count, unless
+    /// there are none.
+    pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
+        if seq <= self.read && self.unread == 0 {
+            return;
+        }
+        self.read = self.read.max(seq);
+        if self.read >= self.head {
+            self.unread = 0;
+            self.mentions = 0;
+        }
+    }
+
+    /// Marks a message as seen while it came: the line of unread moves with it.
+    pub(in crate::tui) fn see(&mut self, seq: u64) {
+        let was_new = self.marker >= self.read && self.unread == 0;
+        self.mark_read(seq);
+        if was_new {
+            self.marker = self.read;
+        }
+    }
+
+    /// Marks an own or hidden message as read, if all before it is read.
+    pub(in crate::tui) fn advance(&mut self, seq: u64) {
+        if self.unread == 0 && self.are_known {
+            let was_new = self.marker >= self.read;
+            self.read = self.read.max(seq);
+            if was_new {
+                self.marker = self.read;
+            }
+        }
+    }
+
+    /// Forgets all numbers, which start over.
+    fn start_over(&mut self) {
+        (self.head, self.read, self.sent_read) = (0, 0, 0);
+        (self.marker, self.before) = (0, 0);
+    }
+}
+
+/// Properties of a room on the server.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct RoomProperties {
+    pub(in crate::tui) topic: String,
+    pub(in crate::tui) private: bool,
+    pub(in crate::tui) read_only: bool,
+}
+
+/// Alerts of a room; none: as everywhere.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct RoomAlerts {
+    pub(in crate::tui) bell: Option<Alert>,
+    pub(in crate::tui) notify: Option<Alert>,
+}
+
+/// Pages of a room's history.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct HistoryPages {
+    pub(in crate::tui) loading: Option<Loading>,
+    /// The history can't be read, or is not wanted: no page is requested without the user.
+    pub(in crate::tui) failed: bool,
+    /// Number of pages in a row of which nothing is shown.
+    pub(in crate::tui) barren: usize,
+}
+
+/// State of a conversation in this session.
+#[derive(Debug, Default)]
+pub(in crate::tui) struct Opening {
+    pub(in crate::tui) is_open: bool,
+    /// The server was asked to open it.
+    pub(in crate::tui) opening: bool,
+}
+
 /// A room or conversation.
 #[derive(Debug)]
 pub(in crate::tui) struct Room {
@@ -102,23 +197,8 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) place: Place,
     /// Messages that came since one looks elsewhere than at the end.
     pub(in crate::tui) below: usize,
-    /// Number of the newest message.
-    pub(in crate::tui) head: u64,
-    /// Everything up to this number is read.
-    pub(in crate::tui) read: u64,
-    /// What the server was told of that.
-    pub(in crate::tui) told_read: u64,
-    /// Unread begins after this number, as the line in the room shows it.
-    pub(in crate::tui) marker: u64,
-    /// The server said what is read.
-    pub(in crate::tui) marks_known: bool,
-    /// Up to this number it was said before this screen came.
-    pub(in crate::tui) before: u64,
-    pub(in crate::tui) unread: u64,
-    pub(in crate::tui) mentions: u64,
-    pub(in crate::tui) topic: String,
-    pub(in crate::tui) private: bool,
-    pub(in crate::tui) read_only: bool,
+    pub(in crate::tui) marks: ReadMarks,
+    pub(in crate::tui) properties: RoomProperties,
     /// This name is not in it any more; it stays until somebody goes elsewhere, so that what is
     /// typed goes nowhere else.
     pub(in crate::tui) gone: bool,
@@ -132,20 +212,11 @@ pub(in crate::tui) struct Room {
     pub(in crate::tui) members: Vec<Present>,
     /// Who spoke last, the last one first.
     pub(in crate::tui) speakers: VecDeque<String>,
-    /// None: as everywhere.
-    pub(in crate::tui) bell: Option<Alert>,
-    pub(in crate::tui) notify: Option<Alert>,
-    pub(in crate::tui) loading: Option<Loading>,
-    /// History could not be read, or is not wanted: it is not asked for by itself any more.
-    pub(in crate::tui) failed: bool,
-    /// Pages one after the other of which nothing is shown.
-    pub(in crate::tui) barren: usize,
+    pub(in crate::tui) alerts: RoomAlerts,
+    pub(in crate::tui) history: HistoryPages,
     /// The chosen line.
     pub(in crate::tui) selected: Option<i64>,
-    /// Of a conversation: it was opened in this session.
-    pub(in crate::tui) is_open: bool,
-    /// Of a conversation: it is being opened.
-    pub(in crate::tui) opening: bool,
+    pub(in crate::tui) conversation: Opening,
 }
 
 impl Room {
@@ -156,17 +227,8 @@ impl Room {
             back: Scrollback::new(lines),
             place: Place::End,
             below: 0,
-            head: 0,
-            read: 0,
-            told_read: 0,
-            marker: 0,
-            marks_known: false,
-            before: 0,
-            unread: 0,
-            mentions: 0,
-            topic: String::new(),
-            private: false,
-            read_only: false,
+            marks: ReadMarks::default(),
+            properties: RoomProperties::default(),
             gone: false,
             draft: Draft::default(),
             unsaid: VecDeque::new(),
@@ -174,14 +236,10 @@ impl Room {
             pending: VecDeque::new(),
             members: Vec::new(),
             speakers: VecDeque::new(),
-            bell: None,
-            notify: None,
-            loading: None,
-            failed: false,
-            barren: 0,
+            alerts: RoomAlerts::default(),
+            history: HistoryPages::default(),
             selected: None,
-            is_open: false,
-            opening: false,
+            conversation: Opening::default(),
         }
     }
 
@@ -238,23 +296,23 @@ impl Room {
 
     /// What is unread counts as a mention in a conversation: all of it is said to one.
     pub(in crate::tui) fn important(&self) -> u64 {
-        if self.is_direct() { self.unread } else { self.mentions }
+        if self.is_direct() { self.marks.unread } else { self.marks.mentions }
     }
 
     /// The number of the first unread message that is in memory, for the line before it. What this
     /// name said itself is not unread.
     pub(in crate::tui) fn first_unread(&self) -> Option<u64> {
-        if !self.marks_known || !self.has_marker() {
+        if !self.marks.are_known || !self.has_marker() {
             return None;
         }
-        let unread = |line: &Line| line.said().is_some_and(|s| s.seq > self.marker && !s.own);
+        let unread = |line: &Line| line.said().is_some_and(|s| s.seq > self.marks.marker && !s.own);
         self.back.iter().find(|line| unread(line)).and_then(Line::said).map(|said| said.seq)
     }
 
     /// Whether unread does not begin further up than what is in memory.
     pub(in crate::tui) fn has_marker(&self) -> bool {
         self.back.is_at_beginning()
-            || self.back.first_seq().is_some_and(|first| first <= self.marker + 1)
+            || self.back.first_seq().is_some_and(|first| first <= self.marks.marker + 1)
     }
 
     pub(in crate::tui) fn note(&mut self, wall_us: i64, kind: NoteKind, text: impl Into<String>) {
@@ -268,35 +326,12 @@ impl Room {
         self.speakers.truncate(SPEAKERS_MAX);
     }
 
-    /// Everything is read up to a number. What is unread behind it keeps its count, unless nothing
-    /// is.
-    pub(in crate::tui) fn mark_read(&mut self, seq: u64) {
-        if seq <= self.read && self.unread == 0 {
-            return;
-        }
-        self.read = self.read.max(seq);
-        if self.read >= self.head {
-            self.unread = 0;
-            self.mentions = 0;
-        }
-    }
-
-    /// Somebody saw it come.
-    pub(in crate::tui) fn see(&mut self, seq: u64) {
-        let was_new = self.marker >= self.read && self.unread == 0;
-        self.mark_read(seq);
-        if was_new {
-            self.marker = self.read;
-        }
-    }
-
     /// Numbers mean something else from here on.
     pub(in crate::tui) fn begin_anew(&mut self) {
-        (self.head, self.read, self.told_read) = (0, 0, 0);
-        (self.marker, self.before) = (0, 0);
+        self.marks.start_over();
         self.quote = None;
-        self.loading = None;
-        self.barren = 0;
+        self.history.loading = None;
+        self.history.barren = 0;
         self.settle(u64::MAX);
         self.pending.iter_mut().for_each(|pending| pending.reply_to = None);
         self.back.begin_anew();
@@ -311,30 +346,15 @@ impl Room {
     /// Something that is not shown.
     pub(in crate::tui) fn pass_over(&mut self, seq: u64) {
         self.settle(seq);
-        self.head = self.head.max(seq);
-        if self.marks_known && self.unread == 0 && self.read + 1 >= seq {
-            let was_new = self.marker >= self.read;
-            self.read = self.read.max(seq);
-            if was_new {
-                self.marker = self.read;
-            }
-        }
-    }
-
-    /// What this name said itself is read, if all before it is.
-    pub(in crate::tui) fn mark_own(&mut self, seq: u64) {
-        if self.unread == 0 && self.marks_known {
-            let was_new = self.marker >= self.read;
-            self.read = self.read.max(seq);
-            if was_new {
-                self.marker = self.read;
-            }
+        self.marks.head = self.marks.head.max(seq);
+        if self.marks.read + 1 >= seq {
+            self.marks.advance(seq);
         }
     }
 
     /// What unread begins with stands where one left.
     pub(in crate::tui) fn leave(&mut self) {
-        self.marker = self.marker.max(self.read);
+        self.marks.marker = self.marks.marker.max(self.marks.read);
         self.selected = None;
     }
 

@@ -1,16 +1,14 @@
 //! Rooms of the screen: opened, shown, closed, listed.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     room::Room,
     state::{Mode, Model, NOWHERE, Orphan, When},
 };
 use crate::{
-    chat::{
-        message::StreamName, names::UserName, reply::RoomInfo, request::Request, text::counted,
-    },
+    chat::{message::StreamName, names::UserName, reply::RoomInfo, text::counted},
     config::screen::NotifyWish as Alert,
-    tui::{editor::Draft, scrollback::NoteKind},
+    tui::{editor::Draft, scrollback::NoteKind, slash::CommandPurpose},
 };
 
 /// How long one is in a room that is only passed through.
@@ -27,17 +25,17 @@ impl Model {
         let number = (1..).find(free).unwrap_or(usize::MAX);
         let mut room = Room::new(name, number, self.options.lines);
         let title = room.kept_name();
-        let kept = self.kept.drafts.get(&title);
+        let kept = self.saved.kept.drafts.get(&title);
         room.draft = kept.map_or_else(Draft::default, |draft| Draft::of(draft));
-        room.unsaid.extend(self.kept.unsaid.get(&title).into_iter().flatten().cloned());
+        room.unsaid.extend(self.saved.kept.unsaid.get(&title).into_iter().flatten().cloned());
         if self.rooms.is_empty() {
             self.begin_input(&mut room);
         }
         let wish = |words: &std::collections::BTreeMap<String, String>| {
             words.get(&title).and_then(|word| Alert::of_word(word))
         };
-        room.bell = wish(&self.kept.bell);
-        room.notify = wish(&self.kept.notify);
+        room.alerts.bell = wish(&self.saved.kept.bell);
+        room.alerts.notify = wish(&self.saved.kept.notify);
         self.rooms.push(room);
         self.changed = true;
         self.rooms.len() - 1
@@ -46,7 +44,7 @@ impl Model {
     /// The draft of the first room is in the input, unless something was typed while there was
     /// none.
     fn begin_input(&mut self, room: &mut Room) {
-        room.unsaid.extend(self.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
+        room.unsaid.extend(self.saved.kept.unsaid.get(NOWHERE).into_iter().flatten().cloned());
         self.keep_text(NOWHERE.to_owned(), String::new(), Vec::new());
         let draft = std::mem::take(&mut room.draft);
         if self.editor.is_empty() {
@@ -114,7 +112,11 @@ impl Model {
             if pending.unsent {
                 unsaid.push(text);
             } else if pending.seq.is_none() {
-                self.orphans.push(Orphan { token: pending.token, room: room.clone(), text });
+                self.outgoing.orphans.push(Orphan {
+                    token: pending.token,
+                    room: room.clone(),
+                    text,
+                });
             }
         }
         self.keep_text(room, gone.draft.text().to_owned(), unsaid);
@@ -157,7 +159,7 @@ impl Model {
             if forward { (number + count - here) % count } else { (here + count - number) % count }
         };
         let unread = (0..self.rooms.len())
-            .filter(|at| *at != self.current && self.rooms[*at].unread > 0)
+            .filter(|at| *at != self.current && self.rooms[*at].marks.unread > 0)
             .min_by_key(|at| {
                 let room = &self.rooms[*at];
                 (room.important() == 0, distance(room.number))
@@ -175,34 +177,17 @@ impl Model {
     }
 
     pub(super) fn ask_for_rooms(&mut self) {
-        let asked = Asked::Rooms(Vec::new());
-        self.effects.push_back(Effect::Ask(Request::Rooms { skip: 0 }, asked));
-    }
-
-    /// Adds a page of rooms; gives them once that was the last one.
-    pub(super) fn more_rooms(
-        &mut self,
-        mut rooms: Vec<RoomInfo>,
-        page: Vec<RoomInfo>,
-        more: bool,
-        asked: fn(Vec<RoomInfo>) -> Asked,
-    ) -> Option<Vec<RoomInfo>> {
-        rooms.extend(page);
-        if !more {
-            return Some(rooms);
-        }
-        let skip = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
-        self.effects.push_back(Effect::Ask(Request::Rooms { skip }, asked(rooms)));
-        None
+        let (request, purpose) = CommandPurpose::rooms();
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Lookup(purpose)));
     }
 
     pub(super) fn take_rooms(&mut self, rooms: Vec<RoomInfo>) {
         for info in &rooms {
             if let Some(at) = self.index_of(&StreamName::Room(info.name.clone())) {
                 let room = &mut self.rooms[at];
-                room.topic.clone_from(&info.topic);
-                room.private = info.private;
-                room.read_only = info.read_only;
+                room.properties.topic.clone_from(&info.topic);
+                room.properties.private = info.private;
+                room.properties.read_only = info.read_only;
                 // Rooms are shown as they were created, not as somebody writes them.
                 room.name = StreamName::Room(info.name.clone());
             }

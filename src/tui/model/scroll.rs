@@ -1,7 +1,7 @@
 //! Moving through a room: by rows and pages, to a message, to where unread starts. What is read
 //! stays put while something new comes.
 
-use super::{Loading, Model, Room, Session, When};
+use super::{Loading, Model, Room, When};
 use crate::tui::{
     geometry::Geometry,
     lines,
@@ -174,19 +174,19 @@ impl Model {
     /// A screen that is not full asks for older messages, and for what the next pages show.
     pub(super) fn fill(&mut self, at: usize) {
         let Some(room) = self.rooms.get(at) else { return };
-        if room.failed || room.back.is_at_beginning() || !room.back.is_attached() {
+        if room.history.failed || room.back.is_at_beginning() || !room.back.is_attached() {
             return;
         }
         let wanted = (self.height * AHEAD_PAGES).min(room.back.bound());
         // Of one who is not to be heard there may be thousands; the rest is for who scrolls.
-        if room.barren > BARREN_PAGES_MAX {
+        if room.history.barren > BARREN_PAGES_MAX {
             return;
         }
         if room.back.asked_from().is_some() {
             if room.back.len() < wanted && room.back.has_room() {
                 self.load(at, Loading::Older);
             }
-        } else if room.head > 0 {
+        } else if room.marks.head > 0 {
             self.load(at, Loading::Newest);
         }
     }
@@ -203,7 +203,7 @@ impl Model {
     /// To the newest message.
     pub(super) fn go_to_bottom(&mut self, now: When) {
         let at = self.current;
-        let connected = matches!(self.session, Session::Up { .. });
+        let connected = self.server.is_up();
         let Some(room) = self.rooms.get_mut(at) else { return };
         room.selected = None;
         if !room.back.is_attached() {
@@ -211,7 +211,7 @@ impl Model {
                 // What is here is better than nothing.
                 return self.put_bottom(now, None);
             }
-            room.loading = None;
+            room.history.loading = None;
             room.back.clear(true);
             self.load(at, Loading::Newest);
         }
@@ -240,7 +240,7 @@ impl Model {
     pub(super) fn go_to(&mut self, now: When, at: usize, seq: u64) {
         let Some(room) = self.rooms.get_mut(at) else { return };
         let Some(index) = room.back.index_of_seq(seq) else {
-            room.loading = None;
+            room.history.loading = None;
             return self.load(at, Loading::Around(seq));
         };
         self.go_to_line(now, at, index);
@@ -275,7 +275,7 @@ impl Model {
     pub(super) fn jump_to_unread(&mut self, now: When) {
         let at = self.current;
         let Some(room) = self.rooms.get(at) else { return };
-        if room.marker >= room.head {
+        if room.marks.marker >= room.marks.head {
             return self.hint("nothing is unread here");
         }
         match room.first_unread().and_then(|seq| room.back.index_of_seq(seq)) {
@@ -289,7 +289,7 @@ impl Model {
                 self.put_bottom(now, bottom);
             }
             None => {
-                let seq = room.marker + 1;
+                let seq = room.marks.marker + 1;
                 self.go_to(now, at, seq);
             }
         }

@@ -1,7 +1,7 @@
 //! Searching in the room that is shown.
 
 use super::{
-    effect::{Asked, Effect},
+    effect::{Effect, PendingRequest},
     search::{Search, has_all, words},
     state::{Mode, Model, When},
 };
@@ -64,7 +64,7 @@ impl Model {
             before,
             limit: HITS,
         }));
-        self.effects.push_back(Effect::Ask(request, Asked::Hits { room, query }));
+        self.effects.push_back(Effect::Ask(request, PendingRequest::Hits { room, query }));
     }
 
     pub(super) fn begin_search(&mut self, now: When, text: &str) {
@@ -147,7 +147,7 @@ impl Model {
 
     /// Shows the newest hit, or the next one in a direction.
     pub(super) fn show_hit(&mut self, now: When, newer: Option<bool>) {
-        let head = self.room().map_or(0, |room| room.head);
+        let head = self.room().map_or(0, |room| room.marks.head);
         let Mode::Search(search) = &mut self.mode else { return };
         let next = match (newer, search.at) {
             (None, _) | (_, None) => search.nearest(head),

@@ -1,6 +1,6 @@
 //! The model itself: its state, and access to it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::{
     effect::Effect, known::KnownNames, notices::Notices, options::Options, room::Room,
@@ -84,36 +84,67 @@ pub(in crate::tui) struct Model {
     pub(in crate::tui) mode: Mode,
     pub(in crate::tui) completion: Option<Completion>,
     pub(in crate::tui) notices: Notices,
+    pub(in crate::tui) server: ServerView,
+    pub(in crate::tui) user: OwnUser,
+    /// Said until the next key, above the input.
+    pub(in crate::tui) hint: Option<Hint>,
+    pub(super) known: KnownNames,
+    pub(super) saved: SavedTexts,
+    pub(super) times: ModelTimes,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) outgoing: Outgoing,
+    /// What one looks at has changed since it was last drawn.
+    pub(super) changed: bool,
+}
+
+/// The server as the screen sees it.
+#[derive(Debug)]
+pub(in crate::tui) struct ServerView {
     pub(in crate::tui) session: Session,
     /// Time of the last answer, microseconds.
     pub(in crate::tui) lag_us: Option<u64>,
-    /// Something was asked at this time and not answered, monotonic microseconds.
+    /// Time of the oldest request without an answer, monotonic microseconds.
     pub(in crate::tui) waits_since_us: Option<u64>,
-    /// The server has not shown a sign of life for a while, as the presence table has it.
+    /// The server does not respond, as the presence table has it.
     pub(in crate::tui) is_hung: bool,
+}
+
+impl ServerView {
+    fn without_session() -> Self {
+        let session = Session::Down { reason: String::new() };
+        Self { session, lag_us: None, waits_since_us: None, is_hung: false }
+    }
+
+    /// Returns true if there is a session.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.session, Session::Up { .. })
+    }
+}
+
+/// The user of the screen.
+#[derive(Debug)]
+pub(in crate::tui) struct OwnUser {
     /// `ann` or `ann/ci`.
-    pub(in crate::tui) me: String,
-    pub(in crate::tui) away: Option<String>,
-    /// Whether the terminal is the one that is looked at, if it says so.
+    pub(in crate::tui) name: String,
+    pub(in crate::tui) is_away: bool,
+    /// True while the user looks at the terminal; none if it does not say.
     pub(super) focus: Option<bool>,
-    /// Said until the next key, above the input.
-    pub(in crate::tui) hint: Option<Hint>,
-    /// Rooms that this name was removed from, by key: they do not open by themselves.
-    pub(super) left: BTreeSet<String>,
-    pub(super) known: KnownNames,
-    pub(super) ignored: BTreeSet<String>,
+}
+
+/// Texts and choices that outlive the screen.
+#[derive(Debug)]
+pub(super) struct SavedTexts {
     pub(super) kept: Kept,
-    /// The command that is being done, as it was typed.
-    pub(super) typed: Option<String>,
-    /// What was changed here.
+    /// Changes since they were last saved.
     pub(super) touched: Touched,
-    pub(super) times: ModelTimes,
+}
+
+/// Texts on their way to the server.
+#[derive(Debug)]
+pub(super) struct Outgoing {
     pub(super) next_token: u64,
-    pub(super) effects: VecDeque<Effect>,
-    /// What was said in rooms that are closed, and does not stand yet.
+    /// Texts of rooms that are closed, not acknowledged yet.
     pub(super) orphans: Vec<Orphan>,
-    /// What one looks at has changed since it was last drawn.
-    pub(super) changed: bool,
 }
 
 /// A text that was on its way when its room was closed.
@@ -145,7 +176,6 @@ impl Model {
         rooms: &[RoomName],
         kept: Kept,
     ) -> Self {
-        let ignored = kept.ignored.clone();
         let mut model = Self {
             options,
             columns: 80,
@@ -158,27 +188,17 @@ impl Model {
             mode: Mode::Chat,
             completion: None,
             notices: Notices::default(),
-            session: Session::Down { reason: String::new() },
-            lag_us: None,
-            waits_since_us: None,
-            is_hung: false,
-            me,
-            away: None,
-            focus: None,
+            server: ServerView::without_session(),
+            user: OwnUser { name: me, is_away: false, focus: None },
             hint: None,
-            left: BTreeSet::new(),
             known: KnownNames::default(),
-            ignored,
-            kept,
-            typed: None,
-            touched: Touched::default(),
+            saved: SavedTexts { kept, touched: Touched::default() },
             times: ModelTimes::begin(now.mono_us),
-            next_token: 1,
             effects: VecDeque::new(),
-            orphans: Vec::new(),
+            outgoing: Outgoing { next_token: 1, orphans: Vec::new() },
             changed: true,
         };
-        if let Some(typed) = model.kept.drafts.get(NOWHERE) {
+        if let Some(typed) = model.saved.kept.drafts.get(NOWHERE) {
             model.editor.set(typed);
         }
         for room in rooms {
@@ -202,7 +222,7 @@ impl Model {
     pub(in crate::tui) fn title(&self) -> String {
         let room = self.room().map_or_else(String::new, Room::title);
         let important: u64 = self.rooms.iter().map(Room::important).sum();
-        let unread = self.rooms.iter().filter(|room| room.unread > 0).count();
+        let unread = self.rooms.iter().filter(|room| room.marks.unread > 0).count();
         match (important, unread) {
             (0, 0) => format!("moot: {room}"),
             (0, _) => format!("moot: {room} +"),
@@ -236,7 +256,7 @@ impl Model {
     /// How the server does, as the presence table has it.
     pub(in crate::tui) fn server_is(&mut self, state: ServerState) {
         let is_hung = state == ServerState::NotResponding;
-        self.changed |= is_hung != self.is_hung;
-        self.is_hung = is_hung;
+        self.changed |= is_hung != self.server.is_hung;
+        self.server.is_hung = is_hung;
     }
 }

@@ -28,7 +28,7 @@ impl Model {
             self.settle_read(now);
         }
         self.end_hint(now);
-        if self.waits_since_us.is_some() {
+        if self.server.waits_since_us.is_some() {
             // The bar says for how long.
             self.changed = true;
         }
@@ -43,14 +43,14 @@ impl Model {
             Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => None,
         };
         // Nobody looks at a panel that is not looked at.
-        let awake = self.focus != Some(false)
+        let awake = self.user.focus != Some(false)
             && now.mono_us.saturating_sub(self.times.key_at_us) < LOOKS_FOR_US;
         [
             self.notices.deadline_us(now.mono_us, now.wall_us),
             self.times.marks_at_us,
             self.times.keep_at_us,
             awake.then_some(self.times.members_at_us),
-            self.waits_since_us.map(|_| now.mono_us + 1_000_000),
+            self.server.waits_since_us.map(|_| now.mono_us + 1_000_000),
             Some(self.times.looks_from_us).filter(|at| *at > now.mono_us),
             self.times.hint_until_us,
             search,

@@ -1,56 +1,56 @@
-//! The commands by name: help, completion, and what was meant by one that there is none of.
+//! Chat commands by name: help, completion, and suggestions for unknown ones.
 
 use crate::tui::{hangul, nearest::nearest, wrap::entry};
 
-/// What stands first behind a command, for completion.
+/// First argument of a command, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArgKind {
-    /// A room.
+    /// Name of a room.
     Room,
     /// `@user` or `@user/label`.
     Member,
-    /// `@user`: all that he is, so a label is refused.
+    /// `@user`: all sessions, so a label is refused.
     User,
     /// An announcement: `!3`.
     Notice,
     /// The number of a message, and then free text.
     Number,
-    /// A command.
+    /// Name of a command.
     Command,
-    /// One of these.
+    /// One of these words.
     Choice(&'static [&'static str]),
-    /// Flags before a text, and what stands behind one of them.
+    /// Flags before a text, one of them with a word.
     Flags {
-        /// All of them.
+        /// All flags.
         all: &'static [&'static str],
-        /// The one with a word behind it.
+        /// The flag with a word behind it.
         with_word: &'static str,
-        /// Which words.
+        /// Words that this flag takes.
         words: &'static [&'static str],
     },
     /// Free text.
     Words,
-    /// Nothing.
+    /// No argument.
     Nothing,
 }
 
-/// A command, for help and completion.
+/// Description of a command, for help and completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommandInfo {
-    /// Without the `/`.
+    /// Name without the `/`.
     pub(crate) name: &'static str,
-    /// As the usage line has them.
+    /// Arguments as in the usage line.
     pub(crate) args: &'static str,
-    /// One line.
+    /// Description in one line.
     pub(crate) about: &'static str,
-    /// What completes behind it.
+    /// Completion of its argument.
     pub(crate) arg: ArgKind,
-    /// It is there in line mode as well.
+    /// True if line mode has it as well.
     pub(crate) line_mode: bool,
 }
 
 impl CommandInfo {
-    /// `/join ROOM`
+    /// Returns the usage line: `/join ROOM`.
     pub(crate) fn usage(&self) -> String {
         match self.args {
             "" => format!("/{}", self.name),
@@ -58,9 +58,9 @@ impl CommandInfo {
         }
     }
 
-    /// What is said of arguments that do not fit.
+    /// Returns the error for arguments that do not fit.
     pub(super) fn wrong(&self) -> String {
-        format!("it is written {}: {}", self.usage(), self.about)
+        format!("usage: {} ({})", self.usage(), self.about)
     }
 }
 
@@ -71,7 +71,7 @@ const FLAGS: ArgKind = ArgKind::Flags {
     words: &["info", "notice", "warning", "critical"],
 };
 
-/// One that is there on the screen and in line mode.
+/// Returns a command of the screen and of line mode.
 const fn both(
     name: &'static str,
     args: &'static str,
@@ -82,7 +82,7 @@ const fn both(
 }
 
 impl CommandInfo {
-    /// One that has nothing to work on in line mode.
+    /// Returns the command without line mode.
     const fn on_screen(self) -> Self {
         Self { line_mode: false, ..self }
     }
@@ -90,49 +90,55 @@ impl CommandInfo {
 
 /// All commands, in the order of the help.
 pub(crate) const COMMANDS: &[CommandInfo] = &[
-    both("help", "[COMMAND]", "this, or one command", ArgKind::Command),
-    both("join", "ROOM", "listen to one more room and talk there", ArgKind::Room),
+    both("help", "[COMMAND]", "list all commands, or describe one", ArgKind::Command),
+    both("join", "ROOM", "join a room and show it", ArgKind::Room),
     both("part", "[ROOM]", "leave a room", ArgKind::Room),
-    both("msg", "@USER [TEXT]", "say something to one user", ArgKind::Member),
-    both("me", "TEXT", "say what you do: \"* ann waves\"", ArgKind::Words),
+    both("msg", "@USER [TEXT]", "send a direct message", ArgKind::Member),
+    both("me", "TEXT", "send an action: \"* ann waves\"", ArgKind::Words),
     both("reply", "NUMBER TEXT", "reply to the message with that number", ArgKind::Number)
         .on_screen(),
-    both("who", "[ROOM]", "who is in the room", ArgKind::Room),
-    both("rooms", "", "all rooms", ArgKind::Nothing),
+    both("who", "[ROOM]", "list the members of the room", ArgKind::Room),
+    both("rooms", "", "list all rooms", ArgKind::Nothing),
     both(
         "topic",
         "[TEXT|--clear]",
         "show the room's topic, set or remove it",
         ArgKind::Choice(&["--clear"]),
     ),
-    both("away", "[TEXT]", "say that you are away", ArgKind::Words),
-    both("back", "", "say that you are back", ArgKind::Nothing),
-    both("announce", "[--level L] [--ack] [--retain] TEXT", "tell everybody", FLAGS),
-    both("ack", "[ID]", "say that you have seen an announcement", ArgKind::Notice),
-    both("invite", "@USER", "let somebody into the room, or tell him of it", ArgKind::User),
-    both("kick", "@USER", "take somebody out of the room", ArgKind::Member),
-    both("ban", "@USER", "keep somebody out of the room", ArgKind::User),
-    both("unban", "@USER", "let him in again", ArgKind::User),
-    both("mute", "@USER", "let somebody say nothing more in the room", ArgKind::User),
-    both("unmute", "@USER", "let him speak again", ArgKind::User),
-    both("op", "@USER", "make somebody an operator of the room", ArgKind::User),
-    both("deop", "@USER", "he is one no more", ArgKind::User),
-    both("notify", "[off|mentions|all]", "what of this room the desktop shows", WISHES).on_screen(),
-    both("bell", "[off|mentions|all]", "what of this room rings the bell", WISHES).on_screen(),
-    both("ignore", "[@USER]", "hide what somebody says; alone, whom you ignore", ArgKind::Member)
+    both("away", "[TEXT]", "mark yourself as away", ArgKind::Words),
+    both("back", "", "mark yourself as back", ArgKind::Nothing),
+    both(
+        "announce",
+        "[--level L] [--ack] [--retain] TEXT",
+        "announce a text to all members",
+        FLAGS,
+    ),
+    both("ack", "[ID]", "acknowledge an announcement", ArgKind::Notice),
+    both("invite", "@USER", "invite a user (grants access to a private room)", ArgKind::User),
+    both("kick", "@USER", "remove a user from the room", ArgKind::Member),
+    both("ban", "@USER", "ban a user from the room", ArgKind::User),
+    both("unban", "@USER", "lift the ban of a user", ArgKind::User),
+    both("mute", "@USER", "mute a user in the room", ArgKind::User),
+    both("unmute", "@USER", "unmute a user", ArgKind::User),
+    both("op", "@USER", "make a user an operator of the room", ArgKind::User),
+    both("deop", "@USER", "revoke the operator role", ArgKind::User),
+    both("notify", "[off|mentions|all]", "choose desktop notifications for this room", WISHES)
         .on_screen(),
-    both("unignore", "@USER", "show it again", ArgKind::Member).on_screen(),
-    both("read", "", "all here is read", ArgKind::Nothing).on_screen(),
+    both("bell", "[off|mentions|all]", "choose messages of this room that ring the bell", WISHES)
+        .on_screen(),
+    both("ignore", "[@USER]", "ignore a user; alone, list the ignored", ArgKind::Member)
+        .on_screen(),
+    both("unignore", "@USER", "stop ignoring a user", ArgKind::Member).on_screen(),
+    both("read", "", "mark this room as read", ArgKind::Nothing).on_screen(),
     both("search", "[TEXT]", "search in the room", ArgKind::Words).on_screen(),
-    both("clear", "", "empty the screen of this room; nothing is lost", ArgKind::Nothing)
-        .on_screen(),
+    both("clear", "", "clear the view of this room; nothing is lost", ArgKind::Nothing).on_screen(),
     both("quit", "", "leave moot", ArgKind::Nothing),
 ];
 
-/// Columns of the help where nobody knows how many there are.
+/// Columns of the help where the width of the output is unknown.
 const HELP_COLUMNS: usize = 79;
 
-/// What fingers from elsewhere type. They are told, and nothing is done.
+/// Commands of other programs, with ours. They are suggested, not done.
 const MEANT: &[(&str, &str)] = &[
     ("bye", "quit"),
     ("channels", "rooms"),
@@ -157,17 +163,17 @@ const MEANT: &[(&str, &str)] = &[
     ("win", "rooms"),
 ];
 
-/// All commands with what they do.
+/// Returns all commands with their descriptions.
 pub(crate) fn help(line_mode: bool) -> String {
     let rows = entries(line_mode).flat_map(|(usage, about)| entry(&usage, about, HELP_COLUMNS));
     rows.collect::<Vec<_>>().join("\n")
 }
 
-/// How each command is written, and what it does.
+/// Returns usage and description of each command.
 pub(crate) fn entries(line_mode: bool) -> impl Iterator<Item = (String, &'static str)> {
     let here = COMMANDS.iter().filter(move |command| command.line_mode || !line_mode);
     let commands = here.map(|command| (command.usage(), command.about));
-    commands.chain([("//TEXT".to_owned(), "says /TEXT")])
+    commands.chain([("//TEXT".to_owned(), "send /TEXT")])
 }
 
 /// Returns a command's usage with its description.
@@ -180,7 +186,7 @@ pub(crate) fn about(command: &CommandInfo) -> String {
     let more = match command.name {
         "announce" => {
             "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain shows it \
-             to those who come later"
+             to later members"
         }
         "ack" => "; without ID, the last one that asked for it",
         "msg" => "; on the screen, without TEXT, opens the conversation",
@@ -189,25 +195,29 @@ pub(crate) fn about(command: &CommandInfo) -> String {
     format!("{}{more}", command.about)
 }
 
-/// What is said of a command that there is none of.
+/// Returns the error for an unknown command.
 pub(super) fn unknown(word: &str, line_mode: bool) -> String {
     let here = || COMMANDS.iter().filter(|c| c.line_mode || !line_mode).map(|c| c.name);
     let elsewhere = |word: &str| {
         let meant = MEANT.iter().find(|(typed, _)| typed.eq_ignore_ascii_case(word));
         meant.map(|(_, meant)| *meant).filter(|meant| here().any(|name| name == *meant))
     };
-    // Typed with the Korean layout on, which nobody sees before it is typed.
+    // Typed with the Korean layout on, which is not visible before.
     let latin = hangul::latin_keys(word);
     let typed = latin.as_deref().unwrap_or(word);
     let near = if typed.chars().any(|c| c != '?') { elsewhere(typed) } else { Some("help") };
     let word = begin(word);
     match near.or_else(|| nearest(typed, here())) {
-        Some(near) => format!("there is no /{word}; did you mean /{near}? (//{word} says /{word})"),
-        None => format!("there is no /{word}; /help lists what there is, //{word} says /{word}"),
+        Some(near) => {
+            format!("unknown command /{word}; did you mean /{near}? (//{word} sends \"/{word}\")")
+        }
+        None => {
+            format!("unknown command /{word}; /help lists all, //{word} sends \"/{word}\"")
+        }
     }
 }
 
-/// Beginning of what was typed, to be named in an error.
+/// Returns the beginning of a typed text, to be named in an error.
 pub(super) fn begin(typed: &str) -> String {
     let first = typed.lines().next().unwrap_or_default();
     let cut: String = first.chars().take(24).collect();
@@ -221,7 +231,7 @@ mod tests {
     use crate::chat::member::Level;
 
     #[test]
-    fn who_types_a_word_from_elsewhere_is_told_a_command() {
+    fn commands_of_other_programs_get_a_suggestion() {
         for (typed, meant) in MEANT {
             assert!(COMMANDS.iter().any(|command| command.name == *meant), "{meant}");
             assert!(!COMMANDS.iter().any(|command| command.name == *typed), "{typed}");
@@ -243,7 +253,7 @@ mod tests {
     #[test]
     fn the_help_fits_a_terminal() {
         assert!(help(true).lines().chain(help(false).lines()).all(|line| line.len() < 80));
-        assert!(help(true).ends_with("says /TEXT"));
+        assert!(help(true).ends_with("send /TEXT"));
         assert!(help(true).contains("\n/announce [--level L] [--ack] [--retain] TEXT\n"));
     }
 }

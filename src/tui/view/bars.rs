@@ -52,8 +52,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [
         (room.gone, "you are not in it"),
-        (room.private, "private"),
-        (room.read_only, "read-only"),
+        (room.properties.private, "private"),
+        (room.properties.read_only, "read-only"),
     ]
     .into_iter()
     .filter_map(|(is, word)| is.then_some(word))
@@ -63,8 +63,8 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     }
     // On a narrow screen the topic goes first.
     let left = columns.saturating_sub(width::width(&members) + 1);
-    if !room.topic.is_empty() {
-        text = format!("{text} · {}", one_line(&room.topic, columns));
+    if !room.properties.topic.is_empty() {
+        text = format!("{text} · {}", one_line(&room.properties.topic, columns));
     }
     let text = width::cut(&text, if left < columns / 2 { columns } else { left });
     bar(with_right(Row::of(text, title), &members, columns, title), title, columns)
@@ -242,7 +242,7 @@ struct Part {
 /// Who one is, where, and how the connection does.
 pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let columns = model.columns;
-    let is_alert = model.is_hung || matches!(model.session, Session::Down { .. });
+    let is_alert = model.server.is_hung || matches!(model.server.session, Session::Down { .. });
     let style = style(model, if is_alert { Role::BarAlert } else { Role::Bar });
     let mut parts = parts(model, at, now_us);
     let server = format!("{} ", safe(&model.options.server));
@@ -261,8 +261,8 @@ pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
 fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     let part = |text: String, goes| Part { text, goes };
     let mut parts = Vec::new();
-    let is_down = matches!(model.session, Session::Down { .. });
-    if let Session::Down { reason } = &model.session {
+    let is_down = matches!(model.server.session, Session::Down { .. });
+    if let Session::Down { reason } = &model.server.session {
         let reason = match reason.as_str() {
             "" => String::new(),
             reason => format!(" ({})", one_line(reason, model.columns)),
@@ -282,11 +282,11 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
         let key = model.options.keys.shown(Action::Up);
         parts.push(part(format!("{unsaid} not said: {key} in an empty input"), 1));
     }
-    if model.is_hung && !is_down {
+    if model.server.is_hung && !is_down {
         parts.push(part("server not responding".to_owned(), 0));
     }
-    let away = if model.away.is_some() { " (away)" } else { "" };
-    parts.push(part(format!("{}{away}", safe(&model.me)), 3));
+    let away = if model.user.is_away { " (away)" } else { "" };
+    parts.push(part(format!("{}{away}", safe(&model.user.name)), 3));
     // The title has the room as well.
     parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
     let activity = if at.rooms.is_none() { panels::activity(model) } else { String::new() };
@@ -294,7 +294,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
         let activity = width::cut(&activity, model.columns.saturating_sub(2)).into_owned();
         parts.push(part(activity, 2));
     }
-    if let Session::Up { broadcast } = model.session {
+    if let Session::Up { broadcast } = model.server.session {
         parts.push(part(format!("connected {broadcast}"), 5));
         parts.extend(
             lag(model, now_us).map(|(text, is_late)| part(text, if is_late { 1 } else { 6 })),
@@ -305,11 +305,11 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
 
 /// How long an answer takes, and whether one is late.
 fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
-    let waits_us = model.waits_since_us.map_or(0, |since| now_us.saturating_sub(since));
+    let waits_us = model.server.waits_since_us.map_or(0, |since| now_us.saturating_sub(since));
     if waits_us > LATE_US {
         return Some((format!("lag > {} s", waits_us / 1_000_000), true));
     }
-    let text = match model.lag_us? {
+    let text = match model.server.lag_us? {
         us @ 0..10_000 => format!("lag {}.{} ms", us / 1_000, us % 1_000 / 100),
         us @ 10_000..1_000_000 => format!("lag {} ms", us / 1_000),
         us => format!("lag {}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
@@ -343,8 +343,9 @@ mod tests {
     #[test]
     fn the_title_gives_way_to_how_many_are_there() {
         let mut screen = Screen::new();
-        screen.model.rooms[0].topic = "배포는 금요일에 하지 않는다, whatever they say".into();
-        screen.model.rooms[0].private = true;
+        screen.model.rooms[0].properties.topic =
+            "배포는 금요일에 하지 않는다, whatever they say".into();
+        screen.model.rooms[0].properties.private = true;
         screen.join(&["ann", "bob"]);
         let row = title_row(&screen.model, 40).text();
         assert_eq!(row, " dev (private) · 배포는 금요… 2 members ");
@@ -389,21 +390,21 @@ mod tests {
     #[test]
     fn the_status_says_who_where_and_how_and_drops_what_there_is_no_room_for() {
         let mut screen = Screen::new();
-        screen.model.lag_us = Some(230);
-        screen.model.away = Some("lunch".into());
+        screen.model.server.lag_us = Some(230);
+        screen.model.user.is_away = true;
         let layout = crate::tui::view::screen::layout(&screen.model);
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(
             row,
             format!("{:75}main ", " me (away) · dev · connected multicast · lag 0.2 ms")
         );
-        screen.model.waits_since_us = Some(0);
+        screen.model.server.waits_since_us = Some(0);
         let row = status_row(&screen.model, &layout, 3_200_000).text();
         assert!(row.contains("lag > 3 s"), "{row}");
         screen.model.columns = 24;
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(row.trim_end(), " me (away) · dev   main");
-        screen.model.session = Session::Down { reason: "the server ended".into() };
+        screen.model.server.session = Session::Down { reason: "the server ended".into() };
         screen.model.columns = 60;
         let row = status_row(&screen.model, &layout, 0).text();
         assert_eq!(row.trim_end(), " no server: reconnecting (the server ended) · me (away)");
@@ -413,7 +414,7 @@ mod tests {
     fn on_narrow_screens_the_status_has_what_is_unread_elsewhere() {
         let mut screen = Screen::new();
         screen.open("ops");
-        screen.model.rooms[1].unread = 4;
+        screen.model.rooms[1].marks.unread = 4;
         screen.resize(40, 10);
         let row = screen.rows()[8].clone();
         assert!(row.starts_with(" me · dev · 2:ops 4"), "{row}");

@@ -113,7 +113,7 @@ fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row>
 fn choice_row(model: &Model, choice: &Choice) -> Row {
     let style = |role| model.options.look.paint.style(role);
     let room = model.rooms.iter().find(|room| choice.open && room.title() == choice.name);
-    let (mentions, unread) = room.map_or((0, 0), |room| (room.important(), room.unread));
+    let (mentions, unread) = room.map_or((0, 0), |room| (room.important(), room.marks.unread));
     let role = match () {
         () if mentions > 0 => Role::UnreadMention,
         () if unread > 0 => Role::Unread,
@@ -234,7 +234,7 @@ mod tests {
     fn the_switcher_shows_what_is_chosen_and_what_would_be_joined() {
         let mut screen = Screen::new();
         screen.resize(40, 10);
-        screen.model.rooms[0].unread = 2;
+        screen.model.rooms[0].marks.unread = 2;
         let choice = |name: &str, open| Choice { name: name.into(), open };
         let mut names = vec![choice("dev", true), choice("ops", false), choice("@ann", false)];
         names.extend((0..20).map(|n| choice(&format!("room{n}"), false)));

@@ -81,7 +81,11 @@ fn nothing(model: &Model, room: &Room, columns: usize) -> Row {
     if room.back.is_at_beginning() && !look.plain {
         return lines::beginning_row(look, room, columns);
     }
-    let text = if room.loading.is_some() || room.opening { "loading …" } else { "" };
+    let text = if room.history.loading.is_some() || room.conversation.opening {
+        "loading …"
+    } else {
+        ""
+    };
     Row::of(width::cut(text, columns), look.paint.style(Role::Dim))
 }
 
@@ -90,12 +94,12 @@ fn pending(model: &Model, room: &Room, columns: usize) -> Vec<Row> {
     if !room.back.is_attached() {
         return Vec::new();
     }
-    let is_down = matches!(model.session, Session::Down { .. });
+    let is_down = matches!(model.server.session, Session::Down { .. });
     // Who was removed is not told any more what he said just before that.
     let open = room.pending.iter().filter(|pending| pending.seq.is_none() || room.gone);
     let rows = open.flat_map(|pending| {
         let waits = is_down || pending.unsent;
-        lines::pending_rows(&model.options.look, &model.me, pending, waits, columns)
+        lines::pending_rows(&model.options.look, &model.user.name, pending, waits, columns)
     });
     rows.collect()
 }
@@ -157,7 +161,7 @@ mod tests {
         let mut screen = filled();
         screen.pend("on its way");
         assert_eq!(screen.rows()[7], " …     me on its way");
-        screen.model.session = Session::Down { reason: "gone".into() };
+        screen.model.server.session = Session::Down { reason: "gone".into() };
         assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waits for the server)"]);
     }
 }

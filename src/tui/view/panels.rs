@@ -31,7 +31,7 @@ pub(super) fn rooms_shown(model: &Model, rows: usize) -> (Vec<usize>, Vec<usize>
     let mut weighed = order.clone();
     weighed.sort_by_key(|at| {
         let room = &model.rooms[*at];
-        (*at != model.current, room.important() == 0, room.unread == 0)
+        (*at != model.current, room.important() == 0, room.marks.unread == 0)
     });
     weighed.truncate(rows.saturating_sub(1));
     order.into_iter().partition(|at| weighed.contains(at))
@@ -41,13 +41,14 @@ fn room_row(model: &Model, at: usize, columns: usize) -> Row {
     let room = &model.rooms[at];
     let role = match at {
         _ if room.important() > 0 => Role::UnreadMention,
-        _ if room.unread > 0 => Role::Unread,
+        _ if room.marks.unread > 0 => Role::Unread,
         _ => Role::Panel,
     };
     let style = model.options.look.paint.style(role);
     let digits = model.rooms.iter().map(|room| room.number).max().unwrap_or(0).to_string().len();
     let number = format!("{:digits$} ", room.number);
-    let counts = counts(room.important(), room.unread - room.important().min(room.unread));
+    let counts =
+        counts(room.important(), room.marks.unread - room.important().min(room.marks.unread));
     let title = room.title();
     let left = columns.saturating_sub(width::width(&number) + width::width(&counts));
     let name = width::cut(&title, left).into_owned();
@@ -77,7 +78,7 @@ fn counts(mentions: u64, others: u64) -> String {
 fn more_row(model: &Model, hidden: &[usize], columns: usize) -> Row {
     let all = || hidden.iter().map(|at| &model.rooms[*at]);
     let mentions = all().map(Room::important).sum::<u64>();
-    let unread = all().map(|room| room.unread).sum::<u64>();
+    let unread = all().map(|room| room.marks.unread).sum::<u64>();
     let role = if unread > 0 { Role::Unread } else { Role::Dim };
     let text = format!("+{} more{}", hidden.len(), counts(mentions, unread - mentions.min(unread)));
     Row::of(width::cut(&text, columns), model.options.look.paint.style(role))
@@ -86,9 +87,9 @@ fn more_row(model: &Model, hidden: &[usize], columns: usize) -> Row {
 /// What is unread elsewhere, for screens without the list: `2:dev @1 3:ops 5`.
 pub(super) fn activity(model: &Model) -> String {
     let unread = model.order().into_iter().filter(|at| *at != model.current);
-    let unread = unread.map(|at| &model.rooms[at]).filter(|room| room.unread > 0);
+    let unread = unread.map(|at| &model.rooms[at]).filter(|room| room.marks.unread > 0);
     let said = unread.map(|room| {
-        let others = room.unread - room.important().min(room.unread);
+        let others = room.marks.unread - room.important().min(room.marks.unread);
         format!("{}:{}{}", room.number, room.title(), counts(room.important(), others))
     });
     said.collect::<Vec<_>>().join(" ")
@@ -169,9 +170,9 @@ mod tests {
             screen.open(name);
         }
         screen.open_direct("ann");
-        screen.model.rooms[1].unread = 3;
-        (screen.model.rooms[2].unread, screen.model.rooms[2].mentions) = (5, 2);
-        screen.model.rooms[7].unread = 1;
+        screen.model.rooms[1].marks.unread = 3;
+        (screen.model.rooms[2].marks.unread, screen.model.rooms[2].marks.mentions) = (5, 2);
+        screen.model.rooms[7].marks.unread = 1;
         let all = texts(&rooms(&screen.model, 12, 20));
         let trimmed: Vec<_> = all.iter().map(|row| row.trim_end()).collect();
         assert_eq!(

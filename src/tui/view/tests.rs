@@ -40,7 +40,7 @@ impl Screen {
         let now = When::default();
         let mut model =
             Model::new(now, Options::of_defaults("me"), "me".into(), &rooms, Kept::default());
-        model.session = Session::Up { broadcast: "multicast" };
+        model.server.session = Session::Up { broadcast: "multicast" };
         Self { model, clock_us: NINE_US }
     }
 
@@ -79,7 +79,7 @@ impl Screen {
 
     pub(in crate::tui) fn put(&mut self, said: Said) {
         self.clock_us += 60_000_000;
-        self.model.rooms[0].head = said.seq;
+        self.model.rooms[0].marks.head = said.seq;
         self.model.rooms[0].back.push(Line::Said(said), false);
     }
 
@@ -147,9 +147,9 @@ fn busy() -> Screen {
     let mut screen = Screen::new();
     screen.open("회의");
     screen.open_direct("ann");
-    screen.model.rooms[1].unread = 12;
-    screen.model.rooms[1].mentions = 2;
-    screen.model.rooms[0].topic = "배포는 금요일에 하지 않는다".into();
+    screen.model.rooms[1].marks.unread = 12;
+    screen.model.rooms[1].marks.mentions = 2;
+    screen.model.rooms[0].properties.topic = "배포는 금요일에 하지 않는다".into();
     screen.join(&["ann", "bob", "철수"]);
     screen.model.rooms[0].members[1].state = State::Away;
     screen.model.rooms[0].members[1].status = "점심".into();
@@ -158,7 +158,7 @@ fn busy() -> Screen {
         "철수",
         "네, 봤습니다. 아주 긴 문장을 써서 줄이 넘어가는지 확인해 봅시다. 괜찮은가요?",
     );
-    (screen.model.rooms[0].marker, screen.model.rooms[0].marks_known) = (2, true);
+    (screen.model.rooms[0].marks.marker, screen.model.rooms[0].marks.are_known) = (2, true);
     let mention = screen.said("bob", "@me look 👩‍👩‍👧");
     screen.put(Said { mention: true, reply_to: Some(1), ..mention });
     screen.say("me", "/me looks");
@@ -322,7 +322,7 @@ proptest! {
             screen.put(Said { reply_to: Some(3), ..said });
             screen.pend(text);
         }
-        screen.model.rooms[0].topic.clone_from(&all[0]);
+        screen.model.rooms[0].properties.topic.clone_from(&all[0]);
         screen.model.editor.set(&all[0]);
         screen.notice(9, Level::Critical, true, &all[0]);
         for place in [Place::End, Place::At { id: screen.model.rooms[0].back.id_of(1), row }] {

@@ -94,7 +94,7 @@ fn somebody_is_ignored() {
     term.wait_text("three");
     assert!(!term.text().contains("two"));
     term.say(&format!("/unignore @{other}"));
-    term.wait_text("is heard again");
+    term.wait_text("no longer ignoring");
     world.run_as(OTHER_UID, &["send", "dev", "four"]).ok();
     term.wait_text("four");
 }
@@ -130,11 +130,11 @@ fn those_who_rule_a_room_do_it_from_here() {
     let audit = || world.run(&["status", "--audit"]).ok().out;
     for (act, told) in [
         ("ban", "is banned from dev"),
-        ("unban", "may come to dev again"),
+        ("unban", "is no longer banned from dev"),
         ("mute", "is muted in dev"),
-        ("unmute", "may speak in dev again"),
+        ("unmute", "is no longer muted in dev"),
         ("op", "is an operator of dev"),
-        ("deop", "is no operator of dev any more"),
+        ("deop", "is no longer an operator of dev"),
     ] {
         term.say(&format!("/{act} @{other}"));
         term.wait_text(&format!("{other} {told}"));
