@@ -59,7 +59,7 @@ pub use pipeline::{Pipeline, Progress};
 pub use server::{Announced, Server};
 #[doc(hidden)]
 #[cfg(feature = "cli")]
-pub use start::{StartError, start};
+pub use start::{SERVED, StartError, start};
 
 pub use crate::{
     chat::{

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read},
+    io::{self, BufRead as _, BufReader, Read as _},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,6 +15,19 @@ use crate::{
 
 /// Maximum bytes kept of the output of a server that did not start.
 const LAST_WORDS_BYTES_MAX: u64 = 4096;
+
+/// Line of `serve --detached` on standard output if another server runs there.
+pub const SERVED: &str = "served by another server";
+
+/// Beginning of a server in the background.
+enum Beginning {
+    /// It is ready, or still working on that.
+    Started,
+    /// Another server runs there.
+    Served,
+    /// It ended with these words.
+    Ended(String),
+}
 
 /// Why no server could be started.
 #[derive(Debug, thiserror::Error)]
@@ -40,26 +53,27 @@ pub enum StartError {
 pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Connection, StartError> {
     let deadline = Instant::now() + wait.min(Duration::from_millis(START_MS_MAX));
     loop {
-        let last_words = spawn(args, deadline)?;
+        let beginning = spawn(args, deadline)?;
         match connect(places, deadline) {
             Err(ConnectError::NoServer(_)) => {}
             Ok(connection) => return Ok(connection),
             Err(e) => return Err(e.into()),
         }
-        // Another server was in the way, and has ended since: once more. One that ends by itself
-        // does so again.
-        let in_the_way = last_words.contains("runs already");
-        if !in_the_way || Instant::now() >= deadline {
-            return Err(match last_words.trim() {
-                "" => StartError::NotReady(places.log().display().to_string()),
-                words => StartError::Failed(words.trim_start_matches("moot: ").to_owned()),
-            });
+        match beginning {
+            // It has ended since: once more. A server that ends by itself does so again.
+            Beginning::Served if Instant::now() < deadline => {}
+            Beginning::Ended(words) => {
+                return Err(StartError::Failed(words.trim_start_matches("moot: ").to_owned()));
+            }
+            Beginning::Served | Beginning::Started => {
+                return Err(StartError::NotReady(places.log().display().to_string()));
+            }
         }
     }
 }
 
-/// Runs a server in the background; gives its last words if it ended before it was ready.
-fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
+/// Runs a server in the background, until it is ready or has ended.
+fn spawn(args: &[OsString], deadline: Instant) -> Result<Beginning, StartError> {
     let program = std::env::current_exe().map_err(|e| {
         // On Linux it is found by /proc.
         io::Error::new(
@@ -77,19 +91,26 @@ fn spawn(args: &[OsString], deadline: Instant) -> Result<String, StartError> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    // It says one line on this pipe once it listens, or closes it: then another server was faster,
-    // or it failed.
-    let first = child.stdout.take().map(|pipe| words_of(pipe, 1, deadline)).unwrap_or_default();
-    let mut last_words = String::new();
-    if first.is_empty()
-        && let Some(pipe) = child.stderr.take()
-    {
-        // It has ended, or is about to: a moment more is enough for what it still says.
-        let deadline = deadline.max(Instant::now() + Duration::from_millis(100));
-        last_words = words_of(pipe, LAST_WORDS_BYTES_MAX, deadline);
-    }
+    // It writes one line to this pipe once it listens, or if another server was faster; it closes
+    // the pipe if it failed.
+    let pipe = child.stdout.take().map(BufReader::new);
+    let line = pipe.map(|mut pipe| within(deadline, move |line| pipe.read_until(b'\n', line)));
+    let line = line.unwrap_or_default();
+    let beginning = match (line.trim_end(), child.stderr.take()) {
+        (SERVED, _) => Beginning::Served,
+        ("", Some(pipe)) => {
+            // It has ended, or is about to: a moment more is enough for what it still writes.
+            let deadline = deadline.max(Instant::now() + Duration::from_millis(100));
+            let mut pipe = pipe.take(LAST_WORDS_BYTES_MAX);
+            match within(deadline, move |words| pipe.read_to_end(words)).trim() {
+                "" => Beginning::Started,
+                words => Beginning::Ended(words.to_owned()),
+            }
+        }
+        _ => Beginning::Started,
+    };
     os::leave_running(child);
-    Ok(last_words)
+    Ok(beginning)
 }
 
 /// Connects to the server that holds the lock, once it listens.
@@ -116,16 +137,19 @@ fn connect(places: &Places, deadline: Instant) -> Result<Connection, ConnectErro
     }
 }
 
-/// Returns the output of a pipe until it ends, `bytes_max` bytes have come, or the time has passed.
-fn words_of(pipe: impl Read + Send + 'static, bytes_max: u64, deadline: Instant) -> String {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    let listener = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
+/// Returns what a function reads until the deadline; nothing if that passes first.
+fn within(
+    deadline: Instant,
+    read: impl FnOnce(&mut Vec<u8>) -> io::Result<usize> + Send + 'static,
+) -> String {
+    let (to_caller, received) = crossbeam_channel::bounded(1);
+    let reader = std::thread::Builder::new().name("moot-start".to_owned()).spawn(move || {
         let mut words = Vec::new();
-        let _ = pipe.take(bytes_max).read_to_end(&mut words);
-        let _ = tell.send(String::from_utf8_lossy(&words).into_owned());
+        let _ = read(&mut words);
+        let _ = to_caller.send(String::from_utf8_lossy(&words).into_owned());
     });
-    match listener {
-        Ok(_) => told.recv_deadline(deadline).unwrap_or_default(),
+    match reader {
+        Ok(_) => received.recv_deadline(deadline).unwrap_or_default(),
         Err(_) => String::new(),
     }
 }

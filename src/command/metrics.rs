@@ -73,26 +73,31 @@ fn numbers(status: &Status) -> [Number; 15] {
             Kind::Gauge,
             "moot_history_enabled",
             "1 if messages are stored on disk.",
-            u64::from(status.history),
+            u64::from(status.stored.history),
         ),
         (
             Kind::Gauge,
             "moot_history_messages",
             "Approximate number of messages in the history.",
-            status.history_messages,
+            status.stored.history_messages,
         ),
-        (Kind::Gauge, "moot_history_bytes", "Bytes of the history in use.", status.history_bytes),
+        (
+            Kind::Gauge,
+            "moot_history_bytes",
+            "Bytes of the history in use.",
+            status.stored.history_bytes,
+        ),
         (
             Kind::Gauge,
             "moot_history_disk_bytes",
             "Bytes of the history on disk, including free pages and its log.",
-            status.history_disk_bytes,
+            status.stored.history_disk_bytes,
         ),
         (
             Kind::Gauge,
             "moot_index_disk_bytes",
             "Bytes of the search index on disk, including its log.",
-            status.index_disk_bytes,
+            status.stored.index_disk_bytes,
         ),
     ]
 }

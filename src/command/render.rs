@@ -319,11 +319,11 @@ pub(super) fn status(status: &Status) -> String {
         ),
         (
             "history",
-            match status.history {
+            match status.stored.history {
                 true => format!(
                     "about {}, {} KiB",
-                    counted(status.history_messages, "message"),
-                    status.history_bytes / 1024
+                    counted(status.stored.history_messages, "message"),
+                    status.stored.history_bytes / 1024
                 ),
                 false => "in memory".to_owned(),
             },
@@ -331,12 +331,12 @@ pub(super) fn status(status: &Status) -> String {
     ];
     let mut text: String =
         lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
-    if status.history_disk_bytes > 0 {
+    if status.stored.history_disk_bytes > 0 {
         text += &format!(
             "{:<11} {} KiB history, {} KiB search index\n",
             "on disk",
-            status.history_disk_bytes.div_ceil(1024),
-            status.index_disk_bytes.div_ceil(1024)
+            status.stored.history_disk_bytes.div_ceil(1024),
+            status.stored.index_disk_bytes.div_ceil(1024)
         );
     }
     // On a user's own server there is only one.

@@ -9,6 +9,7 @@ use super::{
     interrupt,
 };
 use crate::{
+    client::SERVED,
     config::{ConfigError, Settings, TomlFile as _},
     os::{self, Places},
     server::{self, Log, Options, ServerError, Stop},
@@ -69,6 +70,11 @@ pub(super) fn run(context: &mut Context, args: &ServeArgs) -> Result<Exit, Failu
     match server::run(options, log, &stop, ready) {
         Ok(()) => Ok(Exit::Done),
         Err(ServerError::Place(e)) => Err(e.into()),
+        Err(e @ ServerError::Running { .. }) if detached => {
+            // For the process that started this one; its pipe may be closed.
+            let _ = context.out.line(SERVED).and_then(|()| context.out.flush());
+            Err(Failure::new(Exit::Failed, e.to_string()))
+        }
         Err(e) => Err(Failure::new(Exit::Failed, e.to_string())),
     }
 }

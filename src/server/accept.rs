@@ -100,18 +100,18 @@ fn let_in(core: &Rc<Core>, socket: Accepted) {
 
 fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     let own = os::own_uid();
-    if !core.system && ids.uid != own && ids.uid != 0 {
+    if !core.boot.system && ids.uid != own && ids.uid != 0 {
         return;
     }
-    if core.system && core.connects_too_often(ids.uid) {
+    if core.boot.system && core.connects_too_often(ids.uid) {
         turn_away(&socket, "this user connects too often; try again in a second");
         return;
     }
     // Counted until the handshake is done, or the connection has ended without one.
-    let mut half_open = core.half_open.borrow_mut();
+    let mut half_open = core.arrivals.half_open.borrow_mut();
     let own = half_open.get(&ids.uid).copied().unwrap_or(0);
     let others = half_open.len() - usize::from(own > 0);
-    let free = core.half_open_max.saturating_sub(half_open.values().sum());
+    let free = core.arrivals.half_open_max.saturating_sub(half_open.values().sum());
     let most = share(free, own, others + 1).clamp(1, HALF_OPEN_PER_USER_MAX);
     if free == 0 || own >= most {
         let why = match own {
@@ -129,14 +129,15 @@ fn admit(core: &Rc<Core>, socket: Accepted, ids: PeerIds) {
     tokio::task::spawn_local(async move {
         let turn = core.turns.look_up(ids.uid).await;
         let user = name_of(&core, ids.uid).await;
-        let standing = match core.system {
+        let standing = match core.boot.system {
             true => standing(&core, ids.uid, &user).await,
             false => Standing::nameless(),
         };
         drop(turn);
         let start = os::start_of(ids.pid).unwrap_or(0);
         let peer = Peer { uid: ids.uid, user, pid: ids.pid, start };
-        let conn = Rc::new(Conn::new(core.next_session(), socket, peer, standing, core.system));
+        let conn =
+            Rc::new(Conn::new(core.next_session(), socket, peer, standing, core.boot.system));
         // A task of its own: what letting in took of memory is not kept as long as the session
         // lasts.
         tokio::task::spawn_local(session_task::run(core, conn));
@@ -164,7 +165,9 @@ pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing
     }
     let now_us = os::monotonic_us();
     let is_new = |at_us: &u64| now_us.saturating_sub(*at_us) < STANDING_MS * 1000;
-    if let Some((_, standing)) = core.standings.borrow().get(&uid).filter(|(at, _)| is_new(at)) {
+    if let Some((_, standing)) =
+        core.lookups.standings.borrow().get(&uid).filter(|(at, _)| is_new(at))
+    {
         return standing.clone();
     }
     let (allow, policy, user) = (allow.clone(), policy.clone(), user.to_string());
@@ -195,7 +198,7 @@ pub(super) async fn standing(core: &Core, uid: u32, user: &UserName) -> Standing
     let Ok(standing) = core.threads.run(Work::LookUp, ask).await else {
         return Standing { admitted: false, ..Standing::nameless() };
     };
-    let mut standings = core.standings.borrow_mut();
+    let mut standings = core.lookups.standings.borrow_mut();
     if standings.len() > CONNECTING_USERS_MAX {
         standings.retain(|_, (at, _)| is_new(at));
     }
@@ -218,7 +221,7 @@ impl Core {
     /// Counts a connection. Returns true if its user has had more of them than allowed.
     fn connects_too_often(&self, uid: u32) -> bool {
         let now_us = os::monotonic_us();
-        let mut connects = self.connects.borrow_mut();
+        let mut connects = self.arrivals.connects.borrow_mut();
         if connects.len() > CONNECTING_USERS_MAX {
             connects.retain(|_, bucket| bucket.is_empty(now_us));
         }
@@ -232,7 +235,7 @@ impl Core {
 
     /// One unfinished handshake less.
     pub(super) fn settle_half_open(&self, uid: u32) {
-        let mut half_open = self.half_open.borrow_mut();
+        let mut half_open = self.arrivals.half_open.borrow_mut();
         if let Some(of_user) = half_open.get_mut(&uid) {
             *of_user -= 1;
             if *of_user == 0 {

@@ -42,59 +42,94 @@ mod actions;
 /// Maximum bytes of one pull: enough for a large write, little enough to be fair.
 const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
-/// Everything the server's tasks share. One thread: cells, no locks.
-pub(super) struct Core {
-    pub(super) inner: RefCell<Inner>,
-    pub(super) log: Log,
-    settings: RefCell<Rc<Settings>>,
+/// Identity of one boot of the server.
+pub(super) struct Boot {
+    pub(super) run: RunId,
     /// Rises when an older history was put back.
     pub(super) epoch: u32,
-    /// None: everything is kept in memory only.
-    pub(super) history: Option<History>,
-    /// Itself, for tasks.
-    me: Weak<Self>,
+    /// It serves all users of the machine.
     pub(super) system: bool,
-    /// The runtime directory, as `status` shows it.
-    pub(super) dir: RefCell<String>,
-    pub(super) run: RunId,
-    /// Why the server is not as it should be.
-    pub(super) broadcast_failure: Option<String>,
-    /// Users and groups whom the socket and the table are open to; none: all.
-    pub(super) admitted: RefCell<Option<os::Admitted>>,
-    /// They are to be set again.
-    pub(super) admission_due: Cell<bool>,
-    /// Why clients can't find the server.
-    pub(super) files: RefCell<Option<String>>,
-    /// The last answer to `status`, and until when it is good, monotonic microseconds.
-    pub(super) last_status: RefCell<Option<(u64, Status)>>,
-    /// Troubles of the history that are in the log.
-    logged: RefCell<HashSet<String>>,
+    /// Time of the start, monotonic microseconds.
+    pub(super) started_mono_us: u64,
+}
+
+/// Requests of one task to another.
+#[derive(Default)]
+pub(super) struct Signals {
     /// Something happened that the end of a turn has to deal with.
     pub(super) turn_due: Notify,
     /// The timers have to be looked at sooner than was said.
     pub(super) busy: Notify,
     pub(super) stop_asked: Notify,
-    /// Notice that the badges have to be counted again.
+    /// The badges have to be counted again.
     pub(super) badges_due: Notify,
-    pub(super) started_mono_us: u64,
+}
+
+/// Users and groups to whom the socket and the table are open.
+#[derive(Default)]
+pub(super) struct Admission {
+    /// None if all users are admitted.
+    pub(super) users: RefCell<Option<os::Admitted>>,
+    /// They are to be set again.
+    pub(super) is_due: Cell<bool>,
+}
+
+/// Reasons why the server is degraded, and what was reported of them.
+#[derive(Default)]
+pub(super) struct Health {
+    pub(super) broadcast_failure: Option<String>,
+    /// Reason why clients can't find the server.
+    pub(super) files: RefCell<Option<String>>,
+    /// The last answer to `status`, and the time until which it holds, monotonic microseconds.
+    pub(super) last_status: RefCell<Option<(u64, Status)>>,
+    /// Troubles of the history that are in the log.
+    logged: RefCell<HashSet<String>>,
+}
+
+/// Connections that begin.
+pub(super) struct Arrivals {
+    pub(super) half_open: RefCell<HashMap<u32, usize>>,
+    /// Maximum number of unfinished handshakes.
+    pub(super) half_open_max: usize,
+    /// Rate of new connections for each user id.
+    pub(super) connects: RefCell<HashMap<u32, Bucket>>,
+    next_session: Cell<u64>,
+}
+
+/// Users as the system names them.
+#[derive(Default)]
+pub(super) struct UserLookups {
+    /// Rights of users who were admitted or refused, with the time of the look-up.
+    pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
+    /// A name that was shown is being looked up again.
+    renames: Cell<bool>,
+}
+
+/// Everything the server's tasks share. One thread: cells, no locks.
+pub(super) struct Core {
+    pub(super) boot: Boot,
+    pub(super) inner: RefCell<Inner>,
+    pub(super) log: Log,
+    settings: RefCell<Rc<Settings>>,
+    /// None: everything is kept in memory only.
+    pub(super) history: Option<History>,
+    /// Itself, for tasks.
+    me: Weak<Self>,
+    /// The runtime directory, as `status` shows it.
+    pub(super) dir: RefCell<String>,
+    pub(super) admission: Admission,
+    pub(super) health: Health,
+    pub(super) signals: Signals,
+    pub(super) arrivals: Arrivals,
+    pub(super) lookups: UserLookups,
     /// Direct messages that the user of this server has not read.
     pub(super) unread_mail: Cell<u64>,
     /// One buffer for all reads; a session keeps only what is incomplete.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
-    pub(super) half_open: RefCell<HashMap<u32, usize>>,
-    /// Maximum number of unfinished handshakes.
-    pub(super) half_open_max: usize,
     /// Sessions that go on in the next turn.
     lines: RefCell<Lines<AccountKey, SessionId>>,
-    /// Rate of new connections for each user id.
-    pub(super) connects: RefCell<HashMap<u32, Bucket>>,
     pub(super) threads: Threads,
     pub(super) turns: UserTurns,
-    /// Rights of users who were let in or refused, with the time of the look-up.
-    pub(super) standings: RefCell<HashMap<u32, (u64, Standing)>>,
-    /// A name that was shown is being looked up again.
-    renames: Cell<bool>,
-    next_session: Cell<u64>,
     /// Starts the task that reads older messages for a session.
     start_fetch: fn(Rc<Self>, Fetch),
     clock: Cell<Clock>,
@@ -145,38 +180,37 @@ impl Core {
             chunks: Vec::new(),
             touched: Vec::new(),
         };
-        Rc::new_cyclic(|me| Self {
-            history,
+        let boot = Boot {
+            run,
             epoch: parts.epoch,
-            me: Weak::clone(me),
+            system: options.system,
+            started_mono_us: os::monotonic_us(),
+        };
+        let health = Health { broadcast_failure: parts.broadcast_failure, ..Health::default() };
+        let arrivals = Arrivals {
+            half_open: RefCell::default(),
+            half_open_max: parts.half_open_max,
+            connects: RefCell::default(),
+            next_session: Cell::new(1),
+        };
+        Rc::new_cyclic(|me| Self {
+            boot,
             inner: RefCell::new(inner),
             log,
             settings: RefCell::new(Rc::new(options.settings.clone())),
-            system: options.system,
-            run,
-            broadcast_failure: parts.broadcast_failure,
-            logged: RefCell::default(),
+            history,
+            me: Weak::clone(me),
             dir: RefCell::new(options.places.runtime.display().to_string()),
-            files: RefCell::default(),
-            last_status: RefCell::default(),
-            admitted: RefCell::default(),
-            admission_due: Cell::new(false),
-            turn_due: Notify::new(),
-            busy: Notify::new(),
-            stop_asked: Notify::new(),
-            badges_due: Notify::new(),
-            started_mono_us: os::monotonic_us(),
+            admission: Admission::default(),
+            health,
+            signals: Signals::default(),
+            arrivals,
+            lookups: UserLookups::default(),
             unread_mail: Cell::new(0),
             read_buffer: RefCell::new(vec![0; READ_BYTES_PER_TURN_MAX].into()),
-            half_open: RefCell::new(HashMap::new()),
-            half_open_max: parts.half_open_max,
             lines: RefCell::default(),
-            connects: RefCell::new(HashMap::new()),
             threads: Threads::new(),
             turns: UserTurns::new(options.system),
-            standings: RefCell::new(HashMap::new()),
-            renames: Cell::new(false),
-            next_session: Cell::new(1),
             start_fetch,
             clock: Cell::new(Clock::new(os::monotonic_us())),
         })
@@ -190,12 +224,12 @@ impl Core {
     /// Takes over another configuration: all that was found out by the last one is forgotten.
     pub(super) fn set_settings(&self, settings: Settings) {
         self.settings.replace(Rc::new(settings));
-        self.standings.borrow_mut().clear();
+        self.lookups.standings.borrow_mut().clear();
     }
 
     /// Finds out whom the configuration admits, for [`Core::admission_due`].
     pub(super) async fn look_up_admitted(&self) {
-        if !self.system {
+        if !self.boot.system {
             return;
         }
         let settings = Settings::clone(&self.settings());
@@ -215,14 +249,14 @@ impl Core {
         };
         // If that can't be found out, only the server's own user and root may.
         let found = self.threads.run(Work::LookUp, look_up).await;
-        self.admitted.replace(found.unwrap_or_else(|_| Some(os::Admitted::default())));
-        self.admission_due.set(true);
+        self.admission.users.replace(found.unwrap_or_else(|_| Some(os::Admitted::default())));
+        self.admission.is_due.set(true);
     }
 
     /// Names users and groups of the configuration that the system does not know.
     pub(super) fn log_unknown_names(&self) {
         let (settings, Some(core)) = (self.settings(), self.me.upgrade()) else { return };
-        if !self.system {
+        if !self.boot.system {
             return;
         }
         tokio::task::spawn_local(async move {
@@ -247,8 +281,8 @@ impl Core {
     }
 
     pub(super) fn next_session(&self) -> SessionId {
-        let id = self.next_session.get();
-        self.next_session.set(id + 1);
+        let id = self.arrivals.next_session.get();
+        self.arrivals.next_session.set(id + 1);
         SessionId(id)
     }
 
@@ -267,22 +301,22 @@ impl Core {
         inner.hub.end_turn(self.now());
         inner.act(self);
         if inner.hub.has_more() {
-            self.turn_due.notify_one();
+            self.signals.turn_due.notify_one();
         }
-        if !self.system && inner.hub.take_unread_changed() {
-            self.badges_due.notify_one();
+        if !self.boot.system && inner.hub.take_unread_changed() {
+            self.signals.badges_due.notify_one();
         }
         let after_ms = inner.hub.tick_after_ms();
         drop(inner);
         if self.with_clock(|clock, now_us| clock.hasten(now_us, after_ms)) {
-            self.busy.notify_one();
+            self.signals.busy.notify_one();
         }
         self.rename_stale();
     }
 
     /// Looks up again how users are called whose names were shown, one after the other.
     fn rename_stale(&self) {
-        if self.renames.get() {
+        if self.lookups.renames.get() {
             return;
         }
         let (Some(uid), Some(core)) =
@@ -290,7 +324,7 @@ impl Core {
         else {
             return;
         };
-        self.renames.set(true);
+        self.lookups.renames.set(true);
         tokio::task::spawn_local(async move {
             let mut next = Some(uid);
             while let Some(uid) = next {
@@ -299,7 +333,7 @@ impl Core {
                 hub.rename_user(uid, found.ok().flatten());
                 next = hub.take_stale_user();
             }
-            core.renames.set(false);
+            core.lookups.renames.set(false);
         });
     }
 
@@ -308,7 +342,7 @@ impl Core {
         if conn.line_up() {
             self.lines.borrow_mut().push(conn.account, conn.id);
         }
-        self.turn_due.notify_one();
+        self.signals.turn_due.notify_one();
     }
 
     /// Returns true if sessions wait for the next turn.
@@ -324,7 +358,7 @@ impl Core {
             conn.call();
         }
         if self.has_waiting() {
-            self.turn_due.notify_one();
+            self.signals.turn_due.notify_one();
         }
     }
 
@@ -358,11 +392,11 @@ impl Core {
     pub(super) fn heartbeat(&self, now_us: u64) {
         let mut inner = self.inner.borrow_mut();
         let most = self.settings().history.user_bytes_max;
-        if let Some(history) = self.history.as_ref().filter(|_| self.system && most > 0) {
+        if let Some(history) = self.history.as_ref().filter(|_| self.boot.system && most > 0) {
             inner.hub.set_over_history(history.users_over(most));
         }
         for trouble in self.history.iter().flat_map(History::troubles) {
-            let mut logged = self.logged.borrow_mut();
+            let mut logged = self.health.logged.borrow_mut();
             if !logged.contains(&trouble) {
                 self.log.warn(&trouble);
                 logged.insert(trouble);

@@ -8,7 +8,7 @@ use crate::{history::HistoryError, os};
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Another one lives there.
-    #[error("a server runs already in {} (pid {})", .dir.display(), pid_words(.pid))]
+    #[error("another server runs in {} (pid {})", .dir.display(), pid_words(.pid))]
     Running {
         /// Directory of the other server.
         dir: PathBuf,

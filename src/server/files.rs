@@ -83,21 +83,21 @@ impl Files<'_> {
                     if is_due.replace(false) {
                         self.core.log.warn(&why);
                     }
-                    self.core.files.replace(Some(why));
+                    self.core.health.files.replace(Some(why));
                     continue;
                 }
             }
-            self.core.files.replace(None);
+            self.core.health.files.replace(None);
         }
     }
 
     /// Lets those use socket and table whom the configuration admits: the handshake refuses the
     /// others anyway, and they do not read who is here.
     pub(super) fn admit(&self) {
-        if !self.system || !self.core.admission_due.replace(false) {
+        if !self.system || !self.core.admission.is_due.replace(false) {
             return;
         }
-        let who = self.core.admitted.borrow();
+        let who = self.core.admission.users.borrow();
         let (socket, table) = (self.places.socket(), self.places.table());
         if let Err(e) = os::admit(&table, false, who.as_ref()) {
             self.core.log.warn(&format!(
@@ -123,11 +123,11 @@ impl Files<'_> {
             return Ok(());
         }
         self.make_directories()?;
-        self.core.admission_due.set(true);
+        self.core.admission.is_due.set(true);
         if !is_shown {
             let table = self.places.table();
             // Users who are not admitted read no line of it meanwhile.
-            let everybody = self.system && self.core.admitted.borrow().is_none();
+            let everybody = self.system && self.core.admission.users.borrow().is_none();
             let put_back = self.core.inner.borrow_mut().table.put_back(&self.places, everybody);
             put_back.map_err(|e| later(&table, &e))?;
             self.log_remade(&table);

@@ -9,6 +9,7 @@ use crate::{
     history::History,
     limits::{HEAVIEST_MAX, STATUS_OLD_MS_MAX},
     os,
+    server::status::HistoryStatus,
 };
 
 fn heaviest(core: &Core) -> Vec<Heavy> {
@@ -25,13 +26,13 @@ fn heaviest(core: &Core) -> Vec<Heavy> {
 /// as long as it took, up to `STATUS_OLD_MS_MAX`.
 pub(super) fn status_for(core: &Core, uid: u32) -> Status {
     let now_us = os::monotonic_us();
-    let last = core.last_status.borrow().clone().filter(|(until_us, _)| now_us < *until_us);
+    let last = core.health.last_status.borrow().clone().filter(|(until_us, _)| now_us < *until_us);
     let mut status = last.map_or_else(
         || {
             let status = status(core);
             let took_us = os::monotonic_us() - now_us;
             let until_us = now_us + (20 * took_us).min(STATUS_OLD_MS_MAX * 1000);
-            core.last_status.replace(Some((until_us, status.clone())));
+            core.health.last_status.replace(Some((until_us, status.clone())));
             status
         },
         |(_, status)| status,
@@ -45,11 +46,11 @@ pub(super) fn status_for(core: &Core, uid: u32) -> Status {
 
 fn status(core: &Core) -> Status {
     let counters = core.inner.borrow().hub.counters();
-    let mut degraded = Vec::from_iter(core.broadcast_failure.clone());
+    let mut degraded = Vec::from_iter(core.health.broadcast_failure.clone());
     if core.history.as_ref().is_some_and(History::is_failing) {
         degraded.push("the history can't be written: messages are refused".to_owned());
     }
-    degraded.extend(core.files.borrow().clone());
+    degraded.extend(core.health.files.borrow().clone());
     degraded.extend(core.history.iter().flat_map(History::troubles));
     let on_disk = core.history.as_ref().map_or((0, 0), History::bytes_on_disk);
     let unshown = core.inner.borrow().table.unshown();
@@ -64,7 +65,7 @@ fn status(core: &Core) -> Status {
     Status {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_s: (os::monotonic_us() - core.started_mono_us) / 1_000_000,
+        uptime_s: (os::monotonic_us() - core.boot.started_mono_us) / 1_000_000,
         dir: core.dir.borrow().clone(),
         sessions: counters.sessions,
         members: core.inner.borrow().hub.member_count() as u64,
@@ -75,13 +76,15 @@ fn status(core: &Core) -> Status {
         repaired: counters.repaired,
         lagging: counters.lagging,
         deaf: counters.deaf,
-        history: core.history.is_some(),
-        history_messages: core.history.as_ref().map_or(0, History::messages),
-        history_bytes: core.history.as_ref().map_or(0, History::bytes),
-        history_disk_bytes: on_disk.0,
-        index_disk_bytes: on_disk.1,
+        stored: HistoryStatus {
+            history: core.history.is_some(),
+            history_messages: core.history.as_ref().map_or(0, History::messages),
+            history_bytes: core.history.as_ref().map_or(0, History::bytes),
+            history_disk_bytes: on_disk.0,
+            index_disk_bytes: on_disk.1,
+        },
         users: heaviest(core),
-        broadcast_failure: core.broadcast_failure.clone(),
+        broadcast_failure: core.health.broadcast_failure.clone(),
         degraded,
     }
 }

@@ -223,7 +223,7 @@ async fn serve(
             ended = Err(e);
         }
         () = stop.asked() => core.log.always(&format!("stopping: {}", stop.why())),
-        () = core.stop_asked.notified() => core.log.always("stopping: asked by a client"),
+        () = core.signals.stop_asked.notified() => core.log.always("stopping: asked by a client"),
         () = idle => core.log.always("stopping: idle for the time of idle_exit"),
         () = reload::reloads(Rc::clone(&core), stop, live_rules) => {}
         () = ticks(Rc::clone(&core), &manager) => {}
@@ -306,7 +306,7 @@ fn open_channel(
 /// for.
 async fn turns(core: Rc<Core>) {
     loop {
-        core.turn_due.notified().await;
+        core.signals.turn_due.notified().await;
         core.turn();
         if core.has_waiting() {
             look_at_sockets().await;
@@ -330,7 +330,7 @@ async fn ticks(core: Rc<Core>, manager: &Manager) {
         tokio::select! {
             () = tokio::time::sleep(core.until_tick()) => {}
             // The next look is nearer now; no number of wake-ups puts it off.
-            () = core.busy.notified() => continue,
+            () = core.signals.busy.notified() => continue,
         }
         core.tick(manager.wait_ms_max());
         let now_us = os::monotonic_us();

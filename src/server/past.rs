@@ -249,7 +249,7 @@ impl Core {
 pub(super) async fn badges(core: Rc<Core>) {
     let uid = os::own_uid();
     loop {
-        core.badges_due.notified().await;
+        core.signals.badges_due.notified().await;
         // The hub's part is the dearest: it delays others.
         let since = std::time::Instant::now();
         let names: Vec<_> = {

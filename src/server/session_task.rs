@@ -93,7 +93,7 @@ impl Drop for Guard<'_> {
             channel.remove_slot(self.conn.id.0);
         }
         inner.hub.close(self.core.now(), self.conn.id, self.cause.get());
-        self.core.turn_due.notify_one();
+        self.core.signals.turn_due.notify_one();
     }
 }
 
@@ -117,7 +117,7 @@ fn poll(
     }
     core.inner.borrow_mut().pump(core, conn, false);
     if core.inner.borrow().hub.has_actions() {
-        core.turn_due.notify_one();
+        core.signals.turn_due.notify_one();
     }
     if conn.is_broken() {
         return Poll::Ready(conn.end_cause().unwrap_or(EndCause::Closed));
@@ -162,7 +162,7 @@ fn read(
         if conn.held.get() && !stopped {
             // What was read before comes first.
             conn.take(core, &[]);
-            core.turn_due.notify_one();
+            core.signals.turn_due.notify_one();
             continue;
         }
         let most = most.min(core.piece_bytes(conn.uid(), credit));
@@ -173,7 +173,7 @@ fn read(
             Poll::Ready(Ok(bytes)) => bytes,
         };
         conn.take(core, &buffer[..bytes]);
-        core.turn_due.notify_one();
+        core.signals.turn_due.notify_one();
         if bytes == most {
             conn.restart_limit();
             break;
@@ -414,13 +414,13 @@ impl Conn {
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            run: core.run,
+            run: core.boot.run,
             session: self.id.0,
             pid: std::process::id(),
             user: self.peer.user.to_string(),
             uid: self.peer.uid,
             broadcast: core.broadcast_word().to_owned(),
-            epoch: core.epoch,
+            epoch: core.boot.epoch,
             source_port: core.source_port(),
         };
         self.put(Kind::Welcome, &welcome);
@@ -448,7 +448,7 @@ impl Conn {
     fn take_stop(&self, core: &Core) {
         if self.peer.uid == os::own_uid() || self.peer.uid == 0 {
             core.log.info(&format!("stop asked by {} (pid {})", self.peer.user, self.peer.pid));
-            return core.stop_asked.notify_one();
+            return core.signals.stop_asked.notify_one();
         }
         let text = "only the user of the server and root may stop the server".to_owned();
         self.put(Kind::Refused, &Refused::new(RefusedCode::Denied, text));
@@ -532,5 +532,5 @@ async fn look_up(core: Rc<Core>, conn: Rc<Conn>, serial: u32, request: Request, 
     drop(turn);
     conn.end_question();
     conn.answer(&core, serial, request);
-    core.turn_due.notify_one();
+    core.signals.turn_due.notify_one();
 }

@@ -25,17 +25,9 @@ pub struct Status {
     /// Memberships served by session although there is a channel they could hear.
     #[serde(default)]
     pub deaf: u64,
-    /// True if there is a history on disk.
-    #[serde(default)]
-    pub history: bool,
-    pub history_messages: u64,
-    pub history_bytes: u64,
-    /// Bytes of the history and its log on disk, free pages included.
-    #[serde(default)]
-    pub history_disk_bytes: u64,
-    /// Bytes of the search index and its log on disk.
-    #[serde(default)]
-    pub index_disk_bytes: u64,
+    /// Sizes of the history, in the same object.
+    #[serde(flatten)]
+    pub stored: HistoryStatus,
     /// Users who caused most lately, the heaviest first.
     #[serde(default)]
     pub users: Vec<Heavy>,
@@ -45,6 +37,24 @@ pub struct Status {
     /// Why the server is degraded; empty if it is healthy.
     #[serde(default)]
     pub degraded: Vec<String>,
+}
+
+/// Sizes of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryStatus {
+    /// True if there is a history on disk.
+    #[serde(default)]
+    pub history: bool,
+    /// Messages in it.
+    pub history_messages: u64,
+    /// Bytes in use.
+    pub history_bytes: u64,
+    /// Bytes of the history and its log on disk, free pages included.
+    #[serde(default)]
+    pub history_disk_bytes: u64,
+    /// Bytes of the search index and its log on disk.
+    #[serde(default)]
+    pub index_disk_bytes: u64,
 }
 
 /// Usage of one user.

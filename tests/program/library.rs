@@ -3,7 +3,7 @@
 use moot::{
     chat::frames::Frame,
     client::{
-        Begin, Event, Follow, Level, RefusalCode, Request, Search, Server, Target, UserName, Wake,
+        Begin, Event, Follow, Level, RefusalCode, Request, Search, Server, Target, UserName,
         time_of,
     },
 };

@@ -192,10 +192,10 @@ impl World {
         let mut rules = Rules::new(RunId(7), 0, batch_header);
         (rules.store, rules.persistent, rules.secret) = (true, true, [seed, 0]);
         if random.permille(300) {
-            rules.job_states_max = 2 + random.below(8) as usize;
+            rules.jobs.states_max = 2 + random.below(8) as usize;
         }
         if random.permille(300) {
-            rules.job_states_per_user_max = 1 + random.below(4) as usize;
+            rules.jobs.states_per_user_max = 1 + random.below(4) as usize;
         }
         let mut chance = |max: u64| if random.permille(750) { random.below(max + 1) } else { 0 };
         let (breaks, ends, stops) = (chance(12), chance(4), chance(10));
@@ -203,8 +203,8 @@ impl World {
         let mut world = Self {
             trace,
             now_us: 1_000_000,
-            states_max: rules.job_states_max,
-            states_per_sender_max: rules.job_states_per_user_max,
+            states_max: rules.jobs.states_max,
+            states_per_sender_max: rules.jobs.states_per_user_max,
             hub: Hub::new(rules),
             clients: Vec::new(),
             storing: None,

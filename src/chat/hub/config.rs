@@ -8,6 +8,24 @@ use crate::{
     limits,
 };
 
+/// Bounds of the states of jobs: one for each queue that was offered a job.
+#[derive(Debug, Clone, Copy)]
+pub struct JobLimits {
+    /// Maximum states of all jobs.
+    pub states_max: usize,
+    /// Maximum states of the jobs of one account.
+    pub states_per_user_max: usize,
+}
+
+impl Default for JobLimits {
+    fn default() -> Self {
+        Self {
+            states_max: limits::REQUEST_GROUPS_MAX,
+            states_per_user_max: limits::REQUEST_GROUPS_PER_USER_MAX,
+        }
+    }
+}
+
 /// Settings of a hub, from the operator and the machine.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -45,10 +63,8 @@ pub struct Rules {
     pub backlog_total_bytes_max: usize,
     /// Bytes of one account taken and not yet published.
     pub in_flight_bytes_per_user_max: usize,
-    /// Maximum states of all jobs: one for each queue that was offered a job.
-    pub job_states_max: usize,
-    /// Maximum states of the jobs of one account.
-    pub job_states_per_user_max: usize,
+    /// Bounds of jobs.
+    pub jobs: JobLimits,
     /// Rates of one account, per second.
     pub rates: Rates,
     /// Function that writes the header of a batch frame, from the length of its body in bytes.
@@ -78,8 +94,7 @@ impl Rules {
             backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
             backlog_total_bytes_max: limits::BACKLOG_TOTAL_BYTES_MAX,
             in_flight_bytes_per_user_max: limits::IN_FLIGHT_BYTES_PER_USER_MAX,
-            job_states_max: limits::REQUEST_GROUPS_MAX,
-            job_states_per_user_max: limits::REQUEST_GROUPS_PER_USER_MAX,
+            jobs: JobLimits::default(),
             rates: Rates::default(),
             batch_header,
         }

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     chat::{
         event::Event,
-        hub::quota::{AccountId, share},
+        hub::{
+            JobLimits,
+            quota::{AccountId, share},
+        },
         member::{Member, SessionId},
         stream_id::StreamTag,
     },
@@ -60,10 +63,9 @@ pub(super) struct Board {
     matched: BTreeSet<(StreamTag, Queue)>,
     /// Jobs that a queue passed because a bound of states was reached.
     blocked: BTreeSet<(AccountId, JobKey)>,
-    /// States of all jobs together, and the most that may be.
+    /// States of all jobs together.
     states: usize,
-    states_max: usize,
-    states_per_account_max: usize,
+    limits: JobLimits,
     /// Accounts are users.
     host: bool,
     offers: u64,
@@ -71,7 +73,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(states_max: usize, states_per_account_max: usize, host: bool) -> Self {
+    pub(super) fn new(limits: JobLimits, host: bool) -> Self {
         Self {
             jobs: BTreeMap::new(),
             rooms: BTreeMap::new(),
@@ -82,8 +84,7 @@ impl Board {
             matched: BTreeSet::new(),
             blocked: BTreeSet::new(),
             states: 0,
-            states_max,
-            states_per_account_max,
+            limits,
             host,
             offers: 0,
             places: 0,
@@ -132,8 +133,8 @@ impl Board {
     /// accounts share them.
     pub(super) fn states_left(&self, account: AccountId) -> usize {
         let own = self.load(account).states;
-        let share = self.share(account, self.states_max.saturating_sub(self.states), own);
-        self.states_per_account_max.min(share).saturating_sub(own)
+        let share = self.share(account, self.limits.states_max.saturating_sub(self.states), own);
+        self.limits.states_per_user_max.min(share).saturating_sub(own)
     }
 
     fn share(&self, account: AccountId, free: usize, own: usize) -> usize {

@@ -266,7 +266,7 @@ impl Hub {
             next: next.unwrap_or(head + 1),
             new_run,
             stored: self.is_stored(tag),
-            members: stream.members,
+            members: stream.members() as u32,
             topic,
             // A session that does not listen has no use for its key.
             channel: stream.broadcast.channel.filter(|_| self.sessions[&id].sub_key(tag).is_some()),

@@ -85,7 +85,7 @@ mod watchlist;
 mod work_queue;
 
 pub use action::{Action, Chunk};
-pub use config::Rules;
+pub use config::{JobLimits, Rules};
 pub use quota::{Bucket, Rates, share};
 pub use state::Hub;
 pub use usage::Usage;

@@ -52,7 +52,7 @@ impl Hub {
         let (uid, account) = (session.peer.uid, session.account);
         let only = self.may_announce(now, uid, account, announce)?;
         // The recipients are found again for each announcement.
-        self.told(self.stream(ANNOUNCEMENTS).members as usize);
+        self.told(self.stream(ANNOUNCEMENTS).members());
         if announce.dry_run {
             return Ok(Some(self.would_reach(id, only)));
         }
@@ -72,7 +72,7 @@ impl Hub {
             return Ok(Some(self.schedule(state, at_us)));
         }
         // Its record is made once it is published: until then the next one waits.
-        let weight = 1 + self.stream(ANNOUNCEMENTS).members as usize / RECIPIENTS_PER_RECORD;
+        let weight = 1 + self.stream(ANNOUNCEMENTS).members() / RECIPIENTS_PER_RECORD;
         self.accounts.add_records(account, weight);
         let asked = Some((id, serial));
         let (wait, report_at) = (announce.wait, announce.report_at);

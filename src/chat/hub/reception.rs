@@ -34,7 +34,7 @@ impl Hub {
     pub(super) fn judge_hearing(&mut self, now: Now, tag: StreamTag, key: usize, report: &Report) {
         let min = self.rules.broadcast_members_min;
         let stream = self.stream_mut(tag);
-        let (worth_it, aside) = (stream.members as usize >= min, stream.broadcast.aside);
+        let (worth_it, aside) = (stream.members() >= min, stream.broadcast.aside);
         let sub = &mut stream.subs[key];
         let heard = report.datagrams > sub.health.datagrams;
         sub.health.datagrams = sub.health.datagrams.max(report.datagrams);
@@ -81,7 +81,10 @@ impl Hub {
         if stream.broadcast.channel.is_none() {
             return;
         }
-        let waits = |sub: &Subscriber| matches!(sub.health.reception, Reception::Unproven { probe_at_us } if now.mono_us >= probe_at_us);
+        let waits = |sub: &Subscriber| match sub.health.reception {
+            Reception::Unproven { probe_at_us } => now.mono_us >= probe_at_us,
+            Reception::Unavailable | Reception::Proven => false,
+        };
         if now.mono_us >= stream.broadcast.next_probe_us
             && stream.subs.iter().any(|(_, sub)| waits(sub))
         {
@@ -114,7 +117,7 @@ impl Stream {
     /// serves several.
     pub(super) fn probe_is_due(&self, now: Now) -> bool {
         let lately = now.mono_us.saturating_sub(self.broadcast.probed_us) < PROBES_EVERY_MS * 1000;
-        let many = self.members as usize > PROBE_AT_ONCE_MEMBERS_MAX;
+        let many = self.members() > PROBE_AT_ONCE_MEMBERS_MAX;
         self.broadcast.probe_due && self.broadcast.channel.is_some() && !(many && lately)
     }
 }

@@ -177,7 +177,7 @@ impl Hub {
         let is_meant = |s: &Session| {
             s.peer.uid == uid && label.is_none_or(|l| s.member.label.as_ref() == Some(l))
         };
-        self.looked_at(self.stream(tag).members as usize);
+        self.looked_at(self.stream(tag).members());
         let sessions = self.stream(tag).subs.iter().map(|(_, sub)| sub.session);
         sessions.filter(|id| self.sessions.get(id).is_some_and(&is_meant)).collect()
     }

@@ -175,7 +175,7 @@ impl Hub {
             };
             RoomInfo {
                 name: name.clone(),
-                members: stream.members,
+                members: stream.members() as u32,
                 last: stream.backlog.head(),
                 last_wall_us: stream.backlog.newest_wall_us().or(stream.newest_us),
                 topic,
@@ -210,7 +210,7 @@ impl Hub {
         let uid = self.sessions[&id].peer.uid;
         let tag = self.known_room(uid, room)?;
         self.may_read(uid, tag)?;
-        self.looked_at(self.stream(tag).members as usize);
+        self.looked_at(self.stream(tag).members());
         let mut sessions: Vec<_> = self.stream(tag).subs.iter().map(|(_, s)| s.session).collect();
         sessions.sort_unstable();
         let mut rest = sessions.into_iter().skip(skip as usize);

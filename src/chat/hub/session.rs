@@ -260,16 +260,16 @@ impl Hub {
     /// Any sign of life.
     pub fn heard(&mut self, now: Now, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.heard_us = now.mono_us;
-        session.pinged_us = None;
-        if session.unresponsive {
+        session.liveness.heard_us = now.mono_us;
+        session.liveness.pinged_us = None;
+        if session.liveness.unresponsive {
             self.set_unresponsive(id, false);
         }
     }
 
     fn set_unresponsive(&mut self, id: SessionId, unresponsive: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.unresponsive = unresponsive;
+        session.liveness.unresponsive = unresponsive;
         self.sessions.mark_row(id);
         self.set_worker_responsive(id, !unresponsive);
     }
@@ -365,7 +365,7 @@ impl Hub {
         if !broadcast || !stream.is_public() {
             return;
         }
-        let members = stream.members as usize;
+        let members = stream.members();
         if members >= min && !stream.broadcast.is_asked {
             stream.broadcast.is_asked = true;
             self.out.push(Action::OpenChannel(tag));

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::{
     instances::InstanceKey,
     quota::AccountId,
-    watchlist::{Look, Watchlist},
+    watchlist::{WatchEntry, Watchlist},
 };
 use crate::{
     chat::{
@@ -67,6 +67,22 @@ pub(super) enum Silence {
     AfterPing,
 }
 
+/// Signs of life of a session. Times are microseconds.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    pub(super) heard_us: u64,
+    /// Time of the last ping, until it is answered.
+    pub(super) pinged_us: Option<u64>,
+    pub(super) unresponsive: bool,
+}
+
+/// Writes of its row that are due.
+#[derive(Debug, Default)]
+struct RowMarks {
+    is_dirty: bool,
+    is_late: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) member: Arc<Member>,
@@ -93,14 +109,11 @@ pub(super) struct Session {
     pub(super) slowed_told_us: u64,
     pub(super) since_wall_us: i64,
     pub(super) active_us: u64,
-    pub(super) heard_us: u64,
-    pub(super) pinged_us: Option<u64>,
-    pub(super) unresponsive: bool,
-    row_dirty: bool,
-    row_late: bool,
+    pub(super) liveness: Liveness,
+    row: RowMarks,
     /// A kick is still to end it.
     pub(super) is_kicked: bool,
-    look: Look,
+    look: WatchEntry,
 }
 
 impl Session {
@@ -129,13 +142,10 @@ impl Session {
             slowed_told_us: 0,
             since_wall_us: now.wall_us,
             active_us: now.mono_us,
-            heard_us: now.mono_us,
-            pinged_us: None,
-            unresponsive: false,
-            row_dirty: false,
-            row_late: false,
+            liveness: Liveness { heard_us: now.mono_us, pinged_us: None, unresponsive: false },
+            row: RowMarks::default(),
             is_kicked: false,
-            look: Look::default(),
+            look: WatchEntry::default(),
         }
     }
 
@@ -143,14 +153,14 @@ impl Session {
         !self.subs.is_empty()
     }
 
-    /// Returns the time from which its silence has to be judged, microseconds. A visitor is about to
-    /// leave; it may wait for its own input and owes nothing.
+    /// Returns the time from which its silence has to be judged, microseconds. A visitor is about
+    /// to leave; it may wait for its own input and owes nothing.
     fn next_look_us(&self) -> Option<u64> {
-        if !self.listens() || self.unresponsive {
+        if !self.listens() || self.liveness.unresponsive {
             return None;
         }
-        Some(match self.pinged_us {
-            None => self.heard_us + PING_AFTER_MS * 1000,
+        Some(match self.liveness.pinged_us {
+            None => self.liveness.heard_us + PING_AFTER_MS * 1000,
             Some(at_us) => at_us + UNRESPONSIVE_AFTER_MS * 1000,
         })
     }
@@ -159,13 +169,13 @@ impl Session {
     pub(super) fn judge_silence(&mut self, now_us: u64) -> Silence {
         // What the server does not read says nothing.
         if self.waits.is_some() {
-            (self.pinged_us, self.heard_us) = (None, now_us);
+            (self.liveness.pinged_us, self.liveness.heard_us) = (None, now_us);
         }
-        match self.pinged_us {
+        match self.liveness.pinged_us {
             _ if self.next_look_us().is_none_or(|at_us| now_us < at_us) => Silence::Short,
             Some(_) => Silence::AfterPing,
             None => {
-                self.pinged_us = Some(now_us);
+                self.liveness.pinged_us = Some(now_us);
                 Silence::IsLong
             }
         }
@@ -290,7 +300,7 @@ impl Sessions {
 
     /// State of a session in a word, for receipts and rows.
     pub(super) fn state_of(&self, session: &Session) -> State {
-        if session.unresponsive {
+        if session.liveness.unresponsive {
             State::Unresponsive
         } else if self.away_text(session).is_some() {
             State::Away
@@ -331,7 +341,7 @@ impl Sessions {
             return self.mark_row_late(id);
         }
         if let Some(session) = self.get_mut(&id)
-            && !std::mem::replace(&mut session.row_dirty, true)
+            && !std::mem::replace(&mut session.row.is_dirty, true)
         {
             self.changed_rows.push(id);
         }
@@ -339,7 +349,7 @@ impl Sessions {
 
     pub(super) fn mark_row_late(&mut self, id: SessionId) {
         if let Some(session) = self.get_mut(&id)
-            && !std::mem::replace(&mut session.row_late, true)
+            && !std::mem::replace(&mut session.row.is_late, true)
         {
             self.late_rows.push_back(id);
         }
@@ -350,7 +360,7 @@ impl Sessions {
         for _ in 0..LATE_ROWS_PER_TURN {
             let Some(id) = self.late_rows.pop_front() else { return };
             if let Some(session) = self.get_mut(&id) {
-                session.row_late = false;
+                session.row.is_late = false;
                 self.mark_row(id);
             }
         }
@@ -359,7 +369,7 @@ impl Sessions {
     /// Sessions whose rows are to be written, each once.
     pub(super) fn take_changed_rows(&mut self) -> Vec<SessionId> {
         let mut ids = std::mem::take(&mut self.changed_rows);
-        ids.retain(|id| self.get_mut(id).map(|session| session.row_dirty = false).is_some());
+        ids.retain(|id| self.get_mut(id).map(|session| session.row.is_dirty = false).is_some());
         ids
     }
 }

@@ -1,6 +1,6 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
-use super::watchlist::Look;
+use super::watchlist::WatchEntry;
 use crate::chat::hub::stream_parts::Census;
 use crate::limits::STALL_LOOK_EVERY_MS;
 use std::sync::Arc;
@@ -73,7 +73,6 @@ pub(super) struct Stream {
     pub(super) numbered: u64,
     pub(super) in_flight: InFlight,
     pub(super) subs: Slab<Subscriber>,
-    pub(super) members: u32,
     pub(super) broadcast: BroadcastState,
     pub(super) window: Window,
     pub(super) membership: MembershipEvents,
@@ -83,7 +82,7 @@ pub(super) struct Stream {
     /// Begin of the present burst: all that is older than a heads' period was reported.
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
-    pub(super) look: Look,
+    pub(super) look: WatchEntry,
     /// Its part in the sums over all streams, as of the last look.
     pub(super) census: Census,
 }
@@ -140,7 +139,6 @@ impl Stream {
             numbered: head,
             in_flight: InFlight::default(),
             subs: Slab::new(),
-            members: 0,
             broadcast: BroadcastState::default(),
             window: Window::default(),
             membership: MembershipEvents::default(),
@@ -148,7 +146,7 @@ impl Stream {
             dirty: false,
             busy_since_us: 0,
             published_us: 0,
-            look: Look::default(),
+            look: WatchEntry::default(),
             census: Census::default(),
         }
     }
@@ -271,11 +269,15 @@ impl Stream {
         }
     }
 
+    /// Returns the number of members.
+    pub(super) fn members(&self) -> usize {
+        self.subs.len()
+    }
+
     /// Adds a member; its cursor is at `sub.acked`.
     pub(super) fn add(&mut self, mut sub: Subscriber) -> usize {
         // A backlog that it asked for is not in flight to it: it must not shut the window.
         sub.acked_flow = self.backlog.flow();
-        self.members += 1;
         let key = self.subs.insert(sub);
         self.window.hold(&self.subs[key], [true; 2]);
         key
@@ -285,7 +287,6 @@ impl Stream {
         self.window.release(&self.subs[key], [true; 2]);
         let sub = self.subs.remove(key);
         self.membership.watching.remove(&key);
-        self.members -= 1;
         if sub.is_broadcast() {
             self.broadcast.subs -= 1;
         }

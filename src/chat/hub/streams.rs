@@ -207,8 +207,8 @@ impl Streams {
         }
     }
 
-    /// Checks that the sums are those of all streams, and that no stream that has to be looked at is
-    /// forgotten.
+    /// Checks that the sums are those of all streams, and that no stream that has to be looked at
+    /// is forgotten.
     #[cfg(test)]
     pub(super) fn check_watched(&self) {
         let sum = self.iter().fold(Census::default(), |sum, stream| sum + stream.census());

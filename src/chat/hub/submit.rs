@@ -22,6 +22,7 @@ use crate::{
         stream_id::StreamTag,
         text::SharedText,
     },
+    client::Label,
     faults::{Fault, planted},
     limits::{FRAME_COST_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX},
 };
@@ -68,40 +69,17 @@ impl Hub {
 
     /// Numbers the new lines of a submit, or refuses them. A refusal changes nothing.
     fn submit_new(&mut self, now: Now, id: SessionId, submit: &Submit<'_>, mut new: NewLines<'_>) {
-        let session = &self.sessions[&id];
-        let (from, account) = (Arc::clone(&session.member), session.account);
-        let instance = session.instance;
         let destination = match self.destination(id, submit) {
             Ok(destination) => destination,
             Err(refusal) => {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
             }
         };
-        let mut numbered = destination.map_or(0, |tag| self.stream(tag).numbered);
-        let out = &mut self.out;
-        new.retain(|counter, line| {
-            let Some(to) = line.reply_to.filter(|to| *to == 0 || *to > numbered) else {
-                numbered += 1;
-                return true;
-            };
-            let text = format!("message {to} does not exist; the reply was not sent");
-            let refusal = Refusal::new(RefusalCode::Absent, text);
-            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
-            false
-        });
+        self.refuse_lost_replies(id, destination, &mut new);
         if new.is_empty() {
             return;
         }
-        let tag = match (destination, &submit.to) {
-            (Some(tag), _) => Ok(tag),
-            (None, Destination::Room(room)) => self.room_for(id, room),
-            (None, Destination::Stream(tag)) => match self.promised_to(from.uid, *tag) {
-                Some(other) => self.conversation(from.uid, other),
-                None => Err(no_such_stream()),
-            },
-            (None, Destination::Known(_)) => Err(no_such_stream()),
-        };
-        let tag = match tag {
+        let tag = match self.stream_for(id, destination, &submit.to) {
             Ok(tag) => tag,
             Err(refusal) => {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
@@ -114,6 +92,63 @@ impl Hub {
             let spelled = Event::Spelled(name.clone());
             self.send(id, spelled);
         }
+        self.number_lines(now, id, tag, submit.to_label.as_ref(), &new);
+        self.hold_back(id, tag);
+    }
+
+    /// Refuses the lines that reply to a message that does not exist: neither published nor
+    /// numbered by the lines before.
+    fn refuse_lost_replies(
+        &mut self,
+        id: SessionId,
+        destination: Option<StreamTag>,
+        new: &mut NewLines<'_>,
+    ) {
+        let mut numbered = destination.map_or(0, |tag| self.stream(tag).numbered);
+        let out = &mut self.out;
+        new.retain(|counter, line| {
+            let Some(to) = line.reply_to.filter(|to| *to == 0 || *to > numbered) else {
+                numbered += 1;
+                return true;
+            };
+            let text = format!("message {to} does not exist; the reply was not sent");
+            let refusal = Refusal::new(RefusalCode::Absent, text);
+            out.push(Action::Send(id, Frame::Nack { first: counter, count: 1, refusal }));
+            false
+        });
+    }
+
+    /// Returns the stream of a submit; a room or conversation begins with its first message.
+    fn stream_for(
+        &mut self,
+        id: SessionId,
+        known: Option<StreamTag>,
+        to: &Destination,
+    ) -> Result<StreamTag, Refusal> {
+        let uid = self.sessions[&id].peer.uid;
+        match (known, to) {
+            (Some(tag), _) => Ok(tag),
+            (None, Destination::Room(room)) => self.room_for(id, room),
+            (None, Destination::Stream(tag)) => match self.promised_to(uid, *tag) {
+                Some(other) => self.conversation(uid, other),
+                None => Err(no_such_stream()),
+            },
+            (None, Destination::Known(_)) => Err(no_such_stream()),
+        }
+    }
+
+    /// Gives lines their numbers. From here on nothing is refused.
+    fn number_lines(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        tag: StreamTag,
+        to_label: Option<&Label>,
+        new: &NewLines<'_>,
+    ) {
+        let session = &self.sessions[&id];
+        let (from, account) = (Arc::clone(&session.member), session.account);
+        let instance = session.instance;
         // The lines share one text: only as much of it is kept as is charged for.
         let all: String = new.iter().map(|(_, line)| line.text.as_str()).collect();
         let all: Arc<str> = all.into();
@@ -140,7 +175,7 @@ impl Hub {
             let draft = EntryDraft {
                 from: Arc::clone(&from),
                 reply_to: line.reply_to,
-                to_label: submit.to_label.clone(),
+                to_label: to_label.cloned(),
                 notice: None,
                 will: None,
                 text: SharedText::part(&all, text),
@@ -155,7 +190,6 @@ impl Hub {
                 self.replied(instance, tag, to);
             }
         }
-        self.hold_back(id, tag);
     }
 
     /// Checks that a user's messages in a stream may be stored: their part of the history is
@@ -343,7 +377,7 @@ impl Hub {
     /// Members of a stream other than a session itself.
     pub(super) fn others(&self, tag: StreamTag, id: SessionId) -> u32 {
         let is_member = self.sessions.get(&id).is_some_and(|s| s.sub_key(tag).is_some());
-        self.stream(tag).members - u32::from(is_member)
+        self.stream(tag).members() as u32 - u32::from(is_member)
     }
 
     /// Returns true if ids of a stream outlive the boot.

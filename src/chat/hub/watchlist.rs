@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 
 /// Place of one thing in its [`Watchlist`].
 #[derive(Default)]
-pub(super) struct Look {
+pub(super) struct WatchEntry {
     /// It may have changed since the last tick.
     is_touched: bool,
     /// Time of the next look if nothing changes, microseconds.
@@ -24,13 +24,13 @@ pub(super) struct Watchlist<K> {
 }
 
 /// A look changes nothing: two states that differ in it only are the same.
-impl fmt::Debug for Look {
+impl fmt::Debug for WatchEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Look")
+        f.write_str("WatchEntry")
     }
 }
 
-/// As for [`Look`].
+/// As for [`WatchEntry`].
 impl<K> fmt::Debug for Watchlist<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watchlist")
@@ -45,7 +45,7 @@ impl<K> Default for Watchlist<K> {
 
 impl<K: Copy + Hash + Ord> Watchlist<K> {
     /// Records that a thing may change now.
-    pub(super) fn touch(&mut self, key: K, look: &mut Look) {
+    pub(super) fn touch(&mut self, key: K, look: &mut WatchEntry) {
         if !std::mem::replace(&mut look.is_touched, true) {
             self.touched.insert(key);
         }
@@ -66,16 +66,16 @@ impl<K: Copy + Hash + Ord> Watchlist<K> {
     }
 
     /// Ends the look at a thing: the next one is at this time, or once it changes.
-    pub(super) fn settle(&mut self, key: K, look: &mut Look, due_us: Option<u64>) {
+    pub(super) fn settle(&mut self, key: K, look: &mut WatchEntry, due_us: Option<u64>) {
         self.forget(key, look);
-        *look = Look { is_touched: false, due_us };
+        *look = WatchEntry { is_touched: false, due_us };
         if let Some(due_us) = due_us {
             self.due.insert((due_us, key));
         }
     }
 
     /// Removes a thing that ends.
-    pub(super) fn forget(&mut self, key: K, look: &Look) {
+    pub(super) fn forget(&mut self, key: K, look: &WatchEntry) {
         if look.is_touched {
             self.touched.remove(&key);
         }
@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn changed_and_due_things_are_taken_once() {
-        let (mut list, mut looks) = (Watchlist::default(), [Look::default(), Look::default()]);
+        let (mut list, mut looks) =
+            (Watchlist::default(), [WatchEntry::default(), WatchEntry::default()]);
         for _ in 0..2 {
             list.touch(0, &mut looks[0]);
         }

@@ -24,7 +24,7 @@ pub(super) struct WorkQueue {
 
 impl WorkQueue {
     pub(super) fn new(rules: &Rules) -> Self {
-        let board = Board::new(rules.job_states_max, rules.job_states_per_user_max, rules.host);
+        let board = Board::new(rules.jobs, rules.host);
         Self { board, early: BTreeMap::new() }
     }
 }

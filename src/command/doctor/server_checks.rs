@@ -13,8 +13,8 @@ pub(super) fn server(facts: &Facts, places: &Places) -> Vec<Finding> {
     match &facts.server.holder {
         Holder::Unknown(why) => {
             let advice = format!(
-                "check the owner (ls -l); a server of another user can't be examined; if `sudo moot` \
-                 left the files: {}",
+                "check the owner (ls -l); a server of another user can't be examined; if `sudo \
+                 moot` left the files: {}",
                 chown(facts, &places.state.display().to_string())
             );
             vec![Finding::problem(SERVER, format!("can't tell who serves: {why}"), advice)]

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     chat::{
         frames::{Destination, Frame, Hello, Line, Submit},
-        hub::{Action, Rules, job_board::Board},
+        hub::{Action, JobLimits, Rules, job_board::Board},
         member::{Kind, Member, Peer},
         message::RunId,
         names::{Label, RoomName, UserName},
@@ -24,6 +24,10 @@ struct Room {
     said: u64,
     /// The store was handed something and has not answered.
     is_storing: bool,
+}
+
+fn states_max(states_max: usize) -> JobLimits {
+    JobLimits { states_max, ..JobLimits::default() }
 }
 
 fn rules() -> Rules {
@@ -468,7 +472,7 @@ fn outcome_of_a_job_that_the_worker_never_had_is_ignored() {
 
 #[test]
 fn newest_outcomes_of_each_user_are_kept() {
-    let mut board = Board::new(10, 10, false);
+    let mut board = Board::new(JobLimits { states_max: 10, states_per_user_max: 10 }, false);
     let instance = InstanceKey::of(1, [1; 16], SessionId(1));
     let put = |board: &mut Board, uid, seq| {
         let by = Member { uid, ..Member::nobody() };
@@ -571,7 +575,7 @@ fn worker_whose_connection_broke_still_has_its_job() {
 
 #[test]
 fn jobs_and_workers_of_one_user_leave_some_to_others() {
-    let mut room = Room::with(Rules { host: true, job_states_max: 4, ..rules() }, 1);
+    let mut room = Room::with(Rules { host: true, jobs: states_max(4), ..rules() }, 1);
     // Each has its own user.
     let enter = |room: &mut Room, uid: u32| {
         let peer = Peer { uid, user: UserName::new("bob").unwrap(), pid: uid, start: 0 };
@@ -655,7 +659,7 @@ fn an_account_has_so_many_requests_and_no_more() {
 
 #[test]
 fn known_states_go_over_the_bound_and_are_counted() {
-    let bound = Rules { job_states_max: 1, ..rules() };
+    let bound = Rules { jobs: states_max(1), ..rules() };
     let mut room = Room::with(bound, 3);
     let seq = room.say_in_earlier_boot(1);
     room.answer(2, Some("a"), &[], &[seq]);
@@ -719,9 +723,10 @@ fn job_of_a_lost_sender_frees_its_worker() {
 
 #[test]
 fn job_passed_for_a_bound_is_offered_once_there_is_room() {
-    for bound in
-        [Rules { job_states_max: 1, ..rules() }, Rules { job_states_per_user_max: 1, ..rules() }]
-    {
+    for bound in [
+        Rules { jobs: states_max(1), ..rules() },
+        Rules { jobs: JobLimits { states_per_user_max: 1, ..JobLimits::default() }, ..rules() },
+    ] {
         let mut room = Room::with(bound, 3);
         let first = room.ask(false);
         // The next session of the sender's process: the same account.
