@@ -9,7 +9,7 @@
 
 use std::{env, error::Error};
 
-use moot::client::{Address, Begin, Event, Follow, RoomName, Server, SessionKind};
+use moot::client::{Begin, Event, Follow, RoomName, Server, SessionKind, Target, Text};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let room: RoomName = env::args().nth(1).ok_or("usage: bot ROOM")?.parse()?;
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let text =
             format!("{}, you wrote {} characters", message.from, message.text.chars().count());
         // Sent again by itself if the connection breaks, and stored once.
-        member.say(Address::Room(room.clone()), Some(message.id.seq), text);
+        let to = Target::Room(room.clone());
+        member.say(to, Some(message.id.seq), Text::new(&text)?);
     }
 }
