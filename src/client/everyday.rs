@@ -24,6 +24,9 @@ use crate::{
 /// Time for which a reply waits for a report of its worker, which comes by another way.
 const REPORT_WITHIN: Duration = Duration::from_millis(50);
 
+/// Maximum replies that wait for the acknowledgment of a job.
+const EARLY_REPLIES_MAX: usize = 64;
+
 /// End of a job that [`Server::ask`] sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOutcome {
@@ -35,11 +38,16 @@ pub struct JobOutcome {
     pub failed: bool,
 }
 
-/// Converts a time of this library, microseconds since 1970.
+/// Converts a time of this library, microseconds since 1970. A time that the system can't represent
+/// becomes 1970.
 #[must_use]
 pub fn time_of(wall_us: i64) -> SystemTime {
     let since = Duration::from_micros(wall_us.unsigned_abs());
-    if wall_us < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
+    let time = match wall_us < 0 {
+        true => UNIX_EPOCH.checked_sub(since),
+        false => UNIX_EPOCH.checked_add(since),
+    };
+    time.unwrap_or(UNIX_EPOCH)
 }
 
 impl Server {
@@ -106,6 +114,10 @@ struct SentJob {
     seq: Option<u64>,
     /// There was a break: it is declared again once all missed messages were shown.
     came_back: bool,
+    /// Declaration that is not answered yet: reports of failures come with its reply.
+    declared: Option<u32>,
+    /// Replies to messages, while its sequence number is unknown.
+    early: Vec<Message>,
     /// User and process ids of workers that reported a failure.
     failed: Vec<(u32, u32)>,
     /// First reply, and the time when it came.
@@ -128,8 +140,8 @@ impl SentJob {
                 return Ok(outcome);
             }
             let until = match self.reply {
-                Some(_) => deadline.min(Instant::now() + REPORT_WITHIN),
-                None => deadline,
+                Some(_) if !self.awaits_reports() => deadline.min(Instant::now() + REPORT_WITHIN),
+                Some(_) | None => deadline,
             };
             match member.wait::<()>(None, Some(until)) {
                 Wake::TimedOut if Instant::now() >= deadline => return Err(LinkError::TimedOut),
@@ -150,12 +162,18 @@ impl SentJob {
             Wake::Event(Event::Sent(sent)) if sent.counter == self.counter => {
                 self.seq = Some(sent.id.seq);
                 self.declare(member, false);
+                for message in std::mem::take(&mut self.early) {
+                    self.take_message(message);
+                }
+            }
+            Wake::Event(Event::Reply(serial, Ok(_))) if self.declared == Some(serial) => {
+                self.declared = None;
             }
             // A room without history forgot the job when the server restarted: it is sent again.
             Wake::Event(Event::Reply(_, Err(refusal)))
                 if refusal.code == RefusalCode::UnknownSubmit =>
             {
-                self.seq = None;
+                (self.seq, self.declared) = (None, None);
                 self.counter = member.say(Target::Room(room.clone()), None, text.clone());
             }
             // A question that a break left unanswered is asked again.
@@ -176,20 +194,31 @@ impl SentJob {
         Ok(())
     }
 
-    fn declare(&self, member: &mut Member, again: bool) {
-        member.ask(&Request::Ask { counter: self.counter, again });
+    fn declare(&mut self, member: &mut Member, again: bool) {
+        self.declared = Some(member.ask(&Request::Ask { counter: self.counter, again }));
+    }
+
+    /// Returns true after a break until the reports are here that came meanwhile.
+    fn awaits_reports(&self) -> bool {
+        self.came_back || self.declared.is_some()
+    }
+
+    fn take_message(&mut self, message: Message) {
+        if message.reply_to.is_none() || self.reply.is_some() {
+            return;
+        }
+        match self.seq {
+            // It may be the acknowledgment that is late.
+            None if self.early.len() < EARLY_REPLIES_MAX => self.early.push(message),
+            Some(_) if message.reply_to == self.seq => self.reply = Some((message, Instant::now())),
+            None | Some(_) => {}
+        }
     }
 
     fn apply_event(&mut self, room: &RoomName, event: Event) -> Result<(), LinkError> {
         match event {
             Event::Ready { .. } => self.came_back = self.seq.is_some(),
-            Event::Message(message)
-                if message.reply_to.is_some()
-                    && message.reply_to == self.seq
-                    && self.reply.is_none() =>
-            {
-                self.reply = Some((message, Instant::now()));
-            }
+            Event::Message(message) => self.take_message(message),
             Event::Answered { by, failed, silent, .. } => {
                 if failed && self.failed.len() < REQUESTS_DONE_KEPT_MAX {
                     self.failed.push((by.uid, by.pid));
@@ -208,6 +237,9 @@ impl SentJob {
 
     /// Returns the outcome once there is one, and all that came with it was seen.
     fn outcome(&mut self, member: &mut Member) -> Option<JobOutcome> {
+        if self.awaits_reports() {
+            return None;
+        }
         if let Some((_, came)) = &self.reply
             && (member.is_quiet() || came.elapsed() >= REPORT_WITHIN)
             && let Some((message, _)) = self.reply.take()

@@ -282,7 +282,7 @@ impl Link {
             Target::User { label, .. } => {
                 match self.ask(&Request::Open { target: target.clone() })? {
                     Reply::Opened(info) => Ok((Destination::Stream(info.tag), label.clone())),
-                    other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
+                    other => Err(LinkError::Protocol(format!("unexpected reply: {other:?}"))),
                 }
             }
         }

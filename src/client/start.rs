@@ -65,7 +65,11 @@ pub fn start(places: &Places, args: &[OsString], wait: Duration) -> Result<Conne
             Beginning::Ended(words) => {
                 return Err(StartError::Failed(words.trim_start_matches("moot: ").to_owned()));
             }
-            Beginning::Served | Beginning::Started => {
+            Beginning::Served => {
+                let text = "another server runs there, and does not respond";
+                return Err(StartError::Failed(text.to_owned()));
+            }
+            Beginning::Started => {
                 return Err(StartError::NotReady(places.log().display().to_string()));
             }
         }

@@ -17,7 +17,7 @@ use crate::{
         request::{Answering, Begin, Follow, HistoryRequest, Request},
         text::Text,
     },
-    limits::REQUESTS_DONE_KEPT_MAX,
+    limits::{REQUESTS_DONE_KEPT_MAX, TEXT_BYTES_MAX},
 };
 
 /// Purpose of a request that waits for its reply.
@@ -218,7 +218,7 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
     fn work(&mut self) {
         let Some(job) = self.job.as_mut().filter(|job| job.is_claimed) else { return };
         if let Some(message) = job.message.take() {
-            job.result = Some((self.work)(&message));
+            job.result = Some((self.work)(&message).map_err(cut));
         }
         self.report();
     }
@@ -287,4 +287,10 @@ impl<W: FnMut(&Message) -> Result<String, String>> RoomWorker<'_, W> {
         (job.counter, job.is_reported) = (None, false);
         self.report();
     }
+}
+
+/// Returns as much of a failure as fits into a reply: the report of the failure promises one.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    text
 }

@@ -326,7 +326,7 @@ impl Chat {
     fn command_done(&mut self, context: &mut Context, explained: Explained) -> Result<(), Failure> {
         match explained {
             Explained::Quiet | Explained::Away(_) => {}
-            Explained::Sentence(text) => context.out.note(&text),
+            Explained::Sentence(text) | Explained::Announced(text) => context.out.note(&text),
             Explained::Topic(room, topic) => {
                 context.out.note(&sentences::new_topic(&room, &topic));
             }

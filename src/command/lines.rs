@@ -206,6 +206,8 @@ impl Sender<'_> {
 
     /// Waits until half of the queue is free.
     fn wait_for_room(&mut self, context: &mut Context) -> Result<(), Failure> {
+        // Lines that were never sent wait for no frame.
+        self.answer(context)?;
         while self.lines.len() > UNACKED_SUBMITS_MAX / 2
             || self.pipeline.bytes() > WAITING_BYTES_MAX / 2
         {

@@ -132,7 +132,7 @@ pub enum ReadWordsError {
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelFault {
     /// The kernel does not do it.
-    #[error("multicast does not work on this machine: {0}")]
+    #[error("the broadcast channel does not work on this machine: {0}")]
     Unusable(#[from] io::Error),
     /// The test datagram did not arrive.
     #[error("a test datagram did not arrive")]

@@ -12,7 +12,7 @@ use crate::chat::{
 pub(crate) const THROTTLED: &str = "rate limit reached; sending more slowly";
 
 /// Error of a command that needs a room, outside of all rooms.
-pub(crate) const NO_ROOM: &str = "not in a room; /join ROOM first";
+pub(crate) const NO_ROOM: &str = "this command needs a room; /join ROOM first";
 /// Error of a command that has nothing to work on in line mode.
 pub(crate) const ON_SCREEN_ONLY: &str =
     "works on the screen only; /help lists the commands of line mode";

@@ -84,7 +84,7 @@ impl Hub {
                     self.mark_dirty(tag);
                 }
             }
-            self.streams.settle(tag);
+            self.streams.settle(now.mono_us, tag);
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
 
     pub(super) fn lagging(hub: &mut Hub, ms: u64, tag: StreamTag) -> usize {
         hub.tick(at(ms));
-        hub.stream(tag).census().lagging as usize
+        hub.stream(tag).lagging_count()
     }
 
     #[test]

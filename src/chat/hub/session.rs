@@ -293,7 +293,7 @@ impl Hub {
                     Silence::AfterPing => self.set_unresponsive(id, true),
                 }
             }
-            self.sessions.settle(id);
+            self.sessions.settle(now.mono_us, id);
         }
     }
 

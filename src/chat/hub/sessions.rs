@@ -242,10 +242,10 @@ impl Sessions {
     }
 
     /// Ends the look at a session.
-    pub(super) fn settle(&mut self, id: SessionId) {
+    pub(super) fn settle(&mut self, now_us: u64, id: SessionId) {
         let Some(session) = self.by_id.get_mut(&id) else { return };
         let due_us = session.next_look_us();
-        self.watched.settle(id, &mut session.look, due_us);
+        self.watched.settle(now_us, id, &mut session.look, due_us);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {

@@ -169,12 +169,11 @@ impl Hub {
     /// Counters for `status` and the presence table.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let census = self.streams.census();
         Counters {
             sessions: self.sessions.len() as u64,
             rooms: self.public_rooms() as u64,
-            lagging: census.lagging,
-            deaf: census.deaf,
+            lagging: self.streams.iter().map(|s| s.lagging_count() as u64).sum(),
+            deaf: self.streams.iter().map(|s| s.deaf_count() as u64).sum(),
             ..self.out.counters
         }
     }

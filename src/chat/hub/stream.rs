@@ -1,7 +1,7 @@
 //! One stream (room, conversation, announcements) and its members' cursors.
 
 use super::watchlist::WatchEntry;
-use crate::chat::hub::stream_parts::Census;
+use crate::chat::hub::stream_parts::Pace;
 use crate::limits::STALL_LOOK_EVERY_MS;
 use std::sync::Arc;
 
@@ -83,8 +83,8 @@ pub(super) struct Stream {
     pub(super) busy_since_us: u64,
     pub(super) published_us: u64,
     pub(super) look: WatchEntry,
-    /// Its part in the sums over all streams, as of the last look.
-    pub(super) census: Census,
+    /// As of the last look.
+    pub(super) pace: Pace,
 }
 
 impl Stream {
@@ -147,7 +147,7 @@ impl Stream {
             busy_since_us: 0,
             published_us: 0,
             look: WatchEntry::default(),
-            census: Census::default(),
+            pace: Pace::Idle,
         }
     }
 
@@ -216,16 +216,18 @@ impl Stream {
             }
     }
 
-    /// Returns true if a timer has to look at it soon.
-    pub(super) fn needs_watching(&self) -> bool {
+    /// Returns the interval at which a tick has to look at it.
+    pub(super) fn pace(&self) -> Pace {
+        if self.window.blocked_since_us.is_some() {
+            return Pace::Shut;
+        }
         let head = self.backlog.head();
-        self.window.blocked_since_us.is_some()
-            || !self.in_flight.waiting.is_empty()
-            || (self.broadcast.probe_due
-                && self.broadcast.channel.is_some()
-                && !self.subs.is_empty())
+        let probes = self.broadcast.probe_due && self.broadcast.channel.is_some();
+        let is_busy = !self.in_flight.waiting.is_empty()
+            || (probes && !self.subs.is_empty())
             || (self.broadcast.subs > 0
-                && self.subs.iter().any(|(_, s)| s.is_broadcast() && s.acked < head))
+                && self.subs.iter().any(|(_, s)| s.is_broadcast() && s.acked < head));
+        if is_busy { Pace::Busy } else { Pace::Idle }
     }
 
     /// Newest number that can't be taken back.
@@ -234,9 +236,9 @@ impl Stream {
     }
 
     /// Returns the time from which it has to be looked at although nothing changes in it,
-    /// microseconds.
+    /// microseconds. Its pace is that of now.
     pub(super) fn next_look_us(&self) -> Option<u64> {
-        if self.needs_watching() || !self.in_flight.ready.is_empty() {
+        if self.pace != Pace::Idle || !self.in_flight.ready.is_empty() {
             return Some(0);
         }
         let head = self.backlog.head();
@@ -255,17 +257,16 @@ impl Stream {
         next
     }
 
-    /// Returns its part in the sums over all streams.
-    pub(super) fn census(&self) -> Census {
-        let count = |is: &dyn Fn(&Subscriber) -> bool| {
-            self.subs.iter().filter(|(_, sub)| is(sub)).count() as u64
-        };
-        let has_channel = self.broadcast.channel.is_some();
-        Census {
-            lagging: count(&|sub| !sub.window.is_in),
-            deaf: count(&|sub| has_channel && sub.health.reception != Reception::Proven),
-            blocked: u64::from(self.window.blocked_since_us.is_some()),
-            busy: u64::from(self.needs_watching()),
+    pub(super) fn lagging_count(&self) -> usize {
+        self.subs.iter().filter(|(_, sub)| !sub.window.is_in).count()
+    }
+
+    /// Members that do not receive a channel that is open.
+    pub(super) fn deaf_count(&self) -> usize {
+        let is_deaf = |sub: &Subscriber| sub.health.reception != Reception::Proven;
+        match self.broadcast.channel {
+            Some(_) => self.subs.iter().filter(|(_, sub)| is_deaf(sub)).count(),
+            None => 0,
         }
     }
 

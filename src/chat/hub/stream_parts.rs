@@ -1,10 +1,7 @@
 //! Parts of the state of a stream: messages in flight, the broadcast channel, the window, joins and
-//! leaves, and what is summed over all streams.
+//! leaves, and the interval of its ticks.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    ops::{Add, Sub},
-};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{pending::Pending, subscriber::Subscriber};
 use crate::{
@@ -196,41 +193,16 @@ impl MembershipEvents {
     }
 }
 
-/// Sums over streams.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Census {
-    /// Members outside the window.
-    pub(super) lagging: u64,
-    /// Members that do not receive a channel that is open.
-    pub(super) deaf: u64,
-    /// Streams whose window is full.
-    pub(super) blocked: u64,
-    /// Streams that every tick looks at.
-    pub(super) busy: u64,
+/// Interval at which a tick has to look at a stream, the shortest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pace {
+    /// Its window is shut.
+    Shut,
+    /// A sender waits, or a datagram may be lost.
+    Busy,
+    Idle,
 }
 
-impl Add for Census {
-    type Output = Self;
-
-    fn add(self, more: Self) -> Self {
-        Self {
-            lagging: self.lagging + more.lagging,
-            deaf: self.deaf + more.deaf,
-            blocked: self.blocked + more.blocked,
-            busy: self.busy + more.busy,
-        }
-    }
-}
-
-impl Sub for Census {
-    type Output = Self;
-
-    fn sub(self, less: Self) -> Self {
-        Self {
-            lagging: self.lagging - less.lagging,
-            deaf: self.deaf - less.deaf,
-            blocked: self.blocked - less.blocked,
-            busy: self.busy - less.busy,
-        }
-    }
+impl Pace {
+    pub(super) const COUNT: usize = 3;
 }

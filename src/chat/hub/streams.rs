@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{quota::share, stream::Stream, stream_parts::Census, watchlist::Watchlist};
+use super::{quota::share, stream::Stream, stream_parts::Pace, watchlist::Watchlist};
 use crate::{
     chat::{
         frames::ANNOUNCEMENTS, member::SessionId, permutation::Permutation, stream_id::StreamTag,
@@ -37,8 +37,8 @@ pub(super) struct Streams {
     /// Streams with something to publish.
     dirty: Vec<StreamTag>,
     watched: Watchlist<StreamTag>,
-    /// Sums over all streams, as of their last looks.
-    census: Census,
+    /// Number of streams of each pace, as of their last looks.
+    paces: [usize; Pace::COUNT],
     /// Bytes of all backlogs, at most.
     pub(super) backlog_bytes: usize,
     pub(super) fetches: Fetches,
@@ -87,7 +87,7 @@ impl Streams {
             made: 1,
             dirty: Vec::new(),
             watched: Watchlist::default(),
-            census: Census::default(),
+            paces: [0, 0, 1],
             backlog_bytes: 0,
             fetches: Fetches::default(),
         }
@@ -122,6 +122,7 @@ impl Streams {
         stream.made = self.made;
         self.made += 1;
         self.watched.touch(stream.tag, &mut stream.look);
+        self.paces[stream.pace as usize] += 1;
         let before = self.by_tag.insert(stream.tag, stream);
         debug_assert!(before.is_none(), "an id has one stream at a time");
     }
@@ -135,7 +136,7 @@ impl Streams {
     pub(super) fn remove(&mut self, tag: StreamTag) {
         if let Some(stream) = self.by_tag.remove(&tag) {
             self.watched.forget(tag, &stream.look);
-            self.census = self.census - stream.census;
+            self.paces[stream.pace as usize] -= 1;
         }
     }
 
@@ -155,29 +156,25 @@ impl Streams {
     }
 
     /// Ends the look at a stream.
-    pub(super) fn settle(&mut self, tag: StreamTag) {
+    pub(super) fn settle(&mut self, now_us: u64, tag: StreamTag) {
         let Some(stream) = self.by_tag.get_mut(&tag) else { return };
-        let census = stream.census();
-        self.census = self.census - std::mem::replace(&mut stream.census, census) + census;
+        let pace = stream.pace();
+        self.paces[stream.pace as usize] -= 1;
+        self.paces[pace as usize] += 1;
+        stream.pace = pace;
         let due_us = stream.next_look_us();
-        self.watched.settle(tag, &mut stream.look, due_us);
-    }
-
-    /// Returns the sums over all streams now.
-    pub(super) fn census(&self) -> Census {
-        let changed = self.watched.touched().filter_map(|tag| self.get(tag));
-        changed.fold(self.census, |sum, stream| sum - stream.census + stream.census())
+        self.watched.settle(now_us, tag, &mut stream.look, due_us);
     }
 
     /// Returns the time after which the next tick has something to do, milliseconds.
     pub(super) fn tick_after_ms(&self) -> u64 {
-        let changed = || self.watched.touched().filter_map(|tag| self.get(tag));
-        if self.census.blocked > 0 || changed().any(|s| s.window.blocked_since_us.is_some()) {
-            return TICK_SHUT_MS;
-        }
-        match self.census.busy > 0 || changed().any(Stream::needs_watching) {
-            true => TICK_BUSY_MS,
-            false => TICK_IDLE_MS,
+        let changed = self.watched.touched().filter_map(|tag| self.get(tag).map(Stream::pace));
+        let known =
+            [Pace::Shut, Pace::Busy].into_iter().find(|pace| self.paces[*pace as usize] > 0);
+        match known.into_iter().chain(changed).min().unwrap_or(Pace::Idle) {
+            Pace::Shut => TICK_SHUT_MS,
+            Pace::Busy => TICK_BUSY_MS,
+            Pace::Idle => TICK_IDLE_MS,
         }
     }
 
@@ -207,17 +204,20 @@ impl Streams {
         }
     }
 
-    /// Checks that the sums are those of all streams, and that no stream that has to be looked at
-    /// is forgotten.
+    /// Checks that the interval of ticks is that of all streams, and that no stream that has to be
+    /// looked at is forgotten.
     #[cfg(test)]
     pub(super) fn check_watched(&self) {
-        let sum = self.iter().fold(Census::default(), |sum, stream| sum + stream.census());
-        assert_eq!(self.census(), sum);
+        let mut paces = [0; Pace::COUNT];
         for stream in self.iter() {
+            paces[stream.pace as usize] += 1;
             let due_us = stream.next_look_us();
             let is_known = due_us.is_none_or(|at| self.watched(at).contains(&stream.tag));
             assert!(is_known, "{:?} is due at {due_us:?}", stream.tag);
+            let is_touched = self.watched.touched().any(|tag| tag == stream.tag);
+            assert!(is_touched || stream.pace == stream.pace(), "{:?}", stream.tag);
         }
+        assert_eq!(self.paces, paces);
     }
 
     #[cfg(test)]

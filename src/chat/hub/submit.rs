@@ -1,5 +1,6 @@
 //! Saying something: submits are numbered once, committed where stored, published as one body.
 
+use crate::client::Label;
 use std::sync::Arc;
 
 use super::{
@@ -22,7 +23,6 @@ use crate::{
         stream_id::StreamTag,
         text::SharedText,
     },
-    client::Label,
     faults::{Fault, planted},
     limits::{FRAME_COST_BYTES, IN_FLIGHT_BYTES_PER_STREAM_MAX},
 };

@@ -65,8 +65,24 @@ impl<K: Copy + Hash + Ord> Watchlist<K> {
         keys
     }
 
-    /// Ends the look at a thing: the next one is at this time, or once it changes.
-    pub(super) fn settle(&mut self, key: K, look: &mut WatchEntry, due_us: Option<u64>) {
+    /// Ends the look at a thing: the next one is at this time, or once it changes. An earlier time
+    /// that is still to come may stay: for a thing whose time is moved with each change, one look
+    /// too many costs less than a move.
+    pub(super) fn settle(
+        &mut self,
+        now_us: u64,
+        key: K,
+        look: &mut WatchEntry,
+        due_us: Option<u64>,
+    ) {
+        if let (Some(old), Some(new)) = (look.due_us, due_us)
+            && now_us < old
+            && old <= new
+        {
+            self.touched.remove(&key);
+            look.is_touched = false;
+            return;
+        }
         self.forget(key, look);
         *look = WatchEntry { is_touched: false, due_us };
         if let Some(due_us) = due_us {
@@ -97,16 +113,20 @@ mod tests {
             list.touch(0, &mut looks[0]);
         }
         assert_eq!((list.to_look_at(0), list.touched().count()), (vec![0], 1));
-        list.settle(0, &mut looks[0], Some(7));
-        list.settle(1, &mut looks[1], None);
+        list.settle(0, 0, &mut looks[0], Some(7));
+        list.settle(0, 1, &mut looks[1], None);
         assert_eq!(list.to_look_at(6), Vec::<u32>::new());
         // It changes while it is looked at.
         assert_eq!(list.to_look_at(7), [0]);
         list.touch(0, &mut looks[0]);
-        list.settle(0, &mut looks[0], Some(20));
+        list.settle(7, 0, &mut looks[0], Some(20));
         assert_eq!((list.to_look_at(19).len(), list.touched().count()), (0, 0));
-        list.settle(0, &mut looks[0], Some(30));
-        assert_eq!(list.to_look_at(29), Vec::<u32>::new(), "the later time counts");
+        list.settle(8, 0, &mut looks[0], Some(30));
+        assert_eq!(list.to_look_at(20), [0], "the earlier look stays");
+        list.settle(20, 0, &mut looks[0], Some(30));
+        assert_eq!(list.to_look_at(29), Vec::<u32>::new());
+        list.settle(21, 0, &mut looks[0], Some(25));
+        assert_eq!(list.to_look_at(25), [0], "an earlier time counts at once");
         list.touch(0, &mut looks[0]);
         list.forget(0, &looks[0]);
         assert_eq!(list.to_look_at(99), Vec::<u32>::new());

@@ -27,8 +27,8 @@ pub(in crate::command) fn man(context: &mut Context, args: &ManArgs) -> Result<E
     let pages = topics::all_pages(args::definition());
     let Some(dir) = &args.dir else {
         let page = pages.iter().find(|page| page.is_named(&args.command)).ok_or_else(|| {
-            let text =
-                format!("unknown command {:?}; `moot help` lists all", args.command.join(" "));
+            let name = args.command.join(" ");
+            let text = format!("no manual page for {name:?}; `moot help` lists the commands");
             Failure::new(Exit::Usage, text)
         })?;
         context.out.lines(&page.text)?;

@@ -20,7 +20,8 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
     let ends = [
         format!("{ended}(?<late> at its time limit,)? after {took}"),
         r"could not be run: (?<why>[^\n]*)".to_owned(),
-        format!("(?<lost>{})", regex::escape(NOT_KNOWN)),
+        // An earlier version stored the second text.
+        format!("(?<lost>{}|no.{{4}} knows how it ended, since .*)", regex::escape(NOT_KNOWN)),
     ];
     Regex::new(&format!(r"^(?<title>[^\n]+): (?:{})$", ends.join("|"))).expect("a good pattern")
 });

@@ -45,6 +45,7 @@ impl Model {
             Explained::Quiet => {}
             Explained::Away(away) => self.user.is_away = away,
             Explained::Sentence(text) => self.note(now, NoteKind::Info, text),
+            Explained::Announced(text) => self.hint(text),
             Explained::Rooms(rooms) => {
                 self.list_rooms(now, &rooms);
                 self.take_rooms(rooms);
@@ -76,6 +77,7 @@ impl Model {
             Explained::Quiet
             | Explained::Away(_)
             | Explained::Sentence(_)
+            | Explained::Announced(_)
             | Explained::Topic(..)
             | Explained::Acknowledged(_) => {}
         }

@@ -20,6 +20,8 @@ pub(crate) enum Explained {
     Away(bool),
     /// A sentence for the user.
     Sentence(String),
+    /// An announcement was made; the sentence names its number, which is needed to cancel it.
+    Announced(String),
     /// All rooms that the user can see.
     Rooms(Vec<RoomInfo>),
     /// All members of a room, session by session.
@@ -60,7 +62,7 @@ pub(crate) fn explain(purpose: CommandPurpose, reply: Reply) -> Explained {
         (CommandPurpose::SetTopic(room, topic), _) => Explained::Topic(room, topic),
         (CommandPurpose::Announce, Reply::Announced { number, members }) => {
             let members = counted(members.into(), "member");
-            Explained::Sentence(format!("announced to {members} as !{number}"))
+            Explained::Announced(format!("announced to {members} as !{number}"))
         }
         (CommandPurpose::Acknowledge(number), _) => Explained::Acknowledged(number),
         (

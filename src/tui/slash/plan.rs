@@ -177,8 +177,9 @@ pub(crate) fn plan(
             CommandPurpose::acknowledge(place.to_ack.ok_or(sentences::NOTHING_TO_ACK)?)
         }
         ServerCommand::Ack(Some(NoticeId::Number(number))) => CommandPurpose::acknowledge(number),
+        // The server knows if it is published by now, and its number.
         ServerCommand::Ack(Some(id @ NoticeId::Scheduled(_))) => {
-            return Err(format!("announcement {id} is not published yet"));
+            (Request::AckNotice { id }, CommandPurpose::Quiet)
         }
     })
 }
