@@ -24,9 +24,9 @@ use crate::{
     broadcast,
     chat::{
         clock::{Clock, Now},
-        hub::{Action, Bucket, Chunk, Hub, Rules},
+        hub::{Action, Bucket, Chunk, Hub, HubConfig},
         member::SessionId,
-        message::RunId,
+        message::BootId,
         store::{Fetch, Restored},
     },
     config::Settings,
@@ -44,7 +44,7 @@ const PULL_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
 /// Identity of one boot of the server.
 pub(super) struct Boot {
-    pub(super) run: RunId,
+    pub(super) run: BootId,
     /// Rises when an older history was put back.
     pub(super) epoch: u32,
     /// It serves all users of the machine.
@@ -137,7 +137,7 @@ pub(super) struct Core {
 
 /// The parts that a server is made of.
 pub(super) struct ServerParts {
-    pub(super) rules: Rules,
+    pub(super) rules: HubConfig,
     pub(super) channel: Option<broadcast::Sender>,
     pub(super) table: Table,
     pub(super) log: Log,

@@ -23,7 +23,7 @@ use crossterm::{
 };
 
 use super::{cells::Cells, frame::Frame};
-use crate::{chat::text::shown, client::Postbox, os};
+use crate::{chat::text::shown, client::WakeSender, os};
 
 /// Size of a terminal that does not tell its own.
 const SIZE_UNKNOWN: (u16, u16) = (80, 24);
@@ -404,7 +404,7 @@ impl GoOn {
 /// # Errors
 /// If a thread can't be started.
 pub(crate) fn read_keys<T: Send + 'static>(
-    to: Postbox<T>,
+    to: WakeSender<T>,
     make: fn(Vec<Event>) -> T,
 ) -> io::Result<GoOn> {
     let (go_on, goes_on) = bounded(1);
@@ -426,7 +426,7 @@ pub(crate) fn read_keys<T: Send + 'static>(
 /// So short that nothing is waited for. Not zero: with that it does not even look.
 const AT_ONCE: Duration = Duration::from_micros(20);
 
-fn read<T>(to: &Postbox<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
+fn read<T>(to: &WakeSender<T>, make: fn(Vec<Event>) -> T, goes_on: &Receiver<()>) {
     // The first look registers for changes of the size. A change before it is not reported, so the
     // size is measured once more: the values of this event are ignored.
     let _ = event::poll(AT_ONCE);

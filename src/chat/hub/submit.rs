@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{
     Action, Hub,
+    accounts::AccountId,
     instances::{Again, InstanceKey, NewLines},
     pending::{EntryDraft, MESSAGE_OVERHEAD_BYTES},
-    quota::AccountId,
     sessions::Wait,
-    stream::Topic,
+    stream::StreamKind,
 };
 use crate::{
     chat::{
@@ -20,7 +20,7 @@ use crate::{
         member::SessionId,
         refusal::{Refusal, RefusalCode},
         store::{Entry, StreamKey},
-        stream_id::StreamTag,
+        stream_id::StreamId,
         text::SharedText,
     },
     faults::{Fault, planted},
@@ -85,7 +85,7 @@ impl Hub {
                 return self.refuse(id, new.iter().map(|(counter, _)| counter), &refusal);
             }
         };
-        if let (Destination::Room(room), Topic::Room { name, .. }) =
+        if let (Destination::Room(room), StreamKind::Room { name, .. }) =
             (&submit.to, &self.stream(tag).topic)
             && name.as_str() != room.as_str()
         {
@@ -101,7 +101,7 @@ impl Hub {
     fn refuse_lost_replies(
         &mut self,
         id: SessionId,
-        destination: Option<StreamTag>,
+        destination: Option<StreamId>,
         new: &mut NewLines<'_>,
     ) {
         let mut numbered = destination.map_or(0, |tag| self.stream(tag).numbered);
@@ -122,9 +122,9 @@ impl Hub {
     fn stream_for(
         &mut self,
         id: SessionId,
-        known: Option<StreamTag>,
+        known: Option<StreamId>,
         to: &Destination,
-    ) -> Result<StreamTag, Refusal> {
+    ) -> Result<StreamId, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         match (known, to) {
             (Some(tag), _) => Ok(tag),
@@ -142,7 +142,7 @@ impl Hub {
         &mut self,
         now: Now,
         id: SessionId,
-        tag: StreamTag,
+        tag: StreamId,
         to_label: Option<&Label>,
         new: &NewLines<'_>,
     ) {
@@ -194,7 +194,7 @@ impl Hub {
 
     /// Checks that a user's messages in a stream may be stored: their part of the history is
     /// bounded.
-    pub(super) fn may_store(&self, uid: u32, tag: StreamTag) -> Result<(), Refusal> {
+    pub(super) fn may_store(&self, uid: u32, tag: StreamId) -> Result<(), Refusal> {
         match self.stream(tag).is_committed(self.rules.store) {
             true => self.has_history_left(uid),
             false => Ok(()),
@@ -217,7 +217,7 @@ impl Hub {
         &mut self,
         id: SessionId,
         submit: &Submit<'_>,
-    ) -> Result<Option<StreamTag>, Refusal> {
+    ) -> Result<Option<StreamId>, Refusal> {
         let uid = self.sessions[&id].peer.uid;
         let tag = match &submit.to {
             Destination::Room(room) => match self.room_named(uid, room) {
@@ -259,7 +259,7 @@ impl Hub {
     }
 
     /// A destination that exists once the message is numbered.
-    fn begins_by_message(&self, uid: u32) -> Result<Option<StreamTag>, Refusal> {
+    fn begins_by_message(&self, uid: u32) -> Result<Option<StreamId>, Refusal> {
         if self.rules.store { self.has_history_left(uid) } else { Ok(()) }.map(|()| None)
     }
 
@@ -321,7 +321,7 @@ impl Hub {
     pub(super) fn number(
         &mut self,
         now: Now,
-        tag: StreamTag,
+        tag: StreamId,
         account: AccountId,
         draft: EntryDraft,
     ) -> u64 {
@@ -339,14 +339,7 @@ impl Hub {
     }
 
     /// Charges what was numbered to who said it.
-    fn count_added(
-        &mut self,
-        now: Now,
-        tag: StreamTag,
-        account: AccountId,
-        uid: u32,
-        added: Added,
-    ) {
+    fn count_added(&mut self, now: Now, tag: StreamId, account: AccountId, uid: u32, added: Added) {
         if added.messages == 0 {
             return;
         }
@@ -363,7 +356,7 @@ impl Hub {
     }
 
     /// Stops reading from a sender that has enough in flight.
-    pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamTag) {
+    pub(super) fn hold_back(&mut self, id: SessionId, tag: StreamId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let full = self.streams[tag].in_flight.bytes >= IN_FLIGHT_BYTES_PER_STREAM_MAX
             && !planted(Fault::StreamBytesUnbounded);
@@ -375,17 +368,17 @@ impl Hub {
     }
 
     /// Members of a stream other than a session itself.
-    pub(super) fn others(&self, tag: StreamTag, id: SessionId) -> u32 {
+    pub(super) fn others(&self, tag: StreamId, id: SessionId) -> u32 {
         let is_member = self.sessions.get(&id).is_some_and(|s| s.sub_key(tag).is_some());
         self.stream(tag).members() as u32 - u32::from(is_member)
     }
 
     /// Returns true if ids of a stream outlive the boot.
-    pub(super) fn is_stored(&self, tag: StreamTag) -> bool {
+    pub(super) fn is_stored(&self, tag: StreamId) -> bool {
         self.rules.persistent && self.stream(tag).is_committed(self.rules.store)
     }
 
-    pub(super) fn stream_key(&self, tag: StreamTag) -> StreamKey {
+    pub(super) fn stream_key(&self, tag: StreamId) -> StreamKey {
         StreamKey::clone(&self.stream(tag).key)
     }
 }

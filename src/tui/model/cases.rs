@@ -18,7 +18,7 @@ use crate::{
         refusal::{Refusal, RefusalCode},
         reply::{MarkInfo, Reply, RoomInfo, StreamInfo, WhoInfo},
         request::{HistoryRequest, Request},
-        stream_id::{Channel, StreamLabel, StreamTag},
+        stream_id::{Channel, StreamId, StreamLabel},
     },
     client::Event,
     presence::ServerState,
@@ -1013,7 +1013,7 @@ fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
 fn opened() -> Reply {
     let channel: Option<Channel> = None;
     Reply::Opened(StreamInfo {
-        tag: StreamTag(9),
+        tag: StreamId(9),
         name: StreamLabel::Direct(UserName::new("bob").unwrap()),
         head: 0,
         next: 1,
