@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use moot::limits::TEXT_BYTES_MAX;
 use serde_json::Value;
 
 use super::world::{Process, World, eventually, kill};
@@ -219,6 +220,19 @@ fn each_line_has_one_answer_with_its_number() {
 
 fn of_line(answer: &Value) -> (String, u64) {
     (answer["type"].as_str().unwrap().to_owned(), answer["line"].as_u64().unwrap())
+}
+
+#[test]
+fn lines_that_are_never_sent_wait_for_no_answer() {
+    let world = World::new();
+    let _server = world.serve();
+    // More than the queue holds, with nothing that the server could answer.
+    let done = world.run_with_input(&["send", "--lines", "dev"], &[b'\n'; 5000]).ok();
+    assert_eq!(done.err, "");
+    let too_long = "x".repeat(TEXT_BYTES_MAX + 1) + "\n";
+    let input = format!("one\n{}{too_long}two\n", "\n".repeat(5000));
+    world.run_with_input(&["send", "--lines", "dev"], input.as_bytes()).exits(2);
+    assert_eq!(world.texts_of("dev"), ["one", "two"]);
 }
 
 #[test]
