@@ -198,7 +198,7 @@ fn server_that_does_not_come_back_ends_it_after_its_input() {
 fn each_line_has_one_answer_with_its_number() {
     let world = World::new();
     let _server = world.serve();
-    let long = "x".repeat(moot::limits::TEXT_BYTES_MAX + 1);
+    let long = "x".repeat(TEXT_BYTES_MAX + 1);
     let input = [b"one\n\nt\xffwo\n", long.as_bytes(), b"\n\x1b[0m\nsix\r\n\r\n\nnine"].concat();
     let done = world.run_with_input(&["send", "--lines", "--json", "dev"], &input).exits(2);
     let answers: Vec<_> = done.objects().iter().map(of_line).collect();
