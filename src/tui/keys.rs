@@ -1,4 +1,4 @@
-//! Keys and what they do.
+//! Keys and their actions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,16 +6,16 @@ use crossterm::event::{KeyEvent, KeyEventKind};
 
 use super::{chord::Chord, editor::Edit, nearest::nearest};
 
-/// What a key does.
+/// Action of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Action {
-    /// Something in the input: moves, deletes, recalls.
+    /// Edit of the input: moves, deletes, recalls.
     Edit(Edit),
     Send,
     NewLine,
     Complete,
     CompleteBack,
-    /// Within several lines, else recalls what was sent.
+    /// Moves up a line; from the first one, recalls the previous sent text.
     Up,
     Down,
     HistoryBack,
@@ -27,7 +27,7 @@ pub(super) enum Action {
     LineDown,
     Top,
     Bottom,
-    /// The nth in the list of rooms, from 0.
+    /// Room with this number in the list, from 0.
     Room(u8),
     PreviousRoom,
     NextRoom,
@@ -35,7 +35,7 @@ pub(super) enum Action {
     PreviousUnread,
     Switch,
     Search,
-    /// Within a search.
+    /// Next hit within a search.
     SearchNewer,
     JumpUnread,
     MarkRead,
@@ -157,10 +157,10 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
     ),
 ];
 
-/// Without these nobody gets a word or himself out.
+/// Actions without which a user could not send, leave or close anything.
 const NEEDED: [Action; 3] = [Action::Send, Action::Leave, Action::Escape];
 
-/// Its name in the settings, its keys, what the help says of it.
+/// Name of an action in the settings, its default keys, and its line in the help.
 type About = (&'static str, &'static [&'static str], &'static str);
 
 const ROOMS: [(&str, &[&str]); 10] = [
@@ -177,7 +177,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 impl Action {
-    /// Whether it leads to another room.
+    /// Returns true if the action leads to another room.
     pub(super) fn goes_elsewhere(self) -> bool {
         matches!(
             self,
@@ -194,12 +194,12 @@ impl Action {
         GROUPS.iter().flat_map(|(_, actions)| actions.iter().copied())
     }
 
-    /// Its name in the settings.
+    /// Returns the name in the settings.
     pub(super) fn name(self) -> &'static str {
         self.entry().0
     }
 
-    /// One line for the help.
+    /// Returns the line of the help.
     pub(super) fn about(self) -> &'static str {
         self.entry().2
     }
@@ -212,7 +212,7 @@ impl Action {
                 (name, keys, "the room with that number in the list")
             }
             Self::Send => ("send", &["enter"], "say it"),
-            // Windows tells Shift-Enter apart, and some terminals can be told to.
+            // Windows reports Shift-Enter as a key of its own; some terminals can be configured to.
             Self::NewLine => ("new-line", &["alt-enter", "ctrl-j", "shift-enter"], "a new line"),
             Self::Complete => ("complete", &["tab"], "complete a name, a room, a command"),
             Self::CompleteBack => ("complete-back", &["shift-tab"], "the completion before that"),
@@ -278,7 +278,7 @@ fn entry_of_edit(edit: Edit) -> About {
             ("delete-back", &["backspace", "ctrl-h"], "delete the character before")
         }
         Edit::DeleteForward => ("delete-forward", &["delete"], "delete the character under it"),
-        // Only some terminals tell Ctrl-Backspace apart; there it is what people expect.
+        // Few terminals report Ctrl-Backspace as a key of its own; there it deletes a word.
         Edit::KillWordBack => (
             "kill-word-back",
             &["ctrl-w", "alt-backspace", "ctrl-backspace"],
@@ -301,17 +301,17 @@ pub(crate) fn default_help() -> Vec<(&'static str, Vec<(String, &'static str)>)>
     Keys::new(&BTreeMap::new()).map(|keys| keys.help()).unwrap_or_default()
 }
 
-/// Which key does what.
+/// Keys and their actions.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     by_chord: HashMap<Chord, Action>,
-    /// In the order in which they are written.
+    /// Chords in the order in which they are written.
     by_action: HashMap<Action, Vec<Chord>>,
 }
 
 impl Keys {
-    /// The defaults, but for the actions that `given` names: these have the keys that it gives them, and
-    /// take them from whoever has them by default.
+    /// Returns the default keys, except for the actions in `given`: these have the given keys, and
+    /// take them from other actions that have them by default.
     pub(super) fn new(given: &BTreeMap<String, Vec<String>>) -> Result<Self, String> {
         let mut keys = Self { by_chord: HashMap::new(), by_action: HashMap::new() };
         for (name, written) in given {
@@ -343,7 +343,7 @@ impl Keys {
         }
     }
 
-    /// Who has the keys of an action that has none left.
+    /// Returns the error for an action whose keys were all taken, with the actions that have them.
     fn all_taken(&self, action: Action) -> String {
         let taken = action.entry().1.iter().filter_map(|written| {
             let other = self.by_chord.get(&Chord::parse(written).ok()?)?;
@@ -359,7 +359,7 @@ impl Keys {
         }
     }
 
-    /// What a key does; to be asked before what it types.
+    /// Returns the action of a key; checked before the character that it types.
     pub(super) fn action(&self, key: &KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
@@ -369,20 +369,20 @@ impl Keys {
         self.by_chord.get(&chord).or_else(plainer).copied()
     }
 
-    /// The first key of an action, as people write it: `Alt-A`; empty if it has none.
+    /// Returns the first key of an action, as people write it: `Alt-A`; empty if it has none.
     pub(super) fn shown(&self, action: Action) -> String {
         let first = self.by_action.get(&action).and_then(|chords| chords.first());
         first.map_or_else(String::new, |chord| chord.shown())
     }
 
-    /// All keys of an action: `Alt-G, F2`.
+    /// Returns all keys of an action: `Alt-G, F2`.
     fn shown_all(&self, action: Action) -> String {
         let chords = self.by_action.get(&action).map_or(&[][..], Vec::as_slice);
         chords.iter().map(|chord| chord.shown()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The help: headings, and under each the keys with what they do. Actions without keys are left out,
-    /// and the rooms' numbers take one line.
+    /// Returns the help: headings, and under each the keys with their actions. Actions without keys
+    /// are left out, and the numbers of the rooms take one line.
     pub(super) fn help(&self) -> Vec<(&'static str, Vec<(String, &'static str)>)> {
         let line = |action: &Action| {
             let keys = match action {

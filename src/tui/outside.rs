@@ -10,31 +10,33 @@ use std::{
 
 use crate::{chat::text::shown, limits::INPUT_BYTES_MAX, os};
 
-/// What is read from the editor at most.
+/// Maximum bytes of an edited text.
 const EDITED_BYTES_MAX: u64 = INPUT_BYTES_MAX as u64;
-/// A pager that ended sooner was not read by anybody.
+/// Minimum run time of a pager that a user read.
 const UNREAD: Duration = Duration::from_millis(300);
 
-/// Shows a text in the user's pager (`PAGER`, else whichever there is). What could command the terminal is
-/// written out.
+/// Shows a text in the user's pager (`PAGER`, else the first one that exists). Terminal commands in
+/// the text are escaped.
 ///
 /// # Errors
-/// If there is none; the error names it.
+/// Returns an error that names the pager if it can't be started.
 pub(super) fn page(text: &str) -> io::Result<()> {
     let begun = Instant::now();
     let pager = run_pager(&shown(text, true))?;
     if begun.elapsed() < UNREAD || pager.is_named("more") {
-        // It does not wait at the end of a text (`cat`, `more`): the screen would cover it at once.
+        // A pager that does not wait at the end of a text (`cat`, `more`) would be covered by the
+        // screen at once.
         wait_for_enter()?;
     }
     Ok(())
 }
 
-/// Lets the user change a text in an editor (`VISUAL`, `EDITOR`, else the system's). None if the editor
-/// failed, or the text is as it was. One line end at the end is dropped: most editors put it there.
+/// Opens a text in an editor (`VISUAL`, `EDITOR`, else the system's). Returns none if the editor
+/// failed, or if the text has not changed. One line end at the end is dropped: most editors add it.
 ///
 /// # Errors
-/// If there is no editor, or what it wrote can't be read; then it is kept, and the error says where.
+/// Returns an error if there is no editor, or if its file can't be read; the file is then left, and
+/// the error names it.
 pub(super) fn edit(text: &str) -> io::Result<Option<String>> {
     let editor = Words::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(Words::of(os::EDITOR));
     edit_with(text, &place_for_text(), |file| editor.command().arg(file).status())
@@ -53,13 +55,13 @@ impl Words {
         Self { program: program.to_owned(), arguments: Vec::new() }
     }
 
-    /// The first of these variables that says something.
+    /// Returns the command line in the first of these variables that is not empty.
     fn of_variables(names: &[&str]) -> Option<Self> {
         names.iter().find_map(|name| Self::parse(&env::var(name).ok()?))
     }
 
-    /// As a shell would divide it (`code --wait`). What is a file as a whole is a program with spaces or
-    /// backslashes in its path.
+    /// Splits a command line as a shell does (`code --wait`). If the whole line is a file, it is a
+    /// program with spaces or backslashes in its path.
     fn parse(line: &str) -> Option<Self> {
         if Path::new(line).is_file() {
             return Some(Self::of(line));
@@ -101,16 +103,16 @@ fn run_pager(text: &str) -> io::Result<Words> {
     Err(io::Error::new(io::ErrorKind::NotFound, "no pager was found; say which in PAGER"))
 }
 
-/// Runs a pager with a text on its standard input. Keys it takes from the terminal itself.
+/// Runs a pager with a text on its standard input. The pager reads keys from the terminal itself.
 fn feed(pager: &Words, text: &str) -> io::Result<()> {
     let mut command = pager.command();
     if pager.is_named("less") {
-        // Who has it set to end with a short text would see nothing of that.
+        // With the option to quit after a short text, the user would see nothing.
         command.arg("-+F");
     }
     let mut child = command.stdin(Stdio::piped()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // Somebody who has seen enough ends it before it has read all.
+        // The pager may end before it has read all.
         let _ = input.write_all(text.as_bytes());
         if !text.ends_with('\n') {
             let _ = input.write_all(b"\n");
@@ -129,10 +131,11 @@ fn wait_for_enter() -> io::Result<()> {
     Ok(())
 }
 
-/// Where a text lies while it is edited: among what ends with this login, else with all that is temporary.
+/// Returns the directory for an edited text: the one that ends with this login, else the one for
+/// temporary files.
 fn place_for_text() -> PathBuf {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    // One that `su` or `sudo` left in the environment is another user's.
+    // A variable that `su` or `sudo` left in the environment names another user's directory.
     let is_own = |dir: &PathBuf| os::owner_of(dir).is_ok_and(|uid| uid == os::own_uid());
     runtime.filter(is_own).unwrap_or_else(env::temp_dir)
 }
@@ -175,7 +178,7 @@ fn read_back(file: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// How a program ends that did what it was asked, or did not.
+    /// Result of a program: success or failure.
     fn ended(well: bool) -> ExitStatus {
         let own = env::current_exe().unwrap();
         let option = if well { "--help" } else { "--no-such-option" };

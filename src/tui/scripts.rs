@@ -10,7 +10,7 @@ pub(super) fn is_hangul(c: char) -> bool {
         | '\u{a960}'..='\u{a97f}' | '\u{d7b0}'..='\u{d7ff}')
 }
 
-/// Full stops, commas and brackets of Chinese, Japanese and Korean.
+/// Returns true for full stops, commas and brackets of Chinese, Japanese and Korean.
 pub(super) fn is_wide_punctuation(c: char) -> bool {
     matches!(c, '\u{3000}'..='\u{3004}' | '\u{3008}'..='\u{301f}' | '！'..='／' | '：'..='＠'
         | '［'..='｀' | '｛'..='･')

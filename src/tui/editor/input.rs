@@ -253,7 +253,8 @@ impl Editor {
     fn transpose(&mut self) {
         let (text, at) = (self.text(), self.cursor());
         let line = line_at(text, at);
-        // At the end of a line those before the cursor: that is where a slip is seen.
+        // At the end of a line the two clusters before the cursor are swapped: the mistake is
+        // visible there.
         let middle = if at == line.end { previous(text, at) } else { at };
         if middle <= line.start || line.is_empty() {
             return;

@@ -41,7 +41,7 @@ fn room(name: &str) -> RoomName {
 }
 
 impl Options {
-    /// The defaults for a user, in black and white and at Greenwich.
+    /// The defaults for a user, in black and white, in UTC.
     pub(in crate::tui) fn of_defaults(user: &str) -> Self {
         Self {
             keys: Keys::new(&BTreeMap::new()).unwrap(),
@@ -77,7 +77,7 @@ fn options() -> Options {
     Options::of_defaults("ann")
 }
 
-/// ann's screen with the rooms dev and ops, connected, looked at.
+/// Ann's screen with the rooms dev and ops, connected, with the focus.
 struct Screen {
     model: Model,
     now: When,
@@ -171,7 +171,7 @@ impl Screen {
         self.model.event(self.now, Event::Message(message));
     }
 
-    /// What has just gone out.
+    /// Effects since the last call.
     fn said_now(&mut self) -> (u64, Target) {
         let say = |effect| match effect {
             Effect::Say { token, to, .. } => Some((token, to)),
@@ -218,7 +218,7 @@ fn member(name: &str) -> Member {
     }
 }
 
-/// A public room with one member, in which nothing was said.
+/// A public room with one member and no messages.
 fn info(name: &str) -> RoomInfo {
     RoomInfo {
         name: room(name),
@@ -270,7 +270,8 @@ fn asks(effects: &[Effect]) -> Vec<&Request> {
         .collect()
 }
 
-// ---- what is typed -------------------------------------------------------------------------------
+// ---- input
+// ---------------------------------------------------------------------------------------
 
 #[test]
 fn each_room_has_its_own_draft() {
@@ -345,12 +346,12 @@ fn what_was_refused_is_never_put_together_with_what_is_typed() {
         ("/msg @root a secret", &["hello all".to_owned()][..])
     );
     let kept = kept.clone();
-    // Afterwards it comes back.
+    // Afterwards it is back.
     screen.ctrl('u');
     screen.press(KeyCode::Up);
     assert_eq!(screen.input(), "hello all");
     assert!(screen.room("dev").unsaid.is_empty());
-    // And so it does on the next screen.
+    // And so it is on the next screen.
     let mut screen = Screen::with(options(), kept);
     assert_eq!(screen.input(), "/msg @root a secret");
     screen.ctrl('u');
@@ -402,7 +403,7 @@ fn who_passes_through_a_room_has_not_read_it() {
     screen.model.tick(screen.now);
     screen.alt('1');
     assert_eq!((screen.room("ops").marks.unread, screen.room("ops").first_unread()), (1, Some(1)));
-    // Who stays has.
+    // A user who stays has read it.
     screen.alt('2');
     screen.model.tick(screen.now);
     let due = screen.model.deadline_us(screen.now).unwrap();
@@ -410,7 +411,7 @@ fn who_passes_through_a_room_has_not_read_it() {
     screen.now.mono_us += 1_000_000;
     screen.model.tick(screen.now);
     assert_eq!(screen.room("ops").marks.unread, 0);
-    // And who types there.
+    // And a user who types there.
     screen.alt('1');
     screen.said("ops", 2, "bob", "two");
     screen.alt('2');
@@ -497,7 +498,7 @@ fn what_is_refused_of_a_command_comes_back() {
     let refusal = Refusal::new(RefusalCode::Denied, "you do not lead dev");
     screen.model.answered(screen.now, asked.clone().unwrap(), Err(refusal.clone()));
     assert_eq!((screen.input(), screen.error()), ("/topic 새 주제", "you do not lead dev"));
-    // Not over something else, and not in another room.
+    // Not over another text, and not in another room.
     screen.ctrl('u');
     screen.alt('2');
     screen.model.answered(screen.now, asked.unwrap(), Err(refusal));
@@ -646,7 +647,8 @@ fn too_long_a_text_and_a_screen_that_only_reads_keep_what_is_typed() {
     assert_eq!(screen.input(), "hello");
 }
 
-// ---- what is read --------------------------------------------------------------------------------
+// ---- reading
+// -------------------------------------------------------------------------------------
 
 #[test]
 fn what_comes_elsewhere_is_unread_and_what_one_looks_at_is_not() {
@@ -722,7 +724,7 @@ fn one_jumps_to_where_unread_starts_even_if_it_is_not_in_memory() {
     let rows = screen.rows();
     assert!(rows.iter().any(|row| row.contains("unread")), "{rows:?}");
     assert!(rows.iter().any(|row| row.ends_with("text 1")), "{rows:?}");
-    // What is further back than memory reaches is asked for.
+    // Messages further back than memory reaches are requested.
     let mut screen = Screen::new();
     screen.model.rooms[0].back.clear(true);
     screen.model.rooms[0].marks.marker = 4_000;
@@ -997,11 +999,11 @@ fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
     assert!(screen.rows()[0].contains("you are not in it"));
     let effects = screen.effects();
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Say { .. })), "{effects:?}");
-    // It goes once one goes elsewhere, and its draft is kept.
+    // It closes when the user goes elsewhere, and its draft is saved.
     screen.alt('2');
     assert_eq!((screen.shown().as_str(), screen.model.rooms.len()), ("ops", 1));
     assert_eq!(screen.model.kept().0.drafts["dev"], "the secret plan");
-    // To come back is to be asked for.
+    // It opens again by a request.
     screen.effects();
     screen.enter("/join dev");
     assert_eq!(screen.input(), "the secret plan");
@@ -1064,7 +1066,7 @@ fn what_came_since_the_server_counted_is_unread_as_well() {
         screen.said("ops", seq, "bob", "text");
     }
     screen.said("ops", 4, "bob", "@ann text");
-    // The answer was on its way before the last two.
+    // The reply was sent before the last two messages.
     screen.marks(&[("ops", 0, 2)]);
     assert_eq!((screen.room("ops").marks.unread, screen.room("ops").marks.mentions), (4, 1));
     screen.marks(&[("ops", 1, 4)]);
@@ -1079,7 +1081,7 @@ fn who_sets_a_topic_sees_it() {
         Effect::Ask(Request::Topic { .. }, asked) => Some(asked),
         _ => None,
     });
-    // Others are told by an event, who did it only that it is done.
+    // Others learn from an event; the member who set it gets a confirmation.
     screen.model.answered(screen.now, asked.expect("it was asked for"), Ok(Reply::Done));
     assert_eq!(screen.room("dev").properties.topic, "what is on fire");
 }
@@ -1109,7 +1111,7 @@ fn what_is_said_to_nobody_comes_back() {
     let refusal = Refusal::new(RefusalCode::Absent, "there is no user nobdy");
     let user = UserName::new("nobdy").unwrap();
     screen.model.answered(screen.now, PendingRequest::Open(user), Err(refusal));
-    // The name can be mended.
+    // The name can be corrected.
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "/msg @nobdy hello"));
     assert_eq!(screen.error(), "there is no user nobdy");
     assert_eq!(screen.model.rooms.len(), 2);
@@ -1178,7 +1180,7 @@ fn announcements_stand_in_the_bar_for_their_time_and_a_critical_one_until_it_was
     assert_eq!(bar(&screen).len(), 1, "it stays");
     screen.effects();
     screen.press(KeyCode::F(8));
-    // So that others of this name know.
+    // Other screens of this name are notified.
     let effects = screen.effects();
     assert!(asks(&effects).iter().any(|r| matches!(r, Request::AckNotice { .. })), "{effects:?}");
     screen.model.answered(
@@ -1338,7 +1340,7 @@ fn what_is_further_back_than_memory_reaches_is_asked_for_without_a_hole() {
     let web = StreamName::Room(room("web"));
     let older = (1..=200).map(|seq| message(web.clone(), seq, "bob", "text")).collect();
     screen.model.take_page(screen.now, asked, older, 200);
-    // A flood takes the old ones away again.
+    // A flood removes the old ones again.
     for seq in 221..=600 {
         screen.said("web", seq, "bob", "text");
     }
@@ -1635,7 +1637,7 @@ fn a_room_that_is_joined_again_is_begun_anew() {
     let rows = screen.rows();
     assert!(rows.iter().any(|row| row.contains("another room")), "{rows:?}");
     assert!(!rows.iter().any(|row| row.contains("before")), "{rows:?}");
-    // One that is not asked for again stays away.
+    // A room that is not opened again stays closed.
     screen.alt('2');
     removed(&mut screen, "dev");
     screen.marks(&[("dev", 0, 1)]);
@@ -1710,23 +1712,23 @@ fn what_stands_and_never_comes_waits_for_nothing() {
         screen.model.sent(screen.now, token, seq);
         assert_eq!(screen.room("dev").pending.len(), 1);
     };
-    // It was in a hole.
+    // The message was in a gap.
     stands(&mut screen, 3);
     let (stream, reason) = (StreamName::Room(room("dev")), GapReason::Backlog);
     screen
         .model
         .event(screen.now, Event::Gap { stream: stream.clone(), range: Some((1, 4)), reason });
     assert!(screen.room("dev").pending.is_empty());
-    // Others came behind it.
+    // Other messages followed it.
     stands(&mut screen, 6);
     screen.said("dev", 7, "bob", "later");
     assert!(screen.room("dev").pending.is_empty());
-    // The numbers are those of another run.
+    // The numbers are those of another boot.
     stands(&mut screen, 9);
     let gap = Event::Gap { stream, range: None, reason: GapReason::Run };
     screen.model.event(screen.now, gap);
     assert!(screen.room("dev").pending.is_empty());
-    // Who is removed is not told what he said just before; it is seen all the same.
+    // A removed user gets no acknowledgment of the last text; it is shown all the same.
     stands(&mut screen, 1);
     removed(&mut screen, "dev");
     assert!(screen.rows().iter().any(|row| row.contains("mine")));

@@ -1,4 +1,4 @@
-//! What is sent: texts, and commands that begin with a slash.
+//! Sending: texts, and commands that begin with a slash.
 
 use super::{Alert, Effect, Mode, Model, Pending, PendingRequest, Room, TypedCommand, When};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Model {
-    /// What is typed is said, or done. If it can't be, it stays in the input.
+    /// Sends the typed text, or executes the command. After an error the line stays in the input.
     pub(super) fn send(&mut self, now: When) {
         let text = self.editor.text().to_owned();
         if text.is_empty() {
@@ -30,12 +30,12 @@ impl Model {
         };
         self.keep_soon(now);
         if let Err(e) = done {
-            // Unless the room was changed: then it is not there any more.
+            // If the room has changed, the line is no longer in the input.
             self.complain(e);
         }
     }
 
-    /// Empties the input, whose text has gone on its way.
+    /// Empties the input, whose text was sent.
     fn taken(&mut self) {
         let _ = self.editor.take();
     }
@@ -54,8 +54,8 @@ impl Model {
         Ok(())
     }
 
-    /// Says something in a room, or to one label of whom a conversation is with, and shows it until
-    /// it stands.
+    /// Sends a text to a room, or to one label of a conversation's user, and shows it as pending
+    /// until it is acknowledged.
     fn say_in(
         &mut self,
         now: When,
@@ -69,7 +69,7 @@ impl Model {
         let room = &mut self.rooms[at];
         let to = match &room.name {
             StreamName::Room(name) => Some(Target::Room(name.clone())),
-            // Whether somebody of that label is there is asked each time.
+            // The server checks each time if a session has that label.
             StreamName::Direct(user) if label.is_none() && room.conversation.is_open => {
                 Some(Target::User { user: user.clone(), label: None })
             }
@@ -123,15 +123,15 @@ impl Model {
                 Ok(())
             }
             Slash::Part(room) => self.without_line(|model, _| model.part(now, room)),
-            // The text stays as it is until there is a server.
+            // The text stays in the input until there is a server.
             Slash::Ask(_) if !self.server.is_up() => Err(sentences::NOT_CONNECTED.to_owned()),
             Slash::Ask(command) => self.without_line(|model, line| model.ask(command, line)),
             Slash::Screen(command) => self.without_line(|model, _| model.act(now, command)),
         }
     }
 
-    /// Does a command while its line is not in the input: commands that change the room shown leave
-    /// nothing of themselves in its draft. The line returns if the command fails.
+    /// Executes a command while its line is not in the input: a command that changes the current
+    /// room leaves no text in its draft. The line returns if the command fails.
     fn without_line(
         &mut self,
         act: impl FnOnce(&mut Self, &str) -> Result<(), String>,
@@ -149,7 +149,7 @@ impl Model {
         done
     }
 
-    /// Asks the server for what a command wants.
+    /// Sends the request of a command to the server.
     fn ask(&mut self, command: ServerCommand, line: &str) -> Result<(), String> {
         if command.is_public() {
             self.may_say()?;
@@ -167,7 +167,7 @@ impl Model {
         Ok(())
     }
 
-    /// Changes the screen itself.
+    /// Executes a command that changes the screen itself.
     fn act(&mut self, now: When, command: ScreenCommand) -> Result<(), String> {
         match command {
             ScreenCommand::Notify(wish) => self.set_alert(now, wish, false)?,
@@ -199,7 +199,7 @@ impl Model {
         if is_new {
             let room = &mut self.rooms[at];
             if std::mem::take(&mut room.gone) {
-                // It may be another one of that name by now.
+                // The name may belong to another user now.
                 room.history.failed = false;
                 room.marks.are_known = false;
                 (room.marks.unread, room.marks.mentions) = (0, 0);
@@ -207,7 +207,7 @@ impl Model {
                 self.times.members_at_us = now.mono_us;
             }
             self.effects.push_back(Effect::Follow(wish));
-            // What is unread from before is asked for.
+            // Earlier unread messages are requested.
             self.ask_for_marks(0);
             self.ask_for_rooms();
         }
@@ -270,20 +270,20 @@ impl Model {
         Ok(())
     }
 
-    /// To the conversation with a user.
+    /// Opens the conversation with a user.
     pub(super) fn go_to_user(&mut self, now: When, user: UserName) -> usize {
         let name = StreamName::Direct(user);
         if self.index_of(&name).is_none() {
-            // What was said there before is asked for.
+            // Earlier messages of the conversation are requested.
             self.ask_for_marks(0);
         }
         let at = self.open(name);
         self.show(now, at);
-        // It may have moved up, if the room that was shown has closed.
+        // The index may have changed, if the previous room has closed.
         self.current
     }
 
-    /// What rings or is shown on the desktop for the room that is shown; none: says what does.
+    /// Sets the bell or the notifications of the current room; none: shows the setting.
     fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
         let otherwise = if bell { self.options.bell } else { self.options.notify };
         let what = if bell { "the bell rings" } else { "notifications are shown" };
@@ -308,7 +308,7 @@ impl Model {
         kept.insert(name.clone(), wish.word().to_owned());
         touched.insert(name);
         self.keep_soon(now);
-        // Says what holds now.
+        // Shows the current setting.
         self.set_alert(now, None, bell)
     }
 

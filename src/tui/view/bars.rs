@@ -1,4 +1,4 @@
-//! The rows around the messages: title, announcements, words to the user, status.
+//! The rows around the messages: title, announcements, status messages, status.
 
 use ratatui::style::Style;
 
@@ -20,14 +20,14 @@ use crate::{
 
 /// Rows of a critical announcement.
 const CRITICAL_ROWS: usize = 2;
-/// An answer that is out for longer is told.
+/// Lag above which it is shown before a reply arrives.
 const LATE_US: u64 = 1_000_000;
 
 fn style(model: &Model, role: Role) -> Style {
     model.options.look.paint.style(role)
 }
 
-/// What stands at the right edge of a row of so many columns, if it fits.
+/// Adds a text at the right edge of a row of `columns`, if it fits.
 fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
     let wide = width::width(right);
     if !right.is_empty() && row.width() + wide < columns {
@@ -39,7 +39,7 @@ fn with_right(mut row: Row, right: &str, columns: usize, style: Style) -> Row {
 
 // The title.
 
-/// `dev · topic`, and how many are there.
+/// Returns `dev · topic`, and the number of members.
 pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     let title = style(model, Role::Title);
     let Some(room) = model.room() else {
@@ -61,7 +61,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     if !is.is_empty() {
         text = format!("{text} ({})", is.join(", "));
     }
-    // On a narrow screen the topic goes first.
+    // On a narrow screen the topic is dropped first.
     let left = columns.saturating_sub(width::width(&members) + 1);
     if !room.properties.topic.is_empty() {
         text = format!("{text} · {}", one_line(&room.properties.topic, columns));
@@ -72,10 +72,10 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
 
 // Announcements.
 
-/// At most `rows` rows of announcements, the heaviest first.
+/// Returns at most `rows` rows of announcements, the highest level first.
 pub(super) fn notice_rows(model: &Model, columns: usize, rows: usize) -> Vec<Row> {
     let plain = model.options.look.plain;
-    // For copying, only what must not be missed stays in sight.
+    // In the plain view only critical announcements are visible.
     let is_shown = |notice: &&NoticeLine| !plain || notice.level == Level::Critical;
     let all: Vec<_> = model.notices.shown().iter().filter(is_shown).collect();
     let mut out: Vec<Row> = Vec::new();
@@ -94,7 +94,7 @@ pub(super) fn notice_rows(model: &Model, columns: usize, rows: usize) -> Vec<Row
     out
 }
 
-/// One announcement, what is to be done, and how many there are more.
+/// Returns one announcement, its key, and the number of further ones.
 fn notice_text(
     model: &Model,
     notice: &NoticeLine,
@@ -138,7 +138,7 @@ fn with_todo(mut row: Row, todo: &str, columns: usize, style: Style) -> Row {
     row
 }
 
-/// A text as at most so many rows; the last one is cut.
+/// Splits a text into at most `rows` rows; the last one is cut.
 fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
     if rows < 2 {
         return vec![width::cut(text, first).into_owned()];
@@ -156,7 +156,7 @@ fn split(text: &str, first: usize, columns: usize, rows: usize) -> Vec<String> {
 
 // Above the input.
 
-/// A word to the user, else what completes, else what can be done with the chosen message.
+/// Returns the status message, else the completion, else the keys for the selected message.
 pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
     if let Some(hint) = &model.hint {
         let style = style(model, if hint.is_error { Role::Error } else { Role::Dim });
@@ -184,7 +184,7 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
             (Action::Escape, "back"),
         ];
         let mut said = can.map(|(action, word)| format!("{} {word}", keys.shown(action))).to_vec();
-        // By what `/reply` and other programs know it, and the whole name of who said it.
+        // The number for `/reply` and other programs, and the sender's whole name.
         if let Some(room) = model.room()
             && let Some(index) = room.selected.and_then(|id| room.back.find(id))
             && let Some(chosen) = room.back.get(index).and_then(|line| line.said())
@@ -197,11 +197,11 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
     Vec::new()
 }
 
-/// Names in a row around the one that is chosen.
+/// Returns names in a row around the selected one.
 fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Row {
     let (dim, current) = (style(model, Role::Dim), style(model, Role::Current));
     let wide = |name: &str| width::width(&safe(name)) + 2;
-    // As many before it as leave it in sight, and then those after it.
+    // First the names before it that leave it visible, then those after it.
     let mut from = at.min(names.len().saturating_sub(1));
     let mut left = columns.saturating_sub(wide(names.get(from).map_or("", String::as_str)) + 2);
     while from > 0 && wide(&names[from - 1]) <= left / 2 {
@@ -222,7 +222,7 @@ fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Ro
     fit(row, columns)
 }
 
-/// What is replied to.
+/// Returns the row of the message to reply to.
 pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
     let quote = model.room()?.quote.as_ref()?;
     let end = format!(" ({}: not)", model.options.keys.shown(Action::Escape));
@@ -233,13 +233,13 @@ pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
 
 // The status.
 
-/// A part of the status bar; on a narrow screen those with the highest number go first.
+/// A part of the status bar; on a narrow screen those with the highest number are dropped first.
 struct Part {
     text: String,
     goes: usize,
 }
 
-/// Who one is, where, and how the connection does.
+/// Returns the row with the user, the room and the state of the connection.
 pub(super) fn status_row(model: &Model, at: &Layout, now_us: u64) -> Row {
     let columns = model.columns;
     let is_alert = model.server.is_hung || matches!(model.server.session, Session::Down { .. });
@@ -287,7 +287,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     }
     let away = if model.user.is_away { " (away)" } else { "" };
     parts.push(part(format!("{}{away}", safe(&model.user.name)), 3));
-    // The title has the room as well.
+    // The title shows the room as well.
     parts.extend(model.room().map(Room::title).map(|title| part(title, 4)));
     let activity = if at.rooms.is_none() { panels::activity(model) } else { String::new() };
     if !activity.is_empty() {
@@ -303,7 +303,7 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
     parts
 }
 
-/// How long an answer takes, and whether one is late.
+/// Returns the lag, and true if a reply is late.
 fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
     let waits_us = model.server.waits_since_us.map_or(0, |since| now_us.saturating_sub(since));
     if waits_us > LATE_US {
@@ -324,7 +324,7 @@ fn found(model: &Model, search: &Search) -> String {
         _ if hits == 0 && search.waits => "search: looking".to_owned(),
         _ if hits == 0 => "search: nothing found".to_owned(),
         at => {
-            // The newest is the first that is shown.
+            // The newest hit is shown first.
             let nth = at.map_or(0, |at| hits - at.min(hits - 1));
             let more = if search.more_before.is_some() || search.waits { "+" } else { "" };
             format!("search: {nth} of {hits}{more}")

@@ -1,4 +1,4 @@
-//! What is typed, and where the cursor stands.
+//! The rows of the input, and the place of the cursor.
 
 use ratatui::style::Style;
 
@@ -13,7 +13,7 @@ fn is_read_only(model: &Model) -> bool {
     model.options.read_only && matches!(model.mode, Mode::Chat)
 }
 
-/// Rows that the whole text has.
+/// Returns the rows of the whole text.
 pub(super) fn rows_wanted(model: &Model) -> usize {
     if is_read_only(model) {
         return 1;
@@ -21,7 +21,7 @@ pub(super) fn rows_wanted(model: &Model) -> usize {
     model.field().1.layout(model.input_columns()).rows.len()
 }
 
-/// So many rows of it around the cursor; and the cursor's column and row among them.
+/// Returns the rows around the cursor; and the cursor's column and row among them.
 pub(super) fn rows(model: &Model, height: usize) -> (Vec<Row>, Option<(usize, usize)>) {
     let paint = &model.options.look.paint;
     // A command may still be typed.

@@ -1,4 +1,4 @@
-//! What lies over the room: help, the switcher, the question about a long paste.
+//! Overlays above the room: help, the switcher, the question about a long paste.
 
 use crate::{
     chat::text::{plural, shown},
@@ -12,12 +12,12 @@ use crate::{
     },
 };
 
-/// Columns from which on commands and keys stand beside what they do.
+/// Minimum columns for usages and keys beside their descriptions.
 const COLUMNS_FROM: usize = 60;
 /// Columns before them.
 const INDENT: usize = 2;
 
-/// At most so many rows, if something lies over the room.
+/// Returns at most `height` rows, if there is an overlay.
 pub(super) fn rows(model: &Model, height: usize) -> Option<Vec<Row>> {
     let rows = match &model.mode {
         Mode::Chat | Mode::Search(_) => return None,
@@ -41,12 +41,12 @@ pub(super) fn help_rows(model: &Model, height: usize) -> usize {
     last_from(help(&model.options.keys, model.columns).len(), height) + 1
 }
 
-/// It ends with its last row.
+/// Returns the first row of the last page.
 fn last_from(rows: usize, height: usize) -> usize {
     rows.saturating_sub(height.max(1))
 }
 
-/// How to leave, then commands, then keys.
+/// Returns the help: leaving, then commands, then keys.
 fn help(keys: &Keys, columns: usize) -> Vec<(Role, String)> {
     let leave = [keys.shown(Action::DeleteOrLeave), keys.shown(Action::Leave)];
     let leave: Vec<_> = leave.into_iter().filter(|key| !key.is_empty()).collect();
@@ -66,7 +66,7 @@ fn heading(title: &str) -> [(Role, String); 2] {
     [(Role::Text, String::new()), (Role::Help, title.to_owned())]
 }
 
-/// What is written or pressed, and what it does; side by side where there is room for them.
+/// Returns a usage or key and its description; side by side if the screen is wide enough.
 fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
     let rows: Vec<_> = if columns < COLUMNS_FROM {
         wrapped(&format!("  {left}: {about}"), columns, 4).collect()
@@ -77,7 +77,7 @@ fn entry(left: &str, about: &str, columns: usize) -> Vec<(Role, String)> {
     rows.into_iter().map(|row| (Role::Text, row)).collect()
 }
 
-/// Rows of our own words; those after the first are moved in.
+/// Returns the rows of a text; those after the first are indented.
 fn wrapped(text: &str, columns: usize, indent: usize) -> impl Iterator<Item = String> {
     let indent = if columns > 2 * indent { indent } else { 0 };
     let ranges = wrap::wrap(text, columns, columns.saturating_sub(indent));
@@ -95,7 +95,7 @@ fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row>
         let text = "nothing fits";
         return vec![Row::of(width::cut(text, model.columns), style(Role::Dim))];
     }
-    // The chosen one stays in sight.
+    // The selected one stays visible.
     let from = (at + 1).saturating_sub(height.max(1));
     let shown = names.iter().enumerate().skip(from).take(height);
     let row = |(nth, choice): (usize, &Choice)| {

@@ -1,4 +1,4 @@
-//! The messages of the room that is shown: as many rows as there is room for, from where one looks.
+//! The messages of the current room, as many rows as fit, from the visible part on.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use crate::tui::{
     width,
 };
 
-/// Exactly the rows of the body: messages, and what is below them.
+/// Returns exactly the rows of the body: messages, and the mark of more below.
 pub(super) fn rows(model: &Model, at: &Layout) -> Vec<Row> {
     let mut rows = match model.room() {
         Some(room) => room_rows(model, room, at),
         None => VecDeque::from([no_room(model, at.pane_columns)]),
     };
-    // What there is stands at the bottom, where the next message will be.
+    // Few rows are at the bottom, where the next message will be.
     while rows.len() < at.pane_rows {
         rows.push_front(Row::default());
     }
@@ -45,7 +45,7 @@ fn room_rows(model: &Model, room: &Room, at: &Layout) -> VecDeque<Row> {
         return VecDeque::from([nothing(model, room, columns)]);
     }
     let line = |index| lines::line_rows(look, room, index, columns);
-    // From where one looks upwards.
+    // From the lowest visible row upwards.
     let (above, mut rows, mut next) = match room.place {
         Place::End => (room.back.len(), VecDeque::from(pending(model, room, columns)), None),
         Place::At { id, row } => {
@@ -63,7 +63,7 @@ fn room_rows(model: &Model, room: &Room, at: &Layout) -> VecDeque<Row> {
             rows.push_front(row);
         }
     }
-    // At the top there may be more room than there is above.
+    // At the top there may be more rows than messages above.
     if let Some((under, from)) = next.take() {
         rows.extend(under.into_iter().take(wanted.saturating_sub(rows.len())));
         for index in from..room.back.len() {
@@ -89,13 +89,13 @@ fn nothing(model: &Model, room: &Room, columns: usize) -> Row {
     Row::of(width::cut(text, columns), look.paint.style(Role::Dim))
 }
 
-/// What was sent and does not stand yet.
+/// Returns the rows of texts that are not acknowledged yet.
 fn pending(model: &Model, room: &Room, columns: usize) -> Vec<Row> {
     if !room.back.is_attached() {
         return Vec::new();
     }
     let is_down = matches!(model.server.session, Session::Down { .. });
-    // Who was removed is not told any more what he said just before that.
+    // A removed user no longer receives acknowledgments, so all texts are shown.
     let open = room.pending.iter().filter(|pending| pending.seq.is_none() || room.gone);
     let rows = open.flat_map(|pending| {
         let waits = is_down || pending.unsent;
