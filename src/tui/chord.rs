@@ -142,12 +142,12 @@ fn code(key: &str) -> Option<KeyCode> {
 fn no_such_key(written: &str, key: &str) -> String {
     let named = NAMED.iter().map(|(name, ..)| *name);
     match nearest(key, named.clone()) {
-        Some(near) => format!("{written:?}: there is no key {key:?}; did you mean {near:?}?"),
+        Some(near) => format!("{written:?}: unknown key {key:?}; did you mean {near:?}?"),
         None => {
             let named = named.collect::<Vec<_>>().join(", ");
             format!(
-                "{written:?}: there is no key {key:?}; there are characters, f1 to f24, {named}, and \
-                 ctrl-, alt-, shift- before them"
+                "{written:?}: unknown key {key:?}; keys are characters, f1 to f24 and {named}, with \
+                 ctrl-, alt- or shift- before them"
             )
         }
     }
@@ -159,7 +159,9 @@ fn refuse_what_never_comes(written: &str, chord: Chord) -> Result<(), String> {
     let ctrl = chord.held.contains(KeyModifiers::CONTROL);
     let same = match c {
         _ if chord.held.is_empty() => {
-            return Err(format!("{written:?} would be typed no more; put ctrl- or alt- before it"));
+            return Err(format!(
+                "a plain character can't be a key binding ({written:?}); use ctrl-x or alt-x"
+            ));
         }
         'i' if ctrl => "tab",
         'm' if ctrl => "enter",
@@ -168,7 +170,7 @@ fn refuse_what_never_comes(written: &str, chord: Chord) -> Result<(), String> {
         '[' | 'O' if chord.held == KeyModifiers::ALT => "the start of other keys, such as up",
         _ => return Ok(()),
     };
-    Err(format!("{written:?} can't be told from {same}: terminals send the same for it"))
+    Err(format!("{written:?} can't be a key binding: terminals send the same for {same}"))
 }
 
 /// Returns the character that a key types; none if it types none.

@@ -198,8 +198,11 @@ impl Screen {
         self.keep();
         if count > 0 {
             let count = counted(count as u64, "message");
-            let kept = if self.kept_at.is_some() { "kept as drafts" } else { "and lost" };
-            self.notes.push(format!("{count} may not have been said; {kept}"));
+            let text = match self.kept_at {
+                Some(_) => format!("{count} may not have been sent; saved with the drafts"),
+                None => format!("{count} may not have been sent, and can't be saved"),
+            };
+            self.notes.push(text);
         }
         self.member.say_good_bye();
         done.map(|end| Farewell { end, notes: std::mem::take(&mut self.notes) })
@@ -488,7 +491,8 @@ impl Screen {
             },
             Effect::Copy(text) => {
                 if !self.terminal.copy(&text)? {
-                    self.model.failed("that is too long for the clipboard; see it in the pager");
+                    self.model
+                        .failed("the text is too long for the clipboard; open it in the pager");
                 }
             }
             Effect::Mouse(on) => self.terminal.set_mouse(on)?,
@@ -554,9 +558,9 @@ impl Screen {
                 if left_out.is_empty() {
                     return;
                 }
-                format!("too much to be kept: what was typed in {}", left_out.join(", "))
+                format!("drafts are too long to save: {}", left_out.join(", "))
             }
-            Err(e) => format!("drafts can't be kept in {}: {e}", path.display()),
+            Err(e) => format!("can't save drafts ({}): {e}", path.display()),
         };
         let is_new = !self.notes.contains(&note);
         self.model.not_kept(now(), is_new.then_some(note.as_str()));

@@ -84,13 +84,18 @@ pub(super) fn load(path: &Path) -> (Kept, Option<String>) {
         io::ErrorKind::InvalidData => {
             let aside = path.with_extension("bad");
             match fs::rename(path, &aside) {
-                Ok(()) => format!("it is damaged, and was put aside as {}: {why}", aside.display()),
-                Err(e) => format!("it is damaged ({why}), and can't be put aside: {e}"),
+                Ok(()) => {
+                    format!("the file is damaged and was renamed to {}: {why}", aside.display())
+                }
+                Err(e) => format!("the file is damaged ({why}) and can't be renamed: {e}"),
             }
         }
         _ => why.to_string(),
     };
-    (Kept::default(), Some(format!("drafts and settings of rooms, {}: {note}", path.display())))
+    (
+        Kept::default(),
+        Some(format!("can't read drafts and room settings ({}): {note}", path.display())),
+    )
 }
 
 /// Saves the names that this screen touched and leaves the others: of two screens of one user the
@@ -132,7 +137,7 @@ fn read(path: &Path) -> io::Result<Kept> {
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too long"));
     }
     serde_json::from_slice(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }

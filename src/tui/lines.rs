@@ -75,7 +75,7 @@ pub(in crate::tui) fn pending_rows(
 ) -> Vec<Row> {
     let shape = Shape::of(look, columns.max(1));
     let style = look.paint.style(Role::Pending);
-    let tail = if waits { " (waits for the server)" } else { "" };
+    let tail = if waits { " (waiting for the server)" } else { "" };
     let said = Spoken {
         name: me,
         name_style: style,
@@ -368,7 +368,7 @@ fn push_tail(rows: &mut Vec<Row>, tail: &str, style: Style, (columns, rest): (us
 fn fold(look: &Look, shape: &Shape, rows: &mut Vec<Row>) {
     let more = rows.len() - ROWS_FOLDED;
     rows.truncate(ROWS_FOLDED);
-    let text = format!("… {more} more rows: choose the message to read them");
+    let text = format!("… {more} more rows; select the message to read them");
     let mut row = Row::of(" ".repeat(shape.indent), Style::default());
     row.push(text, dim(look));
     rows.push(fit(row, shape.columns));

@@ -100,7 +100,7 @@ fn run_pager(text: &str) -> io::Result<Words> {
             done => return done.map(|()| pager),
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, "no pager was found; say which in PAGER"))
+    Err(io::Error::new(io::ErrorKind::NotFound, "no pager found; set PAGER to one"))
 }
 
 /// Runs a pager with a text on its standard input. The pager reads keys from the terminal itself.
@@ -151,7 +151,7 @@ fn edit_with(
     let edited = match status {
         Ok(status) if status.success() => read_back(&file).map(Some).map_err(|e| {
             let path = file.display();
-            io::Error::new(e.kind(), format!("what was written is kept in {path}: {e}"))
+            io::Error::new(e.kind(), format!("can't read the edited text ({path}): {e}"))
         })?,
         Ok(_) => None,
         Err(e) => {
@@ -167,7 +167,7 @@ fn read_back(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     os::open_to_read(file)?.take(EDITED_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > EDITED_BYTES_MAX {
-        let why = format!("it has more than {EDITED_BYTES_MAX} bytes");
+        let why = format!("more than {EDITED_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     let text = text.replace("\r\n", "\n");

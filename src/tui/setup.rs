@@ -100,7 +100,7 @@ pub(crate) enum ScreenError {
     #[error("{0}")]
     Settings(String),
     /// An error of the terminal.
-    #[error("the terminal: {0}")]
+    #[error("can't use the terminal: {0}")]
     Terminal(#[from] io::Error),
 }
 

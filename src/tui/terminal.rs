@@ -322,7 +322,7 @@ fn give_back(held: &mut Option<Held>) {
 }
 
 fn given_back() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the terminal was given back")
+    io::Error::new(io::ErrorKind::NotConnected, "the terminal was restored")
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {

@@ -270,8 +270,7 @@ fn asks(effects: &[Effect]) -> Vec<&Request> {
         .collect()
 }
 
-// ---- input
-// ---------------------------------------------------------------------------------------
+// ---- input ---------------------------------------------------------------------------------------
 
 #[test]
 fn each_room_has_its_own_draft() {
@@ -328,7 +327,7 @@ fn what_was_refused_stands_in_the_input_again() {
     assert!(screen.room("dev").pending.is_empty());
     let refusal = Refusal::new(RefusalCode::Denied, "you are muted");
     screen.model.refused(screen.now, &refusal);
-    assert!(screen.rows().iter().any(|row| row.contains("not done: you are muted")));
+    assert!(screen.rows().iter().any(|row| row.contains("refused: you are muted")));
 }
 
 #[test]
@@ -339,7 +338,7 @@ fn what_was_refused_is_never_put_together_with_what_is_typed() {
     screen.typed("/msg @root a secret");
     screen.model.unsaid(token);
     assert_eq!(screen.input(), "/msg @root a secret");
-    assert!(screen.rows().iter().any(|row| row.contains("1 not said")));
+    assert!(screen.rows().iter().any(|row| row.contains("1 unsent")));
     let kept = screen.model.kept().0;
     assert_eq!(
         (&kept.drafts["dev"][..], &kept.unsaid["dev"][..]),
@@ -519,7 +518,7 @@ fn who_only_reads_tells_nobody_anything() {
     ] {
         screen.effects();
         screen.enter(line);
-        assert!(screen.error().contains("only reads"), "{line}");
+        assert!(screen.error().contains("read-only"), "{line}");
         let tells = |effect: &Effect| match effect {
             Effect::Ask(_, asked) => *asked != PendingRequest::Sign,
             effect => matches!(effect, Effect::Say { .. }),
@@ -533,7 +532,7 @@ fn who_only_reads_tells_nobody_anything() {
 fn nobody_ignores_himself() {
     let mut screen = Screen::new();
     screen.enter("/ignore @ann");
-    assert!(screen.error().contains("is you"));
+    assert!(screen.error().contains("your own name"));
     screen.ctrl('u');
     screen.enter("/ignore @ann/bot");
     screen.said("dev", 1, "ann/bot", "beep");
@@ -561,7 +560,7 @@ fn a_word_that_is_no_error_goes_by_itself() {
     screen.model.event(screen.now, Event::End { reason: "it ended".to_owned() });
     assert!(screen.model.hint.is_some());
     screen.ready(&[("dev", 0), ("ops", 0)]);
-    assert_eq!(screen.model.hint, None, "it is not so any more");
+    assert_eq!(screen.model.hint, None, "the hint is out of date");
     screen.press(KeyCode::F(8));
     screen.model.tick(screen.now);
     let due = screen.model.deadline_us(screen.now).unwrap();
@@ -643,12 +642,11 @@ fn too_long_a_text_and_a_screen_that_only_reads_keep_what_is_typed() {
     screen.ctrl('u');
     screen.model.options.read_only = true;
     screen.enter("hello");
-    assert!(screen.error().contains("only reads"));
+    assert!(screen.error().contains("read-only"));
     assert_eq!(screen.input(), "hello");
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------
+// ---- reading -------------------------------------------------------------------------------------
 
 #[test]
 fn what_comes_elsewhere_is_unread_and_what_one_looks_at_is_not() {
@@ -996,7 +994,7 @@ fn who_is_removed_in_the_middle_of_a_sentence_says_the_rest_nowhere_else() {
     screen.press(KeyCode::Enter);
     assert_eq!((screen.shown().as_str(), screen.input()), ("dev", "the secret plan"));
     assert!(screen.error().contains("not in dev"));
-    assert!(screen.rows()[0].contains("you are not in it"));
+    assert!(screen.rows()[0].contains("not a member"));
     let effects = screen.effects();
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Say { .. })), "{effects:?}");
     // It closes when the user goes elsewhere, and its draft is saved.

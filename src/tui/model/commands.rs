@@ -46,7 +46,7 @@ impl Model {
         let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         if room.gone {
             let room = room.title();
-            return Err(format!("you are not in {room}; /join {room} asks to be let in"));
+            return Err(format!("you are not in {room}; /join {room} to join again"));
         }
         let reply_to = room.quote.take().map(|quote| quote.seq);
         self.taken();
@@ -87,10 +87,12 @@ impl Model {
 
     fn may_say(&self) -> Result<(), String> {
         if self.options.read_only {
-            return Err("this screen only reads (--read-only)".to_owned());
+            return Err("the screen is read-only (--read-only)".to_owned());
         }
         if self.unsaid_count() >= UNACKED_SUBMITS_MAX / 2 {
-            return Err("too much is waiting for the server; what is typed stays here".to_owned());
+            return Err(
+                "too many messages wait for the server; the text stays in the input".to_owned()
+            );
         }
         Ok(())
     }
@@ -256,7 +258,7 @@ impl Model {
 
     fn message_to(&mut self, now: When, to: Target, text: Option<String>) -> Result<(), String> {
         let Target::User { user, label } = to else {
-            return Err("/msg is for people: /msg @ann TEXT".to_owned());
+            return Err("/msg needs a user: /msg @ann TEXT".to_owned());
         };
         if text.is_some() {
             self.may_say()?;
@@ -286,15 +288,15 @@ impl Model {
     /// Sets the bell or the notifications of the current room; none: shows the setting.
     fn set_alert(&mut self, now: When, wish: Option<Alert>, bell: bool) -> Result<(), String> {
         let otherwise = if bell { self.options.bell } else { self.options.notify };
-        let what = if bell { "the bell rings" } else { "notifications are shown" };
+        let what = if bell { "bell" } else { "notifications" };
         let room = self.room_mut().ok_or(sentences::NO_ROOM)?;
         let (title, name) = (room.title(), room.kept_name());
         let own = if bell { &mut room.alerts.bell } else { &mut room.alerts.notify };
         let Some(wish) = wish else {
             let text = match own.unwrap_or(otherwise) {
-                Alert::Off => format!("{what} for nothing in {title}"),
+                Alert::Off => format!("{what} off in {title}"),
                 Alert::Mentions => format!("{what} for mentions in {title}"),
-                Alert::All => format!("{what} for every message in {title}"),
+                Alert::All => format!("{what} for all messages in {title}"),
             };
             self.note(now, NoteKind::Info, text);
             return Ok(());
@@ -315,7 +317,9 @@ impl Model {
     fn ignore(&mut self, now: When, handle: &Handle) -> Result<(), String> {
         let (name, user) = (handle.to_string(), &self.options.look.user);
         if name == self.user.name || name == *user {
-            return Err(format!("{name} is you; /ignore @{user}/LABEL hides another one of yours"));
+            return Err(format!(
+                "can't ignore your own name ({name}); /ignore @{user}/LABEL ignores one of your labels"
+            ));
         }
         let text = format!("ignoring {name}; /unignore @{name} to stop");
         self.saved.kept.ignored.insert(name.clone());
@@ -342,7 +346,7 @@ impl Model {
     fn list_ignored(&mut self, now: When) {
         let names: Vec<_> = self.saved.kept.ignored.iter().map(String::as_str).collect();
         let text = match names.as_slice() {
-            [] => "no user is ignored".to_owned(),
+            [] => "no ignored users".to_owned(),
             names => format!("ignored: {}", names.join(", ")),
         };
         self.note(now, NoteKind::Info, text);

@@ -17,7 +17,7 @@ impl Model {
             self.begin_completion(now);
         }
         let Some(completion) = &mut self.completion else {
-            return self.hint("nothing fits");
+            return self.hint("no match");
         };
         let (range, text) = if back { completion.back() } else { completion.next() };
         self.editor.replace(range, &text);

@@ -158,7 +158,7 @@ impl Model {
             None => {
                 let name = super::Room::new(room.clone(), 0, 1).kept_name();
                 self.keep_unsaid(&name, text.to_owned());
-                self.complain(format!("{room} is not open; what you wrote is kept there"));
+                self.complain(format!("{room} is not open; the text is saved there"));
             }
         }
         self.keep_soon(now);

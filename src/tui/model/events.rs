@@ -29,7 +29,7 @@ pub(super) fn is_ignored(ignored: &BTreeSet<String>, me: &str, message: &Message
 }
 
 /// Error of a text without a session.
-const NO_SERVER: &str = "what you say waits for a server; `moot serve` runs one";
+const NO_SERVER: &str = "no server; messages wait until one runs (`moot serve`)";
 
 impl Model {
     /// Handles an event.
@@ -284,7 +284,7 @@ impl Model {
     pub(in crate::tui) fn unsaid(&mut self, token: u64) {
         if let Some(found) = self.outgoing.orphans.iter().position(|orphan| orphan.token == token) {
             let orphan = self.outgoing.orphans.remove(found);
-            let hint = format!("what was not said in {} is kept there", orphan.room);
+            let hint = format!("unsent text of {} is saved there", orphan.room);
             self.keep_unsaid(&orphan.room, orphan.text);
             return self.complain(hint);
         }
@@ -302,7 +302,7 @@ impl Model {
         let text = match refusal.code {
             // The message may be stored.
             RefusalCode::UnknownSubmit => refusal.text.clone(),
-            _ => format!("not done: {}", refusal.text),
+            _ => format!("refused: {}", refusal.text),
         };
         self.note(now, NoteKind::Error, text);
     }

@@ -10,7 +10,7 @@ impl Model {
     /// Shows how to get help and how to leave.
     pub(in crate::tui) fn welcome(&mut self) {
         let help = self.options.keys.shown(Action::Help);
-        self.hint(format!("{help} or ? helps, /quit leaves"));
+        self.hint(format!("{help} or ? for help · /quit to leave"));
     }
 
     pub(super) fn hint(&mut self, text: impl Into<String>) {

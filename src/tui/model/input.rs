@@ -32,7 +32,7 @@ fn turned(there: bool, by_itself: bool) -> Panel {
 
 fn too_long(text: &str) -> String {
     format!(
-        "{} bytes are more than the input takes ({INPUT_BYTES_MAX}); nothing was put in",
+        "the paste is too long ({} bytes, limit {INPUT_BYTES_MAX}); nothing was inserted",
         text.len()
     )
 }
@@ -271,7 +271,7 @@ impl Model {
 
     pub(super) fn insert(&mut self, now: When, c: char) {
         if self.editor.text().len() >= INPUT_BYTES_MAX {
-            return self.complain(format!("the input takes {INPUT_BYTES_MAX} bytes"));
+            return self.complain(format!("the input is full (limit {INPUT_BYTES_MAX} bytes)"));
         }
         self.editor.insert_char(c);
         self.keep_soon(now);
@@ -334,7 +334,7 @@ impl Model {
     }
 
     fn reply_to_selected(&mut self) {
-        let Some(said) = self.selected() else { return self.hint("there is no message here") };
+        let Some(said) = self.selected() else { return self.hint("no message here") };
         let quote = Quote { seq: said.seq, name: said.name.clone(), text: said.text.clone() };
         if let Some(room) = self.room_mut() {
             room.quote = Some(quote);
@@ -349,7 +349,7 @@ impl Model {
                 let text = format!("{}:\n{}\n", said.name, said.text);
                 self.effects.push_back(Effect::Page(text));
             }
-            None => self.hint("there is no message here"),
+            None => self.hint("no message here"),
         }
     }
 
@@ -360,7 +360,7 @@ impl Model {
                 self.effects.push_back(Effect::Copy(text));
                 self.hint("copied to the terminal's clipboard");
             }
-            None => self.hint("there is no message here"),
+            None => self.hint("no message here"),
         }
     }
 }

@@ -120,7 +120,7 @@ impl Model {
                         self.go(now, &choice.name);
                     }
                     // A command creates a room, not a typing error.
-                    None => self.hint(format!("nothing fits; /join {typed} makes a room")),
+                    None => self.hint(format!("no match; /join {typed} creates it")),
                 }
             }
             Some(Action::Switch | Action::Escape) => self.mode = Mode::Chat,
@@ -156,7 +156,7 @@ impl Model {
             }
             Some(Action::Escape) => {
                 self.mode = Mode::Chat;
-                self.hint("the paste was dropped");
+                self.hint("paste discarded");
             }
             Some(Action::DeleteOrLeave) => {
                 self.effects.push_back(Effect::Leave { interrupted: false });

@@ -127,7 +127,7 @@ impl Model {
                         self.rooms[at].back.clear(true);
                         self.rooms[at].go_to_end();
                         self.load(at, Loading::Newest);
-                        self.hint("what was said there is gone");
+                        self.hint("the message was removed");
                         return;
                     }
                 }

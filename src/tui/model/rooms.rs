@@ -125,7 +125,7 @@ impl Model {
     pub(super) fn show_number(&mut self, now: When, number: usize) {
         match self.rooms.iter().position(|room| room.number == number) {
             Some(at) => self.show(now, at),
-            None => self.hint(format!("there is no room {number}")),
+            None => self.hint(format!("no room has the number {number}")),
         }
     }
 
@@ -172,7 +172,7 @@ impl Model {
                 self.times.looks_from_us = now.mono_us;
                 self.settle_read(now);
             }
-            None => self.hint("nothing else is unread"),
+            None => self.hint("no other unread rooms"),
         }
     }
 

@@ -277,7 +277,7 @@ impl Model {
         let at = self.current;
         let Some(room) = self.rooms.get(at) else { return };
         if room.marks.marker >= room.marks.head {
-            return self.hint("nothing is unread here");
+            return self.hint("no unread messages here");
         }
         match room.first_unread().and_then(|seq| room.back.index_of_seq(seq)) {
             Some(index) => {

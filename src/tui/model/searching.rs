@@ -156,7 +156,7 @@ impl Model {
                 // The server may know older hits.
                 let Some(before) = search.more_before.take() else {
                     if !search.waits {
-                        self.hint("that is the oldest");
+                        self.hint("no older match");
                     }
                     return;
                 };

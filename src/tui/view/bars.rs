@@ -51,7 +51,7 @@ pub(super) fn title_row(model: &Model, columns: usize) -> Row {
     };
     let mut text = format!(" {}", room.title());
     let is: Vec<_> = [
-        (room.gone, "you are not in it"),
+        (room.gone, "not a member"),
         (room.properties.private, "private"),
         (room.properties.read_only, "read-only"),
     ]
@@ -183,7 +183,7 @@ pub(super) fn hint_rows(model: &Model, columns: usize) -> Vec<Row> {
             (Action::Copy, "copy"),
             (Action::Escape, "back"),
         ];
-        let mut said = can.map(|(action, word)| format!("{} {word}", keys.shown(action))).to_vec();
+        let mut said = can.map(|(action, word)| format!("{}: {word}", keys.shown(action))).to_vec();
         // The number for `/reply` and other programs, and the sender's whole name.
         if let Some(room) = model.room()
             && let Some(index) = room.selected.and_then(|id| room.back.find(id))
@@ -225,7 +225,7 @@ fn choices_row(model: &Model, names: &[String], at: usize, columns: usize) -> Ro
 /// Returns the row of the message to reply to.
 pub(super) fn quote_row(model: &Model, columns: usize) -> Option<Row> {
     let quote = model.room()?.quote.as_ref()?;
-    let end = format!(" ({}: not)", model.options.keys.shown(Action::Escape));
+    let end = format!(" ({}: cancel)", model.options.keys.shown(Action::Escape));
     let text = format!("reply to {}: {}", safe(&quote.name), one_line(&quote.text, columns));
     let text = width::cut(&text, columns.saturating_sub(width::width(&end)));
     Some(fit(Row::of(format!("{text}{end}"), style(model, Role::Dim)), columns))
@@ -273,14 +273,14 @@ fn parts(model: &Model, at: &Layout, now_us: u64) -> Vec<Part> {
         Mode::Search(search) => parts.push(part(found(model, search), 1)),
         Mode::Chat if model.options.look.plain => {
             let key = model.options.keys.shown(Action::Plain);
-            parts.push(part(format!("plain view for copying; {key} goes back"), 1));
+            parts.push(part(format!("plain view for copying · {key}: back"), 1));
         }
         Mode::Chat | Mode::Help { .. } | Mode::Switch { .. } | Mode::Paste { .. } => {}
     }
     let unsaid = model.room().map_or(0, |room| room.unsaid.len());
     if unsaid > 0 {
         let key = model.options.keys.shown(Action::Up);
-        parts.push(part(format!("{unsaid} not said: {key} in an empty input"), 1));
+        parts.push(part(format!("{unsaid} unsent · {key} in an empty input: edit"), 1));
     }
     if model.server.is_hung && !is_down {
         parts.push(part("server not responding".to_owned(), 0));
@@ -320,9 +320,9 @@ fn lag(model: &Model, now_us: u64) -> Option<(String, bool)> {
 fn found(model: &Model, search: &Search) -> String {
     let hits = search.hits.len();
     let text = match search.at {
-        _ if search.query.text().trim().is_empty() => "search: type what you look for".to_owned(),
-        _ if hits == 0 && search.waits => "search: looking".to_owned(),
-        _ if hits == 0 => "search: nothing found".to_owned(),
+        _ if search.query.text().trim().is_empty() => "search: type words".to_owned(),
+        _ if hits == 0 && search.waits => "search: in progress".to_owned(),
+        _ if hits == 0 => "search: no match".to_owned(),
         at => {
             // The newest hit is shown first.
             let nth = at.map_or(0, |at| hits - at.min(hits - 1));
@@ -332,7 +332,7 @@ fn found(model: &Model, search: &Search) -> String {
     };
     let keys = &model.options.keys;
     let (older, newer) = (keys.shown(Action::Search), keys.shown(Action::SearchNewer));
-    format!("{text} · {older} older · {newer} newer")
+    format!("{text} · {older}: older · {newer}: newer")
 }
 
 #[cfg(test)]
@@ -440,7 +440,7 @@ mod tests {
         let key = screen.model.options.keys.shown(Action::Escape);
         let row = quote_row(&screen.model, 40).unwrap();
         assert!(row.text().starts_with("reply to ann: a text of two"), "{}", row.text());
-        assert!(row.text().ends_with(&format!("… ({key}: not)")), "{}", row.text());
+        assert!(row.text().ends_with(&format!("… ({key}: cancel)")), "{}", row.text());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) fn rows(model: &Model, height: usize) -> (Vec<Row>, Option<(usize, us
     let paint = &model.options.look.paint;
     // A command may still be typed.
     if is_read_only(model) && model.editor.is_empty() {
-        let text = width::cut("(read only)", model.columns);
+        let text = width::cut("(read-only)", model.columns);
         return (vec![Row::of(text, paint.style(Role::Dim))], None);
     }
     let (prompt, editor) = model.field();
@@ -67,7 +67,7 @@ mod tests {
         let mut screen = Screen::new();
         screen.model.options.read_only = true;
         let frame = screen.frame();
-        assert_eq!(frame.rows.last().unwrap().text(), "(read only)");
+        assert_eq!(frame.rows.last().unwrap().text(), "(read-only)");
         assert_eq!(frame.cursor, None);
     }
 }

@@ -92,7 +92,7 @@ fn wrapped(text: &str, columns: usize, indent: usize) -> impl Iterator<Item = St
 fn switch(model: &Model, names: &[Choice], at: usize, height: usize) -> Vec<Row> {
     let style = |role| model.options.look.paint.style(role);
     if names.is_empty() {
-        let text = "nothing fits";
+        let text = "no match";
         return vec![Row::of(width::cut(text, model.columns), style(Role::Dim))];
     }
     // The selected one stays visible.
@@ -127,7 +127,7 @@ fn choice_row(model: &Model, choice: &Choice) -> Row {
         row.push(format!(" {}", count(unread - mentions)), style(role));
     }
     if !choice.open {
-        let word = if choice.name.starts_with('@') { " (write to)" } else { " (join)" };
+        let word = if choice.name.starts_with('@') { " (message)" } else { " (join)" };
         row.push(word, style(Role::Dim));
     }
     row
@@ -141,7 +141,7 @@ fn paste(model: &Model, pasted: &str, from: usize, height: usize) -> Vec<Row> {
     let (enter, escape) = (keys.shown(Action::Send), keys.shown(Action::Escape));
     let lines = pasted.lines().count();
     let question = format!(
-        "{} {}, {} bytes: {enter} puts them into the input, {escape} drops them",
+        "Paste {} {} ({} bytes)? {enter}: paste · {escape}: discard",
         thousands(lines),
         plural(lines as u64, "line"),
         thousands(pasted.len()),
@@ -227,7 +227,7 @@ mod tests {
         }
         let at = rows.iter().position(|row| row.contains("Shift-Enter")).unwrap();
         assert_eq!(rows[at], "  Alt-Enter, Ctrl-J, Shift-Enter");
-        assert_eq!(rows[at + 1], format!("{:30}a new line", ""));
+        assert_eq!(rows[at + 1], format!("{:30}start a new line", ""));
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         screen.model.mode = mode(0);
         let rows = screen.rows();
         assert_eq!(rows[1].trim_end(), "  dev 2");
-        assert_eq!(rows[2..4], ["  ops (join)", "  @ann (write to)"]);
+        assert_eq!(rows[2..4], ["  ops (join)", "  @ann (message)"]);
         assert_eq!(rows[9], "go to: ");
         screen.model.mode = mode(22);
         assert!(screen.rows()[7].starts_with("  room19"));
@@ -255,7 +255,7 @@ mod tests {
             (0..37).map(|n| format!("line {n}\tx\n")).collect::<String>() + &"x".repeat(1_000);
         screen.model.mode = Mode::Paste { text: text.clone(), from: 0 };
         let rows = screen.rows();
-        let expected = format!("38 lines, {} bytes: ", thousands(text.len()));
+        let expected = format!("Paste 38 lines ({} bytes)? ", thousands(text.len()));
         assert!(rows[1].starts_with(&expected), "{}", rows[1]);
         assert_eq!(rows[2], "line 0    x");
         screen.model.mode = Mode::Paste { text, from: 30 };

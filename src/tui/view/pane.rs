@@ -35,7 +35,7 @@ pub(super) fn rows(model: &Model, at: &Layout) -> Vec<Row> {
 
 fn no_room(model: &Model, columns: usize) -> Row {
     let key = model.options.keys.shown(Action::Switch);
-    let text = format!("no room is open: /join ROOM, or {key}");
+    let text = format!("no open room; /join ROOM, or {key}: find a room");
     Row::of(width::cut(&text, columns), model.options.look.paint.style(Role::Dim))
 }
 
@@ -162,6 +162,6 @@ mod tests {
         screen.pend("on its way");
         assert_eq!(screen.rows()[7], " …     me on its way");
         screen.model.server.session = Session::Down { reason: "gone".into() };
-        assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waits for the server)"]);
+        assert_eq!(screen.rows()[6..8], [" …     me on its way", "  (waiting for the server)"]);
     }
 }
