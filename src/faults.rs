@@ -30,7 +30,7 @@ faults! {
     OrderLostInDividedCommit "A divided transaction keeps the order of a room."
     RepeatedSubmitUnanswered "A repeated submit is answered."
     StoredSubmitJudgedAgain "A stored message is acknowledged even if its sender lost the right."
-    OldCounterIsNew "A submit whose counter is too old is reported as unknown, never numbered again."
+    OldCounterIsNew "A submit with an old counter is reported as unknown, never numbered again."
     FarSubmitNotHeld "A text waits while the server could forget the oldest open one."
     SubmittedReportedUnsent "A text that may be stored is never reported as not sent."
     StaleConversation "A direct message goes to the conversation of this boot."
@@ -154,7 +154,7 @@ pub fn planted(fault: Fault) -> bool {
         // `will-after-quit` is `WillAfterQuit`.
         let wanted = name.replace('-', "");
         let found = Fault::ALL.iter().find(|of| format!("{of:?}").eq_ignore_ascii_case(&wanted));
-        Some(*found.unwrap_or_else(|| panic!("MOOT_FAULT={name}: there is no such fault")))
+        Some(*found.unwrap_or_else(|| panic!("MOOT_FAULT={name}: unknown fault")))
     });
     *PLANTED == Some(fault)
 }

@@ -459,7 +459,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_row_stays_straight_after_what_terminals_do_not_agree_on() {
+    fn row_stays_aligned_after_a_character_of_unclear_width() {
         let mut seen = Seen::new(20, 2);
         seen.draw(&frame(&["👩‍👩‍👧x|", "가각갂"]));
         assert!(seen.last.contains("👧\x1b[1;3Hx|"), "{:?}", seen.last);
@@ -472,7 +472,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn colours_and_attributes_come_and_go() {
+    fn colors_and_attributes_are_set_and_reset() {
         let mut seen = Seen::new(20, 1);
         let mut row = Row::of("r", Style::new().fg(Color::LightRed).add_modifier(Modifier::BOLD));
         row.push("p", Style::new());
@@ -488,7 +488,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_link_reaches_the_terminal_and_a_changed_one_is_written_again() {
+    fn link_is_written_and_a_changed_link_is_rewritten() {
         let mut seen = Seen::new(20, 1);
         seen.draw(&linked("here", "https://a.example/한"));
         let link = "\x1b]8;id=0;https://a.example/%ED%95%9C\x1b\\here\x1b";
@@ -542,7 +542,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_written_as_a_whole() {
+    fn unknown_terminal_gets_the_whole_frame() {
         let mut seen = Seen::new(10, 2);
         seen.draw(&frame(&["one", "two"]));
         seen.screen.process(b"\x1b[1;1Hgarbage");

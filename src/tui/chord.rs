@@ -146,8 +146,8 @@ fn no_such_key(written: &str, key: &str) -> String {
         None => {
             let named = named.collect::<Vec<_>>().join(", ");
             format!(
-                "{written:?}: unknown key {key:?}; keys are characters, f1 to f24 and {named}, with \
-                 ctrl-, alt- or shift- before them"
+                "{written:?}: unknown key {key:?}; keys are characters, f1 to f24, {named}, \
+                 with ctrl-, alt- or shift- before them"
             )
         }
     }
@@ -201,7 +201,7 @@ mod tests {
     const NONE: KeyModifiers = KeyModifiers::NONE;
 
     #[test]
-    fn what_is_typed_and_what_is_not() {
+    fn only_plain_characters_and_altgr_type() {
         let typed = |c, held| char_of(&KeyEvent::new(KeyCode::Char(c), held));
         assert_eq!(typed('a', NONE), Some('a'));
         assert_eq!(typed('A', SHIFT), Some('A'));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_shown_as_people_write_it() {
+    fn parsed_chord_is_shown_as_people_write_it() {
         for (written, shown) in [
             ("alt-a", "Alt-A"),
             ("alt-A", "Alt-Shift-A"),

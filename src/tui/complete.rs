@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_completed_depends_on_where_it_stands() {
+    fn kind_of_completion_depends_on_the_place() {
         for (text, expected) in [
             ("/|", Kind::Command),
             ("/jo|", Kind::Command),
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn who_spoke_last_comes_first_and_beginnings_before_the_rest() {
+    fn recent_speakers_and_beginnings_come_first() {
         let all = ["@bob ", "@Ann ", "@ann/ci ", "@강민 ", "@개발자 ", "@Ömer "];
         assert_eq!(texts("@|"), all);
         assert_eq!(texts("/join d|"), ["dev ", "Development "]);
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_with_the_korean_layout_on_is_found_where_names_are_written() {
+    fn korean_layout_still_finds_latin_names() {
         assert_eq!(texts("/ㅓㅐ|"), ["/join "]);
         assert_eq!(texts("/벼|"), ["/quit "]);
         assert_eq!(texts("/help ㅠㄷ|"), ["bell "]);
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn the_switcher_has_the_best_first_and_all_before_anything_is_typed() {
+    fn switcher_lists_all_and_then_the_best_match_first() {
         let rooms = names(&["ops", "dev-web", "web", "ann/ci", "weather-bot"]);
         assert_eq!(fuzzy("", &rooms), [0, 1, 2, 3, 4]);
         assert_eq!(fuzzy("  ", &rooms), [0, 1, 2, 3, 4]);

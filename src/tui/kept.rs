@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_comes_back_and_nothing_kept_is_no_file() {
+    fn saved_state_is_loaded_and_an_empty_one_has_no_file() {
         let (_dir, path) = place();
         assert_eq!(load(&path), (Kept::default(), None));
         let (mut kept, mut touched) = draft("ops", "두 줄\n\u{1b}");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_if_it_says_the_same() {
+    fn unchanged_state_is_not_written() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         let compact = serde_json::to_vec(&load(&path).0).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_put_aside_and_said() {
+    fn damaged_file_is_renamed_and_reported() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         for bad in ["{\"drafts\": {\"ops\": \"te", "{\"drafts\": 5}"] {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_named_and_the_rest_is_kept() {
+    fn drafts_beyond_the_bound_are_named_and_others_saved() {
         let (_dir, path) = place();
         let (mut kept, mut touched) = draft("long", &"x".repeat(DRAFT_BYTES_MAX + 1));
         for number in 0..=DRAFTS_MAX {
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_hangs_while_saving_holds_nobody_up_for_long() {
+    fn screen_that_hangs_while_saving_delays_others_briefly() {
         let (_dir, path) = place();
         saved(&path, &draft("ops", "text"));
         let held = locked(&path).unwrap().unwrap();

@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_terminals_send() {
+    fn keys_of_terminals_have_their_actions() {
         let keys = defaults();
         for (code, held, action) in [
             (KeyCode::Enter, NONE, "send"),
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn caps_lock_is_no_other_key_where_there_is_none() {
+    fn caps_lock_falls_back_to_the_plain_key() {
         let keys = defaults();
         assert_eq!(does(&keys, KeyCode::Char('K'), ALT | SHIFT), Some("acknowledge"));
         assert_eq!(does(&keys, KeyCode::Char('R'), ALT | SHIFT), Some("mark-all-read"));
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_let_go_does_nothing_and_one_that_repeats_does_it_again() {
+    fn key_release_does_nothing_and_key_repeat_acts_again() {
         let event = |kind| KeyEvent::new_with_kind(KeyCode::Enter, NONE, kind);
         assert_eq!(defaults().action(&event(KeyEventKind::Release)), None);
         assert_eq!(defaults().action(&event(KeyEventKind::Repeat)), Some(Action::Send));
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_given_keys_is_named() {
+    fn error_in_given_keys_is_named() {
         let said = |name: &str, key: &str, words: &[&str]| {
             let error = with(&[(name, &[key])]).unwrap_err();
             for word in words {
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_has_one_line_for_the_rooms_and_none_for_what_has_no_key() {
+    fn help_has_one_line_for_rooms_and_none_for_unbound_actions() {
         let keys = with(&[("plain", &[])]).unwrap();
         let help = keys.help();
         let lines: Vec<_> = help.iter().flat_map(|(_, lines)| lines).collect();

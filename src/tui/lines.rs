@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_stands_where_the_room_says_that_unread_starts() {
+    fn marker_is_where_unread_messages_start() {
         // Unread messages may start before the window; then there is no line.
         for first in [1, 5] {
             let mut screen = Screen::new();
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_and_gaps_are_seen_without_colour() {
+    fn notes_and_gaps_show_without_color() {
         let mut screen = Screen::new();
         let room = &mut screen.model.rooms[0];
         room.note(0, NoteKind::Info, "ann set the topic");
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_a_terminal_is_shown_and_not_obeyed() {
+    fn terminal_commands_in_texts_are_shown_and_not_executed() {
         let mut screen = Screen::new();
         screen.say("ann", "a\u{1b}[2Jb\u{202e}c");
         assert_eq!(rows(&screen, 0, 60)[1], " 09:00          ann a\\u{1b}[2Jb\\u{202e}c");

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_seen_through() {
+    fn word_with_a_typing_error_gets_the_nearest_word() {
         let known = ["join", "part", "msg", "quit", "announce", "ack"];
         for (typed, meant) in [
             ("jion", Some("join")),

@@ -35,7 +35,7 @@ pub(super) fn page(text: &str) -> io::Result<()> {
 /// failed, or if the text has not changed. One line end at the end is dropped: most editors add it.
 ///
 /// # Errors
-/// Returns an error if there is no editor, or if its file can't be read; the file is then left, and
+/// Returns an error without an editor, or if its file can't be read; the file is then left, and
 /// the error names it.
 pub(super) fn edit(text: &str) -> io::Result<Option<String>> {
     let editor = Words::of_variables(&["VISUAL", "EDITOR"]).unwrap_or(Words::of(os::EDITOR));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_divided_as_a_shell_does_and_a_file_is_one_word() {
+    fn command_line_is_split_and_a_file_is_one_word() {
         let words = Words::parse("code --wait 'a b'").unwrap();
         assert_eq!((words.program.as_str(), words.arguments.len()), ("code", 2));
         assert_eq!(words.arguments[1], "a b");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_comes_back_and_nothing_is_left() {
+    fn edited_text_is_returned_and_its_file_removed() {
         let dir = tempfile::tempdir().unwrap();
         let edited = edit_with("안녕", dir.path(), |file| {
             assert_eq!(fs::read_to_string(file).unwrap(), "안녕");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cant_be_read_back_is_kept_and_named() {
+    fn unreadable_edited_file_is_kept_and_named() {
         let dir = tempfile::tempdir().unwrap();
         for bad in [b"\xff\xfe".to_vec(), vec![b'x'; INPUT_BYTES_MAX + 1]] {
             let mut at = PathBuf::new();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn missing_program_is_named() {
         let e = Words::of("no-such-editor").named(io::ErrorKind::NotFound.into());
         assert!(e.to_string().contains("no-such-editor"));
         assert!(feed(&Words::of("no-such-pager-of-moot"), "text").is_err());

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_reads_on_black_and_on_white() {
+    fn each_color_is_readable_on_black_and_white() {
         for depth in [Depth::Indexed, Depth::True] {
             let paint = Paint::new(depth, true);
             let names = (0..500).map(|n| paint.name(&format!("user{n}")));
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_of_names_are_far_apart() {
+    fn colors_of_names_are_far_apart() {
         let tables = [NAMES.map(|(n, _)| Color::Indexed(n)), NAMES.map(|(_, c)| true_color(c))];
         for table in tables {
             for (at, one) in table.iter().enumerate() {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn no_colour_of_the_sixteen_vanishes_on_a_ground() {
+    fn each_of_16_colors_shows_on_black_and_white() {
         let lost = [
             Color::Black,
             Color::White,
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_colour_says_is_said_without_it() {
+    fn each_color_has_an_attribute_as_well() {
         let plain = Style::new();
         let told = [
             Role::Mention,
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_one_colour_wherever_it_is() {
+    fn user_has_one_color_everywhere() {
         for depth in DEPTHS {
             let paint = Paint::new(depth, true);
             assert_eq!(paint.name("철수"), paint.name("철수/봇"));
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn names_spread_over_all_colours() {
+    fn names_spread_over_all_colors() {
         for (depth, colours) in [(Depth::Ansi, 5), (Depth::Indexed, 12), (Depth::True, 12)] {
             let paint = Paint::new(depth, true);
             let names = (b'a'..=b'z').flat_map(|c| [char::from(c).to_string(), format!("{c}")]);
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_colours_as_the_terminal_has() {
+    fn depth_is_that_of_the_terminal() {
         let auto = |term, colorterm| Depth::detect("auto", false, term, colorterm);
         assert_eq!(auto(Some("xterm-256color"), Some("truecolor")), Depth::True);
         assert_eq!(auto(Some("xterm-256color"), Some("24bit")), Depth::True);
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn no_color_holds_unless_this_program_was_told_otherwise() {
+    fn no_color_holds_unless_a_setting_overrides_it() {
         let told = |wish| Depth::detect(wish, true, Some("xterm-256color"), Some("truecolor"));
         let wishes = ["auto", "none", "16", "256", "true"].map(told);
         assert_eq!(wishes, [Depth::None, Depth::None, Depth::Ansi, Depth::Indexed, Depth::True]);

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wider_than_a_row_is_told() {
+    fn cluster_wider_than_a_row_is_marked() {
         assert_eq!(texts("한a글", 1, 1), ["…", "a", "…"]);
         assert_eq!(texts("한a", 0, 0), ["…", "a"]);
         assert_eq!(texts("한", 1, 4), ["", "한"], "there is room on the next row");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn mentions_and_what_was_searched_stand_out() {
+    fn mentions_and_search_words_are_highlighted() {
         let words = ["회의".to_owned(), "CAFÉ".to_owned(), String::new()];
         let text = "@ann님 회의 in the cafe\u{301}, 정기\u{1112}\u{116c}\u{110b}\u{1174}, @anna";
         let rows = rows(text, 80, 80, &look("ann", &words));

@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_read_is_not_taken_away_and_memory_is_bounded_all_the_same() {
+    fn visible_lines_stay_and_memory_is_bounded() {
         let mut back = filled(10, 1..=10);
         for seq in 11..=1_000 {
             let pushed = back.push(Line::Said(said(seq)), true);
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shown_is_not_asked_for_again() {
+    fn hidden_messages_are_not_requested_again() {
         let mut back = filled(10, 1..=25);
         back.clear(false);
         back.append((101..=105).map(said).collect(), (101, 105), false);
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said_wherever_the_window_goes() {
+    fn gap_is_shown_wherever_the_window_is() {
         let gap = |text: &str| Note { wall_us: 0, kind: NoteKind::Gap, text: text.to_owned() };
         let shown = |back: &Scrollback| -> Vec<String> {
             let text = |line: &Line| match line {
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_grew_too_far_back_ends_before_the_newest_message() {
+    fn window_grown_far_back_ends_before_the_newest_message() {
         let mut back = filled(10, 91..=100);
         back.prepend((81..=90).map(said).collect(), 81, false);
         assert!(back.is_attached());
@@ -650,7 +650,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_away_is_asked_for_again() {
+    fn removed_lines_are_requested_again() {
         let mut back = filled(100, 201..=220);
         back.prepend((1..=200).map(said).collect(), 1, true);
         assert_eq!(back.asked_from(), Some(21), "as many as may be here, the newest of them");
@@ -664,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_among_notes_and_where_some_are_gone() {
+    fn numbers_are_found_among_notes_and_gaps() {
         let mut back = filled(100, [3, 4, 7].into_iter());
         let note = Note { wall_us: 0, kind: NoteKind::Info, text: "topic".to_owned() };
         back.push(Line::Note(note), false);
@@ -677,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_and_goes_is_one_line_until_something_is_said() {
+    fn joins_and_leaves_share_a_line_until_a_message() {
         let mut back = Scrollback::new(100);
         back.push_move(1, &member("ann"), None, false);
         back.push_move(2, &member("bob"), None, false);

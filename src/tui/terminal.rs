@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(300);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const TITLE_CHARS_MAX: usize = 200;
 const NOTIFICATION_CHARS_MAX: usize = 300;
-/// Maximum bytes for the clipboard; most terminals take no more at once.
+/// Maximum bytes for the clipboard; the limit of most terminals.
 const COPY_BYTES_MAX: usize = 74_994;
 
 /// Saves the title of the terminal; it is restored at the end.
@@ -82,7 +82,7 @@ impl Terminal {
     /// Takes the terminal: one screen per process.
     ///
     /// # Errors
-    /// Returns an error if there is no terminal, or if it can't be written to; it does not change
+    /// Returns an error without a terminal, or if it can't be written to; it does not change
     /// then.
     pub(super) fn enter(wish: Wish) -> io::Result<Self> {
         HOOK.call_once(|| {
@@ -231,9 +231,9 @@ impl Drop for Terminal {
 
 /// Returns the columns of the terminal; none if they are unknown.
 pub(crate) fn columns() -> Option<usize> {
-    let told = terminal::size().ok().map(|(columns, _)| usize::from(columns));
+    let own = terminal::size().ok().map(|(columns, _)| usize::from(columns));
     let set = || std::env::var("COLUMNS").ok()?.parse().ok();
-    told.filter(|columns| *columns > 0).or_else(set).filter(|columns| *columns > 0)
+    own.filter(|columns| *columns > 0).or_else(set).filter(|columns| *columns > 0)
 }
 
 /// Restores the terminal permanently: nothing is written to it after that.
@@ -459,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_is_undone() {
+    fn terminal_modes_are_undone() {
         for mouse in [false, true] {
             let mut screen = vt100::Parser::new(5.try_into().unwrap(), 20.try_into().unwrap(), 0);
             screen.process(b"before");
@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn to_give_back_what_was_not_taken_does_nothing() {
+    fn restoring_an_untaken_terminal_does_nothing() {
         restore();
         restore();
         assert!(write(b"x").is_err());

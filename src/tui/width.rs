@@ -143,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_never_wider_and_never_half_a_letter() {
+    fn cut_text_is_never_too_wide_and_never_halves_a_letter() {
         assert_eq!(cut("회의실", 6), "회의실");
         assert!(matches!(cut("회의실", 6), Cow::Borrowed(_)));
         assert_eq!(cut("회의실", 5), "회의…");
@@ -158,7 +158,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn columns_of_a_table_stand_below_each_other() {
+    fn columns_of_a_table_are_aligned() {
         assert_eq!(filled("철수", 6), "철수  ");
         assert_eq!(filled("철수와 영희", 6), "철수… ");
         assert_eq!(filled("한", 1), "…");
@@ -187,7 +187,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_cut_fits(text in any_text(), columns in 0..40usize) {
+        fn cut_text_fits(text in any_text(), columns in 0..40usize) {
             prop_assert!(width(&cut(&text, columns)) <= columns);
             prop_assert_eq!(width(&filled(&text, columns)), columns);
             prop_assert_eq!(width(&cut(&text, width(&text))), width(&text));

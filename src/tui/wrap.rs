@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_its_column_stands_above_the_other() {
+    fn entry_too_long_for_its_column_is_above_its_description() {
         let blank = " ".repeat(LEFT_COLUMNS);
         assert_eq!(entry("Alt-Y", "copy its text", 60), [format!("{:28}copy its text", "Alt-Y")]);
         for left in ["/announce [--level L] TEXT ..", "Alt-Enter, Ctrl-J, Shift-Enter"] {
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_that_is_no_space_appears_once_and_in_order(
+        fn all_but_spaces_appears_once_and_in_order(
             text in any_text(), first in 0..30usize, rest in 0..30usize
         ) {
             let ranges = wrap(&text, first, rest);

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_or_drop_is_made_visible() {
+    fn control_and_invisible_characters_are_made_visible() {
         assert_eq!(rows("a\u{202e}b", 20), ["a\\u{202e}b"]);
         assert_eq!(rows("a\u{202e}b", 4), ["a\\u{", "202e", "}b"]);
         assert_eq!(cursor("\u{202e}|", 20), (8, 0));

@@ -318,7 +318,7 @@ impl Model {
         let (name, user) = (handle.to_string(), &self.options.look.user);
         if name == self.user.name || name == *user {
             return Err(format!(
-                "can't ignore your own name ({name}); /ignore @{user}/LABEL ignores one of your labels"
+                "can't ignore your own name ({name}); /ignore @{user}/LABEL ignores one label"
             ));
         }
         let text = format!("ignoring {name}; /unignore @{name} to stop");

@@ -340,7 +340,7 @@ impl Room {
 
     /// Removes pending texts up to a number: each is shown as a message, or was lost.
     pub(in crate::tui) fn settle(&mut self, seq: u64) {
-        self.pending.retain(|pending| pending.seq.is_none_or(|stands| stands > seq));
+        self.pending.retain(|pending| pending.seq.is_none_or(|acked| acked > seq));
     }
 
     /// Handles a message that is not shown.

@@ -11,7 +11,7 @@ use crate::tui::{
 /// Number of lines to either end of the window below which more are requested.
 const AHEAD_LINES: usize = 40;
 
-/// Number of pages without a visible message after which no more are requested automatically.
+/// Number of pages without a visible message after which requests are no longer automatic.
 const BARREN_PAGES_MAX: usize = 10;
 
 /// Pages in memory before the user scrolls.

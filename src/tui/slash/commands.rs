@@ -185,8 +185,8 @@ pub(crate) fn help_of(command: &CommandInfo) -> String {
 pub(crate) fn about(command: &CommandInfo) -> String {
     let more = match command.name {
         "announce" => {
-            "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain shows it \
-             to later members"
+            "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain \
+             shows it to later members"
         }
         "ack" => "; without ID, the last one that asked for it",
         "msg" => "; on the screen, without TEXT, opens the conversation",
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_named_that_is_not_there() {
+    fn suggested_commands_exist() {
         assert!(unknown("find", false).contains("/search"));
         assert!(!unknown("find", true).contains("/search"));
     }

@@ -543,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn line_mode_refuses_what_it_has_not() {
+    fn line_mode_refuses_commands_of_the_screen() {
         for line in ["/clear", "/bell off", "/search x", "/reply 1 x"] {
             assert!(parse_line_mode(line).unwrap_err().contains("line mode"), "{line}");
         }

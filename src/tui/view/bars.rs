@@ -341,7 +341,7 @@ mod tests {
     use crate::tui::model::{Hint, Quote};
 
     #[test]
-    fn the_title_gives_way_to_how_many_are_there() {
+    fn title_is_cut_before_the_number_of_members() {
         let mut screen = Screen::new();
         screen.model.rooms[0].properties.topic =
             "배포는 금요일에 하지 않는다, whatever they say".into();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements_say_their_weight_and_what_is_to_be_done() {
+    fn announcements_show_their_level_and_key() {
         let mut screen = Screen::new();
         screen.notice(1, Level::Info, false, "coffee");
         screen.notice(2, Level::Warning, true, "disk full");
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_says_who_where_and_how_and_drops_what_there_is_no_room_for() {
+    fn status_shows_user_room_connection_as_far_as_they_fit() {
         let mut screen = Screen::new();
         screen.model.server.lag_us = Some(230);
         screen.model.user.is_away = true;
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn on_narrow_screens_the_status_has_what_is_unread_elsewhere() {
+    fn narrow_status_shows_unread_messages_elsewhere() {
         let mut screen = Screen::new();
         screen.open("ops");
         screen.model.rooms[1].marks.unread = 4;
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_word_to_the_user_is_shown_whole() {
+    fn long_status_message_is_shown_whole() {
         let mut screen = Screen::new();
         screen.resize(40, 10);
         screen.model.hint = Some(Hint {
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replied_to_stands_above_the_input() {
+    fn quote_of_a_reply_is_above_the_input() {
         let mut screen = Screen::new();
         let text = "a text\nof two lines which is longer than the screen is wide".to_owned();
         screen.model.rooms[0].quote = Some(Quote { seq: 1, name: "ann".into(), text });
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_name_of_a_completion_is_in_sight() {
+    fn selected_name_of_a_completion_is_visible() {
         let screen = Screen::new();
         let names: Vec<_> = (10..40).map(|n| format!("name{n}")).collect();
         for at in 0..names.len() {

@@ -49,7 +49,7 @@ mod tests {
     use super::super::tests::*;
 
     #[test]
-    fn the_input_grows_up_to_a_third_of_the_screen_and_the_cursor_stays_in_it() {
+    fn input_grows_to_a_third_of_the_screen_with_the_cursor() {
         let mut screen = Screen::new();
         screen.resize(40, 12);
         screen.model.editor.set("one\ntwo\nthree\nfour\nfive\nsix");
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_write_has_no_cursor() {
+    fn read_only_input_has_no_cursor() {
         let mut screen = Screen::new();
         screen.model.options.read_only = true;
         let frame = screen.frame();

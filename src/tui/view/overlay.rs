@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn both_helps_say_the_same_of_each_command() {
+    fn both_helps_describe_each_command_the_same() {
         let screen = Screen::new();
         let rows = help(&screen.model.options.keys, 81);
         let rows: Vec<_> = rows.iter().map(|(_, row)| row.as_str()).collect();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_switcher_shows_what_is_chosen_and_what_would_be_joined() {
+    fn switcher_shows_the_selection_and_rooms_to_join() {
         let mut screen = Screen::new();
         screen.resize(40, 10);
         screen.model.rooms[0].marks.unread = 2;

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_fill_from_the_bottom_and_stay_where_one_looks() {
+    fn rows_fill_from_the_bottom_and_stay_while_scrolled() {
         let mut screen = filled();
         let shown = screen.rows();
         assert_eq!(shown[7], " 09:29 ann message 29");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_stand_yet_is_at_the_end_and_says_what_it_waits_for() {
+    fn pending_text_is_last_and_shows_a_missing_server() {
         let mut screen = filled();
         screen.pend("on its way");
         assert_eq!(screen.rows()[7], " …     me on its way");

@@ -164,7 +164,7 @@ mod tests {
     use super::{super::tests::*, *};
 
     #[test]
-    fn rooms_with_mentions_come_first_and_all_with_something_unread_are_seen() {
+    fn rooms_with_mentions_come_first_and_unread_ones_show() {
         let mut screen = Screen::new();
         for name in ["ops", "회의", "qa", "x1", "x2", "x3"] {
             screen.open(name);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn members_say_what_they_are_and_whether_they_are_there() {
+    fn members_show_their_kind_and_state() {
         let mut screen = Screen::new();
         let one = |name: &str, kind, state, idle_s, status: &str| Present {
             name: name.into(),
