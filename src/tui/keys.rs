@@ -91,7 +91,7 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
         ],
     ),
     (
-        "One message",
+        "Selected message",
         &[
             Action::SelectUp,
             Action::SelectDown,
@@ -135,7 +135,7 @@ pub(super) const GROUPS: &[(&str, &[Action])] = &[
         ],
     ),
     (
-        "Within the input",
+        "Input",
         &[
             Action::Edit(Edit::Left),
             Action::Edit(Edit::Right),

@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn marker_is_where_unread_messages_start() {
-        // Unread messages may start before the window; then there is no line.
+        // Unread messages may start before the window; then the line is hidden.
         for first in [1, 5] {
             let mut screen = Screen::new();
             for seq in first..=9_u64 {

@@ -136,7 +136,7 @@ impl ReadMarks {
         }
     }
 
-    /// Marks an own or hidden message as read, if all before it is read.
+    /// Marks a hidden message, or one of this name, as read, if all before it is read.
     pub(in crate::tui) fn advance(&mut self, seq: u64) {
         if self.unread == 0 && self.are_known {
             let was_new = self.marker >= self.read;
