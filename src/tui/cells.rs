@@ -284,14 +284,14 @@ fn pen_of(cell: &Cell) -> String {
     for (_, code) in ATTRIBUTES.iter().filter(|(one, _)| cell.modifier.contains(*one)) {
         pen.push_str(code);
     }
-    push_colour(&mut pen, cell.fg, 30);
-    push_colour(&mut pen, cell.bg, 40);
+    push_color(&mut pen, cell.fg, 30);
+    push_color(&mut pen, cell.bg, 40);
     if pen.is_empty() { pen } else { format!("\x1b[0{pen}m") }
 }
 
 /// Adds a color; `base`: 30 for the text, 40 for the background.
-fn push_colour(pen: &mut String, colour: Color, base: u8) {
-    let _ = match colour {
+fn push_color(pen: &mut String, color: Color, base: u8) {
+    let _ = match color {
         Color::Reset => Ok(()),
         Color::Rgb(red, green, blue) => write!(pen, ";{};2;{red};{green};{blue}", base + 8),
         Color::Indexed(number) => write!(pen, ";{};5;{number}", base + 8),
@@ -499,7 +499,7 @@ pub(super) mod tests {
         seen.draw(&linked("here", "https://b.example"));
         let link = "\x1b]8;id=1;https://b.example\x1b\\here\x1b]8;;\x1b\\";
         assert_eq!(seen.last, format!("{BEGIN}\x1b[1;5H{link}{END}"));
-        assert!(!seen.last.contains("58"), "the mark is no colour");
+        assert!(!seen.last.contains("58"), "the mark is no color");
     }
 
     #[test]
@@ -566,9 +566,9 @@ pub(super) mod tests {
         let pieces =
             ["a", "bc", " ", "   ", "한", "글자", "é", "e\u{301}", "❤\u{fe0f}", "…", "😀", "ｶﾞ"];
         let text = prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..4);
-        let colour = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
+        let color = prop::sample::select(vec![Color::Reset, Color::Red, Color::Indexed(9)]);
         let link = prop::option::of(Just("https://a.example".into()));
-        (text, colour.clone(), colour, any::<bool>(), link).prop_map(
+        (text, color.clone(), color, any::<bool>(), link).prop_map(
             |(text, fg, bg, turned, link)| {
                 let turned = if turned { Modifier::REVERSED } else { Modifier::empty() };
                 Span {

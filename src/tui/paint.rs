@@ -412,20 +412,20 @@ mod tests {
         }
         // A user's color should not change with the next version.
         let paint = Paint::new(Depth::Indexed, true);
-        let colours = ["ann", "bob", "철수"].map(|name| paint.name(name).fg);
-        assert_eq!(colours, [29, 134, 167].map(|n| Some(Color::Indexed(n))));
+        let colors = ["ann", "bob", "철수"].map(|name| paint.name(name).fg);
+        assert_eq!(colors, [29, 134, 167].map(|n| Some(Color::Indexed(n))));
     }
 
     #[test]
     fn names_spread_over_all_colors() {
-        for (depth, colours) in [(Depth::Ansi, 5), (Depth::Indexed, 12), (Depth::True, 12)] {
+        for (depth, colors) in [(Depth::Ansi, 5), (Depth::Indexed, 12), (Depth::True, 12)] {
             let paint = Paint::new(depth, true);
             let names = (b'a'..=b'z').flat_map(|c| [char::from(c).to_string(), format!("{c}")]);
             let seen: HashSet<_> = names.map(|name| paint.name(&name).fg).collect();
-            assert_eq!(seen.len(), colours, "{depth:?}");
+            assert_eq!(seen.len(), colors, "{depth:?}");
         }
         let plain = Paint::new(Depth::True, false);
-        assert_eq!(plain.name("ann"), Style::new().bold(), "where nobody wants them coloured");
+        assert_eq!(plain.name("ann"), Style::new().bold(), "unless names have colors");
     }
 
     #[test]

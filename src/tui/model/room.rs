@@ -127,7 +127,7 @@ impl ReadMarks {
         }
     }
 
-    /// Marks a message as seen while it came: the line of unread moves with it.
+    /// Marks a message as seen while it arrives: the line of unread messages moves with it.
     pub(in crate::tui) fn see(&mut self, seq: u64) {
         let was_new = self.marker >= self.read && self.unread == 0;
         self.mark_read(seq);

@@ -127,7 +127,7 @@ pub(in crate::tui) struct OwnUser {
     /// `ann` or `ann/ci`.
     pub(in crate::tui) name: String,
     pub(in crate::tui) is_away: bool,
-    /// True while the user looks at the terminal; none if it does not say.
+    /// True while the user looks at the terminal; none if it does not report its focus.
     pub(super) focus: Option<bool>,
 }
 

@@ -188,7 +188,7 @@ pub(crate) fn about(command: &CommandInfo) -> String {
             "; L is info, notice, warning or critical, --ack asks to be acknowledged, --retain \
              shows it to later members"
         }
-        "ack" => "; without ID, the last one that asked for it",
+        "ack" => "; without ID, the last one that asks for it",
         "msg" => "; on the screen, without TEXT, opens the conversation",
         _ => "",
     };

@@ -44,7 +44,7 @@ pub(crate) enum ServerCommand {
         retain: bool,
         text: Text,
     },
-    /// Acknowledges an announcement; none: the last one that asked for it.
+    /// Acknowledges an announcement; none: the last one that asks for acknowledgment.
     Ack(Option<NoticeId>),
 }
 
